@@ -1,0 +1,119 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RefusalReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REFUSAL_REASON_UNSPECIFIED: _ClassVar[RefusalReason]
+    REFUSAL_REASON_KEY_EMPTY: _ClassVar[RefusalReason]
+    REFUSAL_REASON_KEY_TOO_LONG: _ClassVar[RefusalReason]
+    REFUSAL_REASON_KEY_CONTROL_CHARACTER: _ClassVar[RefusalReason]
+    REFUSAL_REASON_TIME_OUT_OF_RANGE: _ClassVar[RefusalReason]
+    REFUSAL_REASON_TOO_MANY_SERIES: _ClassVar[RefusalReason]
+    REFUSAL_REASON_BATCH_TOO_LARGE: _ClassVar[RefusalReason]
+    REFUSAL_REASON_DATABASE: _ClassVar[RefusalReason]
+REFUSAL_REASON_UNSPECIFIED: RefusalReason
+REFUSAL_REASON_KEY_EMPTY: RefusalReason
+REFUSAL_REASON_KEY_TOO_LONG: RefusalReason
+REFUSAL_REASON_KEY_CONTROL_CHARACTER: RefusalReason
+REFUSAL_REASON_TIME_OUT_OF_RANGE: RefusalReason
+REFUSAL_REASON_TOO_MANY_SERIES: RefusalReason
+REFUSAL_REASON_BATCH_TOO_LARGE: RefusalReason
+REFUSAL_REASON_DATABASE: RefusalReason
+
+class AppendRequest(_message.Message):
+    __slots__ = ("open", "declare", "batch")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    DECLARE_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    open: Open
+    declare: Declare
+    batch: Batch
+    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., declare: _Optional[_Union[Declare, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ...) -> None: ...
+
+class AppendResponse(_message.Message):
+    __slots__ = ("opened", "ack")
+    OPENED_FIELD_NUMBER: _ClassVar[int]
+    ACK_FIELD_NUMBER: _ClassVar[int]
+    opened: Opened
+    ack: Ack
+    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ...) -> None: ...
+
+class Open(_message.Message):
+    __slots__ = ("run_id", "producer_id", "rank", "attempt", "first_unacked")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    PRODUCER_ID_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_UNACKED_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    producer_id: bytes
+    rank: int
+    attempt: int
+    first_unacked: int
+    def __init__(self, run_id: _Optional[str] = ..., producer_id: _Optional[bytes] = ..., rank: _Optional[int] = ..., attempt: _Optional[int] = ..., first_unacked: _Optional[int] = ...) -> None: ...
+
+class Opened(_message.Message):
+    __slots__ = ("committed_number", "max_batch_points", "max_message_bytes", "max_series")
+    COMMITTED_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    MAX_BATCH_POINTS_FIELD_NUMBER: _ClassVar[int]
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_SERIES_FIELD_NUMBER: _ClassVar[int]
+    committed_number: int
+    max_batch_points: int
+    max_message_bytes: int
+    max_series: int
+    def __init__(self, committed_number: _Optional[int] = ..., max_batch_points: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_series: _Optional[int] = ...) -> None: ...
+
+class Declare(_message.Message):
+    __slots__ = ("series",)
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    series: _containers.RepeatedCompositeFieldContainer[SeriesDeclaration]
+    def __init__(self, series: _Optional[_Iterable[_Union[SeriesDeclaration, _Mapping]]] = ...) -> None: ...
+
+class SeriesDeclaration(_message.Message):
+    __slots__ = ("series_index", "key")
+    SERIES_INDEX_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    series_index: int
+    key: str
+    def __init__(self, series_index: _Optional[int] = ..., key: _Optional[str] = ...) -> None: ...
+
+class Batch(_message.Message):
+    __slots__ = ("number", "point_count", "series_index", "step", "time_unix_us", "value")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    POINT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SERIES_INDEX_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    TIME_UNIX_US_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    point_count: int
+    series_index: _containers.RepeatedScalarFieldContainer[int]
+    step: _containers.RepeatedScalarFieldContainer[int]
+    time_unix_us: _containers.RepeatedScalarFieldContainer[int]
+    value: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, number: _Optional[int] = ..., point_count: _Optional[int] = ..., series_index: _Optional[_Iterable[int]] = ..., step: _Optional[_Iterable[int]] = ..., time_unix_us: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class Ack(_message.Message):
+    __slots__ = ("committed_number", "refusals")
+    COMMITTED_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    committed_number: int
+    refusals: _containers.RepeatedCompositeFieldContainer[Refusal]
+    def __init__(self, committed_number: _Optional[int] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+
+class Refusal(_message.Message):
+    __slots__ = ("reason", "point_count", "example")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    POINT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    reason: RefusalReason
+    point_count: int
+    example: str
+    def __init__(self, reason: _Optional[_Union[RefusalReason, str]] = ..., point_count: _Optional[int] = ..., example: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,148 @@
+"""The errors of the core. Each carries the decision: whose fault it is and whether trying again helps.
+
+    CoreError
+    ├── InvalidField            the caller's: a field has a wrong form
+    ├── ProtocolError           the caller's: the stream broke the protocol; `reason` says how
+    │   ├── MalformedMessage
+    │   ├── OpenExpected
+    │   ├── ColumnLengths
+    │   ├── UndeclaredSeries
+    │   └── SequenceGap
+    ├── RunNotFound, ExperimentNotFound
+    ├── RunDeleted, ExperimentDeleted, ParamChanged, RunInOtherExperiment
+    ├── Fenced                  nobody's: a newer stream of this producer took over
+    ├── LedgerBehind            the database lost what it had acknowledged
+    └── Retryable               nobody's; try again after `retry_after_s`
+        ├── Overloaded
+        ├── Draining
+        └── DatabaseUnavailable
+
+`rpc/status.py` maps them to gRPC statuses in one table; `reason` is the constant that callers see, documented in proto/.
+"""
+
+from __future__ import annotations
+
+
+class CoreError(Exception):
+    """Base. `reason` is stable and public; `field` names the request's field that was wrong, or is empty."""
+
+    reason = "INTERNAL"
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class InvalidField(CoreError):
+    """A field of a request has a wrong form, length or range."""
+
+    reason = "INVALID_FIELD"
+
+
+class ProtocolError(CoreError):
+    """The stream broke the protocol; it ends, and nothing unacknowledged is final."""
+
+
+class MalformedMessage(ProtocolError):
+    """Bytes that are no AppendRequest."""
+
+    reason = "MALFORMED_MESSAGE"
+
+
+class OpenExpected(ProtocolError):
+    """The first message was not Open, or a later one was."""
+
+    reason = "OPEN_EXPECTED"
+
+
+class ColumnLengths(ProtocolError):
+    """Columns of one batch differ in length."""
+
+    reason = "COLUMN_LENGTHS"
+
+
+class UndeclaredSeries(ProtocolError):
+    """A batch uses a series index that the stream did not declare."""
+
+    reason = "UNDECLARED_SERIES"
+
+
+class SequenceGap(ProtocolError):
+    """A batch number is not the one after the last."""
+
+    reason = "SEQUENCE_GAP"
+
+
+class RunNotFound(CoreError):
+    """No such run, or not the caller's."""
+
+    reason = "RUN_NOT_FOUND"
+
+
+class ExperimentNotFound(CoreError):
+    """No such experiment, or not the caller's."""
+
+    reason = "EXPERIMENT_NOT_FOUND"
+
+
+class RunDeleted(CoreError):
+    """The run is deleted."""
+
+    reason = "RUN_DELETED"
+
+
+class ExperimentDeleted(CoreError):
+    """The experiment is deleted."""
+
+    reason = "EXPERIMENT_DELETED"
+
+
+class ParamChanged(CoreError):
+    """A param has another value already."""
+
+    reason = "PARAM_CHANGED"
+
+
+class RunInOtherExperiment(CoreError):
+    """The run id is taken by a run of another experiment."""
+
+    reason = "RUN_IN_OTHER_EXPERIMENT"
+
+
+class Fenced(CoreError):
+    """A newer stream of the same producer took over, or its run was deleted."""
+
+    reason = "FENCED"
+
+
+class LedgerBehind(CoreError):
+    """The ledger knows less than the client was told: the database was restored to an older state."""
+
+    reason = "LEDGER_BEHIND"
+
+
+class Retryable(CoreError):
+    """Nobody's fault; the same call may succeed after `retry_after_s`."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, field: str = "") -> None:
+        super().__init__(message, field=field)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(Retryable):
+    """The service has as much work as it takes."""
+
+    reason = "OVERLOADED"
+
+
+class Draining(Retryable):
+    """This replica shuts down; another one answers."""
+
+    reason = "DRAINING"
+
+
+class DatabaseUnavailable(Retryable):
+    """PostgreSQL does not answer, or ended the connection."""
+
+    reason = "DATABASE_UNAVAILABLE"
