@@ -1,0 +1,25 @@
+"""What `runstream serve` says when it cannot start: one line that names the setting, never a traceback."""
+
+from __future__ import annotations
+
+
+class CannotStart(Exception):
+    """The service refuses to start.
+
+    `setting` is the flag that decides it (empty if none does), `example` a value that would work. `exit_code` is 2 for
+    bad configuration and 1 for trouble at run time.
+    """
+
+    def __init__(self, message: str, *, setting: str = "", example: str = "", exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.message = message
+        self.setting = setting
+        self.example = example
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        if not self.setting:
+            return self.message
+        variable = "RUNSTREAM_" + self.setting.removeprefix("--").replace("-", "_").upper()
+        hint = f"; for example: {self.setting} {self.example}" if self.example else ""
+        return f"{self.setting} ({variable}): {self.message}{hint}"

@@ -1,0 +1,1 @@
+"""What talks to PostgreSQL: the embedded server, the connections, the migrations."""

@@ -1,0 +1,176 @@
+"""Connections to PostgreSQL, and the one place where the driver's exceptions become ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import asyncpg
+
+from runstream_service.core.errors import CoreError, DatabaseUnavailable
+
+if TYPE_CHECKING:
+    # Generic only in the stubs.
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+    PooledConnection: TypeAlias = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+else:
+    Connection = PooledConnection = Pool = Any
+
+CONNECT_TIMEOUT_S = 10.0
+ACQUIRE_TIMEOUT_S = 10.0
+# The longest read. Hot rows stay at least this long after they moved to segments (DESIGN.md, max_read_age).
+READ_TIMEOUT_S = 60.0
+
+# A peer that vanished without a word is noticed after 10 + 3 x 5 seconds.
+KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+POOL_SETTINGS = {
+    **KEEPALIVES,
+    "application_name": "runstream",
+    "statement_timeout": "60s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "60s",
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+}
+# A frozen replica must not hold ledger rows or an epoch, hence the short times.
+WRITER_SETTINGS = {
+    **KEEPALIVES,
+    "application_name": "runstream-writer",
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "15s",
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    "default_transaction_isolation": "read committed",
+}
+
+# SQLSTATE classes and codes after which the same call may succeed later: connection (08), rollback such as a deadlock
+# (40), resources such as disk and connections (53), operator intervention such as a shutdown or a timeout (57), I/O
+# (58030), lock, idle and transaction timeouts, read-only after a failover, wrong password or missing database while
+# somebody changes them.
+UNAVAILABLE_STATES = ("08", "40", "53", "57", "58030", "55P03", "25P03", "25P04", "25006", "28", "3D000")
+DATA_STATES = ("22", "23")
+
+
+def translate(error: BaseException) -> CoreError | None:
+    """The core's error for a driver's exception; None if it is not the database's unavailability (so: a bug, or data).
+
+    Writes `raise translated from error` at the call.
+    """
+    if isinstance(error, CoreError):
+        return error
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        if state.startswith(UNAVAILABLE_STATES) or isinstance(error, asyncpg.InvalidCachedStatementError):
+            return DatabaseUnavailable(f"PostgreSQL: {error} (SQLSTATE {state})")
+        return None
+    if isinstance(error, asyncpg.InterfaceError) and re.search(r"\bclos(ed|ing)\b", str(error)):
+        return DatabaseUnavailable(f"the connection to PostgreSQL is gone: {error}")
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return DatabaseUnavailable(f"no fitting PostgreSQL server: {error}")
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):  # two classes before Python 3.11
+        return DatabaseUnavailable("PostgreSQL did not answer in time")
+    if isinstance(error, OSError):
+        return DatabaseUnavailable(f"PostgreSQL cannot be reached: {error.strerror or error}")
+    return None
+
+
+def is_data_error(error: BaseException) -> bool:
+    """Says whether PostgreSQL refused the data itself (SQLSTATE 22*, 23*): trying again is of no use."""
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(DATA_STATES)
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Raises DatabaseUnavailable for what the driver raises inside, where it is that; other exceptions pass."""
+    try:
+        yield
+    except Exception as error:
+        better = translate(error)
+        if better is None or better is error:
+            raise
+        raise better from error
+
+
+class Database:
+    """A pool of connections. It recovers by itself when PostgreSQL restarts: a dead connection is replaced when used.
+
+    All methods raise DatabaseUnavailable.
+    """
+
+    def __init__(self, pool: Pool, url: str) -> None:
+        self._pool = pool
+        self._url = url
+
+    @classmethod
+    async def open(cls, url: str, *, max_size: int = 10) -> Database:
+        """Connects. Raises DatabaseUnavailable, or ValueError if the URL is none."""
+        with translated():
+            pool = await asyncpg.create_pool(
+                url, min_size=1, max_size=max_size, timeout=CONNECT_TIMEOUT_S, server_settings=POOL_SETTINGS
+            )
+        return cls(pool, url)
+
+    @contextlib.asynccontextmanager
+    async def acquire(self) -> AsyncIterator[PooledConnection]:
+        """A connection of the pool. Waits at most 10 s for one."""
+        with translated():
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[PooledConnection]:
+        """A connection in a read-committed transaction; commits at the end, rolls back on an exception."""
+        async with self.acquire() as connection, connection.transaction():
+            yield connection
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """All rows."""
+        async with self.acquire() as connection:
+            return await connection.fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
+        """The first row, or None."""
+        async with self.acquire() as connection:
+            return await connection.fetchrow(query, *arguments)
+
+    async def fetchval(self, query: str, *arguments: object) -> Any:
+        """The first column of the first row, or None."""
+        async with self.acquire() as connection:
+            return await connection.fetchval(query, *arguments)
+
+    async def execute(self, query: str, *arguments: object) -> str:
+        """Runs a statement; answers its command tag."""
+        async with self.acquire() as connection:
+            return await connection.execute(query, *arguments)
+
+    async def connect_writer(self) -> Connection:
+        """A connection of its own for an ingest writer, outside the pool; the caller closes it."""
+        with translated():
+            return await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, server_settings=WRITER_SETTINGS)
+
+    async def ping(self, *, timeout_s: float = 2.0) -> None:
+        """Returns if PostgreSQL answers a query within the time."""
+        with translated():
+            await asyncio.wait_for(self._pool.fetchval("SELECT 1"), timeout_s)
+
+    @property
+    def size(self) -> int:
+        """Open connections of the pool."""
+        return self._pool.get_size()
+
+    @property
+    def in_use(self) -> int:
+        """Connections that somebody has acquired."""
+        return self._pool.get_size() - self._pool.get_idle_size()
+
+    async def close(self, *, within_s: float = 5.0) -> None:
+        """Waits for what runs, then closes; cuts it off after `within_s`."""
+        try:
+            await asyncio.wait_for(self._pool.close(), within_s)
+        except (TimeoutError, asyncio.TimeoutError, OSError, asyncpg.PostgresError):
+            self._pool.terminate()

@@ -1,0 +1,131 @@
+"""Brings a database's schema to what this code needs: ordered SQL files, each applied once, in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+import asyncpg
+import structlog
+
+from runstream_service.refusals import CannotStart
+from runstream_service.storage.database import Connection, Database, PooledConnection
+
+log = structlog.get_logger()
+
+FILE_NAME = re.compile(r"(\d{4})_(\w+)\.sql")
+FIRST_LINE = re.compile(r"-- when: (before|after)\s*")
+# Two replicas that start at once apply one after the other. Any constant that nobody else uses.
+ADVISORY_LOCK = 1920298866
+
+CREATE_TABLE = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    version int PRIMARY KEY,
+    name text NOT NULL,
+    when_text text NOT NULL CHECK (when_text IN ('before', 'after')),
+    applied_at timestamptz NOT NULL DEFAULT now(),
+    sha256 text NOT NULL
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file. `when` says whether it may run before (expand) or only after (contract) the code that needs it."""
+
+    version: int
+    name: str
+    when: str
+    sql: str
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint of the file."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def packaged_migrations() -> list[Migration]:
+    """The files of this release, in order."""
+    folder = resources.files(__package__) / "migrations"
+    return parse_migrations(
+        {file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".sql")}
+    )
+
+
+def parse_migrations(files: dict[str, str]) -> list[Migration]:
+    """Checks names, first lines and that versions run from 1 without gaps; ValueError otherwise, a mistake of ours."""
+    migrations = []
+    for file_name, sql in sorted(files.items()):
+        name, first_line = FILE_NAME.fullmatch(file_name), FIRST_LINE.fullmatch(sql.partition("\n")[0])
+        if name is None or first_line is None:
+            raise ValueError(f"{file_name}: must be NNNN_name.sql and begin with `-- when: before` or `-- when: after`")
+        migrations.append(Migration(int(name[1]), name[2], first_line[1], sql))
+    if [migration.version for migration in migrations] != list(range(1, len(migrations) + 1)):
+        raise ValueError(f"migration versions must run from 1 without gaps: {sorted(files)}")
+    return migrations
+
+
+async def migrate(database: Database, migrations: list[Migration] | None = None) -> int:
+    """Applies what is missing; answers the version then reached. Safe to call from several replicas at once.
+
+    Raises CannotStart if the database is newer than this code, or was made by files that have changed since.
+    """
+    known = packaged_migrations() if migrations is None else migrations
+    async with database.acquire() as connection:
+        # A migration may take long, or wait for another replica's. The pool resets this afterwards.
+        await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+        await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
+        try:
+            await connection.execute(CREATE_TABLE)
+            for migration in await _missing(connection, known):
+                await _apply(connection, migration)
+        finally:
+            if not connection.is_closed():
+                await connection.execute("SELECT pg_advisory_unlock($1)", ADVISORY_LOCK)
+    return len(known)
+
+
+async def _missing(connection: Connection | PooledConnection, known: list[Migration]) -> list[Migration]:
+    """Compares with what the database has applied."""
+    applied = await connection.fetch("SELECT version, name, sha256 FROM schema_migrations ORDER BY version")
+    if len(applied) > len(known):
+        raise CannotStart(
+            f"the database has schema version {applied[-1]['version']}, this runstream knows only {len(known)}; "
+            "run the newer release, or restore a backup from before the upgrade",
+            setting="--database",
+        )
+    for row, migration in zip(applied, known, strict=False):
+        if (row["version"], row["sha256"]) != (migration.version, migration.sha256):
+            raise CannotStart(
+                f"migration {row['version']:04}_{row['name']} was applied with other content than this runstream has; "
+                "the database was made by another build",
+                setting="--database",
+            )
+    return known[len(applied) :]
+
+
+async def _apply(connection: Connection | PooledConnection, migration: Migration) -> None:
+    """Runs one file and records it, both or neither."""
+    try:
+        async with connection.transaction():
+            await connection.execute(migration.sql)
+            await connection.execute(
+                "INSERT INTO schema_migrations (version, name, when_text, sha256) VALUES ($1, $2, $3, $4)",
+                migration.version,
+                migration.name,
+                migration.when,
+                migration.sha256,
+            )
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise CannotStart(
+            f"the database user may not apply migration {migration.version:04}_{migration.name}: {error}",
+            setting="--database",
+        ) from error
+    log.info(
+        f"Applied migration {migration.version:04}_{migration.name}",
+        action="migration_applied",
+        version=migration.version,
+        name=migration.name,
+    )

@@ -1,0 +1,1 @@
+"""Ordered SQL files; each is applied once, in one transaction."""

@@ -1,0 +1,52 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from runstream_service.storage.database import Database
+from runstream_service.storage.embedded import EmbeddedPostgres
+from tests.support.databases import FAST, fresh_database, make_template, short_directory
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """An empty directory in which an embedded PostgreSQL can live, also for root."""
+    with short_directory() as directory:
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """One PostgreSQL for the session, with fsync off."""
+    with short_directory() as directory:
+        server = EmbeddedPostgres(directory, options=FAST)
+
+        async def start() -> None:
+            await server.start()
+            await make_template(server)
+
+        asyncio.run(start())
+        try:
+            yield server
+        finally:
+            asyncio.run(server.stop())
+
+
+@pytest.fixture
+async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """A migrated database for this test alone."""
+    async with fresh_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An open Database on `database_url`."""
+    opened = await Database.open(database_url)
+    yield opened
+    await opened.close()

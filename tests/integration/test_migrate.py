@@ -1,0 +1,94 @@
+"""Migrations on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import asyncpg
+import pytest
+
+from runstream_service.refusals import CannotStart
+from runstream_service.storage.database import Database
+from runstream_service.storage.migrate import migrate, packaged_migrations, parse_migrations
+
+FIRST = "-- when: before\nCREATE TABLE one (x int);"
+SECOND = "-- when: after\nALTER TABLE one ADD COLUMN y int;"
+TWO = parse_migrations({"0001_first.sql": FIRST, "0002_second.sql": SECOND})
+
+
+@pytest.fixture
+async def empty(database: Database) -> Database:
+    """A database without anything of ours."""
+    await database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    return database
+
+
+async def test_applies_files_in_order_and_records_them(empty: Database) -> None:
+    assert await migrate(empty, TWO) == 2
+    assert await empty.fetchval("SELECT count(*) FROM information_schema.columns WHERE table_name = 'one'") == 2
+    rows = await empty.fetch("SELECT version, name, when_text FROM schema_migrations ORDER BY version")
+    assert [tuple(row) for row in rows] == [(1, "first", "before"), (2, "second", "after")]
+
+
+async def test_second_run_changes_nothing(empty: Database) -> None:
+    await migrate(empty, TWO)
+    before = await empty.fetchval("SELECT max(applied_at) FROM schema_migrations")
+    await migrate(empty, TWO)
+    assert await empty.fetchval("SELECT max(applied_at) FROM schema_migrations") == before
+
+
+async def test_only_what_is_missing_is_applied(empty: Database) -> None:
+    await migrate(empty, TWO[:1])
+    await migrate(empty, TWO)
+    assert await empty.fetchval("SELECT count(*) FROM schema_migrations") == 2
+
+
+async def test_replicas_that_start_at_once_apply_each_file_once(empty: Database) -> None:
+    await asyncio.gather(*(migrate(empty) for _ in range(6)))
+    assert await empty.fetchval("SELECT count(*) FROM schema_migrations") == len(packaged_migrations())
+
+
+async def test_failing_file_leaves_nothing_behind_and_releases_the_lock(empty: Database) -> None:
+    broken = parse_migrations({"0001_broken.sql": "-- when: before\nCREATE TABLE one (); SELECT 1 / 0;"})
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(empty, broken)
+    assert await empty.fetchval("SELECT to_regclass('one')") is None
+    assert await migrate(empty, TWO) == 2
+
+
+async def test_database_newer_than_the_code_is_refused(empty: Database) -> None:
+    await migrate(empty, TWO)
+    with pytest.raises(CannotStart, match="schema version 2, this runstream knows only 1"):
+        await migrate(empty, TWO[:1])
+
+
+async def test_changed_file_is_refused(empty: Database) -> None:
+    await migrate(empty, TWO)
+    changed = [dataclasses.replace(TWO[0], sql=FIRST + " "), TWO[1]]
+    with pytest.raises(CannotStart, match="0001_first was applied with other content"):
+        await migrate(empty, changed)
+
+
+async def test_pool_gets_its_timeouts_back(empty: Database) -> None:
+    await migrate(empty, TWO)
+    assert await empty.fetchval("SHOW statement_timeout") == "1min"
+
+
+def test_packaged_files_are_well_formed() -> None:
+    assert packaged_migrations()[0].name == "initial"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"0001_a.sql": "CREATE TABLE x ();"},
+        {"0001_a.sql": "-- when: sometime\n"},
+        {"1_a.sql": FIRST},
+        {"0002_a.sql": FIRST},
+        {"0001_a.sql": FIRST, "0001_b.sql": SECOND},
+    ],
+)
+def test_files_of_a_wrong_form_are_refused(files: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"migration|must be"):
+        parse_migrations(files)

@@ -1,0 +1,66 @@
+"""PostgreSQL for tests: one server a session, one migrated template, a fresh copy for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+
+from runstream_service.storage.database import Database
+from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.storage.migrate import migrate
+
+TEMPLATE = "runstream_template"
+# Nothing here outlives the session. Tests that kill PostgreSQL start their own, with fsync on.
+FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "max_connections": "100"}
+_numbers = itertools.count(1)
+
+
+@contextlib.contextmanager
+def short_directory() -> Iterator[Path]:
+    """A temporary directory that PostgreSQL's account can traverse to (pytest's own are closed to others)."""
+    directory = Path(tempfile.mkdtemp(prefix="runstream-test-"))
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def with_database(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    base, _, query = url.partition("?")
+    return f"{base.rsplit('/', 1)[0]}/{name}?{query}"
+
+
+async def make_template(postgres: EmbeddedPostgres) -> None:
+    """Migrates the database that all others are copied from."""
+    await _administrate(postgres.url, f"CREATE DATABASE {TEMPLATE}")
+    database = await Database.open(with_database(postgres.url, TEMPLATE), max_size=1)
+    await migrate(database)
+    await database.close()
+
+
+@contextlib.asynccontextmanager
+async def fresh_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """The URL of a migrated database of its own; dropped afterwards."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    await _administrate(postgres.url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    try:
+        yield with_database(postgres.url, name)
+    finally:
+        await _administrate(postgres.url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _administrate(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,142 @@
+"""A batch read as columns is the batch that was sent, and what is none gets a clear error."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+import numpy as np
+import pytest
+from google.protobuf.internal import api_implementation
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runstream.v1 import ingest_pb2, packed_pb2, query_pb2
+from runstream_service.core.errors import ColumnLengths, MalformedMessage
+from runstream_service.ingest.decode import Batch, decode
+
+int64 = st.integers(-(2**63), 2**63 - 1)
+points = st.lists(st.tuples(st.integers(0, 2**32 - 1), int64, int64, st.floats(width=64)), max_size=50)
+
+
+def _request(rows, number=1):
+    index, step, time, value = zip(*rows, strict=True) if rows else ((), (), (), ())
+    batch = ingest_pb2.Batch(
+        number=number, point_count=len(rows), series_index=index, step=step, time_unix_us=time, value=value
+    )
+    return ingest_pb2.AppendRequest(batch=batch)
+
+
+def _bits(values):
+    return [struct.pack("<d", value) if not math.isnan(value) else "nan" for value in values]
+
+
+@given(points, st.integers(0, 2**64 - 1))
+def test_packed_columns_hold_what_the_repeated_fields_held(rows, number):
+    request = _request(rows, number)
+    batch = decode(request.SerializeToString())
+    assert isinstance(batch, Batch)
+    assert batch.number == number
+    assert batch.series_index.tolist() == list(request.batch.series_index)
+    assert batch.step.tolist() == list(request.batch.step)
+    assert batch.time_unix_us.tolist() == list(request.batch.time_unix_us)
+    assert _bits(batch.value.tolist()) == _bits(request.batch.value)
+
+
+@given(points)
+def test_a_batch_written_as_packed_columns_is_the_same_bytes(rows):
+    request = _request(rows, 7)
+    packed = packed_pb2.PackedBatch(
+        number=7,
+        point_count=len(rows),
+        series_index=np.array(request.batch.series_index, "<u4").tobytes(),
+        step=np.array(request.batch.step, "<i8").tobytes(),
+        time_unix_us=np.array(request.batch.time_unix_us, "<i8").tobytes(),
+        value=np.array(request.batch.value, "<f8").tobytes(),
+    )
+    assert packed_pb2.PackedAppendRequest(batch=packed).SerializeToString() == request.SerializeToString()
+
+
+@given(st.lists(st.tuples(int64, int64, st.floats(width=64, allow_nan=False)), max_size=50))
+def test_a_history_answer_written_as_packed_columns_reads_as_repeated_fields(rows):
+    step, time, value = zip(*rows, strict=True) if rows else ((), (), ())
+    series = query_pb2.Series(run_id="a" * 32, key="loss", rank=3, attempt=1)
+    packed = packed_pb2.PackedHistoryResponse(
+        series=series.SerializeToString(),
+        point_count=len(rows),
+        step=np.array(step, "<i8").tobytes(),
+        time_unix_us=np.array(time, "<i8").tobytes(),
+        value=np.array(value, "<f8").tobytes(),
+    )
+    read = query_pb2.HistoryResponse.FromString(packed.SerializeToString())
+    assert (read.series, list(read.step), list(read.time_unix_us), list(read.value)) == (
+        series, list(step), list(time), list(value),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("column", ["series_index", "step", "time_unix_us", "value"])
+@pytest.mark.parametrize("change", ["shorter", "longer", "empty"])
+def test_columns_of_different_lengths_are_refused_and_the_error_names_the_column(column, change):
+    request = _request([(0, 1, 2, 3.0), (0, 2, 3, 4.0)])
+    values = getattr(request.batch, column)
+    changed = {"shorter": values[:1], "longer": [*values, values[0]], "empty": []}[change]
+    del values[:]
+    values.extend(changed)
+    with pytest.raises(ColumnLengths) as caught:
+        decode(request.SerializeToString())
+    assert caught.value.field == f"batch.{column}"
+
+
+def test_a_column_that_an_encoder_split_in_two_records_is_refused_rather_than_half_lost():
+    whole = _request([(0, 1, 2, 3.0)])
+    # Protobuf lets an encoder write a packed field in pieces; every column here comes as two records of one value.
+    message = ingest_pb2.AppendRequest.FromString(whole.SerializeToString())
+    body = message.batch.SerializeToString()
+    doubled = packed_pb2.PackedBatch.FromString(body)
+    doubled.point_count = 2
+    raw = (
+        doubled.SerializeToString()
+        + packed_pb2.PackedBatch(
+            series_index=doubled.series_index, step=doubled.step, time_unix_us=doubled.time_unix_us, value=doubled.value
+        ).SerializeToString()
+    )
+    wire = b"\x1a" + bytes([len(raw)]) + raw
+    assert len(ingest_pb2.AppendRequest.FromString(wire).batch.step) == 2, "the official decoder joins them"
+    with pytest.raises(ColumnLengths):
+        decode(wire)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\xff\xff\xff",
+        b"\x1a\x80",
+        b"\x12\x06\x0a\x04\x12\x02\xff\xfe",  # a key that is not UTF-8
+        b"\x7a\x00",  # a field from the future alone
+    ],
+)
+def test_bytes_that_are_no_message_are_refused_as_malformed(message):
+    with pytest.raises(MalformedMessage) as caught:
+        decode(message)
+    assert caught.value.field == "message"
+
+
+def test_deep_nesting_is_refused_rather_than_recursed_into():
+    nested = b""
+    for _ in range(200):
+        nested = b"\x0b" + nested + b"\x0c"  # a group in a group in ...
+    with pytest.raises(MalformedMessage):
+        decode(b"\x12" + bytes([0x90, 0x03]) + nested)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_crash_the_decoder(message):
+    try:
+        decode(message)
+    except (MalformedMessage, ColumnLengths):
+        pass
+
+
+def test_protobuf_runs_on_its_fast_backend():
+    assert api_implementation.Type() == "upb"

@@ -1,0 +1,199 @@
+"""One stream: numbers, declared series, refusals point by point."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runstream_service.core.errors import Fenced, InvalidField, SequenceGap, UndeclaredSeries
+from runstream_service.ingest.decode import Batch
+from runstream_service.ingest.limits import (
+    MAX_BATCH_POINTS,
+    MAX_SERIES_PER_STREAM,
+    MAX_TIME_UNIX_US,
+    MIN_TIME_UNIX_US,
+)
+from runstream_service.ingest.refusals import Reason
+from runstream_service.ingest.stream import ProducerStream
+
+
+def _batch(number, index=(0,), times=None):
+    count = len(index)
+    return Batch(
+        number,
+        np.array(index, "<u4"),
+        np.arange(count, dtype="<i8"),
+        np.array(times if times is not None else [1_700_000_000_000_000] * count, "<i8"),
+        np.arange(count, dtype="<f8"),
+    )
+
+
+async def _stream(committed=0, keys=("loss",)):
+    stream = ProducerStream(UUID(int=1), UUID(int=2), 0, 0, 1, committed)
+    wanted = stream.new_keys(list(enumerate(keys)))
+    stream.bind(wanted, {key: 100 + index for index, key in enumerate(keys)})
+    return stream
+
+
+async def test_numbers_go_on_after_the_committed_one():
+    stream = await _stream(committed=5)
+    assert stream.receive(_batch(6)).number == 6
+    assert stream.receive(_batch(7)).number == 7
+
+
+async def test_a_resent_window_may_begin_before_the_committed_number_and_is_sorted_out():
+    stream = await _stream(committed=5)
+    assert [stream.receive(_batch(number)) is None for number in (4, 5, 6)] == [True, True, False]
+    assert stream.duplicate_batches == 2
+
+
+@pytest.mark.parametrize(
+    ("committed", "numbers"), [(0, [2]), (5, [7]), (5, [6, 8]), (5, [6, 6]), (5, [4, 6]), (0, [0])]
+)
+async def test_a_gap_in_the_numbers_ends_the_stream(committed, numbers):
+    stream = await _stream(committed)
+    for number in numbers[:-1]:
+        stream.receive(_batch(number))
+    with pytest.raises(SequenceGap) as caught:
+        stream.receive(_batch(numbers[-1]))
+    assert caught.value.field == "batch.number"
+
+
+@pytest.mark.parametrize("index", [1, 63, 64, MAX_SERIES_PER_STREAM - 1])
+async def test_an_undeclared_index_ends_the_stream_and_is_named(index):
+    stream = await _stream()
+    with pytest.raises(UndeclaredSeries, match=str(index)) as caught:
+        stream.receive(_batch(1, [0, index]))
+    assert caught.value.field == "batch.series_index"
+    assert stream.receive(_batch(1, [0])) is not None, "the refused batch did not use its number up"
+
+
+async def test_declaring_again_is_fine_and_another_key_for_an_index_is_not():
+    stream = await _stream()
+    assert stream.new_keys([(0, "loss")]) == {}
+    with pytest.raises(InvalidField, match="'loss'"):
+        stream.new_keys([(0, "accuracy")])
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("", Reason.KEY_EMPTY),
+        ("k" * 251, Reason.KEY_TOO_LONG),
+        ("a\x00b", Reason.KEY_CONTROL_CHARACTER),
+        ("a\nb", Reason.KEY_CONTROL_CHARACTER),
+        ("a\x7f", Reason.KEY_CONTROL_CHARACTER),
+        ("a\x85", Reason.KEY_CONTROL_CHARACTER),
+    ],
+)
+async def test_a_bad_key_costs_its_own_points_only(key, reason):
+    stream = await _stream(keys=("loss",))
+    assert stream.new_keys([(1, key), (2, "accuracy")]) == {2: "accuracy"}
+    stream.bind({2: "accuracy"}, {"accuracy": 7})
+    submission = stream.receive(_batch(1, [1, 0, 1, 2]))
+    assert submission.series_id.tolist() == [100, 7]
+    assert submission.step.tolist() == [1, 3]
+    assert [(r.reason, r.points) for r in submission.refusals] == [(reason, 2)]
+
+
+@pytest.mark.parametrize(
+    "key", ["k" * 250, 'it\'s "quoted"', "a/b/../c", "тест 中文 🙂", "%s; DROP TABLE series --", " "]
+)
+async def test_unusual_keys_are_keys(key):
+    stream = await _stream()
+    assert stream.new_keys([(1, key)]) == {1: key}
+
+
+async def test_points_with_a_time_outside_years_1_to_9999_are_refused_alone():
+    stream = await _stream()
+    times = [MIN_TIME_UNIX_US, MIN_TIME_UNIX_US - 1, 0, MAX_TIME_UNIX_US, MAX_TIME_UNIX_US + 1, -(2**63), 2**63 - 1]
+    submission = stream.receive(_batch(1, [0] * 7, times))
+    assert submission.time_unix_us.tolist() == [MIN_TIME_UNIX_US, 0, MAX_TIME_UNIX_US]
+    assert [(r.reason, r.points) for r in submission.refusals] == [(Reason.TIME_OUT_OF_RANGE, 4)]
+    assert str(MIN_TIME_UNIX_US - 1) in submission.refusals[0].example
+
+
+async def test_a_point_that_is_wrong_twice_is_refused_once():
+    stream = await _stream()
+    stream.new_keys([(1, "")])
+    submission = stream.receive(_batch(1, [1, 0], [2**63 - 1, 0]))
+    assert sum(r.points for r in submission.refusals) == 1
+    assert submission.points == 1
+
+
+async def test_series_above_the_bound_are_refused_and_counted():
+    stream = await _stream()
+    assert stream.new_keys([(MAX_SERIES_PER_STREAM, "one too many")]) == {}
+    submission = stream.receive(_batch(1, [0, MAX_SERIES_PER_STREAM, 2**32 - 1]))
+    assert submission.points == 1
+    assert [(r.reason, r.points) for r in submission.refusals] == [(Reason.TOO_MANY_SERIES, 2)]
+
+
+async def test_a_batch_that_is_too_large_uses_its_number_up_and_stores_nothing():
+    stream = await _stream()
+    submission = stream.receive(_batch(1, [0] * (MAX_BATCH_POINTS + 1)))
+    assert (submission.number, submission.points) == (1, 0)
+    assert [(r.reason, r.points) for r in submission.refusals] == [(Reason.BATCH_TOO_LARGE, MAX_BATCH_POINTS + 1)]
+    assert stream.receive(_batch(2)).points == 1
+
+
+async def test_an_empty_batch_is_a_batch():
+    stream = await _stream()
+    submission = stream.receive(_batch(1, []))
+    assert submission.points == 0
+    assert submission.charge > 0, "or any number of them could wait"
+
+
+async def test_one_ack_tells_of_many_commits_and_adds_refusals_up():
+    stream = await _stream()
+    stream.new_keys([(1, "")])
+    submissions = [stream.receive(_batch(number, [0, 1])) for number in (1, 2, 3)]
+    for submission in submissions:
+        stream.committed(submission.number, submission.refusals)
+    number, refusals = await stream.next_ack(asyncio.Event())
+    assert number == 3
+    assert [(r.reason, r.points) for r in refusals] == [(Reason.KEY_EMPTY, 3)]
+
+
+async def test_the_last_ack_waits_for_what_is_on_its_way():
+    stream = await _stream()
+    submission = stream.receive(_batch(1))
+    last = asyncio.Event()
+    last.set()
+    waiting = asyncio.ensure_future(stream.next_ack(last))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    stream.committed(submission.number, [])
+    assert (await waiting)[0] == 1
+    assert await stream.next_ack(last) is None
+
+
+async def test_only_the_first_failure_of_a_stream_counts():
+    stream = await _stream()
+    stream.fail(Fenced("first"))
+    stream.fail(Fenced("second"))
+    assert stream.failed.result().message == "first"
+
+
+@given(
+    st.lists(st.sampled_from(["good", "also good", "", "x" * 300, "tab\t"]), min_size=1, max_size=8),
+    st.data(),
+)
+def test_every_point_is_either_submitted_or_refused(keys, data):
+    async def play() -> None:
+        stream = ProducerStream(UUID(int=1), UUID(int=2), 0, 0, 1, 0)
+        wanted = stream.new_keys(list(enumerate(keys)))
+        stream.bind(wanted, {key: 10 + position for position, key in enumerate(set(wanted.values()))})
+        index = data.draw(st.lists(st.integers(0, len(keys) - 1), max_size=30))
+        times = data.draw(st.lists(st.sampled_from([0, 2**62, -(2**62)]), min_size=len(index), max_size=len(index)))
+        submission = stream.receive(_batch(1, index, times))
+        assert submission.points + sum(refusal.points for refusal in submission.refusals) == len(index)
+        good = [i for i, time in zip(index, times, strict=True) if i in wanted and time == 0]
+        assert submission.points == len(good)
+
+    asyncio.run(play())
