@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -66,7 +67,8 @@ def translate(error: BaseException) -> CoreError | None:
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         if state.startswith(UNAVAILABLE_STATES) or isinstance(error, asyncpg.InvalidCachedStatementError):
-            return DatabaseUnavailable(f"PostgreSQL: {error} (SQLSTATE {state})")
+            why = "it refused the login" if state.startswith("28") else str(error)  # callers need no user names
+            return DatabaseUnavailable(f"PostgreSQL: {why} (SQLSTATE {state})")
         return None
     if isinstance(error, asyncpg.InterfaceError) and re.search(r"\bclos(ed|ing)\b", str(error)):
         return DatabaseUnavailable(f"the connection to PostgreSQL is gone: {error}")
@@ -75,7 +77,8 @@ def translate(error: BaseException) -> CoreError | None:
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):  # two classes before Python 3.11
         return DatabaseUnavailable("PostgreSQL did not answer in time")
     if isinstance(error, OSError):
-        return DatabaseUnavailable(f"PostgreSQL cannot be reached: {error.strerror or error}")
+        why = os.strerror(error.errno) if error.errno else type(error).__name__  # without addresses: callers see it
+        return DatabaseUnavailable(f"PostgreSQL cannot be reached: {why}")
     return None
 
 

@@ -1,0 +1,96 @@
+"""Structured logs to stderr: JSON lines for machines, coloured text on a terminal.
+
+Every record has a stable `action` to search and alert on, and a message for people:
+
+    log.info("The service is ready", action="service_ready", grpc=address)
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("auto", "json", "text")
+
+# The password of a URL, wherever it stands in a text: in the authority, or as a query parameter.
+_URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@?#]*:)[^\s/?#]*(@)", re.IGNORECASE)
+_QUERY_PASSWORD = re.compile(r"(\b(?:password|passfile|sslpassword)=)[^&\s'\"]+", re.IGNORECASE)
+
+
+def mask_secrets(text: str) -> str:
+    """The text without passwords of database URLs."""
+    return _QUERY_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***\2", text))
+
+
+def configure(*, level: str = "info", format: str = "auto", stream: TextIO | None = None) -> None:
+    """Sets up structlog, and the standard library's logging, through which grpc, uvicorn and asyncpg speak."""
+    output = stream or sys.stderr
+    as_json = format == "json" or (format == "auto" and not output.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,  # tests capture logs of loggers that were used before
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, _library_record],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            *(_json_renderers() if as_json else _text_renderers(colors=output.isatty())),
+        ],
+    )
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    # What they say at INFO is about themselves; requests are counted in the metrics.
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "grpc"):
+        logging.getLogger(name).setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
+
+
+def _json_renderers() -> list[Processor]:
+    return [
+        structlog.processors.dict_tracebacks,
+        structlog.processors.EventRenamer("message"),
+        structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
+        _mask,
+    ]
+
+
+def _text_renderers(*, colors: bool) -> list[Processor]:
+    return [
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback),
+        _mask,
+    ]
+
+
+def _library_record(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Gives records of libraries an action, and says which one speaks."""
+    record: logging.LogRecord = event["_record"]
+    event.setdefault("action", "library_message")
+    event["logger"] = record.name
+    return event
+
+
+def _mask(_logger: WrappedLogger, _method: str, line: EventDict | str) -> str:
+    """Masks the finished line, so that nothing gets by: no nested value, no traceback."""
+    return mask_secrets(str(line))

@@ -1,0 +1,1 @@
+"""gRPC: decodes, calls the core, encodes."""
