@@ -108,6 +108,7 @@ class Database:
     def __init__(self, pool: Pool, url: str) -> None:
         self._pool = pool
         self._url = url
+        self._ping_connection: Connection | None = None
 
     @classmethod
     async def open(cls, url: str, *, max_size: int = 10) -> Database:
@@ -157,9 +158,23 @@ class Database:
             return await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, server_settings=WRITER_SETTINGS)
 
     async def ping(self, *, timeout_s: float = 2.0) -> None:
-        """Returns if PostgreSQL answers a query within the time."""
-        with translated():
-            await asyncio.wait_for(self._pool.fetchval("SELECT 1"), timeout_s)
+        """Returns if PostgreSQL answers a query within the time.
+
+        Uses a connection of its own: that all of the pool are busy does not mean that the database is away.
+        """
+        try:
+            with translated():
+                await asyncio.wait_for(self._ask(), timeout_s)
+        except BaseException:
+            if self._ping_connection is not None:
+                self._ping_connection.terminate()
+                self._ping_connection = None
+            raise
+
+    async def _ask(self) -> None:
+        if self._ping_connection is None:
+            self._ping_connection = await asyncpg.connect(self._url, server_settings=POOL_SETTINGS)
+        await self._ping_connection.fetchval("SELECT 1")
 
     @property
     def size(self) -> int:
@@ -173,6 +188,8 @@ class Database:
 
     async def close(self, *, within_s: float = 5.0) -> None:
         """Waits for what runs, then closes; cuts it off after `within_s`."""
+        if self._ping_connection is not None:
+            self._ping_connection.terminate()
         try:
             await asyncio.wait_for(self._pool.close(), within_s)
         except (TimeoutError, asyncio.TimeoutError, OSError, asyncpg.PostgresError):

@@ -155,6 +155,10 @@ class EmbeddedPostgres:
                 self._lock.close()
                 self._lock = None
 
+    def kill(self) -> None:
+        """Ends PostgreSQL at once, for a forced exit; nothing committed is lost, the next start replays the log."""
+        self._signal(signal.SIGQUIT)
+
     # -- the directory -----------------------------------------------------------------------------------------------
 
     def _take_lock(self) -> None:

@@ -1,0 +1,343 @@
+"""Wires everything together: startup, main loop, shutdown. The one place that knows all parts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Iterator
+
+import asyncpg
+import grpc
+import structlog
+import uvicorn
+import uvloop
+from google.protobuf.internal import api_implementation
+from grpc_health.v1 import health
+from grpc_reflection.v1alpha import reflection
+
+from runstream.v1 import ingest_pb2, query_pb2, run_pb2
+from runstream_service.core.errors import DatabaseUnavailable
+from runstream_service.http.app import make_app
+from runstream_service.ingest.limits import MAX_MESSAGE_BYTES
+from runstream_service.metrics import Metrics
+from runstream_service.readiness import DATABASE, MIGRATIONS, SHUTDOWN, Readiness, watch_database
+from runstream_service.refusals import CannotStart
+from runstream_service.rpc.health import add_health
+from runstream_service.rpc.interceptor import CallInterceptor
+from runstream_service.settings import Address, Settings
+from runstream_service.storage.database import Database
+from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.storage.migrate import migrate
+
+log = structlog.get_logger()
+
+OLDEST_POSTGRES = 14
+
+GRPC_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a share of somebody else's connections
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # Clients may ping every 10 s, also without a call; five pings too early end a connection.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 5),
+    # And we ping them, so that the streams of a machine that vanished end within 80 s.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+)
+
+SERVICES = tuple(
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in ((ingest_pb2, "IngestService"), (run_pb2, "RunService"), (query_pb2, "QueryService"))
+)
+
+
+def run(settings: Settings) -> int:
+    """Runs the service until a signal ends it; answers the exit code. Raises CannotStart."""
+    backend = api_implementation.Type()
+    if backend != "upb":
+        raise CannotStart(
+            f"protobuf runs on its {backend!r} backend, which is many times slower than 'upb'; "
+            "unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION, or install a wheel of protobuf for this machine"
+        )
+    return uvloop.run(Service(settings).run())
+
+
+class Service:
+    """One replica."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._version = importlib.metadata.version("runstream")
+        self._metrics = Metrics(version=self._version)
+        self._readiness = Readiness()
+        self._postgres: EmbeddedPostgres | None = None
+        self._database: Database | None = None
+        self._grpc: grpc.aio.Server | None = None
+        self._http: uvicorn.Server | None = None
+        # Tasks that run as long as the service. One that ends by itself ends the service.
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stop_requested = asyncio.Event()
+
+    async def run(self) -> int:
+        """Startup, main loop, shutdown."""
+        self._handle_signals()
+        try:
+            started = await self._unless_stopped(self._startup())
+            if not started:
+                return 0
+            self._announce()
+            return await self._main_loop()
+        except DatabaseUnavailable as error:
+            raise CannotStart(f"the database went away: {error.message}", setting="--database", exit_code=1) from error
+        finally:
+            await self._shutdown()
+
+    # -- startup -----------------------------------------------------------------------------------------------------
+
+    async def _startup(self) -> None:
+        """Ports first, since a taken one is the quickest to tell; HTTP before the database, which may take minutes to
+        replay its log, while /healthz has to say that the process lives."""
+        settings = self._settings
+        self._grpc = grpc.aio.server(interceptors=[CallInterceptor(self._metrics)], options=GRPC_OPTIONS)
+        self._grpc_address = _listen_grpc(self._grpc, settings.grpc_listen)
+        self._start_http()
+
+        self._database = await self._open_database()
+        self._metrics.watch(self._database)
+        await self._readiness.passes(DATABASE)
+        await migrate(self._database)
+        await self._readiness.passes(MIGRATIONS)
+        self._tasks["database monitor"] = asyncio.create_task(
+            watch_database(self._database, self._readiness, self._metrics)
+        )
+
+        # Ingest: its pipeline is made and started here, and its handler added to self._grpc.
+        await add_health(self._grpc, self._readiness, SERVICES)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        await self._grpc.start()
+
+    def _start_http(self) -> None:
+        listener = _listen_http(self._settings.http_listen)
+        self._http_address = Address(self._settings.http_listen.host, listener.getsockname()[1])
+        app = make_app(readiness=self._readiness, metrics=self._metrics, version=self._version)
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False, ws="none")
+        self._http = HttpServer(config)
+        self._tasks["HTTP server"] = asyncio.create_task(self._http.serve(sockets=[listener]))
+
+    async def _open_database(self) -> Database:
+        """Connects to the given database, or starts the embedded one and connects to that."""
+        url = self._settings.database_url
+        if url is None:
+            self._postgres = EmbeddedPostgres(self._settings.data_dir)
+            await self._postgres.start()
+            self._tasks["PostgreSQL supervisor"] = asyncio.create_task(self._postgres.supervise())
+            return await Database.open(self._postgres.url, max_size=self._settings.pool_size)
+        database = await self._wait_for_database(url)
+        version_number = int(await database.fetchval("SHOW server_version_num"))
+        if version_number < OLDEST_POSTGRES * 10_000:
+            await database.close()
+            raise CannotStart(
+                f"the server is PostgreSQL {version_number // 10_000}; {OLDEST_POSTGRES} or newer is needed",
+                setting="--database",
+            )
+        return database
+
+    async def _wait_for_database(self, url: str) -> Database:
+        """Tries for `--database-wait` seconds, except when waiting cannot help."""
+        give_up = time.monotonic() + self._settings.database_wait_s
+        while True:
+            try:
+                return await Database.open(url, max_size=self._settings.pool_size)
+            except DatabaseUnavailable as error:
+                hopeless = isinstance(error.__cause__, _HOPELESS)
+                if hopeless or time.monotonic() >= give_up:
+                    raise _no_database(error.message) from error
+                log.warning("Waiting for the database", action="database_awaited", error=error.message)
+            except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                raise _no_database(str(error)) from error
+            await asyncio.sleep(min(1.0, max(0.0, give_up - time.monotonic())))
+
+    def _announce(self) -> None:
+        """Tells where the service listens: to a program, or to a person."""
+        grpc_address, http_url = str(self._grpc_address), f"http://{self._http_address}"
+        where = str(self._postgres.data_dir) if self._postgres else "the given database"
+        log.info("The service is ready", action="service_ready", grpc=grpc_address, http=http_url, data=where)
+        if self._settings.json_ready:
+            sys.stdout.write(json.dumps({"grpc": grpc_address, "http": http_url}) + "\n")
+        elif sys.stdout.isatty():
+            sys.stdout.write(BANNER.format(version=self._version, grpc=grpc_address, http=http_url, data=where))
+        sys.stdout.flush()
+
+    # -- main loop ---------------------------------------------------------------------------------------------------
+
+    async def _main_loop(self) -> int:
+        """Waits for a signal, or for a task that should not have ended."""
+        stopped = asyncio.create_task(self._stop_requested.wait())
+        # Ingest: `pipeline.crashed` belongs to what is waited for.
+        await asyncio.wait([stopped, *self._tasks.values()], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        ended = [name for name, task in self._tasks.items() if task.done()]
+        for name in ended:
+            error = self._tasks[name].exception()
+            log.critical(f"The {name} ended by itself", action="service_failed", task=name, exc_info=error)
+        return 1 if ended else 0
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        """The first signal asks, the second forces."""
+        if not self._stop_requested.is_set():
+            log.info("Shutting down", action="shutdown_started", signal=number.name)
+            self._stop_requested.set()
+            return
+        log.warning("A second signal: ending at once", action="shutdown_forced", signal=number.name)
+        if self._postgres is not None:
+            self._postgres.kill()
+        os._exit(128 + number)
+
+    async def _unless_stopped(self, work: Awaitable[None]) -> bool:
+        """Does the work, but drops it when a signal comes; says whether it was done."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._stop_requested.wait())
+        await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if task.done():
+            await task
+            return True
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return False
+
+    # -- shutdown ----------------------------------------------------------------------------------------------------
+
+    async def _shutdown(self) -> None:
+        """Stops intake, then what serves it, then what that stands on; all within `--shutdown-grace`."""
+        deadline = time.monotonic() + self._settings.shutdown_grace_s
+        budget = Budget(deadline)
+        await self._readiness.fails(SHUTDOWN, "shutting down")
+        # Ingest: the pipeline drains here: its streams end with DRAINING, what was read is committed and acknowledged.
+        if self._grpc is not None:
+            with _step("stop gRPC"):
+                await self._grpc.stop(budget.share(0.5))
+        if self._http is not None:
+            with _step("stop HTTP"):
+                await self._stop_http(self._http, budget.share(0.3))
+        for name in ("database monitor", "PostgreSQL supervisor"):
+            await self._cancel(name)
+        if self._database is not None:
+            with _step("close the pool"):
+                await self._database.close(within_s=budget.share(0.3))
+        if self._postgres is not None:
+            with _step("stop PostgreSQL"):
+                await self._postgres.stop(within_s=budget.share(0.8))
+        log.info("The service has stopped", action="service_stopped", seconds_left=round(budget.left_s(), 1))
+
+    async def _stop_http(self, server: uvicorn.Server, within_s: float) -> None:
+        server.should_exit = True
+        task = self._tasks["HTTP server"]
+        await asyncio.wait([task], timeout=within_s)
+        if not task.done():
+            server.force_exit = True
+            await asyncio.wait([task], timeout=1.0)
+        await self._cancel("HTTP server")
+
+    async def _cancel(self, name: str) -> None:
+        if (task := self._tasks.get(name)) is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn without its signal handlers: ours stop everything in order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures nothing."""
+        yield
+
+
+class Budget:
+    """The time that is left until a deadline (of the monotonic clock)."""
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+
+    def left_s(self) -> float:
+        """Seconds left; never negative."""
+        return max(0.0, self._deadline - time.monotonic())
+
+    def share(self, part: float) -> float:
+        """A part of the seconds that are left, for one step; the next one gets its part of what that leaves."""
+        return self.left_s() * part
+
+
+@contextlib.contextmanager
+def _step(name: str) -> Iterator[None]:
+    """A step of the shutdown: its failure is logged and must not keep the next ones from happening."""
+    try:
+        yield
+    except Exception:
+        log.exception(f"Could not {name}", action="shutdown_step_failed", step=name)
+
+
+def _listen_grpc(server: grpc.aio.Server, address: Address) -> Address:
+    """Binds the port; gRPC itself does not say why it could not."""
+    if address.port != 0:
+        _bind(address, "--grpc-listen", "127.0.0.1:50051").close()
+    try:
+        port = server.add_insecure_port(str(address))
+    except RuntimeError as error:
+        raise CannotStart(f"cannot listen on {address}", setting="--grpc-listen", example="127.0.0.1:50051") from error
+    return Address(address.host, port)
+
+
+def _listen_http(address: Address) -> socket.socket:
+    return _bind(address, "--http-listen", "127.0.0.1:5000")
+
+
+def _bind(address: Address, setting: str, example: str) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((address.host, address.port), family=family, backlog=2048)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise CannotStart(f"cannot listen on {address}: {why}", setting=setting, example=example) from error
+
+
+_HOPELESS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+
+
+def _no_database(why: str) -> CannotStart:
+    return CannotStart(
+        f"cannot connect: {why}", setting="--database", example="postgresql://user:password@host:5432/runstream"
+    )
+
+
+BANNER = """
+  runstream {version} is ready
+
+    gRPC   {grpc}
+    HTTP   {http}
+    data   {data}
+
+  Log the first point from another terminal:
+
+    RUNSTREAM_URL={grpc} python -c "
+    import runstream
+    with runstream.start_run(experiment='hello') as run:
+        run.log({{'loss': 0.5}}, step=1)"
+
+  Ctrl-C stops it.
+
+"""

@@ -1,0 +1,65 @@
+"""The subcommands of `runstream`: they read options, call one function and turn its refusal into one line."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from runstream_service import logs
+from runstream_service.refusals import CannotStart
+from runstream_service.settings import OPTIONS, read_settings
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(importlib.metadata.version("runstream"), prog_name="runstream")
+def runstream() -> None:
+    """Streams metric points from training workers into PostgreSQL: durably, exactly once, fast."""
+
+
+def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Declares all settings as options. Their values stay text here: settings.py checks them in one place."""
+    for option in reversed(OPTIONS):
+        command = click.option(
+            option.flag,
+            envvar=option.variable,
+            show_envvar=True,
+            default=option.default,
+            show_default=option.default or False,
+            help=option.help,
+            metavar="VALUE",
+        )(command)
+    return command
+
+
+@runstream.command()
+@_setting_options
+@click.option(
+    "--json-ready",
+    is_flag=True,
+    envvar="RUNSTREAM_JSON_READY",
+    show_envvar=True,
+    help="Print one line of JSON with both addresses once the service is ready, and nothing else on stdout.",
+)
+def serve(json_ready: bool, **values: str) -> None:
+    """Run the service in the foreground until SIGTERM or Ctrl-C.
+
+    Without --database it starts a PostgreSQL of its own below --data-dir.
+    """
+    try:
+        settings = read_settings(
+            {f"--{name.replace('_', '-')}": value for name, value in values.items()}, json_ready=json_ready
+        )
+        logs.configure(level=settings.log_level, format=settings.log_format)
+        # We start programs (PostgreSQL) and never go on in a fork, so gRPC's handlers around forks would only make noise.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+        from runstream_service.app import run  # late: `--help` need not wait for numpy and grpc
+
+        sys.exit(run(settings))
+    except CannotStart as refusal:
+        click.echo(f"runstream: {logs.mask_secrets(str(refusal))}", err=True)
+        sys.exit(refusal.exit_code)

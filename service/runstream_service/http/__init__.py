@@ -1,0 +1,1 @@
+"""HTTP: decodes, calls the core, encodes."""

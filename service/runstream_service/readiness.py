@@ -1,0 +1,82 @@
+"""Whether this replica can serve, computed from named checks. `/readyz` and grpc.health.v1 tell the same from here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from runstream_service.core.errors import CoreError, DatabaseUnavailable
+from runstream_service.metrics import Metrics
+from runstream_service.storage.database import Database
+
+log = structlog.get_logger()
+
+DATABASE, MIGRATIONS, SHUTDOWN = "database", "migrations", "shutdown"
+
+PING_EVERY_S = 2.0
+# Soon again once it is away: recovery should show within a second.
+PING_EVERY_WHILE_DOWN_S = 0.5
+PING_TIMEOUT_S = 2.0
+
+Listener = Callable[[bool], Awaitable[None]]
+
+
+class Readiness:
+    """The checks that fail at the moment, each with its reason in words. Starts with all failing."""
+
+    def __init__(self) -> None:
+        self._problems: dict[str, str] = {DATABASE: "not connected yet", MIGRATIONS: "not applied yet"}
+        self._listeners: list[Listener] = []
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """What is not ready, by the name of the check."""
+        return dict(self._problems)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every check passes."""
+        return not self._problems
+
+    async def listen(self, listener: Listener) -> None:
+        """Calls back now and at every change between ready and not ready."""
+        self._listeners.append(listener)
+        await listener(self.ready)
+
+    async def passes(self, check: str) -> None:
+        """Records that a check passes."""
+        await self._set({name: why for name, why in self._problems.items() if name != check})
+
+    async def fails(self, check: str, why: str) -> None:
+        """Records that a check fails."""
+        await self._set({**self._problems, check: why})
+
+    async def _set(self, problems: dict[str, str]) -> None:
+        was_ready, self._problems = self.ready, problems
+        if self.ready != was_ready:
+            for listener in self._listeners:
+                await listener(self.ready)
+
+
+async def watch_database(database: Database, readiness: Readiness, metrics: Metrics) -> None:
+    """Asks PostgreSQL every two seconds whether it is there. Runs until cancelled."""
+    up = True
+    while True:
+        try:
+            await database.ping(timeout_s=PING_TIMEOUT_S)
+            problem: CoreError | None = None
+        except DatabaseUnavailable as error:
+            problem = error
+        metrics.database_answers(problem is None)
+        if problem is None:
+            await readiness.passes(DATABASE)
+        else:
+            await readiness.fails(DATABASE, problem.message)
+        if up and problem is not None:
+            log.error("The database does not answer", action="database_lost", error=problem.message)
+        elif not up and problem is None:
+            log.info("The database answers again", action="database_back")
+        up = problem is None
+        await asyncio.sleep(PING_EVERY_S if up else PING_EVERY_WHILE_DOWN_S)

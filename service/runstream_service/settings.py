@@ -1,0 +1,158 @@
+"""What the operator may set. Everything is read and checked here, before anything starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from runstream_service.logs import FORMATS, LEVELS
+from runstream_service.refusals import CannotStart
+
+T = TypeVar("T")
+
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Host and TCP port to listen on. Port 0: the system chooses one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The checked settings of `runstream serve`; units are in the names."""
+
+    grpc_listen: Address
+    http_listen: Address
+    data_dir: Path
+    database_url: str | None = field(repr=False)  # it holds a password
+    database_wait_s: float
+    pool_size: int
+    writers: int
+    max_queued_points: int
+    max_streams: int
+    shutdown_grace_s: float
+    json_ready: bool
+    log_level: str
+    log_format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting as flag, environment variable and help text."""
+
+    flag: str
+    default: str
+    help: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of the same meaning."""
+        return "RUNSTREAM_" + self.flag.removeprefix("--").replace("-", "_").upper()
+
+
+# Without --json-ready, which takes no value.
+OPTIONS = (
+    Option("--grpc-listen", "127.0.0.1:50051", "Address of the gRPC server; port 0 takes any free one."),
+    Option("--http-listen", "127.0.0.1:5000", "Address of the HTTP server; port 0 takes any free one."),
+    Option("--data-dir", "./runstream-data", "Where the embedded PostgreSQL keeps its data."),
+    Option("--database", "", "URL of an existing PostgreSQL (14 or newer): postgresql://... Then nothing is embedded."),
+    Option("--database-wait", "30", "Seconds to wait at the start for a database that does not answer yet."),
+    Option("--pool-size", "10", "Most connections to PostgreSQL, beside one for each writer and two more."),
+    Option("--writers", "2", "Ingest writers, each with a connection of its own; 2 keep a small machine busy."),
+    Option("--max-queued-points", "400000", "Points in memory that wait for their commit; above, streams wait."),
+    Option("--max-streams", "5000", "Ingest streams at a time; a further one is told to try again later."),
+    Option("--shutdown-grace", "20", "Seconds from SIGTERM until everything has ended."),
+    Option("--log-level", "info", f"Least severity that is logged: {', '.join(LEVELS)}."),
+    Option("--log-format", "auto", "json, text, or auto: text on a terminal, else json."),
+)
+
+
+def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Settings:
+    """Checks all values, by flag; what is missing takes its default.
+
+    Raises:
+        CannotStart: a value is wrong; it names the flag, the variable and an example.
+    """
+    given = {option.flag: values.get(option.flag, option.default) for option in OPTIONS}
+
+    def read(flag: str, parse: Callable[[str], T], example: str) -> T:
+        try:
+            return parse(given[flag].strip())
+        except ValueError as error:
+            raise CannotStart(str(error), setting=flag, example=example) from error
+
+    return Settings(
+        grpc_listen=read("--grpc-listen", _address, "127.0.0.1:50051"),
+        http_listen=read("--http-listen", _address, "127.0.0.1:5000"),
+        data_dir=read("--data-dir", _path, "./runstream-data"),
+        database_url=read("--database", _database_url, "postgresql://user:password@host:5432/runstream"),
+        database_wait_s=read("--database-wait", _seconds(0, 3_600), "30"),
+        pool_size=read("--pool-size", _whole(1, 1_000), "10"),
+        writers=read("--writers", _whole(1, 64), "2"),
+        # One full batch has to fit.
+        max_queued_points=read("--max-queued-points", _whole(16_384, 1_000_000_000), "400000"),
+        max_streams=read("--max-streams", _whole(1, 1_000_000), "5000"),
+        shutdown_grace_s=read("--shutdown-grace", _seconds(1, 3_600), "20"),
+        json_ready=json_ready,
+        log_level=read("--log-level", _one_of(LEVELS), "info"),
+        log_format=read("--log-format", _one_of(FORMATS), "json"),
+    )
+
+
+def _address(text: str) -> Address:
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match["port"]) > 65_535:
+        raise ValueError(f"{text!r} is not HOST:PORT with a port from 0 to 65535")
+    return Address(match["host"].strip("[]"), int(match["port"]))
+
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError("no directory is given")
+    return Path(text)
+
+
+def _database_url(text: str) -> str | None:
+    if text and not text.startswith(("postgresql://", "postgres://")):
+        scheme = text.partition("://")[0] if "://" in text else "none"
+        raise ValueError(f"the URL must begin with postgresql://; its scheme is {scheme[:20]!r}")
+    return text or None
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text) if re.fullmatch(r"\d{1,12}", text) else -1
+        if not least <= number <= most:
+            raise ValueError(f"{text!r} is not a whole number from {least:,} to {most:,}")
+        return number
+
+    return parse
+
+
+def _seconds(least: float, most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        number = float(text) if re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text) else -1.0
+        if not least <= number <= most:
+            raise ValueError(f"{text!r} is not a number of seconds from {least:,} to {most:,}")
+        return number
+
+    return parse
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"{text!r} is not one of {', '.join(choices)}")
+        return text.lower()
+
+    return parse
