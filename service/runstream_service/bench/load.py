@@ -1,0 +1,142 @@
+"""Streams that push points as fast as they are acknowledged, for a while, and count only what was acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import numpy as np
+
+from runstream.v1 import ingest_pb2, packed_pb2, run_pb2, run_pb2_grpc
+
+KEYS_PER_STREAM = 5
+_APPEND = "/runstream.v1.IngestService/Append"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`streams` producers, each a rank of one run, sending batches of `batch_points` points of KEYS_PER_STREAM series.
+    `window` batches of a stream may wait for their ack; a `pause_s` above 0 sends one batch per pause instead."""
+
+    streams: int
+    batch_points: int
+    window: int = 8
+    pause_s: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """As in the report's keys."""
+        return f"{self.streams}x{self.batch_points}"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one round of a load did."""
+
+    run_id: str
+    seconds: float
+    points_acknowledged: int
+    points_refused: int
+    batches_acknowledged: list[int]  # by rank
+    ack_latencies_s: list[float] = field(default_factory=list)
+
+    @property
+    def points_per_s(self) -> float:
+        """Acknowledged points per second of sending, until the last ack."""
+        return self.points_acknowledged / self.seconds
+
+
+class _Stream:
+    """One producer: writes batches while its window has room, reads acks."""
+
+    def __init__(self, call: Any, load: Load, rank: int) -> None:
+        self._call = call
+        self._load = load
+        self._rank = rank
+        self._sent_at: deque[float] = deque()
+        self._room = asyncio.Event()
+        self.sent = 0
+        self.acknowledged = 0
+        self.refused = 0
+        self.latencies_s: list[float] = []
+
+    async def open(self, run_id: str) -> None:
+        opening = ingest_pb2.Open(run_id=run_id, producer_id=uuid.uuid4().bytes, rank=self._rank, first_unacked=1)
+        keys = [
+            ingest_pb2.SeriesDeclaration(series_index=index, key=f"metric/{index}") for index in range(KEYS_PER_STREAM)
+        ]
+        await self._call.write(ingest_pb2.AppendRequest(open=opening).SerializeToString())
+        await self._call.write(ingest_pb2.AppendRequest(declare=ingest_pb2.Declare(series=keys)).SerializeToString())
+        await self._call.read()
+
+    async def push(self, until: float) -> None:
+        reader = asyncio.create_task(self._read_acks())
+        while time.perf_counter() < until:
+            while self.sent - self.acknowledged >= self._load.window:
+                self._room.clear()
+                await self._room.wait()
+            await self._call.write(batch_message(self._load.batch_points, self.sent))
+            self._sent_at.append(time.perf_counter())
+            self.sent += 1
+            if self._load.pause_s:
+                await asyncio.sleep(self._load.pause_s)
+        await self._call.done_writing()
+        await reader
+
+    async def _read_acks(self) -> None:
+        while (message := await self._call.read()) is not grpc.aio.EOF:
+            ack = ingest_pb2.AppendResponse.FromString(message).ack
+            now = time.perf_counter()
+            for _ in range(ack.committed_number - self.acknowledged):
+                self.latencies_s.append(now - self._sent_at.popleft())
+            self.acknowledged = ack.committed_number
+            self.refused += sum(refusal.point_count for refusal in ack.refusals)
+            self._room.set()
+
+
+def batch_message(points: int, position: int) -> bytes:
+    """Batch number `position` + 1 of a stream: KEYS_PER_STREAM series, one after the other in each step."""
+    row = np.arange(position * points, (position + 1) * points, dtype="<i8")
+    batch = packed_pb2.PackedBatch(
+        number=position + 1,
+        point_count=points,
+        series_index=(row % KEYS_PER_STREAM).astype("<u4").tobytes(),
+        step=(row // KEYS_PER_STREAM).tobytes(),
+        time_unix_us=(row + 1_790_000_000_000_000).tobytes(),
+        value=(row * 0.25).tobytes(),
+    )
+    return packed_pb2.PackedAppendRequest(batch=batch).SerializeToString()
+
+
+async def push(address: str, load: Load, seconds: float) -> Outcome:
+    """Run `load` against the service for `seconds`, then wait for the last ack."""
+    run_id = uuid.uuid4().hex
+    # A few connections share the streams, as a few machines of a job would.
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(4)]
+    try:
+        await run_pb2_grpc.RunServiceStub(channels[0]).CreateRun(
+            run_pb2.CreateRunRequest(run_id=run_id, experiment="bench", name=load.name)
+        )
+        streams = [
+            _Stream(channels[rank % len(channels)].stream_stream(_APPEND)(), load, rank) for rank in range(load.streams)
+        ]
+        await asyncio.gather(*(stream.open(run_id) for stream in streams))
+        started = time.perf_counter()
+        await asyncio.gather(*(stream.push(started + seconds) for stream in streams))
+        elapsed = time.perf_counter() - started
+    finally:
+        await asyncio.gather(*(channel.close() for channel in channels))
+    return Outcome(
+        run_id=run_id,
+        seconds=elapsed,
+        points_acknowledged=sum(stream.acknowledged for stream in streams) * load.batch_points,
+        points_refused=sum(stream.refused for stream in streams),
+        batches_acknowledged=[stream.acknowledged for stream in streams],
+        ack_latencies_s=[latency for stream in streams for latency in stream.latencies_s],
+    )

@@ -1,0 +1,49 @@
+"""How many points may wait between the streams and the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+
+class Budget:
+    """A bound on waiting points. When it is used up, takers wait in line, so streams are not read any more and HTTP/2
+    flow control stops their clients. First come, first served: a stream has at most one taker in the line, so a noisy
+    one cannot push the others aside."""
+
+    def __init__(self, capacity_points: int) -> None:
+        self.capacity_points = capacity_points
+        self.waiting_points = 0
+        self._line: deque[tuple[asyncio.Future[None], int]] = deque()
+
+    async def take(self, points: int) -> None:
+        """Take `points`, waiting until they fit. A request above the whole capacity fits an empty budget."""
+        if not self._line and self._fits(points):
+            self.waiting_points += points
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._line.append((turn, points))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            # Cancelled after its turn came: what it was given must go back, or the budget shrinks for ever.
+            if turn.done() and not turn.cancelled():
+                self.give_back(points)
+            raise
+
+    def give_back(self, points: int) -> None:
+        """Return points that are committed, refused or dropped."""
+        self.waiting_points -= points
+        while self._line:
+            turn, wanted = self._line[0]
+            if turn.cancelled():
+                self._line.popleft()
+                continue
+            if not self._fits(wanted):
+                return
+            self._line.popleft()
+            self.waiting_points += wanted
+            turn.set_result(None)
+
+    def _fits(self, points: int) -> bool:
+        return self.waiting_points + points <= self.capacity_points or self.waiting_points == 0

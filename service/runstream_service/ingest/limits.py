@@ -1,0 +1,12 @@
+"""Bounds of the ingest path. Opened tells them to clients; proto/runstream/v1/ingest.proto documents them."""
+
+from __future__ import annotations
+
+MAX_MESSAGE_BYTES = 1 << 20
+# 28 bytes a point: a full batch is 448 KiB, well below the message bound.
+MAX_BATCH_POINTS = 16_384
+MAX_SERIES_PER_STREAM = 32_768
+
+# Years 1 to 9999, the range of PostgreSQL's ISO dates and of Python's datetime. Microseconds since 1970.
+MIN_TIME_UNIX_US = -62_135_596_800_000_000
+MAX_TIME_UNIX_US = 253_402_300_799_999_999

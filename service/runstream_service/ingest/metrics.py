@@ -1,0 +1,95 @@
+"""Prometheus metrics of the ingest path. Counted per group or per stream, never per point or per batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import Counter, Gauge, Histogram
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from runstream_service.ingest.budget import Budget
+    from runstream_service.ingest.group import Group
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_POINTS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 150_000)
+
+
+class IngestMetrics:
+    """What the ingest path did and holds."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.streams_open = Gauge("runstream_streams_open", "Append streams that are open.", registry=registry)
+        self._streams_ended = Counter(
+            "runstream_streams_ended_total", "Append streams that ended, by reason (OK if the client closed it).",
+            ["reason"], registry=registry,
+        )  # fmt: skip
+        self._committed = Counter(
+            "runstream_points_committed_total", "Points that were committed, each once.", registry=registry
+        )
+        self._duplicate_batches = Counter(
+            "runstream_batches_duplicate_total", "Batches that were sent again though committed; not stored again.",
+            registry=registry,
+        )  # fmt: skip
+        self._refused = Counter(
+            "runstream_points_refused_total", "Points that were refused for good, by reason.",
+            ["reason"], registry=registry,
+        )  # fmt: skip
+        self._lost = Counter(
+            "runstream_batches_lost_total",
+            "Batches once acknowledged that the database does not know any more (restored, or failed over without a "
+            "synchronous standby).",
+            registry=registry,
+        )
+        self._group_points = Histogram(
+            "runstream_group_points", "Points in a group commit.", buckets=_POINTS, registry=registry
+        )
+        self._group_seconds = Histogram(
+            "runstream_group_commit_seconds", "One group commit: ledger, COPY and COMMIT.", buckets=_SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self.copy_seconds = Histogram(
+            "runstream_copy_seconds", "The COPY of a group.", buckets=_SECONDS, registry=registry
+        )
+        self._failures = Counter(
+            "runstream_group_commit_failures_total", "Tries of a group commit that failed and were repeated, by error.",
+            ["error"], registry=registry,
+        )  # fmt: skip
+        self._queue_points = Gauge(
+            "runstream_queue_points", "Points read from streams and not committed yet.", registry=registry
+        )
+        self._queue_capacity = Gauge(
+            "runstream_queue_capacity_points", "At so many waiting points, streams are not read any more.",
+            registry=registry,
+        )  # fmt: skip
+
+    def watch(self, budget: Budget) -> None:
+        """Show the budget whenever the metrics are read."""
+        self._queue_points.set_function(lambda: budget.waiting_points)
+        self._queue_capacity.set(budget.capacity_points)
+
+    def group_committed(self, group: Group, seconds: float) -> None:
+        """Count one group after its COMMIT."""
+        stored = sum(submission.points for submission in group.accepted)
+        self._group_points.observe(stored)
+        self._group_seconds.observe(seconds)
+        self._committed.inc(stored)
+        if group.duplicates:
+            self._duplicate_batches.inc(len(group.duplicates))
+        for submission in group.accepted:
+            for refusal in submission.refusals:
+                self._refused.labels(refusal.reason.value).inc(refusal.points)
+
+    def commit_failed(self, error: Exception) -> None:
+        """Count a failed try."""
+        self._failures.labels(type(error).__name__).inc()
+
+    def stream_ended(self, reason: str, duplicate_batches: int) -> None:
+        """Count a stream that ended, and the repeats that its committed number sorted out."""
+        self._streams_ended.labels(reason).inc()
+        self._duplicate_batches.inc(duplicate_batches)
+
+    def acknowledged_batches_lost(self, batches: int) -> None:
+        """Count what a client was told and the ledger does not know."""
+        self._lost.inc(batches)

@@ -1,0 +1,208 @@
+"""Opens streams, spreads producers over writers, drains."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from runstream_service.core.errors import (
+    Draining,
+    Fenced,
+    InvalidField,
+    LedgerBehind,
+    Overloaded,
+    RunDeleted,
+    RunNotFound,
+)
+from runstream_service.core.names import parse_run_id
+from runstream_service.ingest.budget import Budget
+from runstream_service.ingest.stream import ProducerStream
+from runstream_service.ingest.writer import Writer
+
+if TYPE_CHECKING:
+    from runstream.v1 import ingest_pb2
+    from runstream_service.core.caller import Caller
+    from runstream_service.ingest.decode import Batch
+    from runstream_service.ingest.metrics import IngestMetrics
+    from runstream_service.storage.database import Database
+
+log = structlog.get_logger()
+
+_MAX_INT32 = 2**31 - 1
+
+
+class IngestPipeline:
+    """The ingest path of one replica. `max_queued_points` bounds what waits, `max_streams` who may send."""
+
+    def __init__(
+        self,
+        database: Database,
+        metrics: IngestMetrics,
+        *,
+        writers: int = 2,
+        max_queued_points: int = 400_000,
+        max_streams: int = 5_000,
+    ) -> None:
+        self._database = database
+        self.metrics = metrics
+        self._budget = Budget(max_queued_points)
+        self._max_streams = max_streams
+        self._writers = [Writer(f"writer-{n}", database, self._budget, metrics) for n in range(writers)]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._streams: dict[UUID, ProducerStream] = {}
+        self._open_streams = 0
+        self._draining = False
+        # A writer only ends when it is cancelled. Anything else is a bug, and its streams would wait for ever: whoever
+        # runs the service waits for this and stops, so that another replica takes over.
+        self.crashed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        metrics.watch(self._budget)
+
+    def start(self) -> None:
+        """Start the writers."""
+        self._tasks = [asyncio.create_task(writer.run(), name=writer.name) for writer in self._writers]
+        for task in self._tasks:
+            task.add_done_callback(self._report_crash)
+
+    async def open(self, caller: Caller, request: ingest_pb2.Open) -> ProducerStream:
+        """Open a producer's stream; any older one of the same producer is fenced.
+
+        Raises:
+            InvalidField, RunNotFound, RunDeleted, LedgerBehind, Overloaded, Draining, DatabaseUnavailable.
+        """
+        self._check_room()
+        run_id, producer_id = _identity(request)
+        row = await self._database.fetchrow(
+            "SELECT * FROM open_producer($1, $2, $3, $4, $5)",
+            caller.workspace_id, run_id, producer_id, request.rank, request.attempt,
+        )  # fmt: skip
+        assert row is not None
+        run_state, session, committed_number = row
+        _check_run(run_state, request)
+        if committed_number + 1 < request.first_unacked:
+            lost = request.first_unacked - 1 - committed_number
+            self.metrics.acknowledged_batches_lost(lost)
+            raise LedgerBehind(
+                f"open.first_unacked: batches up to {request.first_unacked - 1} were acknowledged, but the database "
+                f"knows {committed_number}: it was restored to an older state. Go on under a new producer_id",
+                field="open.first_unacked",
+            )
+        stream = ProducerStream(producer_id, run_id, request.rank, request.attempt, session, committed_number)
+        self._register(stream)
+        return stream
+
+    def close(self, stream: ProducerStream, reason: str) -> None:
+        """Forget a stream that ended. What it submitted is still committed."""
+        if self._streams.get(stream.producer_id) is stream:
+            del self._streams[stream.producer_id]
+        self._open_streams -= 1
+        self.metrics.streams_open.dec()
+        self.metrics.stream_ended(reason, stream.duplicate_batches)
+
+    async def declare(self, stream: ProducerStream, request: ingest_pb2.Declare) -> None:
+        """Give the declared indexes their series.
+
+        Raises:
+            InvalidField: an index got two keys.
+            DatabaseUnavailable.
+        """
+        keys = stream.new_keys([(series.series_index, series.key) for series in request.series])
+        if not keys:
+            return
+        rows = await self._database.fetch(
+            "SELECT key, series_id FROM resolve_series($1, $2, $3, $4)",
+            stream.run_id, stream.rank, stream.attempt, sorted(set(keys.values())),
+        )  # fmt: skip
+        stream.bind(keys, {row["key"]: row["series_id"] for row in rows})
+
+    async def submit(self, stream: ProducerStream, batch: Batch) -> None:
+        """Take one batch; waits while the budget is used up, so that the caller stops reading.
+
+        Raises:
+            SequenceGap, UndeclaredSeries.
+        """
+        submission = stream.receive(batch)
+        if submission is None:
+            return
+        try:
+            await self._budget.take(submission.charge)
+        except asyncio.CancelledError:
+            stream.dropped()
+            raise
+        # By producer, so that the batches of one are committed in order.
+        self._writers[stream.producer_id.int % len(self._writers)].submit(submission)
+
+    def drain(self) -> None:
+        """Take no new streams and end the open ones when what they sent is committed and acknowledged."""
+        self._draining = True
+        for stream in self._streams.values():
+            stream.fail(Draining("this replica shuts down; reconnect", retry_after_s=0.1))
+
+    async def stop(self) -> None:
+        """Stop the writers; what is not committed is dropped, unacknowledged."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _report_crash(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or (error := task.exception()) is None or self.crashed.done():
+            return
+        log.critical(f"{task.get_name()} died: {error!r}", action="writer_died", exc_info=error)
+        self.crashed.set_result(error)
+
+    def _check_room(self) -> None:
+        if self._draining:
+            raise Draining("this replica shuts down; reconnect", retry_after_s=0.1)
+        if self._open_streams >= self._max_streams:
+            raise Overloaded(
+                f"{self._open_streams} streams are open, the most this replica takes (RUNSTREAM_MAX_STREAMS)",
+                retry_after_s=5.0,
+            )
+
+    def _register(self, stream: ProducerStream) -> None:
+        self._open_streams += 1
+        self.metrics.streams_open.inc()
+        other = self._streams.get(stream.producer_id)
+        # Two Opens of one producer may return from the database in either order; the session says which is newer.
+        older, newer = (stream, other) if other and other.session > stream.session else (other, stream)
+        self._streams[stream.producer_id] = newer
+        if older is not None:
+            older.fail(
+                Fenced(
+                    f"producer {stream.producer_id}: a newer stream of this producer took over",
+                    field="open.producer_id",
+                )
+            )
+        if self._draining:
+            stream.fail(Draining("this replica shuts down; reconnect", retry_after_s=0.1))
+
+
+def _identity(request: ingest_pb2.Open) -> tuple[UUID, UUID]:
+    run_id = parse_run_id(request.run_id, field="open.run_id")
+    if len(request.producer_id) != 16 or not any(request.producer_id):
+        raise InvalidField(
+            f"open.producer_id: {len(request.producer_id)} bytes; send the 16 bytes of a UUID, fresh per producer",
+            field="open.producer_id",
+        )
+    for name, value in (("rank", request.rank), ("attempt", request.attempt)):
+        if value < 0:
+            raise InvalidField(f"open.{name}: {value} is negative; count from 0", field=f"open.{name}")
+    return run_id, UUID(bytes=request.producer_id)
+
+
+def _check_run(run_state: str, request: ingest_pb2.Open) -> None:
+    if run_state == "missing":
+        raise RunNotFound(
+            f"open.run_id: no run {request.run_id}; create it with RunService.CreateRun", field="open.run_id"
+        )
+    if run_state == "deleted":
+        raise RunDeleted(
+            f"open.run_id: run {request.run_id} is deleted; restore it with RunService.RestoreRun", field="open.run_id"
+        )
+    if run_state == "foreign":
+        raise InvalidField(
+            "open.producer_id: this producer belongs to another run, rank or attempt; take a fresh UUID",
+            field="open.producer_id",
+        )

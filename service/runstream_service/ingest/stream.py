@@ -1,0 +1,281 @@
+"""One producer's stream: what it declared, which batch comes next, what is committed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from runstream_service.core.errors import InvalidField, SequenceGap, UndeclaredSeries
+from runstream_service.core.names import KeyProblem, key_problem
+from runstream_service.ingest.limits import (
+    MAX_BATCH_POINTS,
+    MAX_SERIES_PER_STREAM,
+    MAX_TIME_UNIX_US,
+    MIN_TIME_UNIX_US,
+)
+from runstream_service.ingest.refusals import Reason, Refusal, merge
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from runstream_service.core.errors import CoreError
+    from runstream_service.ingest.decode import Batch, Float64Column, Int64Column, UInt32Column
+
+_UNDECLARED = -1
+# The series table holds a series id, _UNDECLARED, or for a refused series this minus the position of its refusal.
+_REFUSED = -2
+
+_KEY_REASONS = {
+    KeyProblem.EMPTY: Reason.KEY_EMPTY,
+    KeyProblem.TOO_LONG: Reason.KEY_TOO_LONG,
+    KeyProblem.CONTROL_CHARACTER: Reason.KEY_CONTROL_CHARACTER,
+}
+
+
+# What a batch costs of the budget at least: its own bookkeeping is worth about so many points of 28 bytes. Without it,
+# any number of empty batches could wait.
+_MIN_CHARGE_POINTS = 32
+
+
+@dataclass(slots=True)
+class Submission:
+    """One batch on its way to the database; the columns have one length and hold only what can be stored."""
+
+    stream: ProducerStream
+    number: int
+    series_id: Int64Column
+    step: Int64Column
+    time_unix_us: Int64Column
+    value: Float64Column
+    refusals: list[Refusal] = field(default_factory=list)
+    # Points taken from the budget until the stream is told; stays as it was when points are refused later.
+    charge: int = field(init=False)
+    # True once the stream was told what became of it.
+    told: bool = False
+
+    def __post_init__(self) -> None:
+        self.charge = max(len(self.step), _MIN_CHARGE_POINTS)
+
+    @property
+    def points(self) -> int:
+        """How many points are to be stored."""
+        return len(self.series_id)
+
+    def refuse_all(self, reason: Reason, example: str) -> None:
+        """Make it an empty batch: committing that uses its number up, so the next batch is not blocked."""
+        self.refusals.append(Refusal(reason, self.points, example))
+        empty = slice(0, 0)
+        self.series_id, self.step = self.series_id[empty], self.step[empty]
+        self.time_unix_us, self.value = self.time_unix_us[empty], self.value[empty]
+
+
+class ProducerStream:
+    """State of one Append stream after Open. Used by one event loop; nothing here blocks."""
+
+    def __init__(
+        self, producer_id: UUID, run_id: UUID, rank: int, attempt: int, session: int, committed_number: int
+    ) -> None:
+        self.producer_id = producer_id
+        self.run_id = run_id
+        self.rank = rank
+        self.attempt = attempt
+        self.session = session
+        self.committed_number = committed_number
+        self.duplicate_batches = 0
+        # Set once when the stream must end for a reason that is not its own message, such as fencing.
+        self.failed: asyncio.Future[CoreError] = asyncio.get_running_loop().create_future()
+        self._received_number: int | None = None
+        self._in_flight = 0
+        self._acknowledged_number = committed_number
+        self._refusals: dict[Reason, Refusal] = {}
+        self._changed = asyncio.Event()
+        self._keys: dict[int, str] = {}
+        self._series = np.full(64, _UNDECLARED, np.int64)
+        self._refused_keys: list[tuple[Reason, str]] = []
+
+    # Declaring -------------------------------------------------------------------------------------------------------
+
+    def new_keys(self, declared: list[tuple[int, str]]) -> dict[int, str]:
+        """Which of the declared (index, key) pairs still need a series id; those with a bad key are marked as refused.
+
+        Raises:
+            InvalidField: an index was declared before with another key.
+        """
+        wanted: dict[int, str] = {}
+        for index, key in declared:
+            if index >= MAX_SERIES_PER_STREAM:
+                continue  # its points are refused, whatever the key
+            before = self._keys.setdefault(index, key)
+            if before != key:
+                raise InvalidField(
+                    f"declare.series: index {index} is declared as {key!r}, but was declared as {before!r} on this "
+                    "stream; use a new index for a new key",
+                    field="declare.series.series_index",
+                )
+            if self._lookup(index) != _UNDECLARED:
+                continue
+            problem = key_problem(key)
+            if problem is None:
+                wanted[index] = key
+            else:
+                self._bind(index, _REFUSED - len(self._refused_keys))
+                self._refused_keys.append((_KEY_REASONS[problem], f"key {key[:80]!r} ({len(key)} characters)"))
+        return wanted
+
+    def bind(self, keys: dict[int, str], series_ids: dict[str, int]) -> None:
+        """Record the series ids that the database gave for `keys` (index -> key)."""
+        for index, key in keys.items():
+            self._bind(index, series_ids[key])
+
+    def _lookup(self, index: int) -> int:
+        return int(self._series[index]) if index < len(self._series) else _UNDECLARED
+
+    def _bind(self, index: int, entry: int) -> None:
+        if index >= len(self._series):
+            grown = np.full(min(max(2 * len(self._series), index + 1), MAX_SERIES_PER_STREAM), _UNDECLARED, np.int64)
+            grown[: len(self._series)] = self._series
+            self._series = grown
+        self._series[index] = entry
+
+    # Receiving -------------------------------------------------------------------------------------------------------
+
+    def receive(self, batch: Batch) -> Submission | None:
+        """Check a batch and turn its indexes into series ids. None: a repeat of what is committed.
+
+        Raises:
+            SequenceGap: not the number after the last.
+            UndeclaredSeries: an index that was not declared on this stream.
+        """
+        self._check_number(batch.number)
+        if batch.number <= self.committed_number:
+            self._received_number = batch.number
+            self.duplicate_batches += 1
+            return None
+        submission = self._submission(batch)
+        # Only now: a batch that ended the stream with an error was not received.
+        self._received_number = batch.number
+        self._in_flight += 1
+        return submission
+
+    def _check_number(self, number: int) -> None:
+        last = self._received_number
+        if last is None:
+            # A resent window may begin anywhere up to the next number.
+            lowest, highest = 1, self.committed_number + 1
+        else:
+            lowest = highest = last + 1
+        if not lowest <= number <= highest:
+            expected = str(highest) if lowest == highest else f"{lowest} to {highest}"
+            raise SequenceGap(
+                f"batch.number: got {number}, expected {expected} (committed: {self.committed_number}); "
+                "send every batch after the committed number again, in order",
+                field="batch.number",
+            )
+
+    def _submission(self, batch: Batch) -> Submission:
+        count = len(batch.value)
+        if count > MAX_BATCH_POINTS:
+            submission = Submission(self, batch.number, batch.step, batch.step, batch.time_unix_us, batch.value)
+            submission.refuse_all(Reason.BATCH_TOO_LARGE, f"batch {batch.number} has {count} points")
+            return submission
+        if count == 0:
+            return Submission(self, batch.number, batch.step, batch.step, batch.time_unix_us, batch.value)
+        series_id, refusals = self._series_ids(batch.series_index)
+        submission = Submission(
+            self, batch.number, series_id, batch.step, batch.time_unix_us, batch.value, refusals=refusals
+        )
+        self._refuse_times(submission)
+        if refusals:
+            _keep(submission, (submission.series_id >= 0))
+        return submission
+
+    def _series_ids(self, series_index: UInt32Column) -> tuple[Int64Column, list[Refusal]]:
+        """The series id of each point; negative for points that are refused."""
+        refusals: list[Refusal] = []
+        highest = int(series_index.max())
+        if highest < len(self._series):
+            series_id = self._series[series_index]
+        else:
+            series_id = self._series[np.minimum(series_index, len(self._series) - 1)]
+            series_id[series_index >= len(self._series)] = _UNDECLARED
+            beyond = series_index >= MAX_SERIES_PER_STREAM
+            if beyond.any():
+                example = f"series index {highest}; a stream may declare {MAX_SERIES_PER_STREAM}"
+                refusals.append(Refusal(Reason.TOO_MANY_SERIES, int(beyond.sum()), example))
+                series_id[beyond] = np.iinfo(np.int64).min
+        if series_id.min() < 0:
+            self._refuse_series(series_id, series_index, refusals)
+        return series_id, refusals
+
+    def _refuse_series(self, series_id: Int64Column, series_index: UInt32Column, refusals: list[Refusal]) -> None:
+        undeclared = series_id == _UNDECLARED
+        if undeclared.any():
+            raise UndeclaredSeries(
+                f"batch.series_index: {int(series_index[undeclared][0])} was not declared on this stream; "
+                "send Declare before the first batch that uses an index, and again after every Open",
+                field="batch.series_index",
+            )
+        bad = np.unique(series_id[(series_id <= _REFUSED) & (series_id != np.iinfo(np.int64).min)], return_counts=True)
+        for entry, points in zip(*bad, strict=True):
+            reason, example = self._refused_keys[_REFUSED - int(entry)]
+            refusals.append(Refusal(reason, int(points), example))
+
+    def _refuse_times(self, submission: Submission) -> None:
+        times = submission.time_unix_us
+        if times.min() >= MIN_TIME_UNIX_US and times.max() <= MAX_TIME_UNIX_US:
+            return
+        wrong = ((times < MIN_TIME_UNIX_US) | (times > MAX_TIME_UNIX_US)) & (submission.series_id >= 0)
+        if not wrong.any():
+            return
+        example = f"time_unix_us {int(times[wrong][0])} is not in years 1 to 9999 (microseconds since 1970)"
+        submission.refusals.append(Refusal(Reason.TIME_OUT_OF_RANGE, int(wrong.sum()), example))
+        submission.series_id[wrong] = np.iinfo(np.int64).min
+
+    # Ending ----------------------------------------------------------------------------------------------------------
+
+    def committed(self, number: int, refusals: list[Refusal]) -> None:
+        """A batch is committed (or was before, with no refusals to tell)."""
+        self._in_flight -= 1
+        self.committed_number = max(self.committed_number, number)
+        merge(self._refusals, refusals)
+        self._changed.set()
+
+    def dropped(self) -> None:
+        """A batch will not be committed by this stream: it is fenced, or the service stops."""
+        self._in_flight -= 1
+        self._changed.set()
+
+    def fail(self, error: CoreError) -> None:
+        """End the stream with `error`; the first one counts."""
+        if not self.failed.done():
+            self.failed.set_result(error)
+
+    @property
+    def settled(self) -> bool:
+        """True when nothing of this stream is on its way to the database."""
+        return self._in_flight == 0
+
+    def wake(self) -> None:
+        """Let next_ack look again: its `last` was set."""
+        self._changed.set()
+
+    async def next_ack(self, last: asyncio.Event) -> tuple[int, list[Refusal]] | None:
+        """Wait for news: the committed number and the refusals since the ack before. None once `last` is set and
+        nothing is on its way to the database any more."""
+        while True:
+            if self.committed_number > self._acknowledged_number or self._refusals:
+                self._acknowledged_number = self.committed_number
+                refusals, self._refusals = self._refusals, {}
+                return self._acknowledged_number, list(refusals.values())
+            if last.is_set() and self.settled:
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+
+
+def _keep(submission: Submission, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
+    submission.series_id, submission.step = submission.series_id[rows], submission.step[rows]
+    submission.time_unix_us, submission.value = submission.time_unix_us[rows], submission.value[rows]

@@ -1,0 +1,235 @@
+"""Collects submissions until the database is free, then commits them as one group.
+
+1. While a group is being committed, submissions pile up; the next group is all of them. So the size of a group follows
+   the load by itself: one batch when little comes in, tens of thousands of points when much does.
+2. A group is one transaction on the writer's own connection: begin_group (epoch, ledger), COPY, COMMIT. Its submissions
+   are told only after COMMIT has been answered.
+3. When the outcome is not known (connection lost, server stopped, timeout), the same group is tried again on a new
+   connection. The ledger tells what of it had been committed, so a try too many stores nothing twice. Meanwhile the
+   budget fills and streams are not read: nothing is lost and memory stays bounded.
+4. When PostgreSQL refuses rows as bad data, each submission is tried alone; those that fail alone commit as empty. All
+   of that ends before the next group begins, because the next batches of those producers follow by number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+import structlog
+
+from runstream_service.ingest import copy_binary
+from runstream_service.ingest.group import Group, Verdict
+from runstream_service.ingest.refusals import Reason
+from runstream_service.storage.database import is_data_error
+
+if TYPE_CHECKING:
+    from runstream_service.ingest.budget import Budget
+    from runstream_service.ingest.metrics import IngestMetrics
+    from runstream_service.ingest.stream import Submission
+    from runstream_service.storage.database import Connection, Database
+
+log = structlog.get_logger()
+
+# Bounds the transaction and its buffers: 66 bytes a point in COPY BINARY, so about 8 MiB a writer.
+MAX_GROUP_POINTS = 131_072
+
+# One budget for all steps of one try. Above the server's own timeouts (database.py), so that the server's clear error
+# comes first; this one is for a connection that hangs without a word.
+_TRY_TIMEOUT_S = 45.0
+_FIRST_BACKOFF_S = 0.05
+_LONGEST_BACKOFF_S = 5.0
+
+_BEGIN_GROUP = "SELECT * FROM begin_group($1, $2, $3, $4, $5, $6, $7)"
+
+
+class RowsRefusedError(Exception):
+    """COPY failed because of the rows; its cause says why. Only COPY raises it: the same SQLSTATE from begin_group
+    would be a fault of ours, and refusing points for it would lose them."""
+
+
+class Writer:
+    """One connection, one group at a time. A producer always uses the same writer."""
+
+    def __init__(self, name: str, database: Database, budget: Budget, metrics: IngestMetrics) -> None:
+        self.name = name
+        self._database = database
+        self._budget = budget
+        self._metrics = metrics
+        self._waiting: deque[Submission] = deque()
+        self._wake = asyncio.Event()
+        self._connection: Connection | None = None
+        self._connection_lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def submit(self, submission: Submission) -> None:
+        """Hand over a submission whose charge was taken from the budget; its stream is told of the outcome."""
+        self._waiting.append(submission)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Commit groups until cancelled. What is then not committed is dropped: clients send it again elsewhere."""
+        taken: list[Submission] = []
+        try:
+            while True:
+                await self._wake.wait()
+                taken = self._take_group()
+                await self._commit(taken)
+                if not self._waiting:
+                    self._wake.clear()
+        finally:
+            for submission in (*taken, *self._waiting):
+                if not submission.told:
+                    submission.stream.dropped()
+                    self._settle(submission)
+            self._waiting.clear()
+            self._disconnect()
+
+    def _take_group(self) -> list[Submission]:
+        taken = [self._waiting.popleft()]
+        points = taken[0].points
+        while self._waiting and points + self._waiting[0].points <= MAX_GROUP_POINTS:
+            points += self._waiting[0].points
+            taken.append(self._waiting.popleft())
+        return taken
+
+    async def _commit(self, submissions: list[Submission]) -> None:
+        """Commit submissions, whatever it takes; returns when each of them has been told."""
+        delay_s = _FIRST_BACKOFF_S
+        while True:
+            group = Group(submissions)
+            started = time.perf_counter()
+            try:
+                await self._try(group)
+            except RowsRefusedError as exc:
+                self._disconnect()
+                return await self._isolate(submissions, exc.__cause__ or exc)
+            except Exception as exc:
+                # The transaction is gone or in doubt. A new connection and the ledger will tell which.
+                self._disconnect()
+                self._report_failure(group, exc, delay_s)
+                await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
+                delay_s = min(2 * delay_s, _LONGEST_BACKOFF_S)
+            else:
+                self._metrics.group_committed(group, time.perf_counter() - started)
+                return self._tell(group)
+
+    async def _try(self, group: Group) -> None:
+        """One transaction, or the reason why its outcome is not known."""
+        connection = await self._connected()
+        transaction = asyncio.ensure_future(self._transact(connection, group))
+        # asyncpg's COPY waits for ever when the connection goes while its write buffer is full, so the loss of the
+        # connection is watched beside it. Where both happened, the transaction's own outcome counts.
+        watched = {transaction, self._connection_lost}
+        try:
+            await asyncio.wait(watched, timeout=_TRY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            if transaction.done():
+                return transaction.result()
+            if self._connection_lost.done():
+                raise ConnectionError("the connection was lost in the middle of a transaction")
+            raise TimeoutError(f"no outcome of the transaction within {_TRY_TIMEOUT_S:g} s")
+        finally:
+            if not transaction.done():
+                transaction.cancel()
+                transaction.add_done_callback(_consume_outcome)
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+            def set_lost(_: object) -> None:
+                lost.set_result(None)
+
+            self._connection_lost = lost
+            self._connection = await self._database.connect_writer()
+            self._connection.add_termination_listener(set_lost)
+        return self._connection
+
+    async def _transact(self, connection: Connection, group: Group) -> None:
+        """No ROLLBACK when a step fails: the caller ends the connection, which cannot hang."""
+        # READ COMMITTED, as begin_group needs it, whatever the database's default is.
+        await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        rows = await connection.fetch(_BEGIN_GROUP, *group.begin_arguments())
+        group.judge([Verdict(*row) for row in rows])
+        encoded = group.encode()
+        if encoded is not None:
+            await self._copy(connection, group.table, encoded)
+        await connection.execute("COMMIT")
+
+    async def _copy(self, connection: Connection, table: str, encoded: memoryview) -> None:
+        started = time.perf_counter()
+        try:
+            await connection.copy_to_table(
+                table, source=copy_binary.chunks(encoded), columns=copy_binary.COLUMNS, format="binary"
+            )
+        except Exception as exc:
+            if is_data_error(exc):
+                raise RowsRefusedError from exc
+            raise
+        self._metrics.copy_seconds.observe(time.perf_counter() - started)
+
+    async def _isolate(self, submissions: list[Submission], error: BaseException) -> None:
+        """One submission holds rows that PostgreSQL does not take: find it, without harm to the others."""
+        if len(submissions) > 1:
+            log.info(
+                f"PostgreSQL refused a group of {len(submissions)} batches; trying each alone",
+                action="group_isolated",
+                writer=self.name,
+                batches=len(submissions),
+                error=repr(error),
+            )
+            for submission in submissions:
+                await self._commit([submission])
+            return
+        refused = submissions[0]
+        log.warning(
+            f"PostgreSQL refused the rows of a batch: {error}",
+            action="batch_refused",
+            writer=self.name,
+            run_id=refused.stream.run_id.hex,
+            batch=refused.number,
+            points=refused.points,
+            error=repr(error),
+        )
+        refused.refuse_all(Reason.DATABASE, f"batch {refused.number}: {error}")
+        await self._commit([refused])
+
+    def _tell(self, group: Group) -> None:
+        for submission in group.accepted:
+            submission.stream.committed(submission.number, submission.refusals)
+        for submission in group.duplicates:
+            submission.stream.committed(submission.number, [])
+        for submission, error in group.rejected:
+            submission.stream.fail(error)
+            submission.stream.dropped()
+        for submission in group.submissions:
+            self._settle(submission)
+
+    def _settle(self, submission: Submission) -> None:
+        submission.told = True
+        self._budget.give_back(submission.charge)
+
+    def _report_failure(self, group: Group, error: Exception, delay_s: float) -> None:
+        self._metrics.commit_failed(error)
+        log.warning(
+            f"a group commit of {group.points} points failed; trying it again: {error!r}",
+            action="group_commit_failed",
+            writer=self.name,
+            points=group.points,
+            retry_in_s=delay_s,
+            error=repr(error),
+        )
+
+    def _disconnect(self) -> None:
+        # terminate, not close: a polite goodbye could hang on the very connection that just failed.
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+
+def _consume_outcome(transaction: asyncio.Future[None]) -> None:
+    """Nobody waits for it any more; asked for, its exception is not reported as forgotten."""
+    if not transaction.cancelled():
+        transaction.exception()

@@ -1,0 +1,137 @@
+"""Pipelines on a real database, and short ways to fill them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from runstream.v1 import ingest_pb2
+from runstream_service.core.caller import ANYONE
+from runstream_service.ingest.decode import Batch
+from runstream_service.ingest.metrics import IngestMetrics
+from runstream_service.ingest.pipeline import IngestPipeline
+from runstream_service.ingest.stream import ProducerStream
+from runstream_service.storage.database import Database
+
+TIME = 1_700_000_000_000_000
+
+
+@dataclass
+class Replica:
+    """One pipeline, as one replica of the service has it."""
+
+    pipeline: IngestPipeline
+    database: Database
+    registry: CollectorRegistry
+
+    async def open(
+        self, run_id: UUID, producer: UUID | None = None, *, rank: int = 0, first_unacked: int = 1, key: str = "loss"
+    ) -> ProducerStream:
+        """Open a producer's stream and declare one series, index 0."""
+        request = ingest_pb2.Open(
+            run_id=run_id.hex, producer_id=(producer or uuid4()).bytes, rank=rank, first_unacked=first_unacked
+        )
+        stream = await self.pipeline.open(ANYONE, request)
+        declaration = ingest_pb2.SeriesDeclaration(series_index=0, key=key)
+        await self.pipeline.declare(stream, ingest_pb2.Declare(series=[declaration]))
+        return stream
+
+    async def send(self, stream: ProducerStream, number: int, values: list[float]) -> None:
+        """Submit one batch of series 0; steps tell where a point came from: 1000 x number + position."""
+        await self.pipeline.submit(stream, batch(number, values))
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a Prometheus metric of this replica."""
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+
+def batch(number: int, values: list[float]) -> Batch:
+    count = len(values)
+    return Batch(
+        number,
+        np.zeros(count, "<u4"),
+        np.arange(count, dtype="<i8") + 1000 * number,
+        np.full(count, TIME, "<i8"),
+        np.array(values, "<f8"),
+    )
+
+
+async def acknowledged(stream: ProducerStream, number: int) -> list:
+    """Wait until `number` is acknowledged; the refusals told on the way. Raises what ended the stream instead."""
+    import asyncio
+
+    refusals = []
+    never = asyncio.Event()
+    while True:
+        news = asyncio.ensure_future(stream.next_ack(never))
+        await asyncio.wait({news, stream.failed}, return_when=asyncio.FIRST_COMPLETED, timeout=30)
+        if not news.done():
+            news.cancel()
+            raise stream.failed.result() if stream.failed.done() else TimeoutError(f"no ack of {number}")
+        committed, told = news.result()
+        refusals += told
+        if committed >= number:
+            return refusals
+
+
+@pytest.fixture
+async def run_id(database: Database) -> UUID:
+    """A run to log to."""
+    return await new_run(database)
+
+
+async def new_run(database: Database) -> UUID:
+    run_id = uuid4()
+    await database.execute(
+        "INSERT INTO runs (run_id, experiment_id, name, started_at) VALUES ($1, 0, 'test', now())", run_id
+    )
+    return run_id
+
+
+@contextlib.asynccontextmanager
+async def running_replica(database: Database, **options) -> AsyncIterator[Replica]:
+    registry = CollectorRegistry()
+    pipeline = IngestPipeline(database, IngestMetrics(registry), **options)
+    pipeline.start()
+    try:
+        yield Replica(pipeline, database, registry)
+    finally:
+        await pipeline.stop()
+
+
+@pytest.fixture
+async def replica(database: Database) -> AsyncIterator[Replica]:
+    async with running_replica(database) as running:
+        yield running
+
+
+@pytest.fixture
+async def other_replica(database: Database) -> AsyncIterator[Replica]:
+    async with running_replica(database) as running:
+        yield running
+
+
+@pytest.fixture
+def stored(database: Database) -> Callable:
+    """All stored values, with the epoch that they lie in, ordered by (rank, step)."""
+
+    async def read() -> list[tuple[int, float]]:
+        rows = await database.fetch(
+            "SELECT epoch, value FROM metric_points_hot JOIN series USING (series_id) ORDER BY rank, step, value"
+        )
+        return [(row["epoch"], row["value"]) for row in rows]
+
+    return read
+
+
+async def mutate(database: Database, function: str, old: str, new: str) -> None:
+    """Change a SQL function of this test's database: to see that a test notices when a step is left out."""
+    source = await database.fetchval("SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = $1", function)
+    assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {function}"
+    await database.execute(source.replace(old, new))

@@ -1,0 +1,371 @@
+"""The steps of a group commit. Each is tested twice: with the step, the promise holds; with the step left out, the same
+scenario breaks it. So none of these tests can pass for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from runstream_service.core.errors import Fenced
+from runstream_service.ingest.refusals import Reason
+from tests.integration.ingest.conftest import acknowledged, mutate, new_run, running_replica
+
+EPOCH_LOCK = 1920298867
+
+
+# The epoch ------------------------------------------------------------------------------------------------------------
+
+
+async def _commit_while_its_epoch_is_sealed(database, replica, run_id):
+    """A writer reads epoch 1 as open and then has to wait; meanwhile the epoch is sealed and 2 opened."""
+    stream = await replica.open(run_id)
+    async with database.acquire() as sealer:
+        await sealer.execute("SELECT pg_advisory_lock($1, 1)", EPOCH_LOCK)
+        await replica.send(stream, 1, [1.0])
+        await _until(sealer, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        async with sealer.transaction():
+            await sealer.execute("UPDATE epochs SET state = 'closing' WHERE epoch = 1")
+            await sealer.execute("INSERT INTO epochs (epoch, state) VALUES (2, 'open')")
+            await sealer.execute("SELECT create_hot_partition(2)")
+        await sealer.execute("SELECT pg_advisory_unlock($1, 1)", EPOCH_LOCK)
+    await acknowledged(stream, 1)
+
+
+async def test_a_late_writer_lands_in_the_epoch_that_is_open(database, replica, run_id, stored):
+    await _commit_while_its_epoch_is_sealed(database, replica, run_id)
+    assert await stored() == [(2, 1.0)]
+
+
+async def test_without_the_second_look_a_late_writer_would_land_in_a_sealed_epoch(database, replica, run_id, stored):
+    await mutate(database, "begin_group", "EXIT WHEN FOUND", "EXIT")
+    await _commit_while_its_epoch_is_sealed(database, replica, run_id)
+    assert await stored() == [(1, 1.0)]
+
+
+async def test_an_open_group_keeps_its_epoch_from_being_sealed(database, run_id):
+    writer = await database.connect_writer()
+    try:
+        transaction = writer.transaction()
+        await transaction.start()
+        await writer.fetch("SELECT * FROM begin_group('{}', '{}', '{}', '{}', '{}', '{}', '{}')")
+        async with database.acquire() as sealer:
+            assert not await sealer.fetchval("SELECT pg_try_advisory_lock($1, 1)", EPOCH_LOCK)
+            await transaction.commit()
+            assert await sealer.fetchval("SELECT pg_try_advisory_lock($1, 1)", EPOCH_LOCK)
+            await sealer.execute("SELECT pg_advisory_unlock($1, 1)", EPOCH_LOCK)
+    finally:
+        await writer.close()
+
+
+# Sessions -------------------------------------------------------------------------------------------------------------
+
+
+async def _write_from_an_old_stream_after_the_producer_opened_elsewhere(replica, other_replica, run_id):
+    producer = uuid4()
+    old = await replica.open(run_id, producer)
+    await replica.send(old, 1, [1.0])
+    await acknowledged(old, 1)
+    new = await other_replica.open(run_id, producer, first_unacked=2)
+    assert new.committed_number == 1
+    await replica.send(old, 2, [-1.0])  # the zombie: it has not noticed yet
+    return old, new
+
+
+async def test_a_zombie_on_another_replica_is_fenced(replica, other_replica, run_id, stored):
+    old, new = await _write_from_an_old_stream_after_the_producer_opened_elsewhere(replica, other_replica, run_id)
+    with pytest.raises(Fenced):
+        await acknowledged(old, 2)
+    await other_replica.send(new, 2, [2.0])
+    await acknowledged(new, 2)
+    assert await stored() == [(1, 1.0), (1, 2.0)]
+
+
+async def test_without_sessions_a_zombie_would_write(database, replica, other_replica, run_id, stored):
+    await mutate(database, "begin_group", "p.session IS DISTINCT FROM a.session", "false")
+    old, _ = await _write_from_an_old_stream_after_the_producer_opened_elsewhere(replica, other_replica, run_id)
+    await acknowledged(old, 2)
+    assert (1, -1.0) in await stored()
+
+
+async def test_on_one_replica_the_older_stream_hears_at_once_also_when_it_sends_nothing(replica, run_id):
+    producer = uuid4()
+    old = await replica.open(run_id, producer)
+    new = await replica.open(run_id, producer)
+    assert isinstance(old.failed.result(), Fenced)
+    assert not new.failed.done()
+
+
+async def test_deleting_a_run_fences_its_producers(database, replica, run_id, stored):
+    stream = await replica.open(run_id)
+    await database.execute("UPDATE producers SET session = session + 1 WHERE run_id = $1", run_id)
+    await replica.send(stream, 1, [1.0])
+    with pytest.raises(Fenced):
+        await acknowledged(stream, 1)
+    assert await stored() == []
+
+
+# Numbers --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_batch_that_comes_again_through_another_replica_is_stored_once(replica, other_replica, run_id, stored):
+    producer = uuid4()
+    for number, where in [(1, replica), (2, other_replica), (3, replica), (4, other_replica)]:
+        stream = await where.open(run_id, producer)
+        # The client lost every ack: it sends all it ever sent again.
+        for repeated in range(1, number + 1):
+            await where.send(stream, repeated, [float(repeated)])
+        await acknowledged(stream, number) if number > stream.committed_number else None
+    assert [value for _, value in await stored()] == [1.0, 2.0, 3.0, 4.0]
+
+
+async def _commit_twice_with_an_unknown_outcome(database, run_id):
+    """COMMIT happens, its answer is lost: the writer has to try the same group again."""
+    connect = database.connect_writer
+    losses = 1
+
+    async def connect_and_lose_the_answer():
+        connection = await connect()
+        execute = connection.execute
+
+        async def losing(query, *args, **kwargs):
+            nonlocal losses
+            answer = await execute(query, *args, **kwargs)
+            if query == "COMMIT" and losses:
+                losses -= 1
+                raise ConnectionResetError("the answer to COMMIT was lost")
+            return answer
+
+        return _Overlay(connection, execute=losing)
+
+    database.connect_writer = connect_and_lose_the_answer
+    async with running_replica(database) as replica:
+        stream = await replica.open(run_id)
+        await replica.send(stream, 1, [1.0])
+        await acknowledged(stream, 1)
+        assert replica.metric("runstream_group_commit_failures_total", error="ConnectionResetError") == 1
+        return replica.metric("runstream_batches_duplicate_total")
+
+
+class _Overlay:
+    """A connection with some methods replaced."""
+
+    def __init__(self, inner, **methods):
+        self._inner = inner
+        self.__dict__.update(methods)
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+
+async def test_a_group_whose_commit_was_not_answered_is_stored_once(database, run_id, stored):
+    assert await _commit_twice_with_an_unknown_outcome(database, run_id) == 1
+    assert await stored() == [(1, 1.0)]
+
+
+async def test_without_the_ledger_a_lost_answer_would_double_points(database, run_id, stored):
+    await mutate(database, "begin_group", "p.committed_number >= a.last_number", "false")
+    await mutate(database, "begin_group", "p.committed_number >= a.first_number - 1", "true")
+    await mutate(database, "begin_group", "s.committed_number FROM standing", "0::bigint FROM standing")
+    await _commit_twice_with_an_unknown_outcome(database, run_id)
+    assert await stored() == [(1, 1.0), (1, 1.0)]
+
+
+async def test_points_and_ledger_are_one_transaction(database, run_id):
+    """Whenever a writer dies, either both are there or none."""
+    writer = await database.connect_writer()
+    async with running_replica(database) as replica:
+        producer = (await replica.open(run_id)).producer_id
+    await writer.execute("BEGIN")
+    arguments = ([producer], [1], [1], [1], [1], [1], [1])
+    (row,) = await writer.fetch("SELECT * FROM begin_group($1, $2, $3, $4, $5, $6, $7)", *arguments)
+    assert row["verdict"] == "advanced"
+    await writer.execute("INSERT INTO metric_points_hot VALUES (1, 1, 1, 1, now(), 1)")
+    writer.terminate()
+    ledger, points, commits = await database.fetchrow(
+        """SELECT (SELECT committed_number FROM producers), (SELECT count(*) FROM metric_points_hot),
+                  (SELECT count(*) FROM commits)"""
+    )
+    assert (ledger, points, commits) == (0, 0, 0)
+
+
+async def test_the_commit_log_counts_the_points_that_were_stored(database, replica, run_id):
+    producer = uuid4()
+    stream = await replica.open(run_id, producer)
+    await replica.send(stream, 1, [1.0, 2.0])
+    await acknowledged(stream, 1)
+    await replica.send(stream, 2, [3.0])
+    await acknowledged(stream, 2)
+    assert await database.fetchval("SELECT sum(point_count) FROM commits") == 3
+    assert await database.fetchval(
+        "SELECT count(*) FROM metric_points_hot h JOIN commits c USING (epoch, commit_no)"
+    ) == 3  # fmt: skip
+
+
+# Locks ----------------------------------------------------------------------------------------------------------------
+
+
+async def _groups_with_their_producers_in_opposite_order(database, run_id, rounds):
+    """Two writers lock the same ledger rows, asked for in opposite order, again and again."""
+    async with running_replica(database) as replica:
+        producers = [(await replica.open(run_id)).producer_id for _ in range(40)]
+    count = len(producers)
+
+    async def write(order: list[UUID]) -> None:
+        writer = await database.connect_writer()
+        await writer.execute("SET deadlock_timeout = '5ms'")
+        try:
+            for _ in range(rounds):
+                async with writer.transaction():
+                    await writer.fetch(
+                        "SELECT * FROM begin_group($1, $2, $3, $4, $5, $6, $7)",
+                        order, [1] * count, [1] * count, [1] * count,
+                        list(range(1, count + 1)), [1] * count, [1] * count,
+                    )  # fmt: skip
+        finally:
+            await writer.close()
+
+    await asyncio.gather(write(producers), write(producers[::-1]))
+
+
+async def test_ledger_rows_asked_for_in_opposite_order_never_deadlock(database, run_id):
+    await _groups_with_their_producers_in_opposite_order(database, run_id, rounds=150)
+
+
+async def test_without_the_producer_order_they_would(database, run_id):
+    await mutate(
+        database,
+        "begin_group",
+        "PERFORM 1 FROM producers p WHERE p.producer_id = ANY (producer_ids) ORDER BY p.producer_id FOR UPDATE;",
+        """FOR i IN 1 .. cardinality(producer_ids) LOOP
+               PERFORM 1 FROM producers p WHERE p.producer_id = producer_ids[i] FOR UPDATE;
+           END LOOP;""",
+    )
+    with pytest.raises(asyncpg.DeadlockDetectedError):
+        await _groups_with_their_producers_in_opposite_order(database, run_id, rounds=3_000)
+
+
+async def test_a_group_waits_for_a_ledger_row_that_somebody_holds(database, replica, run_id, stored):
+    stream = await replica.open(run_id)
+    async with database.acquire() as holder, holder.transaction():
+        await holder.execute("SELECT 1 FROM producers FOR UPDATE")
+        await replica.send(stream, 1, [1.0])
+        await _until(holder, "SELECT count(*) FROM pg_locks WHERE NOT granted")
+        assert stream.committed_number == 0
+    await acknowledged(stream, 1)
+    assert await stored() == [(1, 1.0)]
+
+
+# Bad rows -------------------------------------------------------------------------------------------------------------
+
+
+async def test_rows_that_postgres_refuses_fail_alone(database, run_id, stored):
+    await database.execute("ALTER TABLE metric_points_hot_1 ADD CHECK (value <> 666)")
+    async with running_replica(database, writers=1) as replica:
+        streams = [await replica.open(run_id, rank=rank) for rank in range(4)]
+        async with database.acquire() as holder, holder.transaction():
+            # Holds the first group back, so that all that follows becomes one group.
+            await holder.execute("SELECT 1 FROM producers FOR UPDATE")
+            await replica.send(streams[3], 1, [0.0])
+            await _until(holder, "SELECT count(*) FROM pg_locks WHERE NOT granted")
+            await replica.send(streams[0], 1, [1.0])
+            await replica.send(streams[1], 1, [666.0, 7.0])
+            await replica.send(streams[1], 2, [8.0])
+            await replica.send(streams[2], 1, [9.0])
+        # These come while the group is taken apart, and follow by number on what is being retried.
+        await replica.send(streams[1], 3, [10.0])
+        await replica.send(streams[0], 2, [11.0])
+        refusals = await acknowledged(streams[1], 3)
+        await acknowledged(streams[0], 2)
+        await acknowledged(streams[2], 1)
+        assert [(r.reason, r.points) for r in refusals] == [(Reason.DATABASE, 2)]
+        assert "666" in refusals[0].example or "check" in refusals[0].example
+        assert replica.metric("runstream_points_refused_total", reason="database") == 2
+    assert [value for _, value in await stored()] == [1.0, 11.0, 8.0, 10.0, 9.0, 0.0]
+
+
+async def test_a_data_error_that_is_not_of_the_rows_refuses_nothing(database, replica, run_id, stored):
+    """The same class of SQLSTATE from begin_group: trying again, not throwing points away."""
+    await database.execute("INSERT INTO commits (commit_no, epoch, point_count) VALUES (1, 1, 0)")
+    stream = await replica.open(run_id)
+    await replica.send(stream, 1, [1.0])
+    assert await acknowledged(stream, 1) == []
+    assert await stored() == [(1, 1.0)]
+
+
+# The connection -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_writer_commits_synchronously_whatever_the_database_says(database):
+    name = await database.fetchval("SELECT current_database()")
+    await database.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+    await database.execute(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'repeatable read'")
+    writer = await database.connect_writer()
+    try:
+        assert await writer.fetchval("SHOW synchronous_commit") == "on"
+        assert await writer.fetchval("SHOW transaction_isolation") == "read committed"
+        timeouts = [
+            await writer.fetchval(f"SHOW {name}")
+            for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+        ]
+        assert "0" not in timeouts
+    finally:
+        await writer.close()
+
+
+async def test_a_backend_that_is_terminated_again_and_again_costs_nothing(database, run_id, stored):
+    async with running_replica(database) as replica:
+        streams = [await replica.open(run_id, rank=rank) for rank in range(4)]
+
+        async def terminate() -> int:
+            killed = 0
+            while killed < 8:
+                killed += await database.fetchval(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                    "WHERE application_name = 'runstream-writer' AND datname = current_database()"
+                )
+                await asyncio.sleep(0)
+            return killed
+
+        killer = asyncio.ensure_future(terminate())
+        for number in range(1, 31):
+            for stream in streams:
+                await replica.send(stream, number, [float(number)] * 200)
+            await asyncio.sleep(0)
+        for stream in streams:
+            await acknowledged(stream, 30)
+        assert await killer >= 8
+    expected = [(1, float(number)) for _ in range(4) for number in range(1, 31) for _ in range(200)]
+    assert await stored() == expected
+
+
+async def test_one_producer_stays_with_one_writer_and_many_are_spread(database, replica):
+    runs = [await new_run(database) for _ in range(20)]
+    streams = [await replica.open(run) for run in runs]
+    for number in range(1, 6):
+        for stream in streams:
+            await replica.send(stream, number, [1.0])
+    for stream in streams:
+        await acknowledged(stream, 5)
+    writers = await database.fetchval(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE application_name = 'runstream-writer' AND datname = current_database()"
+    )
+    assert writers == 2
+
+
+async def _until(connection, count_query: str) -> None:
+    """Wait until a count is above zero; PostgreSQL has no event for a lock that somebody waits for."""
+    async with asyncio.timeout(20) if hasattr(asyncio, "timeout") else _no_limit():
+        while not await connection.fetchval(count_query):
+            await asyncio.sleep(0.005)
+
+
+class _no_limit:  # noqa: N801 - stands in for asyncio.timeout on Python 3.10; pytest's own limit is left
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        return None

@@ -1,0 +1,152 @@
+"""Opening, declaring, draining; back-pressure."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from runstream.v1 import ingest_pb2
+from runstream_service.core.caller import ANYONE, Caller
+from runstream_service.core.errors import (
+    Draining,
+    InvalidField,
+    LedgerBehind,
+    Overloaded,
+    RunDeleted,
+    RunNotFound,
+)
+from tests.integration.ingest.conftest import acknowledged, running_replica
+
+
+async def test_an_unknown_run_is_not_found(replica):
+    with pytest.raises(RunNotFound) as caught:
+        await replica.open(uuid4())
+    assert caught.value.field == "open.run_id"
+
+
+async def test_a_run_of_another_workspace_looks_like_one_that_does_not_exist(replica, run_id):
+    request = ingest_pb2.Open(run_id=run_id.hex, producer_id=uuid4().bytes)
+    with pytest.raises(RunNotFound):
+        await replica.pipeline.open(Caller(workspace_id=2, principal="mallory"), request)
+
+
+async def test_a_deleted_run_takes_no_points_and_a_finished_one_does(database, replica, run_id, stored):
+    await database.execute("UPDATE runs SET status = 'finished', ended_at = now() WHERE run_id = $1", run_id)
+    stream = await replica.open(run_id)
+    await replica.send(stream, 1, [1.0])
+    await acknowledged(stream, 1)
+    await database.execute("UPDATE runs SET lifecycle = 'deleted' WHERE run_id = $1", run_id)
+    with pytest.raises(RunDeleted):
+        await replica.open(run_id)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"run_id": "nonsense"}, "open.run_id"),
+        ({"run_id": ""}, "open.run_id"),
+        ({"run_id": "A" * 32}, "open.run_id"),
+        ({"run_id": "'; DROP TABLE runs; --"}, "open.run_id"),
+        ({"producer_id": b""}, "open.producer_id"),
+        ({"producer_id": b"short"}, "open.producer_id"),
+        ({"producer_id": bytes(16)}, "open.producer_id"),
+        ({"rank": -1}, "open.rank"),
+        ({"attempt": -1}, "open.attempt"),
+    ],
+)
+async def test_a_field_of_open_in_the_wrong_form_is_named(replica, run_id, change, field):
+    request = ingest_pb2.Open(run_id=run_id.hex, producer_id=uuid4().bytes)
+    for name, value in change.items():
+        setattr(request, name, value)
+    with pytest.raises(InvalidField) as caught:
+        await replica.pipeline.open(ANYONE, request)
+    assert caught.value.field == field
+
+
+async def test_a_producer_belongs_to_one_rank_of_one_run(replica, run_id):
+    producer = uuid4()
+    await replica.open(run_id, producer, rank=0)
+    with pytest.raises(InvalidField) as caught:
+        await replica.open(run_id, producer, rank=1)
+    assert caught.value.field == "open.producer_id"
+
+
+async def test_a_database_that_forgot_acknowledged_batches_is_noticed_and_counted(database, replica, run_id):
+    producer = uuid4()
+    stream = await replica.open(run_id, producer)
+    for number in (1, 2, 3):
+        await replica.send(stream, number, [1.0])
+    await acknowledged(stream, 3)
+    await database.execute("UPDATE producers SET committed_number = 1")  # restored from a backup
+    with pytest.raises(LedgerBehind):
+        await replica.open(run_id, producer, first_unacked=4)
+    assert replica.metric("runstream_batches_lost_total") == 2
+
+
+async def test_declaring_from_many_ranks_at_once_makes_each_series_once(database, replica, run_id):
+    keys = [ingest_pb2.SeriesDeclaration(series_index=index, key=f"k{index % 20}") for index in range(40)]
+    streams = [await replica.open(run_id, rank=0, key="k0") for _ in range(8)]
+    orders = [keys[shift:] + keys[:shift] for shift in range(1, 9)]
+    await asyncio.gather(
+        *(
+            replica.pipeline.declare(stream, ingest_pb2.Declare(series=[k for k in order if k.series_index > 0]))
+            for stream, order in zip(streams, orders, strict=True)
+        )
+    )
+    assert await database.fetchval("SELECT count(*) FROM series") == 20
+
+
+async def test_a_full_budget_stops_the_taking_and_memory_stays_bounded(database, run_id, stored):
+    async with running_replica(database, max_queued_points=1_000) as replica:
+        stream = await replica.open(run_id)
+        async with database.acquire() as holder, holder.transaction():
+            await holder.execute("SELECT 1 FROM producers FOR UPDATE")
+            await replica.send(stream, 1, [0.0] * 600)
+            blocked = asyncio.ensure_future(replica.send(stream, 2, [0.0] * 600))
+            _, waiting = await asyncio.wait({blocked}, timeout=0.3)
+            assert waiting, "the second batch must wait for room"
+            assert replica.metric("runstream_queue_points") == 600
+        await blocked
+        await acknowledged(stream, 2)
+        assert replica.metric("runstream_queue_points") == 0
+    assert len(await stored()) == 1_200
+
+
+async def test_too_many_streams_are_told_to_come_back(database, run_id):
+    async with running_replica(database, max_streams=2) as replica:
+        streams = [await replica.open(run_id, rank=rank) for rank in range(2)]
+        with pytest.raises(Overloaded) as caught:
+            await replica.open(run_id, rank=2)
+        assert caught.value.retry_after_s > 0
+        replica.pipeline.close(streams[0], "OK")
+        await replica.open(run_id, rank=2)
+
+
+async def test_draining_ends_streams_after_what_they_sent_is_committed(replica, run_id, stored):
+    stream = await replica.open(run_id)
+    await replica.send(stream, 1, [1.0])
+    replica.pipeline.drain()
+    assert isinstance(stream.failed.result(), Draining)
+    last = asyncio.Event()
+    last.set()
+    assert (await stream.next_ack(last))[0] == 1
+    assert await stream.next_ack(last) is None
+    with pytest.raises(Draining):
+        await replica.open(run_id)
+    assert await stored() == [(1, 1.0)]
+
+
+async def test_a_stopped_pipeline_drops_what_waits_unacknowledged(database, run_id, stored):
+    async with running_replica(database) as replica:
+        stream = await replica.open(run_id)
+        async with database.acquire() as holder, holder.transaction():
+            await holder.execute("SELECT 1 FROM producers FOR UPDATE")
+            for number in (1, 2, 3):
+                await replica.send(stream, number, [1.0])
+            await replica.pipeline.stop()
+            assert stream.settled
+            assert stream.committed_number == 0
+            assert replica.metric("runstream_queue_points") == 0
+    assert await stored() == []
