@@ -1,1 +1,50 @@
-"""runstream."""
+"""Streams metric points from training workers to the runstream service: durably, exactly once, fast.
+
+    import runstream
+
+    with runstream.start_run(experiment="digits", name="mlp") as run:
+        run.log({"loss": 0.7}, step=0)
+
+    runstream.Client().history(run.run_id, "loss").values
+
+`start_run` and `Run` never wait for the network and never raise once started; `Client` blocks and raises
+`RunstreamError`. What the client has to say goes to the logger "runstream".
+"""
+
+from runstream.client import Client, Experiment, History, LatestPoint, Point, RunInfo, SeriesColumns
+from runstream.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    RunstreamError,
+    ServiceError,
+    Unavailable,
+)
+from runstream.run import Run, RunStats, start_run
+
+__all__ = [
+    "AlreadyExists",
+    "Client",
+    "DeadlineExceeded",
+    "Experiment",
+    "FailedPrecondition",
+    "History",
+    "InvalidArgument",
+    "LatestPoint",
+    "NotFound",
+    "Overloaded",
+    "PermissionDenied",
+    "Point",
+    "Run",
+    "RunInfo",
+    "RunStats",
+    "RunstreamError",
+    "SeriesColumns",
+    "ServiceError",
+    "Unavailable",
+    "start_run",
+]

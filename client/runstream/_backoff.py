@@ -1,0 +1,25 @@
+"""How long to wait before trying again: exponential, with full jitter, and never less than the service asked for."""
+
+from __future__ import annotations
+
+import random
+
+
+class Backoff:
+    """Waits of one repeated action, in seconds."""
+
+    def __init__(self, first_s: float, max_s: float) -> None:
+        self._first_s = first_s
+        self._max_s = max_s
+        self._failures = 0
+
+    def reset(self) -> None:
+        """The action went well: the next failure is the first."""
+        self._failures = 0
+
+    def next_s(self, retry_after_s: float | None = None, at_least_s: float = 0.0) -> float:
+        """The wait before the next try. Jitter keeps thousands of ranks from coming back in the same moment."""
+        ceiling = min(self._max_s, self._first_s * 2 ** min(self._failures, 30))
+        self._failures += 1
+        least = max(retry_after_s or 0.0, at_least_s)
+        return float(least + random.uniform(0.1, 1.0) * ceiling)

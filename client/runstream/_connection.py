@@ -1,0 +1,280 @@
+"""The connection's thread: opens the Append stream, sends sealed batches in order, reads acks, comes back.
+
+The order of one stream is that of proto/runstream/v1/ingest.proto: Open, (Opened), then Declare and Batch. Two threads
+work on it: gRPC's own pulls `_requests`, this one reads the answers. Only this one opens and ends streams.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+
+from runstream import _status
+from runstream._backoff import Backoff
+from runstream._buffer import Buffer
+from runstream._channel import Channels
+from runstream._notices import Notices
+from runstream._outbox import Outbox
+from runstream._settings import Settings
+from runstream.v1 import ingest_pb2
+
+_METHOD = "/runstream.v1.IngestService/Append"
+_OPENED_TIMEOUT_S = 30.0  # a stream that is not answered by then is given up
+_STABLE_S = 10.0  # a stream that lived that long does not count as a failed try
+_HALF_CLOSE_S = 2.0  # how long the end of a finished stream may take
+_PROTOCOL_CODES = ("INVALID_ARGUMENT", "OUT_OF_RANGE", "UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED")
+
+
+class _Stream:
+    """One Append stream: what is known of it, shared by the thread that sends and the one that reads."""
+
+    def __init__(self, next_number: int) -> None:
+        self.next_number = next_number
+        self.declared: set[int] = set()
+        self.opened = threading.Event()
+        self.ended = False
+        self.replaced = False  # ended by us, for a new producer
+        self.call: Any = None
+
+
+class Connection:
+    """Brings one run's outbox to the service until `stop`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        channels: Channels,
+        outbox: Outbox,
+        buffer: Buffer,
+        notices: Notices,
+        *,
+        run_id: str,
+        rank: int,
+        attempt: int,
+        wait_created: Callable[[Callable[[], bool]], None],
+        create_again: Callable[[], None],
+        run_deleted: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._channels = channels
+        self._outbox = outbox
+        self._buffer = buffer
+        self._notices = notices
+        self._open = ingest_pb2.Open(run_id=run_id, rank=rank, attempt=attempt)
+        self._wait_created = wait_created
+        self._create_again = create_again
+        self._run_deleted = run_deleted
+        self._backoff = Backoff(settings.backoff_first_s, settings.backoff_max_s)
+        # Apart from the other: acks do not reset it, or two processes with one producer id would fight at full speed.
+        self._fenced = Backoff(settings.backoff_first_s, settings.backoff_max_s)
+        self._stream: _Stream | None = None
+        self._stopping = False
+        self._pause_wanted = False
+        self._state = threading.Condition()  # guards the three above; nothing else is waited for under it
+        self._missing_created = 0
+        self._probing = False
+        self.streams_opened = 0
+        self.connected = False
+        self.last_error = ""
+
+    # Called by the connection's thread.
+
+    def run(self) -> None:
+        """Until stopped: one stream after another."""
+        while not self._done():
+            self._wait_created(self._done)
+            self._sleep(0.0)  # passes the gate of a fork
+            if not self._done():
+                self._sleep(self._one_stream())
+
+    def _done(self) -> bool:
+        return self._stopping or bool(self._outbox.stopped)
+
+    def _one_stream(self) -> float:
+        """Runs one stream to its end; answers how long to wait before the next."""
+        started = time.monotonic()
+        try:
+            with self._channels.using(self._settings.address) as channel:
+                failure = self._speak(channel)
+        finally:
+            self.connected = False
+        if self._done() or self._pause_wanted:
+            return 0.0
+        if time.monotonic() - started > _STABLE_S:
+            self._backoff.reset()
+            self._fenced.reset()
+        if failure is None:
+            return self._backoff.next_s()
+        self.last_error = str(failure)
+        return self._react(failure)
+
+    def _speak(self, channel: grpc.Channel) -> _status.Failure | None:
+        append: Any = channel.stream_stream(
+            _METHOD,
+            request_serializer=None,  # batches are bytes already
+            response_deserializer=ingest_pb2.AppendResponse.FromString,
+        )
+        stream = _Stream(0)
+        with self._state:
+            if self._stopping or self._pause_wanted:
+                return None
+            stream.call = append(self._requests(stream))
+            self._stream = stream
+        try:
+            for response in stream.call:
+                if response.HasField("opened"):
+                    self._on_opened(stream, response.opened)
+                elif response.HasField("ack"):
+                    self._on_ack(response.ack)
+            failure = _status.Failure("UNAVAILABLE", "the service ended the stream")
+        except grpc.RpcError as error:
+            failure = _status.from_rpc_error(error)
+        finally:
+            self._end(stream)
+        return None if stream.replaced or self._outbox.stopped else failure
+
+    def _end(self, stream: _Stream) -> None:
+        with self._state:
+            self._stream = None
+            stream.ended = True
+        stream.opened.set()
+        stream.call.cancel()
+        self._outbox.notify()  # the sending thread waits there for the next batch
+
+    def _on_opened(self, stream: _Stream, opened: ingest_pb2.Opened) -> None:
+        outbox = self._outbox
+        committed = opened.committed_number
+        if self._probing or committed > outbox.highest_sent or committed < outbox.acknowledged_number:
+            # Restored from an older state; or, above what was ever sent, another process has our producer id, and
+            # what we would send under these numbers would be taken for repeats.
+            stream.replaced = True
+            stream.call.cancel()
+            self._new_producer(committed)
+            return
+        self._take_limits(opened)
+        if outbox.acknowledge(committed):
+            self._backoff.reset()
+        self._missing_created = 0
+        stream.next_number = committed + 1
+        self.streams_opened += 1
+        self.connected = True
+        self._notices.connected()
+        stream.opened.set()
+
+    def _take_limits(self, opened: ingest_pb2.Opened) -> None:
+        if opened.max_batch_points:
+            self._outbox.batch_points = max(1, min(self._settings.batch_points, opened.max_batch_points))
+        if opened.max_series:
+            self._outbox.series.max_series = opened.max_series
+
+    def _on_ack(self, ack: ingest_pb2.Ack) -> None:
+        if self._outbox.acknowledge(ack.committed_number):
+            self._backoff.reset()
+        refusals = []
+        for refusal in ack.refusals:
+            reason = _reason_name(refusal.reason)
+            self._buffer.reclassify(refusal.point_count, reason)
+            refusals.append((reason, refusal.point_count, refusal.example))
+        self._notices.service_refused(refusals)
+
+    def _react(self, failure: _status.Failure) -> float:
+        """What the contract says to do after each status; answers the wait in seconds."""
+        if failure.code == "DATA_LOSS":
+            # The status does not say how much is left. Opened does, to one who claims to know nothing.
+            self._probing = True
+            return self._backoff.next_s()
+        if failure.reason == "RUN_NOT_FOUND":
+            self._create_again()
+            self._missing_created += 1
+            # Once is a database that was restored or a run that was purged; twice in a row is something else.
+            return 0.0 if self._missing_created == 1 else self._retry_in(failure)
+        if failure.reason == "RUN_DELETED":
+            self._run_deleted()
+            return self._settings.backoff_max_s
+        if failure.code in _PROTOCOL_CODES or failure.code == "FAILED_PRECONDITION":
+            self._notices.protocol_error(str(failure))
+            return self._backoff.next_s(failure.retry_after_s, self._settings.backoff_protocol_s)
+        return self._retry_in(failure)
+
+    def _retry_in(self, failure: _status.Failure) -> float:
+        backoff = self._fenced if failure.reason == "FENCED" else self._backoff
+        wait_s = backoff.next_s(failure.retry_after_s)
+        # A replica that drains, or a newer stream of ours, is no trouble unless it goes on.
+        if failure.reason not in ("DRAINING", "FENCED") or wait_s > 1.0:
+            self._notices.connection_failed(str(failure), wait_s)
+        return wait_s
+
+    def _new_producer(self, committed: int) -> None:
+        self._probing = False
+        lost = self._outbox.change_producer(committed)
+        self._notices.warn(
+            "the service's database knows less than it had acknowledged (restored to an older state): %d acknowledged "
+            "points are lost (in all: stats().lost_acknowledged); going on under a new producer id",
+            lost,
+        )
+
+    def _sleep(self, seconds: float) -> None:
+        """Waits that long, also as long as a fork is under way; returns at once when stopping."""
+        with self._state:
+            self._state.wait_for(lambda: self._stopping, seconds)
+            self._state.wait_for(lambda: self._stopping or not self._pause_wanted)
+
+    # Called by gRPC's sending thread.
+
+    def _requests(self, stream: _Stream) -> Iterator[bytes]:
+        outbox = self._outbox
+        first = 1 if self._probing else outbox.acknowledged_number + 1
+        yield self._open_request(first)
+        if not stream.opened.wait(_OPENED_TIMEOUT_S):
+            stream.call.cancel()
+        while not stream.ended:
+            batch = outbox.wait_next(stream.next_number, lambda: stream.ended)
+            if batch is None:
+                return
+            fresh = batch.series_indexes() - stream.declared
+            yield from outbox.series.declarations(fresh)
+            stream.declared |= fresh
+            yield batch.data
+            stream.next_number += 1
+
+    def _open_request(self, first_unacked: int) -> bytes:
+        request = ingest_pb2.AppendRequest(open=self._open)
+        request.open.producer_id = self._outbox.producer.bytes
+        request.open.first_unacked = first_unacked
+        return request.SerializeToString()
+
+    # Called by any thread.
+
+    def pause(self) -> None:
+        """Ends the stream and opens no other until `resume`. Does not wait."""
+        with self._state:
+            self._pause_wanted = True
+            if self._stream is not None:
+                self._stream.call.cancel()
+            self._state.notify_all()
+
+    def resume(self) -> None:
+        """Opens streams again."""
+        with self._state:
+            self._pause_wanted = False
+            self._state.notify_all()
+
+    def stop(self) -> None:
+        """Ends the thread, the stream at once; call it when the outbox is stopped."""
+        with self._state:
+            self._stopping = True
+            if self._stream is not None:
+                self._stream.call.cancel()
+            self._state.notify_all()
+
+
+def _reason_name(reason: int) -> str:
+    """KEY_TOO_LONG of the contract is "key_too_long" in stats(); an unknown number keeps its number."""
+    try:
+        return ingest_pb2.RefusalReason.Name(reason).removeprefix("REFUSAL_REASON_").lower()
+    except ValueError:
+        return f"reason_{reason}"

@@ -1,0 +1,70 @@
+"""Rules for params and tags, as the service has them, and their calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from runstream._batches import has_control_character, is_utf8
+from runstream._control import Call
+from runstream.v1 import run_pb2
+
+_MAX_KEY = 250
+_MAX_PARAM = 6_000
+_MAX_TAG = 8_000
+_PER_CALL = 500  # the service takes 1,000; 500 values of 8,000 characters stay below its message limit
+
+
+def checked(kind: str, entries: object, refuse: Callable[[Exception], None]) -> dict[str, str]:
+    """Params or tags (`kind`) as strings; calls `refuse` with a TypeError or ValueError for each bad one."""
+    if not isinstance(entries, Mapping):
+        refuse(TypeError(f"{kind}s must be a mapping, not {type(entries).__name__}"))
+        return {}
+    good: dict[str, str] = {}
+    for key, value in entries.items():
+        try:
+            good[_checked_key(kind, key)] = _checked_value(kind, key, value)
+        except (TypeError, ValueError) as error:  # noqa: PERF203 (each entry on its own)
+            refuse(error)
+    return good
+
+
+def calls(kind: str, run_id: str, entries: dict[str, str]) -> Iterator[Call]:
+    """LogParams or SetTags calls with all entries."""
+    items = iter(entries.items())
+    while chunk := dict(islice(items, _PER_CALL)):
+        if kind == "param":
+            yield Call("LogParams", run_pb2.LogParamsRequest(run_id=run_id, params=chunk))
+        else:
+            yield Call("SetTags", run_pb2.SetTagsRequest(run_id=run_id, tags=chunk))
+
+
+def check_name(what: str, name: object) -> str:
+    """Name of an experiment or run: None or a string of 1 to 500 characters."""
+    if name is None:
+        return ""
+    if not isinstance(name, str):
+        raise TypeError(f"{what} must be a string, not {type(name).__name__}")
+    if not 1 <= len(name) <= 500 or has_control_character(name) or not is_utf8(name):
+        raise ValueError(f"{what} {name!r:.80}: expected 1 to 500 characters, no control characters")
+    return name
+
+
+def _checked_key(kind: str, key: Any) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"{kind} {key!r:.80}: its key must be a string, not {type(key).__name__}")
+    if not 1 <= len(key) <= _MAX_KEY or has_control_character(key) or not is_utf8(key):
+        raise ValueError(f"{kind} {key!r:.80}: its key must have 1 to {_MAX_KEY} characters, no control characters")
+    return key
+
+
+def _checked_value(kind: str, key: str, value: Any) -> str:
+    try:
+        text = str(value)
+    except Exception as error:
+        raise TypeError(f"{kind} {key!r}: its value cannot become a string: {error!r}") from error
+    limit = _MAX_PARAM if kind == "param" else _MAX_TAG
+    if len(text) > limit or "\0" in text or not is_utf8(text):
+        raise ValueError(f"{kind} {key!r}: its value has {len(text)} characters; at most {limit}, no NUL")
+    return text

@@ -1,0 +1,117 @@
+"""What a run survives in the life of its process: forks, the end of the interpreter, the end of a child process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from runstream._channel import Channels
+from runstream._pipeline import Pipeline
+
+_FORK_WAIT_S = 2.0  # how long a fork may wait for our threads to leave gRPC; it takes milliseconds
+
+
+class Handle(Protocol):
+    """A run, as this module needs it."""
+
+    def _pipeline_of_process(self) -> Pipeline: ...
+
+    def _in_forked_child(self) -> None: ...
+
+    def _at_exit(self, status: str, timeout_s: float | None) -> None: ...
+
+
+class Process:
+    """The live runs of this process and the channels they share. There is one, `process`."""
+
+    def __init__(self) -> None:
+        self.channels = Channels()
+        self._runs: dict[int, Handle] = {}
+        self._clients: dict[int, Callable[[], None]] = {}
+        # From before a fork to after it: two threads that fork at once take turns.
+        self._fork_lock = threading.RLock()
+        self._exit_hook_pid = 0
+
+    def add(self, run: Handle) -> None:
+        """Keeps a run until it is finished, so that one that nobody holds any more is flushed at exit, too."""
+        self._runs[id(run)] = run
+
+    def remove(self, run: Handle) -> None:
+        """The run is finished."""
+        self._runs.pop(id(run), None)
+
+    def hook_child_exit(self) -> None:
+        """In a multiprocessing child: registers a finalizer, as such children skip atexit handlers.
+
+        Called when a pipeline starts and not at the fork: multiprocessing empties its registry after forking.
+        """
+        util = sys.modules.get("multiprocessing.util")
+        parent = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
+        if util is None or parent is None or parent() is None or self._exit_hook_pid == os.getpid():
+            return
+        self._exit_hook_pid = os.getpid()
+        # Before multiprocessing's own finalizers of priority 10 and less, which close queues and pools.
+        util.Finalize(None, self.at_exit, exitpriority=100)
+
+    def at_exit(self) -> None:
+        """Flushes and finishes what is still open. Never raises."""
+        status = _exit_status()
+        deadline: float | None = None
+        for run in list(self._runs.values()):
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                deadline = deadline or time.monotonic() + run._pipeline_of_process().settings.exit_timeout_s
+                run._at_exit(status, left)
+            except Exception as error:
+                run._pipeline_of_process().notices.warn("could not be finished at exit: %r", error)
+
+    def before_fork(self) -> None:
+        """Empties gRPC of our threads and closes the channels; see `_channel` for why."""
+        self._fork_lock.acquire()
+        try:
+            for run in list(self._runs.values()):
+                run._pipeline_of_process().pause()
+            self.channels.before_fork(time.monotonic() + _FORK_WAIT_S)
+        except Exception:  # noqa: S110 (a fork must not fail for our sake, and this is no place to log)
+            pass
+
+    def after_fork_in_parent(self) -> None:
+        """Everything goes on: the protocol makes a reconnect harmless."""
+        try:
+            self.channels.after_fork_in_parent()
+            for run in list(self._runs.values()):
+                run._pipeline_of_process().resume()
+        finally:
+            self._fork_lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """New locks, new channels, new pipelines; the parent sends what was waiting."""
+        self._fork_lock = threading.RLock()
+        self.channels = self.channels.for_child()
+        for run in list(self._runs.values()):
+            run._in_forked_child()
+
+
+def _exit_status() -> str:
+    """FAILED or KILLED if an uncaught exception ends the interpreter or the multiprocessing child."""
+    if hasattr(sys, "ps1"):
+        return "FINISHED"  # an interactive session: any earlier mistake is still in sys.last_exc
+    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None) or sys.exc_info()[1]
+    if error is None or (isinstance(error, SystemExit) and not error.code):
+        return "FINISHED"
+    return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+
+
+process = Process()
+atexit.register(process.at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=process.before_fork,
+        after_in_parent=process.after_fork_in_parent,
+        after_in_child=process.after_fork_in_child,
+    )

@@ -1,0 +1,121 @@
+"""What the user is told, and how often. Uses the logger "runstream", so that `python -W error` cannot make log() raise.
+
+Everything here runs on the run's own threads, except `refused`, which only takes a note: a slow or broken log handler
+must not hold up training.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+
+logger = logging.getLogger("runstream")
+
+_REPEAT_S = 60.0
+_MAX_KEYS = 1_000  # so many different keys are warned about; after that, refusals are only counted
+
+
+class Notices:
+    """Warnings of one run: each once, or at most once a minute."""
+
+    def __init__(self, run_id: str, address: str, max_points: int) -> None:
+        self.run_id = run_id
+        self._address = address
+        self._max_points = max_points
+        # Appended by any thread without a lock (deque.append is atomic); when full, the oldest notes go: they are
+        # only words, the counts are in the buffer.
+        self._notes: deque[tuple[str, str]] = deque(maxlen=_MAX_KEYS)
+        self._warned: set[str] = set()
+        self._last: dict[str, float] = {}
+        self._full_seen = 0
+        self._away = False
+
+    def refused(self, key: str, why: str) -> None:
+        """Notes a refused value, step or key; the sender's thread writes the warning. Safe anywhere."""
+        if key not in self._warned:
+            self._notes.append((key, why))
+
+    def write(self, refused: Counter[str]) -> None:
+        """Writes what was noted, and that the buffer is full if it is."""
+        while self._notes:
+            key, why = self._notes.popleft()
+            if key not in self._warned and len(self._warned) < _MAX_KEYS:
+                self._warned.add(key)
+                self._warn("metric %r %s; refused (said once for this key, counted in stats().refused)", key, why)
+        full = refused["buffer_full"]
+        if full > self._full_seen and self._due("full"):
+            self._warn(
+                "the buffer is full, as the service at %s takes no points: %d more points refused, %d in all; "
+                "RUNSTREAM_BUFFER_POINTS and RUNSTREAM_BUFFER_BYTES set its bounds",
+                self._address,
+                full - self._full_seen,
+                full,
+            )
+            self._full_seen = full
+
+    def connection_failed(self, why: str, retry_in_s: float) -> None:
+        """The service did not answer, or the stream broke."""
+        if self._due("connection"):
+            self._away = True
+            self._warn(
+                "no connection to the runstream service at %s (%s); training goes on, up to %d points are kept in "
+                "memory, next try in %.1f s. Another address: start_run(address=...) or RUNSTREAM_ADDRESS",
+                self._address,
+                why,
+                self._max_points,
+                retry_in_s,
+            )
+
+    def connected(self) -> None:
+        """The stream is open; said only if its absence was."""
+        if self._away:
+            self._away = False
+            logger.info("run %s: connected to the runstream service at %s again", self.run_id, self._address)
+
+    def protocol_error(self, why: str) -> None:
+        """The service says that this client breaks the protocol."""
+        if self._due("protocol"):
+            logger.error(
+                "run %s: the runstream service at %s refused the stream: %s. This is a bug in runstream; "
+                "the points are kept and tried again",
+                self.run_id,
+                self._address,
+                why,
+            )
+
+    def service_refused(self, refusals: Iterable[tuple[str, int, str]]) -> None:
+        """Points that the service will never store: (reason, count, example)."""
+        for reason, count, example in refusals:
+            if self._due(f"service/{reason}"):
+                self._warn("the service refused %d points for good, reason %s, for example: %s", count, reason, example)
+
+    def once(self, about: str, message: str, *args: object) -> None:
+        """A warning that is given once in the life of the run."""
+        if about not in self._last:
+            self._last[about] = time.monotonic()
+            self._warn(message, *args)
+
+    def warn(self, message: str, *args: object) -> None:
+        """A warning that is given each time."""
+        self._warn(message, *args)
+
+    def died(self, thread: str, error: BaseException) -> None:
+        """A thread of the run ended by a bug."""
+        logger.error(
+            "run %s: %s died by a bug in runstream; from now on points are refused and counted, training goes on",
+            self.run_id,
+            thread,
+            exc_info=error,
+        )
+
+    def _warn(self, message: str, *args: object) -> None:
+        logger.warning("run %s: " + message, self.run_id, *args)
+
+    def _due(self, about: str) -> bool:
+        now = time.monotonic()
+        if now - self._last.get(about, -_REPEAT_S) < _REPEAT_S:
+            return False
+        self._last[about] = now
+        return True

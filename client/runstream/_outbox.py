@@ -1,0 +1,129 @@
+"""Sealed batches, in order, until they are acknowledged; and which producer they are numbered for."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable
+
+from runstream._batches import Batch, Columns, SeriesTable
+from runstream._buffer import Buffer, Marker
+
+_HISTORY = 4_096  # sizes of so many acknowledged batches are kept, to count what a restored database lost
+
+
+class Outbox:
+    """What is sealed and not acknowledged. Bounded by the buffer's account, which every batch is part of.
+
+    Numbers are contiguous: the first waiting batch has number `acknowledged_number + 1`.
+    """
+
+    def __init__(self, buffer: Buffer, series: SeriesTable) -> None:
+        self.changed = threading.Condition()  # guards all below; notified at each change
+        self._buffer = buffer
+        self.series = series
+        self._batches: deque[Batch] = deque()
+        self._ordinal = 0
+        self.producer = uuid.uuid4()
+        self.next_number = 1
+        self.acknowledged_number = 0
+        self.acknowledged_ordinal = 0
+        self.highest_sent = 0
+        self.batch_points = 1_000
+        self.lost_acknowledged = 0
+        self._sizes: deque[int] = deque(maxlen=_HISTORY)
+        self._producer_points = 0  # acknowledged points of this producer
+        self.stopped = ""  # why nothing more will be sent: closed, run_deleted, sender_died
+
+    def seal(self, columns: Columns, charged_bytes: int) -> None:
+        """Adds the columns as the next batch; `charged_bytes` is what the buffer's account holds for them."""
+        with self.changed:
+            self._ordinal += 1
+            batch = columns.seal(self._ordinal, self.next_number)
+            if self.stopped:
+                self._buffer.settle(batch.points, charged_bytes, self._reason())
+                return
+            self.next_number += 1
+            self._batches.append(batch)
+            self._buffer.repack(charged_bytes - batch.size)
+            self.changed.notify_all()
+
+    def reach(self, marker: Marker) -> None:
+        """The sender has sealed everything before the marker."""
+        with self.changed:
+            marker.ordinal = self._ordinal
+            self.changed.notify_all()
+
+    def wait_settled(self, marker: Marker, timeout_s: float | None) -> bool:
+        """Waits until everything before the marker is acknowledged; False if it will not be, or not in time."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.stopped or self._settled(marker), timeout_s)
+            return self._settled(marker) and not self.stopped
+
+    def wait_next(self, number: int, ended: Callable[[], bool]) -> Batch | None:
+        """The batch of that number as soon as there is one; None when `ended`."""
+        with self.changed:
+            self.changed.wait_for(lambda: ended() or self.stopped or number < self.next_number)
+            if ended() or self.stopped:
+                return None
+            batch = self._batches[number - self._batches[0].number]
+            self.highest_sent = max(self.highest_sent, number)
+            return batch
+
+    def acknowledge(self, number: int) -> int:
+        """Everything up to the number is committed. Answers how many points that were."""
+        with self.changed:
+            points = 0
+            number = min(number, self.highest_sent)  # nobody can have committed what was never sent
+            while self._batches and self._batches[0].number <= number:
+                batch = self._batches.popleft()
+                self._buffer.settle(batch.points, batch.size)
+                self._sizes.append(batch.points)
+                points += batch.points
+                self.acknowledged_number = batch.number
+                self.acknowledged_ordinal = batch.ordinal
+            self._producer_points += points
+            self.changed.notify_all()
+            return points
+
+    def change_producer(self, committed_number: int) -> int:
+        """Starts a new numbering for what is not acknowledged.
+
+        Answers how many acknowledged points the service has lost: those above `committed_number`. (If they were
+        more than the last 4,096 batches, all that this producer ever sent counts.)
+        """
+        with self.changed:
+            missing = max(0, self.acknowledged_number - committed_number)
+            lost = sum(list(self._sizes)[-missing:]) if 0 < missing <= len(self._sizes) else 0
+            if missing > len(self._sizes):
+                lost = self._producer_points
+            self.lost_acknowledged += lost
+            self.producer = uuid.uuid4()
+            self._batches = deque(batch.renumbered(n) for n, batch in enumerate(self._batches, start=1))
+            self.next_number = len(self._batches) + 1
+            self.acknowledged_number = self.highest_sent = self._producer_points = 0
+            self._sizes.clear()
+            return lost
+
+    def stop(self, why: str) -> int:
+        """Sends nothing more; what waits is counted as refused. Answers how many points that were."""
+        with self.changed:
+            self.stopped = self.stopped or why
+            points = sum(batch.points for batch in self._batches)
+            for batch in self._batches:
+                self._buffer.settle(batch.points, batch.size, self._reason())
+            self._batches.clear()
+            self.changed.notify_all()
+            return points
+
+    def notify(self) -> None:
+        """Wakes all waiters to look again at what they wait for."""
+        with self.changed:
+            self.changed.notify_all()
+
+    def _settled(self, marker: Marker) -> bool:
+        return marker.ordinal is not None and self.acknowledged_ordinal >= marker.ordinal
+
+    def _reason(self) -> str:
+        return "not_sent" if self.stopped == "closed" else self.stopped

@@ -1,0 +1,76 @@
+"""What the read side raises. Logging never raises any of these; see `Run`.
+
+RunstreamError                an answer of the service, or none; `retryable` says whether trying again can help
+├── InvalidArgument           the caller's: a field has a wrong form; `field` names it
+├── NotFound                  the caller's: no such run or experiment (or not yours)
+├── AlreadyExists             the caller's: a param has another value, a run id is taken
+├── FailedPrecondition        the caller's: the run or experiment is deleted; restore it first
+├── PermissionDenied          the caller's: no, or not enough, rights
+├── Unavailable               nobody's: no connection, or the service's database is away; try again
+├── Overloaded                nobody's: the service has as much work as it takes; try after `retry_after_s`
+├── DeadlineExceeded          nobody's: no answer in the time given
+└── ServiceError              the service's: a bug, lost data, or an answer that this client does not know
+"""
+
+from __future__ import annotations
+
+
+class RunstreamError(Exception):
+    """Base of all errors that `runstream.Client` raises.
+
+    `code` is the gRPC status name, `reason` the service's stable constant (documented in proto/), `field` the
+    request's field that was wrong; each is empty if unknown. `retry_after_s` is the wait the service asked for.
+    """
+
+    retryable = False
+
+    def __init__(
+        self, message: str, *, code: str = "", reason: str = "", field: str = "", retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.field = field
+        self.retry_after_s = retry_after_s
+
+
+class InvalidArgument(RunstreamError):
+    """A field of the request has a wrong form, length or range."""
+
+
+class NotFound(RunstreamError):
+    """No such run or experiment for this caller."""
+
+
+class AlreadyExists(RunstreamError):
+    """A param has another value already, or a run id belongs to another experiment."""
+
+
+class FailedPrecondition(RunstreamError):
+    """The run or experiment is deleted."""
+
+
+class PermissionDenied(RunstreamError):
+    """The service does not know the caller, or does not let it do that."""
+
+
+class Unavailable(RunstreamError):
+    """The service, or its database, did not answer."""
+
+    retryable = True
+
+
+class Overloaded(RunstreamError):
+    """The service has as much work as it takes."""
+
+    retryable = True
+
+
+class DeadlineExceeded(RunstreamError):
+    """The answer did not come in time."""
+
+    retryable = True
+
+
+class ServiceError(RunstreamError):
+    """The service failed in a way that is not the caller's fault."""

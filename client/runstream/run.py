@@ -1,0 +1,333 @@
+"""Logging: `start_run` and `Run`. Nothing here waits for the network, and after `start_run` nothing raises."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal
+
+from runstream import _entries, _identity, _settings
+from runstream._agent import parent_token
+from runstream._control import Call
+from runstream._lifecycle import process
+from runstream._pipeline import Pipeline
+from runstream.v1 import run_pb2
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+_STATUSES: dict[str, run_pb2.RunStatus] = {
+    "FINISHED": run_pb2.RUN_STATUS_FINISHED,
+    "FAILED": run_pb2.RUN_STATUS_FAILED,
+    "KILLED": run_pb2.RUN_STATUS_KILLED,
+}
+_finished: dict[str, int] = {}  # derived run id without ordinal -> how many of its runs this process has finished
+_inherited: list[object] = []  # pipelines of a parent process: destroying them would reach into its connections
+
+
+@dataclass(frozen=True)
+class RunStats:
+    """Where the points of one run handle in this process are.
+
+    `logged == acknowledged + waiting + sum(refused.values())` at any moment.
+    """
+
+    logged: int
+    """Points given to log(), in any form."""
+    acknowledged: int
+    """Points that the service has committed."""
+    waiting: int
+    """Points in memory: not sent, or sent and not acknowledged."""
+    refused: Mapping[str, int]
+    """Points that were not and will not be stored, by reason.
+
+    Here: bad_value, bad_step, bad_time, not_a_mapping, key_not_a_string, key_empty, key_too_long,
+    key_control_character, key_not_utf8, too_many_series; buffer_full (the service was away for too long); finished
+    (logged after finish()); not_sent (left over when finish() ran out of time); run_deleted; sender_died, log_failed
+    (bugs). By the service: the names of RefusalReason in proto/, in lower case.
+    """
+    buffered_bytes: int
+    """Bytes that the waiting points take; for those not packed yet, an estimate."""
+    lost_acknowledged: int
+    """Points that were acknowledged and are gone, because the service's database was restored to an older state."""
+    pending_calls: int
+    """Calls that wait (params, tags, end of the run)."""
+    connected: bool
+    """Whether a stream is open now."""
+    reconnects: int
+    """How often a stream was opened again after the first."""
+    series: int
+    """Different metric keys."""
+    last_error: str
+    """What went wrong last with the connection; empty if nothing ever did."""
+
+
+class Run:
+    """A handle on one run, in one process. Made by `start_run`; a context manager that finishes the run.
+
+    All methods may be called from any thread, from signal handlers, and after a fork: the child sends on its own, as
+    the same rank and attempt, and leaves finishing to the parent.
+    """
+
+    run_id: str
+    """32 hex digits."""
+    experiment: str | None
+    name: str | None
+    rank: int
+    attempt: int
+
+    def __init__(
+        self,
+        identity: _identity.Identity,
+        experiment: str | None,
+        name: str | None,
+        settings: _settings.Settings,
+        family: str,
+    ) -> None:
+        self.run_id = identity.run_id
+        self.rank = identity.rank
+        self.attempt = identity.attempt
+        self.experiment = experiment
+        self.name = name
+        self._settings = settings
+        self._family = family
+        self._ends_run = identity.rank == 0 or not identity.shared
+        self._finished = False
+        self._create = run_pb2.CreateRunRequest(
+            run_id=self.run_id,
+            experiment=experiment or "",
+            name=name or "",
+            user=_user(),
+            start_time_unix_us=time.time_ns() // 1000,
+        )
+        self._new_pipeline()
+
+    def log(self, metrics: Mapping[str, Any], step: int | None = None, *, time_unix_us: int | None = None) -> None:
+        """Logs metrics of one step. Never blocks, never raises; about a microsecond.
+
+        Values: Python or numpy numbers, arrays and tensors of dimension 0; NaN and infinities are values. Mutable ones
+        are copied; one on an accelerator is cloned there and read by the sender, so that nothing is synchronised.
+        Anything else is refused, with one warning per key in the log "runstream", and counted in `stats().refused`.
+
+        `step` is any 64-bit integer; None: one more than the largest that this handle has logged, from 0.
+        `time_unix_us` is microseconds since 1970, UTC; None: now. If the service is away, points wait in memory up to
+        a bound (see RUNSTREAM_BUFFER_POINTS); beyond it they are refused and counted.
+        """
+        try:
+            self._buffer.put(metrics, step, time_unix_us)
+        except Exception as error:
+            self._log_failed(metrics, error)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Writes params, in the background. Values become strings, up to 6,000 characters; they are written once.
+
+        Bad ones are refused with a warning; so is, by the service, a param that has another value already.
+        """
+        self._set("param", params)
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Sets tags, in the background, replacing earlier values. Values become strings, up to 8,000 characters."""
+        self._set("tag", tags)
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Waits until all points, params and tags so far are answered; `timeout` in seconds, None: for ever.
+
+        True if they are: each is acknowledged, or refused for good and counted. False if not in time, or if nothing
+        more can be sent (run deleted).
+        """
+        return self._pipeline.flush(timeout)
+
+    def finish(self, status: Status = "FINISHED", timeout: float = 30.0) -> bool:
+        """Flushes for at most `timeout` seconds, sets the run's end, and ends the handle. True if all arrived.
+
+        Only rank 0, or the only process of a run, sets the end; other ranks detach. What did not arrive in time is
+        dropped, counted, and told in a warning. Calling it twice is no error.
+        """
+        if self._finished:
+            return True
+        if status not in _STATUSES:
+            self._pipeline.notices.warn("finish(%r): expected FINISHED, FAILED or KILLED; taking FAILED", status)
+        self._finished = True
+        last = None
+        if self._ends_run:
+            number = _STATUSES.get(status, run_pb2.RUN_STATUS_FAILED)
+            ended = time.time_ns() // 1000
+            request = run_pb2.FinishRunRequest(run_id=self.run_id, status=number, end_time_unix_us=ended)
+            last = Call("FinishRun", request)
+        try:
+            arrived = self._pipeline.finish(last, max(0.0, timeout))
+        finally:
+            process.remove(self)
+            if self._family:
+                _finished[self._family] = _finished.get(self._family, 0) + 1
+        if not arrived:
+            self._warn_incomplete()
+        return arrived
+
+    def stats(self) -> RunStats:
+        """A consistent look at the counters; cheap."""
+        pipeline = self._pipeline
+        acknowledged, waiting, size, refused = self._buffer.account()
+        connection = pipeline.connection
+        return RunStats(
+            logged=acknowledged + waiting + sum(refused.values()),
+            acknowledged=acknowledged,
+            waiting=waiting,
+            refused=refused,
+            buffered_bytes=size,
+            lost_acknowledged=pipeline.outbox.lost_acknowledged,
+            pending_calls=pipeline.control.pending(),
+            connected=connection.connected,
+            reconnects=max(0, connection.streams_opened - 1),
+            series=len(pipeline.outbox.series),
+            last_error=connection.last_error or pipeline.control.last_error,
+        )
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None or (isinstance(error, SystemExit) and not error.code):
+            self.finish("FINISHED")
+        else:
+            self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+
+    def __repr__(self) -> str:
+        return f"<runstream.Run {self.run_id} rank={self.rank} attempt={self.attempt}>"
+
+    def _new_pipeline(self) -> None:
+        self._pipeline = Pipeline(
+            self._settings, process.channels, self._create, self.rank, self.attempt, on_start=process.hook_child_exit
+        )
+        self._buffer = self._pipeline.buffer
+
+    def _set(self, kind: str, entries: Mapping[str, Any]) -> None:
+        notices = self._pipeline.notices
+        try:
+            good = _entries.checked(kind, entries, lambda why: notices.warn("refused: %s", why))
+            for call in _entries.calls(kind, self.run_id, good):
+                if self._finished or not self._pipeline.submit(call):
+                    why = "the run is finished" if self._finished else "too many calls wait for the service"
+                    notices.warn("%d %ss refused: %s", len(good), kind, why)
+                    return
+        except Exception as error:
+            notices.warn("%ss refused: %r", kind, error)
+
+    def _log_failed(self, metrics: Any, error: Exception) -> None:
+        mapping = isinstance(metrics, Mapping)
+        try:
+            points = max(1, len(metrics)) if mapping else 1
+        except Exception:
+            points = 1
+        self._buffer.refuse(points, "log_failed" if mapping else "not_a_mapping")
+        self._pipeline.notices.refused(f"<{type(metrics).__name__}>", f"could not be logged: {error!r:.200}")
+
+    def _warn_incomplete(self) -> None:
+        stats = self.stats()
+        self._pipeline.notices.warn(
+            "finished, but not everything reached the service at %s in time: %d points and %d calls did not; "
+            "refused so far: %s; last error: %s",
+            self._settings.address,
+            stats.refused.get("not_sent", 0) + stats.waiting,
+            stats.pending_calls,
+            dict(stats.refused),
+            stats.last_error or "none",
+        )
+
+    # For _lifecycle.
+
+    def _pipeline_of_process(self) -> Pipeline:
+        return self._pipeline
+
+    def _in_forked_child(self) -> None:
+        step = self._buffer.next_step
+        _inherited.append(self._pipeline)
+        self._ends_run = False
+        self._family = ""
+        self._new_pipeline()
+        self._buffer.go_on_from(step)
+
+    def _at_exit(self, status: str, timeout_s: float | None) -> None:
+        timeout_s = self._settings.exit_timeout_s if timeout_s is None else timeout_s
+        self.finish(status, timeout_s)  # type: ignore[arg-type]
+
+
+def start_run(
+    experiment: str | None = None,
+    name: str | None = None,
+    *,
+    run_id: str | None = None,
+    rank: int | None = None,
+    attempt: int | None = None,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+    address: str | None = None,
+) -> Run:
+    """Starts a run, or joins one: all processes that come to the same run id share it.
+
+    Args:
+        experiment: Its experiment, created if missing; None: `Default`.
+        name: Its name; None: the service makes one.
+        run_id: 32 hex digits; None: RUNSTREAM_RUN_ID, else derived from the launcher's job (torchrun, Slurm, Open MPI)
+            with experiment and name, so that all ranks share the run, else a fresh one.
+        rank: None: RANK, OMPI_COMM_WORLD_RANK, SLURM_PROCID (in a step), else 0.
+        attempt: How often the job was restarted; None: RUNSTREAM_ATTEMPT, TORCHELASTIC_RESTART_COUNT,
+            SLURM_RESTART_COUNT, else 0.
+        params: As `Run.log_params`.
+        tags: As `Run.set_tags`.
+        address: host:port of the service; None: RUNSTREAM_ADDRESS, else 127.0.0.1:50051.
+
+    Never waits for the network. Raises TypeError or ValueError for an argument of a wrong form; nothing raises later.
+    """
+    environ = dict(os.environ)
+    settings = _settings.from_environment(address, environ)
+    _entries.check_name("experiment", experiment)
+    _entries.check_name("name", name)
+    good_params = _entries.checked("param", params or {}, _raise)
+    good_tags = _entries.checked("tag", tags or {}, _raise)
+    given = {
+        "experiment": experiment,
+        "name": name,
+        "run_id": None if run_id is None else _identity.check_run_id(run_id),
+        "rank": _identity.check_int32("rank", rank),
+        "attempt": _identity.check_int32("attempt", attempt),
+    }
+    identity, family = _identify(environ, given)
+    run = Run(identity, experiment, name, settings, family)
+    process.add(run)
+    if identity.warning:
+        run._pipeline_of_process().notices.warn("%s", identity.warning)
+    run._pipeline_of_process().start()
+    if good_params:
+        run.log_params(good_params)
+    if good_tags:
+        run.set_tags(good_tags)
+    return run
+
+
+def _identify(environ: dict[str, str], given: dict[str, Any]) -> tuple[_identity.Identity, str]:
+    """The identity, and the family of a derived id: a second run of the same job and name is not the first again."""
+    identity = _identity.resolve(environ, **given, agent=parent_token)
+    derived = identity.shared and given["run_id"] is None and not environ.get("RUNSTREAM_RUN_ID", "").strip()
+    if not derived:
+        return identity, ""
+    family = identity.run_id
+    ordinal = _finished.get(family, 0)
+    if ordinal:
+        identity = _identity.resolve(environ, **given, agent=parent_token, ordinal=ordinal)
+    return identity, family
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()[:256]
+    except Exception:  # no such user in a container: KeyError or OSError, by Python version
+        return ""

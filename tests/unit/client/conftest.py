@@ -1,0 +1,44 @@
+"""Fixtures of the client's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import runstream
+from tests.unit.client.ledger import TestService
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests do not depend on who started them."""
+    for name in ("RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "SLURM_PROCID", "SLURM_STEP_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("RUNSTREAM_RUN_ID", "RUNSTREAM_ATTEMPT", "RUNSTREAM_ADDRESS", "OMPI_COMM_WORLD_RANK", "PMIX_RANK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def service() -> Iterator[TestService]:
+    """The reference service; at the end, no rule of the contract may have been broken."""
+    service = TestService()
+    yield service
+    service.stop()
+    assert service.ledger.violations == []
+
+
+@pytest.fixture
+def start(service: TestService) -> Iterator[Callable[..., runstream.Run]]:
+    """`start_run` against the reference service; what is left open is finished."""
+    runs: list[runstream.Run] = []
+
+    def start_run(*args: Any, **kwargs: Any) -> runstream.Run:
+        kwargs.setdefault("address", service.address)
+        runs.append(runstream.start_run(*args, **kwargs))
+        return runs[-1]
+
+    yield start_run
+    for run in runs:
+        run.finish(timeout=0.2)

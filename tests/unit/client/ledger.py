@@ -1,0 +1,348 @@
+"""A small service that keeps the contract of proto/ in memory, and breaks in the ways tests ask for.
+
+The reference for the client: it parses with the plain (unpacked) messages, checks every rule of the ingest contract,
+and stores points under the same lock as the committed number.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from runstream.v1 import (
+    ingest_pb2,
+    ingest_pb2_grpc,
+    query_pb2,
+    query_pb2_grpc,
+    run_pb2,
+    run_pb2_grpc,
+    status_pb2,
+)
+
+Point = tuple[str, int, int, float, int, int]  # key, step, time, value, rank, attempt
+
+
+class Refused(Exception):
+    """Ends a call with this status."""
+
+    def __init__(self, code: grpc.StatusCode, reason: str, message: str = "as the test asked", retry_s=None, field=""):
+        super().__init__(message)
+        self.code, self.reason, self.retry_s, self.field = code, reason, retry_s, field
+
+    def abort(self, context: grpc.ServicerContext) -> None:
+        """Sends it, with the details that the real service sends."""
+        status = status_pb2.RpcStatus(code=self.code.value[0], message=str(self))
+        if self.reason:
+            info = status_pb2.ErrorInfo(reason=self.reason, domain="runstream")
+            if self.field:
+                info.metadata["field"] = self.field
+            status.details.add(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=info.SerializeToString())
+        if self.retry_s is not None:
+            retry = status_pb2.RetryInfo()
+            retry.retry_delay.FromMilliseconds(int(self.retry_s * 1000))
+            status.details.add(type_url="type.googleapis.com/google.rpc.RetryInfo", value=retry.SerializeToString())
+        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        context.abort(self.code, str(self))
+
+
+class Cut(Exception):
+    """Ends a stream without a word, as a broken connection does."""
+
+
+@dataclass
+class Producer:
+    """A ledger row, and the bytes of each committed batch, to prove that a number is bound to its content."""
+
+    committed: int = 0
+    session: int = 0
+    batches: dict[int, bytes] = field(default_factory=dict)
+
+
+class Ledger(ingest_pb2_grpc.IngestServiceServicer):
+    """Ingest side. `fault(event, number)` is called at "open", "batch" (before commit), "committed" (before the ack)
+    and "acked"; it may raise Refused or Cut."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Condition()
+        self.runs: dict[str, run_pb2.Run] = {}
+        self.producers: dict[bytes, Producer] = {}
+        self.points: list[Point] = []
+        self.seen: dict[tuple[bytes, int], bytes] = {}  # content of every number that ever arrived
+        self.violations: list[str] = []
+        self.opens = 0
+        self.duplicates = 0
+        self.fault: Callable[[str, int], None] = lambda event, number: None
+        self.limits: dict[str, int] = {
+            "max_batch_points": 10_000, "max_message_bytes": 4_000_000, "max_series": 10_000,
+        }  # fmt: skip
+        self.refuse_keys: set[str] = set()
+        self.acks_seen: list[int] = []
+
+    # grpc
+
+    def Append(self, requests: Iterator[ingest_pb2.AppendRequest], context: Any) -> Iterator[Any]:
+        try:
+            yield from self._append(requests, context)
+        except Refused as refused:
+            refused.abort(context)
+        except Cut:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+
+    def _append(self, requests: Iterator[ingest_pb2.AppendRequest], context: Any) -> Iterator[Any]:
+        first = next(requests)
+        if not first.HasField("open"):
+            self._violation("the first message was not Open")
+        opened, producer, session = self._open(first.open)
+        yield opened
+        keys: dict[int, str] = {}
+        received = opened.opened.committed_number
+        for request in requests:
+            kind = request.WhichOneof("message")
+            if kind == "declare":
+                for series in request.declare.series:
+                    if keys.setdefault(series.series_index, series.key) != series.key:
+                        self._violation("an index got two keys")
+            elif kind == "batch":
+                number = request.batch.number
+                if number > received + 1:
+                    self._violation(f"gap: {number} after {received}")
+                    raise Refused(grpc.StatusCode.OUT_OF_RANGE, "SEQUENCE_GAP")
+                received = max(received, number)
+                refusals = self._commit(first.open, request.batch, keys, producer, session)
+                self.fault("committed", number)
+                yield ingest_pb2.AppendResponse(
+                    ack=ingest_pb2.Ack(committed_number=producer.committed, refusals=refusals)
+                )
+                self.fault("acked", number)
+            else:
+                self._violation(f"unexpected {kind}")
+
+    def _open(self, request: ingest_pb2.Open) -> tuple[Any, Producer, int]:
+        with self.lock:
+            self.opens += 1
+            self.fault("open", self.opens)
+            run = self.runs.get(request.run_id)
+            if run is None:
+                raise Refused(grpc.StatusCode.NOT_FOUND, "RUN_NOT_FOUND")
+            if run.lifecycle == run_pb2.LIFECYCLE_DELETED:
+                raise Refused(grpc.StatusCode.FAILED_PRECONDITION, "RUN_DELETED")
+            if len(request.producer_id) != 16 or not any(request.producer_id):
+                self._violation("producer id")
+            producer = self.producers.setdefault(request.producer_id, Producer())
+            if producer.committed + 1 < max(1, request.first_unacked):
+                raise Refused(grpc.StatusCode.DATA_LOSS, "LEDGER_BEHIND")
+            producer.session += 1
+            self.lock.notify_all()
+            opened = ingest_pb2.Opened(committed_number=producer.committed, **self.limits)
+            return ingest_pb2.AppendResponse(opened=opened), producer, producer.session
+
+    def _commit(self, opened, batch, keys, producer: Producer, session: int) -> list[ingest_pb2.Refusal]:
+        content = batch.SerializeToString()
+        with self.lock:
+            if self.seen.setdefault((opened.producer_id, batch.number), content) != content:
+                self._violation(f"batch {batch.number} changed its content")
+            if producer.session != session:
+                raise Refused(grpc.StatusCode.ABORTED, "FENCED")
+            self.fault("batch", batch.number)
+            if batch.number <= producer.committed:
+                self.duplicates += 1
+                return []
+            columns = (batch.series_index, batch.step, batch.time_unix_us, batch.value)
+            if any(len(column) != batch.point_count for column in columns):
+                self._violation("column lengths")
+            refused: Counter[str] = Counter()
+            for index, step, time_us, value in zip(*columns, strict=True):
+                if index not in keys:
+                    self._violation(f"series {index} not declared")
+                elif keys[index] in self.refuse_keys:
+                    refused[keys[index]] += 1
+                else:
+                    self.points.append((keys[index], step, time_us, value, opened.rank, opened.attempt))
+            producer.committed = batch.number
+            producer.batches[batch.number] = content
+            self.lock.notify_all()
+            return [
+                ingest_pb2.Refusal(
+                    reason=ingest_pb2.REFUSAL_REASON_KEY_TOO_LONG, point_count=count, example=f"key {key}"
+                )
+                for key, count in refused.items()
+            ]
+
+    def _violation(self, what: str) -> None:
+        self.violations.append(what)
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "TEST_VIOLATION", what)
+
+    # for tests
+
+    def restore(self, committed: int) -> int:
+        """Goes back to an older state, as a restored database does; answers how many points that lost."""
+        with self.lock:
+            lost = 0
+            for producer in self.producers.values():
+                for number in [n for n in producer.batches if n > committed]:
+                    count = ingest_pb2.Batch.FromString(producer.batches.pop(number)).point_count
+                    del self.points[-count:]
+                    lost += count
+                producer.committed = min(producer.committed, committed)
+            return lost
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float = 20.0) -> None:
+        """Waits until something stored makes it true."""
+        with self.lock:
+            assert self.lock.wait_for(condition, timeout), f"{len(self.points)} points, {self.violations}"
+
+    def values(self, key: str) -> list[float]:
+        """Values of a key in the order of storing."""
+        with self.lock:
+            return [point[3] for point in self.points if point[0] == key]
+
+
+class Runs(run_pb2_grpc.RunServiceServicer):
+    """Run side, as far as the client uses it. `faults` are raised by the next calls, one each."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.calls: list[tuple[str, Any]] = []
+        self.faults: list[Refused] = []
+        self.hold: threading.Event | None = None
+
+    def _enter(self, method: str, request: Any, context: Any) -> run_pb2.Run:
+        if self.hold is not None:
+            self.hold.wait(20)
+        with self.ledger.lock:
+            self.calls.append((method, request))
+            self.ledger.lock.notify_all()
+            if self.faults:
+                self.faults.pop(0).abort(context)
+            run = self.ledger.runs.get(request.run_id)
+            if run is None and method != "CreateRun":
+                Refused(grpc.StatusCode.NOT_FOUND, "RUN_NOT_FOUND", f"no run {request.run_id}", field="run_id").abort(
+                    context
+                )
+            return run or run_pb2.Run()
+
+    def CreateRun(self, request: run_pb2.CreateRunRequest, context: Any) -> run_pb2.CreateRunResponse:
+        run = self._enter("CreateRun", request, context)
+        with self.ledger.lock:
+            created = request.run_id not in self.ledger.runs
+            if created:
+                run = run_pb2.Run(
+                    run_id=request.run_id,
+                    experiment=request.experiment or "Default",
+                    name=request.name or "generated",
+                    status=run_pb2.RUN_STATUS_RUNNING,
+                    lifecycle=run_pb2.LIFECYCLE_ACTIVE,
+                )
+                self.ledger.runs[request.run_id] = run
+        return run_pb2.CreateRunResponse(run=run, created=created)
+
+    def GetRun(self, request: run_pb2.GetRunRequest, context: Any) -> run_pb2.GetRunResponse:
+        return run_pb2.GetRunResponse(run=self._enter("GetRun", request, context))
+
+    def LogParams(self, request: run_pb2.LogParamsRequest, context: Any) -> run_pb2.LogParamsResponse:
+        run = self._enter("LogParams", request, context)
+        for key, value in request.params.items():
+            if run.params.get(key, value) != value:
+                Refused(grpc.StatusCode.ALREADY_EXISTS, "PARAM_CHANGED", f"param {key!r} is set").abort(context)
+        run.params.update(request.params)
+        return run_pb2.LogParamsResponse()
+
+    def SetTags(self, request: run_pb2.SetTagsRequest, context: Any) -> run_pb2.SetTagsResponse:
+        self._enter("SetTags", request, context).tags.update(request.tags)
+        return run_pb2.SetTagsResponse()
+
+    def FinishRun(self, request: run_pb2.FinishRunRequest, context: Any) -> run_pb2.FinishRunResponse:
+        run = self._enter("FinishRun", request, context)
+        run.status = request.status
+        run.end_time_unix_us = request.end_time_unix_us
+        return run_pb2.FinishRunResponse()
+
+
+class Queries(query_pb2_grpc.QueryServiceServicer):
+    """History and Latest over the ledger's points, in pieces of seven."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def History(self, request: query_pb2.HistoryRequest, context: Any) -> Iterator[query_pb2.HistoryResponse]:
+        if request.run_id not in self.ledger.runs:
+            Refused(grpc.StatusCode.NOT_FOUND, "RUN_NOT_FOUND", "no such run", field="run_id").abort(context)
+        series: dict[tuple[str, int, int], list[Point]] = {}
+        for point in self.ledger.points:
+            key, step, _, _, rank, attempt = point
+            if (
+                (not request.keys or key in request.keys)
+                and (not request.HasField("rank") or rank == request.rank)
+                and (not request.HasField("attempt") or attempt == request.attempt)
+                and (not request.HasField("min_step") or step >= request.min_step)
+                and (not request.HasField("max_step") or step <= request.max_step)
+            ):
+                series.setdefault((key, rank, attempt), []).append(point)
+        for (key, rank, attempt), points in sorted(series.items()):
+            points.sort(key=lambda point: point[1:3])
+            whose = query_pb2.Series(run_id=request.run_id, key=key, rank=rank, attempt=attempt)
+            for start in range(0, len(points), 7):
+                piece = points[start : start + 7]
+                yield query_pb2.HistoryResponse(
+                    series=whose,
+                    point_count=len(piece),
+                    step=[point[1] for point in piece],
+                    time_unix_us=[point[2] for point in piece],
+                    value=[point[3] for point in piece],
+                )
+
+    def Latest(self, request: query_pb2.LatestRequest, context: Any) -> query_pb2.LatestResponse:
+        latest: dict[tuple[str, int, int], Point] = {}
+        for point in self.ledger.points:
+            name = (point[0], point[4], point[5])
+            if name not in latest or point[1:4] >= latest[name][1:4]:
+                latest[name] = point
+        answer = query_pb2.LatestResponse()
+        for (key, rank, attempt), point in sorted(latest.items()):
+            answer.points.add(
+                series=query_pb2.Series(run_id=request.run_ids[0], key=key, rank=rank, attempt=attempt),
+                step=point[1],
+                time_unix_us=point[2],
+                value=point[3],
+            )
+        return answer
+
+
+class TestService:
+    """All of it behind a real gRPC server on a free port; `stop` and `start` again on the same one."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.runs = Runs(self.ledger)
+        self._server: grpc.Server | None = None
+        self.port = 0
+        self.start()
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Listens; on the old port if there was one."""
+        options = (("grpc.so_reuseport", 0), ("grpc.http2.min_ping_interval_without_data_ms", 10_000))
+        self._server = grpc.server(futures.ThreadPoolExecutor(32), options=options)
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(self.ledger, self._server)
+        run_pb2_grpc.add_RunServiceServicer_to_server(self.runs, self._server)
+        query_pb2_grpc.add_QueryServiceServicer_to_server(Queries(self.ledger), self._server)
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        self._server.start()
+
+    def stop(self) -> None:
+        """Breaks every connection at once."""
+        if self._server is not None:
+            self._server.stop(None).wait()
+            self._server = None
