@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Iterator
+from typing import Any
 
 import asyncpg
 import grpc
@@ -26,10 +27,13 @@ from runstream.v1 import ingest_pb2, query_pb2, run_pb2
 from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.http.app import make_app
 from runstream_service.ingest.limits import MAX_MESSAGE_BYTES
+from runstream_service.ingest.metrics import IngestMetrics
+from runstream_service.ingest.pipeline import IngestPipeline
 from runstream_service.metrics import Metrics
 from runstream_service.readiness import DATABASE, MIGRATIONS, SHUTDOWN, Readiness, watch_database
 from runstream_service.refusals import CannotStart
 from runstream_service.rpc.health import add_health
+from runstream_service.rpc.ingest_servicer import ingest_handler
 from runstream_service.rpc.interceptor import CallInterceptor
 from runstream_service.settings import Address, Settings
 from runstream_service.storage.database import Database
@@ -79,6 +83,7 @@ class Service:
         self._readiness = Readiness()
         self._postgres: EmbeddedPostgres | None = None
         self._database: Database | None = None
+        self._pipeline: IngestPipeline | None = None
         self._grpc: grpc.aio.Server | None = None
         self._http: uvicorn.Server | None = None
         # Tasks that run as long as the service. One that ends by itself ends the service.
@@ -118,10 +123,22 @@ class Service:
             watch_database(self._database, self._readiness, self._metrics)
         )
 
-        # Ingest: its pipeline is made and started here, and its handler added to self._grpc.
+        self._pipeline = self._start_ingest(self._database)
+        self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline),))
         await add_health(self._grpc, self._readiness, SERVICES)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         await self._grpc.start()
+
+    def _start_ingest(self, database: Database) -> IngestPipeline:
+        pipeline = IngestPipeline(
+            database,
+            IngestMetrics(self._metrics.registry),
+            writers=self._settings.writers,
+            max_queued_points=self._settings.max_queued_points,
+            max_streams=self._settings.max_streams,
+        )
+        pipeline.start()
+        return pipeline
 
     def _start_http(self) -> None:
         listener = _listen_http(self._settings.http_listen)
@@ -180,14 +197,15 @@ class Service:
     async def _main_loop(self) -> int:
         """Waits for a signal, or for a task that should not have ended."""
         stopped = asyncio.create_task(self._stop_requested.wait())
-        # Ingest: `pipeline.crashed` belongs to what is waited for.
-        await asyncio.wait([stopped, *self._tasks.values()], return_when=asyncio.FIRST_COMPLETED)
+        assert self._pipeline is not None
+        endings: list[asyncio.Future[Any]] = [stopped, self._pipeline.crashed, *self._tasks.values()]
+        await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         ended = [name for name, task in self._tasks.items() if task.done()]
         for name in ended:
             error = self._tasks[name].exception()
             log.critical(f"The {name} ended by itself", action="service_failed", task=name, exc_info=error)
-        return 1 if ended else 0
+        return 1 if ended or self._pipeline.crashed.done() else 0
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -226,13 +244,17 @@ class Service:
         deadline = time.monotonic() + self._settings.shutdown_grace_s
         budget = Budget(deadline)
         await self._readiness.fails(SHUTDOWN, "shutting down")
-        # Ingest: the pipeline drains here: its streams end with DRAINING, what was read is committed and acknowledged.
+        # Streams end with DRAINING when what was read of them is committed and acknowledged; gRPC waits for that.
+        if self._pipeline is not None:
+            self._pipeline.drain()
         if self._grpc is not None:
             with _step("stop gRPC"):
                 await self._grpc.stop(budget.share(0.5))
         if self._http is not None:
             with _step("stop HTTP"):
                 await self._stop_http(self._http, budget.share(0.3))
+        if self._pipeline is not None:
+            await self._pipeline.stop()
         for name in ("database monitor", "PostgreSQL supervisor"):
             await self._cancel(name)
         if self._database is not None:
@@ -333,7 +355,7 @@ BANNER = """
 
   Log the first point from another terminal:
 
-    RUNSTREAM_URL={grpc} python -c "
+    RUNSTREAM_ADDRESS={grpc} python -c "
     import runstream
     with runstream.start_run(experiment='hello') as run:
         run.log({{'loss': 0.5}}, step=1)"
