@@ -1,0 +1,52 @@
+# The short list of commands; CI runs the same ones. `make help` tells them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help install demo serve test test-only bench lint format gen gen-check clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(STAMP) ## everything for development, into .venv
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo 'runstream needs Python 3.10 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12'; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo 'Python cannot make virtual environments here; on Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## train a small model in four processes and look at what was stored
+	@$(BIN)/runstream demo
+
+serve: $(STAMP) ## run the service in the foreground, with its own PostgreSQL
+	@$(BIN)/runstream serve
+
+test: lint gen-check test-only ## lint, type-check, check generated code, run the tests
+
+test-only: $(STAMP)
+	$(BIN)/pytest
+
+bench: $(STAMP) ## measure ingest, ack latency and the cost of log()
+	$(BIN)/runstream bench
+
+lint: $(STAMP) ## ruff, mypy, buf
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/buf lint
+
+format: $(STAMP) ## let ruff format the code
+	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+gen: $(STAMP) ## generate client/runstream/v1 from proto/
+	PYTHON=$(BIN)/python tools/gen.sh
+
+gen-check: $(STAMP) ## regenerating changes nothing
+	PYTHON=$(BIN)/python tools/gen_check.sh
+
+clean: ## remove .venv, caches and builds
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
