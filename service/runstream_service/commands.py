@@ -55,7 +55,7 @@ def serve(json_ready: bool, **values: str) -> None:
             {f"--{name.replace('_', '-')}": value for name, value in values.items()}, json_ready=json_ready
         )
         logs.configure(level=settings.log_level, format=settings.log_format)
-        # We start programs (PostgreSQL) and never go on in a fork, so gRPC's handlers around forks would only make noise.
+        # We start programs (PostgreSQL) but never go on in a fork: gRPC's fork handlers would only make noise.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
         from runstream_service.app import run  # late: `--help` need not wait for numpy and grpc
 

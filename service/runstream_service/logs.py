@@ -69,7 +69,8 @@ def configure(*, level: str = "info", format: str = "auto", stream: TextIO | Non
 
 def _json_renderers() -> list[Processor]:
     return [
-        structlog.processors.dict_tracebacks,
+        # Without local variables: they hold callers' data and secrets, and make a page of every record.
+        structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
         structlog.processors.EventRenamer("message"),
         structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
         _mask,

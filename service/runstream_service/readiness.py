@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from runstream_service.core.errors import CoreError, DatabaseUnavailable
+from runstream_service.core.errors import CoreError
 from runstream_service.metrics import Metrics
 from runstream_service.storage.database import Database
 
@@ -66,17 +66,17 @@ async def watch_database(database: Database, readiness: Readiness, metrics: Metr
     while True:
         try:
             await database.ping(timeout_s=PING_TIMEOUT_S)
-            problem: CoreError | None = None
-        except DatabaseUnavailable as error:
-            problem = error
-        metrics.database_answers(problem is None)
-        if problem is None:
-            await readiness.passes(DATABASE)
+            problem = ""
+        except Exception as error:  # also one that nobody thought of means: it does not answer
+            problem = error.message if isinstance(error, CoreError) else f"{type(error).__name__}: {error}"
+        metrics.database_answers(not problem)
+        if problem:
+            await readiness.fails(DATABASE, problem)
         else:
-            await readiness.fails(DATABASE, problem.message)
-        if up and problem is not None:
-            log.error("The database does not answer", action="database_lost", error=problem.message)
-        elif not up and problem is None:
+            await readiness.passes(DATABASE)
+        if up and problem:
+            log.error("The database does not answer", action="database_lost", error=problem)
+        elif not up and not problem:
             log.info("The database answers again", action="database_back")
-        up = problem is None
+        up = not problem
         await asyncio.sleep(PING_EVERY_S if up else PING_EVERY_WHILE_DOWN_S)

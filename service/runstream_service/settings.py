@@ -13,7 +13,7 @@ from runstream_service.refusals import CannotStart
 
 T = TypeVar("T")
 
-_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})")
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _database_url(text: str) -> str | None:
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        number = int(text) if re.fullmatch(r"\d{1,12}", text) else -1
+        number = int(text) if re.fullmatch(r"[0-9]{1,12}", text) else -1
         if not least <= number <= most:
             raise ValueError(f"{text!r} is not a whole number from {least:,} to {most:,}")
         return number
@@ -141,7 +141,7 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
 
 def _seconds(least: float, most: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        number = float(text) if re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text) else -1.0
+        number = float(text) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) else -1.0
         if not least <= number <= most:
             raise ValueError(f"{text!r} is not a number of seconds from {least:,} to {most:,}")
         return number

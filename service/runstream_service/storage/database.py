@@ -72,8 +72,10 @@ def translate(error: BaseException) -> CoreError | None:
         return None
     if isinstance(error, asyncpg.InterfaceError) and re.search(r"\bclos(ed|ing)\b", str(error)):
         return DatabaseUnavailable(f"the connection to PostgreSQL is gone: {error}")
-    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
-        return DatabaseUnavailable(f"no fitting PostgreSQL server: {error}")
+    if isinstance(error, asyncpg.InternalClientError):
+        # Such as "cannot switch to state 12": the server ended the connection while it was idle, and the driver has not
+        # noticed yet. That connection is of no more use; a new one may well be.
+        return DatabaseUnavailable(f"the connection to PostgreSQL is unusable: {error}")
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):  # two classes before Python 3.11
         return DatabaseUnavailable("PostgreSQL did not answer in time")
     if isinstance(error, OSError):

@@ -1,0 +1,308 @@
+"""`runstream serve` as a process: what an operator and an orchestrator see of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from prometheus_client.parser import text_string_to_metric_families
+
+from runstream_service.storage.embedded import EmbeddedPostgres
+from tests.support.databases import short_directory
+from tests.support.serve import COMMAND, ServeProcess, command_environment
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICES = ["", "runstream.v1.IngestService", "runstream.v1.RunService", "runstream.v1.QueryService"]
+ANY_PORTS = ["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[ServeProcess]:
+    """One service for all tests of this module that leave it as it was."""
+    with short_directory() as directory, ServeProcess(directory / "data") as process:
+        yield process
+
+
+def health_of(serve: ServeProcess, service: str = "") -> int:
+    with grpc.insecure_channel(serve.grpc_address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        return int(stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status)
+
+
+def refused(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
+    """Starts with settings that must be refused; answers exit code and stderr."""
+    done = subprocess.run(
+        [*COMMAND, "serve", *arguments],
+        env=command_environment(environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+# -- ready -----------------------------------------------------------------------------------------------------------
+
+
+def test_ready_line_names_both_addresses_and_they_answer(serve: ServeProcess) -> None:
+    assert re.fullmatch(r"127\.0\.0\.1:[1-9]\d*", serve.grpc_address)
+    assert re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d*", serve.http_url)
+    assert serve.get("/healthz") == (200, '{"status":"alive"}')
+    assert serve.get("/readyz") == (200, '{"status":"ready"}')
+    assert [health_of(serve, service) for service in SERVICES] == [SERVING] * 4
+
+
+def test_pages_for_people_and_unknown_paths(serve: ServeProcess) -> None:
+    status, page = serve.get("/")
+    assert (status, "It is <b>ready</b>" in page) == (200, True)
+    assert json.loads(serve.get("/version")[1])["name"] == "runstream"
+    assert serve.get("/../../etc/passwd")[0] == 404
+
+
+def test_metrics_parse_and_count_requests_by_route(serve: ServeProcess) -> None:
+    serve.get("/readyz")
+    serve.get("/no/such/path/1")
+    serve.get("/no/such/path/2")
+    families = {family.name: family for family in text_string_to_metric_families(serve.get("/metrics")[1])}
+    routes = {sample.labels["route"] for sample in families["runstream_http_requests"].samples}
+    assert {"/readyz", "unknown"} <= routes
+    assert not any("such" in route for route in routes)
+    assert families["runstream_database_up"].samples[0].value == 1
+    assert families["runstream_build_info"].samples[0].labels["version"]
+
+
+def test_reflection_lists_our_services(serve: ServeProcess) -> None:
+    with grpc.insecure_channel(serve.grpc_address) as channel:
+        listed = set(ProtoReflectionDescriptorDatabase(channel).get_services())
+    assert {*SERVICES[1:], "grpc.health.v1.Health"} <= listed
+
+
+def test_unknown_service_has_no_health(serve: ServeProcess) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        health_of(serve, "no.such.Service")
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_every_log_record_has_an_action_and_a_message(serve: ServeProcess) -> None:
+    assert all(line.startswith("{") for line in serve.stderr.splitlines())
+    assert all(record["action"] and record["message"] for record in serve.log_records)
+    assert {"embedded_postgres_started", "migration_applied", "service_ready"} <= set(serve.actions())
+
+
+# -- ending ----------------------------------------------------------------------------------------------------------
+
+
+def test_sigterm_ends_with_zero_within_the_grace_and_leaves_no_postgres(data_dir: Path) -> None:
+    with ServeProcess(data_dir, arguments=["--shutdown-grace", "5"]) as serve:
+        begun = time.monotonic()
+        assert serve.terminate() == 0
+        assert time.monotonic() - begun < 5
+        assert serve.postgres_pid is None
+        assert serve.actions()[-1] == "service_stopped"
+
+
+def test_sigterm_ends_in_time_while_a_client_watches_and_never_leaves(data_dir: Path) -> None:
+    serve = ServeProcess(data_dir, arguments=["--shutdown-grace", "3"])
+    with serve, grpc.insecure_channel(serve.grpc_address) as channel:
+        updates = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(updates).status == SERVING
+        begun = time.monotonic()
+        assert serve.terminate() == 0
+        assert time.monotonic() - begun < 3.5
+        assert next(updates).status == NOT_SERVING
+
+
+def test_sigterm_while_starting_ends_with_zero(data_dir: Path) -> None:
+    url = "postgresql://postgres@127.0.0.1:1/x"
+    command = [*COMMAND, "serve", *ANY_PORTS, "--database", url, "--data-dir", str(data_dir)]
+    process = subprocess.Popen(command, env=command_environment(), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "database_awaited" in process.stderr.readline()
+    process.terminate()
+    _, rest = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "service_stopped" in rest
+
+
+def test_second_signal_forces_the_end(data_dir: Path) -> None:
+    with ServeProcess(data_dir, arguments=["--shutdown-grace", "60"]) as serve:
+        with grpc.insecure_channel(serve.grpc_address) as channel:
+            updates = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            assert next(updates).status == SERVING
+            os.kill(serve.pid, signal.SIGINT)
+            serve.wait_for_action("shutdown_started")
+            os.kill(serve.pid, signal.SIGINT)
+            assert serve.wait(timeout_s=5) == 130
+        serve.start()
+        assert serve.get("/readyz")[0] == 200
+
+
+# -- surviving -------------------------------------------------------------------------------------------------------
+
+
+def test_after_kill_9_the_next_start_adopts_postgres_on_the_same_ports(data_dir: Path) -> None:
+    with ServeProcess(data_dir) as serve:
+        postgres_pid, address = serve.postgres_pid, serve.grpc_address
+        serve.kill()
+        serve.start()
+        assert (serve.postgres_pid, serve.grpc_address) == (postgres_pid, address)
+        assert "embedded_postgres_adopted" in serve.actions()
+        assert serve.get("/readyz")[0] == 200
+        # Still supervised, although it is not our child.
+        assert postgres_pid is not None
+        os.kill(postgres_pid, signal.SIGKILL)
+        serve.wait_for_action("embedded_postgres_started", count=2)
+        serve.wait_until("/readyz", 200)
+
+
+def test_killed_postgres_is_restarted_and_readiness_tells_the_truth_meanwhile(data_dir: Path) -> None:
+    with ServeProcess(data_dir) as serve:
+        assert serve.postgres_pid is not None
+        os.kill(serve.postgres_pid, signal.SIGKILL)
+        serve.wait_for_action("embedded_postgres_died")
+        serve.wait_for_action("embedded_postgres_started", count=2)
+        serve.wait_until("/readyz", 200)
+        assert health_of(serve) == SERVING
+        assert serve.get("/healthz")[0] == 200
+
+
+async def test_health_and_readyz_follow_a_database_that_goes_and_comes(data_dir: Path) -> None:
+    postgres = EmbeddedPostgres(data_dir / "theirs", options={"shared_buffers": "16MB"})
+    await postgres.start()
+    try:
+        with ServeProcess(data_dir / "ours", arguments=["--database", postgres.url]) as serve:
+            assert not (data_dir / "ours").exists()  # nothing embedded, nothing on disk
+            assert postgres.pid is not None
+            await postgres.stop()
+            begun = time.monotonic()
+            body = serve.wait_until("/readyz", 503)
+            assert time.monotonic() - begun < 5
+            assert "PostgreSQL" in json.loads(body)["problems"]["database"]
+            assert [health_of(serve, service) for service in SERVICES] == [NOT_SERVING] * 4
+            assert serve.get("/healthz")[0] == 200
+            assert "runstream_database_up 0.0" in serve.get("/metrics")[1]
+            await postgres.start()
+            serve.wait_until("/readyz", 200)
+            assert health_of(serve) == SERVING
+            assert {"database_lost", "database_back"} <= set(serve.actions())
+    finally:
+        await postgres.stop()
+
+
+def test_two_services_on_one_data_dir_are_refused(serve: ServeProcess) -> None:
+    code, message = refused(*ANY_PORTS, "--data-dir", str(serve.data_dir))
+    assert code == 2
+    assert f"another `runstream serve` (process {serve.pid})" in message
+
+
+async def test_password_of_the_database_is_in_no_log(postgres: EmbeddedPostgres, data_dir: Path) -> None:
+    connection = await asyncpg.connect(postgres.url)
+    try:
+        await connection.execute("DROP DATABASE IF EXISTS secretive")
+        await connection.execute("CREATE DATABASE secretive")
+    finally:
+        await connection.close()
+    url = postgres.url.replace("postgres@/runstream", "postgres:hunter2@/secretive")
+    with ServeProcess(data_dir / "x", arguments=["--database", url, "--log-level", "debug"]) as serve:
+        assert serve.get("/readyz")[0] == 200
+        pages = "".join(serve.get(path)[1] for path in ("/", "/metrics", "/readyz", "/version"))
+        serve.terminate()
+        assert "hunter2" not in serve.stderr + pages
+
+
+# -- refusing --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "words"),
+    [
+        ("--log-level", "loud", "is not one of debug, info"),
+        ("--http-listen", "192.0.2.1:5000", "cannot listen on 192.0.2.1:5000"),
+        ("--grpc-listen", "no.such.host.invalid:5000", "cannot listen on no.such.host.invalid:5000"),
+        ("--database", "mysql://root:hunter2@db/x", "its scheme is 'mysql'"),
+        ("--database", "postgresql://me:hunter2@127.0.0.1:notaport/x", "cannot connect"),
+        ("--database", "postgresql://me:hunter2@127.0.0.1:1/x", "cannot connect: PostgreSQL cannot be reached"),
+        ("--data-dir", "/proc/runstream", "cannot write to /proc/runstream"),
+    ],
+)
+def test_bad_setting_is_refused_in_one_line_that_names_it(flag: str, value: str, words: str) -> None:
+    settings = {"--grpc-listen": "127.0.0.1:0", "--http-listen": "127.0.0.1:0", "--database-wait": "0"}
+    settings.pop(flag, None)
+    variable = "RUNSTREAM_" + flag[2:].replace("-", "_").upper()
+    code, message = refused(*(word for pair in settings.items() for word in pair), environment={variable: value})
+    assert code == 2
+    assert words in message
+    last_line = message.splitlines()[-1]
+    assert last_line.startswith(f"runstream: {flag} ({variable}): ")
+    assert f"for example: {flag} " in last_line
+    assert "Traceback" not in message
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize("flag", ["--grpc-listen", "--http-listen"])
+def test_port_in_use_is_refused(flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        other = "--http-listen" if flag == "--grpc-listen" else "--grpc-listen"
+        code, message = refused(flag, address, other, "127.0.0.1:0")
+    assert code == 2
+    assert message.splitlines()[-1].startswith(f"runstream: {flag} (")
+    assert "Address already in use" in message
+
+
+def test_slow_backend_of_protobuf_is_refused() -> None:
+    code, message = refused(*ANY_PORTS, environment={"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"})
+    assert code == 2
+    assert "protobuf runs on its 'python' backend" in message
+
+
+# -- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_help_names_every_variable_and_default() -> None:
+    done = subprocess.run([*COMMAND, "serve", "--help"], capture_output=True, text=True, check=True)
+    for words in ("RUNSTREAM_GRPC_LISTEN", "127.0.0.1:50051", "RUNSTREAM_DATABASE", "RUNSTREAM_JSON_READY"):
+        assert words in done.stdout
+
+
+def test_without_the_server_extra_one_line_says_what_to_install() -> None:
+    script = "import sys; sys.modules['click'] = None; from runstream_service.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'runstream[server]'" in done.stderr
+
+
+def test_terminal_gets_a_banner_and_ctrl_c_ends_it(data_dir: Path) -> None:
+    controller, terminal = pty.openpty()
+    command = [*COMMAND, "serve", *ANY_PORTS, "--data-dir", str(data_dir)]
+    process = subprocess.Popen(command, env=command_environment(), stdout=terminal, stderr=subprocess.DEVNULL)
+    os.close(terminal)
+    shown = b""
+    while b"Ctrl-C stops it" not in shown:
+        shown += os.read(controller, 4096)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    os.close(controller)
+    text = shown.decode()
+    assert re.search(r"gRPC +127\.0\.0\.1:\d+", text)
+    assert re.search(r"HTTP +http://127\.0\.0\.1:\d+", text)
+    assert str(data_dir) in text
+    assert "runstream.start_run" in text

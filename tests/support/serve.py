@@ -1,0 +1,188 @@
+"""A real `runstream serve` in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from runstream_service.storage.cluster import processes_of, read_postmaster
+
+COMMAND = (sys.executable, "-m", "runstream_service")
+
+
+def command_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Ours, without the settings of whoever runs the tests."""
+    return {**{k: v for k, v in os.environ.items() if not k.startswith("RUNSTREAM_")}, **(extra or {})}
+
+
+class ServeProcess:
+    """Starts `runstream serve` on free ports and waits for its ready line. A context manager: leaves no process.
+
+        with ServeProcess(data_dir) as serve:
+            connect(serve.grpc_address)
+            serve.kill()
+            serve.start()
+
+    A restart keeps the ports, so that clients find it again.
+    """
+
+    def __init__(
+        self, data_dir: Path, *, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.data_dir = data_dir
+        self.grpc_address = "127.0.0.1:0"
+        self.http_url = "http://127.0.0.1:0"
+        self._arguments = list(arguments)
+        self._environment = command_environment(environment)
+        self._process: subprocess.Popen[str] | None = None
+        self._stderr = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed in __exit__
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def start(self, *, timeout_s: float = 60) -> None:
+        """Starts and waits for the ready line. Raises RuntimeError with what the process said otherwise."""
+        command = [*COMMAND, "serve", "--json-ready", "--data-dir", str(self.data_dir), "--log-format", "json"]
+        command += ["--grpc-listen", self.grpc_address, "--http-listen", self.http_url.removeprefix("http://")]
+        self._process = subprocess.Popen(
+            [*command, *self._arguments],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        watchdog = threading.Timer(timeout_s, self._process.kill)
+        watchdog.start()
+        line = self._process.stdout.readline()
+        watchdog.cancel()
+        if not line:
+            self.wait()
+            raise RuntimeError(f"runstream serve did not get ready:\n{self.stderr}")
+        ready = json.loads(line)
+        self.grpc_address, self.http_url = ready["grpc"], ready["http"]
+
+    def terminate(self, *, timeout_s: float = 30) -> int:
+        """SIGTERM; answers the exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return self.wait(timeout_s=timeout_s)
+
+    def kill(self) -> None:
+        """kill -9. The embedded PostgreSQL stays behind."""
+        assert self._process is not None
+        self._process.kill()
+        self.wait()
+
+    def restart(self) -> None:
+        """SIGTERM, then a new start on the same ports."""
+        self.terminate()
+        self.start()
+
+    def wait(self, *, timeout_s: float = 30) -> int:
+        """Waits for the end; answers the exit code."""
+        assert self._process is not None
+        code = self._process.wait(timeout_s)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        return code
+
+    def __enter__(self) -> ServeProcess:
+        self.start()
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        try:
+            if self.running:
+                self.terminate()
+            self.wait()
+        except subprocess.TimeoutExpired:
+            self.kill()
+        for process in list(processes_of(self.data_dir.resolve() / "postgres")):
+            process.kill()
+        self._stderr.close()
+
+    # -- what one can see of it --------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Of the service."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def memory_bytes(self) -> int:
+        """Resident memory of the service."""
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+    @property
+    def postgres_pid(self) -> int | None:
+        """Of the embedded postmaster, as its pid file says."""
+        postmaster = read_postmaster(self.data_dir.resolve() / "postgres")
+        return postmaster.pid if postmaster else None
+
+    @property
+    def stderr(self) -> str:
+        """All that it logged, over all restarts."""
+        size = os.fstat(self._stderr.fileno()).st_size
+        return os.pread(self._stderr.fileno(), size, 0).decode(errors="replace")
+
+    @property
+    def log_records(self) -> list[dict[str, Any]]:
+        """The JSON records among it."""
+        return [json.loads(line) for line in self.stderr.splitlines() if line.startswith("{") and line.endswith("}")]
+
+    def actions(self) -> list[str]:
+        """The actions of all log records so far."""
+        return [record["action"] for record in self.log_records]
+
+    def wait_for_action(self, action: str, *, count: int = 1, timeout_s: float = 30) -> dict[str, Any]:
+        """Waits until the log has so many records of an action; answers the last one."""
+        give_up = time.monotonic() + timeout_s
+        while True:
+            found = [record for record in self.log_records if record["action"] == action]
+            if len(found) >= count:
+                return found[-1]
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"no {action} within {timeout_s} s in:\n{self.stderr}")
+            time.sleep(0.02)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """GET of an HTTP path; status and body, whatever the status."""
+        try:
+            with urllib.request.urlopen(self.http_url + path, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def wait_until(self, path: str, status: int, *, timeout_s: float = 30) -> str:
+        """Asks until the path answers with the status; gives the body."""
+        give_up = time.monotonic() + timeout_s
+        while True:
+            answered, body = self.get(path)
+            if answered == status:
+                return body
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"{path} still answers {answered}: {body}")
+            time.sleep(0.05)

@@ -1,0 +1,75 @@
+"""The one place where settings are checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runstream_service.refusals import CannotStart
+from runstream_service.settings import OPTIONS, Address, read_settings
+
+
+def test_defaults_are_right_for_a_laptop() -> None:
+    settings = read_settings({})
+    assert (str(settings.grpc_listen), str(settings.http_listen)) == ("127.0.0.1:50051", "127.0.0.1:5000")
+    assert (settings.data_dir, settings.database_url) == (Path("runstream-data"), None)
+    assert (settings.writers, settings.shutdown_grace_s, settings.json_ready) == (2, 20.0, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("0.0.0.0:0", Address("0.0.0.0", 0)),
+        ("localhost:65535", Address("localhost", 65535)),
+        ("[::1]:5000", Address("::1", 5000)),
+        (" 127.0.0.1:80 ", Address("127.0.0.1", 80)),
+    ],
+)
+def test_addresses_are_read_and_written_back(text: str, address: Address) -> None:
+    assert read_settings({"--grpc-listen": text}).grpc_listen == address
+    assert str(address) == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "words"),
+    [
+        ("--grpc-listen", "50051", "is not HOST:PORT"),
+        ("--grpc-listen", "127.0.0.1:99999", "is not HOST:PORT"),
+        ("--grpc-listen", "::1:5000", "is not HOST:PORT"),
+        ("--http-listen", "http://127.0.0.1:5000", "is not HOST:PORT"),
+        ("--http-listen", "", "is not HOST:PORT"),
+        ("--database", "mysql://db/x", "its scheme is 'mysql'"),
+        ("--database", "db.example:5432", "its scheme is 'none'"),
+        ("--database-wait", "soon", "is not a number of seconds"),
+        ("--pool-size", "0", "is not a whole number from 1"),
+        ("--writers", "two", "is not a whole number"),
+        ("--writers", "٣", "is not a whole number"),
+        ("--max-queued-points", "-5", "is not a whole number"),
+        ("--max-streams", "1e3", "is not a whole number"),
+        ("--shutdown-grace", "nan", "is not a number of seconds"),
+        ("--shutdown-grace", "0", "is not a number of seconds from 1"),
+        ("--log-level", "loud", "is not one of debug, info"),
+        ("--log-format", "xml", "is not one of auto, json"),
+        ("--data-dir", "", "no directory is given"),
+    ],
+)
+def test_wrong_values_name_flag_variable_and_a_right_example(flag: str, value: str, words: str) -> None:
+    with pytest.raises(CannotStart) as caught:
+        read_settings({flag: value})
+    variable = "RUNSTREAM_" + flag[2:].replace("-", "_").upper()
+    assert str(caught.value).startswith(f"{flag} ({variable}): ")
+    assert words in str(caught.value)
+    assert (caught.value.setting, caught.value.exit_code) == (flag, 2)
+    read_settings({flag: caught.value.example})  # the example is right
+
+
+def test_password_of_the_database_is_not_in_the_repr() -> None:
+    settings = read_settings({"--database": "postgresql://me:hunter2@db/x"})
+    assert settings.database_url == "postgresql://me:hunter2@db/x"
+    assert "hunter2" not in repr(settings)
+
+
+def test_every_option_has_a_help_text_and_a_default_that_is_accepted() -> None:
+    assert all(option.help.endswith(".") for option in OPTIONS)
+    read_settings({option.flag: option.default for option in OPTIONS})
