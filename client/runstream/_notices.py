@@ -72,15 +72,15 @@ class Notices:
         """The stream is open; said only if its absence was."""
         if self._away:
             self._away = False
-            logger.info("run %s: connected to the runstream service at %s again", self.run_id, self._address)
+            self._say(logging.INFO, "connected to the runstream service at %s again", self._address)
 
     def protocol_error(self, why: str) -> None:
         """The service says that this client breaks the protocol."""
         if self._due("protocol"):
-            logger.error(
-                "run %s: the runstream service at %s refused the stream: %s. This is a bug in runstream; "
+            self._say(
+                logging.ERROR,
+                "the runstream service at %s refused the stream: %s. This is a bug in runstream; "
                 "the points are kept and tried again",
-                self.run_id,
                 self._address,
                 why,
             )
@@ -103,15 +103,21 @@ class Notices:
 
     def died(self, thread: str, error: BaseException) -> None:
         """A thread of the run ended by a bug."""
-        logger.error(
-            "run %s: %s died by a bug in runstream; from now on points are refused and counted, training goes on",
-            self.run_id,
+        self._say(
+            logging.ERROR,
+            "%s died by a bug in runstream; from now on points are refused and counted, training goes on",
             thread,
-            exc_info=error,
+            error=error,
         )
 
     def _warn(self, message: str, *args: object) -> None:
-        logger.warning("run %s: " + message, self.run_id, *args)
+        self._say(logging.WARNING, message, *args)
+
+    def _say(self, level: int, message: str, *args: object, error: BaseException | None = None) -> None:
+        try:
+            logger.log(level, "run %s: " + message, self.run_id, *args, exc_info=error)
+        except Exception:  # noqa: S110 (the program's log handler is broken; there is nowhere left to say it)
+            pass
 
     def _due(self, about: str) -> bool:
         now = time.monotonic()

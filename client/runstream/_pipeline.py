@@ -137,7 +137,8 @@ class Pipeline:
         _join(sender, 1.0)
         self.outbox.stop("closed")
         self.control.notify()
-        _join(connection, _END_OF_STREAM_S)
+        if self.connection.connected:
+            _join(connection, _END_OF_STREAM_S)
         self.connection.stop()
         self.control.stop()
         _join(connection, _END_OF_STREAM_S)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-# Immutable and cheap to keep by reference; converted by the sender.
-PLAIN = frozenset({float, int, bool})
+# Types whose values are immutable and in host memory: kept by reference, converted by the sender. Grows by the few
+# scalar types of numpy, as they are met, so that numpy.float32 costs no more than float.
+PLAIN: set[type] = {float, int, bool}
 
 _NO_NUMBERS = frozenset("cSUMmO")  # numpy kinds: complex, bytes, str, datetime, timedelta, object
 
@@ -27,13 +28,16 @@ def snapshot(value: Any) -> Any:
     kind = type(value)
     if kind in PLAIN:
         return value
-    if isinstance(value, (float, int)):  # numpy.float64, IntEnum
+    if isinstance(value, (float, int)) and kind.__module__ != "numpy":  # IntEnum; numpy.float64 comes below
         return _host_float(value)
     if isinstance(value, (str, bytes)) or value is None:
         raise RefusedValue(f"is {_name(value)}, not a number")
     shape = getattr(value, "shape", None)
     if shape is None or not hasattr(kind, "__float__"):
         raise RefusedValue(f"is {_name(value)}, not a number")
+    if kind.__module__ == "numpy" and not hasattr(kind, "__setitem__") and value.dtype.kind not in _NO_NUMBERS:
+        PLAIN.add(kind)  # a scalar type; arrays and records can be written to
+        return value
     if len(shape) != 0:
         raise RefusedValue(f"is {_name(value)} of shape {tuple(shape)}, not a single number")
     return _snapshot_scalar(value, kind)

@@ -126,6 +126,7 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
     def _open(self, request: ingest_pb2.Open) -> tuple[Any, Producer, int]:
         with self.lock:
             self.opens += 1
+            self.lock.notify_all()
             self.fault("open", self.opens)
             run = self.runs.get(request.run_id)
             if run is None:

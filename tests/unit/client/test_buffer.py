@@ -1,0 +1,147 @@
+"""The hand-over: bounds, steps, counts, and threads that interrupt each other."""
+
+import signal
+import threading
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+from runstream._buffer import Buffer, Marker, row_bytes
+from runstream._notices import Notices
+
+
+def make(max_points=1_000_000, max_bytes=64_000_000):
+    first = []
+    buffer = Buffer(max_points, max_bytes, Notices("0" * 32, "test:1", max_points), lambda: first.append(1))
+    return buffer, first
+
+
+def rows(buffer):
+    return [(metrics, step) for metrics, step, _ in buffer.take()]
+
+
+def test_steps_count_on_from_the_largest_logged():
+    buffer, _ = make()
+    for step in (None, None, 10, 3, None, np.int64(20), None):
+        buffer.put({"a": 1.0}, step, None)
+    assert [step for _, step in rows(buffer)] == [0, 1, 10, 3, 11, 20, 21]
+
+
+def test_a_step_that_is_no_64_bit_integer_is_refused_and_does_not_move_the_count():
+    buffer, _ = make()
+    for step in (1.0, "1", True, 2**63, -(2**63) - 1, np.float32(1)):
+        buffer.put({"a": 1.0, "b": 2.0}, step, None)
+    assert buffer.refused == {"bad_step": 12}
+    buffer.put({"a": 1.0}, None, None)
+    buffer.put({"a": 1.0}, 2**63 - 1, None)
+    buffer.put({"a": 1.0}, None, None)
+    assert [step for _, step in rows(buffer)] == [0, 2**63 - 1]
+    assert buffer.refused == {"bad_step": 13}
+
+
+@pytest.mark.parametrize("time_unix_us", ["now", 1.5, -62_135_596_800_000_001, 253_402_300_800_000_000])
+def test_a_time_outside_of_years_1_to_9999_is_refused(time_unix_us):
+    buffer, _ = make()
+    buffer.put({"a": 1.0}, 0, time_unix_us)
+    assert buffer.refused == {"bad_time": 1}
+
+
+def test_the_caller_may_change_its_dict_afterwards():
+    buffer, _ = make()
+    metrics = OrderedDict(a=1.0)
+    buffer.put(metrics, 0, None)
+    metrics["a"] = 2.0
+    assert rows(buffer) == [({"a": 1.0}, 0)]
+
+
+def test_one_bad_value_does_not_cost_the_others():
+    buffer, _ = make()
+    buffer.put({"a": 1.0, "b": "x", "c": None, "d": 2}, 0, None)
+    assert rows(buffer) == [({"a": 1.0, "d": 2}, 0)]
+    assert buffer.refused == {"bad_value": 2}
+
+
+def test_a_full_buffer_refuses_by_points_and_takes_again_when_points_leave():
+    buffer, _ = make(max_points=5)
+    for _ in range(4):
+        buffer.put({"a": 1.0, "b": 1.0}, None, None)
+    assert buffer.account()[1] == 4
+    assert buffer.refused == {"buffer_full": 4}
+    buffer.settle(2, row_bytes(2))
+    buffer.put({"a": 1.0, "b": 1.0}, None, None)
+    acknowledged, waiting, size, refused = buffer.account()
+    assert (acknowledged, waiting, refused) == (2, 4, {"buffer_full": 4})
+    assert size == 2 * row_bytes(2)
+
+
+def test_a_full_buffer_refuses_by_bytes():
+    buffer, _ = make(max_bytes=10 * row_bytes(1))
+    for _ in range(12):
+        buffer.put({"a": 1.0}, None, None)
+    assert buffer.refused == {"buffer_full": 2}
+
+
+def test_a_closed_buffer_counts_the_first_reason():
+    buffer, _ = make()
+    buffer.close("run_deleted")
+    buffer.close("finished")
+    buffer.put({"a": 1.0}, 0, None)
+    assert buffer.refused == {"run_deleted": 1}
+
+
+def test_the_sender_is_started_by_the_first_row_and_woken_by_many():
+    buffer, first = make()
+    for _ in range(499):
+        buffer.put({"a": 1.0}, None, None)
+    assert first == [1]
+    assert not buffer._wake.acquire(blocking=False)
+    buffer.put({"a": 1.0}, None, None)
+    assert buffer._wake.acquire(blocking=False)
+
+
+def test_a_wide_row_and_a_marker_wake_the_sender():
+    buffer, _ = make()
+    buffer.put({"a": 1.0}, None, None)
+    buffer.put({str(n): 1.0 for n in range(500)}, None, None)
+    assert buffer._wake.acquire(blocking=False)
+    buffer.mark(Marker())
+    buffer.mark(Marker())
+    assert buffer._wake.acquire(blocking=False)
+
+
+def test_nothing_is_lost_or_counted_twice_between_threads():
+    buffer, _ = make(max_points=30_000)
+    stop = threading.Event()
+    taken = []
+
+    def drain():
+        while not stop.is_set():
+            for row in buffer.take():
+                taken.append(row)
+                buffer.settle(1, row_bytes(1))
+
+    drainer = threading.Thread(target=drain)
+    writers = [
+        threading.Thread(target=lambda: [buffer.put({"a": 1.0}, None, None) for _ in range(3_000)]) for _ in range(4)
+    ]
+    for thread in [drainer, *writers]:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    stop.set()
+    drainer.join()
+    rest = buffer.take()
+    assert sorted(step for _, step, _ in taken + rest) == list(range(12_000))
+    assert buffer.account()[:2] == (len(taken), len(rest))
+
+
+def test_a_signal_handler_may_log_while_log_holds_the_lock():
+    buffer, _ = make()
+    old = signal.signal(signal.SIGUSR1, lambda *_: buffer.put({"signal": 1.0}, 0, None))
+    try:
+        with buffer._lock:
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, old)
+    assert rows(buffer) == [({"signal": 1.0}, 0)]

@@ -1,0 +1,122 @@
+"""The read side: columns, and errors that say what to do."""
+
+import math
+
+import grpc
+import numpy as np
+import pytest
+
+import runstream
+from tests.unit.client.ledger import Refused
+
+
+@pytest.fixture
+def filled(service, start):
+    run = start("e", "n")
+    for step in range(20):
+        run.log({"loss": step / 3, "nan": math.nan}, step=step, time_unix_us=1_000_000 + step)
+    other = start("e", run_id=run.run_id, rank=1, attempt=1)
+    other.log({"loss": -0.0}, step=-5, time_unix_us=0)
+    assert run.flush(20)
+    assert other.flush(20)
+    return run
+
+
+def test_history_comes_back_in_columns_and_as_points(service, filled):
+    with runstream.Client(service.address) as client:
+        history = client.history(filled.run_id, "loss")
+    assert len(history) == 21
+    assert [(one.rank, one.attempt, len(one)) for one in history.series] == [(0, 0, 20), (1, 1, 1)]
+    assert list(history.steps) == [*range(20), -5]
+    assert list(history.times_unix_us) == [*range(1_000_000, 1_000_020), 0]
+    assert list(history.values[:20]) == [step / 3 for step in range(20)]
+    assert history[3] == runstream.Point(3, 1_000_003, 1.0, 0, 0)
+    assert history[-1] == runstream.Point(-5, 0, -0.0, 1, 1)
+    assert math.copysign(1, history[-1].value) == -1
+    assert history[1:3] == list(history)[1:3]
+    with pytest.raises(IndexError):
+        history[21]
+    assert np.frombuffer(history.series[0].values)[3] == 1.0
+
+
+def test_history_is_filtered(service, filled):
+    client = runstream.Client(service.address)
+    assert list(client.history(filled.run_id, "loss", rank=1).steps) == [-5]
+    assert list(client.history(filled.run_id, "loss", attempt=0, min_step=3, max_step=5).steps) == [3, 4, 5]
+    assert len(client.history(filled.run_id, "unknown")) == 0
+    assert all(map(math.isnan, client.history(filled.run_id, "nan").values))
+
+
+def test_latest_and_get_run(service, filled):
+    client = runstream.Client(service.address)
+    latest = [one for one in client.latest(filled.run_id) if one.key == "loss"]
+    assert [(one.rank, one.step) for one in latest] == [(0, 19), (1, -5)]
+    run = client.get_run(filled.run_id)
+    assert (run.run_id, run.name, run.status, run.end_time_unix_us) == (filled.run_id, "n", "RUNNING", None)
+
+
+def test_an_unknown_run_is_not_found_and_the_error_names_address_reason_and_field(service):
+    client = runstream.Client(service.address)
+    for call in (client.get_run, lambda run_id: client.history(run_id, "loss")):
+        with pytest.raises(runstream.NotFound) as caught:
+            call("0" * 32)
+        error = caught.value
+        assert (error.code, error.reason, error.field, error.retryable) == (
+            "NOT_FOUND",
+            "RUN_NOT_FOUND",
+            "run_id",
+            False,
+        )
+        assert service.address in str(error)
+
+
+def test_a_service_that_is_away_is_unavailable_and_the_message_says_how_to_set_the_address(service):
+    address = service.address
+    service.stop()
+    with pytest.raises(runstream.Unavailable, match="RUNSTREAM_ADDRESS") as caught:
+        runstream.Client(address).get_run("0" * 32)
+    assert caught.value.retryable
+    assert address in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, runstream.InvalidArgument),
+        (grpc.StatusCode.NOT_FOUND, runstream.NotFound),
+        (grpc.StatusCode.ALREADY_EXISTS, runstream.AlreadyExists),
+        (grpc.StatusCode.FAILED_PRECONDITION, runstream.FailedPrecondition),
+        (grpc.StatusCode.UNAUTHENTICATED, runstream.PermissionDenied),
+        (grpc.StatusCode.PERMISSION_DENIED, runstream.PermissionDenied),
+        (grpc.StatusCode.UNAVAILABLE, runstream.Unavailable),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, runstream.Overloaded),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, runstream.DeadlineExceeded),
+        (grpc.StatusCode.INTERNAL, runstream.ServiceError),
+        (grpc.StatusCode.DATA_LOSS, runstream.ServiceError),
+        (grpc.StatusCode.UNIMPLEMENTED, runstream.ServiceError),
+    ],
+)
+def test_every_status_has_its_exception(service, code, kind):
+    service.runs.faults = [Refused(code, "REASON", "in words", retry_s=1.5, field="where")]
+    with pytest.raises(kind, match="in words") as caught:
+        runstream.Client(service.address).get_run("0" * 32)
+    error = caught.value
+    assert type(error) is kind
+    assert isinstance(error, runstream.RunstreamError)
+    assert (error.reason, error.field, error.retry_after_s) == ("REASON", "where", 1.5)
+
+
+def test_details_that_are_no_details_leave_the_status_code(service):
+    class Odd(Refused):
+        def abort(self, context):
+            context.set_trailing_metadata((("grpc-status-details-bin", b"\xff\xff\xff"),))
+            context.abort(grpc.StatusCode.NOT_FOUND, "odd")
+
+    service.runs.faults = [Odd(grpc.StatusCode.NOT_FOUND, "")]
+    with pytest.raises(runstream.NotFound, match="odd"):
+        runstream.Client(service.address).get_run("0" * 32)
+
+
+def test_a_wrong_run_id_is_noticed_here():
+    with pytest.raises(ValueError, match="32 hex digits"):
+        runstream.Client("127.0.0.1:1").history("nonsense", "loss")

@@ -1,0 +1,271 @@
+"""The handle: arguments, params and tags, ends, and that log() raises nothing."""
+
+import logging
+import threading
+import time
+import warnings
+
+import grpc
+import numpy as np
+import pytest
+
+import runstream
+from runstream.v1 import run_pb2
+from tests.unit.client.ledger import Refused
+
+
+def test_a_run_is_created_filled_and_finished(service, start):
+    with start("digits", "mlp", params={"lr": 0.1}, tags={"who": "me"}) as run:
+        run.log({"loss": 0.5}, step=3, time_unix_us=42)
+        run.log_params({"depth": 2})
+        run.set_tags({"who": "you"})
+    stored = service.ledger.runs[run.run_id]
+    assert (stored.experiment, stored.name) == ("digits", "mlp")
+    assert dict(stored.params) == {"lr": "0.1", "depth": "2"}
+    assert dict(stored.tags) == {"who": "you"}
+    assert stored.status == run_pb2.RUN_STATUS_FINISHED
+    assert service.ledger.points == [("loss", 3, 42, 0.5, 0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ValueError("x"), run_pb2.RUN_STATUS_FAILED),
+        (KeyboardInterrupt(), run_pb2.RUN_STATUS_KILLED),
+        (SystemExit(0), run_pb2.RUN_STATUS_FINISHED),
+        (SystemExit(2), run_pb2.RUN_STATUS_FAILED),
+    ],
+    ids=repr,
+)
+def test_an_exception_sets_the_end_status(service, start, error, status):
+    with pytest.raises(type(error)), start("e") as run:
+        run.log({"loss": 1.0})
+        raise error
+    assert service.ledger.runs[run.run_id].status == status
+    assert len(service.ledger.points) == 1
+
+
+def test_other_ranks_detach_without_ending_the_run(service, start):
+    first = start("e")
+    second = start("e", run_id=first.run_id, rank=1, attempt=2)
+    second.log({"loss": 1.0}, step=0)
+    assert second.finish()
+    assert service.ledger.runs[first.run_id].status == run_pb2.RUN_STATUS_RUNNING
+    assert service.ledger.points[0][4:] == (1, 2)
+    assert first.finish()
+    assert service.ledger.runs[first.run_id].status == run_pb2.RUN_STATUS_FINISHED
+
+
+def test_a_rank_alone_in_its_run_ends_it(service, start):
+    run = start("e", rank=3)
+    assert run.finish("KILLED")
+    assert service.ledger.runs[run.run_id].status == run_pb2.RUN_STATUS_KILLED
+
+
+def test_a_loop_of_trainings_in_one_job_makes_one_run_each_and_open_handles_share(service, start, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_STEP_ID", str(time.time_ns() % 1_000_000))
+    first, beside = start("e", "n"), start("e", "n")
+    assert first.run_id == beside.run_id
+    first.finish()
+    assert start("e", "n").run_id != first.run_id
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"experiment": 7}, TypeError),
+        ({"experiment": ""}, ValueError),
+        ({"experiment": "e" * 501}, ValueError),
+        ({"name": "a\nb"}, ValueError),
+        ({"run_id": "xyz"}, ValueError),
+        ({"run_id": 7}, TypeError),
+        ({"rank": -1}, ValueError),
+        ({"rank": "0"}, TypeError),
+        ({"attempt": 2**31}, ValueError),
+        ({"params": [1]}, TypeError),
+        ({"params": {7: 1}}, TypeError),
+        ({"params": {"k" * 251: 1}}, ValueError),
+        ({"params": {"k": "v" * 6_001}}, ValueError),
+        ({"tags": {"k": "v" * 8_001}}, ValueError),
+        ({"tags": {"": "v"}}, ValueError),
+        ({"tags": {"k": "\ud800"}}, ValueError),
+        ({"address": "localhost"}, ValueError),
+        ({"address": "http://localhost:5000"}, ValueError),
+        ({"address": 50051}, TypeError),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_wrong_argument_raises_at_once(arguments, error):
+    with pytest.raises(error):
+        runstream.start_run(**arguments)
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [None, 7, "loss", [1], object(), {"a": object()}, {1: 2.0}, {None: 1.0}, {"": 1.0}, {"x" * 300: 1.0}, {"a\0": 1}],
+    ids=lambda value: repr(value)[:30],
+)
+@pytest.mark.parametrize("finished", [False, True])
+def test_log_never_raises_and_counts_what_it_refuses(start, metrics, finished):
+    run = start("e")
+    if finished:
+        run.finish()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run.log(metrics)
+        run.log(metrics, step="x")
+        run.log(metrics, step=object(), time_unix_us="never")
+    assert run.flush(5) != finished
+    assert sum(run.stats().refused.values()) == run.stats().logged == 3
+
+
+def test_an_empty_dict_is_nothing(start):
+    run = start("e")
+    run.log({})
+    assert run.stats().logged == 0
+
+
+def test_a_refused_value_is_warned_about_once_with_its_key(start, caplog):
+    run = start("e")
+    for _ in range(5):
+        run.log({"good": 1.0, "shape": np.zeros(3), "text": "x"})
+    run.flush(20)
+    run.finish()
+    assert caplog.text.count("'shape'") == 1
+    assert caplog.text.count("'text'") == 1
+    assert "of shape (3,)" in caplog.text
+    assert dict(run.stats().refused) == {"bad_value": 10}
+
+
+def test_a_log_handler_that_fails_or_logs_metrics_itself_does_no_harm(start):
+    run = start("e")
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            run.log({"from_handler": 1.0})
+            raise RuntimeError("broken handler")
+
+    logger, handler = logging.getLogger("runstream"), Handler()
+    logger.addHandler(handler)
+    try:
+        run.log({"bad": "x"})
+        run.flush(20)
+        run.log({"good": 1.0})
+    finally:
+        logger.removeHandler(handler)
+    assert run.stats().refused["bad_value"] == 1
+
+
+def test_an_accelerator_value_is_read_by_the_sender(service, start):
+    from tests.unit.client.test_values import Tensor
+
+    run = start("e")
+    run.log({"loss": Tensor(1.25, "cuda", threading.get_ident())}, step=0)
+    assert run.flush(20)
+    assert service.ledger.values("loss") == [1.25]
+
+
+def test_params_that_changed_are_refused_and_the_others_are_written(service, start, caplog):
+    run = start("e", params={"a": 1, "b": 2})
+    run.log_params({"a": 5, "c": 3, "b": 2})
+    run.set_tags({"after": "yes"})
+    assert run.flush(20)
+    stored = service.ledger.runs[run.run_id]
+    assert dict(stored.params) == {"a": "1", "b": "2", "c": "3"}
+    assert dict(stored.tags) == {"after": "yes"}
+    assert caplog.text.count("PARAM_CHANGED") == 1
+
+
+def test_bad_params_and_tags_warn_and_do_not_raise(service, start, caplog):
+    class Silent:
+        def __str__(self):
+            raise RuntimeError("no words")
+
+    run = start("e")
+    run.log_params({7: 1, "x" * 251: 1, "silent": Silent(), "good": 1})
+    run.log_params([1])
+    run.set_tags({"t": "v" * 9_000})
+    assert run.flush(20)
+    assert dict(service.ledger.runs[run.run_id].params) == {"good": "1"}
+    assert caplog.text.count("refused") == 5
+
+
+def test_calls_are_repeated_until_they_are_answered_and_keep_their_order(service, start):
+    unavailable = Refused(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE", retry_s=0.01)
+    service.runs.faults = [unavailable] * 3
+    run = start("e")
+    for value in range(20):
+        run.set_tags({"n": value})
+    assert run.flush(20)
+    assert service.ledger.runs[run.run_id].tags["n"] == "19"
+    tags = [request.tags["n"] for method, request in service.runs.calls if method == "SetTags"]
+    assert tags == [str(value) for value in range(20)]
+
+
+def test_joining_a_run_of_another_experiment_by_its_id_works(service, start):
+    run = start("digits")
+    assert run.flush(20)
+    service.runs.faults = [Refused(grpc.StatusCode.ALREADY_EXISTS, "RUN_IN_OTHER_EXPERIMENT")]
+    joined = start(run_id=run.run_id, rank=1)
+    joined.log({"loss": 1.0})
+    assert joined.flush(20)
+    assert len(service.ledger.points) == 1
+
+
+def test_start_run_and_log_do_not_wait_for_a_service_that_hangs(service, start):
+    service.runs.hold = threading.Event()
+    begun = time.monotonic()
+    run = start("e", params={"a": 1})
+    run.log({"loss": 1.0})
+    assert time.monotonic() - begun < 1.0
+    assert not run.flush(0.05)
+    service.runs.hold.set()
+    assert run.flush(20)
+
+
+def test_finish_without_a_service_keeps_its_deadline_and_says_what_is_lost(service, start, caplog):
+    service.stop()
+    run = start("e")
+    for _ in range(100):
+        run.log({"loss": 1.0})
+    begun = time.monotonic()
+    assert not run.finish(timeout=0.3)
+    assert time.monotonic() - begun < 3.0
+    assert dict(run.stats().refused) == {"not_sent": 100}
+    assert run.stats().waiting == 0
+    assert "100 points" in caplog.text
+    assert run.finish()
+
+
+def test_after_finish_points_are_refused_and_no_thread_is_left(service, start):
+    before = {thread.name for thread in threading.enumerate()}
+    run = start("e")
+    run.log({"loss": 1.0})
+    assert run.finish()
+    run.log({"loss": 2.0})
+    assert dict(run.stats().refused) == {"finished": 1}
+    left = {thread.name for thread in threading.enumerate() if thread.name.startswith("runstream-")}
+    assert left <= before
+
+
+def test_stats_add_up_while_everything_moves(service, start):
+    run = start("e")
+    for step in range(3_000):
+        run.log({"loss": 1.0, "bad": None}, step=step)
+        if step % 100 == 0:
+            stats = run.stats()
+            assert stats.logged == stats.acknowledged + stats.waiting + sum(stats.refused.values()) == 2 * (step + 1)
+    assert run.flush(20)
+    assert (run.stats().acknowledged, run.stats().waiting) == (3_000, 0)
+
+
+def test_settings_come_from_the_environment_and_bad_ones_are_named(monkeypatch, caplog):
+    from runstream._settings import from_environment
+
+    settings = from_environment(None, {"RUNSTREAM_ADDRESS": "unix:/tmp/x", "RUNSTREAM_BUFFER_POINTS": "5"})
+    assert (settings.address, settings.max_points) == ("unix:/tmp/x", 5)
+    assert from_environment("dns:///host:1", {"RUNSTREAM_ADDRESS": "other:2"}).address == "dns:///host:1"
+    assert from_environment(None, {}).address == "127.0.0.1:50051"
+    assert from_environment(None, {"RUNSTREAM_BUFFER_BYTES": "lots"}).max_bytes == 64 * 1024 * 1024
+    assert "RUNSTREAM_BUFFER_BYTES" in caplog.text
