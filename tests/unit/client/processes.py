@@ -1,0 +1,156 @@
+"""Small training programs that the tests run in processes of their own: `python -m tests.unit.client.processes NAME`.
+
+Each logs the key "parent" or "child<n>"; values count from 0, so that the test sees what is missing or twice.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+
+import runstream
+
+
+def count(run: runstream.Run, key: str, first: int, points: int) -> None:
+    """Logs `points` values from `first` on."""
+    for value in range(first, first + points):
+        run.log({key: value}, step=value)
+
+
+def os_fork(rounds: int) -> None:
+    """Forks while it streams; each child logs and flushes, as does the parent between forks."""
+    run = runstream.start_run("e", "fork")
+    stop = threading.Event()
+
+    def stream() -> None:
+        value = 0
+        while not stop.is_set():
+            run.log({"parent": value}, step=value)
+            value += 1
+            time.sleep(0.0002)
+        print("parent", value, flush=True)
+
+    thread = threading.Thread(target=stream)
+    thread.start()
+    failed = 0
+    for number in range(rounds):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(30)
+            count(run, f"child{number}", 0, 1_200)
+            os._exit(0 if run.flush(20) else 3)
+        failed += os.waitpid(pid, 0)[1] != 0
+        assert run.flush(20), run.stats()
+    stop.set()
+    thread.join()
+    print("failed", failed, flush=True)
+    run.finish()
+
+
+def _in_child(run: runstream.Run, number: int) -> None:
+    count(run, f"child{number}", 0, 700)  # no flush: the end of the process must do that
+
+
+def _nothing(number: int) -> int:
+    return number
+
+
+def fork_pool(rounds: int) -> None:
+    """multiprocessing children, several at once, which do not flush; and, as of data loaders, some that never log."""
+    context = multiprocessing.get_context("fork")
+    with runstream.start_run("e", "pool") as run:
+        for start in range(0, rounds, 4):
+            count(run, "parent", start * 100, 400)
+            children = [context.Process(target=_in_child, args=(run, number)) for number in range(start, start + 4)]
+            for child in children:
+                child.start()
+            with context.Pool(2) as pool:
+                assert pool.map(_nothing, range(8)) == list(range(8))
+            for child in children:
+                child.join()
+                assert child.exitcode == 0, child.exitcode
+        assert run.flush(20), run.stats()
+
+
+def spawned(points: int) -> None:
+    """A spawned child starts a run of its own and leaves without finishing it."""
+    child = multiprocessing.get_context("spawn").Process(target=_own_run, args=(points,))
+    child.start()
+    child.join()
+    sys.exit(child.exitcode)
+
+
+def _own_run(points: int) -> None:
+    run = runstream.start_run("e", "spawned")
+    count(run, "child0", 0, points)
+    print(run.run_id, flush=True)
+
+
+def falls_off_the_end(points: int) -> None:
+    """Ends without finish() or flush()."""
+    run = runstream.start_run("e", "end")
+    print(run.run_id, flush=True)
+    count(run, "parent", 0, points)
+
+
+def raises(points: int) -> None:
+    """Ends with an uncaught exception."""
+    falls_off_the_end(points)
+    raise RuntimeError("training diverged")
+
+
+def interrupted(points: int) -> None:
+    """Ends with Ctrl-C."""
+    falls_off_the_end(points)
+    signal.raise_signal(signal.SIGINT)
+
+
+def exits_in_child(points: int) -> None:
+    """A forked child that leaves by sys.exit() flushes its points and leaves the run to the parent."""
+    run = runstream.start_run("e", "exit")
+    print(run.run_id, flush=True)
+    count(run, "parent", 0, points)
+    pid = os.fork()
+    if pid == 0:
+        count(run, "child0", 0, points)
+        sys.exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    time.sleep(0.05)
+    print(runstream.Client().get_run(run.run_id).status, flush=True)
+
+
+def logs_from_another_thread_at_exit(points: int) -> None:
+    """A thread still logs when the interpreter ends."""
+    run = runstream.start_run("e", "thread")
+
+    def stream() -> None:
+        for value in range(points):
+            run.log({"parent": value}, step=value)
+            time.sleep(0.0001)
+
+    threading.Thread(target=stream).start()
+
+
+def daemon_thread_at_exit(points: int) -> None:
+    """A daemon thread logs for ever."""
+    run = runstream.start_run("e", "daemon")
+
+    def stream() -> None:
+        while True:
+            run.log({"daemon": 1.0})
+
+    threading.Thread(target=stream, daemon=True).start()
+    count(run, "parent", 0, points)
+
+
+def imports(_: int) -> None:
+    """Names what importing the client imports."""
+    print(" ".join(sorted(sys.modules)), flush=True)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](int(sys.argv[2]))

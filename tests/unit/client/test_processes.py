@@ -1,0 +1,115 @@
+"""Forks, exits and children, in real processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runstream.v1 import run_pb2
+
+ROOT = Path(__file__).parents[3]
+
+
+def run_program(service, name, number, python=sys.executable, timeout=60, **environment):
+    """Runs one of `processes.py` against the service; answers the finished process."""
+    paths = [str(ROOT), str(ROOT / "client")]
+    return subprocess.run(
+        [python, "-m", "tests.unit.client.processes", name, str(number)],
+        cwd=ROOT,
+        env={**os.environ, "RUNSTREAM_ADDRESS": service.address, "PYTHONPATH": os.pathsep.join(paths), **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def check(service, result, expected_rc=0):
+    assert result.returncode == expected_rc, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr or expected_rc, result.stderr
+
+
+def count_up(service, key, points):
+    assert sorted(service.ledger.values(key)) == [float(value) for value in range(points)], key
+
+
+def test_a_streaming_process_forks_many_times_and_both_sides_store_every_point_once(service):
+    result = run_program(service, "os_fork", 25)
+    check(service, result)
+    said = dict(line.split() for line in result.stdout.splitlines())
+    assert said["failed"] == "0"
+    count_up(service, "parent", int(said["parent"]))
+    for number in range(25):
+        count_up(service, f"child{number}", 1_200)
+    assert len(service.ledger.producers) == 26
+
+
+def test_multiprocessing_children_flush_at_their_end_without_being_told(service):
+    check(service, run_program(service, "fork_pool", 12))
+    count_up(service, "parent", 1_200)
+    for number in range(12):
+        count_up(service, f"child{number}", 700)
+    (run,) = service.ledger.runs.values()
+    assert run.status == run_pb2.RUN_STATUS_FINISHED
+
+
+def test_a_spawned_child_flushes_and_finishes_its_own_run(service):
+    result = run_program(service, "spawned", 500)
+    check(service, result)
+    count_up(service, "child0", 500)
+    assert service.ledger.runs[result.stdout.strip()].status == run_pb2.RUN_STATUS_FINISHED
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "code"),
+    [
+        ("falls_off_the_end", run_pb2.RUN_STATUS_FINISHED, 0),
+        ("raises", run_pb2.RUN_STATUS_FAILED, 1),
+        ("interrupted", run_pb2.RUN_STATUS_KILLED, -2),
+    ],
+)
+def test_the_interpreter_flushes_at_its_end_and_says_how_it_ended(service, program, status, code):
+    result = run_program(service, program, 5_000)
+    assert result.returncode == code, result.stderr
+    count_up(service, "parent", 5_000)
+    assert service.ledger.runs[result.stdout.strip()].status == status
+    assert result.stderr.count("Traceback") == (1 if code else 0), result.stderr
+
+
+def test_a_forked_child_that_exits_leaves_the_run_to_its_parent(service):
+    result = run_program(service, "exits_in_child", 1_500)
+    check(service, result)
+    run_id, status = result.stdout.split()
+    assert status == "RUNNING"
+    count_up(service, "child0", 1_500)
+    count_up(service, "parent", 1_500)
+    assert service.ledger.runs[run_id].status == run_pb2.RUN_STATUS_FINISHED
+
+
+def test_points_of_a_thread_that_outlives_the_main_one_arrive(service):
+    result = run_program(service, "logs_from_another_thread_at_exit", 3_000)
+    check(service, result)
+    count_up(service, "parent", 3_000)
+
+
+def test_a_daemon_thread_that_logs_to_the_end_does_no_harm(service):
+    result = run_program(service, "daemon_thread_at_exit", 2_000)
+    check(service, result)
+    assert result.stderr == ""
+    count_up(service, "parent", 2_000)
+
+
+def test_without_a_service_the_exit_waits_no_longer_than_told(service):
+    service.stop()
+    result = run_program(service, "falls_off_the_end", 100, RUNSTREAM_EXIT_TIMEOUT_S="0.3", timeout=10)
+    check(service, result)
+    assert "100 points" in result.stderr
+
+
+def test_importing_the_client_imports_neither_service_nor_numpy(service):
+    modules = run_program(service, "imports", 0).stdout.split()
+    assert "runstream.run" in modules
+    packages = {name.partition(".")[0] for name in modules}
+    assert not packages & {"runstream_service", "numpy", "torch", "asyncpg", "structlog"}
