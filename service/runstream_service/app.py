@@ -23,18 +23,24 @@ from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
-from runstream.v1 import ingest_pb2, query_pb2, run_pb2
+from runstream.v1 import ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
 from runstream_service.core.errors import DatabaseUnavailable
+from runstream_service.core.experiments import Experiments
+from runstream_service.core.runs import Runs
 from runstream_service.http.app import make_app
 from runstream_service.ingest.limits import MAX_MESSAGE_BYTES
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
 from runstream_service.metrics import Metrics
+from runstream_service.query.history import History
+from runstream_service.query.latest import Latest
 from runstream_service.readiness import DATABASE, MIGRATIONS, SHUTDOWN, Readiness, watch_database
 from runstream_service.refusals import CannotStart
 from runstream_service.rpc.health import add_health
 from runstream_service.rpc.ingest_servicer import ingest_handler
 from runstream_service.rpc.interceptor import CallInterceptor
+from runstream_service.rpc.query_servicer import query_handler
+from runstream_service.rpc.run_servicer import RunServicer
 from runstream_service.settings import Address, Settings
 from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
@@ -125,6 +131,7 @@ class Service:
 
         self._pipeline = self._start_ingest(self._database)
         self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline),))
+        self._add_reads_and_runs(self._grpc, self._database)
         await add_health(self._grpc, self._readiness, SERVICES)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         await self._grpc.start()
@@ -139,6 +146,13 @@ class Service:
         )
         pipeline.start()
         return pipeline
+
+    def _add_reads_and_runs(self, server: grpc.aio.Server, database: Database) -> None:
+        experiments = Experiments(database)
+        run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(experiments, Runs(database, experiments)), server)
+        # Half of the pool stays free of streams that a slow reader may hold for a minute.
+        history = History(database, max_reads=max(1, self._settings.pool_size // 2))
+        server.add_generic_rpc_handlers((query_handler(history, Latest(database)),))
 
     def _start_http(self) -> None:
         listener = _listen_http(self._settings.http_listen)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import Enum
 from uuid import UUID
 
 from runstream_service.core.errors import InvalidField
 
 MAX_KEY_CHARACTERS = 250
+MAX_ENTRIES = 1_000
 
 # Unicode category Cc, which is exactly these (https://www.unicode.org/reports/tr44/#General_Category_Values).
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Neither PostgreSQL nor UTF-8 has these. Lone surrogates come out of JSON's \ud800.
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -46,3 +50,53 @@ def parse_run_id(text: str, *, field: str) -> UUID:
             field=field,
         )
     return UUID(hex=text)
+
+
+def check_name(name: str, *, field: str, max_characters: int) -> str:
+    """A name that must be there, in one line: 1 to `max_characters` characters, no control characters.
+
+    Raises:
+        InvalidField: it is anything else.
+    """
+    if not name:
+        raise InvalidField(f"{field}: is empty", field=field)
+    if _CONTROL.search(name):
+        raise InvalidField(f"{field}: has a control character (such as NUL or a newline)", field=field)
+    return check_text(name, field=field, max_characters=max_characters)
+
+
+def check_text(text: str, *, field: str, max_characters: int) -> str:
+    """A text that may be empty: up to `max_characters` characters, no NUL and no lone surrogates.
+
+    Raises:
+        InvalidField: it is anything else.
+    """
+    if len(text) > max_characters:
+        raise InvalidField(
+            f"{field}: has {len(text):,} characters; at most {max_characters:,} are allowed", field=field
+        )
+    if _UNSTORABLE.search(text):
+        raise InvalidField(f"{field}: has a NUL character or a lone surrogate", field=field)
+    return text
+
+
+def check_entries(entries: Mapping[str, str], *, field: str, max_value_characters: int) -> dict[str, str]:
+    """Params or tags, sorted by key: at most 1,000, with right keys and storable values.
+
+    Raises:
+        InvalidField: one of them is anything else; the message names its key.
+    """
+    if len(entries) > MAX_ENTRIES:
+        raise InvalidField(f"{field}: has {len(entries):,} entries; at most {MAX_ENTRIES:,} are allowed", field=field)
+    for key, value in entries.items():
+        if (problem := key_problem(key)) or _UNSTORABLE.search(key):
+            what = problem.value if problem else "has a lone surrogate"
+            raise InvalidField(f"{field}: the key {key[:80]!r} {what}", field=field)
+        if len(value) > max_value_characters:
+            raise InvalidField(
+                f"{field}: the value of {key!r} has {len(value):,} characters; allowed are {max_value_characters:,}",
+                field=field,
+            )
+        if _UNSTORABLE.search(value):
+            raise InvalidField(f"{field}: the value of {key!r} has a NUL character or a lone surrogate", field=field)
+    return dict(sorted(entries.items()))

@@ -1,0 +1,49 @@
+"""Pages of a list: their size, and tokens that say where the next one begins."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from typing import Any
+
+from runstream_service.core.errors import InvalidField
+
+DEFAULT_SIZE, MAX_SIZE = 100, 1_000
+
+
+def check_page_size(size: int) -> int:
+    """0 means 100. Raises InvalidField for what is not from 0 to 1,000."""
+    if not 0 <= size <= MAX_SIZE:
+        raise InvalidField(f"page_size: {size} is not from 0 to {MAX_SIZE:,}", field="page_size")
+    return size or DEFAULT_SIZE
+
+
+def make_token(*, of: str, after: list[int | str]) -> str:
+    """A token for the page after an entry. `of` names the list; a token fits no other. Opaque to callers.
+
+    The checksum is there against mistakes, not against forgery: a token opens nothing that its holder may not see.
+    """
+    payload = json.dumps([of, *after], separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(zlib.crc32(payload).to_bytes(4, "big") + payload).decode().rstrip("=")
+
+
+def read_token(token: str, *, of: str, shape: tuple[type[int] | type[str], ...]) -> list[Any] | None:
+    """What `make_token` was given, of these types; None for the first page. Raises InvalidField for anything else."""
+    if not token:
+        return None
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        checksum, payload = int.from_bytes(raw[:4], "big"), raw[4:]
+        if checksum != zlib.crc32(payload):
+            raise ValueError("checksum")
+        named, *after = json.loads(payload)
+        if tuple(map(type, after)) != shape or any(isinstance(part, int) and abs(part) >= 2**63 for part in after):
+            raise ValueError("shape")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidField(
+            "page_token: is not a token of ours; take next_page_token as it is", field="page_token"
+        ) from error
+    if named != of:
+        raise InvalidField("page_token: belongs to another list", field="page_token")
+    return list(after)

@@ -1,0 +1,278 @@
+"""Runs with their params and tags. Every write may be repeated, and may race with itself from all ranks of a job."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from runstream_service.core import experiments
+from runstream_service.core.errors import (
+    InvalidField,
+    ParamChanged,
+    RunDeleted,
+    RunInOtherExperiment,
+    RunNotFound,
+)
+from runstream_service.core.names import check_entries, check_text, parse_run_id
+from runstream_service.core.pages import check_page_size, make_token, read_token
+from runstream_service.core.run_names import generate_run_name
+from runstream_service.core.times import to_datetime, to_unix_us
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from runstream_service.core.caller import Caller
+    from runstream_service.core.experiments import Experiments
+    from runstream_service.storage.database import Database, PooledConnection
+
+log = structlog.get_logger()
+
+SQL = load("runs")
+
+MAX_NAME_CHARACTERS = 500
+MAX_USER_CHARACTERS = 256
+MAX_PARAM_CHARACTERS = 6_000
+MAX_TAG_CHARACTERS = 8_000
+END_STATUSES = ("finished", "failed", "killed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run as it is stored. `status` is one of the five in the schema, `lifecycle` is `active` or `deleted`."""
+
+    run_id: UUID
+    experiment_id: int
+    experiment: str
+    name: str
+    status: str
+    lifecycle: str
+    user: str
+    started_at: datetime
+    ended_at: datetime | None
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """What a caller says of a run to create; empty texts and 0 mean: not said."""
+
+    run_id: str = ""
+    experiment: str = ""
+    name: str = ""
+    user: str = ""
+    start_time_unix_us: int = 0
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Runs:
+    """All methods raise DatabaseUnavailable too. Run ids are text of 32 lower-case hex digits, else InvalidField."""
+
+    def __init__(self, database: Database, experiments_: Experiments) -> None:
+        self._database = database
+        self._experiments = experiments_
+
+    async def create(self, caller: Caller, new: NewRun) -> tuple[Run, bool]:
+        """Creates a run, or gets the one that has the id; says whether it created it.
+
+        Raises:
+            InvalidField, ExperimentDeleted, RunInOtherExperiment, RunDeleted.
+        """
+        run_id = parse_run_id(new.run_id, field="run_id") if new.run_id else uuid.uuid4()
+        check_text(new.name, field="name", max_characters=MAX_NAME_CHARACTERS)
+        check_text(new.user, field="user", max_characters=MAX_USER_CHARACTERS)
+        started_at = _time_or_none(new.start_time_unix_us, "start_time_unix_us")
+        params = check_entries(new.params, field="params", max_value_characters=MAX_PARAM_CHARACTERS)
+        tags = check_entries(new.tags, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
+        async with self._database.transaction() as connection:
+            experiment, _ = await experiments.get_or_create(
+                connection, caller, new.experiment or experiments.DEFAULT_NAME, field="experiment"
+            )
+            name = new.name or generate_run_name()
+            # Waits for another rank that creates the same run right now: then either that one rolled back and this one
+            # inserts, or it committed and the look below sees the whole run.
+            created = await connection.fetchval(
+                SQL["insert"], run_id, experiment.experiment_id, name, new.user, started_at
+            )
+            if created:
+                await _insert_params(connection, run_id, params)
+                await _upsert_tags(connection, run_id, tags)
+            elif await connection.fetchval(SQL["get_experiment_of"], run_id) != experiment.experiment_id:
+                raise RunInOtherExperiment(
+                    f"run_id: {run_id.hex} is a run of another experiment than {experiment.name!r}", field="run_id"
+                )
+            run = await _get(connection, caller, run_id)
+        if run.lifecycle == "deleted":
+            raise _deleted(run_id)
+        return run, bool(created)
+
+    async def get(self, caller: Caller, run_id: str) -> Run:
+        """Gets a run with its params and tags, perhaps a deleted one.
+
+        Raises:
+            InvalidField, RunNotFound.
+        """
+        async with self._database.acquire() as connection:
+            return await _get(connection, caller, parse_run_id(run_id, field="run_id"))
+
+    async def list(
+        self, caller: Caller, experiment_id: int, *, page_size: int, page_token: str
+    ) -> tuple[list[Run], str]:
+        """One page of an experiment's active runs without params and tags, and the token of the next page.
+
+        Raises:
+            InvalidField, ExperimentNotFound.
+        """
+        size = check_page_size(page_size)
+        of = f"runs of {experiment_id}"
+        after = read_token(page_token, of=of, shape=(int, str))
+        await self._experiments.get(caller, experiment_id=experiment_id)
+        started_at = to_datetime(after[0], field="page_token") if after else None
+        run_id = parse_run_id(after[1], field="page_token") if after else None
+        rows = await self._database.fetch(SQL["list_active"], experiment_id, started_at, run_id, size + 1)
+        page = [_run(row) for row in rows[:size]]
+        if len(rows) <= size:
+            return page, ""
+        return page, make_token(of=of, after=[to_unix_us(page[-1].started_at), page[-1].run_id.hex])
+
+    async def finish(self, caller: Caller, run_id: str, *, status: str, end_time_unix_us: int) -> None:
+        """Sets the end status and the time (0: now, or the time of an earlier call with this status).
+
+        Raises:
+            InvalidField, RunNotFound, RunDeleted.
+        """
+        if status not in END_STATUSES:
+            raise InvalidField("status: must be FINISHED, FAILED or KILLED", field="status")
+        ended_at = _time_or_none(end_time_unix_us, "end_time_unix_us")
+        uid = parse_run_id(run_id, field="run_id")
+        async with self._database.transaction() as connection:
+            await _lock_active(connection, caller, uid, SQL["lifecycle_for_update"])
+            await connection.execute(SQL["finish"], uid, status, ended_at)
+
+    async def log_params(self, caller: Caller, run_id: str, params: Mapping[str, str]) -> None:
+        """Writes params, all or none; one that is there already must have the same value.
+
+        Raises:
+            InvalidField, RunNotFound, RunDeleted, ParamChanged.
+        """
+        uid = parse_run_id(run_id, field="run_id")
+        checked = check_entries(params, field="params", max_value_characters=MAX_PARAM_CHARACTERS)
+        async with self._database.transaction() as connection:
+            await _lock_active(connection, caller, uid, SQL["lifecycle_for_share"])
+            await _insert_params(connection, uid, checked)
+
+    async def set_tags(self, caller: Caller, run_id: str, tags: Mapping[str, str]) -> None:
+        """Writes tags over earlier values.
+
+        Raises:
+            InvalidField, RunNotFound, RunDeleted.
+        """
+        uid = parse_run_id(run_id, field="run_id")
+        checked = check_entries(tags, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
+        async with self._database.transaction() as connection:
+            await _lock_active(connection, caller, uid, SQL["lifecycle_for_share"])
+            await _upsert_tags(connection, uid, checked)
+
+    async def delete(self, caller: Caller, run_id: str) -> None:
+        """Marks a run as deleted and fences its producers, in one transaction: no point comes in afterwards.
+
+        Raises:
+            InvalidField, RunNotFound.
+        """
+        uid = parse_run_id(run_id, field="run_id")
+        async with self._database.transaction() as connection:
+            # open_producer locks the run too: a stream opens wholly before this (and is fenced) or wholly after (and
+            # is refused).
+            if await connection.fetchval(SQL["lifecycle_for_update"], caller.workspace_id, uid) is None:
+                raise _not_found(uid)
+            await connection.execute(SQL["mark_deleted"], uid)
+            producers = await connection.fetch(SQL["lock_producers"], uid)
+            await connection.execute(SQL["fence_producers"], uid)
+        log.info("Deleted a run", action="run_deleted", run_id=uid.hex, producers=len(producers), by=caller.principal)
+
+    async def restore(self, caller: Caller, run_id: str) -> None:
+        """Takes a deletion back. Producers that were fenced open again by themselves.
+
+        Raises:
+            InvalidField, RunNotFound.
+        """
+        uid = parse_run_id(run_id, field="run_id")
+        async with self._database.transaction() as connection:
+            if await connection.fetchval(SQL["lifecycle_for_update"], caller.workspace_id, uid) is None:
+                raise _not_found(uid)
+            await connection.execute(SQL["mark_active"], uid)
+
+
+async def _get(connection: PooledConnection, caller: Caller, run_id: UUID) -> Run:
+    row = await connection.fetchrow(SQL["get"], caller.workspace_id, run_id)
+    if row is None:
+        raise _not_found(run_id)
+    return _run(
+        row,
+        params=dict(zip(row["param_keys"], row["param_values"], strict=True)),
+        tags=dict(zip(row["tag_keys"], row["tag_values"], strict=True)),
+    )
+
+
+async def _lock_active(connection: PooledConnection, caller: Caller, run_id: UUID, query: str) -> None:
+    """Holds a run's lifecycle until the transaction ends. Raises RunNotFound, RunDeleted."""
+    lifecycle = await connection.fetchval(query, caller.workspace_id, run_id)
+    if lifecycle is None:
+        raise _not_found(run_id)
+    if lifecycle == "deleted":
+        raise _deleted(run_id)
+
+
+async def _insert_params(connection: PooledConnection, run_id: UUID, params: dict[str, str]) -> None:
+    if not params:
+        return
+    keys, values = list(params), list(params.values())
+    await connection.execute(SQL["insert_params"], run_id, keys, values)
+    changed = await connection.fetchrow(SQL["find_changed_param"], run_id, keys, values)
+    if changed is not None:
+        key, stored = changed
+        raise ParamChanged(
+            f"params: {key!r} is {stored[:80]!r} already, not {params[key][:80]!r}; params are written once",
+            field="params",
+        )
+
+
+async def _upsert_tags(connection: PooledConnection, run_id: UUID, tags: dict[str, str]) -> None:
+    if tags:
+        await connection.execute(SQL["upsert_tags"], run_id, list(tags), list(tags.values()))
+
+
+def _time_or_none(unix_us: int, field: str) -> datetime | None:
+    return to_datetime(unix_us, field=field) if unix_us else None
+
+
+def _not_found(run_id: UUID) -> RunNotFound:
+    return RunNotFound(f"no run with id {run_id.hex}", field="run_id")
+
+
+def _deleted(run_id: UUID) -> RunDeleted:
+    return RunDeleted(f"the run {run_id.hex} is deleted; restore it first", field="run_id")
+
+
+def _run(row: asyncpg.Record, *, params: dict[str, str] | None = None, tags: dict[str, str] | None = None) -> Run:
+    return Run(
+        run_id=row["run_id"],
+        experiment_id=row["experiment_id"],
+        experiment=row["experiment"],
+        name=row["name"],
+        status=row["status"],
+        lifecycle=row["lifecycle"],
+        user=row["user_name"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        params=params or {},
+        tags=tags or {},
+    )

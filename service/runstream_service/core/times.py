@@ -1,0 +1,30 @@
+"""Times as callers say them (microseconds since 1970, UTC) and as PostgreSQL's driver does (datetime)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+from runstream_service.core.errors import InvalidField
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_FIRST, _LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_datetime(unix_us: int, *, field: str) -> datetime:
+    """Raises InvalidField for what is before year 1 or after year 9999.
+
+    Also for the first and the last microsecond of these years, which the driver takes for minus and plus infinity.
+    """
+    try:
+        time = EPOCH + timedelta(microseconds=unix_us)
+    except OverflowError:
+        time = _LAST
+    if not _FIRST < time < _LAST:
+        raise InvalidField(f"{field}: {unix_us} is before year 1 or after year 9999", field=field)
+    return time
+
+
+def to_unix_us(time: datetime) -> int:
+    """Exact, also before 1970."""
+    return (time - EPOCH) // _MICROSECOND

@@ -1,0 +1,86 @@
+-- name: get
+-- One run of a workspace with its params and tags, also a deleted one.
+SELECT r.run_id, r.experiment_id, e.name AS experiment, r.name, r.status, r.lifecycle, r.user_name, r.started_at, r.ended_at,
+       ARRAY(SELECT p.key FROM params p WHERE p.run_id = r.run_id ORDER BY p.key) AS param_keys,
+       ARRAY(SELECT p.value FROM params p WHERE p.run_id = r.run_id ORDER BY p.key) AS param_values,
+       ARRAY(SELECT t.key FROM tags t WHERE t.run_id = r.run_id ORDER BY t.key) AS tag_keys,
+       ARRAY(SELECT t.value FROM tags t WHERE t.run_id = r.run_id ORDER BY t.key) AS tag_values
+  FROM runs r JOIN experiments e USING (experiment_id)
+ WHERE e.workspace_id = $1 AND r.run_id = $2;
+
+-- name: get_experiment_of
+-- The experiment of a run id in any workspace: ids are unique over all of them.
+SELECT experiment_id FROM runs WHERE run_id = $1;
+
+-- name: insert
+-- A new run; no row if the id is taken, also by a transaction that commits while this one waits for it.
+INSERT INTO runs (run_id, experiment_id, name, user_name, started_at)
+VALUES ($1, $2, $3, $4, coalesce($5, now()))
+ON CONFLICT (run_id) DO NOTHING
+RETURNING run_id;
+
+-- name: list_active
+-- Active runs of an experiment after (started_at $2, run_id $3) (null: from the newest on), newest first.
+SELECT r.run_id, r.experiment_id, e.name AS experiment, r.name, r.status, r.lifecycle, r.user_name, r.started_at, r.ended_at
+  FROM runs r JOIN experiments e USING (experiment_id)
+ WHERE r.experiment_id = $1 AND r.lifecycle = 'active'
+   AND ($2::timestamptz IS NULL OR r.started_at < $2 OR (r.started_at = $2 AND r.run_id > $3))
+ ORDER BY r.started_at DESC, r.run_id
+ LIMIT $4;
+
+-- name: lifecycle_for_share
+-- Locks a run against deletion until the transaction ends, so that no write lands in a run that was deleted meanwhile.
+SELECT r.lifecycle
+  FROM runs r JOIN experiments e USING (experiment_id)
+ WHERE e.workspace_id = $1 AND r.run_id = $2
+   FOR SHARE OF r;
+
+-- name: lifecycle_for_update
+-- Locks a run for a change of its lifecycle.
+SELECT r.lifecycle
+  FROM runs r JOIN experiments e USING (experiment_id)
+ WHERE e.workspace_id = $1 AND r.run_id = $2
+   FOR NO KEY UPDATE OF r;
+
+-- name: finish
+-- Sets the end status. Without a time ($3 null) a repeat of the same status keeps the first time.
+UPDATE runs
+   SET status = $2, ended_at = coalesce($3, CASE WHEN status = $2 THEN ended_at END, now())
+ WHERE run_id = $1;
+
+-- name: insert_params
+-- Writes params that are not there yet. Keys come sorted, so that two callers never wait in a circle.
+INSERT INTO params (run_id, key, value)
+SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS new (key, value)
+ON CONFLICT (run_id, key) DO NOTHING;
+
+-- name: find_changed_param
+-- The first key whose stored value is another one. A statement of its own: it must see what committed while the
+-- insertion before it waited.
+SELECT stored.key, stored.value
+  FROM params stored JOIN unnest($2::text[], $3::text[]) AS new (key, value) USING (key)
+ WHERE stored.run_id = $1 AND stored.value <> new.value
+ ORDER BY stored.key
+ LIMIT 1;
+
+-- name: upsert_tags
+-- Writes tags over earlier values. Keys come sorted, so that two callers never wait in a circle.
+INSERT INTO tags AS stored (run_id, key, value)
+SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS new (key, value)
+ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value WHERE stored.value <> excluded.value;
+
+-- name: mark_deleted
+-- Takes a run out of sight; the first deletion's time stays.
+UPDATE runs SET lifecycle = 'deleted', deleted_at = now() WHERE run_id = $1 AND lifecycle = 'active';
+
+-- name: mark_active
+-- Takes a deletion back.
+UPDATE runs SET lifecycle = 'active', deleted_at = NULL WHERE run_id = $1;
+
+-- name: lock_producers
+-- Locks a run's ledger rows in the order in which group commits lock them, so that neither waits in a circle.
+SELECT producer_id FROM producers WHERE run_id = $1 ORDER BY producer_id FOR UPDATE;
+
+-- name: fence_producers
+-- Raises the sessions of a run's producers: streams that are open can write no more.
+UPDATE producers SET session = session + 1 WHERE run_id = $1;

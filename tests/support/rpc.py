@@ -1,0 +1,66 @@
+"""The unary and reading services on a real gRPC server in this process, with a real channel."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import grpc
+
+from runstream.v1 import query_pb2_grpc, run_pb2_grpc
+from runstream_service.core.experiments import Experiments
+from runstream_service.core.runs import Runs
+from runstream_service.metrics import Metrics
+from runstream_service.query.history import History
+from runstream_service.query.latest import Latest
+from runstream_service.rpc.interceptor import CallInterceptor
+from runstream_service.rpc.query_servicer import query_handler
+from runstream_service.rpc.run_servicer import RunServicer
+from runstream_service.storage.database import Database
+
+
+@dataclass(frozen=True)
+class Services:
+    """Stubs, and what is behind them."""
+
+    runs: run_pb2_grpc.RunServiceStub
+    query: query_pb2_grpc.QueryServiceStub
+    channel: grpc.aio.Channel
+    metrics: Metrics
+    database: Database
+
+
+@contextlib.asynccontextmanager
+async def serve_on(database: Database) -> AsyncIterator[Services]:
+    """Serves RunService and QueryService from a database."""
+    metrics = Metrics(version="test")
+    server = grpc.aio.server(interceptors=[CallInterceptor(metrics)])
+    experiments = Experiments(database)
+    run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(experiments, Runs(database, experiments)), server)
+    server.add_generic_rpc_handlers((query_handler(History(database, max_reads=5), Latest(database)),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield Services(
+                run_pb2_grpc.RunServiceStub(channel),
+                query_pb2_grpc.QueryServiceStub(channel),
+                channel,
+                metrics,
+                database,
+            )
+    finally:
+        await server.stop(None)
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, str, str]:
+    """Code, reason and offending field, read with the official decoder."""
+    from google.rpc import error_details_pb2
+    from grpc_status import rpc_status
+
+    status = rpc_status.from_call(error)
+    assert status is not None
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    return error.code(), info.reason, info.metadata.get("field", "")
