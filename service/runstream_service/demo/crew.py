@@ -1,0 +1,92 @@
+"""The worker processes: starts them, listens to them, ends them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+
+from runstream_service.demo.exchange import Exchange
+from runstream_service.demo.failure import DemoFailed
+from runstream_service.demo.model import Perceptron
+from runstream_service.demo.worker import HIDDEN, Failed, Finished, Message, Task, work
+
+# The ranks share the machine's cores; more threads in each would only get in each other's way.
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_GOODBYE_S = 5.0
+
+
+class Crew:
+    """One process a task. A context manager: leaves no process."""
+
+    def __init__(self, tasks: list[Task]) -> None:
+        # Not forked: this process has threads, and every rank should begin as one that a launcher starts.
+        context = multiprocessing.get_context("spawn")
+        # Held here: its semaphores are unlinked when it goes, and a worker finds them only once it is up.
+        self._exchange = Exchange(context, ranks=len(tasks), size=len(Perceptron(HIDDEN, seed=1).parameters))
+        self._ranks: dict[Connection, int] = {}
+        self._processes: list[multiprocessing.process.BaseProcess] = []
+        self._unfinished = {task.rank for task in tasks}
+        os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+        for task in tasks:
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=work, args=(task, self._exchange, sender), daemon=True)
+            with _without_interrupts():
+                process.start()
+            sender.close()  # ours; now the worker's end is the only one, and its death is the end of the file
+            self._ranks[receiver] = task.rank
+            self._processes.append(process)
+
+    @property
+    def working(self) -> bool:
+        """Whether somebody has not finished yet."""
+        return bool(self._unfinished)
+
+    def listen(self, timeout_s: float) -> Iterator[Message]:
+        """What has come since, waiting at most so long for the first. Raises DemoFailed if a rank died or failed."""
+        for connection in wait(list(self._ranks), timeout_s):
+            assert isinstance(connection, Connection)
+            rank = self._ranks[connection]
+            try:
+                message: Message = connection.recv()
+            except EOFError:
+                del self._ranks[connection]
+                if rank in self._unfinished:
+                    raise DemoFailed(f"rank {rank} ended before it was through") from None
+                continue
+            if isinstance(message, Failed):
+                raise DemoFailed(f"rank {rank} failed:\n{message.why}")
+            if isinstance(message, Finished):
+                self._unfinished.discard(rank)
+            yield message
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            for process in self._processes:
+                process.terminate()
+        for process in self._processes:
+            process.join(_GOODBYE_S)
+        for process in self._processes:
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Blocks Ctrl-C; a process that is started meanwhile never gets it. The terminal sends it to all of us, and it is
+    the parent that ends the others, in order."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -1,0 +1,106 @@
+"""What was stored, read back through the query RPC: compared with what was logged, as a table, and as a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+import runstream
+from runstream_service.demo.chart import chart
+from runstream_service.demo.failure import DemoFailed
+from runstream_service.demo.model import Floats
+from runstream_service.demo.worker import Finished
+
+_CHART_POINTS = 150
+_CHART_HEIGHT = 15
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A run as the service gives it back; series in the order (key, rank)."""
+
+    run: runstream.RunInfo
+    series: list[runstream.SeriesColumns]
+
+    @property
+    def points(self) -> int:
+        """All points of the run."""
+        return sum(map(len, self.series))
+
+
+def read_back(address: str, run_id: str) -> Stored:
+    """Asks the service for the run and for every point of it. Raises DemoFailed if it does not answer."""
+    try:
+        with runstream.Client(address) as client:
+            keys = sorted({point.key for point in client.latest(run_id)})
+            series = [one for key in keys for one in client.history(run_id, key).series]
+            return Stored(client.get_run(run_id), series)
+    except runstream.RunstreamError as error:
+        raise DemoFailed(f"could not read the run back: {error}") from error
+
+
+def compare(stored: Stored, finished: Iterable[Finished]) -> list[str]:
+    """What differs between logged and read back: nothing, if each point is there once, bit for bit."""
+    logged = {
+        (key, rank.rank): (rank.logged.steps[key], values)
+        for rank in finished
+        for key, values in rank.logged.values.items()
+    }
+    found = {(one.key, one.rank): (one.steps, one.values) for one in stored.series}
+    return [
+        f"{key} of rank {rank}: {len(logged[key, rank][1]) if (key, rank) in logged else 0:,} points logged, "
+        f"{len(found[key, rank][1]) if (key, rank) in found else 0:,} read back"
+        + (", with other steps or values" if (key, rank) in logged and (key, rank) in found else "")
+        for key, rank in sorted(logged.keys() | found.keys())
+        if _bytes(logged.get((key, rank))) != _bytes(found.get((key, rank)))
+    ]
+
+
+def stored_table(stored: Stored) -> Table:
+    """One line a series."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("key", no_wrap=True)
+    for heading in ("rank", "points", "first", "last", "min", "max"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for number, one in enumerate(stored.series):
+        again = number > 0 and stored.series[number - 1].key == one.key
+        ends_group = number + 1 == len(stored.series) or stored.series[number + 1].key != one.key
+        values = [one.values[0], one.values[-1], min(one.values), max(one.values)]
+        table.add_row(
+            "" if again else one.key,
+            str(one.rank),
+            f"{len(one):,}",
+            *(f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}" for value in values),
+            end_section=ends_group,
+        )
+    return table
+
+
+def loss_chart(stored: Stored, *, width: int) -> str:
+    """The loss over steps, mean over ranks; each of its points is the mean of some steps, too."""
+    ranks = [one for one in stored.series if one.key == "loss"]
+    mean = _thinned(np.mean([np.frombuffer(one.values) for one in ranks], axis=0))
+    steps = ranks[0].steps
+    return chart(
+        np.linspace(steps[0], steps[-1], len(mean)),
+        mean,
+        title=f"loss over steps (logarithmic), mean of {len(ranks)} ranks",
+        width=width,
+        height=_CHART_HEIGHT,
+    )
+
+
+def _thinned(column: Floats) -> Floats:
+    """At most as many points as the chart can show; each is the mean of its share."""
+    pieces = np.array_split(column, min(_CHART_POINTS, len(column)))
+    means: Floats = np.array([piece.mean() for piece in pieces])
+    return means
+
+
+def _bytes(columns: tuple[object, ...] | None) -> list[bytes]:
+    # Bit for bit: == would say that NaN is not NaN.
+    return [bytes(memoryview(column)) for column in columns or ()]  # type: ignore[arg-type]
