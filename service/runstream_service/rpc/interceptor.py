@@ -56,6 +56,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED.name  # the caller went away, or its deadline passed
                 raise
+            except grpc.aio.InternalError as error:
+                code = grpc.StatusCode.CANCELLED.name  # the same, noticed by a write
+                raise asyncio.CancelledError from error
             except Exception as error:
                 code = status.code_of(error).name
                 await status.abort(context, error)

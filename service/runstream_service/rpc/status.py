@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import Any, NoReturn
 
@@ -70,7 +71,11 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseExceptio
     if not isinstance(error, errors.CoreError):
         error = _internal(error)
     status = rpc_status(error)
-    await context.abort(code_of(error), error.message, ((DETAILS_KEY, status.SerializeToString()),))
+    try:
+        await context.abort(code_of(error), error.message, ((DETAILS_KEY, status.SerializeToString()),))
+    except grpc.aio.InternalError as gone:
+        # The caller has left; nobody reads the status. gRPC would log that as an error of ours.
+        raise asyncio.CancelledError from gone
     raise AssertionError("abort() raises")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -132,3 +133,12 @@ def test_new_error_takes_the_code_of_its_base() -> None:
         pass
 
     assert status.code_of(Stale("x")) is Code.UNAVAILABLE
+
+
+async def test_abort_of_a_call_whose_caller_has_left_is_no_error() -> None:
+    class LeftContext:
+        async def abort(self, *_: object) -> None:
+            raise grpc.aio.InternalError("Failed execute_batch")
+
+    with pytest.raises(asyncio.CancelledError):
+        await status.abort(LeftContext(), errors.Draining("x"))  # type: ignore[arg-type] # all that abort() uses of it

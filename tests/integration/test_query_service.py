@@ -1,0 +1,306 @@
+"""QueryService over real gRPC; the hot rows are put there by SQL."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import math
+import struct
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+
+from runstream.v1 import query_pb2, run_pb2
+from runstream_service.query import history
+from runstream_service.storage.database import Database
+from tests.support.rpc import Services, reason_of, serve_on
+
+Code = grpc.StatusCode
+MIN_TIME_US, MAX_TIME_US = -62_135_596_800_000_000, 253_402_300_799_999_999
+EPOCH_2000_UNIX_US = 946_684_800_000_000
+Point = tuple[int, int, float]
+
+
+@pytest.fixture
+async def services(database: Database) -> AsyncIterator[Services]:
+    async with serve_on(database) as running:
+        yield running
+
+
+@pytest.fixture
+async def run_id(services: Services) -> str:
+    answer = await services.runs.CreateRun(run_pb2.CreateRunRequest())
+    return str(answer.run.run_id)
+
+
+async def add(
+    services: Services, run_id: str, key: str, points: list[Point], *, rank: int = 0, attempt: int = 0, epoch: int = 1
+) -> None:
+    """Puts points of one series into the hot table."""
+    series_id = await services.database.fetchval(
+        "SELECT series_id FROM resolve_series($1, $2, $3, $4)", uuid.UUID(run_id), rank, attempt, [key]
+    )
+    # Binary, because the driver makes infinities of the first and the last microsecond of the range.
+    rows = [
+        struct.pack(">hiiiiiqiqiqid", 6, 4, epoch, 4, 1, 8, series_id, 8, step, 8, us - EPOCH_2000_UNIX_US, 8, value)
+        for step, us, value in points
+    ]
+    copy = b"PGCOPY\n\xff\r\n\x00" + bytes(8) + b"".join(rows) + b"\xff\xff"
+    async with services.database.acquire() as connection:
+        await connection.copy_to_table("metric_points_hot", source=io.BytesIO(copy), format="binary")
+
+
+async def read(services: Services, run_id: str, **fields: Any) -> list[tuple[str, int, int, list[Point]]]:
+    """Series with all their points, joined from the pieces of the answer."""
+    found: dict[tuple[str, int, int], list[Point]] = {}
+    async for piece in services.query.History(query_pb2.HistoryRequest(run_id=run_id, **fields)):
+        assert piece.series.run_id == run_id
+        assert piece.point_count == len(piece.step) == len(piece.time_unix_us) == len(piece.value) <= 16_384
+        name = (piece.series.key, piece.series.rank, piece.series.attempt)
+        found.setdefault(name, []).extend(zip(piece.step, piece.time_unix_us, piece.value, strict=True))
+    return [(*name, points) for name, points in found.items()]
+
+
+async def drain(stream: Any) -> None:
+    while await stream.read() is not grpc.aio.EOF:
+        pass
+
+
+async def refused(call: Any) -> tuple[grpc.StatusCode, str, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await (drain(call) if hasattr(call, "read") else call)
+    return reason_of(caught.value)
+
+
+# -- history ---------------------------------------------------------------------------------------------------------
+
+
+async def test_series_come_by_key_rank_attempt_and_points_by_step_and_time(services: Services, run_id: str) -> None:
+    await add(services, run_id, "b", [(2, 20, 2.0), (1, 10, 1.0), (1, 5, 0.5), (-3, 99, 9.0)])
+    await add(services, run_id, "a", [(1, 1, 1.0)], rank=10)
+    await add(services, run_id, "a", [(1, 1, 2.0)], rank=2, attempt=1)
+    await add(services, run_id, "a", [(1, 1, 3.0)], rank=2)
+    await add(services, run_id, "Z", [(1, 1, 4.0)], rank=-1)
+    assert await read(services, run_id) == [
+        ("Z", -1, 0, [(1, 1, 4.0)]),
+        ("a", 2, 0, [(1, 1, 3.0)]),
+        ("a", 2, 1, [(1, 1, 2.0)]),
+        ("a", 10, 0, [(1, 1, 1.0)]),
+        ("b", 0, 0, [(-3, 99, 9.0), (1, 5, 0.5), (1, 10, 1.0), (2, 20, 2.0)]),
+    ]
+
+
+async def test_values_steps_and_times_come_back_bit_for_bit(services: Services, run_id: str) -> None:
+    values = [math.inf, -math.inf, -0.0, 0.0, 5e-324, -5e-324, 1.7976931348623157e308, 0.1, math.pi]
+    points = [(step, step, value) for step, value in enumerate(values)]
+    points += [
+        (-(2**63), MIN_TIME_US, 1.0),
+        (2**63 - 1, MAX_TIME_US, 2.0),
+        (50, -1, 3.0),
+        (51, 946_684_800_000_000, 4.0),
+    ]
+    await add(services, run_id, "k", points)
+    ((_, _, _, found),) = await read(services, run_id)
+    pack = [(step, us, struct.pack(">d", value)) for step, us, value in found]
+    assert pack == [(step, us, struct.pack(">d", value)) for step, us, value in sorted(points)]
+    await add(services, run_id, "nan", [(1, 1, math.nan)])
+    ((_, _, _, (point,)),) = await read(services, run_id, keys=["nan"])
+    assert math.isnan(point[2])
+
+
+async def test_repeated_points_are_all_there(services: Services, run_id: str) -> None:
+    await add(services, run_id, "k", [(1, 1, 1.0)] * 3)
+    assert await read(services, run_id) == [("k", 0, 0, [(1, 1, 1.0)] * 3)]
+
+
+async def test_long_series_come_in_several_messages_and_complete(services: Services, run_id: str) -> None:
+    points = [(step, step * 7, step / 3) for step in range(40_000)]
+    await add(services, run_id, "long", points[::-1])
+    await add(services, run_id, "short", [(0, 0, 1.0)])
+    assert await read(services, run_id) == [("long", 0, 0, points), ("short", 0, 0, [(0, 0, 1.0)])]
+    sizes = [
+        piece.point_count
+        async for piece in services.query.History(query_pb2.HistoryRequest(run_id=run_id, keys=["long"]))
+    ]
+    assert sizes == [16_384, 16_384, 7_232]
+
+
+async def test_filters_by_key_rank_attempt_and_steps(services: Services, run_id: str) -> None:
+    for key in ("a", "b"):
+        for rank in (0, 1):
+            for attempt in (0, 1):
+                points = [(step, 0, float(step)) for step in range(4)]
+                await add(services, run_id, key, points, rank=rank, attempt=attempt)
+    assert len(await read(services, run_id)) == 8
+    assert [row[:3] for row in await read(services, run_id, keys=["b", "b", "missing"], rank=0)] == [
+        ("b", 0, 0),
+        ("b", 0, 1),
+    ]
+    assert [row[:3] for row in await read(services, run_id, keys=["a"], rank=1, attempt=0)] == [("a", 1, 0)]
+    only_a = {"keys": ["a"], "rank": 0, "attempt": 0}
+    assert [point[0] for point in (await read(services, run_id, **only_a, min_step=1, max_step=2))[0][3]] == [1, 2]
+    assert [point[0] for point in (await read(services, run_id, **only_a, min_step=0, max_step=0))[0][3]] == [0]
+    assert await read(services, run_id, **only_a, min_step=3, max_step=2) == []
+
+
+async def test_hot_rows_at_or_below_the_watermark_are_not_read(services: Services, run_id: str) -> None:
+    await add(services, run_id, "k", [(1, 1, 1.0)])
+    await services.database.execute("SELECT create_hot_partition(2)")
+    await add(services, run_id, "k", [(2, 2, 2.0)], epoch=2)
+    assert await read(services, run_id) == [("k", 0, 0, [(1, 1, 1.0), (2, 2, 2.0)])]
+    await services.database.execute("UPDATE watermark SET visible_epoch = 1")
+    assert await read(services, run_id) == [("k", 0, 0, [(2, 2, 2.0)])]
+    latest = await services.query.Latest(query_pb2.LatestRequest(run_ids=[run_id]))
+    assert [point.step for point in latest.points] == [2]
+    await services.database.execute("UPDATE watermark SET visible_epoch = 2")
+    assert await read(services, run_id) == []
+
+
+async def test_run_without_points_unknown_key_and_deleted_run(services: Services, run_id: str) -> None:
+    assert await read(services, run_id) == []
+    await add(services, run_id, "k", [(1, 1, 1.0)])
+    assert await read(services, run_id, keys=["'; DROP TABLE series; --"]) == []
+    await services.runs.DeleteRun(run_pb2.DeleteRunRequest(run_id=run_id))
+    assert len(await read(services, run_id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"run_id": "f" * 32}, (Code.NOT_FOUND, "RUN_NOT_FOUND", "run_id")),
+        ({"run_id": "nonsense"}, (Code.INVALID_ARGUMENT, "INVALID_FIELD", "run_id")),
+        ({"run_id": "f" * 32, "keys": ["k"] * 1_001}, (Code.INVALID_ARGUMENT, "INVALID_FIELD", "keys")),
+        ({"run_id": "f" * 32, "keys": ["\0"]}, (Code.INVALID_ARGUMENT, "INVALID_FIELD", "keys")),
+    ],
+)
+async def test_wrong_history_requests(services: Services, fields: dict[str, Any], expected: object) -> None:
+    assert await refused(services.query.History(query_pb2.HistoryRequest(**fields))) == expected
+
+
+async def test_caller_that_leaves_in_the_middle_gives_its_connection_back(services: Services, run_id: str) -> None:
+    await _fill(services, run_id, 500_000)
+    for _ in range(12):  # more than there are connections, and places for reads
+        stream = services.query.History(query_pb2.HistoryRequest(run_id=run_id))
+        await stream.read()
+        stream.cancel()
+    assert len(await read(services, run_id, max_step=10)) == 1
+
+
+async def test_slow_reader_slows_postgres_down_and_is_ended_in_time(
+    services: Services, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "READ_TIMEOUT_S", 0.5)
+    await _fill(services, run_id, 500_000)
+    stream = services.query.History(query_pb2.HistoryRequest(run_id=run_id))
+    await stream.read()
+    # Nothing more is read, so flow control has to stop the whole chain: most rows are never sent.
+    await asyncio.sleep(1.0)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await drain(stream)
+    assert reason_of(caught.value)[:2] == (Code.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+    assert "longer than" in (caught.value.details() or "")
+    assert len(await read(services, run_id, max_step=10)) == 1
+
+
+async def test_connection_that_dies_in_the_middle_of_a_read_is_unavailable(services: Services, run_id: str) -> None:
+    await _fill(services, run_id, 500_000)
+    stream = services.query.History(query_pb2.HistoryRequest(run_id=run_id))
+    await stream.read()
+    await services.database.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND query LIKE 'COPY%' AND pid <> pg_backend_pid()"
+    )
+    assert (await refused(stream))[:2] == (Code.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+
+
+async def _fill(services: Services, run_id: str, count: int) -> None:
+    """Many points of one series, made by PostgreSQL."""
+    await add(services, run_id, "many", [])
+    await services.database.execute(
+        "INSERT INTO metric_points_hot SELECT 1, 1, max(series_id), step, now(), step FROM series,"
+        f" generate_series(1, {count}) AS step GROUP BY step"
+    )
+
+
+# -- latest ----------------------------------------------------------------------------------------------------------
+
+
+async def test_latest_is_the_greatest_step_then_time_then_value_with_nan_as_zero(
+    services: Services, run_id: str
+) -> None:
+    await add(services, run_id, "step", [(1, 9, 9.0), (2, 1, 1.0)])
+    await add(services, run_id, "time", [(1, 1, 9.0), (1, 2, 1.0)])
+    await add(services, run_id, "value", [(1, 1, 1.0), (1, 1, 3.0), (1, 1, 2.0)])
+    await add(services, run_id, "nan_above_negative", [(1, 1, -1.0), (1, 1, math.nan)])
+    await add(services, run_id, "nan_below_positive", [(1, 1, 1.0), (1, 1, math.nan)])
+    await add(services, run_id, "inf", [(1, 1, math.inf), (1, 1, math.nan), (1, 1, 1e308)])
+    await add(services, run_id, "only_nan", [(1, 1, math.nan)])
+    await add(services, run_id, "empty", [])
+    answer = await services.query.Latest(query_pb2.LatestRequest(run_ids=[run_id]))
+    found = {point.series.key: (point.step, point.time_unix_us, point.value) for point in answer.points}
+    assert [point.series.key for point in answer.points] == sorted(found)
+    assert math.isnan(found.pop("nan_above_negative")[2])
+    assert math.isnan(found.pop("only_nan")[2])
+    assert found == {
+        "step": (2, 1, 1.0),
+        "time": (1, 2, 1.0),
+        "value": (1, 1, 3.0),
+        "nan_below_positive": (1, 1, 1.0),
+        "inf": (1, 1, math.inf),
+    }
+
+
+async def test_latest_of_several_runs_leaves_unknown_ones_out(services: Services, run_id: str) -> None:
+    other = (await services.runs.CreateRun(run_pb2.CreateRunRequest())).run.run_id
+    for name in (run_id, other):
+        await add(services, name, "a", [(1, MAX_TIME_US, 1.0)], rank=1)
+        await add(services, name, "a", [(1, MIN_TIME_US, 1.0)], rank=0)
+        await add(services, name, "b", [(1, 1, 1.0)])
+    request = query_pb2.LatestRequest(run_ids=[other, run_id, "f" * 32], keys=["a"])
+    points = (await services.query.Latest(request)).points
+    assert [(point.series.run_id, point.series.rank, point.time_unix_us) for point in points] == [
+        (name, rank, us) for name in sorted([run_id, other]) for rank, us in ((0, MIN_TIME_US), (1, MAX_TIME_US))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({}, "run_ids"),
+        ({"run_ids": ["f" * 32] * 1_001}, "run_ids"),
+        ({"run_ids": ["f" * 31]}, "run_ids"),
+        ({"run_ids": ["f" * 32], "keys": ["k"] * 1_001}, "keys"),
+    ],
+)
+async def test_wrong_latest_requests(services: Services, fields: dict[str, Any], field: str) -> None:
+    outcome = await refused(services.query.Latest(query_pb2.LatestRequest(**fields)))
+    assert outcome == (Code.INVALID_ARGUMENT, "INVALID_FIELD", field)
+
+
+async def test_another_workspaces_points_are_not_found(services: Services) -> None:
+    run = uuid.uuid4()
+    await services.database.execute("INSERT INTO workspaces (workspace_id, name) VALUES (2, 'theirs')")
+    await services.database.execute("INSERT INTO experiments (experiment_id, workspace_id, name) VALUES (77, 2, 'e')")
+    await services.database.execute(
+        "INSERT INTO runs (run_id, experiment_id, name, started_at) VALUES ($1, 77, 'r', now())", run
+    )
+    await add(services, run.hex, "secret", [(1, 1, 1.0)])
+    history_call = services.query.History(query_pb2.HistoryRequest(run_id=run.hex))
+    assert await refused(history_call) == (Code.NOT_FOUND, "RUN_NOT_FOUND", "run_id")
+    assert not (await services.query.Latest(query_pb2.LatestRequest(run_ids=[run.hex]))).points
+
+
+async def test_our_text_of_values_agrees_with_postgres(services: Services, run_id: str) -> None:
+    """PostgreSQL's own output of the same rows is the judge of the decoder."""
+    await add(services, run_id, "k", [(7, 1_700_000_000_123_456, 0.1), (8, -1, 1e-300), (9, MIN_TIME_US, -math.inf)])
+    connection: Any = await asyncpg.connect(services.database._url)
+    rows = await connection.fetch(
+        "SELECT step, (extract(epoch FROM time) * 1000000)::bigint, value::text FROM metric_points_hot ORDER BY step"
+    )
+    await connection.close()
+    ((_, _, _, points),) = await read(services, run_id)
+    assert [(step, us, float(text)) for step, us, text in map(tuple, rows)] == points
