@@ -84,6 +84,12 @@ class Channels:
         _never_destroyed.append(self._open)
         return child
 
+    def abandon(self, address: str) -> None:
+        """Forgets the channel without closing it: a call on it failed half-way, and closing would wait for ever."""
+        with self._changed:
+            if address in self._open:
+                _never_destroyed.append(self._open.pop(address))
+
     def close_unused(self, address: str) -> None:
         """Closes the channel if nobody uses it."""
         with self._changed:

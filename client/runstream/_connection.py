@@ -122,7 +122,15 @@ class Connection:
         with self._state:
             if self._stopping or self._pause_wanted:
                 return None
-            stream.call = append(self._requests(stream))
+            try:
+                stream.call = append(self._requests(stream))
+            except RuntimeError as error:
+                self._channels.abandon(self._settings.address)
+                if "shutdown" in str(error):
+                    # As in _control: no stream can be opened any more. One that is open already goes on to the end.
+                    self._outbox.stop("closed")
+                    self.last_error = f"{error}: with this version of Python, call finish() before the program ends"
+                return _status.Failure("UNAVAILABLE", str(error))  # or else too many threads, for now
             self._stream = stream
         try:
             for response in stream.call:

@@ -22,6 +22,7 @@ from runstream._notices import Notices
 from runstream._settings import Settings
 from runstream.v1 import run_pb2, run_pb2_grpc
 
+_LAST_CALL_S = 5.0  # deadline of a call at the interpreter's end that cannot be cancelled
 _MAX_PENDING = 1_000  # calls, of at most 1,000 entries each
 _RETRYABLE = (
     "UNAVAILABLE",
@@ -67,6 +68,7 @@ class Control:
         self._created = False
         self._stopping = False
         self._pause_wanted = False
+        self._no_threads = False
         self._future: Any = None
         self.name = ""  # of the run, as the service has it
         self.last_error = ""
@@ -96,16 +98,25 @@ class Control:
         """Makes one call; answers the wait before the next in seconds."""
         try:
             with self._channels.using(self._settings.address) as channel:
-                method = getattr(run_pb2_grpc.RunServiceStub(channel), call.method)  # type: ignore[no-untyped-call]
+                method = getattr(run_pb2_grpc.RunServiceStub(channel), call.method)
                 with self._changed:
                     if self._stopping or self._pause_wanted:
                         return 0.0
-                    self._future = method.future(call.request, timeout=self._settings.call_timeout_s)
-                response = self._future.result()
+                    if not self._no_threads:
+                        self._future = method.future(call.request, timeout=self._settings.call_timeout_s)
+                response = self._future.result() if self._future else method(call.request, timeout=_LAST_CALL_S)
         except grpc.RpcError as error:
             return self._failed(call, _status.from_rpc_error(error))
         except grpc.FutureCancelledError:
             return 0.0  # paused or stopping
+        except RuntimeError as error:
+            self._channels.abandon(self._settings.address)
+            if "shutdown" not in str(error):
+                return self._retry_in(_status.Failure("UNAVAILABLE", str(error)))  # too many threads, for now
+            # Python 3.12.0 to 3.12.2 starts no threads once the interpreter is ending, and a call that can be
+            # cancelled needs one. A call that blocks does not.
+            self._no_threads = True
+            return 0.0
         finally:
             self._future = None
         self._backoff.reset()

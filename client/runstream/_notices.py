@@ -6,6 +6,7 @@ must not hold up training.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter, deque
@@ -114,10 +115,8 @@ class Notices:
         self._say(logging.WARNING, message, *args)
 
     def _say(self, level: int, message: str, *args: object, error: BaseException | None = None) -> None:
-        try:
+        with contextlib.suppress(Exception):  # the program's log handler is broken; there is nowhere left to say it
             logger.log(level, "run %s: " + message, self.run_id, *args, exc_info=error)
-        except Exception:  # noqa: S110 (the program's log handler is broken; there is nowhere left to say it)
-            pass
 
     def _due(self, about: str) -> bool:
         now = time.monotonic()

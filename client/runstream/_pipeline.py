@@ -107,8 +107,11 @@ class Pipeline:
         flushed = self.outbox.wait_settled(marker, timeout_s)
         return self.control.wait_settled(deadline) and flushed
 
-    def finish(self, last: Call | None, timeout_s: float) -> bool:
-        """Takes no more points, flushes, makes the last call, ends the threads. True if all was acknowledged."""
+    def finish(self, last: Call | None, timeout_s: float, *, at_exit: bool = False) -> bool:
+        """Takes no more points, flushes, makes the last call, ends the threads. True if all was acknowledged.
+
+        At the interpreter's end the channel is left open: the process closes it, and closing could wait for a thread.
+        """
         deadline = time.monotonic() + timeout_s
         self.buffer.close("finished")
         flushed = self.flush(timeout_s)
@@ -116,6 +119,8 @@ class Pipeline:
             # Also when points are left: the run's end is worth saying. A moment is always given to it.
             flushed = self.control.wait_settled(max(deadline, time.monotonic() + 0.1)) and flushed
         self._shut_down()
+        if not at_exit:
+            self._channels.close_unused(self.settings.address)
         return flushed
 
     def pause(self) -> None:
@@ -145,7 +150,6 @@ class Pipeline:
         _join(control, _END_OF_STREAM_S)
         if not sender.is_alive():
             self.buffer.write_off("not_sent")
-        self._channels.close_unused(self.settings.address)
 
     def _run_deleted(self) -> None:
         self.buffer.close("run_deleted")

@@ -1,0 +1,48 @@
+"""The client at the floors of pyproject.toml, on the oldest Python and a recent one, where they are installed."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.unit.client.test_processes import ROOT, check, count_up, run_program
+
+
+def floors():
+    """The oldest versions that the client says it runs with."""
+    text = (ROOT / "pyproject.toml").read_text()
+    found = re.findall(r'^  "(grpcio|protobuf)>=([\d.]+)', text.split("dependencies = [", 1)[1], re.MULTILINE)[:2]
+    assert [name for name, _ in found] == ["grpcio", "protobuf"]
+    return [f"{name}=={version}" for name, version in found]
+
+
+def oldest_environment(python: str) -> Path:
+    """A virtual environment with exactly these versions, kept below build/ between test runs."""
+    executable = shutil.which(python)
+    if executable is None or subprocess.run([executable, "--version"], capture_output=True, check=False).returncode:
+        pytest.skip(f"no {python} on the path")
+    wanted = floors()
+    directory = ROOT / "build" / "oldest" / "-".join([python, *wanted])
+    ready = directory / "ready"
+    if not ready.exists():
+        shutil.rmtree(directory, ignore_errors=True)
+        subprocess.run([executable, "-m", "venv", directory], check=True, capture_output=True)
+        install = [directory / "bin" / "python", "-m", "pip", "install", "--quiet", "--only-binary=:all:", *wanted]
+        done = subprocess.run(install, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.fail(f"the floors cannot be installed together on {python}: {done.stderr[-500:]}")
+        ready.touch()
+    return directory / "bin" / "python"
+
+
+@pytest.mark.parametrize("python", ["python3.10", "python3.13"])
+def test_the_client_streams_and_forks_at_the_oldest_versions_it_allows(service, python):
+    result = run_program(service, "os_fork", 5, python=str(oldest_environment(python)))
+    check(service, result)
+    said = dict(line.split() for line in result.stdout.splitlines())
+    assert said["failed"] == "0"
+    count_up(service, "parent", int(said["parent"]))
+    for number in range(5):
+        count_up(service, f"child{number}", 1_200)
