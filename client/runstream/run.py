@@ -284,8 +284,8 @@ def start_run(
         tags: As `Run.set_tags`.
         address: host:port of the service; None: RUNSTREAM_ADDRESS, else 127.0.0.1:50051.
 
-    A run that is still open when the interpreter ends is flushed for up to 10 s (RUNSTREAM_EXIT_TIMEOUT_S) and finished;
-    Python 3.12.0 to 3.12.2 can do that only over a connection that is open by then.
+    A run that is still open when the interpreter ends is flushed for up to 10 s (RUNSTREAM_EXIT_TIMEOUT_S) and
+    finished; Python 3.12.0 to 3.12.2 can do that only over a connection that is open by then.
 
     Never waits for the network. Raises TypeError or ValueError for an argument of a wrong form; nothing raises later.
     """

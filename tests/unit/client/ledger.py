@@ -1,3 +1,4 @@
+# ruff: noqa: N802 (the names of RPCs are the contract's)
 """A small service that keeps the contract of proto/ in memory, and breaks in the ways tests ask for.
 
 The reference for the client: it parses with the plain (unpacked) messages, checks every rule of the ingest contract,

@@ -21,7 +21,7 @@ VALUES = st.floats(allow_nan=True, allow_infinity=True, allow_subnormal=True)
 KEYS = st.sampled_from(["loss", "acc", "grad/norm", "ünïcode", "x" * 250])
 
 
-def pipeline_parts(batch_points=1_000):
+def pipeline_parts(batch_points=1_000) -> tuple[Buffer, Outbox, Sender]:
     notices = Notices("0" * 32, "test:1", 1_000_000)
     buffer = Buffer(1_000_000, 64_000_000, notices, lambda: None)
     outbox = Outbox(buffer, SeriesTable())
@@ -29,7 +29,7 @@ def pipeline_parts(batch_points=1_000):
     return buffer, outbox, Sender(buffer, outbox, notices, 0.5, lambda: False)
 
 
-def bits(value):
+def bits(value) -> object:
     return "nan" if math.isnan(value) else struct.pack("<d", value)
 
 
@@ -64,7 +64,7 @@ def test_whatever_is_logged_decodes_from_the_sealed_bytes_as_it_was(calls, batch
     assert buffer.account() == (len(expected), 0, key_bytes, {})
 
 
-def declared(series, indexes):
+def declared(series, indexes) -> dict[int, str]:
     keys = {}
     for message in series.declarations(indexes):
         for one in ingest_pb2.AppendRequest.FromString(message).declare.series:

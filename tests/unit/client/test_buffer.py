@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections import OrderedDict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,13 @@ from runstream._buffer import Buffer, Marker, row_bytes
 from runstream._notices import Notices
 
 
-def make(max_points=1_000_000, max_bytes=64_000_000):
-    first = []
+def make(max_points=1_000_000, max_bytes=64_000_000) -> tuple[Buffer, list[int]]:
+    first: list[int] = []
     buffer = Buffer(max_points, max_bytes, Notices("0" * 32, "test:1", max_points), lambda: first.append(1))
     return buffer, first
 
 
-def rows(buffer):
+def rows(buffer) -> list[tuple[dict[str, Any], int]]:
     return [(metrics, step) for metrics, step, _ in buffer.take()]
 
 
@@ -113,7 +114,7 @@ def test_a_wide_row_and_a_marker_wake_the_sender():
 def test_nothing_is_lost_or_counted_twice_between_threads():
     buffer, _ = make(max_points=30_000)
     stop = threading.Event()
-    taken = []
+    taken: list[Any] = []
 
     def drain():
         while not stop.is_set():
@@ -122,16 +123,19 @@ def test_nothing_is_lost_or_counted_twice_between_threads():
                 buffer.settle(1, row_bytes(1))
 
     drainer = threading.Thread(target=drain)
-    writers = [
-        threading.Thread(target=lambda: [buffer.put({"a": 1.0}, None, None) for _ in range(3_000)]) for _ in range(4)
-    ]
+
+    def write() -> None:
+        for _ in range(3_000):
+            buffer.put({"a": 1.0}, None, None)
+
+    writers = [threading.Thread(target=write) for _ in range(4)]
     for thread in [drainer, *writers]:
         thread.start()
     for thread in writers:
         thread.join()
     stop.set()
     drainer.join()
-    rest = buffer.take()
+    rest: list[Any] = buffer.take()
     assert sorted(step for _, step, _ in taken + rest) == list(range(12_000))
     assert buffer.account()[:2] == (len(taken), len(rest))
 

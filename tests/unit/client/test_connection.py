@@ -3,6 +3,7 @@
 import logging
 import random
 import threading
+from collections.abc import Callable
 
 import grpc
 import pytest
@@ -14,12 +15,12 @@ from tests.unit.client.ledger import Cut, Refused
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
-def log_steps(run, first, count, key="loss"):
+def log_steps(run, first, count, key="loss") -> None:
     for step in range(first, first + count):
         run.log({key: float(step)}, step=step)
 
 
-def expect(run, service, count, key="loss"):
+def expect(run, service, count, key="loss") -> None:
     """All points arrived: each once, in order, and the account agrees."""
     assert run.flush(20), run.stats()
     assert service.ledger.values(key) == [float(step) for step in range(count)]
@@ -27,9 +28,9 @@ def expect(run, service, count, key="loss"):
     assert (stats.waiting, stats.acknowledged, dict(stats.refused)) == (0, stats.logged, {})
 
 
-def once(event, number, error):
+def once(event, number, error) -> Callable[[str, int], None]:
     """A fault that happens the first time that `event` happens to `number`."""
-    done = []
+    done: list[int] = []
 
     def fault(what, which):
         if what == event and which == number and not done:
@@ -230,7 +231,7 @@ def test_backoff_grows_to_its_limit_with_jitter_and_starts_anew():
 
 def test_two_processes_with_one_producer_id_do_not_fight_at_full_speed(service, start):
     run = start("e")
-    opens = []
+    opens: list[int] = []
 
     def fault(event, number):
         if event == "batch" and len(opens) < 6:

@@ -111,9 +111,9 @@ def test_a_rank_is_an_int_from_zero():
     for wrong in (-1, 2**31):
         with pytest.raises(ValueError, match="rank"):
             check_int32("rank", wrong)
-    for wrong in ("1", 1.0, True):
+    for other in ("1", 1.0, True):
         with pytest.raises(TypeError, match="rank"):
-            check_int32("rank", wrong)
+            check_int32("rank", other)
 
 
 def test_the_parent_process_has_a_stable_name():

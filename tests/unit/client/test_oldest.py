@@ -10,7 +10,7 @@ import pytest
 from tests.unit.client.test_processes import ROOT, check, count_up, run_program
 
 
-def floors():
+def floors() -> list[str]:
     """The oldest versions that the client says it runs with."""
     text = (ROOT / "pyproject.toml").read_text()
     found = re.findall(r'^  "(grpcio|protobuf)>=([\d.]+)', text.split("dependencies = [", 1)[1], re.MULTILINE)[:2]
@@ -29,7 +29,7 @@ def oldest_environment(python: str) -> Path:
     if not ready.exists():
         shutil.rmtree(directory, ignore_errors=True)
         subprocess.run([executable, "-m", "venv", directory], check=True, capture_output=True)
-        install = [directory / "bin" / "python", "-m", "pip", "install", "--quiet", "--only-binary=:all:", *wanted]
+        install = [str(directory / "bin" / "python"), "-m", "pip", "install", "--quiet", "--only-binary=:all:", *wanted]
         done = subprocess.run(install, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.fail(f"the floors cannot be installed together on {python}: {done.stderr[-500:]}")

@@ -12,7 +12,9 @@ from runstream.v1 import run_pb2
 ROOT = Path(__file__).parents[3]
 
 
-def run_program(service, name, number, python=sys.executable, timeout=60, **environment):
+def run_program(
+    service, name, number, python=sys.executable, timeout=60, **environment
+) -> subprocess.CompletedProcess[str]:
     """Runs one of `processes.py` against the service; answers the finished process."""
     paths = [str(ROOT), str(ROOT / "client")]
     return subprocess.run(
@@ -26,12 +28,12 @@ def run_program(service, name, number, python=sys.executable, timeout=60, **envi
     )
 
 
-def check(service, result, expected_rc=0):
+def check(service, result, expected_rc=0) -> None:
     assert result.returncode == expected_rc, result.stdout + result.stderr
     assert "Traceback" not in result.stderr or expected_rc, result.stderr
 
 
-def count_up(service, key, points):
+def count_up(service, key, points) -> None:
     assert sorted(service.ledger.values(key)) == [float(value) for value in range(points)], key
 
 

@@ -38,8 +38,9 @@ def test_a_run_is_created_filled_and_finished(service, start):
     ids=repr,
 )
 def test_an_exception_sets_the_end_status(service, start, error, status):
-    with pytest.raises(type(error)), start("e") as run:
-        run.log({"loss": 1.0})
+    run = start("e")
+    run.log({"loss": 1.0})
+    with pytest.raises(type(error)), run:
         raise error
     assert service.ledger.runs[run.run_id].status == status
     assert len(service.ledger.points) == 1

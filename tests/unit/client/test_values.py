@@ -16,7 +16,7 @@ class Tensor:
 
     shape = ()
 
-    def __init__(self, value, device="cuda", logging_thread=None):
+    def __init__(self, value: float, device: str = "cuda", logging_thread: int | None = None) -> None:
         self.value, self.device, self.thread = value, SimpleNamespace(type=device), logging_thread
         self.detached = self.cloned = False
 
@@ -135,7 +135,7 @@ def test_a_jax_array_is_kept_as_it_is():
 
 def test_a_tensor_that_cannot_become_a_number_is_refused():
     class Broken(Tensor):
-        def __float__(self):
+        def __float__(self) -> float:
             raise RuntimeError("device lost")
 
     with pytest.raises(RefusedValue, match="device lost"):
