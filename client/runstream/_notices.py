@@ -48,8 +48,8 @@ class Notices:
         full = refused["buffer_full"]
         if full > self._full_seen and self._due("full"):
             self._warn(
-                "the buffer is full, as the service at %s takes no points: %d more points refused, %d in all; "
-                "RUNSTREAM_BUFFER_POINTS and RUNSTREAM_BUFFER_BYTES set its bounds",
+                "the buffer is full: the service at %s is away, or points come faster than it takes them; %d more "
+                "points refused, %d in all. RUNSTREAM_BUFFER_POINTS and RUNSTREAM_BUFFER_BYTES set its bounds",
                 self._address,
                 full - self._full_seen,
                 full,

@@ -18,6 +18,9 @@ from runstream._values import RefusedValue, to_float
 # that releases it mostly gets it back before a waiting one has woken up.
 _SLICE_POINTS = 500
 _PAUSE_S = 0.000_05
+# With so many rows waiting it does not: against a loop that only logs, getting the lock back takes 5 ms each time (the
+# interpreter's switch interval), and the buffer would fill although the service is there.
+_BACKLOG_ROWS = 5_000
 _KEY_BYTES = 300  # what a new series takes: key, table entries
 
 
@@ -35,6 +38,7 @@ class Sender:
         self._columns = Columns()
         self._since_pause = 0
         self._freed_bytes = 0
+        self._hurry = False
 
     def run(self) -> None:
         """Until the pipeline stops."""
@@ -53,7 +57,9 @@ class Sender:
 
     def drain(self) -> None:
         """Packs everything that was handed over so far."""
-        for entry in self._buffer.take():
+        entries = self._buffer.take()
+        self._hurry = len(entries) > _BACKLOG_ROWS
+        for entry in entries:
             if isinstance(entry, Marker):
                 self._seal()
                 self._outbox.reach(entry)
@@ -87,7 +93,8 @@ class Sender:
         if self._since_pause >= _SLICE_POINTS:
             self._since_pause = 0
             self._repack()
-            time.sleep(_PAUSE_S)
+            if not self._hurry:
+                time.sleep(_PAUSE_S)
 
     def _repack(self) -> None:
         freed, self._freed_bytes = self._freed_bytes, 0
