@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -17,7 +18,7 @@ from runstream_service.demo.worker import HIDDEN, Failed, Finished, Message, Tas
 
 # The ranks share the machine's cores; more threads in each would only get in each other's way.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-_GOODBYE_S = 5.0
+_GOODBYE_S, _STOP_S = 10.0, 2.0  # to say that the run has finished; to stop
 
 
 class Crew:
@@ -73,8 +74,10 @@ class Crew:
         if error is not None:
             for process in self._processes:
                 process.terminate()
+        # One deadline for all: when the service is gone, each of them would wait for it.
+        give_up = time.monotonic() + (_GOODBYE_S if error is None else _STOP_S)
         for process in self._processes:
-            process.join(_GOODBYE_S)
+            process.join(max(0.0, give_up - time.monotonic()))
         for process in self._processes:
             if process.is_alive():
                 process.kill()

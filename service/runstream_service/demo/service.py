@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from runstream_service.demo.failure import DemoFailed
-from runstream_service.storage.cluster import processes_of
+from runstream_service.storage.cluster import cluster_name, processes_of
 
 _READY_S = 120.0  # a first start on a slow disk takes seconds, a recovery may take longer
 _STOP_S = 30.0  # more than --shutdown-grace
@@ -32,6 +32,7 @@ class Service:
         self.directory = Path(tempfile.mkdtemp(prefix="runstream-demo-")) if data_dir is None else data_dir.absolute()
         self.data_dir = self.directory / "data" if data_dir is None else self.directory
         self.log = self.directory / "demo-service.log"
+        self._cluster = self.data_dir.resolve() / "postgres"
         self.grpc_address = ""
         self.http_url = ""
         self._process: subprocess.Popen[str] | None = None
@@ -100,7 +101,7 @@ class Service:
         if self._process.stdout is not None:
             self._process.stdout.close()
         # PostgreSQL outlives a service that was killed, so that the next one finds it running. Here is no next one.
-        orphans = list(processes_of(self.data_dir.resolve() / "postgres"))
+        orphans = list(processes_of(self._cluster))
         for orphan in orphans:
             with contextlib.suppress(psutil.NoSuchProcess):
                 orphan.send_signal(signal.SIGQUIT)
@@ -110,6 +111,8 @@ class Service:
         """Removes what is temporary; the log stays if somebody may want to read it."""
         if not self.temporary:
             return
+        for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - where PostgreSQL had its socket
+            shutil.rmtree(Path(parent) / cluster_name(self._cluster), ignore_errors=True)
         shutil.rmtree(self.data_dir if keep_log else self.directory, ignore_errors=True)
 
     def _last_words(self) -> str:

@@ -1,0 +1,156 @@
+"""`runstream demo` as a person sees it, in a terminal and without one, and what it leaves behind: nothing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+import runstream
+from tests.support.databases import short_directory
+from tests.support.serve import COMMAND, command_environment
+from tests.support.terminal import Terminal
+
+DEMO = (*COMMAND, "demo")
+# Metrics a step and rank; test_accuracy comes from rank 0, at the first step, every hundredth and the last.
+KEYS = ("accuracy", "grad_norm", "loss", "samples_per_s")
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Where demos put their temporary directories."""
+    with short_directory() as path:
+        yield path
+
+
+@pytest.fixture
+def environment(directory: Path) -> dict[str, str]:
+    return command_environment({"TMPDIR": str(directory)})
+
+
+def processes_below(pid: int) -> list[psutil.Process]:
+    """All that a demo has started and that still runs."""
+    return psutil.Process(pid).children(recursive=True)
+
+
+def assert_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert alive == []
+
+
+def service_among(processes: list[psutil.Process]) -> psutil.Process:
+    return next(process for process in processes if "serve" in process.cmdline())
+
+
+def table_of(text: str) -> dict[tuple[str, int], list[str]]:
+    """The rows of the table of what was stored: (key, rank) -> points, first, last, min, max."""
+    rows: dict[tuple[str, int], list[str]] = {}
+    key = ""
+    for line in text[text.index("Read back from the service") :].splitlines():
+        row = re.fullmatch(r" (\w*) +(\d+)((?: +[\d.,e+-]+){5}) *", line)
+        if row is not None:
+            key = row[1] or key
+            rows[key, int(row[2])] = row[3].split()
+    return rows
+
+
+def test_without_a_terminal_it_prints_plain_lines_and_leaves_nothing(
+    directory: Path, environment: dict[str, str]
+) -> None:
+    done = subprocess.run(
+        [*DEMO, "--steps", "60", "--workers", "3"],
+        env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    points = 3 * 60 * len(KEYS) + 2
+    assert f"✓ {points} points logged, {points} read back" in done.stdout
+    assert "step 60 of 60" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert list(directory.iterdir()) == []
+
+
+def test_in_a_terminal_the_table_shows_what_the_service_has_and_ctrl_c_ends_a_kept_one(
+    directory: Path, environment: dict[str, str]
+) -> None:
+    data_dir = directory / "kept"
+    with Terminal([*DEMO, "--steps", "300", "--keep", "--data-dir", str(data_dir)], environment) as terminal:
+        terminal.wait_for(r"(?s)goes on until Ctrl-C.*point\.value")
+        processes = processes_below(terminal.process.pid)
+        address = terminal.wait_for(r"RUNSTREAM_ADDRESS=(\S+)")[1]
+        run_id = terminal.wait_for(r"latest\('(\w{32})'\)")[1]
+
+        with runstream.Client(address) as client:
+            found = {
+                (key, one.rank): one for key in (*KEYS, "test_accuracy") for one in client.history(run_id, key).series
+            }
+            run = client.get_run(run_id)
+        assert (run.status, run.params["steps"], run.tags["ranks"]) == ("FINISHED", "300", "4")
+        assert {key: len(one) for key, one in found.items()} == {
+            **{(key, rank): 300 for key in KEYS for rank in range(4)},
+            ("test_accuracy", 0): 4,
+        }
+        table = table_of(terminal.text)
+        assert table.keys() == found.keys()
+        for series, (points, *numbers) in table.items():
+            values = found[series].values
+            assert int(points) == len(values)
+            expected = [values[0], values[-1], min(values), max(values)]
+            assert [float(number.replace(",", "")) for number in numbers] == pytest.approx(expected, rel=1e-3)
+        # It has learnt: the loss came down on every rank.
+        assert all(
+            sum(found["loss", rank].values[-20:]) < sum(found["loss", rank].values[:20]) / 2 for rank in range(4)
+        )
+
+        terminal.press(b"\x03")
+        assert terminal.wait() == 0
+    assert_gone(processes)
+    assert "this serves them again" in terminal.text
+    assert (data_dir / "postgres").exists()
+    assert "\x1b[" in terminal.raw  # it was drawn live
+
+
+def test_ctrl_c_in_the_middle_stops_everything_without_a_traceback(
+    directory: Path, environment: dict[str, str]
+) -> None:
+    with Terminal([*DEMO, "--steps", "100000"], environment, columns=120) as terminal:
+        terminal.wait_for(r"[1-9]\d* points stored")
+        processes = processes_below(terminal.process.pid)
+        terminal.press(b"\x03")
+        assert terminal.wait() == 130
+    assert_gone(processes)
+    assert "Stopping." in terminal.text
+    assert "Traceback" not in terminal.text
+    assert list(directory.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("victim", "said"), [("service", "the service ended"), ("rank", "ended before it was through")]
+)
+def test_when_a_part_dies_it_says_why_names_the_log_and_stops_the_rest(
+    directory: Path, environment: dict[str, str], victim: str, said: str
+) -> None:
+    with Terminal([*DEMO, "--steps", "100000"], environment) as terminal:
+        terminal.wait_for(r"[1-9]\d* points stored")
+        processes = processes_below(terminal.process.pid)
+        ranks = [process for process in processes if "spawn_main" in " ".join(process.cmdline())]
+        (service_among(processes) if victim == "service" else ranks[-1]).kill()
+        assert terminal.wait() == 1
+    assert_gone(processes)
+    assert said in terminal.text
+    (log,) = directory.rglob("*.log")  # the data are gone
+    assert f"The service's log: {log}" in terminal.text
+
+
+def test_a_directory_that_cannot_be_used_is_a_clear_refusal(directory: Path, environment: dict[str, str]) -> None:
+    file = directory / "file"
+    file.touch()
+    command = [*DEMO, "--data-dir", str(file / "data")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert f"cannot write to {file / 'data'}" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
