@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Awaitable, Iterator
@@ -31,6 +30,7 @@ from runstream_service.http.app import make_app
 from runstream_service.ingest.limits import MAX_MESSAGE_BYTES
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
+from runstream_service.listening import HttpServer, listen_grpc, listen_http
 from runstream_service.metrics import Metrics
 from runstream_service.query.history import History
 from runstream_service.query.latest import Latest
@@ -76,7 +76,13 @@ def run(settings: Settings) -> int:
             f"protobuf runs on its {backend!r} backend, which is many times slower than 'upb'; "
             "unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION, or install a wheel of protobuf for this machine"
         )
-    return uvloop.run(Service(settings).run())
+    try:
+        return uvloop.run(Service(settings).run())
+    except CannotStart:
+        raise
+    except Exception:
+        log.exception("The service failed for a bug; please report it", action="service_failed")
+        return 1
 
 
 class Service:
@@ -117,7 +123,7 @@ class Service:
         replay its log, while /healthz has to say that the process lives."""
         settings = self._settings
         self._grpc = grpc.aio.server(interceptors=[CallInterceptor(self._metrics)], options=GRPC_OPTIONS)
-        self._grpc_address = _listen_grpc(self._grpc, settings.grpc_listen)
+        self._grpc_address = listen_grpc(self._grpc, settings.grpc_listen)
         self._start_http()
 
         self._database = await self._open_database()
@@ -155,7 +161,7 @@ class Service:
         server.add_generic_rpc_handlers((query_handler(history, Latest(database)),))
 
     def _start_http(self) -> None:
-        listener = _listen_http(self._settings.http_listen)
+        listener = listen_http(self._settings.http_listen)
         self._http_address = Address(self._settings.http_listen.host, listener.getsockname()[1])
         app = make_app(readiness=self._readiness, metrics=self._metrics, version=self._version)
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False, ws="none")
@@ -294,15 +300,6 @@ class Service:
             await asyncio.gather(task, return_exceptions=True)
 
 
-class HttpServer(uvicorn.Server):
-    """uvicorn without its signal handlers: ours stop everything in order."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Captures nothing."""
-        yield
-
-
 class Budget:
     """The time that is left until a deadline (of the monotonic clock)."""
 
@@ -325,30 +322,6 @@ def _step(name: str) -> Iterator[None]:
         yield
     except Exception:
         log.exception(f"Could not {name}", action="shutdown_step_failed", step=name)
-
-
-def _listen_grpc(server: grpc.aio.Server, address: Address) -> Address:
-    """Binds the port; gRPC itself does not say why it could not."""
-    if address.port != 0:
-        _bind(address, "--grpc-listen", "127.0.0.1:50051").close()
-    try:
-        port = server.add_insecure_port(str(address))
-    except RuntimeError as error:
-        raise CannotStart(f"cannot listen on {address}", setting="--grpc-listen", example="127.0.0.1:50051") from error
-    return Address(address.host, port)
-
-
-def _listen_http(address: Address) -> socket.socket:
-    return _bind(address, "--http-listen", "127.0.0.1:5000")
-
-
-def _bind(address: Address, setting: str, example: str) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((address.host, address.port), family=family, backlog=2048)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise CannotStart(f"cannot listen on {address}: {why}", setting=setting, example=example) from error
 
 
 _HOPELESS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)

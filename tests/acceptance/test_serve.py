@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -204,6 +205,34 @@ async def test_health_and_readyz_follow_a_database_that_goes_and_comes(data_dir:
             assert {"database_lost", "database_back"} <= set(serve.actions())
     finally:
         await postgres.stop()
+
+
+async def test_database_that_comes_late_is_waited_for(data_dir: Path) -> None:
+    postgres = EmbeddedPostgres(data_dir / "theirs", options={"shared_buffers": "16MB"})
+    await postgres.start()
+    url = postgres.url
+    await postgres.stop()
+    serve = ServeProcess(data_dir / "ours", arguments=["--database", url])
+    starting = asyncio.create_task(asyncio.to_thread(serve.start))
+    try:
+        await asyncio.to_thread(serve.wait_for_action, "database_awaited")
+        await postgres.start()
+        await starting
+        assert serve.get("/readyz")[0] == 200
+        assert serve.terminate() == 0
+    finally:
+        serve.__exit__(None, None, None)
+        await postgres.stop()
+
+
+async def test_database_of_a_newer_release_is_refused(database_url: str, data_dir: Path) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("INSERT INTO schema_migrations VALUES (9999, 'future', 'before', now(), '')")
+    await connection.close()
+    code, message = refused(*ANY_PORTS, "--database", database_url, "--data-dir", str(data_dir))
+    assert code == 2
+    assert "the database has schema version 9999" in message.splitlines()[-1]
+    assert "Traceback" not in message
 
 
 def test_two_services_on_one_data_dir_are_refused(serve: ServeProcess) -> None:

@@ -182,7 +182,7 @@ async def test_wrong_history_requests(services: Services, fields: dict[str, Any]
 
 
 async def test_caller_that_leaves_in_the_middle_gives_its_connection_back(services: Services, run_id: str) -> None:
-    await _fill(services, run_id, 500_000)
+    await _fill(services, run_id, 200_000)
     for _ in range(12):  # more than there are connections, and places for reads
         stream = services.query.History(query_pb2.HistoryRequest(run_id=run_id))
         await stream.read()
@@ -193,12 +193,15 @@ async def test_caller_that_leaves_in_the_middle_gives_its_connection_back(servic
 async def test_slow_reader_slows_postgres_down_and_is_ended_in_time(
     services: Services, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "READ_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(history, "READ_TIMEOUT_S", 2.0)
     await _fill(services, run_id, 500_000)
     stream = services.query.History(query_pb2.HistoryRequest(run_id=run_id))
     await stream.read()
     # Nothing more is read, so flow control has to stop the whole chain: most rows are never sent.
-    await asyncio.sleep(1.0)
+    reads = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
+    assert await services.database.fetchval(reads) == 2  # that one, and this one
+    while await services.database.fetchval(reads) == 2:
+        await asyncio.sleep(0.02)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await drain(stream)
     assert reason_of(caught.value)[:2] == (Code.UNAVAILABLE, "DATABASE_UNAVAILABLE")

@@ -19,18 +19,30 @@ from runstream_service.storage.migrate import migrate
 TEMPLATE = "runstream_template"
 # Nothing here outlives the session. Tests that kill PostgreSQL start their own, with fsync on.
 FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "max_connections": "100"}
+MEMORY = Path("/dev/shm")
+MEMORY_NEEDED_BYTES = 2 << 30
 _numbers = itertools.count(1)
 
 
 @contextlib.contextmanager
-def short_directory() -> Iterator[Path]:
-    """A temporary directory that PostgreSQL's account can traverse to (pytest's own are closed to others)."""
-    directory = Path(tempfile.mkdtemp(prefix="runstream-test-"))
+def short_directory(*, in_memory: bool = True) -> Iterator[Path]:
+    """A temporary directory that PostgreSQL's account can traverse to (pytest's own are closed to others).
+
+    In memory where there is room: a database is made in 11 ms instead of 50 to 330, and kill -9 leaves the same behind.
+    What measures the cost of fsync asks for a disk.
+    """
+    directory = Path(
+        tempfile.mkdtemp(prefix="runstream-test-", dir=MEMORY if in_memory and _memory_has_room() else None)
+    )
     directory.chmod(0o755)
     try:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _memory_has_room() -> bool:
+    return MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_NEEDED_BYTES
 
 
 def with_database(url: str, name: str) -> str:
@@ -51,7 +63,7 @@ async def make_template(postgres: EmbeddedPostgres) -> None:
 async def fresh_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """The URL of a migrated database of its own; dropped afterwards."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    await _administrate(postgres.url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    await _administrate(postgres.url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
     try:
         yield with_database(postgres.url, name)
     finally:

@@ -6,6 +6,7 @@ that we did not create changes its owner or its permissions.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -18,7 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 
@@ -67,6 +68,37 @@ class Postmaster:
     port: int
     socket_directory: Path | None
     status: str
+
+
+def lock_directory(data_dir: Path) -> BinaryIO:
+    """Makes a data directory ours until the file is closed; refuses one that another process holds.
+
+    The kernel releases the lock however that one ends.
+    """
+    try:
+        if not data_dir.exists():
+            data_dir.mkdir(parents=True)
+            data_dir.chmod(0o755)  # ours; PostgreSQL's account has to pass through, whatever the umask
+        lock = open(data_dir / "serve.lock", "a+b")  # noqa: SIM115 - the caller holds it
+    except OSError as error:
+        raise CannotStart(
+            f"cannot write to {data_dir}: {error.strerror}", setting="--data-dir", example="./runstream-data"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.seek(0)
+        holder = lock.read(20).decode(errors="replace").strip()
+        lock.close()
+        raise CannotStart(
+            f"another `runstream serve` (process {holder}) uses {data_dir}; stop it, or choose another one",
+            setting="--data-dir",
+            example=f"{data_dir}-2",
+        ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()).encode())
+    lock.flush()
+    return lock
 
 
 def account_for(cluster: Path) -> Account:
@@ -227,3 +259,13 @@ def forget_recycled_pid(pid_file: Path) -> None:
         return
     if recycled:
         pid_file.unlink(missing_ok=True)
+
+
+def last_failure(path: Path) -> str:
+    """The last FATAL or PANIC line near the end of a log file; empty if there is none."""
+    if not path.exists():
+        return ""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        lines = file.read().decode(errors="replace").splitlines()
+    return ([line for line in lines if "FATAL" in line or "PANIC" in line] or [""])[-1]

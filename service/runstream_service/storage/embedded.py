@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import math
 import os
 import shutil
@@ -27,6 +26,8 @@ from runstream_service.storage.cluster import (
     clean_environment,
     cluster_name,
     forget_recycled_pid,
+    last_failure,
+    lock_directory,
     processes_of,
     programs_for,
     read_postmaster,
@@ -110,7 +111,7 @@ class EmbeddedPostgres:
 
         Raises CannotStart if the directory is in use, not writable or not reachable, or if PostgreSQL does not come up.
         """
-        self._take_lock()
+        self._lock = lock_directory(self.data_dir)
         try:
             await asyncio.to_thread(self._prepare)
             await self._bring_up()
@@ -160,33 +161,6 @@ class EmbeddedPostgres:
         self._signal(signal.SIGQUIT)
 
     # -- the directory -----------------------------------------------------------------------------------------------
-
-    def _take_lock(self) -> None:
-        """Refuses a directory that another process holds. The kernel releases the lock however that one ends."""
-        try:
-            if not self.data_dir.exists():
-                self.data_dir.mkdir(parents=True)
-                self.data_dir.chmod(0o755)  # ours; PostgreSQL's account has to pass through, whatever the umask
-            lock = open(self.data_dir / "serve.lock", "a+b")  # noqa: SIM115 - held until stop
-        except OSError as error:
-            raise CannotStart(
-                f"cannot write to {self.data_dir}: {error.strerror}", setting="--data-dir", example="./runstream-data"
-            ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            holder = lock.read(20).decode(errors="replace").strip()
-            lock.close()
-            raise CannotStart(
-                f"another `runstream serve` (process {holder}) uses {self.data_dir}; stop it, or choose another one",
-                setting="--data-dir",
-                example=f"{self.data_dir}-2",
-            ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()).encode())
-        lock.flush()
-        self._lock = lock
 
     def _prepare(self) -> None:
         """Account, programs, socket directory, and on first use the cluster itself."""
@@ -354,13 +328,3 @@ class EmbeddedPostgres:
         logs = sorted((self.cluster / "log").glob("*.log"), key=lambda path: path.stat().st_mtime)
         words = early or (last_failure(logs[-1]) if logs else "") or "it left no message"
         return PostgresDied(words, passing=any(passing in early for passing in PASSING))
-
-
-def last_failure(path: Path) -> str:
-    """The last FATAL or PANIC line near the end of a log file; empty if there is none."""
-    if not path.exists():
-        return ""
-    with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - 4096))
-        lines = file.read().decode(errors="replace").splitlines()
-    return ([line for line in lines if "FATAL" in line or "PANIC" in line] or [""])[-1]
