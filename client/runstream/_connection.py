@@ -15,7 +15,6 @@ import grpc
 
 from runstream import _status
 from runstream._backoff import Backoff
-from runstream._buffer import Buffer
 from runstream._channel import Channels
 from runstream._notices import Notices
 from runstream._outbox import Outbox
@@ -49,7 +48,6 @@ class Connection:
         settings: Settings,
         channels: Channels,
         outbox: Outbox,
-        buffer: Buffer,
         notices: Notices,
         *,
         run_id: str,
@@ -62,7 +60,6 @@ class Connection:
         self._settings = settings
         self._channels = channels
         self._outbox = outbox
-        self._buffer = buffer
         self._notices = notices
         self._open = ingest_pb2.Open(run_id=run_id, rank=rank, attempt=attempt)
         self._wait_created = wait_created
@@ -180,14 +177,11 @@ class Connection:
             self._outbox.series.max_series = opened.max_series
 
     def _on_ack(self, ack: ingest_pb2.Ack) -> None:
-        if self._outbox.acknowledge(ack.committed_number):
-            self._backoff.reset()
-        refusals = []
-        for refusal in ack.refusals:
-            reason = _reason_name(refusal.reason)
-            self._buffer.reclassify(refusal.point_count, reason)
-            refusals.append((reason, refusal.point_count, refusal.example))
+        refusals = [(_reason_name(one.reason), one.point_count, one.example) for one in ack.refusals]
+        # Told and counted before flush() returns, which the acknowledgement lets go.
         self._notices.service_refused(refusals)
+        if self._outbox.acknowledge(ack.committed_number, [(reason, count) for reason, count, _ in refusals]):
+            self._backoff.reset()
 
     def _react(self, failure: _status.Failure) -> float:
         """What the contract says to do after each status; answers the wait in seconds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from runstream._batches import Batch, Columns, SeriesTable
 from runstream._buffer import Buffer, Marker
@@ -71,8 +71,8 @@ class Outbox:
             self.highest_sent = max(self.highest_sent, number)
             return batch
 
-    def acknowledge(self, number: int) -> int:
-        """Everything up to the number is committed. Answers how many points that were."""
+    def acknowledge(self, number: int, refusals: Iterable[tuple[str, int]] = ()) -> int:
+        """Everything up to the number is committed, except for `refusals` (reason, count). Answers how many points."""
         with self.changed:
             points = 0
             number = min(number, self.highest_sent)  # nobody can have committed what was never sent
@@ -84,6 +84,8 @@ class Outbox:
                 self.acknowledged_number = batch.number
                 self.acknowledged_ordinal = batch.ordinal
             self._producer_points += points
+            for reason, count in refusals:
+                self._buffer.reclassify(count, reason)
             self.changed.notify_all()
             return points
 

@@ -47,7 +47,6 @@ class Pipeline:
             settings,
             channels,
             self.outbox,
-            self.buffer,
             self.notices,
             run_id=create.run_id,
             rank=rank,
