@@ -283,7 +283,8 @@ class Service:
         if self._postgres is not None:
             with _step("stop PostgreSQL"):
                 await self._postgres.stop(within_s=budget.share(0.8))
-        log.info("The service has stopped", action="service_stopped", seconds_left=round(budget.left_s(), 1))
+        if self._stop_requested.is_set():  # else it has been said why it ends
+            log.info("The service has stopped", action="service_stopped", seconds_left=round(budget.left_s(), 1))
 
     async def _stop_http(self, server: uvicorn.Server, within_s: float) -> None:
         server.should_exit = True

@@ -18,6 +18,7 @@ import pytest
 import structlog.testing
 
 from runstream_service.refusals import CannotStart
+from runstream_service.storage import embedded
 from runstream_service.storage.cluster import forget_recycled_pid, own_directory, processes_of
 from runstream_service.storage.embedded import EmbeddedPostgres
 
@@ -164,6 +165,18 @@ def test_pid_file_of_a_postgres_is_never_removed(data_dir: Path) -> None:
     pid_file.write_text("garbage")
     forget_recycled_pid(pid_file)
     assert pid_file.exists()
+
+
+async def test_crash_recovery_is_waited_for_and_reported(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(data_dir) as server:
+        await query(server, "CREATE TABLE filled AS SELECT generate_series(1, 300000) AS x")
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+    monkeypatch.setattr(embedded, "RECOVERY_LOG_EVERY_S", 0.0)
+    with structlog.testing.capture_logs() as logs:
+        async with running(data_dir) as server:
+            assert await query(server, "SELECT count(*) FROM filled") == 300_000
+    assert "embedded_postgres_recovering" in [log["action"] for log in logs]
 
 
 async def test_interrupted_initdb_is_done_again(data_dir: Path) -> None:
