@@ -79,10 +79,10 @@ def test_in_a_terminal_the_table_shows_what_the_service_has_and_ctrl_c_ends_a_ke
 ) -> None:
     data_dir = directory / "kept"
     with Terminal([*DEMO, "--steps", "300", "--keep", "--data-dir", str(data_dir)], environment) as terminal:
-        terminal.wait_for(r"(?s)goes on until Ctrl-C.*point\.value")
+        terminal.wait_for(r"(?s)goes on until Ctrl-C.*sep='\\n'\)\"\n")
         processes = processes_below(terminal.process.pid)
-        address = terminal.wait_for(r"RUNSTREAM_ADDRESS=(\S+)")[1]
-        run_id = terminal.wait_for(r"latest\('(\w{32})'\)")[1]
+        address = terminal.wait_for(r"export RUNSTREAM_ADDRESS=(\S+)")[1]
+        run_id = terminal.wait_for(r"latest\(\s+'(\w{32})'\)")[1]
 
         with runstream.Client(address) as client:
             found = {
@@ -105,6 +105,10 @@ def test_in_a_terminal_the_table_shows_what_the_service_has_and_ctrl_c_ends_a_ke
         assert all(
             sum(found["loss", rank].values[-20:]) < sum(found["loss", rank].values[:20]) / 2 for rank in range(4)
         )
+
+        script = terminal.text[terminal.text.index("export RUNSTREAM_ADDRESS") :]
+        shown = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)
+        assert shown.stdout.count("LatestPoint(") == len(found)
 
         terminal.press(b"\x03")
         assert terminal.wait() == 0

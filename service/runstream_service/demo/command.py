@@ -156,24 +156,23 @@ class _Demo:
 
     def _tell_more(self) -> None:
         service, command = self._service, shown_program()
+        if not service.temporary:
+            again = f"  {command} serve --data-dir {shlex.quote(str(service.data_dir))}"
+            self._print_plain(f"\nThe data stay in {service.data_dir}; this serves them again:\n\n{again}")
         if self._options.keep:
             self._print_plain(
                 "\nThe service goes on until Ctrl-C. From another terminal:\n\n"
                 f"  curl -s {service.http_url}/metrics | grep runstream_points\n\n"
-                f'  RUNSTREAM_ADDRESS={service.grpc_address} {shown_path(sys.executable)} -c "\n'
-                "  import runstream\n"
-                f"  for point in runstream.Client().latest('{self._run_id}'):\n"
-                '      print(point.key, point.rank, point.step, point.value)"\n'
+                f"  export RUNSTREAM_ADDRESS={service.grpc_address}\n"
+                f'  {shown_path(sys.executable)} -c "import runstream; print(*runstream.Client().latest(\n'
+                f"      '{self._run_id}'), sep='\\n')\"\n"
             )
-            return
-        self._print_plain(
-            "\nTo look further:\n\n"
-            f"  {command} demo --keep\n      the same, and the service stays until Ctrl-C\n"
-            f"  {command} serve\n      a service of your own; README.md has a first script for it\n"
-        )
-        if not service.temporary:
-            again = f"  {command} serve --data-dir {shlex.quote(str(service.data_dir))}"
-            self._print_plain(f"The data stay in {service.data_dir}; this serves them again:\n\n{again}\n")
+        else:
+            self._print_plain(
+                "\nTo look further:\n\n"
+                f"  {command} demo --keep\n      the same, and the service stays until Ctrl-C\n"
+                f"  {command} serve\n      a service of your own; README.md has a first script for it\n"
+            )
 
     def _done(self, what: str) -> None:
         self._console.print(f"[green]✓[/] {escape(what)}")
