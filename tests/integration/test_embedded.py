@@ -55,7 +55,10 @@ def abandon(server: EmbeddedPostgres) -> None:
 async def test_keeps_data_over_a_restart_and_leaves_no_process(data_dir: Path) -> None:
     async with running(data_dir) as server:
         await query(server, "CREATE TABLE kept AS SELECT 42 AS x")
+        socket_directory = server._socket_directory
     assert list(processes_of(server.cluster)) == []
+    assert socket_directory is not None
+    assert not socket_directory.exists()
     async with running(data_dir) as server:
         assert await query(server, "SELECT x FROM kept") == 42
 

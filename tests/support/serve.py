@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from runstream_service.storage.cluster import processes_of, read_postmaster
+from runstream_service.storage.cluster import cluster_name, processes_of, read_postmaster
 
 COMMAND = (sys.executable, "-m", "runstream_service")
 
@@ -113,8 +114,10 @@ class ServeProcess:
             self.wait()
         except subprocess.TimeoutExpired:
             self.kill()
-        for process in list(processes_of(self.data_dir.resolve() / "postgres")):
+        cluster = self.data_dir.resolve() / "postgres"
+        for process in list(processes_of(cluster)):
             process.kill()
+        shutil.rmtree(Path(tempfile.gettempdir()) / cluster_name(cluster), ignore_errors=True)
         self._stderr.close()
 
     # -- what one can see of it --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
 import shutil
@@ -95,6 +96,7 @@ class EmbeddedPostgres:
         self._lock: BinaryIO | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._process: psutil.Process | None = None
+        self._socket_directory: Path | None = None
 
     @property
     def url(self) -> str:
@@ -152,6 +154,9 @@ class EmbeddedPostgres:
                     break
         finally:
             self._process = self._child = None
+            if self._socket_directory is not None:
+                with contextlib.suppress(OSError):  # not empty: PostgreSQL was killed and left its socket
+                    self._socket_directory.rmdir()
             if self._lock is not None:
                 self._lock.close()
                 self._lock = None
@@ -255,6 +260,7 @@ class EmbeddedPostgres:
                 await asyncio.sleep(1.0)
             await asyncio.sleep(POLL_S)
         forget_recycled_pid(self.cluster / "postmaster.pid")
+        assert self._socket_directory is not None, "prepared before"
         forget_recycled_pid(self._socket_directory / ".s.PGSQL.5432.lock")
 
     def _launch(self) -> None:
