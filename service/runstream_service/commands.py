@@ -67,6 +67,22 @@ def serve(json_ready: bool, **values: str) -> None:
 
 
 @runstream.command()
+@click.option("--seconds", default=5.0, show_default=True, help="Length of one round.", type=click.FloatRange(0.5, 600))
+@click.option("--pairs", default=3, show_default=True, help="Rounds of each load.", type=click.IntRange(1, 100))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout instead of a table.")
+def bench(seconds: float, pairs: int, as_json: bool) -> None:
+    """Measure ingest against COPY alone, ack latency, the cost of log(), and memory.
+
+    Starts a PostgreSQL and a service of its own; takes about two minutes.
+    """
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+    logs.configure(level="warning", format="auto")
+    from runstream_service.bench.command import run
+
+    sys.exit(run(seconds=seconds, pairs=pairs, as_json=as_json))
+
+
+@runstream.command()
 @click.option("--steps", default=5_000, show_default=True, help="Training steps.", type=click.IntRange(10, 1_000_000))
 @click.option("--workers", default=4, show_default=True, help="Ranks, a process each.", type=click.IntRange(1, 32))
 @click.option("--keep", is_flag=True, help="Leave the service running until Ctrl-C, to look further.")

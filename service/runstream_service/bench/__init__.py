@@ -1,0 +1,8 @@
+"""`runstream bench`: what the service reaches here, beside what COPY alone reaches in the same run.
+
+load.py      streams that push points and count what was acknowledged
+raw_copy.py  the yardstick
+log_cost.py  what log() costs its caller
+session.py   the PostgreSQL, the service and the rounds
+report.py    one JSON object, one table
+"""

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+# So many takers get their turn in one turn of the event loop. All at once, two hundred streams that wake up together
+# would keep the loop from feeding a COPY for some 20 ms (measured: the COPY then took three times as long).
+_TURNS_AT_ONCE = 8
+
 
 class Budget:
     """A bound on waiting points. When it is used up, takers wait in line, so streams are not read any more and HTTP/2
@@ -15,6 +19,7 @@ class Budget:
         self.capacity_points = capacity_points
         self.waiting_points = 0
         self._line: deque[tuple[asyncio.Future[None], int]] = deque()
+        self._serving = False
 
     async def take(self, points: int) -> None:
         """Take `points`, waiting until they fit. A request above the whole capacity fits an empty budget."""
@@ -34,16 +39,29 @@ class Budget:
     def give_back(self, points: int) -> None:
         """Return points that are committed, refused or dropped."""
         self.waiting_points -= points
-        while self._line:
+        if self._line:
+            self._serve_soon()
+
+    def _serve_soon(self) -> None:
+        if not self._serving:
+            self._serving = True
+            asyncio.get_running_loop().call_soon(self._serve)
+
+    def _serve(self) -> None:
+        """Let the first in line take, as far as they fit."""
+        self._serving = False
+        turns = 0
+        while self._line and turns < _TURNS_AT_ONCE:
             turn, wanted = self._line[0]
-            if turn.cancelled():
-                self._line.popleft()
-                continue
-            if not self._fits(wanted):
-                return
+            if not turn.cancelled():
+                if not self._fits(wanted):
+                    return
+                self.waiting_points += wanted
+                turn.set_result(None)
+                turns += 1
             self._line.popleft()
-            self.waiting_points += wanted
-            turn.set_result(None)
+        if self._line:
+            self._serve_soon()
 
     def _fits(self, points: int) -> bool:
         return self.waiting_points + points <= self.capacity_points or self.waiting_points == 0

@@ -15,6 +15,8 @@ Int64Column = npt.NDArray[np.int64]
 Float64Column = npt.NDArray[np.float64]
 UInt32Column = npt.NDArray[np.uint32]
 
+_UINT32, _INT64, _FLOAT64 = np.dtype("<u4"), np.dtype("<i8"), np.dtype("<f8")
+
 
 @dataclass(slots=True)
 class Batch:
@@ -54,20 +56,24 @@ def decode(message: bytes) -> ingest_pb2.Open | ingest_pb2.Declare | Batch:
 
 def _columns(batch: packed_pb2.PackedBatch) -> Batch:
     count = batch.point_count
+    series_index, step, time_unix_us, value = batch.series_index, batch.step, batch.time_unix_us, batch.value
+    if not (len(series_index) == 4 * count and len(step) == len(time_unix_us) == len(value) == 8 * count):
+        raise _lengths(batch)
     return Batch(
-        number=batch.number,
-        series_index=np.frombuffer(_checked("series_index", batch.series_index, 4, count), "<u4"),
-        step=np.frombuffer(_checked("step", batch.step, 8, count), "<i8"),
-        time_unix_us=np.frombuffer(_checked("time_unix_us", batch.time_unix_us, 8, count), "<i8"),
-        value=np.frombuffer(_checked("value", batch.value, 8, count), "<f8"),
+        batch.number,
+        np.frombuffer(series_index, _UINT32),
+        np.frombuffer(step, _INT64),
+        np.frombuffer(time_unix_us, _INT64),
+        np.frombuffer(value, _FLOAT64),
     )
 
 
-def _checked(name: str, column: bytes, width: int, count: int) -> bytes:
-    if len(column) != width * count:
-        raise ColumnLengths(
-            f"batch.{name}: {len(column)} bytes are {len(column) / width:g} values, but batch.point_count is {count}; "
-            "every column must have point_count values",
-            field=f"batch.{name}",
-        )
-    return column
+def _lengths(batch: packed_pb2.PackedBatch) -> ColumnLengths:
+    widths = {"series_index": 4, "step": 8, "time_unix_us": 8, "value": 8}
+    name = next(name for name, width in widths.items() if len(getattr(batch, name)) != width * batch.point_count)
+    size = len(getattr(batch, name))
+    return ColumnLengths(
+        f"batch.{name}: {size} bytes are {size / widths[name]:g} values, but batch.point_count is {batch.point_count}; "
+        "every column must have point_count values",
+        field=f"batch.{name}",
+    )

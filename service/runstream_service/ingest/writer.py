@@ -27,6 +27,7 @@ from runstream_service.ingest.refusals import Reason
 from runstream_service.storage.database import is_data_error
 
 if TYPE_CHECKING:
+    from runstream_service.core.errors import CoreError
     from runstream_service.ingest.budget import Budget
     from runstream_service.ingest.metrics import IngestMetrics
     from runstream_service.ingest.stream import Submission
@@ -40,6 +41,7 @@ MAX_GROUP_POINTS = 131_072
 # One budget for all steps of one try. Above the server's own timeouts (database.py), so that the server's clear error
 # comes first; this one is for a connection that hangs without a word.
 _TRY_TIMEOUT_S = 45.0
+_TOLD_AT_ONCE = 16
 _FIRST_BACKOFF_S = 0.05
 _LONGEST_BACKOFF_S = 5.0
 
@@ -114,7 +116,7 @@ class Writer:
                 delay_s = min(2 * delay_s, _LONGEST_BACKOFF_S)
             else:
                 self._metrics.group_committed(group, time.perf_counter() - started)
-                return self._tell(group)
+                return await self._tell(group)
 
     async def _try(self, group: Group) -> None:
         """One transaction, or the reason why its outcome is not known."""
@@ -196,16 +198,26 @@ class Writer:
         refused.refuse_all(Reason.DATABASE, f"batch {refused.number}: {error}")
         await self._commit([refused])
 
-    def _tell(self, group: Group) -> None:
-        for submission in group.accepted:
+    async def _tell(self, group: Group) -> None:
+        """Acknowledge, in portions: two hundred streams that all write their acks at once would keep the event loop
+        from feeding the other writers' COPY."""
+        outcomes: list[tuple[Submission, CoreError | None]] = [
+            *((submission, None) for submission in group.accepted),
+            *((submission, None) for submission in group.duplicates),
+            *group.rejected,
+        ]
+        for first in range(0, len(outcomes), _TOLD_AT_ONCE):
+            for submission, error in outcomes[first : first + _TOLD_AT_ONCE]:
+                self._tell_one(submission, error)
+            await asyncio.sleep(0)
+
+    def _tell_one(self, submission: Submission, error: CoreError | None) -> None:
+        if error is None:
             submission.stream.committed(submission.number, submission.refusals)
-        for submission in group.duplicates:
-            submission.stream.committed(submission.number, [])
-        for submission, error in group.rejected:
+        else:
             submission.stream.fail(error)
             submission.stream.dropped()
-        for submission in group.submissions:
-            self._settle(submission)
+        self._settle(submission)
 
     def _settle(self, submission: Submission) -> None:
         submission.told = True

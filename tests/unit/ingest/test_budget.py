@@ -32,7 +32,7 @@ async def test_takers_are_served_in_the_order_in_which_they_came():
     await budget.take(100)
     large, small = await _started(budget.take(90), budget.take(10))
     budget.give_back(50)
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.001)
     assert not large.done()
     assert not small.done(), "a small request must not overtake, or large ones starve"
     budget.give_back(50)
@@ -60,11 +60,24 @@ async def test_a_taker_cancelled_after_its_turn_came_gives_back_what_it_got():
     budget = Budget(100)
     await budget.take(100)
     (waiting,) = await _started(budget.take(60))
-    budget.give_back(100)  # its turn has come, but it has not run yet
+    budget.give_back(100)
+    await asyncio.sleep(0)  # its turn has come, but it has not run yet
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert budget.waiting_points == 0
+
+
+async def test_a_long_line_is_served_in_portions_so_that_others_get_the_loop():
+    budget = Budget(100)
+    await budget.take(100)
+    takers = await _started(*(budget.take(1) for _ in range(50)))
+    budget.give_back(100)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert 0 < sum(taker.done() for taker in takers) < 50
+    await asyncio.gather(*takers)
+    assert budget.waiting_points == 50
 
 
 @given(st.lists(st.tuples(st.integers(1, 120), st.booleans()), max_size=40))

@@ -1,0 +1,76 @@
+"""What a benchmark found: one JSON object for programs, one table for people."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+
+from runstream_service.bench.session import Pair
+
+
+@dataclass(slots=True)
+class Report:
+    """Medians of all rounds. Points per second, milliseconds, microseconds, megabytes (of 10^6 bytes)."""
+
+    pairs: dict[str, list[Pair]] = field(default_factory=dict)
+    ack_latencies_s: list[float] = field(default_factory=list)
+    log_us: dict[str, float] = field(default_factory=dict)
+    rss_mb: list[float] = field(default_factory=list)
+    rows_exact: bool = False
+
+    def as_json(self) -> str:
+        """The object that `--json` prints."""
+        return json.dumps({key: _rounded(value) for key, value in self._values().items()})
+
+    def _values(self) -> dict[str, float | bool]:
+        values: dict[str, float | bool] = {}
+        everything = [pair.raw_copy for pairs in self.pairs.values() for pair in pairs]
+        values["raw_copy_points_per_s"] = statistics.median(everything)
+        for name, pairs in self.pairs.items():
+            values[f"raw_copy_points_per_s_{name}"] = statistics.median(pair.raw_copy for pair in pairs)
+            values[f"ingest_points_per_s_{name}"] = statistics.median(pair.ingest for pair in pairs)
+            # Of each pair, not of the medians: the machine's mood is that of its pair.
+            values[f"ratio_{name}"] = statistics.median(pair.ingest / pair.raw_copy for pair in pairs)
+        ordered = sorted(self.ack_latencies_s)
+        values["ack_p50_ms_light"] = 1000 * ordered[len(ordered) // 2]
+        values["ack_p99_ms_light"] = 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+        values.update(self.log_us)
+        quarter = max(1, len(self.rss_mb) // 4)
+        values["rss_max_mb"] = max(self.rss_mb)
+        values["rss_first_quarter_mb"] = statistics.median(self.rss_mb[:quarter])
+        values["rss_last_quarter_mb"] = statistics.median(self.rss_mb[-quarter:])
+        values["rows_exact"] = self.rows_exact
+        return values
+
+    def print(self, console: Console) -> None:
+        """The table, with what each figure should be."""
+        values = self._values()
+        table = Table("what", "measured", "aim", title="runstream bench", title_justify="left")
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for name in self.pairs:
+            table.add_row(f"raw COPY, rows of {name}", f"{values[f'raw_copy_points_per_s_{name}']:,.0f} points/s", "")
+            table.add_row(
+                f"service, {name}, acked after commit", f"{values[f'ingest_points_per_s_{name}']:,.0f} points/s", ""
+            )
+            table.add_row("    of raw COPY in the same pair", f"{values[f'ratio_{name}']:.2f}", _AIMS[name])
+        table.add_row("ack latency, light load, p50", f"{values['ack_p50_ms_light']:.1f} ms", "")
+        table.add_row("ack latency, light load, p99", f"{values['ack_p99_ms_light']:.1f} ms", "< 50 ms")
+        table.add_row("log() of 1 metric, median", f"{values['log_us_median_1']:.2f} µs", "<= 3 µs")
+        table.add_row("log() of 10 metrics, median", f"{values['log_us_median_10']:.2f} µs", "<= 10 µs")
+        table.add_row("memory of the service, most", f"{values['rss_max_mb']:.0f} MB", "< 400 MB")
+        table.add_row("table holds exactly the acked points", "yes" if self.rows_exact else "NO", "yes")
+        console.print(table)
+
+
+_AIMS = {"200x250": ">= 0.6", "20x1000": ">= 0.8"}
+
+
+def _rounded(value: float | bool) -> float | bool:
+    if isinstance(value, bool):
+        return value
+    return round(value) if value > 1000 else round(value, 3)

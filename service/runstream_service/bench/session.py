@@ -1,0 +1,152 @@
+"""Starts a PostgreSQL and a service in a process of its own, and runs the rounds one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from runstream_service.bench.load import KEYS_PER_STREAM, Load, Outcome, push
+from runstream_service.bench.raw_copy import raw_copy
+from runstream_service.storage.database import Database
+from runstream_service.storage.embedded import EmbeddedPostgres
+
+SATURATING = (Load(streams=200, batch_points=250), Load(streams=20, batch_points=1_000))
+LIGHT = Load(streams=20, batch_points=100, pause_s=1.0)
+
+_SAMPLE_EVERY_S = 0.1
+
+# The steps of one series are 0, 1, ... n - 1, so these sums tell a lost point from a doubled one.
+_STORED = """
+    SELECT s.rank, count(*) AS points, sum(h.step) AS steps, sum(h.step::numeric * h.step) AS squares
+      FROM metric_points_hot h JOIN series s USING (series_id) WHERE s.run_id = $1::uuid GROUP BY s.rank, s.key
+"""
+
+
+@dataclass(slots=True)
+class Memory:
+    """Resident memory of the service, sampled while it works; megabytes."""
+
+    samples_mb: list[float] = field(default_factory=list)
+
+    async def watch(self, process: psutil.Process) -> None:
+        """Sample until cancelled."""
+        while True:
+            self.samples_mb.append(process.memory_info().rss / 1e6)
+            await asyncio.sleep(_SAMPLE_EVERY_S)
+
+
+@dataclass(slots=True)
+class Pair:
+    """Raw COPY and the service, one after the other; points per second."""
+
+    raw_copy: float
+    ingest: float
+
+
+class Session:
+    """One service on one PostgreSQL."""
+
+    def __init__(self, database: Database, address: str, memory: Memory) -> None:
+        self._database = database
+        self._address = address
+        self.memory = memory
+        self.rows_exact = True
+
+    async def pair(self, load: Load, seconds: float) -> Pair:
+        """One round of COPY alone and one of the service."""
+        yardstick = await self._database.connect_writer()
+        try:
+            raw = await raw_copy(yardstick, load, seconds)
+        finally:
+            await yardstick.close()
+        return Pair(raw, (await self._push(load, seconds)).points_per_s)
+
+    async def ack_latencies_s(self, seconds: float) -> list[float]:
+        """From sending a batch to reading its ack, under the light load."""
+        return (await self._push(LIGHT, seconds)).ack_latencies_s
+
+    async def log_cost(self) -> dict[str, float]:
+        """See log_cost.py."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "runstream_service.bench.log_cost", self._address, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"log_cost ended with {process.returncode}")
+        costs: dict[str, float] = json.loads(output)
+        self.rows_exact &= costs.pop("log_points_lost") == 0
+        await self._clear()
+        return costs
+
+    async def _push(self, load: Load, seconds: float) -> Outcome:
+        outcome = await push(self._address, load, seconds)
+        self.rows_exact &= outcome.points_refused == 0 and await self._is_exact(load, outcome)
+        await self._clear()
+        return outcome
+
+    async def _is_exact(self, load: Load, outcome: Outcome) -> bool:
+        """Whether the table holds each acknowledged point once, and no other."""
+        rows = await self._database.fetch(_STORED, outcome.run_id)
+        stored = sorted((row["rank"], row["points"], int(row["steps"]), int(row["squares"])) for row in rows)
+        expected = []
+        for rank, batches in enumerate(outcome.batches_acknowledged):
+            n = batches * load.batch_points // KEYS_PER_STREAM
+            series = (rank, n, n * (n - 1) // 2, (n - 1) * n * (2 * n - 1) // 6)
+            expected += [series] * (KEYS_PER_STREAM if n else 0)
+        return stored == expected
+
+    async def _clear(self) -> None:
+        """Make room: a round stores some gigabytes."""
+        await self._database.execute("TRUNCATE metric_points_hot, commits")
+
+
+@contextlib.asynccontextmanager
+async def session(say: Callable[[str], None]) -> AsyncIterator[Session]:
+    """A fresh PostgreSQL and a fresh service on it, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="runstream-bench-") as name:
+        os.chmod(name, 0o755)  # noqa: S103 - for root, PostgreSQL runs as another user
+        say("starting PostgreSQL and the service")
+        postgres = EmbeddedPostgres(Path(name))
+        await postgres.start()
+        try:
+            async with _service(postgres.url, Path(name)) as (process, address):
+                database = await Database.open(postgres.url)
+                memory = Memory()
+                watcher = asyncio.create_task(memory.watch(psutil.Process(process.pid)))
+                try:
+                    yield Session(database, address, memory)
+                finally:
+                    watcher.cancel()
+                    await database.close()
+        finally:
+            await postgres.stop()
+
+
+@contextlib.asynccontextmanager
+async def _service(database_url: str, directory: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    log_file = directory / "service.log"
+    with log_file.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "runstream_service", "serve", "--json-ready", "--log-format", "json",
+            "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--database", database_url,
+            stdout=asyncio.subprocess.PIPE, stderr=log,
+        )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        line = await process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the service did not start:\n{log_file.read_text()}")
+        yield process, json.loads(line)["grpc"]
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()

@@ -1,0 +1,1 @@
+"""What must be survived: kills, cuts, outages. Real processes, fsync on."""

@@ -1,0 +1,48 @@
+"""A training process for the adversity tests: logs steadily until its standard input closes, then flushes and says what
+it logged.
+
+    python producer.py ADDRESS RUN_ID RANK POINTS_PER_SECOND
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import select
+import sys
+import time
+
+import runstream
+
+
+def main(address: str, run_id: str, rank: int, points_per_s: float) -> None:
+    logging.basicConfig(level=logging.WARNING)
+    run = runstream.start_run("adversity", "kills", run_id=run_id, rank=rank, address=address)
+    step, longest_s = 0, 0.0
+    print("started", flush=True)
+    begun = time.monotonic()
+    while not select.select([sys.stdin], [], [], 0.01)[0]:
+        while step < (time.monotonic() - begun) * points_per_s:
+            before = time.perf_counter()
+            run.log({"loss": step * 0.5}, step=step)
+            longest_s = max(longest_s, time.perf_counter() - before)
+            step += 1
+    flushed = run.flush(120)
+    stats = run.stats()
+    run.finish(timeout=30)
+    print(
+        json.dumps(
+            {
+                "logged": step,
+                "flushed": flushed,
+                "refused": dict(stats.refused),
+                "reconnects": stats.reconnects,
+                "longest_log_s": longest_s,
+            }
+        ),
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))

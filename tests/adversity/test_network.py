@@ -1,0 +1,94 @@
+"""The network between client and service cuts, stalls, slices and delays; points arrive exactly once all the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import runstream
+from tests.support.proxy import Proxy
+from tests.support.serve import ServeProcess
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory) -> Iterator[ServeProcess]:
+    from tests.support.databases import short_directory
+
+    with short_directory() as directory, ServeProcess(directory) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(serve) -> Iterator[Proxy]:
+    with Proxy(serve.grpc_address) as between:
+        yield between
+
+
+def _assert_stored(serve: ServeProcess, run: runstream.Run, count: int) -> None:
+    assert run.stats().refused == {}
+    with runstream.Client(serve.grpc_address) as client:
+        points = client.history(run.run_id, "loss")
+    assert [point.step for point in points] == list(range(count))
+
+
+def test_connections_that_are_cut_again_and_again(serve, proxy):
+    with runstream.start_run("network", "cut", address=proxy.address) as run:
+        for step in range(20_000):
+            run.log({"loss": step}, step=step)
+            if step % 2_000 == 1_000:
+                run.flush(0.05)
+                proxy.cut()
+        assert run.flush(60)
+    assert proxy.cuts > 0
+    _assert_stored(serve, run, 20_000)
+
+
+def test_connections_that_break_in_the_middle_of_a_message(serve, proxy):
+    proxy.cut_after_bytes = 60_000
+    with runstream.start_run("network", "torn", address=proxy.address) as run:
+        for step in range(30_000):
+            run.log({"loss": step}, step=step)
+        time.sleep(2)  # several connections' worth of tearing
+        proxy.cut_after_bytes = 0
+        assert run.flush(60)
+    assert proxy.cuts > 0
+    _assert_stored(serve, run, 30_000)
+
+
+def test_pieces_of_a_few_bytes_that_come_late(serve, proxy):
+    proxy.slice_bytes, proxy.delay_s = 500, 0.001
+    with runstream.start_run("network", "sliced", address=proxy.address) as run:
+        for step in range(3_000):
+            run.log({"loss": step}, step=step)
+        assert run.flush(60)
+    _assert_stored(serve, run, 3_000)
+
+
+def test_a_silent_network_stops_neither_training_nor_memory_and_all_arrives_afterwards(serve, proxy):
+    with runstream.start_run("network", "stalled", address=proxy.address) as run:
+        run.log({"loss": 0}, step=0)
+        assert run.flush(30)
+        proxy.stall()
+        slowest = 0.0
+        for step in range(1, 50_000):
+            begun = time.perf_counter()
+            run.log({"loss": step}, step=step)
+            slowest = max(slowest, time.perf_counter() - begun)
+        assert not run.flush(0.5)
+        proxy.resume()
+        assert run.flush(60)
+    assert slowest < 1.0, "log() waited for the network"
+    _assert_stored(serve, run, 50_000)
+
+
+def test_a_service_that_is_not_there_yet(serve, proxy):
+    proxy.refuse = True
+    with runstream.start_run("network", "early", address=proxy.address) as run:
+        for step in range(1_000):
+            run.log({"loss": step}, step=step)
+        assert not run.flush(1.0)
+        proxy.refuse = False
+        assert run.flush(60)
+    _assert_stored(serve, run, 1_000)

@@ -1,0 +1,74 @@
+"""Training processes that stream while a test does harm to what they stream to."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import runstream
+from tests.support.serve import command_environment
+
+_SCRIPT = Path(__file__).parent.parent / "adversity" / "producer.py"
+
+
+class Producers:
+    """`count` processes, ranks of one run, each logging `points_per_s` points; steps are 0, 1, 2, ..."""
+
+    def __init__(self, address: str, count: int, points_per_s: float) -> None:
+        self.run_id = uuid.uuid4().hex
+        self._arguments = [(address, self.run_id, str(rank), str(points_per_s)) for rank in range(count)]
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> Producers:
+        for arguments in self._arguments:
+            process = subprocess.Popen(
+                [sys.executable, str(_SCRIPT), *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=command_environment(),
+            )
+            self._processes.append(process)
+        for process in self._processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "started\n"
+        return self
+
+    def stop(self) -> list[dict[str, Any]]:
+        """Lets them flush and end; what each says of itself, by rank."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        reports = []
+        for process in self._processes:
+            assert process.stdout is not None
+            reports.append(json.loads(process.stdout.readline()))
+            assert process.wait(60) == 0
+        return reports
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None and not pipe.closed:
+                    pipe.close()
+
+
+def assert_exactly_once(address: str, run_id: str, reports: list[dict[str, Any]]) -> None:
+    """Every logged point is stored once, read back through the service."""
+    with runstream.Client(address) as client:
+        for rank, report in enumerate(reports):
+            assert report["flushed"], report
+            assert report["refused"] == {}, report
+            points = client.history(run_id, "loss", rank=rank)
+            assert [point.step for point in points] == list(range(report["logged"]))
+            assert [point.value for point in points] == [step * 0.5 for step in range(report["logged"])]
