@@ -1,0 +1,270 @@
+"""The documents are right: each command and snippet in them runs here, and their tables say what the code has.
+
+How a block is covered goes by its language. `python` is run as a script, or, if its first line is a comment with a
+file's name, saved for the commands that follow. Each line of `bash` must match a line of COMMANDS below, which runs it
+or names the test that does. `mermaid` is a picture. Any other block fails.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+import runstream
+from runstream import _settings
+from runstream_service.core import errors
+from runstream_service.rpc.status import code_of
+from runstream_service.settings import OPTIONS
+from tests.support.databases import short_directory
+from tests.support.markdown import ROOT, Block, blocks_of, documents, links_of, table_of
+from tests.support.serve import ServeProcess, command_environment
+
+OPERATIONS, CLIENT = ROOT / "docs" / "operations.md", ROOT / "docs" / "client.md"
+WITH_BLOCKS = [document for document in documents() if blocks_of(document)]
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[ServeProcess]:
+    with short_directory() as directory, ServeProcess(directory / "data") as process:
+        yield process
+
+
+@dataclass
+class Reader:
+    """Somebody who follows a document in a directory of their own, with a service that runs."""
+
+    directory: Path
+    serve: ServeProcess
+    said: dict[str, str] = field(default_factory=dict)  # command -> its output
+
+    def follow(self, block: Block) -> None:
+        """Does what a block says."""
+        if block.language == "python":
+            named = re.match(r"# (\w+\.py)\n", block.text)
+            (self.directory / (named[1] if named else "snippet.py")).write_text(block.text)
+            if not named:
+                self.run(sys.executable, "snippet.py")
+        elif block.language == "bash":
+            for line in block.text.splitlines():
+                command, found = coverage_of(line)
+                command(self, found)
+
+    def environment(self, extra: dict[str, str]) -> dict[str, str]:
+        """Without a launcher, unless one is asked for."""
+        launcher = re.compile("RANK$|^SLURM_|^OMPI_|^PMI|^TORCHELASTIC_|WORLD_SIZE$")
+        bare = {name: value for name, value in command_environment().items() if not launcher.search(name)}
+        return {**bare, "RUNSTREAM_ADDRESS": self.serve.grpc_address, **extra}
+
+    def start(self, *command: str, **extra: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command,
+            cwd=self.directory, env=self.environment(extra), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *command: str) -> str:
+        """Runs to the end, which must be a good one without complaints."""
+        return output_of(self.start(*command))
+
+
+def output_of(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, ""), out + err
+    return out
+
+
+# -- how commands are covered ------------------------------------------------------------------------------------------
+
+
+def make_target(_reader: Reader, found: re.Match[str]) -> None:
+    """`make demo` is what test_demo.py runs, `make test` is who runs this; here: that make knows how."""
+    done = subprocess.run(["make", "--dry-run", found[1]], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found[1] in ("help", "gen-check") or ".venv/bin/" in done.stdout
+
+
+def serve_command(reader: Reader, found: re.Match[str]) -> None:
+    """Starts it as it stands there, with free ports unless the line itself says which; stops it with SIGTERM."""
+    environment = {
+        "RUNSTREAM_GRPC_LISTEN": "127.0.0.1:0",
+        "RUNSTREAM_HTTP_LISTEN": "127.0.0.1:0",
+        "RUNSTREAM_JSON_READY": "1",
+        "RUNSTREAM_LOG_LEVEL": "error",
+    }
+    process = reader.start(program("runstream"), "serve", *shlex.split(found[1]), **environment)
+    assert process.stdout is not None
+    assert '"grpc": "127.0.0.1:' in process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    output_of(process)
+
+
+def script(reader: Reader, found: re.Match[str]) -> None:
+    reader.said[found[0]] = reader.run(sys.executable, found[1])
+
+
+def curl(reader: Reader, found: re.Match[str]) -> None:
+    """Fetches the page from the service that runs here."""
+    with urllib.request.urlopen(reader.serve.http_url + found[1], timeout=10) as answer:
+        assert answer.status == 200
+
+
+TORCHRUN = [
+    {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"} for rank in (0, 1)
+]
+SRUN = [{"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": str(rank)} for rank in (0, 1)]
+MPIRUN = [
+    {"OMPI_COMM_WORLD_RANK": str(rank), "OMPI_MCA_orte_precondition_transports": "1f-2e"} for rank in (0, 1)
+]  # fmt: skip
+
+
+def launched(ranks: list[dict[str, str]]) -> Callable[[Reader, re.Match[str]], None]:
+    """Two ranks of the job, with the environment that the launcher gives them."""
+
+    def launch(reader: Reader, found: re.Match[str]) -> None:
+        processes = [reader.start(sys.executable, found[1], **environment) for environment in ranks]
+        (run_id,) = {re.findall(r"run (\w{32}):", output_of(process))[0] for process in processes}
+        with runstream.Client(reader.serve.grpc_address) as client:
+            assert {point.rank for point in client.latest(run_id)} == {0, 1}
+            assert client.get_run(run_id).status == "FINISHED"
+
+    return launch
+
+
+COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
+    r"make ([\w-]+)": make_target,
+    r"(?:\.venv/bin/)?runstream serve ?(.*)": serve_command,
+    r"\.venv/bin/python (\w+\.py)": script,
+    r"curl http://127\.0\.0\.1:5000(/\w+)": curl,
+    r"torchrun --nproc-per-node=\d+ (\w+\.py)": launched(TORCHRUN),
+    r"srun --ntasks=\d+ python (\w+\.py)": launched(SRUN),
+    r"mpirun -n \d+ python (\w+\.py)": launched(MPIRUN),
+}
+
+
+def coverage_of(line: str) -> tuple[Callable[[Reader, re.Match[str]], None], re.Match[str]]:
+    for pattern, command in COMMANDS.items():
+        if (found := re.fullmatch(pattern, line)) is not None:
+            return command, found
+    raise AssertionError(f"no test covers this command: {line}")
+
+
+def program(name: str) -> str:
+    return os.path.join(os.path.dirname(sys.executable), name)
+
+
+# -- blocks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "block", [block for document in WITH_BLOCKS for block in blocks_of(document)], ids=lambda b: b.where
+)
+def test_every_block_is_covered(block: Block) -> None:
+    assert block.language in ("python", "bash", "mermaid"), f"no test covers {block.where}"
+    if block.language == "bash":
+        assert all(coverage_of(line) for line in block.text.splitlines())
+    if named := re.match(r"# (\w+\.py)\n", block.text):
+        followers = [other for other in blocks_of(ROOT / block.document) if other.line > block.line]
+        assert any(f"python {named[1]}" in other.text for other in followers if other.language == "bash")
+
+
+@pytest.mark.parametrize("document", WITH_BLOCKS, ids=lambda document: document.name)
+def test_following_a_document_step_by_step_works(document: Path, serve: ServeProcess) -> None:
+    with short_directory() as directory:
+        reader = Reader(directory, serve)
+        for block in blocks_of(document):
+            reader.follow(block)
+    if document.name == "README.md":
+        assert "200 points stored" in reader.said[".venv/bin/python train.py"]
+        assert "first FINISHED: 100 points of loss, the last one 0.01" in reader.said[".venv/bin/python read.py"]
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda document: document.name)
+def test_links_lead_to_files(document: Path) -> None:
+    assert [link for link in links_of(document) if not (document.parent / link).exists()] == []
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_settings_table_has_what_serve_takes() -> None:
+    documented = {tuple(row[:3]) for row in table_of(OPERATIONS, "option")}
+    assert documented == {
+        *((option.flag, option.variable, option.default) for option in OPTIONS),
+        ("--json-ready", "RUNSTREAM_JSON_READY", ""),
+    }
+
+
+def test_the_metrics_table_has_what_the_service_shows(serve: ServeProcess) -> None:
+    documented = {row[0]: (row[1], set(filter(None, row[2].split(", ")))) for row in table_of(OPERATIONS, "name")}
+    families = {
+        family.name + "_total" * (family.type == "counter"): family
+        for family in text_string_to_metric_families(serve.get("/metrics")[1])
+        if family.name.startswith("runstream_") and not family.name.endswith("_created")
+    }
+    assert {name: family.type for name, family in families.items()} == {
+        name: kind for name, (kind, _) in documented.items()
+    }
+    for name, family in families.items():
+        for sample in family.samples:
+            assert sample.labels.keys() - {"le"} == documented[name][1], name
+
+
+def test_the_table_of_logs_has_every_action_of_the_service() -> None:
+    documented = {row[0]: set(row[1].split(", ")) for row in table_of(OPERATIONS, "action")}
+    assert documented.pop("library_message") == {"any"}
+    assert documented == logged_actions()
+
+
+def logged_actions() -> dict[str, set[str]]:
+    """Action -> levels of all calls of the form log.level(..., action="...")."""
+    actions: dict[str, set[str]] = {}
+    service = ROOT / "service" / "runstream_service"
+    for path in service.rglob("*.py"):
+        if path.relative_to(service).parts[0] in ("bench", "demo"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                level = {"exception": "error"}.get(node.func.attr, node.func.attr)
+                for keyword in node.keywords:
+                    if keyword.arg == "action":
+                        # One of two, where the value is a conditional expression.
+                        for part in ast.walk(keyword.value):
+                            if isinstance(part, ast.Constant):
+                                actions.setdefault(str(part.value), set()).add(level)
+    return actions
+
+
+def test_the_table_of_statuses_has_every_error() -> None:
+    documented = {row[0]: row[1] for row in table_of(OPERATIONS, "reason")}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CoreError)]
+    assert documented == {kind.reason: code_of(kind("")).name for kind in kinds if "reason" in vars(kind)}
+
+
+def test_the_table_of_variables_has_what_the_client_reads() -> None:
+    documented = {row[0]: row[1] for row in table_of(CLIENT, "variable")}
+    client = ROOT / "client" / "runstream"
+    read = {name for path in client.glob("*.py") for name in re.findall(r'"(RUNSTREAM_[A-Z_]+)"', path.read_text())}
+    assert documented.keys() == read
+    defaults = _settings.from_environment(None, {})
+    assert documented == {
+        "RUNSTREAM_ADDRESS": defaults.address,
+        "RUNSTREAM_RUN_ID": "",
+        "RUNSTREAM_ATTEMPT": "0",
+        "RUNSTREAM_BUFFER_POINTS": f"{defaults.max_points:.0f}",
+        "RUNSTREAM_BUFFER_BYTES": f"{defaults.max_bytes:.0f}",
+        "RUNSTREAM_EXIT_TIMEOUT_S": f"{defaults.exit_timeout_s:.0f}",
+    }
+
+
+def test_the_table_of_stats_has_every_field() -> None:
+    assert [row[0] for row in table_of(CLIENT, "field")] == [one.name for one in fields(runstream.RunStats)]
