@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from uuid import UUID
 
 import structlog
@@ -54,7 +54,8 @@ class IngestPipeline:
         self._tasks: list[asyncio.Task[None]] = []
         self._streams: dict[UUID, ProducerStream] = {}
         self._open_streams = 0
-        self._draining = False
+        # Done when no new streams are taken any more.
+        self.draining: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # A writer only ends when it is cancelled. Anything else is a bug, and its streams would wait for ever: whoever
         # runs the service waits for this and stops, so that another replica takes over.
         self.crashed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -136,9 +137,14 @@ class IngestPipeline:
 
     def drain(self) -> None:
         """Take no new streams and end the open ones when what they sent is committed and acknowledged."""
-        self._draining = True
+        if not self.draining.done():
+            self.draining.set_result(None)
         for stream in self._streams.values():
-            stream.fail(Draining("this replica shuts down; reconnect", retry_after_s=0.1))
+            stream.fail(_draining())
+
+    def refuse_draining(self) -> NoReturn:
+        """Raises Draining."""
+        raise _draining()
 
     async def stop(self) -> None:
         """Stop the writers; what is not committed is dropped, unacknowledged."""
@@ -153,8 +159,8 @@ class IngestPipeline:
         self.crashed.set_result(error)
 
     def _check_room(self) -> None:
-        if self._draining:
-            raise Draining("this replica shuts down; reconnect", retry_after_s=0.1)
+        if self.draining.done():
+            self.refuse_draining()
         if self._open_streams >= self._max_streams:
             raise Overloaded(
                 f"{self._open_streams} streams are open, the most this replica takes (RUNSTREAM_MAX_STREAMS)",
@@ -175,8 +181,12 @@ class IngestPipeline:
                     field="open.producer_id",
                 )
             )
-        if self._draining:
-            stream.fail(Draining("this replica shuts down; reconnect", retry_after_s=0.1))
+        if self.draining.done():
+            stream.fail(_draining())
+
+
+def _draining() -> Draining:
+    return Draining("this replica shuts down; reconnect", retry_after_s=0.1)
 
 
 def _identity(request: ingest_pb2.Open) -> tuple[UUID, UUID]:

@@ -16,6 +16,8 @@ from runstream_service.ingest.limits import MAX_BATCH_POINTS, MAX_MESSAGE_BYTES,
 from runstream_service.rpc import status
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from runstream_service.ingest.pipeline import IngestPipeline
     from runstream_service.ingest.refusals import Refusal
     from runstream_service.ingest.stream import ProducerStream
@@ -45,7 +47,7 @@ class IngestServicer:
         stream: ProducerStream | None = None
         reason = "CANCELLED"  # unless we get to the end ourselves: the client went away
         try:
-            stream = await self._open(context)
+            stream = await self._unless_draining(self._open(context))
             await self._serve(stream, context)
             reason = "OK"
         except CoreError as error:
@@ -57,6 +59,16 @@ class IngestServicer:
         finally:
             if stream is not None:
                 self._pipeline.close(stream, reason)
+
+    async def _unless_draining(self, opening: Coroutine[Any, Any, ProducerStream]) -> ProducerStream:
+        """A client that connected and says nothing must not hold up a shutdown."""
+        task = asyncio.create_task(opening)
+        ends: set[asyncio.Future[Any]] = {task, self._pipeline.draining}
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else self._pipeline.refuse_draining()
+        finally:
+            task.cancel()
 
     async def _open(self, context: Context) -> ProducerStream:
         message = await _next_message(context)

@@ -311,6 +311,13 @@ async def test_draining_acknowledges_what_was_received_and_sends_clients_elsewhe
     assert len(await stored()) == 2
 
 
+async def test_a_client_that_connected_and_says_nothing_does_not_hold_up_a_shutdown(replica, channel):
+    silent = ingest_pb2_grpc.IngestServiceStub(channel).Append()
+    await silent.wait_for_connection()
+    replica.pipeline.drain()
+    assert await silent.code() is grpc.StatusCode.UNAVAILABLE
+
+
 async def _received(replica: Replica, batches: int) -> None:
     """Until the service has read and queued so many batches."""
     while True:
