@@ -34,6 +34,8 @@ class QueryServiceStub(object):
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or range.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
+    ABORTED             READ_TOO_SLOW            the read outlived the rows it was reading; ask again, for less.
+    OUT_OF_RANGE        CURSOR_TOO_OLD           Tail only: see there.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
     """
 
@@ -53,6 +55,21 @@ class QueryServiceStub(object):
                 request_serializer=runstream_dot_v1_dot_query__pb2.LatestRequest.SerializeToString,
                 response_deserializer=runstream_dot_v1_dot_query__pb2.LatestResponse.FromString,
                 _registered_method=True)
+        self.Chart = channel.unary_unary(
+                '/runstream.v1.QueryService/Chart',
+                request_serializer=runstream_dot_v1_dot_query__pb2.ChartRequest.SerializeToString,
+                response_deserializer=runstream_dot_v1_dot_query__pb2.ChartResponse.FromString,
+                _registered_method=True)
+        self.Aggregate = channel.unary_unary(
+                '/runstream.v1.QueryService/Aggregate',
+                request_serializer=runstream_dot_v1_dot_query__pb2.AggregateRequest.SerializeToString,
+                response_deserializer=runstream_dot_v1_dot_query__pb2.AggregateResponse.FromString,
+                _registered_method=True)
+        self.Tail = channel.unary_stream(
+                '/runstream.v1.QueryService/Tail',
+                request_serializer=runstream_dot_v1_dot_query__pb2.TailRequest.SerializeToString,
+                response_deserializer=runstream_dot_v1_dot_query__pb2.TailResponse.FromString,
+                _registered_method=True)
 
 
 class QueryServiceServicer(object):
@@ -64,6 +81,8 @@ class QueryServiceServicer(object):
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or range.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
+    ABORTED             READ_TOO_SLOW            the read outlived the rows it was reading; ask again, for less.
+    OUT_OF_RANGE        CURSOR_TOO_OLD           Tail only: see there.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
     """
 
@@ -84,6 +103,32 @@ class QueryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Chart(self, request, context):
+        """The picture of some series in at most `max_buckets` buckets each. Exact: the minimum and the maximum of every bucket
+        are in the answer, so a spike of one point in ten million is in the picture.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Aggregate(self, request, context):
+        """One curve out of all ranks of a run: the least, the greatest and the mean value over the ranks, and which rank had
+        them. Shows the straggler.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Tail(self, request, context):
+        """New points of a run as they are committed, from a cursor on. The first answer comes at once and has the cursor of
+        this moment. Each point comes once, also across reconnects with the last cursor, to whichever replica. Ends with
+        OUT_OF_RANGE CURSOR_TOO_OLD if the cursor is from before points that were rolled up and dropped (minutes): read
+        History, and begin anew without a cursor.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +141,21 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.Latest,
                     request_deserializer=runstream_dot_v1_dot_query__pb2.LatestRequest.FromString,
                     response_serializer=runstream_dot_v1_dot_query__pb2.LatestResponse.SerializeToString,
+            ),
+            'Chart': grpc.unary_unary_rpc_method_handler(
+                    servicer.Chart,
+                    request_deserializer=runstream_dot_v1_dot_query__pb2.ChartRequest.FromString,
+                    response_serializer=runstream_dot_v1_dot_query__pb2.ChartResponse.SerializeToString,
+            ),
+            'Aggregate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Aggregate,
+                    request_deserializer=runstream_dot_v1_dot_query__pb2.AggregateRequest.FromString,
+                    response_serializer=runstream_dot_v1_dot_query__pb2.AggregateResponse.SerializeToString,
+            ),
+            'Tail': grpc.unary_stream_rpc_method_handler(
+                    servicer.Tail,
+                    request_deserializer=runstream_dot_v1_dot_query__pb2.TailRequest.FromString,
+                    response_serializer=runstream_dot_v1_dot_query__pb2.TailResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -114,6 +174,8 @@ class QueryService(object):
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or range.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
+    ABORTED             READ_TOO_SLOW            the read outlived the rows it was reading; ask again, for less.
+    OUT_OF_RANGE        CURSOR_TOO_OLD           Tail only: see there.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
     """
 
@@ -161,6 +223,87 @@ class QueryService(object):
             '/runstream.v1.QueryService/Latest',
             runstream_dot_v1_dot_query__pb2.LatestRequest.SerializeToString,
             runstream_dot_v1_dot_query__pb2.LatestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Chart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.v1.QueryService/Chart',
+            runstream_dot_v1_dot_query__pb2.ChartRequest.SerializeToString,
+            runstream_dot_v1_dot_query__pb2.ChartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Aggregate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.v1.QueryService/Aggregate',
+            runstream_dot_v1_dot_query__pb2.AggregateRequest.SerializeToString,
+            runstream_dot_v1_dot_query__pb2.AggregateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Tail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/runstream.v1.QueryService/Tail',
+            runstream_dot_v1_dot_query__pb2.TailRequest.SerializeToString,
+            runstream_dot_v1_dot_query__pb2.TailResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,18 +32,20 @@ LIFECYCLE_ACTIVE: Lifecycle
 LIFECYCLE_DELETED: Lifecycle
 
 class Experiment(_message.Message):
-    __slots__ = ("experiment_id", "name", "lifecycle", "created_unix_us", "updated_unix_us")
+    __slots__ = ("experiment_id", "name", "lifecycle", "created_unix_us", "updated_unix_us", "retention_days")
     EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     LIFECYCLE_FIELD_NUMBER: _ClassVar[int]
     CREATED_UNIX_US_FIELD_NUMBER: _ClassVar[int]
     UPDATED_UNIX_US_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_DAYS_FIELD_NUMBER: _ClassVar[int]
     experiment_id: int
     name: str
     lifecycle: Lifecycle
     created_unix_us: int
     updated_unix_us: int
-    def __init__(self, experiment_id: _Optional[int] = ..., name: _Optional[str] = ..., lifecycle: _Optional[_Union[Lifecycle, str]] = ..., created_unix_us: _Optional[int] = ..., updated_unix_us: _Optional[int] = ...) -> None: ...
+    retention_days: int
+    def __init__(self, experiment_id: _Optional[int] = ..., name: _Optional[str] = ..., lifecycle: _Optional[_Union[Lifecycle, str]] = ..., created_unix_us: _Optional[int] = ..., updated_unix_us: _Optional[int] = ..., retention_days: _Optional[int] = ...) -> None: ...
 
 class Run(_message.Message):
     __slots__ = ("run_id", "experiment_id", "experiment", "name", "status", "lifecycle", "user", "start_time_unix_us", "end_time_unix_us", "params", "tags")
@@ -268,5 +270,31 @@ class RestoreRunRequest(_message.Message):
     def __init__(self, run_id: _Optional[str] = ...) -> None: ...
 
 class RestoreRunResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DeleteSeriesRequest(_message.Message):
+    __slots__ = ("run_id", "keys")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, run_id: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class DeleteSeriesResponse(_message.Message):
+    __slots__ = ("series_count",)
+    SERIES_COUNT_FIELD_NUMBER: _ClassVar[int]
+    series_count: int
+    def __init__(self, series_count: _Optional[int] = ...) -> None: ...
+
+class SetRetentionRequest(_message.Message):
+    __slots__ = ("experiment_id", "retention_days")
+    EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_DAYS_FIELD_NUMBER: _ClassVar[int]
+    experiment_id: int
+    retention_days: int
+    def __init__(self, experiment_id: _Optional[int] = ..., retention_days: _Optional[int] = ...) -> None: ...
+
+class SetRetentionResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -103,6 +103,16 @@ class RunServiceStub(object):
                 request_serializer=runstream_dot_v1_dot_run__pb2.RestoreRunRequest.SerializeToString,
                 response_deserializer=runstream_dot_v1_dot_run__pb2.RestoreRunResponse.FromString,
                 _registered_method=True)
+        self.DeleteSeries = channel.unary_unary(
+                '/runstream.v1.RunService/DeleteSeries',
+                request_serializer=runstream_dot_v1_dot_run__pb2.DeleteSeriesRequest.SerializeToString,
+                response_deserializer=runstream_dot_v1_dot_run__pb2.DeleteSeriesResponse.FromString,
+                _registered_method=True)
+        self.SetRetention = channel.unary_unary(
+                '/runstream.v1.RunService/SetRetention',
+                request_serializer=runstream_dot_v1_dot_run__pb2.SetRetentionRequest.SerializeToString,
+                response_deserializer=runstream_dot_v1_dot_run__pb2.SetRetentionResponse.FromString,
+                _registered_method=True)
 
 
 class RunServiceServicer(object):
@@ -193,7 +203,22 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RestoreRun(self, request, context):
-        """Takes a deletion back.
+        """Takes a deletion back, as long as the run was not purged (a grace period after its deletion).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSeries(self, request, context):
+        """Deletes all points of some keys of a run, of all ranks and attempts. They are out of every answer at once; their
+        space is freed soon after. A training job that goes on logging such a key starts it anew. No such key is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetRetention(self, request, context):
+        """Sets after how many days the points of an experiment are deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -256,6 +281,16 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.RestoreRun,
                     request_deserializer=runstream_dot_v1_dot_run__pb2.RestoreRunRequest.FromString,
                     response_serializer=runstream_dot_v1_dot_run__pb2.RestoreRunResponse.SerializeToString,
+            ),
+            'DeleteSeries': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSeries,
+                    request_deserializer=runstream_dot_v1_dot_run__pb2.DeleteSeriesRequest.FromString,
+                    response_serializer=runstream_dot_v1_dot_run__pb2.DeleteSeriesResponse.SerializeToString,
+            ),
+            'SetRetention': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetRetention,
+                    request_deserializer=runstream_dot_v1_dot_run__pb2.SetRetentionRequest.FromString,
+                    response_serializer=runstream_dot_v1_dot_run__pb2.SetRetentionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -569,6 +604,60 @@ class RunService(object):
             '/runstream.v1.RunService/RestoreRun',
             runstream_dot_v1_dot_run__pb2.RestoreRunRequest.SerializeToString,
             runstream_dot_v1_dot_run__pb2.RestoreRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSeries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.v1.RunService/DeleteSeries',
+            runstream_dot_v1_dot_run__pb2.DeleteSeriesRequest.SerializeToString,
+            runstream_dot_v1_dot_run__pb2.DeleteSeriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetRetention(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.v1.RunService/SetRetention',
+            runstream_dot_v1_dot_run__pb2.SetRetentionRequest.SerializeToString,
+            runstream_dot_v1_dot_run__pb2.SetRetentionResponse.FromString,
             options,
             channel_credentials,
             insecure,

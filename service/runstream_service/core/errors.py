@@ -12,6 +12,8 @@
     ├── RunDeleted, ExperimentDeleted, ParamChanged, RunInOtherExperiment
     ├── Fenced                  nobody's: a newer stream of this producer took over
     ├── LedgerBehind            the database lost what it had acknowledged
+    ├── ReadTooSlow             a read outlived the rows it was reading
+    ├── CursorTooOld            a tail's cursor is from before rows that are gone from the hot table
     └── Retryable               nobody's; try again after `retry_after_s`
         ├── Overloaded
         ├── Draining
@@ -120,6 +122,18 @@ class LedgerBehind(CoreError):
     """The ledger knows less than the client was told: the database was restored to an older state."""
 
     reason = "LEDGER_BEHIND"
+
+
+class ReadTooSlow(CoreError):
+    """The partition that a read needed was dropped meanwhile; a smaller read will do."""
+
+    reason = "READ_TOO_SLOW"
+
+
+class CursorTooOld(CoreError):
+    """The commits after the cursor cannot be told any more: their hot rows are gone."""
+
+    reason = "CURSOR_TOO_OLD"
 
 
 class Retryable(CoreError):

@@ -38,6 +38,8 @@ CODES: dict[type[errors.CoreError], grpc.StatusCode] = {
     errors.RunInOtherExperiment: grpc.StatusCode.ALREADY_EXISTS,
     errors.Fenced: grpc.StatusCode.ABORTED,
     errors.LedgerBehind: grpc.StatusCode.DATA_LOSS,
+    errors.ReadTooSlow: grpc.StatusCode.ABORTED,
+    errors.CursorTooOld: grpc.StatusCode.OUT_OF_RANGE,
     errors.Retryable: grpc.StatusCode.UNAVAILABLE,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
