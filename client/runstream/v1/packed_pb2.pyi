@@ -1,6 +1,7 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -52,3 +53,61 @@ class PackedHistoryResponse(_message.Message):
     time_unix_us: bytes
     value: bytes
     def __init__(self, series: _Optional[bytes] = ..., point_count: _Optional[int] = ..., step: _Optional[bytes] = ..., time_unix_us: _Optional[bytes] = ..., value: _Optional[bytes] = ...) -> None: ...
+
+class PackedTailResponse(_message.Message):
+    __slots__ = ("series", "cursor")
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    series: _containers.RepeatedCompositeFieldContainer[PackedHistoryResponse]
+    cursor: bytes
+    def __init__(self, series: _Optional[_Iterable[_Union[PackedHistoryResponse, _Mapping]]] = ..., cursor: _Optional[bytes] = ...) -> None: ...
+
+class PackedLatestResponse(_message.Message):
+    __slots__ = ("run_ids", "keys", "point_count", "run_index", "key_index", "rank", "attempt", "step", "time_unix_us", "value")
+    RUN_IDS_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    POINT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RUN_INDEX_FIELD_NUMBER: _ClassVar[int]
+    KEY_INDEX_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    TIME_UNIX_US_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    run_ids: _containers.RepeatedScalarFieldContainer[str]
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    point_count: int
+    run_index: bytes
+    key_index: bytes
+    rank: bytes
+    attempt: bytes
+    step: bytes
+    time_unix_us: bytes
+    value: bytes
+    def __init__(self, run_ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., point_count: _Optional[int] = ..., run_index: _Optional[bytes] = ..., key_index: _Optional[bytes] = ..., rank: _Optional[bytes] = ..., attempt: _Optional[bytes] = ..., step: _Optional[bytes] = ..., time_unix_us: _Optional[bytes] = ..., value: _Optional[bytes] = ...) -> None: ...
+
+class PackedChartResponse(_message.Message):
+    __slots__ = ("series", "bucket_count", "first_position", "last_position", "point_count", "non_finite_count", "first", "last", "min", "max", "mean")
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    BUCKET_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_POSITION_FIELD_NUMBER: _ClassVar[int]
+    LAST_POSITION_FIELD_NUMBER: _ClassVar[int]
+    POINT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NON_FINITE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    series: bytes
+    bucket_count: int
+    first_position: bytes
+    last_position: bytes
+    point_count: bytes
+    non_finite_count: bytes
+    first: bytes
+    last: bytes
+    min: bytes
+    max: bytes
+    mean: bytes
+    def __init__(self, series: _Optional[bytes] = ..., bucket_count: _Optional[int] = ..., first_position: _Optional[bytes] = ..., last_position: _Optional[bytes] = ..., point_count: _Optional[bytes] = ..., non_finite_count: _Optional[bytes] = ..., first: _Optional[bytes] = ..., last: _Optional[bytes] = ..., min: _Optional[bytes] = ..., max: _Optional[bytes] = ..., mean: _Optional[bytes] = ...) -> None: ...

@@ -67,22 +67,28 @@ class LatestRequest(_message.Message):
     def __init__(self, run_ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LatestResponse(_message.Message):
-    __slots__ = ("points",)
-    POINTS_FIELD_NUMBER: _ClassVar[int]
-    points: _containers.RepeatedCompositeFieldContainer[LatestPoint]
-    def __init__(self, points: _Optional[_Iterable[_Union[LatestPoint, _Mapping]]] = ...) -> None: ...
-
-class LatestPoint(_message.Message):
-    __slots__ = ("series", "step", "time_unix_us", "value")
-    SERIES_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("run_ids", "keys", "point_count", "run_index", "key_index", "rank", "attempt", "step", "time_unix_us", "value")
+    RUN_IDS_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    POINT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RUN_INDEX_FIELD_NUMBER: _ClassVar[int]
+    KEY_INDEX_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     TIME_UNIX_US_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
-    series: Series
-    step: int
-    time_unix_us: int
-    value: float
-    def __init__(self, series: _Optional[_Union[Series, _Mapping]] = ..., step: _Optional[int] = ..., time_unix_us: _Optional[int] = ..., value: _Optional[float] = ...) -> None: ...
+    run_ids: _containers.RepeatedScalarFieldContainer[str]
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    point_count: int
+    run_index: _containers.RepeatedScalarFieldContainer[int]
+    key_index: _containers.RepeatedScalarFieldContainer[int]
+    rank: _containers.RepeatedScalarFieldContainer[int]
+    attempt: _containers.RepeatedScalarFieldContainer[int]
+    step: _containers.RepeatedScalarFieldContainer[int]
+    time_unix_us: _containers.RepeatedScalarFieldContainer[int]
+    value: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, run_ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., point_count: _Optional[int] = ..., run_index: _Optional[_Iterable[int]] = ..., key_index: _Optional[_Iterable[int]] = ..., rank: _Optional[_Iterable[int]] = ..., attempt: _Optional[_Iterable[int]] = ..., step: _Optional[_Iterable[int]] = ..., time_unix_us: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class ChartRequest(_message.Message):
     __slots__ = ("run_ids", "keys", "rank", "attempt", "axis", "min_position", "max_position", "max_buckets")
@@ -105,14 +111,9 @@ class ChartRequest(_message.Message):
     def __init__(self, run_ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., rank: _Optional[int] = ..., attempt: _Optional[int] = ..., axis: _Optional[_Union[Axis, str]] = ..., min_position: _Optional[int] = ..., max_position: _Optional[int] = ..., max_buckets: _Optional[int] = ...) -> None: ...
 
 class ChartResponse(_message.Message):
-    __slots__ = ("series",)
+    __slots__ = ("series", "bucket_count", "first_position", "last_position", "point_count", "non_finite_count", "first", "last", "min", "max", "mean")
     SERIES_FIELD_NUMBER: _ClassVar[int]
-    series: _containers.RepeatedCompositeFieldContainer[ChartSeries]
-    def __init__(self, series: _Optional[_Iterable[_Union[ChartSeries, _Mapping]]] = ...) -> None: ...
-
-class ChartSeries(_message.Message):
-    __slots__ = ("series", "first_position", "last_position", "point_count", "non_finite_count", "first", "last", "min", "max", "mean")
-    SERIES_FIELD_NUMBER: _ClassVar[int]
+    BUCKET_COUNT_FIELD_NUMBER: _ClassVar[int]
     FIRST_POSITION_FIELD_NUMBER: _ClassVar[int]
     LAST_POSITION_FIELD_NUMBER: _ClassVar[int]
     POINT_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +124,7 @@ class ChartSeries(_message.Message):
     MAX_FIELD_NUMBER: _ClassVar[int]
     MEAN_FIELD_NUMBER: _ClassVar[int]
     series: Series
+    bucket_count: int
     first_position: _containers.RepeatedScalarFieldContainer[int]
     last_position: _containers.RepeatedScalarFieldContainer[int]
     point_count: _containers.RepeatedScalarFieldContainer[int]
@@ -132,7 +134,7 @@ class ChartSeries(_message.Message):
     min: _containers.RepeatedScalarFieldContainer[float]
     max: _containers.RepeatedScalarFieldContainer[float]
     mean: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, series: _Optional[_Union[Series, _Mapping]] = ..., first_position: _Optional[_Iterable[int]] = ..., last_position: _Optional[_Iterable[int]] = ..., point_count: _Optional[_Iterable[int]] = ..., non_finite_count: _Optional[_Iterable[int]] = ..., first: _Optional[_Iterable[float]] = ..., last: _Optional[_Iterable[float]] = ..., min: _Optional[_Iterable[float]] = ..., max: _Optional[_Iterable[float]] = ..., mean: _Optional[_Iterable[float]] = ...) -> None: ...
+    def __init__(self, series: _Optional[_Union[Series, _Mapping]] = ..., bucket_count: _Optional[int] = ..., first_position: _Optional[_Iterable[int]] = ..., last_position: _Optional[_Iterable[int]] = ..., point_count: _Optional[_Iterable[int]] = ..., non_finite_count: _Optional[_Iterable[int]] = ..., first: _Optional[_Iterable[float]] = ..., last: _Optional[_Iterable[float]] = ..., min: _Optional[_Iterable[float]] = ..., max: _Optional[_Iterable[float]] = ..., mean: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class AggregateRequest(_message.Message):
     __slots__ = ("run_id", "key", "min_step", "max_step", "max_buckets")

@@ -50,12 +50,12 @@ class QueryServiceStub(object):
                 request_serializer=runstream_dot_v1_dot_query__pb2.HistoryRequest.SerializeToString,
                 response_deserializer=runstream_dot_v1_dot_query__pb2.HistoryResponse.FromString,
                 _registered_method=True)
-        self.Latest = channel.unary_unary(
+        self.Latest = channel.unary_stream(
                 '/runstream.v1.QueryService/Latest',
                 request_serializer=runstream_dot_v1_dot_query__pb2.LatestRequest.SerializeToString,
                 response_deserializer=runstream_dot_v1_dot_query__pb2.LatestResponse.FromString,
                 _registered_method=True)
-        self.Chart = channel.unary_unary(
+        self.Chart = channel.unary_stream(
                 '/runstream.v1.QueryService/Chart',
                 request_serializer=runstream_dot_v1_dot_query__pb2.ChartRequest.SerializeToString,
                 response_deserializer=runstream_dot_v1_dot_query__pb2.ChartResponse.FromString,
@@ -97,15 +97,18 @@ class QueryServiceServicer(object):
 
     def Latest(self, request, context):
         """The latest value of every series of some runs: the point with the greatest (step, time, value), where NaN compares
-        as 0, as MLflow defines it. Runs that do not exist are left out.
+        as 0, as MLflow defines it. Runs that do not exist are left out. Ordered by (run_id, key, rank, attempt); many points
+        come in several messages, one after another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Chart(self, request, context):
-        """The picture of some series in at most `max_buckets` buckets each. Exact: the minimum and the maximum of every bucket
-        are in the answer, so a spike of one point in ten million is in the picture.
+        """The picture of some series in at most `max_buckets` buckets each: one curve a message, ordered by (run as asked, key,
+        rank, attempt); series without a point in the range are left out. Exact: the minimum and the maximum of every bucket
+        are in the answer, so a spike of one point in ten million is in the picture. Bucket edges may follow how points are
+        stored: then buckets are not equally wide, but every point is in one bucket, and buckets do not overlap.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,7 +116,8 @@ class QueryServiceServicer(object):
 
     def Aggregate(self, request, context):
         """One curve out of all ranks of a run: the least, the greatest and the mean value over the ranks, and which rank had
-        them. Shows the straggler.
+        them. Shows the straggler. An unknown key is an empty answer. Bucket edges may follow how points are stored, in each
+        rank differently: the buckets of a wide range are then blurred by up to their width.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,12 +141,12 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     request_deserializer=runstream_dot_v1_dot_query__pb2.HistoryRequest.FromString,
                     response_serializer=runstream_dot_v1_dot_query__pb2.HistoryResponse.SerializeToString,
             ),
-            'Latest': grpc.unary_unary_rpc_method_handler(
+            'Latest': grpc.unary_stream_rpc_method_handler(
                     servicer.Latest,
                     request_deserializer=runstream_dot_v1_dot_query__pb2.LatestRequest.FromString,
                     response_serializer=runstream_dot_v1_dot_query__pb2.LatestResponse.SerializeToString,
             ),
-            'Chart': grpc.unary_unary_rpc_method_handler(
+            'Chart': grpc.unary_stream_rpc_method_handler(
                     servicer.Chart,
                     request_deserializer=runstream_dot_v1_dot_query__pb2.ChartRequest.FromString,
                     response_serializer=runstream_dot_v1_dot_query__pb2.ChartResponse.SerializeToString,
@@ -217,7 +221,7 @@ class QueryService(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/runstream.v1.QueryService/Latest',
@@ -244,7 +248,7 @@ class QueryService(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/runstream.v1.QueryService/Chart',
