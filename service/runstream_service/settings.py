@@ -40,6 +40,10 @@ class Settings:
     writers: int
     max_queued_points: int
     max_streams: int
+    epoch_rows: int
+    epoch_seconds: float
+    max_read_age_s: float
+    hot_rows_max: int
     shutdown_grace_s: float
     json_ready: bool
     log_level: str
@@ -67,10 +71,14 @@ OPTIONS = (
     Option("--data-dir", "./runstream-data", "Where the embedded PostgreSQL keeps its data."),
     Option("--database", "", "URL of an existing PostgreSQL (14 or newer): postgresql://... Then nothing is embedded."),
     Option("--database-wait", "30", "Seconds to wait at the start for a database that does not answer yet."),
-    Option("--pool-size", "10", "Most connections to PostgreSQL, beside one for each writer and two more."),
+    Option("--pool-size", "10", "Most connections to PostgreSQL, beside one for each writer and three more."),
     Option("--writers", "2", "Ingest writers, each with a connection of its own; 2 keep a small machine busy."),
     Option("--max-queued-points", "400000", "Points in memory that wait for their commit; above, streams wait."),
     Option("--max-streams", "5000", "Ingest streams at a time; a further one is told to try again later."),
+    Option("--epoch-rows", "2000000", "Hot rows that are rolled up into segments together."),
+    Option("--epoch-seconds", "60", "Seconds after which fewer are rolled up, too."),
+    Option("--max-read-age", "60", "Seconds that hot rows are kept for reads that began before they were rolled up."),
+    Option("--hot-rows-max", "20000000", "Rows that wait for roll-up; above, streams wait."),
     Option("--shutdown-grace", "20", "Seconds from SIGTERM until everything has ended."),
     Option("--log-level", "info", f"Least severity that is logged: {', '.join(LEVELS)}."),
     Option("--log-format", "auto", "json, text, or auto: text on a terminal, else json."),
@@ -102,6 +110,10 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         # One full batch has to fit.
         max_queued_points=read("--max-queued-points", _whole(16_384, 1_000_000_000), "400000"),
         max_streams=read("--max-streams", _whole(1, 1_000_000), "5000"),
+        epoch_rows=read("--epoch-rows", _whole(1, 100_000_000), "2000000"),
+        epoch_seconds=read("--epoch-seconds", _seconds(0, 86_400), "60"),
+        max_read_age_s=read("--max-read-age", _seconds(0, 86_400), "60"),
+        hot_rows_max=read("--hot-rows-max", _whole(1, 10_000_000_000), "20000000"),
         shutdown_grace_s=read("--shutdown-grace", _seconds(1, 3_600), "20"),
         json_ready=json_ready,
         log_level=read("--log-level", _one_of(LEVELS), "info"),

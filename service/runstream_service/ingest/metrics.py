@@ -63,6 +63,18 @@ class IngestMetrics:
             "runstream_queue_capacity_points", "At so many waiting points, streams are not read any more.",
             registry=registry,
         )  # fmt: skip
+        self._held = Gauge(
+            "runstream_ingest_held", "1 while ingest waits for roll-up (hot_rows_max); else 0.", registry=registry
+        )
+        self._times_held = Counter(
+            "runstream_ingest_held_total", "Times that ingest had to wait for roll-up.", registry=registry
+        )
+
+    def held(self, held: bool) -> None:
+        """Say whether ingest waits for roll-up now."""
+        self._held.set(1 if held else 0)
+        if held:
+            self._times_held.inc()
 
     def watch(self, budget: Budget) -> None:
         """Show the budget whenever the metrics are read."""

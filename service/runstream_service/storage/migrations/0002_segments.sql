@@ -35,6 +35,8 @@ ALTER TABLE metric_segments
     ALTER values_double SET STORAGE EXTERNAL;
 
 CREATE INDEX metric_segments_by_series ON metric_segments (series_id, first_step);
+-- What may be worth merging (rollup/merge.py); full segments are not in it.
+CREATE INDEX metric_segments_small ON metric_segments (series_id) INCLUDE (epoch, point_count) WHERE point_count < 800;
 
 -- The greatest (step, time, value) of each series among its segments, where NaN compares as 0. Hot rows correct it.
 CREATE TABLE latest_values (

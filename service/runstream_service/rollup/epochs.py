@@ -1,0 +1,125 @@
+"""The life of an epoch: open, closing, sealed, (rolled up: rollup.py) rolled, visible, (drop.py) dropped.
+
+Every function here may run on several replicas at once, and may be killed after any statement: what is committed then
+is a state from which any replica goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from runstream_service.rollup.session import transaction
+
+if TYPE_CHECKING:
+    from runstream_service.storage.database import Connection
+
+log = structlog.get_logger()
+
+# The first half of the advisory lock that writers of an epoch share; begin_group in 0001_initial.sql takes it.
+WRITERS_LOCK = 1920298867
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What readers still have to read from hot rows: the epochs beyond the visible one."""
+
+    visible_epoch: int
+    dropped_epoch: int
+    points: int
+    age_s: float  # of the oldest commit; 0 if there is none
+
+
+async def measure(connection: Connection) -> Backlog:
+    """Where the watermarks stand, and how much lies beyond."""
+    row = await connection.fetchrow(
+        """
+        SELECT w.visible_epoch, w.dropped_epoch, coalesce(sum(c.point_count), 0)::bigint AS points,
+               greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(c.committed_at)), 0))::float8 AS age_s
+          FROM watermark w LEFT JOIN commits c ON c.epoch > w.visible_epoch
+         GROUP BY w.visible_epoch, w.dropped_epoch
+        """
+    )
+    assert row is not None
+    return Backlog(row["visible_epoch"], row["dropped_epoch"], row["points"], row["age_s"])
+
+
+async def rotate(connection: Connection, *, max_rows: int, max_age_s: float) -> int | None:
+    """Close the open epoch if it is full, or old and not empty; the next one is open then. Answers which was closed.
+
+    The age counts from the first commit, so that the first point after a quiet hour does not make an epoch of its own.
+    """
+    if not await _is_due(connection, max_rows, max_age_s):
+        return None
+    async with transaction(connection):
+        # Who gets the row does it. The others need not wait: it is being done.
+        closed: int | None = await connection.fetchval(
+            "SELECT epoch FROM epochs WHERE state = 'open' FOR UPDATE SKIP LOCKED"
+        )
+        # Once more: while we waited, another replica may have rotated, and this is the next epoch, hardly begun.
+        if closed is None or not await _is_due(connection, max_rows, max_age_s):
+            return None
+        await connection.execute("UPDATE epochs SET state = 'closing' WHERE epoch = $1", closed)
+        await connection.execute("INSERT INTO epochs (epoch, state) VALUES ($1, 'open')", closed + 1)
+        await connection.execute("SELECT create_hot_partition($1)", closed + 1)
+    log.info(f"Epoch {closed + 1} is open", action="epoch_opened", epoch=closed + 1, closed=closed)
+    return closed
+
+
+async def _is_due(connection: Connection, max_rows: int, max_age_s: float) -> bool:
+    row = await connection.fetchrow(
+        """
+        SELECT coalesce(sum(c.point_count), 0)::bigint AS points,
+               extract(epoch FROM clock_timestamp() - min(c.committed_at))::float8 AS age_s
+          FROM commits c JOIN epochs e USING (epoch)
+         WHERE e.state = 'open'
+        """
+    )
+    assert row is not None
+    return row["points"] >= max_rows or (row["age_s"] is not None and row["age_s"] >= max_age_s)
+
+
+async def seal(connection: Connection) -> bool:
+    """Seal the epochs that nobody writes any more. False if one is still being written.
+
+    Writers hold the shared lock of their epoch until their commit is visible, and look at the epoch's state after they
+    got it. So once the exclusive lock was to be had, and `closing` is committed, nobody adds to the epoch. The lock is
+    only tried for, never waited for: behind a waiting exclusive request, writers that are just about to find out that
+    the epoch is closed would wait too.
+    """
+    closing = await connection.fetch("SELECT epoch FROM epochs WHERE state = 'closing' ORDER BY epoch")
+    sealed = 0
+    for (epoch,) in closing:
+        async with transaction(connection):
+            if await connection.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", WRITERS_LOCK, epoch):
+                await connection.execute(
+                    "UPDATE epochs SET state = 'sealed', sealed_at = clock_timestamp() "
+                    "WHERE epoch = $1 AND state = 'closing'",
+                    epoch,
+                )
+                sealed += 1
+    return sealed == len(closing)
+
+
+async def publish(connection: Connection) -> int:
+    """Let readers take the epochs that are rolled up from their segments, in order. Answers how many became visible.
+
+    A transaction of its own, after the one that wrote the segments: whoever sees the watermark sees the segments.
+    """
+    published = 0
+    while await connection.fetchval("SELECT EXISTS (SELECT FROM epochs WHERE state = 'rolled')"):
+        async with transaction(connection):
+            visible = await connection.fetchval("SELECT visible_epoch FROM watermark FOR UPDATE")
+            # A new statement: it sees what whoever had the lock before us did.
+            moved = await connection.execute(
+                "UPDATE epochs SET state = 'visible', visible_at = clock_timestamp() "
+                "WHERE epoch = $1 AND state = 'rolled'",
+                visible + 1,
+            )
+            if moved == "UPDATE 0":
+                return published  # the one before it is not rolled yet
+            await connection.execute("UPDATE watermark SET visible_epoch = $1", visible + 1)
+        published += 1
+    return published

@@ -1,0 +1,174 @@
+"""Does every step again and again, whatever fails. Every replica runs it: row locks make each step one replica's."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from runstream_service.rollup import epochs, rollup
+from runstream_service.rollup.drop import Dropper
+from runstream_service.rollup.merge import Merger
+from runstream_service.rollup.session import Session
+
+if TYPE_CHECKING:
+    from runstream_service.ingest.gate import HotGate
+    from runstream_service.rollup.metrics import RollupMetrics
+    from runstream_service.storage.database import Connection, Database
+
+log = structlog.get_logger()
+
+_EVERY_S = 1.0
+# While a group commit of the closed epoch is still under way, and while there is more to do.
+_SOON_S = 0.02
+_FIRST_BACKOFF_S = 0.5
+_LONGEST_BACKOFF_S = 30.0
+# Above the server's own timeouts (database.py), so that its clear error comes first. A huge epoch is many statements.
+_ROLL_TIMEOUT_S = 900.0
+_STEP_TIMEOUT_S = 180.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollupOptions:
+    """When an epoch closes, and how long its hot rows stay for reads that began before."""
+
+    epoch_rows: int = 2_000_000
+    epoch_seconds: float = 60.0
+    max_read_age_s: float = 60.0
+
+
+class _Step:
+    """One step with its own patience: one that fails again and again does not keep the others from being done."""
+
+    def __init__(self, name: str, do: Callable[[Connection], Awaitable[bool]], timeout_s: float) -> None:
+        self.name = name
+        self.do = do  # answers whether there is more to do at once
+        self.timeout_s = timeout_s
+        self._backoff_s = _FIRST_BACKOFF_S
+        self._not_before = 0.0
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() >= self._not_before
+
+    def succeeded(self) -> None:
+        self._backoff_s = _FIRST_BACKOFF_S
+
+    def failed(self) -> float:
+        """Wait longer each time; answers how long."""
+        wait_s = self._backoff_s * random.uniform(0.5, 1.0)
+        self._not_before = time.monotonic() + wait_s
+        self._backoff_s = min(2 * self._backoff_s, _LONGEST_BACKOFF_S)
+        return wait_s
+
+
+class RollupLoop:
+    """Keeps hot rows few: epochs close, become segments, become visible, and their partitions go."""
+
+    def __init__(self, database: Database, metrics: RollupMetrics, gate: HotGate, options: RollupOptions) -> None:
+        self._session = Session(database)
+        self._metrics = metrics
+        self._gate = gate
+        self._options = options
+        self._dropper = Dropper(options.max_read_age_s)
+        self._merger = Merger(metrics)
+        self._backlog: epochs.Backlog | None = None
+        self._connect = _Step("connect", _nothing, _STEP_TIMEOUT_S)
+        self._steps = (
+            _Step("measure", self._measure, _STEP_TIMEOUT_S),
+            _Step("rotate", self._rotate, _STEP_TIMEOUT_S),
+            _Step("seal", self._seal, _STEP_TIMEOUT_S),
+            _Step("roll", self._roll, _ROLL_TIMEOUT_S),
+            _Step("publish", self._publish, _STEP_TIMEOUT_S),
+            _Step("drop", self._drop, _STEP_TIMEOUT_S),
+            _Step("merge", self._merge, _STEP_TIMEOUT_S),
+        )
+
+    async def run(self) -> None:
+        """Run until cancelled. Then the connection is cut: what was not committed, another replica does again."""
+        try:
+            while True:
+                more = await self.turn()
+                await asyncio.sleep(_SOON_S if more else _EVERY_S)
+        finally:
+            self._session.disconnect()
+
+    async def turn(self) -> bool:
+        """Every step once. Says whether there is more to do at once. Raises nothing but CancelledError."""
+        more = False
+        for step in self._steps:
+            if not self._connect.due:
+                return False
+            if step.due and await self._connected():
+                more |= await self._do(step)
+        return more
+
+    async def _connected(self) -> bool:
+        try:
+            await self._session.connect()
+        except Exception as error:
+            self._report(self._connect, error)
+            return False
+        self._connect.succeeded()
+        return True
+
+    async def _do(self, step: _Step) -> bool:
+        try:
+            more = await self._session.run(step.do, timeout_s=step.timeout_s)
+        except Exception as error:
+            self._report(step, error)
+            return False
+        step.succeeded()
+        return more
+
+    def _report(self, step: _Step, error: Exception) -> None:
+        self._metrics.failed(step.name, error)
+        log.warning(
+            f"A step of roll-up failed ({step.name}); trying it again: {error!r}",
+            action="rollup_failed",
+            step=step.name,
+            retry_in_s=round(step.failed(), 3),
+            error=repr(error),
+        )
+
+    # Steps ------------------------------------------------------------------------------------------------------------
+
+    async def _measure(self, connection: Connection) -> bool:
+        self._backlog = await epochs.measure(connection)
+        self._metrics.measured(self._backlog)
+        self._gate.measured(self._backlog.points)
+        return False
+
+    async def _rotate(self, connection: Connection) -> bool:
+        options = self._options
+        # Ingest that stands still fills no epoch: then the open one closes as it is.
+        max_rows = 1 if self._gate.closed else options.epoch_rows
+        closed = await epochs.rotate(connection, max_rows=max_rows, max_age_s=options.epoch_seconds)
+        return closed is not None
+
+    async def _seal(self, connection: Connection) -> bool:
+        return not await epochs.seal(connection)
+
+    async def _roll(self, connection: Connection) -> bool:
+        return await rollup.roll(connection, self._metrics) is not None
+
+    async def _publish(self, connection: Connection) -> bool:
+        return await epochs.publish(connection) > 0
+
+    async def _drop(self, connection: Connection) -> bool:
+        return await self._dropper.drop(connection) is not None
+
+    async def _merge(self, connection: Connection) -> bool:
+        # The least urgent: not while roll-up is behind.
+        if self._backlog is not None and self._backlog.points > 2 * self._options.epoch_rows:
+            return False
+        return await self._merger.merge(connection)
+
+
+async def _nothing(_connection: Connection) -> bool:
+    return False

@@ -1,0 +1,224 @@
+"""Merges small segments of a series into large ones, when its run has ended or many of them have come together.
+
+1. Only segments of epochs up to D. Readers of hot rows beyond an older W are told to read again then, so nobody can
+   be in between; and what roll-up writes meanwhile has a higher epoch.
+2. The series are locked first, and those that are marked for deletion left alone. Whoever deletes segments locks the
+   series before, in a statement of its own: a DELETE that waits for our rows would not see the ones that we insert.
+3. What is deleted is what is inserted: the points come from DELETE .. RETURNING, in the same transaction. The new
+   segments have the highest epoch of the old ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+
+from runstream_service.rollup.rollup import copy_segments
+from runstream_service.rollup.session import transaction
+from runstream_service.segments.cut import MAX_POINTS, cut
+from runstream_service.segments.decode import IRREGULAR, Segment, SegmentStream
+from runstream_service.segments.encode import EncodedSegments, encode
+from runstream_service.segments.points import Points, in_order
+from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from runstream_service.rollup.metrics import RollupMetrics
+    from runstream_service.storage.database import Connection
+
+log = structlog.get_logger()
+
+# So many segments less have to come of it while the run goes on, so that a point is not rewritten again and again.
+_LEAST_GAIN_RUNNING = 8
+_LEAST_GAIN_ENDED = 1
+
+_SERIES_AT_ONCE = 200
+_POINTS_AT_ONCE = 500_000
+_GROUP_POINTS = 64 * MAX_POINTS
+_EXAMINED_AT_ONCE = 2_000
+# A look through all small segments begins when D has moved, or after so long, for runs that ended.
+_LOOK_EVERY_S = 30.0
+
+# Small is what the index metric_segments_small has (0002_segments.sql).
+_EXAMINE = """
+WITH small AS (
+    SELECT series_id, count(*) AS segments, sum(point_count) AS points
+      FROM metric_segments
+     WHERE point_count < 800 AND epoch <= $2 AND series_id > $1
+     GROUP BY series_id ORDER BY series_id LIMIT $3
+)
+SELECT small.series_id, small.segments, small.points::bigint AS points,
+       coalesce(r.status NOT IN ('running', 'scheduled'), false) AS ended
+  FROM small LEFT JOIN series s USING (series_id) LEFT JOIN runs r USING (run_id)
+ ORDER BY small.series_id
+"""
+
+_LOCK_SERIES = """
+SELECT s.series_id FROM series s JOIN runs r USING (run_id)
+ WHERE s.series_id = ANY ($1::bigint[]) AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
+ ORDER BY s.series_id
+   FOR NO KEY UPDATE OF s SKIP LOCKED
+"""
+
+_NEIGHBOURS = """
+SELECT m.series_id, m.first_step, m.point_count, m.epoch
+  FROM (SELECT series_id, min(first_step) AS low, max(first_step) AS high
+          FROM metric_segments
+         WHERE series_id = ANY ($1::bigint[]) AND point_count < 800 AND epoch <= $2
+         GROUP BY series_id) small
+  JOIN metric_segments m ON m.series_id = small.series_id AND m.first_step BETWEEN small.low AND small.high
+ WHERE m.epoch <= $2
+ ORDER BY m.series_id, m.first_step
+"""
+
+# The columns are those that decode.SegmentStream takes.
+_TAKE = """
+DELETE FROM metric_segments m USING (VALUES {groups}) AS g (number, series_id, low, high)
+ WHERE m.series_id = g.series_id AND m.first_step BETWEEN g.low AND g.high
+   AND m.point_count < 800 AND m.epoch <= {dropped_epoch:d}
+RETURNING m.ctid, g.number, m.first_step, m.min_time, m.point_count, coalesce(m.step_stride, {irregular:d}),
+          m.steps, m.time_offsets, m.times, m.values_real, m.values_double
+"""
+_SMALL = 800
+
+
+@dataclass(slots=True)
+class _Group:
+    """Small segments of one series with no large one between them."""
+
+    series_id: int
+    low: int  # their first steps
+    high: int
+    segments: int = 0
+    points: int = 0
+    epoch: int = 0
+
+    @property
+    def gain(self) -> int:
+        return _gain(self.segments, self.points)
+
+
+class Merger:
+    """Looks through the series that have small segments, a page at a time."""
+
+    def __init__(self, metrics: RollupMetrics) -> None:
+        self._metrics = metrics
+        self._cursor = 0
+        self._looked_at_epoch = -1
+        self._look_again_at = 0.0
+
+    async def merge(self, connection: Connection) -> bool:
+        """Merge some series, if there are any worth it; says whether something was merged."""
+        dropped_epoch = await connection.fetchval("SELECT dropped_epoch FROM watermark")
+        if self._cursor == 0:
+            if dropped_epoch == self._looked_at_epoch and time.monotonic() < self._look_again_at:
+                return False
+            self._looked_at_epoch, self._look_again_at = dropped_epoch, time.monotonic() + _LOOK_EVERY_S
+        examined = await connection.fetch(_EXAMINE, self._cursor, dropped_epoch, _EXAMINED_AT_ONCE)
+        chosen = _choose(examined)
+        if chosen:
+            self._cursor = chosen[-1]
+            return await self._merge_series(connection, chosen)
+        self._cursor = examined[-1]["series_id"] if len(examined) == _EXAMINED_AT_ONCE else 0
+        return False
+
+    async def _merge_series(self, connection: Connection, series: list[int]) -> bool:
+        async with transaction(connection):
+            locked = [row["series_id"] for row in await connection.fetch(_LOCK_SERIES, series)]
+            dropped_epoch = await connection.fetchval("SELECT dropped_epoch FROM watermark")
+            groups = _groups(await connection.fetch(_NEIGHBOURS, locked, dropped_epoch))
+            if not groups:
+                return False
+            taken = await _take(connection, groups, dropped_epoch)
+            if not taken:
+                return False
+            encoded = await asyncio.to_thread(_encode, taken, groups)
+            await copy_segments(connection, encoded)
+        self._metrics.merged(len(taken))
+        log.info(
+            f"{len(taken):,} small segments became {encoded.count:,}",
+            action="series_merged",
+            series=len({group.series_id for group in groups}),
+            merged=len(taken),
+            segments=encoded.count,
+        )
+        return True
+
+
+def _gain(segments: int, points: int) -> int:
+    return segments - -(-points // MAX_POINTS)
+
+
+def _choose(examined: list[asyncpg.Record]) -> list[int]:
+    """The first series that are worth it, as many as go into one transaction."""
+    chosen: list[int] = []
+    points = 0
+    for row in examined:
+        if points >= _POINTS_AT_ONCE or len(chosen) >= _SERIES_AT_ONCE:
+            break
+        if _gain(row["segments"], row["points"]) >= (_LEAST_GAIN_ENDED if row["ended"] else _LEAST_GAIN_RUNNING):
+            chosen.append(row["series_id"])
+            points += row["points"]
+    return chosen
+
+
+def _groups(segments: list[asyncpg.Record]) -> list[_Group]:
+    """Neighbours, so that merged segments do not reach over large ones: a chart would get coarse there."""
+    groups: list[_Group] = []
+    group: _Group | None = None
+    points = 0
+    for series_id, first_step, point_count, epoch in segments:
+        if point_count >= _SMALL:
+            group = None
+            continue
+        if group is None or group.series_id != series_id or group.points >= _GROUP_POINTS:
+            if points >= 2 * _POINTS_AT_ONCE:
+                break
+            group = _Group(series_id, first_step, first_step)
+            groups.append(group)
+        group.high = first_step
+        group.segments += 1
+        group.points += point_count
+        group.epoch = max(group.epoch, epoch)
+        points += point_count
+    return [group for group in groups if group.gain > 0]
+
+
+async def _take(connection: Connection, groups: list[_Group], dropped_epoch: int) -> list[Segment]:
+    """Delete the segments of the groups; answers what was in them."""
+    values = ", ".join(
+        f"({number}::bigint, {group.series_id}::bigint, '{group.low}'::bigint, '{group.high}'::bigint)"
+        for number, group in enumerate(groups)
+    )
+    stream = SegmentStream()
+    taken: list[Segment] = []
+
+    async def receive(data: bytes) -> None:
+        taken.extend(stream.feed(data))
+
+    query = _TAKE.format(groups=values, dropped_epoch=dropped_epoch, irregular=IRREGULAR)
+    await connection.copy_from_query(query, output=receive, format="binary")
+    stream.finish()
+    return taken
+
+
+def _encode(taken: list[Segment], groups: list[_Group]) -> EncodedSegments:
+    """Put the points of each group together: until they are cut, the number of the group stands for the series."""
+    sizes = [len(segment.value) for segment in taken]
+    points = Points(
+        np.repeat([segment.owner for segment in taken], sizes).astype(np.int64),
+        np.concatenate([segment.step for segment in taken if segment.step is not None]),
+        np.concatenate([segment.time_unix_us for segment in taken if segment.time_unix_us is not None]),
+        np.concatenate([segment.value for segment in taken]),
+    )
+    points.time -= EPOCH_2000_UNIX_US
+    segments = cut(in_order(points))
+    numbers = segments.series_id
+    segments.series_id = np.array([group.series_id for group in groups], np.int64)[numbers]
+    return encode(segments, np.array([group.epoch for group in groups], np.int64)[numbers])

@@ -1,0 +1,146 @@
+"""Points in order -> segments: where they are cut, their summaries, and which encoding fits them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_service.segments.points import Float64Column, Int64Column, Points, series_starts
+
+# At most so many points a segment. PostgreSQL stores long arrays in pieces of 1,996 bytes, four a page: 20 bytes of an
+# array's header and 993 elements of 4 bytes fill two of them. A thousand would need a third one for the last 28 bytes,
+# and leave most of a page empty (measured with segments of 500 points: 11.6 bytes a point, with 494: 8.8).
+MAX_POINTS = 993
+
+_MAX_OFFSET = np.iinfo(np.int32).max
+
+
+@dataclass(slots=True)
+class Segments:
+    """Segments of `points`, which are in order: segment i has those from starts[i] to starts[i] + counts[i].
+
+    The columns mean what those of the table metric_segments mean (migrations/0002_segments.sql).
+    """
+
+    points: Points
+    starts: NDArray[np.intp]
+    counts: Int64Column
+    series_id: Int64Column
+    first_step: Int64Column
+    last_step: Int64Column
+    min_time: Int64Column
+    max_time: Int64Column
+    finite_count: Int64Column
+    min_value: Float64Column  # meaningless, as max_value and sum_value, where finite_count is 0
+    max_value: Float64Column
+    sum_value: Float64Column
+    first_value: Float64Column
+    last_value: Float64Column
+    time_ordered: NDArray[np.bool_]
+    step_stride: Int64Column  # meaningless where steps are not regular
+    regular_steps: NDArray[np.bool_]
+    short_times: NDArray[np.bool_]  # as offsets of 4 bytes
+    real_values: NDArray[np.bool_]  # as values of 4 bytes
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+def cut(points: Points) -> Segments:
+    """Cut points that are in order (points.in_order) into full segments and a rest for each series."""
+    starts = _starts(points)
+    counts = np.diff(starts, append=len(points)).astype(np.int64)
+    lasts = starts + counts - 1
+    with np.errstate(all="ignore"):  # infinities, NaN, and sums beyond the largest double are meant
+        finite_count, min_value, max_value, sum_value = _finite_summaries(points.value, starts, counts)
+        stride, regular = _strides(points.step, starts, counts)
+        min_time, max_time = _reduce(np.minimum, points.time, starts), _reduce(np.maximum, points.time, starts)
+        real_values = ~_any(_not_real(points.value), starts)
+    return Segments(
+        points=points,
+        starts=starts,
+        counts=counts,
+        series_id=points.series_id[starts],
+        first_step=points.step[starts],
+        last_step=points.step[lasts],
+        min_time=min_time,
+        max_time=max_time,
+        finite_count=finite_count,
+        min_value=min_value,
+        max_value=max_value,
+        sum_value=sum_value,
+        first_value=points.value[starts],
+        last_value=points.value[lasts],
+        time_ordered=~_any(_falls(points.time, starts), starts),
+        step_stride=stride,
+        regular_steps=regular,
+        short_times=max_time - min_time <= _MAX_OFFSET,
+        real_values=real_values,
+    )
+
+
+def _starts(points: Points) -> NDArray[np.intp]:
+    of_series = series_starts(points)
+    counts = np.diff(of_series, append=len(points))
+    pieces = -(-counts // MAX_POINTS)
+    series = np.repeat(np.arange(len(of_series)), pieces)
+    piece = np.arange(len(series)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    starts: NDArray[np.intp] = of_series[series] + piece * MAX_POINTS
+    return starts
+
+
+def _finite_summaries(
+    value: Float64Column, starts: NDArray[np.intp], counts: Int64Column
+) -> tuple[Int64Column, Float64Column, Float64Column, Float64Column]:
+    finite = np.isfinite(value)
+    if finite.all():
+        low = high = terms = value
+        count = counts
+    else:
+        low, high, terms = (np.where(finite, value, other) for other in (np.inf, -np.inf, 0.0))
+        count = _reduce(np.add, finite.astype(np.int64), starts)
+    return count, _reduce(np.minimum, low, starts), _reduce(np.maximum, high, starts), _reduce(np.add, terms, starts)
+
+
+def _strides(step: Int64Column, starts: NDArray[np.intp], counts: Int64Column) -> tuple[Int64Column, NDArray[np.bool_]]:
+    """The distance of the first two steps (0 of a single one), and whether all of them have it.
+
+    Steps may lie anywhere in 64 bits, so that a difference may wrap around and be negative. Then the steps are not
+    called regular: whoever computes first_step + i * step_stride must not overflow either.
+    """
+    distance = np.empty_like(step)
+    np.subtract(step[1:], step[:-1], out=distance[1:])
+    second = np.minimum(starts + 1, len(step) - 1)
+    stride = np.where(counts > 1, distance[second] if len(step) else 0, 0)
+    distance[starts] = stride  # instead of the distance to the segment before
+    same = (_reduce(np.minimum, distance, starts) == stride) & (_reduce(np.maximum, distance, starts) == stride)
+    span = step[starts + counts - 1] - step[starts]
+    return stride, same & (stride >= 0) & (span >= 0)
+
+
+def _not_real(value: Float64Column) -> NDArray[np.bool_]:
+    """Which values would change on the way through 4 bytes. -0.0 and infinities do not, and NaN stays NaN."""
+    changed: NDArray[np.bool_] = value.astype(np.float32) != value
+    changed &= ~np.isnan(value)
+    return changed
+
+
+def _falls(column: Int64Column, starts: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Whether a value is less than the one before, in its segment."""
+    falls = np.zeros(len(column), np.bool_)
+    np.less(column[1:], column[:-1], out=falls[1:])
+    falls[starts] = False
+    return falls
+
+
+def _reduce(function: np.ufunc, column: NDArray[np.generic], starts: NDArray[np.intp]) -> NDArray:  # type: ignore[type-arg]
+    return function.reduceat(column, starts) if len(starts) else column[:0]
+
+
+def _any(flags: NDArray[np.bool_], starts: NDArray[np.intp]) -> NDArray[np.bool_]:
+    if not flags.any():
+        return np.zeros(len(starts), np.bool_)
+    found: NDArray[np.bool_] = np.logical_or.reduceat(flags, starts)
+    return found

@@ -1,0 +1,184 @@
+"""Segments -> rows of metric_segments as COPY BINARY.
+
+https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format". An array is (dimensions, has nulls, element
+type, length, lower bound), then a length and the bytes for each element. All elements of a column are encoded at once;
+a row takes its slice, so that Python runs a few times a segment and never for a point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_service.segments.cut import Segments
+
+# Those that are never null come first: with them a row begins with a part of constant size.
+_ALWAYS = {
+    "series_id": ">i8",
+    "epoch": ">i4",
+    "first_step": ">i8",
+    "last_step": ">i8",
+    "min_time": ">i8",
+    "max_time": ">i8",
+    "point_count": ">i4",
+    "finite_count": ">i4",
+    "first_value": ">f8",
+    "last_value": ">f8",
+    "time_ordered": "?",
+}
+_OF_FINITE = {"min_value": ">f8", "max_value": ">f8", "sum_value": ">f8"}
+_STRIDE = {"step_stride": ">i8"}
+_ARRAYS = ("steps", "time_offsets", "times", "values_real", "values_double")
+COLUMNS = (*_ALWAYS, *_OF_FINITE, *_STRIDE, *_ARRAYS)
+
+_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_TRAILER = b"\xff\xff"
+_NULL = b"\xff\xff\xff\xff"
+_ARRAY_HEAD = np.dtype(
+    [(name, ">i4") for name in ("bytes", "dimensions", "has_nulls", "element_type", "length", "lower_bound")]
+)
+# Object ids of int4, int8, float4, float8, timestamptz: constants of PostgreSQL's protocol.
+_INT4, _INT8, _REAL, _DOUBLE, _TIMESTAMPTZ = 23, 20, 700, 701, 1184
+
+# A chunk is made between two writes to the socket, on the event loop: about a quarter of a millisecond of Python.
+_CHUNK_SEGMENTS = 64
+
+
+@dataclass(slots=True)
+class _Fixed:
+    """Columns of constant width: one slice a segment, or `absent` where they are null."""
+
+    data: memoryview
+    width: int
+    present: list[bool]
+    absent: bytes
+
+    def slice(self, i: int) -> memoryview | bytes:
+        return self.data[i * self.width : (i + 1) * self.width] if self.present[i] else self.absent
+
+
+@dataclass(slots=True)
+class _Array:
+    """An array column: heads and elements of those segments that have it, one after the other."""
+
+    heads: memoryview
+    elements: memoryview
+    element_bytes: int
+    present: list[bool]
+    rank: list[int]  # which of the heads is the segment's
+    starts: list[int]  # where its elements begin
+    counts: list[int]
+
+    def append_to(self, parts: list[memoryview | bytes], i: int) -> None:
+        if not self.present[i]:
+            parts.append(_NULL)
+            return
+        head = self.rank[i] * _ARRAY_HEAD.itemsize
+        first = self.starts[i] * self.element_bytes
+        parts.append(self.heads[head : head + _ARRAY_HEAD.itemsize])
+        parts.append(self.elements[first : first + self.counts[i] * self.element_bytes])
+
+
+@dataclass(slots=True)
+class EncodedSegments:
+    """The rows, ready to be sent; `chunks` can be asked for again."""
+
+    count: int
+    _fixed: list[_Fixed]
+    _arrays: list[_Array]
+
+    def chunks(self) -> Iterator[bytes]:
+        """The whole COPY in portions."""
+        yield _HEADER
+        for first in range(0, self.count, _CHUNK_SEGMENTS):
+            parts: list[memoryview | bytes] = []
+            for i in range(first, min(first + _CHUNK_SEGMENTS, self.count)):
+                parts.extend([column.slice(i) for column in self._fixed])
+                for array in self._arrays:
+                    array.append_to(parts, i)
+            yield b"".join(parts)
+        yield _TRAILER
+
+
+def encode(segments: Segments, epoch: int | NDArray[np.int64]) -> EncodedSegments:
+    """Encode segments of an epoch, or each of its own."""
+    points, counts = segments.points, segments.counts
+    everywhere = np.ones(len(segments), np.bool_)
+    always = {
+        "epoch": np.broadcast_to(epoch, len(segments)),
+        "point_count": counts,
+        **{name: getattr(segments, name) for name in _ALWAYS if name not in ("epoch", "point_count")},
+    }
+    short, real = segments.short_times, segments.real_values
+    offsets = points.time - np.repeat(segments.min_time, counts)
+    return EncodedSegments(
+        len(segments),
+        [
+            _fixed(_ALWAYS, always, everywhere, field_count=len(COLUMNS)),
+            _fixed(_OF_FINITE, {name: getattr(segments, name) for name in _OF_FINITE}, segments.finite_count > 0),
+            _fixed(_STRIDE, {"step_stride": segments.step_stride}, segments.regular_steps),
+        ],
+        [
+            _array(points.step, ">i8", _INT8, ~segments.regular_steps, counts),
+            _array(offsets, ">i4", _INT4, short, counts),
+            _array(points.time, ">i8", _TIMESTAMPTZ, ~short, counts),
+            _array(points.value, ">f4", _REAL, real, counts),
+            _array(points.value, ">f8", _DOUBLE, ~real, counts),
+        ],
+    )
+
+
+def _fixed(
+    types: dict[str, str], columns: dict[str, NDArray[np.generic]], present: NDArray[np.bool_], *, field_count: int = 0
+) -> _Fixed:
+    fields = [("field_count", ">i2")] if field_count else []
+    for name, kind in types.items():
+        fields += [(f"{name}_bytes", ">i4"), (name, kind)]
+    rows = np.empty(len(present), np.dtype(fields))
+    if field_count:
+        rows["field_count"] = field_count
+    for name, kind in types.items():
+        rows[f"{name}_bytes"] = np.dtype(kind).itemsize
+        rows[name] = columns[name]
+    return _Fixed(_bytes(rows), rows.itemsize, present.tolist(), _NULL * len(types))
+
+
+def _array(
+    column: NDArray[np.generic],
+    kind: str,
+    element_type: int,
+    present: NDArray[np.bool_],
+    all_counts: NDArray[np.int64],
+) -> _Array:
+    """One array column. Only points of segments that have it are encoded."""
+    if not present.all():
+        column = column[np.repeat(present, all_counts)]
+    counts = np.where(present, all_counts, 0)
+    elements = np.empty(len(column), np.dtype([("bytes", ">i4"), ("element", kind)]))
+    width = np.dtype(kind).itemsize
+    elements["bytes"] = width
+    with np.errstate(all="ignore"):
+        elements["element"] = column
+    heads = np.empty(int(present.sum()), _ARRAY_HEAD)
+    lengths = all_counts[present]
+    heads["bytes"] = _ARRAY_HEAD.itemsize - 4 + lengths * elements.itemsize
+    heads["dimensions"] = heads["lower_bound"] = 1
+    heads["has_nulls"] = 0
+    heads["element_type"] = element_type
+    heads["length"] = lengths
+    return _Array(
+        _bytes(heads),
+        _bytes(elements),
+        elements.itemsize,
+        present.tolist(),
+        (np.cumsum(present) - 1).tolist(),
+        (np.cumsum(counts) - counts).tolist(),
+        counts.tolist(),
+    )
+
+
+def _bytes(rows: NDArray[np.void]) -> memoryview:
+    return rows.view(np.uint8).data if len(rows) else memoryview(b"")

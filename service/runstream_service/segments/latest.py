@@ -1,0 +1,25 @@
+"""The latest point of each series: the greatest (step, time, value), where NaN compares as 0."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from runstream_service.segments.points import Points, series_starts
+
+
+def latest(points: Points) -> Points:
+    """One point a series, of points that are in order."""
+    ends = np.append(series_starts(points)[1:], len(points))
+    chosen = ends - 1
+    # Points of one series, step and time lie together; where the last such group has several, the value decides.
+    same = (
+        (points.series_id[1:] == points.series_id[:-1])
+        & (points.step[1:] == points.step[:-1])
+        & (points.time[1:] == points.time[:-1])
+    )
+    groups = np.flatnonzero(np.concatenate([[True], ~same]))
+    starts = groups[np.searchsorted(groups, chosen, side="right") - 1]
+    for i in np.flatnonzero(starts < chosen).tolist():
+        values = points.value[starts[i] : ends[i]]
+        chosen[i] = starts[i] + np.argmax(np.where(np.isnan(values), 0.0, values))
+    return points.take(chosen)

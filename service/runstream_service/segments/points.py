@@ -1,0 +1,88 @@
+"""Points of many series as numpy columns, and how they are put in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64Column = NDArray[np.int64]
+Float64Column = NDArray[np.float64]
+
+_DIGIT_BITS = 16
+
+
+@dataclass(slots=True)
+class Points:
+    """Row i of each column is one point. `time` is in microseconds since 2000-01-01, as PostgreSQL counts."""
+
+    series_id: Int64Column
+    step: Int64Column
+    time: Int64Column
+    value: Float64Column
+
+    def __len__(self) -> int:
+        return len(self.series_id)
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Points:
+        """The points at these positions."""
+        return Points(self.series_id[rows], self.step[rows], self.time[rows], self.value[rows])
+
+
+def concatenate(parts: list[Points]) -> Points:
+    """One after the other; there must be at least one part."""
+    return Points(
+        np.concatenate([part.series_id for part in parts]),
+        np.concatenate([part.step for part in parts]),
+        np.concatenate([part.time for part in parts]),
+        np.concatenate([part.value for part in parts]),
+    )
+
+
+def in_order(points: Points) -> Points:
+    """The points by (series, step, time); equal ones in the order they came.
+
+    Points of a series usually come in order already. So they are gathered by series, and only the series in which
+    something came late are really sorted: measured, a third of the time of sorting all by three keys.
+    """
+    points = points.take(_by_series(points.series_id))
+    late = _late(points)
+    if not late.any():
+        return points
+    starts = series_starts(points)
+    unsorted = np.logical_or.reduceat(np.concatenate([[False], late]), starts)
+    rows = np.flatnonzero(np.repeat(unsorted, np.diff(starts, append=len(points))))
+    part = points.take(rows)
+    # Whole series were taken out, each together, so that each comes back to its own rows.
+    part = part.take(np.lexsort((part.time, part.step, part.series_id)))
+    points.step[rows], points.time[rows], points.value[rows] = part.step, part.time, part.value
+    return points
+
+
+def series_starts(points: Points) -> NDArray[np.intp]:
+    """Where a series begins, in points that lie together by series."""
+    return np.flatnonzero(np.concatenate([[True], points.series_id[1:] != points.series_id[:-1]])[: len(points)])
+
+
+def _late(points: Points) -> NDArray[np.bool_]:
+    """Whether point i + 1 belongs before point i, of the same series."""
+    before, after = points.step[:-1], points.step[1:]
+    late: NDArray[np.bool_] = (after < before) | ((after == before) & (points.time[1:] < points.time[:-1]))
+    late &= points.series_id[1:] == points.series_id[:-1]
+    return late
+
+
+def _by_series(series_id: Int64Column) -> NDArray[np.intp]:
+    """Stable order by series. numpy sorts 16-bit keys by radix, ten times as fast as 64-bit ones; the ids of an epoch
+    are usually close together, so that one or two such digits are enough."""
+    if len(series_id) == 0:
+        return np.zeros(0, np.intp)
+    rest = (series_id - series_id.min()).view(np.uint64)
+    order = np.argsort(rest.astype(np.uint16), kind="stable")
+    highest, shift = int(rest.max()), _DIGIT_BITS
+    while highest >> shift:
+        digit = (rest >> np.uint64(shift)).astype(np.uint16)
+        order = order[np.argsort(digit[order], kind="stable")]
+        shift += _DIGIT_BITS
+    return order
