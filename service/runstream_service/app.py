@@ -34,14 +34,21 @@ from runstream_service.listening import HttpServer, listen_grpc, listen_http
 from runstream_service.metrics import Metrics
 from runstream_service.query.history import History
 from runstream_service.query.latest import Latest
+from runstream_service.query.snapshot import Reads
+from runstream_service.query.tail import Tail
+from runstream_service.query.tail_metrics import TailMetrics
 from runstream_service.readiness import DATABASE, MIGRATIONS, SHUTDOWN, Readiness, watch_database
 from runstream_service.refusals import CannotStart
+from runstream_service.rollup.loop import RollupLoop, RollupOptions
+from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.rpc.health import add_health
 from runstream_service.rpc.ingest_servicer import ingest_handler
 from runstream_service.rpc.interceptor import CallInterceptor
-from runstream_service.rpc.query_servicer import query_handler
+from runstream_service.rpc.query_servicer import Queries, query_handler
 from runstream_service.rpc.run_servicer import RunServicer
+from runstream_service.rpc.tail_handler import tail_handler
 from runstream_service.settings import Address, Settings
+from runstream_service.storage.bell import CommitBell
 from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
 from runstream_service.storage.migrate import migrate
@@ -96,6 +103,7 @@ class Service:
         self._postgres: EmbeddedPostgres | None = None
         self._database: Database | None = None
         self._pipeline: IngestPipeline | None = None
+        self._tail: Tail | None = None
         self._grpc: grpc.aio.Server | None = None
         self._http: uvicorn.Server | None = None
         # Tasks that run as long as the service. One that ends by itself ends the service.
@@ -135,30 +143,48 @@ class Service:
             watch_database(self._database, self._readiness, self._metrics)
         )
 
-        self._pipeline = self._start_ingest(self._database)
+        bell = CommitBell(self._database)
+        self._tasks["commit bell"] = asyncio.create_task(bell.run())
+        self._pipeline = self._start_ingest(self._database, bell)
+        self._start_rollup(self._database, self._pipeline)
         self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline),))
         self._add_reads_and_runs(self._grpc, self._database)
+        self._tail = Tail(self._database, bell, TailMetrics(self._metrics.registry))
+        self._tasks["tail reader"] = asyncio.create_task(self._tail.run())
+        self._grpc.add_generic_rpc_handlers((tail_handler(self._tail),))
         await add_health(self._grpc, self._readiness, SERVICES)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         await self._grpc.start()
 
-    def _start_ingest(self, database: Database) -> IngestPipeline:
+    def _start_ingest(self, database: Database, bell: CommitBell) -> IngestPipeline:
         pipeline = IngestPipeline(
             database,
             IngestMetrics(self._metrics.registry),
             writers=self._settings.writers,
             max_queued_points=self._settings.max_queued_points,
             max_streams=self._settings.max_streams,
+            on_commit=bell.ring,
+            hot_rows_max=self._settings.hot_rows_max,
         )
         pipeline.start()
         return pipeline
+
+    def _start_rollup(self, database: Database, pipeline: IngestPipeline) -> None:
+        options = RollupOptions(
+            epoch_rows=self._settings.epoch_rows,
+            epoch_seconds=self._settings.epoch_seconds,
+            max_read_age_s=self._settings.max_read_age_s,
+        )
+        loop = RollupLoop(database, RollupMetrics(self._metrics.registry), pipeline.gate, options)
+        self._tasks["roll-up"] = asyncio.create_task(loop.run())
 
     def _add_reads_and_runs(self, server: grpc.aio.Server, database: Database) -> None:
         experiments = Experiments(database)
         run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(experiments, Runs(database, experiments)), server)
         # Half of the pool stays free of streams that a slow reader may hold for a minute.
-        history = History(database, max_reads=max(1, self._settings.pool_size // 2))
-        server.add_generic_rpc_handlers((query_handler(history, Latest(database)),))
+        streams = Reads(database, max_reads=max(1, self._settings.pool_size // 2))
+        answers = Reads(database, max_reads=max(1, self._settings.pool_size // 3))
+        server.add_generic_rpc_handlers((query_handler(Queries(history=History(streams), latest=Latest(answers))),))
 
     def _start_http(self) -> None:
         listener = listen_http(self._settings.http_listen)
@@ -267,6 +293,8 @@ class Service:
         # Streams end with DRAINING when what was read of them is committed and acknowledged; gRPC waits for that.
         if self._pipeline is not None:
             self._pipeline.drain()
+        if self._tail is not None:
+            self._tail.drain()
         if self._grpc is not None:
             with _step("stop gRPC"):
                 await self._grpc.stop(budget.share(0.5))
@@ -275,7 +303,7 @@ class Service:
                 await self._stop_http(self._http, budget.share(0.3))
         if self._pipeline is not None:
             await self._pipeline.stop()
-        for name in ("database monitor", "PostgreSQL supervisor"):
+        for name in ("roll-up", "tail reader", "commit bell", "database monitor", "PostgreSQL supervisor"):
             await self._cancel(name)
         if self._database is not None:
             with _step("close the pool"):

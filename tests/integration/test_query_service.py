@@ -15,9 +15,10 @@ import grpc
 import pytest
 
 from runstream.v1 import query_pb2, run_pb2
-from runstream_service.query import history
+from runstream_service.query import snapshot
 from runstream_service.storage.database import Database
 from tests.support.rpc import Services, reason_of, serve_on
+from tests.support.segments import roll_up_all
 
 Code = grpc.StatusCode
 MIN_TIME_US, MAX_TIME_US = -62_135_596_800_000_000, 253_402_300_799_999_999
@@ -63,6 +64,20 @@ async def read(services: Services, run_id: str, **fields: Any) -> list[tuple[str
         name = (piece.series.key, piece.series.rank, piece.series.attempt)
         found.setdefault(name, []).extend(zip(piece.step, piece.time_unix_us, piece.value, strict=True))
     return [(*name, points) for name, points in found.items()]
+
+
+async def latest_of(services: Services, **fields: Any) -> list[tuple[str, str, int, int, Point]]:
+    """Run, key, rank, attempt and the point of each row."""
+    rows = []
+    async for piece in services.query.Latest(query_pb2.LatestRequest(**fields)):
+        whose = zip(piece.run_index, piece.key_index, piece.rank, piece.attempt, strict=True)
+        points = list(zip(piece.step, piece.time_unix_us, piece.value, strict=True))
+        assert len(points) == piece.point_count
+        rows += [
+            (piece.run_ids[run], piece.keys[key], rank, attempt, point)
+            for (run, key, rank, attempt), point in zip(whose, points, strict=True)
+        ]
+    return rows
 
 
 async def drain(stream: Any) -> None:
@@ -154,8 +169,7 @@ async def test_hot_rows_at_or_below_the_watermark_are_not_read(services: Service
     assert await read(services, run_id) == [("k", 0, 0, [(1, 1, 1.0), (2, 2, 2.0)])]
     await services.database.execute("UPDATE watermark SET visible_epoch = 1")
     assert await read(services, run_id) == [("k", 0, 0, [(2, 2, 2.0)])]
-    latest = await services.query.Latest(query_pb2.LatestRequest(run_ids=[run_id]))
-    assert [point.step for point in latest.points] == [2]
+    assert await latest_of(services, run_ids=[run_id]) == [(run_id, "k", 0, 0, (2, 2, 2.0))]
     await services.database.execute("UPDATE watermark SET visible_epoch = 2")
     assert await read(services, run_id) == []
 
@@ -190,11 +204,26 @@ async def test_caller_that_leaves_in_the_middle_gives_its_connection_back(servic
     assert len(await read(services, run_id, max_step=10)) == 1
 
 
+async def test_reader_that_takes_no_more_hot_points_is_ended_in_time(
+    services: Services, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "READ_TIMEOUT_S", 1.0)
+    await _fill(services, run_id, 500_000)
+    stream = services.query.History(query_pb2.HistoryRequest(run_id=run_id))
+    await stream.read()
+    await asyncio.sleep(1.2)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await drain(stream)
+    assert reason_of(caught.value)[:2] == (Code.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+    assert len(await read(services, run_id, max_step=10)) == 1
+
+
 async def test_slow_reader_slows_postgres_down_and_is_ended_in_time(
     services: Services, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "READ_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(snapshot, "READ_TIMEOUT_S", 2.0)
     await _fill(services, run_id, 500_000)
+    await roll_up_all(services.database)
     stream = services.query.History(query_pb2.HistoryRequest(run_id=run_id))
     await stream.read()
     # Nothing more is read, so flow control has to stop the whole chain: most rows are never sent.
@@ -214,6 +243,7 @@ async def test_slow_reader_slows_postgres_down_and_is_ended_in_time(
 
 async def test_connection_that_dies_in_the_middle_of_a_read_is_unavailable(services: Services, run_id: str) -> None:
     await _fill(services, run_id, 500_000)
+    await roll_up_all(services.database)
     stream = services.query.History(query_pb2.HistoryRequest(run_id=run_id))
     await stream.read()
     await services.database.execute(
@@ -246,9 +276,8 @@ async def test_latest_is_the_greatest_step_then_time_then_value_with_nan_as_zero
     await add(services, run_id, "inf", [(1, 1, math.inf), (1, 1, math.nan), (1, 1, 1e308)])
     await add(services, run_id, "only_nan", [(1, 1, math.nan)])
     await add(services, run_id, "empty", [])
-    answer = await services.query.Latest(query_pb2.LatestRequest(run_ids=[run_id]))
-    found = {point.series.key: (point.step, point.time_unix_us, point.value) for point in answer.points}
-    assert [point.series.key for point in answer.points] == sorted(found)
+    found = {row[1]: row[4] for row in await latest_of(services, run_ids=[run_id])}
+    assert list(found) == sorted(found)
     assert math.isnan(found.pop("nan_above_negative")[2])
     assert math.isnan(found.pop("only_nan")[2])
     assert found == {
@@ -266,10 +295,10 @@ async def test_latest_of_several_runs_leaves_unknown_ones_out(services: Services
         await add(services, name, "a", [(1, MAX_TIME_US, 1.0)], rank=1)
         await add(services, name, "a", [(1, MIN_TIME_US, 1.0)], rank=0)
         await add(services, name, "b", [(1, 1, 1.0)])
-    request = query_pb2.LatestRequest(run_ids=[other, run_id, "f" * 32], keys=["a"])
-    points = (await services.query.Latest(request)).points
-    assert [(point.series.run_id, point.series.rank, point.time_unix_us) for point in points] == [
-        (name, rank, us) for name in sorted([run_id, other]) for rank, us in ((0, MIN_TIME_US), (1, MAX_TIME_US))
+    assert await latest_of(services, run_ids=[other, run_id, "f" * 32, other], keys=["a"]) == [
+        (name, "a", rank, 0, (1, us, 1.0))
+        for name in sorted([run_id, other])
+        for rank, us in ((0, MIN_TIME_US), (1, MAX_TIME_US))
     ]
 
 
@@ -297,7 +326,7 @@ async def test_another_workspaces_points_are_not_found(services: Services) -> No
     await add(services, run.hex, "secret", [(1, 1, 1.0)])
     history_call = services.query.History(query_pb2.HistoryRequest(run_id=run.hex))
     assert await refused(history_call) == (Code.NOT_FOUND, "RUN_NOT_FOUND", "run_id")
-    assert not (await services.query.Latest(query_pb2.LatestRequest(run_ids=[run.hex]))).points
+    assert await latest_of(services, run_ids=[run.hex]) == []
 
 
 async def test_our_text_of_values_agrees_with_postgres(services: Services, run_id: str) -> None:

@@ -14,8 +14,9 @@ from runstream_service.core.runs import Runs
 from runstream_service.metrics import Metrics
 from runstream_service.query.history import History
 from runstream_service.query.latest import Latest
+from runstream_service.query.snapshot import Reads
 from runstream_service.rpc.interceptor import CallInterceptor
-from runstream_service.rpc.query_servicer import query_handler
+from runstream_service.rpc.query_servicer import Queries, query_handler
 from runstream_service.rpc.run_servicer import RunServicer
 from runstream_service.storage.database import Database
 
@@ -38,7 +39,8 @@ async def serve_on(database: Database) -> AsyncIterator[Services]:
     server = grpc.aio.server(interceptors=[CallInterceptor(metrics)])
     experiments = Experiments(database)
     run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(experiments, Runs(database, experiments)), server)
-    server.add_generic_rpc_handlers((query_handler(History(database, max_reads=5), Latest(database)),))
+    reads = Reads(database, max_reads=5)
+    server.add_generic_rpc_handlers((query_handler(Queries(history=History(reads), latest=Latest(reads))),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runstream_service.core.errors import DatabaseUnavailable, InvalidField, RunNotFound
-from runstream_service.core.names import parse_run_id
-from runstream_service.query.rows import Piece, RowDecoder
-from runstream_service.storage.database import READ_TIMEOUT_S
-from runstream_service.storage.queries import load
+from runstream_service.query import hot
+from runstream_service.query.columns import Columns
+from runstream_service.query.merge import Chunks, Merge
+from runstream_service.query.series import MAX_STEP, MIN_STEP, Series, StoredSeries, series_of_run
+from runstream_service.segments.decode import Segment, SegmentStream
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database
+    from runstream_service.query.hot import HotWindow
+    from runstream_service.query.snapshot import Reads, Snapshot
 
-SQL = load("points")
-
-MAX_KEYS = 1_000
-_MIN_STEP, _MAX_STEP = -(2**63), 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Names one series. `run_id` is 32 hex digits."""
-
-    run_id: str
-    key: str
-    rank: int
-    attempt: int
+MAX_PIECE_POINTS = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,67 +33,97 @@ class HistoryQuestion:
     max_step: int | None = None
 
 
-Emit = Callable[[Series, Piece], Awaitable[None]]
+Emit = Callable[[Series, Columns], Awaitable[None]]
 
 
 class History:
-    """Reads histories, at most `max_reads` at a time: slow readers must not take all of the pool's connections."""
+    """Reads histories."""
 
-    def __init__(self, database: Database, *, max_reads: int) -> None:
-        self._database = database
-        self._places = asyncio.Semaphore(max_reads)
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
 
     async def read(self, caller: Caller, question: HistoryQuestion, emit: Emit) -> None:
-        """Hands over all points, series by series in the order (key, rank, attempt), each by (step, time).
+        """Hands over all points, series by series in the order (key, rank, attempt), each by (step, time), in pieces of
+        at most 16,384.
 
         Waits for `emit` before it reads on, so a slow receiver slows PostgreSQL down instead of filling our memory.
 
         Raises:
-            InvalidField, RunNotFound, DatabaseUnavailable (also for a read of more than 60 s).
+            InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable (also for a read of more than 60 s).
         """
-        run_id = parse_run_id(question.run_id, field="run_id")
-        check_keys(question.keys)
-        async with self._places, self._database.acquire() as connection:
-            rows = await connection.fetch(
-                SQL["series_of_run"],
-                caller.workspace_id,
-                run_id,
-                list(question.keys) or None,
-                question.rank,
-                question.attempt,
-            )
-            if not rows:
-                if not await connection.fetchval(SQL["run_exists"], caller.workspace_id, run_id):
-                    raise RunNotFound(f"no run with id {run_id.hex}", field="run_id")
-                return
-            series = [Series(run_id.hex, row["key"], row["rank"], row["attempt"]) for row in rows]
-            decoder = RowDecoder()
-
-            async def receive(data: bytes) -> None:
-                for piece in decoder.feed(data):
-                    await emit(series[piece.position - 1], piece)
-
-            try:
-                await connection.copy_from_query(
-                    SQL["history"],
-                    [row["series_id"] for row in rows],
-                    _MIN_STEP if question.min_step is None else question.min_step,
-                    _MAX_STEP if question.max_step is None else question.max_step,
-                    output=receive,
-                    format="binary",
-                    timeout=READ_TIMEOUT_S,
-                )
-            except (TimeoutError, asyncio.TimeoutError) as error:
-                raise DatabaseUnavailable(
-                    f"the read took longer than {READ_TIMEOUT_S:.0f} s; ask for fewer keys or steps at a time"
-                ) from error
-            for piece in decoder.finish():
-                await emit(series[piece.position - 1], piece)
+        async with self._reads.snapshot() as snapshot:
+            # The limit holds for a receiver that takes no more, too: a snapshot keeps PostgreSQL from cleaning up.
+            await asyncio.wait_for(_read(snapshot, caller, question, emit), snapshot.left_s())
 
 
-def check_keys(keys: Sequence[str]) -> None:
-    """Raises InvalidField for more than 1,000 keys, or one that no key can be."""
-    if len(keys) > MAX_KEYS:
-        raise InvalidField(f"keys: has {len(keys):,} keys; at most {MAX_KEYS:,} are allowed", field="keys")
-    if any("\0" in key for key in keys):
-        raise InvalidField("keys: a key has a NUL character", field="keys")
+async def _read(snapshot: Snapshot, caller: Caller, question: HistoryQuestion, emit: Emit) -> None:
+    low = MIN_STEP if question.min_step is None else question.min_step
+    high = MAX_STEP if question.max_step is None else question.max_step
+    stored = await series_of_run(
+        snapshot, caller, question.run_id, question.keys, rank=question.rank, attempt=question.attempt
+    )
+    ids = [one.series_id for one in stored]
+    async for window in hot.windows(snapshot, ids, min_step=low, max_step=high):
+        await _read_window(snapshot, stored, window, low, high, emit)
+
+
+async def _read_window(
+    snapshot: Snapshot, stored: Sequence[StoredSeries], window: HotWindow, low: int, high: int, emit: Emit
+) -> None:
+    """Streams the segments of the window's series, and puts the hot points between them."""
+    output = _Output(stored, window, low, high, emit)
+    segments = SegmentStream()
+
+    async def receive(data: bytes) -> None:
+        for segment in segments.feed(data):
+            await output.add(segment)
+
+    ids = [one.series_id for one in stored[window.start : window.end]]
+    await snapshot.stream("segments_in_order", ids, snapshot.visible_epoch, low, high, sink=receive)
+    segments.finish()
+    await output.go_to(window.end)
+
+
+class _Output:
+    """Goes through the series of a window with their segments, which come in order."""
+
+    def __init__(self, stored: Sequence[StoredSeries], window: HotWindow, low: int, high: int, emit: Emit) -> None:
+        self._stored = stored
+        self._window = window
+        self._low, self._high = low, high
+        self._emit = emit
+        self._position = window.start - 1  # of the series that is being read
+        self._merge = Merge()
+        self._chunks = Chunks(MAX_PIECE_POINTS)
+
+    async def add(self, segment: Segment) -> None:
+        """The next segment; its owner is a position within the window, from 1."""
+        position = self._window.start + segment.owner - 1
+        if position != self._position:
+            await self.go_to(position)
+        assert segment.step is not None
+        assert segment.time_unix_us is not None
+        points = Columns(segment.step, segment.time_unix_us, segment.value).between(self._low, self._high)
+        await self._give(
+            self._merge.add(points, first_step=segment.first_step, first_time_unix_us=segment.min_time_unix_us)
+        )
+
+    async def go_to(self, position: int) -> None:
+        """Ends the series that is being read, and those after it that have no segments; begins the one at `position`,
+        with its hot points waiting."""
+        while self._position < position:
+            if self._position >= self._window.start:
+                await self._give(self._merge.finish())
+                await self._send(self._chunks.finish())
+            self._position += 1
+            if self._position < self._window.end:
+                points = self._window.of(self._position)
+                await self._give(self._merge.add(points, first_step=MIN_STEP, first_time_unix_us=MIN_STEP))
+
+    async def _give(self, parts: Iterable[Columns]) -> None:
+        for part in parts:
+            await self._send(self._chunks.add(part))
+
+    async def _send(self, pieces: Iterable[Columns]) -> None:
+        for piece in pieces:
+            await self._emit(self._stored[self._position].series, piece)

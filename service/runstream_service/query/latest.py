@@ -1,63 +1,176 @@
-"""The latest value of each series."""
+"""The latest value of each series: what roll-up stored, corrected by the hot rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from runstream_service.core.errors import InvalidField
 from runstream_service.core.names import parse_run_id
-from runstream_service.core.times import to_unix_us
-from runstream_service.query.history import Series, check_keys
-from runstream_service.storage.queries import load
+from runstream_service.query import hot
+from runstream_service.query.series import check_keys
+from runstream_service.storage.copy_rows import Layout, body, float64, int64, unix_us
 
 if TYPE_CHECKING:
-    from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database
+    from uuid import UUID
 
-SQL = load("points")
+    from runstream_service.core.caller import Caller
+    from runstream_service.query.hot import HotWindow
+    from runstream_service.query.snapshot import Reads, Snapshot
 
 MAX_RUNS = 1_000
+MAX_SERIES = 1_000_000
+
+STORED = Layout(
+    [
+        ("series_id", ">i8"),
+        ("run", ">i8"),
+        ("key_hash", ">i8"),
+        ("rank", ">i4"),
+        ("attempt", ">i4"),
+        ("there", "?"),
+        ("step", ">i8"),
+        ("time", ">i8"),
+        ("value", ">f8"),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
-class LatestPoint:
-    """The point of a series with the greatest (step, time, value), where NaN compares as 0."""
+class LatestPoints:
+    """Row i of each column is the latest point of one series: the one with the greatest (step, time, value), where NaN
+    compares as 0. In the order (run, key, rank, attempt)."""
 
-    series: Series
-    step: int
-    time_unix_us: int
-    value: float
+    run_ids: Sequence[str]
+    keys: Sequence[str]
+    run_index: NDArray[np.int64]
+    key_index: NDArray[np.int64]
+    rank: NDArray[np.int64]
+    attempt: NDArray[np.int64]
+    step: NDArray[np.int64]
+    time_unix_us: NDArray[np.int64]
+    value: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def rows(self, wanted: slice | NDArray[np.intp] | NDArray[np.bool_]) -> LatestPoints:
+        """Some of the rows."""
+        return replace(
+            self,
+            run_index=self.run_index[wanted],
+            key_index=self.key_index[wanted],
+            rank=self.rank[wanted],
+            attempt=self.attempt[wanted],
+            step=self.step[wanted],
+            time_unix_us=self.time_unix_us[wanted],
+            value=self.value[wanted],
+        )
+
+    def pieces(self, size: int) -> Iterator[LatestPoints]:
+        """At most `size` rows each, with only the runs and keys that are in them."""
+        for start in range(0, len(self), size):
+            piece = self.rows(slice(start, start + size))
+            runs, run_index = np.unique(piece.run_index, return_inverse=True)
+            keys, key_index = np.unique(piece.key_index, return_inverse=True)
+            yield replace(
+                piece,
+                run_ids=[self.run_ids[run] for run in runs.tolist()],
+                keys=[self.keys[key] for key in keys.tolist()],
+                run_index=run_index,
+                key_index=key_index,
+            )
 
 
 class Latest:
     """Reads latest values."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
 
-    async def read(self, caller: Caller, run_ids: Sequence[str], keys: Sequence[str] = ()) -> list[LatestPoint]:
-        """The latest points in the order (run, key, rank, attempt). Unknown runs are left out.
+    async def read(self, caller: Caller, run_ids: Sequence[str], keys: Sequence[str] = ()) -> LatestPoints:
+        """The latest points of some runs; no keys mean all. Unknown runs are left out.
 
         Raises:
-            InvalidField, DatabaseUnavailable.
+            InvalidField, ReadTooSlow, DatabaseUnavailable.
         """
         if not 1 <= len(run_ids) <= MAX_RUNS:
             raise InvalidField(f"run_ids: has {len(run_ids):,} runs; 1 to {MAX_RUNS:,} are allowed", field="run_ids")
-        uids = [parse_run_id(run_id, field="run_ids") for run_id in run_ids]
+        uids = sorted({parse_run_id(run_id, field="run_ids") for run_id in run_ids})
         check_keys(keys)
-        async with self._database.acquire() as connection:
-            rows = await connection.fetch(SQL["series_of_runs"], caller.workspace_id, uids, list(keys) or None)
-            points = await connection.fetch(SQL["latest"], [row["series_id"] for row in rows])
-        by_series = {point["series_id"]: point for point in points}
-        return [
-            LatestPoint(
-                Series(row["run_id"].hex, row["key"], row["rank"], row["attempt"]),
-                point["step"],
-                to_unix_us(point["time"]),
-                point["value"],
-            )
-            for row in rows
-            if (point := by_series.get(row["series_id"])) is not None
-        ]
+        async with self._reads.snapshot() as snapshot:
+            series_ids, there, points = await _stored(snapshot, caller, uids, keys)
+            async for window in hot.windows(snapshot, series_ids):
+                _correct(points, there, window)
+        points = points.rows(there)
+        return points.rows(np.lexsort((points.attempt, points.rank, points.key_index, points.run_index)))
+
+
+async def _stored(
+    snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str]
+) -> tuple[list[int], NDArray[np.bool_], LatestPoints]:
+    """All series, whether anything is stored of them, and what."""
+    names, hashes, seed = await _keys(snapshot, caller, run_ids, keys)
+    data = await snapshot.copy_of(
+        "latest_stored", caller.workspace_id, run_ids, list(keys) or None, seed, MAX_SERIES + 1
+    )
+    rows = STORED.rows(body(data))
+    if len(rows) > MAX_SERIES:
+        raise InvalidField(
+            f"run_ids: they have more than {MAX_SERIES:,} series; ask for fewer runs or keys at a time", field="run_ids"
+        )
+    order = np.argsort(hashes)
+    points = LatestPoints(
+        run_ids=[run_id.hex for run_id in run_ids],
+        keys=names,
+        run_index=int64(rows["run"]) - 1,
+        key_index=order[np.searchsorted(hashes[order], int64(rows["key_hash"]))] if len(rows) else int64(rows["run"]),
+        rank=int64(rows["rank"]),
+        attempt=int64(rows["attempt"]),
+        step=int64(rows["step"]),
+        time_unix_us=unix_us(rows["time"]),
+        value=float64(rows["value"]),
+    )
+    return int64(rows["series_id"]).tolist(), rows["there"].copy(), points
+
+
+async def _keys(
+    snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str]
+) -> tuple[list[str], NDArray[np.int64], int]:
+    """The different keys in order, a hash of each that no other has, and the seed of the hashes.
+
+    So the text of a key is read once, however many series have it.
+    """
+    for seed in itertools.count():
+        rows = await snapshot.fetch("latest_keys", caller.workspace_id, run_ids, list(keys) or None, seed)
+        rows.sort(key=lambda row: row[1].encode())
+        hashes = np.array([row[0] for row in rows], np.int64)
+        if len(np.unique(hashes)) == len(rows):
+            break
+    return [row[1] for row in rows], hashes, seed
+
+
+def _correct(points: LatestPoints, there: NDArray[np.bool_], window: HotWindow) -> None:
+    """Puts the latest hot points in where they are later than what is stored."""
+    position, latest = window.latest()
+    found = (latest.step, latest.time_unix_us, _comparable(latest.value))
+    known = (points.step[position], points.time_unix_us[position], _comparable(points.value[position]))
+    later = ~there[position]
+    same = np.ones(len(position), np.bool_)
+    for new, old in zip(found, known, strict=True):
+        later |= same & (new > old)
+        same &= new == old
+    position = position[later]
+    points.step[position] = latest.step[later]
+    points.time_unix_us[position] = latest.time_unix_us[later]
+    points.value[position] = latest.value[later]
+    there[position] = True
+
+
+def _comparable(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isnan(value), 0.0, value)

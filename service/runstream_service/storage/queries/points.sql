@@ -1,39 +1,96 @@
+-- name: visible_epoch
+-- The watermark W. Segments of epochs <= W and hot rows of epochs > W are every point once.
+SELECT visible_epoch FROM watermark;
+
+-- name: dropped_epoch
+-- The highest epoch whose hot rows are gone. Asked in a new snapshot: above W, what was read may have lacked rows.
+SELECT dropped_epoch FROM watermark;
+
 -- name: series_of_run
 -- The series of a run, perhaps only of some keys ($3), a rank ($4), an attempt ($5), in the order of answers.
 SELECT s.series_id, s.key, s.rank, s.attempt
   FROM series s JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id)
- WHERE e.workspace_id = $1 AND s.run_id = $2
+ WHERE e.workspace_id = $1 AND s.run_id = $2 AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
    AND ($3::text[] IS NULL OR s.key = ANY ($3))
    AND ($4::int IS NULL OR s.rank = $4)
    AND ($5::int IS NULL OR s.attempt = $5)
  ORDER BY s.key COLLATE "C", s.rank, s.attempt;
 
--- name: run_exists
--- Whether the workspace has the run, also a deleted one.
-SELECT true FROM runs r JOIN experiments e USING (experiment_id) WHERE e.workspace_id = $1 AND r.run_id = $2;
-
--- name: history
--- All points of some series, in the order of $1. The position stands for the series: 4 bytes, and ready to split by.
--- One statement is one snapshot, so the watermark and the rows belong together.
-SELECT wanted.position::int, h.step, h.time, h.value
-  FROM unnest($1::bigint[]) WITH ORDINALITY AS wanted (series_id, position) JOIN metric_points_hot h USING (series_id)
- WHERE h.epoch > (SELECT visible_epoch FROM watermark)
-   AND h.series_id = ANY ($1::bigint[])
-   AND h.step BETWEEN $2::bigint AND $3::bigint
- ORDER BY wanted.position, h.step, h.time;
+-- name: runs_found
+-- Which of some runs the workspace has, also deleted ones; not those that are being purged.
+SELECT r.run_id
+  FROM runs r JOIN experiments e USING (experiment_id)
+ WHERE e.workspace_id = $1 AND r.run_id = ANY ($2::uuid[]) AND r.purge_epoch IS NULL;
 
 -- name: series_of_runs
--- The series of several runs, perhaps only of some keys ($3), in the order of answers. Unknown runs have none.
+-- The series of several runs, perhaps only of some keys ($3), a rank ($4), an attempt ($5), in the order of answers. At
+-- most $6.
 SELECT s.series_id, s.run_id, s.key, s.rank, s.attempt
-  FROM series s JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id)
- WHERE e.workspace_id = $1 AND s.run_id = ANY ($2::uuid[])
+  FROM unnest($2::uuid[]) WITH ORDINALITY AS w (run_id, position)
+  JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
+ WHERE e.workspace_id = $1 AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
    AND ($3::text[] IS NULL OR s.key = ANY ($3))
- ORDER BY s.run_id, s.key COLLATE "C", s.rank, s.attempt;
+   AND ($4::int IS NULL OR s.rank = $4)
+   AND ($5::int IS NULL OR s.attempt = $5)
+ ORDER BY w.position, s.key COLLATE "C", s.rank, s.attempt
+ LIMIT $6;
 
--- name: latest
--- The greatest (step, time, value) of each series, where NaN compares as 0.
-SELECT DISTINCT ON (h.series_id) h.series_id, h.step, h.time, h.value
+-- name: hot_points
+-- COPY. Hot rows of the series $1 above the watermark $2, with steps from $3 to $4. Unsorted: we sort faster.
+SELECT h.series_id, h.step, h.time, h.value
   FROM metric_points_hot h
- WHERE h.epoch > (SELECT visible_epoch FROM watermark)
-   AND h.series_id = ANY ($1::bigint[])
- ORDER BY h.series_id, h.step DESC, h.time DESC, CASE WHEN h.value = 'NaN' THEN 0 ELSE h.value END DESC;
+ WHERE h.epoch > $2 AND h.series_id = ANY ($1) AND h.step BETWEEN $3 AND $4;
+
+-- name: segments_in_order
+-- COPY. Segments of the series $1 up to the watermark $2 that have steps from $3 to $4, in the order of $1, then of their
+-- beginnings.
+SELECT s.ctid, w.position, s.first_step, s.min_time, s.point_count, coalesce(s.step_stride, -1),
+       s.steps, s.time_offsets, s.times, s.values_real, s.values_double
+  FROM unnest($1) WITH ORDINALITY AS w (series_id, position) JOIN metric_segments s USING (series_id)
+ WHERE s.series_id = ANY ($1) AND s.epoch <= $2 AND s.first_step <= $4 AND s.last_step >= $3
+ ORDER BY w.position, s.first_step, s.min_time;
+
+-- name: segment_summaries
+-- COPY. What is known of the segments of the series $1 up to the watermark $2 that have steps from $3 to $4, without
+-- their arrays.
+SELECT s.ctid, s.series_id, s.first_step, s.last_step, s.min_time, s.max_time, s.point_count, s.finite_count,
+       coalesce(s.min_value, 'NaN'), coalesce(s.max_value, 'NaN'), coalesce(s.sum_value, 0),
+       s.first_value, s.last_value, s.time_ordered, coalesce(s.step_stride, -1)
+  FROM metric_segments s
+ WHERE s.series_id = ANY ($1) AND s.epoch <= $2 AND s.first_step <= $4 AND s.last_step >= $3;
+
+-- name: segments_at
+-- COPY. The segments of the series $1 at the places $2 (as segment_summaries of the same snapshot told them), with
+-- times if $3, with steps if $4: arrays that are not needed are not even fetched.
+SELECT s.ctid, s.series_id, s.first_step, s.min_time, s.point_count, coalesce(s.step_stride, -1),
+       CASE WHEN $4 THEN s.steps END,
+       CASE WHEN $3 THEN s.time_offsets END,
+       CASE WHEN $3 THEN s.times END,
+       s.values_real, s.values_double
+  FROM metric_segments s
+ WHERE s.series_id = ANY ($1) AND s.ctid = ANY ($2);
+
+-- name: first_steps
+-- The first step of each of the series $1 in segments up to the watermark $2.
+SELECT s.series_id, min(s.first_step) FROM metric_segments s
+ WHERE s.series_id = ANY ($1::bigint[]) AND s.epoch <= $2
+ GROUP BY s.series_id;
+
+-- name: latest_keys
+-- The keys of all series of the runs $2, perhaps only of some ($3), each with a hash of it ($4: seed).
+SELECT DISTINCT hashtextextended(s.key, $4), s.key
+  FROM series s JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id)
+ WHERE e.workspace_id = $1 AND s.run_id = ANY ($2::uuid[]) AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
+   AND ($3::text[] IS NULL OR s.key = ANY ($3));
+
+-- name: latest_stored
+-- COPY. The same series, at most $5, with the position of their run in $2, the hash of their key, and what roll-up
+-- stored as their latest point, if it did.
+SELECT s.series_id, w.position, hashtextextended(s.key, $4), s.rank, s.attempt,
+       l.series_id IS NOT NULL, coalesce(l.step, 0), coalesce(l.time, 'epoch'), coalesce(l.value, 0)
+  FROM unnest($2::uuid[]) WITH ORDINALITY AS w (run_id, position)
+  JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
+  LEFT JOIN latest_values l USING (series_id)
+ WHERE e.workspace_id = $1 AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
+   AND ($3::text[] IS NULL OR s.key = ANY ($3))
+ LIMIT $5;

@@ -1,0 +1,68 @@
+"""Merges sources of points of one series, each in order, that come in the order of their beginnings.
+
+What lies before the beginning of the newest source cannot be preceded by anything that is still to come, and is given
+out. So only points of sources that overlap are held, and only those are sorted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runstream_service.query.columns import Columns, joined
+
+
+class Merge:
+    """One series."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Columns] = []
+
+    def add(self, source: Columns, *, first_step: int, first_time_unix_us: int) -> Iterator[Columns]:
+        """Takes a source of which no point, and none of later sources, is before (first_step, first_time); gives the
+        points that come next."""
+        ready, waiting = [], []
+        for points in self._waiting:
+            cut = points.place_of(first_step, first_time_unix_us)
+            if cut:
+                ready.append(points.part(None, cut))
+            if cut < len(points):
+                waiting.append(points.part(cut, None))
+        if len(source):
+            waiting.append(source)
+        self._waiting = waiting
+        if ready:
+            yield joined(ready).in_order()
+
+    def finish(self) -> Iterator[Columns]:
+        """The rest."""
+        if self._waiting:
+            yield joined(self._waiting).in_order()
+        self._waiting = []
+
+
+class Chunks:
+    """Points in whatever portions -> pieces of exactly `size` points, the last one shorter."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._parts: list[Columns] = []
+        self._count = 0
+
+    def add(self, points: Columns) -> Iterator[Columns]:
+        """The pieces that are complete with these."""
+        self._parts.append(points)
+        self._count += len(points)
+        if self._count < self._size:
+            return
+        whole = joined(self._parts)
+        full = self._count - self._count % self._size
+        for start in range(0, full, self._size):
+            yield whole.part(start, start + self._size)
+        self._parts = [whole.part(full, None)] if full < self._count else []
+        self._count -= full
+
+    def finish(self) -> Iterator[Columns]:
+        """The last piece."""
+        if self._count:
+            yield joined(self._parts)
+        self._parts, self._count = [], 0

@@ -1,0 +1,76 @@
+"""Which series a question is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runstream_service.core.errors import InvalidField, RunNotFound
+from runstream_service.core.names import parse_run_id
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from runstream_service.core.caller import Caller
+    from runstream_service.query.snapshot import Snapshot
+
+MAX_KEYS = 1_000
+MIN_STEP, MAX_STEP = -(2**63), 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Names one series. `run_id` is 32 hex digits."""
+
+    run_id: str
+    key: str
+    rank: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSeries:
+    """A series and its number."""
+
+    series_id: int
+    series: Series
+
+
+async def series_of_run(
+    snapshot: Snapshot,
+    caller: Caller,
+    run_id: str,
+    keys: Sequence[str],
+    *,
+    rank: int | None = None,
+    attempt: int | None = None,
+) -> list[StoredSeries]:
+    """The series of a run in the order (key, rank, attempt); no keys mean all. Those that are being purged are not
+    there.
+
+    Raises:
+        InvalidField, RunNotFound.
+    """
+    uid = parse_run_id(run_id, field="run_id")
+    check_keys(keys)
+    rows = await snapshot.fetch("series_of_run", caller.workspace_id, uid, list(keys) or None, rank, attempt)
+    if not rows:
+        await check_runs(snapshot, caller, [uid], field="run_id")
+    return [StoredSeries(row[0], Series(uid.hex, row[1], row[2], row[3])) for row in rows]
+
+
+async def check_runs(snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], *, field: str) -> None:
+    """Raises RunNotFound if one of these runs is not there."""
+    found = {row["run_id"] for row in await snapshot.fetch("runs_found", caller.workspace_id, run_ids)}
+    for run_id in run_ids:
+        if run_id not in found:
+            raise RunNotFound(f"no run with id {run_id.hex}", field=field)
+
+
+def check_keys(keys: Sequence[str]) -> None:
+    """Raises InvalidField for more than 1,000 keys, or one that no key can be."""
+    if len(keys) > MAX_KEYS:
+        raise InvalidField(f"keys: has {len(keys):,} keys; at most {MAX_KEYS:,} are allowed", field="keys")
+    if any("\0" in key for key in keys):
+        raise InvalidField("keys: a key has a NUL character", field="keys")

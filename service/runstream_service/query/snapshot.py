@@ -1,0 +1,143 @@
+"""One answer, one snapshot: the watermark, segments and hot rows that belong together, read in a transaction.
+
+    W = visible_epoch; segments of epochs <= W and hot rows of epochs > W are every point once.
+
+Segments are under MVCC; dropping a partition of hot rows is not. So, when all is read, a new snapshot is asked whether
+a drop has passed W; if it has, rows may have been missing, and the read fails with ReadTooSlow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from runstream_service.core.errors import DatabaseUnavailable, ReadTooSlow
+from runstream_service.storage.database import READ_TIMEOUT_S
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from runstream_service.storage.database import Database, PooledConnection
+
+SQL = load("points")
+
+Argument: TypeAlias = "int | bool | Sequence[int] | Sequence[str]"
+Sink = Callable[[bytes], Coroutine[Any, Any, None]]
+
+_PARAMETER = re.compile(r"\$(\d+)\b")
+_INT4 = range(-(2**31), 2**31)
+
+
+class Snapshot:
+    """What a read does its statements with. Points come by COPY, all else by fetch."""
+
+    def __init__(self, connection: PooledConnection, visible_epoch: int, deadline: float) -> None:
+        self._connection = connection
+        self.visible_epoch = visible_epoch
+        self._deadline = deadline
+
+    async def fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
+        """Rows of a statement of points.sql."""
+        return await self._connection.fetch(SQL[name], *arguments, timeout=self.left_s())
+
+    async def copy(self, name: str, *arguments: Argument) -> bytes:
+        """All that a COPY of a statement answers."""
+        portions: list[bytes] = []
+
+        async def keep(data: bytes) -> None:
+            portions.append(data)
+
+        await self.stream(name, *arguments, sink=keep)
+        return b"".join(portions)
+
+    async def copy_of(self, name: str, *arguments: object) -> bytes:
+        """The same for arguments of any type; two more round trips."""
+        output = io.BytesIO()
+
+        async def keep(data: bytes) -> None:
+            output.write(data)
+
+        await self._connection.copy_from_query(
+            SQL[name], *arguments, output=keep, format="binary", timeout=self.left_s()
+        )
+        return output.getvalue()
+
+    async def stream(self, name: str, *arguments: Argument, sink: Sink) -> None:
+        """Hands over what a COPY answers, as it comes. Waits for the sink, and so does PostgreSQL."""
+        await self._connection.copy_from_query(
+            bind(SQL[name], *arguments), output=sink, format="binary", timeout=self.left_s()
+        )
+
+    @contextlib.asynccontextmanager
+    async def short_locks(self) -> AsyncIterator[None]:
+        """Gives the locks of what is read inside back at its end, not at the end of the transaction: who drops
+        partitions waits for readers of hot rows, and writers wait for him."""
+        savepoint = self._connection.transaction()
+        await savepoint.start()
+        yield  # after a failure the whole transaction is rolled back
+        await savepoint.rollback()
+
+    def left_s(self) -> float:
+        """Seconds until the read has to be over. Raises TimeoutError if there are none."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+class Reads:
+    """Opens snapshots, at most `max_reads` at a time: slow readers must not take all of the pool's connections."""
+
+    def __init__(self, database: Database, *, max_reads: int) -> None:
+        self._database = database
+        self._places = asyncio.Semaphore(max_reads)
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """A snapshot that holds until the end of the block.
+
+        Raises:
+            ReadTooSlow: at the end; then what was read may not be complete.
+            DatabaseUnavailable: also if the block takes longer than READ_TIMEOUT_S.
+        """
+        async with self._places, self._database.acquire() as connection:
+            with _in_time():
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    visible_epoch = await connection.fetchval(SQL["visible_epoch"])
+                    yield Snapshot(connection, visible_epoch, time.monotonic() + READ_TIMEOUT_S)
+            dropped_epoch = await connection.fetchval(SQL["dropped_epoch"])
+        if dropped_epoch > visible_epoch:
+            raise ReadTooSlow("the points that were being read moved meanwhile; ask again, for less at a time")
+
+
+@contextlib.contextmanager
+def _in_time() -> Iterator[None]:
+    try:
+        yield
+    except (TimeoutError, asyncio.TimeoutError) as error:
+        raise DatabaseUnavailable(
+            f"the read took longer than {READ_TIMEOUT_S:.0f} s; ask for fewer series or steps at a time"
+        ) from error
+
+
+def bind(statement: str, *arguments: Argument) -> str:
+    """Puts numbers into a COPY statement, which takes no parameters. Text only as ctids, which `place_text` makes."""
+    return _PARAMETER.sub(lambda match: _literal(arguments[int(match[1]) - 1]), statement)
+
+
+def _literal(argument: Argument) -> str:
+    if isinstance(argument, bool):
+        return str(argument).lower()
+    if isinstance(argument, int):
+        # A number that is too long for int8 would be numeric, and so would the comparison be: the type is said.
+        return str(argument) if argument in _INT4 and argument >= 0 else f"'{argument:d}'::bigint"
+    if argument and isinstance(argument[0], str):
+        assert all(re.fullmatch(r"\(\d+,\d+\)", str(place)) for place in argument)
+        return "'{" + ",".join(f'"{place}"' for place in argument) + "}'::tid[]"
+    return "'{" + ",".join(f"{int(number):d}" for number in argument) + "}'::bigint[]"

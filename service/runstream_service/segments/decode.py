@@ -1,0 +1,170 @@
+"""Rows of metric_segments, read by COPY BINARY, as numpy columns.
+
+Summaries have one layout and are decoded all at once. Segments with their arrays vary in size: some Python runs for
+each of them, none for a point.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US, HEADER_BYTES, SIGNATURE, TRAILER, Layout, Rows
+
+# -- summaries -------------------------------------------------------------------------------------------------------
+
+# As the query `segment_summaries` in points.sql gives them; nothing is null there. `place` is the ctid: together with
+# series_id it names a row, as long as the snapshot lasts.
+SUMMARY = Layout(
+    [
+        ("place", "V6"),
+        ("series_id", ">i8"),
+        ("first_step", ">i8"),
+        ("last_step", ">i8"),
+        ("min_time", ">i8"),
+        ("max_time", ">i8"),
+        ("point_count", ">i4"),
+        ("finite_count", ">i4"),
+        ("min_value", ">f8"),
+        ("max_value", ">f8"),
+        ("sum_value", ">f8"),
+        ("first_value", ">f8"),
+        ("last_value", ">f8"),
+        ("time_ordered", "?"),
+        ("step_stride", ">i8"),
+    ]
+)
+IRREGULAR = -1  # stands for a step_stride that is null
+_PLACE_WEIGHTS = np.array([1 << 40, 1 << 32, 1 << 24, 1 << 16, 1 << 8, 1], np.int64)
+
+
+def places(rows: Rows) -> NDArray[np.int64]:
+    """The ctids of summaries as numbers: block << 16 | line."""
+    raw = np.ascontiguousarray(rows["place"]).view(np.uint8).reshape(-1, 6)
+    result: NDArray[np.int64] = raw.astype(np.int64) @ _PLACE_WEIGHTS
+    return result
+
+
+def place_text(place: int) -> str:
+    """A ctid as PostgreSQL reads it."""
+    return f"({place >> 16},{place & 0xFFFF})"
+
+
+# -- whole segments --------------------------------------------------------------------------------------------------
+
+# As the queries `segments_in_order` and `segments_at` in points.sql give them: six columns that are never null, then
+# the five arrays, of which most are. `owner` is what the query says whose segment it is: a series_id or a position.
+_FIXED = struct.Struct(">h i6s iq iq iq ii iq".replace(" ", ""))
+_FIELDS = 11
+_WIDTHS = (6, 8, 8, 8, 4, 8)
+_LENGTH = struct.Struct(">i")
+# An array: dimensions, has_nulls, element type, length, lower bound; then length and value of each element.
+_ARRAY_HEADER_BYTES = 20
+_INT4 = np.dtype([("bytes", ">i4"), ("element", ">i4")])
+_INT8 = np.dtype([("bytes", ">i4"), ("element", ">i8")])
+_REAL = np.dtype([("bytes", ">i4"), ("element", ">f4")])
+_DOUBLE = np.dtype([("bytes", ">i4"), ("element", ">f8")])
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The points of one segment, ordered by (step, time). Steps and times are None if they were not asked for."""
+
+    owner: int
+    place: int
+    first_step: int
+    min_time_unix_us: int
+    step: NDArray[np.int64] | None
+    time_unix_us: NDArray[np.int64] | None
+    value: NDArray[np.float64]
+
+
+class SegmentStream:
+    """Takes the bytes of a COPY in whatever portions they arrive, gives segments."""
+
+    def __init__(self, *, steps: bool = True, times: bool = True) -> None:
+        self._steps = steps
+        self._times = times
+        self._pending = b""
+        self._header_read = False
+
+    def feed(self, data: bytes) -> list[Segment]:
+        """The segments that are complete with this portion."""
+        self._pending = self._pending + data if self._pending else bytes(data)
+        at = 0
+        if not self._header_read:
+            if len(self._pending) < HEADER_BYTES:
+                return []
+            assert self._pending.startswith(SIGNATURE), "not binary COPY"
+            self._header_read = True
+            at = HEADER_BYTES
+        segments = []
+        while (parsed := self._parse(self._pending, at)) is not None:
+            segment, at = parsed
+            segments.append(segment)
+        self._pending = self._pending[at:]
+        return segments
+
+    def finish(self) -> None:
+        """Checks that nothing is missing, after the last portion."""
+        assert self._pending == TRAILER, "the COPY has no end"
+
+    def _parse(self, data: bytes, start: int) -> tuple[Segment, int] | None:
+        """The segment that begins at `start` and where the next one does; None if it is not complete."""
+        at = start + _FIXED.size
+        if at > len(data):
+            return None
+        fields, *fixed = _FIXED.unpack_from(data, start)
+        assert fields == _FIELDS, "a row has other columns than expected"
+        assert tuple(fixed[::2]) == _WIDTHS, "a column has another width than expected, or is null"
+        arrays: list[tuple[int, int]] = []
+        for _ in range(_FIELDS - len(_WIDTHS)):
+            if at + 4 > len(data):
+                return None
+            (size,) = _LENGTH.unpack_from(data, at)
+            arrays.append((at + 4, size))
+            at += 4 + max(size, 0)
+        if at > len(data):
+            return None
+        return self._segment(data, fixed[1::2], arrays), at
+
+    def _segment(self, data: bytes, fixed: list[Any], arrays: list[tuple[int, int]]) -> Segment:
+        place, owner, first_step, min_time, count, stride = fixed
+        steps, offsets, times, reals, doubles = arrays
+        step = time = None
+        if self._steps:
+            if stride == IRREGULAR:
+                step = _elements(data, steps, _INT8, count).astype(np.int64)
+            else:
+                step = np.arange(count, dtype=np.int64) * stride + first_step
+        if self._times:
+            if offsets[1] >= 0:
+                time = _elements(data, offsets, _INT4, count) + np.int64(min_time + EPOCH_2000_UNIX_US)
+            else:
+                time = _elements(data, times, _INT8, count) + np.int64(EPOCH_2000_UNIX_US)
+        if reals[1] >= 0:
+            value = _elements(data, reals, _REAL, count).astype(np.float64)
+        else:
+            value = _elements(data, doubles, _DOUBLE, count).astype(np.float64)
+        return Segment(
+            owner, int.from_bytes(place, "big"), first_step, min_time + EPOCH_2000_UNIX_US, step, time, value
+        )
+
+
+def segments_of(data: bytes, *, steps: bool = True, times: bool = True) -> Iterator[Segment]:
+    """All segments of a whole COPY."""
+    stream = SegmentStream(steps=steps, times=times)
+    yield from stream.feed(data)
+    stream.finish()
+
+
+def _elements(data: bytes, where: tuple[int, int], element: np.dtype[Any], count: int) -> NDArray[Any]:
+    start, size = where
+    assert size == _ARRAY_HEADER_BYTES + count * element.itemsize, "an array has another length than point_count"
+    column = np.frombuffer(data, element, count, start + _ARRAY_HEADER_BYTES)
+    return column["element"]
