@@ -19,10 +19,13 @@ from runstream_service.core.errors import (
 )
 from runstream_service.core.names import parse_run_id
 from runstream_service.ingest.budget import Budget
+from runstream_service.ingest.gate import HotGate
 from runstream_service.ingest.stream import ProducerStream
 from runstream_service.ingest.writer import Writer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runstream.v1 import ingest_pb2
     from runstream_service.core.caller import Caller
     from runstream_service.ingest.decode import Batch
@@ -35,7 +38,8 @@ _MAX_INT32 = 2**31 - 1
 
 
 class IngestPipeline:
-    """The ingest path of one replica. `max_queued_points` bounds what waits, `max_streams` who may send."""
+    """The ingest path of one replica. `max_queued_points` bounds what waits, `max_streams` who may send, and
+    `hot_rows_max` what is stored and not rolled up yet. `on_commit` is called after each commit; it must not wait."""
 
     def __init__(
         self,
@@ -45,12 +49,15 @@ class IngestPipeline:
         writers: int = 2,
         max_queued_points: int = 400_000,
         max_streams: int = 5_000,
+        hot_rows_max: int = 20_000_000,
+        on_commit: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self.metrics = metrics
         self._budget = Budget(max_queued_points)
+        self.gate = HotGate(hot_rows_max, metrics)
         self._max_streams = max_streams
-        self._writers = [Writer(f"writer-{n}", database, self._budget, metrics) for n in range(writers)]
+        self._writers = [Writer(f"writer-{n}", database, self._budget, metrics, on_commit) for n in range(writers)]
         self._tasks: list[asyncio.Task[None]] = []
         self._streams: dict[UUID, ProducerStream] = {}
         self._open_streams = 0
@@ -119,7 +126,7 @@ class IngestPipeline:
         stream.bind(keys, {row["key"]: row["series_id"] for row in rows})
 
     async def submit(self, stream: ProducerStream, batch: Batch) -> None:
-        """Take one batch; waits while the budget is used up, so that the caller stops reading.
+        """Take one batch; waits while the budget is used up or the hot table full, so that the caller stops reading.
 
         Raises:
             SequenceGap, UndeclaredSeries.
@@ -128,6 +135,8 @@ class IngestPipeline:
         if submission is None:
             return
         try:
+            # Before the budget: who waits here holds nothing that others could use.
+            await self.gate.passed()
             await self._budget.take(submission.charge)
         except asyncio.CancelledError:
             stream.dropped()

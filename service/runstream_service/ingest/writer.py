@@ -27,6 +27,8 @@ from runstream_service.ingest.refusals import Reason
 from runstream_service.storage.database import is_data_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runstream_service.core.errors import CoreError
     from runstream_service.ingest.budget import Budget
     from runstream_service.ingest.metrics import IngestMetrics
@@ -56,8 +58,11 @@ class RowsRefusedError(Exception):
 class Writer:
     """One connection, one group at a time. A producer always uses the same writer."""
 
-    def __init__(self, name: str, database: Database, budget: Budget, metrics: IngestMetrics) -> None:
+    def __init__(
+        self, name: str, database: Database, budget: Budget, metrics: IngestMetrics, on_commit: Callable[[], None]
+    ) -> None:
         self.name = name
+        self._on_commit = on_commit
         self._database = database
         self._budget = budget
         self._metrics = metrics
@@ -116,6 +121,7 @@ class Writer:
                 delay_s = min(2 * delay_s, _LONGEST_BACKOFF_S)
             else:
                 self._metrics.group_committed(group, time.perf_counter() - started)
+                self._on_commit()
                 return await self._tell(group)
 
     async def _try(self, group: Group) -> None:

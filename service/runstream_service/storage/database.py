@@ -37,6 +37,8 @@ POOL_SETTINGS = {
     "synchronous_commit": "on",
     "timezone": "UTC",
 }
+# Its only transactions are NOTIFY, a hint, which need not wait for a disk.
+BELL_SETTINGS = {**POOL_SETTINGS, "application_name": "runstream-bell", "synchronous_commit": "off"}
 # A frozen replica must not hold ledger rows or an epoch, hence the short times.
 WRITER_SETTINGS = {
     **KEEPALIVES,
@@ -47,6 +49,17 @@ WRITER_SETTINGS = {
     "synchronous_commit": "on",
     "timezone": "UTC",
     "default_transaction_isolation": "read committed",
+}
+# Roll-up reads and writes millions of rows in a transaction. JIT compiling its few statements costs more than it gives.
+ROLLUP_SETTINGS = {
+    **KEEPALIVES,
+    "application_name": "runstream-rollup",
+    "statement_timeout": "120s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "60s",
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    "jit": "off",
 }
 
 # SQLSTATE classes and codes after which the same call may succeed later: connection (08), rollback such as a deadlock
@@ -158,6 +171,33 @@ class Database:
         """A connection of its own for an ingest writer, outside the pool; the caller closes it."""
         with translated():
             return await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, server_settings=WRITER_SETTINGS)
+
+    async def connect_bell(self) -> Connection:
+        """A connection of its own that listens and notifies; the caller ends it."""
+        with translated():
+            return await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, server_settings=BELL_SETTINGS)
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[PooledConnection]:
+        """A connection in a read-only transaction all of whose statements see the same snapshot."""
+        async with self.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            yield connection
+
+    async def connect_rollup(self) -> Connection:
+        """A connection of its own for roll-up, outside the pool; the caller closes it.
+
+        Times are microseconds since 2000-01-01 on it, as PostgreSQL has them: whole columns go through unconverted.
+        """
+        with translated():
+            connection = await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, server_settings=ROLLUP_SETTINGS)
+            await connection.set_type_codec(
+                "timestamptz",
+                schema="pg_catalog",
+                encoder=lambda microseconds: (microseconds,),
+                decoder=lambda parts: parts[0],
+                format="tuple",
+            )
+        return connection
 
     async def ping(self, *, timeout_s: float = 2.0) -> None:
         """Returns if PostgreSQL answers a query within the time.

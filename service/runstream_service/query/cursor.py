@@ -1,0 +1,106 @@
+"""Where a tail stands: which commits it has told of. A PostgreSQL snapshot, as commit numbers are not in commit order.
+
+A snapshot sees every transaction below `xmin`, none from `xmax` on, and those in between that were not running then.
+Snapshots of one database are ordered by time: a later one sees all that an earlier one saw.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import re
+from dataclasses import dataclass
+
+from runstream_service.core.errors import InvalidField
+
+_VERSION = b"1;"
+# epoch ; series told of the commit that is half told, or nothing ; snapshot
+_FORM = re.compile(
+    r"(?P<epoch>\d{1,10});(?:(?P<xid>\d{1,20}),(?P<series>\d{1,19}))?;(?P<snapshot>\d{1,20}:\d{1,20}:[\d,]*)"
+)
+# 10,000 transactions that run at once; PostgreSQL has fewer connections.
+_MAX_BYTES = 220_000
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A pg_snapshot. `running` is sorted and lies in xmin <= xid < xmax."""
+
+    xmin: int
+    xmax: int
+    running: tuple[int, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Snapshot:
+        """From PostgreSQL's text form. Raises ValueError for what PostgreSQL would refuse."""
+        low, high, running = text.split(":")
+        xids = tuple(int(xid) for xid in running.split(",")) if running else ()
+        xmin, xmax = int(low), int(high)
+        ordered = all(one < other for one, other in itertools.pairwise(xids))
+        if not (0 < xmin <= xmax < 2**63 and ordered and all(xmin <= xid < xmax for xid in (*xids[:1], *xids[-1:]))):
+            raise ValueError(f"{text[:80]!r} is not a snapshot")
+        return cls(xmin, xmax, xids)
+
+    def __str__(self) -> str:
+        return f"{self.xmin}:{self.xmax}:{','.join(map(str, self.running))}"
+
+    def sees(self, xid: int) -> bool:
+        """What pg_visible_in_snapshot answers."""
+        if xid < self.xmin:
+            return True
+        if xid >= self.xmax:
+            return False
+        at = bisect.bisect_left(self.running, xid)
+        return at == len(self.running) or self.running[at] != xid
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """Sorts real snapshots by time: transactions begin (xmax grows), then end (fewer run)."""
+        return (self.xmax, -len(self.running))
+
+    def advanced(self, to: Snapshot, through: int) -> Snapshot:
+        """Sees what this one sees, and of what the later snapshot `to` sees the transactions up to `through`.
+
+        So that news may be told in portions, in the order of their xids, each with a cursor after it.
+        """
+        xmax = max(self.xmax, min(through + 1, to.xmax))
+        running = [xid for xid in to.running if xid <= through]
+        running += [xid for xid in self.running if xid > through]
+        return Snapshot(running[0] if running else xmax, xmax, tuple(running))
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """All commits that `snapshot` sees were told. Those that it does not see lie in `epoch` or later ones: it is the
+    lowest that was not sealed then, so a transaction that was still running can only have written there or later.
+
+    `half_told`: of the commit of this xid (a large one), the series up to this id were told, too.
+    """
+
+    snapshot: Snapshot
+    epoch: int
+    half_told: tuple[int, int] | None = None
+
+    def encode(self) -> bytes:
+        """The opaque bytes that callers keep."""
+        half = f"{self.half_told[0]},{self.half_told[1]}" if self.half_told else ""
+        return _VERSION + f"{self.epoch};{half};{self.snapshot}".encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Cursor:
+        """Raises InvalidField for bytes that are no cursor."""
+        try:
+            if len(data) > _MAX_BYTES or not data.startswith(_VERSION):
+                raise ValueError("no cursor of this version")
+            match = _FORM.fullmatch(data.removeprefix(_VERSION).decode("ascii"))
+            if match is None:
+                raise ValueError("wrong form")
+            half = (int(match["xid"]), int(match["series"])) if match["xid"] else None
+            return cls(Snapshot.parse(match["snapshot"]), int(match["epoch"]), half)
+        except ValueError as error:
+            raise InvalidField("cursor: is not one that Tail answered", field="cursor") from error
+
+    def advanced(self, to: Snapshot, through: int) -> Cursor:
+        """After all commits up to `through` that `to` sees."""
+        half = self.half_told if self.half_told and self.half_told[0] > through else None
+        return Cursor(self.snapshot.advanced(to, through), self.epoch, half)

@@ -1,0 +1,227 @@
+"""Reads the rows of new commits from the hot table, which has no index.
+
+Rows are appended, so the rows of a commit lie behind the end that the partition had before its transaction began, but
+for a page here and there: each connection goes on where it stopped, and PostgreSQL extends a table by up to 64 pages
+at once and hands the unused ones out later. So a scan begins at that end less a margin, and what it finds is counted
+against `commits.point_count`; when rows are missing, the whole partition is scanned. A wrong guess costs time, never
+points.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_service.core.errors import CursorTooOld
+from runstream_service.query.cursor import Cursor, Snapshot
+from runstream_service.storage.copy_rows import Layout, body, float64, int64, unix_us
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    from runstream_service.query.tail_metrics import TailMetrics
+    from runstream_service.storage.database import PooledConnection
+
+SQL = load("tail")
+
+# Of one reading: 58 bytes a row in COPY BINARY, so 8 MiB. As large as the largest group, so that a commit always fits.
+PORTION_POINTS = 131_072
+# Pages before the end: 64 at a time for each of a few writers.
+_MARGIN_BLOCKS = 512
+_MARKS = 256
+
+_LAYOUT = Layout([("commit_no", ">i4"), ("series_id", ">i8"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])
+
+Int64s = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A group commit that is new; its transaction began when `xid` was given out."""
+
+    commit_no: int
+    xid: int
+    epoch: int
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is new now: the snapshot of the look, the lowest epoch not sealed in it, new commits by xid."""
+
+    snapshot: Snapshot
+    epoch: int
+    commits: list[Commit]
+
+    @property
+    def cursor(self) -> Cursor:
+        """All of it told."""
+        return Cursor(self.snapshot, self.epoch)
+
+    def after(self, portion: list[Commit], since: Cursor) -> Cursor:
+        """Where a cursor stands that was told of all portions up to this one."""
+        last = portion[-1]
+        return self.cursor if last == self.commits[-1] else since.advanced(self.snapshot, last.xid)
+
+    def portions(self) -> Iterator[list[Commit]]:
+        """The commits in groups of at most PORTION_POINTS; a larger commit is one alone."""
+        portion: list[Commit] = []
+        points = 0
+        for commit in self.commits:
+            if portion and points + commit.points > PORTION_POINTS:
+                yield portion
+                portion, points = [], 0
+            portion.append(commit)
+            points += commit.points
+        if portion:
+            yield portion
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Points of one series."""
+
+    series_id: int
+    step: Int64s
+    time_unix_us: Int64s
+    value: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Columns of equal length, sorted by series; of one series in the order (xid, place in the table)."""
+
+    xid: Int64s
+    series_id: Int64s
+    step: Int64s
+    time_unix_us: Int64s
+    value: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.xid)
+
+    def where(self, mask: NDArray[np.bool_]) -> Rows:
+        """Only these."""
+        return Rows(self.xid[mask], self.series_id[mask], self.step[mask], self.time_unix_us[mask], self.value[mask])
+
+    def by_series(self, series_ids: Int64s) -> list[Points]:
+        """The points of some series (sorted), in that order; series without a row are left out."""
+        starts = np.searchsorted(self.series_id, series_ids, "left")
+        ends = np.searchsorted(self.series_id, series_ids, "right")
+        return [
+            Points(int(series_ids[i]), self.step[a:b], self.time_unix_us[a:b], self.value[a:b])
+            for i in np.flatnonzero(starts < ends)
+            for a, b in [(int(starts[i]), int(ends[i]))]
+        ]
+
+
+class Frontier:
+    """Where rows of a transaction may lie, from the sizes that partitions had before it began."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, int] = {}
+        self._marks: collections.deque[tuple[int, dict[int, int]]] = collections.deque(maxlen=_MARKS)
+
+    def saw(self, snapshot: Snapshot, sizes: dict[int, int]) -> None:
+        """Sizes in blocks, measured after the snapshot. So they are at most those that the *next* snapshot's future
+        transactions found: sizes of one look make a mark with the xmax of the one after."""
+        if not self._marks or snapshot.xmax > self._marks[-1][0]:
+            self._marks.append((snapshot.xmax, self._sizes))
+        self._sizes = sizes
+
+    def first_block(self, epoch: int, xid: int) -> int:
+        """The first block that is likely to have rows of transactions from this xid on."""
+        for xmax, sizes in reversed(self._marks):
+            if xmax <= xid:
+                return max(0, sizes.get(epoch, 0) - _MARGIN_BLOCKS)
+        return 0
+
+
+class NewsReader:
+    """Reads within a transaction of the caller, REPEATABLE READ, so that all its answers belong to one snapshot."""
+
+    def __init__(self, metrics: TailMetrics) -> None:
+        self._metrics = metrics
+        self._frontier = Frontier()
+
+    async def look(self, connection: PooledConnection, since: Cursor | None) -> Look:
+        """What is new since a cursor; without one, nothing. Raises CursorTooOld."""
+        # Plans with the values in them: a list of commits is then looked up by hash, not one by one.
+        await connection.execute(
+            "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL max_parallel_workers_per_gather = 0"
+        )
+        row = await connection.fetchrow(SQL["standing"])
+        assert row is not None, "the watermark has one row"
+        snapshot = Snapshot.parse(row["snapshot"])
+        self._frontier.saw(snapshot, dict(zip(row["epochs"], row["blocks"], strict=True)))
+        if since is None:
+            return Look(snapshot, row["epochs"][0], [])
+        if since.epoch <= row["dropped_epoch"]:
+            raise _too_old("the points after it are no longer in the hot table")
+        if since.snapshot.xmax > snapshot.xmax:
+            raise _too_old("it is of another database, or of this one before it was restored")
+        commits = await connection.fetch(SQL["new_commits"], since.epoch, str(since.snapshot))
+        return Look(snapshot, row["epochs"][0], [Commit(*commit) for commit in commits])
+
+    async def rows(self, connection: PooledConnection, commits: Sequence[Commit], series_ids: Int64s) -> Rows:
+        """The rows of some commits and series. Raises CursorTooOld if a partition is gone."""
+        blocks = []
+        if len(series_ids):
+            for epoch in sorted({commit.epoch for commit in commits}):
+                of_epoch = [commit for commit in commits if commit.epoch == epoch]
+                block = await self._first_block(connection, epoch, of_epoch)
+                blocks.append(await self._copy(connection, epoch, block, of_epoch, series_ids))
+        rows = np.concatenate(blocks) if blocks else np.zeros(0, _LAYOUT.dtype)
+        xids = {commit.commit_no: commit.xid for commit in commits}
+        numbers, which = np.unique(rows["commit_no"], return_inverse=True)
+        xid = np.array([xids[int(number)] for number in numbers], np.int64)[which]
+        order = np.lexsort((xid, rows["series_id"]))
+        return Rows(
+            xid[order],
+            int64(rows["series_id"])[order],
+            int64(rows["step"])[order],
+            unix_us(rows["time"])[order],
+            float64(rows["value"])[order],
+        )
+
+    async def _first_block(self, connection: PooledConnection, epoch: int, commits: list[Commit]) -> int:
+        """A block from which on all rows of the commits lie."""
+        wanted = {commit.commit_no: commit.points for commit in commits}
+        guess = self._frontier.first_block(epoch, min(commit.xid for commit in commits))
+        for block in dict.fromkeys((guess, 0)):
+            found = await connection.fetch(SQL["found"], epoch, f"({block},0)", list(wanted))
+            if {row["commit_no"]: row["rows"] for row in found} == wanted:
+                return block
+            if block:
+                self._metrics.full_scans.inc()
+        # Counted under a lock that keeps the partition: so it was gone before, and D has passed the epoch since our
+        # snapshot.
+        raise _too_old("the points after it were just dropped from the hot table")
+
+    async def _copy(
+        self, connection: PooledConnection, epoch: int, block: int, commits: list[Commit], series_ids: Int64s
+    ) -> NDArray[np.void]:
+        data = bytearray()
+
+        async def receive(piece: bytes) -> None:
+            data.extend(piece)
+
+        query = SQL["rows"].format(
+            epoch=epoch,
+            block=block,
+            commit_nos=",".join(str(commit.commit_no) for commit in commits),
+            series_ids=",".join(map(str, series_ids.tolist())),
+        )
+        await connection.copy_from_query(query, output=receive, format="binary")
+        return _LAYOUT.rows(body(data))
+
+
+def _too_old(why: str) -> CursorTooOld:
+    return CursorTooOld(f"cursor: {why}; read History, and begin anew without a cursor", field="cursor")

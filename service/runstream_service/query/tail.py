@@ -1,0 +1,310 @@
+"""Live tail: each new point of a run to everybody who asked, once, about as soon as it is committed.
+
+1. One reader in each replica looks for new commits when the bell rings, or once a second, and reads their rows for all
+   streams at once (news.py). What a stream has been told of is its cursor; the reading begins at the oldest one.
+2. Each stream has a queue of bounded size. One that is full is taken out of the shared reading, and its stream reads
+   on by itself from its own cursor, a portion at a time, until nothing is missing; then it takes part again. So a slow
+   caller holds up nobody and costs a bounded amount of memory.
+3. Nothing rests upon the order of commits, upon rings, or upon which replica answers: a cursor is a snapshot, and what
+   was not visible in it and is now, is new (cursor.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import copy
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import numpy as np
+import structlog
+
+from runstream_service.core.errors import CoreError, CursorTooOld, Draining, Overloaded, RunNotFound
+from runstream_service.core.names import parse_run_id
+from runstream_service.query.cursor import Cursor
+from runstream_service.query.news import SQL, Commit, Int64s, Look, NewsReader, Points, Rows
+from runstream_service.query.series import Series, check_keys
+from runstream_service.query.tail_messages import Message, messages
+from runstream_service.storage.database import translated
+
+if TYPE_CHECKING:
+    from runstream_service.core.caller import Caller
+    from runstream_service.query.tail_metrics import TailMetrics
+    from runstream_service.storage.bell import CommitBell
+    from runstream_service.storage.database import Database, PooledConnection
+
+log = structlog.get_logger()
+
+MAX_STREAMS = 256
+# 24 bytes each. A message is put into an empty queue however large it is (3 MB at most).
+MAX_QUEUED_POINTS = 65_536
+MAX_QUEUED_POINTS_OF_ALL = 1_000_000
+_POLL_AT_LEAST_EVERY_S = 1.0
+_POLL_AT_MOST_EVERY_S = 0.1
+# For a connection that hangs without a word.
+_POLL_WITHIN_S = 30.0
+# The shared reader rests this many times as long as it worked: a fifth of one connection at most.
+_REST = 4
+# A stream without news gets the cursor of now so often, so that it can be picked up after minutes of silence.
+CURSOR_EVERY_S = 5.0
+_READING_ALONE = 2
+_NAMES_KEPT = 200_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TailQuestion:
+    """Whose points; no keys means all, no rank means all. No cursor means: from now on."""
+
+    run_id: str
+    keys: Sequence[str] = ()
+    rank: int | None = None
+    cursor: bytes = b""
+
+
+# Takes (series, its new points) and the cursor after them.
+Emit = Callable[[list[tuple[Series, Points]], Cursor], Awaitable[None]]
+
+
+@dataclass(eq=False, slots=True)
+class _Stream:
+    """One call of Tail. All up to `cursor` was put into its queue, or sent."""
+
+    caller: Caller
+    run_id: UUID
+    keys: list[str] | None
+    rank: int | None
+    cursor: Cursor
+    queue: collections.deque[Message] = field(default_factory=collections.deque)
+    queued_points: int = 0
+    together: bool = False  # takes part in the shared reading
+    error: BaseException | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def question(self) -> tuple[int, UUID, tuple[str, ...] | None, int | None]:
+        """Streams that ask the same share the look for their series."""
+        return (self.caller.workspace_id, self.run_id, tuple(self.keys) if self.keys else None, self.rank)
+
+    def put(self, message: Message) -> None:
+        self.queue.append(message)
+        self.queued_points += message.points
+        self.cursor = message.cursor
+        self.wake.set()
+
+    def fail(self, error: BaseException) -> None:
+        self.error = self.error or error
+        self.wake.set()
+
+
+class Tail:
+    """All tails of one replica. `run` has to run beside them."""
+
+    def __init__(self, database: Database, bell: CommitBell, metrics: TailMetrics) -> None:
+        self._database = database
+        self._bell = bell
+        self._metrics = metrics
+        self._reader = NewsReader(metrics)
+        self._streams: set[_Stream] = set()
+        self._any_together = asyncio.Event()
+        self._alone = asyncio.Semaphore(_READING_ALONE)
+        self._names: dict[int, Series] = {}
+        self._draining = False
+
+    # -- streams -----------------------------------------------------------------------------------------------------
+
+    async def read(self, caller: Caller, question: TailQuestion, emit: Emit) -> None:
+        """Hands over new points as they come; ends with an error, or when cancelled.
+
+        The first answer has no points and the cursor of now, or the one that was given.
+
+        Raises:
+            InvalidField, RunNotFound, CursorTooOld, Overloaded, Draining, DatabaseUnavailable.
+        """
+        self._check_room()
+        run_id = parse_run_id(question.run_id, field="run_id")
+        check_keys(question.keys)
+        since = Cursor.decode(question.cursor) if question.cursor else None
+        keys = sorted(set(question.keys)) or None
+        async with self._database.snapshot() as connection:
+            look = await self._reader.look(connection, since)
+            stream = _Stream(caller, run_id, keys, question.rank, since or look.cursor)
+            await self._series_of(connection, stream)
+        self._check_room()  # again: others may have come meanwhile
+        self._streams.add(stream)
+        self._metrics.streams.inc()
+        try:
+            await emit([], stream.cursor)
+            while True:
+                while since is not None and await self._read_alone(stream):
+                    await self._send(stream, emit)
+                await self._send(stream, emit)
+                self._join(stream)
+                await self._follow(stream, emit)
+                since = stream.cursor
+        finally:
+            self._streams.discard(stream)
+            self._metrics.streams.dec()
+
+    def drain(self) -> None:
+        """Take no new streams and end the open ones; their callers go on elsewhere from their cursors."""
+        self._draining = True
+        for stream in self._streams:
+            stream.fail(_draining())
+
+    def _check_room(self) -> None:
+        if self._draining:
+            raise _draining()
+        if len(self._streams) >= MAX_STREAMS:
+            raise Overloaded(f"{MAX_STREAMS} tails are open, the most this replica takes", retry_after_s=5.0)
+
+    def _join(self, stream: _Stream) -> None:
+        stream.together = True
+        self._any_together.set()
+
+    async def _follow(self, stream: _Stream, emit: Emit) -> None:
+        """Sends what the shared reader puts into the queue; returns when the stream fell behind and all is sent."""
+        while stream.together:
+            try:
+                await asyncio.wait_for(stream.wake.wait(), CURSOR_EVERY_S)
+            except (TimeoutError, asyncio.TimeoutError):
+                if not stream.queue:  # else the cursor is beyond what was sent
+                    await emit([], stream.cursor)
+            stream.wake.clear()
+            await self._send(stream, emit)
+
+    async def _send(self, stream: _Stream, emit: Emit) -> None:
+        """Sends what is in the queue. Raises the stream's error at once: its cursor covers what is not sent."""
+        while stream.error is None and stream.queue:
+            message = stream.queue.popleft()
+            stream.queued_points -= message.points
+            await emit(message.entries, message.cursor)
+            self._metrics.points.inc(message.points)
+        if stream.error is not None:
+            raise stream.error
+
+    async def _read_alone(self, stream: _Stream) -> bool:
+        """Reads the next portion after the stream's cursor; says whether there is more."""
+        async with self._alone, self._database.snapshot() as connection:
+            look = await self._reader.look(connection, stream.cursor)
+            series_ids = await self._series_of(connection, stream)
+            portion = next(look.portions(), None)
+            if portion is None:
+                stream.cursor = look.cursor
+                return False
+            rows = await self._reader.rows(connection, portion, series_ids)
+            await self._learn_names(connection, rows)
+        for message in messages(look, portion, rows, stream.cursor, series_ids, self._names):
+            stream.put(message)
+        stream.cursor = look.after(portion, stream.cursor)
+        return portion[-1] != look.commits[-1]
+
+    # -- the shared reader -------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Reads for all streams until cancelled."""
+        while True:
+            await self._any_together.wait()
+            began = time.monotonic()
+            together = [stream for stream in self._streams if stream.together]
+            if not together:
+                self._any_together.clear()
+                continue
+            try:
+                with translated():
+                    await asyncio.wait_for(self._poll(together), _POLL_WITHIN_S)
+            except CursorTooOld:
+                # After a long silence of the database. Each finds out for itself, by itself.
+                for stream in together:
+                    self._fall_behind(stream)
+            except Exception as error:
+                if not isinstance(error, CoreError):
+                    log.exception("Reading for tails failed for a bug", action="tail_failed")
+                for stream in together:
+                    stream.fail(copy.copy(error))  # each raises its own
+                    stream.together = False
+            took = time.monotonic() - began
+            self._metrics.poll_seconds.observe(took)
+            await asyncio.sleep(max(_POLL_AT_MOST_EVERY_S - took, _REST * took))
+            await self._bell.wait(_POLL_AT_LEAST_EVERY_S)
+
+    async def _poll(self, streams: list[_Stream]) -> None:
+        """One look at what is new, for some streams. Those whose queue is full fall behind."""
+        # Real snapshots, so they have an order: a stream joins with the cursor of a whole look, and gets such ones.
+        since = min((stream.cursor for stream in streams), key=lambda cursor: cursor.snapshot.age)
+        async with self._database.snapshot() as connection:
+            look = await self._reader.look(connection, since)
+            if look.commits:
+                series = await self._series_of_all(connection, streams)
+                streams = [stream for stream in streams if stream.question in series]
+                wanted = list(series.values())
+                series_ids = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, np.int64)
+                for portion in look.portions():
+                    rows = await self._reader.rows(connection, portion, series_ids)
+                    await self._learn_names(connection, rows)
+                    streams = self._distribute(look, portion, rows, streams, series)
+        for stream in streams:
+            stream.cursor = look.cursor
+
+    def _distribute(
+        self, look: Look, portion: list[Commit], rows: Rows, streams: list[_Stream], series: dict[object, Int64s]
+    ) -> list[_Stream]:
+        """Answers who keeps up. The others take no part in the rest of this look: by the time it ends they may have
+        read on by themselves and joined again with a newer cursor."""
+        room = MAX_QUEUED_POINTS_OF_ALL - sum(stream.queued_points for stream in self._streams)
+        keep_up = []
+        for stream in streams:
+            for message in messages(look, portion, rows, stream.cursor, series[stream.question], self._names):
+                fits = not stream.queue or stream.queued_points + message.points <= MAX_QUEUED_POINTS
+                if not fits or message.points > room:
+                    self._fall_behind(stream)
+                    break
+                stream.put(message)
+                room -= message.points
+            else:
+                keep_up.append(stream)
+        return keep_up
+
+    def _fall_behind(self, stream: _Stream) -> None:
+        stream.together = False
+        stream.wake.set()
+        self._metrics.fell_behind.inc()
+
+    # -- series ------------------------------------------------------------------------------------------------------
+
+    async def _series_of(self, connection: PooledConnection, stream: _Stream) -> Int64s:
+        """The series of a stream as they are now, sorted. Raises RunNotFound."""
+        found = await connection.fetchval(
+            SQL["series"], stream.caller.workspace_id, stream.run_id, stream.keys, stream.rank
+        )
+        if found is None:
+            raise RunNotFound(f"no run with id {stream.run_id.hex}", field="run_id")
+        return np.sort(np.array(found, np.int64))
+
+    async def _series_of_all(self, connection: PooledConnection, streams: list[_Stream]) -> dict[object, Int64s]:
+        """By question. Asked each time there is news: then new series are there, and deleted ones are not."""
+        series: dict[object, Int64s] = {}
+        for stream in streams:
+            if stream.question not in series:
+                try:
+                    series[stream.question] = await self._series_of(connection, stream)
+                except RunNotFound as error:
+                    stream.fail(error)
+                    stream.together = False
+        return series
+
+    async def _learn_names(self, connection: PooledConnection, rows: Rows) -> None:
+        if len(self._names) > _NAMES_KEPT:
+            self._names.clear()
+        found = np.unique(rows.series_id).tolist()
+        # Again, because somebody else may have cleared them while we waited.
+        while unknown := [series_id for series_id in found if series_id not in self._names]:
+            for series_id, run_id, key, rank, attempt in await connection.fetch(SQL["names"], unknown):
+                self._names[series_id] = Series(run_id.hex, key, rank, attempt)
+
+
+def _draining() -> Draining:
+    return Draining("this replica shuts down; go on elsewhere from the last cursor", retry_after_s=0.1)

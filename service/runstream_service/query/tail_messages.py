@@ -1,0 +1,84 @@
+"""What one caller of Tail gets of the rows that were read for all: its series, in messages of bounded size.
+
+Each message has the cursor after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from runstream_service.query.cursor import Cursor
+from runstream_service.query.news import Commit, Int64s, Look, Points, Rows
+from runstream_service.query.series import Series
+
+# A gRPC client takes 4 MiB unless told otherwise. One series of the largest commit is 3.1 MB, so it fits.
+_MAX_BYTES = 2 << 20
+_BYTES_A_POINT = 24
+_BYTES_A_SERIES = 1_100  # a key of 250 characters of four bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """New points, one entry a series, and the cursor after them."""
+
+    entries: list[tuple[Series, Points]]
+    cursor: Cursor
+
+    @property
+    def points(self) -> int:
+        """Points of all entries."""
+        return sum(len(points) for _, points in self.entries)
+
+
+def messages(
+    look: Look, portion: list[Commit], rows: Rows, since: Cursor, series_ids: Int64s, names: Mapping[int, Series]
+) -> Iterator[Message]:
+    """The rows of `portion` that are new to a cursor, of some series (sorted)."""
+    rows = _new_rows(portion, rows, since)
+    entries = rows.by_series(series_ids)
+    if _size(entries) <= _MAX_BYTES:
+        if entries:
+            yield Message(_named(entries, names), look.after(portion, since))
+        return
+    told = since
+    for commit in portion:
+        yield from _of_commit(rows.where(rows.xid == commit.xid), commit.xid, told, series_ids, names)
+        told = told.advanced(look.snapshot, commit.xid)
+        # The cursor of a commit's last message says that all of it was told.
+        yield Message([], told)
+
+
+def _new_rows(portion: list[Commit], rows: Rows, since: Cursor) -> Rows:
+    """Without what the cursor has been told of: it may be ahead of others for whom the rows were read, too."""
+    known = [commit.xid for commit in portion if since.snapshot.sees(commit.xid)]
+    if known:
+        rows = rows.where(~np.isin(rows.xid, known))
+    if since.half_told is not None:
+        xid, series_id = since.half_told
+        rows = rows.where((rows.xid != xid) | (rows.series_id > series_id))
+    return rows
+
+
+def _of_commit(
+    rows: Rows, xid: int, told: Cursor, series_ids: Int64s, names: Mapping[int, Series]
+) -> Iterator[Message]:
+    """A commit by itself, cut between series."""
+    entries: list[Points] = []
+    for entry in rows.by_series(series_ids):
+        if entries and _size([*entries, entry]) > _MAX_BYTES:
+            yield Message(_named(entries, names), Cursor(told.snapshot, told.epoch, (xid, entries[-1].series_id)))
+            entries = []
+        entries.append(entry)
+    if entries:
+        yield Message(_named(entries, names), Cursor(told.snapshot, told.epoch, (xid, entries[-1].series_id)))
+
+
+def _named(entries: list[Points], names: Mapping[int, Series]) -> list[tuple[Series, Points]]:
+    return [(names[entry.series_id], entry) for entry in entries]
+
+
+def _size(entries: list[Points]) -> int:
+    return sum(_BYTES_A_SERIES + _BYTES_A_POINT * len(entry) for entry in entries)

@@ -1,0 +1,57 @@
+"""QueryService.Tail: decodes, calls the tail, encodes columns as blocks (see packed.proto)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from runstream.v1 import packed_pb2, query_pb2
+from runstream_service.query.tail import TailQuestion
+from runstream_service.rpc.caller import caller_of
+
+if TYPE_CHECKING:
+    from runstream_service.query.cursor import Cursor
+    from runstream_service.query.news import Points
+    from runstream_service.query.series import Series
+    from runstream_service.query.tail import Tail
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+SERVICE = "runstream.v1.QueryService"
+
+
+def tail_handler(tail: Tail) -> grpc.GenericRpcHandler:
+    """The handler of this one method; the others of the service are in query_servicer.py."""
+
+    async def serve(request: query_pb2.TailRequest, context: Context) -> None:
+        question = TailQuestion(
+            run_id=request.run_id,
+            keys=list(request.keys),
+            rank=request.rank if request.HasField("rank") else None,
+            cursor=request.cursor,
+        )
+
+        async def emit(entries: list[tuple[Series, Points]], cursor: Cursor) -> None:
+            packed = [_packed(series, points) for series, points in entries]
+            await context.write(packed_pb2.PackedTailResponse(series=packed, cursor=cursor.encode()))
+
+        await tail.read(caller_of(context), question, emit)
+
+    handler = grpc.unary_stream_rpc_method_handler(
+        serve,
+        request_deserializer=query_pb2.TailRequest.FromString,
+        response_serializer=packed_pb2.PackedTailResponse.SerializeToString,
+    )
+    return grpc.method_handlers_generic_handler(SERVICE, {"Tail": handler})
+
+
+def _packed(series: Series, points: Points) -> packed_pb2.PackedHistoryResponse:
+    name = query_pb2.Series(run_id=series.run_id, key=series.key, rank=series.rank, attempt=series.attempt)
+    return packed_pb2.PackedHistoryResponse(
+        series=name.SerializeToString(),
+        point_count=len(points),
+        step=points.step.astype("<i8", copy=False).tobytes(),
+        time_unix_us=points.time_unix_us.astype("<i8", copy=False).tobytes(),
+        value=points.value.astype("<f8", copy=False).tobytes(),
+    )

@@ -1,0 +1,51 @@
+-- name: standing
+-- The snapshot of this transaction, D, and the epochs that may still be written, lowest first, with their sizes.
+SELECT pg_current_snapshot()::text AS snapshot, w.dropped_epoch, unsealed.epochs, unsealed.blocks
+  FROM watermark w CROSS JOIN LATERAL (
+       SELECT array_agg(e.epoch ORDER BY e.epoch) AS epochs,
+              array_agg(
+                  coalesce(pg_relation_size(to_regclass(format('metric_points_hot_%s', e.epoch))), 0)
+                  / current_setting('block_size')::int
+                  ORDER BY e.epoch
+              ) AS blocks
+         FROM epochs e
+        WHERE e.epoch > w.visible_epoch AND e.state IN ('open', 'closing')
+       ) unsealed;
+
+-- name: new_commits
+-- The commits of epoch $1 and later that this snapshot sees and $2 does not, in the order in which they began.
+SELECT commit_no, xid::text::bigint AS xid, epoch, point_count
+  FROM commits
+ WHERE epoch >= $1 AND NOT pg_visible_in_snapshot(xid, $2::text::pg_snapshot) AND point_count > 0
+ ORDER BY xid;
+
+-- name: series
+-- The series of a run, perhaps only of some keys ($3) or a rank ($4); no row if there is no such run.
+SELECT ARRAY(
+           SELECT s.series_id
+             FROM series s
+            WHERE s.run_id = r.run_id AND s.purge_epoch IS NULL
+              AND ($3::text[] IS NULL OR s.key = ANY ($3))
+              AND ($4::int IS NULL OR s.rank = $4)
+       ) AS series_ids
+  FROM runs r JOIN experiments e USING (experiment_id)
+ WHERE e.workspace_id = $1 AND r.run_id = $2 AND r.purge_epoch IS NULL;
+
+-- name: names
+-- What series are called.
+SELECT series_id, run_id, key, rank, attempt FROM series WHERE series_id = ANY ($1::bigint[]);
+
+-- name: found
+-- How many rows of some commits lie in an epoch from a block on.
+SELECT commit_no, count(*) AS rows
+  FROM metric_points_hot
+ WHERE epoch = $1 AND ctid >= $2::text::tid AND commit_no = ANY ($3::int[])
+ GROUP BY commit_no;
+
+-- name: rows
+-- The rows of some commits and series that lie in an epoch from a block on, in the order of the table. Numbers are put
+-- in as text: a list that the planner knows is looked up by hash.
+SELECT commit_no, series_id, step, time, value
+  FROM metric_points_hot
+ WHERE epoch = {epoch} AND ctid >= '({block},0)' AND commit_no = ANY ('{{{commit_nos}}}'::int[])
+   AND series_id = ANY ('{{{series_ids}}}'::bigint[]);

@@ -1,0 +1,396 @@
+"""Tail over real gRPC: commits are made by hand, so that they can be held open, reordered, rolled up and dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import grpc
+import pytest
+
+from runstream_service.core.caller import ANYONE
+from runstream_service.query import news, tail, tail_messages
+from runstream_service.query.cursor import Cursor
+from runstream_service.query.news import Points
+from runstream_service.query.series import Series
+from runstream_service.storage.database import Database
+from tests.support.rpc import reason_of
+from tests.support.tail import HandMade, TailReplica, new_series, tail_replica
+
+Code = grpc.StatusCode
+
+
+@pytest.fixture
+async def run_id(database: Database) -> UUID:
+    run_id = uuid.uuid4()
+    await database.execute(
+        "INSERT INTO runs (run_id, experiment_id, name, started_at) VALUES ($1, 0, 'test', now())", run_id
+    )
+    return run_id
+
+
+@pytest.fixture
+async def loss(database: Database, run_id: UUID) -> int:
+    return await new_series(database, run_id, "loss")
+
+
+@pytest.fixture
+async def replica(database: Database) -> AsyncIterator[TailReplica]:
+    async with tail_replica(database) as running:
+        yield running
+
+
+@pytest.fixture
+async def hand(database_url: str) -> AsyncIterator[HandMade]:
+    async with HandMade.connect(database_url) as made:
+        yield made
+
+
+@pytest.fixture
+async def other_hand(database_url: str) -> AsyncIterator[HandMade]:
+    async with HandMade.connect(database_url) as made:
+        yield made
+
+
+async def rotate(database: Database, *, roll: bool = True) -> int:
+    """Closes the open epoch, opens the next, and makes the old one visible as if it had been rolled up."""
+    old = await database.fetchval("SELECT epoch FROM epochs WHERE state = 'open'")
+    await database.execute(f"UPDATE epochs SET state = '{'visible' if roll else 'closing'}' WHERE epoch = {old}")
+    await database.execute("INSERT INTO epochs (epoch, state) VALUES ($1, 'open')", old + 1)
+    await database.execute("SELECT create_hot_partition($1)", old + 1)
+    if roll:
+        await database.execute("UPDATE watermark SET visible_epoch = $1", old)
+    return int(old) + 1
+
+
+async def drop(database: Database, epoch: int) -> None:
+    await database.execute(
+        f"BEGIN; DROP TABLE metric_points_hot_{epoch}; DELETE FROM commits WHERE epoch <= {epoch}; "
+        f"UPDATE watermark SET dropped_epoch = {epoch}; COMMIT"
+    )
+
+
+# -- what comes ------------------------------------------------------------------------------------------------------
+
+
+async def test_first_answer_comes_at_once_and_later_points_as_they_are_committed(
+    replica: TailReplica, run_id: UUID, loss: int, hand: HandMade
+) -> None:
+    await hand.write(loss, [1, 2])
+    caller = await replica.follow(run_id).opened()
+    assert caller.points == []
+    await hand.write(loss, [3], values=[float("inf")])
+    assert await caller.got(1) == [3]
+    assert caller.points == [("loss", 0, 0, 3, float("inf"))]
+    await hand.write(loss, [4, 5, 4])
+    assert await caller.got(4) == [3, 4, 4, 5]
+
+
+async def test_filters_by_key_and_rank_and_by_run(
+    replica: TailReplica, database: Database, run_id: UUID, loss: int, hand: HandMade
+) -> None:
+    other_run = uuid.uuid4()
+    await database.execute(
+        "INSERT INTO runs (run_id, experiment_id, name, started_at) VALUES ($1, 0, 'other', now())", other_run
+    )
+    by_key = await replica.follow(run_id, keys=["loss", "nothing"]).opened()
+    by_rank = await replica.follow(run_id, rank=1).opened()
+    whole = await replica.follow(run_id).opened()
+    await hand.write(loss, [1])
+    await hand.write(await new_series(database, run_id, "loss", rank=1), [2])
+    await hand.write(await new_series(database, run_id, "acc", rank=1), [3])
+    await hand.write(await new_series(database, other_run, "loss"), [4])
+    assert await whole.got(3) == [1, 2, 3]
+    assert await by_key.got(2) == [1, 2]
+    assert await by_rank.got(2) == [2, 3]
+
+
+async def test_series_that_come_up_later_are_followed(
+    replica: TailReplica, database: Database, run_id: UUID, hand: HandMade
+) -> None:
+    caller = await replica.follow(run_id).opened()
+    for number in range(3):
+        await hand.write(await new_series(database, run_id, f"key{number}"), [number])
+        await caller.got(number + 1)
+    assert [point[0] for point in caller.points] == ["key0", "key1", "key2"]
+
+
+async def test_deleted_series_are_out_at_once_and_begin_anew(
+    replica: TailReplica, database: Database, run_id: UUID, loss: int, hand: HandMade
+) -> None:
+    caller = await replica.follow(run_id).opened()
+    await hand.write(loss, [1])
+    await caller.got(1)
+    await database.execute("UPDATE series SET purge_epoch = 1")
+    await hand.write(loss, [2])
+    anew = await new_series(database, run_id, "loss")
+    assert anew != loss
+    await hand.write(anew, [3])
+    assert await caller.got(2) == [1, 3]
+
+
+async def test_without_rings_points_come_within_two_seconds(
+    replica: TailReplica, run_id: UUID, loss: int, hand: HandMade
+) -> None:
+    caller = await replica.follow(run_id).opened()
+    await hand.begin(loss, [1])
+    await hand.connection.execute("COMMIT")
+    await caller.until(lambda: len(caller.points) == 1, timeout_s=3)
+
+
+async def test_the_bell_rings_again_after_its_connection_was_cut(
+    replica: TailReplica, database: Database, monkeypatch: pytest.MonkeyPatch, run_id: UUID, loss: int, hand: HandMade
+) -> None:
+    monkeypatch.setattr(tail, "_POLL_AT_LEAST_EVERY_S", 60.0)
+    caller = await replica.follow(run_id).opened()
+    await asyncio.sleep(0.2)
+    await database.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name = 'runstream-bell' AND datname = current_database()"
+    )
+    await asyncio.sleep(1)
+    await hand.write(loss, [1])
+    assert await caller.got(1) == [1]
+
+
+# -- each point once -------------------------------------------------------------------------------------------------
+
+
+async def test_groups_that_commit_in_the_opposite_order_of_their_numbers(
+    replica: TailReplica, run_id: UUID, loss: int, hand: HandMade, other_hand: HandMade
+) -> None:
+    caller = await replica.follow(run_id).opened()
+    await hand.begin(loss, [1])
+    await other_hand.begin(loss, [2])
+    await other_hand.commit()
+    await caller.reached(1)
+    cursor = await caller.leave()
+    again = await replica.follow(run_id, cursor=cursor).opened()
+    await hand.commit()
+    assert await again.got(1) == [1]
+    assert caller.points == [("loss", 0, 0, 2, 2.0)]
+
+
+async def test_no_gap_and_no_repeat_across_a_reconnect_to_another_replica(
+    replica: TailReplica, database: Database, run_id: UUID, loss: int, hand: HandMade, other_hand: HandMade
+) -> None:
+    async with tail_replica(database) as other:
+        caller = await replica.follow(run_id).opened()
+        cursor, steps, step = caller.cursor, [], 0
+        for turn in range(12):
+            await other_hand.begin(loss, [1000 + turn])
+            for _ in range(3):
+                step += 1
+                await hand.write(loss, [step])
+            if turn % 2:
+                await caller.reached(1)
+            await caller.leave()
+            steps += [point[3] for point in caller.points]
+            cursor = caller.cursor
+            await other_hand.commit()
+            caller = await (other, replica)[turn % 2].follow(run_id, cursor=cursor).opened()
+        missing = step + 12 - len(steps)
+        steps += await caller.got(missing)
+        assert sorted(steps) == [*range(1, step + 1), *range(1000, 1012)]
+
+
+async def test_a_cursor_stays_good_across_rotate_and_roll_up(
+    replica: TailReplica, database: Database, run_id: UUID, loss: int, hand: HandMade
+) -> None:
+    caller = await replica.follow(run_id).opened()
+    cursor = await caller.leave()
+    await hand.write(loss, [1])
+    hand.epoch = await rotate(database)
+    await hand.write(loss, [2])
+    hand.epoch = await rotate(database)
+    await hand.write(loss, [3])
+    caller = await replica.follow(run_id, cursor=cursor).opened()
+    assert await caller.got(3) == [1, 2, 3]
+
+
+async def test_a_stream_goes_on_across_rotate_roll_up_and_drop(
+    replica: TailReplica, database: Database, run_id: UUID, loss: int, hand: HandMade
+) -> None:
+    caller = await replica.follow(run_id).opened()
+    for step in range(6):
+        await hand.write(loss, [step])
+        await caller.reached(step + 1)
+        hand.epoch = await rotate(database)
+        if step >= 2:
+            await drop(database, hand.epoch - 2)
+    assert await caller.got(6) == list(range(6))
+
+
+async def test_a_commit_of_a_closing_epoch_comes_after_those_of_the_next(
+    replica: TailReplica, database: Database, run_id: UUID, loss: int, hand: HandMade, other_hand: HandMade
+) -> None:
+    caller = await replica.follow(run_id).opened()
+    await other_hand.begin(loss, [1])
+    hand.epoch = await rotate(database, roll=False)
+    await hand.write(loss, [2])
+    await caller.got(1)
+    cursor = await caller.leave()
+    await other_hand.commit()
+    again = await replica.follow(run_id, cursor=cursor).opened()
+    assert await again.got(1) == [1]
+
+
+# -- cursors ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_cursor_from_before_a_drop_is_too_old(
+    replica: TailReplica, database: Database, run_id: UUID, loss: int, hand: HandMade
+) -> None:
+    cursor = await (await replica.follow(run_id).opened()).leave()
+    await hand.write(loss, [1])
+    await rotate(database)
+    await drop(database, 1)
+    error = await replica.follow(run_id, cursor=cursor).ended()
+    assert reason_of(error) == (Code.OUT_OF_RANGE, "CURSOR_TOO_OLD", "cursor")
+
+
+async def test_a_partition_that_is_dropped_between_look_and_rows_ends_the_stream(
+    replica: TailReplica, database: Database, run_id: UUID, loss: int, hand: HandMade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cursor = await (await replica.follow(run_id).opened()).leave()
+    await hand.write(loss, [1])
+    await rotate(database)
+    look = news.NewsReader.look
+
+    async def look_and_drop(self, connection, since):
+        seen = await look(self, connection, since)
+        if seen.commits:
+            await drop(database, 1)
+        return seen
+
+    monkeypatch.setattr(news.NewsReader, "look", look_and_drop)
+    error = await replica.follow(run_id, cursor=cursor).ended()
+    assert reason_of(error) == (Code.OUT_OF_RANGE, "CURSOR_TOO_OLD", "cursor")
+
+
+async def test_a_cursor_from_the_future_is_of_another_database(replica: TailReplica, run_id: UUID) -> None:
+    error = await replica.follow(run_id, cursor=b"1;9;;900000000:900000000:").ended()
+    assert reason_of(error) == (Code.OUT_OF_RANGE, "CURSOR_TOO_OLD", "cursor")
+
+
+@pytest.mark.parametrize(
+    "cursor", [b"x", b"2;1;;5:5:", b"1;1;;5:4:", b"1;1;;5:9:7,6", b"1;1;;5:9:9", b"1;1;;a:b:", b"\xff", b"1;" * 99]
+)
+async def test_what_is_no_cursor_is_refused(replica: TailReplica, run_id: UUID, cursor: bytes) -> None:
+    error = await replica.follow(run_id, cursor=cursor).ended()
+    assert reason_of(error) == (Code.INVALID_ARGUMENT, "INVALID_FIELD", "cursor")
+
+
+async def test_unknown_and_purged_runs_are_not_found(
+    replica: TailReplica, database: Database, run_id: UUID, loss: int, hand: HandMade
+) -> None:
+    not_found = (Code.NOT_FOUND, "RUN_NOT_FOUND", "run_id")
+    assert reason_of(await replica.follow(uuid.uuid4()).ended()) == not_found
+    caller = await replica.follow(run_id).opened()
+    await database.execute("UPDATE runs SET purge_epoch = 1")
+    await hand.write(loss, [1])
+    assert reason_of(await caller.ended()) == not_found
+    assert caller.points == []
+
+
+async def test_a_quiet_stream_gets_newer_cursors(
+    replica: TailReplica, run_id: UUID, monkeypatch: pytest.MonkeyPatch, database: Database
+) -> None:
+    monkeypatch.setattr(tail, "CURSOR_EVERY_S", 0.2)
+    caller = await replica.follow(run_id).opened()
+    first = caller.cursor
+    await database.execute("UPDATE runs SET name = 'other'")  # takes a transaction id
+    await caller.until(lambda: caller.answers > 3 and caller.cursor != first)
+    assert caller.points == []
+
+
+async def test_drain_ends_streams_and_refuses_new_ones(replica: TailReplica, run_id: UUID) -> None:
+    caller = await replica.follow(run_id).opened()
+    replica.tail.drain()
+    assert reason_of(await caller.ended())[:2] == (Code.UNAVAILABLE, "DRAINING")
+    assert reason_of(await replica.follow(run_id).ended())[:2] == (Code.UNAVAILABLE, "DRAINING")
+
+
+# -- amounts ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_slow_caller_reads_on_by_itself_and_misses_nothing(
+    replica: TailReplica, run_id: UUID, loss: int, hand: HandMade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "MAX_QUEUED_POINTS", 5_000)
+    monkeypatch.setattr(news, "PORTION_POINTS", 5_000)
+    steps: list[int] = []
+    cursors: list[Cursor] = []
+    go_on = asyncio.Event()
+
+    # Called without gRPC in between, whose buffers would hide how slow it is.
+    async def emit(entries: list[tuple[Series, Points]], cursor: Cursor) -> None:
+        assert sum(len(points) for _, points in entries) <= 5_000
+        steps.extend(step for _, points in entries for step in points.step.tolist())
+        if cursors:
+            await go_on.wait()
+        cursors.append(cursor)
+
+    slow = asyncio.create_task(replica.tail.read(ANYONE, tail.TailQuestion(run_id=run_id.hex), emit))
+    quick = await replica.follow(run_id).opened()
+    total = 0
+    for _ in range(20):
+        await hand.write(loss, range(total, total + 3_000))
+        total += 3_000
+        await asyncio.sleep(0.05)
+    assert await quick.got(total) == list(range(total))
+    assert len(steps) <= 5_000
+    assert replica.metric("runstream_tail_fell_behind_total") >= 1
+    go_on.set()
+    while len(steps) < total:
+        await asyncio.sleep(0.01)
+    await hand.write(loss, [total])
+    await asyncio.sleep(1)
+    assert steps == list(range(total + 1))
+    slow.cancel()
+
+
+async def test_a_large_commit_comes_in_parts_that_each_have_a_cursor(
+    replica: TailReplica, database: Database, run_id: UUID, hand: HandMade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail_messages, "_MAX_BYTES", 3_000)
+    first = await new_series(database, run_id, "key0")
+    for number in range(1, 7):
+        assert await new_series(database, run_id, f"key{number}") == first + number
+    start = await (await replica.follow(run_id).opened()).leave()
+    await hand.connection.execute("BEGIN")
+    await hand.connection.execute(
+        "WITH c AS (INSERT INTO commits (commit_no, epoch, point_count) VALUES (nextval('commit_numbers'), 1, 70) "
+        "RETURNING commit_no) INSERT INTO metric_points_hot "
+        f"SELECT 1, commit_no, {first} + n % 7, n, now(), n FROM c, generate_series(0, 69) n"
+    )
+    await hand.commit()
+    await hand.write(first, [70])
+    whole = await replica.follow(run_id, cursor=start).opened()
+    assert await whole.got(71) == list(range(71))
+    assert len(whole.marks) > 4
+    for cursor, told in whole.marks:
+        rest = await replica.follow(run_id, cursor=cursor).opened()
+        await rest.got(71 - told)
+        assert sorted([*whole.points[:told], *rest.points]) == sorted(whole.points)
+
+
+async def test_scans_begin_near_the_end_and_a_wrong_guess_costs_only_a_scan(
+    replica: TailReplica, run_id: UUID, loss: int, hand: HandMade, other_hand: HandMade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(news, "_MARGIN_BLOCKS", 0)
+    caller = await replica.follow(run_id).opened()
+    await other_hand.write(loss, [0])  # and its connection goes on in this page later
+    count = 1
+    for turn in range(8):
+        await hand.write(loss, range(count, count + 2_000))
+        count += 2_000
+        await caller.reached(count)
+        await asyncio.sleep(0.15)
+        if turn == 6:
+            await other_hand.write(loss, [count])
+            count += 1
+    assert await caller.got(count) == list(range(count))
+    assert 1 <= replica.metric("runstream_tail_full_scans_total") <= 6

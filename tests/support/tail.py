@@ -1,0 +1,184 @@
+"""Tail on real gRPC servers, callers that collect what they get, and commits made by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import grpc
+
+from runstream.v1 import query_pb2, query_pb2_grpc
+from runstream_service.metrics import Metrics
+from runstream_service.query.tail import Tail
+from runstream_service.query.tail_metrics import TailMetrics
+from runstream_service.rpc.interceptor import CallInterceptor
+from runstream_service.rpc.tail_handler import tail_handler
+from runstream_service.storage.bell import CommitBell
+from runstream_service.storage.database import Database
+
+TIME = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass
+class TailReplica:
+    """What one replica of the service has for Tail."""
+
+    tail: Tail
+    bell: CommitBell
+    metrics: Metrics
+    stub: query_pb2_grpc.QueryServiceStub
+    address: str
+
+    def follow(self, run_id: UUID, *, keys: Sequence[str] = (), rank: int | None = None, cursor: bytes = b"") -> Caller:
+        """Begins to follow a run."""
+        request = query_pb2.TailRequest(run_id=run_id.hex, keys=keys, rank=rank, cursor=cursor)
+        return Caller(self.stub.Tail(request))
+
+    def metric(self, name: str) -> float:
+        """The value of a Prometheus metric of this replica."""
+        return self.metrics.registry.get_sample_value(name) or 0.0
+
+
+@contextlib.asynccontextmanager
+async def tail_replica(database: Database) -> AsyncIterator[TailReplica]:
+    """Serves Tail from a database."""
+    metrics = Metrics(version="test")
+    bell = CommitBell(database)
+    tail = Tail(database, bell, TailMetrics(metrics.registry))
+    tasks = [asyncio.create_task(bell.run()), asyncio.create_task(tail.run())]
+    server = grpc.aio.server(interceptors=[CallInterceptor(metrics)])
+    server.add_generic_rpc_handlers((tail_handler(tail),))
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield TailReplica(tail, bell, metrics, query_pb2_grpc.QueryServiceStub(channel), address)
+    finally:
+        tail.drain()
+        await server.stop(1)
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(one, asyncio.CancelledError) for one in ended), ended
+
+
+@dataclass
+class Caller:
+    """Collects answers in the background: (key, rank, attempt, step, value) of each point, in the order they came."""
+
+    call: Any
+    points: list[tuple[str, int, int, int, float]] = field(default_factory=list)
+    answers: int = 0
+    cursor: bytes = b""
+    marks: list[tuple[bytes, int]] = field(default_factory=list)  # each cursor, and how many points had come with it
+
+    def __post_init__(self) -> None:
+        self._task = asyncio.create_task(self._collect())
+
+    async def _collect(self) -> None:
+        async for answer in self.call:
+            for piece in answer.series:
+                name = (piece.series.key, piece.series.rank, piece.series.attempt)
+                assert piece.point_count == len(piece.step) == len(piece.value) == len(piece.time_unix_us)
+                self.points += [(*name, step, value) for step, value in zip(piece.step, piece.value, strict=True)]
+            self.cursor = answer.cursor
+            self.answers += 1
+            self.marks.append((answer.cursor, len(self.points)))
+
+    async def opened(self) -> Caller:
+        """Waits for the first answer."""
+        return await self.until(lambda: self.answers > 0)
+
+    async def until(self, condition: Callable[[], bool], *, timeout_s: float = 30) -> Caller:
+        """Waits for a condition on what came; raises what ended the call instead."""
+        give_up = asyncio.get_running_loop().time() + timeout_s
+        while not condition():
+            if self._task.done():
+                self._task.result()
+                raise AssertionError("the call ended without an error")
+            assert asyncio.get_running_loop().time() < give_up, f"only {len(self.points)} points: {self.points[:20]}"
+            await asyncio.sleep(0.01)
+        return self
+
+    async def reached(self, count: int) -> Caller:
+        """Waits for so many points."""
+        return await self.until(lambda: len(self.points) >= count)
+
+    async def got(self, count: int) -> list[int]:
+        """Waits for so many points, and a bit longer for one too many; the steps, sorted."""
+        await self.reached(count)
+        await asyncio.sleep(0.3)
+        assert len(self.points) == count
+        return sorted(point[3] for point in self.points)
+
+    async def ended(self) -> grpc.aio.AioRpcError:
+        """Waits for the error that ends the call."""
+        try:
+            await asyncio.wait_for(self._task, 10)
+        except grpc.aio.AioRpcError as error:
+            return error
+        raise AssertionError("the call ended without an error")
+
+    async def leave(self) -> bytes:
+        """Goes away; the last cursor."""
+        self.call.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        return self.cursor
+
+
+@dataclass
+class HandMade:
+    """A group commit on a connection of its own, step by step."""
+
+    connection: asyncpg.Connection[asyncpg.Record]
+    epoch: int = 1
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def connect(cls, url: str) -> AsyncIterator[HandMade]:
+        """A connection that commits by hand."""
+        connection = await asyncpg.connect(url)
+        try:
+            yield cls(connection)
+        finally:
+            connection.terminate()
+
+    async def begin(self, series_id: int, steps: Sequence[int], *, values: Sequence[float] | None = None) -> None:
+        """All but the COMMIT."""
+        await self.connection.execute("BEGIN")
+        commit_no = await self.connection.fetchval(
+            "INSERT INTO commits (commit_no, epoch, point_count) VALUES (nextval('commit_numbers'), $1, $2) "
+            "RETURNING commit_no",
+            self.epoch,
+            len(steps),
+        )
+        await self.connection.copy_records_to_table(
+            "metric_points_hot",
+            records=[
+                (self.epoch, commit_no, series_id, step, TIME, float(step) if values is None else values[i])
+                for i, step in enumerate(steps)
+            ],
+        )
+
+    async def commit(self) -> None:
+        """And the COMMIT, with a ring as from a writer."""
+        await self.connection.execute("COMMIT")
+        await self.connection.execute("NOTIFY runstream_commits")
+
+    async def write(self, series_id: int, steps: Sequence[int], *, values: Sequence[float] | None = None) -> None:
+        """Begin and commit."""
+        await self.begin(series_id, steps, values=values)
+        await self.commit()
+
+
+async def new_series(database: Database, run_id: UUID, key: str, *, rank: int = 0, attempt: int = 0) -> int:
+    """The number of a series, made if it is not there."""
+    row = await database.fetchrow("SELECT * FROM resolve_series($1, $2, $3, $4)", run_id, rank, attempt, [key])
+    assert row is not None
+    return int(row["series_id"])
