@@ -67,7 +67,7 @@ class IngestMetrics:
             "runstream_ingest_held", "1 while ingest waits for roll-up (hot_rows_max); else 0.", registry=registry
         )
         self._times_held = Counter(
-            "runstream_ingest_held_total", "Times that ingest had to wait for roll-up.", registry=registry
+            "runstream_ingest_holds_total", "Times that ingest had to wait for roll-up.", registry=registry
         )
 
     def held(self, held: bool) -> None:
