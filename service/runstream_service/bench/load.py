@@ -15,19 +15,21 @@ import numpy as np
 
 from runstream.v1 import ingest_pb2, packed_pb2, run_pb2, run_pb2_grpc
 
-KEYS_PER_STREAM = 5
 _APPEND = "/runstream.v1.IngestService/Append"
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`streams` producers, each a rank of one run, sending batches of `batch_points` points of KEYS_PER_STREAM series.
-    `window` batches of a stream may wait for their ack; a `pause_s` above 0 sends one batch per pause instead."""
+    """`streams` producers, each a rank of one run, sending batches of `batch_points` points of `keys` series.
+    `window` batches of a stream may wait for their ack; a `pause_s` above 0 sends one batch per pause instead. A stream
+    ends after `batches` batches, if that comes before the time is over."""
 
     streams: int
     batch_points: int
+    keys: int = 5
     window: int = 8
     pause_s: float = 0.0
+    batches: int = 2**62
 
     @property
     def name(self) -> str:
@@ -69,7 +71,7 @@ class _Stream:
     async def open(self, run_id: str) -> None:
         opening = ingest_pb2.Open(run_id=run_id, producer_id=uuid.uuid4().bytes, rank=self._rank, first_unacked=1)
         keys = [
-            ingest_pb2.SeriesDeclaration(series_index=index, key=f"metric/{index}") for index in range(KEYS_PER_STREAM)
+            ingest_pb2.SeriesDeclaration(series_index=index, key=f"metric/{index}") for index in range(self._load.keys)
         ]
         await self._call.write(ingest_pb2.AppendRequest(open=opening).SerializeToString())
         await self._call.write(ingest_pb2.AppendRequest(declare=ingest_pb2.Declare(series=keys)).SerializeToString())
@@ -77,11 +79,11 @@ class _Stream:
 
     async def push(self, until: float) -> None:
         reader = asyncio.create_task(self._read_acks())
-        while time.perf_counter() < until:
+        while self.sent < self._load.batches and time.perf_counter() < until:
             while self.sent - self.acknowledged >= self._load.window:
                 self._room.clear()
                 await self._room.wait()
-            await self._call.write(batch_message(self._load.batch_points, self.sent))
+            await self._call.write(batch_message(self._load.batch_points, self._load.keys, self.sent))
             self._sent_at.append(time.perf_counter())
             self.sent += 1
             if self._load.pause_s:
@@ -100,24 +102,31 @@ class _Stream:
             self._room.set()
 
 
+def append(channel: grpc.aio.Channel) -> Any:
+    """An Append call that takes and gives bytes."""
+    return channel.stream_stream(_APPEND)()
+
+
 @functools.lru_cache(maxsize=256)
-def batch_message(points: int, position: int) -> bytes:
-    """Batch number `position` + 1 of a stream: KEYS_PER_STREAM series, one after the other in each step. The same for
-    every stream, so made once: what is measured is the service, not numpy in the client."""
+def batch_message(points: int, keys: int, position: int) -> bytes:
+    """Batch number `position` + 1 of a stream: `keys` series, one after the other in each step; ten steps a second by a
+    clock that is read in microseconds; values as a float32 model logs them. The same for every stream, so made once:
+    what is measured is the service, not numpy in the client."""
     row = np.arange(position * points, (position + 1) * points, dtype="<i8")
+    step = row // keys
     batch = packed_pb2.PackedBatch(
         number=position + 1,
         point_count=points,
-        series_index=(row % KEYS_PER_STREAM).astype("<u4").tobytes(),
-        step=(row // KEYS_PER_STREAM).tobytes(),
-        time_unix_us=(row + 1_790_000_000_000_000).tobytes(),
-        value=(row * 0.25).tobytes(),
+        series_index=(row % keys).astype("<u4").tobytes(),
+        step=step.tobytes(),
+        time_unix_us=(1_790_000_000_000_000 + step * 100_000 + (step * 7_919 + row) % 2_003).tobytes(),
+        value=np.sin(row * 0.001).astype("<f4").astype("<f8").tobytes(),
     )
     return packed_pb2.PackedAppendRequest(batch=batch).SerializeToString()
 
 
-async def push(address: str, load: Load, seconds: float) -> Outcome:
-    """Run `load` against the service for `seconds`, then wait for the last ack."""
+async def push(address: str, load: Load, seconds: float = 86_400.0) -> Outcome:
+    """Run `load` against the service for `seconds` or until its batches are sent, then wait for the last ack."""
     run_id = uuid.uuid4().hex
     # A few connections share the streams, as a few machines of a job would.
     options = [("grpc.use_local_subchannel_pool", 1)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runstream_service.bench.load import KEYS_PER_STREAM, Load, batch_message
+from runstream_service.bench.load import Load, batch_message
 from runstream_service.ingest import copy_binary
 from runstream_service.ingest.decode import Batch, Float64Column, Int64Column, decode
 
@@ -59,6 +59,6 @@ def _encoded(load: Load) -> list[memoryview]:
 
 def _columns(load: Load, number: int) -> tuple[Int64Column, Int64Column, Int64Column, Float64Column]:
     stream, position = number % load.streams, number // load.streams
-    batch = decode(batch_message(load.batch_points, position))
+    batch = decode(batch_message(load.batch_points, load.keys, position))
     assert isinstance(batch, Batch)
-    return batch.series_index.astype(np.int64) + stream * KEYS_PER_STREAM, batch.step, batch.time_unix_us, batch.value
+    return batch.series_index.astype(np.int64) + stream * load.keys, batch.step, batch.time_unix_us, batch.value

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from runstream_service.bench.load import KEYS_PER_STREAM, Load, Outcome, push
+from runstream_service.bench.load import Load, Outcome, push
 from runstream_service.bench.raw_copy import raw_copy
 from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
@@ -99,9 +99,9 @@ class Session:
         stored = sorted((row["rank"], row["points"], int(row["steps"]), int(row["squares"])) for row in rows)
         expected = []
         for rank, batches in enumerate(outcome.batches_acknowledged):
-            n = batches * load.batch_points // KEYS_PER_STREAM
+            n = batches * load.batch_points // load.keys
             series = (rank, n, n * (n - 1) // 2, (n - 1) * n * (2 * n - 1) // 6)
-            expected += [series] * (KEYS_PER_STREAM if n else 0)
+            expected += [series] * (load.keys if n else 0)
         return stored == expected
 
     async def _clear(self) -> None:
@@ -109,21 +109,39 @@ class Session:
         await self._database.execute("TRUNCATE metric_points_hot, commits")
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A fresh PostgreSQL and a fresh service on it."""
+
+    database: Database
+    database_url: str
+    address: str
+    memory: Memory
+
+
 @contextlib.asynccontextmanager
 async def session(say: Callable[[str], None]) -> AsyncIterator[Session]:
-    """A fresh PostgreSQL and a fresh service on it, gone afterwards."""
+    """A session in which nothing is rolled up: what it costs to take points is measured, and what becomes of them
+    later is `--storage`'s."""
+    async with started(say, "--epoch-rows", "1000000000", "--epoch-seconds", "86400") as parts:
+        yield Session(parts.database, parts.address, parts.memory)
+
+
+@contextlib.asynccontextmanager
+async def started(say: Callable[[str], None], *options: str) -> AsyncIterator[Started]:
+    """Starts both, with further options of `runstream serve`; they are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="runstream-bench-") as name:
         os.chmod(name, 0o755)  # noqa: S103 - for root, PostgreSQL runs as another user
         say("starting PostgreSQL and the service")
         postgres = EmbeddedPostgres(Path(name))
         await postgres.start()
         try:
-            async with _service(postgres.url, Path(name)) as (process, address):
+            async with _service(postgres.url, Path(name), options) as (process, address):
                 database = await Database.open(postgres.url)
                 memory = Memory()
                 watcher = asyncio.create_task(memory.watch(psutil.Process(process.pid)))
                 try:
-                    yield Session(database, address, memory)
+                    yield Started(database, postgres.url, address, memory)
                 finally:
                     watcher.cancel()
                     await database.close()
@@ -132,12 +150,14 @@ async def session(say: Callable[[str], None]) -> AsyncIterator[Session]:
 
 
 @contextlib.asynccontextmanager
-async def _service(database_url: str, directory: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def _service(
+    database_url: str, directory: Path, options: tuple[str, ...]
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     log_file = directory / "service.log"
     with log_file.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "runstream_service", "serve", "--json-ready", "--log-format", "json",
-            "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--database", database_url,
+            "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--database", database_url, *options,
             stdout=asyncio.subprocess.PIPE, stderr=log,
         )  # fmt: skip
     try:

@@ -1,0 +1,189 @@
+"""`runstream bench --storage`: what becomes of points, and how fast they are read, while writing and at rest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+import uuid
+from collections.abc import Callable
+
+import grpc
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from runstream.v1 import run_pb2, run_pb2_grpc
+from runstream_service.bench import storage_data as data
+from runstream_service.bench.load import Load, Outcome, push
+from runstream_service.bench.rollup_cost import points_per_s_core
+from runstream_service.bench.session import Started, started
+from runstream_service.bench.storage_reads import Reader, repeated, tail_latencies_ms, while_loading
+from runstream_service.bench.yardsticks import bytes_per_point
+
+# The last epoch closes after so many seconds without being full; else the clock would mostly wait for that.
+_EPOCH_SECONDS = "5"
+_TAIL_LOAD = Load(streams=20, batch_points=500, pause_s=0.1)  # 100,000 points/s
+_TAIL_SECONDS = 15.0
+
+_STORED = "SELECT coalesce(sum(point_count), 0) FROM metric_segments"
+_BYTES = "SELECT pg_total_relation_size('metric_segments') + pg_total_relation_size('latest_values')"
+
+Values = dict[str, float | bool]
+
+
+def run(*, scale: float, as_json: bool) -> int:
+    """Measure, print; 1 if a point is missing."""
+    console = Console(stderr=True)
+
+    def say(what: str) -> None:
+        console.print(f"{time.strftime('%H:%M:%S')} {what}", highlight=False)
+
+    values = uvloop.run(_measure(scale, say))
+    if as_json:
+        rounded = {key: value if isinstance(value, bool) else round(value, 3) for key, value in values.items()}
+        sys.stdout.write(json.dumps(rounded) + "\n")
+    else:
+        _print(values, Console())
+    return 0 if values["rows_exact"] else 1
+
+
+async def _measure(scale: float, say: Callable[[str], None]) -> Values:
+    values: Values = {}
+    options = ("--epoch-seconds", _EPOCH_SECONDS, "--purge-after-days", "0")
+    async with started(say, *options) as parts:
+        say("filling: a long series, ten shorter ones, a thousand runs, a run to delete")
+        long = await push(parts.address, data.LONG)
+        ten = await push(parts.address, data.TEN)
+        many = await data.push_many_runs(parts.address)
+        doomed = await push(parts.address, data.doomed(scale))
+        await data.rolled_up(parts.database)
+        async with grpc.aio.insecure_channel(parts.address) as channel:
+            reader = Reader(channel)
+            bulk = await _sustained(parts, reader, scale, long.run_id, many.run_ids[0], values, say)
+            sent = many.points + sum(outcome.points_acknowledged for outcome in (long, ten, doomed, bulk))
+            values["points_stored"] = float(await parts.database.fetchval(_STORED))
+            values["rows_exact"] = values["points_stored"] == sent
+            say("reading at rest")
+            await _reads(reader, long.run_id, ten.run_id, many.run_ids, values)
+            say("sizes")
+            await _sizes(parts, values)
+            say("live tail beside 100,000 points/s")
+            await _tail(parts, values)
+            say("deleting a run")
+            values["delete_s"] = await _delete(parts, channel, doomed)
+        say("cost of roll-up")
+        values["rollup_points_per_s_core"] = await points_per_s_core(parts.database_url, parts.database)
+        values["rss_max_mb"] = max(parts.memory.samples_mb)
+    return values
+
+
+async def _sustained(
+    parts: Started,
+    reader: Reader,
+    scale: float,
+    long_run: str,
+    small_run: str,
+    values: Values,
+    say: Callable[[str], None],
+) -> Outcome:
+    """Push and roll up at once; the clock stops when nothing is hot any more."""
+    load = data.sustained(scale)
+    say(f"sustained: {load.streams * load.batches * load.batch_points / 1e6:.1f} M points of 4,000 series, with reads")
+    outcome: list[Outcome] = []
+
+    async def work() -> None:
+        outcome.append(await push(parts.address, load))
+        await data.rolled_up(parts.database)
+
+    first_sample = len(parts.memory.samples_mb)
+    begun = time.perf_counter()
+    timed = await while_loading(
+        work(), {"chart": lambda: reader.chart(long_run), "latest": lambda: reader.latest([small_run])}
+    )
+    values["sustained_points_per_s"] = outcome[0].points_acknowledged / (time.perf_counter() - begun)
+    values["ingest_points_per_s"] = outcome[0].points_per_s
+    for name, milliseconds in timed.items():
+        values[f"{name}_ms_under_load_p50"] = statistics.median(milliseconds)
+        values[f"{name}_ms_under_load_p99"] = _percentile(sorted(milliseconds), 0.99)
+    samples = parts.memory.samples_mb[first_sample:]
+    quarter = max(1, len(samples) // 4)
+    values["rss_first_quarter_mb"] = statistics.median(samples[:quarter])
+    values["rss_last_quarter_mb"] = statistics.median(samples[-quarter:])
+    return outcome[0]
+
+
+async def _reads(reader: Reader, long_run: str, ten_run: str, many: list[str], values: Values) -> None:
+    """Warm medians."""
+    values["chart_ms_one_series"] = statistics.median(await repeated(lambda: reader.chart(long_run), 20))
+    values["chart_ms_ten_series"] = statistics.median(await repeated(lambda: reader.chart(ten_run), 10))
+    values["history_100k_ms"] = statistics.median(await repeated(lambda: reader.history(ten_run, 3), 10))
+    values["latest_1000_runs_ms"] = statistics.median(await repeated(lambda: reader.latest(many), 5))
+
+
+async def _sizes(parts: Started, values: Values) -> None:
+    size = await parts.database.fetchval(_BYTES)
+    values["bytes_per_point"] = size / values["points_stored"]
+    for name, size in (await bytes_per_point(parts.database)).items():
+        values[f"bytes_per_point_{name}"] = size
+
+
+async def _tail(parts: Started, values: Values) -> None:
+    run_id = "b" * 32
+    async with grpc.aio.insecure_channel(parts.address) as channel:
+        create = run_pb2.CreateRunRequest(run_id=run_id, experiment="bench")
+        await run_pb2_grpc.RunServiceStub(channel).CreateRun(create)
+    latencies, _ = await asyncio.gather(
+        tail_latencies_ms(parts.address, run_id, _TAIL_SECONDS),
+        push(parts.address, _TAIL_LOAD, _TAIL_SECONDS + 3),
+    )
+    values["tail_p50_ms"] = statistics.median(latencies)
+    values["tail_p99_ms"] = _percentile(latencies, 0.99)
+
+
+async def _delete(parts: Started, channel: grpc.aio.Channel, doomed: Outcome) -> float:
+    """Seconds from the call until no row of the run's points is left."""
+    run_id = uuid.UUID(doomed.run_id)
+    series = await parts.database.fetchval("SELECT array_agg(series_id) FROM series WHERE run_id = $1", run_id)
+    begun = time.perf_counter()
+    await run_pb2_grpc.RunServiceStub(channel).DeleteRun(run_pb2.DeleteRunRequest(run_id=doomed.run_id))
+    await _collect_garbage(parts)
+    left = await parts.database.fetchval("SELECT count(*) FROM metric_segments WHERE series_id = ANY ($1)", series)
+    if left:
+        raise RuntimeError(f"{left} segments of the deleted run are left")
+    return time.perf_counter() - begun
+
+
+def _percentile(ordered: list[float], part: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
+
+
+def _print(values: Values, console: Console) -> None:
+    table = Table("what", "measured", "aim", title="runstream bench --storage", title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for label, key, unit, aim in _ROWS:
+        table.add_row(label, f"{values[key]:,.{0 if values[key] > 1000 else 1}f} {unit}", aim)
+    table.add_row("every point stored once", "yes" if values["rows_exact"] else "NO", "yes")
+    console.print(table)
+
+
+_ROWS = (
+    ("sustained, until hot is empty", "sustained_points_per_s", "points/s", ">= 400,000"),
+    ("roll-up, a core", "rollup_points_per_s_core", "points/s", ">= 1,000,000"),
+    ("memory of the service, most", "rss_max_mb", "MB", "flat"),
+    ("stored, indexes included", "bytes_per_point", "bytes/point", "<= 13"),
+    ("    rows with a btree", "bytes_per_point_btree_rows", "bytes/point", ""),
+    ("    MLflow's table", "bytes_per_point_mlflow", "bytes/point", ""),
+    ("chart under load, p99", "chart_ms_under_load_p99", "ms", "< 300"),
+    ("latest of 50 metrics under load, p99", "latest_ms_under_load_p99", "ms", "< 300"),
+    ("chart of 1,000,000 points", "chart_ms_one_series", "ms", "< 30"),
+    ("chart of 10 x 100,000 points", "chart_ms_ten_series", "ms", "< 120"),
+    ("history of 100,000 points", "history_100k_ms", "ms", "< 60"),
+    ("latest of 1,000 runs x 50 metrics", "latest_1000_runs_ms", "ms", "< 150"),
+    ("from log() to Tail, p99", "tail_p99_ms", "ms", "< 1,000"),
+    ("deleting a run", "delete_s", "s", "< 5"),
+    ("points stored", "points_stored", "points", ""),
+)

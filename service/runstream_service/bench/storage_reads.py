@@ -1,0 +1,95 @@
+"""Timed reads through gRPC, until the last byte of the answer has arrived."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import psutil
+
+from runstream.v1 import packed_pb2, query_pb2
+
+_SERVICE = "/runstream.v1.QueryService"
+
+Read = Callable[[], Awaitable[float]]  # answers milliseconds
+
+
+class Reader:
+    """Asks the service; every method answers milliseconds."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+
+    async def chart(self, run_id: str, buckets: int = 1_000) -> float:
+        """All series of a run. Raises if a long series uses less than half of its buckets."""
+        request = query_pb2.ChartRequest(run_ids=[run_id], max_buckets=buckets)
+        milliseconds, answers = await self._ask("Chart", request)
+        for answer in answers:
+            used = packed_pb2.PackedChartResponse.FromString(answer).bucket_count
+            if not buckets / 2 <= used <= buckets:
+                raise RuntimeError(f"a chart used {used} of {buckets} buckets")
+        return milliseconds
+
+    async def latest(self, run_ids: list[str]) -> float:
+        """Latest values of runs."""
+        return (await self._ask("Latest", query_pb2.LatestRequest(run_ids=run_ids)))[0]
+
+    async def history(self, run_id: str, rank: int) -> float:
+        """All points of one rank."""
+        return (await self._ask("History", query_pb2.HistoryRequest(run_id=run_id, rank=rank)))[0]
+
+    async def _ask(self, method: str, request: Any) -> tuple[float, list[bytes]]:
+        call: Any = self._channel.unary_stream(f"{_SERVICE}/{method}")
+        begun = time.perf_counter()
+        answers = [answer async for answer in call(request.SerializeToString())]
+        return 1000 * (time.perf_counter() - begun), answers
+
+
+async def repeated(read: Read, times: int) -> list[float]:
+    """The same read again and again, sorted."""
+    return sorted([await read() for _ in range(times)])
+
+
+async def while_loading(load: Awaitable[Any], reads: dict[str, Read]) -> dict[str, list[float]]:
+    """Each read about four times a second for as long as the load goes on."""
+    timed: dict[str, list[float]] = {name: [] for name in reads}
+    task = asyncio.ensure_future(load)
+    while not task.done():
+        for name, read in reads.items():
+            timed[name].append(await read())
+        await asyncio.wait({task}, timeout=0.25)
+    await task
+    return timed
+
+
+async def tail_latencies_ms(address: str, run_id: str, seconds: float) -> list[float]:
+    """From log() in another process to the subscriber, for each point of a run that logs every 20 ms."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        ask: Any = channel.unary_stream(f"{_SERVICE}/Tail", response_deserializer=query_pb2.TailResponse.FromString)
+        call = ask(query_pb2.TailRequest(run_id=run_id).SerializeToString())
+        await call.read()  # the cursor of now
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "runstream_service.bench.tail_producer", address, run_id, str(seconds)
+        )
+        latencies: list[float] = []
+        receiving = asyncio.ensure_future(_receive(call, latencies))
+        await process.wait()
+        await asyncio.wait({receiving}, timeout=2.0)
+        receiving.cancel()
+    return sorted(latencies)
+
+
+async def _receive(call: Any, latencies: list[float]) -> None:
+    while (news := await call.read()) is not grpc.aio.EOF:
+        now_us = time.time_ns() // 1_000
+        latencies += [(now_us - logged) / 1_000 for series in news.series for logged in series.time_unix_us]
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """User and system time of a process so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
