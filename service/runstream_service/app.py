@@ -32,6 +32,8 @@ from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
 from runstream_service.listening import HttpServer, listen_grpc, listen_http
 from runstream_service.metrics import Metrics
+from runstream_service.query.aggregate import Aggregate
+from runstream_service.query.chart import Chart
 from runstream_service.query.history import History
 from runstream_service.query.latest import Latest
 from runstream_service.query.snapshot import Reads
@@ -41,6 +43,8 @@ from runstream_service.readiness import DATABASE, MIGRATIONS, SHUTDOWN, Readines
 from runstream_service.refusals import CannotStart
 from runstream_service.rollup.loop import RollupLoop, RollupOptions
 from runstream_service.rollup.metrics import RollupMetrics
+from runstream_service.retention.loop import RetentionLoop
+from runstream_service.retention.metrics import RetentionMetrics
 from runstream_service.rpc.health import add_health
 from runstream_service.rpc.ingest_servicer import ingest_handler
 from runstream_service.rpc.interceptor import CallInterceptor
@@ -147,6 +151,7 @@ class Service:
         self._tasks["commit bell"] = asyncio.create_task(bell.run())
         self._pipeline = self._start_ingest(self._database, bell)
         self._start_rollup(self._database, self._pipeline)
+        self._start_retention(self._database)
         self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline),))
         self._add_reads_and_runs(self._grpc, self._database)
         self._tail = Tail(self._database, bell, TailMetrics(self._metrics.registry))
@@ -178,13 +183,21 @@ class Service:
         loop = RollupLoop(database, RollupMetrics(self._metrics.registry), pipeline.gate, options)
         self._tasks["roll-up"] = asyncio.create_task(loop.run())
 
+    def _start_retention(self, database: Database) -> None:
+        metrics = RetentionMetrics(self._metrics.registry)
+        loop = RetentionLoop(database, metrics, purge_after_days=self._settings.purge_after_days)
+        self._tasks["retention"] = asyncio.create_task(loop.run())
+
     def _add_reads_and_runs(self, server: grpc.aio.Server, database: Database) -> None:
         experiments = Experiments(database)
         run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(experiments, Runs(database, experiments)), server)
         # Half of the pool stays free of streams that a slow reader may hold for a minute.
         streams = Reads(database, max_reads=max(1, self._settings.pool_size // 2))
         answers = Reads(database, max_reads=max(1, self._settings.pool_size // 3))
-        server.add_generic_rpc_handlers((query_handler(Queries(history=History(streams), latest=Latest(answers))),))
+        queries = Queries(
+            history=History(streams), latest=Latest(answers), chart=Chart(answers), aggregate=Aggregate(answers)
+        )
+        server.add_generic_rpc_handlers((query_handler(queries),))
 
     def _start_http(self) -> None:
         listener = listen_http(self._settings.http_listen)
@@ -303,7 +316,7 @@ class Service:
                 await self._stop_http(self._http, budget.share(0.3))
         if self._pipeline is not None:
             await self._pipeline.stop()
-        for name in ("roll-up", "tail reader", "commit bell", "database monitor", "PostgreSQL supervisor"):
+        for name in ("roll-up", "retention", "tail reader", "commit bell", "database monitor", "PostgreSQL supervisor"):
             await self._cancel(name)
         if self._database is not None:
             with _step("close the pool"):

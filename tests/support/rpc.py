@@ -12,6 +12,8 @@ from runstream.v1 import query_pb2_grpc, run_pb2_grpc
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.runs import Runs
 from runstream_service.metrics import Metrics
+from runstream_service.query.aggregate import Aggregate
+from runstream_service.query.chart import Chart
 from runstream_service.query.history import History
 from runstream_service.query.latest import Latest
 from runstream_service.query.snapshot import Reads
@@ -40,7 +42,8 @@ async def serve_on(database: Database) -> AsyncIterator[Services]:
     experiments = Experiments(database)
     run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(experiments, Runs(database, experiments)), server)
     reads = Reads(database, max_reads=5)
-    server.add_generic_rpc_handlers((query_handler(Queries(history=History(reads), latest=Latest(reads))),))
+    queries = Queries(history=History(reads), latest=Latest(reads), chart=Chart(reads), aggregate=Aggregate(reads))
+    server.add_generic_rpc_handlers((query_handler(queries),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -111,3 +111,25 @@ class PackedChartResponse(_message.Message):
     max: bytes
     mean: bytes
     def __init__(self, series: _Optional[bytes] = ..., bucket_count: _Optional[int] = ..., first_position: _Optional[bytes] = ..., last_position: _Optional[bytes] = ..., point_count: _Optional[bytes] = ..., non_finite_count: _Optional[bytes] = ..., first: _Optional[bytes] = ..., last: _Optional[bytes] = ..., min: _Optional[bytes] = ..., max: _Optional[bytes] = ..., mean: _Optional[bytes] = ...) -> None: ...
+
+class PackedAggregateResponse(_message.Message):
+    __slots__ = ("bucket_count", "first_step", "last_step", "rank_count", "min", "max", "mean", "min_rank", "max_rank")
+    BUCKET_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
+    LAST_STEP_FIELD_NUMBER: _ClassVar[int]
+    RANK_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    MIN_RANK_FIELD_NUMBER: _ClassVar[int]
+    MAX_RANK_FIELD_NUMBER: _ClassVar[int]
+    bucket_count: int
+    first_step: bytes
+    last_step: bytes
+    rank_count: bytes
+    min: bytes
+    max: bytes
+    mean: bytes
+    min_rank: bytes
+    max_rank: bytes
+    def __init__(self, bucket_count: _Optional[int] = ..., first_step: _Optional[bytes] = ..., last_step: _Optional[bytes] = ..., rank_count: _Optional[bytes] = ..., min: _Optional[bytes] = ..., max: _Optional[bytes] = ..., mean: _Optional[bytes] = ..., min_rank: _Optional[bytes] = ..., max_rank: _Optional[bytes] = ...) -> None: ...

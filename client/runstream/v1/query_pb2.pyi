@@ -151,7 +151,8 @@ class AggregateRequest(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., key: _Optional[str] = ..., min_step: _Optional[int] = ..., max_step: _Optional[int] = ..., max_buckets: _Optional[int] = ...) -> None: ...
 
 class AggregateResponse(_message.Message):
-    __slots__ = ("first_step", "last_step", "rank_count", "min", "max", "mean", "min_rank", "max_rank")
+    __slots__ = ("bucket_count", "first_step", "last_step", "rank_count", "min", "max", "mean", "min_rank", "max_rank")
+    BUCKET_COUNT_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     LAST_STEP_FIELD_NUMBER: _ClassVar[int]
     RANK_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -160,6 +161,7 @@ class AggregateResponse(_message.Message):
     MEAN_FIELD_NUMBER: _ClassVar[int]
     MIN_RANK_FIELD_NUMBER: _ClassVar[int]
     MAX_RANK_FIELD_NUMBER: _ClassVar[int]
+    bucket_count: int
     first_step: _containers.RepeatedScalarFieldContainer[int]
     last_step: _containers.RepeatedScalarFieldContainer[int]
     rank_count: _containers.RepeatedScalarFieldContainer[int]
@@ -168,7 +170,7 @@ class AggregateResponse(_message.Message):
     mean: _containers.RepeatedScalarFieldContainer[float]
     min_rank: _containers.RepeatedScalarFieldContainer[int]
     max_rank: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, first_step: _Optional[_Iterable[int]] = ..., last_step: _Optional[_Iterable[int]] = ..., rank_count: _Optional[_Iterable[int]] = ..., min: _Optional[_Iterable[float]] = ..., max: _Optional[_Iterable[float]] = ..., mean: _Optional[_Iterable[float]] = ..., min_rank: _Optional[_Iterable[int]] = ..., max_rank: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, bucket_count: _Optional[int] = ..., first_step: _Optional[_Iterable[int]] = ..., last_step: _Optional[_Iterable[int]] = ..., rank_count: _Optional[_Iterable[int]] = ..., min: _Optional[_Iterable[float]] = ..., max: _Optional[_Iterable[float]] = ..., mean: _Optional[_Iterable[float]] = ..., min_rank: _Optional[_Iterable[int]] = ..., max_rank: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class TailRequest(_message.Message):
     __slots__ = ("run_id", "keys", "rank", "cursor")

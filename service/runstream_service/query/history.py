@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -52,8 +51,7 @@ class History:
             InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable (also for a read of more than 60 s).
         """
         async with self._reads.snapshot() as snapshot:
-            # The limit holds for a receiver that takes no more, too: a snapshot keeps PostgreSQL from cleaning up.
-            await asyncio.wait_for(_read(snapshot, caller, question, emit), snapshot.left_s())
+            await snapshot.in_time(_read(snapshot, caller, question, emit))
 
 
 async def _read(snapshot: Snapshot, caller: Caller, question: HistoryQuestion, emit: Emit) -> None:

@@ -60,6 +60,25 @@ async def series_of_run(
     return [StoredSeries(row[0], Series(uid.hex, row[1], row[2], row[3])) for row in rows]
 
 
+async def series_of_runs(
+    snapshot: Snapshot,
+    caller: Caller,
+    run_ids: Sequence[UUID],
+    keys: Sequence[str],
+    *,
+    rank: int | None = None,
+    attempt: int | None = None,
+    limit: int,
+) -> list[StoredSeries]:
+    """The same for several runs, in their order; at most `limit` series."""
+    check_keys(keys)
+    await check_runs(snapshot, caller, run_ids, field="run_ids")
+    rows = await snapshot.fetch(
+        "series_of_runs", caller.workspace_id, run_ids, list(keys) or None, rank, attempt, limit
+    )
+    return [StoredSeries(row[0], Series(row[1].hex, row[2], row[3], row[4])) for row in rows]
+
+
 async def check_runs(snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], *, field: str) -> None:
     """Raises RunNotFound if one of these runs is not there."""
     found = {row["run_id"] for row in await snapshot.fetch("runs_found", caller.workspace_id, run_ids)}

@@ -83,6 +83,10 @@ class Snapshot:
         yield  # after a failure the whole transaction is rolled back
         await savepoint.rollback()
 
+    async def in_time(self, work: Coroutine[Any, Any, None]) -> None:
+        """Waits for somebody else, but not beyond the time of the read: PostgreSQL cannot clean up meanwhile."""
+        await asyncio.wait_for(work, self.left_s())
+
     def left_s(self) -> float:
         """Seconds until the read has to be over. Raises TimeoutError if there are none."""
         left = self._deadline - time.monotonic()
@@ -140,4 +144,4 @@ def _literal(argument: Argument) -> str:
     if argument and isinstance(argument[0], str):
         assert all(re.fullmatch(r"\(\d+,\d+\)", str(place)) for place in argument)
         return "'{" + ",".join(f'"{place}"' for place in argument) + "}'::tid[]"
-    return "'{" + ",".join(f"{int(number):d}" for number in argument) + "}'::bigint[]"
+    return "'{" + ",".join(map(str, map(int, argument))) + "}'::bigint[]"

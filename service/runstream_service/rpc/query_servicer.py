@@ -10,10 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runstream.v1 import packed_pb2, query_pb2
+from runstream_service.core.errors import InvalidField
+from runstream_service.query.aggregate import AggregateQuestion
+from runstream_service.query.chart import ChartQuestion
+from runstream_service.query.curves import Axis
 from runstream_service.query.history import HistoryQuestion
 from runstream_service.rpc.caller import caller_of
 
 if TYPE_CHECKING:
+    from runstream_service.query.aggregate import Aggregate, AggregateCurve
+    from runstream_service.query.buckets import Buckets
+    from runstream_service.query.chart import Chart
     from runstream_service.query.columns import Columns
     from runstream_service.query.history import History
     from runstream_service.query.latest import Latest, LatestPoints
@@ -32,6 +39,8 @@ class Queries:
 
     history: History
     latest: Latest
+    chart: Chart
+    aggregate: Aggregate
 
 
 def query_handler(queries: Queries) -> grpc.GenericRpcHandler:
@@ -47,6 +56,16 @@ def query_handler(queries: Queries) -> grpc.GenericRpcHandler:
             servicer.latest,
             request_deserializer=query_pb2.LatestRequest.FromString,
             response_serializer=packed_pb2.PackedLatestResponse.SerializeToString,
+        ),
+        "Chart": grpc.unary_stream_rpc_method_handler(
+            servicer.chart,
+            request_deserializer=query_pb2.ChartRequest.FromString,
+            response_serializer=packed_pb2.PackedChartResponse.SerializeToString,
+        ),
+        "Aggregate": grpc.unary_unary_rpc_method_handler(
+            servicer.aggregate,
+            request_deserializer=query_pb2.AggregateRequest.FromString,
+            response_serializer=packed_pb2.PackedAggregateResponse.SerializeToString,
         ),
     }
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
@@ -76,6 +95,41 @@ class QueryServicer:
         points = await self._queries.latest.read(caller_of(context), list(request.run_ids), list(request.keys))
         for piece in points.pieces(MAX_LATEST_POINTS):
             await context.write(_packed_latest(piece))
+
+    async def chart(self, request: query_pb2.ChartRequest, context: Context) -> None:
+        """Streams one curve after the other."""
+        question = ChartQuestion(
+            run_ids=list(request.run_ids),
+            keys=list(request.keys),
+            axis=_axis(request.axis),
+            max_buckets=request.max_buckets,
+            **present(request, "rank", "attempt", "min_position", "max_position"),
+        )
+
+        async def emit(series: Series, buckets: Buckets) -> None:
+            await context.write(_packed_chart(series, buckets))
+
+        await self._queries.chart.read(caller_of(context), question, emit)
+
+    async def aggregate(
+        self, request: query_pb2.AggregateRequest, context: Context
+    ) -> packed_pb2.PackedAggregateResponse:
+        """Answers the whole curve at once."""
+        question = AggregateQuestion(
+            run_id=request.run_id,
+            key=request.key,
+            max_buckets=request.max_buckets,
+            **present(request, "min_step", "max_step"),
+        )
+        return _packed_aggregate(await self._queries.aggregate.read(caller_of(context), question))
+
+
+def _axis(number: int) -> Axis:
+    if number in (query_pb2.AXIS_UNSPECIFIED, query_pb2.AXIS_STEP):
+        return Axis.STEP
+    if number == query_pb2.AXIS_TIME:
+        return Axis.TIME
+    raise InvalidField(f"axis: there is no axis {number}", field="axis")
 
 
 def present(request: Any, *names: str) -> dict[str, Any]:
@@ -113,6 +167,36 @@ def _packed_latest(points: LatestPoints) -> packed_pb2.PackedLatestResponse:
         step=_block(points.step, "<i8"),
         time_unix_us=_block(points.time_unix_us, "<i8"),
         value=_block(points.value, "<f8"),
+    )
+
+
+def _packed_chart(series: Series, buckets: Buckets) -> packed_pb2.PackedChartResponse:
+    return packed_pb2.PackedChartResponse(
+        series=packed_series(series),
+        bucket_count=len(buckets),
+        first_position=_block(buckets.first_position, "<i8"),
+        last_position=_block(buckets.last_position, "<i8"),
+        point_count=_block(buckets.point_count, "<u4"),
+        non_finite_count=_block(buckets.point_count - buckets.finite_count, "<u4"),
+        first=_block(buckets.first, "<f8"),
+        last=_block(buckets.last, "<f8"),
+        min=_block(buckets.min, "<f8"),
+        max=_block(buckets.max, "<f8"),
+        mean=_block(buckets.mean, "<f8"),
+    )
+
+
+def _packed_aggregate(curve: AggregateCurve) -> packed_pb2.PackedAggregateResponse:
+    return packed_pb2.PackedAggregateResponse(
+        bucket_count=len(curve),
+        first_step=_block(curve.first_step, "<i8"),
+        last_step=_block(curve.last_step, "<i8"),
+        rank_count=_block(curve.rank_count, "<u4"),
+        min=_block(curve.min, "<f8"),
+        max=_block(curve.max, "<f8"),
+        mean=_block(curve.mean, "<f8"),
+        min_rank=_block(curve.min_rank, "<i4"),
+        max_rank=_block(curve.max_rank, "<i4"),
     )
 
 

@@ -1,0 +1,196 @@
+"""One curve out of all ranks of a run: least, greatest, mean, and which rank had them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_service.query.arrays import CurveBuilder, read_arrays, read_steps
+from runstream_service.query.buckets import Buckets, Divider, Float64, Grid, Int64, Table
+from runstream_service.query.chart import bucket_count, range_of
+from runstream_service.query.curves import Axis, Curve, Range, Sources, batches, curves_of
+from runstream_service.query.series import MAX_STEP, MIN_STEP, series_of_run
+
+if TYPE_CHECKING:
+    from runstream_service.core.caller import Caller
+    from runstream_service.query.snapshot import Reads, Snapshot
+
+# Summaries of more segments are read twice rather than kept: first for the extent, then for the curve.
+_KEPT_SEGMENTS = 200_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AggregateQuestion:
+    """Which key and steps; None means: no such bound."""
+
+    run_id: str
+    key: str
+    min_step: int | None = None
+    max_step: int | None = None
+    max_buckets: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateCurve:
+    """One row a bucket that has points. Ranks are -1, and min, max, mean NaN, where no rank has a finite value."""
+
+    first_step: Int64
+    last_step: Int64
+    rank_count: Int64
+    min: Float64
+    max: Float64
+    mean: Float64
+    min_rank: Int64
+    max_rank: Int64
+
+    def __len__(self) -> int:
+        return len(self.first_step)
+
+
+class Aggregate:
+    """Reads aggregates."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+
+    async def read(self, caller: Caller, question: AggregateQuestion) -> AggregateCurve:
+        """The curve. Of each rank the newest attempt counts from its first step on.
+
+        Raises:
+            InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable.
+        """
+        count = bucket_count(question.max_buckets)
+        wanted = range_of(Axis.STEP, question.min_step, question.max_step)
+        async with self._reads.snapshot() as snapshot:
+            curves = curves_of(await series_of_run(snapshot, caller, question.run_id, [question.key]))
+            ranks = _Ranks(snapshot, curves, wanted)
+            divider = await _divider(snapshot, ranks, count)
+            fold = _Fold(divider)
+            async for sources in ranks.batches():
+                builders = [CurveBuilder(one, divider) for one in sources]
+                await read_arrays(snapshot, builders)
+                for builder in builders:
+                    fold.add(builder.sources.series.rank, builder.buckets())
+        return fold.curve()
+
+
+class _Ranks:
+    """The sources of all ranks, which may be gone through several times."""
+
+    def __init__(self, snapshot: Snapshot, curves: Sequence[Curve], wanted: Range) -> None:
+        self._snapshot = snapshot
+        self._curves = curves
+        self._wanted = wanted
+        self._kept: list[list[Sources]] | None = None
+
+    async def batches(self) -> AsyncIterator[list[Sources]]:
+        """Some ranks at a time."""
+        if self._kept is not None:
+            for sources in self._kept:
+                yield sources
+            return
+        kept: list[list[Sources]] = []
+        segments = 0
+        async for sources in batches(self._snapshot, self._curves, self._wanted):
+            segments += sum(len(one.first) + len(one.hot_position) for one in sources)
+            if segments <= _KEPT_SEGMENTS:
+                kept.append(sources)
+            yield sources
+        if segments <= _KEPT_SEGMENTS:
+            self._kept = kept
+
+
+async def _divider(snapshot: Snapshot, ranks: _Ranks, count: int) -> Divider:
+    """Each step a bucket if there are not too many, else buckets of equal width, the same for all ranks."""
+    low, high, least_steps = MAX_STEP, MIN_STEP, 0
+    async for sources in ranks.batches():
+        for one in sources:
+            if (extent := one.extent()) is not None:
+                low, high = min(low, extent[0]), max(high, extent[1])
+                least_steps = max(least_steps, _least_steps(one))
+    if low > high:
+        return Table(np.zeros(0, np.int64))
+    if least_steps <= count and (steps := await _steps(snapshot, ranks, count)) is not None:
+        return Table(steps)
+    return Grid(low, high, count)
+
+
+def _least_steps(sources: Sources) -> int:
+    """A number of different steps that there are at least, from what is known without reading arrays."""
+    if not len(sources.first):
+        return len(np.unique(sources.hot_position))
+    order = np.argsort(sources.first, kind="stable")
+    first, last = sources.first[order], sources.last[order]
+    reach = np.maximum.accumulate(last)
+    # Segments that begin after all before them have ended share no step.
+    alone = np.concatenate([[True], first[1:] > reach[:-1]]) & ~sources.cut[order]
+    regular = np.where(sources.step_stride[order] > 0, sources.point_count[order], 1)
+    least = np.where(sources.step_stride[order] >= 0, regular, np.where(first < last, 2, 1))
+    return int(least[alone].sum())
+
+
+async def _steps(snapshot: Snapshot, ranks: _Ranks, count: int) -> Int64 | None:
+    """All different steps; None as soon as there are more than `count`."""
+    steps = np.zeros(0, np.int64)
+    async for sources in ranks.batches():
+        for one in sources:
+            steps = np.union1d(steps, await read_steps(snapshot, one))
+            if len(steps) > count:
+                return None
+    return steps
+
+
+class _Fold:
+    """Takes the buckets of one rank after the other, by rank."""
+
+    def __init__(self, divider: Divider) -> None:
+        size = divider.count
+        self._first = np.full(size, MAX_STEP, np.int64)
+        self._last = np.full(size, MIN_STEP, np.int64)
+        self._there = np.zeros(size, np.bool_)
+        self._rank_count = np.zeros(size, np.int64)
+        self._min = np.full(size, np.inf)
+        self._max = np.full(size, -np.inf)
+        self._mean = np.zeros(size)
+        self._min_rank = np.full(size, -1, np.int64)
+        self._max_rank = np.full(size, -1, np.int64)
+
+    def add(self, rank: int, buckets: Buckets) -> None:
+        """Ranks must come in ascending order: of two that are alike, the first stays."""
+        at = buckets.number
+        self._there[at] = True
+        self._first[at] = np.minimum(self._first[at], buckets.first_position)
+        self._last[at] = np.maximum(self._last[at], buckets.last_position)
+        finite = buckets.finite_count > 0
+        at = at[finite]
+        self._put(self._min, self._min_rank, at, buckets.min[finite], rank, np.less)
+        self._put(self._max, self._max_rank, at, buckets.max[finite], rank, np.greater)
+        self._rank_count[at] += 1
+        share = 1.0 / self._rank_count[at]
+        # Not the difference to the mean so far, nor a sum: these could be beyond the largest double.
+        self._mean[at] = self._mean[at] * (1.0 - share) + buckets.mean[finite] * share
+
+    def curve(self) -> AggregateCurve:
+        """What came together."""
+        there = self._there
+        some = self._rank_count[there] > 0
+        return AggregateCurve(
+            first_step=self._first[there],
+            last_step=self._last[there],
+            rank_count=self._rank_count[there],
+            min=np.where(some, self._min[there], np.nan),
+            max=np.where(some, self._max[there], np.nan),
+            mean=np.where(some, np.clip(self._mean[there], self._min[there], self._max[there]), np.nan),
+            min_rank=self._min_rank[there],
+            max_rank=self._max_rank[there],
+        )
+
+    @staticmethod
+    def _put(best: Float64, whose: Int64, at: Int64, value: Float64, rank: int, better: np.ufunc) -> None:
+        won: NDArray[np.bool_] = better(value, best[at])
+        best[at[won]] = value[won]
+        whose[at[won]] = rank

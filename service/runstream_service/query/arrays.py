@@ -1,0 +1,242 @@
+"""Curves from sources to buckets: which segments go in by their summaries, and the arrays of the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_service.query.buckets import (
+    Atoms,
+    Buckets,
+    Divider,
+    Float64,
+    Int64,
+    atoms_of_points,
+    buckets_of,
+    buckets_of_points,
+    scaled,
+)
+from runstream_service.query.curves import Axis, Sources
+from runstream_service.segments.decode import IRREGULAR, Segment, place_text, segments_of
+
+if TYPE_CHECKING:
+    from runstream_service.query.snapshot import Snapshot
+
+# So many points of arrays are in memory at a time: 12 bytes each as they come, 24 as columns.
+MAX_POINTS = 1_000_000
+
+# Segments to be read, by (series_id, place): the number of the builder, and of the segment in its sources.
+Chunk = dict[tuple[int, int], tuple[int, int]]
+
+
+class CurveBuilder:
+    """One curve. Without a divider its points are collected one by one: `points` has them in the end."""
+
+    def __init__(self, sources: Sources, divider: Divider | None) -> None:
+        self.sources = sources
+        self._divider = divider
+        self._atoms: list[Atoms] = []
+        self._points: list[tuple[Int64, Int64, Float64]] = []
+        # Segments whose arrays are read; of the second kind with their ties, and sorted.
+        self.alone, self.mixed = self._choose()
+        if divider is not None:
+            self._atoms.append(_atoms_of_segments(sources, ~(self.alone | self.mixed)))
+        if len(sources.hot_position):
+            self._take_points(sources.hot_position, sources.hot_tie, sources.hot_value)
+
+    def _choose(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        sources = self.sources
+        if self._divider is None:
+            return np.zeros(len(sources.first), np.bool_), np.ones(len(sources.first), np.bool_)
+        mixed = sources.overlapping() | ~sources.in_order
+        whole = self._divider.takes_whole(sources.first, sources.last) & np.isfinite(sources.sum_value)
+        return (sources.cut | ~whole) & ~mixed, mixed
+
+    def take_alone(self, wanted: Sequence[tuple[int, Segment]]) -> None:
+        """Segments of the first kind, with their numbers in the sources."""
+        sources = self.sources
+        columns = [self._within(number, *_columns(segment, sources.range.axis)) for number, segment in wanted]
+        lengths = [len(position) for position, _, _ in columns]
+        if self._divider is None or not sum(lengths):
+            return
+        numbers = np.array([number for number, _ in wanted])
+        breaks = np.zeros(sum(lengths) + 1, np.bool_)
+        breaks[np.cumsum([0, *lengths])] = True
+        self._atoms.append(
+            atoms_of_points(
+                self._divider,
+                np.concatenate([position for position, _, _ in columns]),
+                np.repeat(sources.first_tie[numbers], lengths),
+                np.repeat(sources.last_tie[numbers], lengths),
+                np.concatenate([value for _, _, value in columns]),
+                breaks[:-1],
+            )
+        )
+
+    def take_mixed(self, wanted: Sequence[tuple[int, Segment]]) -> None:
+        """Segments of the second kind."""
+        parts = [self._inside(number, *_columns(segment, self.sources.range.axis)) for number, segment in wanted]
+        position, tie, value = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.lexsort((tie, position))
+        self._take_points(position[order], tie[order], value[order])
+
+    def points(self) -> tuple[Int64, Float64]:
+        """Positions and values of all points in order."""
+        if not self._points:
+            return np.zeros(0, np.int64), np.zeros(0)
+        position, tie, value = (np.concatenate(column) for column in zip(*self._points, strict=True))
+        order = np.lexsort((tie, position))
+        return position[order], value[order]
+
+    def buckets(self) -> Buckets:
+        """The curve in buckets."""
+        if self._divider is None:
+            return buckets_of_points(*self.points())
+        return buckets_of(self._divider, self._atoms)
+
+    def divide(self, divider: Divider) -> Buckets:
+        """Points that were collected one by one, in buckets after all."""
+        self._divider, self._atoms = divider, []
+        for position, tie, value in self._points:
+            self._take_points(position, tie, value)
+        return self.buckets()
+
+    def _take_points(self, position: Int64, tie: Int64, value: Float64) -> None:
+        if self._divider is None:
+            self._points.append((position, tie, value))
+        elif len(position):
+            no_breaks = np.zeros(len(position), np.bool_)
+            self._atoms.append(atoms_of_points(self._divider, position, tie, tie, value, no_breaks))
+
+    def _within(
+        self, number: int, position: Int64, tie: Int64 | None, value: Float64
+    ) -> tuple[Int64, Int64 | None, Float64]:
+        """What is in the range of points that are in order."""
+        if not self.sources.cut[number]:
+            return position, tie, value
+        # On the step axis the bounds have the last step that counts; on the time axis such segments are mixed.
+        start = int(np.searchsorted(position, self.sources.first[number], "left"))
+        end = int(np.searchsorted(position, self.sources.last[number], "right"))
+        return position[start:end], tie, value[start:end]
+
+    def _inside(self, number: int, position: Int64, tie: Int64 | None, value: Float64) -> tuple[Int64, Int64, Float64]:
+        """What is in the range of points in any order."""
+        assert tie is not None
+        if not self.sources.cut[number]:
+            return position, tie, value
+        step = position if self.sources.range.axis is Axis.STEP else tie
+        inside = (position >= self.sources.range.low) & (position <= self.sources.range.high)
+        inside &= step <= self.sources.max_step[number]
+        return position[inside], tie[inside], value[inside]
+
+
+async def read_arrays(snapshot: Snapshot, builders: Sequence[CurveBuilder]) -> None:
+    """Reads what the builders of one question need, a bounded number of points at a time."""
+    axis = builders[0].sources.range.axis if builders else Axis.STEP
+    for mixed in (False, True):
+        times, steps = mixed or axis is Axis.TIME, mixed or axis is Axis.STEP
+        for chunk in _chunks(builders, mixed=mixed):
+            data = await _copy(snapshot, chunk, times=times, steps=steps)
+            # Tens of milliseconds, during which the loop serves others.
+            await asyncio.to_thread(_take, builders, chunk, data, mixed=mixed, times=times, steps=steps)
+
+
+async def read_steps(snapshot: Snapshot, sources: Sources) -> Int64:
+    """The different steps of a curve; arrays are read only where steps are not regular."""
+    regular = sources.step_stride != IRREGULAR
+    steps = [sources.hot_position, *(_regular_steps(sources, number) for number in np.flatnonzero(regular).tolist())]
+    different = np.unique(np.concatenate(steps))
+    irregular = CurveBuilder(sources, None)
+    irregular.mixed = ~regular
+    for chunk in _chunks([irregular], mixed=True):
+        data = await _copy(snapshot, chunk, times=False, steps=True)
+        different = np.union1d(different, await asyncio.to_thread(_irregular_steps, sources, chunk, data))
+    return different
+
+
+def _regular_steps(sources: Sources, number: int) -> Int64:
+    stride = max(1, int(sources.step_stride[number]))
+    first, last = int(sources.first_step[number]), int(sources.last_step[number])
+    steps = np.arange((last - first) // stride + 1, dtype=np.int64) * stride + first
+    return steps[(steps >= sources.first[number]) & (steps <= sources.last[number])]
+
+
+def _irregular_steps(sources: Sources, chunk: Chunk, data: bytes) -> Int64:
+    found = [np.zeros(0, np.int64)]
+    for segment in segments_of(data, times=False):
+        place = chunk.get((segment.owner, segment.place))
+        if place is not None and segment.step is not None:
+            inside = segment.step >= sources.first[place[1]]
+            inside &= segment.step <= sources.last[place[1]]
+            found.append(segment.step[inside])
+    return np.unique(np.concatenate(found))
+
+
+async def _copy(snapshot: Snapshot, chunk: Chunk, *, times: bool, steps: bool) -> bytes:
+    ids = sorted({series_id for series_id, _ in chunk})
+    return await snapshot.copy("segments_at", ids, [place_text(place) for _, place in chunk], times, steps)
+
+
+def _chunks(builders: Sequence[CurveBuilder], *, mixed: bool) -> Iterator[Chunk]:
+    """What has to be read, a bounded number of points at a time."""
+    chunk: Chunk = {}
+    points = 0
+    for which, builder in enumerate(builders):
+        sources = builder.sources
+        for number in np.flatnonzero(builder.mixed if mixed else builder.alone).tolist():
+            chunk[int(sources.series_id[number]), int(sources.place[number])] = (which, number)
+            points += int(sources.point_count[number])
+            if points >= MAX_POINTS:
+                yield chunk
+                chunk, points = {}, 0
+    if chunk:
+        yield chunk
+
+
+def _take(
+    builders: Sequence[CurveBuilder], chunk: Chunk, data: bytes, *, mixed: bool, times: bool, steps: bool
+) -> None:
+    found: dict[int, list[tuple[int, Segment]]] = {}
+    for segment in segments_of(data, times=times, steps=steps):
+        # A ctid may be in several tables, if these are the parts of a distributed one; with the series it is in one.
+        key = (segment.owner, segment.place)
+        if key in chunk:
+            which, number = chunk.pop(key)
+            found.setdefault(which, []).append((number, segment))
+    assert not chunk, "a segment is gone within a snapshot"
+    for which, wanted in found.items():
+        if mixed:
+            builders[which].take_mixed(wanted)
+        else:
+            builders[which].take_alone(wanted)
+
+
+def _columns(segment: Segment, axis: Axis) -> tuple[Int64, Int64 | None, Float64]:
+    """Position, tie and value."""
+    step, time = segment.step, segment.time_unix_us
+    position, tie = (step, time) if axis is Axis.STEP else (time, step)
+    assert position is not None
+    return position, tie, segment.value
+
+
+def _atoms_of_segments(sources: Sources, chosen: NDArray[np.bool_]) -> Atoms:
+    finite = sources.finite_count[chosen] > 0
+    total = sources.sum_value[chosen]
+    return Atoms(
+        first_position=sources.first[chosen],
+        first_tie=sources.first_tie[chosen],
+        last_position=sources.last[chosen],
+        last_tie=sources.last_tie[chosen],
+        point_count=sources.point_count[chosen],
+        finite_count=sources.finite_count[chosen],
+        first=sources.first_value[chosen],
+        last=sources.last_value[chosen],
+        min=np.where(finite, sources.min_value[chosen], np.inf),
+        max=np.where(finite, sources.max_value[chosen], -np.inf),
+        sum=total,
+        small_sum=scaled(total),
+    )

@@ -1,0 +1,243 @@
+"""Points and summaries of segments -> buckets.
+
+An atom is what lies together in one bucket and is not divided any more: some neighbouring points, or a whole segment.
+Buckets are made of atoms, and it does not matter in which order these come: which atom is first and which is last in
+its bucket is told by keys, pairs of (position, tie) at which the atom begins and ends. On the step axis the position is
+the step and the tie the time; on the time axis the other way round.
+
+A segment that is one atom overlaps no other atom (curves.py sees to that), so its keys need not be exact: bounds do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64 = NDArray[np.int64]
+Float64 = NDArray[np.float64]
+
+# A segment may reach beyond its bucket as long as it is not longer than so many buckets: with segments of equal length
+# at least two of three buckets are used then, and no array is read.
+WHOLE_SEGMENT_BUCKETS = 1.5
+# Sums that overflow are made again of numbers so much smaller. What that loses is far below such a sum's precision.
+_SCALE = 2.0**-80
+
+
+class Divider(Protocol):
+    """Says which positions are in which bucket. Does not decrease along the axis."""
+
+    count: int
+
+    def of(self, position: Int64) -> Int64:
+        """The bucket of each position, from 0."""
+        ...
+
+    def takes_whole(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
+        """Which spans may go whole into the bucket of their first position."""
+        ...
+
+
+class Grid:
+    """Buckets of equal width from `low` to `high`, both included."""
+
+    def __init__(self, low: int, high: int, count: int) -> None:
+        self.count = count
+        self._low = np.int64(low)
+        self._high = np.int64(high)
+        self._width = (high - low + 1) / count
+
+    def of(self, position: Int64) -> Int64:
+        """Positions outside count as those at the ends."""
+        inside = np.clip(position, self._low, self._high)
+        # Offsets take up to 64 bits. Division keeps edges that are whole numbers exact, which a factor would not.
+        bucket = _offset(inside, self._low) / self._width
+        return np.minimum(bucket.astype(np.int64), self.count - 1)
+
+    def takes_whole(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
+        """Those in one bucket, and those that are not much longer than a bucket."""
+        near: NDArray[np.bool_] = _offset(last, first) <= WHOLE_SEGMENT_BUCKETS * self._width
+        same: NDArray[np.bool_] = self.of(first) == self.of(last)
+        return near | same
+
+
+class Table:
+    """A bucket for each of some positions, which are all there are."""
+
+    def __init__(self, positions: Int64) -> None:
+        self.count = len(positions)
+        self._positions = positions
+
+    def of(self, position: Int64) -> Int64:
+        """The place among the positions."""
+        return np.searchsorted(self._positions, position).astype(np.int64)
+
+    def takes_whole(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
+        """Those of a single position."""
+        single: NDArray[np.bool_] = first == last
+        return single
+
+
+def _offset(position: Int64, start: Int64 | np.int64) -> Float64:
+    """Distances of up to 64 bits. The difference wraps around, and is right again when seen without a sign."""
+    return np.subtract(position, start).view(np.uint64).astype(np.float64)
+
+
+@dataclass(slots=True)
+class Atoms:
+    """Atoms in columns. Min and max are infinite where no value is finite; the sum is of the finite values."""
+
+    first_position: Int64
+    first_tie: Int64
+    last_position: Int64
+    last_tie: Int64
+    point_count: Int64
+    finite_count: Int64
+    first: Float64
+    last: Float64
+    min: Float64
+    max: Float64
+    sum: Float64
+    small_sum: Float64  # the same, scaled, which never overflows
+
+    def __len__(self) -> int:
+        return len(self.first_position)
+
+
+def scaled(sums: Float64) -> Float64:
+    """For `small_sum`, of sums that did not overflow."""
+    return sums * _SCALE
+
+
+def atoms_of_points(
+    divider: Divider, position: Int64, first_tie: Int64, last_tie: Int64, value: Float64, breaks: NDArray[np.bool_]
+) -> Atoms:
+    """Points of one curve: a new atom begins with each bucket, and where `breaks` is set.
+
+    Positions must not decrease except at breaks. Of points with equal positions in one atom the first is before the
+    last.
+    """
+    bucket = divider.of(position)
+    starts = np.flatnonzero(breaks | (np.diff(bucket, prepend=-1) != 0))
+    ends = np.append(starts[1:], len(position)) - 1
+    count = ends - starts + 1
+    finite = np.isfinite(value)
+    if finite.all():
+        low = high = terms = value
+        finite_count = count
+    else:
+        low, high, terms = (np.where(finite, value, other) for other in (np.inf, -np.inf, 0.0))
+        finite_count = np.add.reduceat(finite, starts, dtype=np.int64)
+    with np.errstate(over="ignore"):
+        sums = np.add.reduceat(terms, starts)
+    small = scaled(sums) if np.isfinite(sums).all() else np.add.reduceat(terms * _SCALE, starts)
+    return Atoms(
+        first_position=position[starts],
+        first_tie=first_tie[starts],
+        last_position=position[ends],
+        last_tie=last_tie[ends],
+        point_count=count.astype(np.int64),
+        finite_count=finite_count.astype(np.int64),
+        first=value[starts],
+        last=value[ends],
+        min=np.minimum.reduceat(low, starts),
+        max=np.maximum.reduceat(high, starts),
+        sum=sums,
+        small_sum=small,
+    )
+
+
+@dataclass(slots=True)
+class Buckets:
+    """One row a bucket that has points, in the order of the axis. Where no value is finite, min, max, mean are NaN."""
+
+    number: Int64
+    first_position: Int64
+    last_position: Int64
+    point_count: Int64
+    finite_count: Int64
+    first: Float64
+    last: Float64
+    min: Float64
+    max: Float64
+    mean: Float64
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+
+def buckets_of(divider: Divider, parts: Sequence[Atoms]) -> Buckets:
+    """All atoms of a curve, in any order, put together by bucket."""
+    atoms = _joined(parts)
+    if not len(atoms):
+        return _no_buckets()
+    bucket = divider.of(atoms.first_position)
+    begin = (atoms.first_tie, atoms.first_position)
+    end = (atoms.last_tie, atoms.last_position)
+    # Of two that begin alike the one that ends first is first: then it is a single point, or points that are equal.
+    by_begin = np.lexsort((*end, *begin, bucket))
+    by_end = np.lexsort((*begin, *end, bucket))
+    number = bucket[by_begin]
+    starts = np.flatnonzero(np.diff(number, prepend=-1))
+    firsts = by_begin[starts]
+    lasts = by_end[np.append(starts[1:], len(atoms)) - 1]
+    finite_count = np.add.reduceat(atoms.finite_count[by_begin], starts)
+    least = np.minimum.reduceat(atoms.min[by_begin], starts)
+    most = np.maximum.reduceat(atoms.max[by_begin], starts)
+    least[finite_count == 0] = most[finite_count == 0] = np.nan
+    return Buckets(
+        number=number[starts],
+        first_position=atoms.first_position[firsts],
+        last_position=atoms.last_position[lasts],
+        point_count=np.add.reduceat(atoms.point_count[by_begin], starts),
+        finite_count=finite_count,
+        first=atoms.first[firsts],
+        last=atoms.last[lasts],
+        min=least,
+        max=most,
+        # Rounding must not bring the mean outside.
+        mean=np.clip(_means(atoms, by_begin, starts, finite_count), least, most),
+    )
+
+
+def _means(atoms: Atoms, order: NDArray[np.intp], starts: NDArray[np.intp], count: Int64) -> Float64:
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        mean = np.add.reduceat(atoms.sum[order], starts) / count
+        if np.isfinite(mean).all():
+            return mean
+        small = np.add.reduceat(atoms.small_sum[order], starts) / count / _SCALE
+        return np.where(np.isfinite(mean), mean, small)
+
+
+def buckets_of_points(position: Int64, value: Float64) -> Buckets:
+    """Each point a bucket of its own."""
+    finite = np.isfinite(value)
+    known = np.where(finite, value, np.nan)
+    return Buckets(
+        number=np.arange(len(position), dtype=np.int64),
+        first_position=position,
+        last_position=position,
+        point_count=np.ones(len(position), np.int64),
+        finite_count=finite.astype(np.int64),
+        first=value,
+        last=value,
+        min=known,
+        max=known,
+        mean=known,
+    )
+
+
+def _joined(parts: Sequence[Atoms]) -> Atoms:
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        none, no_values = np.zeros(0, np.int64), np.zeros(0)
+        return Atoms(none, none, none, none, none, none, *[no_values] * 6)
+    return Atoms(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Atoms)))
+
+
+def _no_buckets() -> Buckets:
+    return buckets_of_points(np.zeros(0, np.int64), np.zeros(0))

@@ -1,0 +1,127 @@
+"""The picture of curves: at most so many buckets each, exact."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runstream_service.core.errors import InvalidField
+from runstream_service.core.names import parse_run_id
+from runstream_service.query.arrays import CurveBuilder, read_arrays
+from runstream_service.query.buckets import Buckets, Grid
+from runstream_service.query.curves import Axis, Curve, Range, Sources, batches, curves_of
+from runstream_service.query.series import MAX_STEP, MIN_STEP, Series, series_of_runs
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from runstream_service.core.caller import Caller
+    from runstream_service.query.snapshot import Reads, Snapshot
+
+MAX_RUNS = 100
+MAX_CURVES = 1_000
+MAX_SERIES = 20_000  # with all attempts
+DEFAULT_BUCKETS = 1_000
+MAX_BUCKETS = 10_000
+# Buckets that wait for the end of the read, which is when it is known that nothing was missed. Beyond, they are sent.
+_WAITING_BUCKETS = 200_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChartQuestion:
+    """What the picture shows; None means: no such bound. No keys means: all keys."""
+
+    run_ids: Sequence[str]
+    keys: Sequence[str] = ()
+    rank: int | None = None
+    attempt: int | None = None
+    axis: Axis = Axis.STEP
+    min_position: int | None = None
+    max_position: int | None = None
+    max_buckets: int = 0
+
+
+Emit = Callable[[Series, Buckets], Awaitable[None]]
+
+
+class Chart:
+    """Reads charts."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+
+    async def read(self, caller: Caller, question: ChartQuestion, emit: Emit) -> None:
+        """Hands over one curve after the other, in the order (run as asked, key, rank, attempt).
+
+        Raises:
+            InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable.
+        """
+        run_ids = _run_ids(question.run_ids)
+        count = bucket_count(question.max_buckets)
+        wanted = range_of(question.axis, question.min_position, question.max_position)
+        waiting: list[tuple[Series, Buckets]] = []
+        size = 0
+        async with self._reads.snapshot() as snapshot:
+            curves = await _curves(snapshot, caller, run_ids, question)
+            async for sources in batches(snapshot, curves, wanted):
+                for series, buckets in await _pictures(snapshot, sources, count):
+                    waiting.append((series, buckets))
+                    size += len(buckets)
+                if size > _WAITING_BUCKETS:
+                    await snapshot.in_time(_emit_all(waiting, emit))
+                    waiting, size = [], 0
+        await _emit_all(waiting, emit)
+
+
+def _run_ids(texts: Sequence[str]) -> list[UUID]:
+    if not 1 <= len(texts) <= MAX_RUNS:
+        raise InvalidField(f"run_ids: has {len(texts):,} runs; 1 to {MAX_RUNS:,} are allowed", field="run_ids")
+    run_ids = [parse_run_id(text, field="run_ids") for text in texts]
+    return list(dict.fromkeys(run_ids))
+
+
+async def _curves(snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], question: ChartQuestion) -> list[Curve]:
+    stored = await series_of_runs(
+        snapshot, caller, run_ids, question.keys, rank=question.rank, attempt=question.attempt, limit=MAX_SERIES + 1
+    )
+    curves = curves_of(stored)
+    if len(curves) > MAX_CURVES or len(stored) > MAX_SERIES:
+        raise InvalidField(
+            f"keys: the chart has more than {MAX_CURVES:,} series; ask for fewer runs, keys or ranks", field="keys"
+        )
+    return curves
+
+
+async def _emit_all(waiting: Sequence[tuple[Series, Buckets]], emit: Emit) -> None:
+    for series, buckets in waiting:
+        await emit(series, buckets)
+
+
+async def _pictures(snapshot: Snapshot, sources: Sequence[Sources], count: int) -> list[tuple[Series, Buckets]]:
+    grids = [Grid(*(one.extent() or (0, 0)), count) for one in sources]
+    # With so few points that each may be a bucket, all are read.
+    builders = [
+        CurveBuilder(one, grid if one.whole_count > count else None) for one, grid in zip(sources, grids, strict=True)
+    ]
+    await read_arrays(snapshot, builders)
+    pictures = []
+    for builder, grid in zip(builders, grids, strict=True):
+        buckets = builder.buckets()
+        if len(buckets) > count:
+            buckets = builder.divide(grid)
+        if len(buckets):
+            pictures.append((builder.sources.series, buckets))
+    return pictures
+
+
+def bucket_count(max_buckets: int) -> int:
+    """The number of buckets asked for. Raises InvalidField."""
+    if not 0 <= max_buckets <= MAX_BUCKETS:
+        raise InvalidField(f"max_buckets: is {max_buckets:,}; 0 to {MAX_BUCKETS:,} are allowed", field="max_buckets")
+    return max_buckets or DEFAULT_BUCKETS
+
+
+def range_of(axis: Axis, low: int | None, high: int | None) -> Range:
+    """The range between bounds that may be absent."""
+    return Range(axis, MIN_STEP if low is None else low, MAX_STEP if high is None else high)

@@ -1,0 +1,280 @@
+"""Curves: the series of one (run, key, rank), of which the newest attempt wins from its first step on; and from where
+their points come: segments by their summaries, and hot points."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_service.query import hot
+from runstream_service.query.buckets import Float64, Int64
+from runstream_service.query.columns import NO_POINTS, Columns, joined
+from runstream_service.query.series import MAX_STEP, MIN_STEP, Series, StoredSeries
+from runstream_service.segments.decode import SUMMARY, places
+from runstream_service.storage.copy_rows import Rows, body, float64, int64, unix_us
+
+if TYPE_CHECKING:
+    from runstream_service.query.snapshot import Snapshot
+
+# So many series have their summaries in memory at a time, unless one curve has more attempts.
+_BATCH_SERIES = 16
+
+
+class Axis(Enum):
+    """What is divided into buckets."""
+
+    STEP = "step"
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Positions from `low` to `high`, both included."""
+
+    axis: Axis = Axis.STEP
+    low: int = MIN_STEP
+    high: int = MAX_STEP
+
+    def steps(self) -> tuple[int, int]:
+        """The steps in the range; on the time axis any step may be."""
+        return (self.low, self.high) if self.axis is Axis.STEP else (MIN_STEP, MAX_STEP)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The series of one (run, key, rank), by attempt."""
+
+    attempts: tuple[StoredSeries, ...]
+
+    @property
+    def ids(self) -> list[int]:
+        """The numbers of the series."""
+        return [stored.series_id for stored in self.attempts]
+
+
+def curves_of(stored: Sequence[StoredSeries]) -> list[Curve]:
+    """Of series in the order (run, key, rank, attempt)."""
+
+    def whose(one: StoredSeries) -> tuple[str, str, int]:
+        return one.series.run_id, one.series.key, one.series.rank
+
+    return [Curve(tuple(attempts)) for _, attempts in groupby(stored, whose)]
+
+
+@dataclass(slots=True)
+class Sources:
+    """Where the points of a curve come from: segments in columns, and hot points in order.
+
+    `first`, `last` and their ties (see buckets.py) are bounds of a segment's points that are in the range.
+    """
+
+    series: Series
+    range: Range
+    series_id: Int64
+    place: Int64
+    max_step: Int64  # above, a newer attempt won
+    first_step: Int64
+    last_step: Int64
+    step_stride: Int64
+    first: Int64
+    first_tie: Int64
+    last: Int64
+    last_tie: Int64
+    cut: NDArray[np.bool_]  # some of its points are perhaps not in the range
+    in_order: NDArray[np.bool_]  # along the axis, and told apart from points that are not in the range without the tie
+    point_count: Int64
+    finite_count: Int64
+    first_value: Float64
+    last_value: Float64
+    min_value: Float64
+    max_value: Float64
+    sum_value: Float64
+    hot_position: Int64
+    hot_tie: Int64
+    hot_value: Float64
+
+    @property
+    def whole_count(self) -> int:
+        """Points that are in the range for certain."""
+        return int(self.point_count[~self.cut].sum()) + len(self.hot_position)
+
+    def extent(self) -> tuple[int, int] | None:
+        """Bounds of all positions; None if there are no points."""
+        lows = [int(column.min()) for column in (self.first, self.hot_position) if len(column)]
+        highs = [int(column.max()) for column in (self.last, self.hot_position) if len(column)]
+        return (min(lows), max(highs)) if lows else None
+
+    def overlapping(self) -> NDArray[np.bool_]:
+        """Segments within whose bounds others, or hot points, begin or end: whose place in the order is open."""
+        return overlapping((self.first, self.first_tie), (self.last, self.last_tie), (self.hot_position, self.hot_tie))
+
+
+async def batches(snapshot: Snapshot, curves: Sequence[Curve], wanted: Range) -> AsyncIterator[list[Sources]]:
+    """Sources of some curves at a time, in their order; all curves in the end. Curves that have no points at all are
+    left out."""
+    stored = [one for curve in curves for one in curve.attempts]
+    low, high = wanted.steps()
+    if any(len(curve.attempts) > 1 for curve in curves):
+        low, high = MIN_STEP, MAX_STEP  # the first step of an attempt may be before the range
+    hot_points: dict[int, Columns] = {}
+    waiting = list(reversed(curves))
+    async for window in hot.windows(snapshot, [one.series_id for one in stored], min_step=low, max_step=high):
+        for position in range(window.start, window.end):
+            hot_points[stored[position].series_id] = window.of(position)
+        # A curve whose attempts are in two windows waits for the second one.
+        while waiting and waiting[-1].attempts[-1].series_id in hot_points:
+            batch = [waiting.pop()]
+            while (
+                waiting
+                and waiting[-1].attempts[-1].series_id in hot_points
+                and sum(len(curve.attempts) for curve in [*batch, waiting[-1]]) <= _BATCH_SERIES
+            ):
+                batch.append(waiting.pop())
+            yield await _load(snapshot, batch, wanted, hot_points)
+            for curve in batch:
+                for series_id in curve.ids:
+                    del hot_points[series_id]
+
+
+async def _load(
+    snapshot: Snapshot, curves: Sequence[Curve], wanted: Range, hot_points: dict[int, Columns]
+) -> list[Sources]:
+    ids = [series_id for curve in curves for series_id in curve.ids]
+    first_steps = await _first_steps(snapshot, [curve for curve in curves if len(curve.attempts) > 1], hot_points)
+    data = await snapshot.copy("segment_summaries", ids, snapshot.visible_epoch, *wanted.steps())
+    rows = SUMMARY.rows(body(data))
+    rows = rows[np.argsort(rows["series_id"], kind="stable")]
+    edges = int64(rows["series_id"])
+    found = []
+    for curve in curves:
+        parts = []
+        for series_id, max_step in zip(curve.ids, _last_steps(curve, first_steps), strict=True):
+            own = rows[np.searchsorted(edges, series_id, "left") : np.searchsorted(edges, series_id, "right")]
+            parts.append((own, hot_points[series_id], max_step))
+        newest = [one.series for one in curve.attempts if len(curve.attempts) == 1 or one.series_id in first_steps]
+        if newest:
+            found.append(_sources(newest[-1], wanted, parts))
+    return found
+
+
+async def _first_steps(snapshot: Snapshot, curves: Sequence[Curve], hot_points: dict[int, Columns]) -> dict[int, int]:
+    """The first step of each attempt that has points, in or out of the range."""
+    ids = [series_id for curve in curves for series_id in curve.ids]
+    if not ids:
+        return {}
+    rows = await snapshot.fetch("first_steps", ids, snapshot.visible_epoch)
+    found: dict[int, int] = {row[0]: row[1] for row in rows}
+    for series_id in ids:
+        if len(points := hot_points[series_id]):
+            step = int(points.step[0])
+            found[series_id] = min(found.get(series_id, step), step)
+    return found
+
+
+def _last_steps(curve: Curve, first_steps: dict[int, int]) -> list[int]:
+    """The last step of each attempt that counts: the one before the first of any newer attempt."""
+    last = MAX_STEP
+    found = []
+    for series_id in reversed(curve.ids):
+        found.append(last)
+        if series_id in first_steps:
+            last = min(last, first_steps[series_id] - 1)
+    return found[::-1]
+
+
+def _sources(series: Series, wanted: Range, parts: Sequence[tuple[Rows, Columns, int]]) -> Sources:
+    """Puts the attempts of a curve together: (summaries, hot points in order, last step)."""
+    rows = np.concatenate([rows for rows, _, _ in parts])
+    max_step = np.concatenate([np.full(len(rows), np.int64(max(last, MIN_STEP))) for rows, _, last in parts])
+    none_left = np.concatenate([np.full(len(rows), last < MIN_STEP) for rows, _, last in parts])
+    points = joined([points.between(MIN_STEP, last) if last >= MIN_STEP else NO_POINTS for _, points, last in parts])
+    first_step, last_step = int64(rows["first_step"]), int64(rows["last_step"])
+    min_time, max_time = unix_us(rows["min_time"]), unix_us(rows["max_time"])
+    counts = np.minimum(last_step, max_step)
+    if wanted.axis is Axis.STEP:
+        first, last, first_tie, last_tie = first_step, counts, min_time, max_time
+        in_order = np.ones(len(rows), np.bool_)
+        hot_position, hot_tie = points.step, points.time_unix_us
+    else:
+        first, last, first_tie, last_tie = min_time, max_time, first_step, counts
+        # To leave out what a newer attempt replaced, steps are needed.
+        in_order = rows["time_ordered"] & (last_step <= max_step)
+        hot_position, hot_tie = points.time_unix_us, points.step
+    kept = (first <= wanted.high) & (last >= wanted.low) & (first_step <= max_step) & ~none_left
+    cut = (first < wanted.low) | (last > wanted.high) | (last_step > max_step)
+    inside = (hot_position >= wanted.low) & (hot_position <= wanted.high)
+    order = np.flatnonzero(inside)
+    order = order[np.lexsort((hot_tie[order], hot_position[order]))]
+    rows = rows[kept]
+    return Sources(
+        series=series,
+        range=wanted,
+        series_id=int64(rows["series_id"]),
+        place=places(rows),
+        max_step=max_step[kept],
+        first_step=first_step[kept],
+        last_step=last_step[kept],
+        step_stride=int64(rows["step_stride"]),
+        first=np.maximum(first[kept], wanted.low),
+        first_tie=first_tie[kept],
+        last=np.minimum(last[kept], wanted.high),
+        last_tie=last_tie[kept],
+        cut=cut[kept],
+        in_order=in_order[kept],
+        point_count=int64(rows["point_count"]),
+        finite_count=int64(rows["finite_count"]),
+        first_value=float64(rows["first_value"]),
+        last_value=float64(rows["last_value"]),
+        min_value=float64(rows["min_value"]),
+        max_value=float64(rows["max_value"]),
+        sum_value=float64(rows["sum_value"]),
+        hot_position=hot_position[order],
+        hot_tie=hot_tie[order],
+        hot_value=points.value[order],
+    )
+
+
+Pairs = tuple[Int64, Int64]
+
+
+def overlapping(begin: Pairs, end: Pairs, points: Pairs) -> NDArray[np.bool_]:
+    """Which spans overlap another one, or have a point strictly inside. Spans and points are pairs in lexicographic
+    order; spans that only touch do not overlap."""
+    count = len(begin[0])
+    found = np.zeros(count, np.bool_)
+    if not count:
+        return found
+    by_begin = np.argsort(begin[0], kind="stable")
+    apart = (end[0][by_begin[:-1]] < begin[0][by_begin[1:]]).all()
+    if apart and not _any_between(points[0], begin[0], end[0]):
+        return found
+    begins, ends, inner = _ranks(begin, end, points)
+    order = np.lexsort((ends, begins))
+    reach = np.maximum.accumulate(ends[order])
+    found[order[1:]] = begins[order[1:]] < reach[:-1]
+    found[order[:-1]] |= ends[order[:-1]] > begins[order[1:]]
+    inner.sort()
+    found |= np.searchsorted(inner, begins, "right") < np.searchsorted(inner, ends, "left")
+    return found
+
+
+def _any_between(points: Int64, begin: Int64, end: Int64) -> bool:
+    """Whether any point lies in any span; points are in order."""
+    return bool((np.searchsorted(points, begin, "left") < np.searchsorted(points, end, "right")).any())
+
+
+def _ranks(*columns: Pairs) -> list[Int64]:
+    """Numbers that compare as the pairs do."""
+    major = np.concatenate([column[0] for column in columns])
+    minor = np.concatenate([column[1] for column in columns])
+    order = np.lexsort((minor, major))
+    new = (np.diff(major[order]) != 0) | (np.diff(minor[order]) != 0)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.concatenate([[0], np.cumsum(new)])
+    return np.split(rank, np.cumsum([len(column[0]) for column in columns])[:-1])
