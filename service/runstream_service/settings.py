@@ -44,6 +44,7 @@ class Settings:
     epoch_seconds: float
     max_read_age_s: float
     hot_rows_max: int
+    purge_after_days: int
     shutdown_grace_s: float
     json_ready: bool
     log_level: str
@@ -79,6 +80,7 @@ OPTIONS = (
     Option("--epoch-seconds", "60", "Seconds after which fewer are rolled up, too."),
     Option("--max-read-age", "60", "Seconds that hot rows are kept for reads that began before they were rolled up."),
     Option("--hot-rows-max", "20000000", "Rows that wait for roll-up; above, streams wait."),
+    Option("--purge-after-days", "30", "Days after which a deleted run is gone for good; 0: within a minute or two."),
     Option("--shutdown-grace", "20", "Seconds from SIGTERM until everything has ended."),
     Option("--log-level", "info", f"Least severity that is logged: {', '.join(LEVELS)}."),
     Option("--log-format", "auto", "json, text, or auto: text on a terminal, else json."),
@@ -114,6 +116,7 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         epoch_seconds=read("--epoch-seconds", _seconds(0, 86_400), "60"),
         max_read_age_s=read("--max-read-age", _seconds(0, 86_400), "60"),
         hot_rows_max=read("--hot-rows-max", _whole(1, 10_000_000_000), "20000000"),
+        purge_after_days=read("--purge-after-days", _whole(0, 36_500), "30"),
         shutdown_grace_s=read("--shutdown-grace", _seconds(1, 3_600), "20"),
         json_ready=json_ready,
         log_level=read("--log-level", _one_of(LEVELS), "info"),

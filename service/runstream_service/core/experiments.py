@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import structlog
+
 from runstream_service.core.errors import ExperimentDeleted, ExperimentNotFound, InvalidField
 from runstream_service.core.names import check_name
 from runstream_service.core.pages import check_page_size, make_token, read_token
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 
 SQL = load("experiments")
 
+log = structlog.get_logger()
+
 MAX_NAME_CHARACTERS = 500
+MAX_RETENTION_DAYS = 36_500
 DEFAULT_NAME = "Default"
 
 
@@ -32,6 +37,7 @@ class Experiment:
     lifecycle: str
     created_at: datetime
     updated_at: datetime
+    retention_days: int | None = None  # points are deleted when they are older; None: never
 
 
 class Experiments:
@@ -83,6 +89,27 @@ class Experiments:
         page = [_experiment(row) for row in rows[:size]]
         return page, make_token(of="experiments", after=[page[-1].experiment_id]) if len(rows) > size else ""
 
+    async def set_retention(self, caller: Caller, experiment_id: int, days: int | None) -> None:
+        """Sets after how many days points are deleted; None: never. Takes effect within the hour.
+
+        Raises:
+            InvalidField, ExperimentNotFound.
+        """
+        if days is not None and not 1 <= days <= MAX_RETENTION_DAYS:
+            raise InvalidField(
+                f"retention_days: {days} is not from 1 to {MAX_RETENTION_DAYS:,}; leave it out to keep points for ever",
+                field="retention_days",
+            )
+        if await self._database.fetchval(SQL["set_retention"], caller.workspace_id, experiment_id, days) is None:
+            raise ExperimentNotFound(f"no experiment with id {experiment_id}", field="experiment_id")
+        log.info(
+            "Set the retention of an experiment",
+            action="retention_set",
+            experiment_id=experiment_id,
+            days=days,
+            by=caller.principal,
+        )
+
 
 async def get_or_create(
     connection: PooledConnection, caller: Caller, name: str, *, field: str
@@ -109,4 +136,11 @@ async def get_or_create(
 
 
 def _experiment(row: asyncpg.Record) -> Experiment:
-    return Experiment(row["experiment_id"], row["name"], row["lifecycle"], row["created_at"], row["updated_at"])
+    return Experiment(
+        row["experiment_id"],
+        row["name"],
+        row["lifecycle"],
+        row["created_at"],
+        row["updated_at"],
+        row["retention_days"],
+    )

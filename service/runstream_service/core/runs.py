@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -40,6 +40,7 @@ MAX_NAME_CHARACTERS = 500
 MAX_USER_CHARACTERS = 256
 MAX_PARAM_CHARACTERS = 6_000
 MAX_TAG_CHARACTERS = 8_000
+MAX_DELETED_KEYS = 1_000
 END_STATUSES = ("finished", "failed", "killed")
 
 
@@ -105,10 +106,8 @@ class Runs:
             if created:
                 await _insert_params(connection, run_id, params)
                 await _upsert_tags(connection, run_id, tags)
-            elif await connection.fetchval(SQL["get_experiment_of"], run_id) != experiment.experiment_id:
-                raise RunInOtherExperiment(
-                    f"run_id: {run_id.hex} is a run of another experiment than {experiment.name!r}", field="run_id"
-                )
+            else:
+                await _check_found(connection, run_id, experiment)
             run = await _get(connection, caller, run_id)
         if run.lifecycle == "deleted":
             raise _deleted(run_id)
@@ -198,6 +197,32 @@ class Runs:
             await connection.execute(SQL["fence_producers"], uid)
         log.info("Deleted a run", action="run_deleted", run_id=uid.hex, producers=len(producers), by=caller.principal)
 
+    async def delete_series(self, caller: Caller, run_id: str, keys: Sequence[str]) -> int:
+        """Takes all points of some keys of a run out of every answer, for good; says how many series that were.
+
+        Raises:
+            InvalidField, RunNotFound.
+        """
+        uid = parse_run_id(run_id, field="run_id")
+        if not 1 <= len(keys) <= MAX_DELETED_KEYS:
+            raise InvalidField(f"keys: has {len(keys):,} keys; 1 to {MAX_DELETED_KEYS:,} are allowed", field="keys")
+        if any("\0" in key for key in keys):
+            raise InvalidField("keys: a key has a NUL character", field="keys")
+        async with self._database.transaction() as connection:
+            if await connection.fetchval(SQL["lock_run"], caller.workspace_id, uid) is None:
+                raise _not_found(uid)
+            if not await connection.fetchval(SQL["has_series"], uid, list(keys)):
+                return 0
+            # The ledger rows first: a group commit that holds them ends before the mark is made, which then knows its
+            # epoch, and one that gets them after us is fenced. So no point of these series can land in a later epoch
+            # than the mark says, whatever epochs open meanwhile.
+            await connection.execute(SQL["lock_producers"], uid)
+            marked = await connection.execute(SQL["mark_series"], uid, list(keys))
+            await connection.execute(SQL["fence_producers"], uid)
+        count = int(marked.removeprefix("UPDATE "))
+        log.info("Deleted series", action="series_deleted", run_id=uid.hex, series=count, by=caller.principal)
+        return count
+
     async def restore(self, caller: Caller, run_id: str) -> None:
         """Takes a deletion back. Producers that were fenced open again by themselves.
 
@@ -209,6 +234,17 @@ class Runs:
             if await connection.fetchval(SQL["lifecycle_for_update"], caller.workspace_id, uid) is None:
                 raise _not_found(uid)
             await connection.execute(SQL["mark_active"], uid)
+
+
+async def _check_found(connection: PooledConnection, run_id: UUID, experiment: experiments.Experiment) -> None:
+    """The run that has the id must be of the experiment and not on its way out."""
+    row = await connection.fetchrow(SQL["get_experiment_of"], run_id)
+    if row is None or row["is_purged"]:
+        raise RunDeleted(f"the run {run_id.hex} was deleted and is being purged; take another id", field="run_id")
+    if row["experiment_id"] != experiment.experiment_id:
+        raise RunInOtherExperiment(
+            f"run_id: {run_id.hex} is a run of another experiment than {experiment.name!r}", field="run_id"
+        )
 
 
 async def _get(connection: PooledConnection, caller: Caller, run_id: UUID) -> Run:

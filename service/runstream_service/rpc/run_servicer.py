@@ -98,6 +98,19 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         await self._runs.restore(caller_of(context), request.run_id)
         return run_pb2.RestoreRunResponse()
 
+    async def DeleteSeries(  # noqa: N802
+        self, request: run_pb2.DeleteSeriesRequest, context: Context
+    ) -> run_pb2.DeleteSeriesResponse:
+        count = await self._runs.delete_series(caller_of(context), request.run_id, list(request.keys))
+        return run_pb2.DeleteSeriesResponse(series_count=count)
+
+    async def SetRetention(  # noqa: N802
+        self, request: run_pb2.SetRetentionRequest, context: Context
+    ) -> run_pb2.SetRetentionResponse:
+        days = request.retention_days if request.HasField("retention_days") else None
+        await self._experiments.set_retention(caller_of(context), request.experiment_id, days)
+        return run_pb2.SetRetentionResponse()
+
 
 def _experiment(experiment: Experiment) -> run_pb2.Experiment:
     return run_pb2.Experiment(
@@ -106,6 +119,7 @@ def _experiment(experiment: Experiment) -> run_pb2.Experiment:
         lifecycle=f"LIFECYCLE_{experiment.lifecycle.upper()}",
         created_unix_us=to_unix_us(experiment.created_at),
         updated_unix_us=to_unix_us(experiment.updated_at),
+        retention_days=experiment.retention_days,
     )
 
 

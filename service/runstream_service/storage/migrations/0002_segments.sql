@@ -59,8 +59,8 @@ CREATE INDEX commits_by_epoch ON commits (epoch);
 -- Days after which points of an experiment are deleted; null: never.
 ALTER TABLE experiments ADD retention_days int CHECK (retention_days > 0);
 
--- Deleting a series or a run: marked with the epoch that was open then, and invisible from that moment on. When the
--- watermark has reached that epoch, no roll-up can bring points back, and they are deleted.
+-- Deleting a series or a run: marked with the highest epoch that its points may be in, and invisible from that moment
+-- on. When the watermark has reached that epoch, no roll-up can bring points back, and they are deleted.
 ALTER TABLE series ADD purge_epoch int;
 ALTER TABLE runs ADD purge_epoch int;
 
@@ -73,6 +73,8 @@ CREATE INDEX series_by_run ON series (run_id);
 CREATE OR REPLACE FUNCTION resolve_series(in_run_id uuid, in_rank int, in_attempt int, keys text[])
 RETURNS TABLE (key text, series_id bigint) LANGUAGE plpgsql AS $$
 BEGIN
+    -- Against a deletion of series in between: the INSERT would see the old one still there, the SELECT would not.
+    PERFORM 1 FROM runs r WHERE r.run_id = in_run_id FOR KEY SHARE;
     INSERT INTO series (run_id, key, rank, attempt)
     SELECT in_run_id, k.key, in_rank, in_attempt
       FROM (SELECT DISTINCT unnest(keys) AS key) k

@@ -1,16 +1,16 @@
 -- name: get
--- One run of a workspace with its params and tags, also a deleted one.
+-- One run of a workspace with its params and tags, also a deleted one, but not one that is being purged.
 SELECT r.run_id, r.experiment_id, e.name AS experiment, r.name, r.status, r.lifecycle, r.user_name, r.started_at, r.ended_at,
        ARRAY(SELECT p.key FROM params p WHERE p.run_id = r.run_id ORDER BY p.key) AS param_keys,
        ARRAY(SELECT p.value FROM params p WHERE p.run_id = r.run_id ORDER BY p.key) AS param_values,
        ARRAY(SELECT t.key FROM tags t WHERE t.run_id = r.run_id ORDER BY t.key) AS tag_keys,
        ARRAY(SELECT t.value FROM tags t WHERE t.run_id = r.run_id ORDER BY t.key) AS tag_values
   FROM runs r JOIN experiments e USING (experiment_id)
- WHERE e.workspace_id = $1 AND r.run_id = $2;
+ WHERE e.workspace_id = $1 AND r.run_id = $2 AND r.purge_epoch IS NULL;
 
 -- name: get_experiment_of
--- The experiment of a run id in any workspace: ids are unique over all of them.
-SELECT experiment_id FROM runs WHERE run_id = $1;
+-- The experiment of a run id in any workspace, as ids are unique over all of them; and whether it is being purged.
+SELECT experiment_id, purge_epoch IS NOT NULL AS is_purged FROM runs WHERE run_id = $1;
 
 -- name: insert
 -- A new run; no row if the id is taken, also by a transaction that commits while this one waits for it.
@@ -32,15 +32,33 @@ SELECT r.run_id, r.experiment_id, e.name AS experiment, r.name, r.status, r.life
 -- Locks a run against deletion until the transaction ends, so that no write lands in a run that was deleted meanwhile.
 SELECT r.lifecycle
   FROM runs r JOIN experiments e USING (experiment_id)
- WHERE e.workspace_id = $1 AND r.run_id = $2
+ WHERE e.workspace_id = $1 AND r.run_id = $2 AND r.purge_epoch IS NULL
    FOR SHARE OF r;
 
 -- name: lifecycle_for_update
 -- Locks a run for a change of its lifecycle.
 SELECT r.lifecycle
   FROM runs r JOIN experiments e USING (experiment_id)
- WHERE e.workspace_id = $1 AND r.run_id = $2
+ WHERE e.workspace_id = $1 AND r.run_id = $2 AND r.purge_epoch IS NULL
    FOR NO KEY UPDATE OF r;
+
+-- name: lock_run
+-- Locks a run against everything: streams that open and series that come up (open_producer, resolve_series) wait.
+SELECT r.lifecycle
+  FROM runs r JOIN experiments e USING (experiment_id)
+ WHERE e.workspace_id = $1 AND r.run_id = $2 AND r.purge_epoch IS NULL
+   FOR UPDATE OF r;
+
+-- name: has_series
+-- Whether a run has series of some keys.
+SELECT EXISTS (SELECT FROM series WHERE run_id = $1 AND key = ANY ($2::text[]) AND purge_epoch IS NULL);
+
+-- name: mark_series
+-- Takes series of a run out of sight for good, with the epoch up to which they may have points: the highest that has
+-- any commits. Not the open one, which would not close while nobody writes.
+UPDATE series
+   SET purge_epoch = coalesce((SELECT max(epoch) FROM commits), (SELECT visible_epoch FROM watermark))
+ WHERE run_id = $1 AND key = ANY ($2::text[]) AND purge_epoch IS NULL;
 
 -- name: finish
 -- Sets the end status. Without a time ($3 null) a repeat of the same status keeps the first time.

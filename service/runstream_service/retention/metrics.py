@@ -1,0 +1,46 @@
+"""Prometheus metrics of purge and retention."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import Counter
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+
+class RetentionMetrics:
+    """What this replica deleted for good."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._points = Counter(
+            "runstream_deleted_points_total", "Points whose space was freed, by why: purge or retention.",
+            ["reason"], registry=registry,
+        )  # fmt: skip
+        self._segments = Counter(
+            "runstream_deleted_segments_total", "Segments that they were in, by why.", ["reason"], registry=registry
+        )
+        self._series = Counter("runstream_purged_series_total", "Deleted series that are gone.", registry=registry)
+        self._runs = Counter("runstream_purged_runs_total", "Deleted runs that are gone.", registry=registry)
+        self._failures = Counter(
+            "runstream_retention_failures_total", "Rounds of purge and retention that failed and are tried again.",
+            registry=registry,
+        )  # fmt: skip
+
+    def deleted(self, reason: str, *, segments: int, points: int) -> None:
+        """Count deleted segments."""
+        self._segments.labels(reason).inc(segments)
+        self._points.labels(reason).inc(points)
+
+    def purged_series(self, count: int) -> None:
+        """Count series that are gone."""
+        self._series.inc(count)
+
+    def purged_run(self) -> None:
+        """Count a run that is gone."""
+        self._runs.inc()
+
+    def failed(self) -> None:
+        """Count a round that failed."""
+        self._failures.inc()

@@ -1,0 +1,24 @@
+"""Roll-up at once, by the service's own steps."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from runstream_service.rollup import epochs, rollup
+from runstream_service.rollup.metrics import RollupMetrics
+from runstream_service.storage.database import Database
+
+
+async def roll_up(database: Database) -> int:
+    """Closes the open epoch if it has points, and rolls up all that is closed; answers the watermark."""
+    metrics = RollupMetrics(CollectorRegistry())
+    connection = await database.connect_rollup()
+    try:
+        await epochs.rotate(connection, max_rows=1, max_age_s=0)
+        assert await epochs.seal(connection)
+        while await rollup.roll(connection, metrics):
+            pass
+        await epochs.publish(connection)
+        return int(await connection.fetchval("SELECT visible_epoch FROM watermark"))
+    finally:
+        connection.terminate()
