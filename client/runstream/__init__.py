@@ -11,7 +11,7 @@
 `RunstreamError`. What the client has to say goes to the logger "runstream".
 """
 
-from runstream.client import Client, Experiment, History, LatestPoint, Point, RunInfo, SeriesColumns
+from runstream.client import Client, Experiment, History, LatestPoint, News, Point, RunInfo, SeriesColumns
 from runstream.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -35,6 +35,7 @@ __all__ = [
     "History",
     "InvalidArgument",
     "LatestPoint",
+    "News",
     "NotFound",
     "Overloaded",
     "PermissionDenied",

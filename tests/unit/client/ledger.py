@@ -299,21 +299,27 @@ class Queries(query_pb2_grpc.QueryServiceServicer):
                     value=[point[3] for point in piece],
                 )
 
-    def Latest(self, request: query_pb2.LatestRequest, context: Any) -> query_pb2.LatestResponse:
+    def Latest(self, request: query_pb2.LatestRequest, context: Any) -> Iterator[query_pb2.LatestResponse]:
         latest: dict[tuple[str, int, int], Point] = {}
         for point in self.ledger.points:
             name = (point[0], point[4], point[5])
             if name not in latest or point[1:4] >= latest[name][1:4]:
                 latest[name] = point
-        answer = query_pb2.LatestResponse()
-        for (key, rank, attempt), point in sorted(latest.items()):
-            answer.points.add(
-                series=query_pb2.Series(run_id=request.run_ids[0], key=key, rank=rank, attempt=attempt),
-                step=point[1],
-                time_unix_us=point[2],
-                value=point[3],
+        names = sorted(latest)
+        for start in range(0, len(names), 7):
+            part = names[start : start + 7]
+            yield query_pb2.LatestResponse(
+                run_ids=[request.run_ids[0]],
+                keys=[name[0] for name in part],
+                point_count=len(part),
+                run_index=[0] * len(part),
+                key_index=range(len(part)),
+                rank=[name[1] for name in part],
+                attempt=[name[2] for name in part],
+                step=[latest[name][1] for name in part],
+                time_unix_us=[latest[name][2] for name in part],
+                value=[latest[name][3] for name in part],
             )
-        return answer
 
 
 class TestService:

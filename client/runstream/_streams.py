@@ -1,0 +1,109 @@
+"""The streams that `Client` reads: points in columns, as blocks of memory (packed.proto), not an object a number."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import grpc
+
+from runstream import _status
+from runstream._lifecycle import process
+from runstream._results import LatestPoint, News, SeriesColumns
+from runstream.errors import RunstreamError
+from runstream.v1 import packed_pb2, query_pb2
+
+_HISTORY = "/runstream.v1.QueryService/History"
+_LATEST = "/runstream.v1.QueryService/Latest"
+_TAIL = "/runstream.v1.QueryService/Tail"
+
+# Between two tries of a tail that had begun.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
+
+_Answer = TypeVar("_Answer")
+
+
+def history(address: str, request: query_pb2.HistoryRequest, timeout_s: float) -> Iterator[SeriesColumns]:
+    """Pieces of series as they come."""
+    for response in _stream(address, _HISTORY, request, packed_pb2.PackedHistoryResponse.FromString, timeout_s):
+        yield _columns(response)
+
+
+def latest(address: str, request: query_pb2.LatestRequest, timeout_s: float) -> Iterator[LatestPoint]:
+    """Points as they come."""
+    for response in _stream(address, _LATEST, request, packed_pb2.PackedLatestResponse.FromString, timeout_s):
+        count = response.point_count
+        columns = (
+            _column("I", response.run_index, count),
+            _column("I", response.key_index, count),
+            _column("i", response.rank, count),
+            _column("i", response.attempt, count),
+            _column("q", response.step, count),
+            _column("q", response.time_unix_us, count),
+            _column("d", response.value, count),
+        )
+        for run, key, *rest in zip(*columns, strict=True):
+            yield LatestPoint(response.run_ids[run], response.keys[key], *rest)
+
+
+def tail(address: str, request: query_pb2.TailRequest) -> Iterator[News]:
+    """News for ever. The first failure is raised; later ones that may pass are waited out, from the last cursor on."""
+    wait_s = _FIRST_WAIT_S
+    begun = False
+    while True:
+        try:
+            for response in _stream(address, _TAIL, request, packed_pb2.PackedTailResponse.FromString, None):
+                begun, wait_s = True, _FIRST_WAIT_S
+                request.cursor = response.cursor
+                yield News([_columns(piece) for piece in response.series], response.cursor)
+            asked_s = 0.0
+        except RunstreamError as error:  # noqa: PERF203 - once a connection
+            if not begun or not error.retryable:
+                raise
+            asked_s = error.retry_after_s or 0.0
+        time.sleep(max(wait_s * random.uniform(0.5, 1.0), asked_s))
+        wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+
+def _stream(
+    address: str, method: str, request: Any, deserialize: Callable[[bytes], _Answer], timeout_s: float | None
+) -> Iterator[_Answer]:
+    """The answers of a call; it is cancelled when nobody wants them any more. Raises RunstreamError."""
+    with process.channels.using(address) as channel:
+        call = channel.unary_stream(
+            method, request_serializer=type(request).SerializeToString, response_deserializer=deserialize
+        )(request, timeout=timeout_s)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise _status.to_exception(_status.from_rpc_error(error), address) from error
+        finally:
+            call.cancel()
+
+
+def _columns(response: packed_pb2.PackedHistoryResponse) -> SeriesColumns:
+    whose = query_pb2.Series.FromString(response.series)
+    count = response.point_count
+    return SeriesColumns(
+        whose.key,
+        whose.rank,
+        whose.attempt,
+        _column("q", response.step, count),
+        _column("q", response.time_unix_us, count),
+        _column("d", response.value, count),
+    )
+
+
+def _column(typecode: str, data: bytes, count: int) -> Any:
+    column: array[Any] = array(typecode, data)
+    if len(column) != count:
+        raise _status.to_exception(
+            _status.Failure("INTERNAL", f"a column has {len(column)} of {count} points"), "the service"
+        )
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column
