@@ -1,0 +1,217 @@
+"""A database to roll up, what should be in it, and ways to kill whoever is at it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from runstream_service.ingest import copy_binary
+from runstream_service.rollup import epochs, rollup
+from runstream_service.rollup.drop import Dropper
+from runstream_service.rollup.merge import Merger
+from runstream_service.rollup.metrics import RollupMetrics
+from runstream_service.storage.database import Connection, Database
+from tests.unit.segments.test_cut import Point
+
+# As docs/storage.md has it, and the hot rows beside.
+POINTS_OF_SEGMENTS = """
+SELECT s.series_id, coalesce(p.step, s.first_step + (p.i - 1) * s.step_stride) AS step,
+       coalesce(p.time, s.min_time + p.time_offset * interval '1 microsecond') AS time,
+       coalesce(p.real_value, p.double_value) AS value
+  FROM metric_segments s,
+       unnest(s.steps, s.time_offsets, s.times, s.values_real, s.values_double)
+           WITH ORDINALITY AS p (step, time_offset, time, real_value, double_value, i)
+"""
+ALL_POINTS = f"""
+{POINTS_OF_SEGMENTS} WHERE s.epoch <= (SELECT visible_epoch FROM watermark)
+UNION ALL
+SELECT series_id, step, time, value FROM metric_points_hot WHERE epoch > (SELECT visible_epoch FROM watermark)
+"""
+
+
+class KilledError(Exception):
+    """The replica that did a step is gone."""
+
+
+class Fragile:
+    """A connection that dies after so many statements: the statement is done, its answer comes, nothing more."""
+
+    def __init__(self, connection: Connection, survives: int, killer: Database) -> None:
+        self._connection = connection
+        self._left = survives
+        self._killer = killer
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._connection, name)
+        if name not in ("execute", "fetch", "fetchrow", "fetchval", "copy_from_query", "copy_to_table"):
+            return method
+
+        async def count(*arguments: Any, **options: Any) -> Any:
+            answer = await method(*arguments, **options)
+            self._left -= 1
+            if self._left == 0:
+                await self._killer.execute("SELECT pg_terminate_backend($1, 10000)", self._connection.get_server_pid())
+                self._connection.terminate()
+                raise KilledError
+            return answer
+
+        return count
+
+
+Step = Callable[[Connection], Awaitable[Any]]
+
+
+class Lab:
+    """One database. `expected` is what is stored in it, `connection` one replica's."""
+
+    def __init__(self, database: Database, connection: Connection, run_id: UUID) -> None:
+        self.database = database
+        self.connection = connection
+        self.run_id = run_id
+        self.expected: list[Point] = []
+        self.registry = CollectorRegistry()
+        self.metrics = RollupMetrics(self.registry)
+        self._producers: dict[UUID, int] = {}
+
+    # Writing ----------------------------------------------------------------------------------------------------------
+
+    async def new_series(self, count: int = 1, run_id: UUID | None = None) -> list[int]:
+        rows = await self.database.fetch(
+            "INSERT INTO series (run_id, key, rank, attempt) SELECT $1, gen_random_uuid()::text, 0, 0 "
+            "FROM generate_series(1, $2) RETURNING series_id",
+            run_id or self.run_id,
+            count,
+        )
+        return sorted(row["series_id"] for row in rows)
+
+    async def append(self, points: list[Point], writer: Connection | None = None) -> None:
+        """Commit a group as writer.py does."""
+        async with self.appending(points, writer):
+            pass
+
+    @contextlib.asynccontextmanager
+    async def appending(self, points: list[Point], writer: Connection | None = None) -> AsyncIterator[None]:
+        """Copy a group, and commit it at the end."""
+        writer = writer or self.connection
+        producer = uuid4()
+        await self.database.execute(
+            "INSERT INTO producers (producer_id, run_id, rank, attempt) VALUES ($1, $2, 0, 0)", producer, self.run_id
+        )
+        async with writer.transaction(isolation="read_committed"):
+            ((epoch, commit_no, verdict, _),) = await writer.fetch(
+                "SELECT * FROM begin_group($1, $2, $3, $4, $5, $6, $7)",
+                [producer], [1], [1], [1], [1], [1], [len(points)],
+            )  # fmt: skip
+            assert verdict == "advanced"
+            series, step, time, value = (np.array(column) for column in zip(*points, strict=True))
+            encoded = copy_binary.encode(
+                epoch, commit_no, series, step, time + copy_binary.POSTGRES_EPOCH_UNIX_US, value.astype(np.float64)
+            )
+            await writer.copy_to_table(
+                f"metric_points_hot_{epoch}",
+                source=copy_binary.chunks(encoded), columns=copy_binary.COLUMNS, format="binary",
+            )  # fmt: skip
+            yield
+        self.expected += points
+
+    # Reading ----------------------------------------------------------------------------------------------------------
+
+    async def stored(self) -> Counter[tuple[int, int, int, str]]:
+        """What a reader sees, in one snapshot."""
+        async with self.replica() as reader:
+            return counted(await reader.fetch(ALL_POINTS))
+
+    async def check(self) -> None:
+        """Every point once, whatever happened."""
+        stored, expected = await self.stored(), counted(self.expected)
+        assert stored == expected, f"missing {expected - stored}, too many {stored - expected}"
+
+    async def hot_rows(self) -> int:
+        count: int = await self.database.fetchval("SELECT count(*) FROM metric_points_hot")
+        return count
+
+    async def states(self) -> dict[int, str]:
+        rows = await self.database.fetch("SELECT epoch, state FROM epochs ORDER BY epoch")
+        return {row["epoch"]: row["state"] for row in rows}
+
+    async def latest(self) -> dict[int, tuple[int, int, str]]:
+        rows = await self.connection.fetch("SELECT series_id, step, time, value FROM latest_values")
+        return {series: (step, time, repr(value)) for series, step, time, value in rows}
+
+    async def counts(self) -> list[int]:
+        """Points of the segments, in the order of series and steps."""
+        rows = await self.database.fetch("SELECT point_count FROM metric_segments ORDER BY series_id, first_step")
+        return [row["point_count"] for row in rows]
+
+    # Steps ------------------------------------------------------------------------------------------------------------
+
+    def steps(self) -> dict[str, Step]:
+        """The steps of roll-up, without their waiting times."""
+        return {
+            "rotate": lambda connection: epochs.rotate(connection, max_rows=1, max_age_s=0),
+            "seal": epochs.seal,
+            "roll": lambda connection: rollup.roll(connection, self.metrics),
+            "publish": epochs.publish,
+            "drop": Dropper(0).drop,
+            "merge": Merger(self.metrics).merge,
+        }
+
+    async def cycle(self, connection: Any = None, *, until: str = "merge") -> None:
+        """All steps, each until there is nothing left for it to do."""
+        for name, step in self.steps().items():
+            while True:
+                did = await step(connection or self.connection)
+                if not did or name in ("rotate", "seal"):
+                    break
+            if name == until:
+                return
+
+    @contextlib.asynccontextmanager
+    async def replica(self) -> AsyncIterator[Connection]:
+        """Another replica's connection."""
+        connection = await self.database.connect_rollup()
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+    async def killed(self, do: Callable[[Any], Awaitable[Any]], survives: int) -> bool:
+        """Do something on a connection that dies after so many statements; says whether it did."""
+        async with self.replica() as connection:
+            try:
+                await do(Fragile(connection, survives, self.database))
+            except KilledError:
+                return True
+        return False
+
+
+def counted(rows: list[Any]) -> Counter[tuple[int, int, int, str]]:
+    """Values as text: only so are NaN equal, and -0.0 and 0.0 different."""
+    return Counter((series, step, time, repr(value)) for series, step, time, value in rows)
+
+
+def line(series: int, first: int, count: int, *, value: float = 0.5) -> list[Point]:
+    """Consecutive points of a series."""
+    return [(series, step, 1_000_000 * step, value) for step in range(first, first + count)]
+
+
+async def new_run(database: Database) -> UUID:
+    run_id = uuid4()
+    await database.execute(
+        "INSERT INTO runs (run_id, experiment_id, name, started_at) VALUES ($1, 0, 'test', now())", run_id
+    )
+    return run_id
+
+
+@pytest.fixture
+async def lab(database: Database) -> AsyncIterator[Lab]:
+    connection = await database.connect_rollup()
+    yield Lab(database, connection, await new_run(database))
+    connection.terminate()
