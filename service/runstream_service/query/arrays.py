@@ -162,7 +162,8 @@ def _regular_steps(sources: Sources, number: int) -> Int64:
     stride = max(1, int(sources.step_stride[number]))
     first, last = int(sources.first_step[number]), int(sources.last_step[number])
     steps = np.arange((last - first) // stride + 1, dtype=np.int64) * stride + first
-    return steps[(steps >= sources.first[number]) & (steps <= sources.last[number])]
+    inside: Int64 = steps[(steps >= sources.first[number]) & (steps <= sources.last[number])]
+    return inside
 
 
 def _irregular_steps(sources: Sources, chunk: Chunk, data: bytes) -> Int64:

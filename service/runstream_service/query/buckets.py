@@ -131,7 +131,7 @@ def atoms_of_points(
     else:
         low, high, terms = (np.where(finite, value, other) for other in (np.inf, -np.inf, 0.0))
         finite_count = np.add.reduceat(finite, starts, dtype=np.int64)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         sums = np.add.reduceat(terms, starts)
     small = scaled(sums) if np.isfinite(sums).all() else np.add.reduceat(terms * _SCALE, starts)
     return Atoms(

@@ -1,0 +1,77 @@
+"""Points put where a test wants them: into segments cut as it says, and into hot rows."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Sequence
+
+import numpy as np
+
+from runstream_service.ingest import copy_binary
+from runstream_service.segments.cut import cut
+from runstream_service.segments.encode import COLUMNS, encode
+from runstream_service.segments.points import Points, in_order
+from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
+from runstream_service.storage.database import Database
+
+Point = tuple[int, int, float]  # step, microseconds since 1970, value
+
+SEGMENTS_EPOCH, HOT_EPOCH = 1, 2
+
+
+async def prepare(database: Database) -> None:
+    """Epoch 1 is in segments, epoch 2 is hot."""
+    await database.execute(f"SELECT create_hot_partition({HOT_EPOCH})")
+    await database.execute("UPDATE epochs SET state = 'visible'")
+    await database.execute(f"INSERT INTO epochs (epoch, state) VALUES ({HOT_EPOCH}, 'open')")
+    await database.execute(f"UPDATE watermark SET visible_epoch = {SEGMENTS_EPOCH}")
+
+
+async def make_run(database: Database) -> str:
+    """A run of the default experiment."""
+    run_id = uuid.uuid4()
+    await database.execute(
+        "INSERT INTO runs (run_id, experiment_id, name, started_at) VALUES ($1, 0, 'r', now())", run_id
+    )
+    return run_id.hex
+
+
+async def put(
+    database: Database,
+    run_id: str,
+    key: str,
+    *,
+    segments: Sequence[Sequence[Point]] = (),
+    hot: Sequence[Point] = (),
+    rank: int = 0,
+    attempt: int = 0,
+) -> int:
+    """Each list of `segments` becomes one segment; answers the series' number."""
+    series_id: int = await database.fetchval(
+        "SELECT series_id FROM resolve_series($1, $2, $3, $4)", uuid.UUID(run_id), rank, attempt, [key]
+    )
+    async with database.acquire() as connection:
+        for points in segments:
+            if points:
+                encoded = encode(cut(in_order(_columns(series_id, points))), SEGMENTS_EPOCH)
+                data = io.BytesIO(b"".join(encoded.chunks()))
+                await connection.copy_to_table("metric_segments", source=data, columns=COLUMNS, format="binary")
+        if hot:
+            part = _columns(series_id, hot)
+            data = io.BytesIO(
+                copy_binary.encode(
+                    HOT_EPOCH, 1, part.series_id, part.step, part.time + EPOCH_2000_UNIX_US, part.value
+                )
+            )
+            await connection.copy_to_table("metric_points_hot", source=data, format="binary")
+    return series_id
+
+
+def _columns(series_id: int, points: Sequence[Point]) -> Points:
+    return Points(
+        np.full(len(points), series_id, np.int64),
+        np.array([point[0] for point in points], np.int64),
+        np.array([point[1] - EPOCH_2000_UNIX_US for point in points], np.int64),
+        np.array([point[2] for point in points], np.float64),
+    )
