@@ -11,7 +11,18 @@
 `RunstreamError`. What the client has to say goes to the logger "runstream".
 """
 
-from runstream.client import Client, Experiment, History, LatestPoint, News, Point, RunInfo, SeriesColumns
+from runstream.client import (
+    AggregateCurve,
+    ChartSeries,
+    Client,
+    Experiment,
+    History,
+    LatestPoint,
+    News,
+    Point,
+    RunInfo,
+    SeriesColumns,
+)
 from runstream.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -27,7 +38,9 @@ from runstream.errors import (
 from runstream.run import Run, RunStats, start_run
 
 __all__ = [
+    "AggregateCurve",
     "AlreadyExists",
+    "ChartSeries",
     "Client",
     "DeadlineExceeded",
     "Experiment",

@@ -12,12 +12,15 @@ from typing import Any, TypeVar
 import grpc
 
 from runstream import _status
+from runstream._charts import AggregateCurve, ChartSeries
 from runstream._lifecycle import process
 from runstream._results import LatestPoint, News, SeriesColumns
 from runstream.errors import RunstreamError
 from runstream.v1 import packed_pb2, query_pb2
 
 _HISTORY = "/runstream.v1.QueryService/History"
+_CHART = "/runstream.v1.QueryService/Chart"
+_AGGREGATE = "/runstream.v1.QueryService/Aggregate"
 _LATEST = "/runstream.v1.QueryService/Latest"
 _TAIL = "/runstream.v1.QueryService/Tail"
 
@@ -50,6 +53,55 @@ def latest(address: str, request: query_pb2.LatestRequest, timeout_s: float) -> 
             yield LatestPoint(response.run_ids[run], response.keys[key], *rest)
 
 
+def chart(address: str, request: query_pb2.ChartRequest, timeout_s: float) -> Iterator[ChartSeries]:
+    """Curves as they come."""
+    for response in _stream(address, _CHART, request, packed_pb2.PackedChartResponse.FromString, timeout_s):
+        whose = query_pb2.Series.FromString(response.series)
+        count = response.bucket_count
+        yield ChartSeries(
+            whose.run_id,
+            whose.key,
+            whose.rank,
+            whose.attempt,
+            _column("q", response.first_position, count),
+            _column("q", response.last_position, count),
+            _column("I", response.point_count, count),
+            _column("I", response.non_finite_count, count),
+            _column("d", response.first, count),
+            _column("d", response.last, count),
+            _column("d", response.min, count),
+            _column("d", response.max, count),
+            _column("d", response.mean, count),
+        )
+
+
+def aggregate(address: str, request: query_pb2.AggregateRequest, timeout_s: float) -> AggregateCurve:
+    """The one curve."""
+    with process.channels.using(address) as channel:
+        call = channel.unary_unary(
+            _AGGREGATE,
+            request_serializer=query_pb2.AggregateRequest.SerializeToString,
+            response_deserializer=packed_pb2.PackedAggregateResponse.FromString,
+        )
+        try:
+            response: packed_pb2.PackedAggregateResponse = call(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise _status.to_exception(_status.from_rpc_error(error), address) from error
+    count = response.bucket_count
+    return AggregateCurve(
+        request.run_id,
+        request.key,
+        _column("q", response.first_step, count),
+        _column("q", response.last_step, count),
+        _column("I", response.rank_count, count),
+        _column("d", response.min, count),
+        _column("d", response.max, count),
+        _column("d", response.mean, count),
+        _column("i", response.min_rank, count),
+        _column("i", response.max_rank, count),
+    )
+
+
 def tail(address: str, request: query_pb2.TailRequest) -> Iterator[News]:
     """News for ever. The first failure is raised; later ones that may pass are waited out, from the last cursor on."""
     wait_s = _FIRST_WAIT_S
@@ -61,7 +113,7 @@ def tail(address: str, request: query_pb2.TailRequest) -> Iterator[News]:
                 request.cursor = response.cursor
                 yield News([_columns(piece) for piece in response.series], response.cursor)
             asked_s = 0.0
-        except RunstreamError as error:  # noqa: PERF203 - once a connection
+        except RunstreamError as error:
             if not begun or not error.retryable:
                 raise
             asked_s = error.retry_after_s or 0.0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 
 from runstream import _identity, _settings, _status, _streams
+from runstream._charts import AggregateCurve, ChartSeries
 from runstream._lifecycle import process
 from runstream._results import (
     Experiment,
@@ -24,7 +25,20 @@ from runstream._results import (
 )
 from runstream.v1 import query_pb2, run_pb2, run_pb2_grpc
 
-__all__ = ["Client", "Experiment", "History", "LatestPoint", "News", "Point", "RunInfo", "SeriesColumns"]
+__all__ = [
+    "AggregateCurve",
+    "ChartSeries",
+    "Client",
+    "Experiment",
+    "History",
+    "LatestPoint",
+    "News",
+    "Point",
+    "RunInfo",
+    "SeriesColumns",
+]
+
+_AXES = {"step": query_pb2.AXIS_STEP, "time": query_pb2.AXIS_TIME}
 
 _PAGE = 1_000
 _LATEST_RUNS = 1_000  # run ids in one call
@@ -114,6 +128,63 @@ class Client:
             request = query_pb2.LatestRequest(run_ids=wanted[start : start + _LATEST_RUNS], keys=names)
             points += _streams.latest(self.address, request, self.timeout)
         return points
+
+    def chart(
+        self,
+        run_ids: str | Iterable[str],
+        keys: str | Iterable[str] | None = None,
+        *,
+        rank: int | None = None,
+        attempt: int | None = None,
+        axis: Literal["step", "time"] = "step",
+        min_position: int | None = None,
+        max_position: int | None = None,
+        max_buckets: int = 1_000,
+        timeout: float | None = None,
+    ) -> list[ChartSeries]:
+        """The picture of some metrics of up to 100 runs: a curve for each (run, key, rank), in at most `max_buckets`
+        buckets that together have every point once. No spike is lost: each bucket has its least and greatest value.
+
+        The axis is divided between two positions, both included: steps, or microseconds since 1970. Without them from
+        the first to the last point. Without `attempt`, the newest one wins from its first step on. A series of no more
+        points than buckets comes point by point.
+        """
+        if axis not in _AXES:
+            raise ValueError(f"axis must be 'step' or 'time', not {axis!r}")
+        request = query_pb2.ChartRequest(
+            run_ids=[_identity.check_run_id(one) for one in ([run_ids] if isinstance(run_ids, str) else run_ids)],
+            keys=[keys] if isinstance(keys, str) else list(keys or ()),
+            rank=rank,
+            attempt=attempt,
+            axis=_AXES[axis],
+            min_position=min_position,
+            max_position=max_position,
+            max_buckets=max_buckets,
+        )
+        return list(_streams.chart(self.address, request, timeout or self.timeout))
+
+    def aggregate(
+        self,
+        run_id: str,
+        key: str,
+        *,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        max_buckets: int = 1_000,
+        timeout: float | None = None,
+    ) -> AggregateCurve:
+        """One curve out of all ranks of a run: least, greatest and mean value, and which rank had them: the straggler.
+
+        Each step is a bucket if there are no more than `max_buckets` of them. An unknown key is an empty curve.
+        """
+        request = query_pb2.AggregateRequest(
+            run_id=_identity.check_run_id(run_id),
+            key=key,
+            min_step=min_step,
+            max_step=max_step,
+            max_buckets=max_buckets,
+        )
+        return _streams.aggregate(self.address, request, timeout or self.timeout)
 
     def get_run(self, run_id: str) -> RunInfo:
         """One run with params and tags, also a deleted one."""

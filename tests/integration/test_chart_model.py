@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -69,6 +70,11 @@ def everything(stored: tuple[list[list[Point]], list[Point]]) -> list[Point]:
     return [point for piece in [*segments, hot] for point in piece]
 
 
+def mean_of(values: Sequence[float]) -> Fraction:
+    """Exact."""
+    return sum(map(Fraction, values), Fraction(0)) / len(values)
+
+
 def newest_wins(attempts: Sequence[list[Point]]) -> list[Point]:
     """The definition: a newer attempt replaces all from its first step on."""
     kept: list[Point] = []
@@ -116,9 +122,8 @@ def check(buckets: Buckets, points: list[Point], axis: Axis, max_buckets: int) -
             assert math.isnan(buckets.mean[i])
             continue
         assert (buckets.min[i], buckets.max[i]) == (min(finite), max(finite))
-        mean = math.fsum(value / 2**10 for value in finite) / len(finite) * 2**10
-        error = 1e-12 * max(map(abs, finite))
-        assert buckets.mean[i] == pytest.approx(mean, rel=1e-12, abs=error)
+        error = 1e-12 * max(1e-310, *map(abs, finite))
+        assert buckets.mean[i] == pytest.approx(float(mean_of(finite)), rel=1e-12, abs=error)
 
 
 BOUNDS = st.none() | STEPS | TIMES
@@ -174,17 +179,13 @@ async def test_history_of_random_points_is_the_points(
     found: list[Point] = []
 
     async def emit(series: Series, points: Columns) -> None:
-        found.extend(
-            zip(points.step.tolist(), points.time_unix_us.tolist(), points.value.tolist(), strict=True)
-        )
+        found.extend(zip(points.step.tolist(), points.time_unix_us.tolist(), points.value.tolist(), strict=True))
 
     question = HistoryQuestion(run_id=run_id, min_step=low, max_step=high)
     await History(Reads(database, max_reads=1)).read(CALLER, question, emit)
     assert [point[:2] for point in found] == sorted(point[:2] for point in found)
     expected = [
-        point
-        for point in everything(stored)
-        if (low is None or point[0] >= low) and (high is None or point[0] <= high)
+        point for point in everything(stored) if (low is None or point[0] >= low) and (high is None or point[0] <= high)
     ]
     assert Counter((step, us, bits(value)) for step, us, value in found) == Counter(
         (step, us, bits(value)) for step, us, value in expected

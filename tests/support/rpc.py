@@ -32,6 +32,7 @@ class Services:
     channel: grpc.aio.Channel
     metrics: Metrics
     database: Database
+    address: str
 
 
 @contextlib.asynccontextmanager
@@ -54,6 +55,7 @@ async def serve_on(database: Database) -> AsyncIterator[Services]:
                 channel,
                 metrics,
                 database,
+                f"127.0.0.1:{port}",
             )
     finally:
         await server.stop(None)

@@ -60,9 +60,7 @@ async def put(
         if hot:
             part = _columns(series_id, hot)
             data = io.BytesIO(
-                copy_binary.encode(
-                    HOT_EPOCH, 1, part.series_id, part.step, part.time + EPOCH_2000_UNIX_US, part.value
-                )
+                copy_binary.encode(HOT_EPOCH, 1, part.series_id, part.step, part.time + EPOCH_2000_UNIX_US, part.value)
             )
             await connection.copy_to_table("metric_points_hot", source=data, format="binary")
     return series_id
