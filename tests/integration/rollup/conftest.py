@@ -18,7 +18,7 @@ from runstream_service.rollup.drop import Dropper
 from runstream_service.rollup.merge import Merger
 from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.storage.database import Connection, Database
-from tests.unit.segments.test_cut import Point
+from tests.support.points import Point
 
 # As docs/storage.md has it, and the hot rows beside.
 POINTS_OF_SEGMENTS = """

@@ -15,7 +15,7 @@ from runstream_service.segments.cut import cut
 from runstream_service.segments.encode import encode
 from runstream_service.segments.points import in_order
 from tests.integration.rollup.conftest import POINTS_OF_SEGMENTS, counted
-from tests.unit.segments.test_cut import POINT, Point, columns
+from tests.support.points import POINT, Point, columns
 
 
 async def written(lab, points: list[Point], epoch: int = 1) -> list[Any]:

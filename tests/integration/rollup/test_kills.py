@@ -13,7 +13,7 @@ import pytest
 
 from runstream_service.storage.database import Connection, Database
 from tests.integration.rollup.conftest import Fragile, KilledError, Lab, line
-from tests.unit.segments.test_cut import Point
+from tests.support.points import Point
 
 _STEPS = (0, 1, 1, 2, 5, 900, -3, 2**63 - 1, -(2**63))
 _TIMES = (0, 1, 1, 2**31, -63_082_281_600_000_000)

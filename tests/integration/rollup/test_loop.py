@@ -158,7 +158,7 @@ async def test_the_loop_lives_through_a_restart_of_postgres(data_dir):
 
 async def test_a_cancelled_loop_leaves_its_work_to_others(lab):
     series = await lab.new_series(20)
-    await lab.append([point for one in series for point in line(one, 0, 2_000)])
+    await lab.append([point for one in series for point in line(one, 0, 500)])
     for delay_turns in range(0, 60, 3):
         replica = Replica(lab.database)
         task = asyncio.create_task(replica.loop.run())
