@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from runstream_service import logs
+from runstream_service import data_commands, logs
 from runstream_service.refusals import CannotStart
 from runstream_service.settings import OPTIONS, read_settings
 
@@ -66,17 +66,26 @@ def serve(json_ready: bool, **values: str) -> None:
         sys.exit(refusal.exit_code)
 
 
+SCALE = click.FloatRange(0.01, 100)
+
+
 @runstream.command()
 @click.option("--seconds", default=5.0, show_default=True, help="Length of one round.", type=click.FloatRange(0.5, 600))
 @click.option("--pairs", default=3, show_default=True, help="Rounds of each load.", type=click.IntRange(1, 100))
+@click.option("--storage", is_flag=True, help="Measure what becomes of points instead: roll-up, sizes, reads, tail.")
+@click.option("--scale", default=1.0, show_default=True, help="Of --storage: a part of 75 M points.", type=SCALE)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout instead of a table.")
-def bench(seconds: float, pairs: int, as_json: bool) -> None:
+def bench(seconds: float, pairs: int, storage: bool, scale: float, as_json: bool) -> None:
     """Measure ingest against COPY alone, ack latency, the cost of log(), and memory.
 
-    Starts a PostgreSQL and a service of its own; takes about two minutes.
+    Starts a PostgreSQL and a service of its own; takes about two minutes, --storage about six.
     """
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     logs.configure(level="warning", format="auto")
+    if storage:
+        from runstream_service.bench import storage as storage_bench
+
+        sys.exit(storage_bench.run(scale=scale, as_json=as_json))
     from runstream_service.bench.command import run
 
     sys.exit(run(seconds=seconds, pairs=pairs, as_json=as_json))
@@ -104,3 +113,13 @@ def demo(steps: int, workers: int, keep: bool, data_dir: Path | None) -> None:
         )
         sys.exit(1)
     sys.exit(run(Options(steps=steps, workers=workers, keep=keep, data_dir=data_dir)))
+
+
+for _command in (
+    data_commands.tail,
+    data_commands.export,
+    data_commands.delete,
+    data_commands.retention,
+    data_commands.gc,
+):
+    runstream.add_command(_command)

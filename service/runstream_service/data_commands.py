@@ -1,0 +1,180 @@
+"""Subcommands for what is stored: tail, export, delete, retention, gc. Exit code 1 for trouble, 2 for wrong usage."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runstream_service import logs
+from runstream_service.refusals import CannotStart
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """Turns what goes wrong into one line and an exit code."""
+    import asyncpg
+
+    from runstream import RunstreamError
+    from runstream_service.core.errors import CoreError
+
+    try:
+        yield
+    except CannotStart as refusal:
+        _fail(str(refusal), refusal.exit_code)
+    except RunstreamError as error:
+        _fail(str(error))
+    except CoreError as error:
+        _fail(error.message)
+    except asyncpg.PostgresError as error:
+        _fail(f"the database refused: {error}")
+    except ValueError as error:
+        _fail(str(error), 2)
+    except BrokenPipeError:
+        # `runstream tail ... | head`. What is left in the buffer would raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(message: str, code: int = 1) -> None:
+    click.echo(f"runstream: {logs.mask_secrets(message)}", err=True)
+    sys.exit(code)
+
+
+def _address_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--address",
+        envvar="RUNSTREAM_ADDRESS",
+        show_envvar=True,
+        help="Where the service is.  [default: 127.0.0.1:50051]",
+    )(command)
+
+
+@click.command()
+@click.argument("run")
+@click.option("--key", "keys", multiple=True, help="Only this metric; may be repeated.")
+@click.option("--rank", type=int, help="Only this rank.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@_address_option
+def tail(run: str, keys: tuple[str, ...], rank: int | None, as_json: bool, address: str | None) -> None:
+    """Print the points of RUN as they are committed, until Ctrl-C."""
+    with _one_line():
+        import runstream
+        from runstream_service.follow import follow
+
+        try:
+            with runstream.Client(address) as client:
+                follow(client, run, keys, rank, as_json=as_json)
+        except KeyboardInterrupt:
+            sys.exit(0)  # it is how one ends it
+
+
+@click.command()
+@click.argument("run")
+@click.option("--key", "keys", multiple=True, required=True, help="A metric to delete; may be repeated.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_address_option
+def delete(run: str, keys: tuple[str, ...], yes: bool, address: str | None) -> None:
+    """Delete all points of single metrics of RUN, of all ranks, for good."""
+    with _one_line():
+        import runstream
+
+        with runstream.Client(address) as client:
+            found = client.get_run(run)
+            if not yes:
+                click.confirm(f"Delete {', '.join(keys)} of run {found.name!r} for good?", abort=True, err=True)
+            count = client.delete_series(run, keys)
+        click.echo(f"deleted {count} series of run {found.name!r}")
+
+
+@click.command()
+@click.argument("experiment")
+@click.option("--days", type=click.IntRange(1, 36_500), help="Delete points that are older than so many days.")
+@click.option("--forever", is_flag=True, help="Keep all points.")
+@_address_option
+def retention(experiment: str, days: int | None, forever: bool, address: str | None) -> None:
+    """Set how long the points of EXPERIMENT are kept."""
+    if (days is None) != forever:
+        raise click.UsageError("give either --days or --forever")
+    with _one_line():
+        import runstream
+
+        with runstream.Client(address) as client:
+            client.set_retention(experiment, days)
+        kept = f"{days} days" if days else "for ever"
+        click.echo(f"points of experiment {experiment!r} are kept {kept}")
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--experiment", help="All active runs of this experiment.")
+@click.option("--format", "format_", type=click.Choice(["parquet", "csv"]), required=True)
+@click.option(
+    "--output",
+    required=True,
+    help="A file, or a directory (that exists, or ends with /) for one file a run.",
+)
+@_address_option
+def export(run: str | None, experiment: str | None, format_: str, output: str, address: str | None) -> None:
+    """Write all points of RUN, or of an experiment, to Parquet or CSV."""
+    if (run is None) == (experiment is None):
+        raise click.UsageError("give either RUN or --experiment")
+    with _one_line():
+        import runstream
+        from runstream_service.export.command import Job
+        from runstream_service.export.command import export as write
+
+        try:
+            with runstream.Client(address) as client:
+                directory = output.endswith(os.sep) or Path(output).is_dir()
+                points, runs = write(client, Job(run, experiment, format_, Path(output), directory))
+        except ModuleNotFoundError as error:
+            _fail(f"{error.name} is missing; Parquet needs: pip install 'runstream[server,export]'")
+        click.echo(f"{points:,} points of {runs} run{'s' * (runs != 1)} in {output}")
+
+
+@click.command()
+@click.option("--database", envvar="RUNSTREAM_DATABASE", show_envvar=True, help="URL of the service's PostgreSQL.")
+@click.option(
+    "--data-dir",
+    envvar="RUNSTREAM_DATA_DIR",
+    show_envvar=True,
+    default="./runstream-data",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Without --database: where a service runs with its embedded PostgreSQL.",
+)
+@click.option(
+    "--purge-after-days",
+    envvar="RUNSTREAM_PURGE_AFTER_DAYS",
+    show_envvar=True,
+    default=30,
+    show_default=True,
+    type=click.IntRange(0, 36_500),
+    help="Purge runs that were deleted so many days ago; 0: all deleted ones.",
+)
+def gc(database: str | None, data_dir: Path, purge_after_days: int) -> None:
+    """Purge what was deleted and apply retention now; the service does so by itself, every minute and every hour."""
+    with _one_line():
+        from runstream_service.retention.command import collect, url_of_running
+
+        logs.configure(level="warning", format="auto")
+        done = asyncio.run(collect(database or url_of_running(data_dir), purge_after_days=purge_after_days))
+        purged = done.purged
+        click.echo(f"purged {purged.points:,} points, series: {purged.series:,}, runs: {purged.runs:,}")
+        click.echo(f"retention deleted {done.expired.points:,} points")
+        if done.series_waiting or done.runs_waiting:
+            click.echo(
+                "waiting until the service has rolled up their points, a minute or two: "
+                f"series: {done.series_waiting:,}, runs: {done.runs_waiting:,}"
+            )

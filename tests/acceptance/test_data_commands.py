@@ -1,0 +1,339 @@
+"""tail, export, delete, retention and gc as a person runs them, against a real service."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+import runstream
+from tests.support.databases import short_directory
+from tests.support.serve import COMMAND, ServeProcess, command_environment
+from tests.support.terminal import Terminal
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+# Epochs of a second, so that points are rolled up while a test looks.
+QUICK = ["--epoch-seconds", "1", "--max-read-age", "1"]
+VALUES = [0.1, math.nan, math.inf, -math.inf, -0.0, 5e-324, 1e308, 3.0]
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[ServeProcess]:
+    with short_directory() as directory, ServeProcess(directory / "data", arguments=QUICK) as process:
+        yield process
+
+
+@pytest.fixture
+def client(serve: ServeProcess) -> Iterator[runstream.Client]:
+    with runstream.Client(serve.grpc_address) as opened:
+        yield opened
+
+
+def start(serve: ServeProcess, **options: Any) -> runstream.Run:
+    return runstream.start_run(address=serve.grpc_address, rank=0, **options)
+
+
+def runstream_(serve: ServeProcess, *arguments: object, code: int = 0) -> str:
+    """Runs the command to its end; what it printed, or what it complained about if it should fail."""
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        env=command_environment({"RUNSTREAM_ADDRESS": serve.grpc_address}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr if code else done.stdout
+
+
+def eventually(condition: Callable[[], object], *, timeout_s: float = 20) -> None:
+    give_up = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+class Tailing:
+    """A `runstream tail` in a process of its own."""
+
+    def __init__(self, serve: ServeProcess, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [*COMMAND, "tail", *arguments],
+            env=command_environment({"RUNSTREAM_ADDRESS": serve.grpc_address}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        eventually(lambda: sample(serve, "runstream_tail_streams") >= 1)
+
+    def lines(self, count: int) -> list[str]:
+        assert self.process.stdout is not None
+        return [self.process.stdout.readline() for _ in range(count)]
+
+    def __enter__(self) -> Tailing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def sample(serve: ServeProcess, name: str) -> float:
+    lines = [line for line in serve.get("/metrics")[1].splitlines() if line.startswith(f"{name} ")]
+    return float(lines[0].split()[1]) if lines else 0.0
+
+
+# -- tail --------------------------------------------------------------------------------------------------------------
+
+
+def test_tail_prints_points_as_json_and_ctrl_c_ends_it(serve: ServeProcess) -> None:
+    with start(serve) as run, Tailing(serve, run.run_id, "--json", "--key", "loss", "--rank", "0") as tailing:
+        for step, value in enumerate(VALUES):
+            run.log({"loss": value, "acc": 1.0}, step=step, time_unix_us=1_000_000 + step)
+        found = [json.loads(line) for line in tailing.lines(len(VALUES))]
+        assert [one["step"] for one in found] == list(range(len(VALUES)))
+        assert [repr(float(one["value"])) for one in found] == list(map(repr, VALUES))
+        assert found[0] == {
+            "key": "loss", "rank": 0, "attempt": 0, "step": 0, "time_unix_us": 1_000_000, "value": 0.1
+        }  # fmt: skip
+        tailing.process.send_signal(signal.SIGINT)
+        assert tailing.process.wait(10) == 0
+        assert tailing.process.communicate() == ("", "")
+    eventually(lambda: sample(serve, "runstream_tail_streams") == 0)
+
+
+def test_tail_goes_on_after_a_restart_of_the_service_without_gap_or_repeat(data_dir: Path) -> None:
+    with ServeProcess(data_dir) as serve, start(serve) as run, Tailing(serve, run.run_id) as tailing:
+        for step in range(300):
+            run.log({"loss": step / 2}, step=step)
+            if step == 150:
+                assert run.flush(10)
+                serve.restart()
+            time.sleep(0.01)
+        lines = tailing.lines(300)
+        assert [int(line.split("step=")[1].split()[0]) for line in lines] == list(range(300))
+        assert lines[7].split(" ", 1)[1] == "loss rank=0 step=7 3.5\n"
+
+
+def test_tail_into_a_pipe_that_closes_ends_quietly(serve: ServeProcess) -> None:
+    with start(serve) as run, Tailing(serve, run.run_id) as tailing:
+        run.log({"loss": 1.0})
+        tailing.lines(1)
+        assert tailing.process.stdout is not None
+        tailing.process.stdout.close()
+        give_up = time.monotonic() + 20
+        while tailing.process.poll() is None and time.monotonic() < give_up:
+            run.log({"loss": 1.0})
+            time.sleep(0.2)
+        assert tailing.process.returncode == 0
+        assert tailing.process.stderr is not None
+        assert tailing.process.stderr.read() == ""
+
+
+def test_points_arrive_within_a_second_of_log(serve: ServeProcess, client: runstream.Client) -> None:
+    with start(serve) as run:
+        assert run.flush(10)
+        news = client.tail(run.run_id)
+        assert len(next(news)) == 0
+        delays = []
+        for step in range(10):
+            run.log({"loss": 1.0}, step=step)
+            logged = time.time()
+            while not len(next(news)):
+                pass
+            delays.append(time.time() - logged)
+        news.close()  # type: ignore[attr-defined]
+    assert max(delays) < 1.0
+
+
+# -- export ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exported(serve: ServeProcess) -> runstream.RunInfo:
+    """A run with points in segments and in hot rows."""
+    with start(serve, experiment="exports", name='a "name", with commas') as run:
+        for step in range(20_000):
+            run.log({"long": step / 3}, step=step, time_unix_us=1_700_000_000_000_000 + 7 * step)
+        for step, value in enumerate(VALUES):
+            run.log({"odd/keys 漢": value}, step=-step, time_unix_us=-step)
+        assert run.flush(30)
+        eventually(lambda: sample(serve, "runstream_rollup_lag_points") == 0)
+        run.log({"long": -1.0}, step=5)
+        assert run.flush(30)
+    with start(serve, experiment="exports", name="other") as other:
+        other.log({"long": 1.0}, step=1)
+    with runstream.Client(serve.grpc_address) as client:
+        return client.get_run(run.run_id)
+
+
+def expected(client: runstream.Client, run: runstream.RunInfo) -> list[tuple[object, ...]]:
+    return [
+        ("exports", run.run_id, run.name, key, p.rank, p.attempt, p.step, p.time_unix_us, repr(p.value))
+        for key in ("long", "odd/keys 漢")
+        for p in client.history(run.run_id, key)
+    ]
+
+
+def microseconds(time_: datetime) -> int:
+    return (time_ - EPOCH) // timedelta(microseconds=1)
+
+
+def test_csv_has_what_history_has(
+    serve: ServeProcess, client: runstream.Client, exported: runstream.RunInfo, tmp_path: Path
+) -> None:
+    file = tmp_path / "new" / "points.csv"
+    said = runstream_(serve, "export", exported.run_id, "--format", "csv", "--output", file)
+    assert said == f"20,009 points of 1 run in {file}\n"
+    with file.open(encoding="utf-8", newline="") as lines:
+        header, *rows = csv.reader(lines)
+    assert header == ["experiment", "run_id", "run_name", "key", "rank", "attempt", "step", "time", "value"]
+    times = [microseconds(datetime.fromisoformat(row[7].replace("Z", "+00:00"))) for row in rows]
+    found = [(*row[:4], *map(int, row[4:7]), time_, row[8]) for row, time_ in zip(rows, times, strict=True)]
+    assert found == expected(client, exported)
+    assert list(tmp_path.rglob("*.part")) == []
+
+
+def test_parquet_has_what_history_has(
+    serve: ServeProcess, client: runstream.Client, exported: runstream.RunInfo, tmp_path: Path
+) -> None:
+    file = tmp_path / "points.parquet"
+    runstream_(serve, "export", exported.run_id, "--format", "parquet", "--output", file)
+    table = pyarrow.parquet.read_table(file)
+    assert str(table.schema.field("time").type) == "timestamp[us, tz=UTC]"
+    assert table.column("value").null_count == 0
+    columns = [table.column(name).to_pylist() for name in table.column_names]
+    found = [(*row[:7], microseconds(row[7]), repr(row[8])) for row in zip(*columns, strict=True)]
+    assert found == expected(client, exported)
+
+
+def test_an_experiment_goes_into_one_file_or_one_a_run(
+    serve: ServeProcess, exported: runstream.RunInfo, tmp_path: Path
+) -> None:
+    command = ("export", "--experiment", "exports", "--format", "parquet", "--output")
+    runstream_(serve, *command, tmp_path / "all.parquet")
+    assert pyarrow.parquet.read_table(tmp_path / "all.parquet").num_rows == 20_010
+    said = runstream_(
+        serve, "export", "--experiment", "exports", "--format", "parquet", "--output", f"{tmp_path}/each/"
+    )
+    assert said.startswith("20,010 points of 2 runs in ")
+    files = {file.stem: pyarrow.parquet.read_table(file).num_rows for file in (tmp_path / "each").iterdir()}
+    assert files.pop(exported.run_id) == 20_009
+    assert list(files.values()) == [1]
+
+
+def test_export_shows_its_progress_on_a_terminal(
+    serve: ServeProcess, exported: runstream.RunInfo, tmp_path: Path
+) -> None:
+    command = [*COMMAND, "export", exported.run_id, "--format", "csv", "--output", str(tmp_path / "x.csv")]
+    environment = command_environment({"RUNSTREAM_ADDRESS": serve.grpc_address})
+    with Terminal(command, environment, columns=120) as terminal:
+        terminal.wait_for(r"2/2 series, 20,009 points")
+        assert terminal.wait() == 0
+
+
+def test_a_failed_export_leaves_no_file(serve: ServeProcess, tmp_path: Path) -> None:
+    target = ("--format", "csv", "--output", tmp_path / "x.csv")
+    assert "RUN_NOT_FOUND" in runstream_(serve, "export", "0" * 32, *target, code=1)
+    assert "EXPERIMENT_NOT_FOUND" in runstream_(serve, "export", "--experiment", "nothing", *target, code=1)
+    assert "32 hex digits" in runstream_(serve, "export", "nonsense", *target, code=2)
+    assert "either RUN or --experiment" in runstream_(serve, "export", *target, code=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- delete, retention, gc ---------------------------------------------------------------------------------------------
+
+
+def test_deleting_a_metric_while_the_job_streams_on(serve: ServeProcess, client: runstream.Client) -> None:
+    with start(serve, name="streams on") as run:
+        for step in range(400):
+            run.log({"loss": 1.0, "acc": 2.0}, step=step)
+            if step == 200:
+                assert run.flush(10)
+                said = runstream_(serve, "delete", run.run_id, "--key", "loss", "--yes")
+                assert said == "deleted 1 series of run 'streams on'\n"
+            time.sleep(0.002)
+        assert run.flush(20)
+        assert run.stats().refused == {}
+        assert [point.step for point in client.history(run.run_id, "loss")] == list(range(201, 400))
+        assert len(client.history(run.run_id, "acc")) == 400
+
+
+def test_delete_asks_first(serve: ServeProcess, client: runstream.Client) -> None:
+    with start(serve, name="kept") as run:
+        run.log({"loss": 1.0})
+    command = [*COMMAND, "delete", run.run_id, "--key", "loss"]
+    for answer, left in (("n", 1), ("y", 0)):
+        done = subprocess.run(
+            command,
+            input=f"{answer}\n",
+            capture_output=True,
+            text=True,
+            env=command_environment({"RUNSTREAM_ADDRESS": serve.grpc_address}),
+        )
+        assert "Delete loss of run 'kept' for good?" in done.stderr
+        assert done.returncode == left
+        assert len(client.history(run.run_id, "loss")) == left
+
+
+def test_retention_is_set_and_taken_back(serve: ServeProcess, client: runstream.Client) -> None:
+    start(serve, experiment="old").finish()
+    assert runstream_(serve, "retention", "old", "--days", 7) == "points of experiment 'old' are kept 7 days\n"
+    assert client.get_experiment("old").retention_days == 7
+    assert runstream_(serve, "retention", "old", "--forever") == "points of experiment 'old' are kept for ever\n"
+    assert client.get_experiment("old").retention_days is None
+    assert "either --days or --forever" in runstream_(serve, "retention", "old", code=2)
+    assert "EXPERIMENT_NOT_FOUND" in runstream_(serve, "retention", "nothing", "--days", 1, code=1)
+
+
+def test_gc_purges_deleted_runs_and_series_of_the_running_service(
+    serve: ServeProcess, client: runstream.Client
+) -> None:
+    with start(serve, experiment="gone") as run:
+        for step in range(1_000):
+            run.log({"loss": 1.0}, step=step)
+    client.delete_run(run.run_id)
+    data_dir = ("--data-dir", serve.data_dir)
+    assert "runs: 0\n" in runstream_(serve, "gc", *data_dir)
+    assert client.get_run(run.run_id).deleted
+    found: list[str] = []
+
+    def collected() -> bool:
+        found.append(runstream_(serve, "gc", *data_dir, "--purge-after-days", 0))
+        return "runs: 1\nretention" in found[-1]
+
+    eventually(collected)
+    assert found[-1].startswith("purged 1,000 points, series: 1, runs: 1\n")
+    with pytest.raises(runstream.NotFound):
+        client.get_run(run.run_id)
+
+
+def test_gc_without_a_service_says_so(serve: ServeProcess, tmp_path: Path) -> None:
+    said = runstream_(serve, "gc", "--data-dir", tmp_path, code=2)
+    assert said.startswith(f"runstream: --data-dir (RUNSTREAM_DATA_DIR): no PostgreSQL runs in {tmp_path}")
+    assert len(said.splitlines()) == 1
+    said = runstream_(serve, "gc", "--database", "postgresql://nobody:secret@127.0.0.1:1/x", code=1)
+    assert len(said.splitlines()) == 1
+    assert "secret" not in said
+
+
+def test_trouble_is_one_line(serve: ServeProcess) -> None:
+    for arguments in (("tail", "0" * 32), ("delete", "0" * 32, "--key", "k", "--yes")):
+        said = runstream_(serve, *arguments, code=1)
+        assert "RUN_NOT_FOUND" in said
+        assert len(said.splitlines()) == 1
+    said = runstream_(serve, "tail", "0" * 32, "--address", "127.0.0.1:1", code=1)
+    assert len(said.splitlines()) == 1
+    assert sys.executable not in said
