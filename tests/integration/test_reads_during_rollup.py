@@ -1,0 +1,219 @@
+"""A read that begins before a roll-up, a merge or a drop and ends after it: every point once, or ReadTooSlow."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from runstream_service.core.caller import Caller
+from runstream_service.core.errors import ReadTooSlow
+from runstream_service.ingest import copy_binary
+from runstream_service.query.aggregate import Aggregate, AggregateQuestion
+from runstream_service.query.chart import Chart, ChartQuestion
+from runstream_service.query.history import History, HistoryQuestion
+from runstream_service.query.latest import Latest
+from runstream_service.query.snapshot import Reads, Snapshot
+from runstream_service.rollup.drop import Dropper
+from runstream_service.rollup.merge import Merger
+from runstream_service.rollup.metrics import RollupMetrics
+from runstream_service.storage.database import Database
+from tests.support.rolling import roll_up
+from tests.support.stored import make_run
+
+CALLER = Caller(workspace_id=1, principal="test")
+RANKS, EPOCHS, POINTS = 3, 4, 60
+
+Answer = list[tuple[Any, ...]]
+
+
+async def history(reads: Reads, run_id: str) -> Answer:
+    found: Answer = []
+
+    async def emit(series: Any, points: Any) -> None:
+        columns = (points.step.tolist(), points.time_unix_us.tolist(), points.value.tolist())
+        found.extend((series.rank, *point) for point in zip(*columns, strict=True))
+
+    await History(reads).read(CALLER, HistoryQuestion(run_id=run_id), emit)
+    return found
+
+
+async def chart(reads: Reads, run_id: str, max_buckets: int = 7) -> Answer:
+    found: Answer = []
+
+    async def emit(series: Any, buckets: Any) -> None:
+        # Edges may follow segments, so only what does not depend on them is compared.
+        found.append(
+            (series.rank, buckets.point_count.sum(), buckets.min.min(), buckets.max.max(), buckets.first_position[0])
+        )
+
+    await Chart(reads).read(CALLER, ChartQuestion(run_ids=[run_id], max_buckets=max_buckets), emit)
+    return found
+
+
+async def points_of_chart(reads: Reads, run_id: str) -> Answer:
+    return await chart(reads, run_id, max_buckets=10_000)
+
+
+async def aggregate(reads: Reads, run_id: str) -> Answer:
+    curve = await Aggregate(reads).read(CALLER, AggregateQuestion(run_id=run_id, key="k"))
+    columns = (curve.first_step, curve.rank_count, curve.min, curve.max, curve.mean, curve.max_rank)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+async def latest(reads: Reads, run_id: str) -> Answer:
+    points = await Latest(reads).read(CALLER, [run_id])
+    return list(zip(points.rank.tolist(), points.step.tolist(), points.value.tolist(), strict=True))
+
+
+QUESTIONS = (history, chart, points_of_chart, aggregate, latest)
+
+
+@pytest.fixture
+async def run_id(database: Database) -> str:
+    """A run with points in two dropped epochs, in one that is only rolled up, and in the open one; some come late."""
+    run_id = await make_run(database)
+    for number in range(EPOCHS):
+        for rank in range(RANKS):
+            await append(database, run_id, rank, range(number * POINTS - 10, (number + 1) * POINTS - 10))
+        if number < 2:
+            await roll_and_drop(database)
+        elif number == 2:
+            await roll_up(database)
+    return run_id
+
+
+async def append(database: Database, run_id: str, rank: int, steps: range) -> None:
+    epoch = await database.fetchval("SELECT epoch FROM epochs WHERE state = 'open'")
+    commit = await database.fetchval(
+        "INSERT INTO commits (commit_no, epoch, point_count) VALUES (nextval('commit_numbers'), $1, $2)"
+        " RETURNING commit_no",
+        epoch,
+        len(steps),
+    )
+    series_id = await database.fetchval(
+        "SELECT series_id FROM resolve_series($1, $2, 0, '{k}')", uuid.UUID(run_id), rank
+    )
+    step = np.array(steps, np.int64)
+    rows = copy_binary.encode(
+        epoch, commit, np.full(len(step), series_id), step, 1_000 * step + epoch, (step + rank / 4).astype(np.float64)
+    )
+    async with database.acquire() as connection:
+        await connection.copy_to_table(
+            "metric_points_hot", source=copy_binary.chunks(rows), columns=copy_binary.COLUMNS, format="binary"
+        )
+
+
+async def roll_and_drop(database: Database) -> None:
+    await roll_up(database)
+    connection = await database.connect_rollup()
+    try:
+        while await Dropper(0).drop(connection) is not None:
+            pass
+    finally:
+        connection.terminate()
+
+
+async def roll_drop_and_merge(database: Database) -> None:
+    await roll_and_drop(database)
+    await database.execute("UPDATE runs SET status = 'finished', ended_at = now()")
+    segments = await database.fetchval("SELECT count(*) FROM metric_segments")
+    connection = await database.connect_rollup()
+    try:
+        assert await Merger(RollupMetrics(CollectorRegistry())).merge(connection)
+    finally:
+        connection.terminate()
+    assert await database.fetchval("SELECT count(*) FROM metric_segments") < segments
+
+
+class Pause:
+    """Does something before the COPY of a statement, once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, statement: str, do: Callable[[], Awaitable[Any]]) -> None:
+        self.happened = False
+        stream = Snapshot.stream
+
+        async def paused(snapshot: Snapshot, name: str, *arguments: Any, sink: Any) -> None:
+            if name == statement and not self.happened:
+                self.happened = True
+                await do()
+            await stream(snapshot, name, *arguments, sink=sink)
+
+        monkeypatch.setattr(Snapshot, "stream", paused)
+
+
+STATEMENTS = ("hot_points", "segments_in_order", "segment_summaries", "segments_at")
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_roll_up_in_the_middle_changes_nothing(
+    database: Database, run_id: str, question: Any, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = Reads(database, max_reads=1)
+    before = await question(reads, run_id)
+    assert before
+    pause = Pause(monkeypatch, statement, lambda: roll_up(database))
+    assert await question(reads, run_id) == before
+    assert await question(reads, run_id) == before
+    if statement == "hot_points":
+        assert pause.happened
+
+
+@pytest.mark.parametrize("do", [roll_and_drop, roll_drop_and_merge])
+@pytest.mark.parametrize("statement", STATEMENTS)
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_drop_in_the_middle_is_noticed(
+    database: Database, run_id: str, question: Any, statement: str, do: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = Reads(database, max_reads=1)
+    before = await question(reads, run_id)
+    pause = Pause(monkeypatch, statement, lambda: do(database))
+    if question is latest and statement != "hot_points":
+        return  # asks nothing else by such a COPY
+    try:
+        assert await question(reads, run_id) == before
+        assert not pause.happened
+    except ReadTooSlow:
+        assert pause.happened
+    assert await question(reads, run_id) == before
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("statement", STATEMENTS)
+async def test_merge_in_the_middle_changes_nothing(
+    database: Database, run_id: str, question: Any, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.execute("UPDATE runs SET status = 'finished', ended_at = now()")
+    reads = Reads(database, max_reads=1)
+    before = await question(reads, run_id)
+
+    async def merge() -> None:
+        connection = await database.connect_rollup()
+        try:
+            assert await Merger(RollupMetrics(CollectorRegistry())).merge(connection)
+        finally:
+            connection.terminate()
+
+    Pause(monkeypatch, statement, merge)
+    assert await question(reads, run_id) == before
+    assert await question(reads, run_id) == before
+
+
+async def test_drop_does_not_wait_for_a_reader_that_has_read_its_hot_rows(
+    database: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_locks() -> None:
+        locks = await database.fetchval(
+            "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+            " WHERE c.relname LIKE 'metric_points_hot%' AND l.pid <> pg_backend_pid()"
+        )
+        assert locks == 0
+
+    pause = Pause(monkeypatch, "segments_in_order", no_locks)
+    assert await history(Reads(database, max_reads=1), run_id)
+    assert pause.happened

@@ -1,0 +1,74 @@
+"""Binary COPY rows to columns, however they are cut."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runstream_service.storage.copy_rows import Layout, Rows, RowStream, body, float64, int64, unix_us
+
+HEADER, TRAILER = b"PGCOPY\n\xff\r\n\x00" + bytes(8), b"\xff\xff"
+LAYOUT = Layout([("series_id", ">i4"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])
+INT64 = st.integers(-(2**63), 2**63 - 1)
+Row = tuple[int, int, int, float]
+ROWS = st.lists(st.tuples(st.integers(1, 3), INT64, st.integers(-(2**62), 2**62), st.floats()), max_size=40)
+
+
+def encode(rows: list[Row]) -> bytes:
+    """The format's definition, written down a second time."""
+    return HEADER + b"".join(struct.pack(">hiiiqiqid", 4, 4, a, 8, b, 8, c, 8, d) for a, b, c, d in rows) + TRAILER
+
+
+def columns(rows: Rows) -> list[tuple[int, int, int, bytes]]:
+    values = (struct.pack(">d", value) for value in float64(rows["value"]))
+    return list(
+        zip(
+            rows["series_id"].tolist(),
+            int64(rows["step"]).tolist(),
+            unix_us(rows["time"]).tolist(),
+            values,
+            strict=True,
+        )
+    )
+
+
+def expected(rows: list[Row]) -> list[tuple[int, int, int, bytes]]:
+    return [(a, b, c + 946_684_800_000_000, struct.pack(">d", d)) for a, b, c, d in rows]
+
+
+@given(ROWS, st.lists(st.integers(0, 10**6), max_size=6), st.integers(1, 5))
+def test_rows_come_out_bit_for_bit_however_the_stream_is_cut(rows: list[Row], cuts: list[int], block: int) -> None:
+    data = encode(rows)
+    assert columns(LAYOUT.rows(body(data))) == expected(rows)
+    stream = RowStream(LAYOUT, block_rows=block)
+    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    blocks = [found for start, end in itertools.pairwise(edges) for found in stream.feed(data[start:end])]
+    assert all(len(found) == block for found in blocks)
+    assert [row for found in [*blocks, stream.finish()] for row in columns(found)] == expected(rows)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        struct.pack(">hiiiqiqid", 5, 4, 1, 8, 1, 8, 1, 8, 1.0),  # another number of columns
+        struct.pack(">hiiiqiqid", 4, 4, 1, 8, 1, 4, 1, 8, 1.0),  # another width
+        struct.pack(">hiiiqiid", 4, 4, 1, 8, 1, -1, 8, 1.0),  # a null
+    ],
+)
+def test_rows_of_another_layout_are_noticed(row: bytes) -> None:
+    with pytest.raises(AssertionError):
+        LAYOUT.rows(row)
+
+
+def test_copy_without_its_end_is_noticed() -> None:
+    data = encode([(1, 2, 3, 4.0)])[:-2]
+    with pytest.raises(AssertionError, match="no end"):
+        body(data)
+    stream = RowStream(LAYOUT, block_rows=10)
+    stream.feed(data)
+    with pytest.raises(AssertionError, match="no end"):
+        stream.finish()
