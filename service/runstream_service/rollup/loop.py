@@ -1,11 +1,14 @@
-"""Does every step again and again, whatever fails. Every replica runs it: row locks make each step one replica's."""
+"""Does every step again and again, whatever fails. Every replica runs it: row locks make each step one replica's.
+
+Two runners, each with a connection of its own: a VACUUM of a very large table must not hold up roll-up.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +34,8 @@ _LONGEST_BACKOFF_S = 30.0
 # Above the server's own timeouts (database.py), so that its clear error comes first. A huge epoch is many statements.
 _ROLL_TIMEOUT_S = 900.0
 _STEP_TIMEOUT_S = 180.0
+# With a VACUUM, which has no other limit.
+_MERGE_TIMEOUT_S = 6 * 3_600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,27 +72,14 @@ class _Step:
         return wait_s
 
 
-class RollupLoop:
-    """Keeps hot rows few: epochs close, become segments, become visible, and their partitions go."""
+class _Runner:
+    """Steps that share a connection, one after another."""
 
-    def __init__(self, database: Database, metrics: RollupMetrics, gate: HotGate, options: RollupOptions) -> None:
+    def __init__(self, database: Database, metrics: RollupMetrics, steps: Sequence[_Step]) -> None:
         self._session = Session(database)
         self._metrics = metrics
-        self._gate = gate
-        self._options = options
-        self._dropper = Dropper(options.max_read_age_s)
-        self._merger = Merger(metrics)
-        self._backlog: epochs.Backlog | None = None
+        self._steps = steps
         self._connect = _Step("connect", _nothing, _STEP_TIMEOUT_S)
-        self._steps = (
-            _Step("measure", self._measure, _STEP_TIMEOUT_S),
-            _Step("rotate", self._rotate, _STEP_TIMEOUT_S),
-            _Step("seal", self._seal, _STEP_TIMEOUT_S),
-            _Step("roll", self._roll, _ROLL_TIMEOUT_S),
-            _Step("publish", self._publish, _STEP_TIMEOUT_S),
-            _Step("drop", self._drop, _STEP_TIMEOUT_S),
-            _Step("merge", self._merge, _STEP_TIMEOUT_S),
-        )
 
     async def run(self) -> None:
         """Run until cancelled. Then the connection is cut: what was not committed, another replica does again."""
@@ -135,6 +127,43 @@ class RollupLoop:
             retry_in_s=round(step.failed(), 3),
             error=repr(error),
         )
+
+
+class RollupLoop:
+    """Keeps hot rows few: epochs close, become segments, become visible, and their partitions go. And segments few."""
+
+    def __init__(self, database: Database, metrics: RollupMetrics, gate: HotGate, options: RollupOptions) -> None:
+        self._metrics = metrics
+        self._gate = gate
+        self._options = options
+        self._dropper = Dropper(options.max_read_age_s)
+        self._merger = Merger(metrics)
+        self._backlog: epochs.Backlog | None = None
+        urgent = (
+            _Step("measure", self._measure, _STEP_TIMEOUT_S),
+            _Step("rotate", self._rotate, _STEP_TIMEOUT_S),
+            _Step("seal", self._seal, _STEP_TIMEOUT_S),
+            _Step("roll", self._roll, _ROLL_TIMEOUT_S),
+            _Step("publish", self._publish, _STEP_TIMEOUT_S),
+            _Step("drop", self._drop, _STEP_TIMEOUT_S),
+        )
+        tidying = (_Step("merge", self._merge, _MERGE_TIMEOUT_S),)
+        self._runners = [_Runner(database, metrics, steps) for steps in (urgent, tidying)]
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        running = [asyncio.create_task(runner.run()) for runner in self._runners]
+        try:
+            await asyncio.gather(*running)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def turn(self) -> None:
+        """Every step once, in order."""
+        for runner in self._runners:
+            await runner.turn()
 
     # Steps ------------------------------------------------------------------------------------------------------------
 

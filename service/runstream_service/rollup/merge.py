@@ -34,14 +34,18 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# So many segments less have to come of it while the run goes on, so that a point is not rewritten again and again.
-_LEAST_GAIN_RUNNING = 8
-_LEAST_GAIN_ENDED = 1
+# While the run goes on: so many segments less have to come of it, or so many full ones, so that a point of a slow
+# series is not rewritten again and again.
+_LEAST_GAIN = 8
+_LEAST_FULL = 4
 
 _SERIES_AT_ONCE = 200
 _POINTS_AT_ONCE = 500_000
 _GROUP_POINTS = 64 * MAX_POINTS
 _EXAMINED_AT_ONCE = 2_000
+# Deleted segments that are worth a VACUUM: these, and this part of all.
+_SWEEP_AT_LEAST = 1_000
+_SWEEP_PART = 0.03
 # A look through all small segments begins when D has moved, or after so long, for runs that ended.
 _LOOK_EVERY_S = 30.0
 
@@ -112,9 +116,12 @@ class Merger:
         self._cursor = 0
         self._looked_at_epoch = -1
         self._look_again_at = 0.0
+        self._unswept = 0  # segments that were deleted since the last VACUUM
 
     async def merge(self, connection: Connection) -> bool:
         """Merge some series, if there are any worth it; says whether something was merged."""
+        if self._unswept:
+            await self._sweep(connection)
         dropped_epoch = await connection.fetchval("SELECT dropped_epoch FROM watermark")
         if self._cursor == 0:
             if dropped_epoch == self._looked_at_epoch and time.monotonic() < self._look_again_at:
@@ -140,6 +147,7 @@ class Merger:
                 return False
             encoded = await asyncio.to_thread(_encode, taken, groups)
             await copy_segments(connection, encoded)
+        self._unswept += len(taken)
         self._metrics.merged(len(taken))
         log.info(
             f"{len(taken):,} small segments became {encoded.count:,}",
@@ -149,6 +157,19 @@ class Merger:
             segments=encoded.count,
         )
         return True
+
+    async def _sweep(self, connection: Connection) -> None:
+        """Free the space of merged segments for the next ones, before there is much of it: autovacuum looks once a
+        minute, and by then all segments of a large run may have been written a second time, beside the first."""
+        stored = await connection.fetchval("SELECT reltuples FROM pg_class WHERE oid = 'metric_segments'::regclass")
+        if self._unswept < _SWEEP_AT_LEAST + _SWEEP_PART * stored:
+            return
+        # It reads what has changed, and all of the indexes: on a very large table that takes its time.
+        await connection.execute("SET statement_timeout = 0")
+        # Not to give space back to the disk: that would need an exclusive lock, and it is wanted again soon.
+        await connection.execute("VACUUM (SKIP_LOCKED, TRUNCATE FALSE) metric_segments")
+        await connection.execute("RESET statement_timeout")
+        self._unswept = 0
 
 
 def _gain(segments: int, points: int) -> int:
@@ -162,7 +183,9 @@ def _choose(examined: list[asyncpg.Record]) -> list[int]:
     for row in examined:
         if points >= _POINTS_AT_ONCE or len(chosen) >= _SERIES_AT_ONCE:
             break
-        if _gain(row["segments"], row["points"]) >= (_LEAST_GAIN_ENDED if row["ended"] else _LEAST_GAIN_RUNNING):
+        gain = _gain(row["segments"], row["points"])
+        enough = row["ended"] or gain >= _LEAST_GAIN or row["points"] >= _LEAST_FULL * MAX_POINTS
+        if gain > 0 and enough:
             chosen.append(row["series_id"])
             points += row["points"]
     return chosen

@@ -218,7 +218,6 @@ async def test_above_the_hot_bound_ingest_stops_and_goes_on_when_roll_up_caught_
             while not blocked.done():
                 await loop.turn()
         await acknowledged(stream, 2)
-        loop._session.disconnect()
         assert (ingest.metric("runstream_ingest_held"), ingest.metric("runstream_ingest_holds_total")) == (0, 1)
     actions = [record["action"] for record in logs]
     assert (actions.count("ingest_held"), actions.count("ingest_resumed")) == (1, 1)

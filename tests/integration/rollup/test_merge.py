@@ -129,3 +129,30 @@ async def test_series_are_merged_page_by_page_over_several_calls(lab, monkeypatc
     assert did.count(True) == 3
     assert await lab.counts() == [10, 10] * 6 + [20] * 7
     await lab.check()
+
+
+async def test_a_series_of_middling_segments_is_merged_when_four_full_ones_come_of_it(lab):
+    (series,) = await lab.new_series()
+    await epochs_of(lab, [series], 7, 500)
+    assert not await Merger(lab.metrics).merge(lab.connection)
+    await epochs_of(lab, [series], 1, 500)
+    assert await Merger(lab.metrics).merge(lab.connection)
+    assert await lab.counts() == [MAX_POINTS] * 4 + [4_000 - 4 * MAX_POINTS]
+    await lab.check()
+
+
+async def test_space_of_merged_segments_is_used_for_the_next_ones(lab, monkeypatch):
+    monkeypatch.setattr("runstream_service.rollup.merge._SERIES_AT_ONCE", 10)
+    monkeypatch.setattr("runstream_service.rollup.merge._SWEEP_AT_LEAST", 50)
+    series = await lab.new_series(100)
+    await epochs_of(lab, series, 4, 500)
+    await end(lab)
+    size = "SELECT pg_total_relation_size('metric_segments')"
+    before = await lab.database.fetchval(size)
+    merger = Merger(lab.metrics)
+    while await merger.merge(lab.connection):
+        pass
+    assert await lab.counts() == [MAX_POINTS, MAX_POINTS, 2_000 - 2 * MAX_POINTS] * 100
+    assert await lab.database.fetchval(size) < 1.4 * before
+    assert await lab.connection.fetchval("SHOW statement_timeout") == "2min"
+    await lab.check()

@@ -34,6 +34,12 @@ ALTER TABLE metric_segments
     ALTER values_real SET STORAGE EXTERNAL,
     ALTER values_double SET STORAGE EXTERNAL;
 
+-- Space of deleted segments is to be used again soon; a segment is a thousand points.
+ALTER TABLE metric_segments SET (
+    autovacuum_vacuum_scale_factor = 0.05,
+    toast.autovacuum_vacuum_scale_factor = 0.05
+);
+
 CREATE INDEX metric_segments_by_series ON metric_segments (series_id, first_step);
 -- What may be worth merging (rollup/merge.py); full segments are not in it.
 CREATE INDEX metric_segments_small ON metric_segments (series_id) INCLUDE (epoch, point_count) WHERE point_count < 800;
