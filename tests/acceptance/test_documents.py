@@ -2,7 +2,8 @@
 
 How a block is covered goes by its language. `python` is run as a script, or, if its first line is a comment with a
 file's name, saved for the commands that follow. Each line of `bash` must match a line of COMMANDS below, which runs it
-or names the test that does. `mermaid` is a picture. Any other block fails.
+or names the test that does. `mermaid` is a picture. `sql`, and plans as `text`, are covered by
+tests/integration/test_view.py. Any other block fails.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import select
 import shlex
 import signal
 import subprocess
@@ -118,6 +120,24 @@ def curl(reader: Reader, found: re.Match[str]) -> None:
         assert answer.status == 200
 
 
+def tail(reader: Reader, found: re.Match[str]) -> None:
+    """Follows while jobs run, sees a point, and ends with Ctrl-C."""
+    process = reader.start(program("runstream"), *shlex.split(found[1]))
+    assert process.stdout is not None
+    while not select.select([process.stdout], [], [], 0.1)[0]:
+        reader.run(sys.executable, "log_some.py")
+    assert "loss" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    output_of(process)
+
+
+def data_command(reader: Reader, found: re.Match[str]) -> None:
+    """As it stands there; `data` is where the service keeps its data."""
+    (reader.directory / "data").unlink(missing_ok=True)
+    (reader.directory / "data").symlink_to(reader.serve.data_dir)
+    reader.run(program("runstream"), *shlex.split(found[1]))
+
+
 TORCHRUN = [
     {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"} for rank in (0, 1)
 ]
@@ -143,6 +163,8 @@ def launched(ranks: list[dict[str, str]]) -> Callable[[Reader, re.Match[str]], N
 COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"make ([\w-]+)": make_target,
     r"(?:\.venv/bin/)?runstream serve ?(.*)": serve_command,
+    r"runstream (tail .*)": tail,
+    r"runstream ((?:export|delete|retention|gc) .*)": data_command,
     r"\.venv/bin/python (\w+\.py)": script,
     r"curl http://127\.0\.0\.1:5000(/\w+)": curl,
     r"torchrun --nproc-per-node=\d+ (\w+\.py)": launched(TORCHRUN),
@@ -169,7 +191,7 @@ def program(name: str) -> str:
     "block", [block for document in WITH_BLOCKS for block in blocks_of(document)], ids=lambda b: b.where
 )
 def test_every_block_is_covered(block: Block) -> None:
-    assert block.language in ("python", "bash", "mermaid"), f"no test covers {block.where}"
+    assert block.language in ("python", "bash", "mermaid", "sql", "text"), f"no test covers {block.where}"
     if block.language == "bash":
         assert all(coverage_of(line) for line in block.text.splitlines())
     if named := re.match(r"# (\w+\.py)\n", block.text):

@@ -1,0 +1,110 @@
+"""The view metric_points, and the queries of docs/grafana.md, which must not scan all segments."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+from uuid import UUID, uuid4
+
+import pytest
+
+from runstream_service.storage.database import Database
+from tests.support.markdown import ROOT, Block, blocks_of
+from tests.support.rolling import roll_up
+from tests.support.tail import new_series
+
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+QUERIES = [block for block in blocks_of(ROOT / "docs" / "grafana.md") if block.language == "sql"]
+
+# 100 runs of 20 series of 10 segments of 100 points, and 10 hot rows of each series.
+FILL = """
+INSERT INTO experiments (name, workspace_id) VALUES ('digits', 1), ('other', 1);
+INSERT INTO runs (run_id, experiment_id, name, started_at)
+SELECT md5(n::text)::uuid, 1 + n % 2, 'run' || n, now() FROM generate_series(1, 100) n;
+INSERT INTO series (run_id, key, rank, attempt)
+SELECT run_id, k, r, 0 FROM runs, unnest('{loss,acc,lr,norm,time}'::text[]) k, generate_series(0, 3) r;
+INSERT INTO metric_segments (series_id, epoch, first_step, last_step, min_time, max_time, point_count, finite_count,
+                             first_value, last_value, time_ordered, step_stride, time_offsets, values_real)
+SELECT series_id, 1, 100 * g, 100 * g + 99, t, t + interval '99 s', 100, 100, 0, 99, true, 1,
+       ARRAY(SELECT i * 1000000 FROM generate_series(0, 99) i), ARRAY(SELECT i::real FROM generate_series(0, 99) i)
+  FROM series, generate_series(0, 9) g, LATERAL (SELECT timestamptz '2026-01-01' + g * interval '100 s' AS t) times;
+UPDATE epochs SET state = 'visible';
+UPDATE watermark SET visible_epoch = 1;
+INSERT INTO epochs (epoch, state) VALUES (2, 'open');
+SELECT create_hot_partition(2);
+INSERT INTO metric_points_hot
+SELECT 2, 1, series_id, 1000 + i, timestamptz '2026-01-01' + interval '1000 s', i FROM series, generate_series(0, 9) i;
+ANALYZE
+"""
+
+
+async def test_the_view_has_every_point_once_bit_for_bit(database: Database) -> None:
+    run_id = uuid4()
+    await database.execute(
+        "INSERT INTO runs (run_id, experiment_id, name, started_at) VALUES ($1, 0, 'mine', now())", run_id
+    )
+    values = [0.1, float("nan"), float("inf"), float("-inf"), -0.0, 5e-324, 3.0, 2.5]
+    points = {
+        "regular": [(step, START + timedelta(seconds=step), float(step)) for step in range(2_500)],
+        "odd": [(7 * i - i % 3, START - timedelta(microseconds=i * i), value) for i, value in enumerate(values)],
+        "far apart": [(i, START + i * timedelta(days=1_000), 1.5) for i in range(5)],
+        "repeated": [(1, START, 1.0)] * 3,
+    }
+    commits = 0
+
+    async def add(part: slice) -> None:
+        nonlocal commits
+        epoch = await database.fetchval("SELECT epoch FROM epochs WHERE state = 'open'")
+        for key, of_key in points.items():
+            series_id = await new_series(database, run_id, key, rank=2, attempt=1)
+            commits += 1
+            rows = [(epoch, commits, series_id, *point) for point in of_key[part]]
+            async with database.acquire() as connection:
+                await connection.copy_records_to_table("metric_points_hot", records=rows)
+            await database.execute(
+                "INSERT INTO commits (commit_no, epoch, point_count) VALUES ($1, $2, $3)", commits, epoch, len(rows)
+            )
+
+    for part in (slice(0, None, 3), slice(1, None, 3), slice(2, None, 3)):
+        await add(part)
+        if part.start < 2:
+            await roll_up(database)
+    rows = await database.fetch("SELECT * FROM metric_points")
+    assert {(row["experiment"], row["run_id"], row["run_name"], row["rank"], row["attempt"]) for row in rows} == {
+        ("Default", UUID(str(run_id)), "mine", 2, 1)
+    }
+    assert await database.fetchval("SELECT count(*) FROM metric_segments") > 0
+    found = Counter((row["key"], row["step"], row["time"], struct.pack(">d", row["value"])) for row in rows)
+    assert found == Counter((key, s, t, struct.pack(">d", v)) for key, of_key in points.items() for s, t, v in of_key)
+
+
+@pytest.mark.parametrize("block", QUERIES, ids=lambda block: block.where)
+async def test_queries_of_the_document_work_and_scan_no_segments_in_vain(database: Database, block: Block) -> None:
+    for statement in FILL.split(";\n"):
+        await database.execute(statement)
+    run_id = await database.fetchval("SELECT run_id FROM runs JOIN experiments e USING (experiment_id) LIMIT 1")
+    query = block.text.replace("$__interval", "10s").replace("$run", run_id.hex)
+    query = re.sub(r"\$__timeFilter\((\w+)\)", r"\1 BETWEEN '2026-01-01 00:01:00Z' AND '2026-01-01 00:10:00Z'", query)
+    assert "$" not in query
+    assert len(await database.fetch(query)) > 0
+    plan = "\n".join(row[0] for row in await database.fetch(f"EXPLAIN {query}"))
+    assert "Seq Scan on metric_segments" not in plan
+    if "metric_points" in query:
+        assert "metric_segments_by_series" in plan
+
+
+async def test_the_panel_has_the_documented_plan_and_its_sums(database: Database) -> None:
+    for statement in FILL.split(";\n"):
+        await database.execute(statement)
+    run_id = await database.fetchval("SELECT run_id FROM runs LIMIT 1")
+    query = QUERIES[0].text.replace("$__interval", "100s").replace("$run", str(run_id))
+    query = query.replace("$__timeFilter(time)", "time < '2026-01-01 00:10:00Z'")
+    plan = "\n".join(row[0] for row in await database.fetch(f"EXPLAIN (COSTS OFF) {query}"))
+    (documented,) = [block.text for block in blocks_of(ROOT / "docs" / "grafana.md") if block.language == "text"]
+    for line in documented.replace("...", str(run_id)).splitlines():
+        assert line.strip() in plan, plan
+    rows = await database.fetch(query)
+    assert len(rows) == 4 * 6
+    assert {(row["mean"], row["min"], row["max"]) for row in rows} == {(49.5, 0.0, 99.0)}
