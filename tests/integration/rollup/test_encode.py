@@ -15,6 +15,7 @@ from runstream_service.segments.cut import cut
 from runstream_service.segments.encode import encode
 from runstream_service.segments.points import in_order
 from tests.integration.rollup.conftest import POINTS_OF_SEGMENTS, counted
+from tests.support.markdown import ROOT, blocks_of
 from tests.support.points import POINT, Point, columns
 
 
@@ -107,3 +108,14 @@ async def test_segments_of_several_epochs_and_kinds_can_be_written_at_once(lab):
     rows = await lab.connection.fetch("SELECT series_id, epoch FROM metric_segments ORDER BY series_id")
     assert rows == [(1, 4), (2, 5), (3, 6)]
     assert counted(await lab.connection.fetch(POINTS_OF_SEGMENTS)) == counted(points)
+
+
+async def test_the_query_of_the_docs_shows_the_points_of_a_series(lab):
+    (block,) = [block for block in blocks_of(ROOT / "docs" / "storage.md") if block.language == "sql"]
+    series = await lab.new_series(2)
+    points = [(series[0], step, 5 * step, value) for step, value in ((3, 0.5), (1, 0.1), (2, math.nan))]
+    await lab.append([*points, (series[1], 1, 1, 1.0)])
+    await lab.cycle()
+    assert "series_id = 1 " in block.text
+    rows = await lab.connection.fetch(block.text.replace("series_id = 1 ", f"series_id = {series[0]} "))
+    assert repr([tuple(row) for row in rows]) == repr(sorted(point[1:] for point in points))
