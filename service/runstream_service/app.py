@@ -384,10 +384,8 @@ BANNER = """
 
   Log the first point from another terminal:
 
-    RUNSTREAM_ADDRESS={grpc} python -c "
-    import runstream
-    with runstream.start_run(experiment='hello') as run:
-        run.log({{'loss': 0.5}}, step=1)"
+    export RUNSTREAM_ADDRESS={grpc}
+    python -c "import runstream; runstream.start_run('hello').log({{'loss': 0.5}}, step=1)"
 
   Ctrl-C stops it.
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import choose_encoder
 
 if TYPE_CHECKING:
@@ -19,6 +27,8 @@ class Metrics:
     """The registry, and the metrics of calls, of the database and of the process."""
 
     def __init__(self, *, version: str) -> None:
+        # The *_created series double the page and tell nothing that rate() needs.
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)

@@ -19,7 +19,7 @@
         ├── Draining
         └── DatabaseUnavailable
 
-`rpc/status.py` maps them to gRPC statuses in one table; `reason` is the constant that callers see, documented in proto/.
+`rpc/status.py` maps them to gRPC statuses in one table; `reason` is the constant that callers see (proto/ says when).
 """
 
 from __future__ import annotations

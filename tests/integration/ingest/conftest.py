@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -16,6 +18,7 @@ from runstream_service.core.caller import ANYONE
 from runstream_service.ingest.decode import Batch
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
+from runstream_service.ingest.refusals import Refusal
 from runstream_service.ingest.stream import ProducerStream
 from runstream_service.storage.database import Database
 
@@ -62,19 +65,20 @@ def batch(number: int, values: list[float]) -> Batch:
     )
 
 
-async def acknowledged(stream: ProducerStream, number: int) -> list:
+async def acknowledged(stream: ProducerStream, number: int) -> list[Refusal]:
     """Wait until `number` is acknowledged; the refusals told on the way. Raises what ended the stream instead."""
-    import asyncio
-
-    refusals = []
+    refusals: list[Refusal] = []
     never = asyncio.Event()
     while True:
         news = asyncio.ensure_future(stream.next_ack(never))
-        await asyncio.wait({news, stream.failed}, return_when=asyncio.FIRST_COMPLETED, timeout=30)
+        ends: set[asyncio.Future[Any]] = {news, stream.failed}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED, timeout=30)
         if not news.done():
             news.cancel()
             raise stream.failed.result() if stream.failed.done() else TimeoutError(f"no ack of {number}")
-        committed, told = news.result()
+        result = news.result()
+        assert result is not None
+        committed, told = result
         refusals += told
         if committed >= number:
             return refusals
@@ -118,7 +122,7 @@ async def other_replica(database: Database) -> AsyncIterator[Replica]:
 
 
 @pytest.fixture
-def stored(database: Database) -> Callable:
+def stored(database: Database) -> Callable[[], Awaitable[list[tuple[int, float]]]]:
     """All stored values, with the epoch that they lie in, ordered by (rank, step)."""
 
     async def read() -> list[tuple[int, float]]:

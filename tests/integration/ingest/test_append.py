@@ -57,7 +57,8 @@ class Producer:
                 run_id=self.run_id.hex, producer_id=self.producer.bytes, rank=rank, first_unacked=first_unacked
             )
         )
-        return (await self.call.read()).opened
+        response: ingest_pb2.AppendResponse = await self.call.read()
+        return response.opened
 
     async def declare(self, *keys: str) -> None:
         series = [ingest_pb2.SeriesDeclaration(series_index=index, key=key) for index, key in enumerate(keys)]

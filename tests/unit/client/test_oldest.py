@@ -1,5 +1,6 @@
 """The client at the floors of pyproject.toml, on the oldest Python and a recent one, where they are installed."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -18,11 +19,24 @@ def floors() -> list[str]:
     return [f"{name}=={version}" for name, version in found]
 
 
+def interpreter(python: str) -> str | None:
+    """A working interpreter of that name: on the path, or among those that pyenv and uv keep aside."""
+    kept = [
+        Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions",
+        Path(os.environ.get("UV_PYTHON_INSTALL_DIR", Path.home() / ".local/share/uv/python")),
+    ]
+    aside = [str(path) for folder in kept for path in sorted(folder.glob(f"*/bin/{python}"))]
+    for candidate in filter(None, [shutil.which(python), *aside]):
+        if subprocess.run([candidate, "--version"], capture_output=True, check=False).returncode == 0:
+            return candidate
+    return None
+
+
 def oldest_environment(python: str) -> Path:
     """A virtual environment with exactly these versions, kept below build/ between test runs."""
-    executable = shutil.which(python)
-    if executable is None or subprocess.run([executable, "--version"], capture_output=True, check=False).returncode:
-        pytest.skip(f"no {python} on the path")
+    executable = interpreter(python)
+    if executable is None:
+        pytest.skip(f"no {python} on this machine: neither on the path nor from pyenv or uv")
     wanted = floors()
     directory = ROOT / "build" / "oldest" / "-".join([python, *wanted])
     ready = directory / "ready"

@@ -192,6 +192,7 @@ def test_every_point_is_either_submitted_or_refused(keys, data):
         index = data.draw(st.lists(st.integers(0, len(keys) - 1), max_size=30))
         times = data.draw(st.lists(st.sampled_from([0, 2**62, -(2**62)]), min_size=len(index), max_size=len(index)))
         submission = stream.receive(_batch(1, index, times))
+        assert submission is not None
         assert submission.points + sum(refusal.points for refusal in submission.refusals) == len(index)
         good = [i for i, time in zip(index, times, strict=True) if i in wanted and time == 0]
         assert submission.points == len(good)
