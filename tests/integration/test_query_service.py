@@ -19,6 +19,7 @@ from runstream_service.query import snapshot
 from runstream_service.storage.database import Database
 from tests.support.rpc import Services, reason_of, serve_on
 from tests.support.segments import roll_up_all
+from tests.support.stored import prepare, put
 
 Code = grpc.StatusCode
 MIN_TIME_US, MAX_TIME_US = -62_135_596_800_000_000, 253_402_300_799_999_999
@@ -207,14 +208,15 @@ async def test_caller_that_leaves_in_the_middle_gives_its_connection_back(servic
 async def test_reader_that_takes_no_more_hot_points_is_ended_in_time(
     services: Services, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot, "READ_TIMEOUT_S", 1.0)
-    await _fill(services, run_id, 500_000)
+    monkeypatch.setattr(snapshot, "READ_TIMEOUT_S", 2.0)
+    await _fill(services, run_id, 300_000)
     stream = services.query.History(query_pb2.HistoryRequest(run_id=run_id))
     await stream.read()
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(2.2)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await drain(stream)
     assert reason_of(caught.value)[:2] == (Code.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+    monkeypatch.undo()
     assert len(await read(services, run_id, max_step=10)) == 1
 
 
@@ -222,8 +224,7 @@ async def test_slow_reader_slows_postgres_down_and_is_ended_in_time(
     services: Services, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshot, "READ_TIMEOUT_S", 2.0)
-    await _fill(services, run_id, 500_000)
-    await roll_up_all(services.database)
+    await _fill_segments(services, run_id, 500)
     stream = services.query.History(query_pb2.HistoryRequest(run_id=run_id))
     await stream.read()
     # Nothing more is read, so flow control has to stop the whole chain: most rows are never sent.
@@ -238,12 +239,12 @@ async def test_slow_reader_slows_postgres_down_and_is_ended_in_time(
         await drain(stream)
     assert reason_of(caught.value)[:2] == (Code.UNAVAILABLE, "DATABASE_UNAVAILABLE")
     assert "longer than" in (caught.value.details() or "")
+    monkeypatch.undo()
     assert len(await read(services, run_id, max_step=10)) == 1
 
 
 async def test_connection_that_dies_in_the_middle_of_a_read_is_unavailable(services: Services, run_id: str) -> None:
-    await _fill(services, run_id, 500_000)
-    await roll_up_all(services.database)
+    await _fill_segments(services, run_id, 500)
     stream = services.query.History(query_pb2.HistoryRequest(run_id=run_id))
     await stream.read()
     await services.database.execute(
@@ -260,6 +261,33 @@ async def _fill(services: Services, run_id: str, count: int) -> None:
         "INSERT INTO metric_points_hot SELECT 1, 1, max(series_id), step, now(), step FROM series,"
         f" generate_series(1, {count}) AS step GROUP BY step"
     )
+
+
+async def _fill_segments(services: Services, run_id: str, count: int) -> None:
+    """The same in segments of a thousand points."""
+    await prepare(services.database)
+    await put(services.database, run_id, "many", segments=[[(step, step, step / 3) for step in range(1_000)]])
+    await services.database.execute(
+        "INSERT INTO metric_segments SELECT (jsonb_populate_record(s, jsonb_build_object("
+        " 'first_step', 1000 * i, 'last_step', 1000 * i + 999))).*"
+        f" FROM metric_segments s, generate_series(1, {count}) AS i"
+    )
+
+
+async def test_segments_made_by_sql_alone_are_read(services: Services, run_id: str) -> None:
+    points = [(step, 1_000 * step, step / 8) for step in range(50)]
+    odd = [(7, 5, math.nan), (3, 9, 0.1), (3, 4, math.inf), (10**15, MIN_TIME_US + 9, -0.0)]
+    await add(services, run_id, "regular", points)
+    await add(services, run_id, "odd", odd)
+    await roll_up_all(services.database, segment_points=20)
+    await add(services, run_id, "regular", [(25, 1, 9.0)], epoch=2)
+    found = {row[0]: row[3] for row in await read(services, run_id)}
+    assert found["regular"] == sorted([*points, (25, 1, 9.0)])
+    assert repr(found["odd"]) == repr(sorted(odd, key=lambda point: point[:2]))
+    assert [(row[1], row[4][0]) for row in await latest_of(services, run_ids=[run_id])] == [
+        ("odd", 10**15),
+        ("regular", 49),
+    ]
 
 
 # -- latest ----------------------------------------------------------------------------------------------------------
