@@ -36,7 +36,14 @@ _MARKS = 256
 
 _LAYOUT = Layout([("commit_no", ">i4"), ("series_id", ">i8"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])
 
+# Stands for the series in rows that tell a count.
+_COUNT = -1
+# Of later commits than these there are none.
+_NO_EPOCH = 2**31 - 1
+_NOTHING = Snapshot(1, 1)
+
 Int64s = NDArray[np.int64]
+Copied = NDArray[np.void]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +152,7 @@ class Frontier:
 
 
 class NewsReader:
-    """Reads within a transaction of the caller, REPEATABLE READ, so that all its answers belong to one snapshot."""
+    """Reads within a transaction of the caller (Database.snapshot), so that all its answers belong to one snapshot."""
 
     def __init__(self, metrics: TailMetrics) -> None:
         self._metrics = metrics
@@ -153,32 +160,31 @@ class NewsReader:
 
     async def look(self, connection: PooledConnection, since: Cursor | None) -> Look:
         """What is new since a cursor; without one, nothing. Raises CursorTooOld."""
-        # Plans with the values in them: a list of commits is then looked up by hash, not one by one.
-        await connection.execute(
-            "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL max_parallel_workers_per_gather = 0"
+        row = await connection.fetchrow(
+            SQL["look"], since.epoch if since else _NO_EPOCH, str(since.snapshot if since else _NOTHING)
         )
-        row = await connection.fetchrow(SQL["standing"])
         assert row is not None, "the watermark has one row"
         snapshot = Snapshot.parse(row["snapshot"])
         self._frontier.saw(snapshot, dict(zip(row["epochs"], row["blocks"], strict=True)))
-        if since is None:
-            return Look(snapshot, row["epochs"][0], [])
-        if since.epoch <= row["dropped_epoch"]:
+        if since is None or row["commit_nos"] is None:
+            commits = []
+        else:
+            columns = (row[name] for name in ("commit_nos", "xids", "commit_epochs", "point_counts"))
+            commits = [Commit(*commit) for commit in zip(*columns, strict=True)]
+        if since is not None and since.epoch <= row["dropped_epoch"]:
             raise _too_old("the points after it are no longer in the hot table")
-        if since.snapshot.xmax > snapshot.xmax:
+        if since is not None and since.snapshot.xmax > snapshot.xmax:
             raise _too_old("it is of another database, or of this one before it was restored")
-        commits = await connection.fetch(SQL["new_commits"], since.epoch, str(since.snapshot))
-        return Look(snapshot, row["epochs"][0], [Commit(*commit) for commit in commits])
+        return Look(snapshot, row["epochs"][0], commits)
 
     async def rows(self, connection: PooledConnection, commits: Sequence[Commit], series_ids: Int64s) -> Rows:
         """The rows of some commits and series. Raises CursorTooOld if a partition is gone."""
-        blocks = []
+        parts = [np.zeros(0, _LAYOUT.dtype)]
         if len(series_ids):
             for epoch in sorted({commit.epoch for commit in commits}):
                 of_epoch = [commit for commit in commits if commit.epoch == epoch]
-                block = await self._first_block(connection, epoch, of_epoch)
-                blocks.append(await self._copy(connection, epoch, block, of_epoch, series_ids))
-        rows = np.concatenate(blocks) if blocks else np.zeros(0, _LAYOUT.dtype)
+                parts.append(await self._of_epoch(connection, epoch, of_epoch, series_ids))
+        rows = np.concatenate(parts)
         xids = {commit.commit_no: commit.xid for commit in commits}
         numbers, which = np.unique(rows["commit_no"], return_inverse=True)
         xid = np.array([xids[int(number)] for number in numbers], np.int64)[which]
@@ -191,23 +197,27 @@ class NewsReader:
             float64(rows["value"])[order],
         )
 
-    async def _first_block(self, connection: PooledConnection, epoch: int, commits: list[Commit]) -> int:
-        """A block from which on all rows of the commits lie."""
+    async def _of_epoch(
+        self, connection: PooledConnection, epoch: int, commits: list[Commit], series_ids: Int64s
+    ) -> Copied:
         wanted = {commit.commit_no: commit.points for commit in commits}
         guess = self._frontier.first_block(epoch, min(commit.xid for commit in commits))
         for block in dict.fromkeys((guess, 0)):
-            found = await connection.fetch(SQL["found"], epoch, f"({block},0)", list(wanted))
-            if {row["commit_no"]: row["rows"] for row in found} == wanted:
-                return block
+            copied = await self._copy(connection, epoch, block, list(wanted), series_ids)
+            is_count = copied["series_id"] == _COUNT
+            counts = copied[is_count]
+            if dict(zip(counts["commit_no"].tolist(), counts["step"].tolist(), strict=True)) == wanted:
+                rows: Copied = copied[~is_count]
+                return rows
             if block:
                 self._metrics.full_scans.inc()
-        # Counted under a lock that keeps the partition: so it was gone before, and D has passed the epoch since our
-        # snapshot.
+        # The statement held a lock that keeps the partition. So it was gone before, and D has passed the epoch since
+        # our snapshot.
         raise _too_old("the points after it were just dropped from the hot table")
 
     async def _copy(
-        self, connection: PooledConnection, epoch: int, block: int, commits: list[Commit], series_ids: Int64s
-    ) -> NDArray[np.void]:
+        self, connection: PooledConnection, epoch: int, block: int, commit_nos: list[int], series_ids: Int64s
+    ) -> Copied:
         data = bytearray()
 
         async def receive(piece: bytes) -> None:
@@ -216,7 +226,7 @@ class NewsReader:
         query = SQL["rows"].format(
             epoch=epoch,
             block=block,
-            commit_nos=",".join(str(commit.commit_no) for commit in commits),
+            commit_nos=",".join(map(str, commit_nos)),
             series_ids=",".join(map(str, series_ids.tolist())),
         )
         await connection.copy_from_query(query, output=receive, format="binary")

@@ -47,8 +47,8 @@ _POLL_AT_LEAST_EVERY_S = 1.0
 _POLL_AT_MOST_EVERY_S = 0.1
 # For a connection that hangs without a word.
 _POLL_WITHIN_S = 30.0
-# The shared reader rests this many times as long as it worked: a fifth of one connection at most.
-_REST = 4
+# The shared reader rests twice as long as it worked, but not so long that points come late.
+_REST, _LONGEST_REST_S = 2, 0.2
 # A stream without news gets the cursor of now so often, so that it can be picked up after minutes of silence.
 CURSOR_EVERY_S = 5.0
 _READING_ALONE = 2
@@ -228,7 +228,7 @@ class Tail:
                     stream.together = False
             took = time.monotonic() - began
             self._metrics.poll_seconds.observe(took)
-            await asyncio.sleep(max(_POLL_AT_MOST_EVERY_S - took, _REST * took))
+            await asyncio.sleep(max(_POLL_AT_MOST_EVERY_S - took, min(_REST * took, _LONGEST_REST_S)))
             await self._bell.wait(_POLL_AT_LEAST_EVERY_S)
 
     async def _poll(self, streams: list[_Stream]) -> None:

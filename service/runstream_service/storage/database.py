@@ -69,6 +69,12 @@ ROLLUP_SETTINGS = {
 UNAVAILABLE_STATES = ("08", "40", "53", "57", "58030", "55P03", "25P03", "25P04", "25006", "28", "3D000")
 DATA_STATES = ("22", "23")
 
+# One round trip.
+_BEGIN_SNAPSHOT = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+    "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL max_parallel_workers_per_gather = 0"
+)
+
 
 def translate(error: BaseException) -> CoreError | None:
     """The core's error for a driver's exception; None if it is not the database's unavailability (so: a bug, or data).
@@ -179,9 +185,15 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[PooledConnection]:
-        """A connection in a read-only transaction all of whose statements see the same snapshot."""
-        async with self.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-            yield connection
+        """A connection in a read-only transaction all of whose statements see the same snapshot, each planned for its
+        own values."""
+        async with self.acquire() as connection:
+            await connection.execute(_BEGIN_SNAPSHOT)
+            try:
+                yield connection
+            finally:
+                if not connection.is_closed():
+                    await connection.execute("ROLLBACK", timeout=ACQUIRE_TIMEOUT_S)
 
     async def connect_rollup(self) -> Connection:
         """A connection of its own for roll-up, outside the pool; the caller closes it.

@@ -1,7 +1,9 @@
--- name: standing
--- The snapshot of this transaction, D, and the epochs that may still be written, lowest first, with their sizes.
-SELECT pg_current_snapshot()::text AS snapshot, w.dropped_epoch, unsealed.epochs, unsealed.blocks
-  FROM watermark w CROSS JOIN LATERAL (
+-- name: look
+-- The snapshot of this transaction, D, and the epochs that may still be written, lowest first, with their sizes; and the
+-- commits of epoch $1 and later that this snapshot sees and $2 does not, in the order in which they began.
+SELECT pg_current_snapshot()::text AS snapshot, w.dropped_epoch, unsealed.epochs, unsealed.blocks, new.*
+  FROM watermark w
+ CROSS JOIN LATERAL (
        SELECT array_agg(e.epoch ORDER BY e.epoch) AS epochs,
               array_agg(
                   coalesce(pg_relation_size(to_regclass(format('metric_points_hot_%s', e.epoch))), 0)
@@ -10,14 +12,13 @@ SELECT pg_current_snapshot()::text AS snapshot, w.dropped_epoch, unsealed.epochs
               ) AS blocks
          FROM epochs e
         WHERE e.epoch > w.visible_epoch AND e.state IN ('open', 'closing')
-       ) unsealed;
-
--- name: new_commits
--- The commits of epoch $1 and later that this snapshot sees and $2 does not, in the order in which they began.
-SELECT commit_no, xid::text::bigint AS xid, epoch, point_count
-  FROM commits
- WHERE epoch >= $1 AND NOT pg_visible_in_snapshot(xid, $2::text::pg_snapshot) AND point_count > 0
- ORDER BY xid;
+       ) unsealed
+ CROSS JOIN LATERAL (
+       SELECT array_agg(c.commit_no ORDER BY c.xid) AS commit_nos, array_agg(c.xid::text::bigint ORDER BY c.xid) AS xids,
+              array_agg(c.epoch ORDER BY c.xid) AS commit_epochs, array_agg(c.point_count ORDER BY c.xid) AS point_counts
+         FROM commits c
+        WHERE c.epoch >= $1 AND NOT pg_visible_in_snapshot(c.xid, $2::text::pg_snapshot) AND c.point_count > 0
+       ) new;
 
 -- name: series
 -- The series of a run, perhaps only of some keys ($3) or a rank ($4); no row if there is no such run.
@@ -35,17 +36,15 @@ SELECT ARRAY(
 -- What series are called.
 SELECT series_id, run_id, key, rank, attempt FROM series WHERE series_id = ANY ($1::bigint[]);
 
--- name: found
--- How many rows of some commits lie in an epoch from a block on.
-SELECT commit_no, count(*) AS rows
-  FROM metric_points_hot
- WHERE epoch = $1 AND ctid >= $2::text::tid AND commit_no = ANY ($3::int[])
- GROUP BY commit_no;
-
 -- name: rows
--- The rows of some commits and series that lie in an epoch from a block on, in the order of the table. Numbers are put
--- in as text: a list that the planner knows is looked up by hash.
-SELECT commit_no, series_id, step, time, value
-  FROM metric_points_hot
- WHERE epoch = {epoch} AND ctid >= '({block},0)' AND commit_no = ANY ('{{{commit_nos}}}'::int[])
-   AND series_id = ANY ('{{{series_ids}}}'::bigint[]);
+-- The rows of some commits and series that lie in an epoch from a block on, in the order of the table; after them, for each
+-- commit, how many rows of it were found there, as the step of series -1. Numbers are put in as text: a list that the
+-- planner knows is looked up by hash.
+WITH found AS MATERIALIZED (
+    SELECT commit_no, series_id, step, time, value
+      FROM metric_points_hot
+     WHERE epoch = {epoch} AND ctid >= '({block},0)' AND commit_no = ANY ('{{{commit_nos}}}'::int[])
+)
+SELECT * FROM found WHERE series_id = ANY ('{{{series_ids}}}'::bigint[])
+UNION ALL
+SELECT commit_no, -1, count(*), 'epoch', 0 FROM found GROUP BY commit_no;
