@@ -54,6 +54,25 @@ async def test_windows_hold_what_fits_and_all_series_come(database: Database) ->
     assert seen == [10 * i for i in range(9)][::-1]
 
 
+async def test_many_series_are_not_named_when_nothing_is_hot(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hot, "_MANY_SERIES", 1)
+    await prepare(database)
+    run_id = await make_run(database)
+    stored = [[(step, step, 1.0) for step in range(10)]]
+    ids = [await put(database, run_id, f"k{i}", segments=stored) for i in range(3)]
+    reads = Reads(database, max_reads=1)
+    before = [await question(reads, run_id) for question in QUESTIONS]
+    monkeypatch.undo()
+    assert [await question(reads, run_id) for question in QUESTIONS] == before
+    monkeypatch.setattr(hot, "_MANY_SERIES", 1)
+    await put(database, run_id, "k1", hot=[(10, 10, 2.0)])
+    async with reads.snapshot() as snapshot:
+        (window,) = [window async for window in hot.windows(snapshot, ids)]
+    assert [len(window.of(position)) for position in range(3)] == [0, 1, 0]
+
+
 async def test_segments_are_the_same_however_the_copy_is_cut(database: Database) -> None:
     await prepare(database)
     run_id = await make_run(database)

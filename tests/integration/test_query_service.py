@@ -208,11 +208,11 @@ async def test_caller_that_leaves_in_the_middle_gives_its_connection_back(servic
 async def test_reader_that_takes_no_more_hot_points_is_ended_in_time(
     services: Services, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot, "READ_TIMEOUT_S", 2.0)
-    await _fill(services, run_id, 300_000)
+    monkeypatch.setattr(snapshot, "READ_TIMEOUT_S", 4.0)
+    await _fill(services, run_id, 150_000)
     stream = services.query.History(query_pb2.HistoryRequest(run_id=run_id))
     await stream.read()
-    await asyncio.sleep(2.2)
+    await asyncio.sleep(4.2)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await drain(stream)
     assert reason_of(caught.value)[:2] == (Code.UNAVAILABLE, "DATABASE_UNAVAILABLE")

@@ -41,6 +41,10 @@ SELECT h.series_id, h.step, h.time, h.value
   FROM metric_points_hot h
  WHERE h.epoch > $2 AND h.series_id = ANY ($1) AND h.step BETWEEN $3 AND $4;
 
+-- name: any_hot
+-- Whether there is any hot row above the watermark $1.
+SELECT EXISTS (SELECT 1 FROM metric_points_hot WHERE epoch > $1);
+
 -- name: segments_in_order
 -- COPY. Segments of the series $1 up to the watermark $2 that have steps from $3 to $4, in the order of $1, then of their
 -- beginnings.
