@@ -209,7 +209,7 @@ async def test_reader_that_takes_no_more_hot_points_is_ended_in_time(
     services: Services, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshot, "READ_TIMEOUT_S", 4.0)
-    await _fill(services, run_id, 150_000)
+    await _fill(services, run_id, 500_000)
     stream = services.query.History(query_pb2.HistoryRequest(run_id=run_id))
     await stream.read()
     await asyncio.sleep(4.2)
