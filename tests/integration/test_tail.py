@@ -11,11 +11,14 @@ import grpc
 import pytest
 
 from runstream_service.core.caller import ANYONE
+from runstream_service.ingest.stream import ProducerStream
 from runstream_service.query import news, tail, tail_messages
-from runstream_service.query.cursor import Cursor
+from runstream_service.query.cursor import Cursor, Snapshot
 from runstream_service.query.news import Points
 from runstream_service.query.series import Series
 from runstream_service.storage.database import Database
+from tests.integration.ingest.conftest import acknowledged, running_replica
+from tests.support.rolling import roll_up
 from tests.support.rpc import reason_of
 from tests.support.tail import HandMade, TailReplica, new_series, tail_replica
 
@@ -394,3 +397,48 @@ async def test_scans_begin_near_the_end_and_a_wrong_guess_costs_only_a_scan(
             count += 1
     assert await caller.got(count) == list(range(count))
     assert 1 <= replica.metric("runstream_tail_full_scans_total") <= 6
+
+
+# -- with everything else --------------------------------------------------------------------------------------------
+
+
+async def test_snapshots_see_what_postgresql_says_they_see(database: Database) -> None:
+    for text in ("10:20:10,14,19", "5:5:", "7:9:8"):
+        snapshot = Snapshot.parse(text)
+        rows = await database.fetch(
+            "SELECT n, pg_visible_in_snapshot(n::text::xid8, $1::text::pg_snapshot) FROM generate_series(1, 30) n", text
+        )
+        assert [snapshot.sees(xid) for xid, _ in rows] == [visible for _, visible in rows]
+
+
+async def test_no_gap_and_no_repeat_while_writers_roll_up_and_reconnects_go_on(
+    replica: TailReplica, database: Database, run_id: UUID
+) -> None:
+    batches, streams = 40, 6
+    async with tail_replica(database) as other, running_replica(database, writers=3) as ingest:
+        opened = [await ingest.open(run_id, rank=rank) for rank in range(streams)]
+        caller = await replica.follow(run_id).opened()
+
+        async def write(stream: ProducerStream) -> None:
+            for number in range(1, batches + 1):
+                await ingest.send(stream, number, [float(number)] * 5)
+                await acknowledged(stream, number)
+                await asyncio.sleep(0.05)
+
+        writing = asyncio.gather(*map(write, opened))
+        found: list[tuple[str, int, int, int, float]] = []
+        hops = 0
+        while not writing.done():
+            await roll_up(database)
+            await asyncio.sleep(0.05)
+            hops += 1
+            cursor = await caller.leave()
+            found += caller.points
+            caller = replica.follow(run_id, cursor=cursor) if hops % 2 else other.follow(run_id, cursor=cursor)
+            await caller.opened()
+        await writing
+        await caller.got(streams * batches * 5 - len(found))
+        found += caller.points
+    assert hops > 2
+    steps = [1000 * number + position for number in range(1, batches + 1) for position in range(5)]
+    assert sorted(point[1:4] for point in found) == [(rank, 0, step) for rank in range(streams) for step in steps]
