@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prometheus_client import CollectorRegistry
 
 from runstream_service.rollup import epochs, rollup
@@ -15,7 +17,8 @@ async def roll_up(database: Database) -> int:
     connection = await database.connect_rollup()
     try:
         await epochs.rotate(connection, max_rows=1, max_age_s=0)
-        assert await epochs.seal(connection)
+        while not await epochs.seal(connection):
+            await asyncio.sleep(0.01)
         while await rollup.roll(connection, metrics):
             pass
         await epochs.publish(connection)
