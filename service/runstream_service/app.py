@@ -41,10 +41,10 @@ from runstream_service.query.tail import Tail
 from runstream_service.query.tail_metrics import TailMetrics
 from runstream_service.readiness import DATABASE, MIGRATIONS, SHUTDOWN, Readiness, watch_database
 from runstream_service.refusals import CannotStart
-from runstream_service.rollup.loop import RollupLoop, RollupOptions
-from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.retention.loop import RetentionLoop
 from runstream_service.retention.metrics import RetentionMetrics
+from runstream_service.rollup.loop import RollupLoop, RollupOptions
+from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.rpc.health import add_health
 from runstream_service.rpc.ingest_servicer import ingest_handler
 from runstream_service.rpc.interceptor import CallInterceptor
