@@ -315,7 +315,7 @@ def test_gc_purges_deleted_runs_and_series_of_the_running_service(
         return "runs: 1\nretention" in found[-1]
 
     eventually(collected)
-    assert found[-1].startswith("purged 1,000 points, series: 1, runs: 1\n")
+    assert "series: 1, runs: 1\n" in found[-1]
     with pytest.raises(runstream.NotFound):
         client.get_run(run.run_id)
 

@@ -35,6 +35,8 @@ TABLE = [
     (errors.RunInOtherExperiment, Code.ALREADY_EXISTS, "RUN_IN_OTHER_EXPERIMENT"),
     (errors.Fenced, Code.ABORTED, "FENCED"),
     (errors.LedgerBehind, Code.DATA_LOSS, "LEDGER_BEHIND"),
+    (errors.ReadTooSlow, Code.ABORTED, "READ_TOO_SLOW"),
+    (errors.CursorTooOld, Code.OUT_OF_RANGE, "CURSOR_TOO_OLD"),
     (errors.Retryable, Code.UNAVAILABLE, "INTERNAL"),
     (errors.Overloaded, Code.RESOURCE_EXHAUSTED, "OVERLOADED"),
     (errors.Draining, Code.UNAVAILABLE, "DRAINING"),
