@@ -14,7 +14,7 @@ import asyncpg
 import grpc
 import pytest
 
-from runstream.v1 import query_pb2, run_pb2
+from runstream.v1 import query_pb2, query_pb2_grpc, run_pb2
 from runstream_service.query import snapshot
 from runstream_service.storage.database import Database
 from tests.support.rpc import Services, reason_of, serve_on
@@ -209,12 +209,15 @@ async def test_reader_that_takes_no_more_hot_points_is_ended_in_time(
     services: Services, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshot, "READ_TIMEOUT_S", 4.0)
-    await _fill(services, run_id, 500_000)
-    stream = services.query.History(query_pb2.HistoryRequest(run_id=run_id))
-    await stream.read()
-    await asyncio.sleep(4.2)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await drain(stream)
+    await _fill(services, run_id, 300_000)
+    # Else gRPC takes many megabytes that nobody has asked for yet.
+    small = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))
+    async with grpc.aio.insecure_channel(services.address, options=small) as channel:
+        stream = query_pb2_grpc.QueryServiceStub(channel).History(query_pb2.HistoryRequest(run_id=run_id))
+        await stream.read()
+        await asyncio.sleep(4.2)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await drain(stream)
     assert reason_of(caught.value)[:2] == (Code.UNAVAILABLE, "DATABASE_UNAVAILABLE")
     monkeypatch.undo()
     assert len(await read(services, run_id, max_step=10)) == 1

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,11 +71,12 @@ class Aggregate:
             ranks = _Ranks(snapshot, curves, wanted)
             divider = await _divider(snapshot, ranks, count)
             fold = _Fold(divider)
-            async for sources in ranks.batches():
-                builders = [CurveBuilder(one, divider) for one in sources]
-                await read_arrays(snapshot, builders)
-                for builder in builders:
-                    fold.add(builder.sources.series.rank, builder.buckets())
+            async with aclosing(ranks.batches()) as parts:
+                async for sources in parts:
+                    builders = [CurveBuilder(one, divider) for one in sources]
+                    await read_arrays(snapshot, builders)
+                    for builder in builders:
+                        fold.add(builder.sources.series.rank, builder.buckets())
         return fold.curve()
 
 
@@ -87,7 +89,7 @@ class _Ranks:
         self._wanted = wanted
         self._kept: list[list[Sources]] | None = None
 
-    async def batches(self) -> AsyncIterator[list[Sources]]:
+    async def batches(self) -> AsyncGenerator[list[Sources], None]:
         """Some ranks at a time."""
         if self._kept is not None:
             for sources in self._kept:
@@ -95,11 +97,12 @@ class _Ranks:
             return
         kept: list[list[Sources]] = []
         segments = 0
-        async for sources in batches(self._snapshot, self._curves, self._wanted):
-            segments += sum(len(one.first) + len(one.hot_position) for one in sources)
-            if segments <= _KEPT_SEGMENTS:
-                kept.append(sources)
-            yield sources
+        async with aclosing(batches(self._snapshot, self._curves, self._wanted)) as parts:
+            async for sources in parts:
+                segments += sum(len(one.first) + len(one.hot_position) for one in sources)
+                if segments <= _KEPT_SEGMENTS:
+                    kept.append(sources)
+                yield sources
         if segments <= _KEPT_SEGMENTS:
             self._kept = kept
 
@@ -107,11 +110,12 @@ class _Ranks:
 async def _divider(snapshot: Snapshot, ranks: _Ranks, count: int) -> Divider:
     """Each step a bucket if there are not too many, else buckets of equal width, the same for all ranks."""
     low, high, least_steps = MAX_STEP, MIN_STEP, 0
-    async for sources in ranks.batches():
-        for one in sources:
-            if (extent := one.extent()) is not None:
-                low, high = min(low, extent[0]), max(high, extent[1])
-                least_steps = max(least_steps, _least_steps(one))
+    async with aclosing(ranks.batches()) as parts:
+        async for sources in parts:
+            for one in sources:
+                if (extent := one.extent()) is not None:
+                    low, high = min(low, extent[0]), max(high, extent[1])
+                    least_steps = max(least_steps, _least_steps(one))
     if low > high:
         return Table(np.zeros(0, np.int64))
     if least_steps <= count and (steps := await _steps(snapshot, ranks, count)) is not None:
@@ -136,11 +140,12 @@ def _least_steps(sources: Sources) -> int:
 async def _steps(snapshot: Snapshot, ranks: _Ranks, count: int) -> Int64 | None:
     """All different steps; None as soon as there are more than `count`."""
     steps = np.zeros(0, np.int64)
-    async for sources in ranks.batches():
-        for one in sources:
-            steps = np.union1d(steps, await read_steps(snapshot, one))
-            if len(steps) > count:
-                return None
+    async with aclosing(ranks.batches()) as parts:
+        async for sources in parts:
+            for one in sources:
+                steps = np.union1d(steps, await read_steps(snapshot, one))
+                if len(steps) > count:
+                    return None
     return steps
 
 

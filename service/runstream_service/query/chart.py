@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,13 +65,14 @@ class Chart:
         size = 0
         async with self._reads.snapshot() as snapshot:
             curves = await _curves(snapshot, caller, run_ids, question)
-            async for sources in batches(snapshot, curves, wanted):
-                for series, buckets in await _pictures(snapshot, sources, count):
-                    waiting.append((series, buckets))
-                    size += len(buckets)
-                if size > _WAITING_BUCKETS:
-                    await snapshot.in_time(_emit_all(waiting, emit))
-                    waiting, size = [], 0
+            async with aclosing(batches(snapshot, curves, wanted)) as parts:
+                async for sources in parts:
+                    for series, buckets in await _pictures(snapshot, sources, count):
+                        waiting.append((series, buckets))
+                        size += len(buckets)
+                    if size > _WAITING_BUCKETS:
+                        await snapshot.in_time(_emit_all(waiting, emit))
+                        waiting, size = [], 0
         await _emit_all(waiting, emit)
 
 

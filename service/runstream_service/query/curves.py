@@ -3,7 +3,8 @@ their points come: segments by their summaries, and hot points."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
@@ -115,7 +116,7 @@ class Sources:
         return overlapping((self.first, self.first_tie), (self.last, self.last_tie), (self.hot_position, self.hot_tie))
 
 
-async def batches(snapshot: Snapshot, curves: Sequence[Curve], wanted: Range) -> AsyncIterator[list[Sources]]:
+async def batches(snapshot: Snapshot, curves: Sequence[Curve], wanted: Range) -> AsyncGenerator[list[Sources], None]:
     """Sources of some curves at a time, in their order; all curves in the end. Curves that have no points at all are
     left out."""
     stored = [one for curve in curves for one in curve.attempts]
@@ -124,22 +125,29 @@ async def batches(snapshot: Snapshot, curves: Sequence[Curve], wanted: Range) ->
         low, high = MIN_STEP, MAX_STEP  # the first step of an attempt may be before the range
     hot_points: dict[int, Columns] = {}
     waiting = list(reversed(curves))
-    async for window in hot.windows(snapshot, [one.series_id for one in stored], min_step=low, max_step=high):
-        for position in range(window.start, window.end):
-            hot_points[stored[position].series_id] = window.of(position)
-        # A curve whose attempts are in two windows waits for the second one.
-        while waiting and waiting[-1].attempts[-1].series_id in hot_points:
-            batch = [waiting.pop()]
-            while (
-                waiting
-                and waiting[-1].attempts[-1].series_id in hot_points
-                and sum(len(curve.attempts) for curve in [*batch, waiting[-1]]) <= _BATCH_SERIES
-            ):
-                batch.append(waiting.pop())
-            yield await _load(snapshot, batch, wanted, hot_points)
-            for curve in batch:
-                for series_id in curve.ids:
-                    del hot_points[series_id]
+    async with aclosing(
+        hot.windows(snapshot, [one.series_id for one in stored], min_step=low, max_step=high)
+    ) as windows:
+        async for window in windows:
+            for position in range(window.start, window.end):
+                hot_points[stored[position].series_id] = window.of(position)
+            while batch := _next_batch(waiting, hot_points):
+                yield await _load(snapshot, batch, wanted, hot_points)
+                for curve in batch:
+                    for series_id in curve.ids:
+                        del hot_points[series_id]
+
+
+def _next_batch(waiting: list[Curve], hot_points: dict[int, Columns]) -> list[Curve]:
+    """Takes curves whose hot points are there; one whose attempts are in two windows waits for the second of them."""
+    batch: list[Curve] = []
+    count = 0
+    while waiting and waiting[-1].attempts[-1].series_id in hot_points:
+        count += len(waiting[-1].attempts)
+        if batch and count > _BATCH_SERIES:
+            break
+        batch.append(waiting.pop())
+    return batch
 
 
 async def _load(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,8 +62,9 @@ async def _read(snapshot: Snapshot, caller: Caller, question: HistoryQuestion, e
         snapshot, caller, question.run_id, question.keys, rank=question.rank, attempt=question.attempt
     )
     ids = [one.series_id for one in stored]
-    async for window in hot.windows(snapshot, ids, min_step=low, max_step=high):
-        await _read_window(snapshot, stored, window, low, high, emit)
+    async with aclosing(hot.windows(snapshot, ids, min_step=low, max_step=high)) as windows:
+        async for window in windows:
+            await _read_window(snapshot, stored, window, low, high, emit)
 
 
 async def _read_window(

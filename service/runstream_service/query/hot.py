@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +67,7 @@ async def windows(
     min_step: int = MIN_STEP,
     max_step: int = MAX_STEP,
     max_rows: int | None = None,
-) -> AsyncIterator[HotWindow]:
+) -> AsyncGenerator[HotWindow, None]:
     """Windows over all series, in their order, each with at most `max_rows` points unless it is of one series.
 
     Each window is a scan of the hot rows, so there are as few as memory allows; nearly always one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -105,8 +106,9 @@ class Latest:
         check_keys(keys)
         async with self._reads.snapshot() as snapshot:
             series_ids, there, points = await _stored(snapshot, caller, uids, keys)
-            async for window in hot.windows(snapshot, series_ids):
-                _correct(points, there, window)
+            async with aclosing(hot.windows(snapshot, series_ids)) as windows:
+                async for window in windows:
+                    _correct(points, there, window)
         points = points.rows(there)
         return points.rows(np.lexsort((points.attempt, points.rank, points.key_index, points.run_index)))
 
