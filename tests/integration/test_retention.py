@@ -250,6 +250,17 @@ async def test_declaring_a_key_waits_for_its_deletion(
     assert await declaring > old
 
 
+async def test_a_deletion_waits_for_keys_that_are_being_declared(
+    services: Services, database: Database, run_id: UUID
+) -> None:
+    async with database.transaction() as connection:
+        await connection.fetch("SELECT * FROM resolve_series($1, 0, 0, '{loss}')", run_id)
+        deletion = asyncio.create_task(delete_series(services, run_id, "loss"))
+        await asyncio.sleep(0.2)
+        assert not deletion.done()
+    assert await deletion == 1
+
+
 # -- runs ------------------------------------------------------------------------------------------------------------
 
 
