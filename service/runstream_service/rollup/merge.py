@@ -39,7 +39,7 @@ log = structlog.get_logger()
 _LEAST_GAIN = 8
 _LEAST_FULL = 4
 
-_SERIES_AT_ONCE = 200
+_SERIES_AT_ONCE = 1_000
 _POINTS_AT_ONCE = 500_000
 _GROUP_POINTS = 64 * MAX_POINTS
 _EXAMINED_AT_ONCE = 2_000
@@ -58,16 +58,18 @@ WITH small AS (
      GROUP BY series_id ORDER BY series_id LIMIT $3
 )
 SELECT small.series_id, small.segments, small.points::bigint AS points,
-       coalesce(r.status NOT IN ('running', 'scheduled'), false) AS ended
-  FROM small LEFT JOIN series s USING (series_id) LEFT JOIN runs r USING (run_id)
+       coalesce((SELECT (SELECT r.status NOT IN ('running', 'scheduled') FROM runs r WHERE r.run_id = s.run_id)
+                   FROM series s WHERE s.series_id = small.series_id), false) AS ended
+  FROM small
  ORDER BY small.series_id
 """
 
 _LOCK_SERIES = """
-SELECT s.series_id FROM series s JOIN runs r USING (run_id)
- WHERE s.series_id = ANY ($1::bigint[]) AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
+SELECT s.series_id FROM series s
+ WHERE s.series_id = ANY ($1::bigint[]) AND s.purge_epoch IS NULL
+   AND (SELECT r.purge_epoch IS NULL FROM runs r WHERE r.run_id = s.run_id)
  ORDER BY s.series_id
-   FOR NO KEY UPDATE OF s SKIP LOCKED
+   FOR NO KEY UPDATE SKIP LOCKED
 """
 
 _NEIGHBOURS = """

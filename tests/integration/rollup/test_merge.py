@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from runstream_service.rollup import merge, rollup
 from runstream_service.rollup.merge import Merger
 from runstream_service.segments.cut import MAX_POINTS
 from tests.integration.rollup.conftest import line, new_run
@@ -156,3 +157,18 @@ async def test_space_of_merged_segments_is_used_for_the_next_ones(lab, monkeypat
     assert await lab.database.fetchval(size) < 1.4 * before
     assert await lab.connection.fetchval("SHOW statement_timeout") == "2min"
     await lab.check()
+
+
+async def test_no_statement_reads_whole_tables_also_before_the_first_analyze(lab):
+    await lab.new_series(3_000)
+    looked_up = [1, 2, 3]
+    for query, arguments in (
+        (rollup._DEAD_SERIES, [looked_up]),
+        (merge._EXAMINE, [0, 5, 2_000]),
+        (merge._LOCK_SERIES, [looked_up]),
+        (merge._NEIGHBOURS, [looked_up, 5]),
+        (merge._TAKE.format(groups="(0::bigint, 1::bigint, 0::bigint, 9::bigint)", dropped_epoch=5, irregular=-1), []),
+    ):
+        plan = "\n".join(row[0] for row in await lab.connection.fetch(f"EXPLAIN {query}", *arguments))
+        assert "Seq Scan" not in plan, plan
+        assert "Hash" not in plan, plan
