@@ -1,0 +1,38 @@
+"""The benchmark says all that it promises, and checks that the table holds exactly what was acknowledged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from tests.support.serve import COMMAND, command_environment
+
+KEYS = {
+    "raw_copy_points_per_s",
+    "ingest_points_per_s_200x250",
+    "ratio_200x250",
+    "ingest_points_per_s_20x1000",
+    "ratio_20x1000",
+    "ack_p99_ms_light",
+    "log_us_median_1",
+    "log_us_median_10",
+    "rss_max_mb",
+}
+
+
+@pytest.mark.timeout(180)
+def test_bench_prints_one_json_object_and_every_acknowledged_point_is_stored_once() -> None:
+    done = subprocess.run(
+        [*COMMAND, "bench", "--json", "--seconds", "0.5", "--pairs", "1"],
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    assert values["rows_exact"] is True
+    assert {key for key in KEYS if not values[key] > 0} == set()
