@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_MAX_INT32 = 2**31 - 1
-
 
 class IngestPipeline:
     """The ingest path of one replica. `max_queued_points` bounds what waits, `max_streams` who may send, and
