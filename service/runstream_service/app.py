@@ -26,12 +26,14 @@ from runstream.v1 import ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
 from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.runs import Runs
-from runstream_service.http.app import make_app
+from runstream_service.http.app import HttpApp
 from runstream_service.ingest.limits import MAX_MESSAGE_BYTES
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
 from runstream_service.listening import HttpServer, listen_grpc, listen_http
 from runstream_service.metrics import Metrics
+from runstream_service.mlflow.routes import Core
+from runstream_service.mlflow.routes import routes as mlflow_routes
 from runstream_service.query.aggregate import Aggregate
 from runstream_service.query.chart import Chart
 from runstream_service.query.history import History
@@ -154,6 +156,7 @@ class Service:
         self._start_retention(self._database)
         self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline),))
         self._add_reads_and_runs(self._grpc, self._database)
+        self._http_app.serve(mlflow_routes(Core(experiments=Experiments(self._database))))
         self._tail = Tail(self._database, bell, TailMetrics(self._metrics.registry))
         self._tasks["tail reader"] = asyncio.create_task(self._tail.run())
         self._grpc.add_generic_rpc_handlers((tail_handler(self._tail),))
@@ -202,8 +205,10 @@ class Service:
     def _start_http(self) -> None:
         listener = listen_http(self._settings.http_listen)
         self._http_address = Address(self._settings.http_listen.host, listener.getsockname()[1])
-        app = make_app(readiness=self._readiness, metrics=self._metrics, version=self._version)
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False, ws="none")
+        self._http_app = HttpApp(readiness=self._readiness, metrics=self._metrics, version=self._version)
+        config = uvicorn.Config(
+            self._http_app, log_config=None, access_log=False, lifespan="off", server_header=False, ws="none"
+        )
         self._http = HttpServer(config)
         self._tasks["HTTP server"] = asyncio.create_task(self._http.serve(sockets=[listener]))
 

@@ -27,8 +27,8 @@ from prometheus_client.parser import text_string_to_metric_families
 import runstream
 from runstream import _settings
 from runstream_service.core import errors
-from runstream_service.rpc.status import code_of
 from runstream_service.settings import OPTIONS
+from runstream_service.statuses import status_of
 from tests.support.databases import short_directory
 from tests.support.markdown import ROOT, Block, blocks_of, documents, links_of, table_of
 from tests.support.serve import ServeProcess, command_environment
@@ -272,7 +272,7 @@ def logged_actions() -> dict[str, set[str]]:
 def test_the_table_of_statuses_has_every_error() -> None:
     documented = {row[0]: row[1] for row in table_of(OPERATIONS, "reason")}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CoreError)]
-    assert documented == {kind.reason: code_of(kind("")).name for kind in kinds if "reason" in vars(kind)}
+    assert documented == {kind.reason: status_of(kind("")).grpc.name for kind in kinds if "reason" in vars(kind)}
 
 
 def test_the_table_of_variables_has_what_the_client_reads() -> None:

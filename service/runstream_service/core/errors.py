@@ -8,8 +8,12 @@
     │   ├── ColumnLengths
     │   ├── UndeclaredSeries
     │   └── SequenceGap
-    ├── RunNotFound, ExperimentNotFound
-    ├── RunDeleted, ExperimentDeleted, ParamChanged, RunInOtherExperiment
+    ├── NotFound                what the request names is not there
+    │   ├── RunNotFound
+    │   └── ExperimentNotFound
+    ├── AlreadyExists           the name or id is taken
+    │   └── RunInOtherExperiment
+    ├── RunDeleted, ExperimentDeleted, ParamChanged
     ├── Fenced                  nobody's: a newer stream of this producer took over
     ├── LedgerBehind            the database lost what it had acknowledged
     ├── ReadTooSlow             a read outlived the rows it was reading
@@ -19,21 +23,23 @@
         ├── Draining
         └── DatabaseUnavailable
 
-`rpc/status.py` maps them to gRPC statuses in one table; `reason` is the constant that callers see (proto/ says when).
+`statuses.py` maps them to gRPC's and MLflow's in one table; `reason` is what callers see (proto/ says when).
 """
 
 from __future__ import annotations
 
 
 class CoreError(Exception):
-    """Base. `reason` is stable and public; `field` names the request's field that was wrong, or is empty."""
+    """Base. `reason` is stable and public; `field` names the request's field that was wrong, or is empty; `subject` is
+    the id or name that it is about, for front ends that have words of their own."""
 
     reason = "INTERNAL"
 
-    def __init__(self, message: str, *, field: str = "") -> None:
+    def __init__(self, message: str, *, field: str = "", subject: object = "") -> None:
         super().__init__(message)
         self.message = message
         self.field = field
+        self.subject = subject
 
 
 class InvalidField(CoreError):
@@ -76,13 +82,19 @@ class SequenceGap(ProtocolError):
     reason = "SEQUENCE_GAP"
 
 
-class RunNotFound(CoreError):
+class NotFound(CoreError):
+    """What the request names is not there, or not the caller's."""
+
+    reason = "NOT_FOUND"
+
+
+class RunNotFound(NotFound):
     """No such run, or not the caller's."""
 
     reason = "RUN_NOT_FOUND"
 
 
-class ExperimentNotFound(CoreError):
+class ExperimentNotFound(NotFound):
     """No such experiment, or not the caller's."""
 
     reason = "EXPERIMENT_NOT_FOUND"
@@ -106,7 +118,13 @@ class ParamChanged(CoreError):
     reason = "PARAM_CHANGED"
 
 
-class RunInOtherExperiment(CoreError):
+class AlreadyExists(CoreError):
+    """The name or id is taken, perhaps by something deleted."""
+
+    reason = "ALREADY_EXISTS"
+
+
+class RunInOtherExperiment(AlreadyExists):
     """The run id is taken by a run of another experiment."""
 
     reason = "RUN_IN_OTHER_EXPERIMENT"

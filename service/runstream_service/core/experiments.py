@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import asyncpg
 import structlog
 
-from runstream_service.core.errors import ExperimentDeleted, ExperimentNotFound, InvalidField
-from runstream_service.core.names import check_name
+from runstream_service.core.errors import (
+    AlreadyExists,
+    ExperimentDeleted,
+    ExperimentNotFound,
+    InvalidField,
+    NotFound,
+)
+from runstream_service.core.names import check_entries, check_name, check_text
 from runstream_service.core.pages import check_page_size, make_token, read_token
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from runstream_service.core.caller import Caller
     from runstream_service.storage.database import Database, PooledConnection
 
@@ -24,6 +30,8 @@ SQL = load("experiments")
 log = structlog.get_logger()
 
 MAX_NAME_CHARACTERS = 500
+MAX_LOCATION_CHARACTERS = 2_048
+MAX_TAG_CHARACTERS = 20_000
 MAX_RETENTION_DAYS = 36_500
 DEFAULT_NAME = "Default"
 
@@ -38,6 +46,8 @@ class Experiment:
     created_at: datetime
     updated_at: datetime
     retention_days: int | None = None  # points are deleted when they are older; None: never
+    artifact_location: str = ""  # a URI; what its runs and models keep lies below
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 class Experiments:
@@ -55,6 +65,24 @@ class Experiments:
         async with self._database.transaction() as connection:
             return await get_or_create(connection, caller, name, field="name")
 
+    async def create_new(
+        self, caller: Caller, name: str, *, artifact_location: str = "", tags: Mapping[str, str] | None = None
+    ) -> Experiment:
+        """Creates an experiment; its artifacts go to the service's own store if no location is given.
+
+        Raises:
+            InvalidField, AlreadyExists.
+        """
+        check_name(name, field="name", max_characters=MAX_NAME_CHARACTERS)
+        check_text(artifact_location, field="artifact_location", max_characters=MAX_LOCATION_CHARACTERS)
+        checked = check_entries(tags or {}, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(SQL["insert"], caller.workspace_id, name, artifact_location or None)
+            if row is None:
+                raise _taken(name)
+            await connection.execute(SQL["upsert_tags"], row["experiment_id"], list(checked), list(checked.values()))
+            return replace(_experiment(row), tags=checked)
+
     async def get(self, caller: Caller, *, experiment_id: int | None = None, name: str | None = None) -> Experiment:
         """Gets one by id or by name, perhaps a deleted one.
 
@@ -64,15 +92,15 @@ class Experiments:
         """
         if experiment_id is not None and name is None:
             row = await self._database.fetchrow(SQL["get_by_id"], caller.workspace_id, experiment_id)
-            field, what = "experiment_id", f"id {experiment_id}"
+            field, what, subject = "experiment_id", f"id {experiment_id}", str(experiment_id)
         elif name is not None and experiment_id is None:
             check_name(name, field="name", max_characters=MAX_NAME_CHARACTERS)
             row = await self._database.fetchrow(SQL["get_by_name"], caller.workspace_id, name)
-            field, what = "name", f"name {name[:80]!r}"
+            field, what, subject = "name", f"name {name[:80]!r}", name
         else:
             raise InvalidField("selector: give either experiment_id or name", field="selector")
         if row is None:
-            raise ExperimentNotFound(f"no experiment with {what}", field=field)
+            raise ExperimentNotFound(f"no experiment with {what}", field=field, subject=subject)
         return _experiment(row)
 
     async def list(self, caller: Caller, *, page_size: int, page_token: str) -> tuple[list[Experiment], str]:
@@ -101,7 +129,7 @@ class Experiments:
                 field="retention_days",
             )
         if await self._database.fetchval(SQL["set_retention"], caller.workspace_id, experiment_id, days) is None:
-            raise ExperimentNotFound(f"no experiment with id {experiment_id}", field="experiment_id")
+            raise _not_found(experiment_id)
         log.info(
             "Set the retention of an experiment",
             action="retention_set",
@@ -109,6 +137,97 @@ class Experiments:
             days=days,
             by=caller.principal,
         )
+
+    async def rename(self, caller: Caller, experiment_id: int, name: str) -> None:
+        """Gives an active experiment another name.
+
+        Raises:
+            InvalidField, ExperimentNotFound, ExperimentDeleted, AlreadyExists.
+        """
+        check_name(name, field="new_name", max_characters=MAX_NAME_CHARACTERS)
+        try:
+            async with self._database.transaction() as connection:
+                await lock_active(connection, caller, experiment_id)
+                await connection.execute(SQL["rename"], experiment_id, name)
+        except asyncpg.UniqueViolationError as error:
+            raise _taken(name) from error
+
+    async def delete(self, caller: Caller, experiment_id: int) -> None:
+        """Marks an active experiment and its runs as deleted and fences their producers, in one transaction.
+
+        Raises:
+            ExperimentNotFound: also if it is deleted already.
+        """
+        async with self._database.transaction() as connection:
+            await _lock(connection, caller, experiment_id, lifecycle="active")
+            await connection.execute(SQL["set_lifecycle"], experiment_id, "deleted")
+            runs = [row["run_id"] for row in await connection.fetch(SQL["lock_runs"], experiment_id)]
+            await connection.execute(SQL["delete_runs"], experiment_id)
+            await connection.fetch(SQL["lock_producers"], runs)
+            await connection.execute(SQL["fence_producers"], runs)
+        log.info(
+            "Deleted an experiment",
+            action="experiment_deleted",
+            experiment_id=experiment_id,
+            runs=len(runs),
+            by=caller.principal,
+        )
+
+    async def restore(self, caller: Caller, experiment_id: int) -> None:
+        """Brings a deleted experiment back, with all of its runs that are not purged yet.
+
+        Raises:
+            ExperimentNotFound: also if it is not deleted.
+        """
+        async with self._database.transaction() as connection:
+            await _lock(connection, caller, experiment_id, lifecycle="deleted")
+            await connection.execute(SQL["set_lifecycle"], experiment_id, "active")
+            await connection.fetch(SQL["lock_runs"], experiment_id)
+            await connection.execute(SQL["restore_runs"], experiment_id)
+
+    async def set_tag(self, caller: Caller, experiment_id: int, key: str, value: str) -> None:
+        """Writes a tag of an active experiment over an earlier value.
+
+        Raises:
+            InvalidField, ExperimentNotFound, ExperimentDeleted.
+        """
+        check_entries({key: value}, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
+        async with self._database.transaction() as connection:
+            await lock_active(connection, caller, experiment_id)
+            await connection.execute(SQL["upsert_tags"], experiment_id, [key], [value])
+
+    async def delete_tag(self, caller: Caller, experiment_id: int, key: str) -> None:
+        """Takes a tag of an active experiment away.
+
+        Raises:
+            ExperimentNotFound, ExperimentDeleted, NotFound.
+        """
+        async with self._database.transaction() as connection:
+            await lock_active(connection, caller, experiment_id)
+            if await connection.execute(SQL["delete_tag"], experiment_id, key) == "DELETE 0":
+                raise NotFound(f"No tag with name: {key} in experiment with id {experiment_id}", field="key")
+
+
+async def lock_active(connection: PooledConnection, caller: Caller, experiment_id: int) -> None:
+    """Holds an active experiment as it is until the transaction ends.
+
+    Raises:
+        ExperimentNotFound, ExperimentDeleted.
+    """
+    lifecycle = await connection.fetchval(SQL["lock"], caller.workspace_id, experiment_id)
+    if lifecycle is None:
+        raise _not_found(experiment_id)
+    if lifecycle == "deleted":
+        raise ExperimentDeleted(
+            f"the experiment {experiment_id} is deleted; restore it first",
+            field="experiment_id",
+            subject=experiment_id,
+        )
+
+
+async def _lock(connection: PooledConnection, caller: Caller, experiment_id: int, *, lifecycle: str) -> None:
+    if await connection.fetchval(SQL["lock"], caller.workspace_id, experiment_id) != lifecycle:
+        raise _not_found(experiment_id)
 
 
 async def get_or_create(
@@ -124,15 +243,22 @@ async def get_or_create(
     row = await connection.fetchrow(SQL["get_by_name"], caller.workspace_id, name)
     created = False
     if row is None:
-        row = await connection.fetchrow(SQL["insert"], caller.workspace_id, name)
+        row = await connection.fetchrow(SQL["insert"], caller.workspace_id, name, None)
         created = row is not None
     if row is None:
         row = await connection.fetchrow(SQL["get_by_name"], caller.workspace_id, name)
     assert row is not None, "experiments are never removed"
     experiment = _experiment(row)
     if experiment.lifecycle == "deleted":
-        raise ExperimentDeleted(f"the experiment {name[:80]!r} is deleted", field=field)
+        raise ExperimentDeleted(
+            f"the experiment {name[:80]!r} is deleted", field=field, subject=experiment.experiment_id
+        )
     return experiment, created
+
+
+def default_location(experiment_id: int) -> str:
+    """Where the artifacts of an experiment are that has no location of its own: in this service's store."""
+    return f"mlflow-artifacts:/{experiment_id}"
 
 
 def _experiment(row: asyncpg.Record) -> Experiment:
@@ -143,4 +269,14 @@ def _experiment(row: asyncpg.Record) -> Experiment:
         row["created_at"],
         row["updated_at"],
         row["retention_days"],
+        row["artifact_location"] or default_location(row["experiment_id"]),
+        dict(zip(row["tag_keys"], row["tag_values"], strict=True)),
     )
+
+
+def _not_found(experiment_id: int) -> ExperimentNotFound:
+    return ExperimentNotFound(f"no experiment with id {experiment_id}", field="experiment_id", subject=experiment_id)
+
+
+def _taken(name: str) -> AlreadyExists:
+    return AlreadyExists(f"Experiment(name={name}) already exists.", field="name", subject=name)

@@ -240,7 +240,9 @@ async def _check_found(connection: PooledConnection, run_id: UUID, experiment: e
     """The run that has the id must be of the experiment and not on its way out."""
     row = await connection.fetchrow(SQL["get_experiment_of"], run_id)
     if row is None or row["is_purged"]:
-        raise RunDeleted(f"the run {run_id.hex} was deleted and is being purged; take another id", field="run_id")
+        raise RunDeleted(
+            f"the run {run_id.hex} was deleted and is being purged; take another id", field="run_id", subject=run_id.hex
+        )
     if row["experiment_id"] != experiment.experiment_id:
         raise RunInOtherExperiment(
             f"run_id: {run_id.hex} is a run of another experiment than {experiment.name!r}", field="run_id"
@@ -291,11 +293,11 @@ def _time_or_none(unix_us: int, field: str) -> datetime | None:
 
 
 def _not_found(run_id: UUID) -> RunNotFound:
-    return RunNotFound(f"no run with id {run_id.hex}", field="run_id")
+    return RunNotFound(f"no run with id {run_id.hex}", field="run_id", subject=run_id.hex)
 
 
 def _deleted(run_id: UUID) -> RunDeleted:
-    return RunDeleted(f"the run {run_id.hex} is deleted; restore it first", field="run_id")
+    return RunDeleted(f"the run {run_id.hex} is deleted; restore it first", field="run_id", subject=run_id.hex)
 
 
 def _run(row: asyncpg.Record, *, params: dict[str, str] | None = None, tags: dict[str, str] | None = None) -> Run:

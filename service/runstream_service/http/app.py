@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from runstream_service.metrics import Metrics
 from runstream_service.readiness import Readiness
@@ -32,8 +32,36 @@ with runstream.start_run(experiment="digits", name="first") as run:
 """
 
 
-def make_app(*, readiness: Readiness, metrics: Metrics, version: str) -> ASGIApp:
-    """The ASGI application, with every request counted."""
+class HttpApp:
+    """The ASGI application, with every request counted. Before the database is there it knows the pages of `_shell`
+    only, and answers to MLflow's clients that they should try again."""
+
+    def __init__(self, *, readiness: Readiness, metrics: Metrics, version: str) -> None:
+        self._starlette = Starlette(routes=[*_shell(readiness, metrics, version), *_starting()])
+        self._counted = CountRequests(self._starlette, metrics)
+
+    def serve(self, routes: Sequence[BaseRoute]) -> None:
+        """From now on, these as well."""
+        kept = self._starlette.router.routes[: -len(_starting())]
+        self._starlette.router.routes[:] = [*kept, *routes]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._counted(scope, receive, send)
+
+
+def _starting() -> list[BaseRoute]:
+    async def starting(_request: Request) -> Response:
+        body = {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "runstream is starting: its database is not ready."}
+        response = json(body, status=503)
+        response.headers["retry-after"] = "1"
+        return response
+
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    return [Route(path, starting, methods=methods) for path in ("/api/{path:path}", "/ajax-api/{path:path}")]
+
+
+def _shell(readiness: Readiness, metrics: Metrics, version: str) -> list[BaseRoute]:
+    """What is answered whatever the state of the service is."""
 
     async def metrics_page(request: Request) -> Response:
         body, content_type = metrics.render(request.headers.get("accept", ""))
@@ -54,14 +82,13 @@ def make_app(*, readiness: Readiness, metrics: Metrics, version: str) -> ASGIApp
         state = "ready" if readiness.ready else f"not ready ({', '.join(readiness.problems)})"
         return HTMLResponse(PAGE.format(version=html.escape(version), state=html.escape(state)))
 
-    routes = [
+    return [
         Route("/", index),
         Route("/metrics", metrics_page),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/version", version_page),
     ]
-    return CountRequests(Starlette(routes=routes), metrics, {route.endpoint: route.path for route in routes})
 
 
 def json(body: object, *, status: int = 200) -> Response:
@@ -72,10 +99,9 @@ def json(body: object, *, status: int = 200) -> Response:
 class CountRequests:
     """Counts requests by the template of their route: paths have ids in them, and strangers choose paths."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, templates: Mapping[Any, str]) -> None:
+    def __init__(self, app: Starlette, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
-        self._templates = templates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -93,7 +119,8 @@ class CountRequests:
         try:
             await self._app(scope, receive, watching_send)
         finally:
-            route = self._templates.get(scope.get("endpoint"), "unknown")
+            # Starlette leaves the route that it chose in the scope.
+            route = getattr(scope.get("route"), "path", "unknown")
             # Methods are the client's choice as well.
             method = (
                 scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE") else "other"

@@ -84,7 +84,7 @@ async def check_runs(snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID]
     found = {row["run_id"] for row in await snapshot.fetch("runs_found", caller.workspace_id, run_ids)}
     for run_id in run_ids:
         if run_id not in found:
-            raise RunNotFound(f"no run with id {run_id.hex}", field=field)
+            raise RunNotFound(f"no run with id {run_id.hex}", field=field, subject=run_id.hex)
 
 
 def check_keys(keys: Sequence[str]) -> None:

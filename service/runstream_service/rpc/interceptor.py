@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from runstream_service.core.errors import InvalidField
 from runstream_service.metrics import Metrics
 from runstream_service.rpc import status
+from runstream_service.statuses import status_of
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -62,7 +63,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 code = grpc.StatusCode.CANCELLED.name  # the same, noticed by a write
                 raise asyncio.CancelledError from error
             except Exception as error:
-                code = status.code_of(error).name
+                code = status_of(error).grpc.name
                 await status.abort(context, error)
             finally:
                 took_s = None if method in LONG_LIVED else time.perf_counter() - begun

@@ -1,4 +1,4 @@
-"""The one place where an error becomes a gRPC status."""
+"""Where an error becomes a gRPC status with details."""
 
 from __future__ import annotations
 
@@ -14,45 +14,12 @@ from google.protobuf.message import Message
 
 from runstream.v1 import status_pb2
 from runstream_service.core import errors
+from runstream_service.statuses import status_of
 
 log = structlog.get_logger()
 
 DOMAIN = "runstream"
 DETAILS_KEY = "grpc-status-details-bin"
-
-# An error without a line of its own takes its base class's.
-CODES: dict[type[errors.CoreError], grpc.StatusCode] = {
-    errors.CoreError: grpc.StatusCode.INTERNAL,
-    errors.InvalidField: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.ProtocolError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.MalformedMessage: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.OpenExpected: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.ColumnLengths: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.UndeclaredSeries: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.SequenceGap: grpc.StatusCode.OUT_OF_RANGE,
-    errors.RunNotFound: grpc.StatusCode.NOT_FOUND,
-    errors.ExperimentNotFound: grpc.StatusCode.NOT_FOUND,
-    errors.RunDeleted: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.ExperimentDeleted: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.ParamChanged: grpc.StatusCode.ALREADY_EXISTS,
-    errors.RunInOtherExperiment: grpc.StatusCode.ALREADY_EXISTS,
-    errors.Fenced: grpc.StatusCode.ABORTED,
-    errors.LedgerBehind: grpc.StatusCode.DATA_LOSS,
-    errors.ReadTooSlow: grpc.StatusCode.ABORTED,
-    errors.CursorTooOld: grpc.StatusCode.OUT_OF_RANGE,
-    errors.Retryable: grpc.StatusCode.UNAVAILABLE,
-    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    errors.Draining: grpc.StatusCode.UNAVAILABLE,
-    errors.DatabaseUnavailable: grpc.StatusCode.UNAVAILABLE,
-}
-
-
-def code_of(error: BaseException) -> grpc.StatusCode:
-    """The status code of an error; INTERNAL for what is not the core's."""
-    for kind in type(error).__mro__:
-        if kind in CODES:
-            return CODES[kind]
-    return grpc.StatusCode.INTERNAL
 
 
 def rpc_status(error: errors.CoreError) -> status_pb2.RpcStatus:
@@ -64,7 +31,7 @@ def rpc_status(error: errors.CoreError) -> status_pb2.RpcStatus:
         delay = Duration()
         delay.FromMilliseconds(round(error.retry_after_s * 1000))
         details.append(_packed("google.rpc.RetryInfo", status_pb2.RetryInfo(retry_delay=delay)))
-    number: int = code_of(error).value[0]
+    number: int = status_of(error).grpc.value[0]
     return status_pb2.RpcStatus(code=number, message=error.message, details=details)
 
 
@@ -74,7 +41,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseExceptio
         error = _internal(error)
     status = rpc_status(error)
     try:
-        await context.abort(code_of(error), error.message, ((DETAILS_KEY, status.SerializeToString()),))
+        await context.abort(status_of(error).grpc, error.message, ((DETAILS_KEY, status.SerializeToString()),))
     except grpc.aio.InternalError as gone:
         # The caller has left; nobody reads the status. gRPC would log that as an error of ours.
         raise asyncio.CancelledError from gone

@@ -13,6 +13,7 @@ import structlog.testing
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status as official
 
+from runstream_service import statuses
 from runstream_service.core import errors
 from runstream_service.rpc import status
 
@@ -27,6 +28,8 @@ TABLE = [
     (errors.ColumnLengths, Code.INVALID_ARGUMENT, "COLUMN_LENGTHS"),
     (errors.UndeclaredSeries, Code.INVALID_ARGUMENT, "UNDECLARED_SERIES"),
     (errors.SequenceGap, Code.OUT_OF_RANGE, "SEQUENCE_GAP"),
+    (errors.NotFound, Code.NOT_FOUND, "NOT_FOUND"),
+    (errors.AlreadyExists, Code.ALREADY_EXISTS, "ALREADY_EXISTS"),
     (errors.RunNotFound, Code.NOT_FOUND, "RUN_NOT_FOUND"),
     (errors.ExperimentNotFound, Code.NOT_FOUND, "EXPERIMENT_NOT_FOUND"),
     (errors.RunDeleted, Code.FAILED_PRECONDITION, "RUN_DELETED"),
@@ -127,14 +130,16 @@ def test_table_has_every_error_of_the_core() -> None:
         return {kind}.union(*(tree(child) for child in kind.__subclasses__()))
 
     ours = {kind for kind in tree(errors.CoreError) if kind.__module__ == errors.__name__}
-    assert ours == set(status.CODES) == {row[0] for row in TABLE}
+    assert ours == {row[0] for row in TABLE}
+    assert set(statuses.TABLE) <= ours
+    assert {status.mlflow for status in statuses.TABLE.values()} <= set(statuses.HTTP_STATUSES)
 
 
 def test_new_error_takes_the_code_of_its_base() -> None:
     class Stale(errors.DatabaseUnavailable):
         pass
 
-    assert status.code_of(Stale("x")) is Code.UNAVAILABLE
+    assert statuses.status_of(Stale("x")).grpc is Code.UNAVAILABLE
 
 
 async def test_abort_of_a_call_whose_caller_has_left_is_no_error() -> None:

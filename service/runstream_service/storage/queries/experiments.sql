@@ -1,32 +1,77 @@
 -- name: get_by_name
 -- One experiment of a workspace, also a deleted one.
-SELECT experiment_id, name, lifecycle, created_at, updated_at, retention_days
-  FROM experiments
- WHERE workspace_id = $1 AND name = $2;
+SELECT e.*, ARRAY(SELECT t.key FROM experiment_tags t WHERE t.experiment_id = e.experiment_id ORDER BY t.key) AS tag_keys,
+       ARRAY(SELECT t.value FROM experiment_tags t WHERE t.experiment_id = e.experiment_id ORDER BY t.key) AS tag_values
+  FROM experiments e
+ WHERE e.workspace_id = $1 AND e.name = $2;
 
 -- name: get_by_id
 -- One experiment of a workspace, also a deleted one.
-SELECT experiment_id, name, lifecycle, created_at, updated_at, retention_days
-  FROM experiments
- WHERE workspace_id = $1 AND experiment_id = $2;
+SELECT e.*, ARRAY(SELECT t.key FROM experiment_tags t WHERE t.experiment_id = e.experiment_id ORDER BY t.key) AS tag_keys,
+       ARRAY(SELECT t.value FROM experiment_tags t WHERE t.experiment_id = e.experiment_id ORDER BY t.key) AS tag_values
+  FROM experiments e
+ WHERE e.workspace_id = $1 AND e.experiment_id = $2;
 
 -- name: insert
 -- A new experiment; no row if the name is taken, also by a transaction that commits while this one waits for it.
-INSERT INTO experiments (workspace_id, name)
-VALUES ($1, $2)
+INSERT INTO experiments (workspace_id, name, artifact_location)
+VALUES ($1, $2, $3)
 ON CONFLICT (workspace_id, name) DO NOTHING
-RETURNING experiment_id, name, lifecycle, created_at, updated_at, retention_days;
+RETURNING *, '{}'::text[] AS tag_keys, '{}'::text[] AS tag_values;
 
 -- name: list_active
 -- Active experiments older than $2 (null: from the newest on), newest first. Ids grow with time.
-SELECT experiment_id, name, lifecycle, created_at, updated_at, retention_days
+SELECT *, '{}'::text[] AS tag_keys, '{}'::text[] AS tag_values
   FROM experiments
  WHERE workspace_id = $1 AND lifecycle = 'active' AND ($2::bigint IS NULL OR experiment_id < $2)
  ORDER BY experiment_id DESC
  LIMIT $3;
+
+-- name: lock
+-- Locks an experiment for a change of its name, tags or lifecycle.
+SELECT lifecycle FROM experiments WHERE workspace_id = $1 AND experiment_id = $2 FOR NO KEY UPDATE;
 
 -- name: set_retention
 -- Sets after how many days points are deleted; null: never. No row if there is no such experiment.
 UPDATE experiments SET retention_days = $3, updated_at = now()
  WHERE workspace_id = $1 AND experiment_id = $2
 RETURNING experiment_id;
+
+-- name: rename
+-- Gives an experiment another name; a taken one is a unique violation.
+UPDATE experiments SET name = $2, updated_at = now() WHERE experiment_id = $1;
+
+-- name: set_lifecycle
+-- Deletes or restores an experiment; its runs are statements of their own.
+UPDATE experiments SET lifecycle = $2, updated_at = now() WHERE experiment_id = $1;
+
+-- name: lock_runs
+-- Locks an experiment's runs, in the order in which group commits lock them.
+SELECT run_id FROM runs WHERE experiment_id = $1 AND purge_epoch IS NULL ORDER BY run_id FOR NO KEY UPDATE;
+
+-- name: delete_runs
+-- Takes an experiment's runs out of sight; the first deletion's time stays.
+UPDATE runs SET lifecycle = 'deleted', deleted_at = now() WHERE experiment_id = $1 AND lifecycle = 'active';
+
+-- name: restore_runs
+-- Brings all of an experiment's runs back, also those that were deleted before it was.
+UPDATE runs SET lifecycle = 'active', deleted_at = NULL
+ WHERE experiment_id = $1 AND lifecycle = 'deleted' AND purge_epoch IS NULL;
+
+-- name: lock_producers
+-- Locks the ledger rows of some runs in the order in which group commits lock them.
+SELECT producer_id FROM producers WHERE run_id = ANY ($1::uuid[]) ORDER BY producer_id FOR UPDATE;
+
+-- name: fence_producers
+-- Raises the sessions of the producers of some runs: streams that are open can write no more.
+UPDATE producers SET session = session + 1 WHERE run_id = ANY ($1::uuid[]);
+
+-- name: upsert_tags
+-- Writes tags over earlier values. Keys come sorted, so that two callers never wait in a circle.
+INSERT INTO experiment_tags AS stored (experiment_id, key, value)
+SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS new (key, value)
+ON CONFLICT (experiment_id, key) DO UPDATE SET value = excluded.value WHERE stored.value <> excluded.value;
+
+-- name: delete_tag
+-- Takes a tag away.
+DELETE FROM experiment_tags WHERE experiment_id = $1 AND key = $2;

@@ -1,0 +1,11 @@
+"""MLflow's tracking REST API over the same core as gRPC.
+
+    routes.py       the table: which path is which handler
+    request.py      query or body -> a message (msgspec); what is wrong with it, in MLflow's words
+    answer.py       dict -> JSON; NaN, infinities, gzip
+    errors.py       an error of the core -> MLflow's code, message and HTTP status
+    names.py        MLflow's rules for keys and values
+    experiments.py, runs.py, ...   the messages of an area and their handlers: decode, call the core, encode
+
+Nothing here imports the package `mlflow`.
+"""

@@ -1,0 +1,73 @@
+"""Where an error becomes an answer in MLflow's form, in its words where clients know them."""
+
+from __future__ import annotations
+
+import secrets
+
+import structlog
+from starlette.responses import Response
+
+from runstream_service.core import errors
+from runstream_service.mlflow.answer import encode
+from runstream_service.statuses import HTTP_STATUSES, status_of
+
+log = structlog.get_logger()
+
+
+class MlflowError(Exception):
+    """An error in MLflow's terms; raised by handlers for what only MLflow knows."""
+
+    def __init__(self, code: str, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the code."""
+        return HTTP_STATUSES[self.code]
+
+
+def invalid(message: str) -> MlflowError:
+    """INVALID_PARAMETER_VALUE, the most frequent."""
+    return MlflowError("INVALID_PARAMETER_VALUE", message)
+
+
+def not_found(message: str) -> MlflowError:
+    """RESOURCE_DOES_NOT_EXIST."""
+    return MlflowError("RESOURCE_DOES_NOT_EXIST", message)
+
+
+def answer_to(error: Exception) -> Response:
+    """The response for whatever a handler raised. A bug gets an id that its log line has too."""
+    if isinstance(error, errors.CoreError):
+        retry_after_s = error.retry_after_s if isinstance(error, errors.Retryable) else None
+        error = MlflowError(status_of(error).mlflow, _in_words_of_mlflow(error), retry_after_s=retry_after_s)
+    if not isinstance(error, MlflowError):
+        error = _internal(error)
+    response = encode({"error_code": error.code, "message": error.message}, status=error.status)
+    if error.retry_after_s is not None:
+        # Whole seconds (RFC 9110, 10.2.3).
+        response.headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    return response
+
+
+def _in_words_of_mlflow(error: errors.CoreError) -> str:
+    """Clients and scripts compare some messages."""
+    subject = error.subject
+    if isinstance(error, errors.RunNotFound):
+        return f"Run with id={subject} not found"
+    if isinstance(error, errors.RunDeleted):
+        return f"The run {subject} must be in the 'active' state. Current state is deleted."
+    if isinstance(error, errors.ExperimentNotFound):
+        return f"No Experiment with id={subject} exists"
+    if isinstance(error, errors.ExperimentDeleted):
+        return f"The experiment {subject} must be in the 'active' state. Current state is deleted."
+    return error.message
+
+
+def _internal(bug: Exception) -> MlflowError:
+    error_id = secrets.token_hex(4)
+    log.error("A request failed for a bug in the service", action="http_failed", error_id=error_id, exc_info=bug)
+    return MlflowError("INTERNAL_ERROR", f"internal error {error_id}; the service's log says more under this id")

@@ -1,0 +1,157 @@
+"""Experiments: messages and handlers."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from runstream_service.core.errors import ExperimentNotFound
+from runstream_service.core.times import to_unix_us
+from runstream_service.mlflow.answer import pairs, present
+from runstream_service.mlflow.errors import invalid, not_found
+from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length
+from runstream_service.mlflow.request import Message, Pair, check_given
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runstream_service.core.caller import Caller
+    from runstream_service.core.experiments import Experiment, Experiments
+
+Answer = dict[str, Any]
+
+MAX_NAME_CHARACTERS = 500
+MAX_TAG_CHARACTERS = 20_000
+_ID = re.compile(r"-?[0-9]{1,18}")
+
+
+class Create(Message):
+    """experiments/create."""
+
+    name: str
+    artifact_location: str = ""
+    tags: tuple[Pair, ...] = ()
+
+
+class One(Message):
+    """experiments/get, delete and restore."""
+
+    experiment_id: str
+
+
+class GetByName(Message):
+    """experiments/get-by-name."""
+
+    experiment_name: str
+
+
+class Update(Message):
+    """experiments/update."""
+
+    experiment_id: str
+    new_name: str
+
+
+class SetTag(Message):
+    """experiments/set-experiment-tag."""
+
+    experiment_id: str
+    key: str
+    value: str = ""
+
+
+class DeleteTag(Message):
+    """experiments/delete-experiment-tag."""
+
+    experiment_id: str
+    key: str
+
+
+class ExperimentHandlers:
+    """One method a route of routes.py."""
+
+    def __init__(self, experiments: Experiments) -> None:
+        self._experiments = experiments
+
+    async def create(self, caller: Caller, message: Create) -> Answer:
+        name = _check_name(check_given(message.name, "name"))
+        tags = _checked_tags(message.tags)
+        created = await self._experiments.create_new(
+            caller, name, artifact_location=_check_location(message.artifact_location), tags=tags
+        )
+        return {"experiment_id": str(created.experiment_id)}
+
+    async def get(self, caller: Caller, message: One) -> Answer:
+        found = await self._experiments.get(caller, experiment_id=parse_id(message.experiment_id))
+        return {"experiment": rendered(found)}
+
+    async def get_by_name(self, caller: Caller, message: GetByName) -> Answer:
+        name = check_given(message.experiment_name, "experiment_name")
+        try:
+            return {"experiment": rendered(await self._experiments.get(caller, name=name))}
+        except ExperimentNotFound as error:
+            raise not_found(f"Could not find experiment with name '{name}'") from error
+
+    async def update(self, caller: Caller, message: Update) -> Answer:
+        name = _check_name(check_given(message.new_name, "new_name"))
+        await self._experiments.rename(caller, parse_id(message.experiment_id), name)
+        return {}
+
+    async def delete(self, caller: Caller, message: One) -> Answer:
+        await self._experiments.delete(caller, parse_id(message.experiment_id))
+        return {}
+
+    async def restore(self, caller: Caller, message: One) -> Answer:
+        await self._experiments.restore(caller, parse_id(message.experiment_id))
+        return {}
+
+    async def set_tag(self, caller: Caller, message: SetTag) -> Answer:
+        experiment_id = parse_id(message.experiment_id)
+        tags = _checked_tags((Pair(key=check_given(message.key, "key"), value=message.value),))
+        await self._experiments.set_tag(caller, experiment_id, message.key, tags[message.key])
+        return {}
+
+    async def delete_tag(self, caller: Caller, message: DeleteTag) -> Answer:
+        key = check_given(message.key, "key")
+        await self._experiments.delete_tag(caller, parse_id(message.experiment_id), key)
+        return {}
+
+
+def parse_id(text: str) -> int:
+    """The number of an experiment; nothing means the default one. Raises MlflowError."""
+    check_given(text, "experiment_id")
+    if not _ID.fullmatch(text):
+        raise invalid(f"Invalid experiment ID '{text[:80]}'. Experiment ID must be a valid integer.")
+    return int(text)
+
+
+def rendered(experiment: Experiment) -> Answer:
+    """MLflow's Experiment."""
+    return present(
+        experiment_id=str(experiment.experiment_id),
+        name=experiment.name,
+        artifact_location=experiment.artifact_location,
+        lifecycle_stage=experiment.lifecycle,
+        last_update_time=to_unix_us(experiment.updated_at) // 1_000,
+        creation_time=to_unix_us(experiment.created_at) // 1_000,
+        tags=pairs(experiment.tags),
+    )
+
+
+def _check_name(name: str) -> str:
+    return check_length(name, "name", MAX_NAME_CHARACTERS)
+
+
+def _check_location(location: str) -> str:
+    if "#" in location or ";" in location or "?" in location:
+        raise invalid("'artifact_location' URL can't include fragments or params.")
+    return location
+
+
+def _checked_tags(tags: Sequence[Pair]) -> dict[str, str]:
+    """The last of two tags with one key counts, as in MLflow."""
+    for tag in tags:
+        check_key(tag.key, "key")
+        check_length(tag.key, "key", MAX_KEY_CHARACTERS)
+        check_length(tag.value, "value", MAX_TAG_CHARACTERS)
+    return {tag.key: tag.value for tag in tags}

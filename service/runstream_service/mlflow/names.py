@@ -1,0 +1,58 @@
+"""MLflow's rules for the keys and values that callers choose (mlflow.utils.validation), in its words."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+
+from runstream_service.mlflow.errors import MlflowError, invalid
+
+MAX_KEY_CHARACTERS = 250
+
+_NAME = re.compile(r"[/\w.\- :]*")
+# Neither PostgreSQL nor UTF-8 has these. Lone surrogates come out of JSON's \ud800.
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+
+
+def check_key(key: str, path: str) -> str:
+    """A key of a metric, param or tag; `path` is where the request has it. Raises MlflowError."""
+    if not _NAME.fullmatch(key):
+        raise _invalid_value(
+            path,
+            key,
+            "Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces ( ), colon(:) and "
+            "slashes (/).",
+        )
+    resolved = posixpath.normpath(key)
+    if resolved != key or resolved == "." or resolved.startswith(("..", "/")):
+        raise _invalid_value(
+            path,
+            key,
+            "Names may be treated as files in certain cases, and must not resolve to other names when treated as "
+            f"such. This name would resolve to {resolved!r}",
+        )
+    return key
+
+
+def check_length(text: str, what: str, limit: int) -> str:
+    """A text of at most `limit` characters. Raises MlflowError."""
+    if len(text) > limit:
+        raise invalid(f"'{what}' exceeds the maximum length of {limit} characters")
+    return check_storable(text, what)
+
+
+def truncated(text: str, what: str, limit: int) -> str:
+    """The first `limit` characters: what MLflow does with long values of params and of tags of runs."""
+    return check_storable(text[:limit], what)
+
+
+def check_storable(text: str, what: str) -> str:
+    """A text that a database can keep. Raises MlflowError."""
+    if _UNSTORABLE.search(text):
+        raise invalid(f"'{what}' has a NUL character or a lone surrogate, which cannot be stored.")
+    return text
+
+
+def _invalid_value(path: str, value: str, why: str) -> MlflowError:
+    return invalid(f"Invalid value {json.dumps(value)} for parameter '{path}' supplied: {why}")

@@ -1,0 +1,179 @@
+"""Query or body -> a message. The messages are msgspec structs, in the files of their handlers.
+
+As MLflow does: unknown fields are ignored, null means not given, whole numbers may come as text, names may come in
+camel case. Other than MLflow, which stores zeros for what it cannot read: a wrong type is an error with its field.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
+
+import msgspec
+import orjson
+from starlette.requests import Request
+
+from runstream_service.mlflow.errors import MlflowError, invalid
+
+T = TypeVar("T", bound="Message")
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+
+# Metrics come 1,000 at a time in some 170 KB; a tag of a run may have megabytes of table references.
+MAX_BODY_BYTES = 32 << 20
+
+_PLACE = re.compile(r"(?P<what>.*) - at `\$\.?(?P<path>.*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`")
+_HUMP = re.compile(r"(?<=[a-z0-9])([A-Z])")
+_SEE = " See the API docs for more information about request parameters."
+
+
+class Message(msgspec.Struct, kw_only=True):
+    """Base of all messages. A field without a default has to be there."""
+
+
+class Pair(Message):
+    """A param or a tag."""
+
+    key: str
+    value: str = ""
+
+
+async def read(request: Request, kind: type[T]) -> T:
+    """The message of a request: its query if it is a GET, else its body; and what its path says.
+
+    Raises:
+        MlflowError: INVALID_PARAMETER_VALUE, with the field's name.
+    """
+    if request.method in ("GET", "HEAD"):
+        raw = _from_query(request, kind)
+    else:
+        raw = normalise(parse_json(await read_body(request), request.headers.get("content-type", "")))
+    return convert({**raw, **request.path_params}, kind)
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body. Raises MlflowError if it is too long."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise invalid(f"The request's body has more than {MAX_BODY_BYTES:,} bytes; send it in parts.")
+    return bytes(body)
+
+
+def parse_json(body: bytes, content_type: str) -> Any:
+    """The object in a body. An empty body is an empty object; old clients send an object encoded twice.
+
+    Raises:
+        MlflowError: it is of another type, or no JSON.
+    """
+    if content_type.partition(";")[0].strip().lower() not in ("application/json", ""):
+        # Not only for form: a browser sends other types to a foreign server without asking it first.
+        raise invalid(f"Bad Request. Content-Type should be one of ['application/json'], not {content_type[:80]!r}.")
+    try:
+        parsed = orjson.loads(body) if body else {}
+        if isinstance(parsed, str):
+            parsed = orjson.loads(parsed)
+    except orjson.JSONDecodeError as error:
+        raise MlflowError("BAD_REQUEST", f"The request's body is not JSON: {error}. {_hint(body)}") from error
+    if not isinstance(parsed, dict):
+        raise invalid(f"The request's body must be a JSON object, not {type(parsed).__name__}.")
+    return parsed
+
+
+def normalise(value: Any) -> Any:
+    """Names in snake case, without nulls; `run_uuid`, the old name of `run_id`, under the new one.
+
+    Raises:
+        MlflowError: a field is there under both spellings.
+    """
+    if isinstance(value, list):
+        return [normalise(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found: dict[str, Any] = {}
+    for name, item in value.items():
+        snake = _snake(name)
+        if snake in found:
+            raise invalid(f"Request specifies both {snake!r} and {name!r}; provide only one of them.")
+        if item is not None:
+            found[snake] = normalise(item)
+    run_uuid = found.pop("run_uuid", None)
+    if run_uuid is not None:
+        found.setdefault("run_id", run_uuid)
+    return found
+
+
+def convert(raw: dict[str, Any], kind: type[T]) -> T:
+    """Checks types and ranges. Raises MlflowError."""
+    try:
+        return msgspec.convert(raw, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), raw) from error
+
+
+def check_given(value: str, name: str) -> str:
+    """A text that has to be there and not be empty. Raises MlflowError."""
+    if not value:
+        raise missing(name)
+    return value
+
+
+def missing(name: str) -> MlflowError:
+    """As MLflow says it."""
+    return invalid(f"Missing value for required parameter '{name}'.{_SEE}")
+
+
+def wrong_type(name: str, value: Any) -> MlflowError:
+    """As MLflow says it."""
+    shown = json.dumps(value, sort_keys=True, separators=(",", ":"), default=repr)[:200]
+    hint = f" Hint: Value was of type '{type(value).__name__}'."
+    return invalid(f"Invalid value {shown} for parameter '{name}' supplied: {hint}{_SEE}")
+
+
+def _from_query(request: Request, kind: type[Message]) -> dict[str, Any]:
+    lists = _list_fields(kind)
+    names = {name: _snake(name) for name in request.query_params}
+    raw: dict[str, Any] = {
+        snake: request.query_params.getlist(name) if snake in lists else request.query_params[name]
+        for name, snake in names.items()
+    }
+    return normalise(raw)  # type: ignore[no-any-return]  # a dict of a dict
+
+
+@functools.cache
+def _list_fields(kind: type[Message]) -> frozenset[str]:
+    """Fields that a query may repeat: those of type tuple[X, ...]."""
+    return frozenset(name for name, hint in get_type_hints(kind).items() if get_origin(hint) is tuple)
+
+
+@functools.lru_cache(maxsize=4_096)
+def _snake(name: str) -> str:
+    return _HUMP.sub(r"_\1", name).lower()
+
+
+def _explained(message: str, raw: dict[str, Any]) -> MlflowError:
+    """msgspec's message in MLflow's words."""
+    place = _PLACE.fullmatch(message)
+    what, path = (place["what"], place["path"]) if place else (message, "")
+    absent = _MISSING.fullmatch(what)
+    if absent is not None:
+        return missing(f"{path}.{absent['name']}" if path else absent["name"])
+    return wrong_type(path, _value_at(raw, path))
+
+
+def _value_at(raw: Any, path: str) -> Any:
+    for part in re.findall(r"\w+", path):
+        raw = raw[int(part)] if isinstance(raw, list) else raw[part]
+    return raw
+
+
+def _hint(body: bytes) -> str:
+    """Python's json writes these, and JSON has no such thing."""
+    if re.search(rb":\s*-?(NaN|Infinity)\b", body):
+        return 'Send not-a-number and the infinities as text: "NaN", "Infinity", "-Infinity".'
+    return ""

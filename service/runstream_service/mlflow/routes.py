@@ -1,0 +1,111 @@
+"""The table of MLflow's routes: each is served below /api, for clients, and below /ajax-api, for the UI."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from runstream_service.core.caller import ANYONE
+from runstream_service.mlflow import experiments, server
+from runstream_service.mlflow.answer import encode
+from runstream_service.mlflow.errors import MlflowError, answer_to
+from runstream_service.mlflow.request import Message, read
+
+if TYPE_CHECKING:
+    from runstream_service.core.experiments import Experiments
+
+Handler = Callable[[Any, Any], Awaitable[Mapping[str, Any]]]
+RawHandler = Callable[[Request], Awaitable[Response]]
+
+_PREFIXES = ("/api", "/ajax-api")
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A route that takes a message and answers one. `path` is what follows /api/ or /ajax-api/."""
+
+    method: str
+    path: str
+    message: type[Message]
+    handler: Handler
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A route that reads its request and makes its response itself. `path` as in Call, or whole if it begins with /."""
+
+    method: str
+    path: str
+    handler: RawHandler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """What the handlers call."""
+
+    experiments: Experiments
+
+
+def table(core: Core) -> tuple[Call | Raw, ...]:
+    """Every route of MLflow's that this service answers."""
+    of_experiments = experiments.ExperimentHandlers(core.experiments)
+    return (
+        Call("POST", "2.0/mlflow/experiments/create", experiments.Create, of_experiments.create),
+        Call("GET", "2.0/mlflow/experiments/get", experiments.One, of_experiments.get),
+        Call("GET", "2.0/mlflow/experiments/get-by-name", experiments.GetByName, of_experiments.get_by_name),
+        Call("POST", "2.0/mlflow/experiments/update", experiments.Update, of_experiments.update),
+        Call("POST", "2.0/mlflow/experiments/delete", experiments.One, of_experiments.delete),
+        Call("POST", "2.0/mlflow/experiments/restore", experiments.One, of_experiments.restore),
+        Call("POST", "2.0/mlflow/experiments/set-experiment-tag", experiments.SetTag, of_experiments.set_tag),
+        Call("POST", "2.0/mlflow/experiments/delete-experiment-tag", experiments.DeleteTag, of_experiments.delete_tag),
+        # The server itself.
+        Call("GET", "3.0/mlflow/server-info", server.Nothing, server.server_info),
+        Call("GET", "3.0/mlflow/ui-telemetry", server.Nothing, server.ui_telemetry),
+    )
+
+
+def routes(core: Core) -> list[BaseRoute]:
+    """The table as starlette's routes; what else is asked for below the two prefixes is unknown, in MLflow's form."""
+    known = [_route(entry, path) for entry in table(core) for path in _paths(entry.path)]
+    unknown = [Route(prefix + "/{path:path}", _guarded(_unknown), methods=_METHODS) for prefix in _PREFIXES]
+    return [*known, *unknown]
+
+
+def _route(entry: Call | Raw, path: str) -> Route:
+    endpoint = entry.handler if isinstance(entry, Raw) else _endpoint(entry)
+    return Route(path, _guarded(endpoint), methods=[entry.method])
+
+
+def _paths(path: str) -> list[str]:
+    return [path] if path.startswith("/") else [f"{prefix}/{path}" for prefix in _PREFIXES]
+
+
+def _endpoint(call: Call) -> RawHandler:
+    async def endpoint(request: Request) -> Response:
+        message = await read(request, call.message)
+        answer = await call.handler(ANYONE, message)
+        return encode(answer, accept_encoding=request.headers.get("accept-encoding", ""))
+
+    return endpoint
+
+
+def _guarded(endpoint: RawHandler) -> RawHandler:
+    """Whatever goes wrong becomes an answer in MLflow's form."""
+
+    async def guarded(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except Exception as error:
+            return answer_to(error)
+
+    return guarded
+
+
+async def _unknown(request: Request) -> Response:
+    raise MlflowError("ENDPOINT_NOT_FOUND", f"runstream has no endpoint {request.method} {request.url.path[:200]}.")

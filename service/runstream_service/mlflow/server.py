@@ -1,0 +1,32 @@
+"""What clients and the UI ask about the server itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runstream_service.mlflow.request import Message
+
+if TYPE_CHECKING:
+    from runstream_service.core.caller import Caller
+
+# Which MLflow the answers are those of. Its clients read it at /version before they send some things.
+MLFLOW_VERSION = "3.17.2"
+
+
+class Nothing(Message):
+    """A request that says nothing."""
+
+
+async def server_info(_caller: Caller, _message: Nothing) -> dict[str, Any]:
+    """server-info: what this server can do beside the basics."""
+    return {
+        "store_type": "SqlStore",
+        "workspaces_enabled": False,
+        "multipart_uploads_enabled": False,
+        "multipart_downloads_enabled": False,
+    }
+
+
+async def ui_telemetry(_caller: Caller, _message: Nothing) -> dict[str, Any]:
+    """Tells the UI to report nothing to anybody."""
+    return {"disable_ui_telemetry": True, "disable_ui_events": [], "ui_rollout_percentage": 0}

@@ -1,0 +1,57 @@
+"""The one table that says what each error of the core is to callers: over gRPC, and over MLflow's HTTP routes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from grpc import StatusCode
+
+from runstream_service.core import errors
+
+
+class Status(NamedTuple):
+    """gRPC's status code, and MLflow's error code."""
+
+    grpc: StatusCode
+    mlflow: str
+
+
+# An error without a line of its own takes its base class's. MLflow's clients repeat a request for minutes when they get
+# an HTTP status of 500 or more, so the caller's faults never do.
+TABLE: dict[type[errors.CoreError], Status] = {
+    errors.CoreError: Status(StatusCode.INTERNAL, "INTERNAL_ERROR"),
+    errors.InvalidField: Status(StatusCode.INVALID_ARGUMENT, "INVALID_PARAMETER_VALUE"),
+    errors.ProtocolError: Status(StatusCode.INVALID_ARGUMENT, "INVALID_PARAMETER_VALUE"),
+    errors.SequenceGap: Status(StatusCode.OUT_OF_RANGE, "INVALID_PARAMETER_VALUE"),
+    errors.NotFound: Status(StatusCode.NOT_FOUND, "RESOURCE_DOES_NOT_EXIST"),
+    errors.AlreadyExists: Status(StatusCode.ALREADY_EXISTS, "RESOURCE_ALREADY_EXISTS"),
+    errors.RunDeleted: Status(StatusCode.FAILED_PRECONDITION, "INVALID_PARAMETER_VALUE"),
+    errors.ExperimentDeleted: Status(StatusCode.FAILED_PRECONDITION, "INVALID_PARAMETER_VALUE"),
+    errors.ParamChanged: Status(StatusCode.ALREADY_EXISTS, "INVALID_PARAMETER_VALUE"),
+    errors.Fenced: Status(StatusCode.ABORTED, "TEMPORARILY_UNAVAILABLE"),
+    errors.LedgerBehind: Status(StatusCode.DATA_LOSS, "INTERNAL_ERROR"),
+    errors.ReadTooSlow: Status(StatusCode.ABORTED, "TEMPORARILY_UNAVAILABLE"),
+    errors.CursorTooOld: Status(StatusCode.OUT_OF_RANGE, "INVALID_PARAMETER_VALUE"),
+    errors.Retryable: Status(StatusCode.UNAVAILABLE, "TEMPORARILY_UNAVAILABLE"),
+    errors.Overloaded: Status(StatusCode.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED"),
+}
+
+# mlflow.exceptions.ERROR_CODE_TO_HTTP_STATUS, as far as we use it.
+HTTP_STATUSES = {
+    "BAD_REQUEST": 400,
+    "INVALID_PARAMETER_VALUE": 400,
+    "RESOURCE_ALREADY_EXISTS": 400,
+    "PERMISSION_DENIED": 403,
+    "ENDPOINT_NOT_FOUND": 404,
+    "RESOURCE_DOES_NOT_EXIST": 404,
+    "RESOURCE_CONFLICT": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "INTERNAL_ERROR": 500,
+    "NOT_IMPLEMENTED": 501,
+    "TEMPORARILY_UNAVAILABLE": 503,
+}
+
+
+def status_of(error: BaseException) -> Status:
+    """What an error is to callers; what is not the core's is a bug of ours."""
+    return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), TABLE[errors.CoreError])
