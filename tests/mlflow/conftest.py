@@ -1,0 +1,125 @@
+"""Our service, a stock `mlflow server`, and MLflow's client without anybody's settings."""
+
+from __future__ import annotations
+
+import os
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.databases import short_directory
+from tests.support.rest import Rest
+from tests.support.serve import ServeProcess
+from tests.support.stock import stock_server
+
+# Before the first import of mlflow, which begins to report when it is imported. Few attempts: a failure shows at once.
+_CLIENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+for _name in [name for name in os.environ if name.startswith(("MLFLOW_", "_MLFLOW"))]:
+    del os.environ[_name]
+os.environ.update(_CLIENT)
+
+with warnings.catch_warnings():
+    # What MLflow and its dependencies do when they are imported is theirs.
+    warnings.simplefilter("ignore")
+    import mlflow
+    import mlflow.tracking
+
+# What MLflow's own code does while it runs; each is its fault, not ours.
+_WARNINGS_OF_MLFLOW = (
+    "ignore::DeprecationWarning:mlflow.*",
+    "ignore::FutureWarning:mlflow.*",
+    "ignore::UserWarning:mlflow.*",
+    "ignore::pydantic.warnings.PydanticDeprecatedSince20",
+)
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The filters hold for the tests of this package alone."""
+    for item in items:
+        if _HERE in item.path.parents:
+            for filtered in _WARNINGS_OF_MLFLOW:
+                item.add_marker(pytest.mark.filterwarnings(filtered), append=False)
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[ServeProcess]:
+    """One runstream service with a PostgreSQL of its own. Tests share it: each makes experiments of its own."""
+    with short_directory() as directory, ServeProcess(directory) as serve:
+        yield serve
+
+
+@pytest.fixture(scope="session")
+def server(service: ServeProcess) -> str:
+    """The tracking URI of our service."""
+    return service.http_url
+
+
+@pytest.fixture(scope="session")
+def stock() -> Iterator[str]:
+    """The tracking URI of a stock `mlflow server`; it starts when the first test asks for it."""
+    with stock_server() as url:
+        yield url
+
+
+@pytest.fixture
+def ours(server: str) -> Iterator[Rest]:
+    """A caller of our service by hand."""
+    rest = Rest(server)
+    yield rest
+    rest.close()
+
+
+@pytest.fixture
+def theirs(stock: str) -> Iterator[Rest]:
+    """A caller of the stock server by hand."""
+    rest = Rest(stock)
+    yield rest
+    rest.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """What one test sets in MLflow, in the environment or in the working directory, the next does not see."""
+    for name, value in _CLIENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    yield
+    while mlflow.active_run() is not None:
+        mlflow.end_run()
+    mlflow.tracking.fluent._active_experiment_id = None
+    mlflow.set_tracking_uri(None)
+    mlflow.set_registry_uri(None)
+    for name in [name for name in os.environ if name.startswith("MLFLOW_") and name not in _CLIENT]:
+        del os.environ[name]
+
+
+@pytest.fixture
+def tracking(server: str) -> str:
+    """Points `mlflow` at our service for this test."""
+    mlflow.set_tracking_uri(server)
+    return server
+
+
+@pytest.fixture
+def client(tracking: str) -> mlflow.MlflowClient:
+    """MLflow's client of our service."""
+    return mlflow.MlflowClient(tracking)
+
+
+@pytest.fixture
+def experiment_id(ours: Rest) -> str:
+    """A new, empty experiment of our service."""
+    created = ours.post("experiments/create", {"name": f"experiment {uuid.uuid4().hex}"})
+    return str(created.body["experiment_id"])
