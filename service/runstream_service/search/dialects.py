@@ -1,0 +1,197 @@
+"""What each kind of entity can be searched and ordered by, as tables. Facts of MLflow 3.17: SearchUtils and kin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+_EQUALITY = frozenset({"=", "!="})
+_LIKENESS = _EQUALITY | {"LIKE", "ILIKE"}
+_MEMBERSHIP = _EQUALITY | {"IN", "NOT IN"}
+_TEXTS = _LIKENESS | _MEMBERSHIP
+_PRESENCE = frozenset({"IS NULL", "IS NOT NULL"})
+_NUMBERS = _EQUALITY | {"<", "<=", ">", ">="}
+
+
+class Values(Enum):
+    """What a field is compared with."""
+
+    TEXT = "text"  # quoted
+    NUMBER = "number"  # a float
+    WHOLE = "whole number"  # an int
+    WHOLE_OR_FRACTION = "whole number or fraction"  # an int or a float
+    QUOTED_WHOLE = "quoted whole number"  # text of digits, an int afterwards
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a field may be compared. `alias_of` is the field that it is another name of."""
+
+    operators: frozenset[str]
+    values: Values = Values.TEXT
+    alias_of: str = ""
+    also_quoted: bool = False  # a number may be quoted too
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What may stand before the first point: `words` all mean `name`. `keys`: None means that any key is right."""
+
+    name: str
+    words: tuple[str, ...]
+    rule: Rule | None = None
+    keys: Mapping[str, Rule] | None = None
+    orders: bool = True  # may be in order_by
+
+    def rule_of(self, key: str) -> Rule | None:
+        """The rule for a key; None if there is no such key."""
+        return self.rule if self.keys is None else self.keys.get(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The language of one kind of entity. `order_keys`: attributes to order by, with what they stand for."""
+
+    name: str
+    kinds: tuple[Kind, ...]
+    order_keys: Mapping[str, str]
+    by_word: Mapping[str, Kind] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_word", {word: kind for kind in self.kinds for word in kind.words})
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @property
+    def attributes(self) -> Kind:
+        """What a bare name is."""
+        return self.by_word["attribute"]
+
+
+_ANY_TEXT = Rule(_TEXTS)
+_LIKE_TEXT = Rule(_LIKENESS)
+_TIME = Rule(_NUMBERS, Values.WHOLE_OR_FRACTION)
+_WHOLE_TIME = Rule(_NUMBERS, Values.WHOLE)
+_START_TIME = Rule(_NUMBERS, Values.WHOLE_OR_FRACTION, alias_of="start_time")
+_RUN_NAME = Rule(_LIKENESS, alias_of="run_name")
+_REGISTRY_TAGS = Kind("tag", ("tag", "tags"), _LIKE_TEXT, orders=False)
+
+RUNS = Dialect(
+    "runs",
+    (
+        Kind("metric", ("metric", "metrics"), Rule(_NUMBERS, Values.NUMBER)),
+        Kind("parameter", ("parameter", "parameters", "param", "params"), Rule(_LIKENESS | _PRESENCE)),
+        Kind("tag", ("tag", "tags"), Rule(_LIKENESS | _PRESENCE)),
+        Kind(
+            "attribute",
+            ("attribute", "attributes", "attr", "run"),
+            keys={
+                "run_id": _ANY_TEXT,
+                "run_name": _LIKE_TEXT,
+                "run name": _RUN_NAME,
+                "Run name": _RUN_NAME,
+                "Run Name": _RUN_NAME,
+                "status": _LIKE_TEXT,
+                "user_id": _LIKE_TEXT,
+                "artifact_uri": _LIKE_TEXT,
+                "start_time": _TIME,
+                "created": _START_TIME,
+                "Created": _START_TIME,
+                "end_time": _TIME,
+            },
+        ),
+        Kind(
+            "dataset",
+            ("dataset", "datasets"),
+            keys={"name": _ANY_TEXT, "digest": _ANY_TEXT, "context": _ANY_TEXT},
+            orders=False,
+        ),
+    ),
+    order_keys={
+        **{key: key for key in ("run_id", "run_name", "status", "user_id", "artifact_uri", "start_time", "end_time")},
+        "created": "start_time",
+        "Created": "start_time",
+    },
+)
+
+EXPERIMENTS = Dialect(
+    "experiments",
+    (
+        Kind(
+            "attribute",
+            ("attribute",),
+            keys={
+                "name": _LIKE_TEXT,
+                "experiment_id": Rule(_MEMBERSHIP, Values.QUOTED_WHOLE),
+                "creation_time": _WHOLE_TIME,
+                "last_update_time": _WHOLE_TIME,
+            },
+        ),
+        Kind("tag", ("tag", "tags"), Rule(_LIKENESS | _PRESENCE), orders=False),
+    ),
+    order_keys={key: key for key in ("name", "experiment_id", "creation_time", "last_update_time")},
+)
+
+REGISTERED_MODELS = Dialect(
+    "registered models",
+    (Kind("attribute", ("attribute",), keys={"name": _ANY_TEXT}), _REGISTRY_TAGS),
+    order_keys={
+        "name": "name",
+        "timestamp": "last_updated_timestamp",
+        "last_updated_timestamp": "last_updated_timestamp",
+    },
+)
+
+MODEL_VERSIONS = Dialect(
+    "model versions",
+    (
+        Kind(
+            "attribute",
+            ("attribute",),
+            keys={
+                "name": _ANY_TEXT,
+                "run_id": _ANY_TEXT,
+                "source_path": _LIKE_TEXT,
+                "version_number": Rule(_NUMBERS, Values.WHOLE, also_quoted=True),
+            },
+        ),
+        _REGISTRY_TAGS,
+    ),
+    order_keys={key: key for key in ("name", "version_number", "creation_timestamp", "last_updated_timestamp")},
+)
+
+_CREATION = Rule(_NUMBERS, Values.NUMBER, alias_of="creation_timestamp")
+_LAST_UPDATE = Rule(_NUMBERS, Values.NUMBER, alias_of="last_updated_timestamp")
+
+LOGGED_MODELS = Dialect(
+    "logged models",
+    (
+        Kind("metric", ("metrics",), Rule(_NUMBERS, Values.NUMBER)),
+        Kind("parameter", ("params",), _ANY_TEXT, orders=False),
+        Kind("tag", ("tags",), _ANY_TEXT, orders=False),
+        Kind(
+            "attribute",
+            ("attributes", "attribute"),
+            keys={
+                **dict.fromkeys(("name", "model_id", "model_type", "status", "source_run_id"), _ANY_TEXT),
+                "creation_timestamp": _CREATION,
+                "creation_timestamp_ms": _CREATION,
+                "creation_time": _CREATION,
+                "last_updated_timestamp": _LAST_UPDATE,
+                "last_updated_timestamp_ms": _LAST_UPDATE,
+                "last_updated_time": _LAST_UPDATE,
+            },
+        ),
+    ),
+    order_keys={
+        **{key: key for key in ("name", "model_id", "model_type", "status", "source_run_id")},
+        "creation_timestamp": "creation_timestamp",
+        "creation_timestamp_ms": "creation_timestamp",
+        "creation_time": "creation_timestamp",
+        "last_updated_timestamp": "last_updated_timestamp",
+        "last_updated_timestamp_ms": "last_updated_timestamp",
+        "last_updated_time": "last_updated_timestamp",
+    },
+)

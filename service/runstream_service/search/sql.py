@@ -1,0 +1,145 @@
+"""Comparisons -> conditions in SQL with parameters, and orders -> what follows ORDER BY.
+
+As MLflow's SQLite store compares: text byte by byte, LIKE and ILIKE without an escape character, nothing matches a
+field that is not there (but IS NULL), and NaN only !=. Names of columns are ours, never a caller's; what callers say
+goes into parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from runstream_service.core.times import EPOCH
+
+if TYPE_CHECKING:
+    from runstream_service.search.grammar import Comparison, Value
+
+# What MLflow keeps an infinity as.
+LARGEST = 1.7976931348623157e308
+# The driver takes these for plus and minus infinity, which PostgreSQL compares rightly with all times.
+_FOREVER = datetime.max.replace(tzinfo=timezone.utc)
+_NEVER = datetime.min.replace(tzinfo=timezone.utc)
+_FARTHEST_MS = 10**15  # beyond both
+
+
+class Parameters:
+    """The parameters of a statement that is being put together."""
+
+    def __init__(self, *first: object) -> None:
+        self.values: list[Any] = list(first)
+
+    def add(self, value: object, sql_type: str) -> str:
+        """Keeps a value; answers what stands for it in the statement, such as $3::text."""
+        self.values.append(value)
+        return f"${len(self.values)}::{sql_type}"
+
+
+def text_condition(column: str, operator: str, value: Value, parameters: Parameters) -> str:
+    """A comparison of text. Of a byte-wise column or not: equality is the same."""
+    if operator == "IN":
+        return f"{column} = ANY ({parameters.add(list(_many(value)), 'text[]')})"
+    if operator == "NOT IN":
+        return f"{column} <> ALL ({parameters.add(list(_many(value)), 'text[]')})"
+    parameter = parameters.add(value, "text")
+    if operator in ("LIKE", "ILIKE"):
+        return f"{column} {operator} {parameter} ESCAPE ''"
+    return f"{column} {_sql(operator)} {parameter}"
+
+
+def whole_condition(column: str, operator: str, value: Value, parameters: Parameters) -> str:
+    """A comparison of a column of type bigint or int."""
+    if operator == "IN":
+        return f"{column} = ANY ({parameters.add(list(_many(value)), 'bigint[]')})"
+    if operator == "NOT IN":
+        return f"{column} <> ALL ({parameters.add(list(_many(value)), 'bigint[]')})"
+    number = _number(value)
+    if not -(2**63) <= number < 2**63:
+        return _beyond(column, operator, above=number > 0)
+    return f"{column} {_sql(operator)} {parameters.add(number, 'bigint')}"
+
+
+def metric_condition(column: str, operator: str, value: Value, parameters: Parameters) -> str:
+    """A comparison of a metric's value. In PostgreSQL NaN equals itself and is greater than all numbers."""
+    parameter = parameters.add(_number(value), "float8")
+    condition = f"{finite(column)} {_sql(operator)} {parameter}"
+    return condition if operator == "!=" else f"({column} <> 'NaN' AND {condition})"
+
+
+def time_condition(column: str, operator: str, value: Value, parameters: Parameters) -> str:
+    """A comparison of a time with milliseconds since 1970: the time is cut to whole ones, as MLflow stores it."""
+    milliseconds = max(-_FARTHEST_MS, min(_number(value), _FARTHEST_MS))  # 1e999 is infinite
+    if operator in ("=", "!=") and milliseconds != math.floor(milliseconds):
+        return "false" if operator == "=" else f"{column} IS NOT NULL"
+    if operator in ("=", "!="):
+        first = parameters.add(_time(milliseconds), "timestamptz")
+        after = parameters.add(_time(milliseconds + 1), "timestamptz")
+        inside = f"({column} >= {first} AND {column} < {after})"
+        return inside if operator == "=" else f"NOT {inside}"
+    # x > 5 is x >= 6, and x <= 5 is x < 6; with 5.5 both of <= and < are x < 6.
+    whole = math.floor(milliseconds) + 1 if operator in (">", "<=") else math.ceil(milliseconds)
+    return f"{column} {'>=' if operator in ('>', '>=') else '<'} {parameters.add(_time(whole), 'timestamptz')}"
+
+
+def keyed_condition(source: str, comparison: Comparison, parameters: Parameters) -> str:
+    """A comparison of a param or tag. `source` is what follows FROM, with its condition on the entity; the columns are
+    called key and value: `tags WHERE tags.run_id = r.run_id`."""
+    of_key = f"SELECT FROM {source} AND key = {parameters.add(comparison.key, 'text')}"
+    if comparison.operator == "IS NULL":
+        return f"NOT EXISTS ({of_key})"
+    if comparison.operator == "IS NOT NULL":
+        return f"EXISTS ({of_key})"
+    return f"EXISTS ({of_key} AND {text_condition('value', comparison.operator, comparison.value, parameters)})"
+
+
+def order_term(expression: str, *, descending: bool, is_text: bool = False) -> str:
+    """A field to order by; what is not there comes last in both directions. Text by its bytes."""
+    collation = ' COLLATE "C"' if is_text else ""
+    return f"{expression}{collation} {'DESC' if descending else 'ASC'} NULLS LAST"
+
+
+def metric_order_terms(column: str, *, descending: bool) -> list[str]:
+    """A metric to order by: numbers, then NaN, then what has none, in both directions."""
+    return [
+        f"CASE WHEN {column} IS NULL THEN 2 WHEN {column} = 'NaN' THEN 1 ELSE 0 END",
+        f"{finite(column)} {'DESC' if descending else 'ASC'}",
+    ]
+
+
+def finite(column: str) -> str:
+    """A metric's value with the infinities as MLflow keeps them. NaN stays."""
+    return f"CASE WHEN abs({column}) = 'Infinity' THEN sign({column}) * {LARGEST!r} ELSE {column} END"
+
+
+def conjunction(conditions: Sequence[str]) -> str:
+    """All of them."""
+    return " AND ".join(f"({condition})" for condition in conditions) or "true"
+
+
+def _sql(operator: str) -> str:
+    return "<>" if operator == "!=" else operator
+
+
+def _many(value: Value) -> tuple[Any, ...]:
+    assert isinstance(value, tuple), "the grammar gives IN a list"
+    return value
+
+
+def _number(value: Value) -> int | float:
+    assert isinstance(value, int | float), "the grammar gives numeric fields a number"
+    return value
+
+
+def _beyond(column: str, operator: str, *, above: bool) -> str:
+    """A comparison with a number beyond all that a column can have."""
+    is_true = operator == "!=" or ((operator in ("<", "<=")) == above and operator != "=")
+    return f"{column} IS NOT NULL" if is_true else "false"
+
+
+def _time(milliseconds: int | float) -> datetime:
+    try:
+        return EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return _FOREVER if milliseconds > 0 else _NEVER
