@@ -205,7 +205,12 @@ class Service:
     def _start_http(self) -> None:
         listener = listen_http(self._settings.http_listen)
         self._http_address = Address(self._settings.http_listen.host, listener.getsockname()[1])
-        self._http_app = HttpApp(readiness=self._readiness, metrics=self._metrics, version=self._version)
+        self._http_app = HttpApp(
+            readiness=self._readiness,
+            metrics=self._metrics,
+            version=self._version,
+            allowed_hosts=self._settings.allowed_hosts,
+        )
         config = uvicorn.Config(
             self._http_app, log_config=None, access_log=False, lifespan="off", server_header=False, ws="none"
         )

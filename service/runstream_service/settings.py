@@ -33,6 +33,7 @@ class Settings:
 
     grpc_listen: Address
     http_listen: Address
+    allowed_hosts: tuple[str, ...]
     data_dir: Path
     database_url: str | None = field(repr=False)  # it holds a password
     database_wait_s: float
@@ -69,6 +70,7 @@ class Option:
 OPTIONS = (
     Option("--grpc-listen", "127.0.0.1:50051", "Address of the gRPC server; port 0 takes any free one."),
     Option("--http-listen", "127.0.0.1:5000", "Address of the HTTP server; port 0 takes any free one."),
+    Option("--allowed-hosts", "", "Public names of this service, with commas, * as a wildcard; others are refused."),
     Option("--data-dir", "./runstream-data", "Where the embedded PostgreSQL keeps its data."),
     Option("--database", "", "URL of an existing PostgreSQL (14 or newer): postgresql://... Then nothing is embedded."),
     Option("--database-wait", "30", "Seconds to wait at the start for a database that does not answer yet."),
@@ -104,6 +106,7 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
     return Settings(
         grpc_listen=read("--grpc-listen", _address, "127.0.0.1:50051"),
         http_listen=read("--http-listen", _address, "127.0.0.1:5000"),
+        allowed_hosts=read("--allowed-hosts", _hosts, "runstream.example.org,*.example.org"),
         data_dir=read("--data-dir", _path, "./runstream-data"),
         database_url=read("--database", _database_url, "postgresql://user:password@host:5432/runstream"),
         database_wait_s=read("--database-wait", _seconds(0, 3_600), "30"),
@@ -129,6 +132,14 @@ def _address(text: str) -> Address:
     if match is None or int(match["port"]) > 65_535:
         raise ValueError(f"{text!r} is not HOST:PORT with a port from 0 to 65535")
     return Address(match["host"].strip("[]"), int(match["port"]))
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(part.strip() for part in text.split(",") if part.strip())
+    for host in hosts:
+        if not re.fullmatch(r"[A-Za-z0-9.*_-]+", host):
+            raise ValueError(f"{host!r} is not a name of a host; leave scheme, port and path out")
+    return hosts
 
 
 def _path(text: str) -> Path:

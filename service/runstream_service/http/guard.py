@@ -1,0 +1,94 @@
+"""What a browser may be tricked into: pages of strangers that send requests to this service.
+
+There is no authentication yet, so two things are checked as MLflow's server does.
+DNS rebinding: a stranger's page whose name suddenly leads to this machine. Its requests carry the stranger's name as
+their Host, which is none of ours: addresses, localhost, names without a dot, names that no public DNS server answers
+for, and what --allowed-hosts says.
+Requests from a stranger's page: those that change something carry its Origin, which is not our Host.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import socket
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# Reserved for private networks (RFC 6762, RFC 8375, RFC 9476 and ICANN's .internal); the names of Kubernetes services.
+_PRIVATE = (".localhost", ".local", ".internal", ".home.arpa", ".alt", ".svc", ".cluster.local")
+_OPEN = ("/metrics", "/healthz", "/readyz", "/health", "/version")
+_CHANGING = ("POST", "PUT", "PATCH", "DELETE")
+
+
+class Guard:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str]) -> None:
+        self._app = app
+        self._allowed = [
+            *(host.lower() for host in allowed_hosts),
+            socket.gethostname().lower(),
+            socket.getfqdn().lower(),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        problem = self._problem(scope, Headers(scope=scope))
+        if problem:
+            return await PlainTextResponse(problem, 403)(scope, receive, send)
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("x-content-type-options", "nosniff")
+                headers.setdefault("x-frame-options", "SAMEORIGIN")
+            await send(message)
+
+        return await self._app(scope, receive, with_headers)
+
+    def _problem(self, scope: Scope, headers: Headers) -> str:
+        host = headers.get("host", "")
+        if scope["path"] not in _OPEN and not self._is_ours(_name(f"//{host}")):
+            return (
+                "Invalid Host header - possible DNS rebinding attack detected. If this is a name of this service, tell "
+                "it so: --allowed-hosts (RUNSTREAM_ALLOWED_HOSTS)."
+            )
+        origin = headers.get("origin")
+        if origin is None or scope["method"] not in _CHANGING:
+            return ""
+        name = _name(origin)
+        if name == _name(f"//{host}") or _is_this_machine(name) or self._is_allowed(name):
+            return ""
+        return "Cross-origin request blocked"
+
+    def _is_ours(self, name: str) -> bool:
+        return "." not in name or _is_address(name) or name.endswith(_PRIVATE) or self._is_allowed(name)
+
+    def _is_allowed(self, name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._allowed)
+
+
+def _name(url: str) -> str:
+    """The host of a URL without its port; empty if there is none, as in `Origin: null`."""
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return "."  # no name of anybody
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_this_machine(name: str) -> bool:
+    return name == "localhost" or (_is_address(name) and ipaddress.ip_address(name).is_loopback)

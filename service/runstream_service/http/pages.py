@@ -1,0 +1,85 @@
+"""What is answered whatever the state of the service is: to Prometheus, to Kubernetes, to a person with a browser."""
+
+from __future__ import annotations
+
+import html
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from runstream_service.metrics import Metrics
+from runstream_service.mlflow.server import MLFLOW_VERSION
+from runstream_service.readiness import Readiness
+
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>runstream</title>
+<style>body {{ font: 1rem/1.6 system-ui; max-width: 44rem; margin: 4rem auto; padding: 0 1rem }}
+pre {{ background: #8881; padding: 1rem; border-radius: .4rem; overflow: auto }}</style>
+<h1>runstream {version}</h1>
+<p>This service keeps experiments, runs and their metric points in PostgreSQL. It is <b>{state}</b>.</p>
+{ui}
+<p>Scripts that use MLflow work with nothing changed but the tracking URI:</p>
+<pre>mlflow.set_tracking_uri("{url}")</pre>
+<p>Training loops that log a lot stream instead, through gRPC, without ever waiting:</p>
+<pre>import runstream
+
+with runstream.start_run(experiment="digits", name="first") as run:
+    run.log({{"loss": 0.5}}, step=1)</pre>
+<p><a href="metrics">/metrics</a> for Prometheus · <a href="healthz">/healthz</a> the process lives ·
+<a href="readyz">/readyz</a> it can serve</p>
+"""
+_WITH_UI = '<p>Experiments, runs and curves: <a href="./">MLflow\'s web UI</a>.</p>'
+_WITHOUT_UI = """<p>MLflow's web UI can be shown here, on the same data. It comes with the package mlflow: install that
+beside runstream and start the service again.</p>
+<pre>pip install 'runstream[server,ui]'</pre>"""
+
+
+def make_pages(readiness: Readiness, metrics: Metrics, version: str, *, has_ui: bool) -> list[BaseRoute]:
+    """The routes. The page about the service itself is / if there is no UI, and /about in any case."""
+
+    async def metrics_page(request: Request) -> Response:
+        body, content_type = metrics.render(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+    async def healthz(_request: Request) -> Response:
+        return json({"status": "alive", "version": version})
+
+    async def readyz(_request: Request) -> Response:
+        if readiness.ready:
+            return json({"status": "ready"})
+        return json({"status": "not ready", "problems": readiness.problems}, status=503)
+
+    async def about(request: Request) -> Response:
+        state = "ready" if readiness.ready else f"not ready ({', '.join(readiness.problems)})"
+        page = _PAGE.format(
+            version=html.escape(version),
+            state=html.escape(state),
+            ui=_WITH_UI if has_ui else _WITHOUT_UI,
+            url=html.escape(str(request.base_url).rstrip("/")),
+        )
+        return HTMLResponse(page)
+
+    # MLflow's clients and its load balancers' checks ask these two.
+    async def health(_request: Request) -> Response:
+        return PlainTextResponse("OK")
+
+    async def mlflow_version(_request: Request) -> Response:
+        return PlainTextResponse(MLFLOW_VERSION)
+
+    return [
+        *([] if has_ui else [Route("/", about)]),
+        Route("/about", about),
+        Route("/metrics", metrics_page),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/health", health),
+        Route("/version", mlflow_version),
+    ]
+
+
+def json(body: object, *, status: int = 200) -> Response:
+    """A JSON answer."""
+    return Response(orjson.dumps(body), status_code=status, media_type="application/json")
