@@ -155,8 +155,7 @@ class Service:
         self._start_rollup(self._database, self._pipeline)
         self._start_retention(self._database)
         self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline),))
-        self._add_reads_and_runs(self._grpc, self._database)
-        self._http_app.serve(mlflow_routes(Core(experiments=Experiments(self._database))))
+        self._http_app.serve(mlflow_routes(self._add_reads_and_runs(self._grpc, self._database)))
         self._tail = Tail(self._database, bell, TailMetrics(self._metrics.registry))
         self._tasks["tail reader"] = asyncio.create_task(self._tail.run())
         self._grpc.add_generic_rpc_handlers((tail_handler(self._tail),))
@@ -191,16 +190,18 @@ class Service:
         loop = RetentionLoop(database, metrics, purge_after_days=self._settings.purge_after_days)
         self._tasks["retention"] = asyncio.create_task(loop.run())
 
-    def _add_reads_and_runs(self, server: grpc.aio.Server, database: Database) -> None:
+    def _add_reads_and_runs(self, server: grpc.aio.Server, database: Database) -> Core:
+        """Adds what gRPC serves of them; answers what MLflow's routes share with it."""
         experiments = Experiments(database)
-        run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(experiments, Runs(database, experiments)), server)
+        runs = Runs(database, experiments)
+        run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(experiments, runs), server)
         # Half of the pool stays free of streams that a slow reader may hold for a minute.
         streams = Reads(database, max_reads=max(1, self._settings.pool_size // 2))
         answers = Reads(database, max_reads=max(1, self._settings.pool_size // 3))
-        queries = Queries(
-            history=History(streams), latest=Latest(answers), chart=Chart(answers), aggregate=Aggregate(answers)
-        )
+        latest = Latest(answers)
+        queries = Queries(history=History(streams), latest=latest, chart=Chart(answers), aggregate=Aggregate(answers))
         server.add_generic_rpc_handlers((query_handler(queries),))
+        return Core(experiments=experiments, runs=runs, latest=latest)
 
     def _start_http(self) -> None:
         listener = listen_http(self._settings.http_listen)

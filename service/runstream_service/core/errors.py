@@ -28,6 +28,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 
 class CoreError(Exception):
     """Base. `reason` is stable and public; `field` names the request's field that was wrong, or is empty; `subject` is
@@ -112,10 +115,24 @@ class ExperimentDeleted(CoreError):
     reason = "EXPERIMENT_DELETED"
 
 
+class ParamChange(NamedTuple):
+    """A param that would have been written over."""
+
+    key: str
+    stored: str
+    given: str
+
+
 class ParamChanged(CoreError):
-    """A param has another value already."""
+    """Params have other values already; `changes` says which."""
 
     reason = "PARAM_CHANGED"
+
+    def __init__(
+        self, message: str, *, field: str = "", subject: object = "", changes: Sequence[ParamChange] = ()
+    ) -> None:
+        super().__init__(message, field=field, subject=subject)
+        self.changes = tuple(changes)
 
 
 class AlreadyExists(CoreError):

@@ -208,13 +208,16 @@ class Experiments:
                 raise NotFound(f"No tag with name: {key} in experiment with id {experiment_id}", field="key")
 
 
-async def lock_active(connection: PooledConnection, caller: Caller, experiment_id: int) -> None:
-    """Holds an active experiment as it is until the transaction ends.
+async def lock_active(
+    connection: PooledConnection, caller: Caller, experiment_id: int, *, shared: bool = False
+) -> None:
+    """Holds an active experiment as it is until the transaction ends; `shared`: beside others who do so.
 
     Raises:
         ExperimentNotFound, ExperimentDeleted.
     """
-    lifecycle = await connection.fetchval(SQL["lock"], caller.workspace_id, experiment_id)
+    query = SQL["lock_shared" if shared else "lock"]
+    lifecycle = await connection.fetchval(query, caller.workspace_id, experiment_id)
     if lifecycle is None:
         raise _not_found(experiment_id)
     if lifecycle == "deleted":

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import orjson
 import structlog
 
 from runstream_service.core import experiments
+from runstream_service.core.datasets import Dataset, DatasetInput, ModelOutput
 from runstream_service.core.errors import (
     InvalidField,
+    NotFound,
+    ParamChange,
     ParamChanged,
     RunDeleted,
     RunInOtherExperiment,
     RunNotFound,
 )
-from runstream_service.core.names import check_entries, check_text, parse_run_id
+from runstream_service.core.names import MAX_KEY_CHARACTERS, check_entries, check_text, parse_run_id
 from runstream_service.core.pages import check_page_size, make_token, read_token
 from runstream_service.core.run_names import generate_run_name
 from runstream_service.core.times import to_datetime, to_unix_us
@@ -42,6 +46,9 @@ MAX_PARAM_CHARACTERS = 6_000
 MAX_TAG_CHARACTERS = 8_000
 MAX_DELETED_KEYS = 1_000
 END_STATUSES = ("finished", "failed", "killed")
+STATUSES = ("running", "scheduled", *END_STATUSES)
+# MLflow's other spelling of a run's name. It is not stored: writing it renames the run.
+NAME_TAG = "mlflow.runName"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +64,12 @@ class Run:
     user: str
     started_at: datetime
     ended_at: datetime | None
+    artifact_uri: str
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    datasets: tuple[DatasetInput, ...] = ()
+    models_in: tuple[str, ...] = ()
+    models_out: tuple[ModelOutput, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +103,11 @@ class Runs:
         check_text(new.user, field="user", max_characters=MAX_USER_CHARACTERS)
         started_at = _time_or_none(new.start_time_unix_us, "start_time_unix_us")
         params = check_entries(new.params, field="params", max_value_characters=MAX_PARAM_CHARACTERS)
-        tags = check_entries(new.tags, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
+        name, tags = _named(new.name, check_entries(new.tags, field="tags", max_value_characters=MAX_TAG_CHARACTERS))
         async with self._database.transaction() as connection:
             experiment, _ = await experiments.get_or_create(
                 connection, caller, new.experiment or experiments.DEFAULT_NAME, field="experiment"
             )
-            name = new.name or generate_run_name()
             # Waits for another rank that creates the same run right now: then either that one rolled back and this one
             # inserts, or it committed and the look below sees the whole run.
             created = await connection.fetchval(
@@ -113,6 +123,33 @@ class Runs:
             raise _deleted(run_id)
         return run, bool(created)
 
+    async def create_in(
+        self,
+        caller: Caller,
+        experiment_id: int,
+        *,
+        name: str = "",
+        user: str = "",
+        started_at_unix_us: int,
+        tags: Mapping[str, str] | None = None,
+    ) -> Run:
+        """Creates a run with an id of ours in an experiment that is there.
+
+        Raises:
+            InvalidField, ExperimentNotFound, ExperimentDeleted.
+        """
+        check_text(name, field="name", max_characters=MAX_NAME_CHARACTERS)
+        check_text(user, field="user", max_characters=MAX_USER_CHARACTERS)
+        started_at = to_datetime(started_at_unix_us, field="start_time")
+        checked = check_entries(tags or {}, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
+        name, checked = _named(name, checked)
+        run_id = uuid.uuid4()
+        async with self._database.transaction() as connection:
+            await experiments.lock_active(connection, caller, experiment_id, shared=True)
+            await connection.execute(SQL["insert"], run_id, experiment_id, name, user, started_at)
+            await _upsert_tags(connection, run_id, checked)
+            return await _get(connection, caller, run_id)
+
     async def get(self, caller: Caller, run_id: str) -> Run:
         """Gets a run with its params and tags, perhaps a deleted one.
 
@@ -121,6 +158,12 @@ class Runs:
         """
         async with self._database.acquire() as connection:
             return await _get(connection, caller, parse_run_id(run_id, field="run_id"))
+
+    async def get_many(self, caller: Caller, run_ids: Sequence[UUID]) -> list[Run]:
+        """The runs of some ids in the order of these, as `get` has them; those that are not there are left out."""
+        rows = await self._database.fetch(SQL["get"], caller.workspace_id, run_ids)
+        found = {row["run_id"]: row for row in rows}
+        return [_whole_run(found[run_id]) for run_id in run_ids if run_id in found]
 
     async def list(
         self, caller: Caller, experiment_id: int, *, page_size: int, page_token: str
@@ -156,6 +199,30 @@ class Runs:
             await _lock_active(connection, caller, uid, SQL["lifecycle_for_update"])
             await connection.execute(SQL["finish"], uid, status, ended_at)
 
+    async def update(
+        self,
+        caller: Caller,
+        run_id: str,
+        *,
+        name: str = "",
+        status: str | None = None,
+        ended_at_unix_us: int | None = None,
+    ) -> Run:
+        """Changes what is said of a run, which may also run again; its end is taken away by 0. Answers all of it.
+
+        Raises:
+            InvalidField, RunNotFound, RunDeleted.
+        """
+        uid = parse_run_id(run_id, field="run_id")
+        check_text(name, field="name", max_characters=MAX_NAME_CHARACTERS)
+        if status is not None and status not in STATUSES:
+            raise InvalidField(f"status: must be one of {', '.join(STATUSES)}", field="status")
+        ended_at = _time_or_none(ended_at_unix_us or 0, "end_time")
+        async with self._database.transaction() as connection:
+            await _lock_active(connection, caller, uid, SQL["lifecycle_for_update"])
+            await connection.execute(SQL["update"], uid, name or None, status, ended_at, ended_at_unix_us is not None)
+            return await _get(connection, caller, uid)
+
     async def log_params(self, caller: Caller, run_id: str, params: Mapping[str, str]) -> None:
         """Writes params, all or none; one that is there already must have the same value.
 
@@ -169,16 +236,47 @@ class Runs:
             await _insert_params(connection, uid, checked)
 
     async def set_tags(self, caller: Caller, run_id: str, tags: Mapping[str, str]) -> None:
-        """Writes tags over earlier values.
+        """Writes tags over earlier values; NAME_TAG renames the run.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted.
         """
         uid = parse_run_id(run_id, field="run_id")
         checked = check_entries(tags, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
+        name = check_text(checked.pop(NAME_TAG, ""), field=NAME_TAG, max_characters=MAX_NAME_CHARACTERS)
+        # A lock that is shared at first and exclusive later would be a deadlock of two renamings.
+        lock = SQL["lifecycle_for_update" if name else "lifecycle_for_share"]
+        async with self._database.transaction() as connection:
+            await _lock_active(connection, caller, uid, lock)
+            if name:
+                await connection.execute(SQL["update"], uid, name, None, None, False)
+            await _upsert_tags(connection, uid, checked)
+
+    async def append_to_tag(self, caller: Caller, run_id: str, key: str, append: Callable[[str | None], str]) -> None:
+        """Writes a tag anew from what it is, None if it is not there; one caller after the other.
+
+        Raises:
+            InvalidField, RunNotFound, RunDeleted; and what `append` raises.
+        """
+        uid = parse_run_id(run_id, field="run_id")
+        async with self._database.transaction() as connection:
+            await _lock_active(connection, caller, uid, SQL["lifecycle_for_update"])
+            value = append(await connection.fetchval(SQL["get_tag"], uid, key))
+            checked = check_entries({key: value}, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
+            await _upsert_tags(connection, uid, checked)
+
+    async def delete_tag(self, caller: Caller, run_id: str, key: str) -> None:
+        """Takes a tag away. NAME_TAG stays: every run has a name.
+
+        Raises:
+            InvalidField, RunNotFound, RunDeleted, NotFound.
+        """
+        uid = parse_run_id(run_id, field="run_id")
+        check_text(key, field="key", max_characters=MAX_KEY_CHARACTERS)
         async with self._database.transaction() as connection:
             await _lock_active(connection, caller, uid, SQL["lifecycle_for_share"])
-            await _upsert_tags(connection, uid, checked)
+            if key != NAME_TAG and await connection.execute(SQL["delete_tag"], uid, key) == "DELETE 0":
+                raise NotFound(f"No tag with name: {key} in run with id {uid.hex}", field="key", subject=key)
 
     async def delete(self, caller: Caller, run_id: str) -> None:
         """Marks a run as deleted and fences its producers, in one transaction: no point comes in afterwards.
@@ -250,14 +348,10 @@ async def _check_found(connection: PooledConnection, run_id: UUID, experiment: e
 
 
 async def _get(connection: PooledConnection, caller: Caller, run_id: UUID) -> Run:
-    row = await connection.fetchrow(SQL["get"], caller.workspace_id, run_id)
+    row = await connection.fetchrow(SQL["get"], caller.workspace_id, [run_id])
     if row is None:
         raise _not_found(run_id)
-    return _run(
-        row,
-        params=dict(zip(row["param_keys"], row["param_values"], strict=True)),
-        tags=dict(zip(row["tag_keys"], row["tag_values"], strict=True)),
-    )
+    return _whole_run(row)
 
 
 async def _lock_active(connection: PooledConnection, caller: Caller, run_id: UUID, query: str) -> None:
@@ -274,12 +368,16 @@ async def _insert_params(connection: PooledConnection, run_id: UUID, params: dic
         return
     keys, values = list(params), list(params.values())
     await connection.execute(SQL["insert_params"], run_id, keys, values)
-    changed = await connection.fetchrow(SQL["find_changed_param"], run_id, keys, values)
-    if changed is not None:
-        key, stored = changed
+    rows = await connection.fetch(SQL["find_changed_params"], run_id, keys, values)
+    stored: dict[str, str] = {row["key"]: row["value"] for row in rows}
+    if stored:
+        changes = [ParamChange(key, stored[key], value) for key, value in params.items() if key in stored]
+        key, old, new = changes[0]
         raise ParamChanged(
-            f"params: {key!r} is {stored[:80]!r} already, not {params[key][:80]!r}; params are written once",
+            f"params: {key!r} is {old[:80]!r} already, not {new[:80]!r}; params are written once",
             field="params",
+            subject=run_id.hex,
+            changes=changes,
         )
 
 
@@ -300,17 +398,51 @@ def _deleted(run_id: UUID) -> RunDeleted:
     return RunDeleted(f"the run {run_id.hex} is deleted; restore it first", field="run_id", subject=run_id.hex)
 
 
-def _run(row: asyncpg.Record, *, params: dict[str, str] | None = None, tags: dict[str, str] | None = None) -> Run:
+def _named(name: str, tags: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """A new run's name, perhaps from NAME_TAG or ours, and its other tags."""
+    tag = check_text(tags.get(NAME_TAG, ""), field=NAME_TAG, max_characters=MAX_NAME_CHARACTERS)
+    if name and tag and name != tag:
+        raise InvalidField(
+            f"Both 'run_name' argument and '{NAME_TAG}' tag are specified, but with different values "
+            f"(run_name='{name}', {NAME_TAG}='{tag}').",
+            field="name",
+        )
+    others = {key: value for key, value in tags.items() if key != NAME_TAG}
+    return name or tag or generate_run_name(), others
+
+
+def _run(row: asyncpg.Record) -> Run:
+    """A run without what is stored beside it."""
+    return Run(**_fields(row))
+
+
+def _whole_run(row: asyncpg.Record) -> Run:
     return Run(
-        run_id=row["run_id"],
-        experiment_id=row["experiment_id"],
-        experiment=row["experiment"],
-        name=row["name"],
-        status=row["status"],
-        lifecycle=row["lifecycle"],
-        user=row["user_name"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-        params=params or {},
-        tags=tags or {},
+        **_fields(row),
+        params=dict(zip(row["param_keys"], row["param_values"], strict=True)),
+        tags=dict(zip(row["tag_keys"], row["tag_values"], strict=True)),
+        datasets=tuple(map(_dataset_input, orjson.loads(row["datasets"]))) if row["datasets"] else (),
+        models_in=tuple(row["models_in"]),
+        models_out=tuple(map(ModelOutput, row["models_out"], row["model_steps"])),
     )
+
+
+def _fields(row: asyncpg.Record) -> dict[str, Any]:
+    location = row["artifact_location"] or experiments.default_location(row["experiment_id"])
+    return {
+        "run_id": row["run_id"],
+        "experiment_id": row["experiment_id"],
+        "experiment": row["experiment"],
+        "name": row["name"],
+        "status": row["status"],
+        "lifecycle": row["lifecycle"],
+        "user": row["user_name"],
+        "started_at": row["started_at"],
+        "ended_at": row["ended_at"],
+        "artifact_uri": f"{location.rstrip('/')}/{row['run_id'].hex}/artifacts",
+    }
+
+
+def _dataset_input(stored: dict[str, Any]) -> DatasetInput:
+    tags = stored.pop("tags")
+    return DatasetInput(Dataset(**stored), tags)

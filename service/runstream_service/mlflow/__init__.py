@@ -5,6 +5,8 @@
     answer.py       dict -> JSON; NaN, infinities, gzip
     errors.py       an error of the core -> MLflow's code, message and HTTP status
     names.py        MLflow's rules for keys and values
+    entries.py      its rules for params and tags of runs; run_ids.py: for ids of runs
+    run_answers.py  runs with their latest metrics, as its messages have them; one or thousands
     experiments.py, runs.py, ...   the messages of an area and their handlers: decode, call the core, encode
 
 Nothing here imports the package `mlflow`.

@@ -7,7 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 from starlette.responses import Response
 
 # MLflow stores the infinities as the largest doubles, and its clients and its UI expect those.
@@ -32,6 +34,13 @@ def number(value: float) -> float | str:
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else math.copysign(_LARGEST, value)
+
+
+def numbers(values: NDArray[np.float64]) -> list[float | str]:
+    """The same for many."""
+    if np.isfinite(values).all():
+        return values.tolist()  # type: ignore[no-any-return]  # numpy knows no element types of lists
+    return [number(value) for value in values.tolist()]
 
 
 def pairs(entries: Mapping[str, str]) -> list[dict[str, str]]:

@@ -64,6 +64,9 @@ def _in_words_of_mlflow(error: errors.CoreError) -> str:
         return f"No Experiment with id={subject} exists"
     if isinstance(error, errors.ExperimentDeleted):
         return f"The experiment {subject} must be in the 'active' state. Current state is deleted."
+    if isinstance(error, errors.ParamChanged):
+        changes = [{"key": one.key, "old_value": one.stored, "new_value": one.given} for one in error.changes]
+        return f"Changing param values is not allowed. Params were already logged='{changes}' for run ID='{subject}'."
     return error.message
 
 

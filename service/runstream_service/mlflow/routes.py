@@ -11,13 +11,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from runstream_service.core.caller import ANYONE
-from runstream_service.mlflow import experiments, server
+from runstream_service.mlflow import experiments, runs, server
 from runstream_service.mlflow.answer import encode
 from runstream_service.mlflow.errors import MlflowError, answer_to
 from runstream_service.mlflow.request import Message, read
+from runstream_service.mlflow.run_answers import RunAnswers
 
 if TYPE_CHECKING:
     from runstream_service.core.experiments import Experiments
+    from runstream_service.core.runs import Runs
+    from runstream_service.query.latest import Latest
 
 Handler = Callable[[Any, Any], Awaitable[Mapping[str, Any]]]
 RawHandler = Callable[[Request], Awaitable[Response]]
@@ -50,11 +53,14 @@ class Core:
     """What the handlers call."""
 
     experiments: Experiments
+    runs: Runs
+    latest: Latest
 
 
 def table(core: Core) -> tuple[Call | Raw, ...]:
     """Every route of MLflow's that this service answers."""
     of_experiments = experiments.ExperimentHandlers(core.experiments)
+    of_runs = runs.RunHandlers(core.runs, RunAnswers(core.runs, core.latest))
     return (
         Call("POST", "2.0/mlflow/experiments/create", experiments.Create, of_experiments.create),
         Call("GET", "2.0/mlflow/experiments/get", experiments.One, of_experiments.get),
@@ -64,6 +70,15 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
         Call("POST", "2.0/mlflow/experiments/restore", experiments.One, of_experiments.restore),
         Call("POST", "2.0/mlflow/experiments/set-experiment-tag", experiments.SetTag, of_experiments.set_tag),
         Call("POST", "2.0/mlflow/experiments/delete-experiment-tag", experiments.DeleteTag, of_experiments.delete_tag),
+        # Runs, their params and tags.
+        Call("POST", "2.0/mlflow/runs/create", runs.Create, of_runs.create),
+        Call("GET", "2.0/mlflow/runs/get", runs.One, of_runs.get),
+        Call("POST", "2.0/mlflow/runs/update", runs.Update, of_runs.update),
+        Call("POST", "2.0/mlflow/runs/delete", runs.One, of_runs.delete),
+        Call("POST", "2.0/mlflow/runs/restore", runs.One, of_runs.restore),
+        Call("POST", "2.0/mlflow/runs/log-parameter", runs.LogParameter, of_runs.log_parameter),
+        Call("POST", "2.0/mlflow/runs/set-tag", runs.SetTag, of_runs.set_tag),
+        Call("POST", "2.0/mlflow/runs/delete-tag", runs.DeleteTag, of_runs.delete_tag),
         # The server itself.
         Call("GET", "3.0/mlflow/server-info", server.Nothing, server.server_info),
         Call("GET", "3.0/mlflow/ui-telemetry", server.Nothing, server.ui_telemetry),

@@ -31,6 +31,10 @@ SELECT *, '{}'::text[] AS tag_keys, '{}'::text[] AS tag_values
 -- Locks an experiment for a change of its name, tags or lifecycle.
 SELECT lifecycle FROM experiments WHERE workspace_id = $1 AND experiment_id = $2 FOR NO KEY UPDATE;
 
+-- name: lock_shared
+-- Locks an experiment against deletion, for runs that are created in it.
+SELECT lifecycle FROM experiments WHERE workspace_id = $1 AND experiment_id = $2 FOR SHARE;
+
 -- name: set_retention
 -- Sets after how many days points are deleted; null: never. No row if there is no such experiment.
 UPDATE experiments SET retention_days = $3, updated_at = now()

@@ -1,12 +1,21 @@
 -- name: get
--- One run of a workspace with its params and tags, also a deleted one, but not one that is being purged.
-SELECT r.run_id, r.experiment_id, e.name AS experiment, r.name, r.status, r.lifecycle, r.user_name, r.started_at, r.ended_at,
+-- Some runs of a workspace with all that is stored of them but points, also deleted ones, but not those that are being
+-- purged.
+SELECT r.run_id, r.experiment_id, e.name AS experiment, e.artifact_location, r.name, r.status, r.lifecycle, r.user_name,
+       r.started_at, r.ended_at,
        ARRAY(SELECT p.key FROM params p WHERE p.run_id = r.run_id ORDER BY p.key) AS param_keys,
        ARRAY(SELECT p.value FROM params p WHERE p.run_id = r.run_id ORDER BY p.key) AS param_values,
        ARRAY(SELECT t.key FROM tags t WHERE t.run_id = r.run_id ORDER BY t.key) AS tag_keys,
-       ARRAY(SELECT t.value FROM tags t WHERE t.run_id = r.run_id ORDER BY t.key) AS tag_values
+       ARRAY(SELECT t.value FROM tags t WHERE t.run_id = r.run_id ORDER BY t.key) AS tag_values,
+       (SELECT json_agg(json_build_object('name', d.name, 'digest', d.digest, 'source_type', d.source_type,
+                                          'source', d.source, 'schema', d.schema, 'profile', d.profile, 'tags', i.tags)
+                        ORDER BY d.dataset_id)
+          FROM run_datasets i JOIN datasets d USING (dataset_id) WHERE i.run_id = r.run_id) AS datasets,
+       ARRAY(SELECT m.model_id FROM run_model_inputs m WHERE m.run_id = r.run_id ORDER BY m.model_id) AS models_in,
+       ARRAY(SELECT m.model_id FROM run_model_outputs m WHERE m.run_id = r.run_id ORDER BY m.step, m.model_id) AS models_out,
+       ARRAY(SELECT m.step FROM run_model_outputs m WHERE m.run_id = r.run_id ORDER BY m.step, m.model_id) AS model_steps
   FROM runs r JOIN experiments e USING (experiment_id)
- WHERE e.workspace_id = $1 AND r.run_id = $2 AND r.purge_epoch IS NULL;
+ WHERE e.workspace_id = $1 AND r.run_id = ANY ($2::uuid[]) AND r.purge_epoch IS NULL;
 
 -- name: get_experiment_of
 -- The experiment of a run id in any workspace, as ids are unique over all of them; and whether it is being purged.
@@ -21,7 +30,8 @@ RETURNING run_id;
 
 -- name: list_active
 -- Active runs of an experiment after (started_at $2, run_id $3) (null: from the newest on), newest first.
-SELECT r.run_id, r.experiment_id, e.name AS experiment, r.name, r.status, r.lifecycle, r.user_name, r.started_at, r.ended_at
+SELECT r.run_id, r.experiment_id, e.name AS experiment, e.artifact_location, r.name, r.status, r.lifecycle, r.user_name,
+       r.started_at, r.ended_at
   FROM runs r JOIN experiments e USING (experiment_id)
  WHERE r.experiment_id = $1 AND r.lifecycle = 'active'
    AND ($2::timestamptz IS NULL OR r.started_at < $2 OR (r.started_at = $2 AND r.run_id > $3))
@@ -66,26 +76,38 @@ UPDATE runs
    SET status = $2, ended_at = coalesce($3, CASE WHEN status = $2 THEN ended_at END, now())
  WHERE run_id = $1;
 
+-- name: update
+-- Changes what is said ($2, $3 not null; $4 if $5) of name, status and end.
+UPDATE runs
+   SET name = coalesce($2, name), status = coalesce($3, status), ended_at = CASE WHEN $5 THEN $4 ELSE ended_at END
+ WHERE run_id = $1;
+
 -- name: insert_params
 -- Writes params that are not there yet. Keys come sorted, so that two callers never wait in a circle.
 INSERT INTO params (run_id, key, value)
 SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS new (key, value)
 ON CONFLICT (run_id, key) DO NOTHING;
 
--- name: find_changed_param
--- The first key whose stored value is another one. A statement of its own: it must see what committed while the
--- insertion before it waited.
+-- name: find_changed_params
+-- Those whose stored value is another one. A statement of its own: it must see what committed while the insertion before
+-- it waited.
 SELECT stored.key, stored.value
   FROM params stored JOIN unnest($2::text[], $3::text[]) AS new (key, value) USING (key)
- WHERE stored.run_id = $1 AND stored.value <> new.value
- ORDER BY stored.key
- LIMIT 1;
+ WHERE stored.run_id = $1 AND stored.value <> new.value;
 
 -- name: upsert_tags
 -- Writes tags over earlier values. Keys come sorted, so that two callers never wait in a circle.
 INSERT INTO tags AS stored (run_id, key, value)
 SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS new (key, value)
 ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value WHERE stored.value <> excluded.value;
+
+-- name: delete_tag
+-- Takes a tag away.
+DELETE FROM tags WHERE run_id = $1 AND key = $2;
+
+-- name: get_tag
+-- A tag's value.
+SELECT value FROM tags WHERE run_id = $1 AND key = $2;
 
 -- name: mark_deleted
 -- Takes a run out of sight; the first deletion's time stays.

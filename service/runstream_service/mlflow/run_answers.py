@@ -1,0 +1,113 @@
+"""Runs with their latest metrics, as MLflow's messages have them; one or thousands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from runstream_service.core.errors import RunNotFound
+from runstream_service.core.runs import NAME_TAG
+from runstream_service.core.times import to_unix_us
+from runstream_service.mlflow.answer import numbers, pairs, present
+from runstream_service.query.leading import read_leading
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from runstream_service.core.caller import Caller
+    from runstream_service.core.datasets import DatasetInput
+    from runstream_service.core.runs import Run, Runs
+    from runstream_service.query.latest import Latest, LatestPoints
+
+Answer = dict[str, Any]
+MetricsByRun = dict[str, list[Answer]]
+
+
+class RunAnswers:
+    """Reads runs and renders them."""
+
+    def __init__(self, runs: Runs, latest: Latest) -> None:
+        self._runs = runs
+        self._latest = latest
+
+    async def get(self, caller: Caller, run_id: UUID) -> Answer:
+        """MLflow's Run.
+
+        Raises:
+            RunNotFound, ReadTooSlow, DatabaseUnavailable.
+        """
+        found = await self.get_many(caller, [run_id])
+        if not found:
+            raise RunNotFound(f"no run with id {run_id.hex}", field="run_id", subject=run_id.hex)
+        return found[0]
+
+    async def get_many(self, caller: Caller, run_ids: Sequence[UUID]) -> list[Answer]:
+        """The runs of these ids in their order; those that are not there are left out.
+
+        Raises:
+            ReadTooSlow, DatabaseUnavailable.
+        """
+        runs = await self._runs.get_many(caller, run_ids)
+        metrics = rendered_metrics(await read_leading(self._latest, caller, [run.run_id.hex for run in runs]))
+        return [rendered_run(run, metrics.get(run.run_id.hex, [])) for run in runs]
+
+
+def rendered_metrics(portions: Sequence[LatestPoints]) -> MetricsByRun:
+    """MLflow's Metrics by run, of one latest point a key."""
+    found: MetricsByRun = {}
+    for points in portions:
+        names = [found.setdefault(run_id, []) for run_id in points.run_ids]
+        keys = points.keys
+        for run, key, value, timestamp, step in zip(
+            points.run_index.tolist(),
+            points.key_index.tolist(),
+            numbers(points.value),
+            (points.time_unix_us // 1_000).tolist(),
+            points.step.tolist(),
+            strict=True,
+        ):
+            names[run].append({"key": keys[key], "value": value, "timestamp": timestamp, "step": step})
+    return found
+
+
+def rendered_run(run: Run, metrics: list[Answer]) -> Answer:
+    """MLflow's Run. Inputs and outputs are there also when they are empty."""
+    return {
+        "info": rendered_info(run),
+        "data": present(metrics=metrics, params=pairs(run.params), tags=pairs({**run.tags, NAME_TAG: run.name})),
+        "inputs": present(
+            dataset_inputs=[_rendered_input(item) for item in run.datasets],
+            model_inputs=[{"model_id": model_id} for model_id in run.models_in],
+        ),
+        "outputs": present(model_outputs=[{"model_id": out.model_id, "step": out.step} for out in run.models_out]),
+    }
+
+
+def rendered_info(run: Run) -> Answer:
+    """MLflow's RunInfo. An end at 0 is none."""
+    run_id = run.run_id.hex
+    return present(
+        run_uuid=run_id,
+        run_id=run_id,
+        run_name=run.name,
+        experiment_id=str(run.experiment_id),
+        user_id=run.user,
+        status=run.status.upper(),
+        start_time=to_unix_us(run.started_at) // 1_000,
+        end_time=to_unix_us(run.ended_at) // 1_000 if run.ended_at else None,
+        artifact_uri=run.artifact_uri,
+        lifecycle_stage=run.lifecycle,
+    )
+
+
+def _rendered_input(item: DatasetInput) -> Answer:
+    dataset = item.dataset
+    rendered = present(
+        name=dataset.name,
+        digest=dataset.digest,
+        source_type=dataset.source_type,
+        source=dataset.source,
+        schema=dataset.schema or None,
+        profile=dataset.profile or None,
+    )
+    return present(tags=pairs(item.tags), dataset=rendered)

@@ -1,0 +1,34 @@
+"""Run ids as MLflow's callers give them."""
+
+from __future__ import annotations
+
+import json
+import re
+from uuid import UUID
+
+from runstream_service.core import names
+from runstream_service.core.errors import InvalidField, RunNotFound
+from runstream_service.mlflow.errors import invalid
+from runstream_service.mlflow.request import check_given
+
+_FORM = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
+
+
+def parse_run_id(text: str) -> UUID:
+    """The id of a run. What no run of ours can have is not found.
+
+    Raises:
+        MlflowError: there is none.
+        RunNotFound.
+    """
+    try:
+        return names.parse_run_id(check_given(text, "run_id"), field="run_id")
+    except InvalidField as error:
+        raise RunNotFound(error.message, field="run_id", subject=text[:256]) from error
+
+
+def parse_run_id_strictly(text: str) -> UUID:
+    """The same, where MLflow looks at the form first: log-batch, log-inputs. Raises MlflowError, RunNotFound."""
+    if not _FORM.fullmatch(check_given(text, "run_id")):
+        raise invalid(f"Invalid value {json.dumps(text[:256])} for parameter 'run_id' supplied.")
+    return parse_run_id(text)

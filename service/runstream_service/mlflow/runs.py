@@ -1,0 +1,148 @@
+"""Runs: messages and handlers, but for search, metrics and inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runstream_service.core.errors import ParamChanged
+from runstream_service.mlflow.entries import MAX_TAG_CHARACTERS, checked_param, checked_tag
+from runstream_service.mlflow.errors import invalid
+from runstream_service.mlflow.experiments import parse_id
+from runstream_service.mlflow.names import truncated
+from runstream_service.mlflow.request import Int64, Message, Pair, check_given, wrong_type
+from runstream_service.mlflow.run_answers import rendered_info, rendered_run
+from runstream_service.mlflow.run_ids import parse_run_id
+
+if TYPE_CHECKING:
+    from runstream_service.core.caller import Caller
+    from runstream_service.core.runs import Runs
+    from runstream_service.mlflow.run_answers import RunAnswers
+
+Answer = dict[str, Any]
+
+# As MLflow numbers them, from 1.
+_STATUSES = ("running", "scheduled", "finished", "failed", "killed")
+_NAMES = [status.upper() for status in _STATUSES]
+
+
+class Create(Message):
+    """runs/create."""
+
+    experiment_id: str = ""
+    user_id: str = ""
+    run_name: str = ""
+    start_time: Int64 = 0
+    tags: tuple[Pair, ...] = ()
+
+
+class One(Message):
+    """runs/get, delete and restore."""
+
+    run_id: str
+
+
+class Update(Message):
+    """runs/update."""
+
+    run_id: str
+    status: str | int | None = None
+    end_time: Int64 | None = None
+    run_name: str = ""
+
+
+class LogParameter(Pair, kw_only=True):
+    """runs/log-parameter."""
+
+    run_id: str
+
+
+class SetTag(Pair, kw_only=True):
+    """runs/set-tag."""
+
+    run_id: str
+
+
+class DeleteTag(Message):
+    """runs/delete-tag."""
+
+    run_id: str
+    key: str
+
+
+class RunHandlers:
+    """One method a route of routes.py."""
+
+    def __init__(self, runs: Runs, answers: RunAnswers) -> None:
+        self._runs = runs
+        self._answers = answers
+
+    async def create(self, caller: Caller, message: Create) -> Answer:
+        # MLflow takes any key here, unlike later.
+        tags = {
+            check_given(tag.key, f"tags[{index}].key"): truncated(tag.value, f"tags[{index}].value", MAX_TAG_CHARACTERS)
+            for index, tag in enumerate(message.tags)
+        }
+        run = await self._runs.create_in(
+            caller,
+            parse_id(message.experiment_id or "0"),
+            name=message.run_name,
+            user=message.user_id,
+            started_at_unix_us=message.start_time * 1_000,
+            tags=tags,
+        )
+        return {"run": rendered_run(run, [])}
+
+    async def get(self, caller: Caller, message: One) -> Answer:
+        return {"run": await self._answers.get(caller, parse_run_id(message.run_id))}
+
+    async def update(self, caller: Caller, message: Update) -> Answer:
+        run = await self._runs.update(
+            caller,
+            parse_run_id(message.run_id).hex,
+            name=message.run_name,
+            status=_status(message.status),
+            ended_at_unix_us=None if message.end_time is None else message.end_time * 1_000,
+        )
+        return {"run_info": rendered_info(run)}
+
+    async def delete(self, caller: Caller, message: One) -> Answer:
+        await self._runs.delete(caller, parse_run_id(message.run_id).hex)
+        return {}
+
+    async def restore(self, caller: Caller, message: One) -> Answer:
+        await self._runs.restore(caller, parse_run_id(message.run_id).hex)
+        return {}
+
+    async def log_parameter(self, caller: Caller, message: LogParameter) -> Answer:
+        key, value = checked_param(message)
+        run_id = parse_run_id(message.run_id).hex
+        try:
+            await self._runs.log_params(caller, run_id, {key: value})
+        except ParamChanged as error:
+            stored = error.changes[0].stored
+            raise invalid(
+                f"Changing param values is not allowed. Param with key='{key}' was already logged with "
+                f"value='{stored}' for run ID='{run_id}'. Attempted logging new value '{value}'."
+            ) from error
+        return {}
+
+    async def set_tag(self, caller: Caller, message: SetTag) -> Answer:
+        key, value = checked_tag(message)
+        await self._runs.set_tags(caller, parse_run_id(message.run_id).hex, {key: value})
+        return {}
+
+    async def delete_tag(self, caller: Caller, message: DeleteTag) -> Answer:
+        key = check_given(message.key, "key")
+        await self._runs.delete_tag(caller, parse_run_id(message.run_id).hex, key)
+        return {}
+
+
+def _status(given: str | int | None) -> str | None:
+    """Ours, from a name or a number. A name that MLflow does not know changes nothing, as there."""
+    if isinstance(given, str) and given.isdecimal() and len(given) == 1:
+        given = int(given)
+    if given is None or isinstance(given, str):
+        return _STATUSES[_NAMES.index(given)] if given in _NAMES else None
+    if not 1 <= given <= len(_STATUSES):
+        raise wrong_type("status", given)
+    return _STATUSES[given - 1]
