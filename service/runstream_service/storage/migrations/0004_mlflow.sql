@@ -111,7 +111,7 @@ CREATE TABLE registered_models (
     description text NOT NULL DEFAULT '',
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    next_version int NOT NULL DEFAULT 1, -- locked by whoever takes it, so two never take the same
+    next_version int NOT NULL DEFAULT 1, -- the number of a deleted version is not given again
     UNIQUE (workspace_id, name)
 );
 
@@ -125,16 +125,12 @@ CREATE TABLE registered_model_tags (
 CREATE TABLE model_versions (
     registered_model_id bigint NOT NULL REFERENCES registered_models ON DELETE CASCADE,
     version int NOT NULL,
-    description text NOT NULL DEFAULT '',
-    user_name text NOT NULL DEFAULT '',
-    stage text NOT NULL DEFAULT 'None',
-    source text NOT NULL DEFAULT '',           -- as the caller said it
-    storage_location text NOT NULL DEFAULT '', -- where its files are
-    run_id text NOT NULL DEFAULT '',           -- may be a run of another server
+    description text,                 -- null: an update said nothing; MLflow's clients can tell that from an empty one
+    stage text NOT NULL DEFAULT 'None' CHECK (stage IN ('None', 'Staging', 'Production', 'Archived')),
+    source text NOT NULL,             -- as the caller said it
+    storage_location text NOT NULL,   -- where its files are
+    run_id text NOT NULL DEFAULT '',  -- may be a run of another server
     run_link text NOT NULL DEFAULT '',
-    model_id text NOT NULL DEFAULT '',         -- the logged model that it was made of
-    status text NOT NULL DEFAULT 'ready',
-    status_message text NOT NULL DEFAULT '',
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (registered_model_id, version)
@@ -157,3 +153,27 @@ CREATE TABLE registered_model_aliases (
     PRIMARY KEY (registered_model_id, alias),
     FOREIGN KEY (registered_model_id, version) REFERENCES model_versions ON DELETE CASCADE
 );
+CREATE INDEX registered_model_aliases_by_version ON registered_model_aliases (registered_model_id, version);
+
+-- The two with all that an answer says of them, and to search in.
+CREATE VIEW registered_model_details AS
+SELECT m.*,
+       ARRAY(SELECT t.key FROM registered_model_tags t WHERE t.registered_model_id = m.registered_model_id ORDER BY t.key)
+           AS tag_keys,
+       ARRAY(SELECT t.value FROM registered_model_tags t WHERE t.registered_model_id = m.registered_model_id ORDER BY t.key)
+           AS tag_values,
+       ARRAY(SELECT a.alias FROM registered_model_aliases a
+              WHERE a.registered_model_id = m.registered_model_id ORDER BY a.alias) AS aliases,
+       ARRAY(SELECT a.version FROM registered_model_aliases a
+              WHERE a.registered_model_id = m.registered_model_id ORDER BY a.alias) AS alias_versions
+  FROM registered_models m;
+
+CREATE VIEW model_version_details AS
+SELECT m.workspace_id, m.name, v.*,
+       ARRAY(SELECT t.key FROM model_version_tags t
+              WHERE t.registered_model_id = v.registered_model_id AND t.version = v.version ORDER BY t.key) AS tag_keys,
+       ARRAY(SELECT t.value FROM model_version_tags t
+              WHERE t.registered_model_id = v.registered_model_id AND t.version = v.version ORDER BY t.key) AS tag_values,
+       ARRAY(SELECT a.alias FROM registered_model_aliases a
+              WHERE a.registered_model_id = v.registered_model_id AND a.version = v.version ORDER BY a.alias) AS aliases
+  FROM registered_models m JOIN model_versions v USING (registered_model_id);

@@ -1,0 +1,87 @@
+"""Rules of the model registry for what callers choose: MLflow's, in its words, for gRPC has none of its own yet."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+
+from runstream_service.core.errors import InvalidField
+from runstream_service.core.names import check_name, check_text
+
+MAX_NAME_CHARACTERS = 256
+MAX_ALIAS_CHARACTERS = 255
+MAX_TAG_CHARACTERS = 100_000
+MAX_DESCRIPTION_CHARACTERS = 65_535
+MAX_SOURCE_CHARACTERS = 2_048
+MAX_RUN_ID_CHARACTERS = 256
+
+STAGES = ("None", "Staging", "Production", "Archived")
+ACTIVE_STAGES = ("Staging", "Production")
+LATEST = "latest"
+
+_CANONICAL = {stage.lower(): stage for stage in STAGES}
+_ALIAS = re.compile(r"[\w\-]*")
+_VERSION_ALIAS = re.compile(r"[vV]\d+")
+
+
+def check_model_name(name: str, *, field: str = "name") -> str:
+    """A name of a registered model: parts of `models:/name/1` and of paths, so without their punctuation.
+
+    Raises:
+        InvalidField.
+    """
+    if not name.strip():
+        raise InvalidField(f"Missing value for required parameter '{field}'.", field=field)
+    if "/" in name or ":" in name:
+        raise InvalidField(f"Invalid model name '{name[:80]}'. Names cannot contain '/' or ':'.", field=field)
+    if name in (".", "..") or name.startswith(".."):
+        raise InvalidField(
+            f"Invalid value {json.dumps(name[:80])} for parameter '{field}' supplied: Names may be treated as files in "
+            "certain cases, and must not resolve to other names when treated as such. This name would resolve to "
+            f"{posixpath.normpath(name[:80])!r}",
+            field=field,
+        )
+    return check_name(name, field=field, max_characters=MAX_NAME_CHARACTERS)
+
+
+def check_description(text: str) -> str:
+    """Raises InvalidField."""
+    return check_text(text, field="description", max_characters=MAX_DESCRIPTION_CHARACTERS)
+
+
+def check_alias(alias: str) -> str:
+    """An alias that may be looked for; `latest` is one too. Raises InvalidField."""
+    if not alias:
+        raise InvalidField("Registered model alias name cannot be empty.", field="alias")
+    if not _ALIAS.fullmatch(alias):
+        raise InvalidField(
+            f"Invalid alias name: '{alias[:80]}'. Names may only contain alphanumerics, underscores (_), and dashes "
+            "(-).",
+            field="alias",
+        )
+    if len(alias) > MAX_ALIAS_CHARACTERS:
+        raise InvalidField(
+            f"'Registered model alias name' exceeds the maximum length of {MAX_ALIAS_CHARACTERS} characters",
+            field="alias",
+        )
+    return alias
+
+
+def check_new_alias(alias: str) -> str:
+    """An alias that may be given to a version. Raises InvalidField."""
+    check_alias(alias)
+    if alias.lower() == LATEST:
+        raise InvalidField("'latest' alias name (case insensitive) is reserved.", field="alias")
+    if _VERSION_ALIAS.fullmatch(alias):
+        raise InvalidField(f"Version alias name '{alias}' is reserved.", field="alias")
+    return alias
+
+
+def canonical_stage(stage: str) -> str:
+    """A stage as it is stored, whatever its case. Raises InvalidField."""
+    if stage.lower() not in _CANONICAL:
+        raise InvalidField(
+            f"Invalid Model Version stage: {stage[:80]}. Value must be one of {', '.join(STAGES)}.", field="stage"
+        )
+    return _CANONICAL[stage.lower()]
