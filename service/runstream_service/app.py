@@ -25,6 +25,8 @@ from grpc_reflection.v1alpha import reflection
 from runstream.v1 import ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
 from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.core.experiments import Experiments
+from runstream_service.core.model_versions import ModelVersions
+from runstream_service.core.registered_models import RegisteredModels
 from runstream_service.core.runs import Runs
 from runstream_service.http.app import HttpApp
 from runstream_service.ingest.limits import MAX_MESSAGE_BYTES
@@ -201,7 +203,13 @@ class Service:
         latest = Latest(answers)
         queries = Queries(history=History(streams), latest=latest, chart=Chart(answers), aggregate=Aggregate(answers))
         server.add_generic_rpc_handlers((query_handler(queries),))
-        return Core(experiments=experiments, runs=runs, latest=latest)
+        return Core(
+            experiments=experiments,
+            runs=runs,
+            latest=latest,
+            registered_models=RegisteredModels(database),
+            model_versions=ModelVersions(database),
+        )
 
     def _start_http(self) -> None:
         listener = listen_http(self._settings.http_listen)

@@ -77,7 +77,7 @@ def parse_model_uri(source: str) -> ModelUri | None:
 
 
 def check_below_run(source: str, run_id: str, location: str | None) -> None:
-    """A source that is said to be of a run, or of nothing. `location` is where the artifacts of that run are, if it is ours.
+    """A source that is said to be of a run, or of nothing. `location`: where the run's artifacts are, if it is ours.
 
     Raises:
         InvalidField.

@@ -22,6 +22,7 @@ from runstream_service.core.model_names import (
     check_description,
     check_model_name,
 )
+from runstream_service.core.model_search import IS_PROMPT, VERSIONS, Search, search
 from runstream_service.core.names import check_entries, check_text, parse_run_id
 from runstream_service.storage.queries import load
 
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
 
 SQL = load("models")
 
-IS_PROMPT = "mlflow.prompt.is_prompt"
-# A prompt is a registered model with a tag; its versions have text in tags and no files, and name one of these.
+# Versions of prompts have a text in a tag and no files; they name one of these.
 _PROMPT_SOURCES = ("dummy-source", "prompt-template")
 # The tag of a logged model that lists the versions made of it.
 _REGISTRATIONS = "mlflow.modelVersions"
@@ -146,6 +146,11 @@ class ModelVersions:
         check_model_name(name)
         async with self._database.acquire() as connection:
             return await _latest(connection, caller, name, [canonical_stage(stage) for stage in stages])
+
+    async def search(self, caller: Caller, asked: Search) -> tuple[list[ModelVersion], str]:
+        """One page of versions, and the token of the next (empty on the last). Raises InvalidField."""
+        rows, token = await search(self._database, caller, VERSIONS, asked)
+        return [from_row(row) for row in rows], token
 
     async def storage_location(self, caller: Caller, name: str, version: str) -> str:
         """The URI below which the files of a version are. Raises InvalidField, NotFound."""
@@ -316,7 +321,7 @@ async def _by_alias(connection: PooledConnection, caller: Caller, name: str, ali
     raise InvalidField(f"Registered model alias {alias} not found.", field="alias")
 
 
-# -- where a new version comes from -------------------------------------------------------------------------------------
+# -- where a new version comes from ------------------------------------------------------------------------------------
 
 
 async def _origin(connection: PooledConnection, caller: Caller, new: NewVersion) -> _Origin:

@@ -19,6 +19,7 @@ from runstream_service.core.model_names import (
     check_model_name,
     check_new_alias,
 )
+from runstream_service.core.model_search import MODELS, Search, search
 from runstream_service.core.model_versions import (
     SQL,
     ModelVersion,
@@ -77,6 +78,13 @@ class RegisteredModels:
         check_model_name(name)
         async with self._database.acquire() as connection:
             return await _get(connection, caller, name)
+
+    async def search(self, caller: Caller, asked: Search) -> tuple[list[RegisteredModel], str]:
+        """One page of registered models, and the token of the next (empty on the last). Raises InvalidField."""
+        rows, token = await search(self._database, caller, MODELS, asked)
+        async with self._database.acquire() as connection:
+            versions = await newest(connection, [row["registered_model_id"] for row in rows])
+        return [_registered_model(row, versions[row["registered_model_id"]]) for row in rows], token
 
     async def rename(self, caller: Caller, name: str, new_name: str) -> RegisteredModel:
         """Gives a registered model another name; versions, tags and aliases stay with it.

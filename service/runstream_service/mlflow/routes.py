@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from runstream_service.core.caller import ANYONE
-from runstream_service.mlflow import experiments, runs, server
+from runstream_service.mlflow import experiments, model_versions, registered_models, runs, server
 from runstream_service.mlflow.answer import encode
 from runstream_service.mlflow.errors import MlflowError, answer_to
 from runstream_service.mlflow.request import Message, read
@@ -19,6 +19,8 @@ from runstream_service.mlflow.run_answers import RunAnswers
 
 if TYPE_CHECKING:
     from runstream_service.core.experiments import Experiments
+    from runstream_service.core.model_versions import ModelVersions
+    from runstream_service.core.registered_models import RegisteredModels
     from runstream_service.core.runs import Runs
     from runstream_service.query.latest import Latest
 
@@ -55,6 +57,8 @@ class Core:
     experiments: Experiments
     runs: Runs
     latest: Latest
+    registered_models: RegisteredModels
+    model_versions: ModelVersions
 
 
 def table(core: Core) -> tuple[Call | Raw, ...]:
@@ -79,9 +83,54 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
         Call("POST", "2.0/mlflow/runs/log-parameter", runs.LogParameter, of_runs.log_parameter),
         Call("POST", "2.0/mlflow/runs/set-tag", runs.SetTag, of_runs.set_tag),
         Call("POST", "2.0/mlflow/runs/delete-tag", runs.DeleteTag, of_runs.delete_tag),
+        *_of_registry(core),
         # The server itself.
         Call("GET", "3.0/mlflow/server-info", server.Nothing, server.server_info),
         Call("GET", "3.0/mlflow/ui-telemetry", server.Nothing, server.ui_telemetry),
+    )
+
+
+def _of_registry(core: Core) -> tuple[Call | Raw, ...]:
+    models, versions = registered_models, model_versions
+    of_models = models.RegisteredModelHandlers(core.registered_models, core.model_versions)
+    of_versions = versions.ModelVersionHandlers(core.model_versions)
+    return (
+        Call("POST", "2.0/mlflow/registered-models/create", models.Create, of_models.create),
+        Call("GET", "2.0/mlflow/registered-models/get", models.One, of_models.get),
+        Call("POST", "2.0/mlflow/registered-models/rename", models.Rename, of_models.rename),
+        Call("PATCH", "2.0/mlflow/registered-models/update", models.Update, of_models.update),
+        Call("DELETE", "2.0/mlflow/registered-models/delete", models.One, of_models.delete),
+        Call("GET", "2.0/mlflow/registered-models/search", models.SearchModels, of_models.search),
+        *(
+            Call(
+                method,
+                "2.0/mlflow/registered-models/get-latest-versions",
+                models.GetLatestVersions,
+                of_models.get_latest_versions,
+            )
+            for method in ("GET", "POST")
+        ),
+        Call("POST", "2.0/mlflow/registered-models/set-tag", models.SetTag, of_models.set_tag),
+        Call("DELETE", "2.0/mlflow/registered-models/delete-tag", models.DeleteTag, of_models.delete_tag),
+        Call("POST", "2.0/mlflow/registered-models/alias", models.SetAlias, of_models.set_alias),
+        Call("GET", "2.0/mlflow/registered-models/alias", models.Alias, of_models.get_by_alias),
+        Call("DELETE", "2.0/mlflow/registered-models/alias", models.Alias, of_models.delete_alias),
+        Call("POST", "2.0/mlflow/model-versions/create", versions.Create, of_versions.create),
+        Call("GET", "2.0/mlflow/model-versions/get", versions.One, of_versions.get),
+        Call(
+            "GET", "2.0/mlflow/model-versions/get-download-uri", versions.GetDownloadUri, of_versions.get_download_uri
+        ),
+        Call("PATCH", "2.0/mlflow/model-versions/update", versions.Update, of_versions.update),
+        Call("DELETE", "2.0/mlflow/model-versions/delete", versions.One, of_versions.delete),
+        Call("GET", "2.0/mlflow/model-versions/search", versions.SearchVersions, of_versions.search),
+        Call(
+            "POST",
+            "2.0/mlflow/model-versions/transition-stage",
+            versions.TransitionStage,
+            of_versions.transition_stage,
+        ),
+        Call("POST", "2.0/mlflow/model-versions/set-tag", versions.SetTag, of_versions.set_tag),
+        Call("DELETE", "2.0/mlflow/model-versions/delete-tag", versions.DeleteTag, of_versions.delete_tag),
     )
 
 

@@ -1,0 +1,156 @@
+"""Searches in the model registry: a filter, an order and a page -> a statement.
+
+Pages are counted by an offset, as MLflow's are: a registry is small, and it is ordered by fields that change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runstream_service.core.errors import InvalidField
+from runstream_service.core.pages import make_token, read_token
+from runstream_service.search.dialects import MODEL_VERSIONS, REGISTERED_MODELS, Dialect
+from runstream_service.search.grammar import parse_filter, parse_order_by
+from runstream_service.search.sql import (
+    Parameters,
+    conjunction,
+    keyed_condition,
+    order_term,
+    text_condition,
+    whole_condition,
+)
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from runstream_service.core.caller import Caller
+    from runstream_service.search.grammar import Comparison, Order
+    from runstream_service.storage.database import Database
+
+# A prompt is a registered model with this tag. Searches are for models, unless a filter asks for it.
+IS_PROMPT = "mlflow.prompt.is_prompt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What a caller searches for. `max_results` counts the entries of a page."""
+
+    filter: str = ""
+    order_by: Sequence[str] = ()
+    max_results: int
+    page_token: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Area:
+    """One of the two things to search for. `view` is called d in the statement."""
+
+    dialect: Dialect
+    view: str
+    max_results: int
+    tags: str  # what follows FROM: the tags of an entry
+    prompt_tags: str  # the tags that say that it is a prompt
+    order_by: tuple[str, ...]  # where the caller says none
+    ties: tuple[str, ...]  # after what the caller says
+
+
+MODELS = _Area(
+    dialect=REGISTERED_MODELS,
+    view="registered_model_details",
+    max_results=1_000,
+    tags="registered_model_tags t WHERE t.registered_model_id = d.registered_model_id",
+    prompt_tags="registered_model_tags t WHERE t.registered_model_id = d.registered_model_id",
+    order_by=(),
+    ties=("name ASC",),
+)
+VERSIONS = _Area(
+    dialect=MODEL_VERSIONS,
+    view="model_version_details",
+    max_results=200_000,
+    tags="model_version_tags t WHERE t.registered_model_id = d.registered_model_id AND t.version = d.version",
+    # Of any version, as in MLflow.
+    prompt_tags="model_version_tags t WHERE t.registered_model_id = d.registered_model_id",
+    order_by=("last_updated_timestamp DESC",),
+    ties=("name ASC", "version_number DESC"),
+)
+
+_TEXTS = {"name": "d.name", "run_id": "d.run_id", "source_path": "d.source"}
+# Times by milliseconds: what MLflow cannot tell apart is ordered by the next field, as there.
+_ORDERED = {
+    "name": "d.name",
+    "version_number": "d.version",
+    "creation_timestamp": "date_trunc('milliseconds', d.created_at)",
+    "last_updated_timestamp": "date_trunc('milliseconds', d.updated_at)",
+}
+
+
+async def search(database: Database, caller: Caller, area: _Area, asked: Search) -> tuple[list[asyncpg.Record], str]:
+    """One page of rows of the area's view, and the token of the next (empty on the last).
+
+    Raises:
+        InvalidField.
+    """
+    if asked.max_results < 1:
+        raise InvalidField(
+            f"Invalid value for max_results. It must be a positive integer, but got {asked.max_results}",
+            field="max_results",
+        )
+    if asked.max_results > area.max_results:
+        raise InvalidField(
+            f"max_results: {asked.max_results} is more than {area.max_results}, the most", field="max_results"
+        )
+    token = read_token(asked.page_token, of=area.dialect.name, shape=(int,))
+    offset = token[0] if token else 0
+    parameters = Parameters(caller.workspace_id)
+    conditions = conjunction(_conditions(area, parse_filter(asked.filter, area.dialect), parameters))
+    rows = await database.fetch(
+        f"SELECT d.* FROM {area.view} d WHERE d.workspace_id = $1 AND {conditions}"  # noqa: S608  # the grammar's, with parameters
+        f" ORDER BY {', '.join(_order_terms(area, asked.order_by))}"
+        f" LIMIT {parameters.add(asked.max_results + 1, 'bigint')} OFFSET {parameters.add(offset, 'bigint')}",
+        *parameters.values,
+    )
+    if len(rows) <= asked.max_results:
+        return rows, ""
+    return rows[:-1], make_token(of=area.dialect.name, after=[offset + asked.max_results])
+
+
+def _conditions(area: _Area, comparisons: Sequence[Comparison], parameters: Parameters) -> list[str]:
+    if _asks_for_prompts(comparisons):
+        return [_condition(area, one, parameters) for one in comparisons]
+    wanted = [one for one in comparisons if not _is_about_prompts(one)]
+    key, value = parameters.add(IS_PROMPT, "text"), parameters.add("true", "text")
+    return [
+        *(_condition(area, one, parameters) for one in wanted),
+        f"NOT EXISTS (SELECT FROM {area.prompt_tags} AND t.key = {key} AND t.value = {value})",
+    ]
+
+
+def _condition(area: _Area, one: Comparison, parameters: Parameters) -> str:
+    if one.kind == "tag":
+        return keyed_condition(area.tags, one, parameters)
+    if one.key == "version_number":
+        return whole_condition("d.version", one.operator, one.value, parameters)
+    return text_condition(_TEXTS[one.key], one.operator, one.value, parameters)
+
+
+def _is_about_prompts(one: Comparison) -> bool:
+    return one.kind == "tag" and one.key == IS_PROMPT
+
+
+def _asks_for_prompts(comparisons: Sequence[Comparison]) -> bool:
+    """The first comparison with the tag decides; the UI writes `= 'true'` for prompts, and `!= 'true'` for models."""
+    first = next((one for one in comparisons if _is_about_prompts(one)), None)
+    return first is not None and (first.operator, str(first.value).lower()) in (("=", "true"), ("!=", "false"))
+
+
+def _order_terms(area: _Area, order_by: Sequence[str]) -> list[str]:
+    orders = parse_order_by(order_by or area.order_by, area.dialect)
+    named = {order.key for order in orders}
+    ties = [order for order in parse_order_by(area.ties, area.dialect) if order.key not in named]
+    return [_order_term(order) for order in [*orders, *ties]]
+
+
+def _order_term(order: Order) -> str:
+    return order_term(_ORDERED[order.key], descending=order.descending, is_text=order.key == "name")

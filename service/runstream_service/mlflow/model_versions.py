@@ -1,0 +1,197 @@
+"""Versions of registered models: messages and handlers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runstream_service.core.model_names import MAX_TAG_CHARACTERS
+from runstream_service.core.model_search import VERSIONS, Search
+from runstream_service.core.model_versions import NewVersion
+from runstream_service.core.times import to_unix_us
+from runstream_service.mlflow.answer import pairs, present
+from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length
+from runstream_service.mlflow.request import Int64, Message, Pair, check_given, wrong_type
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runstream_service.core.caller import Caller
+    from runstream_service.core.model_versions import ModelVersion, ModelVersions
+
+Answer = dict[str, Any]
+
+
+class Create(Message):
+    """model-versions/create."""
+
+    name: str
+    source: str
+    run_id: str | None = None
+    tags: tuple[Pair, ...] = ()
+    run_link: str = ""
+    description: str = ""
+    model_id: str | None = None
+
+
+class One(Message):
+    """model-versions/get and delete."""
+
+    name: str
+    version: str
+
+
+class GetDownloadUri(Message):
+    """model-versions/get-download-uri."""
+
+    name: str = ""
+    version: str = ""
+
+
+class Update(Message):
+    """model-versions/update."""
+
+    name: str
+    version: str
+    description: str | None = None
+
+
+class SearchVersions(Message):
+    """model-versions/search."""
+
+    filter: str = ""
+    max_results: Int64 = VERSIONS.max_results
+    order_by: tuple[str, ...] = ()
+    page_token: str = ""
+
+
+class TransitionStage(Message):
+    """model-versions/transition-stage."""
+
+    name: str
+    version: str
+    stage: str
+    archive_existing_versions: Any = False  # bool; not so declared, since then also "true" and 1 would do
+
+
+class SetTag(Message):
+    """model-versions/set-tag."""
+
+    name: str
+    version: str
+    key: str
+    value: str = ""
+
+
+class DeleteTag(Message):
+    """model-versions/delete-tag."""
+
+    name: str
+    version: str
+    key: str
+
+
+class ModelVersionHandlers:
+    """One method a route of routes.py."""
+
+    def __init__(self, versions: ModelVersions) -> None:
+        self._versions = versions
+
+    async def create(self, caller: Caller, message: Create) -> Answer:
+        new = NewVersion(
+            name=check_given(message.name, "name"),
+            source=check_given(message.source, "source"),
+            run_id=message.run_id,
+            model_id=message.model_id,
+            run_link=message.run_link,
+            description=message.description,
+            tags=checked_tags(message.tags),
+        )
+        return one(await self._versions.create(caller, new))
+
+    async def get(self, caller: Caller, message: One) -> Answer:
+        name, version = _checked(message)
+        return one(await self._versions.get(caller, name, version))
+
+    async def get_download_uri(self, caller: Caller, message: GetDownloadUri) -> Answer:
+        return {"artifact_uri": await self._versions.storage_location(caller, message.name, message.version)}
+
+    async def update(self, caller: Caller, message: Update) -> Answer:
+        name, version = _checked(message)
+        return one(await self._versions.describe(caller, name, version, message.description))
+
+    async def delete(self, caller: Caller, message: One) -> Answer:
+        name, version = _checked(message)
+        await self._versions.delete(caller, name, version)
+        return {}
+
+    async def search(self, caller: Caller, message: SearchVersions) -> Answer:
+        if message.max_results > VERSIONS.max_results:
+            raise wrong_type("max_results", str(message.max_results))
+        found, token = await self._versions.search(
+            caller,
+            Search(
+                filter=message.filter,
+                order_by=message.order_by,
+                max_results=message.max_results,
+                page_token=message.page_token,
+            ),
+        )
+        return present(
+            model_versions=[rendered(version, aliases=False) for version in found], next_page_token=token or None
+        )
+
+    async def transition_stage(self, caller: Caller, message: TransitionStage) -> Answer:
+        name, version = _checked(message)
+        stage, archive = check_given(message.stage, "stage"), message.archive_existing_versions
+        if not isinstance(archive, bool):
+            raise wrong_type("archive_existing_versions", archive)
+        return one(await self._versions.set_stage(caller, name, version, stage, archive_others=archive))
+
+    async def set_tag(self, caller: Caller, message: SetTag) -> Answer:
+        name, version = _checked(message)
+        tags = checked_tags([Pair(key=check_given(message.key, "key"), value=message.value)])
+        await self._versions.set_tag(caller, name, version, message.key, tags[message.key])
+        return {}
+
+    async def delete_tag(self, caller: Caller, message: DeleteTag) -> Answer:
+        name, version = _checked(message)
+        key = check_key(check_given(message.key, "key"), "key")
+        await self._versions.delete_tag(caller, name, version, key)
+        return {}
+
+
+def one(version: ModelVersion) -> Answer:
+    """An answer with one version."""
+    return {"model_version": rendered(version)}
+
+
+def rendered(version: ModelVersion, *, aliases: bool = True) -> Answer:
+    """MLflow's ModelVersion; lists of versions come without aliases, as there."""
+    return present(
+        name=version.name,
+        version=str(version.version),
+        creation_timestamp=to_unix_us(version.created_at) // 1_000,
+        last_updated_timestamp=to_unix_us(version.updated_at) // 1_000,
+        current_stage=version.stage,
+        description=version.description,
+        source=version.source,
+        run_id=version.run_id,
+        status="READY",
+        tags=pairs(version.tags),
+        run_link=version.run_link,
+        aliases=version.aliases if aliases else [],
+    )
+
+
+def checked_tags(tags: Sequence[Pair]) -> dict[str, str]:
+    """Tags of models and versions. The last of two with one key counts, as in MLflow. Raises MlflowError."""
+    for tag in tags:
+        check_key(tag.key, "key")
+        check_length(tag.key, "key", MAX_KEY_CHARACTERS)
+        check_length(tag.value, "value", MAX_TAG_CHARACTERS)
+    return {tag.key: tag.value for tag in tags}
+
+
+def _checked(message: One | Update | TransitionStage | SetTag | DeleteTag) -> tuple[str, str]:
+    """Name and version, both given."""
+    return check_given(message.name, "name"), check_given(message.version, "version")

@@ -1,0 +1,181 @@
+"""Registered models: messages and handlers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runstream_service.core.model_search import MODELS, Search
+from runstream_service.core.times import to_unix_us
+from runstream_service.mlflow import model_versions
+from runstream_service.mlflow.answer import pairs, present
+from runstream_service.mlflow.model_versions import checked_tags
+from runstream_service.mlflow.names import check_key
+from runstream_service.mlflow.request import Int64, Message, Pair, check_given, wrong_type
+
+if TYPE_CHECKING:
+    from runstream_service.core.caller import Caller
+    from runstream_service.core.model_versions import ModelVersions
+    from runstream_service.core.registered_models import RegisteredModel, RegisteredModels
+
+Answer = dict[str, Any]
+
+
+class Create(Message):
+    """registered-models/create."""
+
+    name: str
+    tags: tuple[Pair, ...] = ()
+    description: str = ""
+
+
+class One(Message):
+    """registered-models/get and delete."""
+
+    name: str
+
+
+class Rename(Message):
+    """registered-models/rename."""
+
+    name: str
+    new_name: str
+
+
+class Update(Message):
+    """registered-models/update."""
+
+    name: str
+    description: str = ""
+
+
+class SearchModels(Message):
+    """registered-models/search."""
+
+    filter: str = ""
+    max_results: Int64 = 100
+    order_by: tuple[str, ...] = ()
+    page_token: str = ""
+
+
+class GetLatestVersions(Message):
+    """registered-models/get-latest-versions."""
+
+    name: str
+    stages: tuple[str, ...] = ()
+
+
+class SetTag(Message):
+    """registered-models/set-tag."""
+
+    name: str
+    key: str
+    value: str = ""
+
+
+class DeleteTag(Message):
+    """registered-models/delete-tag."""
+
+    name: str
+    key: str
+
+
+class SetAlias(Message):
+    """registered-models/alias, POST."""
+
+    name: str
+    alias: str
+    version: str
+
+
+class Alias(Message):
+    """registered-models/alias, GET and DELETE."""
+
+    name: str
+    alias: str
+
+
+class RegisteredModelHandlers:
+    """One method a route of routes.py."""
+
+    def __init__(self, models: RegisteredModels, versions: ModelVersions) -> None:
+        self._models = models
+        self._versions = versions
+
+    async def create(self, caller: Caller, message: Create) -> Answer:
+        name = check_given(message.name, "name")
+        tags = checked_tags(message.tags)
+        return _one(await self._models.create(caller, name, description=message.description, tags=tags))
+
+    async def get(self, caller: Caller, message: One) -> Answer:
+        return _one(await self._models.get(caller, check_given(message.name, "name")))
+
+    async def rename(self, caller: Caller, message: Rename) -> Answer:
+        name, new_name = check_given(message.name, "name"), check_given(message.new_name, "new_name")
+        return _one(await self._models.rename(caller, name, new_name))
+
+    async def update(self, caller: Caller, message: Update) -> Answer:
+        return _one(await self._models.describe(caller, check_given(message.name, "name"), message.description))
+
+    async def delete(self, caller: Caller, message: One) -> Answer:
+        await self._models.delete(caller, check_given(message.name, "name"))
+        return {}
+
+    async def search(self, caller: Caller, message: SearchModels) -> Answer:
+        if message.max_results > MODELS.max_results:
+            raise wrong_type("max_results", str(message.max_results))
+        found, token = await self._models.search(
+            caller,
+            Search(
+                filter=message.filter,
+                order_by=message.order_by,
+                max_results=message.max_results,
+                page_token=message.page_token,
+            ),
+        )
+        return present(registered_models=[rendered(model) for model in found], next_page_token=token or None)
+
+    async def get_latest_versions(self, caller: Caller, message: GetLatestVersions) -> Answer:
+        found = await self._versions.latest(caller, check_given(message.name, "name"), message.stages)
+        return present(model_versions=[model_versions.rendered(version) for version in found])
+
+    async def set_tag(self, caller: Caller, message: SetTag) -> Answer:
+        name = check_given(message.name, "name")
+        tags = checked_tags([Pair(key=check_given(message.key, "key"), value=message.value)])
+        await self._models.set_tag(caller, name, message.key, tags[message.key])
+        return {}
+
+    async def delete_tag(self, caller: Caller, message: DeleteTag) -> Answer:
+        name, key = check_given(message.name, "name"), check_given(message.key, "key")
+        await self._models.delete_tag(caller, name, check_key(key, "key"))
+        return {}
+
+    async def set_alias(self, caller: Caller, message: SetAlias) -> Answer:
+        name, alias = check_given(message.name, "name"), check_given(message.alias, "alias")
+        await self._models.set_alias(caller, name, alias, check_given(message.version, "version"))
+        return {}
+
+    async def get_by_alias(self, caller: Caller, message: Alias) -> Answer:
+        name, alias = check_given(message.name, "name"), check_given(message.alias, "alias")
+        return model_versions.one(await self._versions.by_alias(caller, name, alias))
+
+    async def delete_alias(self, caller: Caller, message: Alias) -> Answer:
+        name, alias = check_given(message.name, "name"), check_given(message.alias, "alias")
+        await self._models.delete_alias(caller, name, alias)
+        return {}
+
+
+def rendered(model: RegisteredModel) -> Answer:
+    """MLflow's RegisteredModel. Its versions come without their aliases; the model has them all."""
+    return present(
+        name=model.name,
+        creation_timestamp=to_unix_us(model.created_at) // 1_000,
+        last_updated_timestamp=to_unix_us(model.updated_at) // 1_000,
+        description=model.description or None,
+        latest_versions=[model_versions.rendered(version, aliases=False) for version in model.latest_versions],
+        tags=pairs(model.tags),
+        aliases=[{"alias": alias, "version": str(version)} for alias, version in model.aliases.items()],
+    )
+
+
+def _one(model: RegisteredModel) -> Answer:
+    return {"registered_model": rendered(model)}
