@@ -25,6 +25,7 @@ from grpc_reflection.v1alpha import reflection
 from runstream.v1 import ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
 from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.core.experiments import Experiments
+from runstream_service.core.inputs import Inputs
 from runstream_service.core.model_versions import ModelVersions
 from runstream_service.core.registered_models import RegisteredModels
 from runstream_service.core.runs import Runs
@@ -206,6 +207,7 @@ class Service:
         return Core(
             experiments=experiments,
             runs=runs,
+            inputs=Inputs(database),
             latest=latest,
             registered_models=RegisteredModels(database),
             model_versions=ModelVersions(database),

@@ -232,7 +232,7 @@ class Runs:
         uid = parse_run_id(run_id, field="run_id")
         checked = check_entries(params, field="params", max_value_characters=MAX_PARAM_CHARACTERS)
         async with self._database.transaction() as connection:
-            await _lock_active(connection, caller, uid, SQL["lifecycle_for_share"])
+            await hold_active(connection, caller, uid)
             await _insert_params(connection, uid, checked)
 
     async def set_tags(self, caller: Caller, run_id: str, tags: Mapping[str, str]) -> None:
@@ -274,7 +274,7 @@ class Runs:
         uid = parse_run_id(run_id, field="run_id")
         check_text(key, field="key", max_characters=MAX_KEY_CHARACTERS)
         async with self._database.transaction() as connection:
-            await _lock_active(connection, caller, uid, SQL["lifecycle_for_share"])
+            await hold_active(connection, caller, uid)
             if key != NAME_TAG and await connection.execute(SQL["delete_tag"], uid, key) == "DELETE 0":
                 raise NotFound(f"No tag with name: {key} in run with id {uid.hex}", field="key", subject=key)
 
@@ -332,6 +332,15 @@ class Runs:
             if await connection.fetchval(SQL["lifecycle_for_update"], caller.workspace_id, uid) is None:
                 raise _not_found(uid)
             await connection.execute(SQL["mark_active"], uid)
+
+
+async def hold_active(connection: PooledConnection, caller: Caller, run_id: UUID) -> None:
+    """Holds an active run against deletion until the transaction ends, beside others who write to it.
+
+    Raises:
+        RunNotFound, RunDeleted.
+    """
+    await _lock_active(connection, caller, run_id, SQL["lifecycle_for_share"])
 
 
 async def _check_found(connection: PooledConnection, run_id: UUID, experiment: experiments.Experiment) -> None:

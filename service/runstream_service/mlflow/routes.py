@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from runstream_service.core.caller import ANYONE
-from runstream_service.mlflow import experiments, model_versions, registered_models, runs, server
+from runstream_service.mlflow import experiments, inputs, model_versions, registered_models, runs, server
 from runstream_service.mlflow.answer import encode
 from runstream_service.mlflow.errors import MlflowError, answer_to
 from runstream_service.mlflow.request import Message, read
@@ -19,6 +19,7 @@ from runstream_service.mlflow.run_answers import RunAnswers
 
 if TYPE_CHECKING:
     from runstream_service.core.experiments import Experiments
+    from runstream_service.core.inputs import Inputs
     from runstream_service.core.model_versions import ModelVersions
     from runstream_service.core.registered_models import RegisteredModels
     from runstream_service.core.runs import Runs
@@ -56,6 +57,7 @@ class Core:
 
     experiments: Experiments
     runs: Runs
+    inputs: Inputs
     latest: Latest
     registered_models: RegisteredModels
     model_versions: ModelVersions
@@ -64,6 +66,7 @@ class Core:
 def table(core: Core) -> tuple[Call | Raw, ...]:
     """Every route of MLflow's that this service answers."""
     of_experiments = experiments.ExperimentHandlers(core.experiments)
+    of_inputs = inputs.InputHandlers(core.inputs, core.runs)
     of_runs = runs.RunHandlers(core.runs, RunAnswers(core.runs, core.latest))
     return (
         Call("POST", "2.0/mlflow/experiments/create", experiments.Create, of_experiments.create),
@@ -83,6 +86,11 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
         Call("POST", "2.0/mlflow/runs/log-parameter", runs.LogParameter, of_runs.log_parameter),
         Call("POST", "2.0/mlflow/runs/set-tag", runs.SetTag, of_runs.set_tag),
         Call("POST", "2.0/mlflow/runs/delete-tag", runs.DeleteTag, of_runs.delete_tag),
+        # What runs read and made.
+        Call("POST", "2.0/mlflow/runs/log-inputs", inputs.LogInputs, of_inputs.log_inputs),
+        Call("POST", "2.0/mlflow/runs/outputs", inputs.LogOutputs, of_inputs.log_outputs),
+        Call("POST", "2.0/mlflow/runs/log-model", inputs.LogModel, of_inputs.log_model),
+        Call("POST", "2.0/mlflow/experiments/search-datasets", inputs.SearchDatasets, of_inputs.search_datasets),
         *_of_registry(core),
         # The server itself.
         Call("GET", "3.0/mlflow/server-info", server.Nothing, server.server_info),

@@ -1,16 +1,18 @@
 -- name: insert
--- Datasets of an experiment that it does not have yet. They come sorted, so that two callers never wait in a circle.
+-- Datasets that the experiment of a run does not have yet. They come sorted, so that two callers never wait in a circle.
 INSERT INTO datasets (experiment_id, name, digest, source_type, source, schema, profile)
-SELECT $1, n.* FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS n
+SELECT r.experiment_id, n.*
+  FROM runs r, unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS n
+ WHERE r.run_id = $1
 ON CONFLICT (experiment_id, name, digest) DO NOTHING;
 
 -- name: insert_inputs
--- What a run read: datasets of the experiment with tags. An input that is there already keeps its tags, as in MLflow. A
+-- What a run read: datasets of its experiment with tags. An input that is there already keeps its tags, as in MLflow. A
 -- statement of its own: it must see datasets that committed while their insertion waited.
 INSERT INTO run_datasets (run_id, dataset_id, tags)
 SELECT $1, d.dataset_id, n.tags
-  FROM unnest($3::text[], $4::text[], $5::jsonb[]) AS n (name, digest, tags)
-  JOIN datasets d ON d.experiment_id = $2 AND d.name = n.name AND d.digest = n.digest
+  FROM runs r, unnest($2::text[], $3::text[], $4::jsonb[]) AS n (name, digest, tags), datasets d
+ WHERE r.run_id = $1 AND d.experiment_id = r.experiment_id AND d.name = n.name AND d.digest = n.digest
  ORDER BY d.dataset_id
 ON CONFLICT (run_id, dataset_id) DO NOTHING;
 
