@@ -26,11 +26,13 @@ from runstream.v1 import ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
 from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.inputs import Inputs
+from runstream_service.core.model_metrics import ModelMetrics
 from runstream_service.core.model_versions import ModelVersions
 from runstream_service.core.registered_models import RegisteredModels
 from runstream_service.core.runs import Runs
 from runstream_service.http.app import HttpApp
 from runstream_service.ingest.limits import MAX_MESSAGE_BYTES
+from runstream_service.ingest.metric_writes import MetricWrites
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
 from runstream_service.listening import HttpServer, listen_grpc, listen_http
@@ -41,6 +43,7 @@ from runstream_service.query.aggregate import Aggregate
 from runstream_service.query.chart import Chart
 from runstream_service.query.history import History
 from runstream_service.query.latest import Latest
+from runstream_service.query.run_metrics import RunMetrics
 from runstream_service.query.snapshot import Reads
 from runstream_service.query.tail import Tail
 from runstream_service.query.tail_metrics import TailMetrics
@@ -158,7 +161,7 @@ class Service:
         self._start_rollup(self._database, self._pipeline)
         self._start_retention(self._database)
         self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline),))
-        self._http_app.serve(mlflow_routes(self._add_reads_and_runs(self._grpc, self._database)))
+        self._http_app.serve(mlflow_routes(self._add_reads_and_runs(self._grpc, self._database, self._pipeline)))
         self._tail = Tail(self._database, bell, TailMetrics(self._metrics.registry))
         self._tasks["tail reader"] = asyncio.create_task(self._tail.run())
         self._grpc.add_generic_rpc_handlers((tail_handler(self._tail),))
@@ -193,7 +196,7 @@ class Service:
         loop = RetentionLoop(database, metrics, purge_after_days=self._settings.purge_after_days)
         self._tasks["retention"] = asyncio.create_task(loop.run())
 
-    def _add_reads_and_runs(self, server: grpc.aio.Server, database: Database) -> Core:
+    def _add_reads_and_runs(self, server: grpc.aio.Server, database: Database, pipeline: IngestPipeline) -> Core:
         """Adds what gRPC serves of them; answers what MLflow's routes share with it."""
         experiments = Experiments(database)
         runs = Runs(database, experiments)
@@ -211,6 +214,9 @@ class Service:
             latest=latest,
             registered_models=RegisteredModels(database),
             model_versions=ModelVersions(database),
+            metric_writes=MetricWrites(database, pipeline),
+            model_metrics=ModelMetrics(database),
+            run_metrics=RunMetrics(answers),
         )
 
     def _start_http(self) -> None:

@@ -316,6 +316,8 @@ class Runs:
             # than the mark says, whatever epochs open meanwhile.
             await connection.execute(SQL["lock_producers"], uid)
             marked = await connection.execute(SQL["mark_series"], uid, list(keys))
+            # What a session is for streams: HTTP writes that looked these series up before look again.
+            await connection.execute(SQL["raise_generation"], uid)
             await connection.execute(SQL["fence_producers"], uid)
         count = int(marked.removeprefix("UPDATE "))
         log.info("Deleted series", action="series_deleted", run_id=uid.hex, series=count, by=caller.principal)

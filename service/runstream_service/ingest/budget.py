@@ -21,10 +21,16 @@ class Budget:
         self._line: deque[tuple[asyncio.Future[None], int]] = deque()
         self._serving = False
 
+    def take_at_once(self, points: int) -> bool:
+        """Take `points` if they fit now and nobody waits; says whether they did."""
+        if self._line or not self._fits(points):
+            return False
+        self.waiting_points += points
+        return True
+
     async def take(self, points: int) -> None:
         """Take `points`, waiting until they fit. A request above the whole capacity fits an empty budget."""
-        if not self._line and self._fits(points):
-            self.waiting_points += points
+        if self.take_at_once(points):
             return
         turn = asyncio.get_running_loop().create_future()
         self._line.append((turn, points))

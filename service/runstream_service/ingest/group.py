@@ -1,25 +1,34 @@
-"""Waiting batches -> one group: what to ask of the ledger, and after its verdict what to copy."""
+"""What waits -> one group: what to ask of the database, and after its verdict what to copy."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from runstream_service.core.errors import CoreError, Fenced, SequenceGap
+from runstream_service.core.errors import CoreError
 from runstream_service.ingest import copy_binary
+from runstream_service.ingest.stream import Submission
+from runstream_service.ingest.write import MetricWrite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from runstream_service.ingest.stream import ProducerStream, Submission
+    from runstream_service.ingest.stream import ProducerStream
+
+# What a writer commits: a batch of a stream, or a write that stands for itself.
+Item: TypeAlias = Submission | MetricWrite
+
+# Above, COPY is faster than one statement with the rows as its arguments, in spite of its round trips.
+SMALL_GROUP_POINTS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the ledger said of one producer: 'advanced', 'duplicate', 'fenced' or 'gap'."""
+    """What the database said of one producer ('advanced', 'duplicate', 'fenced' or 'gap'), or of one write ('advanced',
+    'duplicate', 'missing', 'deleted' or 'stale')."""
 
     epoch: int
     commit_no: int
@@ -36,23 +45,34 @@ class _Claim:
 
 
 class Group:
-    """Submissions that share a transaction. Those of one stream are consecutive, as the stream checked."""
+    """Items that share a transaction. Batches of one stream are consecutive, as the stream checked."""
 
-    def __init__(self, submissions: Sequence[Submission]) -> None:
-        self.submissions = submissions
-        claims: dict[tuple[UUID, int], _Claim] = {}
-        for submission in submissions:
-            stream = submission.stream
-            claim = claims.setdefault((stream.producer_id, stream.session), _Claim(stream, []))
-            claim.submissions.append(submission)
-        self._claims = list(claims.values())
-        self.accepted: list[Submission] = []
-        self.duplicates: list[Submission] = []
-        self.rejected: list[tuple[Submission, CoreError]] = []
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+        self._claims: list[_Claim] = []
+        self._writes: list[MetricWrite] = []
+        # A request that came again while its first copy still waits, with that.
+        self._repeats: list[tuple[MetricWrite, MetricWrite]] = []
+        self._sort(items)
+        self.accepted: list[Item] = []
+        self.duplicates: list[Item] = []
+        self.rejected: list[tuple[Item, CoreError]] = []
         self._verdicts: list[Verdict] = []
 
+    def _sort(self, items: Sequence[Item]) -> None:
+        claims: dict[tuple[UUID, int], _Claim] = {}
+        writes: dict[UUID, MetricWrite] = {}
+        for item in items:
+            if isinstance(item, Submission):
+                stream = item.stream
+                claims.setdefault((stream.producer_id, stream.session), _Claim(stream, [])).submissions.append(item)
+            elif (first := writes.setdefault(item.write_id, item)) is not item:
+                self._repeats.append((item, first))
+        self._claims = list(claims.values())
+        self._writes = list(writes.values())
+
     def begin_arguments(self) -> tuple[list[Any], ...]:
-        """Arguments of the SQL function begin_group."""
+        """Arguments of the SQL function begin_group_commit."""
         producers = enumerate(self._claims, start=1)
         batches = [(position, s.number, s.points) for position, claim in producers for s in claim.submissions]
         return (
@@ -60,34 +80,60 @@ class Group:
             [claim.stream.session for claim in self._claims],
             [claim.submissions[0].number for claim in self._claims],
             [claim.submissions[-1].number for claim in self._claims],
-            *(list(column) for column in zip(*batches, strict=True)),
+            *([batch[column] for batch in batches] for column in range(3)),
+            [write.write_id for write in self._writes],
+            [write.run_id for write in self._writes],
+            [write.generation for write in self._writes],
+            [write.points for write in self._writes],
+        )
+
+    def row_arguments(self) -> tuple[list[Any], ...]:
+        """The further arguments of the SQL function commit_small_group: every point, with whose it is."""
+        items = [(owner, item) for owner, items in enumerate(self._judged(), start=1) for item in items if item.points]
+        return (
+            [owner for owner, item in items for _ in range(item.points)],
+            [item.number for _, item in items for _ in range(item.points)],
+            [series_id for _, item in items for series_id in item.series_id.tolist()],
+            [step for _, item in items for step in item.step.tolist()],
+            [time - copy_binary.POSTGRES_EPOCH_UNIX_US for _, item in items for time in item.time_unix_us.tolist()],
+            [value for _, item in items for value in item.value.tolist()],
         )
 
     def judge(self, verdicts: list[Verdict]) -> None:
-        """Sort the submissions by what the ledger said; only accepted ones are copied."""
+        """Sort the items by what the database said; only accepted ones are copied."""
         self._verdicts = verdicts
-        for claim, verdict in zip(self._claims, verdicts, strict=True):
-            for submission in claim.submissions:
-                error = _error(verdict, claim.stream)
+        for items, verdict in zip(self._judged(), verdicts, strict=True):
+            for item in items:
+                error = item.error_of(verdict.verdict, verdict.committed_before)
                 if error is not None:
-                    self.rejected.append((submission, error))
-                elif submission.number <= verdict.committed_before:
-                    self.duplicates.append(submission)
+                    self.rejected.append((item, error))
+                elif verdict.verdict == "duplicate" or item.number <= verdict.committed_before:
+                    self.duplicates.append(item)
                 else:
-                    self.accepted.append(submission)
+                    self.accepted.append(item)
+        errors = {id(item): error for item, error in self.rejected}
+        for repeat, first in self._repeats:
+            if (error := errors.get(id(first))) is not None:
+                self.rejected.append((repeat, error))
+            else:
+                self.duplicates.append(repeat)
+
+    def _judged(self) -> list[Sequence[Item]]:
+        """Items by what has one verdict, in the order of the verdicts."""
+        return [*(claim.submissions for claim in self._claims), *([write] for write in self._writes)]
 
     def encode(self) -> memoryview | None:
         """The accepted points as COPY BINARY; None if there are none."""
-        filled = [s for s in self.accepted if s.points]
+        filled = [item for item in self.accepted if item.points]
         if not filled:
             return None
         return copy_binary.encode(
             self._verdicts[0].epoch,
             self._verdicts[0].commit_no,
-            np.concatenate([s.series_id for s in filled]),
-            np.concatenate([s.step for s in filled]),
-            np.concatenate([s.time_unix_us for s in filled]),
-            np.concatenate([s.value for s in filled]),
+            np.concatenate([item.series_id for item in filled]),
+            np.concatenate([item.step for item in filled]),
+            np.concatenate([item.time_unix_us for item in filled]),
+            np.concatenate([item.value for item in filled]),
         )
 
     @property
@@ -97,20 +143,10 @@ class Group:
 
     @property
     def points(self) -> int:
-        """Points of all submissions, before the verdict."""
-        return sum(s.points for s in self.submissions)
+        """Points of all items, before the verdict."""
+        return sum(item.points for item in self.items)
 
-
-def _error(verdict: Verdict, stream: ProducerStream) -> CoreError | None:
-    if verdict.verdict == "fenced":
-        return Fenced(
-            f"producer {stream.producer_id}: session {stream.session} is over: a newer stream of this producer took "
-            "over, or its run was deleted; open again to find out",
-            field="open.producer_id",
-        )
-    if verdict.verdict == "gap":
-        return SequenceGap(
-            f"batch.number: the ledger stands at {verdict.committed_before}; send the batches after it again",
-            field="batch.number",
-        )
-    return None
+    @property
+    def is_small(self) -> bool:
+        """Whether one statement commits it fastest."""
+        return self.points <= SMALL_GROUP_POINTS

@@ -9,6 +9,7 @@ from uuid import UUID
 import structlog
 
 from runstream_service.core.errors import (
+    DatabaseUnavailable,
     Draining,
     Fenced,
     InvalidField,
@@ -30,9 +31,15 @@ if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.ingest.decode import Batch
     from runstream_service.ingest.metrics import IngestMetrics
+    from runstream_service.ingest.write import MetricWrite
     from runstream_service.storage.database import Database
 
 log = structlog.get_logger()
+
+# HTTP has no flow control that a client would notice: it is told to come again.
+_BUDGET_TIMEOUT_S = 0.5
+# MLflow's clients give a request up after 120 s.
+_WRITE_TIMEOUT_S = 60.0
 
 
 class IngestPipeline:
@@ -141,6 +148,36 @@ class IngestPipeline:
             raise
         # By producer, so that the batches of one are committed in order.
         self._writers[stream.producer_id.int % len(self._writers)].submit(submission)
+
+    async def write(self, write: MetricWrite) -> None:
+        """Commit a write; returns when it is committed.
+
+        Raises:
+            Overloaded: the hot table is full, or the budget is still used up after a moment.
+            Draining, RunNotFound, RunDeleted, SeriesMoved, InvalidField.
+            DatabaseUnavailable: there is no outcome yet; it may still be committed. Its repeat is known by its id.
+        """
+        if self.draining.done():
+            self.refuse_draining()
+        if self.gate.closed:
+            raise Overloaded("too many points wait for roll-up (RUNSTREAM_HOT_ROWS_MAX); try again", retry_after_s=2.0)
+        if not self._budget.take_at_once(write.charge):
+            await self._wait_for_budget(write.charge)
+        # By run: then a deletion of the run gets its turn between two groups, as only one of them can hold its lock.
+        self._writers[write.run_id.int % len(self._writers)].submit(write)
+        await asyncio.wait([write.outcome], timeout=_WRITE_TIMEOUT_S)
+        if not write.outcome.done():
+            raise DatabaseUnavailable(f"no commit within {_WRITE_TIMEOUT_S:g} s; send the same request again")
+        if (error := write.outcome.result()) is not None:
+            raise error
+
+    async def _wait_for_budget(self, charge: int) -> None:
+        try:
+            await asyncio.wait_for(self._budget.take(charge), _BUDGET_TIMEOUT_S)
+        except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
+            raise Overloaded(
+                "too many points wait for their commit (RUNSTREAM_MAX_QUEUED_POINTS); try again", retry_after_s=1.0
+            ) from None
 
     def drain(self) -> None:
         """Take no new streams and end the open ones when what they sent is committed and acknowledged."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runstream_service.core.errors import InvalidField, SequenceGap, UndeclaredSeries
+from runstream_service.core.errors import Fenced, InvalidField, SequenceGap, UndeclaredSeries
 from runstream_service.core.names import KeyProblem, key_problem
 from runstream_service.ingest.limits import (
     MAX_BATCH_POINTS,
@@ -39,7 +39,7 @@ _KEY_REASONS = {
 
 # What a batch costs of the budget at least: its own bookkeeping is worth about so many points of 28 bytes. Without it,
 # any number of empty batches could wait.
-_MIN_CHARGE_POINTS = 32
+MIN_CHARGE_POINTS = 32
 
 
 @dataclass(slots=True)
@@ -59,12 +59,51 @@ class Submission:
     told: bool = False
 
     def __post_init__(self) -> None:
-        self.charge = max(len(self.step), _MIN_CHARGE_POINTS)
+        self.charge = max(len(self.step), MIN_CHARGE_POINTS)
 
     @property
     def points(self) -> int:
         """How many points are to be stored."""
         return len(self.series_id)
+
+    def committed(self) -> None:
+        """It is in the database."""
+        self.stream.committed(self.number, self.refusals)
+
+    def failed(self, error: CoreError) -> None:
+        """It was not stored, which ends its stream."""
+        self.stream.fail(error)
+        self.stream.dropped()
+
+    def dropped(self) -> None:
+        """The service stops before it is known to be committed; it is sent again on another stream."""
+        self.stream.dropped()
+
+    def refuse(self, reason: Reason, why: str) -> bool:
+        """Nothing of it will be stored; says whether it has to be committed as empty nevertheless."""
+        self.refuse_all(reason, f"batch {self.number}: {why}")
+        return True
+
+    def error_of(self, verdict: str, committed_before: int) -> CoreError | None:
+        """What begin_group_commit says of its producer."""
+        stream = self.stream
+        if verdict == "fenced":
+            return Fenced(
+                f"producer {stream.producer_id}: session {stream.session} is over: a newer stream of this producer "
+                "took over, or its run was deleted; open again to find out",
+                field="open.producer_id",
+            )
+        if verdict == "gap":
+            return SequenceGap(
+                f"batch.number: the ledger stands at {committed_before}; send the batches after it again",
+                field="batch.number",
+            )
+        return None
+
+    @property
+    def run_id(self) -> UUID:
+        """The run of its points."""
+        return self.stream.run_id
 
     def refuse_all(self, reason: Reason, example: str) -> None:
         """Make it an empty batch: committing that uses its number up, so the next batch is not blocked."""

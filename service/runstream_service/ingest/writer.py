@@ -1,14 +1,15 @@
-"""Collects submissions until the database is free, then commits them as one group.
+"""Collects batches and writes until the database is free, then commits them as one group.
 
-1. While a group is being committed, submissions pile up; the next group is all of them. So the size of a group follows
+1. While a group is being committed, others pile up; the next group is all of them. So the size of a group follows
    the load by itself: one batch when little comes in, tens of thousands of points when much does.
-2. A group is one transaction on the writer's own connection: begin_group (epoch, ledger), COPY, COMMIT. Its submissions
-   are told only after COMMIT has been answered.
+2. A group is one transaction on the writer's own connection: begin_group_commit (epoch, writes, ledger), COPY, COMMIT;
+   a small one is one statement that does all of that. Its batches and writes are told only after the database has
+   answered that.
 3. When the outcome is not known (connection lost, server stopped, timeout), the same group is tried again on a new
-   connection. The ledger tells what of it had been committed, so a try too many stores nothing twice. Meanwhile the
-   budget fills and streams are not read: nothing is lost and memory stays bounded.
-4. When PostgreSQL refuses rows as bad data, each submission is tried alone; those that fail alone commit as empty. All
-   of that ends before the next group begins, because the next batches of those producers follow by number.
+   connection. The ledger and the ids of writes tell what of it had been committed, so a try too many stores nothing
+   twice. Meanwhile the budget fills and streams are not read: nothing is lost and memory stays bounded.
+4. When PostgreSQL refuses rows as bad data, each batch and write is tried alone; a batch that fails alone commits as
+   empty. All of that ends before the next group begins, because the next batches of those producers follow by number.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from runstream_service.ingest import copy_binary
-from runstream_service.ingest.group import Group, Verdict
+from runstream_service.ingest.group import Group, Item, Verdict
 from runstream_service.ingest.refusals import Reason
 from runstream_service.storage.database import is_data_error
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from runstream_service.core.errors import CoreError
     from runstream_service.ingest.budget import Budget
     from runstream_service.ingest.metrics import IngestMetrics
-    from runstream_service.ingest.stream import Submission
     from runstream_service.storage.database import Connection, Database
 
 log = structlog.get_logger()
@@ -47,12 +47,15 @@ _TOLD_AT_ONCE = 16
 _FIRST_BACKOFF_S = 0.05
 _LONGEST_BACKOFF_S = 5.0
 
-_BEGIN_GROUP = "SELECT * FROM begin_group($1, $2, $3, $4, $5, $6, $7)"
+_BEGIN = "SELECT * FROM begin_group_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+_COMMIT_SMALL = (
+    "SELECT * FROM commit_small_group($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+)
 
 
 class RowsRefusedError(Exception):
-    """COPY failed because of the rows; its cause says why. Only COPY raises it: the same SQLSTATE from begin_group
-    would be a fault of ours, and refusing points for it would lose them."""
+    """COPY failed because of the rows; its cause says why. Only COPY raises it: the same SQLSTATE from
+    begin_group_commit would be a fault of ours, and refusing points for it would lose them."""
 
 
 class Writer:
@@ -66,19 +69,19 @@ class Writer:
         self._database = database
         self._budget = budget
         self._metrics = metrics
-        self._waiting: deque[Submission] = deque()
+        self._waiting: deque[Item] = deque()
         self._wake = asyncio.Event()
         self._connection: Connection | None = None
         self._connection_lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def submit(self, submission: Submission) -> None:
+    def submit(self, submission: Item) -> None:
         """Hand over a submission whose charge was taken from the budget; its stream is told of the outcome."""
         self._waiting.append(submission)
         self._wake.set()
 
     async def run(self) -> None:
         """Commit groups until cancelled. What is then not committed is dropped: clients send it again elsewhere."""
-        taken: list[Submission] = []
+        taken: list[Item] = []
         try:
             while True:
                 await self._wake.wait()
@@ -89,12 +92,12 @@ class Writer:
         finally:
             for submission in (*taken, *self._waiting):
                 if not submission.told:
-                    submission.stream.dropped()
+                    submission.dropped()
                     self._settle(submission)
             self._waiting.clear()
             self._disconnect()
 
-    def _take_group(self) -> list[Submission]:
+    def _take_group(self) -> list[Item]:
         taken = [self._waiting.popleft()]
         points = taken[0].points
         while self._waiting and points + self._waiting[0].points <= MAX_GROUP_POINTS:
@@ -102,7 +105,7 @@ class Writer:
             taken.append(self._waiting.popleft())
         return taken
 
-    async def _commit(self, submissions: list[Submission]) -> None:
+    async def _commit(self, submissions: list[Item]) -> None:
         """Commit submissions, whatever it takes; returns when each of them has been told."""
         delay_s = _FIRST_BACKOFF_S
         while True:
@@ -157,14 +160,28 @@ class Writer:
 
     async def _transact(self, connection: Connection, group: Group) -> None:
         """No ROLLBACK when a step fails: the caller ends the connection, which cannot hang."""
-        # READ COMMITTED, as begin_group needs it, whatever the database's default is.
+        if group.is_small and await self._transact_at_once(connection, group):
+            return
+        # READ COMMITTED, as begin_group_commit needs it, whatever the database's default is.
         await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-        rows = await connection.fetch(_BEGIN_GROUP, *group.begin_arguments())
+        rows = await connection.fetch(_BEGIN, *group.begin_arguments())
         group.judge([Verdict(*row) for row in rows])
         encoded = group.encode()
         if encoded is not None:
             await self._copy(connection, group.table, encoded)
         await connection.execute("COMMIT")
+
+    async def _transact_at_once(self, connection: Connection, group: Group) -> bool:
+        """The whole transaction in one statement; says whether that was possible. (It is READ COMMITTED by the settings
+        of the connection.)"""
+        try:
+            rows = await connection.fetch(_COMMIT_SMALL, *group.begin_arguments(), *group.row_arguments())
+        except Exception as exc:
+            if is_data_error(exc):
+                return False  # and nothing was done: step by step it shows whether it was the rows
+            raise
+        group.judge([Verdict(*row) for row in rows])
+        return True
 
     async def _copy(self, connection: Connection, table: str, encoded: memoryview) -> None:
         started = time.perf_counter()
@@ -178,11 +195,11 @@ class Writer:
             raise
         self._metrics.copy_seconds.observe(time.perf_counter() - started)
 
-    async def _isolate(self, submissions: list[Submission], error: BaseException) -> None:
+    async def _isolate(self, submissions: list[Item], error: BaseException) -> None:
         """One submission holds rows that PostgreSQL does not take: find it, without harm to the others."""
         if len(submissions) > 1:
             log.info(
-                f"PostgreSQL refused a group of {len(submissions)} batches; trying each alone",
+                f"PostgreSQL refused a group of {len(submissions)} batches and writes; trying each alone",
                 action="group_isolated",
                 writer=self.name,
                 batches=len(submissions),
@@ -196,18 +213,20 @@ class Writer:
             f"PostgreSQL refused the rows of a batch: {error}",
             action="batch_refused",
             writer=self.name,
-            run_id=refused.stream.run_id.hex,
+            run_id=refused.run_id.hex,
             batch=refused.number,
             points=refused.points,
             error=repr(error),
         )
-        refused.refuse_all(Reason.DATABASE, f"batch {refused.number}: {error}")
-        await self._commit([refused])
+        if refused.refuse(Reason.DATABASE, str(error)):
+            await self._commit([refused])
+        else:
+            self._settle(refused)
 
     async def _tell(self, group: Group) -> None:
         """Acknowledge, in portions: two hundred streams that all write their acks at once would keep the event loop
         from feeding the other writers' COPY."""
-        outcomes: list[tuple[Submission, CoreError | None]] = [
+        outcomes: list[tuple[Item, CoreError | None]] = [
             *((submission, None) for submission in group.accepted),
             *((submission, None) for submission in group.duplicates),
             *group.rejected,
@@ -217,15 +236,14 @@ class Writer:
                 self._tell_one(submission, error)
             await asyncio.sleep(0)
 
-    def _tell_one(self, submission: Submission, error: CoreError | None) -> None:
+    def _tell_one(self, submission: Item, error: CoreError | None) -> None:
         if error is None:
-            submission.stream.committed(submission.number, submission.refusals)
+            submission.committed()
         else:
-            submission.stream.fail(error)
-            submission.stream.dropped()
+            submission.failed(error)
         self._settle(submission)
 
-    def _settle(self, submission: Submission) -> None:
+    def _settle(self, submission: Item) -> None:
         submission.told = True
         self._budget.give_back(submission.charge)
 

@@ -71,9 +71,7 @@ def parse_json(body: bytes, content_type: str) -> Any:
     Raises:
         MlflowError: it is of another type, or no JSON.
     """
-    if content_type.partition(";")[0].strip().lower() not in ("application/json", ""):
-        # Not only for form: a browser sends other types to a foreign server without asking it first.
-        raise invalid(f"Bad Request. Content-Type should be one of ['application/json'], not {content_type[:80]!r}.")
+    check_content_type(content_type)
     try:
         parsed = orjson.loads(body) if body else {}
         if isinstance(parsed, str):
@@ -83,6 +81,13 @@ def parse_json(body: bytes, content_type: str) -> Any:
     if not isinstance(parsed, dict):
         raise invalid(f"The request's body must be a JSON object, not {type(parsed).__name__}.")
     return parsed
+
+
+def check_content_type(content_type: str) -> None:
+    """Raises MlflowError if a body is said not to be JSON."""
+    if content_type.partition(";")[0].strip().lower() not in ("application/json", ""):
+        # Not only for form: a browser sends other types to a foreign server without asking it first.
+        raise invalid(f"Bad Request. Content-Type should be one of ['application/json'], not {content_type[:80]!r}.")
 
 
 def normalise(value: Any) -> Any:

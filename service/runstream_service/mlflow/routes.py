@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from runstream_service.core.caller import ANYONE
-from runstream_service.mlflow import experiments, inputs, model_versions, registered_models, runs, server
+from runstream_service.mlflow import experiments, inputs, metrics, model_versions, registered_models, runs, server
 from runstream_service.mlflow.answer import encode
 from runstream_service.mlflow.errors import MlflowError, answer_to
 from runstream_service.mlflow.request import Message, read
@@ -20,10 +20,13 @@ from runstream_service.mlflow.run_answers import RunAnswers
 if TYPE_CHECKING:
     from runstream_service.core.experiments import Experiments
     from runstream_service.core.inputs import Inputs
+    from runstream_service.core.model_metrics import ModelMetrics
     from runstream_service.core.model_versions import ModelVersions
     from runstream_service.core.registered_models import RegisteredModels
     from runstream_service.core.runs import Runs
+    from runstream_service.ingest.metric_writes import MetricWrites
     from runstream_service.query.latest import Latest
+    from runstream_service.query.run_metrics import RunMetrics
 
 Handler = Callable[[Any, Any], Awaitable[Mapping[str, Any]]]
 RawHandler = Callable[[Request], Awaitable[Response]]
@@ -61,6 +64,9 @@ class Core:
     latest: Latest
     registered_models: RegisteredModels
     model_versions: ModelVersions
+    metric_writes: MetricWrites
+    model_metrics: ModelMetrics
+    run_metrics: RunMetrics
 
 
 def table(core: Core) -> tuple[Call | Raw, ...]:
@@ -68,7 +74,13 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
     of_experiments = experiments.ExperimentHandlers(core.experiments)
     of_inputs = inputs.InputHandlers(core.inputs, core.runs)
     of_runs = runs.RunHandlers(core.runs, RunAnswers(core.runs, core.latest))
+    of_metrics = metrics.MetricHandlers(core.metric_writes, core.model_metrics, core.runs, core.run_metrics, ANYONE)
     return (
+        # Metrics, first since they are asked for most.
+        Raw("POST", "2.0/mlflow/runs/log-metric", of_metrics.log_metric),
+        Raw("POST", "2.0/mlflow/runs/log-batch", of_metrics.log_batch),
+        Raw("GET", "2.0/mlflow/metrics/get-history", of_metrics.get_history),
+        # Experiments.
         Call("POST", "2.0/mlflow/experiments/create", experiments.Create, of_experiments.create),
         Call("GET", "2.0/mlflow/experiments/get", experiments.One, of_experiments.get),
         Call("GET", "2.0/mlflow/experiments/get-by-name", experiments.GetByName, of_experiments.get_by_name),

@@ -56,11 +56,18 @@ class History:
 
 
 async def _read(snapshot: Snapshot, caller: Caller, question: HistoryQuestion, emit: Emit) -> None:
-    low = MIN_STEP if question.min_step is None else question.min_step
-    high = MAX_STEP if question.max_step is None else question.max_step
     stored = await series_of_run(
         snapshot, caller, question.run_id, question.keys, rank=question.rank, attempt=question.attempt
     )
+    low = MIN_STEP if question.min_step is None else question.min_step
+    high = MAX_STEP if question.max_step is None else question.max_step
+    await read_series(snapshot, stored, emit, low=low, high=high)
+
+
+async def read_series(
+    snapshot: Snapshot, stored: Sequence[StoredSeries], emit: Emit, *, low: int = MIN_STEP, high: int = MAX_STEP
+) -> None:
+    """The same for series that are known already, in their order, with steps from `low` to `high`."""
     ids = [one.series_id for one in stored]
     async with aclosing(hot.windows(snapshot, ids, min_step=low, max_step=high)) as windows:
         async for window in windows:

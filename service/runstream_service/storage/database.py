@@ -182,9 +182,14 @@ class Database:
             return await connection.execute(query, *arguments)
 
     async def connect_writer(self) -> Connection:
-        """A connection of its own for an ingest writer, outside the pool; the caller closes it."""
+        """A connection of its own for an ingest writer, outside the pool; the caller closes it.
+
+        Times are microseconds since 2000-01-01 on it, as PostgreSQL has them.
+        """
         with translated():
-            return await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, server_settings=WRITER_SETTINGS)
+            connection = await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, server_settings=WRITER_SETTINGS)
+            await _times_as_numbers(connection)
+        return connection
 
     async def connect_bell(self) -> Connection:
         """A connection of its own that listens and notifies; the caller ends it."""
@@ -210,13 +215,7 @@ class Database:
         """
         with translated():
             connection = await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, server_settings=ROLLUP_SETTINGS)
-            await connection.set_type_codec(
-                "timestamptz",
-                schema="pg_catalog",
-                encoder=lambda microseconds: (microseconds,),
-                decoder=lambda parts: parts[0],
-                format="tuple",
-            )
+            await _times_as_numbers(connection)
         return connection
 
     async def ping(self, *, timeout_s: float = 2.0) -> None:
@@ -256,3 +255,13 @@ class Database:
             await asyncio.wait_for(self._pool.close(), within_s)
         except (TimeoutError, asyncio.TimeoutError, OSError, asyncpg.PostgresError):
             self._pool.terminate()
+
+
+async def _times_as_numbers(connection: Connection) -> None:
+    await connection.set_type_codec(
+        "timestamptz",
+        schema="pg_catalog",
+        encoder=lambda microseconds: (microseconds,),
+        decoder=lambda parts: parts[0],
+        format="tuple",
+    )

@@ -10,10 +10,13 @@ import asyncpg
 import pytest
 
 from runstream_service.core.errors import Fenced
+from runstream_service.ingest.group import SMALL_GROUP_POINTS
 from runstream_service.ingest.refusals import Reason
 from tests.integration.ingest.conftest import acknowledged, mutate, new_run, running_replica
 
 EPOCH_LOCK = 1920298867
+BEGIN = "SELECT * FROM begin_group_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+NO_WRITES: tuple[list[object], ...] = ([], [], [], [])
 
 
 # The epoch ------------------------------------------------------------------------------------------------------------
@@ -40,7 +43,7 @@ async def test_a_late_writer_lands_in_the_epoch_that_is_open(database, replica, 
 
 
 async def test_without_the_second_look_a_late_writer_would_land_in_a_sealed_epoch(database, replica, run_id, stored):
-    await mutate(database, "begin_group", "EXIT WHEN FOUND", "EXIT")
+    await mutate(database, "begin_group_commit", "EXIT WHEN FOUND", "EXIT")
     await _commit_while_its_epoch_is_sealed(database, replica, run_id)
     assert await stored() == [(1, 1.0)]
 
@@ -50,7 +53,7 @@ async def test_an_open_group_keeps_its_epoch_from_being_sealed(database, run_id)
     try:
         transaction = writer.transaction()
         await transaction.start()
-        await writer.fetch("SELECT * FROM begin_group('{}', '{}', '{}', '{}', '{}', '{}', '{}')")
+        await writer.fetch(BEGIN, [], [], [], [], [], [], [], *NO_WRITES)
         async with database.acquire() as sealer:
             assert not await sealer.fetchval("SELECT pg_try_advisory_lock($1, 1)", EPOCH_LOCK)
             await transaction.commit()
@@ -84,7 +87,7 @@ async def test_a_zombie_on_another_replica_is_fenced(replica, other_replica, run
 
 
 async def test_without_sessions_a_zombie_would_write(database, replica, other_replica, run_id, stored):
-    await mutate(database, "begin_group", "p.session IS DISTINCT FROM a.session", "false")
+    await mutate(database, "begin_group_commit", "p.session IS DISTINCT FROM a.session", "false")
     old, _ = await _write_from_an_old_stream_after_the_producer_opened_elsewhere(replica, other_replica, run_id)
     await acknowledged(old, 2)
     assert (1, -1.0) in await stored()
@@ -121,29 +124,31 @@ async def test_a_batch_that_comes_again_through_another_replica_is_stored_once(r
     assert [value for _, value in await stored()] == [1.0, 2.0, 3.0, 4.0]
 
 
-async def _commit_twice_with_an_unknown_outcome(database, run_id):
+async def _commit_twice_with_an_unknown_outcome(database, run_id, values):
     """COMMIT happens, its answer is lost: the writer has to try the same group again."""
     connect = database.connect_writer
     losses = 1
 
     async def connect_and_lose_the_answer():
         connection = await connect()
-        execute = connection.execute
 
-        async def losing(query, *args, **kwargs):
-            nonlocal losses
-            answer = await execute(query, *args, **kwargs)
-            if query == "COMMIT" and losses:
-                losses -= 1
-                raise ConnectionResetError("the answer to COMMIT was lost")
-            return answer
+        def losing(call):
+            async def losing_call(query, *args, **kwargs):
+                nonlocal losses
+                answer = await call(query, *args, **kwargs)
+                if losses and (query == "COMMIT" or "commit_small_group" in query):
+                    losses -= 1
+                    raise ConnectionResetError("the answer to COMMIT was lost")
+                return answer
 
-        return _Overlay(connection, execute=losing)
+            return losing_call
+
+        return _Overlay(connection, execute=losing(connection.execute), fetch=losing(connection.fetch))
 
     database.connect_writer = connect_and_lose_the_answer
     async with running_replica(database) as replica:
         stream = await replica.open(run_id)
-        await replica.send(stream, 1, [1.0])
+        await replica.send(stream, 1, values)
         await acknowledged(stream, 1)
         assert replica.metric("runstream_group_commit_failures_total", error="ConnectionResetError") == 1
         return replica.metric("runstream_batches_duplicate_total")
@@ -160,17 +165,19 @@ class _Overlay:
         return getattr(self._inner, name)
 
 
-async def test_a_group_whose_commit_was_not_answered_is_stored_once(database, run_id, stored):
-    assert await _commit_twice_with_an_unknown_outcome(database, run_id) == 1
-    assert await stored() == [(1, 1.0)]
+@pytest.mark.parametrize("count", [1, SMALL_GROUP_POINTS + 1], ids=["in one statement", "with COPY"])
+async def test_a_group_whose_commit_was_not_answered_is_stored_once(database, run_id, stored, count):
+    assert await _commit_twice_with_an_unknown_outcome(database, run_id, [1.0] * count) == 1
+    assert await stored() == [(1, 1.0)] * count
 
 
-async def test_without_the_ledger_a_lost_answer_would_double_points(database, run_id, stored):
-    await mutate(database, "begin_group", "p.committed_number >= a.last_number", "false")
-    await mutate(database, "begin_group", "p.committed_number >= a.first_number - 1", "true")
-    await mutate(database, "begin_group", "s.committed_number FROM standing", "0::bigint FROM standing")
-    await _commit_twice_with_an_unknown_outcome(database, run_id)
-    assert await stored() == [(1, 1.0), (1, 1.0)]
+@pytest.mark.parametrize("count", [1, SMALL_GROUP_POINTS + 1], ids=["in one statement", "with COPY"])
+async def test_without_the_ledger_a_lost_answer_would_double_points(database, run_id, stored, count):
+    await mutate(database, "begin_group_commit", "p.committed_number >= a.last_number", "false")
+    await mutate(database, "begin_group_commit", "p.committed_number >= a.first_number - 1", "true")
+    await mutate(database, "begin_group_commit", "s.committed_number FROM standing", "0::bigint FROM standing")
+    await _commit_twice_with_an_unknown_outcome(database, run_id, [1.0] * count)
+    assert await stored() == [(1, 1.0)] * 2 * count
 
 
 async def test_points_and_ledger_are_one_transaction(database, run_id):
@@ -180,7 +187,7 @@ async def test_points_and_ledger_are_one_transaction(database, run_id):
         producer = (await replica.open(run_id)).producer_id
     await writer.execute("BEGIN")
     arguments = ([producer], [1], [1], [1], [1], [1], [1])
-    (row,) = await writer.fetch("SELECT * FROM begin_group($1, $2, $3, $4, $5, $6, $7)", *arguments)
+    (row,) = await writer.fetch(BEGIN, *arguments, *NO_WRITES)
     assert row["verdict"] == "advanced"
     await writer.execute("INSERT INTO metric_points_hot VALUES (1, 1, 1, 1, now(), 1)")
     writer.terminate()
@@ -220,9 +227,10 @@ async def _groups_with_their_producers_in_opposite_order(database, run_id, round
             for _ in range(rounds):
                 async with writer.transaction():
                     await writer.fetch(
-                        "SELECT * FROM begin_group($1, $2, $3, $4, $5, $6, $7)",
+                        BEGIN,
                         order, [1] * count, [1] * count, [1] * count,
                         list(range(1, count + 1)), [1] * count, [1] * count,
+                        *NO_WRITES,
                     )  # fmt: skip
         finally:
             await writer.close()
@@ -237,7 +245,7 @@ async def test_ledger_rows_asked_for_in_opposite_order_never_deadlock(database, 
 async def test_without_the_producer_order_they_would(database, run_id):
     await mutate(
         database,
-        "begin_group",
+        "begin_group_commit",
         "PERFORM 1 FROM producers p WHERE p.producer_id = ANY (producer_ids) ORDER BY p.producer_id FOR UPDATE;",
         """FOR i IN 1 .. cardinality(producer_ids) LOOP
                PERFORM 1 FROM producers p WHERE p.producer_id = producer_ids[i] FOR UPDATE;

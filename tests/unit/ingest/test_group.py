@@ -26,16 +26,18 @@ async def test_batches_of_one_producer_become_one_range():
     assert group.begin_arguments() == (
         [one.producer_id, two.producer_id], [1, 1], [4, 1], [5, 1],
         [1, 1, 2], [4, 5, 1], [2, 3, 5],
+        [], [], [], [],
     )  # fmt: skip
     assert group.points == 10
 
 
 async def test_two_sessions_of_one_producer_in_one_group_are_judged_apart():
     old, new = _stream(1, session=1), _stream(1, session=2)
-    group = Group([_submission(old, 1), _submission(new, 1)])
+    first, second = _submission(old, 1), _submission(new, 1)
+    group = Group([first, second])
     group.judge([Verdict(1, 1, "fenced", 0), Verdict(1, 1, "advanced", 0)])
-    assert [s.stream for s in group.accepted] == [new]
-    assert [(s.stream, type(error)) for s, error in group.rejected] == [(old, Fenced)]
+    assert group.accepted == [second]
+    assert [(item, type(error)) for item, error in group.rejected] == [(first, Fenced)]
 
 
 async def test_of_an_overlapping_range_only_the_new_part_is_copied():

@@ -23,6 +23,135 @@ CREATE TABLE http_writes (
 );
 CREATE INDEX http_writes_by_time ON http_writes USING brin (written_at);
 
+-- Group commits with metric writes ------------------------------------------------------------------------------------
+
+-- Begins a group commit, as begin_group of 0001 does, of batches of producers and of HTTP metric writes (step 3 of the order
+-- in docs/ingest.md). begin_group stays for replicas that run the code of before; an `after` migration of the next release
+-- is to drop it.
+--
+-- For producers and batches see begin_group. write_ids[k] asks to store write_points[k] points of run write_runs[k], whose
+-- series were looked up under generation write_generations[k]; no id comes twice.
+-- Answers one row a producer, in the order asked, then one row a write: 'advanced', 'duplicate' (its id was here within the
+-- hour), 'missing' or 'deleted' (its run), or 'stale' (series of its run were deleted since it looked them up).
+CREATE FUNCTION begin_group_commit(
+    producer_ids uuid[], sessions int[], first_numbers bigint[], last_numbers bigint[],
+    batch_producers int[], batch_numbers bigint[], batch_points int[],
+    write_ids uuid[], write_runs uuid[], write_generations int[], write_points int[]
+) RETURNS TABLE (epoch int, commit_no int, verdict text, committed_before bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    open_epoch int;
+    new_commit_no int;
+    write_verdicts text[] := '{}';
+    written_points bigint := 0;
+BEGIN
+    LOOP
+        SELECT e.epoch INTO open_epoch FROM epochs e WHERE e.state = 'open';
+        PERFORM pg_advisory_xact_lock_shared(1920298867, open_epoch);
+        -- The second look, in a new statement: between the first and the lock the epoch may have been sealed, and rows
+        -- that land in a sealed epoch are read by nobody.
+        PERFORM 1 FROM epochs e WHERE e.epoch = open_epoch AND e.state = 'open';
+        EXIT WHEN FOUND;
+    END LOOP;
+
+    IF cardinality(write_ids) > 0 THEN
+        -- Runs before producers, as whoever deletes runs or series locks them, and in order: so nobody waits in a circle.
+        -- The lock keeps a deletion out until the points are committed, whose epoch its mark then covers.
+        PERFORM 1 FROM runs r WHERE r.run_id = ANY (write_runs) ORDER BY r.run_id FOR SHARE;
+        -- In a new statement, which sees what was committed while the locks were waited for. Ids in order, since two groups
+        -- that bring the same write wait for each other here.
+        WITH asked AS (
+            SELECT * FROM unnest(write_ids, write_runs, write_generations, write_points)
+                   WITH ORDINALITY AS w (write_id, run_id, generation, points, position)
+        ), standing AS (
+            SELECT a.*, CASE
+                       WHEN r.run_id IS NULL OR r.purge_epoch IS NOT NULL THEN 'missing'
+                       WHEN r.lifecycle <> 'active' THEN 'deleted'
+                       WHEN r.series_generation <> a.generation THEN 'stale'
+                   END AS refusal
+              FROM asked a LEFT JOIN runs r USING (run_id)
+        ), new AS (
+            INSERT INTO http_writes (write_id)
+            SELECT s.write_id FROM standing s WHERE s.refusal IS NULL ORDER BY s.write_id
+            ON CONFLICT DO NOTHING
+            RETURNING write_id
+        )
+        SELECT array_agg(coalesce(s.refusal, CASE WHEN n.write_id IS NULL THEN 'duplicate' ELSE 'advanced' END)
+                         ORDER BY s.position),
+               coalesce(sum(s.points) FILTER (WHERE n.write_id IS NOT NULL), 0)
+          INTO write_verdicts, written_points
+          FROM standing s LEFT JOIN new n USING (write_id);
+    END IF;
+
+    -- In producer order, so that two groups never wait for each other in a circle.
+    PERFORM 1 FROM producers p WHERE p.producer_id = ANY (producer_ids) ORDER BY p.producer_id FOR UPDATE;
+
+    new_commit_no := nextval('commit_numbers');
+    INSERT INTO commits (commit_no, epoch, point_count)
+    SELECT new_commit_no, open_epoch, coalesce(sum(b.points), 0) + written_points
+      FROM unnest(batch_producers, batch_numbers, batch_points) AS b (producer, number, points)
+      JOIN producers p ON p.producer_id = producer_ids[b.producer] AND p.session = sessions[b.producer]
+     WHERE b.number > p.committed_number AND p.committed_number >= first_numbers[b.producer] - 1;
+
+    RETURN QUERY
+    WITH asked AS (
+        SELECT * FROM unnest(producer_ids, sessions, first_numbers, last_numbers)
+               WITH ORDINALITY AS a (producer_id, session, first_number, last_number, position)
+    ), standing AS (
+        SELECT a.*, p.committed_number,
+               CASE
+                   WHEN p.session IS DISTINCT FROM a.session THEN 'fenced'
+                   WHEN p.committed_number >= a.last_number THEN 'duplicate'
+                   WHEN p.committed_number >= a.first_number - 1 THEN 'advanced'
+                   ELSE 'gap'
+               END AS verdict
+          FROM asked a LEFT JOIN producers p USING (producer_id)
+    ), advanced AS (
+        UPDATE producers p SET committed_number = s.last_number, committed_at = now()
+          FROM standing s WHERE s.producer_id = p.producer_id AND s.verdict = 'advanced'
+    )
+    SELECT open_epoch, new_commit_no, s.verdict, s.committed_number FROM standing s ORDER BY s.position;
+
+    RETURN QUERY
+    SELECT open_epoch, new_commit_no, w.verdict, 0::bigint
+      FROM unnest(write_verdicts) WITH ORDINALITY AS w (verdict, position) ORDER BY w.position;
+END $$;
+
+-- A whole group commit in one statement, for groups so small that round trips cost more than their rows. Arguments and
+-- answer as of begin_group_commit; and the points: the row in the answer that each belongs to (from 1), its batch's number
+-- (1 for writes), series, step, time, value.
+CREATE FUNCTION commit_small_group(
+    producer_ids uuid[], sessions int[], first_numbers bigint[], last_numbers bigint[],
+    batch_producers int[], batch_numbers bigint[], batch_points int[],
+    write_ids uuid[], write_runs uuid[], write_generations int[], write_points int[],
+    point_owners int[], point_numbers bigint[],
+    point_series bigint[], point_steps bigint[], point_times timestamptz[], point_values double precision[]
+) RETURNS TABLE (epoch int, commit_no int, verdict text, committed_before bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    the_epoch int;
+    the_commit_no int;
+    verdicts text[];
+    standings bigint[];
+BEGIN
+    SELECT min(g.epoch), min(g.commit_no), array_agg(g.verdict ORDER BY g.position),
+           array_agg(g.committed_before ORDER BY g.position)
+      INTO the_epoch, the_commit_no, verdicts, standings
+      FROM begin_group_commit(
+               producer_ids, sessions, first_numbers, last_numbers, batch_producers, batch_numbers, batch_points,
+               write_ids, write_runs, write_generations, write_points)
+           WITH ORDINALITY AS g (epoch, commit_no, verdict, committed_before, position);
+    -- Into the partition itself: the parent's lock is for whoever attaches and drops partitions.
+    EXECUTE format(
+        'INSERT INTO metric_points_hot_%s '
+        'SELECT $1, $2, p.series_id, p.step, p.time, p.value '
+        '  FROM unnest($3, $4, $5, $6, $7, $8) AS p (owner, number, series_id, step, time, value) '
+        ' WHERE $9[p.owner] = ''advanced'' AND p.number > $10[p.owner]', the_epoch)
+      USING the_epoch, the_commit_no, point_owners, point_numbers, point_series, point_steps, point_times, point_values,
+            verdicts, standings;
+    RETURN QUERY
+    SELECT the_epoch, the_commit_no, a.verdict, a.committed_before
+      FROM unnest(verdicts, standings) WITH ORDINALITY AS a (verdict, committed_before, position) ORDER BY a.position;
+END $$;
+
 -- Datasets ------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE datasets (

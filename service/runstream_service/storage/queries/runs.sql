@@ -124,3 +124,7 @@ SELECT producer_id FROM producers WHERE run_id = $1 ORDER BY producer_id FOR UPD
 -- name: fence_producers
 -- Raises the sessions of a run's producers: streams that are open can write no more.
 UPDATE producers SET session = session + 1 WHERE run_id = $1;
+
+-- name: raise_generation
+-- Tells HTTP metric writes that series which they looked up may be deleted.
+UPDATE runs SET series_generation = series_generation + 1 WHERE run_id = $1;

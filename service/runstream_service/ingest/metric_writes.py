@@ -1,0 +1,134 @@
+"""Points of MLflow's HTTP routes -> writes: their series, looked up once and then remembered."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from runstream_service.core.errors import Overloaded, RunDeleted, RunNotFound
+from runstream_service.ingest.write import MetricWrite, SeriesMoved
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from runstream_service.core.caller import Caller
+    from runstream_service.ingest.decode import Float64Column, Int64Column
+    from runstream_service.ingest.pipeline import IngestPipeline
+    from runstream_service.storage.database import Database
+
+SQL = load("writes")
+
+# Of a series that came over HTTP.
+RANK, ATTEMPT = -1, 0
+
+# About 200 bytes each. Runs that have not been written to for the longest time are forgotten first.
+MAX_REMEMBERED_SERIES = 200_000
+# Each look fails only if series of the run were deleted between it and the commit.
+_LOOKS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RunPoints:
+    """Points to store in one run; row i of every column is one point. `write_id` tells a repeat (MetricWrite)."""
+
+    run_id: UUID
+    write_id: UUID
+    key: Sequence[str]
+    step: Int64Column
+    time_unix_us: Int64Column
+    value: Float64Column
+
+
+@dataclass(slots=True)
+class _RunSeries:
+    """The series of a run by key, as they were under a generation."""
+
+    generation: int
+    ids: dict[str, int] = field(default_factory=dict)
+    counted: int = 0
+
+
+class MetricWrites:
+    """Stores points that come without a producer. Keys must have been checked."""
+
+    def __init__(
+        self, database: Database, pipeline: IngestPipeline, *, max_remembered_series: int = MAX_REMEMBERED_SERIES
+    ) -> None:
+        self._database = database
+        self._pipeline = pipeline
+        self._max_remembered = max_remembered_series
+        self._remembered: OrderedDict[tuple[int, UUID], _RunSeries] = OrderedDict()
+        self._remembered_series = 0
+
+    async def store(self, caller: Caller, points: RunPoints) -> None:
+        """Returns when the points are committed, each once however often this is repeated within an hour.
+
+        Raises:
+            RunNotFound, RunDeleted, InvalidField, Overloaded, Draining, DatabaseUnavailable.
+        """
+        for _ in range(_LOOKS):
+            series = await self._series_of(caller, points)
+            write = MetricWrite(
+                points.write_id,
+                points.run_id,
+                series.generation,
+                np.array([series.ids[key] for key in points.key], np.int64),
+                points.step,
+                points.time_unix_us,
+                points.value,
+            )
+            try:
+                return await self._pipeline.write(write)
+            except SeriesMoved:
+                self._forget(caller, points.run_id, series)
+        raise Overloaded("series of this run are being deleted again and again; try again", retry_after_s=1.0)
+
+    async def check_run(self, caller: Caller, run_id: UUID) -> None:
+        """Raises RunNotFound or RunDeleted if nothing can be written to the run."""
+        await self._generation_of(caller, run_id)
+
+    async def _series_of(self, caller: Caller, points: RunPoints) -> _RunSeries:
+        """Knows at least all keys of the points."""
+        series = self._remembered.get((caller.workspace_id, points.run_id))
+        if series is not None:
+            self._remembered.move_to_end((caller.workspace_id, points.run_id))
+            if series.ids.keys() >= set(points.key):
+                return series
+        # The generation first: series that are deleted from now on have a later one, and the write will be told.
+        generation = await self._generation_of(caller, points.run_id)
+        if series is None or series.generation != generation:
+            series = _RunSeries(generation)
+        missing = sorted(set(points.key) - series.ids.keys())
+        rows = await self._database.fetch(SQL["resolve_series"], points.run_id, RANK, ATTEMPT, missing)
+        series.ids.update((row["key"], row["series_id"]) for row in rows)
+        self._remember(caller, points.run_id, series)
+        return series
+
+    async def _generation_of(self, caller: Caller, run_id: UUID) -> int:
+        row = await self._database.fetchrow(SQL["run_to_write_to"], caller.workspace_id, run_id)
+        if row is None:
+            raise RunNotFound(f"no run with id {run_id.hex}", field="run_id", subject=run_id.hex)
+        if row["lifecycle"] != "active":
+            raise RunDeleted(f"the run {run_id.hex} is deleted; restore it first", field="run_id", subject=run_id.hex)
+        generation: int = row["series_generation"]
+        return generation
+
+    def _remember(self, caller: Caller, run_id: UUID, series: _RunSeries) -> None:
+        self._forget(caller, run_id, self._remembered.get((caller.workspace_id, run_id)))
+        self._remembered[caller.workspace_id, run_id] = series
+        series.counted = len(series.ids)
+        self._remembered_series += series.counted
+        while self._remembered_series > self._max_remembered and len(self._remembered) > 1:
+            _, oldest = self._remembered.popitem(last=False)
+            self._remembered_series -= oldest.counted
+
+    def _forget(self, caller: Caller, run_id: UUID, series: _RunSeries | None) -> None:
+        """Unless another request has put newer ones in their place."""
+        if series is not None and self._remembered.get((caller.workspace_id, run_id)) is series:
+            del self._remembered[caller.workspace_id, run_id]
+            self._remembered_series -= series.counted

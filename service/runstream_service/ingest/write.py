@@ -1,0 +1,88 @@
+"""A metric write that came over HTTP, on its way to the database. It has no producer: it stands for itself."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runstream_service.core.errors import CoreError, Draining, InvalidField, RunDeleted, RunNotFound
+from runstream_service.ingest.stream import MIN_CHARGE_POINTS
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from runstream_service.ingest.decode import Float64Column, Int64Column
+    from runstream_service.ingest.refusals import Reason, Refusal
+
+
+class SeriesMoved(CoreError):
+    """Series of the run were deleted after the write had looked them up: it must look again. Callers never see it."""
+
+    reason = "SERIES_MOVED"
+
+
+@dataclass(slots=True)
+class MetricWrite:
+    """Points of one run; the columns have one length and hold only what can be stored.
+
+    Its id is a hash of the run and of the request's body. A request that comes again within an hour of its commit,
+    since its answer was lost, has the same id, and stores nothing. That is what MLflow does with an honest repeat, too:
+    it drops points of which key, timestamp, step and value are there already, and a body says all four of each point.
+    """
+
+    write_id: UUID
+    run_id: UUID
+    generation: int
+    series_id: Int64Column
+    step: Int64Column
+    time_unix_us: Int64Column
+    value: Float64Column
+    # Of the stream's batches it has these: the number that the only batch of a producer would have, and no refusals.
+    number: int = 1
+    refusals: list[Refusal] = field(default_factory=list)
+    charge: int = field(init=False)
+    told: bool = False
+    # None when committed, now or before.
+    outcome: asyncio.Future[CoreError | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.charge = max(len(self.step), MIN_CHARGE_POINTS)
+        self.outcome = asyncio.get_running_loop().create_future()
+
+    @property
+    def points(self) -> int:
+        """How many points are to be stored."""
+        return len(self.series_id)
+
+    def committed(self) -> None:
+        """It is in the database."""
+        self._end(None)
+
+    def failed(self, error: CoreError) -> None:
+        """It was not stored, and why."""
+        self._end(error)
+
+    def dropped(self) -> None:
+        """The service stops before it is known to be committed; its repeat goes to another replica."""
+        self._end(Draining("this replica shuts down; send the request again", retry_after_s=1.0))
+
+    def refuse(self, _reason: Reason, why: str) -> bool:
+        """Nothing of it will be stored; says whether it has to be committed as empty nevertheless."""
+        self._end(InvalidField(f"metrics: PostgreSQL refused the points: {why}", field="metrics"))
+        return False
+
+    def error_of(self, verdict: str, _committed_before: int) -> CoreError | None:
+        """What begin_group_commit says of it."""
+        run_id = self.run_id.hex
+        if verdict == "missing":
+            return RunNotFound(f"no run with id {run_id}", field="run_id", subject=run_id)
+        if verdict == "deleted":
+            return RunDeleted(f"the run {run_id} is deleted; restore it first", field="run_id", subject=run_id)
+        if verdict == "stale":
+            return SeriesMoved(f"series of the run {run_id} were deleted meanwhile")
+        return None
+
+    def _end(self, error: CoreError | None) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(error)

@@ -1,0 +1,314 @@
+"""Bodies of log-metric and log-batch -> columns.
+
+Nearly every body is what MLflow's clients send: it fits the structs below, whose fields msgspec fills and checks in C
+(measured: 1,000 metrics in 0.25 ms and 0.13 ms more to columns; orjson and dicts: 0.4 and 0.24). Any other body is read
+again, slowly, field by field, which either finds what is unusual about it (names in camel case, numbers as text) or
+says what is wrong in MLflow's words.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_service.ingest.limits import MAX_TIME_UNIX_US
+from runstream_service.mlflow.errors import MlflowError, invalid
+from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length
+from runstream_service.mlflow.request import check_content_type, missing, normalise, parse_json, wrong_type
+
+MAX_METRICS = 1_000
+# At the end of the year 9999.
+MAX_TIMESTAMP_MS = MAX_TIME_UNIX_US // 1_000
+
+_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetric:
+    """A metric that was logged for a model, perhaps on a dataset; `row` is its place in the columns."""
+
+    row: int
+    model_id: str
+    dataset_name: str
+    dataset_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Row i of every column is one metric."""
+
+    key: Sequence[str]
+    step: NDArray[np.int64]
+    timestamp_ms: NDArray[np.int64]
+    value: NDArray[np.float64]
+    of_models: Sequence[ModelMetric] = ()
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def take(self, rows: NDArray[np.int64]) -> Metrics:
+        """Some of the rows, without what they say of models."""
+        return Metrics(
+            [self.key[row] for row in rows.tolist()], self.step[rows], self.timestamp_ms[rows], self.value[rows]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LogMetricBody:
+    """A body of log-metric."""
+
+    run_id: str
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class LogBatchBody:
+    """A body of log-batch; params and tags as they came."""
+
+    run_id: str
+    metrics: Metrics
+    params: Sequence[Any] = field(default_factory=list)
+    tags: Sequence[Any] = field(default_factory=list)
+
+
+# -- as MLflow's clients send them -----------------------------------------------------------------------------------
+
+
+class _Metric(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    key: str
+    value: float | str
+    timestamp: int
+    step: int = 0
+    run_id: str = ""
+    model_id: str = ""
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
+class _LogMetric(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    run_id: str
+    key: str
+    value: float | str
+    timestamp: int
+    step: int = 0
+    run_uuid: str = ""
+    model_id: str = ""
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
+class _LogBatch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    run_id: str
+    metrics: list[_Metric] = []
+    params: list[Any] = []
+    tags: list[Any] = []
+
+
+_AnyMetric: TypeAlias = "_Metric | _LogMetric"
+_LOG_METRIC = msgspec.json.Decoder(_LogMetric)
+_LOG_BATCH = msgspec.json.Decoder(_LogBatch)
+
+
+def read_log_metric(body: bytes, content_type: str) -> LogMetricBody:
+    """Raises MlflowError."""
+    check_content_type(content_type)
+    try:
+        usual = _LOG_METRIC.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        pass
+    else:
+        metrics = _columns([usual])
+        if metrics is not None and usual.run_id:
+            return LogMetricBody(usual.run_id, metrics)
+    raw = normalise(parse_json(body, content_type))
+    _check_metric_fields(raw, "")
+    run_id = _run_id(raw)
+    metric = _read_metric(raw, "")
+    _check_metric(metric, "")
+    return LogMetricBody(run_id, _collected([metric]))
+
+
+def read_log_batch(body: bytes, content_type: str) -> LogBatchBody:
+    """Raises MlflowError."""
+    check_content_type(content_type)
+    try:
+        usual = _LOG_BATCH.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        pass
+    else:
+        metrics = _columns(usual.metrics)
+        if metrics is not None and usual.run_id and len(metrics) <= MAX_METRICS:
+            return LogBatchBody(usual.run_id, metrics, normalise(usual.params), normalise(usual.tags))
+    return _read_batch_slowly(normalise(parse_json(body, content_type)))
+
+
+def _columns(metrics: Sequence[_AnyMetric]) -> Metrics | None:
+    """None if there is anything unusual or wrong in them."""
+    if not metrics:
+        return NO_METRICS
+    keys = [metric.key for metric in metrics]
+    value = np.array([metric.value for metric in metrics])
+    try:
+        step = np.array([metric.step for metric in metrics], np.int64)
+        timestamp = np.array([metric.timestamp for metric in metrics], np.int64)
+    except OverflowError:
+        return None
+    usual = (
+        value.dtype == np.float64
+        and np.minimum.reduce(timestamp) >= 0
+        and np.maximum.reduce(timestamp) <= MAX_TIMESTAMP_MS
+        and all(map(_is_right_key, set(keys)))
+    )
+    if not usual:
+        return None
+    of_models = [
+        ModelMetric(row, metric.model_id, metric.dataset_name, metric.dataset_digest)
+        for row, metric in enumerate(metrics)
+        if metric.model_id
+    ]
+    return Metrics(keys, step, timestamp, value, of_models)
+
+
+@functools.lru_cache(maxsize=65_536)
+def _is_right_key(key: str) -> bool:
+    try:
+        _check_metric_key(key, "")
+    except MlflowError:
+        return False
+    return key != ""
+
+
+# -- whatever else comes ---------------------------------------------------------------------------------------------
+
+
+def _read_batch_slowly(raw: Mapping[str, Any]) -> LogBatchBody:
+    run_id = _run_id(raw)
+    lists = {name: _list(raw.get(name, []), name) for name in ("metrics", "params", "tags")}
+    for index, metric in enumerate(lists["metrics"]):
+        _check_metric_fields(metric, f"metrics[{index}].")
+    for name in ("params", "tags"):
+        for index, pair in enumerate(lists[name]):
+            if not _object(pair, f"{name}[{index}]").get("key"):
+                raise missing(f"{name}[{index}].key")
+    metrics = [_read_metric(metric, f"metrics[{index}].") for index, metric in enumerate(lists["metrics"])]
+    for index, metric in enumerate(metrics):
+        _check_metric(metric, f"metrics[{index}].")
+    return LogBatchBody(run_id, _collected(metrics), lists["params"], lists["tags"])
+
+
+def _check_metric_fields(raw: Any, path: str) -> None:
+    given = _object(raw, path.removesuffix("."))
+    for name in ("key", "value", "timestamp") if path else ("run_id", "key", "value", "timestamp"):
+        if given.get(name) in (None, ""):
+            raise missing(f"{path}{name}")
+
+
+def _read_metric(raw: Mapping[str, Any], path: str) -> _Metric:
+    return _Metric(
+        key=_text(raw["key"], f"{path}key"),
+        value=_float(raw["value"], f"{path}value"),
+        timestamp=_int64(raw["timestamp"], f"{path}timestamp"),
+        step=_int64(raw.get("step", 0), f"{path}step"),
+        model_id=_text(raw.get("model_id", ""), f"{path}model_id"),
+        dataset_name=_text(raw.get("dataset_name", ""), f"{path}dataset_name"),
+        dataset_digest=_text(raw.get("dataset_digest", ""), f"{path}dataset_digest"),
+    )
+
+
+def _check_metric(metric: _Metric, path: str) -> None:
+    _check_metric_key(metric.key, f"{path}name")
+    if not 0 <= metric.timestamp <= MAX_TIMESTAMP_MS:
+        raise invalid(
+            f"Invalid value {metric.timestamp} for parameter '{path}timestamp' supplied: metric '{metric.key}' "
+            f"(value={metric.value}). Timestamp must be a nonnegative long (64-bit integer) "
+            + ("in milliseconds, before the year 10000" if metric.timestamp > 0 else "")
+        )
+
+
+def _check_metric_key(key: str, path: str) -> None:
+    check_key(key, path)
+    check_length(key, "Metric name", MAX_KEY_CHARACTERS)
+
+
+def _collected(metrics: Sequence[_Metric]) -> Metrics:
+    of_models = [
+        ModelMetric(row, metric.model_id, metric.dataset_name, metric.dataset_digest)
+        for row, metric in enumerate(metrics)
+        if metric.model_id
+    ]
+    return Metrics(
+        [metric.key for metric in metrics],
+        np.array([metric.step for metric in metrics], np.int64),
+        np.array([metric.timestamp for metric in metrics], np.int64),
+        np.array([metric.value for metric in metrics], np.float64),
+        of_models,
+    )
+
+
+def _run_id(raw: Mapping[str, Any]) -> str:
+    run_id = raw.get("run_id", "")
+    if run_id == "":
+        raise missing("run_id")
+    return _text(run_id, "run_id")
+
+
+def _object(value: Any, path: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise wrong_type(path, value)
+    return value
+
+
+def _list(value: Any, path: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise wrong_type(path, value)
+    return value
+
+
+def _text(value: Any, path: str) -> str:
+    if not isinstance(value, str):
+        raise wrong_type(path, value)
+    return value
+
+
+def _float(value: Any, path: str) -> float:
+    """Protobuf takes numbers also as text."""
+    if isinstance(value, str):
+        if value in _NOT_FINITE:
+            return _NOT_FINITE[value]
+        if not _NUMBER.fullmatch(value):
+            raise wrong_type(path, value)
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong_type(path, value)
+    number = float(value)
+    if math.isinf(number):  # a number that no double can hold
+        raise wrong_type(path, value)
+    return number
+
+
+def _int64(value: Any, path: str) -> int:
+    """Protobuf takes whole numbers also as text, or with a point and zeros."""
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        number = int(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+    else:
+        raise wrong_type(path, value)
+    if not _MIN_INT64 <= number <= _MAX_INT64:
+        raise wrong_type(path, value)
+    return number
+
+
+NO_METRICS = Metrics([], np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float64))
