@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import contextlib
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
+import msgspec
 import numpy as np
 import orjson
 from numpy.typing import NDArray
@@ -22,10 +22,25 @@ from runstream_service.mlflow.entries import checked_params, checked_tags
 from runstream_service.mlflow.errors import invalid
 from runstream_service.mlflow.metric_bodies import LogBatchBody, Metrics, read_log_batch, read_log_metric
 from runstream_service.mlflow.names import check_storable
-from runstream_service.mlflow.request import Int32, Message, Pair, check_given, convert, read, read_body
+from runstream_service.mlflow.request import (
+    Int32,
+    Int64,
+    Message,
+    Pair,
+    check_given,
+    convert,
+    missing,
+    read,
+    read_body,
+    refused,
+)
 from runstream_service.mlflow.run_ids import parse_run_id, parse_run_id_strictly
+from runstream_service.query.run_metrics import NO_ROWS
+from runstream_service.query.series import MAX_STEP, MIN_STEP
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -37,6 +52,8 @@ if TYPE_CHECKING:
     from runstream_service.query.run_metrics import MetricRows, RunMetrics
 
 MAX_METRICS, MAX_PARAMS, MAX_TAGS, MAX_ENTITIES = 1_000, 100, 100, 1_000
+# Of the bulk reads: runs, rows of all of them, rows of each.
+MAX_RUNS, MAX_BULK_METRICS, MAX_SAMPLES = 100, 25_000, 2_500
 
 
 class GetHistory(Message):
@@ -46,6 +63,24 @@ class GetHistory(Message):
     metric_key: str
     max_results: Int32 | None = None
     page_token: str = ""
+
+
+class GetHistoryBulk(Message):
+    """metrics/get-history-bulk."""
+
+    run_id: tuple[str, ...] = ()
+    metric_key: str = ""
+    max_results: Annotated[int, msgspec.Meta(ge=0)] = MAX_BULK_METRICS
+
+
+class GetHistoryBulkInterval(Message):
+    """metrics/get-history-bulk-interval."""
+
+    run_ids: tuple[str, ...] = ()
+    metric_key: str = ""
+    start_step: Int64 | None = None
+    end_step: Int64 | None = None
+    max_results: Int32 = MAX_SAMPLES
 
 
 class _Pairs(Message):
@@ -99,21 +134,35 @@ class MetricHandlers:
         offset, limit = _offset(message.page_token), message.max_results
         if limit is not None and limit <= 0:
             raise invalid(f"Invalid value {limit} for parameter 'max_results' supplied. It must be a positive integer.")
-        rows = (await self._histories(self._found([message.run_id]), key)).get(message.run_id)
+        run_id = _known(message.run_id)
+        rows = NO_ROWS if run_id is None else await self._run_metrics.history(self._caller, run_id, key)
         # Tens of milliseconds for a full page, during which the loop serves others.
         return await asyncio.to_thread(_history_page, key, rows, offset, limit, _accepted(request))
 
-    async def _histories(self, run_ids: dict[str, UUID], key: str) -> dict[str, MetricRows]:
-        found = await self._run_metrics.history(self._caller, list(run_ids.values()), key) if run_ids else []
-        return dict(zip(run_ids, found, strict=True))
+    async def get_history_bulk(self, request: Request) -> Response:
+        message = await read(request, GetHistoryBulk)
+        run_ids, key, limit = message.run_id, message.metric_key, min(message.max_results, MAX_BULK_METRICS)
+        if not run_ids:
+            raise invalid("GetMetricHistoryBulk request must specify at least one run_id.")
+        if len(run_ids) > MAX_RUNS:
+            raise invalid(
+                f"GetMetricHistoryBulk request cannot specify more than {MAX_RUNS} run_ids. Received {len(run_ids)} "
+                "run_ids."
+            )
+        if not key:
+            raise invalid("GetMetricHistoryBulk request must specify a metric_key.")
+        check_storable(key, "metric_key")
+        known = [run_id for text in sorted(set(run_ids)) if (run_id := _known(text)) is not None]
+        found = await self._run_metrics.first_rows(self._caller, known, key, limit)
+        return await asyncio.to_thread(_bulk, key, found, _accepted(request))
 
-    def _found(self, run_ids: list[str]) -> dict[str, UUID]:
-        """What no run of ours can be called has no metrics, as what is not there."""
-        found = {}
-        for text in run_ids:
-            with contextlib.suppress(RunNotFound):
-                found[text] = parse_run_id(text)
-        return found
+    async def get_history_bulk_interval(self, request: Request) -> Response:
+        message = await read(request, GetHistoryBulkInterval)
+        run_ids, key, steps = _checked_interval(message)
+        known = {text: run_id for text in run_ids if (run_id := _known(text)) is not None}
+        found = await self._run_metrics.samples(self._caller, list(known.values()), key, steps, message.max_results)
+        in_order = [(text, found.get(known[text].hex, NO_ROWS)) for text in run_ids if text in known]
+        return await asyncio.to_thread(_bulk_interval, key, in_order, _accepted(request))
 
     async def _log_params(self, run_id: UUID, params: dict[str, str]) -> None:
         try:
@@ -142,6 +191,37 @@ class MetricHandlers:
         )
         if metrics.of_models:
             await self._of_models.log(run_id, [_of_model(metrics, metric) for metric in metrics.of_models])
+
+
+def _known(run_id: str) -> UUID | None:
+    """What no run of ours can be called has no metrics, as what is not there."""
+    try:
+        return parse_run_id(run_id)
+    except RunNotFound:
+        return None
+
+
+def _checked_interval(message: GetHistoryBulkInterval) -> tuple[Sequence[str], str, tuple[int, int]]:
+    """Run ids, key, first and last step. Raises MlflowError."""
+    run_ids = message.run_ids
+    if not run_ids:
+        raise missing("run_ids")
+    if len(run_ids) > MAX_RUNS:
+        raise refused(
+            f"GetMetricHistoryBulkInterval request must specify at most {MAX_RUNS} run_ids. Received {len(run_ids)} "
+            "run_ids."
+        )
+    key = check_storable(check_given(message.metric_key, "metric_key"), "metric_key")
+    if not 1 <= message.max_results <= MAX_SAMPLES:
+        raise refused(f"max_results must be between 1 and {MAX_SAMPLES}.")
+    start, end = message.start_step, message.end_step
+    if start is None and end is None:
+        return run_ids, key, (MIN_STEP, MAX_STEP)
+    if start is None or end is None:
+        raise invalid("If either start step or end step are specified, both must be specified.")
+    if start > end:
+        raise invalid(f"end_step must be greater than start_step. Found start_step={start} and end_step={end}.")
+    return run_ids, key, (start, end)
 
 
 def _write_id(run_id: UUID, content: bytes) -> UUID:
@@ -200,9 +280,7 @@ def _checked_pairs(body: LogBatchBody) -> tuple[dict[str, str], dict[str, str]]:
     return params, tags
 
 
-def _history_page(key: str, rows: MetricRows | None, offset: int, limit: int | None, accept_encoding: str) -> Response:
-    if rows is None:
-        return encode({})
+def _history_page(key: str, rows: MetricRows, offset: int, limit: int | None, accept_encoding: str) -> Response:
     ordered = rows.by_time()
     end = len(ordered) if limit is None else min(len(ordered), offset + limit)
     page = ordered.take(slice(offset, end))
@@ -210,6 +288,16 @@ def _history_page(key: str, rows: MetricRows | None, offset: int, limit: int | N
     if end < len(ordered) and limit is not None:
         answer["next_page_token"] = base64.b64encode(orjson.dumps({"offset": end})).decode()
     return encode(answer, accept_encoding=accept_encoding)
+
+
+def _bulk(key: str, found: Sequence[tuple[str, MetricRows]], accept_encoding: str) -> Response:
+    metrics = [metric for run_id, rows in found for metric in _rendered(key, rows, run_id=run_id)]
+    return encode({"metrics": metrics}, accept_encoding=accept_encoding)
+
+
+def _bulk_interval(key: str, found: Sequence[tuple[str, MetricRows]], accept_encoding: str) -> Response:
+    metrics = [metric for run_id, rows in found for metric in _rendered(key, rows, run_id=run_id)]
+    return encode({"metrics": metrics} if metrics else {}, accept_encoding=accept_encoding)
 
 
 def _rendered(key: str, rows: MetricRows, **more: str) -> list[dict[str, Any]]:

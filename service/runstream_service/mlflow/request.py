@@ -130,7 +130,12 @@ def check_given(value: str, name: str) -> str:
 
 def missing(name: str) -> MlflowError:
     """As MLflow says it."""
-    return invalid(f"Missing value for required parameter '{name}'.{_SEE}")
+    return refused(f"Missing value for required parameter '{name}'.")
+
+
+def refused(why: str) -> MlflowError:
+    """As MLflow says what its schema of a request does not allow."""
+    return invalid(why + _SEE)
 
 
 def wrong_type(name: str, value: Any) -> MlflowError:

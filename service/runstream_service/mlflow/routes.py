@@ -80,6 +80,8 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
         Raw("POST", "2.0/mlflow/runs/log-metric", of_metrics.log_metric),
         Raw("POST", "2.0/mlflow/runs/log-batch", of_metrics.log_batch),
         Raw("GET", "2.0/mlflow/metrics/get-history", of_metrics.get_history),
+        Raw("GET", "/ajax-api/2.0/mlflow/metrics/get-history-bulk", of_metrics.get_history_bulk),
+        Raw("GET", "2.0/mlflow/metrics/get-history-bulk-interval", of_metrics.get_history_bulk_interval),
         # Experiments.
         Call("POST", "2.0/mlflow/experiments/create", experiments.Create, of_experiments.create),
         Call("GET", "2.0/mlflow/experiments/get", experiments.One, of_experiments.get),

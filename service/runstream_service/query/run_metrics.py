@@ -7,7 +7,7 @@ caller are one: requests that were repeated in another form leave such points, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.query.columns import NO_POINTS, Columns, joined
+from runstream_service.query.columns import Columns, joined
 from runstream_service.query.history import read_series
-from runstream_service.query.series import Series, StoredSeries, stored_series_of_runs
+from runstream_service.query.series import MAX_STEP, MIN_STEP, Series, StoredSeries, stored_series_of_runs
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # MLflow stores the infinities so.
 _LARGEST = np.finfo(np.float64).max
+_RUNS_AT_ONCE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +54,61 @@ class MetricRows:
 
 
 class RunMetrics:
-    """Reads them."""
+    """Reads them. Runs and keys that are not there have no rows.
+
+    All methods raise InvalidField, ReadTooSlow and DatabaseUnavailable.
+    """
 
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
 
-    async def history(self, caller: Caller, run_ids: Sequence[UUID], key: str) -> list[MetricRows]:
-        """All rows of a key, for each run in the order asked, by (step, timestamp, value). Runs and keys that are not
-        there have none.
+    async def history(self, caller: Caller, run_id: UUID, key: str) -> MetricRows:
+        """All rows of a key by (step, timestamp, value)."""
+        async with self._reads.snapshot() as snapshot:
+            found = await _rows_by_run(
+                snapshot, await _leading_series(snapshot, caller, [run_id], key), lambda rows: rows
+            )
+        return found.get(run_id.hex, NO_ROWS)
 
-        Raises:
-            InvalidField, ReadTooSlow, DatabaseUnavailable.
-        """
+    async def first_rows(
+        self, caller: Caller, run_ids: Sequence[UUID], key: str, limit: int
+    ) -> list[tuple[str, MetricRows]]:
+        """At most `limit` rows of all runs together: run by run as asked, each by (timestamp, step, value)."""
+        found: list[tuple[str, MetricRows]] = []
+        async with self._reads.snapshot() as snapshot:
+            # A few at a time: nearly always the first ones fill the answer.
+            for start in range(0, len(run_ids), _RUNS_AT_ONCE):
+                if limit <= 0:
+                    break
+                stored = await _leading_series(snapshot, caller, run_ids[start : start + _RUNS_AT_ONCE], key)
+                by_run = await _rows_by_run(snapshot, stored, MetricRows.by_time)
+                for run_id, rows in by_run.items():
+                    found.append((run_id, rows.take(slice(0, max(0, limit)))))
+                    limit -= len(rows)
+        return found
+
+    async def samples(
+        self, caller: Caller, run_ids: Sequence[UUID], key: str, steps: tuple[int, int], count: int
+    ) -> dict[str, MetricRows]:
+        """By run id at most `count` rows of those with steps between two (inclusive), evenly spread over the rows in
+        the order (step, timestamp, value), the last among them."""
         async with self._reads.snapshot() as snapshot:
             stored = await _leading_series(snapshot, caller, run_ids, key)
-            points = await _points_of(snapshot, stored)
-        return [rows_of(points.get(run_id.hex, NO_POINTS)) for run_id in run_ids]
+            return await _rows_by_run(
+                snapshot, stored, lambda rows: rows.take(spread(len(rows), count)), low=steps[0], high=steps[1]
+            )
+
+
+def spread(rows: int, count: int) -> NDArray[np.int64]:
+    """Which of some rows in order stand for them: the first of each bucket of SQL's NTILE(count), and instead of the
+    last one of those the last of all."""
+    if rows <= count:
+        return np.arange(rows, dtype=np.int64)
+    size, larger = divmod(rows, count)
+    bucket = np.arange(count, dtype=np.int64)
+    places = bucket * size + np.minimum(bucket, larger)
+    places[-1] = rows - 1
+    return places
 
 
 async def _leading_series(snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], key: str) -> list[StoredSeries]:
@@ -81,15 +121,34 @@ async def _leading_series(snapshot: Snapshot, caller: Caller, run_ids: Sequence[
     return chosen
 
 
-async def _points_of(snapshot: Snapshot, stored: Sequence[StoredSeries]) -> dict[str, Columns]:
-    """By run id; those of several attempts one after the other."""
-    parts: dict[str, list[Columns]] = {}
+async def _rows_by_run(
+    snapshot: Snapshot,
+    stored: Sequence[StoredSeries],
+    reduce: Callable[[MetricRows], MetricRows],
+    *,
+    low: int = MIN_STEP,
+    high: int = MAX_STEP,
+) -> dict[str, MetricRows]:
+    """What `reduce` leaves of each run's rows. Series come run by run, so only one run's points are held whole."""
+    found: dict[str, MetricRows] = {}
+    parts: list[Columns] = []
+    reading = ""
+
+    def finish() -> None:
+        if parts:
+            found[reading] = reduce(rows_of(joined(parts)))
+            parts.clear()
 
     async def collect(series: Series, piece: Columns) -> None:
-        parts.setdefault(series.run_id, []).append(piece)
+        nonlocal reading
+        if series.run_id != reading:
+            finish()
+            reading = series.run_id
+        parts.append(piece)
 
-    await snapshot.in_time(read_series(snapshot, stored, collect))
-    return {run_id: joined(pieces) for run_id, pieces in parts.items()}
+    await snapshot.in_time(read_series(snapshot, stored, collect, low=low, high=high))
+    finish()
+    return found
 
 
 def rows_of(points: Columns) -> MetricRows:
@@ -111,3 +170,6 @@ def rows_of(points: Columns) -> MetricRows:
 
 def _comparable(value: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.isnan(value), 0.0, value)
+
+
+NO_ROWS = MetricRows(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float64))

@@ -1,4 +1,4 @@
-"""Purges every minute and applies retention every hour, whatever fails. Every replica runs it."""
+"""Purges and forgets HTTP writes every minute, applies retention every hour, whatever fails. Every replica runs it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from runstream_service.retention.old_writes import OldWrites
 from runstream_service.retention.purge import Purge
 from runstream_service.retention.retention import Retention
 
@@ -29,6 +30,7 @@ class RetentionLoop:
     def __init__(self, database: Database, metrics: RetentionMetrics, *, purge_after_days: int) -> None:
         self._metrics = metrics
         self._purge = Purge(database, metrics, purge_after_days=purge_after_days)
+        self._writes = OldWrites(database)
         self._retention = Retention(database, metrics)
 
     async def run(self) -> None:
@@ -39,6 +41,7 @@ class RetentionLoop:
             await asyncio.sleep(PURGE_EVERY_S * random.uniform(0.5, 1.0))
             try:
                 await self._purge.round()
+                await self._writes.round()
                 if time.monotonic() >= retention_due:
                     await self._retention.round()
                     retention_due = time.monotonic() + RETENTION_EVERY_S
