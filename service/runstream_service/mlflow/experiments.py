@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
 
-from runstream_service.core.errors import ExperimentNotFound
+from runstream_service.core.errors import ExperimentNotFound, InvalidField
 from runstream_service.core.times import to_unix_us
 from runstream_service.mlflow.answer import pairs, present
 from runstream_service.mlflow.errors import invalid, not_found
@@ -89,7 +90,8 @@ class ExperimentHandlers:
         name = check_given(message.experiment_name, "experiment_name")
         try:
             return {"experiment": rendered(await self._experiments.get(caller, name=name))}
-        except ExperimentNotFound as error:
+        except (ExperimentNotFound, InvalidField) as error:
+            # None has a name that could not be given either.
             raise not_found(f"Could not find experiment with name '{name}'") from error
 
     async def update(self, caller: Caller, message: Update) -> Answer:
@@ -135,6 +137,7 @@ def rendered(experiment: Experiment) -> Answer:
         last_update_time=to_unix_us(experiment.updated_at) // 1_000,
         creation_time=to_unix_us(experiment.created_at) // 1_000,
         tags=pairs(experiment.tags),
+        workspace="default",
     )
 
 
@@ -143,7 +146,8 @@ def _check_name(name: str) -> str:
 
 
 def _check_location(location: str) -> str:
-    if "#" in location or ";" in location or "?" in location:
+    parsed = urlparse(location)
+    if parsed.fragment or parsed.params:
         raise invalid("'artifact_location' URL can't include fragments or params.")
     return location
 

@@ -90,7 +90,9 @@ class RunHandlers:
             started_at_unix_us=message.start_time * 1_000,
             tags=tags,
         )
-        return {"run": rendered_run(run, [])}
+        answer = rendered_run(run, [])
+        del answer["outputs"]  # a new run has none of these, in MLflow, but empty inputs
+        return {"run": answer}
 
     async def get(self, caller: Caller, message: One) -> Answer:
         return {"run": await self._answers.get(caller, parse_run_id(message.run_id))}

@@ -1,0 +1,156 @@
+"""Where we differ from stock MLflow on purpose, and why. docs/mlflow.md has this table; a test proves each row."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from tests.mlflow.same.calls import Call
+
+Outcome = tuple[int, str]
+
+_EXPERIMENT = Call("POST", "experiments/create", {"name": "{salt}"}, learns={"«experiment»": ("experiment_id",)})
+_RUN = Call(
+    "POST",
+    "runs/create",
+    {"experiment_id": "«experiment»", "start_time": 1},
+    learns={"«run»": ("run", "info", "run_id")},
+)
+
+
+def _created_with(tag: dict[str, str]) -> Call:
+    body = {"experiment_id": "«experiment»", "start_time": 2, "tags": [tag]}
+    return Call("POST", "runs/create", body, learns={"«run»": ("run", "info", "run_id")})
+
+
+def _logged_with(fields: dict[str, Any]) -> Call:
+    body = {"run_id": "«run»", "key": "a", "value": 1.0, "timestamp": 1, **fields}
+    return Call("POST", "runs/log-metric", body)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One row. `call` shows it on a fresh experiment and run, after the calls of `before`."""
+
+    what: str
+    why: str
+    call: Call
+    stock: Outcome
+    ours: Outcome
+    before: tuple[Call, ...] = ()
+    # Where both outcomes are the same: what shows the difference afterwards.
+    then: Call | None = None
+    # What else a walk may meet of the same kind: the route, and stock's message.
+    path: str = ""
+    message: str = ".*"
+
+    @property
+    def setting(self) -> tuple[Call, ...]:
+        """All calls before the one that shows it."""
+        return (_EXPERIMENT, _RUN, *self.before)
+
+    def covers(self, call: Call, stock: tuple[int, Any], ours: tuple[int, Any]) -> bool:
+        """Whether two answers to a call of a walk are this difference."""
+        return (
+            self.stock != self.ours
+            and re.fullmatch(self.path or re.escape(self.call.path), call.path) is not None
+            and (outcome(stock), outcome(ours)) == (self.stock, self.ours)
+            and re.fullmatch(self.message, _message(stock), re.DOTALL) is not None
+        )
+
+
+def outcome(answer: tuple[int, Any]) -> Outcome:
+    """Status and error code; no code is success."""
+    status, body = answer
+    return status, body.get("error_code", "") if isinstance(body, dict) else ""
+
+
+def is_meant(call: Call, stock: tuple[int, Any], ours: tuple[int, Any]) -> bool:
+    """Whether a row covers two different answers."""
+    return any(row.covers(call, stock, ours) for row in DIFFERENCES)
+
+
+def _message(answer: tuple[int, Any]) -> str:
+    body = answer[1]
+    return str(body.get("message", "")) if isinstance(body, dict) else ""
+
+
+_BAD = (400, "INVALID_PARAMETER_VALUE")
+_OK = (200, "")
+
+DIFFERENCES = (
+    Difference(
+        "an experiment is renamed to a name that is taken",
+        "the code that create gives for it; stock passes on the error of its database",
+        Call("POST", "experiments/update", {"experiment_id": "«experiment»", "new_name": "Default"}),
+        stock=(400, "BAD_REQUEST"),
+        ours=(400, "RESOURCE_ALREADY_EXISTS"),
+    ),
+    Difference(
+        "a deleted experiment is renamed",
+        "a client repeats a 500 for minutes",
+        Call("POST", "experiments/update", {"experiment_id": "«experiment»", "new_name": "{salt} new"}),
+        stock=(500, "INVALID_STATE"),
+        ours=_BAD,
+        before=(Call("POST", "experiments/delete", {"experiment_id": "«experiment»"}),),
+    ),
+    Difference(
+        "a run is created with a tag whose key is empty or has more than 250 characters",
+        "no other route takes such a key",
+        _created_with({"key": "", "value": "x"}),
+        stock=_OK,
+        ours=_BAD,
+    ),
+    Difference(
+        "a run is created with a tag of more than 8,000 characters",
+        "it is cut, as set-tag does; stock keeps it on SQLite and answers 500 on PostgreSQL",
+        _created_with({"key": "a", "value": "y" * 8_001}),
+        stock=_OK,
+        ours=_OK,
+        then=Call("GET", "runs/get", {"run_id": "«run»"}),
+    ),
+    Difference(
+        "the tag mlflow.runName is deleted",
+        "it is the name of the run, which stays; stock takes the tag away and keeps the name",
+        Call("POST", "runs/delete-tag", {"run_id": "«run»", "key": "mlflow.runName"}),
+        stock=_OK,
+        ours=_OK,
+        then=Call("GET", "runs/get", {"run_id": "«run»"}),
+    ),
+    Difference(
+        "a value is not a number, but true",
+        "stock answers 200 and stores zeros",
+        _logged_with({"value": True}),
+        stock=_OK,
+        ours=_BAD,
+    ),
+    Difference(
+        "a time has a fraction",
+        "stock answers 200 and stores zeros",
+        _logged_with({"timestamp": 1.5}),
+        stock=_OK,
+        ours=_BAD,
+    ),
+    Difference(
+        "a step has more than 64 bits",
+        "stock answers 200 and stores zeros",
+        _logged_with({"step": 2**63}),
+        stock=_OK,
+        ours=_BAD,
+    ),
+    Difference(
+        "a body has the literal NaN, which is no JSON",
+        'stock answers 200 and stores zeros; clients send the text "NaN"',
+        Call("POST", "runs/log-metric", content='{"run_id": "«run»", "key": "a", "value": NaN, "timestamp": 1}'),
+        stock=_OK,
+        ours=(400, "BAD_REQUEST"),
+    ),
+    Difference(
+        "a text has a NUL character",
+        "PostgreSQL cannot store one: stock answers 500 there, and stores it on SQLite",
+        Call("POST", "runs/set-tag", {"run_id": "«run»", "key": "a", "value": "x\0y"}),
+        stock=_OK,
+        ours=_BAD,
+    ),
+)
