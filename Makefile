@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo serve test test-only bench lint format gen gen-check clean
+.PHONY: help install demo serve test test-only bench bench-mlflow lint format gen gen-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ test-only: $(STAMP)
 
 bench: $(STAMP) ## measure ingest, ack latency and the cost of log()
 	$(BIN)/runstream bench
+
+bench-mlflow: $(STAMP) ## measure MLflow's routes, against stock MLflow and FastTrackML
+	$(BIN)/runstream bench --mlflow
 
 lint: $(STAMP) ## ruff, mypy, buf
 	$(BIN)/ruff check .

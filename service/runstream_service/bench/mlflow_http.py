@@ -1,0 +1,120 @@
+"""As little HTTP/1.1 as a load needs: a kept connection, one request at a time. A library would be measured, too."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+_CHUNK = 1 << 20
+
+
+class Failed(Exception):
+    """The server answered with something else than 200."""
+
+
+class Connection:
+    """To one server."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._host = host
+
+    @classmethod
+    async def open(cls, url: str) -> Connection:
+        """To the server of a URL."""
+        address = urlsplit(url)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=_CHUNK)
+        return cls(reader, writer, address.netloc)
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def to(cls, url: str) -> AsyncIterator[Connection]:
+        """One for a short while: servers close those that are idle for some seconds."""
+        connection = await cls.open(url)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def post(self, path: str, body: bytes) -> bytes:
+        """The bytes of a request with JSON, to be made before the clock starts."""
+        return self._head("POST", path, f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n") + body
+
+    def get(self, path: str) -> bytes:
+        """The bytes of a GET."""
+        return self._head("GET", path)
+
+    async def ask(self, request: bytes) -> bytes:
+        """Sends it and reads the whole answer. Raises Failed."""
+        self._writer.write(request)
+        status, length = await self._read_head()
+        body = b"".join([part async for part in self._body(length)])
+        if status != 200:
+            raise Failed(f"{status}: {body[:300].decode(errors='replace')}")
+        return body
+
+    async def call(self, path: str, body: Any) -> Any:
+        """POST of an object, answer as an object; for what is not timed."""
+        return json.loads(await self.ask(self.post(path, json.dumps(body).encode())))
+
+    async def upload(self, path: str, parts: Iterable[bytes], length: int) -> None:
+        """PUT of a long body, part by part. Raises Failed."""
+        kind = f"Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n"
+        self._writer.write(self._head("PUT", path, kind))
+        for part in parts:
+            self._writer.write(part)
+            await self._writer.drain()
+        status, answered = await self._read_head()
+        body = b"".join([part async for part in self._body(answered)])
+        if status != 200:
+            raise Failed(f"{status}: {body[:300].decode(errors='replace')}")
+
+    async def download(self, path: str) -> int:
+        """GET of a long body, which is dropped part by part; answers its length. Raises Failed."""
+        self._writer.write(self.get(path))
+        status, length = await self._read_head()
+        received = 0
+        async for part in self._body(length):
+            received += len(part)
+        if status != 200:
+            raise Failed(str(status))
+        return received
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._writer.close()
+
+    def _head(self, method: str, path: str, fields: str = "") -> bytes:
+        return f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n{fields}\r\n".encode()
+
+    async def _read_head(self) -> tuple[int, int | None]:
+        """Status and length; None is a body in chunks."""
+        lines = (await self._reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+        length: int | None = 0
+        for line in lines[1:]:
+            name, _, value = line.partition(b":")
+            name = name.lower()
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"transfer-encoding":
+                length = None
+        return int(lines[0].split(b" ", 2)[1]), length
+
+    async def _body(self, length: int | None) -> AsyncIterator[bytes]:
+        if length is not None:
+            while length:
+                part = await self._reader.read(min(length, _CHUNK))
+                if not part:
+                    raise Failed("the connection ended within an answer")
+                length -= len(part)
+                yield part
+            return
+        while size := int((await self._reader.readuntil(b"\r\n")).split(b";")[0], 16):
+            yield await self._reader.readexactly(size)
+            await self._reader.readexactly(2)
+        await self._reader.readuntil(b"\r\n")
