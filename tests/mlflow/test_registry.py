@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -472,14 +472,16 @@ def _without_times(value: Any) -> Any:
 
 # -- many at once ----------------------------------------------------------------------------------------------------
 
+Wanted = tuple[str, str, dict[str, Any]]
 
-def at_once(server: str, calls: list[Callable[[Rest], Answer]]) -> list[Answer]:
+
+def at_once(server: str, calls: list[Wanted]) -> list[Answer]:
     """Each from a connection of its own."""
 
-    def one(call: Callable[[Rest], Answer]) -> Answer:
+    def one(call: Wanted) -> Answer:
         rest = Rest(server)
         try:
-            return call(rest)
+            return _call(rest, *call)
         finally:
             rest.close()
 
@@ -488,13 +490,13 @@ def at_once(server: str, calls: list[Callable[[Rest], Answer]]) -> list[Answer]:
 
 
 def test_twenty_versions_at_once_are_one_to_twenty(server: str, model: str) -> None:
-    answers = at_once(server, [lambda rest: rest.post(f"{VERSIONS}/create", {"name": model, "source": SOURCE})] * 20)
+    answers = at_once(server, [("POST", f"{VERSIONS}/create", {"name": model, "source": SOURCE})] * 20)
     assert {answer.status for answer in answers} == {200}
     assert sorted(int(answer.body["model_version"]["version"]) for answer in answers) == list(range(1, 21))
 
 
 def test_of_twenty_who_create_one_model_one_does(server: str, name: str) -> None:
-    answers = at_once(server, [lambda rest: rest.post(f"{MODELS}/create", {"name": name})] * 20)
+    answers = at_once(server, [("POST", f"{MODELS}/create", {"name": name})] * 20)
     assert sorted(answer.status for answer in answers) == [200] + [400] * 19
     assert {answer.body["error_code"] for answer in answers if answer.status != 200} == {TAKEN}
 
@@ -504,26 +506,24 @@ def test_all_kinds_of_writes_at_once_end_without_a_failure_of_the_server(server:
     for one in names:
         ours.post(f"{MODELS}/create", {"name": one})
         new_version(ours, one)
-    calls: list[Callable[[Rest], Answer]] = []
+    calls: list[Wanted] = []
     for turn in range(8):
         a, b = names[turn % 3], names[(turn + 1) % 3]
-        version = {"name": a, "version": "1"}
+        first, second = {"name": a, "version": "1"}, {"name": a, "version": "2"}
+        stage = {"stage": "Production", "archive_existing_versions": True}
         calls += [
-            lambda rest, a=a, b=b: rest.post(f"{MODELS}/rename", {"name": a, "new_name": b}),
-            lambda rest, a=a, b=b: rest.post(f"{MODELS}/rename", {"name": a, "new_name": f"{b}2"}),
-            lambda rest, a=a, b=b: rest.post(f"{MODELS}/rename", {"name": f"{b}2", "new_name": a}),
-            lambda rest, a=a: rest.post(f"{VERSIONS}/create", {"name": a, "source": SOURCE}),
-            lambda rest, a=a: rest.post(f"{VERSIONS}/create", {"name": a, "source": f"models:/{a}/1"}),
-            lambda rest, v=version: rest.post(f"{VERSIONS}/set-tag", {**v, "key": "k", "value": "v"}),
-            lambda rest, v=version: rest.post(f"{MODELS}/alias", {**v, "alias": "champion"}),
-            lambda rest, v=version: rest.post(
-                f"{VERSIONS}/transition-stage", {**v, "stage": "Production", "archive_existing_versions": True}
-            ),
-            lambda rest, v=version: rest.send("DELETE", f"{VERSIONS}/delete", {**v, "version": "2"}),
-            lambda rest, v=version: rest.post(f"{MODELS}/alias", {**v, "version": "2", "alias": "second"}),
+            ("POST", f"{MODELS}/rename", {"name": a, "new_name": b}),
+            ("POST", f"{MODELS}/rename", {"name": a, "new_name": f"{b}2"}),
+            ("POST", f"{MODELS}/rename", {"name": f"{b}2", "new_name": a}),
+            ("POST", f"{VERSIONS}/create", {"name": a, "source": SOURCE}),
+            ("POST", f"{VERSIONS}/create", {"name": a, "source": f"models:/{a}/1"}),
+            ("POST", f"{VERSIONS}/set-tag", {**first, "key": "k", "value": "v"}),
+            ("POST", f"{MODELS}/alias", {**first, "alias": "champion"}),
+            ("POST", f"{VERSIONS}/transition-stage", {**first, **stage}),
+            ("DELETE", f"{VERSIONS}/delete", second),
+            ("POST", f"{MODELS}/alias", {**second, "alias": "second"}),
         ]
         if turn in (3, 6):
-            calls.append(lambda rest, a=a: rest.send("DELETE", f"{MODELS}/delete", {"name": a}))
-            calls.append(lambda rest, a=a: rest.post(f"{MODELS}/create", {"name": a}))
+            calls += [("DELETE", f"{MODELS}/delete", {"name": a}), ("POST", f"{MODELS}/create", {"name": a})]
     answers = at_once(server, calls)
     assert [answer.content for answer in answers if answer.status >= 500] == []

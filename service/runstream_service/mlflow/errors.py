@@ -40,17 +40,23 @@ def not_found(message: str) -> MlflowError:
 
 
 def answer_to(error: Exception) -> Response:
-    """The response for whatever a handler raised. A bug gets an id that its log line has too."""
+    """The response for whatever a handler raised."""
+    known = error_of(error)
+    response = encode({"error_code": known.code, "message": known.message}, status=known.status)
+    if known.retry_after_s is not None:
+        # Whole seconds (RFC 9110, 10.2.3).
+        response.headers["retry-after"] = str(max(1, round(known.retry_after_s)))
+    return response
+
+
+def error_of(error: Exception) -> MlflowError:
+    """Whatever a handler raised, in MLflow's terms. A bug gets an id that its log line has too."""
+    if isinstance(error, MlflowError):
+        return error
     if isinstance(error, errors.CoreError):
         retry_after_s = error.retry_after_s if isinstance(error, errors.Retryable) else None
-        error = MlflowError(status_of(error).mlflow, _in_words_of_mlflow(error), retry_after_s=retry_after_s)
-    if not isinstance(error, MlflowError):
-        error = _internal(error)
-    response = encode({"error_code": error.code, "message": error.message}, status=error.status)
-    if error.retry_after_s is not None:
-        # Whole seconds (RFC 9110, 10.2.3).
-        response.headers["retry-after"] = str(max(1, round(error.retry_after_s)))
-    return response
+        return MlflowError(status_of(error).mlflow, _in_words_of_mlflow(error), retry_after_s=retry_after_s)
+    return _internal(error)
 
 
 def _in_words_of_mlflow(error: errors.CoreError) -> str:

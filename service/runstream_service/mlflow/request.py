@@ -102,11 +102,11 @@ def normalise(value: Any) -> Any:
         return value
     found: dict[str, Any] = {}
     for name, item in value.items():
-        snake = _snake(name)
-        if snake in found:
-            raise invalid(f"Request specifies both {snake!r} and {name!r}; provide only one of them.")
+        plain = snake(name)
+        if plain in found:
+            raise invalid(f"Request specifies both {plain!r} and {name!r}; provide only one of them.")
         if item is not None:
-            found[snake] = normalise(item)
+            found[plain] = normalise(item)
     run_uuid = found.pop("run_uuid", None)
     if run_uuid is not None:
         found.setdefault("run_id", run_uuid)
@@ -147,10 +147,10 @@ def wrong_type(name: str, value: Any) -> MlflowError:
 
 def _from_query(request: Request, kind: type[Message]) -> dict[str, Any]:
     lists = _list_fields(kind)
-    names = {name: _snake(name) for name in request.query_params}
+    names = {name: snake(name) for name in request.query_params}
     raw: dict[str, Any] = {
-        snake: request.query_params.getlist(name) if snake in lists else request.query_params[name]
-        for name, snake in names.items()
+        plain: request.query_params.getlist(name) if plain in lists else request.query_params[name]
+        for name, plain in names.items()
     }
     return normalise(raw)  # type: ignore[no-any-return]  # a dict of a dict
 
@@ -162,7 +162,8 @@ def _list_fields(kind: type[Message]) -> frozenset[str]:
 
 
 @functools.lru_cache(maxsize=4_096)
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
+    """A name in camel case, as protobuf's JSON has it too, in snake case."""
     return _HUMP.sub(r"_\1", name).lower()
 
 

@@ -14,6 +14,7 @@ from runstream_service.core.caller import ANYONE
 from runstream_service.mlflow import experiments, inputs, metrics, model_versions, registered_models, runs, server
 from runstream_service.mlflow.answer import encode
 from runstream_service.mlflow.errors import MlflowError, answer_to
+from runstream_service.mlflow.graphql import GraphQL
 from runstream_service.mlflow.request import Message, read
 from runstream_service.mlflow.run_answers import RunAnswers
 
@@ -158,7 +159,10 @@ def _of_registry(core: Core) -> tuple[Call | Raw, ...]:
 
 def routes(core: Core) -> list[BaseRoute]:
     """The table as starlette's routes; what else is asked for below the two prefixes is unknown, in MLflow's form."""
-    known = [_route(entry, path) for entry in table(core) for path in _paths(entry.path)]
+    entries = table(core)
+    graphql = GraphQL({entry.path: entry for entry in entries if isinstance(entry, Call)})
+    entries += tuple(Raw(method, "/graphql", graphql.answer) for method in ("GET", "POST"))
+    known = [_route(entry, path) for entry in entries for path in _paths(entry.path)]
     unknown = [Route(prefix + "/{path:path}", _guarded(_unknown), methods=_METHODS) for prefix in _PREFIXES]
     return [*known, *unknown]
 

@@ -1,0 +1,262 @@
+"""GraphQL, of which MLflow's UI sends a handful of queries: the calls of routes.py under other names.
+
+graphql-core (the reference implementation in pure Python) parses, checks and executes; ours are the schema, and one way
+to resolve a field: what the REST answer has under the same name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLEnumType,
+    GraphQLError,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLResolveInfo,
+    GraphQLScalarType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    build_schema,
+    execute,
+    parse,
+    validate,
+)
+
+from runstream_service.core.caller import ANYONE, Caller
+from runstream_service.mlflow.answer import encode
+from runstream_service.mlflow.errors import error_of, invalid
+from runstream_service.mlflow.request import convert, normalise, parse_json, read_body, snake
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from runstream_service.mlflow.routes import Call
+
+# MLflow's limits; the UI's longest query has some 50 fields.
+MAX_ROOT_FIELDS = 10
+MAX_ALIASES = 10
+MAX_DEPTH = 10
+MAX_SELECTIONS = 1_000
+MAX_TOKENS = 5_000
+MAX_CHARACTERS = 100_000
+
+_ROOTS = {
+    "mlflowGetExperiment": "2.0/mlflow/experiments/get",
+    "mlflowGetRun": "2.0/mlflow/runs/get",
+    "mlflowSearchDatasets": "2.0/mlflow/experiments/search-datasets",
+    "mlflowSearchModelVersions": "2.0/mlflow/model-versions/search",
+}
+# What a message's fields are when they are not set, as in protobuf, from which stock servers answer.
+_UNSET: dict[str, Any] = {"String": "", "LongString": 0, "Float": 0.0, "Boolean": False, "Int": 0}
+
+
+def _read_schema() -> GraphQLSchema:
+    schema = build_schema((resources.files(__package__) / "schema.graphql").read_text("utf-8"))
+    long_string: Any = schema.type_map["LongString"]
+    long_string.serialize = str
+    long_string.parse_value = int
+    return schema
+
+
+SCHEMA = _read_schema()
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One request: who asks, and what it looked up already."""
+
+    caller: Caller
+    experiments: dict[str, asyncio.Task[Any]] = field(default_factory=dict)
+
+
+class GraphQL:
+    """The route /graphql. `calls` are those of routes.py by their paths."""
+
+    def __init__(self, calls: Mapping[str, Call]) -> None:
+        self._calls = {root: calls[path] for root, path in _ROOTS.items()}
+
+    async def answer(self, request: Request) -> Response:
+        """Raises MlflowError for what is no GraphQL request; what is wrong with its query is in the answer's errors."""
+        asked = await _read(request)
+        query, variables, operation = asked.get("query"), asked.get("variables"), asked.get("operationName")
+        if not isinstance(query, str):
+            raise invalid("'query' must be the text of a GraphQL query.")
+        if not isinstance(variables, dict | None):
+            raise invalid("'variables' must be an object.")
+        if not isinstance(operation, str | None):
+            raise invalid("'operationName' must be a text.")
+        if len(query) > MAX_CHARACTERS:
+            raise invalid(f"'query' exceeds the maximum length of {MAX_CHARACTERS} characters")
+        document, errors = _checked(query)
+        if document is None:
+            return _encoded(None, errors)
+        result = execute(
+            SCHEMA,
+            document,
+            variable_values=variables,
+            operation_name=operation,
+            context_value=_Asked(ANYONE),
+            field_resolver=self._resolve,
+        )
+        if isinstance(result, Awaitable):
+            result = await result
+        return _encoded(result.data, result.errors or [], request.headers.get("accept-encoding", ""))
+
+    def _resolve(self, source: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
+        """Any field of any type."""
+        if source is None:
+            return self._root(info, arguments.get("input") or {})
+        if info.parent_type.name == "MlflowRunExtension" and info.field_name == "experiment":
+            return self._experiment(info.context, source["info"]["experiment_id"])
+        if info.parent_type.name == "MlflowRunExtension" and info.field_name == "modelVersions":
+            return source["versions"].of(source["info"]["run_id"])
+        value = source.get(snake(info.field_name))
+        if value is None:
+            return _unset(info.return_type)
+        return None if value == "NaN" and info.field_name == "value" and _is_float(info.return_type) else value
+
+    async def _root(self, info: GraphQLResolveInfo, given: dict[str, Any]) -> Any:
+        answer = await self.call(info.context.caller, info.field_name, given)
+        runs = [answer["run"]] if "run" in answer else answer.get("runs", [])
+        versions = _Versions(self, info.context.caller, [run["info"]["run_id"] for run in runs])
+        for run in runs:
+            run["versions"] = versions
+        return answer
+
+    async def call(self, caller: Caller, root: str, given: dict[str, Any]) -> Any:
+        """The answer of the REST call behind a root field."""
+        call = self._calls[root]
+        return await call.handler(caller, convert(normalise(given), call.message))
+
+    def _experiment(self, asked: _Asked, experiment_id: str) -> Awaitable[Any]:
+        """The experiment of a run; once for all runs of it."""
+        if experiment_id not in asked.experiments:
+            call = self.call(asked.caller, "mlflowGetExperiment", {"experimentId": experiment_id})
+            asked.experiments[experiment_id] = asyncio.ensure_future(call)
+        return _named(asked.experiments[experiment_id], "experiment")
+
+
+class _Versions:
+    """The model versions of the runs of one answer: one search for all of them, when the first is asked for."""
+
+    def __init__(self, graphql: GraphQL, caller: Caller, run_ids: Sequence[str]) -> None:
+        self._search = functools.partial(graphql.call, caller, "mlflowSearchModelVersions")
+        self._run_ids = run_ids
+        self._found: asyncio.Task[Any] | None = None
+
+    async def of(self, run_id: str) -> list[Any]:
+        if self._found is None:
+            quoted = ", ".join(f"'{run_id}'" for run_id in self._run_ids)
+            self._found = asyncio.ensure_future(self._search({"filter": f"run_id IN ({quoted})"}))
+        versions = (await self._found).get("model_versions", [])
+        return [version for version in versions if version["run_id"] == run_id]
+
+
+async def _named(answer: Awaitable[Any], name: str) -> Any:
+    return (await answer)[name]
+
+
+async def _read(request: Request) -> dict[str, Any]:
+    """The request's object: the body of a POST; of a GET the query, where the variables are JSON."""
+    if request.method == "POST":
+        asked: dict[str, Any] = parse_json(await read_body(request), request.headers.get("content-type", ""))
+        return asked
+    asked = dict(request.query_params)
+    if "variables" in asked:
+        asked["variables"] = parse_json(asked["variables"].encode(), "")
+    return asked
+
+
+def _encoded(data: Any, errors: Sequence[GraphQLError], accept_encoding: str = "") -> Response:
+    return encode(
+        {"data": data, "errors": [_words_of(error) for error in errors] or None}, accept_encoding=accept_encoding
+    )
+
+
+def _words_of(error: GraphQLError) -> str:
+    """Of a handler's error those that its REST route would answer."""
+    cause = error.original_error
+    return error.message if cause is None or isinstance(cause, GraphQLError) else error_of(cause).message
+
+
+@functools.lru_cache(maxsize=64)
+def _checked(query: str) -> tuple[DocumentNode | None, list[GraphQLError]]:
+    """A query that may be executed, or what is wrong with it. The UI sends the same few again and again."""
+    try:
+        document = parse(query, max_tokens=MAX_TOKENS)
+    except GraphQLError as error:
+        return None, [error]
+    except RecursionError:
+        return None, [GraphQLError(f"Query exceeds maximum depth of {MAX_DEPTH}")]
+    errors = _beyond_limits(document) or validate(SCHEMA, document)
+    return (None, errors) if errors else (document, [])
+
+
+def _beyond_limits(document: DocumentNode) -> list[GraphQLError]:
+    """What is too much of a query: counted before anything else looks at it."""
+    fragments = {
+        node.name.value: node.selection_set for node in document.definitions if isinstance(node, FragmentDefinitionNode)
+    }
+    levels = [(1, node.selection_set) for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    roots = aliases = selections = 0
+    while levels:
+        depth, selection_set = levels.pop()
+        if depth > MAX_DEPTH:
+            return [GraphQLError(f"Query exceeds maximum depth of {MAX_DEPTH}")]
+        fields = list(_fields(selection_set, fragments))
+        selections += len(fields)
+        if selections > MAX_SELECTIONS:
+            return [GraphQLError(f"Query exceeds maximum total selections of {MAX_SELECTIONS}")]
+        roots += len(fields) if depth == 1 else 0
+        aliases = max(aliases, sum(field.alias is not None for field in fields))
+        levels += [(depth + 1, field.selection_set) for field in fields if field.selection_set is not None]
+    for count, limit, what in ((roots, MAX_ROOT_FIELDS, "root fields"), (aliases, MAX_ALIASES, "aliases")):
+        if count > limit:
+            return [GraphQLError(f"GraphQL queries should have at most {limit} {what}, got {count} {what}.")]
+    return []
+
+
+def _fields(selection_set: SelectionSetNode, fragments: Mapping[str, SelectionSetNode]) -> Iterator[FieldNode]:
+    """The fields of one level, with those of the fragments in it; each fragment once, so that a circle ends."""
+    seen: set[str] = set()
+    waiting = list(selection_set.selections)
+    while waiting:
+        selection = waiting.pop()
+        if isinstance(selection, FieldNode):
+            yield selection
+        elif isinstance(selection, FragmentSpreadNode):
+            name = selection.name.value
+            if name in fragments and name not in seen:
+                seen.add(name)
+                waiting += fragments[name].selections
+        else:
+            waiting += selection.selection_set.selections  # type: ignore[attr-defined]  # an inline fragment
+
+
+def _unset(kind: Any) -> Any:
+    """What a field of this type is when the answer does not have it."""
+    nullable = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
+    if isinstance(nullable, GraphQLList):
+        return []
+    if isinstance(nullable, GraphQLObjectType):
+        return None if nullable.name == "ApiError" else {}
+    if isinstance(nullable, GraphQLEnumType):
+        return next(iter(nullable.values))
+    return _UNSET[nullable.name]
+
+
+def _is_float(kind: object) -> bool:
+    return isinstance(kind, GraphQLScalarType) and kind.name == "Float"
