@@ -149,6 +149,13 @@ def test_the_page_of_a_run_gets_what_a_stock_server_gives(both: Both) -> None:
     assert run["experiment"]["experimentId"] == "N"
 
 
+def test_a_chart_gets_what_a_stock_server_gives(both: Both) -> None:
+    variables = {"data": {"runIds": ["RUN"], "metricKey": "loss", "maxResults": 320}}
+    answer = compared(both, "GetMetricHistoryBulkInterval", variables)
+    assert answer["data"]["mlflowGetMetricHistoryBulkInterval"]["metrics"][0]["step"] == str(2**40)
+    compared(both, "GetMetricHistoryBulkInterval", {"data": {"runIds": ["RUN"], "metricKey": "unknown"}})
+
+
 def test_what_is_not_there_is_an_error_in_the_answer(both: Both) -> None:
     unknown = "0" * 32
     answer = compared(both, "GetRun", {"data": {"runId": unknown}})

@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
+import orjson
 from graphql import (
     DocumentNode,
     FieldNode,
@@ -33,17 +35,17 @@ from graphql import (
     parse,
     validate,
 )
+from starlette.requests import Request
 
 from runstream_service.core.caller import ANYONE, Caller
 from runstream_service.mlflow.answer import encode
+from runstream_service.mlflow.calls import Call, Raw
 from runstream_service.mlflow.errors import error_of, invalid
 from runstream_service.mlflow.request import convert, normalise, parse_json, read_body, snake
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
     from starlette.responses import Response
-
-    from runstream_service.mlflow.routes import Call
+    from starlette.types import Message
 
 # MLflow's limits; the UI's longest query has some 50 fields.
 MAX_ROOT_FIELDS = 10
@@ -55,9 +57,12 @@ MAX_CHARACTERS = 100_000
 
 _ROOTS = {
     "mlflowGetExperiment": "2.0/mlflow/experiments/get",
+    "mlflowGetMetricHistoryBulkInterval": "2.0/mlflow/metrics/get-history-bulk-interval",
     "mlflowGetRun": "2.0/mlflow/runs/get",
+    "mlflowListArtifacts": "2.0/mlflow/artifacts/list",
     "mlflowSearchDatasets": "2.0/mlflow/experiments/search-datasets",
     "mlflowSearchModelVersions": "2.0/mlflow/model-versions/search",
+    "mlflowSearchRuns": "2.0/mlflow/runs/search",
 }
 # What a message's fields are when they are not set, as in protobuf, from which stock servers answer.
 _UNSET: dict[str, Any] = {"String": "", "LongString": 0, "Float": 0.0, "Boolean": False, "Int": 0}
@@ -83,10 +88,10 @@ class _Asked:
 
 
 class GraphQL:
-    """The route /graphql. `calls` are those of routes.py by their paths."""
+    """The route /graphql. `entries` are those of routes.py by their paths."""
 
-    def __init__(self, calls: Mapping[str, Call]) -> None:
-        self._calls = {root: calls[path] for root, path in _ROOTS.items()}
+    def __init__(self, entries: Mapping[str, Call | Raw]) -> None:
+        self._entries = entries
 
     async def answer(self, request: Request) -> Response:
         """Raises MlflowError for what is no GraphQL request; what is wrong with its query is in the answer's errors."""
@@ -137,9 +142,11 @@ class GraphQL:
         return answer
 
     async def call(self, caller: Caller, root: str, given: dict[str, Any]) -> Any:
-        """The answer of the REST call behind a root field."""
-        call = self._calls[root]
-        return await call.handler(caller, convert(normalise(given), call.message))
+        """The answer of the REST route behind a root field."""
+        entry, fields = self._entries[_ROOTS[root]], normalise(given)
+        if isinstance(entry, Call):
+            return await entry.handler(caller, convert(fields, entry.message))
+        return orjson.loads((await entry.handler(_request(entry.method, fields))).body)
 
     def _experiment(self, asked: _Asked, experiment_id: str) -> Awaitable[Any]:
         """The experiment of a run; once for all runs of it."""
@@ -167,6 +174,22 @@ class _Versions:
 
 async def _named(answer: Awaitable[Any], name: str) -> Any:
     return (await answer)[name]
+
+
+def _request(method: str, fields: dict[str, Any]) -> Request:
+    """A request for a route that reads its request itself."""
+    is_get = method == "GET"
+    scope = {
+        "type": "http",
+        "method": method,
+        "headers": [],
+        "query_string": urlencode(fields, doseq=True).encode() if is_get else b"",
+    }
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"" if is_get else orjson.dumps(fields)}
+
+    return Request(scope, receive)
 
 
 async def _read(request: Request) -> dict[str, Any]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,9 +12,10 @@ from starlette.routing import BaseRoute, Route
 from runstream_service.core.caller import ANYONE
 from runstream_service.mlflow import experiments, inputs, metrics, model_versions, registered_models, runs, server
 from runstream_service.mlflow.answer import encode
+from runstream_service.mlflow.calls import Call, Raw, RawHandler
 from runstream_service.mlflow.errors import MlflowError, answer_to
 from runstream_service.mlflow.graphql import GraphQL
-from runstream_service.mlflow.request import Message, read
+from runstream_service.mlflow.request import read
 from runstream_service.mlflow.run_answers import RunAnswers
 
 if TYPE_CHECKING:
@@ -29,30 +29,8 @@ if TYPE_CHECKING:
     from runstream_service.query.latest import Latest
     from runstream_service.query.run_metrics import RunMetrics
 
-Handler = Callable[[Any, Any], Awaitable[Mapping[str, Any]]]
-RawHandler = Callable[[Request], Awaitable[Response]]
-
 _PREFIXES = ("/api", "/ajax-api")
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A route that takes a message and answers one. `path` is what follows /api/ or /ajax-api/."""
-
-    method: str
-    path: str
-    message: type[Message]
-    handler: Handler
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """A route that reads its request and makes its response itself. `path` as in Call, or whole if it begins with /."""
-
-    method: str
-    path: str
-    handler: RawHandler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +138,7 @@ def _of_registry(core: Core) -> tuple[Call | Raw, ...]:
 def routes(core: Core) -> list[BaseRoute]:
     """The table as starlette's routes; what else is asked for below the two prefixes is unknown, in MLflow's form."""
     entries = table(core)
-    graphql = GraphQL({entry.path: entry for entry in entries if isinstance(entry, Call)})
+    graphql = GraphQL({entry.path: entry for entry in entries})
     entries += tuple(Raw(method, "/graphql", graphql.answer) for method in ("GET", "POST"))
     known = [_route(entry, path) for entry in entries for path in _paths(entry.path)]
     unknown = [Route(prefix + "/{path:path}", _guarded(_unknown), methods=_METHODS) for prefix in _PREFIXES]
