@@ -222,8 +222,6 @@ def _checked(query: str) -> tuple[DocumentNode | None, list[GraphQLError]]:
         document = parse(query, max_tokens=MAX_TOKENS)
     except GraphQLError as error:
         return None, [error]
-    except RecursionError:
-        return None, [GraphQLError(f"Query exceeds maximum depth of {MAX_DEPTH}")]
     errors = _beyond_limits(document) or validate(SCHEMA, document)
     return (None, errors) if errors else (document, [])
 
