@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,11 @@ class RunAnswers:
         Raises:
             ReadTooSlow, DatabaseUnavailable.
         """
-        runs = await self._runs.get_many(caller, run_ids)
-        metrics = rendered_metrics(await read_leading(self._latest, caller, [run.run_id.hex for run in runs]))
+        runs, portions = await asyncio.gather(
+            self._runs.get_many(caller, run_ids),
+            read_leading(self._latest, caller, [run_id.hex for run_id in run_ids]),
+        )
+        metrics = rendered_metrics(portions)
         return [rendered_run(run, metrics.get(run.run_id.hex, [])) for run in runs]
 
 

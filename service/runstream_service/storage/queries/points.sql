@@ -98,3 +98,15 @@ SELECT s.series_id, w.position, hashtextextended(s.key, $4), s.rank, s.attempt,
  WHERE e.workspace_id = $1 AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
    AND ($3::text[] IS NULL OR s.key = ANY ($3))
  LIMIT $5;
+
+-- name: latest_stored_of_few
+-- The same as latest_stored, at most $4, with keys as text, and times in microseconds since 1970.
+SELECT s.series_id, w.position, s.key, s.rank, s.attempt,
+       l.series_id IS NOT NULL, coalesce(l.step, 0), coalesce((extract(epoch FROM l.time) * 1000000)::bigint, 0),
+       coalesce(l.value, 0)
+  FROM unnest($2::uuid[]) WITH ORDINALITY AS w (run_id, position)
+  JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
+  LEFT JOIN latest_values l USING (series_id)
+ WHERE e.workspace_id = $1 AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
+   AND ($3::text[] IS NULL OR s.key = ANY ($3))
+ LIMIT $4;
