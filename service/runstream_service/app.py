@@ -23,9 +23,11 @@ from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from runstream.v1 import ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
+from runstream_service.artifacts.store import ArtifactStore
 from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.inputs import Inputs
+from runstream_service.core.logged_models import LoggedModels
 from runstream_service.core.model_metrics import ModelMetrics
 from runstream_service.core.model_versions import ModelVersions
 from runstream_service.core.registered_models import RegisteredModels
@@ -142,6 +144,7 @@ class Service:
         """Ports first, since a taken one is the quickest to tell; HTTP before the database, which may take minutes to
         replay its log, while /healthz has to say that the process lives."""
         settings = self._settings
+        self._artifacts = ArtifactStore.open(settings.artifacts)
         self._grpc = grpc.aio.server(interceptors=[CallInterceptor(self._metrics)], options=GRPC_OPTIONS)
         self._grpc_address = listen_grpc(self._grpc, settings.grpc_listen)
         self._start_http()
@@ -217,6 +220,8 @@ class Service:
             metric_writes=MetricWrites(database, pipeline),
             model_metrics=ModelMetrics(database),
             run_metrics=RunMetrics(answers),
+            artifacts=self._artifacts,
+            logged_models=LoggedModels(database),
         )
 
     def _start_http(self) -> None:

@@ -13,6 +13,8 @@ from runstream_service.refusals import CannotStart
 
 T = TypeVar("T")
 
+ARTIFACT_SCHEMES = ("s3", "gs", "az", "abfss")
+
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
 
 
@@ -35,6 +37,7 @@ class Settings:
     http_listen: Address
     allowed_hosts: tuple[str, ...]
     data_dir: Path
+    artifacts: str  # a directory, or the URL of a bucket
     database_url: str | None = field(repr=False)  # it holds a password
     database_wait_s: float
     pool_size: int
@@ -72,6 +75,7 @@ OPTIONS = (
     Option("--http-listen", "127.0.0.1:5000", "Address of the HTTP server; port 0 takes any free one."),
     Option("--allowed-hosts", "", "Public names of this service, with commas, * as a wildcard; others are refused."),
     Option("--data-dir", "./runstream-data", "Where the embedded PostgreSQL keeps its data."),
+    Option("--artifacts", "", "Where artifacts are kept: a directory, or an s3://, gs:// or az:// URL."),
     Option("--database", "", "URL of an existing PostgreSQL (14 or newer): postgresql://... Then nothing is embedded."),
     Option("--database-wait", "30", "Seconds to wait at the start for a database that does not answer yet."),
     Option("--pool-size", "10", "Most connections to PostgreSQL, beside one for each writer and four more."),
@@ -103,11 +107,13 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         except ValueError as error:
             raise CannotStart(str(error), setting=flag, example=example) from error
 
+    data_dir = read("--data-dir", _path, "./runstream-data")
     return Settings(
         grpc_listen=read("--grpc-listen", _address, "127.0.0.1:50051"),
         http_listen=read("--http-listen", _address, "127.0.0.1:5000"),
         allowed_hosts=read("--allowed-hosts", _hosts, "runstream.example.org,*.example.org"),
-        data_dir=read("--data-dir", _path, "./runstream-data"),
+        data_dir=data_dir,
+        artifacts=read("--artifacts", _artifacts, "./artifacts") or str(data_dir / "artifacts"),
         database_url=read("--database", _database_url, "postgresql://user:password@host:5432/runstream"),
         database_wait_s=read("--database-wait", _seconds(0, 3_600), "30"),
         pool_size=read("--pool-size", _whole(1, 1_000), "10"),
@@ -146,6 +152,16 @@ def _path(text: str) -> Path:
     if not text or "\0" in text:
         raise ValueError("no directory is given")
     return Path(text)
+
+
+def _artifacts(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme not in ARTIFACT_SCHEMES:
+        known = ", ".join(f"{one}://" for one in ARTIFACT_SCHEMES)
+        raise ValueError(f"{scheme[:20]!r} is no scheme that artifacts can be kept under; known are {known}")
+    if "\0" in text or (separator and not rest.strip("/")):
+        raise ValueError("no directory and no bucket is given")
+    return text
 
 
 def _database_url(text: str) -> str | None:

@@ -32,6 +32,8 @@ TABLE: dict[type[errors.CoreError], Status] = {
     errors.LedgerBehind: Status(StatusCode.DATA_LOSS, "INTERNAL_ERROR"),
     errors.ReadTooSlow: Status(StatusCode.ABORTED, "TEMPORARILY_UNAVAILABLE"),
     errors.CursorTooOld: Status(StatusCode.OUT_OF_RANGE, "INVALID_PARAMETER_VALUE"),
+    errors.StoreFull: Status(StatusCode.RESOURCE_EXHAUSTED, "INSUFFICIENT_STORAGE"),
+    errors.StoreRefuses: Status(StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
     errors.Retryable: Status(StatusCode.UNAVAILABLE, "TEMPORARILY_UNAVAILABLE"),
     errors.Overloaded: Status(StatusCode.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED"),
 }
@@ -49,6 +51,8 @@ HTTP_STATUSES = {
     "INTERNAL_ERROR": 500,
     "NOT_IMPLEMENTED": 501,
     "TEMPORARILY_UNAVAILABLE": 503,
+    # Not MLflow's. Its clients repeat a 500 or 503 for minutes, while a full disk stays full.
+    "INSUFFICIENT_STORAGE": 507,
 }
 
 

@@ -10,7 +10,8 @@
     │   └── SequenceGap
     ├── NotFound                what the request names is not there
     │   ├── RunNotFound
-    │   └── ExperimentNotFound
+    │   ├── ExperimentNotFound
+    │   └── ArtifactNotFound
     ├── AlreadyExists           the name or id is taken
     │   └── RunInOtherExperiment
     ├── RunDeleted, ExperimentDeleted, ParamChanged
@@ -18,10 +19,13 @@
     ├── LedgerBehind            the database lost what it had acknowledged
     ├── ReadTooSlow             a read outlived the rows it was reading
     ├── CursorTooOld            a tail's cursor is from before rows that are gone from the hot table
+    ├── StoreFull               the artifact store has no room
+    ├── StoreRefuses            the artifact store lets this service not in
     └── Retryable               nobody's; try again after `retry_after_s`
         ├── Overloaded
         ├── Draining
-        └── DatabaseUnavailable
+        ├── DatabaseUnavailable
+        └── StoreUnavailable
 
 `statuses.py` maps them to gRPC's and MLflow's in one table; `reason` is what callers see (proto/ says when).
 """
@@ -103,6 +107,12 @@ class ExperimentNotFound(NotFound):
     reason = "EXPERIMENT_NOT_FOUND"
 
 
+class ArtifactNotFound(NotFound):
+    """No file has that path in the artifact store."""
+
+    reason = "ARTIFACT_NOT_FOUND"
+
+
 class RunDeleted(CoreError):
     """The run is deleted."""
 
@@ -171,6 +181,18 @@ class CursorTooOld(CoreError):
     reason = "CURSOR_TOO_OLD"
 
 
+class StoreFull(CoreError):
+    """The artifact store has no room; that takes a person longer than a client repeats a call."""
+
+    reason = "STORE_FULL"
+
+
+class StoreRefuses(CoreError):
+    """The artifact store does not let this service in: wrong credentials, or a directory of somebody else's."""
+
+    reason = "STORE_REFUSES"
+
+
 class Retryable(CoreError):
     """Nobody's fault; the same call may succeed after `retry_after_s`."""
 
@@ -195,3 +217,9 @@ class DatabaseUnavailable(Retryable):
     """PostgreSQL does not answer, or ended the connection."""
 
     reason = "DATABASE_UNAVAILABLE"
+
+
+class StoreUnavailable(Retryable):
+    """The artifact store does not answer."""
+
+    reason = "STORE_UNAVAILABLE"

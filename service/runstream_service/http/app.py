@@ -49,7 +49,7 @@ def _starting() -> list[BaseRoute]:
         response.headers["retry-after"] = "1"
         return response
 
-    paths = ("/api/{path:path}", "/ajax-api/{path:path}", "/graphql", "/get-artifact")
+    paths = ("/api/{path:path}", "/ajax-api/{path:path}", "/graphql", "/get-artifact", "/model-versions/get-artifact")
     return [Route(path, starting, methods=list(_METHODS)) for path in paths]
 
 

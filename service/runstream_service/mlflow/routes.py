@@ -10,7 +10,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from runstream_service.core.caller import ANYONE
-from runstream_service.mlflow import experiments, inputs, metrics, model_versions, registered_models, runs, server
+from runstream_service.mlflow import (
+    artifacts,
+    experiments,
+    inputs,
+    logged_models,
+    metrics,
+    model_versions,
+    registered_models,
+    runs,
+    server,
+)
 from runstream_service.mlflow.answer import encode
 from runstream_service.mlflow.calls import Call, Raw, RawHandler
 from runstream_service.mlflow.errors import MlflowError, answer_to
@@ -19,8 +29,10 @@ from runstream_service.mlflow.request import read
 from runstream_service.mlflow.run_answers import RunAnswers
 
 if TYPE_CHECKING:
+    from runstream_service.artifacts.store import ArtifactStore
     from runstream_service.core.experiments import Experiments
     from runstream_service.core.inputs import Inputs
+    from runstream_service.core.logged_models import LoggedModels
     from runstream_service.core.model_metrics import ModelMetrics
     from runstream_service.core.model_versions import ModelVersions
     from runstream_service.core.registered_models import RegisteredModels
@@ -30,6 +42,7 @@ if TYPE_CHECKING:
     from runstream_service.query.run_metrics import RunMetrics
 
 _PREFIXES = ("/api", "/ajax-api")
+_PROXY, _PATH = "2.0/mlflow-artifacts", "{path:path}"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -46,6 +59,8 @@ class Core:
     metric_writes: MetricWrites
     model_metrics: ModelMetrics
     run_metrics: RunMetrics
+    artifacts: ArtifactStore
+    logged_models: LoggedModels
 
 
 def table(core: Core) -> tuple[Call | Raw, ...]:
@@ -84,10 +99,49 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
         Call("POST", "2.0/mlflow/runs/outputs", inputs.LogOutputs, of_inputs.log_outputs),
         Call("POST", "2.0/mlflow/runs/log-model", inputs.LogModel, of_inputs.log_model),
         Call("POST", "2.0/mlflow/experiments/search-datasets", inputs.SearchDatasets, of_inputs.search_datasets),
+        *_of_artifacts(core),
+        *_of_logged_models(core),
         *_of_registry(core),
         # The server itself.
         Call("GET", "3.0/mlflow/server-info", server.Nothing, server.server_info),
         Call("GET", "3.0/mlflow/ui-telemetry", server.Nothing, server.ui_telemetry),
+    )
+
+
+def _of_artifacts(core: Core) -> tuple[Call | Raw, ...]:
+    handlers = artifacts.ArtifactHandlers(core.artifacts, core.runs, core.model_versions)
+    return (
+        Call("GET", f"{_PROXY}/artifacts", artifacts.ListBelow, handlers.list_below),
+        Raw("GET", f"{_PROXY}/artifacts/{_PATH}", handlers.download),
+        Raw("PUT", f"{_PROXY}/artifacts/{_PATH}", handlers.upload),
+        Call("DELETE", f"{_PROXY}/artifacts/{_PATH}", artifacts.OnePath, handlers.delete),
+        Raw("POST", f"{_PROXY}/mpu/create/{_PATH}", artifacts.no_multipart),
+        Raw("POST", f"{_PROXY}/mpu/complete/{_PATH}", artifacts.no_multipart),
+        Raw("POST", f"{_PROXY}/mpu/abort/{_PATH}", artifacts.no_multipart),
+        Raw("GET", f"{_PROXY}/presigned/{_PATH}", artifacts.no_multipart_download),
+        Raw("POST", "2.0/mlflow/artifacts/presigned-upload-url", artifacts.no_presigned_upload),
+        Raw("POST", "2.0/mlflow/artifacts/presigned-download-url", artifacts.no_presigned_download),
+        Call("GET", "2.0/mlflow/artifacts/list", artifacts.ListOfRun, handlers.list_of_run),
+        Raw("GET", "/get-artifact", handlers.get_of_run),
+        Raw("GET", "/model-versions/get-artifact", handlers.get_of_version),
+        Raw("POST", "/ajax-api/2.0/mlflow/upload-artifact", handlers.upload_to_run),
+    )
+
+
+def _of_logged_models(core: Core) -> tuple[Call | Raw, ...]:
+    models, handlers = logged_models, logged_models.LoggedModelHandlers(core.logged_models, core.artifacts)
+    one = "2.0/mlflow/logged-models/{model_id}"
+    return (
+        Call("POST", "2.0/mlflow/logged-models", models.Create, handlers.create),
+        Call("POST", "2.0/mlflow/logged-models/search", models.SearchModels, handlers.search),
+        Call("GET", one, models.Get, handlers.get),
+        Call("PATCH", one, models.Finalize, handlers.finalize),
+        Call("DELETE", one, models.One, handlers.delete),
+        Call("POST", f"{one}/params", models.LogParams, handlers.log_params),
+        Call("PATCH", f"{one}/tags", models.SetTags, handlers.set_tags),
+        Call("DELETE", f"{one}/tags/{{tag_key:path}}", models.DeleteTag, handlers.delete_tag),
+        Call("GET", f"{one}/artifacts/directories", models.ListArtifacts, handlers.list_artifacts),
+        Raw("GET", f"/ajax-api/{one}/artifacts/files", handlers.get_artifact),
     )
 
 

@@ -52,6 +52,8 @@ def test_addresses_are_read_and_written_back(text: str, address: Address) -> Non
         ("--log-level", "loud", "is not one of debug, info"),
         ("--log-format", "xml", "is not one of auto, json"),
         ("--data-dir", "", "no directory is given"),
+        ("--artifacts", "ftp://host/x", "is no scheme that artifacts can be kept under"),
+        ("--artifacts", "s3://", "no bucket is given"),
     ],
 )
 def test_wrong_values_name_flag_variable_and_a_right_example(flag: str, value: str, words: str) -> None:
@@ -62,6 +64,14 @@ def test_wrong_values_name_flag_variable_and_a_right_example(flag: str, value: s
     assert words in str(caught.value)
     assert (caught.value.setting, caught.value.exit_code) == (flag, 2)
     read_settings({flag: caught.value.example})  # the example is right
+
+
+def test_artifacts_are_below_the_data_directory_unless_said_otherwise() -> None:
+    assert (
+        read_settings({"--data-dir": "/srv/data", "--database": "postgresql://db/x"}).artifacts == "/srv/data/artifacts"
+    )
+    assert read_settings({"--artifacts": "s3://bucket/prefix"}).artifacts == "s3://bucket/prefix"
+    assert read_settings({"--artifacts": "./files"}).artifacts == "./files"
 
 
 def test_password_of_the_database_is_not_in_the_repr() -> None:

@@ -32,6 +32,7 @@ TABLE = [
     (errors.AlreadyExists, Code.ALREADY_EXISTS, "ALREADY_EXISTS"),
     (errors.RunNotFound, Code.NOT_FOUND, "RUN_NOT_FOUND"),
     (errors.ExperimentNotFound, Code.NOT_FOUND, "EXPERIMENT_NOT_FOUND"),
+    (errors.ArtifactNotFound, Code.NOT_FOUND, "ARTIFACT_NOT_FOUND"),
     (errors.RunDeleted, Code.FAILED_PRECONDITION, "RUN_DELETED"),
     (errors.ExperimentDeleted, Code.FAILED_PRECONDITION, "EXPERIMENT_DELETED"),
     (errors.ParamChanged, Code.ALREADY_EXISTS, "PARAM_CHANGED"),
@@ -44,6 +45,9 @@ TABLE = [
     (errors.Overloaded, Code.RESOURCE_EXHAUSTED, "OVERLOADED"),
     (errors.Draining, Code.UNAVAILABLE, "DRAINING"),
     (errors.DatabaseUnavailable, Code.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
+    (errors.StoreFull, Code.RESOURCE_EXHAUSTED, "STORE_FULL"),
+    (errors.StoreRefuses, Code.PERMISSION_DENIED, "STORE_REFUSES"),
+    (errors.StoreUnavailable, Code.UNAVAILABLE, "STORE_UNAVAILABLE"),
 ]
 
 Call = Callable[[Exception], Awaitable[grpc.aio.AioRpcError]]

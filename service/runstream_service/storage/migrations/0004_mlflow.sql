@@ -218,6 +218,14 @@ CREATE TABLE logged_model_metrics (
     PRIMARY KEY (model_id, key, time, step, run_id, dataset_name, dataset_digest, value)
 );
 
+CREATE VIEW logged_model_details AS
+SELECT m.*, e.workspace_id, e.artifact_location,
+       ARRAY(SELECT t.key FROM logged_model_tags t WHERE t.model_id = m.model_id ORDER BY t.key COLLATE "C") AS tag_keys,
+       ARRAY(SELECT t.value FROM logged_model_tags t WHERE t.model_id = m.model_id ORDER BY t.key COLLATE "C") AS tag_values,
+       ARRAY(SELECT p.key FROM logged_model_params p WHERE p.model_id = m.model_id ORDER BY p.key COLLATE "C") AS param_keys,
+       ARRAY(SELECT p.value FROM logged_model_params p WHERE p.model_id = m.model_id ORDER BY p.key COLLATE "C") AS param_values
+  FROM logged_models m JOIN experiments e USING (experiment_id);
+
 CREATE TABLE run_model_inputs (
     run_id uuid NOT NULL REFERENCES runs ON DELETE CASCADE,
     model_id text NOT NULL,

@@ -1,0 +1,8 @@
+"""Files that runs and models keep: in a directory, or in a bucket of S3, GCS or Azure.
+
+    paths.py     the names that files may have, and where MLflow's URIs point
+    directory.py what a local directory needs beyond what a bucket does: links that lead out, fsync
+    store.py     the store: read, write, list, delete, all of it streamed
+
+`obstore` stays in this package.
+"""

@@ -1,0 +1,62 @@
+"""What a local directory needs beyond what a bucket does. Everything here blocks: call it in a thread."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from runstream_service.core.errors import InvalidField
+
+
+class Directory:
+    """The root of a local store."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+
+    @classmethod
+    def make(cls, root: Path) -> Directory:
+        """Makes it if it is not there, and tries whether files can be written. Raises OSError."""
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            return cls(root)
+
+    @property
+    def root(self) -> Path:
+        """Without links."""
+        return self._root
+
+    def check_inside(self, path: str) -> None:
+        """Raises InvalidField if a link leads the path out of the root.
+
+        Whoever could put a link there between this look and the use can write to the directory without our help.
+        """
+        if not self.is_inside(path):
+            raise InvalidField("Invalid path: a link leads out of the artifact store", field="path")
+
+    def is_inside(self, path: str) -> bool:
+        """Whether the path, links followed, is at or below the root."""
+        return Path(os.path.realpath(self._root / path)).is_relative_to(self._root)
+
+    def only_inside(self, paths: list[str]) -> set[str]:
+        """Those that no link leads out with."""
+        return {path for path in paths if not os.path.islink(self._root / path) or self.is_inside(path)}
+
+    def delete(self, path: str) -> None:
+        """Deletes a file, or a directory with all that is below. Of a link, the link alone."""
+        target = self._root / path
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+
+    def sync(self, path: str) -> None:
+        """Returns when a file and its name are on the disk."""
+        for target in (self._root / path, (self._root / path).parent):
+            descriptor = os.open(target, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

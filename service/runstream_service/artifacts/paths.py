@@ -1,0 +1,77 @@
+"""Names of files in the store: text of callers -> a path that cannot leave it."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from urllib.parse import unquote, urlsplit
+
+from runstream_service.core.errors import InvalidField
+
+# The longest name of an object in a bucket has 1,024 bytes, a prefix of the operator's among them.
+MAX_PATH_BYTES = 950
+# A directory's limit is 255; while a file is written, its name has a few bytes more.
+MAX_NAME_BYTES = 250
+# Each round takes one layer of percent encoding away. Nobody needs as many.
+_MAX_ROUNDS = 10
+_CONTROL = re.compile(r"[\x01-\x1f\x7f]")
+# A fragment to MLflow's clients, which refuse whole listings that have one; a separator to those on Windows; and what
+# no store takes.
+_REFUSED = re.compile(r"[#\\\x00\ud800-\udfff]")
+_ROUTE = "/mlflow-artifacts/artifacts/"
+
+
+def check_path(text: str, *, may_be_root: bool = False) -> str:
+    """The path of a file or directory below the store's root, without empty and `.` segments.
+
+    As MLflow does, percent encoding is decoded until nothing is left of it, and control characters are written in it:
+    its clients do the same with the names in a listing.
+
+    Raises:
+        InvalidField: it would lead out of the root, or no store could keep it.
+    """
+    path = _CONTROL.sub(lambda found: f"%{ord(found[0]):02x}", _decoded(text))
+    if (
+        _REFUSED.search(path)
+        or path.startswith(("/", "file:"))
+        or pathlib.PureWindowsPath(path).is_absolute()
+        or ".." in path.split("/")
+    ):
+        raise _invalid()
+    segments = [segment for segment in path.split("/") if segment not in ("", ".")]
+    if not segments and not may_be_root:
+        raise _invalid()
+    joined = "/".join(segments)
+    if len(joined.encode()) > MAX_PATH_BYTES or any(len(segment.encode()) > MAX_NAME_BYTES for segment in segments):
+        raise InvalidField(
+            f"Invalid path: it may have at most {MAX_PATH_BYTES} bytes, and {MAX_NAME_BYTES} between two slashes",
+            field="path",
+        )
+    return joined
+
+
+def path_of_uri(uri: str) -> str | None:
+    """Where in this store the root of a run's or a model's files is; None if the URI points elsewhere.
+
+    Raises:
+        InvalidField: it is a path of ours, but no good one.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "mlflow-artifacts":
+        return check_path(parts.path.lstrip("/"), may_be_root=True)
+    if parts.scheme in ("http", "https") and _ROUTE in parts.path:
+        return check_path(parts.path.partition(_ROUTE)[2], may_be_root=True)
+    return None
+
+
+def _decoded(text: str) -> str:
+    for _ in range(_MAX_ROUNDS):
+        decoded = unquote(text)
+        if decoded == text:
+            return text
+        text = decoded
+    raise _invalid()
+
+
+def _invalid() -> InvalidField:
+    return InvalidField("Invalid path", field="path")

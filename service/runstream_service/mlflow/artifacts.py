@@ -1,0 +1,165 @@
+"""Artifacts: the proxy that MLflow's clients send files through, and what its UI asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runstream_service.artifacts.paths import check_path, path_of_uri
+from runstream_service.core.caller import ANYONE
+from runstream_service.mlflow.answer import present
+from runstream_service.mlflow.errors import MlflowError, invalid
+from runstream_service.mlflow.request import Message, check_given
+from runstream_service.mlflow.transfers import announced_size, received, sent
+
+if TYPE_CHECKING:
+    from runstream_service.artifacts.store import ArtifactStore
+    from runstream_service.core.caller import Caller
+    from runstream_service.core.model_versions import ModelVersions
+    from runstream_service.core.runs import Runs
+
+Answer = dict[str, Any]
+
+# What the UI may upload.
+MAX_UI_UPLOAD_BYTES = 10 << 20
+
+
+class ListBelow(Message):
+    """mlflow-artifacts/artifacts: a directory of the store."""
+
+    path: str = ""
+
+
+class OnePath(Message):
+    """mlflow-artifacts/artifacts/{path}."""
+
+    path: str
+
+
+class ListOfRun(Message):
+    """artifacts/list. There is one page, as in MLflow; the token is never given out."""
+
+    run_id: str
+    path: str = ""
+    page_token: str = ""
+
+
+class ArtifactHandlers:
+    """One method a route of routes.py."""
+
+    def __init__(self, store: ArtifactStore, runs: Runs, versions: ModelVersions) -> None:
+        self._store = store
+        self._runs = runs
+        self._versions = versions
+
+    async def upload(self, request: Request) -> Response:
+        """The body becomes a file; it is there as a whole or not at all."""
+        path = request.path_params["path"]
+        if request.url.query:
+            # A client that does not encode the ? in a file's name would store it under another one, unnoticed.
+            raise invalid("Invalid path: after a '?', which has to be percent-encoded in the name of a file")
+        if path.endswith("/"):
+            raise invalid("Invalid path: the name of the file is missing")
+        await self._store.write(check_path(path), received(request), size=announced_size(request))
+        return Response()
+
+    async def download(self, request: Request) -> Response:
+        """Streams a file."""
+        return await sent(self._store, check_path(request.path_params["path"]), request)
+
+    async def delete(self, _caller: Caller, message: OnePath) -> Answer:
+        """A file or a directory; nothing there is fine."""
+        await self._store.delete(check_path(message.path))
+        return {}
+
+    async def list_below(self, _caller: Caller, message: ListBelow) -> Answer:
+        """A directory of the store; names relative to it."""
+        return await listing(self._store, check_path(message.path, may_be_root=True))
+
+    async def list_of_run(self, caller: Caller, message: ListOfRun) -> Answer:
+        """A directory of a run's files; names relative to the run."""
+        path = check_path(message.path, may_be_root=True)
+        run = await self._runs.get(caller, check_given(message.run_id, "run_id"))
+        files = await listing(self._store, locate(run.artifact_uri, path), shown_below=path)
+        return {"root_uri": run.artifact_uri, **files}
+
+    async def get_of_run(self, request: Request) -> Response:
+        """/get-artifact, from which the UI shows and downloads."""
+        query = request.query_params
+        path = check_path(check_given(query.get("path", ""), "path"))
+        run_id = check_given(query.get("run_id") or query.get("run_uuid") or "", "run_id")
+        run = await self._runs.get(ANYONE, run_id)
+        return await sent(self._store, locate(run.artifact_uri, path), request)
+
+    async def get_of_version(self, request: Request) -> Response:
+        """/model-versions/get-artifact: the same for a version of a registered model."""
+        query = request.query_params
+        path = check_path(check_given(query.get("path", ""), "path"))
+        name, version = check_given(query.get("name", ""), "name"), check_given(query.get("version", ""), "version")
+        location = await self._versions.storage_location(ANYONE, name, version)
+        return await sent(self._store, locate(location, path), request)
+
+    async def upload_to_run(self, request: Request) -> Response:
+        """upload-artifact, which the UI sends small files to."""
+        run_id, path = request.query_params.get("run_uuid"), request.query_params.get("path")
+        if not run_id:
+            raise invalid("Request must specify run_uuid.")
+        if not path:
+            raise invalid("Request must specify path.")
+        path, size = check_path(path), announced_size(request)
+        if size == 0:
+            raise invalid("Request must specify data.")
+        if size is not None and size > MAX_UI_UPLOAD_BYTES:
+            raise invalid("Artifact size is too large. Max size is 10MB.")
+        run = await self._runs.get(ANYONE, run_id)
+        body = received(request, at_most=MAX_UI_UPLOAD_BYTES)
+        await self._store.write(locate(run.artifact_uri, path), body, size=size)
+        return Response()
+
+
+async def no_multipart(_request: Request) -> Response:
+    """MLflow's clients send the file through us when they read this."""
+    raise MlflowError("NOT_IMPLEMENTED", "Multipart upload is not supported for the current artifact repository")
+
+
+async def no_multipart_download(_request: Request) -> Response:
+    """As above, for downloads."""
+    raise MlflowError("NOT_IMPLEMENTED", "Multipart download is not supported for the current artifact repository")
+
+
+async def no_presigned_upload(_request: Request) -> Response:
+    """As above, for clients of other clouds."""
+    raise MlflowError("NOT_IMPLEMENTED", "Presigned upload is not supported for the current artifact repository")
+
+
+async def no_presigned_download(_request: Request) -> Response:
+    """As above, for clients of other clouds."""
+    raise MlflowError("NOT_IMPLEMENTED", "Presigned download is not supported for the current artifact repository")
+
+
+def locate(root_uri: str, path: str) -> str:
+    """Where in our store a file below a URI is. Raises MlflowError if it is in another one.
+
+    Stock MLflow fetches it from there, with the server's own credentials, wherever a caller made the URI point to.
+    """
+    root = path_of_uri(root_uri)
+    if root is None:
+        scheme = root_uri.partition(":")[0] if ":" in root_uri else "file"
+        raise invalid(
+            f"The artifacts are not in this server's store but at a {scheme[:20]!r} location, which it does not read "
+            "for others; read them from there yourself."
+        )
+    return f"{root}/{path}".strip("/")
+
+
+async def listing(store: ArtifactStore, path: str, *, shown_below: str = "") -> Answer:
+    """MLflow's list of files of a directory."""
+    prefix = f"{shown_below}/" if shown_below else ""
+    files = [
+        # Like MLflow, which leaves the size of an empty file out.
+        present(path=prefix + entry.name, is_dir=entry.is_directory, file_size=entry.size or None)
+        for entry in await store.list(path)
+    ]
+    return present(files=files)

@@ -1,0 +1,241 @@
+"""Logged models: messages and handlers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runstream_service.artifacts.paths import check_path
+from runstream_service.core.caller import ANYONE
+from runstream_service.core.logged_model_search import DatasetRef, OrderBy, Search
+from runstream_service.core.logged_models import STATUSES, NewModel
+from runstream_service.core.times import to_unix_us
+from runstream_service.mlflow.answer import number, pairs, present
+from runstream_service.mlflow.artifacts import listing, locate
+from runstream_service.mlflow.errors import MlflowError, invalid
+from runstream_service.mlflow.experiments import parse_id
+from runstream_service.mlflow.request import Int64, Message, Pair, missing
+from runstream_service.mlflow.transfers import sent
+
+if TYPE_CHECKING:
+    from runstream_service.artifacts.store import ArtifactStore
+    from runstream_service.core.caller import Caller
+    from runstream_service.core.logged_models import LoggedModel, LoggedModels, ModelMetric
+
+Answer = dict[str, Any]
+
+_STATUS_NAMES = {
+    "pending": "LOGGED_MODEL_PENDING",
+    "ready": "LOGGED_MODEL_READY",
+    "failed": "LOGGED_MODEL_UPLOAD_FAILED",
+}
+# By name or by number, as protobuf's JSON allows.
+_STATUS_OF = {
+    **{name: status for status, name in _STATUS_NAMES.items()},
+    **{str(position): status for position, status in enumerate(STATUSES, 1)},
+}
+
+
+class Create(Message):
+    """logged-models."""
+
+    experiment_id: str
+    name: str = ""
+    model_type: str = ""
+    source_run_id: str = ""
+    params: tuple[Pair, ...] = ()
+    tags: tuple[Pair, ...] = ()
+
+
+class Get(Message):
+    """logged-models/{id}."""
+
+    model_id: str
+    allow_deleted: bool = False
+
+
+class One(Message):
+    """logged-models/{id}, to delete it."""
+
+    model_id: str
+
+
+class Finalize(Message):
+    """logged-models/{id}."""
+
+    model_id: str
+    status: str | int
+
+
+class LogParams(Message):
+    """logged-models/{id}/params."""
+
+    model_id: str
+    params: tuple[Pair, ...] = ()
+
+
+class SetTags(Message):
+    """logged-models/{id}/tags."""
+
+    model_id: str
+    tags: tuple[Pair, ...] = ()
+
+
+class DeleteTag(Message):
+    """logged-models/{id}/tags/{key}."""
+
+    model_id: str
+    tag_key: str
+
+
+class OnDataset(Message):
+    """A dataset in a search."""
+
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
+class Order(Message):
+    """A field to order a search by."""
+
+    field_name: str
+    ascending: bool = True
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
+class SearchModels(Message):
+    """logged-models/search."""
+
+    experiment_ids: tuple[str, ...] = ()
+    filter: str = ""
+    datasets: tuple[OnDataset, ...] = ()
+    max_results: Int64 = 0
+    order_by: tuple[Order, ...] = ()
+    page_token: str = ""
+
+
+class ListArtifacts(Message):
+    """logged-models/{id}/artifacts/directories."""
+
+    model_id: str
+    artifact_directory_path: str = ""
+
+
+class LoggedModelHandlers:
+    """One method a route of routes.py."""
+
+    def __init__(self, models: LoggedModels, store: ArtifactStore) -> None:
+        self._models = models
+        self._store = store
+
+    async def create(self, caller: Caller, message: Create) -> Answer:
+        new = NewModel(
+            experiment_id=parse_id(message.experiment_id),
+            name=message.name,
+            model_type=message.model_type,
+            source_run_id=message.source_run_id,
+            params=_of_pairs(message.params),
+            tags=dict(_of_pairs(message.tags)),
+        )
+        return {"model": rendered(await self._models.create(caller, new))}
+
+    async def get(self, caller: Caller, message: Get) -> Answer:
+        found = await self._models.get(caller, message.model_id, also_deleted=message.allow_deleted)
+        return {"model": rendered(found)}
+
+    async def finalize(self, caller: Caller, message: Finalize) -> Answer:
+        status = _STATUS_OF.get(str(message.status))
+        if status is None:
+            raise invalid(f"Unknown model status: {str(message.status)[:80]}")
+        return {"model": rendered(await self._models.finalize(caller, message.model_id, status))}
+
+    async def delete(self, caller: Caller, message: One) -> Answer:
+        await self._models.delete(caller, message.model_id)
+        return {}
+
+    async def log_params(self, caller: Caller, message: LogParams) -> Answer:
+        await self._models.log_params(caller, message.model_id, _of_pairs(message.params))
+        return {}
+
+    async def set_tags(self, caller: Caller, message: SetTags) -> Answer:
+        await self._models.set_tags(caller, message.model_id, dict(_of_pairs(message.tags)))
+        return {}
+
+    async def delete_tag(self, caller: Caller, message: DeleteTag) -> Answer:
+        await self._models.delete_tag(caller, message.model_id, message.tag_key)
+        return {}
+
+    async def search(self, caller: Caller, message: SearchModels) -> Answer:
+        if not message.experiment_ids:
+            raise missing("experiment_ids")
+        asked = Search(
+            experiment_ids=[parse_id(one) for one in message.experiment_ids],
+            filter=message.filter,
+            datasets=[DatasetRef(name=one.dataset_name, digest=one.dataset_digest) for one in message.datasets],
+            order_by=[
+                OrderBy(
+                    field=one.field_name,
+                    ascending=one.ascending,
+                    dataset_name=one.dataset_name,
+                    dataset_digest=one.dataset_digest,
+                )
+                for one in message.order_by
+            ],
+            max_results=message.max_results,
+            page_token=message.page_token,
+        )
+        models, token = await self._models.search(caller, asked)
+        return present(models=[rendered(model) for model in models], next_page_token=token or None)
+
+    async def list_artifacts(self, caller: Caller, message: ListArtifacts) -> Answer:
+        path = check_path(message.artifact_directory_path, may_be_root=True)
+        model = await self._models.get(caller, message.model_id)
+        files = await listing(self._store, locate(model.artifact_uri, path), shown_below=path)
+        return {"root_uri": model.artifact_uri, **files}
+
+    async def get_artifact(self, request: Request) -> Response:
+        """logged-models/{id}/artifacts/files, from which the UI shows and downloads."""
+        text = request.query_params.get("artifact_file_path")
+        if not text:
+            raise MlflowError("BAD_REQUEST", 'Request must include the "artifact_file_path" query parameter.')
+        path = check_path(text)
+        model = await self._models.get(ANYONE, request.path_params["model_id"])
+        return await sent(self._store, locate(model.artifact_uri, path), request)
+
+
+def rendered(model: LoggedModel) -> Answer:
+    """MLflow's LoggedModel."""
+    info = present(
+        model_id=model.model_id,
+        experiment_id=str(model.experiment_id),
+        name=model.name,
+        creation_timestamp_ms=to_unix_us(model.created_at) // 1_000,
+        last_updated_timestamp_ms=to_unix_us(model.updated_at) // 1_000,
+        artifact_uri=model.artifact_uri,
+        status=_STATUS_NAMES[model.status],
+        model_type=model.model_type,
+        source_run_id=model.source_run_id.hex if model.source_run_id else "",
+        tags=pairs(model.tags),
+    )
+    metrics = [_metric(model.model_id, metric) for metric in model.metrics]
+    return {"info": info, "data": present(params=pairs(model.params), metrics=metrics)}
+
+
+def _metric(model_id: str, metric: ModelMetric) -> Answer:
+    return present(
+        key=metric.key,
+        value=number(metric.value),
+        timestamp=to_unix_us(metric.time) // 1_000,
+        step=metric.step,
+        dataset_name=metric.dataset_name or None,
+        dataset_digest=metric.dataset_digest or None,
+        model_id=model_id,
+        run_id=metric.run_id.hex,
+    )
+
+
+def _of_pairs(entries: tuple[Pair, ...]) -> list[tuple[str, str]]:
+    return [(entry.key, entry.value) for entry in entries]

@@ -1,0 +1,144 @@
+"""Files over HTTP, both ways, streamed: a request's body -> chunks, a file of the store -> a response."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import re
+import unicodedata
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+
+from runstream_service.core.errors import ArtifactNotFound
+from runstream_service.mlflow.errors import MlflowError, answer_to, invalid
+
+if TYPE_CHECKING:
+    from runstream_service.artifacts.store import ArtifactStore, Stat
+
+# A client that sends nothing for so long has gone without a word; it must not hold its place for ever.
+IDLE_S = 60.0
+
+_TEXT_EXTENSIONS = """
+txt log err cfg conf cnf cf ini properties prop hocon toml yaml yml xml json js py py3 csv tsv md rst ipynb
+MLmodel MLproject
+"""
+# MLflow shows these as text, whatever the system's table of types says.
+_TEXT = frozenset(_TEXT_EXTENSIONS.split())
+_RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
+
+
+async def received(request: Request, *, at_most: int | None = None) -> AsyncIterator[bytes]:
+    """The chunks of a request's body.
+
+    Raises:
+        MlflowError: the client went, or says nothing any more; or the body is longer than allowed.
+    """
+    count, more = 0, True
+    while more:
+        try:
+            message = await asyncio.wait_for(request.receive(), IDLE_S)
+        except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
+            raise MlflowError("TEMPORARILY_UNAVAILABLE", f"No data came for {IDLE_S:.0f} seconds.") from error
+        if message["type"] == "http.disconnect":
+            raise MlflowError("BAD_REQUEST", "The connection ended before the file did.") from ClientDisconnect()
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        count += len(chunk)
+        if at_most is not None and count > at_most:
+            raise invalid(f"Artifact size is too large. Max size is {at_most >> 20}MB.")
+        if chunk:
+            yield chunk
+
+
+def announced_size(request: Request) -> int | None:
+    """The length of the body, if the request says it."""
+    text = request.headers.get("content-length", "")
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
+async def sent(store: ArtifactStore, path: str, request: Request) -> Response:
+    """A file, or the range of it that the request asks for; always as an attachment, so that a browser does not run it
+    in our name.
+
+    Raises:
+        ArtifactNotFound, MlflowError: it is a directory.
+    """
+    try:
+        return await _head(store, path) if request.method == "HEAD" else await _get(store, path, request)
+    except ArtifactNotFound as error:
+        if await store.list(path):
+            raise invalid(f"Artifact path refers to a directory, not a file: '{path}'") from error
+        raise
+
+
+async def _head(store: ArtifactStore, path: str) -> Response:
+    stat = await store.stat(path)
+    return Response(headers={**_headers(path, stat), "content-length": str(stat.size)})
+
+
+async def _get(store: ArtifactStore, path: str, request: Request) -> Response:
+    wanted = _RANGE.fullmatch(request.headers.get("range", ""))
+    if wanted is None or not (wanted["first"] or wanted["last"]):
+        return await _answer(store, path)
+    stat = await store.stat(path)
+    if request.headers.get("if-range", stat.etag) != stat.etag:
+        return await _answer(store, path)
+    start, end = _range(wanted["first"], wanted["last"], stat.size)
+    if start >= end:
+        refusal = answer_to(invalid(f"The file has {stat.size} bytes; the range asked for is beyond them."))
+        refusal.status_code = 416
+        refusal.headers["content-range"] = f"bytes */{stat.size}"
+        return refusal
+    return await _answer(store, path, start, end)
+
+
+async def _answer(store: ArtifactStore, path: str, start: int = 0, end: int | None = None) -> Response:
+    reading = await store.read(path, start=start, end=end)
+    headers = _headers(path, reading.stat)
+    headers["content-length"] = str(reading.end - reading.start)
+    if end is None:
+        return StreamingResponse(reading.chunks, headers=headers)
+    headers["content-range"] = f"bytes {reading.start}-{reading.end - 1}/{reading.stat.size}"
+    return StreamingResponse(reading.chunks, 206, headers)
+
+
+def _range(first: str, last: str, size: int) -> tuple[int, int]:
+    """From and to before which byte; RFC 9110, 14.1.2."""
+    if not first:
+        return max(0, size - int(last)), size
+    return int(first), min(size, int(last) + 1) if last else size
+
+
+def _headers(path: str, stat: Stat) -> dict[str, str]:
+    name = path.rpartition("/")[2]
+    headers = {
+        "content-type": media_type(name),
+        "content-disposition": attachment(name),
+        "x-content-type-options": "nosniff",
+        "accept-ranges": "bytes",
+    }
+    return {**headers, "etag": stat.etag} if stat.etag else headers
+
+
+def media_type(name: str) -> str:
+    """What MLflow's UI is told a file is, by its name."""
+    extension = name.rpartition(".")[2] if "." in name.lstrip(".") else name
+    if extension in _TEXT:
+        return "text/plain"
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def attachment(name: str) -> str:
+    """Content-Disposition for a download under the name; RFC 6266."""
+    plain = name if name.isascii() else unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    plain = plain or "download"
+    if not _TOKEN.fullmatch(plain):
+        escaped = plain.replace("\\", "\\\\").replace('"', '\\"')
+        plain = f'"{escaped}"'
+    if name.isascii():
+        return f"attachment; filename={plain}"
+    return f"attachment; filename={plain}; filename*=UTF-8''{quote(name, safe='!#$&+-.^_`|~')}"

@@ -1,0 +1,104 @@
+"""The store over a real directory: whole files or none, and its errors in our words."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from obstore import exceptions
+
+from runstream_service.artifacts import store as module
+from runstream_service.artifacts.store import PART_BYTES, ArtifactStore, Entry
+from runstream_service.core import errors
+from runstream_service.refusals import CannotStart
+
+
+async def pieces(*contents: bytes | Exception) -> AsyncIterator[bytes]:
+    for content in contents:
+        if isinstance(content, Exception):
+            raise content
+        yield content
+
+
+async def content_of(store: ArtifactStore, path: str) -> bytes:
+    reading = await store.read(path)
+    return b"".join([bytes(chunk) async for chunk in reading.chunks])
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[], [0], [1], [PART_BYTES - 1], [PART_BYTES], [PART_BYTES + 1], [65_536] * 250],
+    ids=["nothing", "empty", "byte", "below", "part", "above", "many"],
+)
+async def test_files_of_all_sizes_come_back(tmp_path: Path, sizes: list[int]) -> None:
+    store = ArtifactStore.open(str(tmp_path))
+    contents = [os.urandom(size) for size in sizes]
+    await store.write("a/b.bin", pieces(*contents))
+    assert await content_of(store, "a/b.bin") == b"".join(contents)
+    assert (await store.stat("a/b.bin")).size == sum(sizes)
+
+
+@pytest.mark.parametrize("before", [1, PART_BYTES, 3 * PART_BYTES + 1])
+async def test_a_body_that_breaks_off_leaves_the_old_file_or_none(tmp_path: Path, before: int) -> None:
+    store = ArtifactStore.open(str(tmp_path))
+    await store.write("old.bin", pieces(b"old"))
+    for path in ("old.bin", "new.bin"):
+        with pytest.raises(ZeroDivisionError):
+            await store.write(path, pieces(bytes(before), ZeroDivisionError()))
+    assert await store.list("") == [Entry("old.bin", 3)]
+    assert await content_of(store, "old.bin") == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["old.bin"]
+
+
+async def test_two_uploads_of_one_file_leave_one_of_them_whole(tmp_path: Path) -> None:
+    store = ArtifactStore.open(str(tmp_path))
+    size = 2 * PART_BYTES
+    bodies = [bytes([number]) * size for number in range(1, 5)]
+    await asyncio.gather(*(store.write("one.bin", pieces(body)) for body in bodies))
+    assert await content_of(store, "one.bin") in bodies
+    assert [path.name for path in tmp_path.iterdir()] == ["one.bin"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (
+            exceptions.GenericError("Generic error: No space left on device (os error 28)"),
+            errors.StoreFull,
+        ),
+        (OSError(28, "No space left on device"), errors.StoreFull),
+        (exceptions.GenericError("Read-only file system (os error 30)"), errors.StoreRefuses),
+        (exceptions.PermissionDeniedError("x"), errors.StoreRefuses),
+        (PermissionError(13, "x"), errors.StoreRefuses),
+        (exceptions.GenericError("Is a directory (os error 21)"), errors.InvalidField),
+        (FileNotFoundError("x"), errors.ArtifactNotFound),
+        (exceptions.GenericError("connection refused"), errors.StoreUnavailable),
+        (errors.StoreFull("x"), errors.StoreFull),
+    ],
+)
+def test_errors_of_the_store_are_told_apart_and_name_no_directory_of_ours(
+    error: Exception, kind: type[errors.CoreError]
+) -> None:
+    with pytest.raises(kind) as caught, module._translated("a.txt"):
+        raise error
+    assert "os error" not in caught.value.message
+
+
+def test_a_directory_that_cannot_be_written_refuses_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotStart, match=r"--artifacts .*cannot write to .*Not a directory"):
+        ArtifactStore.open(str(tmp_path / "file" / "below"))
+
+
+def test_a_url_without_a_bucket_refuses_the_start() -> None:
+    with pytest.raises(CannotStart, match=r"--artifacts .*cannot use the s3 URL"):
+        ArtifactStore.open("s3:///prefix")
+
+
+def test_buckets_are_opened_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    for url in ("s3://bucket/prefix", "gs://bucket", "az://container/prefix"):
+        ArtifactStore.open(url)
