@@ -1,0 +1,322 @@
+"""HTTP metric writes in a group commit. As in test_group_commit.py, steps are tested twice: with the step, the promise
+holds; with the step left out, the same scenario breaks it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from uuid import UUID, uuid4
+
+import numpy as np
+import pytest
+
+from runstream_service.core.caller import ANYONE, Caller
+from runstream_service.core.errors import (
+    DatabaseUnavailable,
+    Draining,
+    Fenced,
+    InvalidField,
+    Overloaded,
+    RunDeleted,
+    RunNotFound,
+)
+from runstream_service.core.experiments import Experiments
+from runstream_service.core.runs import Runs
+from runstream_service.ingest import pipeline as pipeline_module
+from runstream_service.ingest.group import SMALL_GROUP_POINTS
+from runstream_service.ingest.metric_writes import MetricWrites, RunPoints
+from runstream_service.retention.old_writes import OldWrites
+from tests.integration.ingest.conftest import TIME, acknowledged, mutate, new_run, running_replica
+from tests.integration.ingest.test_group_commit import BEGIN
+
+SIZES = pytest.mark.parametrize("count", [1, SMALL_GROUP_POINTS + 1], ids=["in one statement", "with COPY"])
+
+
+@pytest.fixture
+def runs(database) -> Runs:
+    return Runs(database, Experiments(database))
+
+
+def points(run_id: UUID, values: list[float], *, key: str = "loss", write_id: UUID | None = None) -> RunPoints:
+    count = len(values)
+    return RunPoints(
+        run_id,
+        write_id or uuid4(),
+        [key] * count,
+        np.arange(count, dtype=np.int64),
+        np.full(count, TIME, np.int64),
+        np.array(values, np.float64),
+    )
+
+
+async def _stored_values(database) -> list[float]:
+    return [row["value"] for row in await database.fetch("SELECT value FROM metric_points_hot ORDER BY value")]
+
+
+# What is stored -------------------------------------------------------------------------------------------------------
+
+
+@SIZES
+async def test_points_are_stored_as_they_came(database, replica, run_id, count):
+    values = [*([0.5] * (count - 1)), float("-inf")]
+    await MetricWrites(database, replica.pipeline).store(ANYONE, points(run_id, values))
+    assert await _stored_values(database) == sorted(values)
+    row = await database.fetchrow("SELECT key, rank, attempt, count(*) FROM series GROUP BY key, rank, attempt")
+    assert tuple(row) == ("loss", -1, 0, 1)
+    assert await database.fetchval("SELECT sum(point_count) FROM commits") == count
+    assert (
+        await database.fetchval("SELECT max(extract(epoch FROM time) * 1000000)::bigint FROM metric_points_hot") == TIME
+    )
+
+
+async def test_writes_and_batches_of_streams_share_a_group(database, run_id):
+    async with running_replica(database, writers=1) as replica:
+        writes = MetricWrites(database, replica.pipeline)
+        await writes.store(ANYONE, points(run_id, [0.0]))
+        stream = await replica.open(run_id)
+        async with database.acquire() as holder, holder.transaction():
+            await holder.execute("SELECT 1 FROM producers FOR UPDATE")
+            await replica.send(stream, 1, [1.0])
+            await asyncio.sleep(0.05)
+            # These become one group, the next.
+            waiting = [asyncio.create_task(writes.store(ANYONE, points(run_id, [value]))) for value in (2.0, 3.0)]
+            await asyncio.sleep(0.05)
+            await replica.send(stream, 2, [4.0])
+        await asyncio.gather(*waiting)
+        await acknowledged(stream, 2)
+    assert await _stored_values(database) == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert await database.fetchval("SELECT max(point_count) FROM commits") == 3
+
+
+# Repeats --------------------------------------------------------------------------------------------------------------
+
+
+@SIZES
+async def test_a_repeat_stores_nothing_on_whichever_replica(database, replica, other_replica, run_id, count):
+    write_id = uuid4()
+    for where in (replica, other_replica, replica):
+        await MetricWrites(database, where.pipeline).store(ANYONE, points(run_id, [1.0] * count, write_id=write_id))
+    assert await _stored_values(database) == [1.0] * count
+    assert replica.metric("runstream_batches_duplicate_total") == 1
+
+
+async def test_without_the_ids_a_repeat_would_double_points(database, replica, run_id):
+    await mutate(
+        database,
+        "begin_group_commit",
+        "CASE WHEN n.write_id IS NULL THEN 'duplicate' ELSE 'advanced' END",
+        "'advanced'",
+    )
+    writes, write_id = MetricWrites(database, replica.pipeline), uuid4()
+    for _ in range(2):
+        await writes.store(ANYONE, points(run_id, [1.0], write_id=write_id))
+    assert await _stored_values(database) == [1.0, 1.0]
+
+
+async def test_repeats_that_come_all_at_once_are_one(database, replica, other_replica, run_id):
+    write_id = uuid4()
+    places = [MetricWrites(database, where.pipeline) for where in (replica, other_replica)] * 20
+    await asyncio.gather(*(place.store(ANYONE, points(run_id, [1.0], write_id=write_id)) for place in places))
+    assert await _stored_values(database) == [1.0]
+
+
+async def test_ids_are_forgotten_after_an_hour(database, replica, run_id):
+    writes, write_id = MetricWrites(database, replica.pipeline), uuid4()
+    await writes.store(ANYONE, points(run_id, [1.0], write_id=write_id))
+    await writes.store(ANYONE, points(run_id, [2.0]))
+    assert await OldWrites(database).round() == 0
+    await database.execute(
+        "UPDATE http_writes SET written_at = now() - interval '61 minutes' WHERE write_id = $1", write_id
+    )
+    assert await OldWrites(database).round() == 1
+    assert await database.fetchval("SELECT count(*) FROM http_writes") == 1
+
+
+# Runs and series that go ----------------------------------------------------------------------------------------------
+
+
+async def test_runs_that_are_not_there_or_deleted_take_nothing(database, replica, run_id, runs):
+    writes = MetricWrites(database, replica.pipeline)
+    with pytest.raises(RunNotFound):
+        await writes.store(ANYONE, points(uuid4(), [1.0]))
+    with pytest.raises(RunNotFound):
+        await writes.store(Caller(workspace_id=2, principal="mallory"), points(run_id, [1.0]))
+    await writes.store(ANYONE, points(run_id, [1.0]))
+    await runs.delete(ANYONE, run_id.hex)
+    with pytest.raises(RunDeleted):  # the series are remembered: the group finds out
+        await writes.store(ANYONE, points(run_id, [2.0]))
+    with pytest.raises(RunDeleted):
+        await writes.store(ANYONE, points(run_id, [2.0], key="new"))
+    await runs.restore(ANYONE, run_id.hex)
+    await writes.store(ANYONE, points(run_id, [3.0]))
+    assert await _stored_values(database) == [1.0, 3.0]
+
+
+async def _write_after_a_deletion_of_series(database, replica, run_id, runs) -> list[float]:
+    """What of the values 1 and 2 readers can see, when the series were deleted in between."""
+    writes = MetricWrites(database, replica.pipeline)
+    await writes.store(ANYONE, points(run_id, [1.0]))
+    assert await runs.delete_series(ANYONE, run_id.hex, ["loss"]) == 1
+    await writes.store(ANYONE, points(run_id, [2.0]))
+    rows = await database.fetch(
+        "SELECT value FROM metric_points_hot JOIN series USING (series_id) WHERE purge_epoch IS NULL"
+    )
+    return [row["value"] for row in rows]
+
+
+async def test_a_write_looks_again_when_its_series_were_deleted(database, replica, run_id, runs):
+    assert await _write_after_a_deletion_of_series(database, replica, run_id, runs) == [2.0]
+
+
+async def test_without_generations_it_would_write_into_a_deleted_series(database, replica, run_id, runs):
+    await mutate(database, "begin_group_commit", "r.series_generation <> a.generation", "false")
+    assert await _write_after_a_deletion_of_series(database, replica, run_id, runs) == []
+
+
+async def _delete_while_a_group_is_under_way(database, run_id, runs) -> tuple[bool, int]:
+    """Whether the deletion of series waited for the group; and the epoch that its mark says."""
+    series_id = await database.fetchval("SELECT series_id FROM resolve_series($1, -1, 0, '{loss}')", run_id)
+    async with database.transaction() as connection:
+        await connection.fetch(BEGIN, [], [], [], [], [], [], [], [uuid4()], [run_id], [0], [1])
+        await connection.execute("INSERT INTO metric_points_hot SELECT 1, 1, $1, 7, now(), 7", series_id)
+        deletion = asyncio.create_task(runs.delete_series(ANYONE, run_id.hex, ["loss"]))
+        await asyncio.sleep(0.2)
+        waited = not deletion.done()
+    assert await deletion == 1
+    return waited, await database.fetchval("SELECT purge_epoch FROM series")
+
+
+async def test_a_deletion_of_series_waits_for_a_group_and_covers_its_epoch(database, run_id, runs):
+    assert await _delete_while_a_group_is_under_way(database, run_id, runs) == (True, 1)
+
+
+async def test_without_the_lock_of_the_run_points_would_outlive_their_series(database, run_id, runs):
+    await mutate(
+        database,
+        "begin_group_commit",
+        "PERFORM 1 FROM runs r WHERE r.run_id = ANY (write_runs) ORDER BY r.run_id FOR SHARE;",
+        "",
+    )
+    # The mark knows of no commit, so the purge would not wait for epoch 1.
+    assert await _delete_while_a_group_is_under_way(database, run_id, runs) == (False, 0)
+
+
+async def test_writes_streams_and_deletions_never_wait_in_a_circle(database, runs):
+    ids = [await new_run(database) for _ in range(4)]
+    over = asyncio.Event()
+
+    async def write(replica, run_id):
+        writes = MetricWrites(database, replica.pipeline)
+        while not over.is_set():
+            with contextlib.suppress(RunDeleted):
+                await writes.store(ANYONE, points(run_id, [1.0]))
+
+    async def stream(replica, run_id):
+        while not over.is_set():
+            with contextlib.suppress(RunDeleted, Fenced):
+                one = await replica.open(run_id)
+                await replica.send(one, 1, [1.0])
+                await acknowledged(one, 1)
+
+    async with running_replica(database) as one, running_replica(database) as two:
+        tasks = [
+            asyncio.create_task(work(where, run)) for work in (write, stream) for where in (one, two) for run in ids
+        ]
+        for _ in range(15):
+            for run_id in ids:
+                await runs.delete_series(ANYONE, run_id.hex, ["loss"])
+                await runs.delete(ANYONE, run_id.hex)
+                await runs.restore(ANYONE, run_id.hex)
+        over.set()
+        await asyncio.wait_for(asyncio.gather(*tasks), 30)
+        for where in (one, two):
+            for error in ("DeadlockDetectedError", "LockNotAvailableError"):
+                assert where.metric("runstream_group_commit_failures_total", error=error) == 0
+
+
+# Back-pressure --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_full_hot_table_is_told_at_once(database, run_id):
+    async with running_replica(database, hot_rows_max=10) as replica:
+        replica.pipeline.gate.measured(11)
+        with pytest.raises(Overloaded):
+            await MetricWrites(database, replica.pipeline).store(ANYONE, points(run_id, [1.0]))
+        replica.pipeline.gate.measured(0)
+        await MetricWrites(database, replica.pipeline).store(ANYONE, points(run_id, [1.0]))
+
+
+async def test_a_budget_that_stays_used_up_is_told_after_a_moment(database, run_id, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "_BUDGET_TIMEOUT_S", 0.05)
+    async with running_replica(database, max_queued_points=64) as replica:
+        writes = MetricWrites(database, replica.pipeline)
+        await writes.store(ANYONE, points(run_id, [1.0]))
+        async with database.acquire() as holder, holder.transaction():
+            await holder.execute("SELECT 1 FROM runs FOR UPDATE")
+            held = [asyncio.create_task(writes.store(ANYONE, points(run_id, [2.0]))) for _ in range(2)]
+            await asyncio.sleep(0.02)
+            with pytest.raises(Overloaded):
+                await writes.store(ANYONE, points(run_id, [3.0]))
+        await asyncio.gather(*held)
+        await writes.store(ANYONE, points(run_id, [4.0]))
+    assert await _stored_values(database) == [1.0, 2.0, 2.0, 4.0]
+
+
+async def test_a_write_without_an_outcome_is_answered_and_may_be_repeated(database, replica, run_id, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "_WRITE_TIMEOUT_S", 0.05)
+    writes, write = MetricWrites(database, replica.pipeline), points(run_id, [1.0])
+    await database.fetchval("SELECT series_id FROM resolve_series($1, -1, 0, '{loss}')", run_id)
+    async with database.acquire() as holder, holder.transaction():
+        await holder.execute("SELECT 1 FROM runs FOR UPDATE")
+        with pytest.raises(DatabaseUnavailable):
+            await writes.store(ANYONE, write)
+    monkeypatch.undo()
+    await writes.store(ANYONE, write)
+    assert await _stored_values(database) == [1.0]
+
+
+async def test_a_replica_that_drains_takes_no_writes(database, replica, run_id):
+    replica.pipeline.drain()
+    with pytest.raises(Draining):
+        await MetricWrites(database, replica.pipeline).store(ANYONE, points(run_id, [1.0]))
+
+
+async def test_a_write_that_the_end_of_the_service_overtakes_is_told_so(database, run_id):
+    async with running_replica(database) as replica:
+        writes = MetricWrites(database, replica.pipeline)
+        await writes.store(ANYONE, points(run_id, [1.0]))
+        async with database.acquire() as holder, holder.transaction():
+            await holder.execute("SELECT 1 FROM runs FOR UPDATE")
+            held = asyncio.create_task(writes.store(ANYONE, points(run_id, [2.0])))
+            await asyncio.sleep(0.05)
+            await replica.pipeline.stop()
+            with pytest.raises(Draining):
+                await held
+
+
+# Bad rows, and what is remembered -------------------------------------------------------------------------------------
+
+
+@SIZES
+async def test_a_write_that_postgres_refuses_fails_alone(database, run_id, count):
+    await database.execute("ALTER TABLE metric_points_hot_1 ADD CHECK (value <> 666)")
+    async with running_replica(database, writers=1) as replica:
+        writes = MetricWrites(database, replica.pipeline)
+        await writes.store(ANYONE, points(run_id, [0.0]))
+        bad = points(run_id, [666.0] * count)
+        outcomes = await asyncio.gather(
+            *(writes.store(ANYONE, write) for write in (points(run_id, [1.0]), bad, points(run_id, [2.0]))),
+            return_exceptions=True,
+        )
+        assert [type(outcome) for outcome in outcomes] == [type(None), InvalidField, type(None)]
+    assert await _stored_values(database) == [0.0, 1.0, 2.0]
+
+
+async def test_few_series_are_remembered_and_all_are_found(database, replica):
+    writes = MetricWrites(database, replica.pipeline, max_remembered_series=3)
+    ids = [await new_run(database) for _ in range(5)]
+    for value in range(3):
+        for run_id in ids:
+            await writes.store(ANYONE, points(run_id, [float(value)], key=f"k{value}"))
+    assert await database.fetchval("SELECT count(*) FROM series") == 15
+    assert len(await _stored_values(database)) == 15
