@@ -26,6 +26,7 @@ from runstream_service.ingest import copy_binary
 from runstream_service.ingest.group import Group, Item, Verdict
 from runstream_service.ingest.refusals import Reason
 from runstream_service.storage.database import is_data_error
+from runstream_service.storage.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,13 +67,11 @@ class Writer:
     ) -> None:
         self.name = name
         self._on_commit = on_commit
-        self._database = database
         self._budget = budget
         self._metrics = metrics
         self._waiting: deque[Item] = deque()
         self._wake = asyncio.Event()
-        self._connection: Connection | None = None
-        self._connection_lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._session = Session(database.connect_writer)
 
     def submit(self, submission: Item) -> None:
         """Hand over a submission whose charge was taken from the budget; its stream is told of the outcome."""
@@ -95,7 +94,7 @@ class Writer:
                     submission.dropped()
                     self._settle(submission)
             self._waiting.clear()
-            self._disconnect()
+            self._session.disconnect()
 
     def _take_group(self) -> list[Item]:
         taken = [self._waiting.popleft()]
@@ -114,11 +113,9 @@ class Writer:
             try:
                 await self._try(group)
             except RowsRefusedError as exc:
-                self._disconnect()
                 return await self._isolate(submissions, exc.__cause__ or exc)
             except Exception as exc:
                 # The transaction is gone or in doubt. A new connection and the ledger will tell which.
-                self._disconnect()
                 self._report_failure(group, exc, delay_s)
                 await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
                 delay_s = min(2 * delay_s, _LONGEST_BACKOFF_S)
@@ -128,38 +125,12 @@ class Writer:
                 return await self._tell(group)
 
     async def _try(self, group: Group) -> None:
-        """One transaction, or the reason why its outcome is not known."""
-        connection = await self._connected()
-        transaction = asyncio.ensure_future(self._transact(connection, group))
-        # asyncpg's COPY waits for ever when the connection goes while its write buffer is full, so the loss of the
-        # connection is watched beside it. Where both happened, the transaction's own outcome counts.
-        watched = {transaction, self._connection_lost}
-        try:
-            await asyncio.wait(watched, timeout=_TRY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-            if transaction.done():
-                return transaction.result()
-            if self._connection_lost.done():
-                raise ConnectionError("the connection was lost in the middle of a transaction")
-            raise TimeoutError(f"no outcome of the transaction within {_TRY_TIMEOUT_S:g} s")
-        finally:
-            if not transaction.done():
-                transaction.cancel()
-                transaction.add_done_callback(_consume_outcome)
-
-    async def _connected(self) -> Connection:
-        if self._connection is None or self._connection.is_closed():
-            lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-            def set_lost(_: object) -> None:
-                lost.set_result(None)
-
-            self._connection_lost = lost
-            self._connection = await self._database.connect_writer()
-            self._connection.add_termination_listener(set_lost)
-        return self._connection
+        """One transaction, or the reason why its outcome is not known; the connection is cut then."""
+        await self._session.connect()
+        await self._session.run(lambda connection: self._transact(connection, group), timeout_s=_TRY_TIMEOUT_S)
 
     async def _transact(self, connection: Connection, group: Group) -> None:
-        """No ROLLBACK when a step fails: the caller ends the connection, which cannot hang."""
+        """No ROLLBACK when a step fails: the session ends the connection, which cannot hang."""
         if group.is_small and await self._transact_at_once(connection, group):
             return
         # READ COMMITTED, as begin_group_commit needs it, whatever the database's default is.
@@ -257,15 +228,3 @@ class Writer:
             retry_in_s=delay_s,
             error=repr(error),
         )
-
-    def _disconnect(self) -> None:
-        # terminate, not close: a polite goodbye could hang on the very connection that just failed.
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
-
-
-def _consume_outcome(transaction: asyncio.Future[None]) -> None:
-    """Nobody waits for it any more; asked for, its exception is not reported as forgotten."""
-    if not transaction.cancelled():
-        transaction.exception()

@@ -5,7 +5,6 @@ hot_rows.py    rows of a hot partition -> columns
 rollup.py      the rows of a sealed epoch -> segments and latest values
 drop.py        the partitions that no reader may want any more
 merge.py       small segments -> large ones
-session.py     the connection that all of this runs on
 loop.py        does all of it, again and again, whatever fails
 metrics.py     what was done, and how far it is behind
 """

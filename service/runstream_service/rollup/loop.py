@@ -17,7 +17,7 @@ import structlog
 from runstream_service.rollup import epochs, rollup
 from runstream_service.rollup.drop import Dropper
 from runstream_service.rollup.merge import Merger
-from runstream_service.rollup.session import Session
+from runstream_service.storage.session import Session
 
 if TYPE_CHECKING:
     from runstream_service.ingest.gate import HotGate
@@ -76,7 +76,7 @@ class _Runner:
     """Steps that share a connection, one after another."""
 
     def __init__(self, database: Database, metrics: RollupMetrics, steps: Sequence[_Step]) -> None:
-        self._session = Session(database)
+        self._session = Session(database.connect_rollup)
         self._metrics = metrics
         self._steps = steps
         self._connect = _Step("connect", _nothing, _STEP_TIMEOUT_S)

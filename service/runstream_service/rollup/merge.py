@@ -19,12 +19,12 @@ import numpy as np
 import structlog
 
 from runstream_service.rollup.rollup import copy_segments
-from runstream_service.rollup.session import transaction
 from runstream_service.segments.cut import MAX_POINTS, cut
 from runstream_service.segments.decode import IRREGULAR, Segment, SegmentStream
 from runstream_service.segments.encode import EncodedSegments, encode
 from runstream_service.segments.points import Points, in_order
 from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
+from runstream_service.storage.session import transaction
 
 if TYPE_CHECKING:
     import asyncpg

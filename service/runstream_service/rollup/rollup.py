@@ -12,11 +12,11 @@ import numpy as np
 import structlog
 
 from runstream_service.rollup import hot_rows
-from runstream_service.rollup.session import transaction
 from runstream_service.segments import encode
 from runstream_service.segments.cut import cut
 from runstream_service.segments.latest import latest
 from runstream_service.segments.points import Points, in_order, series_starts
+from runstream_service.storage.session import transaction
 
 if TYPE_CHECKING:
     from runstream_service.rollup.metrics import RollupMetrics
