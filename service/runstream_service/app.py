@@ -24,6 +24,7 @@ from grpc_reflection.v1alpha import reflection
 
 from runstream.v1 import ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
 from runstream_service.artifacts.store import ArtifactStore
+from runstream_service import runtime
 from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.inputs import Inputs
@@ -97,6 +98,7 @@ def run(settings: Settings) -> int:
             f"protobuf runs on its {backend!r} backend, which is many times slower than 'upb'; "
             "unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION, or install a wheel of protobuf for this machine"
         )
+    runtime.before_start()
     try:
         return uvloop.run(Service(settings).run())
     except CannotStart:
@@ -131,6 +133,7 @@ class Service:
             started = await self._unless_stopped(self._startup())
             if not started:
                 return 0
+            runtime.after_start()
             self._announce()
             return await self._main_loop()
         except DatabaseUnavailable as error:

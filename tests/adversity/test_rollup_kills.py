@@ -1,24 +1,54 @@
-"""kill -9 at random moments while epochs are rolled up every second: each logged point is stored exactly once."""
+"""kill -9 in the middle of roll-up, again and again: each logged point is stored exactly once, and memory is bounded.
+
+`SOAK_SECONDS=600` makes a soak of it (CONTRIBUTING.md).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
+import threading
 import time
+from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
 from tests.adversity.test_kills import _kill_both, _kill_postgres, _kill_service
 from tests.support.producers import Producers, assert_exactly_once
 from tests.support.serve import ServeProcess
 
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "9"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
 # Epochs as small as can be, dropped and merged while the producers run.
 OFTEN = ("--epoch-rows", "1000", "--epoch-seconds", "1", "--max-read-age", "1")
+# Roll-up begins when an epoch is opened, and is over, with these few rows, a tenth of a second later.
+ROLLUP_S = 0.1
+# A service that has just started has 80 MB. What it takes in a soak must not depend on how long that lasts.
+MEMORY_BOUND_BYTES = 250e6
 
 
-@pytest.mark.timeout(400)
+class Memory(threading.Thread):
+    """The most that the service had, over all of its lives."""
+
+    def __init__(self, serve: ServeProcess) -> None:
+        super().__init__(daemon=True)
+        self.most_bytes = 0
+        self._serve = serve
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.wait(0.2):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it is being killed
+                self.most_bytes = max(self.most_bytes, self._serve.memory_bytes)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+
+@pytest.mark.timeout(400 + 3 * SECONDS)
 def test_kill_9_while_epochs_are_rolled_up_loses_and_doubles_nothing(data_dir):
     seed = int(os.environ.get("KILL_SEED", str(time.time_ns())))
     print(f"KILL_SEED={seed}")
@@ -27,9 +57,13 @@ def test_kill_9_while_epochs_are_rolled_up_loses_and_doubles_nothing(data_dir):
         ServeProcess(data_dir, arguments=OFTEN) as serve,
         Producers(serve.grpc_address, count=8, points_per_s=500) as producers,
     ):
-        for round_number in range(ROUNDS):
-            time.sleep(chance.uniform(0.5, 2.5))
-            (_kill_service, _kill_postgres, _kill_both)[round_number % 3](serve)
+        memory = Memory(serve)
+        memory.start()
+        kinds = _kinds(chance)
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            _wait_for_rollup(serve, chance)
+            next(kinds)(serve)
             if chance.random() < 0.7:
                 serve.wait_until("/readyz", 200, timeout_s=60)
         serve.wait_until("/readyz", 200, timeout_s=60)
@@ -39,7 +73,28 @@ def test_kill_9_while_epochs_are_rolled_up_loses_and_doubles_nothing(data_dir):
         while not _idle(serve):
             time.sleep(0.2)
         assert_exactly_once(serve.grpc_address, producers.run_id, reports)
+        memory.stop()
+        kills, points = serve.actions().count("service_ready") - 1, sum(report["logged"] for report in reports)
+        print(f"{kills} kills of the service, {points:,} points, most memory {memory.most_bytes / 1e6:.0f} MB")
+        assert kills >= 2
         assert {"epoch_rolled", "epoch_dropped", "series_merged"} <= set(serve.actions())
+        assert memory.most_bytes < MEMORY_BOUND_BYTES
+
+
+def _kinds(chance: random.Random) -> Iterator[Callable[[ServeProcess], None]]:
+    """Every way to die once, then mostly the service alone."""
+    kinds = [_kill_service, _kill_postgres, _kill_both]
+    yield from kinds
+    while True:
+        yield chance.choices(kinds, weights=(8, 1, 1))[0]
+
+
+def _wait_for_rollup(serve: ServeProcess, chance: random.Random) -> None:
+    """Some epochs later, to a moment in the middle of roll-up."""
+    time.sleep(chance.uniform(0.5, 3.0))
+    opened = serve.actions().count("epoch_opened")
+    serve.wait_for_action("epoch_opened", count=opened + 1, timeout_s=60)
+    time.sleep(chance.uniform(0, ROLLUP_S))
 
 
 def _idle(serve: ServeProcess) -> bool:

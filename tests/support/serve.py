@@ -49,6 +49,8 @@ class ServeProcess:
         self._arguments = list(arguments)
         self._environment = command_environment(environment)
         self._process: subprocess.Popen[str] | None = None
+        self._parsed = 0
+        self._records: list[dict[str, Any]] = []
         self._stderr = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed in __exit__
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -152,8 +154,12 @@ class ServeProcess:
 
     @property
     def log_records(self) -> list[dict[str, Any]]:
-        """The JSON records among it."""
-        return [json.loads(line) for line in self.stderr.splitlines() if line.startswith("{") and line.endswith("}")]
+        """The JSON records among it. What was read before is not parsed again: a soak logs a lot."""
+        fresh = os.pread(self._stderr.fileno(), os.fstat(self._stderr.fileno()).st_size - self._parsed, self._parsed)
+        lines, newline, _ = fresh.rpartition(b"\n")
+        self._parsed += len(lines) + len(newline)
+        self._records += [json.loads(line) for line in lines.splitlines() if line[:1] == b"{" and line[-1:] == b"}"]
+        return self._records
 
     def actions(self) -> list[str]:
         """The actions of all log records so far."""

@@ -13,24 +13,30 @@ import structlog
 
 from runstream_service.rollup import hot_rows
 from runstream_service.segments import encode
-from runstream_service.segments.cut import cut
+from runstream_service.segments.cut import cut, parts
 from runstream_service.segments.latest import latest
-from runstream_service.segments.points import Points, in_order, series_starts
+from runstream_service.segments.points import Points, put_in_order, series_starts
 from runstream_service.storage.session import transaction
 
 if TYPE_CHECKING:
     from runstream_service.rollup.metrics import RollupMetrics
     from runstream_service.segments.encode import EncodedSegments
+    from runstream_service.segments.points import Int64Column
     from runstream_service.storage.database import Connection
 
 log = structlog.get_logger()
 
-# Hot rows that are in memory at once: 192 MiB of blocks are 3 million rows, which are 32 bytes each here, twice while
-# they are sorted. An epoch of the usual size is one piece.
+# Hot rows that are in memory at once: 192 MiB of blocks are 3 million rows, which are 32 bytes each here. An epoch of
+# the usual size is one piece.
 PIECE_BYTES = 192 << 20
 
-# Series in one statement: its arguments are encoded on the event loop.
+# Points that are cut and encoded at once, some 60 bytes each while that lasts.
+_PART_POINTS = 250_000
+
+# Series in one statement: its arguments are encoded on the event loop, which must not be held for more than a few
+# milliseconds. A time goes through a codec in Python, an id does not.
 _SERIES_AT_ONCE = 2_000
+_LATEST_AT_ONCE = 500
 
 _UPSERT_LATEST = """
 INSERT INTO latest_values AS l (series_id, step, time, value)
@@ -103,19 +109,23 @@ async def roll(connection: Connection, metrics: RollupMetrics, *, piece_bytes: i
 
 async def _roll_piece(connection: Connection, rolled: Rolled, points: Points) -> None:
     rolled.read += len(points)
-    # In a thread: numpy lets go of the interpreter while it sorts and computes, and the event loop feeds ingest.
-    points = await asyncio.to_thread(in_order, points)
-    dead = await _dead_series(connection, points)
+    # In threads: numpy lets go of the interpreter while it sorts and computes, and the event loop feeds ingest.
+    series = await asyncio.to_thread(_sort, points)
+    dead = await _dead_series(connection, series)
     if dead:
         points = await asyncio.to_thread(_without, points, dead)
-    if len(points) == 0:
-        return
-    encoded, newest = await asyncio.to_thread(_prepare, points, rolled.epoch)
-    rolled.points += len(points)
-    rolled.segments += encoded.count
-    del points
-    await copy_segments(connection, encoded)
-    await _upsert_latest(connection, newest)
+    for part in await asyncio.to_thread(parts, points, _PART_POINTS):
+        encoded, newest = await asyncio.to_thread(_prepare, part, rolled.epoch)
+        rolled.points += len(part)
+        rolled.segments += encoded.count
+        await copy_segments(connection, encoded)
+        await _upsert_latest(connection, newest)
+
+
+def _sort(points: Points) -> Int64Column:
+    """Put them in order; answers the series that they are of."""
+    put_in_order(points)
+    return points.series_id[series_starts(points)]
 
 
 def _prepare(points: Points, epoch: int) -> tuple[EncodedSegments, Points]:
@@ -126,8 +136,7 @@ def _without(points: Points, series: list[int]) -> Points:
     return points.take(~np.isin(points.series_id, series))
 
 
-async def _dead_series(connection: Connection, points: Points) -> list[int]:
-    series = points.series_id[series_starts(points)]
+async def _dead_series(connection: Connection, series: Int64Column) -> list[int]:
     dead: list[int] = []
     for first in range(0, len(series), _SERIES_AT_ONCE):
         rows = await connection.fetch(_DEAD_SERIES, series[first : first + _SERIES_AT_ONCE].tolist())
@@ -141,6 +150,8 @@ async def copy_segments(connection: Connection, encoded: EncodedSegments) -> Non
     async def source() -> AsyncIterator[bytes]:
         for chunk in encoded.chunks():
             yield chunk
+            # As long as the socket takes all of it, the driver would ask for the next one without a pause.
+            await asyncio.sleep(0)
 
     await connection.copy_to_table("metric_segments", source=source(), columns=encode.COLUMNS, format="binary")
 
@@ -148,8 +159,8 @@ async def copy_segments(connection: Connection, encoded: EncodedSegments) -> Non
 async def _upsert_latest(connection: Connection, newest: Points) -> None:
     """Ordered by series, as the points are: two replicas that roll up two epochs never wait for each other in a
     circle."""
-    for first in range(0, len(newest), _SERIES_AT_ONCE):
-        part = newest.take(slice(first, first + _SERIES_AT_ONCE))
+    for first in range(0, len(newest), _LATEST_AT_ONCE):
+        part = newest.take(slice(first, first + _LATEST_AT_ONCE))
         await connection.execute(
             _UPSERT_LATEST, part.series_id.tolist(), part.step.tolist(), part.time.tolist(), part.value.tolist()
         )

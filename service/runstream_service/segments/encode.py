@@ -7,6 +7,7 @@ a row takes its slice, so that Python runs a few times a segment and never for a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ _ARRAY_HEAD = np.dtype(
 _INT4, _INT8, _REAL, _DOUBLE, _TIMESTAMPTZ = 23, 20, 700, 701, 1184
 
 # A chunk is made between two writes to the socket, on the event loop: about a quarter of a millisecond of Python.
-_CHUNK_SEGMENTS = 64
+_CHUNK_SEGMENTS = 32
 
 
 @dataclass(slots=True)
@@ -53,33 +54,41 @@ class _Fixed:
 
     data: memoryview
     width: int
-    present: list[bool]
+    present: NDArray[np.bool_]
     absent: bytes
 
-    def slice(self, i: int) -> memoryview | bytes:
-        return self.data[i * self.width : (i + 1) * self.width] if self.present[i] else self.absent
+    def fields(self, first: int, end: int) -> list[memoryview | bytes]:
+        """Of these segments."""
+        return [
+            self.data[i * self.width : (i + 1) * self.width] if present else self.absent
+            for i, present in enumerate(self.present[first:end].tolist(), first)
+        ]
 
 
 @dataclass(slots=True)
 class _Array:
-    """An array column: heads and elements of those segments that have it, one after the other."""
+    """An array column: heads and elements of those segments that have it, one after the other. What is known of each
+    segment stays in numpy: Python lists of a hundred thousand are what the garbage collector walks through."""
 
     heads: memoryview
     elements: memoryview
     element_bytes: int
-    present: list[bool]
-    rank: list[int]  # which of the heads is the segment's
-    starts: list[int]  # where its elements begin
-    counts: list[int]
+    present: NDArray[np.bool_]
+    rank: NDArray[np.intp]  # which of the heads is the segment's
+    starts: NDArray[np.int64]  # where its elements begin
+    counts: NDArray[np.int64]
 
-    def append_to(self, parts: list[memoryview | bytes], i: int) -> None:
-        if not self.present[i]:
-            parts.append(_NULL)
-            return
-        head = self.rank[i] * _ARRAY_HEAD.itemsize
-        first = self.starts[i] * self.element_bytes
-        parts.append(self.heads[head : head + _ARRAY_HEAD.itemsize])
-        parts.append(self.elements[first : first + self.counts[i] * self.element_bytes])
+    def fields(self, first: int, end: int) -> list[memoryview | bytes]:
+        """Of these segments."""
+        columns = (column[first:end].tolist() for column in (self.present, self.rank, self.starts, self.counts))
+        return [self._field(*of_segment) for of_segment in zip(*columns, strict=True)]
+
+    def _field(self, present: bool, rank: int, start: int, count: int) -> bytes:
+        if not present:
+            return _NULL
+        head, width = rank * _ARRAY_HEAD.itemsize, self.element_bytes
+        elements = self.elements[start * width : (start + count) * width]
+        return b"".join((self.heads[head : head + _ARRAY_HEAD.itemsize], elements))
 
 
 @dataclass(slots=True)
@@ -94,12 +103,10 @@ class EncodedSegments:
         """The whole COPY in portions."""
         yield _HEADER
         for first in range(0, self.count, _CHUNK_SEGMENTS):
-            parts: list[memoryview | bytes] = []
-            for i in range(first, min(first + _CHUNK_SEGMENTS, self.count)):
-                parts.extend([column.slice(i) for column in self._fixed])
-                for array in self._arrays:
-                    array.append_to(parts, i)
-            yield b"".join(parts)
+            end = min(first + _CHUNK_SEGMENTS, self.count)
+            columns = [fixed.fields(first, end) for fixed in self._fixed]
+            columns += [array.fields(first, end) for array in self._arrays]
+            yield b"".join(itertools.chain.from_iterable(zip(*columns, strict=True)))
         yield _TRAILER
 
 
@@ -143,7 +150,7 @@ def _fixed(
     for name, kind in types.items():
         rows[f"{name}_bytes"] = np.dtype(kind).itemsize
         rows[name] = columns[name]
-    return _Fixed(_bytes(rows), rows.itemsize, present.tolist(), _NULL * len(types))
+    return _Fixed(_bytes(rows), rows.itemsize, present, _NULL * len(types))
 
 
 def _array(
@@ -173,10 +180,10 @@ def _array(
         _bytes(heads),
         _bytes(elements),
         elements.itemsize,
-        present.tolist(),
-        (np.cumsum(present) - 1).tolist(),
-        (np.cumsum(counts) - counts).tolist(),
-        counts.tolist(),
+        present,
+        np.cumsum(present) - 1,
+        np.cumsum(counts) - counts,
+        counts,
     )
 
 

@@ -41,15 +41,26 @@ def concatenate(parts: list[Points]) -> Points:
 
 
 def in_order(points: Points) -> Points:
-    """The points by (series, step, time); equal ones in the order they came.
+    """The points by (series, step, time); equal ones in the order they came."""
+    points = points.take(slice(None))
+    put_in_order(points)
+    return points
+
+
+def put_in_order(points: Points) -> None:
+    """The same, in place of the columns that there were: at most one of them is in memory twice.
 
     Points of a series usually come in order already. So they are gathered by series, and only the series in which
     something came late are really sorted: measured, a third of the time of sorting all by three keys.
     """
-    points = points.take(_by_series(points.series_id))
+    order = _by_series(points.series_id)
+    points.series_id = points.series_id[order]
+    points.step = points.step[order]
+    points.time = points.time[order]
+    points.value = points.value[order]
     late = _late(points)
     if not late.any():
-        return points
+        return
     starts = series_starts(points)
     unsorted = np.logical_or.reduceat(np.concatenate([[False], late]), starts)
     rows = np.flatnonzero(np.repeat(unsorted, np.diff(starts, append=len(points))))
@@ -57,7 +68,6 @@ def in_order(points: Points) -> Points:
     # Whole series were taken out, each together, so that each comes back to its own rows.
     part = part.take(np.lexsort((part.time, part.step, part.series_id)))
     points.step[rows], points.time[rows], points.value[rows] = part.step, part.time, part.value
-    return points
 
 
 def series_starts(points: Points) -> NDArray[np.intp]:

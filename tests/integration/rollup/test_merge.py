@@ -120,7 +120,7 @@ async def test_a_series_that_somebody_deletes_is_not_waited_for_and_does_not_com
 
 
 async def test_series_are_merged_page_by_page_over_several_calls(lab, monkeypatch):
-    monkeypatch.setattr("runstream_service.rollup.merge._SERIES_AT_ONCE", 3)
+    monkeypatch.setattr("runstream_service.rollup.merge._SEGMENTS_AT_ONCE", 6)
     monkeypatch.setattr("runstream_service.rollup.merge._EXAMINED_AT_ONCE", 4)
     running, ended = await lab.new_series(6), await lab.new_series(7, await new_run(lab.database))
     await epochs_of(lab, running + ended, 2, 10)
@@ -143,7 +143,7 @@ async def test_a_series_of_middling_segments_is_merged_when_four_full_ones_come_
 
 
 async def test_space_of_merged_segments_is_used_for_the_next_ones(lab, monkeypatch):
-    monkeypatch.setattr("runstream_service.rollup.merge._SERIES_AT_ONCE", 10)
+    monkeypatch.setattr("runstream_service.rollup.merge._SEGMENTS_AT_ONCE", 40)
     monkeypatch.setattr("runstream_service.rollup.merge._SWEEP_AT_LEAST", 50)
     series = await lab.new_series(100)
     await epochs_of(lab, series, 4, 500)

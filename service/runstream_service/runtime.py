@@ -1,0 +1,37 @@
+"""What the process is told before and after it starts, so that its memory stays flat and its event loop free."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import sys
+
+# glibc's mallopt.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_ARENAS = 2
+_MMAP_BYTES = 1 << 20
+_TRIM_BYTES = 4 << 20
+# A thread that computes in Python keeps the interpreter for this long before the event loop gets it; 5 ms by default.
+_SWITCH_INTERVAL_S = 0.001
+
+
+def before_start() -> None:
+    """Before there are threads.
+
+    By default every thread gets a heap of its own, and arrays of up to 32 MiB are put into these once one of that size
+    was freed; what is free there is lost to the others, and to the system. Measured in the storage benchmark: 190 to
+    250 MB after a load that needs 120.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # another C library; there is nothing to be told
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, _ARENAS)
+        mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+
+
+def after_start() -> None:
+    """What lives as long as the service need not be looked at by every garbage collection: a full one took 25 ms."""
+    gc.collect()
+    gc.freeze()

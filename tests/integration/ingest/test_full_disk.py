@@ -1,0 +1,55 @@
+"""PostgreSQL is out of disk, memory or luck: points stay and are tried again, never refused as if they were wrong."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from runstream_service.ingest.refusals import Reason
+from runstream_service.storage import database as database_module
+from tests.integration.ingest.conftest import acknowledged
+
+_FAIL = """
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '{state}';
+END $$;
+CREATE TRIGGER fail BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION fail();
+"""
+_ERRORS = {"53100": "DiskFullError", "53200": "OutOfMemoryError", "58030": "PostgresIOError"}
+# The step in which the writer meets it: begin_group, or the COPY, where bad data is told apart.
+_TABLES = ["commits", "metric_points_hot_1"]
+
+
+@pytest.mark.parametrize("table", _TABLES)
+@pytest.mark.parametrize("state", _ERRORS)
+async def test_points_wait_for_postgres_to_have_room_again(database, replica, run_id, stored, state, table):
+    stream = await replica.open(run_id)
+    await database.execute(_FAIL.format(state=state, table=table))
+    await replica.send(stream, 1, [1.0, 2.0])
+    await replica.send(stream, 2, [3.0])
+    await _failed(replica, _ERRORS[state], times=3)
+    assert await stored() == []
+    assert replica.metric("runstream_queue_points") == 3
+    await database.execute(f"DROP TRIGGER fail ON {table}")
+    assert await acknowledged(stream, 2) == []
+    assert await stored() == [(1, 1.0), (1, 2.0), (1, 3.0)]
+    assert replica.metric("runstream_points_committed_total") == 3
+    assert replica.metric("runstream_queue_points") == 0
+
+
+async def test_taken_for_bad_data_they_would_be_refused(database, replica, run_id, stored, monkeypatch):
+    monkeypatch.setattr(database_module, "DATA_STATES", ("22", "23", "53"))
+    stream = await replica.open(run_id)
+    await database.execute(_FAIL.format(state="53100", table="metric_points_hot_1"))
+    await replica.send(stream, 1, [1.0, 2.0])
+    refusals = await acknowledged(stream, 1)
+    assert [(refusal.reason, refusal.points) for refusal in refusals] == [(Reason.DATABASE, 2)]
+
+
+async def _failed(replica, error: str, *, times: int) -> None:
+    give_up = asyncio.get_running_loop().time() + 30
+    while replica.metric("runstream_group_commit_failures_total", error=error) < times:
+        assert asyncio.get_running_loop().time() < give_up, "the group did not fail"
+        await asyncio.sleep(0.01)
