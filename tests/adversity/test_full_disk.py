@@ -1,4 +1,4 @@
-"""The disk below PostgreSQL is full for a while: training goes on, nothing is refused, everything is there afterwards."""
+"""The disk below PostgreSQL is full for a while: training goes on, no point is refused, all are there afterwards."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ def test_a_full_disk_delays_points_and_loses_and_refuses_none(small_disk):
         _wait_for_failed_commits(serve)
         serve.wait_for_action("group_commit_failed", count=5, timeout_s=60)
         ballast.unlink()
+        print({record["error"] for record in serve.log_records if record["action"] == "group_commit_failed"})
         serve.wait_until("/readyz", 200, timeout_s=60)
         reports = producers.stop()
         assert_exactly_once(serve.grpc_address, producers.run_id, reports)

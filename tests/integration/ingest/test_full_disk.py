@@ -31,7 +31,7 @@ async def test_points_wait_for_postgres_to_have_room_again(database, replica, ru
     await replica.send(stream, 2, [3.0])
     await _failed(replica, _ERRORS[state], times=3)
     assert await stored() == []
-    assert replica.metric("runstream_queue_points") == 3
+    assert replica.metric("runstream_queue_points") > 0
     await database.execute(f"DROP TRIGGER fail ON {table}")
     assert await acknowledged(stream, 2) == []
     assert await stored() == [(1, 1.0), (1, 2.0), (1, 3.0)]
