@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import sys
 
 # glibc's mallopt.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _ARENAS = 2
 _MMAP_BYTES = 1 << 20
 _TRIM_BYTES = 4 << 20
-# A thread that computes in Python keeps the interpreter for this long before the event loop gets it; 5 ms by default.
-_SWITCH_INTERVAL_S = 0.001
 
 
 def before_start() -> None:
@@ -28,7 +25,6 @@ def before_start() -> None:
         mallopt(_M_ARENA_MAX, _ARENAS)
         mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
 
 def after_start() -> None:

@@ -43,6 +43,7 @@ _LEAST_FULL = 4
 # PostgreSQL answers of 2,000 segments are two milliseconds of Python.
 _SEGMENTS_AT_ONCE = 2_000
 _POINTS_AT_ONCE = 250_000
+_GIVE_WAY_S = 0.0005
 _GROUP_POINTS = 64 * MAX_POINTS
 _EXAMINED_AT_ONCE = 500
 # Deleted segments that are worth a VACUUM: these, and this part of all.
@@ -240,7 +241,11 @@ async def _take(connection: Connection, groups: list[_Group], dropped_epoch: int
 def _merge(taken: list[bytes], groups: list[_Group]) -> tuple[int, EncodedSegments | None]:
     """Put the points of each group together. Answers how many segments they were in, and what they are in now."""
     stream = SegmentStream()
-    found = [segment for data in taken for segment in stream.feed(data)]
+    found: list[Segment] = []
+    for data in taken:
+        found += stream.feed(data)
+        # This is Python, and a thread in it gives way to the event loop only every 5 ms.
+        time.sleep(_GIVE_WAY_S)
     stream.finish()
     return len(found), _encode(_points(found), groups) if found else None
 
