@@ -92,7 +92,8 @@ DELETE FROM metric_segments m USING (VALUES {groups}) AS g (number, series_id, l
  WHERE m.series_id = g.series_id AND m.first_step BETWEEN g.low AND g.high
    AND m.point_count < 800 AND m.epoch <= {dropped_epoch:d}
 RETURNING m.ctid, g.number, m.first_step, m.min_time, m.point_count, coalesce(m.step_stride, {irregular:d}),
-          m.steps, m.time_offsets, m.times, m.values_real, m.values_double
+          coalesce(m.time_stride, 0),
+          m.steps, m.time_residuals, m.time_offsets, m.times, m.values_real, m.values_double
 """
 _SMALL = 800
 

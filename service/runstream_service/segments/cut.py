@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from runstream_service.segments.points import Float64Column, Int64Column, Points, series_starts
 
 # At most so many points a segment. PostgreSQL stores long arrays in pieces of 1,996 bytes, four a page: 20 bytes of an
-# array's header and 993 elements of 4 bytes fill two of them. A thousand would need a third one for the last 28 bytes,
-# and leave most of a page empty (measured with segments of 500 points: 11.6 bytes a point, with 494: 8.8).
-MAX_POINTS = 993
+# array's header and 988 elements of 4 bytes fit into two of them, of 2 bytes into one. More would need a piece for the
+# last few bytes, and leave most of a page empty (measured, times of 4 bytes, with 500 points: 11.7 bytes a point, with
+# 494: 8.8).
+MAX_POINTS = 988
 
 _MAX_OFFSET = np.iinfo(np.int32).max
+_RESIDUALS = np.iinfo(np.int16)
+# PostgreSQL multiplies an interval by a double, which is exact up to 2**53.
+_MAX_LINE_US = 1 << 52
 
 
 @dataclass(slots=True)
@@ -42,6 +46,9 @@ class Segments:
     time_ordered: NDArray[np.bool_]
     step_stride: Int64Column  # meaningless where steps are not regular
     regular_steps: NDArray[np.bool_]
+    time_stride: Int64Column
+    time_residual: Int64Column  # of each point: its distance from the line min_time + i * time_stride
+    steady_times: NDArray[np.bool_]  # as residuals of 2 bytes
     short_times: NDArray[np.bool_]  # as offsets of 4 bytes
     real_values: NDArray[np.bool_]  # as values of 4 bytes
 
@@ -58,6 +65,7 @@ def cut(points: Points) -> Segments:
         finite_count, min_value, max_value, sum_value = _finite_summaries(points.value, starts, counts)
         stride, regular = _strides(points.step, starts, counts)
         min_time, max_time = _reduce(np.minimum, points.time, starts), _reduce(np.maximum, points.time, starts)
+        time_stride, time_residual, steady = _lines(points.time, starts, counts, min_time, max_time)
         real_values = ~_any(_not_real(points.value), starts)
     return Segments(
         points=points,
@@ -77,6 +85,9 @@ def cut(points: Points) -> Segments:
         time_ordered=~_any(_falls(points.time, starts), starts),
         step_stride=stride,
         regular_steps=regular,
+        time_stride=time_stride,
+        time_residual=time_residual,
+        steady_times=steady,
         short_times=max_time - min_time <= _MAX_OFFSET,
         real_values=real_values,
     )
@@ -127,6 +138,19 @@ def _strides(step: Int64Column, starts: NDArray[np.intp], counts: Int64Column) -
     same = (_reduce(np.minimum, distance, starts) == stride) & (_reduce(np.maximum, distance, starts) == stride)
     span = step[starts + counts - 1] - step[starts]
     return stride, same & (stride >= 0) & (span >= 0)
+
+
+def _lines(
+    time: Int64Column, starts: NDArray[np.intp], counts: Int64Column, min_time: Int64Column, max_time: Int64Column
+) -> tuple[Int64Column, Int64Column, NDArray[np.bool_]]:
+    """A stride for each segment, how far each point is from that line, and whether 2 bytes are enough for that."""
+    span = max_time - min_time
+    stride = span // np.maximum(counts - 1, 1)
+    position = np.arange(len(time)) - np.repeat(starts, counts)
+    residual = time - np.repeat(min_time, counts) - position * np.repeat(stride, counts)
+    least, greatest = _reduce(np.minimum, residual, starts), _reduce(np.maximum, residual, starts)
+    steady = (least >= _RESIDUALS.min) & (greatest <= _RESIDUALS.max) & (span <= _MAX_LINE_US)
+    return stride, residual, steady
 
 
 def _not_real(value: Float64Column) -> NDArray[np.bool_]:

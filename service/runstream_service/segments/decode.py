@@ -57,14 +57,15 @@ def place_text(place: int) -> str:
 
 # -- whole segments --------------------------------------------------------------------------------------------------
 
-# As the queries `segments_in_order` and `segments_at` in points.sql give them: six columns that are never null, then
-# the five arrays, of which most are. `owner` is what the query says whose segment it is: a series_id or a position.
-_FIXED = struct.Struct(">h i6s iq iq iq ii iq".replace(" ", ""))
-_FIELDS = 11
-_WIDTHS = (6, 8, 8, 8, 4, 8)
+# As the queries `segments_in_order` and `segments_at` in points.sql give them: seven columns that are never null,
+# then the six arrays, of which most are. `owner` is what the query says whose segment it is: a series_id or a position.
+_FIXED = struct.Struct(">h i6s iq iq iq ii iq iq".replace(" ", ""))
+_FIELDS = 13
+_WIDTHS = (6, 8, 8, 8, 4, 8, 8)
 _LENGTH = struct.Struct(">i")
 # An array: dimensions, has_nulls, element type, length, lower bound; then length and value of each element.
 _ARRAY_HEADER_BYTES = 20
+_INT2 = np.dtype([("bytes", ">i4"), ("element", ">i2")])
 _INT4 = np.dtype([("bytes", ">i4"), ("element", ">i4")])
 _INT8 = np.dtype([("bytes", ">i4"), ("element", ">i8")])
 _REAL = np.dtype([("bytes", ">i4"), ("element", ">f4")])
@@ -134,8 +135,8 @@ class SegmentStream:
         return self._segment(data, fixed[1::2], arrays), at
 
     def _segment(self, data: bytes, fixed: list[Any], arrays: list[tuple[int, int]]) -> Segment:
-        place, owner, first_step, min_time, count, stride = fixed
-        steps, offsets, times, reals, doubles = arrays
+        place, owner, first_step, min_time, count, stride, time_stride = fixed
+        steps, residuals, offsets, times, reals, doubles = arrays
         step = time = None
         if self._steps:
             if stride == IRREGULAR:
@@ -143,7 +144,10 @@ class SegmentStream:
             else:
                 step = np.arange(count, dtype=np.int64) * stride + first_step
         if self._times:
-            if offsets[1] >= 0:
+            if residuals[1] >= 0:
+                line = np.arange(count, dtype=np.int64) * time_stride + (min_time + EPOCH_2000_UNIX_US)
+                time = _elements(data, residuals, _INT2, count) + line
+            elif offsets[1] >= 0:
                 time = _elements(data, offsets, _INT4, count) + np.int64(min_time + EPOCH_2000_UNIX_US)
             else:
                 time = _elements(data, times, _INT8, count) + np.int64(EPOCH_2000_UNIX_US)

@@ -32,8 +32,9 @@ _ALWAYS = {
 }
 _OF_FINITE = {"min_value": ">f8", "max_value": ">f8", "sum_value": ">f8"}
 _STRIDE = {"step_stride": ">i8"}
-_ARRAYS = ("steps", "time_offsets", "times", "values_real", "values_double")
-COLUMNS = (*_ALWAYS, *_OF_FINITE, *_STRIDE, *_ARRAYS)
+_TIME_STRIDE = {"time_stride": ">i8"}
+_ARRAYS = ("steps", "time_residuals", "time_offsets", "times", "values_real", "values_double")
+COLUMNS = (*_ALWAYS, *_OF_FINITE, *_STRIDE, *_TIME_STRIDE, *_ARRAYS)
 
 _HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _TRAILER = b"\xff\xff"
@@ -41,8 +42,8 @@ _NULL = b"\xff\xff\xff\xff"
 _ARRAY_HEAD = np.dtype(
     [(name, ">i4") for name in ("bytes", "dimensions", "has_nulls", "element_type", "length", "lower_bound")]
 )
-# Object ids of int4, int8, float4, float8, timestamptz: constants of PostgreSQL's protocol.
-_INT4, _INT8, _REAL, _DOUBLE, _TIMESTAMPTZ = 23, 20, 700, 701, 1184
+# Object ids of int2, int4, int8, float4, float8, timestamptz: constants of PostgreSQL's protocol.
+_INT2, _INT4, _INT8, _REAL, _DOUBLE, _TIMESTAMPTZ = 21, 23, 20, 700, 701, 1184
 
 # A chunk is made between two writes to the socket, on the event loop: about a quarter of a millisecond of Python.
 _CHUNK_SEGMENTS = 32
@@ -119,7 +120,8 @@ def encode(segments: Segments, epoch: int | NDArray[np.int64]) -> EncodedSegment
         "point_count": counts,
         **{name: getattr(segments, name) for name in _ALWAYS if name not in ("epoch", "point_count")},
     }
-    short, real = segments.short_times, segments.real_values
+    steady, real = segments.steady_times, segments.real_values
+    short = segments.short_times & ~steady
     offsets = points.time - np.repeat(segments.min_time, counts)
     return EncodedSegments(
         len(segments),
@@ -127,11 +129,13 @@ def encode(segments: Segments, epoch: int | NDArray[np.int64]) -> EncodedSegment
             _fixed(_ALWAYS, always, everywhere, field_count=len(COLUMNS)),
             _fixed(_OF_FINITE, {name: getattr(segments, name) for name in _OF_FINITE}, segments.finite_count > 0),
             _fixed(_STRIDE, {"step_stride": segments.step_stride}, segments.regular_steps),
+            _fixed(_TIME_STRIDE, {"time_stride": segments.time_stride}, steady),
         ],
         [
             _array(points.step, ">i8", _INT8, ~segments.regular_steps, counts),
+            _array(segments.time_residual, ">i2", _INT2, steady, counts),
             _array(offsets, ">i4", _INT4, short, counts),
-            _array(points.time, ">i8", _TIMESTAMPTZ, ~short, counts),
+            _array(points.time, ">i8", _TIMESTAMPTZ, ~(steady | short), counts),
             _array(points.value, ">f4", _REAL, real, counts),
             _array(points.value, ">f8", _DOUBLE, ~real, counts),
         ],

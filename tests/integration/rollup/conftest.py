@@ -23,11 +23,12 @@ from tests.support.points import Point
 # As docs/storage.md has it, and the hot rows beside.
 POINTS_OF_SEGMENTS = """
 SELECT s.series_id, coalesce(p.step, s.first_step + (p.i - 1) * s.step_stride) AS step,
-       coalesce(p.time, s.min_time + p.time_offset * interval '1 microsecond') AS time,
+       coalesce(p.time, s.min_time + coalesce(p.time_offset, (p.i - 1) * s.time_stride + p.time_residual)
+                                     * interval '1 microsecond') AS time,
        coalesce(p.real_value, p.double_value) AS value
   FROM metric_segments s,
-       unnest(s.steps, s.time_offsets, s.times, s.values_real, s.values_double)
-           WITH ORDINALITY AS p (step, time_offset, time, real_value, double_value, i)
+       unnest(s.steps, s.time_residuals, s.time_offsets, s.times, s.values_real, s.values_double)
+           WITH ORDINALITY AS p (step, time_residual, time_offset, time, real_value, double_value, i)
 """
 ALL_POINTS = f"""
 {POINTS_OF_SEGMENTS} WHERE s.epoch <= (SELECT visible_epoch FROM watermark)

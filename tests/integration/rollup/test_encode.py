@@ -41,11 +41,13 @@ async def test_any_points_come_back_from_the_arrays_as_they_went_in(lab, points)
             assert (row["min_value"], row["max_value"]) == (min(finite), max(finite))
         else:
             assert (row["min_value"], row["max_value"], row["sum_value"]) == (None, None, None)
-        arrays = (row["steps"], row["time_offsets"], row["times"], row["values_real"], row["values_double"])
-        assert [array is None for array in arrays[1:3]].count(True) == 1
-        assert [array is None for array in arrays[3:5]].count(True) == 1
+        times = [row[name] for name in ("time_residuals", "time_offsets", "times")]
+        values_of_row = [row[name] for name in ("values_real", "values_double")]
+        assert [array is not None for array in times].count(True) == 1
+        assert [array is not None for array in values_of_row].count(True) == 1
+        assert (row["time_stride"] is None) == (row["time_residuals"] is None)
         assert (row["step_stride"] is None) == (row["steps"] is not None)
-        assert all(len(array) == row["point_count"] for array in arrays if array is not None)
+        assert all(len(array) == row["point_count"] for array in (row["steps"], *times, *values_of_row) if array)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +74,43 @@ async def test_regular_steps_need_no_array(lab, steps, stride):
 
 @pytest.mark.parametrize(
     ("times", "short"),
-    [([0, 2**31 - 1], True), ([0, 2**31], False), ([5, 3], True), ([-63_082_281_600_000_000, 0], False)],
+    [
+        ([0, 0, 2**31 - 1], True),
+        ([0, 0, 2**31], False),
+        ([100_000, 0, 0], True),
+        ([-63_082_281_600_000_000, 0, 1], False),
+        ([-63_082_281_600_000_000, 0], False),  # a straight line, but too long for PostgreSQL's arithmetic
+    ],
 )
 async def test_times_within_35_minutes_take_four_bytes(lab, times, short):
     (row,) = await written(lab, [(1, step, time, 1.0) for step, time in enumerate(times)])
     assert row["time_offsets"] == ([time - min(times) for time in times] if short else None)
     assert row["times"] == (None if short else times)
     assert (row["min_time"], row["max_time"], row["time_ordered"]) == (min(times), max(times), times == sorted(times))
+
+
+@pytest.mark.parametrize(
+    ("times", "stride"),
+    [
+        ([7], 0),
+        ([3, 3, 3], 0),
+        ([0, 100_000, 200_000], 100_000),
+        ([0, 2**52], 2**52),
+        ([0, 100_000 + 32_767, 200_000], 100_000),
+        ([0, 100_000 + 32_768, 200_000], None),
+        ([0, 100_000 - 32_768, 200_000], 100_000),
+        ([0, 100_000 - 32_769, 200_000], None),
+        ([32_768, 0], None),
+        ([2, 0, 1], 1),
+    ],
+)
+async def test_times_within_32_milliseconds_of_a_line_take_two_bytes(lab, times, stride):
+    points = [(1, step, time, 1.0) for step, time in enumerate(times)]
+    (row,) = await written(lab, points)
+    assert row["time_stride"] == stride
+    if stride is not None:
+        assert row["time_residuals"] == [time - min(times) - i * stride for i, time in enumerate(times)]
+    assert counted(await lab.connection.fetch(POINTS_OF_SEGMENTS)) == counted(points)
 
 
 @pytest.mark.parametrize(

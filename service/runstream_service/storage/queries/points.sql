@@ -49,7 +49,7 @@ SELECT EXISTS (SELECT 1 FROM metric_points_hot WHERE epoch > $1);
 -- COPY. Segments of the series $1 up to the watermark $2 that have steps from $3 to $4, in the order of $1, then of their
 -- beginnings.
 SELECT s.ctid, w.position, s.first_step, s.min_time, s.point_count, coalesce(s.step_stride, -1),
-       s.steps, s.time_offsets, s.times, s.values_real, s.values_double
+       coalesce(s.time_stride, 0), s.steps, s.time_residuals, s.time_offsets, s.times, s.values_real, s.values_double
   FROM unnest($1) WITH ORDINALITY AS w (series_id, position) JOIN metric_segments s USING (series_id)
  WHERE s.series_id = ANY ($1) AND s.epoch <= $2 AND s.first_step <= $4 AND s.last_step >= $3
  ORDER BY w.position, s.first_step, s.min_time;
@@ -67,7 +67,9 @@ SELECT s.ctid, s.series_id, s.first_step, s.last_step, s.min_time, s.max_time, s
 -- COPY. The segments of the series $1 at the places $2 (as segment_summaries of the same snapshot told them), with
 -- times if $3, with steps if $4: arrays that are not needed are not even fetched.
 SELECT s.ctid, s.series_id, s.first_step, s.min_time, s.point_count, coalesce(s.step_stride, -1),
+       coalesce(s.time_stride, 0),
        CASE WHEN $4 THEN s.steps END,
+       CASE WHEN $3 THEN s.time_residuals END,
        CASE WHEN $3 THEN s.time_offsets END,
        CASE WHEN $3 THEN s.times END,
        s.values_real, s.values_double
