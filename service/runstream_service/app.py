@@ -23,8 +23,8 @@ from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from runstream.v1 import ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
-from runstream_service.artifacts.store import ArtifactStore
 from runstream_service import runtime
+from runstream_service.artifacts.store import ArtifactStore
 from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.inputs import Inputs
