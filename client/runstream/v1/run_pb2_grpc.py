@@ -189,7 +189,8 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetTags(self, request, context):
-        """Sets tags, replacing earlier values.
+        """Sets tags, replacing earlier values. The tag mlflow.runName is the run's name under another name: setting it renames
+        the run, and it is not among its tags.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
