@@ -26,6 +26,7 @@ from runstream.v1 import ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
 from runstream_service import runtime
 from runstream_service.artifacts.store import ArtifactStore
 from runstream_service.core.errors import DatabaseUnavailable
+from runstream_service.core.experiment_search import ExperimentSearch
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.inputs import Inputs
 from runstream_service.core.logged_models import LoggedModels
@@ -47,6 +48,7 @@ from runstream_service.query.chart import Chart
 from runstream_service.query.history import History
 from runstream_service.query.latest import Latest
 from runstream_service.query.run_metrics import RunMetrics
+from runstream_service.query.run_search import RunSearch
 from runstream_service.query.snapshot import Reads
 from runstream_service.query.tail import Tail
 from runstream_service.query.tail_metrics import TailMetrics
@@ -215,8 +217,10 @@ class Service:
         server.add_generic_rpc_handlers((query_handler(queries),))
         return Core(
             experiments=experiments,
+            experiment_search=ExperimentSearch(database),
             runs=runs,
             inputs=Inputs(database),
+            run_search=RunSearch(answers),
             latest=latest,
             registered_models=RegisteredModels(database),
             model_versions=ModelVersions(database),

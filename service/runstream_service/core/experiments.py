@@ -81,7 +81,7 @@ class Experiments:
             if row is None:
                 raise _taken(name)
             await connection.execute(SQL["upsert_tags"], row["experiment_id"], list(checked), list(checked.values()))
-            return replace(_experiment(row), tags=checked)
+            return replace(from_row(row), tags=checked)
 
     async def get(self, caller: Caller, *, experiment_id: int | None = None, name: str | None = None) -> Experiment:
         """Gets one by id or by name, perhaps a deleted one.
@@ -101,7 +101,7 @@ class Experiments:
             raise InvalidField("selector: give either experiment_id or name", field="selector")
         if row is None:
             raise ExperimentNotFound(f"no experiment with {what}", field=field, subject=subject)
-        return _experiment(row)
+        return from_row(row)
 
     async def list(self, caller: Caller, *, page_size: int, page_token: str) -> tuple[list[Experiment], str]:
         """One page of the active experiments, newest first, and the token of the next (empty on the last).
@@ -114,7 +114,7 @@ class Experiments:
         rows = await self._database.fetch(
             SQL["list_active"], caller.workspace_id, after[0] if after else None, size + 1
         )
-        page = [_experiment(row) for row in rows[:size]]
+        page = [from_row(row) for row in rows[:size]]
         return page, make_token(of="experiments", after=[page[-1].experiment_id]) if len(rows) > size else ""
 
     async def set_retention(self, caller: Caller, experiment_id: int, days: int | None) -> None:
@@ -251,7 +251,7 @@ async def get_or_create(
     if row is None:
         row = await connection.fetchrow(SQL["get_by_name"], caller.workspace_id, name)
     assert row is not None, "experiments are never removed"
-    experiment = _experiment(row)
+    experiment = from_row(row)
     if experiment.lifecycle == "deleted":
         raise ExperimentDeleted(
             f"the experiment {name[:80]!r} is deleted", field=field, subject=experiment.experiment_id
@@ -264,7 +264,7 @@ def default_location(experiment_id: int) -> str:
     return f"mlflow-artifacts:/{experiment_id}"
 
 
-def _experiment(row: asyncpg.Record) -> Experiment:
+def from_row(row: asyncpg.Record) -> Experiment:
     return Experiment(
         row["experiment_id"],
         row["name"],

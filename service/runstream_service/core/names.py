@@ -38,6 +38,11 @@ def key_problem(key: str) -> KeyProblem | None:
     return None
 
 
+def is_run_id(text: str) -> bool:
+    """Whether a run could have this id: 32 lower-case hex digits."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
 def parse_run_id(text: str, *, field: str) -> UUID:
     """A run id as callers write it: 32 lower-case hex digits.
 

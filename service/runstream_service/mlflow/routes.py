@@ -19,6 +19,7 @@ from runstream_service.mlflow import (
     model_versions,
     registered_models,
     runs,
+    search,
     server,
 )
 from runstream_service.mlflow.answer import encode
@@ -30,6 +31,7 @@ from runstream_service.mlflow.run_answers import RunAnswers
 
 if TYPE_CHECKING:
     from runstream_service.artifacts.store import ArtifactStore
+    from runstream_service.core.experiment_search import ExperimentSearch
     from runstream_service.core.experiments import Experiments
     from runstream_service.core.inputs import Inputs
     from runstream_service.core.logged_models import LoggedModels
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from runstream_service.ingest.metric_writes import MetricWrites
     from runstream_service.query.latest import Latest
     from runstream_service.query.run_metrics import RunMetrics
+    from runstream_service.query.run_search import RunSearch
 
 _PREFIXES = ("/api", "/ajax-api")
 _PROXY, _PATH = "2.0/mlflow-artifacts", "{path:path}"
@@ -51,8 +54,10 @@ class Core:
     """What the handlers call."""
 
     experiments: Experiments
+    experiment_search: ExperimentSearch
     runs: Runs
     inputs: Inputs
+    run_search: RunSearch
     latest: Latest
     registered_models: RegisteredModels
     model_versions: ModelVersions
@@ -67,8 +72,10 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
     """Every route of MLflow's that this service answers."""
     of_experiments = experiments.ExperimentHandlers(core.experiments)
     of_inputs = inputs.InputHandlers(core.inputs, core.runs)
-    of_runs = runs.RunHandlers(core.runs, RunAnswers(core.runs, core.latest))
     of_metrics = metrics.MetricHandlers(core.metric_writes, core.model_metrics, core.runs, core.run_metrics, ANYONE)
+    answers = RunAnswers(core.runs, core.latest)
+    of_runs = runs.RunHandlers(core.runs, answers)
+    searches = search.SearchHandlers(core.run_search, answers, core.experiment_search)
     return (
         # Metrics, first since they are asked for most.
         Raw("POST", "2.0/mlflow/runs/log-metric", of_metrics.log_metric),
@@ -85,9 +92,12 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
         Call("POST", "2.0/mlflow/experiments/restore", experiments.One, of_experiments.restore),
         Call("POST", "2.0/mlflow/experiments/set-experiment-tag", experiments.SetTag, of_experiments.set_tag),
         Call("POST", "2.0/mlflow/experiments/delete-experiment-tag", experiments.DeleteTag, of_experiments.delete_tag),
+        Call("GET", "2.0/mlflow/experiments/search", search.SearchExperiments, searches.experiments),
+        Call("POST", "2.0/mlflow/experiments/search", search.SearchExperiments, searches.experiments),
         # Runs, their params and tags.
         Call("POST", "2.0/mlflow/runs/create", runs.Create, of_runs.create),
         Call("GET", "2.0/mlflow/runs/get", runs.One, of_runs.get),
+        Call("POST", "2.0/mlflow/runs/search", search.SearchRuns, searches.runs),
         Call("POST", "2.0/mlflow/runs/update", runs.Update, of_runs.update),
         Call("POST", "2.0/mlflow/runs/delete", runs.One, of_runs.delete),
         Call("POST", "2.0/mlflow/runs/restore", runs.One, of_runs.restore),

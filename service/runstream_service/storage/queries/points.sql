@@ -92,7 +92,7 @@ SELECT DISTINCT hashtextextended(s.key, $4), s.key
 -- name: latest_stored
 -- COPY. The same series, at most $5, with the position of their run in $2, the hash of their key, and what roll-up
 -- stored as their latest point, if it did.
-SELECT s.series_id, w.position, hashtextextended(s.key, $4), s.rank, s.attempt,
+SELECT w.position, hashtextextended(s.key, $4), s.series_id, s.rank, s.attempt,
        l.series_id IS NOT NULL, coalesce(l.step, 0), coalesce(l.time, 'epoch'), coalesce(l.value, 0)
   FROM unnest($2::uuid[]) WITH ORDINALITY AS w (run_id, position)
   JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
@@ -112,3 +112,19 @@ SELECT s.series_id, w.position, s.key, s.rank, s.attempt,
  WHERE e.workspace_id = $1 AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
    AND ($3::text[] IS NULL OR s.key = ANY ($3))
  LIMIT $4;
+
+-- name: latest_of_keys
+-- COPY. The series of the keys $1 of the runs $2, with the position of their key, and what roll-up stored as their latest
+-- point, if it did.
+SELECT s.run_id, array_position($1::text[], s.key)::bigint, s.series_id, s.rank, s.attempt,
+       l.series_id IS NOT NULL, coalesce(l.step, 0), coalesce(l.time, 'epoch'), coalesce(l.value, 0)
+  FROM series s LEFT JOIN latest_values l USING (series_id)
+ WHERE s.run_id = ANY ($2::uuid[]) AND s.key = ANY ($1::text[]) AND s.purge_epoch IS NULL;
+
+-- name: latest_of_keys_in_experiments
+-- COPY. The same for all runs of the experiments $2 in the lifecycles $3.
+SELECT s.run_id, array_position($1::text[], s.key)::bigint, s.series_id, s.rank, s.attempt,
+       l.series_id IS NOT NULL, coalesce(l.step, 0), coalesce(l.time, 'epoch'), coalesce(l.value, 0)
+  FROM runs r JOIN series s USING (run_id) LEFT JOIN latest_values l USING (series_id)
+ WHERE r.experiment_id = ANY ($2::bigint[]) AND r.lifecycle = ANY ($3::text[]) AND r.purge_epoch IS NULL
+   AND s.key = ANY ($1::text[]) AND s.purge_epoch IS NULL;

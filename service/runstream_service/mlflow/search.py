@@ -1,0 +1,99 @@
+"""Searches of runs and of experiments: messages and handlers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runstream_service.mlflow.answer import present
+from runstream_service.mlflow.errors import invalid
+from runstream_service.mlflow.experiments import parse_id
+from runstream_service.mlflow.experiments import rendered as rendered_experiment
+from runstream_service.mlflow.request import Int64, Message, wrong_type
+from runstream_service.query.run_search import Question
+
+if TYPE_CHECKING:
+    from runstream_service.core.caller import Caller
+    from runstream_service.core.experiment_search import ExperimentSearch
+    from runstream_service.mlflow.run_answers import RunAnswers
+    from runstream_service.query.run_search import RunSearch
+
+Answer = dict[str, Any]
+
+MAX_RESULTS = 50_000
+_LIFECYCLES = {
+    "ACTIVE_ONLY": ("active",),
+    "DELETED_ONLY": ("deleted",),
+    "ALL": ("active", "deleted"),
+    # As MLflow numbers them.
+    "1": ("active",),
+    "2": ("deleted",),
+    "3": ("active", "deleted"),
+}
+
+
+class SearchRuns(Message):
+    """runs/search."""
+
+    experiment_ids: tuple[str, ...] = ()
+    filter: str = ""
+    run_view_type: str | int = "ACTIVE_ONLY"
+    max_results: Int64 = 1_000
+    order_by: tuple[str, ...] = ()
+    page_token: str = ""
+
+
+class SearchExperiments(Message):
+    """experiments/search."""
+
+    max_results: Int64 = 0
+    page_token: str = ""
+    filter: str = ""
+    order_by: tuple[str, ...] = ()
+    view_type: str | int = "ACTIVE_ONLY"
+
+
+class SearchHandlers:
+    """One method a route of routes.py."""
+
+    def __init__(self, runs: RunSearch, answers: RunAnswers, experiments: ExperimentSearch) -> None:
+        self._runs = runs
+        self._answers = answers
+        self._experiments = experiments
+
+    async def runs(self, caller: Caller, message: SearchRuns) -> Answer:
+        question = Question(
+            experiment_ids=[parse_id(text) for text in message.experiment_ids],
+            filter=message.filter,
+            order_by=message.order_by,
+            lifecycles=_lifecycles("run_view_type", message.run_view_type),
+            max_results=_checked_max_results(message.max_results),
+            page_token=message.page_token,
+        )
+        run_ids, token = await self._runs.search(caller, question)
+        return present(runs=await self._answers.get_many(caller, run_ids), next_page_token=token or None)
+
+    async def experiments(self, caller: Caller, message: SearchExperiments) -> Answer:
+        found, token = await self._experiments.search(
+            caller,
+            filter_=message.filter,
+            order_by=message.order_by,
+            lifecycles=_lifecycles("view_type", message.view_type),
+            max_results=_checked_max_results(message.max_results),
+            page_token=message.page_token,
+        )
+        return present(experiments=[rendered_experiment(one) for one in found], next_page_token=token or None)
+
+
+def _lifecycles(name: str, given: str | int) -> tuple[str, ...]:
+    found = _LIFECYCLES.get(str(given))
+    if found is None:
+        raise wrong_type(name, given)
+    return found
+
+
+def _checked_max_results(given: int) -> int:
+    if given < 1:
+        raise invalid(f"Invalid value {given} for parameter 'max_results' supplied. It must be a positive integer")
+    if given > MAX_RESULTS:
+        raise invalid(f"Invalid value {given} for parameter 'max_results' supplied. It must be at most {MAX_RESULTS}")
+    return given

@@ -1,0 +1,256 @@
+"""Our parser of filters and orders beside MLflow's own, on texts that are written, generated and mutated."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.utils.search_utils import (
+    SearchExperimentsUtils,
+    SearchModelUtils,
+    SearchModelVersionUtils,
+    SearchUtils,
+)
+
+from runstream_service.core.errors import InvalidField
+from runstream_service.search.dialects import (
+    EXPERIMENTS,
+    LOGGED_MODELS,
+    MODEL_VERSIONS,
+    REGISTERED_MODELS,
+    RUNS,
+    Dialect,
+)
+from runstream_service.search.grammar import parse_filter, parse_order_by
+
+SEED = 20_261_122
+Parsed = list[tuple[str, str, str, Any]]
+
+# What differs on purpose: (dialect, text, why). Ours takes all of it; MLflow refuses it, with 400 or with 500.
+TAKEN_BY_US_ALONE = [
+    (RUNS, "params.from = 'x'", "keywords of SQL are names"),
+    (RUNS, "metrics.1 = 1", "so are numbers"),
+    (RUNS, "tags.a IS NOT  NULL", "spaces are free"),
+    (RUNS, "metrics.a > 1e+5", "as Python writes numbers"),
+    (EXPERIMENTS, "name like 'x%'", "operators in lower case, as for runs"),
+    (MODEL_VERSIONS, "`name` = 'x'", "quoted attributes, as for runs"),
+    (LOGGED_MODELS, "attribute.name = 'x'", "the word for attributes that all others take"),
+]
+# Ours refuses it with 400; MLflow takes it and compares something else than it says, or answers 500.
+REFUSED_BY_US_ALONE = [
+    (RUNS, "metrics. a = 1", "a key ' a'"),
+    (RUNS, "run_id = ('a')", "a list without IN: 500"),
+    (RUNS, 'params.a = "a"."b"', 'a value a"."b'),
+    (EXPERIMENTS, "experiment_id = 'x'", "no number"),
+]
+
+TEXTS = [
+    text.strip()
+    for line in """
+metrics.a > 1 | metrics.a>-1 | metrics.a > 1.5e-3 | metrics.a > .5 | metrics.a > 5. | metrics.a > - 1
+metrics.a > +1 | metrics.a > 0x10 | metrics.a > nan | metrics.a > '1' | metrics.`a b` = 1 | metrics."a b" = 1
+metrics.'a b' = 1 | metrics.a.b = 1 | metrics.a/b = 1 | metrics.a-b = 1 | metrics.a b = 1 | `metrics`.a = 1
+metric.a=1 and params.b='x' | metric.a=1 or params.b='x' | params.a = 'it''s' | params.a = 'it\\'s'
+params.a = `x` | params.a = x | params.a like 'x%' | params.a ILIKE 'X' | params.a not like 'x' | params.a in ('x')
+tags.a IS NULL | tags.a is null | tags.a IS NOT NULL | tags.a is  null | metrics.a is null | a is null
+run_id in ('a') | run_id NOT IN ('a','b',) | run_id in () | run_id in (1) | run_id in ('a' 'b')
+run_id in ("a",'b') | run_id in ('a\\n') | attr.run_id='a' | run.status='a' | status in ('a') | Created > 1
+created > 1.5 | start_time > '1' | `start_time` > 1 | "start_time" > 1 | attributes.`Run Name` = 'x'
+`Run Name` = 'x' | run name = 'x' | datasets.name in ('x') | dataset.foo='x' | dataset.context IN ('a','b')
+dataset.name > 'x' | metrics.a = 1 AND | AND metrics.a = 1 | AND | metrics.a = 1 AND AND metrics.b = 2
+metrics.a = 1 metrics.b = 2 | metrics.a = 1; metrics.b=2 | metrics.a = 1; | (metrics.a = 1) | metrics.a = 1 -- c
+metrics.a == 1 | metrics.a <> 1 | metrics.a LIKE 1 | params.a > '1' | 1 < metrics.a | metrics.a = metrics.b
+params.a = params.b | foo.a = 1 | metrics .a = 1 | metrics.1a = 1 | params.order = 'x'
+tags.mlflow.source.name = 'x' | params.a = '' | params.a='x'and params.b='y' | metrics.a=1and metrics.b=2
+params.`a``b` = 'x' | params.a:b = 'x' | params.été = 'x' | METRICS.a = 1 | end_time = 5 | lifecycle_stage='x'
+params.a = 'a;b' | params.a = 'a -- b' | timestamp > 1 | name = 'x'
+""".strip().splitlines()
+    for text in line.split(" | ")
+]
+KINDS = [
+    "metrics",
+    "metric",
+    "params",
+    "parameter",
+    "tags",
+    "tag",
+    "attributes",
+    "attr",
+    "run",
+    "dataset",
+    "foo",
+    "Tags",
+]
+KEYS = ["a", "`a b`", '"c.d"', "run_id", "status", "start_time", "name", "context", "digest", "`Run Name`", "x1", "_y"]
+OPERATORS = ["=", "!=", "<", "<=", ">", ">=", "LIKE", "ilike", "IN", "NOT IN", "IS NULL", "IS NOT NULL"]
+VALUES = ["1", "-2.5", "1e3", "'x'", '"y z"', "''", "('a')", "('a', \"b\")", "x", "'%_x'", "''''"]
+
+
+def stock_reading(utils: type[SearchUtils], text: str) -> Parsed | None:
+    """What MLflow's parser and the checks of its store make of a filter; None: it is refused."""
+    try:
+        found = []
+        for one in utils.parse_search_filter(text):
+            kind, key, operator = one["type"], one["key"], one["comparator"].upper()
+            if kind == "attribute":  # MLflow does it with params and tags too, and so never finds one named `created`
+                key = utils.translate_key_alias(key)
+            known = [
+                utils.is_metric(kind, operator),
+                utils.is_param(kind, operator),
+                utils.is_tag(kind, operator),
+                utils.is_dataset(kind, operator),
+                utils.is_string_attribute(kind, key, operator),
+                utils.is_numeric_attribute(kind, key, operator),
+            ]
+            if not any(known) or operator.endswith("IN") != isinstance(one["value"], tuple):
+                return None
+            found.append((kind, key, operator, float(one["value"]) if kind == "metric" else one["value"]))
+        return found
+    except MlflowException:
+        return None
+
+
+def our_reading(dialect: Dialect, text: str) -> Parsed | None:
+    try:
+        return [(one.kind, one.key, one.operator, one.value) for one in parse_filter(text, dialect)]
+    except InvalidField:
+        return None
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_filter_of_runs_is_read_as_mlflow_reads_it(text: str) -> None:
+    assert our_reading(RUNS, text.strip()) == stock_reading(SearchUtils, text.strip())
+
+
+def test_generated_and_mutated_filters_are_read_as_mlflow_reads_them() -> None:
+    chance = random.Random(SEED)
+    accepted = 0
+    for number in range(1_500):
+        text = " AND ".join(_comparison(chance) for _ in range(chance.randint(1, 3)))
+        theirs = stock_reading(SearchUtils, text)
+        accepted += theirs is not None
+        assert our_reading(RUNS, text) == theirs, f"seed {SEED}, filter {number}: {text!r}"
+        # A mutated one: both refuse it, or what both take is the same. What one alone takes is in the tables above.
+        mutated = _mutated(chance, text)
+        ours, theirs = our_reading(RUNS, mutated), stock_reading(SearchUtils, mutated)
+        assert ours is None or theirs is None or ours == theirs, f"seed {SEED}, filter {number}: {mutated!r}"
+    assert accepted > 80
+
+
+def _comparison(chance: random.Random) -> str:
+    operator = chance.choice(OPERATORS)
+    kind = chance.choice([f"{chance.choice(KINDS)}.", "", "metrics.", "params.", "tags."])
+    value = "" if operator.startswith("IS") else f" {chance.choice(VALUES)}"
+    return f"{kind}{chance.choice(KEYS)} {operator}{value}"
+
+
+def _mutated(chance: random.Random, text: str) -> str:
+    at = chance.randrange(len(text))
+    return text[:at] + chance.choice(["", " ", "'", '"', "`", ".", "(", ")", ",", "x", "1", "="]) + text[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "utils", "text"),
+    [
+        (dialect, utils, text)
+        for dialect, utils, texts in [
+            (
+                EXPERIMENTS,
+                SearchExperimentsUtils,
+                "name = 'x' | attribute.name LIKE 'x' | attributes.name = 'x' | tags.a = 'x' | tag.a IS NULL"
+                " | name IS NULL | creation_time > 5 | last_update_time = 5 | name IN ('x') | metrics.a = 1",
+            ),
+            (
+                REGISTERED_MODELS,
+                SearchModelUtils,
+                "name = 'x' | name IN ('x', 'y') | name ILIKE 'x' | tags.a = 'x' | tags.`a b` LIKE 'x'"
+                " | attribute.name = 'x' | run_id = 'x' | name > 'x' | tags.a = 1 | name = 1",
+            ),
+            (
+                MODEL_VERSIONS,
+                SearchModelVersionUtils,
+                "name = 'x' | run_id IN ('x') | version_number > 5 | source_path LIKE 'x' | tags.a = 'x' | version = 1"
+                " | source_path IN ('x') | metrics.a = 1 | run_id = 1",
+            ),
+        ]
+        for text in texts.split(" | ")
+    ],
+)
+def test_the_other_filters_are_read_as_mlflow_reads_them(dialect: Dialect, utils: type[SearchUtils], text: str) -> None:
+    assert our_reading(dialect, text) == stock_reading(utils, text)
+
+
+def test_logged_models_have_metrics_params_tags_and_attributes() -> None:
+    text = "metrics.acc > 0.5 AND params.lr = '0.1' AND tags.`a b` IN ('x') AND creation_time >= 5 AND name LIKE 'm%'"
+    assert our_reading(LOGGED_MODELS, text) == [
+        ("metric", "acc", ">", 0.5),
+        ("parameter", "lr", "=", "0.1"),
+        ("tag", "a b", "IN", ("x",)),
+        ("attribute", "creation_timestamp", ">=", 5.0),
+        ("attribute", "name", "LIKE", "m%"),
+    ]
+    assert our_reading(LOGGED_MODELS, "params.lr IS NULL") is None
+
+
+@pytest.mark.parametrize(("dialect", "text", "why"), TAKEN_BY_US_ALONE)
+def test_what_we_take_and_mlflow_does_not(dialect: Dialect, text: str, why: str) -> None:
+    assert our_reading(dialect, text), why
+
+
+@pytest.mark.parametrize(("dialect", "text", "why"), REFUSED_BY_US_ALONE)
+def test_what_mlflow_takes_and_we_do_not(dialect: Dialect, text: str, why: str) -> None:
+    assert our_reading(dialect, text) is None, why
+
+
+ORDERS = [
+    "metrics.`a b` DESC",
+    "start_time",
+    "Created asc",
+    "params.x desc",
+    "`metrics`.a desc",
+    "attributes.run_id",
+    "metrics.a foo",
+    "foo",
+    "foo.a",
+    "metrics.a DESC DESC",
+    "tags.`mlflow.user` ASC",
+    "run_name",
+    "`Run Name`",
+    "end_time DESC",
+    '"start_time"',
+    'metrics."a.b" DESC',
+]
+
+
+@pytest.mark.parametrize("text", ORDERS)
+def test_an_order_of_runs_is_read_as_mlflow_reads_it(text: str) -> None:
+    try:
+        kind, key, ascending = SearchUtils.parse_order_by_for_search_runs(text)
+    except MlflowException:
+        with pytest.raises(InvalidField):
+            parse_order_by([text], RUNS)
+        return
+    (order,) = parse_order_by([text], RUNS)
+    assert (order.kind, order.key, order.descending) == (kind, SearchUtils.translate_key_alias(key), not ascending)
+
+
+def test_a_field_is_ordered_by_once() -> None:
+    with pytest.raises(InvalidField, match="duplicate fields"):
+        parse_order_by(["start_time", "Created DESC"], RUNS)
+
+
+@pytest.mark.parametrize("text", ["params.a = 'x\0'", "params.a = '\ud800'", "run_id IN ('\\x00')"])
+def test_what_nothing_stored_has_is_refused(text: str) -> None:
+    with pytest.raises(InvalidField, match="NUL character"):
+        parse_filter(text, RUNS)
+
+
+@pytest.mark.parametrize("text", ["run_id IN (" + "'a''a" * 50_000, "a" * 900_000, "(" * 100_000])
+def test_a_filter_cannot_keep_the_service_busy(text: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(InvalidField):
+        parse_filter(text, RUNS)
+    assert time.monotonic() - began < 2
