@@ -1,0 +1,153 @@
+"""Searches of runs and experiments beside a stock server: the same ids in the same order, the same codes."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from runstream_service.core.caller import ANYONE
+from runstream_service.core.errors import InvalidField
+from runstream_service.query.run_search import Question, RunSearch
+from runstream_service.query.snapshot import Reads
+from runstream_service.storage.database import Database
+from tests.support.rest import Rest
+
+SEED = 20_261_122
+RUNS = 30
+VALUES = ["0.5", "1", "-2", "NaN", "Infinity", "-Infinity"]
+TEXTS = ["x", "X", "xy", "a%b", "a_b", "ab", "\\", "é", ""]
+
+
+def a_run(chance: random.Random, number: int) -> dict[str, Any]:
+    return {
+        "start": 1_700_000_000_000 + chance.randrange(4) * 1_000,
+        "name": f"run {number % 7}",
+        "metrics": {key: chance.choice(VALUES) for key in ("m1", "m 2", "m3") if chance.random() < 0.8},
+        "params": {key: chance.choice(TEXTS[:-1]) for key in ("p1", "p 2") if chance.random() < 0.8},
+        "tags": {key: chance.choice(TEXTS) for key in ("t1", "t 2") if chance.random() < 0.8},
+    }
+
+
+def write_to_stock(rest: Rest, experiment_id: str, run: dict[str, Any]) -> str:
+    created = rest.post(
+        "runs/create", {"experiment_id": experiment_id, "start_time": run["start"], "run_name": run["name"]}
+    )
+    run_id = str(created.body["run"]["info"]["run_id"])
+    entries = {what: [{"key": k, "value": v} for k, v in run[what].items()] for what in ("params", "tags")}
+    metrics = [{"key": k, "value": v, "timestamp": 1, "step": 0} for k, v in run["metrics"].items()]
+    assert rest.post("runs/log-batch", {"run_id": run_id, "metrics": metrics, **entries}).status == 200
+    return run_id
+
+
+async def write_to_ours(database: Database, run_id: str, run: dict[str, Any], *, hot: bool) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(
+            "INSERT INTO runs (run_id, experiment_id, name, started_at) "
+            "VALUES ($1, 0, $2, to_timestamp($3::bigint / 1000))",
+            run_id,
+            run["name"],
+            run["start"],
+        )
+        for what in ("params", "tags"):
+            rows = [(run_id, key, value) for key, value in run[what].items()]
+            await connection.executemany(f"INSERT INTO {what} VALUES ($1, $2, $3)", rows)
+        for key, value in run["metrics"].items():
+            series = await connection.fetchval(
+                "INSERT INTO series (run_id, key, rank, attempt) VALUES ($1, $2, -1, 0) RETURNING series_id",
+                run_id,
+                key,
+            )
+            await connection.execute(
+                "INSERT INTO metric_points_hot VALUES (1, 1, $1, 0, 'epoch', $2)"
+                if hot
+                else "INSERT INTO latest_values VALUES ($1, 0, 'epoch', $2)",
+                series,
+                float(value),
+            )
+
+
+def a_filter(chance: random.Random) -> str:
+    kinds = [
+        lambda: (
+            f"metrics.{chance.choice(['m1', '`m 2`', 'm3'])} {chance.choice(['=', '!=', '<', '>=', '>', '<='])} "
+            + chance.choice(["0.5", "1", "-2", "0", "1e308", "1.7976931348623157e308"])
+        ),
+        lambda: (
+            f"{chance.choice(['params.p1', 'params.`p 2`', 'tags.t1', 'tags.`t 2`', 'attributes.run_name'])} "
+            + f"{chance.choice(['=', '!=', 'LIKE', 'ILIKE'])} "
+            + chance.choice(["'x'", "'X%'", "'a_b'", "'a%'", "'%'", "'\\'", "'run 3'", "'é'"])
+        ),
+        lambda: f"{chance.choice(['params.p1', 'tags.t1'])} IS {chance.choice(['', 'NOT '])}NULL",
+        lambda: f"start_time {chance.choice(['=', '!=', '<', '>='])} {1_700_000_000_000 + chance.randrange(4) * 1_000}",
+        lambda: f"status {chance.choice(['=', '!='])} 'RUNNING'",
+    ]
+    return " AND ".join(chance.choice(kinds)() for _ in range(chance.randint(0, 2)))
+
+
+def an_order(chance: random.Random) -> list[str]:
+    fields = ["metrics.m1", "metrics.`m 2`", "params.p1", "tags.`t 2`", "start_time", "run_name", "run_id", "end_time"]
+    return [f"{field} {chance.choice(['ASC', 'DESC'])}" for field in chance.sample(fields, chance.randint(0, 3))]
+
+
+async def test_generated_searches_of_runs_find_what_stock_mlflow_finds(database: Database, theirs: Rest) -> None:
+    chance = random.Random(SEED)
+    created = theirs.post("experiments/create", {"name": f"search {chance.random()}"})
+    experiment_id = created.body["experiment_id"]
+    for number in range(RUNS):
+        run = a_run(chance, number)
+        await write_to_ours(database, write_to_stock(theirs, experiment_id, run), run, hot=number % 2 == 0)
+    search = RunSearch(Reads(database, max_reads=2))
+    for number in range(120):
+        filter_, order_by = a_filter(chance), an_order(chance)
+        body = {"experiment_ids": [experiment_id], "filter": filter_, "order_by": order_by, "max_results": 20}
+        answer = theirs.post("runs/search", body)
+        assert answer.status == 200, answer.content
+        expected = [run["info"]["run_id"] for run in answer.body.get("runs", [])]
+        found, token = await search.search(
+            ANYONE, Question(experiment_ids=[0], filter=filter_, order_by=order_by, max_results=20)
+        )
+        said = f"seed {SEED}, search {number}: {json.dumps(body)}"
+        assert [run_id.hex for run_id in found] == expected, said
+        assert bool(token) == ("next_page_token" in answer.body), said
+
+
+async def test_pages_of_runs_are_the_whole(database: Database) -> None:
+    chance = random.Random(SEED)
+    for number in range(RUNS):
+        await write_to_ours(database, f"{number:032x}", a_run(chance, number), hot=True)
+    search = RunSearch(Reads(database, max_reads=2))
+    for order_by in (["metrics.m1"], ["params.p1"]):
+        whole, _ = await search.search(ANYONE, Question(experiment_ids=[0], order_by=order_by))
+        pages, token = [], ""
+        while True:
+            page, token = await search.search(
+                ANYONE, Question(experiment_ids=[0], order_by=order_by, max_results=7, page_token=token)
+            )
+            pages += page
+            if not token:
+                break
+        assert pages == whole
+        assert len(whole) == RUNS
+    with pytest.raises(InvalidField, match="page_token"):
+        await search.search(ANYONE, Question(experiment_ids=[0], page_token="garbage"))
+
+
+def test_searches_over_http(ours: Rest, experiment_id: str) -> None:
+    run = ours.post("runs/create", {"experiment_id": experiment_id, "run_name": "only"}).body["run"]["info"]["run_id"]
+    ours.post("runs/log-parameter", {"run_id": run, "key": "p", "value": "v"})
+    found = ours.post("runs/search", {"experiment_ids": [experiment_id], "filter": "params.p = 'v'"}).body["runs"]
+    assert [one["info"]["run_id"] for one in found] == [run]
+    assert ours.post("runs/search", {}).body == {}
+    deleted = {"experiment_ids": [experiment_id], "run_view_type": "DELETED_ONLY"}
+    assert ours.post("runs/search", deleted).body == {}
+    assert ours.post("runs/search", {"experiment_ids": [experiment_id], "max_results": 50_001}).error[:2] == (
+        400,
+        "INVALID_PARAMETER_VALUE",
+    )
+    assert ours.get("experiments/search").status == 400
+    by_id = {"max_results": 5, "filter": f"experiment_id = '{experiment_id}'"}
+    for answer in (ours.get("experiments/search", by_id), ours.post("experiments/search", by_id)):
+        assert [one["experiment_id"] for one in answer.body["experiments"]] == [experiment_id]
