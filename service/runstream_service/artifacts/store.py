@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
+import structlog
 from obstore import exceptions
 from obstore.store import LocalStore, from_url
 
@@ -31,6 +32,8 @@ from runstream_service.refusals import CannotStart
 if TYPE_CHECKING:
     from obstore import GetOptions
     from obstore.store import ObjectStore
+
+log = structlog.get_logger()
 
 # What is in memory of one upload: a part that fills and those on their way. S3 takes parts from 5 MiB on, 10,000 of
 # them at most.
@@ -97,8 +100,7 @@ class ArtifactStore:
             # The account, keys and endpoint are in the environment, under the names that the cloud's own tools read.
             return cls(from_url(location, retry_config=_RETRY))  # type: ignore[call-overload]  # one a cloud
         except (exceptions.BaseError, ValueError) as error:
-            why = str(error).partition("\n")[0]
-            raise _cannot_start(f"cannot use the {scheme} URL: {why}", "s3://bucket/prefix") from error
+            raise _cannot_start(f"cannot use the {scheme} URL: {_first_line(error)}", "s3://bucket/prefix") from error
 
     @classmethod
     def _open_directory(cls, path: Path) -> ArtifactStore:
@@ -144,7 +146,7 @@ class ArtifactStore:
         await self._check_inside(path)
         part_bytes = max(PART_BYTES, (size or 0) // MAX_PARTS)
         async with self._uploads:
-            with _translated(path):
+            with _refusing_what_is_not_there(), _translated(path):
                 parts = _regrouped(chunks, part_bytes)
                 first = await anext(parts, b"")
                 if len(first) < part_bytes:
@@ -183,11 +185,15 @@ class ArtifactStore:
             if self._directory is not None:
                 # The library follows links when it walks a directory, also those that lead out.
                 await asyncio.to_thread(self._directory.delete, path)
-                return
-            with contextlib.suppress(FileNotFoundError):
-                await obstore.delete_async(self._store, path)
-            async for page in obstore.list(self._store, path):
-                await obstore.delete_async(self._store, [meta["path"] for meta in page])
+            else:
+                await self._delete_objects(path)
+        log.info("Deleted artifacts", action="artifact_deleted", path=path)
+
+    async def _delete_objects(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            await obstore.delete_async(self._store, path)
+        async for page in obstore.list(self._store, path):
+            await obstore.delete_async(self._store, [meta["path"] for meta in page])
 
     async def _check_inside(self, path: str) -> None:
         if self._directory is not None:
@@ -214,6 +220,15 @@ async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
 
 
 @contextlib.contextmanager
+def _refusing_what_is_not_there() -> Iterator[None]:
+    """What is not there when a file is written is the bucket."""
+    try:
+        yield
+    except ArtifactNotFound as error:
+        raise _refused(error.__cause__ or error) from error
+
+
+@contextlib.contextmanager
 def _translated(path: str) -> Iterator[None]:
     """The one place where the library's exceptions become ours. What callers see names no directory of ours."""
     try:
@@ -223,12 +238,9 @@ def _translated(path: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ArtifactNotFound(f"No such artifact: '{path}'", field="path", subject=path) from error
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError) as error:
-        raise StoreRefuses(_REFUSAL) from error
+        raise _refused(error) from error
     except (exceptions.BaseError, OSError) as error:
         raise _error_of(error, path) from error
-
-
-_REFUSAL = "The artifact store refuses this service; whoever runs it has to look at its credentials or permissions."
 
 
 def _error_of(error: Exception, path: str) -> CoreError:
@@ -237,7 +249,7 @@ def _error_of(error: Exception, path: str) -> CoreError:
     if number in _FULL:
         return StoreFull("The artifact store is full; nothing was stored.")
     if number in _REFUSED:
-        return StoreRefuses(_REFUSAL)
+        return _refused(error)
     if number in _NAME_TAKEN:
         return InvalidField(
             f"Invalid path: '{path}' or a part of it is a file where a directory is asked for, or the other way round",
@@ -245,7 +257,21 @@ def _error_of(error: Exception, path: str) -> CoreError:
         )
     if number == errno.ENAMETOOLONG:
         return InvalidField("Invalid path: it is too long for the artifact store", field="path")
+    log.warning("The artifact store fails", action="artifact_store_failed", error=_first_line(error))
     return StoreUnavailable("The artifact store does not answer as it should; try again.")
+
+
+def _refused(error: BaseException) -> StoreRefuses:
+    log.warning("The artifact store refuses", action="artifact_store_refused", error=_first_line(error))
+    return StoreRefuses(
+        "The artifact store refuses this service; whoever runs it finds in its log why: a bucket that is not there, "
+        "credentials or permissions."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    """The library's messages have pages of detail."""
+    return str(error).partition("\n")[0]
 
 
 def _cannot_start(message: str, example: str) -> CannotStart:

@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import structlog
+
 from runstream_service.core import experiments
 from runstream_service.core.errors import InvalidField, NotFound
 from runstream_service.core.logged_model_search import Search, search
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from runstream_service.core.caller import Caller
     from runstream_service.storage.database import Database, PooledConnection
+
+log = structlog.get_logger()
 
 SQL = load("logged_models")
 
@@ -129,6 +133,7 @@ class LoggedModels:
         async with self._database.transaction() as connection:
             await _lock(connection, caller, model_id)
             await connection.execute(SQL["delete"], model_id)
+        log.info("Deleted a logged model", action="logged_model_deleted", model_id=model_id, by=caller.principal)
 
     async def log_params(self, caller: Caller, model_id: str, params: Sequence[tuple[str, str]]) -> None:
         """Adds params. Each is written once; the same value again is fine.

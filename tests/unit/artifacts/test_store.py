@@ -87,6 +87,11 @@ def test_errors_of_the_store_are_told_apart_and_name_no_directory_of_ours(
     assert "os error" not in caught.value.message
 
 
+def test_a_bucket_that_is_not_there_is_no_missing_file() -> None:
+    with pytest.raises(errors.StoreRefuses), module._refusing_what_is_not_there(), module._translated("a.txt"):
+        raise FileNotFoundError("NoSuchBucket")
+
+
 def test_a_directory_that_cannot_be_written_refuses_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CannotStart, match=r"--artifacts .*cannot write to .*Not a directory"):
