@@ -149,6 +149,22 @@ def test_the_page_of_a_run_gets_what_a_stock_server_gives(both: Both) -> None:
     assert run["experiment"]["experimentId"] == "N"
 
 
+def test_a_search_for_runs_gets_what_a_stock_server_gives(both: Both) -> None:
+    asked = {"experimentIds": ["EXPERIMENT"], "filter": "metrics.loss < 1", "maxResults": 5}
+    answer = compared(both, "SearchRuns", {"data": asked})
+    (run,) = answer["data"]["mlflowSearchRuns"]["runs"]
+    assert run["modelVersions"][0]["version"] == "1"
+    compared(both, "SearchRuns", {"data": {"experimentIds": ["EXPERIMENT"], "filter": "metrics.loss > 1"}})
+
+
+def test_a_search_for_deleted_runs_is_answered_where_a_stock_server_fails(ours: Rest, experiment_id: str) -> None:
+    run = ours.post("runs/create", {"experiment_id": experiment_id}).body["run"]["info"]
+    ours.post("runs/delete", {"run_id": run["run_id"]})
+    asked = {"experimentIds": [experiment_id], "runViewType": "DELETED_ONLY"}
+    answer = ask(ours, QUERIES["SearchRuns"], {"data": asked}).body
+    assert [found["info"]["runUuid"] for found in answer["data"]["mlflowSearchRuns"]["runs"]] == [run["run_id"]]
+
+
 def test_a_chart_gets_what_a_stock_server_gives(both: Both) -> None:
     variables = {"data": {"runIds": ["RUN"], "metricKey": "loss", "maxResults": 320}}
     answer = compared(both, "GetMetricHistoryBulkInterval", variables)

@@ -91,7 +91,7 @@ class GraphQL:
     """The route /graphql. `entries` are those of routes.py by their paths."""
 
     def __init__(self, entries: Mapping[str, Call | Raw]) -> None:
-        self._entries = entries
+        self._entries = {root: entries[path] for root, path in _ROOTS.items()}
 
     async def answer(self, request: Request) -> Response:
         """Raises MlflowError for what is no GraphQL request; what is wrong with its query is in the answer's errors."""
@@ -143,7 +143,7 @@ class GraphQL:
 
     async def call(self, caller: Caller, root: str, given: dict[str, Any]) -> Any:
         """The answer of the REST route behind a root field."""
-        entry, fields = self._entries[_ROOTS[root]], normalise(given)
+        entry, fields = self._entries[root], normalise(given)
         if isinstance(entry, Call):
             return await entry.handler(caller, convert(fields, entry.message))
         return orjson.loads((await entry.handler(_request(entry.method, fields))).body)
