@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from runstream_service.query.columns import NO_POINTS, Columns
 from runstream_service.query.series import MAX_STEP, MIN_STEP
+from runstream_service.query.spans import spans_of
 from runstream_service.storage.copy_rows import Layout, Rows, RowStream, float64, int64, unix_us
 
 if TYPE_CHECKING:
@@ -74,13 +75,13 @@ async def windows(
     """
     start = 0
     while start < len(series_ids):
-        collector = _Collector(series_ids[start:], MAX_ROWS if max_rows is None else max_rows)
-        async with snapshot.short_locks():  # what is yielded below may be worked on for long
+        wanted = series_ids[start:]
+        collector = _Collector(wanted, MAX_ROWS if max_rows is None else max_rows)
+        async with snapshot.hot_rows():  # what is yielded below may be worked on for long
             there = len(series_ids) <= _MANY_SERIES or await _any(snapshot)
             if there:
-                await snapshot.stream(
-                    "hot_points", series_ids[start:], snapshot.visible_epoch, min_step, max_step, sink=collector.receive
-                )
+                arguments = (wanted, snapshot.visible_epoch, min_step, max_step, spans_of(wanted))
+                await snapshot.stream("hot_points", *arguments, sink=collector.receive)
         if not there:
             yield HotWindow(start, len(series_ids), np.zeros(0, np.int64), NO_POINTS)
             return

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from runstream_service.core.errors import DatabaseUnavailable, ReadTooSlow
+from runstream_service.query.spans import Spans
 from runstream_service.storage.database import READ_TIMEOUT_S
 from runstream_service.storage.queries import load
 
@@ -27,8 +28,15 @@ if TYPE_CHECKING:
 
 SQL = load("points")
 
-Argument: TypeAlias = "int | bool | Sequence[int] | Sequence[str]"
+Argument: TypeAlias = "int | bool | Sequence[int] | Sequence[str] | Spans"
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
+
+# Partitions of hot rows have no statistics, so the planner would not believe that their index leads past most rows.
+# A savepoint that is rolled back: the settings go with the locks.
+_BEGIN_HOT_ROWS = (
+    "SAVEPOINT hot_rows; SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0"
+)
+_END_HOT_ROWS = "ROLLBACK TO hot_rows; RELEASE hot_rows"
 
 _PARAMETER = re.compile(r"\$(\d+)\b")
 _INT4 = range(-(2**31), 2**31)
@@ -95,13 +103,12 @@ class Snapshot:
         await self._connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL random_page_cost = 1.1")
 
     @contextlib.asynccontextmanager
-    async def short_locks(self) -> AsyncIterator[None]:
-        """Gives the locks of what is read inside back at its end, not at the end of the transaction: who drops
+    async def hot_rows(self) -> AsyncIterator[None]:
+        """For reading hot rows. Gives their locks back at the end of the block, not of the transaction: who drops
         partitions waits for readers of hot rows, and writers wait for him."""
-        savepoint = self._connection.transaction()
-        await savepoint.start()
+        await self._connection.execute(_BEGIN_HOT_ROWS, timeout=self.left_s())
         yield  # after a failure the whole transaction is rolled back
-        await savepoint.rollback()
+        await self._connection.execute(_END_HOT_ROWS, timeout=self.left_s())
 
     async def in_time(self, work: Coroutine[Any, Any, None]) -> None:
         """Waits for somebody else, but not beyond the time of the read: PostgreSQL cannot clean up meanwhile."""
@@ -151,7 +158,8 @@ def _in_time() -> Iterator[None]:
 
 
 def bind(statement: str, *arguments: Argument) -> str:
-    """Puts numbers into a COPY statement, which takes no parameters. Text only as ctids, which `place_text` makes."""
+    """Puts numbers into a COPY statement, which takes no parameters. Text only as ctids, which `place_text` makes. Spans
+    are of h.series_id, the only column that there are any of."""
     return _PARAMETER.sub(lambda match: _literal(arguments[int(match[1]) - 1]), statement)
 
 
@@ -161,6 +169,8 @@ def _literal(argument: Argument) -> str:
     if isinstance(argument, int):
         # A number that is too long for int8 would be numeric, and so would the comparison be: the type is said.
         return str(argument) if argument in _INT4 and argument >= 0 else f"'{argument:d}'::bigint"
+    if isinstance(argument, Spans):
+        return argument.condition("h.series_id")
     if argument and isinstance(argument[0], str):
         assert all(re.fullmatch(r"\(\d+,\d+\)", str(place)) for place in argument)
         return "'{" + ",".join(f'"{place}"' for place in argument) + "}'::tid[]"

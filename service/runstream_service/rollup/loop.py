@@ -1,6 +1,7 @@
 """Does every step again and again, whatever fails. Every replica runs it: row locks make each step one replica's.
 
-Two runners, each with a connection of its own: a VACUUM of a very large table must not hold up roll-up.
+Three runners, each with a connection of its own: a VACUUM of a very large table must not hold up roll-up, and reads need
+new hot rows in the index while an epoch is rolled up.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from runstream_service.rollup import epochs, rollup
+from runstream_service.rollup import epochs, hot_index, rollup
 from runstream_service.rollup.drop import Dropper
 from runstream_service.rollup.merge import Merger
 from runstream_service.storage.session import Session
@@ -148,7 +149,8 @@ class RollupLoop:
             _Step("drop", self._drop, _STEP_TIMEOUT_S),
         )
         tidying = (_Step("merge", self._merge, _MERGE_TIMEOUT_S),)
-        self._runners = [_Runner(database, metrics, steps) for steps in (urgent, tidying)]
+        indexing = (_Step("index", self._index, _STEP_TIMEOUT_S),)
+        self._runners = [_Runner(database, metrics, steps) for steps in (indexing, urgent, tidying)]
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -166,6 +168,10 @@ class RollupLoop:
             await runner.turn()
 
     # Steps ------------------------------------------------------------------------------------------------------------
+
+    async def _index(self, connection: Connection) -> bool:
+        await hot_index.summarise(connection)
+        return False
 
     async def _measure(self, connection: Connection) -> bool:
         self._backlog = await epochs.measure(connection)
