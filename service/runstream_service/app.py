@@ -184,6 +184,7 @@ class Service:
             writers=self._settings.writers,
             max_queued_points=self._settings.max_queued_points,
             max_streams=self._settings.max_streams,
+            max_openings=max(1, self._settings.pool_size // 2),
             on_commit=bell.ring,
             hot_rows_max=self._settings.hot_rows_max,
         )

@@ -43,8 +43,9 @@ _WRITE_TIMEOUT_S = 60.0
 
 
 class IngestPipeline:
-    """The ingest path of one replica. `max_queued_points` bounds what waits, `max_streams` who may send, and
-    `hot_rows_max` what is stored and not rolled up yet. `on_commit` is called after each commit; it must not wait."""
+    """The ingest path of one replica. `max_queued_points` bounds what waits, `max_streams` who may send,
+    `max_openings` how many connections of the pool opening and declaring take, `hot_rows_max` what is stored and not
+    rolled up yet. `on_commit` is called after each commit; it must not wait."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class IngestPipeline:
         writers: int = 2,
         max_queued_points: int = 400_000,
         max_streams: int = 5_000,
+        max_openings: int = 5,
         hot_rows_max: int = 20_000_000,
         on_commit: Callable[[], None] = lambda: None,
     ) -> None:
@@ -62,6 +64,8 @@ class IngestPipeline:
         self._budget = Budget(max_queued_points)
         self.gate = HotGate(hot_rows_max, metrics)
         self._max_streams = max_streams
+        # When a job begins, hundreds of streams open at once. Reads would wait for a connection behind all of them.
+        self._openings = asyncio.Semaphore(max_openings)
         self._writers = [Writer(f"writer-{n}", database, self._budget, metrics, on_commit) for n in range(writers)]
         self._tasks: list[asyncio.Task[None]] = []
         self._streams: dict[UUID, ProducerStream] = {}
@@ -87,10 +91,11 @@ class IngestPipeline:
         """
         self._check_room()
         run_id, producer_id = _identity(request)
-        row = await self._database.fetchrow(
-            "SELECT * FROM open_producer($1, $2, $3, $4, $5)",
-            caller.workspace_id, run_id, producer_id, request.rank, request.attempt,
-        )  # fmt: skip
+        async with self._openings:
+            row = await self._database.fetchrow(
+                "SELECT * FROM open_producer($1, $2, $3, $4, $5)",
+                caller.workspace_id, run_id, producer_id, request.rank, request.attempt,
+            )  # fmt: skip
         assert row is not None
         run_state, session, committed_number = row
         _check_run(run_state, request)
@@ -124,10 +129,11 @@ class IngestPipeline:
         keys = stream.new_keys([(series.series_index, series.key) for series in request.series])
         if not keys:
             return
-        rows = await self._database.fetch(
-            "SELECT key, series_id FROM resolve_series($1, $2, $3, $4)",
-            stream.run_id, stream.rank, stream.attempt, sorted(set(keys.values())),
-        )  # fmt: skip
+        async with self._openings:
+            rows = await self._database.fetch(
+                "SELECT key, series_id FROM resolve_series($1, $2, $3, $4)",
+                stream.run_id, stream.rank, stream.attempt, sorted(set(keys.values())),
+            )  # fmt: skip
         stream.bind(keys, {row["key"]: row["series_id"] for row in rows})
 
     async def submit(self, stream: ProducerStream, batch: Batch) -> None:

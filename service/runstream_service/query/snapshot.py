@@ -33,9 +33,7 @@ Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 
 # Partitions of hot rows have no statistics, so the planner would not believe that their index leads past most rows.
 # A savepoint that is rolled back: the settings go with the locks.
-_BEGIN_HOT_ROWS = (
-    "SAVEPOINT hot_rows; SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0"
-)
+_BEGIN_HOT_ROWS = "SAVEPOINT hot_rows; SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0"
 _END_HOT_ROWS = "ROLLBACK TO hot_rows; RELEASE hot_rows"
 
 _PARAMETER = re.compile(r"\$(\d+)\b")
@@ -158,8 +156,8 @@ def _in_time() -> Iterator[None]:
 
 
 def bind(statement: str, *arguments: Argument) -> str:
-    """Puts numbers into a COPY statement, which takes no parameters. Text only as ctids, which `place_text` makes. Spans
-    are of h.series_id, the only column that there are any of."""
+    """Puts numbers into a COPY statement, which takes no parameters. Text only as ctids, which `place_text` makes.
+    Spans are of h.series_id, the only column that there are any of."""
     return _PARAMETER.sub(lambda match: _literal(arguments[int(match[1]) - 1]), statement)
 
 

@@ -1,4 +1,4 @@
-"""Few spans of numbers that have all of many numbers: an index can be asked for spans one by one, not for each number."""
+"""Few spans that have all of many numbers: an index can be asked for each of the spans, not for each number."""
 
 from __future__ import annotations
 

@@ -150,3 +150,17 @@ async def test_a_stopped_pipeline_drops_what_waits_unacknowledged(database, run_
             assert stream.committed_number == 0
             assert replica.metric("runstream_queue_points") == 0
     assert await stored() == []
+
+
+async def test_streams_that_open_at_once_leave_connections_to_others(database, run_id):
+    async with running_replica(database, max_openings=5) as replica:
+        # Those that open wait for the run, with their connections.
+        async with database.transaction() as connection:
+            await connection.execute("SELECT FROM runs WHERE run_id = $1 FOR UPDATE", run_id)
+            opening = [asyncio.create_task(replica.open(run_id, rank=rank)) for rank in range(50)]
+            while database.in_use < 6:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            assert database.in_use == 6
+            assert await asyncio.wait_for(database.fetchval("SELECT 1"), 5) == 1
+        assert len(await asyncio.gather(*opening)) == 50
