@@ -78,7 +78,7 @@ OPTIONS = (
     Option("--artifacts", "", "Where artifacts are kept: a directory, or an s3://, gs:// or az:// URL."),
     Option("--database", "", "URL of an existing PostgreSQL (14 or newer): postgresql://... Then nothing is embedded."),
     Option("--database-wait", "30", "Seconds to wait at the start for a database that does not answer yet."),
-    Option("--pool-size", "10", "Most connections to PostgreSQL, beside one for each writer and four more."),
+    Option("--pool-size", "10", "Most connections to PostgreSQL, beside one for each writer and five more."),
     Option("--writers", "2", "Ingest writers, each with a connection of its own; 2 keep a small machine busy."),
     Option("--max-queued-points", "400000", "Points in memory that wait for their commit; above, streams wait."),
     Option("--max-streams", "5000", "Ingest streams at a time; a further one is told to try again later."),

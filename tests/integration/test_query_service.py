@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import math
+import random
 import struct
 import uuid
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ import pytest
 
 from runstream.v1 import query_pb2, query_pb2_grpc, run_pb2
 from runstream_service.query import snapshot
+from runstream_service.query.snapshot import SQL
 from runstream_service.storage.database import Database
 from tests.support.rpc import Services, reason_of, serve_on
 from tests.support.segments import roll_up_all
@@ -318,6 +320,22 @@ async def test_latest_is_the_greatest_step_then_time_then_value_with_nan_as_zero
         "nan_below_positive": (1, 1, 1.0),
         "inf": (1, 1, math.inf),
     }
+
+
+async def test_keys_whose_hashes_are_the_same_are_told_apart(
+    services: Services, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("b", "a"):
+        await add(services, run_id, key, [(1, 1, 1.0)])
+    hashed = "hashtextextended(s.key, $4::bigint),"
+    assert SQL["latest_stored"].count(hashed) == 1
+    good = "CASE WHEN $4::bigint = 7 THEN hashtextextended(s.key, 7) ELSE 0 END,"
+    collides = SQL["latest_stored"].replace(hashed, good)
+    monkeypatch.setitem(SQL, "latest_stored", collides)
+    seeds = iter([5, 6, 7])
+    monkeypatch.setattr(random, "getrandbits", lambda _: next(seeds))
+    assert [row[1] for row in await latest_of(services, run_ids=[run_id])] == ["a", "b"]
+    assert next(seeds, None) is None
 
 
 async def test_latest_of_several_runs_leaves_unknown_ones_out(services: Services, run_id: str) -> None:

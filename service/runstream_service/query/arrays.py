@@ -26,8 +26,8 @@ from runstream_service.segments.decode import IRREGULAR, Segment, place_text, se
 if TYPE_CHECKING:
     from runstream_service.query.snapshot import Snapshot
 
-# So many points of arrays are in memory at a time: 12 bytes each as they come, 24 as columns.
-MAX_POINTS = 1_000_000
+# So many points of arrays are read at a time, while as many are decoded: 16 bytes each as they come, 24 as columns.
+MAX_POINTS = 200_000
 
 # Segments to be read, by (series_id, place): the number of the builder, and of the segment in its sources.
 Chunk = dict[tuple[int, int], tuple[int, int]]
@@ -137,12 +137,19 @@ class CurveBuilder:
 async def read_arrays(snapshot: Snapshot, builders: Sequence[CurveBuilder]) -> None:
     """Reads what the builders of one question need, a bounded number of points at a time."""
     axis = builders[0].sources.range.axis if builders else Axis.STEP
-    for mixed in (False, True):
-        times, steps = mixed or axis is Axis.TIME, mixed or axis is Axis.STEP
-        for chunk in _chunks(builders, mixed=mixed):
-            data = await _copy(snapshot, chunk, times=times, steps=steps)
-            # Tens of milliseconds, during which the loop serves others.
-            await asyncio.to_thread(_take, builders, chunk, data, mixed=mixed, times=times, steps=steps)
+    # In a thread: it is tens of milliseconds, in which the loop serves others, and PostgreSQL sends the next chunk.
+    decoding: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    decoding.set_result(None)
+    try:
+        for mixed in (False, True):
+            times, steps = mixed or axis is Axis.TIME, mixed or axis is Axis.STEP
+            for chunk in _chunks(builders, mixed=mixed):
+                data = await _copy(snapshot, chunk, times=times, steps=steps)
+                await decoding
+                take = asyncio.to_thread(_take, builders, chunk, data, mixed=mixed, times=times, steps=steps)
+                decoding = asyncio.ensure_future(take)
+    finally:
+        await decoding
 
 
 async def read_steps(snapshot: Snapshot, sources: Sources) -> Int64:

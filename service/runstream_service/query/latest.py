@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from runstream_service.core.errors import InvalidField
 from runstream_service.core.names import parse_run_id
 from runstream_service.query import hot
 from runstream_service.query.series import check_keys
-from runstream_service.storage.copy_rows import Layout, body, float64, int64, unix_us
+from runstream_service.storage.copy_rows import Layout, Rows, body, float64, int64, unix_us
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -40,7 +40,7 @@ STORED_VALUES = (
     ("time", ">i8"),
     ("value", ">f8"),
 )
-STORED = Layout([("run", ">i8"), ("key_hash", ">i8"), *STORED_VALUES])
+STORED = Layout([("run", ">i8"), ("key_hash", ">i8"), ("key_check", ">i8"), *STORED_VALUES])
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,44 +146,59 @@ async def _stored(
     snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str]
 ) -> tuple[list[int], NDArray[np.bool_], LatestPoints]:
     """All series, whether anything is stored of them, and what."""
-    names, hashes, seed = await _keys(snapshot, caller, run_ids, keys)
-    data = await snapshot.copy_of(
-        "latest_stored", caller.workspace_id, run_ids, list(keys) or None, seed, MAX_SERIES + 1
-    )
-    rows = STORED.rows(body(data))
-    if len(rows) > MAX_SERIES:
-        raise InvalidField(
-            f"run_ids: they have more than {MAX_SERIES:,} series; ask for fewer runs or keys at a time", field="run_ids"
-        )
-    order = np.argsort(hashes)
+    rows, one_of_each, key_number = await _rows(snapshot, caller, run_ids, keys)
+    series_ids = int64(rows["series_id"])
+    names, key_index = await _keys(snapshot, series_ids[one_of_each], key_number)
     points = LatestPoints(
         run_ids=[run_id.hex for run_id in run_ids],
         keys=names,
         run_index=int64(rows["run"]) - 1,
-        key_index=order[np.searchsorted(hashes[order], int64(rows["key_hash"]))] if len(rows) else int64(rows["run"]),
+        key_index=key_index,
         rank=int64(rows["rank"]),
         attempt=int64(rows["attempt"]),
         step=int64(rows["step"]),
         time_unix_us=unix_us(rows["time"]),
         value=float64(rows["value"]),
     )
-    return int64(rows["series_id"]).tolist(), rows["there"].copy(), points
+    return series_ids.tolist(), rows["there"].copy(), points
+
+
+async def _rows(
+    snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str]
+) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64]]:
+    """A row a series; one row of each key; and which of these has the same key as a row.
+
+    So the text of a key is read once, however many series have it. Keys are told apart by a hash of 64 bits. Should two
+    have the same one, their second hashes differ, and it is asked again with another seed.
+    """
+    while True:
+        seed = random.getrandbits(62)
+        data = await snapshot.copy_of(
+            "latest_stored", caller.workspace_id, run_ids, list(keys) or None, seed, MAX_SERIES + 1
+        )
+        rows = STORED.rows(body(data))
+        if len(rows) > MAX_SERIES:
+            raise InvalidField(
+                f"run_ids: they have more than {MAX_SERIES:,} series; ask for fewer runs or keys at a time",
+                field="run_ids",
+            )
+        _, one_of_each, key_number = np.unique(int64(rows["key_hash"]), return_index=True, return_inverse=True)
+        check = int64(rows["key_check"])
+        if (check[one_of_each][key_number] == check).all():
+            return rows, one_of_each, key_number
 
 
 async def _keys(
-    snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str]
-) -> tuple[list[str], NDArray[np.int64], int]:
-    """The different keys in order, a hash of each that no other has, and the seed of the hashes.
-
-    So the text of a key is read once, however many series have it.
-    """
-    for seed in itertools.count():
-        rows = await snapshot.fetch("latest_keys", caller.workspace_id, run_ids, list(keys) or None, seed)
-        rows.sort(key=lambda row: row[1].encode())
-        hashes = np.array([row[0] for row in rows], np.int64)
-        if len(np.unique(hashes)) == len(rows):
-            break
-    return [row[1] for row in rows], hashes, seed
+    snapshot: Snapshot, one_of_each: NDArray[np.int64], key_number: NDArray[np.int64]
+) -> tuple[list[str], NDArray[np.int64]]:
+    """The keys of these series in order, and the places in it of some of them."""
+    rows = await snapshot.fetch("keys_of_series", one_of_each.tolist())
+    key_of: dict[int, str] = {row[0]: row[1] for row in rows}
+    keys = [key_of[series_id] for series_id in one_of_each.tolist()]
+    order = sorted(range(len(keys)), key=lambda number: keys[number].encode())
+    place = np.empty(len(keys), np.int64)
+    place[order] = np.arange(len(keys))
+    return [keys[number] for number in order], place[key_number]
 
 
 def correct(points: LatestPoints, there: NDArray[np.bool_], window: HotWindow) -> None:

@@ -83,17 +83,11 @@ SELECT s.series_id, min(s.first_step) FROM metric_segments s
  WHERE s.series_id = ANY ($1::bigint[]) AND s.epoch <= $2
  GROUP BY s.series_id;
 
--- name: latest_keys
--- The keys of all series of the runs $2, perhaps only of some ($3), each with a hash of it ($4: seed).
-SELECT DISTINCT hashtextextended(s.key, $4), s.key
-  FROM series s JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id)
- WHERE e.workspace_id = $1 AND s.run_id = ANY ($2::uuid[]) AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
-   AND ($3::text[] IS NULL OR s.key = ANY ($3));
-
 -- name: latest_stored
--- COPY. The same series, at most $5, with the position of their run in $2, the hash of their key, and what roll-up
--- stored as their latest point, if it did.
-SELECT w.position, hashtextextended(s.key, $4), s.series_id, s.rank, s.attempt,
+-- COPY. All series of the runs $2, perhaps only of some keys ($3), at most $5, with the position of their run in $2, two
+-- hashes of their key ($4: seed), and what roll-up stored as their latest point, if it did.
+SELECT w.position, hashtextextended(s.key, $4::bigint), hashtextextended(s.key, $4::bigint + 1),
+       s.series_id, s.rank, s.attempt,
        l.series_id IS NOT NULL, coalesce(l.step, 0), coalesce(l.time, 'epoch'), coalesce(l.value, 0)
   FROM unnest($2::uuid[]) WITH ORDINALITY AS w (run_id, position)
   JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
@@ -129,3 +123,7 @@ SELECT s.run_id, array_position($1::text[], s.key)::bigint, s.series_id, s.rank,
   FROM runs r JOIN series s USING (run_id) LEFT JOIN latest_values l USING (series_id)
  WHERE r.experiment_id = ANY ($2::bigint[]) AND r.lifecycle = ANY ($3::text[]) AND r.purge_epoch IS NULL
    AND s.key = ANY ($1::text[]) AND s.purge_epoch IS NULL;
+
+-- name: keys_of_series
+-- The keys of the series $1.
+SELECT series_id, key FROM series WHERE series_id = ANY ($1::bigint[]);
