@@ -21,7 +21,7 @@ _ROWS_AHEAD = 1_000_000
 
 _TABLE = """
 DROP TABLE IF EXISTS raw_copy;
-CREATE TABLE raw_copy (LIKE metric_points_hot) PARTITION BY LIST (epoch);
+CREATE TABLE raw_copy (LIKE metric_points_hot INCLUDING INDEXES) PARTITION BY LIST (epoch);
 CREATE TABLE raw_copy_1 PARTITION OF raw_copy FOR VALUES IN (1) WITH (autovacuum_enabled = false);
 """
 
