@@ -29,6 +29,8 @@ class Call:
     learns: dict[str, tuple[str, ...]] = field(default_factory=dict)
     content: str | None = None
     changes: bool = True
+    # Stock leaves the order of the answer to its database.
+    unordered: bool = False
 
     def __str__(self) -> str:
         shown = self.content if self.content is not None else json.dumps(self.body, ensure_ascii=False)

@@ -17,19 +17,22 @@ _EXPERIMENT = re.compile(r"(?P<before>\bid[= ]|\bID=|\bexperiment |mlflow-artifa
 _LONG_ID = re.compile(r"\b(?:m-)?[0-9a-f]{32}\b")
 _GENERATED = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
 # Dictionaries on the client's side: their order says nothing.
-_UNORDERED = ("params", "tags", "aliases", "dataset_inputs")
+_UNORDERED = ("params", "tags", "aliases", "dataset_inputs", "latest_versions")
 # For people, and not in every release.
 _DROPPED = ("sqlstate", "error_class")
 
 
-def comparable(answer: Answer, names: Mapping[str, str]) -> Any:
-    """Status and content; `names` are those of the ids on that server."""
+def comparable(answer: Answer, names: Mapping[str, str], *, unordered: bool = False) -> Any:
+    """Status and content; `names` are those of the ids on that server; `unordered` lists of the answer are sorted."""
     try:
         body = json.loads(answer.content) if answer.content else ""
     except ValueError:
         kind = answer.headers.get("content-type", answer.headers.get("Content-Type", ""))
         return answer.status, "a page" if "html" in kind else answer.content.decode(errors="replace")
-    return answer.status, _comparable(body, names, "")
+    compared = _comparable(body, names, "")
+    if unordered and isinstance(compared, dict):
+        compared = {k: sorted(v, key=json.dumps) if isinstance(v, list) else v for k, v in compared.items()}
+    return answer.status, compared
 
 
 def _comparable(value: Any, names: Mapping[str, str], field: str) -> Any:

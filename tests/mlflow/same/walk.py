@@ -102,7 +102,8 @@ class Walk:
             if answers[1].status == 404 and b"ENDPOINT_NOT_FOUND" in answers[1].content:
                 return True  # not built yet
             expected, got = (
-                comparable(answer, peer.names) for answer, peer in zip(answers, (stock, ours), strict=True)
+                comparable(answer, peer.names, unordered=call.unordered)
+                for answer, peer in zip(answers, (stock, ours), strict=True)
             )
             if expected != got and not is_meant(call, expected, got):
                 where = f"{self.area.name}, seed {self.seed}, call {self.calls}"
