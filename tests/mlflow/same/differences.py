@@ -170,4 +170,11 @@ DIFFERENCES = (
             Call("POST", "model-versions/create", {"name": "{salt}", "source": "s3://bucket/a"}),
         ),
     ),
+    Difference(
+        "runs are ordered by one column twice",
+        "a client repeats a 500 for minutes",
+        Call("POST", "runs/search", {"experiment_ids": ["«experiment»"], "order_by": ["metrics.a", "metrics.a DESC"]}),
+        stock=(500, "INTERNAL_ERROR"),
+        ours=_BAD,
+    ),
 )

@@ -80,7 +80,7 @@ def search(world: World) -> Call:
 def mistake(world: World) -> Call:
     """What no client sends."""
     path, body = world.chance.choice(_MISTAKES)
-    method = "GET" if path.endswith(("/get", "/get-by-name")) else "POST"
+    method = "GET" if path in ("get", "get-by-name") else "POST"
     return Call(method, f"experiments/{path}", body, changes=path != "search")
 
 

@@ -99,8 +99,6 @@ class Walk:
         while True:
             answers = stock.do(call), ours.do(call)
             self.calls += 1
-            if answers[1].status == 404 and b"ENDPOINT_NOT_FOUND" in answers[1].content:
-                return True  # not built yet
             expected, got = (
                 comparable(answer, peer.names, unordered=call.unordered)
                 for answer, peer in zip(answers, (stock, ours), strict=True)
