@@ -84,3 +84,14 @@ def test_stages_are_those_of_mlflow(client: mlflow.MlflowClient) -> None:
     client.create_registered_model(name)
     client.create_model_version(name, "s3://bucket/model")
     assert client.get_model_version_stages(name, "1") == ["None", "Staging", "Production", "Archived"]
+
+
+def test_what_was_made_is_found(client: mlflow.MlflowClient, experiment_id: str, run_id: str) -> None:
+    client.log_table(run_id, {"x": [1, 2]}, "table.json")
+    client.log_metric(run_id, "loss", 0.25)
+    assert [run.info.run_id for run in client.search_runs([experiment_id], "metrics.loss < 1")] == [run_id]
+    assert list(client.load_table(experiment_id, "table.json", [run_id])["x"]) == [1, 2]
+    name = client.get_experiment(experiment_id).name
+    assert [found.name for found in client.search_experiments(filter_string=f"name = '{name}'")] == [name]
+    client.create_registered_model(name)
+    assert [found.name for found in client.search_registered_models(f"name = '{name}'")] == [name]

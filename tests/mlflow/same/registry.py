@@ -120,7 +120,7 @@ def search(world: World) -> Call:
     if path == "model-versions":
         # By default the newest come first, and two of one millisecond in any order.
         body["order_by"] = ["name", "version_number DESC"]
-    learns = {"«token»": ("next_page_token",)}
+    learns: dict[str, tuple[str, ...]] = {"«token»": ("next_page_token",)}
     return Call("GET", f"{path}/search", body, learns=learns, changes=False)
 
 
