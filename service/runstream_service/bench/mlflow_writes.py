@@ -59,8 +59,12 @@ async def _crowd(server: Server) -> bool:
     run_ids = await make_runs(server, 1) * _CROWD
     load = Load(server.url, run_ids, _CROWD_BATCH, _CROWD_POINTS // _CROWD_BATCH, 60.0, keys=1)
     before = await _stored(server)
-    outcome = await run(load)
-    return outcome.points == _CROWD * _CROWD_POINTS and await _stored(server) == before + outcome.points
+    outcome = await run(load, failures=True)
+    return (
+        not outcome.errors
+        and outcome.points == _CROWD * _CROWD_POINTS
+        and await _stored(server) == before + outcome.points
+    )
 
 
 async def _stored(server: Server) -> int:
