@@ -90,6 +90,12 @@ async def windows(
         start += end
 
 
+async def any_rows(snapshot: Snapshot) -> bool:
+    """Whether there are hot rows of any series."""
+    async with snapshot.hot_rows():
+        return await _any(snapshot)
+
+
 async def _any(snapshot: Snapshot) -> bool:
     (row,) = await snapshot.fetch("any_hot", snapshot.visible_epoch)
     return bool(row[0])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -21,12 +20,10 @@ from runstream_service.core.names import is_run_id
 from runstream_service.core.pages import make_token, read_token
 from runstream_service.core.runs import NAME_TAG
 from runstream_service.query import hot
-from runstream_service.query.latest import STORED_VALUES, LatestPoints, correct
-from runstream_service.query.leading import leading
+from runstream_service.query.key_values import KeyValues, Values
 from runstream_service.search.dialects import RUNS
 from runstream_service.search.grammar import Comparison, Order, parse_filter, parse_order_by
 from runstream_service.search.sql import (
-    LARGEST,
     Parameters,
     conjunction,
     keyed_condition,
@@ -34,16 +31,13 @@ from runstream_service.search.sql import (
     text_condition,
     time_condition,
 )
-from runstream_service.storage.copy_rows import Layout, body, float64, int64, unix_us
+from runstream_service.storage.copy_rows import Layout, body, int64
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.query.snapshot import Reads, Snapshot
 
 Indices = NDArray[np.intp]
-
-# From this many candidates on, naming them takes longer than reading the series of their whole experiments.
-_MANY_CANDIDATES = 1_000
 
 _HEX = "replace(r.run_id::text, '-', '')"
 _LOCATION = "rtrim(coalesce(e.artifact_location, 'mlflow-artifacts:/' || e.experiment_id), '/')"
@@ -67,7 +61,6 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_STORED = Layout([("run_id", "S16"), ("key", ">i8"), *STORED_VALUES])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,15 +146,22 @@ async def _by_metrics(
 ) -> list[UUID]:
     rest = [order for order in orders if order.kind != "metric"]
     candidates, ranks = await _candidates(snapshot, scope, orders, rest)
-    if not len(candidates):
-        return []
     keys = list(dict.fromkeys([c.key for c in metrics] + [order.key for order in orders if order.kind == "metric"]))
-    values = await _values(snapshot, scope, candidates, keys)
-    matching = np.ones(len(candidates), np.bool_)
-    for comparison in metrics:
-        there, value = values[comparison.key]
-        matching &= there & _COMPARE[comparison.operator](value, comparison.value)
-    order = _sorted(np.flatnonzero(matching), orders, values, ranks)
+    await snapshot.look_up()
+    any_hot = await hot.any_rows(snapshot)
+    reader = KeyValues(snapshot, scope.experiment_ids, scope.lifecycles, any_hot=any_hot)
+    values: dict[str, Values] = {}
+    matching = np.arange(len(candidates))
+    # One key after the other, of ever fewer candidates. Not so if there are hot rows: those are scanned each time.
+    for group in [keys] if any_hot else [[key] for key in keys]:
+        if not len(matching):
+            return []
+        values |= await reader.read(candidates, matching, group)
+        for comparison in metrics:
+            if comparison.key in group:
+                there, value = (column[matching] for column in values[comparison.key])
+                matching = matching[there & _COMPARE[comparison.operator](value, comparison.value)]
+    order = _sorted(matching, orders, values, ranks)
     raw = candidates.tobytes()
     return [UUID(bytes=raw[16 * at : 16 * at + 16]) for at in order[wanted].tolist()]
 
@@ -181,61 +181,10 @@ async def _candidates(
     return rows["run_id"].copy(), {order: int64(rows[name]) for order, name in zip(rest, names, strict=True)}
 
 
-async def _values(
-    snapshot: Snapshot, scope: _Scope, candidates: NDArray[np.bytes_], keys: Sequence[str]
-) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.float64]]]:
-    """For each key: which candidates have it, and its latest value as MLflow shows it."""
-    points = await _latest(snapshot, scope, candidates, keys)
-    found = {}
-    for number, key in enumerate(keys):
-        of_key = points.rows(points.key_index == number)
-        there, value = np.zeros(len(candidates), np.bool_), np.full(len(candidates), np.nan)
-        there[of_key.run_index] = True
-        value[of_key.run_index] = np.clip(of_key.value, -LARGEST, LARGEST)
-        found[key] = (there, value)
-    return found
-
-
-async def _latest(
-    snapshot: Snapshot, scope: _Scope, candidates: NDArray[np.bytes_], keys: Sequence[str]
-) -> LatestPoints:
-    await snapshot.look_up()
-    if len(candidates) < _MANY_CANDIDATES:
-        raw = candidates.tobytes()
-        ids = [UUID(bytes=raw[at : at + 16]) for at in range(0, len(raw), 16)]
-        data = await snapshot.copy_of("latest_of_keys", list(keys), ids)
-    else:
-        data = await snapshot.copy_of(
-            "latest_of_keys_in_experiments", list(keys), scope.experiment_ids, scope.lifecycles
-        )
-    rows = _STORED.rows(body(data))
-    order = np.argsort(candidates)
-    position = order[np.minimum(np.searchsorted(candidates[order], rows["run_id"]), len(order) - 1)]
-    inside = candidates[position] == rows["run_id"]
-    rows, position = rows[inside], position[inside]
-    there = rows["there"].copy()
-    points = LatestPoints(
-        run_ids=(),
-        keys=keys,
-        run_index=position,
-        key_index=int64(rows["key"]) - 1,
-        rank=int64(rows["rank"]),
-        attempt=int64(rows["attempt"]),
-        step=int64(rows["step"]),
-        time_unix_us=unix_us(rows["time"]),
-        value=float64(rows["value"]),
-    )
-    async with aclosing(hot.windows(snapshot, int64(rows["series_id"]).tolist())) as windows:
-        async for window in windows:
-            correct(points, there, window)
-    points = points.rows(there)
-    return leading(points.rows(np.lexsort((points.attempt, points.rank, points.key_index, points.run_index))))
-
-
 def _sorted(
     matching: Indices,
     orders: Sequence[Order],
-    values: dict[str, tuple[NDArray[np.bool_], NDArray[np.float64]]],
+    values: dict[str, Values],
     ranks: dict[Order, NDArray[np.int64]],
 ) -> Indices:
     """Numbers, then NaN, then what has none, in both directions. Equals stay as they come."""

@@ -96,9 +96,11 @@ class Snapshot:
         )
 
     async def look_up(self) -> None:
-        """Takes indexes whatever the planner believes, from here on: 10,000 latest values of 400,000 are found in
-        11 ms, and going through all of them takes 50."""
-        await self._connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL random_page_cost = 1.1")
+        """Takes indexes whatever the planner believes, and each once, from here on. Looking for 10,000 latest values of
+        400,000 all at once takes 3 ms, one after the other 12, and going through all of them 50."""
+        await self._connection.execute(
+            "SET LOCAL enable_seqscan = off; SET LOCAL enable_nestloop = off; SET LOCAL random_page_cost = 1.1"
+        )
 
     @contextlib.asynccontextmanager
     async def hot_rows(self) -> AsyncIterator[None]:

@@ -85,16 +85,21 @@ SELECT s.series_id, min(s.first_step) FROM metric_segments s
 
 -- name: latest_stored
 -- COPY. All series of the runs $2, perhaps only of some keys ($3), at most $5, with the position of their run in $2, two
--- hashes of their key ($4: seed), and what roll-up stored as their latest point, if it did.
-SELECT w.position, hashtextextended(s.key, $4::bigint), hashtextextended(s.key, $4::bigint + 1),
-       s.series_id, s.rank, s.attempt,
+-- hashes of their key ($4: seed), and what roll-up stored as their latest point, if it did. Latest values are found all at
+-- once: one after the other takes three times as long.
+WITH found AS MATERIALIZED (
+    SELECT w.position, hashtextextended(s.key, $4::bigint) AS key_hash, hashtextextended(s.key, $4::bigint + 1) AS key_check,
+           s.series_id, s.rank, s.attempt
+      FROM unnest($2::uuid[]) WITH ORDINALITY AS w (run_id, position)
+      JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
+     WHERE e.workspace_id = $1 AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
+       AND ($3::text[] IS NULL OR s.key = ANY ($3))
+     LIMIT $5
+)
+SELECT f.position, f.key_hash, f.key_check, f.series_id, f.rank, f.attempt,
        l.series_id IS NOT NULL, coalesce(l.step, 0), coalesce(l.time, 'epoch'), coalesce(l.value, 0)
-  FROM unnest($2::uuid[]) WITH ORDINALITY AS w (run_id, position)
-  JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
-  LEFT JOIN latest_values l USING (series_id)
- WHERE e.workspace_id = $1 AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
-   AND ($3::text[] IS NULL OR s.key = ANY ($3))
- LIMIT $5;
+  FROM found f
+  LEFT JOIN latest_values l ON l.series_id = f.series_id AND l.series_id = ANY (ARRAY(SELECT series_id FROM found));
 
 -- name: latest_stored_of_few
 -- The same as latest_stored, at most $4, with keys as text, and times in microseconds since 1970.
@@ -110,19 +115,41 @@ SELECT s.series_id, w.position, s.key, s.rank, s.attempt,
 
 -- name: latest_of_keys
 -- COPY. The series of the keys $1 of the runs $2, with the position of their key, and what roll-up stored as their latest
--- point, if it did.
-SELECT s.run_id, array_position($1::text[], s.key)::bigint, s.series_id, s.rank, s.attempt,
+-- point, if it did. Latest values are found all at once: one after the other takes three times as long.
+WITH found AS MATERIALIZED (
+    SELECT s.run_id, array_position($1::text[], s.key)::bigint AS key, s.series_id, s.rank, s.attempt
+      FROM series s
+     WHERE s.run_id = ANY ($2::uuid[]) AND s.key = ANY ($1::text[]) AND s.purge_epoch IS NULL
+)
+SELECT f.run_id, f.key, f.series_id, f.rank, f.attempt,
        l.series_id IS NOT NULL, coalesce(l.step, 0), coalesce(l.time, 'epoch'), coalesce(l.value, 0)
-  FROM series s LEFT JOIN latest_values l USING (series_id)
- WHERE s.run_id = ANY ($2::uuid[]) AND s.key = ANY ($1::text[]) AND s.purge_epoch IS NULL;
+  FROM found f
+  LEFT JOIN latest_values l ON l.series_id = f.series_id AND l.series_id = ANY (ARRAY(SELECT series_id FROM found));
 
 -- name: latest_of_keys_in_experiments
 -- COPY. The same for all runs of the experiments $2 in the lifecycles $3.
-SELECT s.run_id, array_position($1::text[], s.key)::bigint, s.series_id, s.rank, s.attempt,
+WITH found AS MATERIALIZED (
+    SELECT s.run_id, array_position($1::text[], s.key)::bigint AS key, s.series_id, s.rank, s.attempt
+      FROM runs r JOIN series s USING (run_id)
+     WHERE r.experiment_id = ANY ($2::bigint[]) AND r.lifecycle = ANY ($3::text[]) AND r.purge_epoch IS NULL
+       AND s.key = ANY ($1::text[]) AND s.purge_epoch IS NULL
+)
+SELECT f.run_id, f.key, f.series_id, f.rank, f.attempt,
        l.series_id IS NOT NULL, coalesce(l.step, 0), coalesce(l.time, 'epoch'), coalesce(l.value, 0)
-  FROM runs r JOIN series s USING (run_id) LEFT JOIN latest_values l USING (series_id)
- WHERE r.experiment_id = ANY ($2::bigint[]) AND r.lifecycle = ANY ($3::text[]) AND r.purge_epoch IS NULL
-   AND s.key = ANY ($1::text[]) AND s.purge_epoch IS NULL;
+  FROM found f
+  LEFT JOIN latest_values l ON l.series_id = f.series_id AND l.series_id = ANY (ARRAY(SELECT series_id FROM found));
+
+-- name: values_of_key_in_experiments
+-- COPY. What is left of that for one key $1 while there are no hot rows, which is asked for most.
+WITH found AS MATERIALIZED (
+    SELECT s.run_id, s.series_id, s.rank, s.attempt
+      FROM runs r JOIN series s USING (run_id)
+     WHERE r.experiment_id = ANY ($2::bigint[]) AND r.lifecycle = ANY ($3::text[]) AND r.purge_epoch IS NULL
+       AND s.key = $1 AND s.purge_epoch IS NULL
+)
+SELECT f.run_id, f.rank, f.attempt, l.value
+  FROM found f
+  JOIN latest_values l ON l.series_id = f.series_id AND l.series_id = ANY (ARRAY(SELECT series_id FROM found));
 
 -- name: keys_of_series
 -- The keys of the series $1.

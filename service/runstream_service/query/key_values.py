@@ -1,0 +1,127 @@
+"""The latest values of some keys in thousands of runs, as columns: what searches by metrics compare and order by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_service.query import hot
+from runstream_service.query.latest import STORED_VALUES, LatestPoints, correct
+from runstream_service.query.leading import leading
+from runstream_service.search.sql import LARGEST
+from runstream_service.storage.copy_rows import Layout, Rows, body, float64, int64, unix_us
+
+if TYPE_CHECKING:
+    from runstream_service.query.snapshot import Snapshot
+
+Places = NDArray[np.intp]
+
+# From this many runs on, naming them takes longer than reading the series of their whole experiments.
+_MANY_RUNS = 1_000
+_STORED = Layout([("run_id", "S16"), ("key", ">i8"), *STORED_VALUES])
+_STORED_OF_KEY = Layout([("run_id", "S16"), ("rank", ">i4"), ("attempt", ">i4"), ("value", ">f8")])
+
+
+class Values(NamedTuple):
+    """Of each run, whether it is known to have the key, and its latest value as MLflow shows it."""
+
+    there: NDArray[np.bool_]
+    value: NDArray[np.float64]
+
+
+class KeyValues:
+    """Reads them. All runs are of these experiments and in these lifecycles, which may have others, too."""
+
+    def __init__(
+        self, snapshot: Snapshot, experiment_ids: Sequence[int], lifecycles: Sequence[str], *, any_hot: bool
+    ) -> None:
+        self._snapshot = snapshot
+        self._experiment_ids = experiment_ids
+        self._lifecycles = lifecycles
+        self._any_hot = any_hot
+
+    async def read(self, run_ids: NDArray[np.bytes_], wanted: Places, keys: Sequence[str]) -> dict[str, Values]:
+        """The values of each key in the order of the runs, of those at the `wanted` places, which are some. Ids are 16
+        bytes each."""
+        asked = run_ids[wanted]
+        if len(keys) > 1 or self._any_hot or len(asked) < _MANY_RUNS:
+            points = await self._latest(asked, keys)
+        else:
+            points = await self._stored_of_key(asked, keys[0])
+        found = {}
+        for number, key in enumerate(keys):
+            of_key = points.rows(points.key_index == number) if len(keys) > 1 else points
+            there, value = np.zeros(len(run_ids), np.bool_), np.full(len(run_ids), np.nan)
+            there[wanted[of_key.run_index]] = True
+            value[wanted[of_key.run_index]] = np.clip(of_key.value, -LARGEST, LARGEST)
+            found[key] = Values(there, value)
+        return found
+
+    async def _stored_of_key(self, asked: NDArray[np.bytes_], key: str) -> LatestPoints:
+        """One point a run, when there are no hot rows."""
+        data = await self._snapshot.copy_of("values_of_key_in_experiments", key, self._experiment_ids, self._lifecycles)
+        rows, position = _of_runs(asked, _STORED_OF_KEY.rows(body(data)))
+        unknown = np.zeros(len(rows), np.int64)
+        points = LatestPoints(
+            run_ids=(),
+            keys=[key],
+            run_index=position,
+            key_index=unknown,
+            rank=int64(rows["rank"]),
+            attempt=int64(rows["attempt"]),
+            step=unknown,
+            time_unix_us=unknown,
+            value=float64(rows["value"]),
+        )
+        return _one_of_each(points)
+
+    async def _latest(self, asked: NDArray[np.bytes_], keys: Sequence[str]) -> LatestPoints:
+        """One point a run and key."""
+        rows, position = _of_runs(asked, _STORED.rows(body(await self._stored(asked, keys))))
+        there = rows["there"].copy()
+        points = LatestPoints(
+            run_ids=(),
+            keys=keys,
+            run_index=position,
+            key_index=int64(rows["key"]) - 1,
+            rank=int64(rows["rank"]),
+            attempt=int64(rows["attempt"]),
+            step=int64(rows["step"]),
+            time_unix_us=unix_us(rows["time"]),
+            value=float64(rows["value"]),
+        )
+        if self._any_hot:
+            async with aclosing(hot.windows(self._snapshot, int64(rows["series_id"]).tolist())) as windows:
+                async for window in windows:
+                    correct(points, there, window)
+        return _one_of_each(points.rows(there))
+
+    async def _stored(self, asked: NDArray[np.bytes_], keys: Sequence[str]) -> bytes:
+        if len(asked) >= _MANY_RUNS:
+            return await self._snapshot.copy_of(
+                "latest_of_keys_in_experiments", list(keys), self._experiment_ids, self._lifecycles
+            )
+        raw = asked.tobytes()
+        ids = [UUID(bytes=raw[at : at + 16]) for at in range(0, len(raw), 16)]
+        return await self._snapshot.copy_of("latest_of_keys", list(keys), ids)
+
+
+def _of_runs(asked: NDArray[np.bytes_], rows: Rows) -> tuple[Rows, Places]:
+    """The rows that are of one of these runs, and of which."""
+    order = np.argsort(asked)
+    position = order[np.minimum(np.searchsorted(asked[order], rows["run_id"]), len(order) - 1)]
+    inside = asked[position] == rows["run_id"]
+    return rows[inside], position[inside]
+
+
+def _one_of_each(points: LatestPoints) -> LatestPoints:
+    """The leading point of each run and key."""
+    of_each = np.bincount(points.run_index * len(points.keys) + points.key_index)
+    if of_each.max(initial=0) <= 1:
+        return points
+    return leading(points.rows(np.lexsort((points.attempt, points.rank, points.key_index, points.run_index))))
