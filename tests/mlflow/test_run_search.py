@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import random
+import uuid
 from typing import Any
 
 import pytest
 
+import runstream
 from runstream_service.core.caller import ANYONE
 from runstream_service.core.errors import InvalidField
+from runstream_service.query import key_values
 from runstream_service.query.run_search import Question, RunSearch
 from runstream_service.query.snapshot import Reads
 from runstream_service.storage.database import Database
 from tests.support.rest import Rest
+from tests.support.serve import ServeProcess
 
 SEED = 20_261_122
 RUNS = 30
+SEARCHES = 120
 VALUES = ["0.5", "1", "-2", "NaN", "Infinity", "-Infinity"]
 TEXTS = ["x", "X", "xy", "a%b", "a_b", "ab", "\\", "é", ""]
 
@@ -92,7 +97,17 @@ def an_order(chance: random.Random) -> list[str]:
     return [f"{field} {chance.choice(['ASC', 'DESC'])}" for field in chance.sample(fields, chance.randint(0, 3))]
 
 
-async def test_generated_searches_of_runs_find_what_stock_mlflow_finds(database: Database, theirs: Rest) -> None:
+async def roll_up(database: Database) -> None:
+    """Each series here has one hot row."""
+    await database.execute(
+        "WITH hot AS (DELETE FROM metric_points_hot RETURNING *) "
+        "INSERT INTO latest_values SELECT series_id, step, time, value FROM hot"
+    )
+
+
+async def test_generated_searches_of_runs_find_what_stock_mlflow_finds(
+    database: Database, theirs: Rest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chance = random.Random(SEED)
     created = theirs.post("experiments/create", {"name": f"search {chance.random()}"})
     experiment_id = created.body["experiment_id"]
@@ -100,7 +115,11 @@ async def test_generated_searches_of_runs_find_what_stock_mlflow_finds(database:
         run = a_run(chance, number)
         await write_to_ours(database, write_to_stock(theirs, experiment_id, run), run, hot=number % 2 == 0)
     search = RunSearch(Reads(database, max_reads=2))
-    for number in range(120):
+    for number in range(SEARCHES):
+        # Series of runs by name or of whole experiments; with hot rows, and later without any.
+        monkeypatch.setattr(key_values, "_MANY_RUNS", 1 if number % 2 else 1_000)
+        if number == SEARCHES // 2:
+            await roll_up(database)
         filter_, order_by = a_filter(chance), an_order(chance)
         body = {"experiment_ids": [experiment_id], "filter": filter_, "order_by": order_by, "max_results": 20}
         answer = theirs.post("runs/search", body)
@@ -151,3 +170,128 @@ def test_searches_over_http(ours: Rest, experiment_id: str) -> None:
     by_id = {"max_results": 5, "filter": f"experiment_id = '{experiment_id}'"}
     for answer in (ours.get("experiments/search", by_id), ours.post("experiments/search", by_id)):
         assert [one["experiment_id"] for one in answer.body["experiments"]] == [experiment_id]
+
+
+# What a stock server refuses, and what it does not.
+BAD_FILTERS = [
+    "metrics.a",
+    "metrics.a >",
+    "metrics.a > 'x'",
+    "metrics.a LIKE '1'",
+    "metrics.a = 1 OR metrics.a = 2",
+    "(metrics.a = 1)",
+    "params.p = 1",
+    "params.p > 'x'",
+    "params.p IN ('x')",
+    "tags.t = x",
+    "nothing.t = 'x'",
+    "attributes.nothing = 'x'",
+    "status IN ('RUNNING')",
+    "start_time = 'x'",
+    "run_id > 'x'",
+    "run_id IN 'x'",
+    "dataset.nothing = 'x'",
+    "dataset.name > 'x'",
+    "metrics.a IS NULL",
+    "artifact_uri = 1",
+    "a b c",
+    "'",
+]
+
+
+@pytest.mark.parametrize("filter_", BAD_FILTERS)
+def test_filter_that_stock_mlflow_refuses_is_refused_with_its_code(
+    filter_: str, ours: Rest, theirs: Rest, experiment_id: str
+) -> None:
+    expected = theirs.post("runs/search", {"experiment_ids": ["0"], "filter": filter_})
+    found = ours.post("runs/search", {"experiment_ids": [experiment_id], "filter": filter_})
+    assert (found.status, found.body.get("error_code")) == (expected.status, expected.body.get("error_code"))
+    assert found.status == 400
+
+
+DATASETS = [("a", "1", "train"), ("A b", "2", "eval"), ("c", "2", None)]
+DATASET_FILTERS = [
+    "dataset.name = 'a'",
+    "dataset.name != 'a'",
+    "datasets.name LIKE 'a%'",
+    "dataset.name ILIKE 'a%'",
+    "dataset.name IN ('a', 'c')",
+    "dataset.digest NOT IN ('2')",
+    "dataset.digest = '2' AND dataset.context = 'eval'",
+    "dataset.name = 'a' AND dataset.context = 'eval'",
+    "dataset.context != 'train'",
+    "dataset.context IN ('train', 'eval')",
+    "dataset.context LIKE '%'",
+    "artifact_uri LIKE '%/artifacts'",
+    "artifact_uri ILIKE '%/ARTIFACTS'",
+    "attributes.artifact_uri = 'x'",
+    "artifact_uri != 'x'",
+]
+
+
+def make_runs_with_datasets(rest: Rest) -> tuple[str, list[str]]:
+    """An experiment, and its runs: without any, one of each, and one with all."""
+    created = rest.post("experiments/create", {"name": f"datasets {uuid.uuid4().hex}"})
+    experiment_id = str(created.body["experiment_id"])
+    runs = []
+    for number, datasets in enumerate([[], *([one] for one in DATASETS), DATASETS]):
+        body = {"experiment_id": experiment_id, "start_time": 1_000 * number}
+        run_id = str(rest.post("runs/create", body).body["run"]["info"]["run_id"])
+        inputs = [
+            {
+                "dataset": {"name": name, "digest": digest, "source_type": "local", "source": "{}"},
+                "tags": [{"key": "mlflow.data.context", "value": context}] if context else [],
+            }
+            for name, digest, context in datasets
+        ]
+        assert rest.post("runs/log-inputs", {"run_id": run_id, "datasets": inputs}).status == 200
+        runs.append(run_id)
+    return experiment_id, runs
+
+
+def test_filters_by_dataset_and_by_place_of_artifacts_find_what_stock_mlflow_finds(ours: Rest, theirs: Rest) -> None:
+    places = [(rest, *make_runs_with_datasets(rest)) for rest in (ours, theirs)]
+    for filter_ in DATASET_FILTERS:
+        found = []
+        for rest, experiment_id, runs in places:
+            answer = rest.post("runs/search", {"experiment_ids": [experiment_id], "filter": filter_})
+            assert answer.status == 200, (filter_, answer.content)
+            found.append([runs.index(run["info"]["run_id"]) for run in answer.body.get("runs", [])])
+        assert found[0] == found[1], filter_
+    rest, experiment_id, runs = places[0]
+    uri = rest.get("runs/get", {"run_id": runs[1]}).body["run"]["info"]["artifact_uri"]
+    answer = rest.post("runs/search", {"experiment_ids": [experiment_id], "filter": f"artifact_uri = '{uri}'"})
+    assert [run["info"]["run_id"] for run in answer.body["runs"]] == [runs[1]]
+
+
+def test_lowest_rank_and_newest_attempt_are_searched(service: ServeProcess, ours: Rest) -> None:
+    experiment, run_ids = f"ranks {uuid.uuid4().hex}", [uuid.uuid4().hex for _ in range(2)]
+    # The value to find is that of rank 0, attempt 1: 5 in one run, 6 in the other.
+    for number, run_id in enumerate(run_ids):
+        for rank, attempt, value in ((1, 0, 1.0), (0, 0, 9.0 - number), (0, 1, 5.0 + number), (2, 3, 2.0)):
+            with runstream.start_run(
+                experiment, run_id=run_id, rank=rank, attempt=attempt, address=service.grpc_address
+            ) as run:
+                run.log({"loss": value}, step=rank)
+    by_name = ours.get("experiments/get-by-name", {"experiment_name": experiment})
+    experiment_id = by_name.body["experiment"]["experiment_id"]
+    for filter_, order, expected in (
+        ("", "ASC", run_ids),
+        ("", "DESC", run_ids[::-1]),
+        ("metrics.loss = 5", "ASC", run_ids[:1]),
+        ("metrics.loss > 5", "ASC", run_ids[1:]),
+        ("metrics.loss < 5", "ASC", []),
+        ("metrics.loss > 6", "ASC", []),
+    ):
+        body = {"experiment_ids": [experiment_id], "filter": filter_, "order_by": [f"metrics.loss {order}"]}
+        found = ours.post("runs/search", body).body.get("runs", [])
+        assert [one["info"]["run_id"] for one in found] == expected, (filter_, order)
+
+
+def test_long_pages_are_rendered_in_portions(ours: Rest, experiment_id: str) -> None:
+    expected = {}
+    for number in range(260):
+        body = {"experiment_id": experiment_id, "start_time": number, "run_name": f"run {number}"}
+        expected[ours.post("runs/create", body).body["run"]["info"]["run_id"]] = body["run_name"]
+    found = ours.post("runs/search", {"experiment_ids": [experiment_id], "order_by": ["start_time"]}).body["runs"]
+    assert [(one["info"]["run_id"], one["info"]["run_name"]) for one in found] == list(expected.items())

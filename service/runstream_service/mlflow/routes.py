@@ -75,7 +75,7 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
     of_metrics = metrics.MetricHandlers(core.metric_writes, core.model_metrics, core.runs, core.run_metrics, ANYONE)
     answers = RunAnswers(core.runs, core.latest)
     of_runs = runs.RunHandlers(core.runs, answers)
-    searches = search.SearchHandlers(core.run_search, answers, core.experiment_search)
+    searches = search.SearchHandlers(core.run_search, answers, core.experiment_search, ANYONE)
     return (
         # Metrics, first since they are asked for most.
         Raw("POST", "2.0/mlflow/runs/log-metric", of_metrics.log_metric),
@@ -97,7 +97,7 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
         # Runs, their params and tags.
         Call("POST", "2.0/mlflow/runs/create", runs.Create, of_runs.create),
         Call("GET", "2.0/mlflow/runs/get", runs.One, of_runs.get),
-        Call("POST", "2.0/mlflow/runs/search", search.SearchRuns, searches.runs),
+        Raw("POST", "2.0/mlflow/runs/search", searches.runs),
         Call("POST", "2.0/mlflow/runs/update", runs.Update, of_runs.update),
         Call("POST", "2.0/mlflow/runs/delete", runs.One, of_runs.delete),
         Call("POST", "2.0/mlflow/runs/restore", runs.One, of_runs.restore),

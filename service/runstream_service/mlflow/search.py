@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
-from runstream_service.mlflow.answer import present
+from runstream_service.mlflow.answer import encode, present
 from runstream_service.mlflow.errors import invalid
 from runstream_service.mlflow.experiments import parse_id
 from runstream_service.mlflow.experiments import rendered as rendered_experiment
-from runstream_service.mlflow.request import Int64, Message, wrong_type
+from runstream_service.mlflow.request import Int64, Message, read, wrong_type
 from runstream_service.query.run_search import Question
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
     from runstream_service.core.caller import Caller
     from runstream_service.core.experiment_search import ExperimentSearch
     from runstream_service.mlflow.run_answers import RunAnswers
@@ -55,12 +59,14 @@ class SearchExperiments(Message):
 class SearchHandlers:
     """One method a route of routes.py."""
 
-    def __init__(self, runs: RunSearch, answers: RunAnswers, experiments: ExperimentSearch) -> None:
+    def __init__(self, runs: RunSearch, answers: RunAnswers, experiments: ExperimentSearch, caller: Caller) -> None:
         self._runs = runs
         self._answers = answers
         self._experiments = experiments
+        self._caller = caller
 
-    async def runs(self, caller: Caller, message: SearchRuns) -> Answer:
+    async def runs(self, request: Request) -> Response:
+        message = await read(request, SearchRuns)
         question = Question(
             experiment_ids=[parse_id(text) for text in message.experiment_ids],
             filter=message.filter,
@@ -69,8 +75,13 @@ class SearchHandlers:
             max_results=_checked_max_results(message.max_results),
             page_token=message.page_token,
         )
-        run_ids, token = await self._runs.search(caller, question)
-        return present(runs=await self._answers.get_many(caller, run_ids), next_page_token=token or None)
+        run_ids, token = await self._runs.search(self._caller, question)
+        runs = await self._answers.encode_many(self._caller, run_ids)
+        accepted = request.headers.get("accept-encoding", "")
+        # Packing a page of thousands of runs takes long.
+        return await asyncio.to_thread(
+            encode, present(runs=runs, next_page_token=token or None), accept_encoding=accepted
+        )
 
     async def experiments(self, caller: Caller, message: SearchExperiments) -> Answer:
         found, token = await self._experiments.search(

@@ -147,7 +147,7 @@ async def _by_metrics(
     rest = [order for order in orders if order.kind != "metric"]
     candidates, ranks = await _candidates(snapshot, scope, orders, rest)
     keys = list(dict.fromkeys([c.key for c in metrics] + [order.key for order in orders if order.kind == "metric"]))
-    await snapshot.look_up()
+    await snapshot.look_up_at_once()
     any_hot = await hot.any_rows(snapshot)
     reader = KeyValues(snapshot, scope.experiment_ids, scope.lifecycles, any_hot=any_hot)
     values: dict[str, Values] = {}
