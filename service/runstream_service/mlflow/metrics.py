@@ -11,7 +11,6 @@ from uuid import UUID
 
 import msgspec
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from runstream_service.core.errors import ParamChanged, RunNotFound
@@ -35,7 +34,7 @@ from runstream_service.mlflow.request import (
     refused,
 )
 from runstream_service.mlflow.run_ids import parse_run_id, parse_run_id_strictly
-from runstream_service.query.run_metrics import NO_ROWS
+from runstream_service.query.metric_rows import NO_ROWS, Place
 from runstream_service.query.series import MAX_STEP, MIN_STEP
 
 if TYPE_CHECKING:
@@ -49,7 +48,8 @@ if TYPE_CHECKING:
     from runstream_service.core.runs import Runs
     from runstream_service.ingest.metric_writes import MetricWrites
     from runstream_service.mlflow.metric_bodies import ModelMetric as BodyMetric
-    from runstream_service.query.run_metrics import MetricRows, RunMetrics
+    from runstream_service.query.metric_rows import MetricRows
+    from runstream_service.query.run_metrics import RunMetrics
 
 MAX_METRICS, MAX_PARAMS, MAX_TAGS, MAX_ENTITIES = 1_000, 100, 100, 1_000
 # Of the bulk reads: runs, rows of all of them, rows of each.
@@ -131,13 +131,15 @@ class MetricHandlers:
     async def get_history(self, request: Request) -> Response:
         message = await read(request, GetHistory)
         key = check_storable(check_given(message.metric_key, "metric_key"), "metric_key")
-        offset, limit = _offset(message.page_token), message.max_results
+        after, limit = _place(message.page_token), message.max_results
         if limit is not None and limit <= 0:
             raise invalid(f"Invalid value {limit} for parameter 'max_results' supplied. It must be a positive integer.")
         run_id = _known(message.run_id)
-        rows = NO_ROWS if run_id is None else await self._run_metrics.history(self._caller, run_id, key)
+        rows, last = NO_ROWS, None
+        if run_id is not None:
+            rows, last = await self._run_metrics.history(self._caller, run_id, key, after=after, limit=limit)
         # Tens of milliseconds for a full page, during which the loop serves others.
-        return await asyncio.to_thread(_history_page, key, rows, offset, limit, _accepted(request))
+        return await asyncio.to_thread(_history_page, key, rows, last, _accepted(request))
 
     async def get_history_bulk(self, request: Request) -> Response:
         message = await read(request, GetHistoryBulk)
@@ -280,13 +282,10 @@ def _checked_pairs(body: LogBatchBody) -> tuple[dict[str, str], dict[str, str]]:
     return params, tags
 
 
-def _history_page(key: str, rows: MetricRows, offset: int, limit: int | None, accept_encoding: str) -> Response:
-    ordered = rows.by_time()
-    end = len(ordered) if limit is None else min(len(ordered), offset + limit)
-    page = ordered.take(slice(offset, end))
-    answer: dict[str, Any] = {"metrics": _rendered(key, page)} if len(page) else {}
-    if end < len(ordered) and limit is not None:
-        answer["next_page_token"] = base64.b64encode(orjson.dumps({"offset": end})).decode()
+def _history_page(key: str, rows: MetricRows, last: Place | None, accept_encoding: str) -> Response:
+    answer: dict[str, Any] = {"metrics": _rendered(key, rows)} if len(rows) else {}
+    if last is not None:
+        answer["next_page_token"] = base64.b64encode(msgspec.json.encode(last)).decode()
     return encode(answer, accept_encoding=accept_encoding)
 
 
@@ -308,16 +307,17 @@ def _rendered(key: str, rows: MetricRows, **more: str) -> list[dict[str, Any]]:
     return [{"key": key, "value": value, "timestamp": time, "step": step, **more} for value, time, step in columns]
 
 
-def _offset(token: str) -> int:
+def _place(token: str) -> Place | None:
+    """What the token of a page says: after which row the next one begins."""
     if not token:
-        return 0
+        return None
     try:
-        offset = orjson.loads(base64.b64decode(token, validate=True))["offset"]
-    except (binascii.Error, ValueError, TypeError, KeyError) as error:
+        place = msgspec.json.decode(base64.b64decode(token, validate=True), type=Place)
+    except (binascii.Error, ValueError) as error:
         raise invalid("Invalid page token, could not base64-decode") from error
-    if type(offset) is not int or not 0 <= offset < 2**63:
-        raise invalid(f"Invalid page token, parsed value={offset!r:.80}")
-    return offset
+    if not all(-(2**63) <= number < 2**63 for number in (1_000 * place.timestamp_ms, place.step)):
+        raise invalid("Invalid page token, a number in it is too large")
+    return place
 
 
 def _accepted(request: Request) -> str:

@@ -86,11 +86,16 @@ class CurveBuilder:
 
     def points(self) -> tuple[Int64, Float64]:
         """Positions and values of all points in order."""
-        if not self._points:
-            return np.zeros(0, np.int64), np.zeros(0)
-        position, tie, value = (np.concatenate(column) for column in zip(*self._points, strict=True))
+        position, tie, value = self.collected()
         order = np.lexsort((tie, position))
         return position[order], value[order]
+
+    def collected(self) -> tuple[Int64, Int64, Float64]:
+        """Positions, ties and values of all points as they came."""
+        if not self._points:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+        position, tie, value = (np.concatenate(column) for column in zip(*self._points, strict=True))
+        return position, tie, value
 
     def buckets(self) -> Buckets:
         """The curve in buckets."""

@@ -40,6 +40,8 @@ SUMMARY = Layout(
     ]
 )
 IRREGULAR = -1  # stands for a step_stride that is null
+# As the query `points_at` gives them; nothing is null there either.
+POINT = Layout([("number", ">i8"), ("time", ">i8"), ("value", ">f8")])
 _PLACE_WEIGHTS = np.array([1 << 40, 1 << 32, 1 << 24, 1 << 16, 1 << 8, 1], np.int64)
 
 

@@ -77,6 +77,26 @@ SELECT s.ctid, s.series_id, s.first_step, s.min_time, s.point_count, coalesce(s.
   FROM metric_segments s
  WHERE s.series_id = ANY ($1) AND s.ctid = ANY ($2);
 
+-- name: points_at
+-- COPY. Single points of the segments $2 of the series $1 (places as segment_summaries of the same snapshot told them): of
+-- the segment i those at the positions $5[$3[i]] to $5[$4[i]], with their number in $5. An array that is stored outside of
+-- its row is fetched anew for each element that is taken; || '{}' fetches it once, and OFFSET 0 keeps that so.
+SELECT p.number,
+       coalesce(g.times[p.position],
+                g.min_time + coalesce(g.time_offsets[p.position],
+                                      (p.position - 1) * g.time_stride + g.time_residuals[p.position])
+                           * interval '1 microsecond'),
+       coalesce(g.values_double[p.position], g.values_real[p.position])
+  FROM (SELECT w.first, w.last, s.min_time, s.time_stride,
+               s.times || '{}' AS times, s.time_offsets || '{}' AS time_offsets,
+               s.time_residuals || '{}' AS time_residuals,
+               s.values_double || '{}' AS values_double, s.values_real || '{}' AS values_real
+          FROM unnest($1, $2, $3, $4) AS w (series_id, place, first, last)
+          JOIN metric_segments s ON s.series_id = w.series_id AND s.ctid = w.place
+         WHERE s.series_id = ANY ($1) AND s.ctid = ANY ($2)
+        OFFSET 0) g
+ CROSS JOIN LATERAL (SELECT n AS number, ($5)[n] AS position FROM generate_series(g.first, g.last) n) p;
+
 -- name: first_steps
 -- The first step of each of the series $1 in segments up to the watermark $2.
 SELECT s.series_id, min(s.first_step) FROM metric_segments s

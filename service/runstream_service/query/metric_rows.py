@@ -1,0 +1,99 @@
+"""Points as those see them who know neither ranks nor attempts, nor more than milliseconds: as MLflow's clients.
+
+Points that are the same to such a caller are one row: requests that were repeated in another form leave such points,
+and MLflow has each once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_service.query.buckets import Float64, Int64
+
+# MLflow stores the infinities so.
+_LARGEST = np.finfo(np.float64).max
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRows:
+    """Points of one key of one run; row i of every column is one point. Infinities are the largest doubles."""
+
+    step: Int64
+    timestamp_ms: Int64
+    value: Float64
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> MetricRows:
+        """Some of the rows."""
+        return MetricRows(self.step[rows], self.timestamp_ms[rows], self.value[rows])
+
+    def by_time(self) -> MetricRows:
+        """In the order (timestamp, step, value), where NaN is 0, and after 0."""
+        order = np.argsort(self.timestamp_ms, kind="stable")
+        if not _rises(self.timestamp_ms[order]):
+            order = np.lexsort((np.isnan(self.value), _comparable(self.value), self.step, self.timestamp_ms))
+        return self.take(order)
+
+    def after(self, place: Place) -> MetricRows:
+        """Those that come after a place in the order of by_time."""
+        later = np.zeros(len(self), np.bool_)
+        same = np.ones(len(self), np.bool_)
+        columns = (self.timestamp_ms, self.step, _comparable(self.value), np.isnan(self.value))
+        for column, bound in zip(columns, (place.timestamp_ms, place.step, place.value, place.is_nan), strict=True):
+            later |= same & (column > bound)
+            same &= column == bound
+        return self.take(later)
+
+    def place(self, row: int) -> Place:
+        """Where a row is in the order of by_time."""
+        is_nan = bool(np.isnan(self.value[row]))
+        value = 0.0 if is_nan else float(self.value[row])
+        return Place(int(self.timestamp_ms[row]), int(self.step[row]), value, is_nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the order of by_time."""
+
+    timestamp_ms: int
+    step: int
+    value: float
+    is_nan: bool
+
+
+def rows_of(step: Int64, time_unix_us: Int64, value: Float64) -> MetricRows:
+    """Points in any order, by (step, timestamp, value), where NaN is 0, and after 0; each once."""
+    rows = MetricRows(step, time_unix_us // 1_000, in_range(value))
+    # Nearly always all steps are different. Those that are nearly in order are quickly sorted by one column.
+    order = np.argsort(step, kind="stable")
+    if _rises(step[order]):
+        return rows.take(order)
+    comparable, is_nan = _comparable(rows.value), np.isnan(rows.value)
+    order = np.lexsort((is_nan, comparable, rows.timestamp_ms, step))
+    new = np.ones(len(order), np.bool_)
+    new[1:] = False
+    for column in (step, rows.timestamp_ms, comparable, is_nan):
+        ordered = column[order]
+        new[1:] |= ordered[1:] != ordered[:-1]
+    return rows.take(order[new])
+
+
+def in_range(value: Float64) -> Float64:
+    """The infinities as MLflow has them."""
+    return np.clip(value, -_LARGEST, _LARGEST)
+
+
+def _rises(column: Int64) -> bool:
+    return bool((column[1:] > column[:-1]).all())
+
+
+def _comparable(value: Float64) -> Float64:
+    return np.where(np.isnan(value), 0.0, value)
+
+
+NO_ROWS = MetricRows(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float64))

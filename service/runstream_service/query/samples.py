@@ -1,0 +1,185 @@
+"""Some rows of each run that stand for all of them, of which as few as possible are read.
+
+Which rows those are follows from how many there are. Where the steps of a segment are regular, and nothing else has
+points among them, each of its points is one row, at a place in the order that is known beforehand: of such a segment
+only the points that are wanted are read. Of all others all are, as two of them may be one row.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_service.query.arrays import CurveBuilder, read_arrays
+from runstream_service.query.buckets import Float64, Int64
+from runstream_service.query.curves import Axis, Range, overlapping
+from runstream_service.query.metric_rows import MetricRows, in_range, rows_of
+from runstream_service.query.run_sources import sources_by_run
+from runstream_service.segments.decode import POINT, place_text
+from runstream_service.storage.copy_rows import body, float64, unix_us
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runstream_service.query.curves import Sources
+    from runstream_service.query.series import StoredSeries
+    from runstream_service.query.snapshot import Snapshot
+
+# Where more than one point of so many is wanted, whole segments are read sooner than single points of them.
+_SPARSE = 8
+
+
+async def read_samples(
+    snapshot: Snapshot, stored: Sequence[StoredSeries], steps: tuple[int, int], count: int
+) -> dict[str, MetricRows]:
+    """By run id at most `count` rows of those with steps between two (inclusive), evenly spread over the rows in the
+    order (step, timestamp, value), the last among them."""
+    found: dict[str, MetricRows] = {}
+    async with aclosing(sources_by_run(snapshot, stored, Range(Axis.STEP, *steps))) as batches:
+        async for batch in batches:
+            samples = {run_id: _Sample(sources, count) for run_id, sources in batch}
+            for sample in samples.values():
+                await sample.read_whole(snapshot)
+            await _read_points(snapshot, list(samples.values()))
+            found |= {run_id: sample.rows for run_id, sample in samples.items() if len(sample.rows)}
+    return found
+
+
+def spread(rows: int, count: int) -> Int64:
+    """Which of some rows in order stand for them: the first of each bucket of SQL's NTILE(count), and instead of the
+    last one of those the last of all."""
+    if rows <= count:
+        return np.arange(rows, dtype=np.int64)
+    size, larger = divmod(rows, count)
+    bucket = np.arange(count, dtype=np.int64)
+    places = bucket * size + np.minimum(bucket, larger)
+    places[-1] = rows - 1
+    return places
+
+
+class _Sample:
+    """Of one run; its sources are its attempts."""
+
+    def __init__(self, sources: Sequence[Sources], count: int) -> None:
+        self._count = count
+        self._builders = [CurveBuilder(one, None) for one in sources]
+        sparse = _sparse(sources, count)
+        for builder, its in zip(self._builders, sparse, strict=True):
+            builder.mixed = ~its
+        self._segments = _joined([_segments(one, its) for one, its in zip(sources, sparse, strict=True)])
+
+    async def read_whole(self, snapshot: Snapshot) -> None:
+        """Reads the segments that have to be read whole. Then it is known which points of the others are wanted."""
+        await read_arrays(snapshot, self._builders)
+        parts = [builder.collected() for builder in self._builders]
+        step, time, value = (np.concatenate(column) for column in zip(*parts, strict=True))
+        self._builders = []
+        whole, segments = rows_of(step, time, value), self._segments
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(segments.points)])
+        # Where the segments begin among all rows; and of each wanted row the segment that begins at or before it.
+        starts = before[:-1] + np.searchsorted(whole.step, segments.step)
+        wanted = spread(int(before[-1]) + len(whole), self._count)
+        number = np.searchsorted(starts, wanted, "right") - 1
+        self._single = number >= 0
+        self._single[self._single] = wanted[self._single] < (starts + segments.points)[number[self._single]]
+        rows = len(wanted)
+        self.rows = MetricRows(np.zeros(rows, np.int64), np.zeros(rows, np.int64), np.zeros(rows))
+        self._put(~self._single, whole.take((wanted - before[number + 1])[~self._single]))
+        number = number[self._single]
+        offset = wanted[self._single] - starts[number]
+        # What is not known yet of their rows is filled in by `take`.
+        self.series_id, self.place = segments.series_id[number], segments.place[number]
+        self.position = segments.position[number] + offset
+        self._step = segments.step[number] + offset * segments.stride[number]
+
+    def take(self, time_unix_us: Int64, value: Float64) -> None:
+        """Times and values of the points at `position` of the segments at `place` of `series_id`."""
+        self._put(self._single, MetricRows(self._step, time_unix_us // 1_000, in_range(value)))
+
+    def _put(self, where: NDArray[np.bool_], rows: MetricRows) -> None:
+        self.rows.step[where] = rows.step
+        self.rows.timestamp_ms[where] = rows.timestamp_ms
+        self.rows.value[where] = rows.value
+
+
+@dataclass(frozen=True, slots=True)
+class _Segments:
+    """Segments of which single points are read, from their first point that is in the range: its step, its position,
+    and how many points there are from there on."""
+
+    series_id: Int64
+    place: Int64
+    step: Int64
+    stride: Int64
+    position: Int64
+    points: Int64
+
+
+def _sparse(sources: Sequence[Sources], count: int) -> list[NDArray[np.bool_]]:
+    """Of which segments of each source single points may be read."""
+    points = np.concatenate([one.point_count for one in sources])
+    stride = np.concatenate([one.step_stride for one in sources])
+    first, last = (np.concatenate(column) for column in zip(*((one.first, one.last) for one in sources), strict=True))
+    hot = np.sort(np.concatenate([one.hot_position for one in sources]))
+    # With these ties, spans that only touch do overlap: rows of one step are ordered by what is not known here.
+    begin, end, inner = (first, np.full(len(first), 0)), (last, np.full(len(last), 2)), (hot, np.full(len(hot), 1))
+    found = ((stride > 0) | (points == 1)) & ~overlapping(begin, end, inner)
+    if points.sum() + len(hot) < _SPARSE * count:
+        found[:] = False
+    return np.split(found, np.cumsum([len(one.first) for one in sources])[:-1])
+
+
+def _segments(sources: Sources, chosen: NDArray[np.bool_]) -> _Segments:
+    stride = np.maximum(sources.step_stride[chosen], 1)
+    begin = sources.first_step[chosen]
+    # Steps of a regular segment are less than 2**63 apart (segments/cut.py).
+    position = -((begin - sources.first[chosen]) // stride)
+    end = (sources.last[chosen] - begin) // stride
+    return _Segments(
+        series_id=sources.series_id[chosen],
+        place=sources.place[chosen],
+        step=begin + position * stride,
+        stride=stride,
+        position=position,
+        points=end - position + 1,
+    )
+
+
+def _joined(parts: Sequence[_Segments]) -> _Segments:
+    """All that have points, in the order of their steps."""
+    columns = [np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(_Segments)]
+    joined = _Segments(*columns)
+    order = np.argsort(joined.step)
+    order = order[joined.points[order] > 0]
+    return _Segments(*(column[order] for column in columns))
+
+
+async def _read_points(snapshot: Snapshot, samples: Sequence[_Sample]) -> None:
+    """The single points of all samples at once."""
+    series_id = np.concatenate([sample.series_id for sample in samples])
+    place = np.concatenate([sample.place for sample in samples])
+    position = np.concatenate([sample.position for sample in samples])
+    if not len(position):
+        return
+    starts = np.flatnonzero((np.diff(series_id, prepend=-1) != 0) | (np.diff(place, prepend=-1) != 0))
+    data = await snapshot.copy(
+        "points_at",
+        series_id[starts].tolist(),
+        [place_text(one) for one in place[starts].tolist()],
+        (starts + 1).tolist(),
+        np.append(starts[1:], len(position)).tolist(),
+        (position + 1).tolist(),
+    )
+    rows = POINT.rows(body(data))
+    assert len(rows) == len(position), "a segment is gone within a snapshot"
+    rows = rows[np.argsort(rows["number"])]
+    time, value = unix_us(rows["time"]), float64(rows["value"])
+    start = 0
+    for sample in samples:
+        end = start + len(sample.position)
+        sample.take(time[start:end], value[start:end])
+        start = end
