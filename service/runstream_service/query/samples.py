@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from runstream_service.query.snapshot import Snapshot
 
 # Where more than one point of so many is wanted, whole segments are read sooner than single points of them.
-_SPARSE = 8
+SPARSE = 8
 
 
 async def read_samples(
@@ -128,7 +128,7 @@ def _sparse(sources: Sequence[Sources], count: int) -> list[NDArray[np.bool_]]:
     # With these ties, spans that only touch do overlap: rows of one step are ordered by what is not known here.
     begin, end, inner = (first, np.full(len(first), 0)), (last, np.full(len(last), 2)), (hot, np.full(len(hot), 1))
     found = ((stride > 0) | (points == 1)) & ~overlapping(begin, end, inner)
-    if points.sum() + len(hot) < _SPARSE * count:
+    if points.sum() + len(hot) < SPARSE * count:
         found[:] = False
     return np.split(found, np.cumsum([len(one.first) for one in sources])[:-1])
 
