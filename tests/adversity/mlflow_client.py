@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from mlflow import MlflowClient
+from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Metric
 
 TIME_MS = 1_700_000_000_000
@@ -21,10 +22,21 @@ def log(client: MlflowClient, run_id: str, number: int, keys: int, stop: Path) -
     step = 0
     while not stop.exists():
         batch = [Metric(f"worker{number}/batch{key}", step * 0.5, TIME_MS + step, step) for key in range(keys)]
-        client.log_batch(run_id, batch)
-        client.log_metric(run_id, f"worker{number}/alone", step * 0.25, timestamp=TIME_MS + step, step=step)
+        send(client.log_batch, run_id, batch)
+        send(client.log_metric, run_id, f"worker{number}/alone", step * 0.25, timestamp=TIME_MS + step, step=step)
         step += 1
     return step
+
+
+def send(call: Callable[..., object], *arguments: object, **more: object) -> None:
+    """The client sends a request again, but not if it was answered with a head and the end came before the body: then
+    this does."""
+    try:
+        call(*arguments, **more)
+    except MlflowException as error:
+        if "IncompleteRead" not in str(error):
+            raise
+        send(call, *arguments, **more)
 
 
 def main(tracking_uri: str, run_id: str, processes: int, keys: int, stop: Path) -> None:
