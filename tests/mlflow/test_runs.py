@@ -60,10 +60,34 @@ def test_run_that_says_nothing_has_the_defaults(ours: Rest) -> None:
 
 
 def test_artifacts_of_a_run_lie_below_those_of_its_experiment(ours: Rest) -> None:
-    body = {"name": f"located {uuid.uuid4().hex}", "artifact_location": "s3://bucket/experiment/"}
-    experiment_id = ours.post("experiments/create", body).body["experiment_id"]
-    info = ours.post("runs/create", {"experiment_id": experiment_id}).body["run"]["info"]
-    assert info["artifact_uri"] == f"s3://bucket/experiment/{info['run_id']}/artifacts"
+    for location, before, after in (
+        ("s3://bucket/a/", "s3://bucket/a/", ""),
+        ("s3://bucket/a?region=b/", "s3://bucket/a/", "?region=b/"),
+        ("s3://bucket/a/?region=b", "s3://bucket/a/", "?region=b"),
+        ("s3://bucket?region=b", "s3://bucket/", "?region=b"),
+        ("s3://bucket/a//", "s3://bucket/a//", ""),
+    ):
+        body = {"name": f"located {uuid.uuid4().hex}", "artifact_location": location}
+        experiment_id = ours.post("experiments/create", body).body["experiment_id"]
+        info = ours.post("runs/create", {"experiment_id": experiment_id}).body["run"]["info"]
+        assert info["artifact_uri"] == f"{before}{info['run_id']}/artifacts{after}"
+        found = {"experiment_ids": [experiment_id], "filter": f"artifact_uri = '{info['artifact_uri']}'"}
+        assert [run["info"] for run in ours.post("runs/search", found).body["runs"]] == [info]
+        model = ours.post("logged-models", {"experiment_id": experiment_id, "name": "a"}).body["model"]["info"]
+        assert model["artifact_uri"] == f"{before}models/{model['model_id']}/artifacts{after}"
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("s3://bucket/a?x=%25252e%25252e", "Invalid query string"),
+        ("runs:/a/b", "Artifact location cannot be a runs:/ URI. Given: 'runs:/a/b'"),
+        ("s3://[::1/x", "'artifact_location' is not a URI: Invalid IPv6 URL."),
+    ],
+)
+def test_a_location_that_leads_nowhere_is_refused(ours: Rest, location: str, message: str) -> None:
+    answer = ours.post("experiments/create", {"name": uuid.uuid4().hex, "artifact_location": location})
+    assert answer.error == (400, INVALID, message)
 
 
 def test_classic_script_leaves_what_it_logged(tracking: str, experiment_id: str) -> None:

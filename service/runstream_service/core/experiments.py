@@ -264,6 +264,12 @@ def default_location(experiment_id: int) -> str:
     return f"mlflow-artifacts:/{experiment_id}"
 
 
+def below(location: str | None, experiment_id: int, path: str) -> str:
+    """A place below an experiment's location. A query, as of s3://bucket/a?region=b, stays at the end, as in MLflow."""
+    place, mark, query = (location or default_location(experiment_id)).partition("?")
+    return f"{place.removesuffix('/')}/{path}{mark}{query}"
+
+
 def from_row(row: asyncpg.Record) -> Experiment:
     return Experiment(
         row["experiment_id"],

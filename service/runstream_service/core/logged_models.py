@@ -192,7 +192,7 @@ async def _models(connection: PooledConnection, rows: Sequence[asyncpg.Record]) 
 
 
 def _model(row: asyncpg.Record, metrics: list[ModelMetric]) -> LoggedModel:
-    location = row["artifact_location"] or experiments.default_location(row["experiment_id"])
+    below = f"models/{row['model_id']}/artifacts"
     return LoggedModel(
         model_id=row["model_id"],
         experiment_id=row["experiment_id"],
@@ -202,7 +202,7 @@ def _model(row: asyncpg.Record, metrics: list[ModelMetric]) -> LoggedModel:
         source_run_id=row["source_run_id"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
-        artifact_uri=f"{location.rstrip('/')}/models/{row['model_id']}/artifacts",
+        artifact_uri=experiments.below(row["artifact_location"], row["experiment_id"], below),
         params=dict(zip(row["param_keys"], row["param_values"], strict=True)),
         tags=dict(zip(row["tag_keys"], row["tag_values"], strict=True)),
         metrics=metrics,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from runstream_service.core import model_sources
 from runstream_service.core.errors import InvalidField, NotFound
-from runstream_service.core.experiments import default_location
+from runstream_service.core.experiments import below
 from runstream_service.core.model_names import (
     ACTIVE_STAGES,
     LATEST,
@@ -388,7 +388,7 @@ async def _origin_in_model(
 ) -> _Origin:
     """A logged model, `whole` or files of it."""
     row = await connection.fetchrow(SQL["source_model"], caller.workspace_id, model_id)
-    location = None if row is None else f"{_location(row)}/models/{model_id}/artifacts"
+    location = None if row is None else _location(row, f"models/{model_id}/artifacts")
     model_sources.check_below_model(new.source, model_id, location)
     if row is None or location is None:
         raise NotFound(f"Logged model with ID '{model_id}' not found.", field="model_id", subject=model_id)
@@ -406,11 +406,11 @@ async def _location_of_run(connection: PooledConnection, caller: Caller, run_id:
         row = await connection.fetchrow(SQL["source_run"], caller.workspace_id, parse_run_id(run_id, field="run_id"))
     except InvalidField:
         return None
-    return None if row is None else f"{_location(row)}/{run_id}/artifacts"
+    return None if row is None else _location(row, f"{run_id}/artifacts")
 
 
-def _location(row: asyncpg.Record) -> str:
-    return str(row["artifact_location"] or default_location(row["experiment_id"])).rstrip("/")
+def _location(row: asyncpg.Record, path: str) -> str:
+    return below(row["artifact_location"], row["experiment_id"], path)
 
 
 async def _register(connection: PooledConnection, model_id: str, name: str, version: int) -> None:

@@ -439,7 +439,7 @@ def _whole_run(row: asyncpg.Record) -> Run:
 
 
 def _fields(row: asyncpg.Record) -> dict[str, Any]:
-    location = row["artifact_location"] or experiments.default_location(row["experiment_id"])
+    below = f"{row['run_id'].hex}/artifacts"
     return {
         "run_id": row["run_id"],
         "experiment_id": row["experiment_id"],
@@ -450,7 +450,7 @@ def _fields(row: asyncpg.Record) -> dict[str, Any]:
         "user": row["user_name"],
         "started_at": row["started_at"],
         "ended_at": row["ended_at"],
-        "artifact_uri": f"{location.rstrip('/')}/{row['run_id'].hex}/artifacts",
+        "artifact_uri": experiments.below(row["artifact_location"], row["experiment_id"], below),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 from runstream_service.core.errors import ExperimentNotFound, InvalidField
 from runstream_service.core.times import to_unix_us
@@ -23,6 +23,8 @@ Answer = dict[str, Any]
 
 MAX_NAME_CHARACTERS = 500
 MAX_TAG_CHARACTERS = 20_000
+# Each takes one layer of %25 away.
+_MAX_UNQUOTINGS = 10
 _ID = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -146,9 +148,19 @@ def _check_name(name: str) -> str:
 
 
 def _check_location(location: str) -> str:
-    parsed = urlparse(location)
+    try:
+        parsed = urlparse(location)
+    except ValueError as error:
+        raise invalid(f"'artifact_location' is not a URI: {error}.") from error
     if parsed.fragment or parsed.params:
         raise invalid("'artifact_location' URL can't include fragments or params.")
+    query = parsed.query
+    for _ in range(_MAX_UNQUOTINGS):
+        query = unquote(query)
+    if ".." in query:
+        raise invalid("Invalid query string")
+    if location.startswith("runs:"):
+        raise invalid(f"Artifact location cannot be a runs:/ URI. Given: '{location}'")
     return location
 
 

@@ -40,14 +40,15 @@ if TYPE_CHECKING:
 Indices = NDArray[np.intp]
 
 _HEX = "replace(r.run_id::text, '-', '')"
-_LOCATION = "rtrim(coalesce(e.artifact_location, 'mlflow-artifacts:/' || e.experiment_id), '/')"
+_LOCATION = "coalesce(e.artifact_location, 'mlflow-artifacts:/' || e.experiment_id)"
 # Text columns by MLflow's name; status as MLflow writes it.
 _TEXTS = {
     "run_id": _HEX,
     "run_name": "r.name",
     "status": "upper(r.status)",
     "user_id": "r.user_name",
-    "artifact_uri": f"{_LOCATION} || '/' || {_HEX} || '/artifacts'",
+    # As core.experiments.below makes it.
+    "artifact_uri": rf"regexp_replace({_LOCATION}, '/?(\?.*)?$', '/' || {_HEX} || '/artifacts\1')",
 }
 _TIMES = {"start_time": "r.started_at", "end_time": "r.ended_at"}
 _DATASET_TEXTS = {"name": "d.name", "digest": "d.digest", "context": "i.tags ->> 'mlflow.data.context'"}
