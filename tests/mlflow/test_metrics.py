@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import math
 import threading
@@ -13,7 +14,9 @@ import pytest
 from mlflow.entities import Metric
 
 import runstream
+from runstream_service.storage.database import Database
 from tests.support.rest import Rest
+from tests.support.rolling import roll_up
 from tests.support.serve import ServeProcess
 
 TIME = 1_700_000_000_000
@@ -378,3 +381,70 @@ def test_samples_may_be_of_a_part_of_the_steps(ours: Rest, run_id: str) -> None:
 def test_a_wrong_question_about_samples_is_refused_in_words(ours: Rest, query: dict[str, Any], message: str) -> None:
     answer = ours.get("metrics/get-history-bulk-interval", {"run_ids": "a", "metric_key": "loss", **query})
     assert answer.error == (400, "INVALID_PARAMETER_VALUE", message)
+
+
+def test_of_several_ranks_the_lowest_is_shown_with_all_its_attempts(
+    service: ServeProcess, ours: Rest, run_id: str
+) -> None:
+    for rank, attempt, value in ((1, 0, 1.0), (1, 1, 2.0), (2, 0, 3.0)):
+        with runstream.start_run(run_id=run_id, address=service.grpc_address, rank=rank, attempt=attempt) as run:
+            for step in range(3):
+                run.log({"loss": value}, step=step)
+            assert run.flush()
+    assert sorted((step, value) for _, step, value in history(ours, run_id)) == [
+        (step, value) for step in range(3) for value in (1.0, 2.0)
+    ]
+    query = {"run_ids": run_id, "metric_key": "loss", "max_results": 10}
+    rows = ours.get("metrics/get-history-bulk-interval", query).body["metrics"]
+    assert sorted((row["step"], row["value"]) for row in rows) == [
+        (step, value) for step in range(3) for value in (1.0, 2.0)
+    ]
+
+
+async def test_histories_are_the_same_after_their_points_were_rolled_up(
+    service: ServeProcess, ours: Rest, run_id: str
+) -> None:
+    values = ["NaN" if step % 100 == 7 else step * 0.1 for step in range(1_000)]
+    for start in (0, 1_000, 2_000):
+        points = [metric(start + step, value, TIME + 20 * (start + step)) for step, value in enumerate(values)]
+        assert ours.post("runs/log-batch", {"run_id": run_id, "metrics": points}).status == 200
+
+    def answers() -> list[Any]:
+        query = {"run_ids": run_id, "metric_key": "loss", "max_results": 40}
+        page = {"run_id": run_id, "metric_key": "loss", "max_results": 700}
+        first = ours.get("metrics/get-history", page).body
+        return [
+            history(ours, run_id),
+            first,
+            ours.get("metrics/get-history", {**page, "page_token": first["next_page_token"]}).body,
+            ours.get("metrics/get-history-bulk-interval", query).body,
+            ours.get("metrics/get-history-bulk-interval", {**query, "start_step": 950, "end_step": 2_100}).body,
+        ]
+
+    hot = answers()
+    assert len(hot[0]) == 3_000
+    database = await Database.open(service.database_url)
+    try:
+        await roll_up(database)
+    finally:
+        await database.close()
+    assert answers() == hot
+
+
+def test_a_metric_of_a_model_is_shown_with_the_model(ours: Rest, experiment_id: str, run_id: str) -> None:
+    created = ours.post("logged-models", {"experiment_id": experiment_id, "name": "m", "source_run_id": run_id})
+    model_id = created.body["model"]["info"]["model_id"]
+    body = {"run_id": run_id, "metrics": [metric(1, 0.5, model_id=model_id), metric(2, 0.25, key="other")]}
+    for _ in range(2):
+        assert ours.post("runs/log-batch", body).status == 200
+    (shown,) = ours.get(f"logged-models/{model_id}").body["model"]["data"]["metrics"]
+    assert {name: shown[name] for name in ("key", "value", "step", "timestamp", "model_id", "run_id")} == {
+        "key": "loss", "value": 0.5, "step": 1, "timestamp": TIME, "model_id": model_id, "run_id": run_id,
+    }  # fmt: skip
+    assert history(ours, run_id) == [(TIME, 1, 0.5)]
+
+
+@pytest.mark.parametrize("token", [b"[]", b'{"offset": 3}', b'{"timestamp_ms": 1e300}', b"\xff"])
+def test_a_page_token_of_somebody_else_is_refused(ours: Rest, run_id: str, token: bytes) -> None:
+    query = {"run_id": run_id, "metric_key": "loss", "page_token": base64.b64encode(token).decode()}
+    assert ours.get("metrics/get-history", query).error[:2] == (400, "INVALID_PARAMETER_VALUE")

@@ -16,10 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 
 from runstream_service.storage.cluster import cluster_name, processes_of, read_postmaster
+from runstream_service.storage.embedded import DATABASE
 
 COMMAND = (sys.executable, "-m", "runstream_service")
 
@@ -145,6 +147,14 @@ class ServeProcess:
         """Of the embedded postmaster, as its pid file says."""
         postmaster = read_postmaster(self.data_dir.resolve() / "postgres")
         return postmaster.pid if postmaster else None
+
+    @property
+    def database_url(self) -> str:
+        """How to connect to the embedded PostgreSQL while it runs."""
+        postmaster = read_postmaster(self.data_dir.resolve() / "postgres")
+        assert postmaster is not None
+        host = quote(str(postmaster.socket_directory), safe="")
+        return f"postgresql://postgres@/{DATABASE}?host={host}&port={postmaster.port}"
 
     @property
     def stderr(self) -> str:
