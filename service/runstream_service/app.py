@@ -9,11 +9,9 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Awaitable, Iterator
 from typing import Any
 
-import asyncpg
 import grpc
 import structlog
 import uvicorn
@@ -25,35 +23,19 @@ from grpc_reflection.v1alpha import reflection
 from runstream.v1 import ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
 from runstream_service import runtime
 from runstream_service.artifacts.store import ArtifactStore
+from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import DatabaseUnavailable
-from runstream_service.core.experiment_search import ExperimentSearch
-from runstream_service.core.experiments import Experiments
-from runstream_service.core.inputs import Inputs
-from runstream_service.core.logged_models import LoggedModels
-from runstream_service.core.model_metrics import ModelMetrics
-from runstream_service.core.model_versions import ModelVersions
-from runstream_service.core.registered_models import RegisteredModels
-from runstream_service.core.runs import Runs
+from runstream_service.deadline import Deadline
 from runstream_service.http.app import HttpApp
 from runstream_service.ingest.limits import MAX_MESSAGE_BYTES
-from runstream_service.ingest.metric_writes import MetricWrites
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
 from runstream_service.listening import HttpServer, listen_grpc, listen_http
 from runstream_service.metrics import Metrics
-from runstream_service.mlflow.routes import Core
 from runstream_service.mlflow.routes import routes as mlflow_routes
-from runstream_service.query.aggregate import Aggregate
-from runstream_service.query.chart import Chart
-from runstream_service.query.history import History
-from runstream_service.query.latest import Latest
-from runstream_service.query.run_metrics import RunMetrics
-from runstream_service.query.run_search import RunSearch
-from runstream_service.query.snapshot import Reads
 from runstream_service.query.tail import Tail
 from runstream_service.query.tail_metrics import TailMetrics
 from runstream_service.readiness import DATABASE, MIGRATIONS, SHUTDOWN, Readiness, watch_database
-from runstream_service.refusals import CannotStart
 from runstream_service.retention.loop import RetentionLoop
 from runstream_service.retention.metrics import RetentionMetrics
 from runstream_service.rollup.loop import RollupLoop, RollupOptions
@@ -61,18 +43,18 @@ from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.rpc.health import add_health
 from runstream_service.rpc.ingest_servicer import ingest_handler
 from runstream_service.rpc.interceptor import CallInterceptor
-from runstream_service.rpc.query_servicer import Queries, query_handler
+from runstream_service.rpc.query_servicer import query_handler
 from runstream_service.rpc.run_servicer import RunServicer
 from runstream_service.rpc.tail_handler import tail_handler
 from runstream_service.settings import Address, Settings
 from runstream_service.storage.bell import CommitBell
 from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.storage.given import open_given
 from runstream_service.storage.migrate import migrate
+from runstream_service.wiring import wire_calls
 
 log = structlog.get_logger()
-
-OLDEST_POSTGRES = 14
 
 GRPC_OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a share of somebody else's connections
@@ -169,7 +151,7 @@ class Service:
         self._start_rollup(self._database, self._pipeline)
         self._start_retention(self._database)
         self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline),))
-        self._http_app.serve(mlflow_routes(self._add_reads_and_runs(self._grpc, self._database, self._pipeline)))
+        self._serve_calls(self._grpc, self._database, self._pipeline)
         self._tail = Tail(self._database, bell, TailMetrics(self._metrics.registry))
         self._tasks["tail reader"] = asyncio.create_task(self._tail.run())
         self._grpc.add_generic_rpc_handlers((tail_handler(self._tail),))
@@ -205,32 +187,12 @@ class Service:
         loop = RetentionLoop(database, metrics, purge_after_days=self._settings.purge_after_days)
         self._tasks["retention"] = asyncio.create_task(loop.run())
 
-    def _add_reads_and_runs(self, server: grpc.aio.Server, database: Database, pipeline: IngestPipeline) -> Core:
-        """Adds what gRPC serves of them; answers what MLflow's routes share with it."""
-        experiments = Experiments(database)
-        runs = Runs(database, experiments)
-        run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(experiments, runs), server)
-        # Half of the pool stays free of streams that a slow reader may hold for a minute.
-        streams = Reads(database, max_reads=max(1, self._settings.pool_size // 2))
-        answers = Reads(database, max_reads=max(1, self._settings.pool_size // 3))
-        latest = Latest(answers)
-        queries = Queries(history=History(streams), latest=latest, chart=Chart(answers), aggregate=Aggregate(answers))
+    def _serve_calls(self, server: grpc.aio.Server, database: Database, pipeline: IngestPipeline) -> None:
+        """What answers one call at a time: runs, reads, and MLflow's routes, which have them too."""
+        core, queries = wire_calls(database, pipeline, self._artifacts, pool_size=self._settings.pool_size)
+        run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(core.experiments, core.runs), server)
         server.add_generic_rpc_handlers((query_handler(queries),))
-        return Core(
-            experiments=experiments,
-            experiment_search=ExperimentSearch(database),
-            runs=runs,
-            inputs=Inputs(database),
-            run_search=RunSearch(answers),
-            latest=latest,
-            registered_models=RegisteredModels(database),
-            model_versions=ModelVersions(database),
-            metric_writes=MetricWrites(database, pipeline),
-            model_metrics=ModelMetrics(database),
-            run_metrics=RunMetrics(answers),
-            artifacts=self._artifacts,
-            logged_models=LoggedModels(database),
-        )
+        self._http_app.serve(mlflow_routes(core))
 
     def _start_http(self) -> None:
         listener = listen_http(self._settings.http_listen)
@@ -255,30 +217,7 @@ class Service:
             await self._postgres.start()
             self._tasks["PostgreSQL supervisor"] = asyncio.create_task(self._postgres.supervise())
             return await Database.open(self._postgres.url, max_size=self._settings.pool_size)
-        database = await self._wait_for_database(url)
-        version_number = int(await database.fetchval("SHOW server_version_num"))
-        if version_number < OLDEST_POSTGRES * 10_000:
-            await database.close()
-            raise CannotStart(
-                f"the server is PostgreSQL {version_number // 10_000}; {OLDEST_POSTGRES} or newer is needed",
-                setting="--database",
-            )
-        return database
-
-    async def _wait_for_database(self, url: str) -> Database:
-        """Tries for `--database-wait` seconds, except when waiting cannot help."""
-        give_up = time.monotonic() + self._settings.database_wait_s
-        while True:
-            try:
-                return await Database.open(url, max_size=self._settings.pool_size)
-            except DatabaseUnavailable as error:
-                hopeless = isinstance(error.__cause__, _HOPELESS)
-                if hopeless or time.monotonic() >= give_up:
-                    raise _no_database(error.message) from error
-                log.warning("Waiting for the database", action="database_awaited", error=error.message)
-            except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                raise _no_database(str(error)) from error
-            await asyncio.sleep(min(1.0, max(0.0, give_up - time.monotonic())))
+        return await open_given(url, pool_size=self._settings.pool_size, wait_s=self._settings.database_wait_s)
 
     def _announce(self) -> None:
         """Tells where the service listens: to a program, or to a person."""
@@ -340,8 +279,7 @@ class Service:
 
     async def _shutdown(self) -> None:
         """Stops intake, then what serves it, then what that stands on; all within `--shutdown-grace`."""
-        deadline = time.monotonic() + self._settings.shutdown_grace_s
-        budget = Budget(deadline)
+        deadline = Deadline(self._settings.shutdown_grace_s)
         await self._readiness.fails(SHUTDOWN, "shutting down")
         # Streams end with DRAINING when what was read of them is committed and acknowledged; gRPC waits for that.
         if self._pipeline is not None:
@@ -350,22 +288,22 @@ class Service:
             self._tail.drain()
         if self._grpc is not None:
             with _step("stop gRPC"):
-                await self._grpc.stop(budget.share(0.5))
+                await self._grpc.stop(deadline.share(0.5))
         if self._http is not None:
             with _step("stop HTTP"):
-                await self._stop_http(self._http, budget.share(0.3))
+                await self._stop_http(self._http, deadline.share(0.3))
         if self._pipeline is not None:
             await self._pipeline.stop()
         for name in ("roll-up", "retention", "tail reader", "commit bell", "database monitor", "PostgreSQL supervisor"):
             await self._cancel(name)
         if self._database is not None:
             with _step("close the pool"):
-                await self._database.close(within_s=budget.share(0.3))
+                await self._database.close(within_s=deadline.share(0.3))
         if self._postgres is not None:
             with _step("stop PostgreSQL"):
-                await self._postgres.stop(within_s=budget.share(0.8))
+                await self._postgres.stop(within_s=deadline.share(0.8))
         if self._stop_requested.is_set():  # else it has been said why it ends
-            log.info("The service has stopped", action="service_stopped", seconds_left=round(budget.left_s(), 1))
+            log.info("The service has stopped", action="service_stopped", seconds_left=round(deadline.left_s(), 1))
 
     async def _stop_http(self, server: uvicorn.Server, within_s: float) -> None:
         server.should_exit = True
@@ -382,21 +320,6 @@ class Service:
             await asyncio.gather(task, return_exceptions=True)
 
 
-class Budget:
-    """The time that is left until a deadline (of the monotonic clock)."""
-
-    def __init__(self, deadline: float) -> None:
-        self._deadline = deadline
-
-    def left_s(self) -> float:
-        """Seconds left; never negative."""
-        return max(0.0, self._deadline - time.monotonic())
-
-    def share(self, part: float) -> float:
-        """A part of the seconds that are left, for one step; the next one gets its part of what that leaves."""
-        return self.left_s() * part
-
-
 @contextlib.contextmanager
 def _step(name: str) -> Iterator[None]:
     """A step of the shutdown: its failure is logged and must not keep the next ones from happening."""
@@ -404,15 +327,6 @@ def _step(name: str) -> Iterator[None]:
         yield
     except Exception:
         log.exception(f"Could not {name}", action="shutdown_step_failed", step=name)
-
-
-_HOPELESS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
-
-
-def _no_database(why: str) -> CannotStart:
-    return CannotStart(
-        f"cannot connect: {why}", setting="--database", example="postgresql://user:password@host:5432/runstream"
-    )
 
 
 BANNER = """

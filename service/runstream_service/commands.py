@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from runstream_service import data_commands, logs
-from runstream_service.refusals import CannotStart
+from runstream_service.cannot_start import CannotStart
 from runstream_service.settings import OPTIONS, read_settings
 
 

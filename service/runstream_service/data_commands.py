@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from runstream_service import logs
-from runstream_service.refusals import CannotStart
+from runstream_service.cannot_start import CannotStart
 
 
 @contextlib.contextmanager

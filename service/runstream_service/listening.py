@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import grpc
 import uvicorn
 
-from runstream_service.refusals import CannotStart
+from runstream_service.cannot_start import CannotStart
 from runstream_service.settings import Address
 
 

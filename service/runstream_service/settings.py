@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from runstream_service.cannot_start import CannotStart
 from runstream_service.logs import FORMATS, LEVELS
-from runstream_service.refusals import CannotStart
 
 T = TypeVar("T")
 

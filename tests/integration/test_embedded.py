@@ -17,7 +17,7 @@ import psutil
 import pytest
 import structlog.testing
 
-from runstream_service.refusals import CannotStart
+from runstream_service.cannot_start import CannotStart
 from runstream_service.storage import embedded
 from runstream_service.storage.cluster import forget_recycled_pid, own_directory, processes_of
 from runstream_service.storage.embedded import EmbeddedPostgres

@@ -8,7 +8,7 @@ import dataclasses
 import asyncpg
 import pytest
 
-from runstream_service.refusals import CannotStart
+from runstream_service.cannot_start import CannotStart
 from runstream_service.storage.database import Database
 from runstream_service.storage.migrate import migrate, packaged_migrations, parse_migrations
 

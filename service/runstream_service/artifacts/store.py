@@ -19,6 +19,7 @@ from obstore import exceptions
 from obstore.store import LocalStore, from_url
 
 from runstream_service.artifacts.directory import Directory
+from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import (
     ArtifactNotFound,
     CoreError,
@@ -27,7 +28,6 @@ from runstream_service.core.errors import (
     StoreRefuses,
     StoreUnavailable,
 )
-from runstream_service.refusals import CannotStart
 
 if TYPE_CHECKING:
     from obstore import GetOptions

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from prometheus_client import CollectorRegistry
 
-from runstream_service.refusals import CannotStart
+from runstream_service.cannot_start import CannotStart
 from runstream_service.retention.metrics import RetentionMetrics
 from runstream_service.retention.purge import Purge, Purged
 from runstream_service.retention.retention import Expired, Retention

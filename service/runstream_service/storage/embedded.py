@@ -19,7 +19,7 @@ import asyncpg
 import psutil
 import structlog
 
-from runstream_service.refusals import CannotStart
+from runstream_service.cannot_start import CannotStart
 from runstream_service.storage.cluster import (
     Account,
     account_for,

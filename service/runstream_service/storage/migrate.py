@@ -10,7 +10,7 @@ from importlib import resources
 import asyncpg
 import structlog
 
-from runstream_service.refusals import CannotStart
+from runstream_service.cannot_start import CannotStart
 from runstream_service.storage.database import Connection, Database, PooledConnection
 
 log = structlog.get_logger()

@@ -12,8 +12,8 @@ from obstore import exceptions
 
 from runstream_service.artifacts import store as module
 from runstream_service.artifacts.store import PART_BYTES, ArtifactStore, Entry
+from runstream_service.cannot_start import CannotStart
 from runstream_service.core import errors
-from runstream_service.refusals import CannotStart
 
 
 async def pieces(*contents: bytes | Exception) -> AsyncIterator[bytes]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runstream_service.refusals import CannotStart
+from runstream_service.cannot_start import CannotStart
 from runstream_service.settings import OPTIONS, Address, read_settings
 
 

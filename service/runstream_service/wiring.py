@@ -1,0 +1,57 @@
+"""Wires what answers one call at a time: the domain and the reads, which gRPC and MLflow's routes share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runstream_service.core.experiment_search import ExperimentSearch
+from runstream_service.core.experiments import Experiments
+from runstream_service.core.inputs import Inputs
+from runstream_service.core.logged_models import LoggedModels
+from runstream_service.core.model_metrics import ModelMetrics
+from runstream_service.core.model_versions import ModelVersions
+from runstream_service.core.registered_models import RegisteredModels
+from runstream_service.core.runs import Runs
+from runstream_service.ingest.metric_writes import MetricWrites
+from runstream_service.mlflow.routes import Core
+from runstream_service.query.aggregate import Aggregate
+from runstream_service.query.chart import Chart
+from runstream_service.query.history import History
+from runstream_service.query.latest import Latest
+from runstream_service.query.run_metrics import RunMetrics
+from runstream_service.query.run_search import RunSearch
+from runstream_service.query.snapshot import Reads
+from runstream_service.rpc.query_servicer import Queries
+
+if TYPE_CHECKING:
+    from runstream_service.artifacts.store import ArtifactStore
+    from runstream_service.ingest.pipeline import IngestPipeline
+    from runstream_service.storage.database import Database
+
+
+def wire_calls(
+    database: Database, pipeline: IngestPipeline, artifacts: ArtifactStore, *, pool_size: int
+) -> tuple[Core, Queries]:
+    """What MLflow's routes call, and what QueryService serves."""
+    # Half of the pool stays free of streams that a slow reader may hold for a minute.
+    streams = Reads(database, max_reads=max(1, pool_size // 2))
+    answers = Reads(database, max_reads=max(1, pool_size // 3))
+    latest = Latest(answers)
+    experiments = Experiments(database)
+    core = Core(
+        experiments=experiments,
+        experiment_search=ExperimentSearch(database),
+        runs=Runs(database, experiments),
+        inputs=Inputs(database),
+        run_search=RunSearch(answers),
+        latest=latest,
+        registered_models=RegisteredModels(database),
+        model_versions=ModelVersions(database),
+        metric_writes=MetricWrites(database, pipeline),
+        model_metrics=ModelMetrics(database),
+        run_metrics=RunMetrics(answers),
+        artifacts=artifacts,
+        logged_models=LoggedModels(database),
+    )
+    queries = Queries(history=History(streams), latest=latest, chart=Chart(answers), aggregate=Aggregate(answers))
+    return core, queries
