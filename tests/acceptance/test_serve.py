@@ -190,7 +190,7 @@ async def test_health_and_readyz_follow_a_database_that_goes_and_comes(data_dir:
     await postgres.start()
     try:
         with ServeProcess(data_dir / "ours", arguments=["--database", postgres.url]) as serve:
-            assert not (data_dir / "ours").exists()  # nothing embedded, nothing on disk
+            assert not (data_dir / "ours" / "postgres").exists()  # nothing embedded
             assert postgres.pid is not None
             await postgres.stop()
             begun = time.monotonic()
