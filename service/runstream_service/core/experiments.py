@@ -17,7 +17,7 @@ from runstream_service.core.errors import (
     InvalidField,
     NotFound,
 )
-from runstream_service.core.names import check_entries, check_name, check_text
+from runstream_service.core.names import MAX_KEY_CHARACTERS, check_entries, check_name, check_text
 from runstream_service.core.pages import check_page_size, make_token, read_token
 from runstream_service.storage.queries import load
 
@@ -200,8 +200,9 @@ class Experiments:
         """Takes a tag of an active experiment away.
 
         Raises:
-            ExperimentNotFound, ExperimentDeleted, NotFound.
+            InvalidField, ExperimentNotFound, ExperimentDeleted, NotFound.
         """
+        check_text(key, field="key", max_characters=MAX_KEY_CHARACTERS)
         async with self._database.transaction() as connection:
             await lock_active(connection, caller, experiment_id)
             if await connection.execute(SQL["delete_tag"], experiment_id, key) == "DELETE 0":

@@ -24,6 +24,8 @@ Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 
 # Metrics come 1,000 at a time in some 170 KB; a tag of a run may have megabytes of table references.
 MAX_BODY_BYTES = 32 << 20
+# As in protobuf; MLflow's deepest message has 5.
+MAX_LEVELS = 100
 
 _PLACE = re.compile(r"(?P<what>.*) - at `\$\.?(?P<path>.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`")
@@ -90,23 +92,25 @@ def check_content_type(content_type: str) -> None:
         raise invalid(f"Bad Request. Content-Type should be one of ['application/json'], not {content_type[:80]!r}.")
 
 
-def normalise(value: Any) -> Any:
+def normalise(value: Any, *, levels: int = MAX_LEVELS) -> Any:
     """Names in snake case, without nulls; `run_uuid`, the old name of `run_id`, under the new one.
 
     Raises:
-        MlflowError: a field is there under both spellings.
+        MlflowError: a field is there under both spellings, or more than so many levels are within each other.
     """
-    if isinstance(value, list):
-        return [normalise(item) for item in value]
-    if not isinstance(value, dict):
+    if not isinstance(value, list | dict):
         return value
+    if levels == 0:
+        raise invalid(f"The request has more than {MAX_LEVELS} levels of objects and lists within each other.")
+    if isinstance(value, list):
+        return [normalise(item, levels=levels - 1) for item in value]
     found: dict[str, Any] = {}
     for name, item in value.items():
         plain = snake(name)
         if plain in found:
             raise invalid(f"Request specifies both {plain!r} and {name!r}; provide only one of them.")
         if item is not None:
-            found[plain] = normalise(item)
+            found[plain] = normalise(item, levels=levels - 1)
     run_uuid = found.pop("run_uuid", None)
     if run_uuid is not None:
         found.setdefault("run_id", run_uuid)
