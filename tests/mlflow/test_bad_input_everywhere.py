@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import socket
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 from unittest.mock import MagicMock
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, urlsplit
 
 import pytest
 from msgspec.structs import fields
 
+from runstream_service.core.pages import make_token
 from runstream_service.mlflow.calls import Call, Raw
 from runstream_service.mlflow.routes import Core, table
 from tests.support.rest import Answer, Rest
@@ -190,3 +193,30 @@ def _filled(path: str, request: Mapping[str, Any]) -> str:
 def _quoted(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return quote_plus(text[:MAX_QUERY_VALUE], errors="surrogatepass")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "of"),
+    [
+        ("POST", "runs/search", "runs/search"),
+        ("POST", "experiments/search", "experiments/search"),
+        ("GET", "registered-models/search", "registered models"),
+        ("GET", "model-versions/search", "model versions"),
+    ],
+)
+def test_a_token_of_a_page_before_the_first_is_refused(method: str, path: str, of: str, ours: Rest) -> None:
+    request = {"experiment_ids": ["0"], "max_results": 10, "page_token": make_token(of=of, after=[-1])}
+    assert _send(method, f"/api/2.0/mlflow/{path}", request, ours).error[:2] == (400, "INVALID_PARAMETER_VALUE")
+
+
+def test_a_client_that_goes_in_the_middle_of_its_request_is_no_bug(service: ServeProcess, ours: Rest) -> None:
+    logged = len(service.log_records)
+    address = urlsplit(service.http_url)
+    for path in ("experiments/create", "runs/log-metric", "runs/log-batch"):
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            head = f"POST /api/2.0/mlflow/{path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 100\r\n\r\n"
+            connection.sendall(head.encode() + b'{"name": ')
+            time.sleep(0.1)
+    time.sleep(0.2)
+    assert ours.get("experiments/get", {"experiment_id": "0"}).status == 200
+    assert [record for record in service.log_records[logged:] if record["level"] == "error"] == []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from runstream_service.core.experiments import Experiment, from_row
-from runstream_service.core.pages import make_token, read_token
+from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.search.dialects import EXPERIMENTS
 from runstream_service.search.grammar import Comparison, parse_filter, parse_order_by
 from runstream_service.search.sql import (
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from runstream_service.storage.database import Database
 
 _DEFAULT_ORDER = ("creation_time DESC", "experiment_id ASC")
+_PAGES = "experiments/search"
 _TIMES = {"creation_time": "e.created_at", "last_update_time": "e.updated_at"}
 _COLUMNS = {"name": "e.name", "experiment_id": "e.experiment_id"}
 _TAGS = "experiment_tags t WHERE t.experiment_id = e.experiment_id"
@@ -52,7 +53,7 @@ class ExperimentSearch:
         """
         comparisons = parse_filter(filter_, EXPERIMENTS)
         terms = _terms(order_by or _DEFAULT_ORDER)
-        (start,) = read_token(page_token, of="experiments/search", shape=(int,)) or (0,)
+        start = read_offset_token(page_token, of=_PAGES)
         parameters = Parameters(caller.workspace_id, list(lifecycles), max_results + 1, start)
         conditions = conjunction([_condition(comparison, parameters) for comparison in comparisons])
         rows = await self._database.fetch(
@@ -68,7 +69,8 @@ class ExperimentSearch:
             *parameters.values,
         )
         page = [from_row(row) for row in rows[:max_results]]
-        return page, make_token(of="experiments/search", after=[start + max_results]) if len(rows) > max_results else ""
+        more = len(rows) > max_results
+        return page, make_offset_token(of=_PAGES, offset=start + max_results) if more else ""
 
 
 def _terms(order_by: Sequence[str]) -> list[str]:

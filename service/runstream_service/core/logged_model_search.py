@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from runstream_service.core.errors import InvalidField
 from runstream_service.core.names import check_text
-from runstream_service.core.pages import make_token, read_token
+from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.search.dialects import LOGGED_MODELS
 from runstream_service.search.grammar import MAX_ORDERS, parse_field, parse_filter
 from runstream_service.search.sql import (
@@ -85,8 +85,7 @@ async def search(connection: PooledConnection, caller: Caller, asked: Search) ->
     """
     _check(asked)
     of = f"logged models {_fingerprint(asked)}"
-    token = read_token(asked.page_token, of=of, shape=(int,))
-    offset, size = token[0] if token else 0, asked.max_results or DEFAULT_RESULTS
+    offset, size = read_offset_token(asked.page_token, of=of), asked.max_results or DEFAULT_RESULTS
     parameters = Parameters(caller.workspace_id, list(asked.experiment_ids))
     conditions = conjunction(_conditions(asked, parameters))
     columns, terms = _orders(asked.order_by, parameters)
@@ -100,7 +99,7 @@ async def search(connection: PooledConnection, caller: Caller, asked: Search) ->
     )
     if len(rows) <= size:
         return rows, ""
-    return rows[:-1], make_token(of=of, after=[offset + size])
+    return rows[:-1], make_offset_token(of=of, offset=offset + size)
 
 
 def _check(asked: Search) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runstream_service.core.errors import InvalidField
-from runstream_service.core.pages import make_token, read_token
+from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.search.dialects import MODEL_VERSIONS, REGISTERED_MODELS, Dialect
 from runstream_service.search.grammar import parse_filter, parse_order_by
 from runstream_service.search.sql import (
@@ -101,8 +101,7 @@ async def search(database: Database, caller: Caller, area: _Area, asked: Search)
         raise InvalidField(
             f"max_results: {asked.max_results} is more than {area.max_results}, the most", field="max_results"
         )
-    token = read_token(asked.page_token, of=area.dialect.name, shape=(int,))
-    offset = token[0] if token else 0
+    offset = read_offset_token(asked.page_token, of=area.dialect.name)
     parameters = Parameters(caller.workspace_id)
     conditions = conjunction(_conditions(area, parse_filter(asked.filter, area.dialect), parameters))
     rows = await database.fetch(
@@ -113,7 +112,7 @@ async def search(database: Database, caller: Caller, area: _Area, asked: Search)
     )
     if len(rows) <= asked.max_results:
         return rows, ""
-    return rows[:-1], make_token(of=area.dialect.name, after=[offset + asked.max_results])
+    return rows[:-1], make_offset_token(of=area.dialect.name, offset=offset + asked.max_results)
 
 
 def _conditions(area: _Area, comparisons: Sequence[Comparison], parameters: Parameters) -> list[str]:

@@ -28,6 +28,19 @@ def make_token(*, of: str, after: list[int | str]) -> str:
     return base64.urlsafe_b64encode(zlib.crc32(payload).to_bytes(4, "big") + payload).decode().rstrip("=")
 
 
+def make_offset_token(*, of: str, offset: int) -> str:
+    """The same for a list whose pages are counted."""
+    return make_token(of=of, after=[offset])
+
+
+def read_offset_token(token: str, *, of: str) -> int:
+    """Where a page begins: what `make_offset_token` was given, 0 for the first page. Raises InvalidField."""
+    (offset,) = read_token(token, of=of, shape=(int,)) or (0,)
+    if offset < 0:
+        raise _no_token()
+    return int(offset)
+
+
 def read_token(token: str, *, of: str, shape: tuple[type[int] | type[str], ...]) -> list[Any] | None:
     """What `make_token` was given, of these types; None for the first page. Raises InvalidField for anything else."""
     if not token:
@@ -41,9 +54,11 @@ def read_token(token: str, *, of: str, shape: tuple[type[int] | type[str], ...])
         if tuple(map(type, after)) != shape or any(isinstance(part, int) and abs(part) >= 2**63 for part in after):
             raise ValueError("shape")
     except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidField(
-            "page_token: is not a token of ours; take next_page_token as it is", field="page_token"
-        ) from error
+        raise _no_token() from error
     if named != of:
         raise InvalidField("page_token: belongs to another list", field="page_token")
     return list(after)
+
+
+def _no_token() -> InvalidField:
+    return InvalidField("page_token: is not a token of ours; take next_page_token as it is", field="page_token")

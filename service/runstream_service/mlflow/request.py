@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
 
 import msgspec
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from runstream_service.mlflow.errors import MlflowError, invalid
 
@@ -58,12 +58,15 @@ async def read(request: Request, kind: type[T]) -> T:
 
 
 async def read_body(request: Request) -> bytes:
-    """The whole body. Raises MlflowError if it is too long."""
+    """The whole body. Raises MlflowError if it is too long, or its client goes."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise invalid(f"The request's body has more than {MAX_BODY_BYTES:,} bytes; send it in parts.")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise invalid(f"The request's body has more than {MAX_BODY_BYTES:,} bytes; send it in parts.")
+    except ClientDisconnect as error:
+        raise MlflowError("BAD_REQUEST", "The connection ended before the request did.") from error
     return bytes(body)
 
 

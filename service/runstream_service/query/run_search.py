@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runstream_service.core.names import is_run_id
-from runstream_service.core.pages import make_token, read_token
+from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.core.runs import NAME_TAG
 from runstream_service.query import hot
 from runstream_service.query.key_values import KeyValues, Values
@@ -90,11 +90,11 @@ class RunSearch:
         """
         comparisons = parse_filter(question.filter, RUNS)
         orders = parse_order_by(question.order_by, RUNS)
-        start = read_token(question.page_token, of="runs/search", shape=(int,)) or [0]
+        start = read_offset_token(question.page_token, of="runs/search")
         if not question.experiment_ids:
             return [], ""
         scope = _Scope(caller, question, comparisons)
-        wanted = slice(start[0], start[0] + question.max_results + 1)
+        wanted = slice(start, start + question.max_results + 1)
         metrics = [c for c in comparisons if c.kind == "metric"]
         async with self._reads.snapshot() as snapshot:
             await snapshot.plan_each_time()
@@ -104,7 +104,7 @@ class RunSearch:
                 found = await _by_the_rest(snapshot, scope, orders, wanted)
         if len(found) <= question.max_results:
             return found, ""
-        return found[:-1], make_token(of="runs/search", after=[wanted.stop - 1])
+        return found[:-1], make_offset_token(of="runs/search", offset=wanted.stop - 1)
 
 
 class _Scope:

@@ -18,7 +18,9 @@ def create(world: World) -> Call:
     if world.rarely(0.3):
         body["tags"] = [{"key": key(world), "value": value(world, _LIMIT)} for _ in range(world.chance.randrange(3))]
     if world.rarely(0.1):
-        body["artifact_location"] = world.chance.choice(("s3://bucket/a", "s3://bucket/a?b=c", "s3://b/a#x", "s3://b/;x", ""))
+        body["artifact_location"] = world.chance.choice(
+            ("s3://bucket/a", "s3://bucket/a?b=c", "s3://b/a#x", "s3://b/;x", "")
+        )
     world.experiments.append(name)
     return Call("POST", "experiments/create", body, learns={name: _ID})
 
