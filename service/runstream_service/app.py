@@ -132,6 +132,7 @@ class Service:
         replay its log, while /healthz has to say that the process lives."""
         settings = self._settings
         self._artifacts = ArtifactStore.open(settings.artifacts)
+        self._artifacts.tidy()
         self._grpc = grpc.aio.server(interceptors=[CallInterceptor(self._metrics)], options=GRPC_OPTIONS)
         self._grpc_address = listen_grpc(self._grpc, settings.grpc_listen)
         self._start_http()

@@ -74,7 +74,7 @@ OPTIONS = (
     Option("--grpc-listen", "127.0.0.1:50051", "Address of the gRPC server; port 0 takes any free one."),
     Option("--http-listen", "127.0.0.1:5000", "Address of the HTTP server; port 0 takes any free one."),
     Option("--allowed-hosts", "", "Public names of this service, with commas, * as a wildcard; others are refused."),
-    Option("--data-dir", "./runstream-data", "Where the embedded PostgreSQL keeps its data."),
+    Option("--data-dir", "./runstream-data", "Where the embedded PostgreSQL keeps its data, and artifacts by default."),
     Option("--artifacts", "", "Where artifacts are kept: a directory, or an s3://, gs:// or az:// URL."),
     Option("--database", "", "URL of an existing PostgreSQL (14 or newer): postgresql://... Then nothing is embedded."),
     Option("--database-wait", "30", "Seconds to wait at the start for a database that does not answer yet."),

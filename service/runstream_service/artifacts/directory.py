@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from runstream_service.core.errors import InvalidField
+
+# What the library calls a file that it writes; `check_path` lets nobody else have such a name.
+_UNFINISHED = re.compile(r".+#[0-9]+")
 
 
 class Directory:
@@ -51,6 +57,19 @@ class Directory:
             shutil.rmtree(target)
         else:
             target.unlink(missing_ok=True)
+
+    def delete_unfinished(self, *, older_than_s: float) -> int:
+        """Deletes what uploads left that were killed, and says how many. Of younger ones some may still be written to,
+        perhaps by another replica."""
+        before, count = time.time() - older_than_s, 0
+        for directory, _, names in os.walk(self._root):
+            for name in filter(_UNFINISHED.fullmatch, names):
+                path = Path(directory, name)
+                with contextlib.suppress(OSError):  # somebody else was quicker, or it is not ours
+                    if path.lstat().st_mtime < before:
+                        path.unlink()
+                        count += 1
+        return count
 
     def sync(self, path: str) -> None:
         """Returns when a file and its name are on the disk."""

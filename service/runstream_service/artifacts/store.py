@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import re
+import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -43,6 +44,8 @@ PARTS_AT_ONCE = 2
 # Further ones wait, unread: their clients are held back by TCP.
 MAX_UPLOADS = 16
 READ_BYTES = 1 << 20
+# No upload takes so long: a client that sends nothing for a minute is dropped.
+UNFINISHED_S = 24 * 3600.0
 # Below MLflow's own timeout of 120 s, so that its clients hear what is wrong.
 _RETRY = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -110,6 +113,14 @@ class ArtifactStore:
             why = os.strerror(error.errno) if error.errno else str(error)
             raise _cannot_start(f"cannot write to {str(path)!r}: {why}", "/var/lib/runstream/artifacts") from error
         return cls(LocalStore(directory.root), directory)
+
+    def tidy(self) -> None:
+        """Deletes what killed uploads left in a directory, beside everything else; buckets do that by a rule of theirs.
+
+        In a thread that nothing waits for: the directory may have millions of files.
+        """
+        if self._directory is not None:
+            threading.Thread(target=_tidy, args=(self._directory,), name="tidy artifacts", daemon=True).start()
 
     async def stat(self, path: str) -> Stat:
         """Raises ArtifactNotFound."""
@@ -198,6 +209,12 @@ class ArtifactStore:
     async def _check_inside(self, path: str) -> None:
         if self._directory is not None:
             await asyncio.to_thread(self._directory.check_inside, path)
+
+
+def _tidy(directory: Directory) -> None:
+    count = directory.delete_unfinished(older_than_s=UNFINISHED_S)
+    if count:
+        log.info("Deleted what killed uploads left", action="artifacts_tidied", files=count)
 
 
 async def _regrouped(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:

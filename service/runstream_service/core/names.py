@@ -38,6 +38,11 @@ def key_problem(key: str) -> KeyProblem | None:
     return None
 
 
+def is_storable(text: str) -> bool:
+    """Whether a database can keep a text: without NUL characters and lone surrogates."""
+    return _UNSTORABLE.search(text) is None
+
+
 def is_run_id(text: str) -> bool:
     """Whether a run could have this id: 32 lower-case hex digits."""
     return _RUN_ID.fullmatch(text) is not None
@@ -80,7 +85,7 @@ def check_text(text: str, *, field: str, max_characters: int) -> str:
         raise InvalidField(
             f"{field}: has {len(text):,} characters; at most {max_characters:,} are allowed", field=field
         )
-    if _UNSTORABLE.search(text):
+    if not is_storable(text):
         raise InvalidField(f"{field}: has a NUL character or a lone surrogate", field=field)
     return text
 
@@ -94,7 +99,7 @@ def check_entries(entries: Mapping[str, str], *, field: str, max_value_character
     if len(entries) > MAX_ENTRIES:
         raise InvalidField(f"{field}: has {len(entries):,} entries; at most {MAX_ENTRIES:,} are allowed", field=field)
     for key, value in entries.items():
-        if (problem := key_problem(key)) or _UNSTORABLE.search(key):
+        if (problem := key_problem(key)) or not is_storable(key):
             what = problem.value if problem else "has a lone surrogate"
             raise InvalidField(f"{field}: the key {key[:80]!r} {what}", field=field)
         if len(value) > max_value_characters:
@@ -102,6 +107,6 @@ def check_entries(entries: Mapping[str, str], *, field: str, max_value_character
                 f"{field}: the value of {key!r} has {len(value):,} characters; allowed are {max_value_characters:,}",
                 field=field,
             )
-        if _UNSTORABLE.search(value):
+        if not is_storable(value):
             raise InvalidField(f"{field}: the value of {key!r} has a NUL character or a lone surrogate", field=field)
     return dict(sorted(entries.items()))

@@ -288,8 +288,7 @@ class Runs:
         async with self._database.transaction() as connection:
             # open_producer locks the run too: a stream opens wholly before this (and is fenced) or wholly after (and
             # is refused).
-            if await connection.fetchval(SQL["lifecycle_for_update"], caller.workspace_id, uid) is None:
-                raise _not_found(uid)
+            await _lock(connection, caller, uid)
             await connection.execute(SQL["mark_deleted"], uid)
             producers = await connection.fetch(SQL["lock_producers"], uid)
             await connection.execute(SQL["fence_producers"], uid)
@@ -331,9 +330,13 @@ class Runs:
         """
         uid = parse_run_id(run_id, field="run_id")
         async with self._database.transaction() as connection:
-            if await connection.fetchval(SQL["lifecycle_for_update"], caller.workspace_id, uid) is None:
-                raise _not_found(uid)
+            await _lock(connection, caller, uid)
             await connection.execute(SQL["mark_active"], uid)
+
+
+async def _lock(connection: PooledConnection, caller: Caller, run_id: UUID) -> None:
+    if await connection.fetchval(SQL["lifecycle_for_update"], caller.workspace_id, run_id) is None:
+        raise _not_found(run_id)
 
 
 async def hold_active(connection: PooledConnection, caller: Caller, run_id: UUID) -> None:

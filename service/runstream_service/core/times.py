@@ -28,3 +28,8 @@ def to_datetime(unix_us: int, *, field: str) -> datetime:
 def to_unix_us(time: datetime) -> int:
     """Exact, also before 1970."""
     return (time - EPOCH) // _MICROSECOND
+
+
+def to_unix_ms(time: datetime) -> int:
+    """Rounded down, as MLflow has times."""
+    return to_unix_us(time) // 1_000

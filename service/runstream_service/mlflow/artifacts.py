@@ -12,6 +12,7 @@ from runstream_service.core.caller import ANYONE
 from runstream_service.mlflow.answer import present
 from runstream_service.mlflow.errors import MlflowError, invalid
 from runstream_service.mlflow.request import Message, check_given
+from runstream_service.mlflow.run_ids import parse_run_id
 from runstream_service.mlflow.transfers import announced_size, received, sent
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class ArtifactHandlers:
     async def list_of_run(self, caller: Caller, message: ListOfRun) -> Answer:
         """A directory of a run's files; names relative to the run."""
         path = check_path(message.path, may_be_root=True)
-        run = await self._runs.get(caller, check_given(message.run_id, "run_id"))
+        run = await self._runs.get(caller, parse_run_id(message.run_id).hex)
         files = await listing(self._store, locate(run.artifact_uri, path), shown_below=path)
         return {"root_uri": run.artifact_uri, **files}
 
@@ -89,8 +90,8 @@ class ArtifactHandlers:
         """/get-artifact, from which the UI shows and downloads."""
         query = request.query_params
         path = check_path(check_given(query.get("path", ""), "path"))
-        run_id = check_given(query.get("run_id") or query.get("run_uuid") or "", "run_id")
-        run = await self._runs.get(ANYONE, run_id)
+        run_id = parse_run_id(query.get("run_id") or query.get("run_uuid") or "")
+        run = await self._runs.get(ANYONE, run_id.hex)
         return await sent(self._store, locate(run.artifact_uri, path), request)
 
     async def get_of_version(self, request: Request) -> Response:
@@ -113,7 +114,7 @@ class ArtifactHandlers:
             raise invalid("Request must specify data.")
         if size is not None and size > MAX_UI_UPLOAD_BYTES:
             raise invalid("Artifact size is too large. Max size is 10MB.")
-        run = await self._runs.get(ANYONE, run_id)
+        run = await self._runs.get(ANYONE, parse_run_id(run_id).hex)
         body = received(request, at_most=MAX_UI_UPLOAD_BYTES)
         await self._store.write(locate(run.artifact_uri, path), body, size=size)
         return Response()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from runstream_service.core.errors import ExperimentNotFound, InvalidField
-from runstream_service.core.times import to_unix_us
+from runstream_service.core.times import to_unix_ms
 from runstream_service.mlflow.answer import pairs, present
 from runstream_service.mlflow.errors import invalid, not_found
 from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length
@@ -122,7 +122,7 @@ class ExperimentHandlers:
 
 
 def parse_id(text: str) -> int:
-    """The number of an experiment; nothing means the default one. Raises MlflowError."""
+    """The number of an experiment. Raises MlflowError."""
     check_given(text, "experiment_id")
     if not _ID.fullmatch(text):
         raise invalid(f"Invalid experiment ID '{text[:80]}'. Experiment ID must be a valid integer.")
@@ -136,8 +136,8 @@ def rendered(experiment: Experiment) -> Answer:
         name=experiment.name,
         artifact_location=experiment.artifact_location,
         lifecycle_stage=experiment.lifecycle,
-        last_update_time=to_unix_us(experiment.updated_at) // 1_000,
-        creation_time=to_unix_us(experiment.created_at) // 1_000,
+        last_update_time=to_unix_ms(experiment.updated_at),
+        creation_time=to_unix_ms(experiment.created_at),
         tags=pairs(experiment.tags),
         workspace="default",
     )

@@ -11,7 +11,7 @@ from runstream_service.artifacts.paths import check_path
 from runstream_service.core.caller import ANYONE
 from runstream_service.core.logged_model_search import DatasetRef, OrderBy, Search
 from runstream_service.core.logged_models import STATUSES, NewModel
-from runstream_service.core.times import to_unix_us
+from runstream_service.core.times import to_unix_ms
 from runstream_service.mlflow.answer import number, pairs, present
 from runstream_service.mlflow.artifacts import listing, locate
 from runstream_service.mlflow.errors import MlflowError, invalid
@@ -212,8 +212,8 @@ def rendered(model: LoggedModel) -> Answer:
         model_id=model.model_id,
         experiment_id=str(model.experiment_id),
         name=model.name,
-        creation_timestamp_ms=to_unix_us(model.created_at) // 1_000,
-        last_updated_timestamp_ms=to_unix_us(model.updated_at) // 1_000,
+        creation_timestamp_ms=to_unix_ms(model.created_at),
+        last_updated_timestamp_ms=to_unix_ms(model.updated_at),
         artifact_uri=model.artifact_uri,
         status=_STATUS_NAMES[model.status],
         model_type=model.model_type,
@@ -228,7 +228,7 @@ def _metric(model_id: str, metric: ModelMetric) -> Answer:
     return present(
         key=metric.key,
         value=number(metric.value),
-        timestamp=to_unix_us(metric.time) // 1_000,
+        timestamp=to_unix_ms(metric.time),
         step=metric.step,
         dataset_name=metric.dataset_name or None,
         dataset_digest=metric.dataset_digest or None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from runstream_service.core.model_names import MAX_TAG_CHARACTERS
 from runstream_service.core.model_search import VERSIONS, Search
 from runstream_service.core.model_versions import NewVersion
-from runstream_service.core.times import to_unix_us
+from runstream_service.core.times import to_unix_ms
 from runstream_service.mlflow.answer import pairs, present
 from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length
 from runstream_service.mlflow.request import Int64, Message, Pair, check_given, wrong_type
@@ -170,8 +170,8 @@ def rendered(version: ModelVersion, *, aliases: bool = True) -> Answer:
     return present(
         name=version.name,
         version=str(version.version),
-        creation_timestamp=to_unix_us(version.created_at) // 1_000,
-        last_updated_timestamp=to_unix_us(version.updated_at) // 1_000,
+        creation_timestamp=to_unix_ms(version.created_at),
+        last_updated_timestamp=to_unix_ms(version.updated_at),
         current_stage=version.stage,
         description=version.description,
         source=version.source,

@@ -6,13 +6,12 @@ import json
 import posixpath
 import re
 
+from runstream_service.core.names import is_storable
 from runstream_service.mlflow.errors import MlflowError, invalid
 
 MAX_KEY_CHARACTERS = 250
 
 _NAME = re.compile(r"[/\w.\- :]*")
-# Neither PostgreSQL nor UTF-8 has these. Lone surrogates come out of JSON's \ud800.
-_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def check_key(key: str, path: str) -> str:
@@ -49,7 +48,7 @@ def truncated(text: str, what: str, limit: int) -> str:
 
 def check_storable(text: str, what: str) -> str:
     """A text that a database can keep. Raises MlflowError."""
-    if _UNSTORABLE.search(text):
+    if not is_storable(text):
         raise invalid(f"'{what}' has a NUL character or a lone surrogate, which cannot be stored.")
     return text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runstream_service.core.model_search import MODELS, Search
-from runstream_service.core.times import to_unix_us
+from runstream_service.core.times import to_unix_ms
 from runstream_service.mlflow import model_versions
 from runstream_service.mlflow.answer import pairs, present
 from runstream_service.mlflow.model_versions import checked_tags
@@ -168,8 +168,8 @@ def rendered(model: RegisteredModel) -> Answer:
     """MLflow's RegisteredModel. Its versions come without their aliases; the model has them all."""
     return present(
         name=model.name,
-        creation_timestamp=to_unix_us(model.created_at) // 1_000,
-        last_updated_timestamp=to_unix_us(model.updated_at) // 1_000,
+        creation_timestamp=to_unix_ms(model.created_at),
+        last_updated_timestamp=to_unix_ms(model.updated_at),
         description=model.description or None,
         latest_versions=[model_versions.rendered(version, aliases=False) for version in model.latest_versions],
         tags=pairs(model.tags),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from obstore import exceptions
 
 from runstream_service.artifacts import store as module
+from runstream_service.artifacts.directory import Directory
 from runstream_service.artifacts.store import PART_BYTES, ArtifactStore, Entry
 from runstream_service.cannot_start import CannotStart
 from runstream_service.core import errors
@@ -51,6 +53,32 @@ async def test_a_body_that_breaks_off_leaves_the_old_file_or_none(tmp_path: Path
     assert await store.list("") == [Entry("old.bin", 3)]
     assert await content_of(store, "old.bin") == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["old.bin"]
+
+
+def test_what_killed_uploads_left_is_deleted_after_a_day(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    long_ago = time.time() - 2 * module.UNFINISHED_S
+    for name, age in (("a/b/model.bin#1", long_ago), ("x#12", long_ago), ("a/new#1", time.time()), ("a/c", long_ago)):
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (age, age))
+    assert Directory(tmp_path).delete_unfinished(older_than_s=module.UNFINISHED_S) == 2
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == [
+        "a/c",
+        "a/new#1",
+    ]
+
+
+async def test_a_killed_upload_has_the_name_that_is_tidied(tmp_path: Path) -> None:
+    store, names = ArtifactStore.open(str(tmp_path)), list[str]()
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            yield bytes(PART_BYTES)
+            await asyncio.sleep(0.05)
+            names.extend(path.name for path in tmp_path.iterdir())
+
+    await store.write("model.bin", body())
+    assert set(names) == {"model.bin#1"}
 
 
 async def test_two_uploads_of_one_file_leave_one_of_them_whole(tmp_path: Path) -> None:
