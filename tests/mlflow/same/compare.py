@@ -17,7 +17,7 @@ _EXPERIMENT = re.compile(r"(?P<before>\bid[= ]|\bID=|\bexperiment |mlflow-artifa
 _LONG_ID = re.compile(r"\b(?:m-)?[0-9a-f]{32}\b")
 _GENERATED = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
 # Dictionaries on the client's side: their order says nothing.
-_UNORDERED = ("params", "tags", "aliases", "dataset_inputs", "latest_versions")
+_UNORDERED = ("params", "tags", "aliases", "dataset_inputs", "model_outputs", "latest_versions")
 # For people, and not in every release.
 _DROPPED = ("sqlstate", "error_class")
 

@@ -29,6 +29,12 @@ def _logged_with(fields: dict[str, Any]) -> Call:
     return Call("POST", "runs/log-metric", body)
 
 
+_MODEL = Call(
+    "POST", "logged-models", {"experiment_id": "«experiment»"}, learns={"«model»": ("model", "info", "model_id")}
+)
+_OUTPUT = Call("POST", "runs/outputs", {"run_id": "«run»", "models": [{"model_id": "«model»", "step": 0}]})
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One row. `call` shows it on a fresh experiment and run, after the calls of `before`."""
@@ -176,5 +182,13 @@ DIFFERENCES = (
         Call("POST", "runs/search", {"experiment_ids": ["«experiment»"], "order_by": ["metrics.a", "metrics.a DESC"]}),
         stock=(500, "INTERNAL_ERROR"),
         ours=_BAD,
+    ),
+    Difference(
+        "a model is logged again as an output of its run",
+        "every write is safe to repeat; stock passes on the error of its database",
+        _OUTPUT,
+        stock=(400, "BAD_REQUEST"),
+        ours=_OK,
+        before=(_MODEL, _OUTPUT),
     ),
 )
