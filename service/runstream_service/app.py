@@ -131,6 +131,7 @@ class Service:
         """Ports first, since a taken one is the quickest to tell; HTTP before the database, which may take minutes to
         replay its log, while /healthz has to say that the process lives."""
         settings = self._settings
+        await self._readiness.listen(self._metrics.readiness)
         self._artifacts = ArtifactStore.open(settings.artifacts)
         self._artifacts.tidy()
         self._grpc = grpc.aio.server(interceptors=[CallInterceptor(self._metrics)], options=GRPC_OPTIONS)

@@ -55,6 +55,11 @@ class Metrics:
             "runstream_database_up", "1 while PostgreSQL answers, asked every few seconds; else 0.",
             registry=self.registry,
         )  # fmt: skip
+        self._ready = Gauge("runstream_ready", "1 while /readyz answers 200; else 0.", registry=self.registry)
+        self._pool_capacity = Gauge(
+            "runstream_database_pool_capacity_connections", "The most connections that the pool opens.",
+            registry=self.registry,
+        )  # fmt: skip
         self._pool_size = Gauge(
             "runstream_database_pool_connections", "Open connections of the pool.", registry=self.registry
         )
@@ -78,8 +83,13 @@ class Metrics:
         """Say whether PostgreSQL answered the last time it was asked."""
         self._database_up.set(1 if up else 0)
 
+    async def readiness(self, ready: bool) -> None:
+        """Say whether this replica is ready."""
+        self._ready.set(1 if ready else 0)
+
     def watch(self, database: Database) -> None:
         """Show the pool whenever the metrics are read."""
+        self._pool_capacity.set(database.capacity)
         self._pool_size.set_function(lambda: database.size)
         self._pool_in_use.set_function(lambda: database.in_use)
 

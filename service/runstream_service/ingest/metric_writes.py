@@ -71,6 +71,7 @@ class MetricWrites:
         Raises:
             RunNotFound, RunDeleted, InvalidField, Overloaded, Draining, DatabaseUnavailable.
         """
+        self._pipeline.metrics.received.count("http", len(points.key))
         for _ in range(_LOOKS):
             series = await self._series_of(caller, points)
             write = MetricWrite(

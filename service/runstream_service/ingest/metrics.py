@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from runstream_service.ingest.refusals import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from prometheus_client import CollectorRegistry
 
     from runstream_service.ingest.budget import Budget
@@ -14,6 +21,34 @@ if TYPE_CHECKING:
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _POINTS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 150_000)
+
+
+class Received(Collector):
+    """What came in through one front end. Plain numbers, as these are counted per batch; read when metrics are."""
+
+    def __init__(self) -> None:
+        self._batches = {"grpc": 0, "http": 0}
+        self._points = {"grpc": 0, "http": 0}
+
+    def count(self, protocol: str, points: int) -> None:
+        """Count one batch of a stream (`grpc`), or the points of one HTTP request."""
+        self._batches[protocol] += 1
+        self._points[protocol] += points
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """For the registry."""
+        batches = CounterMetricFamily(
+            "runstream_batches_received_total", "Batches of streams and writes over HTTP that came in.",
+            labels=["protocol"],
+        )  # fmt: skip
+        points = CounterMetricFamily(
+            "runstream_points_received_total", "Points that came in, also repeated and refused ones.",
+            labels=["protocol"],
+        )  # fmt: skip
+        for family, counts in ((batches, self._batches), (points, self._points)):
+            for protocol, count in counts.items():
+                family.add_metric([protocol], count)
+            yield family
 
 
 class IngestMetrics:
@@ -25,6 +60,8 @@ class IngestMetrics:
             "runstream_streams_ended_total", "Append streams that ended, by reason (OK if the client closed it).",
             ["reason"], registry=registry,
         )  # fmt: skip
+        self.received = Received()
+        registry.register(self.received)
         self._committed = Counter(
             "runstream_points_committed_total", "Points that were committed, each once.", registry=registry
         )
@@ -36,6 +73,8 @@ class IngestMetrics:
             "runstream_points_refused_total", "Points that were refused for good, by reason.",
             ["reason"], registry=registry,
         )  # fmt: skip
+        for reason in Reason:  # at 0 from the start: an increase of a series that appears is not seen
+            self._refused.labels(reason.value)
         self._lost = Counter(
             "runstream_batches_lost_total",
             "Batches once acknowledged that the database does not know any more (restored, or failed over without a "
@@ -52,6 +91,9 @@ class IngestMetrics:
         self.copy_seconds = Histogram(
             "runstream_copy_seconds", "The COPY of a group.", buckets=_SECONDS, registry=registry
         )
+        self.encode_seconds = Histogram(
+            "runstream_encode_seconds", "Encoding a group for its COPY.", buckets=_SECONDS, registry=registry
+        )
         self._failures = Counter(
             "runstream_group_commit_failures_total", "Tries of a group commit that failed and were repeated, by error.",
             ["error"], registry=registry,
@@ -59,6 +101,10 @@ class IngestMetrics:
         self._queue_points = Gauge(
             "runstream_queue_points", "Points read from streams and not committed yet.", registry=registry
         )
+        self._queue_oldest = Gauge(
+            "runstream_queue_oldest_seconds", "Age of the oldest batch that waits for its commit; 0 if none does.",
+            registry=registry,
+        )  # fmt: skip
         self._queue_capacity = Gauge(
             "runstream_queue_capacity_points", "At so many waiting points, streams are not read any more.",
             registry=registry,
@@ -76,8 +122,9 @@ class IngestMetrics:
         if held:
             self._times_held.inc()
 
-    def watch(self, budget: Budget) -> None:
-        """Show the budget whenever the metrics are read."""
+    def watch(self, budget: Budget, oldest: Callable[[], float | None]) -> None:
+        """Show the budget, and how long ago the oldest batch came (`time.monotonic()`), when the metrics are read."""
+        self._queue_oldest.set_function(lambda: 0.0 if (came := oldest()) is None else time.monotonic() - came)
         self._queue_points.set_function(lambda: budget.waiting_points)
         self._queue_capacity.set(budget.capacity_points)
 

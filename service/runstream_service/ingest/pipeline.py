@@ -75,7 +75,7 @@ class IngestPipeline:
         # A writer only ends when it is cancelled. Anything else is a bug, and its streams would wait for ever: whoever
         # runs the service waits for this and stops, so that another replica takes over.
         self.crashed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        metrics.watch(self._budget)
+        metrics.watch(self._budget, self._oldest)
 
     def start(self) -> None:
         """Start the writers."""
@@ -143,6 +143,7 @@ class IngestPipeline:
             SequenceGap, UndeclaredSeries.
         """
         submission = stream.receive(batch)
+        self.metrics.received.count("grpc", len(batch.value))
         if submission is None:
             return
         try:
@@ -201,6 +202,9 @@ class IngestPipeline:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _oldest(self) -> float | None:
+        return min((came for writer in self._writers if (came := writer.oldest) is not None), default=None)
 
     def _report_crash(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None or self.crashed.done():

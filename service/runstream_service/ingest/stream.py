@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,8 @@ class Submission:
     charge: int = field(init=False)
     # True once the stream was told what became of it.
     told: bool = False
+    # When it came, by the monotonic clock.
+    came: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.charge = max(len(self.step), MIN_CHARGE_POINTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,8 @@ class MetricWrite:
     refusals: list[Refusal] = field(default_factory=list)
     charge: int = field(init=False)
     told: bool = False
+    # When it came, by the monotonic clock.
+    came: float = field(default_factory=time.monotonic)
     # None when committed, now or before.
     outcome: asyncio.Future[CoreError | None] = field(init=False)
 

@@ -70,6 +70,7 @@ class Writer:
         self._budget = budget
         self._metrics = metrics
         self._waiting: deque[Item] = deque()
+        self._taken: list[Item] = []  # the group that is being committed
         self._wake = asyncio.Event()
         self._session = Session(database.connect_writer)
 
@@ -78,21 +79,28 @@ class Writer:
         self._waiting.append(submission)
         self._wake.set()
 
+    @property
+    def oldest(self) -> float | None:
+        """When the first of what is not committed yet came."""
+        first = next(iter(self._taken or self._waiting), None)
+        return None if first is None else first.came
+
     async def run(self) -> None:
         """Commit groups until cancelled. What is then not committed is dropped: clients send it again elsewhere."""
-        taken: list[Item] = []
         try:
             while True:
                 await self._wake.wait()
-                taken = self._take_group()
-                await self._commit(taken)
+                self._taken = self._take_group()
+                await self._commit(self._taken)
+                self._taken = []
                 if not self._waiting:
                     self._wake.clear()
         finally:
-            for submission in (*taken, *self._waiting):
+            for submission in (*self._taken, *self._waiting):
                 if not submission.told:
                     submission.dropped()
                     self._settle(submission)
+            self._taken = []
             self._waiting.clear()
             self._session.disconnect()
 
@@ -137,7 +145,9 @@ class Writer:
         await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         rows = await connection.fetch(_BEGIN, *group.begin_arguments())
         group.judge([Verdict(*row) for row in rows])
+        started = time.perf_counter()
         encoded = group.encode()
+        self._metrics.encode_seconds.observe(time.perf_counter() - started)
         if encoded is not None:
             await self._copy(connection, group.table, encoded)
         await connection.execute("COMMIT")

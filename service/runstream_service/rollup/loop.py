@@ -18,6 +18,7 @@ import structlog
 from runstream_service.rollup import epochs, hot_index, rollup
 from runstream_service.rollup.drop import Dropper
 from runstream_service.rollup.merge import Merger
+from runstream_service.rollup.sizes import measure_sizes
 from runstream_service.storage.session import Session
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ log = structlog.get_logger()
 _EVERY_S = 1.0
 # Of new hot rows only those of the last moment are not in the index. When there are none it is two short statements.
 _INDEX_EVERY_S = 0.25
+# For graphs; it looks at every file of the database.
+_SIZES_EVERY_S = 30.0
 # While a group commit of the closed epoch is still under way, and while there is more to do.
 _SOON_S = 0.02
 _FIRST_BACKOFF_S = 0.5
@@ -143,6 +146,7 @@ class RollupLoop:
         self._dropper = Dropper(options.max_read_age_s)
         self._merger = Merger(metrics)
         self._backlog: epochs.Backlog | None = None
+        self._sized_at: float | None = None
         urgent = (
             _Step("measure", self._measure, _STEP_TIMEOUT_S),
             _Step("rotate", self._rotate, _STEP_TIMEOUT_S),
@@ -150,6 +154,7 @@ class RollupLoop:
             _Step("roll", self._roll, _ROLL_TIMEOUT_S),
             _Step("publish", self._publish, _STEP_TIMEOUT_S),
             _Step("drop", self._drop, _STEP_TIMEOUT_S),
+            _Step("size", self._size, _STEP_TIMEOUT_S),
         )
         tidying = (_Step("merge", self._merge, _MERGE_TIMEOUT_S),)
         indexing = (_Step("index", self._index, _STEP_TIMEOUT_S),)
@@ -204,6 +209,12 @@ class RollupLoop:
 
     async def _drop(self, connection: Connection) -> bool:
         return await self._dropper.drop(connection) is not None
+
+    async def _size(self, connection: Connection) -> bool:
+        if self._sized_at is None or time.monotonic() - self._sized_at >= _SIZES_EVERY_S:
+            self._metrics.sized(await measure_sizes(connection))
+            self._sized_at = time.monotonic()
+        return False
 
     async def _merge(self, connection: Connection) -> bool:
         # The least urgent: not while roll-up is behind.

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from runstream_service.rollup.epochs import Backlog
+    from runstream_service.rollup.sizes import Sizes
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -29,6 +30,12 @@ class RollupMetrics:
         )
         self._dropped = Gauge(
             "runstream_rollup_dropped_epoch", "Up to this epoch, hot rows are gone (D).", registry=registry
+        )
+        self._database_bytes = Gauge(
+            "runstream_database_bytes", "Size of the whole database on disk.", registry=registry
+        )
+        self._table_bytes = Gauge(
+            "runstream_table_bytes", "Size of a table on disk, with its indexes.", ["table"], registry=registry
         )
         self._seconds = Histogram(
             "runstream_rollup_seconds", "Rolling up one epoch.", buckets=_SECONDS, registry=registry
@@ -51,6 +58,12 @@ class RollupMetrics:
         self._lag_seconds.set(backlog.age_s)
         self._visible.set(backlog.visible_epoch)
         self._dropped.set(backlog.dropped_epoch)
+
+    def sized(self, sizes: Sizes) -> None:
+        """Show how much disk is taken."""
+        self._database_bytes.set(sizes.database)
+        self._table_bytes.labels("hot").set(sizes.hot)
+        self._table_bytes.labels("segments").set(sizes.segments)
 
     def epoch_rolled(self, points: int, segments: int, seconds: float) -> None:
         """Count an epoch after its COMMIT."""

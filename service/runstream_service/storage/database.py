@@ -243,6 +243,11 @@ class Database:
         return self._pool.get_size()
 
     @property
+    def capacity(self) -> int:
+        """The most connections that the pool opens."""
+        return self._pool.get_max_size()
+
+    @property
     def in_use(self) -> int:
         """Connections that somebody has acquired."""
         return self._pool.get_size() - self._pool.get_idle_size()

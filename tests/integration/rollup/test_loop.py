@@ -245,3 +245,13 @@ async def _connection(database: Database) -> Connection:
 
 async def _empty(lab: Lab) -> bool:
     return await lab.hot_rows() == 0
+
+
+async def test_the_sizes_of_the_database_and_of_its_two_large_tables_are_shown(lab):
+    (series,) = await lab.new_series()
+    await lab.append(line(series, 0, 100))
+    replica = Replica(lab.database)
+    await replica.turns()
+    sizes = {name: replica.metric("runstream_table_bytes", table=name) for name in ("hot", "segments")}
+    assert min(sizes.values()) > 0
+    assert replica.metric("runstream_database_bytes") > sum(sizes.values())

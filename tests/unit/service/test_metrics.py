@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from runstream_service.metrics import Metrics
+from runstream_service.readiness import DATABASE, MIGRATIONS, Readiness
 
 
 def test_calls_are_counted_by_method_and_code() -> None:
@@ -36,3 +37,14 @@ def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:
     body, content_type = Metrics(version="1").render("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
+
+
+async def test_readiness_is_a_metric_from_the_start() -> None:
+    metrics, readiness = Metrics(version="1"), Readiness()
+    await readiness.listen(metrics.readiness)
+    assert metrics.registry.get_sample_value("runstream_ready") == 0
+    await readiness.passes(DATABASE)
+    await readiness.passes(MIGRATIONS)
+    assert metrics.registry.get_sample_value("runstream_ready") == 1
+    await readiness.fails(DATABASE, "it is away")
+    assert metrics.registry.get_sample_value("runstream_ready") == 0

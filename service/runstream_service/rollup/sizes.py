@@ -1,0 +1,33 @@
+"""How much disk the database takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runstream_service.storage.database import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes on disk, with indexes and TOAST."""
+
+    database: int
+    hot: int
+    segments: int
+
+
+async def measure_sizes(connection: Connection) -> Sizes:
+    """Asks the file system, so it costs the same however many rows there are. What is not there has
+    no size: a partition may be dropped meanwhile."""
+    row = await connection.fetchrow(
+        """
+        SELECT pg_database_size(current_database()) AS database,
+               (SELECT coalesce(sum(pg_total_relation_size(inhrelid)), 0)::bigint
+                  FROM pg_inherits WHERE inhparent = to_regclass('metric_points_hot')) AS hot,
+               coalesce(pg_total_relation_size(to_regclass('metric_segments')), 0) AS segments
+        """
+    )
+    assert row is not None
+    return Sizes(row["database"], row["hot"], row["segments"])
