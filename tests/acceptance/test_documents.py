@@ -1,8 +1,8 @@
 """The documents are right: each command and snippet in them runs here, and their tables say what the code has.
 
 How a block is covered goes by its language. `python` is run as a script, or, if its first line is a comment with a
-file's name, saved for the commands that follow. Each line of `bash` must match a line of COMMANDS below, which runs it
-or names the test that does. `mermaid` is a picture. `sql`, and plans as `text`, are covered by
+file's name, saved for the commands that follow; so is `yaml`. Each line of `bash` must match a line of COMMANDS below,
+which runs it or names the test that does. `mermaid` is a picture. `sql`, and plans as `text`, are covered by
 tests/integration/test_view.py. Any other block fails.
 """
 
@@ -21,14 +21,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+import helm_python
+import kubernetes_validate
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 import runstream
 from runstream import _settings
 from runstream_service.core import errors
-from runstream_service.settings import OPTIONS
+from runstream_service.settings import OPTIONS, read_settings
 from runstream_service.statuses import status_of
+from tests.deploy.chart import CHART
+from tests.deploy.chart import objects as chart_objects
 from tests.support.databases import short_directory
 from tests.support.markdown import ROOT, Block, blocks_of, documents, links_of, table_of
 from tests.support.serve import ServeProcess, command_environment
@@ -53,7 +58,9 @@ class Reader:
 
     def follow(self, block: Block) -> None:
         """Does what a block says."""
-        if block.language == "python":
+        if block.language == "yaml":
+            (self.directory / block.text.splitlines()[0].removeprefix("# ")).write_text(block.text)
+        elif block.language == "python":
             named = re.match(r"# (\w+\.py)\n", block.text)
             text = block.text.replace("http://127.0.0.1:5000", self.serve.http_url)
             (self.directory / (named[1] if named else "snippet.py")).write_text(text)
@@ -143,6 +150,33 @@ def data_command(reader: Reader, found: re.Match[str]) -> None:
     reader.run(program("runstream"), *shlex.split(found[1]))
 
 
+def kubectl_secret(_reader: Reader, found: re.Match[str]) -> None:
+    """It would make the Secret that the chart looks for, with a URL that the service takes."""
+    database = yaml.safe_load((CHART / "values.yaml").read_text())["database"]
+    assert found.group("name", "key") == (database["existingSecret"], database["key"])
+    read_settings({"--database": found["url"]})
+
+
+def helm_command(reader: Reader, found: re.Match[str]) -> None:
+    """Renders what it would install; tests/deploy looks closer."""
+    values: dict[str, object] = {}
+    arguments = iter(shlex.split(found[1]))
+    for option, value in zip(arguments, arguments, strict=True):
+        if option == "--values":
+            values |= yaml.safe_load((reader.directory / value).read_text())
+        else:
+            assert option == "--set"
+            values |= helm_python.parse_set_string(value)
+    for thing in chart_objects(values):
+        if thing["kind"] != "ServiceMonitor":
+            kubernetes_validate.validate(thing, "1.30", strict=True)
+
+
+def kustomization(_reader: Reader, found: re.Match[str]) -> None:
+    """There is one; tests/deploy/test_files.py checks what it lists."""
+    assert (ROOT / found[1] / "kustomization.yaml").is_file()
+
+
 TORCHRUN = [
     {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"} for rank in (0, 1)
 ]
@@ -172,6 +206,9 @@ COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"runstream ((?:export|delete|retention|gc) .*)": data_command,
     r"\.venv/bin/python (\w+\.py)": script,
     r"curl http://127\.0\.0\.1:5000(/\w+)": curl,
+    r"kubectl create secret generic (?P<name>\S+) --from-literal=(?P<key>\w+)=(?P<url>\S+)": kubectl_secret,
+    r"helm (?:install|upgrade) runstream deploy/helm/runstream (.*)": helm_command,
+    r"kubectl apply --kustomize (\S+)": kustomization,
     r"torchrun --nproc-per-node=\d+ (\w+\.py)": launched(TORCHRUN),
     r"srun --ntasks=\d+ python (\w+\.py)": launched(SRUN),
     r"mpirun -n \d+ python (\w+\.py)": launched(MPIRUN),
@@ -196,9 +233,11 @@ def program(name: str) -> str:
     "block", [block for document in WITH_BLOCKS for block in blocks_of(document)], ids=lambda b: b.where
 )
 def test_every_block_is_covered(block: Block) -> None:
-    assert block.language in ("python", "bash", "mermaid", "sql", "text"), f"no test covers {block.where}"
+    assert block.language in ("python", "bash", "mermaid", "sql", "text", "yaml"), f"no test covers {block.where}"
     if block.language == "bash":
         assert all(coverage_of(line) for line in block.text.splitlines())
+    if block.language == "yaml":
+        assert re.match(r"# \w+\.yaml\n", block.text), f"{block.where} is not the file of a command"
     if named := re.match(r"# (\w+\.py)\n", block.text):
         followers = [other for other in blocks_of(ROOT / block.document) if other.line > block.line]
         assert any(f"python {named[1]}" in other.text for other in followers if other.language == "bash")
