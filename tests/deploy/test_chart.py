@@ -210,6 +210,7 @@ def test_the_service_monitor_finds_the_http_service_alone() -> None:
     (found,) = (service for service in services if wanted <= service["metadata"]["labels"].items())
     assert found["spec"]["ports"][0]["name"] == monitor["spec"]["endpoints"][0]["port"]
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert found["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "runstream"
 
 
 # -- who reaches it ----------------------------------------------------------------------------------------------------
