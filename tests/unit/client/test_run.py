@@ -105,7 +105,7 @@ def test_a_wrong_argument_raises_at_once(arguments, error):
 @pytest.mark.parametrize(
     "metrics",
     [None, 7, "loss", [1], object(), {"a": object()}, {1: 2.0}, {None: 1.0}, {"": 1.0}, {"x" * 300: 1.0}, {"a\0": 1}],
-    ids=lambda value: repr(value)[:17],
+    ids=lambda value: repr(value).partition(" at 0x")[0][:30],
 )
 @pytest.mark.parametrize("finished", [False, True])
 def test_log_never_raises_and_counts_what_it_refuses(start, metrics, finished):
