@@ -171,7 +171,6 @@ async def _rows(
     So the text of a key is read once, however many series have it. Keys are told apart by a hash of 64 bits. Should two
     have the same one, their second hashes differ, and it is asked again with another seed.
     """
-    await snapshot.prefer_indexes()
     while True:
         seed = random.getrandbits(62)
         data = await snapshot.copy_of(

@@ -105,21 +105,17 @@ SELECT s.series_id, min(s.first_step) FROM metric_segments s
 
 -- name: latest_stored
 -- COPY. All series of the runs $2, perhaps only of some keys ($3), at most $5, with the position of their run in $2, two
--- hashes of their key ($4: seed), and what roll-up stored as their latest point, if it did. Latest values are found all at
--- once: one after the other takes three times as long.
-WITH found AS MATERIALIZED (
-    SELECT w.position, hashtextextended(s.key, $4::bigint) AS key_hash, hashtextextended(s.key, $4::bigint + 1) AS key_check,
-           s.series_id, s.rank, s.attempt
-      FROM unnest($2::uuid[]) WITH ORDINALITY AS w (run_id, position)
-      JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
-     WHERE e.workspace_id = $1 AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
-       AND ($3::text[] IS NULL OR s.key = ANY ($3))
-     LIMIT $5
-)
-SELECT f.position, f.key_hash, f.key_check, f.series_id, f.rank, f.attempt,
+-- hashes of their key ($4: seed), and what roll-up stored as their latest point, if it did. A plain join: it is an index
+-- lookup or a hash join, whatever the planner knows of the tables.
+SELECT w.position, hashtextextended(s.key, $4::bigint), hashtextextended(s.key, $4::bigint + 1),
+       s.series_id, s.rank, s.attempt,
        l.series_id IS NOT NULL, coalesce(l.step, 0), coalesce(l.time, 'epoch'), coalesce(l.value, 0)
-  FROM found f
-  LEFT JOIN latest_values l ON l.series_id = f.series_id AND l.series_id = ANY (ARRAY(SELECT series_id FROM found));
+  FROM unnest($2::uuid[]) WITH ORDINALITY AS w (run_id, position)
+  JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
+  LEFT JOIN latest_values l USING (series_id)
+ WHERE e.workspace_id = $1 AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
+   AND ($3::text[] IS NULL OR s.key = ANY ($3))
+ LIMIT $5;
 
 -- name: latest_stored_of_few
 -- The same as latest_stored, at most $4, with keys as text, and times in microseconds since 1970.
