@@ -132,13 +132,14 @@ class Service:
         replay its log, while /healthz has to say that the process lives."""
         settings = self._settings
         await self._readiness.listen(self._metrics.readiness)
-        self._artifacts = ArtifactStore.open(settings.artifacts)
-        self._artifacts.tidy()
         self._grpc = grpc.aio.server(interceptors=[CallInterceptor(self._metrics)], options=GRPC_OPTIONS)
         self._grpc_address = listen_grpc(self._grpc, settings.grpc_listen)
         self._start_http()
 
         self._database = await self._open_database()
+        # After it: by default artifacts are below --data-dir, and what is wrong with that is said of that.
+        self._artifacts = ArtifactStore.open(settings.artifacts)
+        self._artifacts.tidy()
         self._metrics.watch(self._database)
         await self._readiness.passes(DATABASE)
         await migrate(self._database)
