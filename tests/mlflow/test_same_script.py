@@ -10,6 +10,7 @@ from typing import Any
 
 import mlflow
 from mlflow.entities import LoggedModel, Run
+from mlflow.entities.model_registry import ModelVersion
 
 from tests.mlflow import training_script
 from tests.support.stock import mlflow_environment
@@ -97,8 +98,8 @@ def _plain(value: Any, names: dict[str, str]) -> Any:
         return "«time»"
     if isinstance(value, list):
         return [_plain(item, names) for item in value]
-    if isinstance(value, LoggedModel):
-        # Of different keys, in no order.
+    if isinstance(value, (LoggedModel, ModelVersion)):
+        # Of different keys, in no order: the metrics of a model, which its version repeats.
         value = {**dict(value), "metrics": sorted(value.metrics or (), key=lambda metric: str(metric.key))}
     if hasattr(value, "_properties"):
         value = dict(value)
