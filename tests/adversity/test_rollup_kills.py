@@ -70,7 +70,7 @@ def test_kill_9_while_epochs_are_rolled_up_loses_and_doubles_nothing(data_dir):
         reports = producers.stop()
         assert_exactly_once(serve.grpc_address, producers.run_id, reports)
         # What is hot becomes segments, and nothing changes by that.
-        while not _idle(serve):
+        while not _idle(serve) or "series_merged" not in serve.actions():
             time.sleep(0.2)
         assert_exactly_once(serve.grpc_address, producers.run_id, reports)
         memory.stop()
