@@ -59,7 +59,6 @@ def _left(url: str, experiment: str) -> Left:
     models = client.search_logged_models([found.experiment_id], order_by=[{"field_name": "creation_time"}])
     names = {run.info.run_id: f"run {position}" for position, run in enumerate(runs)}
     names |= {model.model_id: f"model {position}" for position, model in enumerate(models)}
-    names[found.experiment_id] = "experiment"
     left = {
         "experiment": found,
         "runs": [_run(client, run.info.run_id) for run in runs],
@@ -104,5 +103,9 @@ def _plain(value: Any, names: dict[str, str]) -> Any:
     if hasattr(value, "_properties"):
         value = dict(value)
     if isinstance(value, dict):
-        return {_plain(key, names): _plain(item, names) for key, item in value.items()}
+        return {
+            # An experiment's id is a small number on a stock server: only its field tells it from others.
+            _plain(key, names): "experiment" if key == "experiment_id" else _plain(item, names)
+            for key, item in value.items()
+        }
     return value
