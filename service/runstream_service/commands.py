@@ -84,7 +84,7 @@ SCALE = click.FloatRange(0.01, 100)
 def bench(
     seconds: float, pairs: int, storage: bool, mlflow: bool, scale: float, mlflow_python: str | None, as_json: bool
 ) -> None:
-    """Measure ingest against COPY alone, ack latency, the cost of log(), and memory.
+    """Measure ingest against COPY alone, its CPU seconds, ack latency, the cost of log(), and memory.
 
     Starts a PostgreSQL and a service of its own; takes about two minutes, --storage about six, --mlflow about
     five and longer the first time, when it installs the others into the user's cache.

@@ -9,6 +9,12 @@ import pytest
 
 from tests.support.serve import COMMAND, command_environment
 
+USAGE = (
+    "service_cpu_s_per_million_points",
+    "postgres_cpu_s_per_million_points",
+    "wal_bytes_per_point",
+    "points_per_commit",
+)
 KEYS = {
     "raw_copy_points_per_s",
     "ingest_points_per_s_200x250",
@@ -19,6 +25,8 @@ KEYS = {
     "log_us_median_1",
     "log_us_median_10",
     "rss_max_mb",
+    *(f"{key}_{load}" for key in USAGE for load in ("200x250", "20x1000")),
+    "scrape_cpu_ms",
 }
 
 
@@ -36,3 +44,4 @@ def test_bench_prints_one_json_object_and_every_acknowledged_point_is_stored_onc
     values = json.loads(done.stdout)
     assert values["rows_exact"] is True
     assert {key for key in KEYS if not values[key] > 0} == set()
+    assert 0 < values["metrics_cpu_share"] < 0.03

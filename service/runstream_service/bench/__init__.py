@@ -3,6 +3,9 @@
 load.py      streams that push points and count what was acknowledged
 raw_copy.py  the yardstick
 log_cost.py  what log() costs its caller
+usage.py     processor time and bytes written
+metrics_cost.py  what counting costs, by the calls that counted.py counts
+service.py   a service in a process of its own
 session.py   the PostgreSQL, the service and the rounds
 report.py    one JSON object, one table
 """

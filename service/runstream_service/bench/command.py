@@ -42,6 +42,8 @@ async def _measure(seconds: float, pairs: int, say: Callable[[str], None]) -> Re
         report.ack_latencies_s = await running.ack_latencies_s(max(seconds, 8.0))
         say("cost of log()")
         report.log_us = await running.log_cost()
+        say("cost of the metrics")
+        report.metrics = await running.metrics_cost(seconds)
         report.rows_exact = running.rows_exact
         report.rss_mb = running.memory.samples_mb
     return report

@@ -21,8 +21,9 @@ _APPEND = "/runstream.v1.IngestService/Append"
 @dataclass(frozen=True, slots=True)
 class Load:
     """`streams` producers, each a rank of one run, sending batches of `batch_points` points of `keys` series.
-    `window` batches of a stream may wait for their ack; a `pause_s` above 0 sends one batch per pause instead. A stream
-    ends after `batches` batches, if that comes before the time is over."""
+    `window` batches of a stream may wait for their ack. With a `pause_s` above 0 a stream sends one batch per pause,
+    spread over it, as workers do not step in time. A stream ends after `batches`, if that comes before
+    the time is over. The streams share `connections`, as those of a few machines would."""
 
     streams: int
     batch_points: int
@@ -30,6 +31,7 @@ class Load:
     window: int = 8
     pause_s: float = 0.0
     batches: int = 2**62
+    connections: int = 4
 
     @property
     def name(self) -> str:
@@ -79,15 +81,18 @@ class _Stream:
 
     async def push(self, until: float) -> None:
         reader = asyncio.create_task(self._read_acks())
-        while self.sent < self._load.batches and time.perf_counter() < until:
-            while self.sent - self.acknowledged >= self._load.window:
+        load = self._load
+        due = time.perf_counter() + load.pause_s * self._rank / load.streams
+        while self.sent < load.batches and time.perf_counter() < until:
+            while self.sent - self.acknowledged >= load.window:
                 self._room.clear()
                 await self._room.wait()
-            await self._call.write(batch_message(self._load.batch_points, self._load.keys, self.sent))
+            if load.pause_s:
+                await asyncio.sleep(due - time.perf_counter())
+                due += load.pause_s
+            await self._call.write(batch_message(load.batch_points, load.keys, self.sent))
             self._sent_at.append(time.perf_counter())
             self.sent += 1
-            if self._load.pause_s:
-                await asyncio.sleep(self._load.pause_s)
         await self._call.done_writing()
         await reader
 
@@ -128,9 +133,8 @@ def batch_message(points: int, keys: int, position: int) -> bytes:
 async def push(address: str, load: Load, seconds: float = 86_400.0) -> Outcome:
     """Run `load` against the service for `seconds` or until its batches are sent, then wait for the last ack."""
     run_id = uuid.uuid4().hex
-    # A few connections share the streams, as a few machines of a job would.
     options = [("grpc.use_local_subchannel_pool", 1)]
-    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(4)]
+    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(load.connections)]
     try:
         await run_pb2_grpc.RunServiceStub(channels[0]).CreateRun(
             run_pb2.CreateRunRequest(run_id=run_id, experiment="bench", name=load.name)

@@ -14,12 +14,13 @@ from runstream_service.bench.session import Pair
 
 @dataclass(slots=True)
 class Report:
-    """Medians of all rounds. Points per second, milliseconds, microseconds, megabytes (of 10^6 bytes)."""
+    """Medians of all rounds. Points per second, milliseconds, microseconds, megabytes (of 10^6 bytes), CPU seconds."""
 
     pairs: dict[str, list[Pair]] = field(default_factory=dict)
     ack_latencies_s: list[float] = field(default_factory=list)
     log_us: dict[str, float] = field(default_factory=dict)
     rss_mb: list[float] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
     rows_exact: bool = False
 
     def as_json(self) -> str:
@@ -35,6 +36,9 @@ class Report:
             values[f"ingest_points_per_s_{name}"] = statistics.median(pair.ingest for pair in pairs)
             # Of each pair, not of the medians: the machine's mood is that of its pair.
             values[f"ratio_{name}"] = statistics.median(pair.ingest / pair.raw_copy for pair in pairs)
+            for key, value in _usage(pairs).items():
+                values[f"{key}_{name}"] = value
+        values.update(self.metrics)
         ordered = sorted(self.ack_latencies_s)
         values["ack_p50_ms_light"] = 1000 * ordered[len(ordered) // 2]
         values["ack_p99_ms_light"] = 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
@@ -58,6 +62,9 @@ class Report:
                 f"service, {name}, acked after commit", f"{values[f'ingest_points_per_s_{name}']:,.0f} points/s", ""
             )
             table.add_row("    of raw COPY in the same pair", f"{values[f'ratio_{name}']:.2f}", _AIMS[name])
+            for label, key, unit in _USAGE:
+                table.add_row(f"    {label}", f"{values[f'{key}_{name}']:,.2f} {unit}", "")
+        table.add_row("metrics, of the CPU of the service", f"{100 * values['metrics_cpu_share']:.1f} %", "< 3 %")
         table.add_row("ack latency, light load, p50", f"{values['ack_p50_ms_light']:.1f} ms", "")
         table.add_row("ack latency, light load, p99", f"{values['ack_p99_ms_light']:.1f} ms", "< 50 ms")
         table.add_row("log() of 1 metric, median", f"{values['log_us_median_1']:.2f} µs", "<= 3 µs")
@@ -67,7 +74,19 @@ class Report:
         console.print(table)
 
 
+_USAGE = (
+    ("CPU of the service", "service_cpu_s_per_million_points", "s/million points"),
+    ("CPU of PostgreSQL", "postgres_cpu_s_per_million_points", "s/million points"),
+    ("its log (WAL)", "wal_bytes_per_point", "bytes/point"),
+    ("in a group commit", "points_per_commit", "points"),
+)
 _AIMS = {"200x250": ">= 0.6", "20x1000": ">= 0.8"}
+
+
+def _usage(pairs: list[Pair]) -> dict[str, float]:
+    """Of ingest alone: nothing is rolled up meanwhile."""
+    rounds = [{**pair.usage.per_point(pair.points), "points_per_commit": pair.points / pair.commits} for pair in pairs]
+    return {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
 
 
 def _rounded(value: float | bool) -> float | bool:

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 from prometheus_client import CollectorRegistry
 
-from runstream_service.bench.storage_reads import cpu_seconds
+from runstream_service.bench.usage import cpu_seconds
 from runstream_service.ingest import copy_binary
 from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.rollup.rollup import roll

@@ -15,7 +15,10 @@ from pathlib import Path
 import psutil
 
 from runstream_service.bench.load import Load, Outcome, push
+from runstream_service.bench.metrics_cost import metrics_cost
 from runstream_service.bench.raw_copy import raw_copy
+from runstream_service.bench.service import service
+from runstream_service.bench.usage import Meter, Usage
 from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
 
@@ -50,15 +53,19 @@ class Pair:
 
     raw_copy: float
     ingest: float
+    usage: Usage  # of the second
+    points: int
+    commits: int
 
 
 class Session:
     """One service on one PostgreSQL."""
 
-    def __init__(self, database: Database, address: str, memory: Memory) -> None:
-        self._database = database
-        self._address = address
-        self.memory = memory
+    def __init__(self, parts: Started) -> None:
+        self._parts = parts
+        self._database = parts.database
+        self._address = parts.address
+        self.memory = parts.memory
         self.rows_exact = True
 
     async def pair(self, load: Load, seconds: float) -> Pair:
@@ -68,11 +75,24 @@ class Session:
             raw = await raw_copy(yardstick, load, seconds)
         finally:
             await yardstick.close()
-        return Pair(raw, (await self._push(load, seconds)).points_per_s)
+        before = await self._parts.meter.read()
+        outcome = await push(self._address, load, seconds)
+        usage = (await self._parts.meter.read()).since(before)
+        commits = await self._database.fetchval("SELECT count(*) FROM commits")
+        await self._check_and_clear(load, outcome)
+        return Pair(raw, outcome.points_per_s, usage, outcome.points_acknowledged, commits)
 
     async def ack_latencies_s(self, seconds: float) -> list[float]:
         """From sending a batch to reading its ack, under the light load."""
-        return (await self._push(LIGHT, seconds)).ack_latencies_s
+        outcome = await push(self._address, LIGHT, seconds)
+        await self._check_and_clear(LIGHT, outcome)
+        return outcome.ack_latencies_s
+
+    async def metrics_cost(self, seconds: float) -> dict[str, float]:
+        """See metrics_cost.py."""
+        cost = await metrics_cost(self._parts.database_url, self._parts.directory, seconds)
+        await self._clear()
+        return cost
 
     async def log_cost(self) -> dict[str, float]:
         """See log_cost.py."""
@@ -87,11 +107,9 @@ class Session:
         await self._clear()
         return costs
 
-    async def _push(self, load: Load, seconds: float) -> Outcome:
-        outcome = await push(self._address, load, seconds)
+    async def _check_and_clear(self, load: Load, outcome: Outcome) -> None:
         self.rows_exact &= outcome.points_refused == 0 and await self._is_exact(load, outcome)
         await self._clear()
-        return outcome
 
     async def _is_exact(self, load: Load, outcome: Outcome) -> bool:
         """Whether the table holds each acknowledged point once, and no other."""
@@ -113,10 +131,12 @@ class Session:
 class Started:
     """A fresh PostgreSQL and a fresh service on it."""
 
+    directory: Path
     database: Database
     database_url: str
     address: str
     memory: Memory
+    meter: Meter
 
 
 @contextlib.asynccontextmanager
@@ -125,7 +145,7 @@ async def session(say: Callable[[str], None]) -> AsyncIterator[Session]:
     later is `--storage`'s."""
     never = ("--epoch-rows", "100000000", "--epoch-seconds", "86400", "--hot-rows-max", "10000000000")
     async with started(say, *never) as parts:
-        yield Session(parts.database, parts.address, parts.memory)
+        yield Session(parts)
 
 
 @contextlib.asynccontextmanager
@@ -137,37 +157,15 @@ async def started(say: Callable[[str], None], *options: str) -> AsyncIterator[St
         postgres = EmbeddedPostgres(Path(name))
         await postgres.start()
         try:
-            async with _service(postgres.url, Path(name), options) as (process, address):
+            async with service(postgres.url, Path(name) / "service.log", *options) as one:
                 database = await Database.open(postgres.url)
-                memory = Memory()
-                watcher = asyncio.create_task(memory.watch(psutil.Process(process.pid)))
+                process, memory = psutil.Process(one.pid), Memory()
+                meter = Meter(process, psutil.Process(postgres.pid), database)
+                watcher = asyncio.create_task(memory.watch(process))
                 try:
-                    yield Started(database, postgres.url, address, memory)
+                    yield Started(Path(name), database, postgres.url, one.grpc, memory, meter)
                 finally:
                     watcher.cancel()
                     await database.close()
         finally:
             await postgres.stop()
-
-
-@contextlib.asynccontextmanager
-async def _service(
-    database_url: str, directory: Path, options: tuple[str, ...]
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    log_file = directory / "service.log"
-    with log_file.open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "runstream_service", "serve", "--json-ready", "--log-format", "json",
-            "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--database", database_url, *options,
-            stdout=asyncio.subprocess.PIPE, stderr=log,
-        )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        line = await process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the service did not start:\n{log_file.read_text()}")
-        yield process, json.loads(line)["grpc"]
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()

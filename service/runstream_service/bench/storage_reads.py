@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
-import psutil
 
 from runstream.v1 import packed_pb2, query_pb2
 
@@ -87,9 +86,3 @@ async def _receive(call: Any, latencies: list[float]) -> None:
     while (news := await call.read()) is not grpc.aio.EOF:
         now_us = time.time_ns() // 1_000
         latencies += [(now_us - logged) / 1_000 for series in news.series for logged in series.time_unix_us]
-
-
-def cpu_seconds(process: psutil.Process) -> float:
-    """User and system time of a process so far."""
-    times = process.cpu_times()
-    return float(times.user + times.system)

@@ -1,0 +1,75 @@
+"""What a load takes: processor time of the service and of its PostgreSQL, and what PostgreSQL writes."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from runstream_service.storage.database import Database
+
+# The embedded PostgreSQL is an 18, whose pg_stat_io has bytes. WAL is counted by its position, to the byte.
+_WRITTEN = """
+SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8 AS wal,
+       (SELECT coalesce(sum(write_bytes), 0)::float8 FROM pg_stat_io WHERE object <> 'wal') AS pages
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Since the beginning, or between two readings."""
+
+    service_cpu_s: float
+    postgres_cpu_s: float
+    wal_bytes: float
+    page_bytes: float  # written to tables and indexes; PostgreSQL reports them a second late
+
+    def since(self, before: Usage) -> Usage:
+        """What came between."""
+        return Usage(
+            self.service_cpu_s - before.service_cpu_s,
+            self.postgres_cpu_s - before.postgres_cpu_s,
+            self.wal_bytes - before.wal_bytes,
+            self.page_bytes - before.page_bytes,
+        )
+
+    def per_point(self, points: int) -> dict[str, float]:
+        """As in the reports: CPU seconds per million points, bytes per point."""
+        return {
+            "service_cpu_s_per_million_points": self.service_cpu_s / points * 1e6,
+            "postgres_cpu_s_per_million_points": self.postgres_cpu_s / points * 1e6,
+            "wal_bytes_per_point": self.wal_bytes / points,
+        }
+
+
+class Meter:
+    """Reads the usage of one service and one PostgreSQL, whose `postmaster` is a process of this machine."""
+
+    def __init__(self, service: psutil.Process, postmaster: psutil.Process, database: Database) -> None:
+        self._service = service
+        self._postmaster = postmaster
+        self._database = database
+
+    async def read(self) -> Usage:
+        """Everything used so far."""
+        written = await self._database.fetchrow(_WRITTEN)
+        assert written is not None
+        return Usage(cpu_seconds(self._service), postgres_cpu_seconds(self._postmaster), *written)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """User and system time of a process so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def postgres_cpu_seconds(postmaster: psutil.Process) -> float:
+    """Of all processes of a PostgreSQL so far, also of those that have ended."""
+    total = sum(postmaster.cpu_times()[:4])  # its own, and that of its ended children
+    for child in postmaster.children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += cpu_seconds(child)
+    return float(total)
