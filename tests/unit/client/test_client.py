@@ -15,9 +15,10 @@ def filled(service, start):
     run = start("e", "n")
     for step in range(20):
         run.log({"loss": step / 3, "nan": math.nan}, step=step, time_unix_us=1_000_000 + step)
+    # Who comes first creates the run, and names it.
+    assert run.flush(20)
     other = start("e", run_id=run.run_id, rank=1, attempt=1)
     other.log({"loss": -0.0}, step=-5, time_unix_us=0)
-    assert run.flush(20)
     assert other.flush(20)
     return run
 
