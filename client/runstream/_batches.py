@@ -24,7 +24,8 @@ class Batch:
     ordinal: int
     number: int
     points: int
-    data: bytes  # a whole AppendRequest, as it goes over the wire
+    data: bytes  # a whole AppendRequest, but for what `sent_at` adds
+    logged_s: float  # by the monotonic clock; none of its points was logged before
 
     @property
     def size(self) -> int:
@@ -36,17 +37,25 @@ class Batch:
         column = array("I", packed_pb2.PackedAppendRequest.FromString(self.data).batch.series_index)
         return set(_swapped(column))
 
+    def sent_at(self, now_s: float) -> bytes:
+        """As it goes over the wire at that time of the monotonic clock: with its age, from which the service learns how
+        long points take from log() to commit. Two messages one after the other are one with the fields of both."""
+        age_us = max(0, round((now_s - self.logged_s) * 1e6))
+        stamp = packed_pb2.PackedAppendRequest(oldest_age_us=age_us, sent_us=round(now_s * 1e6))
+        return self.data + stamp.SerializeToString()
+
     def renumbered(self, number: int) -> Batch:
         """The same points for another producer, whose numbering is its own."""
         message = packed_pb2.PackedAppendRequest.FromString(self.data)
         message.batch.number = number
-        return Batch(self.ordinal, number, self.points, message.SerializeToString())
+        return Batch(self.ordinal, number, self.points, message.SerializeToString(), self.logged_s)
 
 
 class Columns:
     """Points on their way into the next batch. Only the sender's thread touches it."""
 
-    def __init__(self) -> None:
+    def __init__(self, logged_s: float = 0.0) -> None:
+        self.logged_s = logged_s  # by the monotonic clock; none of the points was logged before
         self.series = array("I")
         self.steps = array("q")
         self.times = array("q")
@@ -73,7 +82,7 @@ class Columns:
             value=_swapped(self.values).tobytes(),
         )
         data = packed_pb2.PackedAppendRequest(batch=batch).SerializeToString()
-        return Batch(ordinal, number, len(self.values), data)
+        return Batch(ordinal, number, len(self.values), data, self.logged_s)
 
 
 POINT_BYTES = 28  # in columns and on the wire: 4 + 8 + 8 + 8

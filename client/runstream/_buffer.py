@@ -53,6 +53,7 @@ class Buffer:
     def __init__(self, max_points: int, max_bytes: int, notices: Notices, on_first: Callable[[], None]) -> None:
         self._lock = threading.RLock()
         self._rows: list[Entry | Marker] = []
+        self._since_s = 0.0  # when the first of them came, by the monotonic clock
         self._max_points = max_points
         self._max_bytes = max_bytes
         self._room_points = max_points
@@ -100,6 +101,8 @@ class Buffer:
             self._room_bytes -= size
             self._rows.append((row, step, time_unix_us))
             waiting = len(self._rows)
+            if waiting == 1:
+                self._since_s = time.monotonic()
         if waiting == 1:
             self._on_first()
         elif waiting == _WAKE_ROWS or count >= _WAKE_ROWS:
@@ -108,6 +111,8 @@ class Buffer:
     def mark(self, marker: Marker) -> None:
         """Puts a marker behind all rows and wakes the sender."""
         with self._lock:
+            if not self._rows:
+                self._since_s = time.monotonic()
             self._rows.append(marker)
         self.wake()
 
@@ -122,11 +127,12 @@ class Buffer:
         """The sender waits here until it is woken, or for that long."""
         self._wake.acquire(timeout=timeout_s)
 
-    def take(self) -> list[Entry | Marker]:
-        """Takes all rows in one step."""
+    def take(self) -> tuple[list[Entry | Marker], float]:
+        """Takes all rows in one step; and when the first of them came, by the monotonic clock. (Of each row that would
+        cost log() a look at the clock.)"""
         with self._lock:
             rows, self._rows = self._rows, []
-        return rows
+            return rows, self._since_s
 
     def repack(self, freed_bytes: int) -> None:
         """The sender has packed rows into something smaller (or larger, if negative)."""

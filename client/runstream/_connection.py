@@ -240,7 +240,7 @@ class Connection:
             fresh = batch.series_indexes() - stream.declared
             yield from outbox.series.declarations(fresh)
             stream.declared |= fresh
-            yield batch.data
+            yield batch.sent_at(time.monotonic())
             stream.next_number += 1
 
     def _open_request(self, first_unacked: int) -> bytes:

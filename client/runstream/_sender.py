@@ -36,6 +36,7 @@ class Sender:
         self._interval_s = interval_s
         self._stopping = stopping
         self._columns = Columns()
+        self._logged_s = 0.0
         self._since_pause = 0
         self._freed_bytes = 0
         self._hurry = False
@@ -57,7 +58,9 @@ class Sender:
 
     def drain(self) -> None:
         """Packs everything that was handed over so far."""
-        entries = self._buffer.take()
+        entries, self._logged_s = self._buffer.take()
+        if not len(self._columns):
+            self._columns.logged_s = self._logged_s
         self._hurry = len(entries) > _BACKLOG_ROWS
         for entry in entries:
             if isinstance(entry, Marker):
@@ -124,5 +127,5 @@ class Sender:
 
     def _seal(self) -> None:
         if len(self._columns):
-            columns, self._columns = self._columns, Columns()
+            columns, self._columns = self._columns, Columns(self._logged_s)
             self._outbox.seal(columns, len(columns) * POINT_BYTES)

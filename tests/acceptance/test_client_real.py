@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +117,34 @@ def test_a_run_can_be_joined_by_its_id_alone(serve: ServeProcess, client: runstr
             other.log({"loss": 2.0}, step=0)
     assert [one.rank for one in client.history(run.run_id, "loss").series] == [0, 1]
     assert client.get_run(run.run_id).experiment == "digits"
+
+
+def test_the_service_knows_how_long_points_take_from_log_to_commit(serve: ServeProcess) -> None:
+    name = "runstream_log_to_commit_seconds"
+    with runstream.start_run("digits", address=serve.grpc_address) as run:
+        before = serve.metric(f"{name}_count"), serve.metric(f"{name}_sum")
+        run.log({"loss": 1.0}, time_unix_us=0)  # a time of the user's own says nothing of when it was logged
+        assert run.flush(30), run.stats()
+        at_once = serve.metric(f"{name}_count"), serve.metric(f"{name}_sum")
+        assert at_once[0] - before[0] == 1
+        assert 0 < at_once[1] - before[1] < 1
+        # Sealed and sent within milliseconds, so that all of the wait is on the way.
+        os.kill(serve.pid, signal.SIGSTOP)
+        run.log({"loss": 2.0})
+        assert not run.flush(1.0)
+        os.kill(serve.pid, signal.SIGCONT)
+        assert run.flush(30), run.stats()
+        assert serve.metric(f"{name}_count") - at_once[0] == 1
+        assert 1.0 <= serve.metric(f"{name}_sum") - at_once[1] < 5
+        # While the service is away the batch is not sent at all; its age grows with the client.
+        serve.kill()
+        run.log({"loss": 3.0})
+        away = time.monotonic()
+        serve.start()
+        away = time.monotonic() - away
+        assert run.flush(30), run.stats()
+        assert serve.metric(f"{name}_count") == 1  # it counts from its start
+        assert serve.metric(f"{name}_sum") >= away
 
 
 def test_a_service_that_is_killed_while_ranks_stream_stores_every_point_once(serve: ServeProcess) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from runstream_service.storage.cluster import cluster_name, processes_of, read_postmaster
 from runstream_service.storage.embedded import DATABASE
@@ -194,6 +195,14 @@ class ServeProcess:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a sample of /metrics. Raises KeyError if there is none."""
+        for family in text_string_to_metric_families(self.get("/metrics")[1]):
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return sample.value
+        raise KeyError(f"{name}{labels or ''}")
 
     def wait_until(self, path: str, status: int, *, timeout_s: float = 30) -> str:
         """Asks until the path answers with the status; gives the body."""

@@ -27,14 +27,18 @@ REFUSAL_REASON_BATCH_TOO_LARGE: RefusalReason
 REFUSAL_REASON_DATABASE: RefusalReason
 
 class AppendRequest(_message.Message):
-    __slots__ = ("open", "declare", "batch")
+    __slots__ = ("open", "declare", "batch", "oldest_age_us", "sent_us")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     DECLARE_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_AGE_US_FIELD_NUMBER: _ClassVar[int]
+    SENT_US_FIELD_NUMBER: _ClassVar[int]
     open: Open
     declare: Declare
     batch: Batch
-    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., declare: _Optional[_Union[Declare, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ...) -> None: ...
+    oldest_age_us: int
+    sent_us: int
+    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., declare: _Optional[_Union[Declare, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., oldest_age_us: _Optional[int] = ..., sent_us: _Optional[int] = ...) -> None: ...
 
 class AppendResponse(_message.Message):
     __slots__ = ("opened", "ack")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19runstream/v1/packed.proto\x12\x0crunstream.v1\"\xa6\x01\n\x13PackedAppendRequest\x12(\n\x04open\x18\x01 \x01(\x0b\x32\x18.runstream.v1.PackedOpenH\x00\x12.\n\x07\x64\x65\x63lare\x18\x02 \x01(\x0b\x32\x1b.runstream.v1.PackedDeclareH\x00\x12*\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x19.runstream.v1.PackedBatchH\x00\x42\t\n\x07message\"\x0c\n\nPackedOpen\"\x0f\n\rPackedDeclare\"{\n\x0bPackedBatch\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x13\n\x0bpoint_count\x18\x02 \x01(\r\x12\x14\n\x0cseries_index\x18\x03 \x01(\x0c\x12\x0c\n\x04step\x18\x04 \x01(\x0c\x12\x14\n\x0ctime_unix_us\x18\x05 \x01(\x0c\x12\r\n\x05value\x18\x06 \x01(\x0c\"o\n\x15PackedHistoryResponse\x12\x0e\n\x06series\x18\x01 \x01(\x0c\x12\x13\n\x0bpoint_count\x18\x02 \x01(\r\x12\x0c\n\x04step\x18\x03 \x01(\x0c\x12\x14\n\x0ctime_unix_us\x18\x04 \x01(\x0c\x12\r\n\x05value\x18\x05 \x01(\x0c\"Y\n\x12PackedTailResponse\x12\x33\n\x06series\x18\x01 \x03(\x0b\x32#.runstream.v1.PackedHistoryResponse\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\"\xc2\x01\n\x14PackedLatestResponse\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x13\n\x0bpoint_count\x18\x03 \x01(\r\x12\x11\n\trun_index\x18\x04 \x01(\x0c\x12\x11\n\tkey_index\x18\x05 \x01(\x0c\x12\x0c\n\x04rank\x18\x06 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x0c\x12\x0c\n\x04step\x18\x08 \x01(\x0c\x12\x14\n\x0ctime_unix_us\x18\t \x01(\x0c\x12\r\n\x05value\x18\n \x01(\x0c\"\xde\x01\n\x13PackedChartResponse\x12\x0e\n\x06series\x18\x01 \x01(\x0c\x12\x14\n\x0c\x62ucket_count\x18\x02 \x01(\r\x12\x16\n\x0e\x66irst_position\x18\x03 \x01(\x0c\x12\x15\n\rlast_position\x18\x04 \x01(\x0c\x12\x13\n\x0bpoint_count\x18\x05 \x01(\x0c\x12\x18\n\x10non_finite_count\x18\x06 \x01(\x0c\x12\r\n\x05\x66irst\x18\x07 \x01(\x0c\x12\x0c\n\x04last\x18\x08 \x01(\x0c\x12\x0b\n\x03min\x18\t \x01(\x0c\x12\x0b\n\x03max\x18\n \x01(\x0c\x12\x0c\n\x04mean\x18\x0b \x01(\x0c\"\xb6\x01\n\x17PackedAggregateResponse\x12\x14\n\x0c\x62ucket_count\x18\x01 \x01(\r\x12\x12\n\nfirst_step\x18\x02 \x01(\x0c\x12\x11\n\tlast_step\x18\x03 \x01(\x0c\x12\x12\n\nrank_count\x18\x04 \x01(\x0c\x12\x0b\n\x03min\x18\x05 \x01(\x0c\x12\x0b\n\x03max\x18\x06 \x01(\x0c\x12\x0c\n\x04mean\x18\x07 \x01(\x0c\x12\x10\n\x08min_rank\x18\x08 \x01(\x0c\x12\x10\n\x08max_rank\x18\t \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19runstream/v1/packed.proto\x12\x0crunstream.v1\"\xf6\x01\n\x13PackedAppendRequest\x12(\n\x04open\x18\x01 \x01(\x0b\x32\x18.runstream.v1.PackedOpenH\x00\x12.\n\x07\x64\x65\x63lare\x18\x02 \x01(\x0b\x32\x1b.runstream.v1.PackedDeclareH\x00\x12*\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x19.runstream.v1.PackedBatchH\x00\x12\x1a\n\roldest_age_us\x18\x04 \x01(\x04H\x01\x88\x01\x01\x12\x14\n\x07sent_us\x18\x05 \x01(\x04H\x02\x88\x01\x01\x42\t\n\x07messageB\x10\n\x0e_oldest_age_usB\n\n\x08_sent_us\"\x0c\n\nPackedOpen\"\x0f\n\rPackedDeclare\"{\n\x0bPackedBatch\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x13\n\x0bpoint_count\x18\x02 \x01(\r\x12\x14\n\x0cseries_index\x18\x03 \x01(\x0c\x12\x0c\n\x04step\x18\x04 \x01(\x0c\x12\x14\n\x0ctime_unix_us\x18\x05 \x01(\x0c\x12\r\n\x05value\x18\x06 \x01(\x0c\"o\n\x15PackedHistoryResponse\x12\x0e\n\x06series\x18\x01 \x01(\x0c\x12\x13\n\x0bpoint_count\x18\x02 \x01(\r\x12\x0c\n\x04step\x18\x03 \x01(\x0c\x12\x14\n\x0ctime_unix_us\x18\x04 \x01(\x0c\x12\r\n\x05value\x18\x05 \x01(\x0c\"Y\n\x12PackedTailResponse\x12\x33\n\x06series\x18\x01 \x03(\x0b\x32#.runstream.v1.PackedHistoryResponse\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\"\xc2\x01\n\x14PackedLatestResponse\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x13\n\x0bpoint_count\x18\x03 \x01(\r\x12\x11\n\trun_index\x18\x04 \x01(\x0c\x12\x11\n\tkey_index\x18\x05 \x01(\x0c\x12\x0c\n\x04rank\x18\x06 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x0c\x12\x0c\n\x04step\x18\x08 \x01(\x0c\x12\x14\n\x0ctime_unix_us\x18\t \x01(\x0c\x12\r\n\x05value\x18\n \x01(\x0c\"\xde\x01\n\x13PackedChartResponse\x12\x0e\n\x06series\x18\x01 \x01(\x0c\x12\x14\n\x0c\x62ucket_count\x18\x02 \x01(\r\x12\x16\n\x0e\x66irst_position\x18\x03 \x01(\x0c\x12\x15\n\rlast_position\x18\x04 \x01(\x0c\x12\x13\n\x0bpoint_count\x18\x05 \x01(\x0c\x12\x18\n\x10non_finite_count\x18\x06 \x01(\x0c\x12\r\n\x05\x66irst\x18\x07 \x01(\x0c\x12\x0c\n\x04last\x18\x08 \x01(\x0c\x12\x0b\n\x03min\x18\t \x01(\x0c\x12\x0b\n\x03max\x18\n \x01(\x0c\x12\x0c\n\x04mean\x18\x0b \x01(\x0c\"\xb6\x01\n\x17PackedAggregateResponse\x12\x14\n\x0c\x62ucket_count\x18\x01 \x01(\r\x12\x12\n\nfirst_step\x18\x02 \x01(\x0c\x12\x11\n\tlast_step\x18\x03 \x01(\x0c\x12\x12\n\nrank_count\x18\x04 \x01(\x0c\x12\x0b\n\x03min\x18\x05 \x01(\x0c\x12\x0b\n\x03max\x18\x06 \x01(\x0c\x12\x0c\n\x04mean\x18\x07 \x01(\x0c\x12\x10\n\x08min_rank\x18\x08 \x01(\x0c\x12\x10\n\x08max_rank\x18\t \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,21 +32,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'runstream.v1.packed_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PACKEDAPPENDREQUEST']._serialized_start=44
-  _globals['_PACKEDAPPENDREQUEST']._serialized_end=210
-  _globals['_PACKEDOPEN']._serialized_start=212
-  _globals['_PACKEDOPEN']._serialized_end=224
-  _globals['_PACKEDDECLARE']._serialized_start=226
-  _globals['_PACKEDDECLARE']._serialized_end=241
-  _globals['_PACKEDBATCH']._serialized_start=243
-  _globals['_PACKEDBATCH']._serialized_end=366
-  _globals['_PACKEDHISTORYRESPONSE']._serialized_start=368
-  _globals['_PACKEDHISTORYRESPONSE']._serialized_end=479
-  _globals['_PACKEDTAILRESPONSE']._serialized_start=481
-  _globals['_PACKEDTAILRESPONSE']._serialized_end=570
-  _globals['_PACKEDLATESTRESPONSE']._serialized_start=573
-  _globals['_PACKEDLATESTRESPONSE']._serialized_end=767
-  _globals['_PACKEDCHARTRESPONSE']._serialized_start=770
-  _globals['_PACKEDCHARTRESPONSE']._serialized_end=992
-  _globals['_PACKEDAGGREGATERESPONSE']._serialized_start=995
-  _globals['_PACKEDAGGREGATERESPONSE']._serialized_end=1177
+  _globals['_PACKEDAPPENDREQUEST']._serialized_end=290
+  _globals['_PACKEDOPEN']._serialized_start=292
+  _globals['_PACKEDOPEN']._serialized_end=304
+  _globals['_PACKEDDECLARE']._serialized_start=306
+  _globals['_PACKEDDECLARE']._serialized_end=321
+  _globals['_PACKEDBATCH']._serialized_start=323
+  _globals['_PACKEDBATCH']._serialized_end=446
+  _globals['_PACKEDHISTORYRESPONSE']._serialized_start=448
+  _globals['_PACKEDHISTORYRESPONSE']._serialized_end=559
+  _globals['_PACKEDTAILRESPONSE']._serialized_start=561
+  _globals['_PACKEDTAILRESPONSE']._serialized_end=650
+  _globals['_PACKEDLATESTRESPONSE']._serialized_start=653
+  _globals['_PACKEDLATESTRESPONSE']._serialized_end=847
+  _globals['_PACKEDCHARTRESPONSE']._serialized_start=850
+  _globals['_PACKEDCHARTRESPONSE']._serialized_end=1072
+  _globals['_PACKEDAGGREGATERESPONSE']._serialized_start=1075
+  _globals['_PACKEDAGGREGATERESPONSE']._serialized_end=1257
 # @@protoc_insertion_point(module_scope)

@@ -7,14 +7,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PackedAppendRequest(_message.Message):
-    __slots__ = ("open", "declare", "batch")
+    __slots__ = ("open", "declare", "batch", "oldest_age_us", "sent_us")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     DECLARE_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_AGE_US_FIELD_NUMBER: _ClassVar[int]
+    SENT_US_FIELD_NUMBER: _ClassVar[int]
     open: PackedOpen
     declare: PackedDeclare
     batch: PackedBatch
-    def __init__(self, open: _Optional[_Union[PackedOpen, _Mapping]] = ..., declare: _Optional[_Union[PackedDeclare, _Mapping]] = ..., batch: _Optional[_Union[PackedBatch, _Mapping]] = ...) -> None: ...
+    oldest_age_us: int
+    sent_us: int
+    def __init__(self, open: _Optional[_Union[PackedOpen, _Mapping]] = ..., declare: _Optional[_Union[PackedDeclare, _Mapping]] = ..., batch: _Optional[_Union[PackedBatch, _Mapping]] = ..., oldest_age_us: _Optional[int] = ..., sent_us: _Optional[int] = ...) -> None: ...
 
 class PackedOpen(_message.Message):
     __slots__ = ()

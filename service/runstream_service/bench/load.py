@@ -90,7 +90,7 @@ class _Stream:
             if load.pause_s:
                 await asyncio.sleep(due - time.perf_counter())
                 due += load.pause_s
-            await self._call.write(batch_message(load.batch_points, load.keys, self.sent))
+            await self._call.write(batch_message(load.batch_points, load.keys, self.sent) + _stamp())
             self._sent_at.append(time.perf_counter())
             self.sent += 1
         await self._call.done_writing()
@@ -128,6 +128,12 @@ def batch_message(points: int, keys: int, position: int) -> bytes:
         value=np.sin(row * 0.001).astype("<f4").astype("<f8").tobytes(),
     )
     return packed_pb2.PackedAppendRequest(batch=batch).SerializeToString()
+
+
+def _stamp() -> bytes:
+    """What our client adds at each sending."""
+    sent_us = round(time.monotonic() * 1e6)
+    return packed_pb2.PackedAppendRequest(oldest_age_us=500_000, sent_us=sent_us).SerializeToString()
 
 
 async def push(address: str, load: Load, seconds: float = 86_400.0) -> Outcome:

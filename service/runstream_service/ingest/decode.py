@@ -27,6 +27,9 @@ class Batch:
     step: Int64Column
     time_unix_us: Int64Column
     value: Float64Column
+    # What the client's clock says of it, in microseconds; see ingest.proto.
+    oldest_age_us: int | None = None
+    sent_us: int | None = None
 
 
 def decode(message: bytes) -> ingest_pb2.Open | ingest_pb2.Declare | Batch:
@@ -40,7 +43,11 @@ def decode(message: bytes) -> ingest_pb2.Open | ingest_pb2.Declare | Batch:
         packed = packed_pb2.PackedAppendRequest.FromString(message)
         kind = packed.WhichOneof("message")
         if kind == "batch":
-            return _columns(packed.batch)
+            batch = _columns(packed.batch)
+            if packed.HasField("oldest_age_us"):
+                batch.oldest_age_us = packed.oldest_age_us
+                batch.sent_us = packed.sent_us if packed.HasField("sent_us") else None
+            return batch
         # Rare messages: parse again, with all fields.
         request = ingest_pb2.AppendRequest.FromString(message)
     except DecodeError as exc:

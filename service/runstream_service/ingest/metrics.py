@@ -1,4 +1,5 @@
-"""Prometheus metrics of the ingest path. Counted per group or per stream, never per point or per batch."""
+"""Prometheus metrics of the ingest path. Counted per group or per stream; what is
+counted per batch are plain numbers; nothing is counted per point."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from runstream_service.ingest.delay import LogToCommit
 from runstream_service.ingest.refusals import Reason
 
 if TYPE_CHECKING:
@@ -81,6 +83,8 @@ class IngestMetrics:
             "synchronous standby).",
             registry=registry,
         )
+        self._log_to_commit = LogToCommit()
+        registry.register(self._log_to_commit)
         self._group_points = Histogram(
             "runstream_group_points", "Points in a group commit.", buckets=_POINTS, registry=registry
         )
@@ -136,7 +140,10 @@ class IngestMetrics:
         self._committed.inc(stored)
         if group.duplicates:
             self._duplicate_batches.inc(len(group.duplicates))
+        now = time.monotonic()
         for submission in group.accepted:
+            if submission.logged is not None:
+                self._log_to_commit.observe(now - submission.logged)
             for refusal in submission.refusals:
                 self._refused.labels(refusal.reason.value).inc(refusal.points)
 

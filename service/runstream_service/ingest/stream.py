@@ -11,6 +11,7 @@ import numpy as np
 
 from runstream_service.core.errors import Fenced, InvalidField, SequenceGap, UndeclaredSeries
 from runstream_service.core.names import KeyProblem, key_problem
+from runstream_service.ingest.delay import SenderClock
 from runstream_service.ingest.limits import (
     MAX_BATCH_POINTS,
     MAX_SERIES_PER_STREAM,
@@ -60,6 +61,8 @@ class Submission:
     told: bool = False
     # When it came, by the monotonic clock.
     came: float = field(default_factory=time.monotonic)
+    # When its oldest point was logged, by the same clock; None if the client does not say.
+    logged: float | None = None
 
     def __post_init__(self) -> None:
         self.charge = max(len(self.step), MIN_CHARGE_POINTS)
@@ -131,6 +134,7 @@ class ProducerStream:
         self.duplicate_batches = 0
         # Set once when the stream must end for a reason that is not its own message, such as fencing.
         self.failed: asyncio.Future[CoreError] = asyncio.get_running_loop().create_future()
+        self._clock = SenderClock()
         self._received_number: int | None = None
         self._in_flight = 0
         self._acknowledged_number = committed_number
@@ -203,6 +207,7 @@ class ProducerStream:
             self.duplicate_batches += 1
             return None
         submission = self._submission(batch)
+        submission.logged = self._clock.logged_at(batch, submission.came)
         # Only now: a batch that ended the stream with an error was not received.
         self._received_number = batch.number
         self._in_flight += 1

@@ -46,6 +46,7 @@ class MetricWrite:
     told: bool = False
     # When it came, by the monotonic clock.
     came: float = field(default_factory=time.monotonic)
+    logged: None = None
     # None when committed, now or before.
     outcome: asyncio.Future[CoreError | None] = field(init=False)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runstream import _batches
-from runstream._batches import Batch, Columns, SeriesTable, refusal_of
+from runstream._batches import Columns, SeriesTable, refusal_of
 from runstream._buffer import Buffer, Marker
 from runstream._notices import Notices
 from runstream._outbox import Outbox
@@ -85,6 +85,20 @@ def test_renumbering_changes_nothing_but_the_number():
     assert before == after
 
 
+def test_a_batch_says_at_each_sending_how_old_it_is_and_is_the_same_otherwise():
+    columns = Columns(logged_s=100.0)
+    columns.append(1, 2, 3, 4.0)
+    batch = columns.seal(5, 77)
+    sealed = ingest_pb2.AppendRequest.FromString(batch.data)
+    for now_s, age_us in ((100.25, 250_000), (3_700.0, 3_600_000_000), (99.0, 0)):
+        sent = ingest_pb2.AppendRequest.FromString(batch.sent_at(now_s))
+        assert (sent.oldest_age_us, sent.sent_us) == (age_us, round(now_s * 1e6))
+        assert sent.batch == sealed.batch
+    assert not sealed.HasField("oldest_age_us")
+    renumbered = ingest_pb2.AppendRequest.FromString(batch.renumbered(1).sent_at(101.0))
+    assert (renumbered.oldest_age_us, renumbered.batch.number) == (1_000_000, 1)
+
+
 def test_columns_are_swapped_on_a_big_endian_machine(monkeypatch):
     columns = Columns()
     columns.append(1, 2, 3, 4.0)
@@ -92,7 +106,7 @@ def test_columns_are_swapped_on_a_big_endian_machine(monkeypatch):
     batch = packed_pb2.PackedAppendRequest.FromString(columns.seal(1, 1).data).batch
     assert batch.step == struct.pack(">q", 2)
     assert columns.steps[0] == 2
-    assert Batch(1, 1, 1, columns.seal(1, 1).data).series_indexes() == {1}
+    assert columns.seal(1, 1).series_indexes() == {1}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections import OrderedDict
 from typing import Any
 
@@ -19,7 +20,7 @@ def make(max_points=1_000_000, max_bytes=64_000_000) -> tuple[Buffer, list[int]]
 
 
 def rows(buffer) -> list[tuple[dict[str, Any], int]]:
-    return [(metrics, step) for metrics, step, _ in buffer.take()]
+    return [(metrics, step) for metrics, step, _ in buffer.take()[0]]
 
 
 def test_steps_count_on_from_the_largest_logged():
@@ -111,6 +112,18 @@ def test_a_wide_row_and_a_marker_wake_the_sender():
     assert buffer._wake.acquire(blocking=False)
 
 
+def test_rows_come_with_the_time_of_the_first_of_them():
+    buffer, _ = make()
+    for put in (lambda: buffer.put({"a": 1.0}, None, 5), lambda: buffer.mark(Marker())):
+        before = time.monotonic()
+        put()
+        after = time.monotonic()
+        buffer.put({"a": 2.0}, None, 5)
+        taken, since_s = buffer.take()
+        assert len(taken) == 2
+        assert before <= since_s <= after
+
+
 def test_nothing_is_lost_or_counted_twice_between_threads():
     buffer, _ = make(max_points=30_000)
     stop = threading.Event()
@@ -118,7 +131,7 @@ def test_nothing_is_lost_or_counted_twice_between_threads():
 
     def drain():
         while not stop.is_set():
-            for row in buffer.take():
+            for row in buffer.take()[0]:
                 taken.append(row)
                 buffer.settle(1, row_bytes(1))
 
@@ -135,7 +148,7 @@ def test_nothing_is_lost_or_counted_twice_between_threads():
         thread.join()
     stop.set()
     drainer.join()
-    rest: list[Any] = buffer.take()
+    rest: list[Any] = buffer.take()[0]
     assert sorted(step for _, step, _ in taken + rest) == list(range(12_000))
     assert buffer.account()[:2] == (len(taken), len(rest))
 

@@ -1,0 +1,75 @@
+"""How long points take from log() to their commit, though the clocks of clients and service differ.
+
+Three spans, none of which compares two clocks: from log() to sending, which the client measures; on the way; from here
+to the commit. The one on the way matters when streams are not read: batches then wait in buffers of the network, sent
+but not received. It is what the two clocks have moved apart since the fastest batch of the stream, so that just the
+time which that one took is missing, a millisecond or so. How far clocks drift apart in the life of a stream, with half
+an hour as --max-connection-age, is less than a tenth of a second.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runstream_service.ingest.decode import Batch
+
+# So that one client with a clock gone mad does not spoil the sum for all.
+_LONGEST_US = 30 * 86_400 * 1_000_000
+
+# Clients seal a batch after half a second. A long outage of the service may last an hour.
+_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0)
+
+
+class SenderClock:
+    """What is known of the clock at the other end of one stream."""
+
+    def __init__(self) -> None:
+        self._fastest_us: int | None = None
+
+    def logged_at(self, batch: Batch, received: float) -> float | None:
+        """When the oldest point of a batch was logged, by our own monotonic clock, as `received` is; None if its client
+        does not say."""
+        if batch.oldest_age_us is None:
+            return None
+        age_us = min(batch.oldest_age_us, _LONGEST_US)
+        if batch.sent_us is not None:
+            age_us = min(age_us + self._on_the_way_us(batch.sent_us, received), _LONGEST_US)
+        return received - age_us / 1e6
+
+    def _on_the_way_us(self, sent_us: int, received: float) -> int:
+        """Longer than the fastest batch by so much."""
+        apart_us = round(received * 1e6) - sent_us
+        if self._fastest_us is None or apart_us < self._fastest_us:
+            self._fastest_us = apart_us
+        return apart_us - self._fastest_us
+
+
+class LogToCommit(Collector):
+    """The histogram. Plain numbers, as it counts batches: a Histogram's lock and labels cost five times as much."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(_BUCKETS_S) + 1)
+        self._sum_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one batch."""
+        self._counts[bisect_left(_BUCKETS_S, seconds)] += 1
+        self._sum_s += seconds
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """For the registry."""
+        bounds = (*(str(bound) for bound in _BUCKETS_S), "+Inf")
+        yield HistogramMetricFamily(
+            "runstream_log_to_commit_seconds",
+            "From log() of the oldest point of a batch to its commit, as far as clients say.",
+            buckets=list(zip(bounds, accumulate(self._counts), strict=True)),
+            sum_value=self._sum_s,
+        )
