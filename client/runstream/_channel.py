@@ -1,4 +1,7 @@
-"""One gRPC channel per process and address, and what a fork needs of it.
+"""One gRPC channel per process and address, a new one when the service asks for it, and what a fork needs of them.
+
+A channel stays with the replica that it found. When a replica tells a stream to go elsewhere, `renew` makes way for a
+new channel, which looks the address up anew and takes one of the replicas at random.
 
 gRPC survives a fork only if no thread is inside of it and no connection is open at that moment, and if its core is not
 shutting down: closing the last channel starts a shutdown in the background, and a fork in the middle of that aborts
@@ -12,12 +15,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
 
-OPTIONS: tuple[tuple[str, int], ...] = (
+OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A half-open connection is noticed within 40 s. The service permits a ping every 10 s.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -30,6 +34,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # A connection of our own: not one that another library in this process configured, and one that really closes.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    # Of several addresses behind a name (a headless service, ipv4:host:port,host:port) not always the first.
+    ("grpc.service_config", '{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": true}}]}'),
 )
 
 
@@ -39,7 +45,8 @@ class Channels:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._open: dict[str, grpc.Channel] = {}
-        self._users: dict[str, int] = {}
+        self._users: Counter[grpc.Channel] = Counter()
+        self._retired: set[grpc.Channel] = set()  # replaced by `renew`; the last user closes it
         self._keeper: grpc.Channel | None = None
         self._forking = False
 
@@ -53,20 +60,35 @@ class Channels:
             channel = self._open.get(address)
             if channel is None:
                 channel = self._open[address] = grpc.insecure_channel(address, options=OPTIONS)
-            self._users[address] = self._users.get(address, 0) + 1
+            self._users[channel] += 1
         try:
             yield channel
         finally:
             with self._changed:
-                self._users[address] -= 1
+                self._leave(channel)
                 self._changed.notify_all()
+
+    def _leave(self, channel: grpc.Channel) -> None:
+        self._users[channel] -= 1
+        if not self._users[channel]:
+            del self._users[channel]
+            if channel in self._retired:
+                self._retired.remove(channel)
+                channel.close()
+
+    def renew(self, address: str, channel: grpc.Channel) -> None:
+        """Whoever comes from now on gets a new channel to the address, if this one, which the caller is using, is still
+        the current one. Streams on it go on."""
+        with self._changed:
+            if self._open.get(address) is channel:
+                self._retired.add(self._open.pop(address))
 
     def before_fork(self, deadline: float) -> bool:
         """Closes all channels that nobody uses; waits for the others until `deadline` (monotonic seconds)."""
         with self._changed:
             self._forking = True
-            free = self._changed.wait_for(lambda: not any(self._users.values()), max(0.0, deadline - time.monotonic()))
-            for address in [address for address in self._open if not self._users.get(address)]:
+            free = self._changed.wait_for(lambda: not self._users, max(0.0, deadline - time.monotonic()))
+            for address in [address for address, channel in self._open.items() if channel not in self._users]:
                 self._open.pop(address).close()
             return free
 
@@ -81,7 +103,7 @@ class Channels:
         into the parent's connections."""
         child = Channels()
         child._keeper = self._keeper
-        _never_destroyed.append(self._open)
+        _never_destroyed.append((self._open, self._retired))
         return child
 
     def abandon(self, address: str) -> None:
@@ -93,7 +115,7 @@ class Channels:
     def close_unused(self, address: str) -> None:
         """Closes the channel if nobody uses it."""
         with self._changed:
-            if not self._users.get(address) and address in self._open:
+            if address in self._open and self._open[address] not in self._users:
                 self._open.pop(address).close()
 
 

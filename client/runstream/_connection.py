@@ -97,6 +97,8 @@ class Connection:
         try:
             with self._channels.using(self._settings.address) as channel:
                 failure = self._speak(channel)
+                if failure is not None and failure.reason == "DRAINING":
+                    self._channels.renew(self._settings.address, channel)
         finally:
             self.connected = False
         if self._done() or self._pause_wanted:
@@ -106,7 +108,8 @@ class Connection:
             self._fenced.reset()
         if failure is None:
             return self._backoff.next_s()
-        self.last_error = str(failure)
+        if failure.reason != "DRAINING":
+            self.last_error = str(failure)
         return self._react(failure)
 
     def _speak(self, channel: grpc.Channel) -> _status.Failure | None:
@@ -205,7 +208,7 @@ class Connection:
     def _retry_in(self, failure: _status.Failure) -> float:
         backoff = self._fenced if failure.reason == "FENCED" else self._backoff
         wait_s = backoff.next_s(failure.retry_after_s)
-        # A replica that drains, or a newer stream of ours, is no trouble unless it goes on.
+        # A replica that tells us to go elsewhere, or a newer stream of ours, is no trouble unless it goes on.
         if failure.reason not in ("DRAINING", "FENCED") or wait_s > 1.0:
             self._notices.connection_failed(str(failure), wait_s)
         return wait_s

@@ -132,7 +132,10 @@ def _stream(
         try:
             yield from call
         except grpc.RpcError as error:
-            raise _status.to_exception(_status.from_rpc_error(error), address) from error
+            failure = _status.from_rpc_error(error)
+            if failure.reason == "DRAINING":
+                process.channels.renew(address, channel)
+            raise _status.to_exception(failure, address) from error
         finally:
             call.cancel()
 

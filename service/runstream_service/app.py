@@ -25,6 +25,7 @@ from runstream_service import runtime
 from runstream_service.artifacts.store import ArtifactStore
 from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import DatabaseUnavailable
+from runstream_service.core.lifetime import Lifetime
 from runstream_service.deadline import Deadline
 from runstream_service.http.app import HttpApp
 from runstream_service.ingest.limits import MAX_MESSAGE_BYTES
@@ -100,6 +101,7 @@ class Service:
         self._version = importlib.metadata.version("runstream")
         self._metrics = Metrics(version=self._version)
         self._readiness = Readiness()
+        self._lifetime = Lifetime(settings.max_connection_age_s)
         self._postgres: EmbeddedPostgres | None = None
         self._database: Database | None = None
         self._pipeline: IngestPipeline | None = None
@@ -132,7 +134,8 @@ class Service:
         replay its log, while /healthz has to say that the process lives."""
         settings = self._settings
         await self._readiness.listen(self._metrics.readiness)
-        self._grpc = grpc.aio.server(interceptors=[CallInterceptor(self._metrics)], options=GRPC_OPTIONS)
+        options = (*GRPC_OPTIONS, *self._lifetime.grpc_options())
+        self._grpc = grpc.aio.server(interceptors=[CallInterceptor(self._metrics)], options=options)
         self._grpc_address = listen_grpc(self._grpc, settings.grpc_listen)
         self._start_http()
 
@@ -153,9 +156,9 @@ class Service:
         self._pipeline = self._start_ingest(self._database, bell)
         self._start_rollup(self._database, self._pipeline)
         self._start_retention(self._database)
-        self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline),))
+        self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline, self._lifetime),))
         self._serve_calls(self._grpc, self._database, self._pipeline)
-        self._tail = Tail(self._database, bell, TailMetrics(self._metrics.registry))
+        self._tail = Tail(self._database, bell, TailMetrics(self._metrics.registry), self._lifetime)
         self._tasks["tail reader"] = asyncio.create_task(self._tail.run())
         self._grpc.add_generic_rpc_handlers((tail_handler(self._tail),))
         await add_health(self._grpc, self._readiness, SERVICES)

@@ -44,6 +44,7 @@ class Settings:
     writers: int
     max_queued_points: int
     max_streams: int
+    max_connection_age_s: float  # 0: no limit
     epoch_rows: int
     epoch_seconds: float
     max_read_age_s: float
@@ -82,6 +83,7 @@ OPTIONS = (
     Option("--writers", "2", "Ingest writers, each with a connection of its own; 2 keep a small machine busy."),
     Option("--max-queued-points", "400000", "Points in memory that wait for their commit; above, streams wait."),
     Option("--max-streams", "5000", "Ingest streams at a time; a further one is told to try again later."),
+    Option("--max-connection-age", "1800", "Seconds after which a stream has to look for a replica anew; 0: never."),
     Option("--epoch-rows", "2000000", "Hot rows that are rolled up into segments together."),
     Option("--epoch-seconds", "60", "Seconds after which fewer are rolled up, too."),
     Option("--max-read-age", "60", "Seconds that hot rows are kept for reads that began before they were rolled up."),
@@ -121,6 +123,7 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         # One full batch has to fit.
         max_queued_points=read("--max-queued-points", _whole(16_384, 1_000_000_000), "400000"),
         max_streams=read("--max-streams", _whole(1, 1_000_000), "5000"),
+        max_connection_age_s=read("--max-connection-age", _seconds(0, 604_800), "1800"),
         epoch_rows=read("--epoch-rows", _whole(1, 100_000_000), "2000000"),
         epoch_seconds=read("--epoch-seconds", _seconds(0, 86_400), "60"),
         max_read_age_s=read("--max-read-age", _seconds(0, 86_400), "60"),

@@ -15,8 +15,21 @@ import time
 import runstream
 
 
+class Listener(logging.Handler):
+    """Notes all that the client has to say."""
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__()
+        self._said = said
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._said.append(record.getMessage())
+
+
 def main(address: str, run_id: str, rank: int, points_per_s: float) -> None:
+    said: list[str] = []
     logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("runstream").addHandler(Listener(said))
     run = runstream.start_run("adversity", "kills", run_id=run_id, rank=rank, address=address)
     step, longest_s = 0, 0.0
     print("started", flush=True)
@@ -37,6 +50,8 @@ def main(address: str, run_id: str, rank: int, points_per_s: float) -> None:
                 "flushed": flushed,
                 "refused": dict(stats.refused),
                 "reconnects": stats.reconnects,
+                "said": said,
+                "last_error": stats.last_error,
                 "longest_log_s": longest_s,
             }
         ),

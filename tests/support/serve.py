@@ -116,7 +116,8 @@ class ServeProcess:
         try:
             if self.running:
                 self.terminate()
-            self.wait()
+            if self._process is not None:
+                self.wait()
         except subprocess.TimeoutExpired:
             self.kill()
         cluster = self.data_dir.resolve() / "postgres"

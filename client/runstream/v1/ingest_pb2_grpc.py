@@ -58,7 +58,8 @@ class IngestServiceStub(object):
     id and goes on.
     RESOURCE_EXHAUSTED  (none, from gRPC)    a message above `max_message_bytes`. Not retryable as it is.
     RESOURCE_EXHAUSTED  OVERLOADED           too many streams. Retry after the delay in RetryInfo.
-    UNAVAILABLE         DRAINING             this replica shuts down. Reconnect; another answers.
+    UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
+    anew. What was received is acknowledged. Reconnect over a new connection.
     UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer. Retry after the delay in RetryInfo.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
@@ -112,7 +113,8 @@ class IngestServiceServicer(object):
     id and goes on.
     RESOURCE_EXHAUSTED  (none, from gRPC)    a message above `max_message_bytes`. Not retryable as it is.
     RESOURCE_EXHAUSTED  OVERLOADED           too many streams. Retry after the delay in RetryInfo.
-    UNAVAILABLE         DRAINING             this replica shuts down. Reconnect; another answers.
+    UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
+    anew. What was received is acknowledged. Reconnect over a new connection.
     UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer. Retry after the delay in RetryInfo.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
@@ -176,7 +178,8 @@ class IngestService(object):
     id and goes on.
     RESOURCE_EXHAUSTED  (none, from gRPC)    a message above `max_message_bytes`. Not retryable as it is.
     RESOURCE_EXHAUSTED  OVERLOADED           too many streams. Retry after the delay in RetryInfo.
-    UNAVAILABLE         DRAINING             this replica shuts down. Reconnect; another answers.
+    UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
+    anew. What was received is acknowledged. Reconnect over a new connection.
     UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer. Retry after the delay in RetryInfo.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 

@@ -208,7 +208,7 @@ class Overloaded(Retryable):
 
 
 class Draining(Retryable):
-    """This replica shuts down; another one answers."""
+    """This replica shuts down, or the stream is old: another one answers."""
 
     reason = "DRAINING"
 

@@ -24,6 +24,7 @@ import numpy as np
 import structlog
 
 from runstream_service.core.errors import CoreError, CursorTooOld, Draining, Overloaded, RunNotFound
+from runstream_service.core.lifetime import Lifetime
 from runstream_service.core.names import parse_run_id
 from runstream_service.query.cursor import Cursor
 from runstream_service.query.news import SQL, Commit, Int64s, Look, NewsReader, Points, Rows
@@ -103,7 +104,9 @@ class _Stream:
 class Tail:
     """All tails of one replica. `run` has to run beside them."""
 
-    def __init__(self, database: Database, bell: CommitBell, metrics: TailMetrics) -> None:
+    def __init__(
+        self, database: Database, bell: CommitBell, metrics: TailMetrics, lifetime: Lifetime | None = None
+    ) -> None:
         self._database = database
         self._bell = bell
         self._metrics = metrics
@@ -113,6 +116,7 @@ class Tail:
         self._alone = asyncio.Semaphore(_READING_ALONE)
         self._names: dict[int, Series] = {}
         self._draining = False
+        self._lifetime = lifetime or Lifetime()
 
     # -- streams -----------------------------------------------------------------------------------------------------
 
@@ -137,17 +141,22 @@ class Tail:
         self._streams.add(stream)
         self._metrics.streams.inc()
         try:
-            await emit([], stream.cursor)
-            while True:
-                while since is not None and await self._read_alone(stream):
-                    await self._send(stream, emit)
-                await self._send(stream, emit)
-                self._join(stream)
-                await self._follow(stream, emit)
-                since = stream.cursor
+            with self._lifetime.of(stream.fail):
+                await self._serve(stream, emit, alone=since is not None)
         finally:
             self._streams.discard(stream)
             self._metrics.streams.dec()
+
+    async def _serve(self, stream: _Stream, emit: Emit, *, alone: bool) -> None:
+        """From its cursor on (`alone`), or from now; alone again whenever it fell behind."""
+        await emit([], stream.cursor)
+        while True:
+            while alone and await self._read_alone(stream):
+                await self._send(stream, emit)
+            await self._send(stream, emit)
+            self._join(stream)
+            await self._follow(stream, emit)
+            alone = True
 
     def drain(self) -> None:
         """Take no new streams and end the open ones; their callers go on elsewhere from their cursors."""

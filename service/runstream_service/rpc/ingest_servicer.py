@@ -11,6 +11,7 @@ import structlog
 from runstream.v1 import ingest_pb2
 from runstream_service.core.caller import ANYONE
 from runstream_service.core.errors import CoreError, Draining, OpenExpected
+from runstream_service.core.lifetime import Lifetime
 from runstream_service.ingest.decode import Batch, decode
 from runstream_service.ingest.limits import MAX_BATCH_POINTS, MAX_MESSAGE_BYTES, MAX_SERIES_PER_STREAM
 from runstream_service.rpc import status
@@ -29,18 +30,19 @@ log = structlog.get_logger()
 SERVICE = "runstream.v1.IngestService"
 
 
-def ingest_handler(pipeline: IngestPipeline) -> grpc.GenericRpcHandler:
+def ingest_handler(pipeline: IngestPipeline, lifetime: Lifetime | None = None) -> grpc.GenericRpcHandler:
     """The service's handler. It takes and gives bytes: batches are decoded by columns (ingest/decode.py), and what is
     no message at all gets a clear status instead of gRPC's own INTERNAL."""
-    append = IngestServicer(pipeline).append
+    append = IngestServicer(pipeline, lifetime or Lifetime()).append
     return grpc.method_handlers_generic_handler(SERVICE, {"Append": grpc.stream_stream_rpc_method_handler(append)})
 
 
 class IngestServicer:
     """One call of `append` is one stream."""
 
-    def __init__(self, pipeline: IngestPipeline) -> None:
+    def __init__(self, pipeline: IngestPipeline, lifetime: Lifetime) -> None:
         self._pipeline = pipeline
+        self._lifetime = lifetime
 
     async def append(self, _requests: Any, context: Context) -> None:
         """Serve one Append stream from Open to its status."""
@@ -48,7 +50,8 @@ class IngestServicer:
         reason = "CANCELLED"  # unless we get to the end ourselves: the client went away
         try:
             stream = await self._unless_draining(self._open(context))
-            await self._serve(stream, context)
+            with self._lifetime.of(stream.fail):
+                await self._serve(stream, context)
             reason = "OK"
         except CoreError as error:
             reason = error.reason

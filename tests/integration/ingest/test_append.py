@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
@@ -14,15 +15,16 @@ from grpc_status import rpc_status
 
 from runstream.v1 import ingest_pb2, ingest_pb2_grpc
 from runstream_service.app import GRPC_OPTIONS
+from runstream_service.core.lifetime import Lifetime
 from runstream_service.ingest.limits import MAX_BATCH_POINTS, MAX_MESSAGE_BYTES
 from runstream_service.rpc.ingest_servicer import ingest_handler
 from tests.integration.ingest.conftest import TIME, Replica
 
 
 @contextlib.asynccontextmanager
-async def serving(replica: Replica) -> AsyncIterator[str]:
+async def serving(replica: Replica, lifetime: Lifetime | None = None) -> AsyncIterator[str]:
     server = grpc.aio.server(options=GRPC_OPTIONS)
-    server.add_generic_rpc_handlers((ingest_handler(replica.pipeline),))
+    server.add_generic_rpc_handlers((ingest_handler(replica.pipeline, lifetime),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -309,6 +311,30 @@ async def test_draining_acknowledges_what_was_received_and_sends_clients_elsewhe
         replica.pipeline.drain()
         await producer.ack(2)
         assert await producer.end() == (grpc.StatusCode.UNAVAILABLE, "DRAINING", "")
+    assert len(await stored()) == 2
+
+
+async def test_an_old_stream_is_sent_elsewhere_when_what_was_received_is_acknowledged(
+    database, replica, run_id, stored
+):
+    async with serving(replica, Lifetime(0.5)) as address, grpc.aio.insecure_channel(address) as channel:
+        producer = Producer(channel, run_id)
+        await producer.open()
+        begun = time.monotonic()
+        await producer.declare("loss")
+        await producer.batch(1, [1.0])
+        await producer.ack(1)
+        async with database.acquire() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE producers IN ACCESS EXCLUSIVE MODE")
+            await producer.batch(2, [2.0])
+            (stream,) = replica.pipeline._streams.values()
+            await asyncio.wait_for(asyncio.shield(stream.failed), 10)
+            assert 0.4 < time.monotonic() - begun < 5
+        await producer.ack(2)
+        assert await producer.end() == (grpc.StatusCode.UNAVAILABLE, "DRAINING", "")
+        # Connections are older than streams when they go: what is opened again is on another one.
+        again = Producer(channel, run_id, producer.producer)
+        assert (await again.open(first_unacked=3)).committed_number == 2
     assert len(await stored()) == 2
 
 
