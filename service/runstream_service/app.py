@@ -154,6 +154,7 @@ class Service:
         bell = CommitBell(self._database)
         self._tasks["commit bell"] = asyncio.create_task(bell.run())
         self._pipeline = self._start_ingest(self._database, bell)
+        await self._readiness.listen(self._pipeline.readiness_changed)
         self._start_rollup(self._database, self._pipeline)
         self._start_retention(self._database)
         self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline, self._lifetime),))

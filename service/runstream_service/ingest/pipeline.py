@@ -186,6 +186,12 @@ class IngestPipeline:
                 "too many points wait for their commit (RUNSTREAM_MAX_QUEUED_POINTS); try again", retry_after_s=1.0
             ) from None
 
+    async def readiness_changed(self, ready: bool) -> None:
+        """Group commits that failed are tried again at once when the database is back."""
+        if ready:
+            for writer in self._writers:
+                writer.try_again()
+
     def drain(self) -> None:
         """Take no new streams and end the open ones when what they sent is committed and acknowledged."""
         if not self.draining.done():

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import deque
@@ -72,12 +73,17 @@ class Writer:
         self._waiting: deque[Item] = deque()
         self._taken: list[Item] = []  # the group that is being committed
         self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._session = Session(database.connect_writer)
 
     def submit(self, submission: Item) -> None:
         """Hand over a submission whose charge was taken from the budget; its stream is told of the outcome."""
         self._waiting.append(submission)
         self._wake.set()
+
+    def try_again(self) -> None:
+        """The database answers again: what failed does not wait for its time."""
+        self._hurry.set()
 
     @property
     def oldest(self) -> float | None:
@@ -118,6 +124,7 @@ class Writer:
         while True:
             group = Group(submissions)
             started = time.perf_counter()
+            self._hurry.clear()
             try:
                 await self._try(group)
             except RowsRefusedError as exc:
@@ -125,7 +132,8 @@ class Writer:
             except Exception as exc:
                 # The transaction is gone or in doubt. A new connection and the ledger will tell which.
                 self._report_failure(group, exc, delay_s)
-                await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
+                with contextlib.suppress(TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
+                    await asyncio.wait_for(self._hurry.wait(), delay_s * random.uniform(0.5, 1.0))
                 delay_s = min(2 * delay_s, _LONGEST_BACKOFF_S)
             else:
                 self._metrics.group_committed(group, time.perf_counter() - started)

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from runstream_service.ingest import writer as writer_module
 from runstream_service.ingest.refusals import Reason
 from runstream_service.storage import database as database_module
 from tests.integration.ingest.conftest import acknowledged
@@ -37,6 +38,17 @@ async def test_points_wait_for_postgres_to_have_room_again(database, replica, ru
     assert await stored() == [(1, 1.0), (1, 2.0), (1, 3.0)]
     assert replica.metric("runstream_points_committed_total") == 3
     assert replica.metric("runstream_queue_points") == 0
+
+
+async def test_when_the_database_is_back_nobody_waits_for_the_next_try(database, replica, run_id, monkeypatch):
+    monkeypatch.setattr(writer_module, "_FIRST_BACKOFF_S", 1_000.0)
+    stream = await replica.open(run_id)
+    await database.execute(_FAIL.format(state="53100", table="commits"))
+    await replica.send(stream, 1, [1.0])
+    await _failed(replica, "DiskFullError", times=1)
+    await database.execute("DROP TRIGGER fail ON commits")
+    await replica.pipeline.readiness_changed(True)
+    assert await acknowledged(stream, 1) == []
 
 
 async def test_taken_for_bad_data_they_would_be_refused(database, replica, run_id, stored, monkeypatch):
