@@ -17,13 +17,13 @@ _HELM = re.compile(r"^ *(app\.kubernetes\.io/managed-by|helm\.sh/chart): .*\n", 
 
 
 def rendered() -> dict[str, str]:
-    """File name -> manifest, of all templates that make an object."""
+    """File name -> manifest, of all templates that make an object; those in tests/ are for `helm test`."""
     with helm_python.Chart.load(CHART) as chart:
         templates = chart.render({}, name="runstream", namespace="runstream")
     manifests = {
         Path(path).name: _HEAD + _HELM.sub("", text).strip() + "\n"
         for path, text in templates.items()
-        if path.endswith(".yaml") and text.strip()
+        if path.endswith(".yaml") and "/tests/" not in path and text.strip()
     }
     listed = "".join(f"  - {name}\n" for name in sorted(manifests))
     head = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n"

@@ -14,6 +14,7 @@ from runstream_service.logs import FORMATS, LEVELS
 T = TypeVar("T")
 
 ARTIFACT_SCHEMES = ("s3", "gs", "az", "abfss")
+NO_ARTIFACTS = "none"
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
 
@@ -37,7 +38,7 @@ class Settings:
     http_listen: Address
     allowed_hosts: tuple[str, ...]
     data_dir: Path
-    artifacts: str  # a directory, or the URL of a bucket
+    artifacts: str  # a directory, the URL of a bucket, or NO_ARTIFACTS
     database_url: str | None = field(repr=False)  # it holds a password
     database_wait_s: float
     pool_size: int
@@ -76,7 +77,7 @@ OPTIONS = (
     Option("--http-listen", "127.0.0.1:5000", "Address of the HTTP server; port 0 takes any free one."),
     Option("--allowed-hosts", "", "Public names of this service, with commas, * as a wildcard; others are refused."),
     Option("--data-dir", "./runstream-data", "Where the embedded PostgreSQL keeps its data, and artifacts by default."),
-    Option("--artifacts", "", "Where artifacts are kept: a directory, or an s3://, gs:// or az:// URL."),
+    Option("--artifacts", "", "Where artifacts are kept: a directory, an s3://, gs:// or az:// URL, or none."),
     Option("--database", "", "URL of an existing PostgreSQL (14 or newer): postgresql://... Then nothing is embedded."),
     Option("--database-wait", "30", "Seconds to wait at the start for a database that does not answer yet."),
     Option("--pool-size", "10", "Most connections to PostgreSQL, beside one for each writer and five more."),

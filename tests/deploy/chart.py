@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from functools import cache
 from typing import Any
 
 import helm_python
@@ -27,12 +28,34 @@ INSTALLATIONS: dict[str, Values] = {
         "networkPolicy": {"allowFrom": [PEER], "allowHttpFrom": [{"podSelector": {}}], "databaseTo": [PEER]},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
         "serviceAccount": {"annotations": {"example.org/role": "bucket"}},
+        "commonLabels": {"example.org/cost-centre": "42", "app.kubernetes.io/name": "never this"},
+        "commonAnnotations": {"example.org/reload": "true"},
+        "extraVolumes": [{"name": "ca", "secret": {"secretName": "postgres-ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/postgres-ca", "readOnly": True}],
+        "extraInitContainers": [{"name": "proxy", "image": "proxy:1.0", "restartPolicy": "Always"}],
+        "podSecurity": {"userId": 0},
     },
     "scaled": {
-        "autoscaling": {"enabled": True},
+        "autoscaling": {
+            "enabled": True,
+            "targetMemoryPercent": 80,
+            "extraMetrics": [
+                {
+                    "type": "Pods",
+                    "pods": {
+                        "metric": {"name": "runstream_queue_points"},
+                        "target": {"type": "AverageValue", "averageValue": "200k"},
+                    },
+                }
+            ],
+        },
         "artifacts": {"kind": "volume", "volume": {"storageClassName": "nfs"}},
         "settings": {"hotRowsMax": 10_000_000_000, "maxQueuedPoints": 1_000_000_000},
-        "service": {"grpcType": "LoadBalancer", "annotations": {"example.org/internal": "true"}},
+        "service": {
+            "grpcType": "LoadBalancer",
+            "annotations": {"example.org/internal": "true"},
+            "loadBalancerSourceRanges": ["10.0.0.0/8"],
+        },
     },
     "one pod": {
         "replicas": 1,
@@ -42,12 +65,20 @@ INSTALLATIONS: dict[str, Values] = {
         "networkPolicy": {"enabled": False},
         "serviceAccount": {"create": False},
     },
+    "trial": {"replicas": 1, "artifacts": {"kind": "temporary"}, "service": {"httpType": "LoadBalancer"}},
     "public": {
         "ingress": {
             "enabled": True,
             "className": "nginx",
             "hosts": ["runstream.example.org", "*.runs.example.org"],
             "tls": [{"secretName": "runstream-tls", "hosts": ["runstream.example.org"]}],
+        },
+        "gateway": {
+            "enabled": True,
+            "parentRefs": [{"name": "public", "namespace": "gateways"}],
+            "annotations": {"example.org/zone": "dmz"},
+            "httpHosts": ["runs.example.org"],
+            "grpcHosts": ["grpc.example.org"],
         },
         "settings": {"allowedHosts": ["old.example.org"], "listenAddress": "[::]"},
         "extraEnv": [
@@ -72,20 +103,35 @@ INSTALLATIONS: dict[str, Values] = {
 
 def templates(values: Values, name: str = "runstream") -> dict[str, str]:
     """File name -> text, for all templates."""
-    with helm_python.Chart.load(CHART) as chart:
-        rendered = chart.render(values, name=name, namespace="ml")
-    return {path.removeprefix("runstream/templates/"): text for path, text in rendered.items()}
+    return _templates(json.dumps(values), name)
 
 
 def objects(values: Values, name: str = "runstream") -> list[Object]:
-    """All objects that are installed."""
-    return list(_objects(templates(values, name)))
+    """All objects that are installed. To be read, not changed."""
+    return [thing for thing in _objects(json.dumps(values), name) if not _is_hook(thing)]
 
 
-def _objects(rendered: dict[str, str]) -> Iterator[Object]:
-    for path, text in rendered.items():
-        if path.endswith(".yaml"):
-            yield from filter(None, yaml.safe_load_all(text))
+def hooks(values: Values) -> list[Object]:
+    """Those that `helm test` makes."""
+    return [thing for thing in _objects(json.dumps(values), "runstream") if _is_hook(thing)]
+
+
+def _is_hook(thing: Object) -> bool:
+    return "helm.sh/hook" in thing["metadata"].get("annotations", {})
+
+
+# Many tests ask for the same installations.
+@cache
+def _templates(values: str, name: str) -> dict[str, str]:
+    with helm_python.Chart.load(CHART) as chart:
+        rendered = chart.render(json.loads(values), name=name, namespace="ml")
+    return {path.removeprefix("runstream/templates/"): text for path, text in rendered.items()}
+
+
+@cache
+def _objects(values: str, name: str) -> list[Object]:
+    texts = [text for path, text in _templates(values, name).items() if path.endswith(".yaml")]
+    return [thing for text in texts for thing in yaml.safe_load_all(text) if thing]
 
 
 def one(kind: str, values: Values, name: str = "runstream") -> Object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -10,11 +11,25 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from runstream_service.cannot_start import CannotStart
 from runstream_service.logs import FORMATS, LEVELS
-from runstream_service.settings import OPTIONS, read_settings
-from tests.deploy.chart import CHART, INSTALLATIONS, Values, container, environment, objects, one, pod, templates
+from runstream_service.rpc.health import LIVENESS
+from runstream_service.settings import NO_ARTIFACTS, OPTIONS, read_settings
+from tests.deploy.chart import (
+    CHART,
+    INSTALLATIONS,
+    Values,
+    container,
+    environment,
+    hooks,
+    objects,
+    one,
+    pod,
+    templates,
+)
 
 OLDEST, NEWEST = "1.30", "1.37"
+THEIRS = {"ServiceMonitor", "HTTPRoute", "GRPCRoute"}  # kinds that others define; they have tests of their own below
 each_installation = pytest.mark.parametrize("values", INSTALLATIONS.values(), ids=INSTALLATIONS.keys())
 
 
@@ -28,8 +43,8 @@ def test_the_linter_has_no_complaints(values: Values) -> None:
 @each_installation
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 def test_kubernetes_takes_every_object(values: Values, version: str) -> None:
-    for thing in objects(values):
-        if thing["kind"] != "ServiceMonitor":  # the operator's; below
+    for thing in objects(values) + hooks(values):
+        if thing["kind"] not in THEIRS:
             assert kubernetes_validate.validate(thing, version, strict=True) == version
 
 
@@ -60,6 +75,32 @@ def test_every_variable_is_a_setting_of_the_service_and_its_value_is_taken(value
     read_settings({flags[name]: value for name, value in given.items()})
 
 
+def test_every_setting_of_the_service_is_set_by_the_chart() -> None:
+    given = [variable["name"] for variable in container({})["env"]]
+    assert sorted(given) == sorted({"HOME", *(option.variable for option in OPTIONS)})
+
+
+RANGES = {
+    name: (part["minimum"], part["maximum"])
+    for name, part in json.loads((CHART / "values.schema.json").read_text())["properties"]["settings"][
+        "properties"
+    ].items()
+    if part.get("type") == "integer"
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_a_number_among_the_settings_is_one_setting_with_the_range_of_the_service(name: str) -> None:
+    usual, flags = environment({}), {option.variable: option.flag for option in OPTIONS}
+    for value, too_far in zip(RANGES[name], (-1, 1), strict=True):
+        given = environment({"settings": {name: value}})
+        ((variable, text),) = given.items() - usual.items()
+        assert text == str(value)
+        read_settings({flags[variable]: text})
+        with pytest.raises(CannotStart):
+            read_settings({flags[variable]: str(value + too_far)})
+
+
 def test_without_values_the_settings_are_the_defaults_of_the_service() -> None:
     given = environment({})
     for option in OPTIONS:
@@ -81,7 +122,7 @@ def test_the_database_comes_from_a_secret_alone() -> None:
 
 def test_the_names_of_the_ingress_are_names_that_the_service_accepts() -> None:
     allowed = environment(INSTALLATIONS["public"])["RUNSTREAM_ALLOWED_HOSTS"]
-    assert allowed == "runstream.example.org,*.runs.example.org,old.example.org"
+    assert allowed == "runstream.example.org,*.runs.example.org,runs.example.org,old.example.org"
     rules = one("Ingress", INSTALLATIONS["public"])["spec"]["rules"]
     assert [rule["host"] for rule in rules] == ["runstream.example.org", "*.runs.example.org"]
 
@@ -109,18 +150,23 @@ def schema() -> dict[str, Any]:
 
 @each_installation
 def test_pods_keep_to_the_restricted_standard(values: Values) -> None:
-    spec, inside = pod(values), container(values)["securityContext"]
-    assert spec["securityContext"]["runAsNonRoot"] is True
-    assert spec["securityContext"]["runAsUser"] > 0
-    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert inside == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    assert spec["automountServiceAccountToken"] is False
-    assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
-    assert not any("hostPath" in volume for volume in spec["volumes"])
+    (test,) = (thing["spec"] for thing in hooks(values) if thing["kind"] == "Pod")
+    for spec in (pod(values), test):
+        security = spec["securityContext"]
+        assert security["runAsNonRoot"] is True
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        # Nobody in particular, as OpenShift wants it, or one who is not root.
+        assert {security.get("runAsUser"), security.get("fsGroup")} in ({None}, {10001})
+        assert (security.get("runAsUser") is None) == (values.get("podSecurity") == {"userId": 0})
+        assert spec["automountServiceAccountToken"] is False
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+        assert not any("hostPath" in volume for volume in spec.get("volumes", []))
+        (inside,) = spec["containers"]
+        assert inside["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
 
 
 @each_installation
@@ -130,8 +176,9 @@ def test_what_the_service_writes_is_on_a_volume(values: Values) -> None:
     assert "/tmp" in mounts
     assert given["RUNSTREAM_DATA_DIR"].startswith("/tmp/")
     assert given["HOME"] == "/tmp"
-    if values.get("artifacts", {}).get("kind") == "url":
-        assert given["RUNSTREAM_ARTIFACTS"] == "s3://bucket/runstream"
+    kind = values.get("artifacts", {}).get("kind", "none")
+    if kind in ("none", "url"):
+        assert given["RUNSTREAM_ARTIFACTS"] == {"none": NO_ARTIFACTS, "url": "s3://bucket/runstream"}[kind]
     else:
         assert given["RUNSTREAM_ARTIFACTS"] in mounts
     assert {mount["name"] for mount in container(values)["volumeMounts"]} == {v["name"] for v in pod(values)["volumes"]}
@@ -158,7 +205,8 @@ def test_probes_ask_the_ports_that_the_service_listens_on(values: Values) -> Non
 
 
 def test_liveness_does_not_ask_for_the_database() -> None:
-    assert container({})["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+    """tests/acceptance/test_serve.py takes the database away, and asks for the health of this service."""
+    assert container({})["livenessProbe"]["grpc"] == {"port": 50051, "service": LIVENESS}
 
 
 def test_a_start_may_take_as_long_as_the_value_says() -> None:
@@ -189,6 +237,25 @@ def test_the_autoscaler_decides_on_replicas_when_there_is_one() -> None:
     assert scaler["scaleTargetRef"]["name"] == one("Deployment", INSTALLATIONS["scaled"])["metadata"]["name"]
 
 
+def test_the_autoscaler_takes_one_replica_away_at_a_time() -> None:
+    scaler = one("HorizontalPodAutoscaler", INSTALLATIONS["scaled"])["spec"]
+    assert scaler["behavior"]["scaleDown"] == {
+        "stabilizationWindowSeconds": 600,
+        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}],
+    }
+    # What it takes a share of is requested.
+    measured = [metric["resource"]["name"] for metric in scaler["metrics"] if metric["type"] == "Resource"]
+    assert measured == ["cpu", "memory"]
+    assert set(measured) <= container(INSTALLATIONS["scaled"])["resources"]["requests"].keys()
+
+
+def test_a_node_can_be_drained_of_the_only_replica() -> None:
+    for values in ({}, INSTALLATIONS["trial"]):
+        budget = one("PodDisruptionBudget", values)["spec"]
+        assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+        assert "minAvailable" not in budget
+
+
 def test_a_volume_that_one_pod_can_mount_is_let_go_before_the_next_pod_starts() -> None:
     assert one("Deployment", INSTALLATIONS["one pod"])["spec"]["strategy"] == {"type": "Recreate"}
     claim = one("PersistentVolumeClaim", INSTALLATIONS["one pod"])
@@ -213,6 +280,35 @@ def test_the_service_monitor_finds_the_http_service_alone() -> None:
     assert found["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "runstream"
 
 
+def test_what_is_given_in_addition_is_where_it_belongs() -> None:
+    values = INSTALLATIONS["bucket"]
+    assert pod(values)["volumes"][-1] == values["extraVolumes"][0]
+    assert container(values)["volumeMounts"][-1] == values["extraVolumeMounts"][0]
+    assert pod(values)["initContainers"] == values["extraInitContainers"]
+    pods = one("Deployment", values)["spec"]["template"]
+    for metadata in [pods["metadata"], *(thing["metadata"] for thing in objects(values))]:
+        assert metadata["labels"]["example.org/cost-centre"] == "42"
+        assert metadata["labels"]["app.kubernetes.io/name"] == "runstream"  # what selectors find is not replaced
+        assert metadata["annotations"]["example.org/reload"] == "true"
+
+
+def test_routes_of_a_gateway_lead_to_the_services() -> None:
+    values = INSTALLATIONS["public"]
+    ports = {
+        thing["metadata"]["name"]: [port["port"] for port in thing["spec"]["ports"]]
+        for thing in objects(values)
+        if thing["kind"] == "Service"
+    }
+    for kind, hosts in (("HTTPRoute", "httpHosts"), ("GRPCRoute", "grpcHosts")):
+        route = one(kind, values)
+        assert route["apiVersion"] == "gateway.networking.k8s.io/v1"
+        assert route["spec"].keys() == {"parentRefs", "hostnames", "rules"}
+        assert route["spec"]["parentRefs"] == values["gateway"]["parentRefs"]
+        assert route["spec"]["hostnames"] == values["gateway"][hosts]
+        ((backend,),) = (rule["backendRefs"] for rule in route["spec"]["rules"])
+        assert backend["port"] in ports[backend["name"]]
+
+
 # -- who reaches it ----------------------------------------------------------------------------------------------------
 
 
@@ -231,13 +327,32 @@ def test_who_is_named_reaches_what_is_meant_for_them() -> None:
 
 
 @each_installation
+def test_the_pod_of_helm_test_is_let_in_while_it_runs(values: Values) -> None:
+    (test,) = (thing for thing in hooks(values) if thing["kind"] == "Pod")
+    policies = [thing for thing in hooks(values) if thing["kind"] == "NetworkPolicy"]
+    assert len(policies) == values.get("networkPolicy", {}).get("enabled", True)
+    for policy in policies:
+        ((peer,),) = (rule["from"] for rule in policy["spec"]["ingress"])
+        assert peer["podSelector"]["matchLabels"] == test["metadata"]["labels"]
+        assert policy["spec"]["podSelector"] == one("NetworkPolicy", values)["spec"]["podSelector"]
+        assert policy["metadata"]["annotations"]["helm.sh/hook-weight"] == "-1"  # before the pod
+        assert "hook-succeeded" in policy["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+    # It is none of the pods that the Services lead to.
+    assert (
+        not one("Deployment", values)["spec"]["selector"]["matchLabels"].items() <= test["metadata"]["labels"].items()
+    )
+
+
+@each_installation
 def test_the_notes_say_that_there_is_no_authentication(values: Values) -> None:
     notes = templates(values)["NOTES.txt"]
     assert "THERE IS NO AUTHENTICATION AND NO TLS" in notes
     assert ("WARNING: networkPolicy.enabled is false" in notes) == (values is INSTALLATIONS["one pod"])
     assert ("WARNING: the Ingress opens" in notes) == (values is INSTALLATIONS["public"])
-    temporary = values.get("artifacts", {}).get("kind", "temporary") == "temporary"
-    assert ("are gone with their pod" in notes) == temporary
+    assert ("WARNING: the routes of the Gateway" in notes) == (values is INSTALLATIONS["public"])
+    assert ("WARNING: the load balancer takes" in notes) == (values is INSTALLATIONS["trial"])
+    assert ("are gone with their pod" in notes) == (values is INSTALLATIONS["trial"])
+    assert ("clients upload are refused" in notes) == ("artifacts" not in values)
 
 
 # -- wrong values ------------------------------------------------------------------------------------------------------
@@ -258,13 +373,21 @@ WRONG: list[tuple[Values, str]] = [
     ({"artifacts": {"kind": "url"}}, "/artifacts/url"),
     ({"artifacts": {"kind": "url", "url": "ftp://bucket"}}, "/artifacts/url"),
     ({"artifacts": {"kind": "volume", "volume": {"accessMode": "ReadWriteOnce"}}}, "artifacts.volume.accessMode"),
+    ({"artifacts": {"kind": "temporary"}}, "artifacts.kind: temporary"),
+    ({"artifacts": {"kind": "temporary"}, "autoscaling": {"enabled": True}}, "there may be 6 replicas"),
     ({"autoscaling": {"enabled": True, "minReplicas": 9}}, "autoscaling.minReplicas"),
     ({"ingress": {"enabled": True}}, "/ingress/hosts"),
     ({"networkPolicy": {"allowFrom": [{}]}}, "/networkPolicy/allowFrom/0"),
     ({"networkPolicy": {"allowFrom": [{"namespace": "training"}]}}, "/networkPolicy/allowFrom/0"),
     ({"image": {"digest": "latest"}}, "/image/digest"),
     ({"extraEnv": {"AWS_REGION": "eu-central-1"}}, "/extraEnv"),
-    ({"extraEnv": [{"name": "RUNSTREAM_DATABASE", "value": "x"}]}, "/extraEnv/0/name"),
+    ({"extraEnv": [{"name": "RUNSTREAM_DATABASE", "value": "x"}]}, "extraEnv[0].name: RUNSTREAM_DATABASE"),
+    ({"extraVolumes": [{"secret": {"secretName": "ca"}}]}, "/extraVolumes/0"),
+    ({"replicas": None}, "replicas"),
+    ({"service": {"loadBalancerSourceRanges": ["10.0.0.1"]}}, "/service/loadBalancerSourceRanges/0"),
+    ({"gateway": {"enabled": True}}, "/gateway/parentRefs"),
+    ({"gateway": {"enabled": True, "parentRefs": [{"name": "public"}]}}, "gateway.httpHosts"),
+    ({"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}}, "resources.requests.cpu"),
     ({"podAnnotations": {"scrape": True}}, "/podAnnotations/scrape"),
     ({"resources": {"limits": {"memory": "much"}}}, "/resources/limits/memory"),
     ({"serviceMonitor": {"interval": "often"}}, "/serviceMonitor/interval"),
@@ -276,6 +399,32 @@ def test_a_wrong_value_is_refused_by_its_name(values: Values, field: str) -> Non
     with pytest.raises(helm_python.HelmError) as refusal:
         templates(values)
     assert field in str(refusal.value)
+
+
+PATTERN = re.compile(r"\^\((?P<example>[^|()]+)\|(?P<rest>.+)\)(?P<optional>\??)\$")
+
+
+def test_every_pattern_begins_with_an_example_that_is_right() -> None:
+    """Helm prints the pattern when a value does not match it."""
+    patterns = re.findall(r'"pattern": (".*?[^\\]")', (CHART / "values.schema.json").read_text())
+    assert len(patterns) > 15
+    for pattern in map(json.loads, patterns):
+        found = PATTERN.fullmatch(pattern)
+        assert found, pattern
+        assert re.fullmatch(found["rest"], found["example"]), pattern
+
+
+def test_a_wrong_value_is_refused_with_a_right_example() -> None:
+    wrong = [
+        ({"resources": {"limits": {"memory": "2 gigabytes"}}}, "512Mi"),
+        ({"artifacts": {"kind": "url", "url": "bucket/prefix"}}, "s3://bucket/prefix"),
+        ({"artifacts": {"kind": "temporary"}}, "artifacts.kind: url with artifacts.url: s3://bucket/prefix"),
+        ({"settings": {"logLevel": "loud"}}, "'debug', 'info', 'warning', 'error'"),
+        ({"replicas": -1}, "want 1"),
+    ]
+    for values, example in wrong:
+        with pytest.raises(helm_python.HelmError, match=re.escape(example)):
+            templates(values)
 
 
 def test_every_value_has_a_place_in_the_schema_and_a_comment() -> None:
@@ -291,11 +440,11 @@ def test_every_value_has_a_place_in_the_schema_and_a_comment() -> None:
 
 
 def places(values: Values, part: dict[str, Any]) -> set[str]:
-    """Keys that the schema does not know, and those that it knows but values.yaml does not have."""
+    """Keys that the schema does not know, does not ask for (so that null would go through), or has too many."""
     known: dict[str, Any] | None = part.get("properties")
     if known is None:
         return set()
-    odd = set(values) ^ (set(known) - {"global"})
+    odd = set(values) ^ (set(known) - {"global"}) | set(values) ^ set(part["required"])
     for key in values.keys() & known.keys():
         if isinstance(values[key], dict):
             odd |= {f"{key}.{name}" for name in places(values[key], known[key])}

@@ -17,18 +17,20 @@ from typing import TYPE_CHECKING
 import obstore
 import structlog
 from obstore import exceptions
-from obstore.store import LocalStore, from_url
+from obstore.store import LocalStore, MemoryStore, from_url
 
 from runstream_service.artifacts.directory import Directory
 from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import (
     ArtifactNotFound,
+    ArtifactsOff,
     CoreError,
     InvalidField,
     StoreFull,
     StoreRefuses,
     StoreUnavailable,
 )
+from runstream_service.settings import NO_ARTIFACTS
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -88,14 +90,17 @@ class Reading:
 class ArtifactStore:
     """All paths are as `check_path` makes them; the methods raise InvalidField, StoreRefuses, StoreUnavailable too."""
 
-    def __init__(self, store: ObjectStore, directory: Directory | None = None) -> None:
+    def __init__(self, store: ObjectStore, directory: Directory | None = None, *, writable: bool = True) -> None:
         self._store = store
         self._directory = directory
+        self._writable = writable
         self._uploads = asyncio.Semaphore(MAX_UPLOADS)
 
     @classmethod
     def open(cls, location: str) -> ArtifactStore:
-        """A directory, which is made, or a bucket by URL. Raises CannotStart."""
+        """A directory, which is made, a bucket by URL, or NO_ARTIFACTS. Raises CannotStart."""
+        if location == NO_ARTIFACTS:
+            return cls(MemoryStore(), writable=False)  # it stays empty
         scheme, separator, _ = location.partition("://")
         if not separator:
             return cls._open_directory(Path(location))
@@ -152,8 +157,13 @@ class ArtifactStore:
         includes whatever `chunks` raises. `size` is a hint.
 
         Raises:
-            StoreFull.
+            ArtifactsOff, StoreFull.
         """
+        if not self._writable:
+            raise ArtifactsOff(
+                "This service keeps no artifacts, so nothing was stored; whoever runs it can let it (--artifacts). "
+                "Metrics, params and tags are kept."
+            )
         await self._check_inside(path)
         part_bytes = max(PART_BYTES, (size or 0) // MAX_PARTS)
         async with self._uploads:

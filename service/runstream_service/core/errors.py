@@ -193,6 +193,12 @@ class StoreRefuses(CoreError):
     reason = "STORE_REFUSES"
 
 
+class ArtifactsOff(CoreError):
+    """This service keeps no files; whoever runs it decided so."""
+
+    reason = "ARTIFACTS_OFF"
+
+
 class Retryable(CoreError):
     """Nobody's fault; the same call may succeed after `retry_after_s`."""
 

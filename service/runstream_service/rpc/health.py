@@ -1,4 +1,4 @@
-"""grpc.health.v1, told by the same checks as /readyz."""
+"""grpc.health.v1, told by the same checks as /readyz; and for probes of liveness, by none."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from runstream_service.readiness import Readiness
+
+# Not of the contract: the name that a probe of liveness asks for. It serves as long as the process answers at all, for
+# a restart would not bring the database back.
+LIVENESS = "liveness"
 
 
 async def add_health(server: grpc.aio.Server, readiness: Readiness, services: Sequence[str]) -> None:
@@ -20,4 +24,5 @@ async def add_health(server: grpc.aio.Server, readiness: Readiness, services: Se
         for service in ("", *services):
             await servicer.set(service, status)
 
+    await servicer.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
     await readiness.listen(publish)

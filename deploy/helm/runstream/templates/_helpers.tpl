@@ -8,10 +8,43 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "runstream.labels" -}}
-{{ include "runstream.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
+{{- $own := dict
+  "app.kubernetes.io/version" .Chart.AppVersion
+  "app.kubernetes.io/managed-by" .Release.Service
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version) -}}
+{{- merge (include "runstream.selector" . | fromYaml) $own .Values.commonLabels | toYaml -}}
+{{- end -}}
+
+{{- /* Of (list indent . own): a line break and the annotations of an object, own and common; nothing if there are none. */ -}}
+{{- define "runstream.annotations" -}}
+{{- with merge dict (index . 2) (index . 1).Values.commonAnnotations -}}
+{{- dict "annotations" . | toYaml | nindent (index $ 0) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Of the pod of `helm test`. */ -}}
+{{- define "runstream.test" -}}
+app.kubernetes.io/name: runstream-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "runstream.podSecurity" -}}
+runAsNonRoot: true
+{{- with .Values.podSecurity.userId }}
+runAsUser: {{ . | int64 }}
+runAsGroup: {{ . | int64 }}
+fsGroup: {{ . | int64 }}
+fsGroupChangePolicy: OnRootMismatch
+{{- end }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "runstream.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
 {{- end -}}
 
 {{- define "runstream.serviceAccount" -}}
@@ -45,10 +78,33 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 
 {{- /* What no schema can say, because it takes two values. */ -}}
 {{- define "runstream.check" -}}
-{{- if and (include "runstream.oneMount" .) (gt (include "runstream.mostReplicas" . | int) 1) -}}
-{{- fail (printf "artifacts.volume.accessMode: %s can be mounted by one pod, and there may be %s replicas; set it to ReadWriteMany, or artifacts.kind to url, or replicas to 1" .Values.artifacts.volume.accessMode (include "runstream.mostReplicas" .)) -}}
+{{- $most := include "runstream.mostReplicas" . | int -}}
+{{- $artifacts := "for example artifacts.kind: url with artifacts.url: s3://bucket/prefix, or artifacts.kind: volume with artifacts.volume.accessMode: ReadWriteMany" -}}
+{{- if and (eq .Values.artifacts.kind "temporary") (gt $most 1) -}}
+{{- fail (printf "artifacts.kind: temporary is in each pod by itself, and there may be %d replicas, so that files would be found by chance; set what replicas share, %s; or replicas: 1" $most $artifacts) -}}
 {{- end -}}
-{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
+{{- if and (include "runstream.oneMount" .) (gt $most 1) -}}
+{{- fail (printf "artifacts.volume.accessMode: %s can be mounted by one pod, and there may be %d replicas; set what replicas share, %s; or replicas: 1" .Values.artifacts.volume.accessMode $most $artifacts) -}}
+{{- end -}}
+{{- if .Values.autoscaling.enabled -}}
+{{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) -}}
 {{- fail (printf "autoscaling.minReplicas: %d is more than autoscaling.maxReplicas, %d; for example 2 and 6" (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
+{{- end -}}
+{{- if not (get .Values.resources.requests "cpu") -}}
+{{- fail "resources.requests.cpu: autoscaling.targetCpuPercent is a share of it, and it is not set; for example \"1\"" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.targetMemoryPercent (not (get .Values.resources.requests "memory")) -}}
+{{- fail "resources.requests.memory: autoscaling.targetMemoryPercent is a share of it, and it is not set; for example 512Mi" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.gateway.enabled (not (concat .Values.gateway.httpHosts .Values.gateway.grpcHosts)) -}}
+{{- fail "gateway.httpHosts and gateway.grpcHosts are both empty, and gateway.enabled is true; for example gateway.httpHosts: [runstream.example.org]" -}}
+{{- end -}}
+{{- range $place, $variable := .Values.extraEnv -}}
+{{- range include "runstream.environment" $ | fromYamlArray -}}
+{{- if eq .name $variable.name -}}
+{{- fail (printf "extraEnv[%d].name: %s is set by the chart; use the value that stands for it, for example settings.poolSize for RUNSTREAM_POOL_SIZE" $place $variable.name) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

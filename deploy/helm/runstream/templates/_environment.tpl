@@ -1,0 +1,49 @@
+{{- /* Which value becomes which setting of the service. Of extraEnv, none of these may be named. */ -}}
+{{- define "runstream.environment" -}}
+{{- $settings := .Values.settings -}}
+- name: RUNSTREAM_DATABASE
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.database.existingSecret }}
+      key: {{ .Values.database.key }}
+- name: RUNSTREAM_GRPC_LISTEN
+  value: {{ printf "%s:50051" $settings.listenAddress | quote }}
+- name: RUNSTREAM_HTTP_LISTEN
+  value: {{ printf "%s:5000" $settings.listenAddress | quote }}
+- name: RUNSTREAM_ALLOWED_HOSTS
+  value: {{ concat (ternary .Values.ingress.hosts list .Values.ingress.enabled) (ternary .Values.gateway.httpHosts list .Values.gateway.enabled) $settings.allowedHosts | uniq | join "," | quote }}
+- name: RUNSTREAM_DATA_DIR
+  value: /tmp/runstream-data
+- name: RUNSTREAM_ARTIFACTS
+  value: {{ get (dict "none" "none" "url" .Values.artifacts.url) .Values.artifacts.kind | default "/artifacts" | quote }}
+- name: RUNSTREAM_DATABASE_WAIT
+  value: {{ $settings.databaseWaitSeconds | int64 | quote }}
+- name: RUNSTREAM_POOL_SIZE
+  value: {{ $settings.poolSize | int64 | quote }}
+- name: RUNSTREAM_WRITERS
+  value: {{ $settings.writers | int64 | quote }}
+- name: RUNSTREAM_MAX_QUEUED_POINTS
+  value: {{ $settings.maxQueuedPoints | int64 | quote }}
+- name: RUNSTREAM_MAX_STREAMS
+  value: {{ $settings.maxStreams | int64 | quote }}
+- name: RUNSTREAM_MAX_CONNECTION_AGE
+  value: {{ $settings.maxConnectionAgeSeconds | int64 | quote }}
+- name: RUNSTREAM_EPOCH_ROWS
+  value: {{ $settings.epochRows | int64 | quote }}
+- name: RUNSTREAM_EPOCH_SECONDS
+  value: {{ $settings.epochSeconds | int64 | quote }}
+- name: RUNSTREAM_MAX_READ_AGE
+  value: {{ $settings.maxReadAgeSeconds | int64 | quote }}
+- name: RUNSTREAM_HOT_ROWS_MAX
+  value: {{ $settings.hotRowsMax | int64 | quote }}
+- name: RUNSTREAM_PURGE_AFTER_DAYS
+  value: {{ $settings.purgeAfterDays | int64 | quote }}
+- name: RUNSTREAM_SHUTDOWN_GRACE
+  value: {{ .Values.shutdown.graceSeconds | int64 | quote }}
+- name: RUNSTREAM_LOG_LEVEL
+  value: {{ $settings.logLevel | quote }}
+- name: RUNSTREAM_LOG_FORMAT
+  value: {{ $settings.logFormat | quote }}
+- name: HOME
+  value: /tmp
+{{- end -}}
