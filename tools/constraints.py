@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
 
+import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -19,7 +19,9 @@ def pins() -> dict[str, str]:
     """Name -> installed version, of all that these extras need, in whatever depth."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     versions: dict[str, str] = {}
-    todo = [(line, "") for extra in EXTRAS for line in project["dependencies"] + project["optional-dependencies"][extra]]
+    todo = [
+        (line, "") for extra in EXTRAS for line in project["dependencies"] + project["optional-dependencies"][extra]
+    ]
     done = set(todo)
     while todo:
         line, asked_by = todo.pop()

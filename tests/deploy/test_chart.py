@@ -415,7 +415,7 @@ def test_every_pattern_begins_with_an_example_that_is_right() -> None:
 
 
 def test_a_wrong_value_is_refused_with_a_right_example() -> None:
-    wrong = [
+    wrong: list[tuple[Values, str]] = [
         ({"resources": {"limits": {"memory": "2 gigabytes"}}}, "512Mi"),
         ({"artifacts": {"kind": "url", "url": "bucket/prefix"}}, "s3://bucket/prefix"),
         ({"artifacts": {"kind": "temporary"}}, "artifacts.kind: url with artifacts.url: s3://bucket/prefix"),

@@ -44,9 +44,15 @@ class ServeProcess:
     """
 
     def __init__(
-        self, data_dir: Path, *, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+        self,
+        data_dir: Path,
+        *,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        command: Sequence[str] = COMMAND,
     ) -> None:
         self.data_dir = data_dir
+        self._command = list(command)
         self.grpc_address = "127.0.0.1:0"
         self.http_url = "http://127.0.0.1:0"
         self._arguments = list(arguments)
@@ -60,7 +66,7 @@ class ServeProcess:
 
     def start(self, *, timeout_s: float = 60) -> None:
         """Starts and waits for the ready line. Raises RuntimeError with what the process said otherwise."""
-        command = [*COMMAND, "serve", "--json-ready", "--data-dir", str(self.data_dir), "--log-format", "json"]
+        command = [*self._command, "serve", "--json-ready", "--data-dir", str(self.data_dir), "--log-format", "json"]
         command += ["--grpc-listen", self.grpc_address, "--http-listen", self.http_url.removeprefix("http://")]
         self._process = subprocess.Popen(
             [*command, *self._arguments],
