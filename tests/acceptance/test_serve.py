@@ -228,9 +228,15 @@ async def test_database_that_comes_late_is_waited_for(data_dir: Path) -> None:
         await postgres.stop()
 
 
-async def test_database_of_a_newer_release_is_refused(database_url: str, data_dir: Path) -> None:
+async def test_database_of_a_newer_release_is_served_unless_something_was_taken_away(
+    database_url: str, data_dir: Path
+) -> None:
     connection = await asyncpg.connect(database_url)
     await connection.execute("INSERT INTO schema_migrations VALUES (9999, 'future', 'before', now(), '')")
+    with ServeProcess(data_dir, arguments=["--database", database_url]) as serve:
+        assert serve.get("/readyz")[0] == 200
+        assert "database_newer" in serve.actions()
+    await connection.execute("UPDATE schema_migrations SET when_text = 'after' WHERE version = 9999")
     await connection.close()
     code, message = refused(*ANY_PORTS, "--database", database_url, "--data-dir", str(data_dir))
     assert code == 2

@@ -7,6 +7,7 @@ import dataclasses
 
 import asyncpg
 import pytest
+import structlog
 
 from runstream_service.cannot_start import CannotStart
 from runstream_service.storage.database import Database
@@ -57,9 +58,18 @@ async def test_failing_file_leaves_nothing_behind_and_releases_the_lock(empty: D
     assert await migrate(empty, TWO) == 2
 
 
-async def test_database_newer_than_the_code_is_refused(empty: Database) -> None:
+async def test_an_upgrade_that_only_added_can_be_taken_back(empty: Database) -> None:
+    added = parse_migrations({"0001_first.sql": FIRST, "0002_second.sql": SECOND.replace("after", "before")})
+    await migrate(empty, added)
+    with structlog.testing.capture_logs() as records:
+        assert await migrate(empty, added[:1]) == 2
+    assert [(record["action"], record["version"], record["known"]) for record in records] == [("database_newer", 2, 1)]
+    assert await migrate(empty, added) == 2
+
+
+async def test_one_that_took_something_away_cannot(empty: Database) -> None:
     await migrate(empty, TWO)
-    with pytest.raises(CannotStart, match="schema version 2, this runstream knows only 1"):
+    with pytest.raises(CannotStart, match="schema version 2, this runstream knows only 1, and 0002_second ended"):
         await migrate(empty, TWO[:1])
 
 

@@ -33,7 +33,11 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file. `when` says whether it may run before (expand) or only after (contract) the code that needs it."""
+    """One file. `when` says whether it may run before (expand) or only after (contract) the code that needs it.
+
+    The release before runs on what a `before` migration makes, since replicas of both run during an upgrade; so that an
+    upgrade can be taken back, too.
+    """
 
     version: int
     name: str
@@ -70,7 +74,8 @@ def parse_migrations(files: dict[str, str]) -> list[Migration]:
 async def migrate(database: Database, migrations: list[Migration] | None = None) -> int:
     """Applies what is missing; answers the version then reached. Safe to call from several replicas at once.
 
-    Raises CannotStart if the database is newer than this code, or was made by files that have changed since.
+    Raises CannotStart if a newer release took something away from the database (`after`), or if it was made by files
+    that have changed since.
     """
     known = packaged_migrations() if migrations is None else migrations
     async with database.acquire() as connection:
@@ -79,20 +84,25 @@ async def migrate(database: Database, migrations: list[Migration] | None = None)
         await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
         try:
             await connection.execute(CREATE_TABLE)
-            for migration in await _missing(connection, known):
+            applied = await connection.fetch(
+                "SELECT version, name, when_text, sha256 FROM schema_migrations ORDER BY version"
+            )
+            _compare(applied, known)
+            for migration in known[len(applied) :]:
                 await _apply(connection, migration)
         finally:
             if not connection.is_closed():
                 await connection.execute("SELECT pg_advisory_unlock($1)", ADVISORY_LOCK)
-    return len(known)
+    return max(len(known), len(applied))
 
 
-async def _missing(connection: Connection | PooledConnection, known: list[Migration]) -> list[Migration]:
-    """Compares with what the database has applied."""
-    applied = await connection.fetch("SELECT version, name, sha256 FROM schema_migrations ORDER BY version")
-    if len(applied) > len(known):
+def _compare(applied: list[asyncpg.Record], known: list[Migration]) -> None:
+    """What the database has applied, with what this release has."""
+    newer = applied[len(known) :]
+    if taken_away := [row for row in newer if row["when_text"] != "before"]:
         raise CannotStart(
-            f"the database has schema version {applied[-1]['version']}, this runstream knows only {len(known)}; "
+            f"the database has schema version {applied[-1]['version']}, this runstream knows only {len(known)}, and "
+            f"{taken_away[0]['version']:04}_{taken_away[0]['name']} ended that older releases run on it; "
             "run the newer release, or restore a backup from before the upgrade",
             setting="--database",
         )
@@ -103,7 +113,13 @@ async def _missing(connection: Connection | PooledConnection, known: list[Migrat
                 "the database was made by another build",
                 setting="--database",
             )
-    return known[len(applied) :]
+    if newer:
+        log.warning(
+            "The database has migrations of a newer release, which this one runs with",
+            action="database_newer",
+            version=applied[-1]["version"],
+            known=len(known),
+        )
 
 
 async def _apply(connection: Connection | PooledConnection, migration: Migration) -> None:
