@@ -9,6 +9,8 @@ tests/integration/test_view.py. Any other block fails.
 from __future__ import annotations
 
 import ast
+import asyncio
+import importlib.util
 import os
 import re
 import select
@@ -21,6 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+import asyncpg
 import helm_python
 import kubernetes_validate
 import pytest
@@ -32,9 +35,12 @@ from runstream import _settings
 from runstream_service.core import errors
 from runstream_service.settings import OPTIONS, read_settings
 from runstream_service.statuses import status_of
+from runstream_service.storage.cluster import INSTALLATION, WHEEL
+from runstream_service.storage.database import Database
+from runstream_service.storage.migrate import migrate, packaged_migrations
 from tests.deploy.chart import CHART
 from tests.deploy.chart import objects as chart_objects
-from tests.support.databases import short_directory
+from tests.support.databases import short_directory, with_database
 from tests.support.markdown import ROOT, Block, blocks_of, documents, links_of, table_of
 from tests.support.serve import ServeProcess, command_environment
 
@@ -172,6 +178,57 @@ def helm_command(reader: Reader, found: re.Match[str]) -> None:
             kubernetes_validate.validate(thing, "1.30", strict=True)
 
 
+def kubectl_object(_reader: Reader, found: re.Match[str]) -> None:
+    """The chart makes such an object by that name; and to a port that it forwards, it has one."""
+    kind, name, port = found.group("kind", "name", "port")
+    (thing,) = (one for one in chart_objects({}) if (one["kind"].lower(), one["metadata"]["name"]) == (kind, name))
+    assert port is None or int(port) in {one["port"] for one in thing["spec"]["ports"]}
+
+
+def kubectl_pods(_reader: Reader, found: re.Match[str]) -> None:
+    """The chart's pods have that label."""
+    (pods,) = (one["spec"]["template"] for one in chart_objects({}) if one["kind"] == "Deployment")
+    assert pods["metadata"]["labels"][found[1]] == found[2]
+
+
+def helm_release(_reader: Reader, found: re.Match[str]) -> None:
+    """There is nothing to it but the name of the release; `helm test` runs in tests/deploy/test_image.py."""
+    assert found[1] in ("history", "rollback", "test", "uninstall")
+
+
+def pg_dump(reader: Reader, found: re.Match[str]) -> None:
+    """Of the database of the service that runs here, with points in it."""
+    reader.run(
+        sys.executable, "-c", "import runstream as r\nwith r.start_run('kept') as run: run.log({'loss': 1.5}, step=1)"
+    )
+    reader.run(str(POSTGRES / "pg_dump"), *shlex.split(found[1]), reader.serve.database_url)
+
+
+def pg_restore(reader: Reader, found: re.Match[str]) -> None:
+    """Into a new database of the same server; then all is there, and a service may start on it."""
+
+    async def restored() -> None:
+        there = with_database(reader.serve.database_url, "restored")
+        connection = await asyncpg.connect(reader.serve.database_url)
+        await connection.execute("CREATE DATABASE restored")
+        before = await connection.fetch(POINTS)
+        await connection.close()
+        reader.run(str(POSTGRES / "pg_restore"), *shlex.split(found[1]), f"--dbname={there}", found[2])
+        connection = await asyncpg.connect(there)
+        assert (await connection.fetch(POINTS)) == before != []
+        await connection.close()
+        database = await Database.open(there, max_size=1)
+        assert await migrate(database) == len(packaged_migrations())
+        await database.close()
+
+    asyncio.run(restored())
+
+
+(_WHEEL,) = importlib.util.find_spec(WHEEL).submodule_search_locations  # type: ignore[union-attr, misc]  # installed
+POSTGRES = Path(_WHEEL, INSTALLATION, "bin")
+POINTS = "SELECT run_id, key, count(*), sum(value) FROM metric_points GROUP BY 1, 2 ORDER BY 1, 2"
+
+
 def kustomization(_reader: Reader, found: re.Match[str]) -> None:
     """There is one; tests/deploy/test_files.py checks what it lists."""
     assert (ROOT / found[1] / "kustomization.yaml").is_file()
@@ -209,6 +266,12 @@ COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"kubectl create secret generic (?P<name>\S+) --from-literal=(?P<key>\w+)=(?P<url>\S+)": kubectl_secret,
     r"helm (?:install|upgrade) runstream deploy/helm/runstream (.*)": helm_command,
     r"kubectl apply --kustomize (\S+)": kustomization,
+    r"kubectl (?:rollout \w+|logs|scale|port-forward) (?P<kind>\w+)/(?P<name>\S+)"
+    r"(?: --replicas=\d| \d+:(?P<port>\d+))?": kubectl_object,
+    r"kubectl get pods --selector=(\S+)=(\S+)": kubectl_pods,
+    r"helm (\w+) runstream": helm_release,
+    r"pg_dump (--\S+ --\S+) postgresql://\S+": pg_dump,
+    r"pg_restore (--\S+ --\S+) --dbname=postgresql://\S+ (\S+)": pg_restore,
     r"torchrun --nproc-per-node=\d+ (\w+\.py)": launched(TORCHRUN),
     r"srun --ntasks=\d+ python (\w+\.py)": launched(SRUN),
     r"mpirun -n \d+ python (\w+\.py)": launched(MPIRUN),

@@ -55,6 +55,7 @@ INSTALLATIONS: dict[str, Values] = {
             "grpcType": "LoadBalancer",
             "annotations": {"example.org/internal": "true"},
             "loadBalancerSourceRanges": ["10.0.0.0/8"],
+            "externalTrafficPolicy": "Local",
         },
     },
     "one pod": {

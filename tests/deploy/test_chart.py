@@ -292,6 +292,17 @@ def test_what_is_given_in_addition_is_where_it_belongs() -> None:
         assert metadata["annotations"]["example.org/reload"] == "true"
 
 
+def test_a_load_balancer_lets_in_whom_the_values_name() -> None:
+    found = [thing for thing in objects(INSTALLATIONS["scaled"]) if thing["kind"] == "Service"]
+    services = {thing["metadata"]["name"]: thing["spec"] for thing in found}
+    outside = services["runstream-grpc"]
+    assert (outside["type"], outside["externalTrafficPolicy"]) == ("LoadBalancer", "Local")
+    assert outside["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
+    inside = services["runstream-http"]
+    assert inside["type"] == "ClusterIP"
+    assert not {"externalTrafficPolicy", "loadBalancerSourceRanges"} & inside.keys()
+
+
 def test_routes_of_a_gateway_lead_to_the_services() -> None:
     values = INSTALLATIONS["public"]
     ports = {

@@ -28,6 +28,17 @@ app.kubernetes.io/name: runstream-test
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{- /* Of (list . type): what a Service needs to be reached from outside the cluster, with a line break before it. */ -}}
+{{- define "runstream.outside" -}}
+{{- $service := (first .).Values.service -}}
+{{- if ne (last .) "ClusterIP" -}}
+{{- dict "externalTrafficPolicy" $service.externalTrafficPolicy | toYaml | nindent 2 -}}
+{{- if and (eq (last .) "LoadBalancer") $service.loadBalancerSourceRanges -}}
+{{- dict "loadBalancerSourceRanges" $service.loadBalancerSourceRanges | toYaml | nindent 2 -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "runstream.podSecurity" -}}
 runAsNonRoot: true
 {{- with .Values.podSecurity.userId }}
