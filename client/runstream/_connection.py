@@ -93,7 +93,7 @@ class Connection:
 
     def _one_stream(self) -> float:
         """Runs one stream to its end; answers how long to wait before the next."""
-        started = time.monotonic()
+        started, opened_before = time.monotonic(), self.streams_opened
         try:
             with self._channels.using(self._settings.address) as channel:
                 failure = self._speak(channel)
@@ -110,6 +110,8 @@ class Connection:
             return self._backoff.next_s()
         if failure.reason != "DRAINING":
             self.last_error = str(failure)
+        elif self.streams_opened > opened_before:
+            self._backoff.reset()  # it was a good stream, also if it had nothing to bring
         return self._react(failure)
 
     def _speak(self, channel: grpc.Channel) -> _status.Failure | None:
