@@ -70,9 +70,19 @@ SCALE = click.FloatRange(0.01, 100)
 
 
 @runstream.command()
-@click.option("--seconds", default=5.0, show_default=True, help="Length of one round.", type=click.FloatRange(0.5, 600))
+@click.option(
+    "--seconds",
+    help="Length of one round; of --workers, how long they log.  [default: 5; 110 with --workers]",
+    type=click.FloatRange(0.5, 600),
+)
 @click.option("--pairs", default=3, show_default=True, help="Rounds of each load.", type=click.IntRange(1, 100))
 @click.option("--storage", is_flag=True, help="Measure what becomes of points instead: roll-up, sizes, reads, tail.")
+@click.option(
+    "--workers",
+    metavar="N",
+    help="Measure instead what N training workers take that log 20 metrics a second.",
+    type=click.IntRange(1, 4_000),
+)
 @click.option("--mlflow", is_flag=True, help="Measure MLflow's routes instead, against stock MLflow and FastTrackML.")
 @click.option(
     "--scale", default=1.0, show_default=True, help="Of --storage and --mlflow: a part of the data.", type=SCALE
@@ -82,12 +92,19 @@ SCALE = click.FloatRange(0.01, 100)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout instead of a table.")
 def bench(
-    seconds: float, pairs: int, storage: bool, mlflow: bool, scale: float, mlflow_python: str | None, as_json: bool
+    seconds: float | None,
+    pairs: int,
+    storage: bool,
+    workers: int | None,
+    mlflow: bool,
+    scale: float,
+    mlflow_python: str | None,
+    as_json: bool,
 ) -> None:
     """Measure ingest against COPY alone, its CPU seconds, ack latency, the cost of log(), and memory.
 
-    Starts a PostgreSQL and a service of its own; takes about two minutes, --storage about six, --mlflow about
-    five and longer the first time, when it installs the others into the user's cache.
+    Starts a PostgreSQL and a service of its own; takes about two minutes, --workers too, --storage about six, --mlflow
+    about five and longer the first time, when it installs the others into the user's cache.
     """
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     logs.configure(level="warning", format="auto")
@@ -95,13 +112,17 @@ def bench(
         from runstream_service.bench import storage as storage_bench
 
         sys.exit(storage_bench.run(scale=scale, as_json=as_json))
+    if workers:
+        from runstream_service.bench import workers as workers_bench
+
+        sys.exit(workers_bench.run(workers=workers, seconds=seconds or 110.0, as_json=as_json))
     if mlflow:
         from runstream_service.bench import mlflow_command
 
-        sys.exit(mlflow_command.run(seconds=seconds, scale=scale, mlflow_python=mlflow_python, as_json=as_json))
+        sys.exit(mlflow_command.run(seconds=seconds or 5.0, scale=scale, mlflow_python=mlflow_python, as_json=as_json))
     from runstream_service.bench.command import run
 
-    sys.exit(run(seconds=seconds, pairs=pairs, as_json=as_json))
+    sys.exit(run(seconds=seconds or 5.0, pairs=pairs, as_json=as_json))
 
 
 @runstream.command()

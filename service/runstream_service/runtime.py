@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import resource
 
 # glibc's mallopt.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _ARENAS = 2
 _MMAP_BYTES = 1 << 20
 _TRIM_BYTES = 4 << 20
+_MOST_FILES = 1 << 20
 
 
 def before_start() -> None:
@@ -25,6 +27,16 @@ def before_start() -> None:
         mallopt(_M_ARENA_MAX, _ARENAS)
         mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
+    raise_file_limit()
+
+
+def raise_file_limit() -> None:
+    """Each client has a connection, and often 1,024 open files are allowed, for the sake of programs that use select().
+    Whoever does not may raise that by themselves."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = _MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES)
+    with contextlib.suppress(ValueError, OSError):  # a system that has a lower bound of its own: it stays as it was
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
 
 
 def after_start() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -30,10 +31,21 @@ KEYS = {
 }
 
 
-@pytest.mark.timeout(180)
-def test_bench_prints_one_json_object_and_every_acknowledged_point_is_stored_once() -> None:
+WORKERS_KEYS = {
+    "points_per_s",
+    "commits_per_s",
+    "ack_p99_ms",
+    "service_cpu_cores",
+    "postgres_cpu_cores",
+    "wal_bytes_per_point",
+    "page_bytes_per_point",
+    "hot_bytes_per_row",
+}
+
+
+def bench(*options: str) -> dict[str, Any]:
     done = subprocess.run(
-        [*COMMAND, "bench", "--json", "--seconds", "0.5", "--pairs", "1"],
+        [*COMMAND, "bench", "--json", *options],
         env=command_environment(),
         capture_output=True,
         text=True,
@@ -41,7 +53,19 @@ def test_bench_prints_one_json_object_and_every_acknowledged_point_is_stored_onc
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    values = json.loads(done.stdout)
+    values: dict[str, Any] = json.loads(done.stdout)
     assert values["rows_exact"] is True
+    return values
+
+
+@pytest.mark.timeout(180)
+def test_bench_prints_one_json_object_and_every_acknowledged_point_is_stored_once() -> None:
+    values = bench("--seconds", "0.5", "--pairs", "1")
     assert {key for key in KEYS if not values[key] > 0} == set()
     assert 0 < values["metrics_cpu_share"] < 0.03
+
+
+def test_bench_says_what_training_workers_take_until_their_points_are_rolled_up_and_merged() -> None:
+    values = bench("--workers", "20", "--seconds", "1.5")
+    assert {key for key in WORKERS_KEYS if not values[key] > 0} == set()
+    assert values["wire_bytes_per_point"] > 28  # its four columns

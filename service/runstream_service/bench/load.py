@@ -7,6 +7,7 @@ import functools
 import time
 import uuid
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy as np
 
 from runstream.v1 import ingest_pb2, packed_pb2, run_pb2, run_pb2_grpc
 
+# A machine that makes thousands of connections to itself at once gives some of them up.
+_OPENING_AT_ONCE = 100
 _APPEND = "/runstream.v1.IngestService/Append"
 
 
@@ -70,7 +73,11 @@ class _Stream:
         self.refused = 0
         self.latencies_s: list[float] = []
 
-    async def open(self, run_id: str) -> None:
+    async def open(self, run_id: str, places: asyncio.Semaphore) -> None:
+        async with places:
+            await self._open(run_id)
+
+    async def _open(self, run_id: str) -> None:
         opening = ingest_pb2.Open(run_id=run_id, producer_id=uuid.uuid4().bytes, rank=self._rank, first_unacked=1)
         keys = [
             ingest_pb2.SeriesDeclaration(series_index=index, key=f"metric/{index}") for index in range(self._load.keys)
@@ -136,8 +143,11 @@ def _stamp() -> bytes:
     return packed_pb2.PackedAppendRequest(oldest_age_us=500_000, sent_us=sent_us).SerializeToString()
 
 
-async def push(address: str, load: Load, seconds: float = 86_400.0) -> Outcome:
-    """Run `load` against the service for `seconds` or until its batches are sent, then wait for the last ack."""
+async def push(
+    address: str, load: Load, seconds: float = 86_400.0, when_open: Callable[[], Awaitable[None]] | None = None
+) -> Outcome:
+    """Run `load` against the service for `seconds` or until its batches are sent, then wait for the last ack. What
+    `when_open` does comes between, when all streams are open."""
     run_id = uuid.uuid4().hex
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(load.connections)]
@@ -148,7 +158,10 @@ async def push(address: str, load: Load, seconds: float = 86_400.0) -> Outcome:
         streams = [
             _Stream(channels[rank % len(channels)].stream_stream(_APPEND)(), load, rank) for rank in range(load.streams)
         ]
-        await asyncio.gather(*(stream.open(run_id) for stream in streams))
+        opening = asyncio.Semaphore(_OPENING_AT_ONCE)
+        await asyncio.gather(*(stream.open(run_id, opening) for stream in streams))
+        if when_open is not None:
+            await when_open()
         started = time.perf_counter()
         await asyncio.gather(*(stream.push(started + seconds) for stream in streams))
         elapsed = time.perf_counter() - started

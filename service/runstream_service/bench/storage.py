@@ -100,6 +100,7 @@ async def _sustained(
         outcome.append(await push(parts.address, load))
         await data.rolled_up(parts.database)
 
+    before = await parts.meter.read_settled()
     first_sample = len(parts.memory.samples_mb)
     begun = time.perf_counter()
     timed = await while_loading(
@@ -107,6 +108,9 @@ async def _sustained(
     )
     values["sustained_points_per_s"] = outcome[0].points_acknowledged / (time.perf_counter() - begun)
     values["ingest_points_per_s"] = outcome[0].points_per_s
+    usage = (await parts.meter.read_settled()).since(before)
+    values |= usage.per_point(outcome[0].points_acknowledged)
+    values["page_bytes_per_point"] = usage.page_bytes / outcome[0].points_acknowledged
     for name, milliseconds in timed.items():
         values[f"{name}_ms_under_load_p50"] = statistics.median(milliseconds)
         values[f"{name}_ms_under_load_p99"] = _percentile(sorted(milliseconds), 0.99)
@@ -178,6 +182,10 @@ def _print(values: Values, console: Console) -> None:
 _ROWS = (
     ("sustained, until hot is empty", "sustained_points_per_s", "points/s", ">= 400,000"),
     ("roll-up, a core", "rollup_points_per_s_core", "points/s", ">= 1,000,000"),
+    ("CPU of the service", "service_cpu_s_per_million_points", "s/million points", ""),
+    ("CPU of PostgreSQL", "postgres_cpu_s_per_million_points", "s/million points", ""),
+    ("log of PostgreSQL (WAL)", "wal_bytes_per_point", "bytes/point", ""),
+    ("written to tables and indexes", "page_bytes_per_point", "bytes/point", ""),
     ("memory of the service, most", "rss_max_mb", "MB", "flat"),
     ("stored, indexes included", "bytes_per_point", "bytes/point", "<= 13"),
     ("    rows with a btree", "bytes_per_point_btree_rows", "bytes/point", ""),

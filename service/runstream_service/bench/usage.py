@@ -25,7 +25,7 @@ class Usage:
     service_cpu_s: float
     postgres_cpu_s: float
     wal_bytes: float
-    page_bytes: float  # written to tables and indexes; PostgreSQL reports them a second late
+    page_bytes: float  # written to tables and indexes, which PostgreSQL puts off to its next checkpoint
 
     def since(self, before: Usage) -> Usage:
         """What came between."""
@@ -52,6 +52,11 @@ class Meter:
         self._service = service
         self._postmaster = postmaster
         self._database = database
+
+    async def read_settled(self) -> Usage:
+        """Everything used so far, with a checkpoint, so that what was stored has been written."""
+        await self._database.execute("CHECKPOINT")
+        return await self.read()
 
     async def read(self) -> Usage:
         """Everything used so far."""

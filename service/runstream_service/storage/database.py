@@ -37,6 +37,7 @@ POOL_SETTINGS = {
     "synchronous_commit": "on",
     "timezone": "UTC",
 }
+PING_SETTINGS = {**POOL_SETTINGS, "application_name": "runstream-ping"}
 # Its only transactions are NOTIFY, a hint, which need not wait for a disk.
 BELL_SETTINGS = {**POOL_SETTINGS, "application_name": "runstream-bell", "synchronous_commit": "off"}
 # A frozen replica must not hold ledger rows or an epoch, hence the short times.
@@ -234,7 +235,7 @@ class Database:
 
     async def _ask(self) -> None:
         if self._ping_connection is None:
-            self._ping_connection = await asyncpg.connect(self._url, server_settings=POOL_SETTINGS)
+            self._ping_connection = await asyncpg.connect(self._url, server_settings=PING_SETTINGS)
         await self._ping_connection.fetchval("SELECT 1")
 
     @property
