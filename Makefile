@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo serve test test-only bench bench-mlflow lint format gen gen-check clean
+.PHONY: help install demo serve test test-only bench bench-faults bench-mlflow lint format gen gen-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ test-only: $(STAMP)
 
 bench: $(STAMP) ## measure ingest, ack latency and the cost of log()
 	$(BIN)/runstream bench
+
+bench-faults: $(STAMP) ## restart, stop, slow and kill under load, and count what is stored
+	$(BIN)/runstream bench --faults
 
 bench-mlflow: $(STAMP) ## measure MLflow's routes, against stock MLflow and FastTrackML
 	$(BIN)/runstream bench --mlflow

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from runstream_service import data_commands, logs
+from runstream_service.bench.fault_rounds import ROUNDS
 from runstream_service.cannot_start import CannotStart
 from runstream_service.settings import OPTIONS, read_settings
 
@@ -84,8 +85,16 @@ SCALE = click.FloatRange(0.01, 100)
     type=click.IntRange(1, 4_000),
 )
 @click.option("--mlflow", is_flag=True, help="Measure MLflow's routes instead, against stock MLflow and FastTrackML.")
+@click.option("--faults", is_flag=True, help="Restart, stop, slow and kill under load instead; count what is stored.")
 @click.option(
-    "--scale", default=1.0, show_default=True, help="Of --storage and --mlflow: a part of the data.", type=SCALE
+    "--scale",
+    default=1.0,
+    show_default=True,
+    help="Of --storage and --mlflow: a part of the data; of --faults: of load and time.",
+    type=SCALE,
+)
+@click.option(
+    "--only", multiple=True, help="Of --faults: one round alone; may be given again.", type=click.Choice(tuple(ROUNDS))
 )
 @click.option(
     "--mlflow-python", metavar="PATH", help="Of --mlflow: a Python with mlflow and psycopg2; else one is made."
@@ -97,17 +106,23 @@ def bench(
     storage: bool,
     workers: int | None,
     mlflow: bool,
+    faults: bool,
+    only: tuple[str, ...],
     scale: float,
     mlflow_python: str | None,
     as_json: bool,
 ) -> None:
     """Measure ingest against COPY alone, its CPU seconds, ack latency, the cost of log(), and memory.
 
-    Starts a PostgreSQL and a service of its own; takes about two minutes, --workers too, --storage about six, --mlflow
-    about five and longer the first time, when it installs the others into the user's cache.
+    Starts a PostgreSQL and a service of its own; takes about two minutes, --workers too, --faults about four, --storage
+    about six, --mlflow about five and longer the first time, when it installs the others into the user's cache.
     """
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     logs.configure(level="warning", format="auto")
+    if faults:
+        from runstream_service.bench import faults as faults_bench
+
+        sys.exit(faults_bench.run(scale=scale, only=only, as_json=as_json))
     if storage:
         from runstream_service.bench import storage as storage_bench
 

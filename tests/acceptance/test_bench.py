@@ -69,3 +69,15 @@ def test_bench_says_what_training_workers_take_until_their_points_are_rolled_up_
     values = bench("--workers", "20", "--seconds", "1.5")
     assert {key for key in WORKERS_KEYS if not values[key] > 0} == set()
     assert values["wire_bytes_per_point"] > 28  # its four columns
+
+
+@pytest.mark.timeout(180)
+def test_bench_of_faults_counts_every_point_once_and_clients_do_not_notice_a_rolling_restart() -> None:
+    values = bench("--faults", "--scale", "0.02", "--only", "rolling", "--only", "killed")
+    for name in ("rolling", "killed"):
+        assert values[f"{name}_points_stored"] == values[f"{name}_points_logged"] > 0
+        assert values[f"{name}_rss_max_mb"] > 0
+    assert values["rolling_client_warnings"] == 0
+    assert values["rolling_client_reconnects"] > 0
+    assert values["rolling_ack_gap_s"] > 0
+    assert values["killed_all_arrived_s"] > 0

@@ -63,14 +63,3 @@ def test_a_postgres_that_is_stopped_and_comes_back_loses_and_doubles_nothing(dat
             serve.wait_for_action("embedded_postgres_died", count=death)
         serve.wait_until("/readyz", 200)
         assert_exactly_once(serve.grpc_address, producers.run_id, producers.stop())
-
-
-@pytest.mark.timeout(200)
-def test_a_rolling_restart_goes_unnoticed(data_dir):
-    with ServeProcess(data_dir) as serve, Producers(serve.grpc_address, count=4, points_per_s=500) as producers:
-        for _ in range(3):
-            serve.wait_until("/readyz", 200)
-            serve.restart()
-        serve.wait_until("/readyz", 200)
-        reports = producers.stop()
-        assert_exactly_once(serve.grpc_address, producers.run_id, reports)

@@ -6,6 +6,7 @@ log_cost.py  what log() costs its caller
 usage.py     processor time and bytes written
 metrics_cost.py  what counting costs, by the calls that counted.py counts
 service.py   a service in a process of its own
+faults.py    restarts, stops, slows and kills; fault_parts.py what it does that to, fault_clients.py the load
 session.py   the PostgreSQL, the service and the rounds
 report.py    one JSON object, one table
 """

@@ -1,14 +1,18 @@
-"""A service in a process of its own."""
+"""A PostgreSQL on a temporary directory, and a service in a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from runstream_service.storage.embedded import EmbeddedPostgres
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +25,24 @@ class Service:
 
 
 @contextlib.asynccontextmanager
+async def temporary_postgres() -> AsyncIterator[EmbeddedPostgres]:
+    """A fresh one; it and its `data_dir` are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="runstream-bench-") as name:
+        os.chmod(name, 0o755)  # noqa: S103 - for root, PostgreSQL runs as another user
+        postgres = EmbeddedPostgres(Path(name))
+        await postgres.start()
+        try:
+            yield postgres
+        finally:
+            await postgres.stop()
+
+
+@contextlib.asynccontextmanager
 async def service(
     database_url: str, log_file: Path, *options: str, program: Sequence[str] = ("-m", "runstream_service")
 ) -> AsyncIterator[Service]:
     """`runstream serve` on that database, with further options; stopped afterwards."""
-    with log_file.open("wb") as log:
+    with log_file.open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable, *program, "serve", "--json-ready", "--log-format", "json",
             "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--database", database_url, *options,

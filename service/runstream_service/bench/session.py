@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +15,9 @@ import psutil
 from runstream_service.bench.load import Load, Outcome, push
 from runstream_service.bench.metrics_cost import metrics_cost
 from runstream_service.bench.raw_copy import raw_copy
-from runstream_service.bench.service import service
+from runstream_service.bench.service import service, temporary_postgres
 from runstream_service.bench.usage import Meter, Usage
 from runstream_service.storage.database import Database
-from runstream_service.storage.embedded import EmbeddedPostgres
 
 SATURATING = (Load(streams=200, batch_points=250), Load(streams=20, batch_points=1_000))
 LIGHT = Load(streams=20, batch_points=100, pause_s=1.0)
@@ -151,21 +148,18 @@ async def session(say: Callable[[str], None]) -> AsyncIterator[Session]:
 @contextlib.asynccontextmanager
 async def started(say: Callable[[str], None], *options: str) -> AsyncIterator[Started]:
     """Starts both, with further options of `runstream serve`; they are gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="runstream-bench-") as name:
-        os.chmod(name, 0o755)  # noqa: S103 - for root, PostgreSQL runs as another user
-        say("starting PostgreSQL and the service")
-        postgres = EmbeddedPostgres(Path(name))
-        await postgres.start()
+    say("starting PostgreSQL and the service")
+    async with (
+        temporary_postgres() as postgres,
+        service(postgres.url, postgres.data_dir / "service.log", *options) as one,
+    ):
+        assert postgres.pid is not None
+        database = await Database.open(postgres.url)
+        process, memory = psutil.Process(one.pid), Memory()
+        meter = Meter(process, psutil.Process(postgres.pid), database)
+        watcher = asyncio.create_task(memory.watch(process))
         try:
-            async with service(postgres.url, Path(name) / "service.log", *options) as one:
-                database = await Database.open(postgres.url)
-                process, memory = psutil.Process(one.pid), Memory()
-                meter = Meter(process, psutil.Process(postgres.pid), database)
-                watcher = asyncio.create_task(memory.watch(process))
-                try:
-                    yield Started(Path(name), database, postgres.url, one.grpc, memory, meter)
-                finally:
-                    watcher.cancel()
-                    await database.close()
+            yield Started(postgres.data_dir, database, postgres.url, one.grpc, memory, meter)
         finally:
-            await postgres.stop()
+            watcher.cancel()
+            await database.close()

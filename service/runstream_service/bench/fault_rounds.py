@@ -1,0 +1,8 @@
+"""The rounds of `runstream bench --faults`. Apart, as the command line knows them before it imports anything large."""
+
+ROUNDS = {
+    "rolling": "3 replicas restarted, one by one",
+    "stopped": "PostgreSQL stopped",
+    "slowed": "PostgreSQL slowed ten times",
+    "killed": "PostgreSQL killed with -9",
+}

@@ -1,0 +1,54 @@
+"""PostgreSQL is ten times slower, then stands still: memory is bounded, readiness says what is, all points arrive."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from runstream_service.bench.fault_parts import slowed
+from runstream_service.storage.cluster import processes_of
+from tests.support.producers import Producers, assert_exactly_once
+from tests.support.serve import ServeProcess
+
+# The least that may be set: full within half a second of a PostgreSQL that stands still.
+QUEUE_POINTS, BATCH_POINTS = 16_384, 1_000
+GROWTH_BYTES = 80 << 20
+
+
+@contextlib.contextmanager
+def standing_still(cluster: Path) -> Iterator[None]:
+    processes = list(processes_of(cluster))
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+def test_a_slow_database_fills_no_memory_and_is_ready_and_one_that_stands_still_is_not(data_dir: Path) -> None:
+    with (
+        ServeProcess(data_dir, arguments=["--max-queued-points", str(QUEUE_POINTS)]) as serve,
+        Producers(serve.grpc_address, count=2, points_per_s=20_000) as producers,
+    ):
+        while not serve.metric("runstream_points_committed_total"):
+            time.sleep(0.02)
+        postmaster, before = serve.postgres_pid, serve.memory_bytes
+        assert postmaster is not None
+        with slowed(postmaster):
+            committed = serve.metric("runstream_points_committed_total")
+            slow_until = time.monotonic() + 2
+            while time.monotonic() < slow_until:
+                assert serve.metric("runstream_queue_points") <= QUEUE_POINTS
+                assert serve.get("/readyz")[0] == 200, "it answers, if slowly"
+            assert serve.metric("runstream_points_committed_total") > committed
+        with standing_still(data_dir.resolve() / "postgres"):
+            assert "did not answer in time" in serve.wait_until("/readyz", 503, timeout_s=10)
+            assert QUEUE_POINTS - BATCH_POINTS < serve.metric("runstream_queue_points") <= QUEUE_POINTS
+        serve.wait_until("/readyz", 200)
+        reports = producers.stop()
+        assert serve.memory_bytes < before + GROWTH_BYTES
+        assert_exactly_once(serve.grpc_address, producers.run_id, reports)
