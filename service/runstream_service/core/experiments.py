@@ -19,6 +19,7 @@ from runstream_service.core.errors import (
 )
 from runstream_service.core.names import MAX_KEY_CHARACTERS, check_entries, check_name, check_text
 from runstream_service.core.pages import check_page_size, make_token, read_token
+from runstream_service.core.rows import tags_of
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def from_row(row: asyncpg.Record) -> Experiment:
         row["updated_at"],
         row["retention_days"],
         row["artifact_location"] or default_location(row["experiment_id"]),
-        dict(zip(row["tag_keys"], row["tag_values"], strict=True)),
+        tags_of(row),
     )
 
 

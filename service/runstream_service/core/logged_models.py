@@ -15,6 +15,7 @@ from runstream_service.core import experiments
 from runstream_service.core.errors import InvalidField, NotFound
 from runstream_service.core.logged_model_search import Search, search
 from runstream_service.core.names import check_text, parse_run_id
+from runstream_service.core.rows import params_of, tags_of
 from runstream_service.core.run_names import generate_run_name
 from runstream_service.storage.queries import load
 
@@ -203,8 +204,8 @@ def _model(row: asyncpg.Record, metrics: list[ModelMetric]) -> LoggedModel:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         artifact_uri=experiments.below(row["artifact_location"], row["experiment_id"], below),
-        params=dict(zip(row["param_keys"], row["param_values"], strict=True)),
-        tags=dict(zip(row["tag_keys"], row["tag_values"], strict=True)),
+        params=params_of(row),
+        tags=tags_of(row),
         metrics=metrics,
     )
 

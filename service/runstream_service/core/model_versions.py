@@ -24,6 +24,7 @@ from runstream_service.core.model_names import (
 )
 from runstream_service.core.model_search import IS_PROMPT, VERSIONS, Search, search
 from runstream_service.core.names import check_entries, check_text, parse_run_id
+from runstream_service.core.rows import tags_of
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -243,11 +244,6 @@ async def get(connection: PooledConnection, caller: Caller, name: str, version: 
     if row is None:
         raise _version_not_found(name, version)
     return from_row(row)
-
-
-def tags_of(row: asyncpg.Record) -> dict[str, str]:
-    """The tags in a row of one of the two views."""
-    return dict(zip(row["tag_keys"], row["tag_values"], strict=True))
 
 
 def is_prompt(tags: Mapping[str, str]) -> bool:

@@ -29,9 +29,9 @@ from runstream_service.core.model_versions import (
     model_not_found,
     newest,
     parse_version,
-    tags_of,
 )
 from runstream_service.core.names import check_entries
+from runstream_service.core.rows import tags_of
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller

@@ -25,6 +25,7 @@ from runstream_service.core.errors import (
 )
 from runstream_service.core.names import MAX_KEY_CHARACTERS, check_entries, check_text, parse_run_id
 from runstream_service.core.pages import check_page_size, make_token, read_token
+from runstream_service.core.rows import params_of, tags_of
 from runstream_service.core.run_names import generate_run_name
 from runstream_service.core.times import to_datetime, to_unix_us
 from runstream_service.storage.queries import load
@@ -433,8 +434,8 @@ def _run(row: asyncpg.Record) -> Run:
 def _whole_run(row: asyncpg.Record) -> Run:
     return Run(
         **_fields(row),
-        params=dict(zip(row["param_keys"], row["param_values"], strict=True)),
-        tags=dict(zip(row["tag_keys"], row["tag_values"], strict=True)),
+        params=params_of(row),
+        tags=tags_of(row),
         datasets=tuple(map(_dataset_input, orjson.loads(row["datasets"]))) if row["datasets"] else (),
         models_in=tuple(row["models_in"]),
         models_out=tuple(map(ModelOutput, row["models_out"], row["model_steps"])),

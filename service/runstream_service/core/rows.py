@@ -1,0 +1,18 @@
+"""What rows of runs, experiments and models have in common: each has its params and tags as columns of arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncpg
+
+
+def params_of(row: asyncpg.Record) -> dict[str, str]:
+    """The params in a row."""
+    return dict(zip(row["param_keys"], row["param_values"], strict=True))
+
+
+def tags_of(row: asyncpg.Record) -> dict[str, str]:
+    """The tags in a row."""
+    return dict(zip(row["tag_keys"], row["tag_values"], strict=True))
