@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runstream_service.core.model_names import MAX_TAG_CHARACTERS
-from runstream_service.core.model_search import VERSIONS, Search
+from runstream_service.core.model_search import VERSIONS
 from runstream_service.core.model_versions import NewVersion
 from runstream_service.core.times import to_unix_ms
 from runstream_service.mlflow.answer import pairs, present
+from runstream_service.mlflow.model_search import SearchVersions, checked_search
 from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length
-from runstream_service.mlflow.request import Int64, Message, Pair, check_given, wrong_type
+from runstream_service.mlflow.request import Message, Pair, check_given, wrong_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,15 +54,6 @@ class Update(Message):
     name: str
     version: str
     description: str | None = None
-
-
-class SearchVersions(Message):
-    """model-versions/search."""
-
-    filter: str = ""
-    max_results: Int64 = VERSIONS.max_results
-    order_by: tuple[str, ...] = ()
-    page_token: str = ""
 
 
 class TransitionStage(Message):
@@ -125,17 +117,7 @@ class ModelVersionHandlers:
         return {}
 
     async def search(self, caller: Caller, message: SearchVersions) -> Answer:
-        if message.max_results > VERSIONS.max_results:
-            raise wrong_type("max_results", str(message.max_results))
-        found, token = await self._versions.search(
-            caller,
-            Search(
-                filter=message.filter,
-                order_by=message.order_by,
-                max_results=message.max_results,
-                page_token=message.page_token,
-            ),
-        )
+        found, token = await self._versions.search(caller, checked_search(message, VERSIONS.max_results))
         return present(
             model_versions=[rendered(version, aliases=False) for version in found], next_page_token=token or None
         )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runstream_service.core.model_search import MODELS, Search
+from runstream_service.core.model_search import MODELS
 from runstream_service.core.times import to_unix_ms
 from runstream_service.mlflow import model_versions
 from runstream_service.mlflow.answer import pairs, present
+from runstream_service.mlflow.model_search import SearchModels, checked_search
 from runstream_service.mlflow.model_versions import checked_tags
 from runstream_service.mlflow.names import check_key
-from runstream_service.mlflow.request import Int64, Message, Pair, check_given, wrong_type
+from runstream_service.mlflow.request import Message, Pair, check_given
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
@@ -46,15 +47,6 @@ class Update(Message):
 
     name: str
     description: str = ""
-
-
-class SearchModels(Message):
-    """registered-models/search."""
-
-    filter: str = ""
-    max_results: Int64 = 100
-    order_by: tuple[str, ...] = ()
-    page_token: str = ""
 
 
 class GetLatestVersions(Message):
@@ -121,17 +113,7 @@ class RegisteredModelHandlers:
         return {}
 
     async def search(self, caller: Caller, message: SearchModels) -> Answer:
-        if message.max_results > MODELS.max_results:
-            raise wrong_type("max_results", str(message.max_results))
-        found, token = await self._models.search(
-            caller,
-            Search(
-                filter=message.filter,
-                order_by=message.order_by,
-                max_results=message.max_results,
-                page_token=message.page_token,
-            ),
-        )
+        found, token = await self._models.search(caller, checked_search(message, MODELS.max_results))
         return present(registered_models=[rendered(model) for model in found], next_page_token=token or None)
 
     async def get_latest_versions(self, caller: Caller, message: GetLatestVersions) -> Answer:

@@ -16,6 +16,7 @@ from runstream_service.mlflow import (
     inputs,
     logged_models,
     metrics,
+    model_search,
     model_versions,
     registered_models,
     runs,
@@ -165,7 +166,7 @@ def _of_registry(core: Core) -> tuple[Call | Raw, ...]:
         Call("POST", "2.0/mlflow/registered-models/rename", models.Rename, of_models.rename),
         Call("PATCH", "2.0/mlflow/registered-models/update", models.Update, of_models.update),
         Call("DELETE", "2.0/mlflow/registered-models/delete", models.One, of_models.delete),
-        Call("GET", "2.0/mlflow/registered-models/search", models.SearchModels, of_models.search),
+        Call("GET", "2.0/mlflow/registered-models/search", model_search.SearchModels, of_models.search),
         *(
             Call(
                 method,
@@ -187,7 +188,7 @@ def _of_registry(core: Core) -> tuple[Call | Raw, ...]:
         ),
         Call("PATCH", "2.0/mlflow/model-versions/update", versions.Update, of_versions.update),
         Call("DELETE", "2.0/mlflow/model-versions/delete", versions.One, of_versions.delete),
-        Call("GET", "2.0/mlflow/model-versions/search", versions.SearchVersions, of_versions.search),
+        Call("GET", "2.0/mlflow/model-versions/search", model_search.SearchVersions, of_versions.search),
         Call(
             "POST",
             "2.0/mlflow/model-versions/transition-stage",

@@ -1,0 +1,33 @@
+"""Searches in the model registry: their messages."""
+
+from __future__ import annotations
+
+from runstream_service.core.model_search import VERSIONS, Search
+from runstream_service.mlflow.request import Int64, Message, wrong_type
+
+
+class SearchModels(Message):
+    """registered-models/search."""
+
+    filter: str = ""
+    max_results: Int64 = 100
+    order_by: tuple[str, ...] = ()
+    page_token: str = ""
+
+
+class SearchVersions(SearchModels):
+    """model-versions/search."""
+
+    max_results: Int64 = VERSIONS.max_results
+
+
+def checked_search(message: SearchModels, most: int) -> Search:
+    """What the core searches for; a page has `most` entries at most. Raises MlflowError."""
+    if message.max_results > most:
+        raise wrong_type("max_results", str(message.max_results))
+    return Search(
+        filter=message.filter,
+        order_by=message.order_by,
+        max_results=message.max_results,
+        page_token=message.page_token,
+    )
