@@ -123,3 +123,16 @@ def experiment_id(ours: Rest) -> str:
     """A new, empty experiment of our service."""
     created = ours.post("experiments/create", {"name": f"experiment {uuid.uuid4().hex}"})
     return str(created.body["experiment_id"])
+
+
+@pytest.fixture
+def name() -> str:
+    """Of a registered model that is not there yet."""
+    return f"model-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def model(ours: Rest, name: str) -> str:
+    """A registered model without versions."""
+    assert ours.post("registered-models/create", {"name": name}).status == 200
+    return name
