@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import mlflow
 import pytest
@@ -22,8 +23,17 @@ from tests.mlflow import training_script
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EXPERIMENT = "digits seen in a browser"
-# What the UI asks for on every page though it is about other things than tracking; stock answers some with 404 as well.
-OUT_OF_SCOPE = ("users/current", "assistant/", "gateway-proxy")
+# What the UI asks for on every page though it is about other things than tracking, and takes a 404 for.
+OUT_OF_SCOPE = ("users/current", "assistant/")
+# Messages of the UI go after a few seconds; this tells of each when it comes.
+_TELL_OF_NOTICES = """
+new MutationObserver((changes) => {
+  for (const node of changes.flatMap((change) => [...change.addedNodes])) {
+    const notice = node instanceof Element && (node.closest(NOTICE) || node.querySelector(NOTICE));
+    if (notice) window.noticed(notice.innerText);
+  }
+}).observe(document, { childList: true, subtree: true });
+""".replace("NOTICE", "'[class*=notification-notice]'")
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path; on Debian: apt-get install chromium"),
@@ -33,13 +43,25 @@ pytestmark = [
 
 @dataclass
 class Ui:
-    """A page of the UI, and what it was refused."""
+    """A page of the UI, what it was refused, and the messages that it showed."""
 
     page: Page
     base: str
     experiment_id: str
     runs: dict[str, Run]
     refused: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.listen(self.page)
+
+    def listen(self, page: Page) -> None:
+        """Remembers what goes wrong on a page."""
+        page.set_default_timeout(20_000)
+        page.on("response", self.note)
+        page.on("pageerror", lambda error: self.refused.append(str(error)))
+        page.expose_function("noticed", lambda text: self.notices.append(text))
+        page.add_init_script(_TELL_OF_NOTICES)
 
     def open(self, path: str) -> Page:
         """Goes to a place of the UI."""
@@ -79,15 +101,13 @@ def ui(
     browser: Browser, server: str, trained: dict[str, Run], tracking: str, request: pytest.FixtureRequest
 ) -> Iterator[Ui]:
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
-    page.set_default_timeout(20_000)
     expect.set_options(timeout=20_000)
     ui = Ui(page, server, _experiment_id(server), trained)
-    page.on("response", ui.note)
     yield ui
     if directory := os.environ.get("UI_SCREENSHOTS"):
         page.screenshot(path=Path(directory) / f"{request.node.name}.png")
     page.close()
-    assert ui.refused == []
+    assert (ui.refused, ui.notices) == ([], [])
 
 
 def _experiment_id(server: str) -> str:
@@ -177,6 +197,20 @@ def test_the_registry_shows_the_model_its_version_and_the_signature(ui: Ui) -> N
     expect(page.get_by_text("Inputs (1)")).to_be_visible()
 
 
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("", "No data available"),
+        ("/traces", "Start tracing your LLM application"),
+        ("/datasets", "Create an evaluation dataset"),
+        ("/judges", "Add a judge to your experiment"),
+    ],
+)
+def test_of_what_is_out_of_scope_the_ui_says_that_there_is_none(ui: Ui, page: str, said: str) -> None:
+    shown = ui.open(f"experiments/{ui.experiment_id}{page}")
+    expect(shown.get_by_text(said).first).to_be_visible()
+
+
 # -- changing --------------------------------------------------------------------------------------------------------
 
 
@@ -230,3 +264,81 @@ def test_a_run_is_deleted_and_restored(ui: Ui) -> None:
     page.get_by_role("dialog").get_by_role("button", name="Restore").click()
     expect(page.get_by_role("link", name="goes and comes")).to_have_count(0)
     assert client.get_run(run_id).info.lifecycle_stage == "active"
+
+
+# -- views -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_view_looks_the_same_in_the_browser_of_somebody_else(ui: Ui, browser: Browser) -> None:
+    page = ui.open(f"experiments/{ui.experiment_id}/runs")
+    page.get_by_placeholder("metrics.rmse").fill("metrics.accuracy > 0.1 AND params.alpha = '0.01'")
+    page.keyboard.press("Enter")
+    page.get_by_label("Sort: Created").click()
+    page.get_by_role("menuitemcheckbox", name="train/accuracy").or_(
+        page.get_by_role("option", name="train/accuracy")
+    ).first.click()
+    expect(page.get_by_test_id("sort-header-train/accuracy")).to_be_visible()
+    link = _saved(ui, "the better one")
+
+    other = _opened_by_somebody_else(ui, browser, link)
+    expect(other.get_by_placeholder("metrics.rmse")).to_have_value("metrics.accuracy > 0.1 AND params.alpha = '0.01'")
+    expect(other.get_by_label("Sort: train/accuracy")).to_be_visible()
+    expect(other.get_by_test_id("sort-header-train/accuracy")).to_be_visible()
+    expect(other.get_by_role("link", name="alpha-0.01", exact=True)).to_be_visible()
+    expect(other.get_by_role("link", name="alpha-0.0001", exact=True)).to_have_count(0)
+
+    # It is in the list of everybody, and goes from there.
+    other.get_by_test_id("saved-views-trigger").click()
+    other.get_by_test_id(f"saved-views-delete-{_share_key(link)}").click()
+    other.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    other.get_by_test_id("saved-views-trigger").click()
+    expect(other.get_by_text("No saved views yet")).to_be_visible()
+    other.context.close()
+    assert _tags_of_views(ui) == []
+
+
+def test_a_saved_view_keeps_its_charts(ui: Ui, browser: Browser) -> None:
+    page = ui.open(f"experiments/{ui.experiment_id}/runs?compareRunsMode=CHART")
+    chart = page.get_by_test_id("experiment-view-compare-runs-card").filter(has_text="train/accuracy")
+    chart.get_by_test_id("experiment-view-compare-runs-card-menu").click()
+    page.get_by_role("menuitem", name="Delete").click()
+    expect(page.get_by_text("No charts in this section")).to_be_visible()
+    link = _saved(ui, "one chart")
+    assert len(_tags_of_views(ui)) == 1
+
+    other = _opened_by_somebody_else(ui, browser, link)
+    expect(other.get_by_text("No charts in this section")).to_be_visible()
+    expect(other.locator(".scatterlayer .trace .points path").first).to_be_attached()
+    expect(chart).to_have_count(0)
+    other.context.close()
+    mlflow.MlflowClient().delete_experiment_tag(ui.experiment_id, *_tags_of_views(ui))
+
+
+def _saved(ui: Ui, name: str) -> str:
+    """Saves what is on the page as a view; answers the link that the UI gives for it."""
+    ui.page.get_by_test_id("saved-views-trigger").click()
+    ui.page.get_by_test_id("saved-views-save-current").click()
+    ui.page.get_by_test_id("save-view-name-input").fill(name)
+    ui.page.get_by_test_id("save-view-save-button").click()
+    link = ui.page.get_by_test_id("share-link-input").input_value()
+    assert set(ui.notices) == {f'View "{name}" saved.'}
+    ui.notices.clear()
+    return link
+
+
+def _opened_by_somebody_else(ui: Ui, browser: Browser, link: str) -> Page:
+    """In a browser that has never been here."""
+    page = browser.new_context(viewport=ui.page.viewport_size).new_page()
+    ui.listen(page)
+    page.goto(link)
+    expect(page.get_by_text("You're viewing a shared view.")).to_be_visible()
+    return page
+
+
+def _share_key(link: str) -> str:
+    return parse_qs(urlsplit(link).fragment.partition("?")[2])["viewStateShareKey"][0]
+
+
+def _tags_of_views(ui: Ui) -> list[str]:
+    tags = mlflow.MlflowClient().get_experiment(ui.experiment_id).tags
+    return [key for key in tags if key.startswith("mlflow.sharedViewState.")]

@@ -116,6 +116,18 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
         # The server itself.
         Call("GET", "3.0/mlflow/server-info", server.Nothing, server.server_info),
         Call("GET", "3.0/mlflow/ui-telemetry", server.Nothing, server.ui_telemetry),
+        *_for_the_ui_alone(),
+    )
+
+
+def _for_the_ui_alone() -> tuple[Call, ...]:
+    """Of traces, evaluation and the gateway there is nothing here, and a refusal the UI would show or repeat."""
+    return (
+        Call("GET", "/ajax-api/2.0/mlflow/gateway-proxy", server.Nothing, server.no_gateway),
+        Call("POST", "/ajax-api/3.0/mlflow/traces/search", server.Nothing, server.none_found),
+        Call("POST", "/ajax-api/3.0/mlflow/traces/metrics", server.Nothing, server.none_found),
+        Call("POST", "/ajax-api/3.0/mlflow/datasets/search", server.Nothing, server.none_found),
+        Call("GET", "/ajax-api/3.0/mlflow/scorers/list", server.Nothing, server.none_found),
     )
 
 

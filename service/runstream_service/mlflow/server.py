@@ -30,3 +30,13 @@ async def server_info(_caller: Caller, _message: Nothing) -> dict[str, Any]:
 async def ui_telemetry(_caller: Caller, _message: Nothing) -> dict[str, Any]:
     """Tells the UI to report nothing to anybody."""
     return {"disable_ui_telemetry": True, "disable_ui_events": [], "ui_rollout_percentage": 0}
+
+
+async def no_gateway(_caller: Caller, _message: Nothing) -> dict[str, Any]:
+    """The endpoints of a gateway: there is none."""
+    return {"endpoints": []}
+
+
+async def none_found(_caller: Caller, _message: Nothing) -> dict[str, Any]:
+    """A search in what this server does not keep."""
+    return {}
