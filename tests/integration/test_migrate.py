@@ -45,6 +45,16 @@ async def test_only_what_is_missing_is_applied(empty: Database) -> None:
     assert await empty.fetchval("SELECT count(*) FROM schema_migrations") == 2
 
 
+async def test_the_database_of_an_mlflow_server_is_left_alone(empty: Database) -> None:
+    await empty.execute(
+        "CREATE TABLE experiments (experiment_id serial); CREATE TABLE alembic_version (version_num text)"
+    )
+    with pytest.raises(CannotStart, match="runstream needs a database of its own"):
+        await migrate(empty)
+    tables = await empty.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+    assert [row[0] for row in tables] == ["alembic_version", "experiments"]
+
+
 async def test_replicas_that_start_at_once_apply_each_file_once(empty: Database) -> None:
     await asyncio.gather(*(migrate(empty) for _ in range(6)))
     assert await empty.fetchval("SELECT count(*) FROM schema_migrations") == len(packaged_migrations())

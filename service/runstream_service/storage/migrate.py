@@ -74,8 +74,8 @@ def parse_migrations(files: dict[str, str]) -> list[Migration]:
 async def migrate(database: Database, migrations: list[Migration] | None = None) -> int:
     """Applies what is missing; answers the version then reached. Safe to call from several replicas at once.
 
-    Raises CannotStart if a newer release took something away from the database (`after`), or if it was made by files
-    that have changed since.
+    Raises CannotStart if a newer release took something away from the database (`after`), if it was made by files that
+    have changed since, or if it is that of an MLflow server.
     """
     known = packaged_migrations() if migrations is None else migrations
     async with database.acquire() as connection:
@@ -83,6 +83,7 @@ async def migrate(database: Database, migrations: list[Migration] | None = None)
         await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
         await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
         try:
+            await _refuse_a_database_of_others(connection)
             await connection.execute(CREATE_TABLE)
             applied = await connection.fetch(
                 "SELECT version, name, when_text, sha256 FROM schema_migrations ORDER BY version"
@@ -94,6 +95,18 @@ async def migrate(database: Database, migrations: list[Migration] | None = None)
             if not connection.is_closed():
                 await connection.execute("SELECT pg_advisory_unlock($1)", ADVISORY_LOCK)
     return max(len(known), len(applied))
+
+
+async def _refuse_a_database_of_others(connection: Connection | PooledConnection) -> None:
+    """Before anything is made in it: who moves from MLflow may well name the database of the old server."""
+    if await connection.fetchval(
+        "SELECT to_regclass('schema_migrations') IS NULL AND to_regclass('experiments') IS NOT NULL"
+    ):
+        raise CannotStart(
+            "the database has a table `experiments` that runstream did not make; is it that of an MLflow server? "
+            "runstream needs a database of its own (CREATE DATABASE runstream), and left this one as it was",
+            setting="--database",
+        )
 
 
 def _compare(applied: list[asyncpg.Record], known: list[Migration]) -> None:
