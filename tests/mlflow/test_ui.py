@@ -270,18 +270,25 @@ def test_a_run_is_deleted_and_restored(ui: Ui) -> None:
 
 
 def test_a_saved_view_looks_the_same_in_the_browser_of_somebody_else(ui: Ui, browser: Browser) -> None:
+    search = "metrics.accuracy > 0.1 AND params.alpha = '0.01'"
     page = ui.open(f"experiments/{ui.experiment_id}/runs")
-    page.get_by_placeholder("metrics.rmse").fill("metrics.accuracy > 0.1 AND params.alpha = '0.01'")
+    page.get_by_placeholder("metrics.rmse").fill(search)
     page.keyboard.press("Enter")
     page.get_by_label("Sort: Created").click()
-    page.get_by_role("menuitemcheckbox", name="train/accuracy").or_(
-        page.get_by_role("option", name="train/accuracy")
-    ).first.click()
+    page.get_by_role("menuitemcheckbox", name="train/accuracy").click()
     expect(page.get_by_test_id("sort-header-train/accuracy")).to_be_visible()
+    _switch_to(page, "CHART")
+    chart = page.get_by_test_id("experiment-view-compare-runs-card").filter(has_text="train/accuracy")
+    chart.get_by_test_id("experiment-view-compare-runs-card-menu").click()
+    page.get_by_role("menuitem", name="Delete").click()
+    expect(page.get_by_text("No charts in this section")).to_be_visible()
     link = _saved(ui, "the better one")
 
     other = _opened_by_somebody_else(ui, browser, link)
-    expect(other.get_by_placeholder("metrics.rmse")).to_have_value("metrics.accuracy > 0.1 AND params.alpha = '0.01'")
+    expect(other.get_by_text("No charts in this section")).to_be_visible()
+    expect(other.locator(".scatterlayer .trace .points path").first).to_be_attached()
+    expect(other.get_by_placeholder("metrics.rmse")).to_have_value(search)
+    _switch_to(other, "TABLE")
     expect(other.get_by_label("Sort: train/accuracy")).to_be_visible()
     expect(other.get_by_test_id("sort-header-train/accuracy")).to_be_visible()
     expect(other.get_by_role("link", name="alpha-0.01", exact=True)).to_be_visible()
@@ -294,24 +301,13 @@ def test_a_saved_view_looks_the_same_in_the_browser_of_somebody_else(ui: Ui, bro
     other.get_by_test_id("saved-views-trigger").click()
     expect(other.get_by_text("No saved views yet")).to_be_visible()
     other.context.close()
-    assert _tags_of_views(ui) == []
+    tags = mlflow.MlflowClient().get_experiment(ui.experiment_id).tags
+    assert [key for key in tags if key.startswith("mlflow.sharedViewState.")] == []
 
 
-def test_a_saved_view_keeps_its_charts(ui: Ui, browser: Browser) -> None:
-    page = ui.open(f"experiments/{ui.experiment_id}/runs?compareRunsMode=CHART")
-    chart = page.get_by_test_id("experiment-view-compare-runs-card").filter(has_text="train/accuracy")
-    chart.get_by_test_id("experiment-view-compare-runs-card-menu").click()
-    page.get_by_role("menuitem", name="Delete").click()
-    expect(page.get_by_text("No charts in this section")).to_be_visible()
-    link = _saved(ui, "one chart")
-    assert len(_tags_of_views(ui)) == 1
-
-    other = _opened_by_somebody_else(ui, browser, link)
-    expect(other.get_by_text("No charts in this section")).to_be_visible()
-    expect(other.locator(".scatterlayer .trace .points path").first).to_be_attached()
-    expect(chart).to_have_count(0)
-    other.context.close()
-    mlflow.MlflowClient().delete_experiment_tag(ui.experiment_id, *_tags_of_views(ui))
+def _switch_to(page: Page, mode: str) -> None:
+    """Between the table of runs and their charts."""
+    page.locator("label", has=page.locator(f"input[value={mode}]")).click()
 
 
 def _saved(ui: Ui, name: str) -> str:
@@ -337,8 +333,3 @@ def _opened_by_somebody_else(ui: Ui, browser: Browser, link: str) -> Page:
 
 def _share_key(link: str) -> str:
     return parse_qs(urlsplit(link).fragment.partition("?")[2])["viewStateShareKey"][0]
-
-
-def _tags_of_views(ui: Ui) -> list[str]:
-    tags = mlflow.MlflowClient().get_experiment(ui.experiment_id).tags
-    return [key for key in tags if key.startswith("mlflow.sharedViewState.")]
