@@ -11,14 +11,17 @@ import uuid
 
 import pytest
 
-from tests.mlflow.same import experiments, models, registry, runs
+from tests.mlflow.same import datasets, experiments, files, models, registry, runs
 from tests.mlflow.same.calls import Peer
 from tests.mlflow.same.compare import comparable
 from tests.mlflow.same.differences import DIFFERENCES, Difference, outcome
 from tests.mlflow.same.walk import Area, Walk
 from tests.support.rest import Rest
 
-AREAS = (experiments.AREA, runs.RUNS, runs.METRICS, runs.SEARCH, models.AREA, registry.AREA)
+AREAS = (
+    *(experiments.AREA, runs.RUNS, runs.METRICS, runs.SEARCH),
+    *(datasets.AREA, files.AREA, models.AREA, registry.AREA),
+)
 # Together, for all areas; longer walks take other seeds each time.
 SECONDS = float(os.environ.get("RUNSTREAM_SAME_SECONDS", "0"))
 CALLS = 90

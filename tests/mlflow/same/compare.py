@@ -13,7 +13,9 @@ from tests.support.rest import Answer
 _NOW_MS = 1_700_000_000_000
 # Stock's messages may go on with its SQL.
 _SQL = re.compile(r"(?: Error: )?\((?:sqlite3|raised as|psycopg2).*", re.DOTALL)
-_EXPERIMENT = re.compile(r"(?P<before>\bid[= ]|\bID=|\bexperiment |mlflow-artifacts:/|experiment_id=')(?P<id>-?\d+)\b")
+_EXPERIMENT = re.compile(
+    r"(?P<before>\bid[= ]|\bID=|\bexperiment |mlflow-artifacts:/|experiment_id='|(?:artifact|file): ')(?P<id>-?\d+)\b"
+)
 _LONG_ID = re.compile(r"\b(?:m-)?[0-9a-f]{32}\b")
 _GENERATED = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
 # Dictionaries on the client's side: their order says nothing.

@@ -73,8 +73,10 @@ def outcome(answer: tuple[int, Any]) -> Outcome:
 
 
 def is_meant(call: Call, stock: tuple[int, Any], ours: tuple[int, Any]) -> bool:
-    """Whether a row covers two different answers, or both refuse a filter, each in its words."""
+    """Whether a row covers two different answers, or both refuse, each in its form or its words."""
     if call.path.endswith("/search") and outcome(stock) == outcome(ours) == _BAD:
+        return True
+    if stock[0] == ours[0] and isinstance(stock[1], dict) and stock[1] == {"detail": _message(ours)}:
         return True
     return any(row.covers(call, stock, ours) for row in DIFFERENCES)
 
@@ -182,6 +184,14 @@ DIFFERENCES = (
         Call("POST", "runs/search", {"experiment_ids": ["«experiment»"], "order_by": ["metrics.a", "metrics.a DESC"]}),
         stock=(500, "INTERNAL_ERROR"),
         ours=_BAD,
+    ),
+    Difference(
+        "a dataset has an empty name",
+        "nothing could find it; stock stores it",
+        Call("POST", "runs/log-inputs", {"run_id": "«run»", "datasets": [{"dataset": {"name": "", "digest": "1"}}]}),
+        stock=_OK,
+        ours=_BAD,
+        path="(no walk sends it)",
     ),
     Difference(
         "a model is logged again as an output of its run",
