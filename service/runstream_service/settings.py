@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from runstream_service.cannot_start import CannotStart
 from runstream_service.logs import FORMATS, LEVELS
+from runstream_service.storage.database_url import DatabaseUrl
 
 T = TypeVar("T")
 
@@ -169,10 +170,10 @@ def _artifacts(text: str) -> str:
 
 
 def _database_url(text: str) -> str | None:
-    if text and not text.startswith(("postgresql://", "postgres://")):
-        scheme = text.partition("://")[0] if "://" in text else "none"
-        raise ValueError(f"the URL must begin with postgresql://; its scheme is {scheme[:20]!r}")
-    return text or None
+    if not text:
+        return None
+    DatabaseUrl.parse(text)
+    return text
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:

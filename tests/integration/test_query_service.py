@@ -11,7 +11,6 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import grpc
 import pytest
 
@@ -382,10 +381,8 @@ async def test_another_workspaces_points_are_not_found(services: Services) -> No
 async def test_our_text_of_values_agrees_with_postgres(services: Services, run_id: str) -> None:
     """PostgreSQL's own output of the same rows is the judge of the decoder."""
     await add(services, run_id, "k", [(7, 1_700_000_000_123_456, 0.1), (8, -1, 1e-300), (9, MIN_TIME_US, -math.inf)])
-    connection: Any = await asyncpg.connect(services.database._url)
-    rows = await connection.fetch(
+    rows = await services.database.fetch(
         "SELECT step, (extract(epoch FROM time) * 1000000)::bigint, value::text FROM metric_points_hot ORDER BY step"
     )
-    await connection.close()
     ((_, _, _, points),) = await read(services, run_id)
     assert [(step, us, float(text)) for step, us, text in map(tuple, rows)] == points

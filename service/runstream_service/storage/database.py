@@ -6,12 +6,16 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+import weakref
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
+import structlog
 
 from runstream_service.core.errors import CoreError, DatabaseUnavailable
+from runstream_service.storage.database_url import DatabaseUrl
+from runstream_service.storage.servers import CONNECT_TIMEOUT_S, Servers
 
 if TYPE_CHECKING:
     # Generic only in the stubs.
@@ -21,7 +25,8 @@ if TYPE_CHECKING:
 else:
     Connection = PooledConnection = Pool = Any
 
-CONNECT_TIMEOUT_S = 10.0
+log = structlog.get_logger()
+
 ACQUIRE_TIMEOUT_S = 10.0
 # The longest read. Hot rows stay at least this long after they moved to segments (DESIGN.md, max_read_age).
 READ_TIMEOUT_S = 60.0
@@ -78,6 +83,10 @@ ROLLUP_SETTINGS = {
 UNAVAILABLE_STATES = ("08", "40", "53", "57", "58030", "55P03", "25P03", "25P04", "25006", "28", "3D000")
 DATA_STATES = ("22", "23")
 
+# One life of one server. After a restart, a failover or a restore, the state may be an older one than before.
+_INCARNATION = "SELECT extract(epoch FROM pg_postmaster_start_time())::text"
+_READ_ONLY = "SELECT current_setting('transaction_read_only') = 'on'"
+
 # One round trip.
 _BEGIN_SNAPSHOT = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
@@ -100,6 +109,8 @@ def translate(error: BaseException) -> CoreError | None:
         return None
     if isinstance(error, asyncpg.InterfaceError) and re.search(r"\bclos(ed|ing)\b", str(error)):
         return DatabaseUnavailable(f"the connection to PostgreSQL is gone: {error}")
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return DatabaseUnavailable("PostgreSQL takes no writes: each server that answers is a standby or read-only")
     if isinstance(error, asyncpg.InternalClientError):
         # Such as "cannot switch to state 12": the server ended the connection while it was idle, and the driver has not
         # noticed yet. That connection is of no more use; a new one may well be.
@@ -129,32 +140,72 @@ def translated() -> Iterator[None]:
         raise better from error
 
 
+class _Connection(asyncpg.Connection):
+    """One that knows which incarnation of the database it leads to."""
+
+    __slots__ = ("incarnation",)
+    incarnation: str
+
+
+def incarnation_of(connection: Connection | PooledConnection) -> str:
+    """Which life of which server a connection of a `Database` leads to; to be compared, and nothing else.
+
+    What was read in one, such as the id of a series, must not be written in another: that may be an older state, which
+    does not know the id, or has given it to something else.
+    """
+    incarnation: str = connection.incarnation  # type: ignore[union-attr]  # a pool's proxy passes it on
+    return incarnation
+
+
 class Database:
-    """A pool of connections. It recovers by itself when PostgreSQL restarts: a dead connection is replaced when used.
+    """A pool of connections. It recovers by itself when PostgreSQL restarts or fails over: a dead connection is
+    replaced when used, by one to the server of the URL that takes writes.
 
     All methods raise DatabaseUnavailable.
     """
 
-    def __init__(self, pool: Pool, url: str) -> None:
-        self._pool = pool
-        self._url = url
+    def __init__(self, url: DatabaseUrl) -> None:
+        self._servers = Servers(url)
+        self._pool: Pool
+        self._connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._ping_connection: Connection | None = None
+        self._incarnation = ""  # of the last ping that was answered
 
     @classmethod
     async def open(cls, url: str, *, max_size: int = 10) -> Database:
         """Connects. Raises DatabaseUnavailable, or ValueError if the URL is none."""
+        database = cls(DatabaseUrl.parse(url))
+
+        async def connect(*_: object, **__: object) -> Connection:
+            return await database._connect(POOL_SETTINGS)
+
         with translated():
-            pool = await asyncpg.create_pool(
-                url, min_size=1, max_size=max_size, timeout=CONNECT_TIMEOUT_S, server_settings=POOL_SETTINGS
+            database._pool = await asyncpg.create_pool(
+                connect=connect, connection_class=_Connection, min_size=1, max_size=max_size
             )
-        return cls(pool, url)
+        return database
+
+    async def _connect(self, settings: Mapping[str, str]) -> Connection:
+        connection = await self._servers.connect(settings, _Connection)
+        try:
+            connection.incarnation = await connection.fetchval(_INCARNATION, timeout=CONNECT_TIMEOUT_S)
+        except BaseException:
+            connection.terminate()
+            raise
+        self._connections.add(connection)
+        return connection
 
     @contextlib.asynccontextmanager
     async def acquire(self) -> AsyncIterator[PooledConnection]:
         """A connection of the pool. Waits at most 10 s for one."""
         with translated():
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-                yield connection
+                try:
+                    yield connection
+                except asyncpg.ReadOnlySQLTransactionError:
+                    # The server became one that takes no writes. All connections to it are replaced when next used.
+                    await self._pool.expire_connections()
+                    raise
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[PooledConnection]:
@@ -188,14 +239,12 @@ class Database:
         Times are microseconds since 2000-01-01 on it, as PostgreSQL has them.
         """
         with translated():
-            connection = await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, server_settings=WRITER_SETTINGS)
-            await _times_as_numbers(connection)
-        return connection
+            return await self._connect_for_times_as_numbers(WRITER_SETTINGS)
 
     async def connect_bell(self) -> Connection:
         """A connection of its own that listens and notifies; the caller ends it."""
         with translated():
-            return await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, server_settings=BELL_SETTINGS)
+            return await self._connect(BELL_SETTINGS)
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[PooledConnection]:
@@ -215,14 +264,28 @@ class Database:
         Times are microseconds since 2000-01-01 on it, as PostgreSQL has them: whole columns go through unconverted.
         """
         with translated():
-            connection = await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, server_settings=ROLLUP_SETTINGS)
-            await _times_as_numbers(connection)
+            return await self._connect_for_times_as_numbers(ROLLUP_SETTINGS)
+
+    async def _connect_for_times_as_numbers(self, settings: Mapping[str, str]) -> Connection:
+        connection = await self._connect(settings)
+        try:
+            await connection.set_type_codec(
+                "timestamptz",
+                schema="pg_catalog",
+                encoder=lambda microseconds: (microseconds,),
+                decoder=lambda parts: parts[0],
+                format="tuple",
+            )
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     async def ping(self, *, timeout_s: float = 2.0) -> None:
-        """Returns if PostgreSQL answers a query within the time.
+        """Returns if PostgreSQL answers a query within the time, and takes writes.
 
-        Uses a connection of its own: that all of the pool are busy does not mean that the database is away.
+        Uses a connection of its own: that all of the pool are busy does not mean that the database is away. When it
+        finds another server than before, connections to that one are cut: they may hang on a machine that is gone.
         """
         try:
             with translated():
@@ -235,8 +298,19 @@ class Database:
 
     async def _ask(self) -> None:
         if self._ping_connection is None:
-            self._ping_connection = await asyncpg.connect(self._url, server_settings=PING_SETTINGS)
-        await self._ping_connection.fetchval("SELECT 1")
+            self._ping_connection = await self._connect(PING_SETTINGS)
+            self._leave_others(incarnation_of(self._ping_connection))
+        if await self._ping_connection.fetchval(_READ_ONLY):
+            raise DatabaseUnavailable("PostgreSQL takes no writes: it has become a standby, or read-only")
+
+    def _leave_others(self, incarnation: str) -> None:
+        others = [c for c in self._connections if c.incarnation != incarnation and not c.is_closed()]
+        for connection in others:
+            connection.terminate()
+        if self._incarnation and incarnation != self._incarnation:
+            message = "PostgreSQL was restarted, or another server took over"
+            log.warning(message, action="database_changed", connections_cut=len(others))
+        self._incarnation = incarnation
 
     @property
     def size(self) -> int:
@@ -261,13 +335,3 @@ class Database:
             await asyncio.wait_for(self._pool.close(), within_s)
         except (TimeoutError, asyncio.TimeoutError, OSError, asyncpg.PostgresError):
             self._pool.terminate()
-
-
-async def _times_as_numbers(connection: Connection) -> None:
-    await connection.set_type_codec(
-        "timestamptz",
-        schema="pg_catalog",
-        encoder=lambda microseconds: (microseconds,),
-        decoder=lambda parts: parts[0],
-        format="tuple",
-    )

@@ -1,0 +1,89 @@
+"""Connects to the server that takes writes, among those that a URL names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TypeVar
+
+import asyncpg
+from asyncpg.connect_utils import SessionAttribute
+
+from runstream_service.deadline import Deadline
+from runstream_service.storage.database_url import DatabaseUrl, Server
+
+C = TypeVar("C", bound=asyncpg.Connection)
+
+CONNECT_TIMEOUT_S = 10.0
+# A server that has not answered by then is given company. One whose machine died says nothing at all, not even no.
+NEXT_SERVER_AFTER_S = 0.5
+
+
+class Servers:
+    """Those of one URL. Asks first the one that took writes the last time."""
+
+    def __init__(self, url: DatabaseUrl) -> None:
+        self._url = url
+        self._servers: list[Server | None] = [*url.servers] or [None]
+
+    async def connect(self, settings: Mapping[str, str], kind: type[C]) -> C:
+        """A connection to the first server that answers and takes writes; at most 10 s.
+
+        A standby is never taken, nor a server whose transactions are read-only by default.
+
+        Raises:
+            TimeoutError, OSError, asyncpg.PostgresError: of several servers, what says most.
+            asyncpg.TargetServerAttributeNotMatched: none takes writes.
+        """
+        deadline = Deadline(CONNECT_TIMEOUT_S)
+        waiting = list(self._servers)
+        trying: dict[asyncio.Task[C], Server | None] = {}
+        failures: list[BaseException] = []
+        try:
+            while waiting or trying:
+                if waiting:
+                    server = waiting.pop(0)
+                    trying[asyncio.create_task(self._connect_to(server, settings, kind))] = server
+                patience_s = min(NEXT_SERVER_AFTER_S, deadline.left_s()) if waiting else deadline.left_s()
+                done, _ = await asyncio.wait(trying, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    if (error := task.exception()) is not None:
+                        failures.append(error)
+                        del trying[task]
+                        continue
+                    self._prefer(trying.pop(task))
+                    return task.result()
+                if not done and not waiting:
+                    failures.append(TimeoutError())
+                    break
+            raise max(failures, key=_says)
+        finally:
+            for task in trying:
+                task.cancel()
+                task.add_done_callback(_close_unwanted)
+
+    async def _connect_to(self, server: Server | None, settings: Mapping[str, str], kind: type[C]) -> C:
+        return await asyncpg.connect(
+            self._url.rest,
+            host=server.host if server else None,
+            port=server.port if server else None,
+            target_session_attrs=SessionAttribute.read_write,
+            server_settings=dict(settings),
+            timeout=CONNECT_TIMEOUT_S,
+            connection_class=kind,
+        )
+
+    def _prefer(self, server: Server | None) -> None:
+        self._servers.sort(key=lambda other: other != server)  # stable: the others keep their order
+
+
+def _says(error: BaseException) -> int:
+    """How much an error says of why there is no connection: what a server answered more than that none did."""
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return 1
+    return 2 if isinstance(error, asyncpg.PostgresError) else 0
+
+
+def _close_unwanted(task: asyncio.Task[C]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().terminate()
