@@ -49,6 +49,7 @@ def main(address: str, run_id: str, rank: int, points_per_s: float) -> None:
                 "logged": step,
                 "flushed": flushed,
                 "refused": dict(stats.refused),
+                "lost_acknowledged": stats.lost_acknowledged,
                 "reconnects": stats.reconnects,
                 "said": said,
                 "last_error": stats.last_error,

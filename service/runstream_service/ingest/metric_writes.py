@@ -10,6 +10,7 @@ import numpy as np
 
 from runstream_service.core.errors import Overloaded, RunDeleted, RunNotFound
 from runstream_service.ingest.write import MetricWrite, SeriesMoved
+from runstream_service.storage.database import incarnation_of
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.ingest.decode import Float64Column, Int64Column
     from runstream_service.ingest.pipeline import IngestPipeline
-    from runstream_service.storage.database import Database
+    from runstream_service.storage.database import Database, PooledConnection
 
 SQL = load("writes")
 
@@ -46,9 +47,10 @@ class RunPoints:
 
 @dataclass(slots=True)
 class _RunSeries:
-    """The series of a run by key, as they were under a generation."""
+    """The series of a run by key, as they were under a generation, in an incarnation of the database."""
 
     generation: int
+    incarnation: str
     ids: dict[str, int] = field(default_factory=dict)
     counted: int = 0
 
@@ -78,6 +80,7 @@ class MetricWrites:
                 points.write_id,
                 points.run_id,
                 series.generation,
+                series.incarnation,
                 np.array([series.ids[key] for key in points.key], np.int64),
                 points.step,
                 points.time_unix_us,
@@ -91,7 +94,8 @@ class MetricWrites:
 
     async def check_run(self, caller: Caller, run_id: UUID) -> None:
         """Raises RunNotFound or RunDeleted if nothing can be written to the run."""
-        await self._generation_of(caller, run_id)
+        async with self._database.acquire() as connection:
+            await _generation_of(connection, caller, run_id)
 
     async def _series_of(self, caller: Caller, points: RunPoints) -> _RunSeries:
         """Knows at least all keys of the points."""
@@ -100,24 +104,16 @@ class MetricWrites:
             self._remembered.move_to_end((caller.workspace_id, points.run_id))
             if series.ids.keys() >= set(points.key):
                 return series
-        # The generation first: series that are deleted from now on have a later one, and the write will be told.
-        generation = await self._generation_of(caller, points.run_id)
-        if series is None or series.generation != generation:
-            series = _RunSeries(generation)
-        missing = sorted(set(points.key) - series.ids.keys())
-        rows = await self._database.fetch(SQL["resolve_series"], points.run_id, RANK, ATTEMPT, missing)
+        async with self._database.acquire() as connection:
+            # The generation first: series that are deleted from now on have a later one, and the write will be told.
+            fresh = _RunSeries(await _generation_of(connection, caller, points.run_id), incarnation_of(connection))
+            if series is None or (series.generation, series.incarnation) != (fresh.generation, fresh.incarnation):
+                series = fresh
+            missing = sorted(set(points.key) - series.ids.keys())
+            rows = await connection.fetch(SQL["resolve_series"], points.run_id, RANK, ATTEMPT, missing)
         series.ids.update((row["key"], row["series_id"]) for row in rows)
         self._remember(caller, points.run_id, series)
         return series
-
-    async def _generation_of(self, caller: Caller, run_id: UUID) -> int:
-        row = await self._database.fetchrow(SQL["run_to_write_to"], caller.workspace_id, run_id)
-        if row is None:
-            raise RunNotFound(f"no run with id {run_id.hex}", field="run_id", subject=run_id.hex)
-        if row["lifecycle"] != "active":
-            raise RunDeleted(f"the run {run_id.hex} is deleted; restore it first", field="run_id", subject=run_id.hex)
-        generation: int = row["series_generation"]
-        return generation
 
     def _remember(self, caller: Caller, run_id: UUID, series: _RunSeries) -> None:
         self._forget(caller, run_id, self._remembered.get((caller.workspace_id, run_id)))
@@ -133,3 +129,13 @@ class MetricWrites:
         if series is not None and self._remembered.get((caller.workspace_id, run_id)) is series:
             del self._remembered[caller.workspace_id, run_id]
             self._remembered_series -= series.counted
+
+
+async def _generation_of(connection: PooledConnection, caller: Caller, run_id: UUID) -> int:
+    row = await connection.fetchrow(SQL["run_to_write_to"], caller.workspace_id, run_id)
+    if row is None:
+        raise RunNotFound(f"no run with id {run_id.hex}", field="run_id", subject=run_id.hex)
+    if row["lifecycle"] != "active":
+        raise RunDeleted(f"the run {run_id.hex} is deleted; restore it first", field="run_id", subject=run_id.hex)
+    generation: int = row["series_generation"]
+    return generation

@@ -21,8 +21,9 @@ from runstream_service.core.errors import (
 from runstream_service.core.names import parse_run_id
 from runstream_service.ingest.budget import Budget
 from runstream_service.ingest.gate import HotGate
-from runstream_service.ingest.stream import ProducerStream
+from runstream_service.ingest.stream import ProducerStream, open_again
 from runstream_service.ingest.writer import Writer
+from runstream_service.storage.database import incarnation_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,11 +92,12 @@ class IngestPipeline:
         """
         self._check_room()
         run_id, producer_id = _identity(request)
-        async with self._openings:
-            row = await self._database.fetchrow(
+        async with self._openings, self._database.acquire() as connection:
+            row = await connection.fetchrow(
                 "SELECT * FROM open_producer($1, $2, $3, $4, $5)",
                 caller.workspace_id, run_id, producer_id, request.rank, request.attempt,
             )  # fmt: skip
+            incarnation = incarnation_of(connection)
         assert row is not None
         run_state, session, committed_number = row
         _check_run(run_state, request)
@@ -107,7 +109,9 @@ class IngestPipeline:
                 f"knows {committed_number}: it was restored to an older state. Go on under a new producer_id",
                 field="open.first_unacked",
             )
-        stream = ProducerStream(producer_id, run_id, request.rank, request.attempt, session, committed_number)
+        stream = ProducerStream(
+            producer_id, run_id, request.rank, request.attempt, session, committed_number, incarnation
+        )
         self._register(stream)
         return stream
 
@@ -124,13 +128,15 @@ class IngestPipeline:
 
         Raises:
             InvalidField: an index got two keys.
-            DatabaseUnavailable.
+            DatabaseUnavailable: also when the stream was opened in another incarnation of the database.
         """
         keys = stream.new_keys([(series.series_index, series.key) for series in request.series])
         if not keys:
             return
-        async with self._openings:
-            rows = await self._database.fetch(
+        async with self._openings, self._database.acquire() as connection:
+            if incarnation_of(connection) != stream.incarnation:
+                raise open_again("it was opened before the database was restarted or failed over")
+            rows = await connection.fetch(
                 "SELECT key, series_id FROM resolve_series($1, $2, $3, $4)",
                 stream.run_id, stream.rank, stream.attempt, sorted(set(keys.values())),
             )  # fmt: skip

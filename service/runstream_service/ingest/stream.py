@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runstream_service.core.errors import Fenced, InvalidField, SequenceGap, UndeclaredSeries
+from runstream_service.core.errors import DatabaseUnavailable, Fenced, InvalidField, SequenceGap, UndeclaredSeries
 from runstream_service.core.names import KeyProblem, key_problem
 from runstream_service.ingest.delay import SenderClock
 from runstream_service.ingest.limits import (
@@ -99,12 +99,23 @@ class Submission:
                 "took over, or its run was deleted; open again to find out",
                 field="open.producer_id",
             )
+        if verdict == "gap" and committed_before < stream.committed_number:
+            return open_again(f"the ledger stands at {committed_before}, below what this stream was told")
         if verdict == "gap":
             return SequenceGap(
                 f"batch.number: the ledger stands at {committed_before}; send the batches after it again",
                 field="batch.number",
             )
         return None
+
+    @property
+    def incarnation(self) -> str:
+        """Of the database that knows its stream and series."""
+        return self.stream.incarnation
+
+    def outlived(self) -> CoreError:
+        """What becomes of it in another incarnation."""
+        return open_again("it was opened before the database was restarted or failed over")
 
     @property
     def run_id(self) -> UUID:
@@ -119,11 +130,27 @@ class Submission:
         self.time_unix_us, self.value = self.time_unix_us[empty], self.value[empty]
 
 
+def open_again(why: str) -> DatabaseUnavailable:
+    """Ends a stream whose session and series the database may not know any more. Open tells what was lost, if anything
+    was, and Declare gives the series anew."""
+    return DatabaseUnavailable(f"the stream has to be opened again: {why}", retry_after_s=0.1)
+
+
 class ProducerStream:
-    """State of one Append stream after Open. Used by one event loop; nothing here blocks."""
+    """State of one Append stream after Open. Used by one event loop; nothing here blocks.
+
+    Its session and series are true in one incarnation of the database, and are written to no other.
+    """
 
     def __init__(
-        self, producer_id: UUID, run_id: UUID, rank: int, attempt: int, session: int, committed_number: int
+        self,
+        producer_id: UUID,
+        run_id: UUID,
+        rank: int,
+        attempt: int,
+        session: int,
+        committed_number: int,
+        incarnation: str,
     ) -> None:
         self.producer_id = producer_id
         self.run_id = run_id
@@ -131,6 +158,7 @@ class ProducerStream:
         self.attempt = attempt
         self.session = session
         self.committed_number = committed_number
+        self.incarnation = incarnation
         self.duplicate_batches = 0
         # Set once when the stream must end for a reason that is not its own message, such as fencing.
         self.failed: asyncio.Future[CoreError] = asyncio.get_running_loop().create_future()

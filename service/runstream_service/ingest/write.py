@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 class SeriesMoved(CoreError):
-    """Series of the run were deleted after the write had looked them up: it must look again. Callers never see it."""
+    """Series of the run were deleted, or the database failed over, after the write had looked them up: it must look
+    again. Callers never see it."""
 
     reason = "SERIES_MOVED"
 
@@ -35,6 +36,7 @@ class MetricWrite:
     write_id: UUID
     run_id: UUID
     generation: int
+    incarnation: str  # of the database that gave the series their ids
     series_id: Int64Column
     step: Int64Column
     time_unix_us: Int64Column
@@ -86,6 +88,10 @@ class MetricWrite:
         if verdict == "stale":
             return SeriesMoved(f"series of the run {run_id} were deleted meanwhile")
         return None
+
+    def outlived(self) -> CoreError:
+        """What becomes of it in another incarnation."""
+        return SeriesMoved(f"the database was restarted since series of the run {self.run_id.hex} were looked up")
 
     def _end(self, error: CoreError | None) -> None:
         if not self.outcome.done():

@@ -8,7 +8,10 @@
 3. When the outcome is not known (connection lost, server stopped, timeout), the same group is tried again on a new
    connection. The ledger and the ids of writes tell what of it had been committed, so a try too many stores nothing
    twice. Meanwhile the budget fills and streams are not read: nothing is lost and memory stays bounded.
-4. When PostgreSQL refuses rows as bad data, each batch and write is tried alone; a batch that fails alone commits as
+4. That connection may lead to another incarnation of the database: the server was restarted, a standby took over, a
+   backup was restored. The state may be an older one, which does not know a series, or has given its id to another. So
+   what was looked up in another incarnation is not written; its stream is opened, and its series are declared, again.
+5. When PostgreSQL refuses rows as bad data, each batch and write is tried alone; a batch that fails alone commits as
    empty. All of that ends before the next group begins, because the next batches of those producers follow by number.
 """
 
@@ -26,7 +29,7 @@ import structlog
 from runstream_service.ingest import copy_binary
 from runstream_service.ingest.group import Group, Item, Verdict
 from runstream_service.ingest.refusals import Reason
-from runstream_service.storage.database import is_data_error
+from runstream_service.storage.database import incarnation_of, is_data_error
 from runstream_service.storage.session import Session
 
 if TYPE_CHECKING:
@@ -74,7 +77,9 @@ class Writer:
         self._taken: list[Item] = []  # the group that is being committed
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._session = Session(database.connect_writer)
+        self._database = database
+        self._incarnation = ""  # of the connection
+        self._session = Session(self._connect)
 
     def submit(self, submission: Item) -> None:
         """Hand over a submission whose charge was taken from the budget; its stream is told of the outcome."""
@@ -121,14 +126,21 @@ class Writer:
     async def _commit(self, submissions: list[Item]) -> None:
         """Commit submissions, whatever it takes; returns when each of them has been told."""
         delay_s = _FIRST_BACKOFF_S
-        while True:
+        while submissions:
             group = Group(submissions)
             started = time.perf_counter()
             self._hurry.clear()
             try:
+                await self._session.connect()
+                if outlived := [item for item in submissions if item.incarnation != self._incarnation]:
+                    for item in outlived:
+                        self._tell_one(item, item.outlived())
+                    submissions = [item for item in submissions if not item.told]
+                    continue
                 await self._try(group)
             except RowsRefusedError as exc:
-                return await self._isolate(submissions, exc.__cause__ or exc)
+                await self._isolate(submissions, exc.__cause__ or exc)
+                break
             except Exception as exc:
                 # The transaction is gone or in doubt. A new connection and the ledger will tell which.
                 self._report_failure(group, exc, delay_s)
@@ -138,11 +150,16 @@ class Writer:
             else:
                 self._metrics.group_committed(group, time.perf_counter() - started)
                 self._on_commit()
-                return await self._tell(group)
+                await self._tell(group)
+                break
+
+    async def _connect(self) -> Connection:
+        connection = await self._database.connect_writer()
+        self._incarnation = incarnation_of(connection)
+        return connection
 
     async def _try(self, group: Group) -> None:
         """One transaction, or the reason why its outcome is not known; the connection is cut then."""
-        await self._session.connect()
         await self._session.run(lambda connection: self._transact(connection, group), timeout_s=_TRY_TIMEOUT_S)
 
     async def _transact(self, connection: Connection, group: Group) -> None:

@@ -12,7 +12,7 @@ from runstream_service.ingest.stream import ProducerStream, Submission
 
 
 def _stream(producer, session=1):
-    return ProducerStream(UUID(int=producer), UUID(int=99), 0, 0, session, 0)
+    return ProducerStream(UUID(int=producer), UUID(int=99), 0, 0, session, 0, "once")
 
 
 def _submission(stream, number, points=2):

@@ -34,7 +34,7 @@ def _batch(number, index=(0,), times=None):
 
 
 async def _stream(committed=0, keys=("loss",)):
-    stream = ProducerStream(UUID(int=1), UUID(int=2), 0, 0, 1, committed)
+    stream = ProducerStream(UUID(int=1), UUID(int=2), 0, 0, 1, committed, "once")
     wanted = stream.new_keys(list(enumerate(keys)))
     stream.bind(wanted, {key: 100 + index for index, key in enumerate(keys)})
     return stream
@@ -186,7 +186,7 @@ async def test_only_the_first_failure_of_a_stream_counts():
 )
 def test_every_point_is_either_submitted_or_refused(keys, data):
     async def play() -> None:
-        stream = ProducerStream(UUID(int=1), UUID(int=2), 0, 0, 1, 0)
+        stream = ProducerStream(UUID(int=1), UUID(int=2), 0, 0, 1, 0, "once")
         wanted = stream.new_keys(list(enumerate(keys)))
         stream.bind(wanted, {key: 10 + position for position, key in enumerate(set(wanted.values()))})
         index = data.draw(st.lists(st.integers(0, len(keys) - 1), max_size=30))
