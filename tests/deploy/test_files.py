@@ -57,6 +57,14 @@ def test_the_compose_file_is_one_by_the_specification() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_all_of_it_is_of_one_version() -> None:
+    chart = yaml.safe_load((DEPLOY / "helm" / "runstream" / "Chart.yaml").read_text())
+    image = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["runstream"]["image"]
+    built = re.findall(r"-t runstream:(\S+)", (DEPLOY / "Dockerfile").read_text())
+    (version,) = re.findall(r'(?m)^version = "(.+)"$', (ROOT / "pyproject.toml").read_text())
+    assert {chart["version"], chart["appVersion"], image.removeprefix("runstream:"), *built} == {version}
+
+
 def test_the_service_may_end_in_time_before_it_is_killed() -> None:
     service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["runstream"]
     given = {option.variable: option.default for option in OPTIONS} | service["environment"]

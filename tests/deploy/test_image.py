@@ -49,7 +49,7 @@ def test_the_linter_has_no_complaints() -> None:
 
 
 def test_the_image_is_pinned_and_its_user_is_not_root() -> None:
-    assert re.findall(r"(?m)^ARG PYTHON_IMAGE=(\S+)", dockerfile()) == ["python:3.12.11-slim-bookworm"]
+    assert re.findall(r"(?m)^ARG PYTHON_IMAGE=(\S+)", dockerfile()) == ["python:3.13.16-slim-trixie"]
     stages = re.findall(r"(?m)^FROM (\S+)", dockerfile())
     assert stages == ["${PYTHON_IMAGE}"] * 2
     assert re.findall(r"(?m)^USER (\S+)", dockerfile()) == ["10001:10001"]
