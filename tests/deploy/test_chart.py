@@ -112,6 +112,22 @@ def test_a_number_among_the_settings_is_one_setting_with_the_range_of_the_servic
             read_settings({flags[variable]: str(value + too_far)})
 
 
+@pytest.mark.parametrize(
+    ("values", "variable", "text"),
+    [
+        ({"settings": {"logLevel": "debug"}}, "RUNSTREAM_LOG_LEVEL", "debug"),
+        ({"settings": {"logFormat": "text"}}, "RUNSTREAM_LOG_FORMAT", "text"),
+        ({"settings": {"allowedHosts": ["a.example.org", "*.b"]}}, "RUNSTREAM_ALLOWED_HOSTS", "a.example.org,*.b"),
+        ({"shutdown": {"graceSeconds": 45}}, "RUNSTREAM_SHUTDOWN_GRACE", "45"),
+        ({"artifacts": {"kind": "volume"}}, "RUNSTREAM_ARTIFACTS", "/artifacts"),
+        ({"artifacts": {"kind": "url", "url": "gs://bucket/files"}}, "RUNSTREAM_ARTIFACTS", "gs://bucket/files"),
+        ({"extraEnv": [{"name": "RUNSTREAM_JSON_READY", "value": "1"}]}, "RUNSTREAM_JSON_READY", "1"),
+    ],
+)
+def test_another_value_is_one_setting(values: Values, variable: str, text: str) -> None:
+    assert environment(values).items() - environment({}).items() == {(variable, text)}
+
+
 def test_without_values_the_settings_are_the_defaults_of_the_service() -> None:
     given = environment({})
     for option in OPTIONS:
