@@ -1,18 +1,10 @@
-"""The alerts: valid, tested, each with a runbook that works; and a real Prometheus that fires and clears one."""
+"""The alerts: valid, tested, each with a runbook that works. A real Prometheus fires one: test_watching.py."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 import re
 import shutil
 import subprocess
-import time
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +13,19 @@ import pytest
 import yaml
 
 from runstream_service.settings import OPTIONS
-from runstream_service.storage.embedded import EmbeddedPostgres
-from tests.support.databases import FAST, short_directory
 from tests.support.markdown import ROOT, blocks_of, table_of
-from tests.support.producers import Producers, assert_exactly_once
-from tests.support.serve import ServeProcess
+from tests.support.prometheus import RULES, metrics_named_in
 
 MONITORING = ROOT / "deploy" / "monitoring"
-RULES, RULE_TESTS = MONITORING / "alerts.yml", MONITORING / "alerts.test.yml"
+RULE_TESTS = MONITORING / "alerts.test.yml"
 RUNBOOKS = sorted((MONITORING / "runbooks").glob("*.md"))
 OPERATIONS, CLIENT = ROOT / "docs" / "operations.md", ROOT / "docs" / "client.md"
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian: prometheus) is missing")
-needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is missing")
 
 
 def alerts() -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
-
-
-def metrics_named_in(text: str) -> set[str]:
-    """Names of ours; a histogram's series count as the histogram."""
-    names = re.findall(r"\brunstream_\w+", text)
-    return {re.sub(r"(_seconds|_points)_(bucket|sum|count)$", r"\1", name) for name in names}
 
 
 # -- rules -------------------------------------------------------------------------------------------------------------
@@ -124,95 +106,3 @@ async def test_sql_of_the_runbooks_runs(database_url: str) -> None:
             await connection.fetch(statement)
     finally:
         await connection.close()
-
-
-# -- end to end --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Prometheus:
-    """A real one."""
-
-    url: str
-
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        """The samples of an instant query."""
-        query = urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(f"{self.url}/api/v1/query?{query}", timeout=5) as answer:
-            result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
-            return result
-
-    def firing(self) -> set[str]:
-        """Names of the alerts that fire."""
-        return {sample["metric"]["alertname"] for sample in self.query('ALERTS{alertstate="firing"}')}
-
-
-@contextlib.contextmanager
-def prometheus_of(directory: Path, target: str) -> Iterator[Prometheus]:
-    """Scrapes one service every second; its rules are ours but for their patience."""
-    (directory / "alerts.yml").write_text(re.sub(r"\bfor: \w+", "for: 2s", RULES.read_text()))
-    config = {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-        "rule_files": ["alerts.yml"],
-        "scrape_configs": [{"job_name": "runstream", "static_configs": [{"targets": [target]}]}],
-    }
-    (directory / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-    log = directory / "prometheus.log"
-    command = [
-        "prometheus",
-        f"--config.file={directory / 'prometheus.yml'}",
-        f"--storage.tsdb.path={directory / 'tsdb'}",
-        "--web.listen-address=127.0.0.1:0",
-    ]
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        listening = until(lambda: re.search(r'"Listening on" address=(\S+)', log.read_text()), 20)
-        prometheus = Prometheus(f"http://{listening[1]}")
-        until(lambda: "Server is ready" in log.read_text(), 20)
-        yield prometheus
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def until(look: Callable[[], Any], timeout_s: float) -> Any:
-    """What `look` finds as soon as it finds something."""
-    give_up = time.monotonic() + timeout_s
-    while not (found := look()):
-        assert time.monotonic() < give_up, look
-        time.sleep(0.1)
-    return found
-
-
-@pytest.fixture
-def breakable() -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL that a test may stop."""
-    with short_directory() as directory:
-        server = EmbeddedPostgres(directory, options=FAST)
-        asyncio.run(server.start())
-        try:
-            yield server
-        finally:
-            asyncio.run(server.stop())
-
-
-@needs_prometheus
-def test_prometheus_sees_the_load_and_the_database_alert_fires_and_clears(
-    breakable: EmbeddedPostgres, tmp_path: Path
-) -> None:
-    with (
-        ServeProcess(tmp_path / "data", arguments=["--database", breakable.url]) as serve,
-        Producers(serve.grpc_address, 2, 500) as producers,
-        prometheus_of(tmp_path, serve.http_url.removeprefix("http://")) as prometheus,
-    ):
-        until(lambda: prometheus.query("rate(runstream_points_committed_total[5s]) > 100"), 15)
-        assert prometheus.firing() == set()
-
-        asyncio.run(breakable.stop())
-        until(lambda: "RunstreamDatabaseAway" in prometheus.firing(), 15)
-        assert prometheus.query("runstream_queue_oldest_seconds > 0")
-
-        asyncio.run(breakable.start())
-        until(lambda: prometheus.firing() == set(), 15)
-        assert_exactly_once(serve.grpc_address, producers.run_id, producers.stop())

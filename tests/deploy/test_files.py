@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import yaml
@@ -78,6 +81,27 @@ def test_prometheus_and_grafana_ask_services_of_the_compose_file() -> None:
     prometheus = yaml.safe_load((DEPLOY / "monitoring" / "prometheus.yml").read_text())
     targets = [t for job in prometheus["scrape_configs"] for group in job["static_configs"] for t in group["targets"]]
     assert targets == ["runstream:5000"]
-    sources = yaml.safe_load((DEPLOY / "monitoring" / "grafana" / "datasources.yml").read_text())["datasources"]
-    for source in sources:
+    for source in provisioned("datasources"):
         assert source["url"].removeprefix("http://").partition(":")[0] in services
+
+
+def test_grafana_finds_the_dashboards_and_sources_of_the_kinds_that_they_ask_for() -> None:
+    grafana = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["grafana"]
+    mounted = dict(volume.split(":")[1::-1] for volume in grafana["volumes"])
+    for kind in ("datasources", "dashboards"):
+        assert mounted[f"/etc/grafana/provisioning/{kind}"] == f"./monitoring/grafana/provisioning/{kind}"
+    (provider,) = provisioned("providers", "dashboards")
+    shown = DEPLOY / mounted[provider["options"]["path"]]
+    boards = [json.loads(path.read_text()) for path in shown.glob("*.json")]
+    assert len(boards) == 3
+    home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (shown / Path(home).relative_to(provider["options"]["path"])).is_file()
+    variables = [one for board in boards for one in board["templating"].get("list", [])]
+    asked = {variable["query"] for variable in variables if variable["type"] == "datasource"}
+    assert asked == {source["type"] for source in provisioned("datasources")}
+
+
+def provisioned(kind: str, directory: str = "") -> list[dict[str, Any]]:
+    """What Grafana is told at its start."""
+    files = DEPLOY / "monitoring" / "grafana" / "provisioning" / (directory or kind)
+    return [one for path in files.glob("*.yml") for one in yaml.safe_load(path.read_text())[kind]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from collections import Counter
 from datetime import datetime, timedelta, timezone
@@ -11,33 +10,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from runstream_service.storage.database import Database
+from tests.support import grafana
+from tests.support.many_runs import fill
 from tests.support.markdown import ROOT, Block, blocks_of
 from tests.support.rolling import roll_up
 from tests.support.tail import new_series
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 QUERIES = [block for block in blocks_of(ROOT / "docs" / "grafana.md") if block.language == "sql"]
-
-# 100 runs of 20 series of 10 segments of 100 points, and 10 hot rows of each series.
-FILL = """
-INSERT INTO experiments (name, workspace_id) VALUES ('digits', 1), ('other', 1);
-INSERT INTO runs (run_id, experiment_id, name, started_at)
-SELECT md5(n::text)::uuid, 1 + n % 2, 'run' || n, now() FROM generate_series(1, 100) n;
-INSERT INTO series (run_id, key, rank, attempt)
-SELECT run_id, k, r, 0 FROM runs, unnest('{loss,acc,lr,norm,time}'::text[]) k, generate_series(0, 3) r;
-INSERT INTO metric_segments (series_id, epoch, first_step, last_step, min_time, max_time, point_count, finite_count,
-                             first_value, last_value, time_ordered, step_stride, time_offsets, values_real)
-SELECT series_id, 1, 100 * g, 100 * g + 99, t, t + interval '99 s', 100, 100, 0, 99, true, 1,
-       ARRAY(SELECT i * 1000000 FROM generate_series(0, 99) i), ARRAY(SELECT i::real FROM generate_series(0, 99) i)
-  FROM series, generate_series(0, 9) g, LATERAL (SELECT timestamptz '2026-01-01' + g * interval '100 s' AS t) times;
-UPDATE epochs SET state = 'visible';
-UPDATE watermark SET visible_epoch = 1;
-INSERT INTO epochs (epoch, state) VALUES (2, 'open');
-SELECT create_hot_partition(2);
-INSERT INTO metric_points_hot
-SELECT 2, 1, series_id, 1000 + i, timestamptz '2026-01-01' + interval '1000 s', i FROM series, generate_series(0, 9) i;
-ANALYZE
-"""
 
 
 async def test_the_view_has_every_point_once_bit_for_bit(database: Database) -> None:
@@ -82,12 +62,9 @@ async def test_the_view_has_every_point_once_bit_for_bit(database: Database) -> 
 
 @pytest.mark.parametrize("block", QUERIES, ids=lambda block: block.where)
 async def test_queries_of_the_document_work_and_scan_no_segments_in_vain(database: Database, block: Block) -> None:
-    for statement in FILL.split(";\n"):
-        await database.execute(statement)
+    await fill(database)
     run_id = await database.fetchval("SELECT run_id FROM runs JOIN experiments e USING (experiment_id) LIMIT 1")
-    query = block.text.replace("$__interval", "10s").replace("$run", run_id.hex)
-    query = re.sub(r"\$__timeFilter\((\w+)\)", r"\1 BETWEEN '2026-01-01 00:01:00Z' AND '2026-01-01 00:10:00Z'", query)
-    assert "$" not in query
+    query = grafana.expand(block.text, {"run": run_id.hex}, START + timedelta(minutes=1), START + timedelta(minutes=10))
     assert len(await database.fetch(query)) > 0
     plan = "\n".join(row[0] for row in await database.fetch(f"EXPLAIN {query}"))
     assert "Seq Scan on metric_segments" not in plan
@@ -96,11 +73,10 @@ async def test_queries_of_the_document_work_and_scan_no_segments_in_vain(databas
 
 
 async def test_the_panel_has_the_documented_plan_and_its_sums(database: Database) -> None:
-    for statement in FILL.split(";\n"):
-        await database.execute(statement)
+    await fill(database)
     run_id = await database.fetchval("SELECT run_id FROM runs LIMIT 1")
-    query = QUERIES[0].text.replace("$__interval", "100s").replace("$run", str(run_id))
-    query = query.replace("$__timeFilter(time)", "time < '2026-01-01 00:10:00Z'")
+    until = START + timedelta(minutes=10, microseconds=-1)
+    query = grafana.expand(QUERIES[0].text, {"run": str(run_id)}, START, until, interval="100s")
     plan = "\n".join(row[0] for row in await database.fetch(f"EXPLAIN (COSTS OFF) {query}"))
     (documented,) = [block.text for block in blocks_of(ROOT / "docs" / "grafana.md") if block.language == "text"]
     for line in documented.replace("...", str(run_id)).splitlines():

@@ -1,0 +1,108 @@
+"""A real Prometheus watches the service under load, while the database goes away and comes back: an alert fires and
+clears, and every query of the dashboard of the service has data."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import runstream
+from runstream_service.storage.embedded import EmbeddedPostgres
+from tests.support import grafana
+from tests.support.databases import FAST, short_directory
+from tests.support.grafana import Query
+from tests.support.producers import Producers, assert_exactly_once
+from tests.support.prometheus import Prometheus, needs_prometheus, prometheus_of, until
+from tests.support.serve import ServeProcess
+
+SERVICE = grafana.dashboard("service")
+CHOSEN = {"namespace": ".*", "job": "runstream", "instance": ".*"}
+
+pytestmark = needs_prometheus
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What happened, and the Prometheus that saw it."""
+
+    prometheus: Prometheus
+    begun: float
+    fired_before: set[str]
+    fired_while_away: set[str]
+    oldest_while_away_s: float
+
+
+@pytest.fixture(scope="module")
+def watched() -> Iterator[Watched]:
+    """Load, the database stops, an alert fires, the database is back, the alert clears, the clients end."""
+    with short_directory() as directory:
+        postgres = EmbeddedPostgres(directory / "database", options=FAST)
+        asyncio.run(postgres.start())
+        try:
+            yield from _watch(postgres, directory)
+        finally:
+            asyncio.run(postgres.stop())
+
+
+def _watch(postgres: EmbeddedPostgres, directory: Path) -> Iterator[Watched]:
+    begun = time.time()
+    arguments = ["--database", postgres.url, "--epoch-seconds", "1"]
+    with (
+        ServeProcess(directory / "data", arguments=arguments) as serve,
+        prometheus_of(directory, serve.http_url.removeprefix("http://")) as prometheus,
+        runstream.Client(serve.grpc_address) as client,
+    ):
+        with Producers(serve.grpc_address, 2, 500) as producers:
+            tail = client.tail(producers.run_id)
+            next(tail)
+
+            def busy() -> bool:
+                client.get_run(producers.run_id)
+                return bool(prometheus.query("rate(runstream_points_committed_total[5s]) > 100"))
+
+            until(busy, 30)
+            fired_before = prometheus.firing()
+
+            asyncio.run(postgres.stop())
+            until(lambda: "RunstreamDatabaseAway" in prometheus.firing(), 30)
+            fired_while_away = prometheus.firing()
+            (oldest,) = prometheus.query("runstream_queue_oldest_seconds")
+
+            asyncio.run(postgres.start())
+            until(lambda: prometheus.firing() == set(), 30)
+            assert_exactly_once(serve.grpc_address, producers.run_id, producers.stop())
+        yield Watched(prometheus, begun, fired_before, fired_while_away, float(oldest["value"][1]))
+
+
+def test_the_alert_of_a_database_that_is_away_fires_and_clears(watched: Watched) -> None:
+    assert watched.fired_before == set()
+    assert "RunstreamDatabaseAway" in watched.fired_while_away
+    assert watched.oldest_while_away_s > 0
+    assert watched.prometheus.firing() == set()
+
+
+@pytest.mark.parametrize("query", grafana.queries_of(SERVICE), ids=lambda query: query.where)
+def test_a_query_of_the_dashboard_has_data(watched: Watched, query: Query) -> None:
+    expression = query.text.replace("$__rate_interval", "4s").replace("$__range", "1m")
+    for name, value in CHOSEN.items():
+        expression = expression.replace(f'{name}=~"${name}"', f'{name}=~"{value}"')
+    assert "$" not in expression
+    until(lambda: watched.prometheus.numbers(expression, watched.begun, time.time()), 10)
+
+
+def test_the_variables_of_the_dashboard_find_the_service(watched: Watched) -> None:
+    found = {}
+    for variable in grafana.variables_of(SERVICE):
+        asked = re.fullmatch(r"label_values\((.*), (\w+)\)", variable.text)
+        assert asked, variable
+        selector = re.sub(r"\$(\w+)", lambda name: CHOSEN[name[1]], asked[1])
+        found[variable.where] = watched.prometheus.label_values(asked[2], selector)
+    assert found["job"] == ["runstream"]
+    assert len(found["instance"]) == 1
+    assert found["namespace"] == []  # outside of Kubernetes; the value of All matches it
