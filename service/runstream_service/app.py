@@ -28,6 +28,7 @@ from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.deadline import Deadline
 from runstream_service.http.app import HttpApp
+from runstream_service.http.protocol import JoiningProtocol
 from runstream_service.ingest.limits import MAX_MESSAGE_BYTES
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
@@ -211,7 +212,13 @@ class Service:
             allowed_hosts=self._settings.allowed_hosts,
         )
         config = uvicorn.Config(
-            self._http_app, log_config=None, access_log=False, lifespan="off", server_header=False, ws="none"
+            self._http_app,
+            http=JoiningProtocol,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            ws="none",
         )
         self._http = HttpServer(config)
         self._tasks["HTTP server"] = asyncio.create_task(self._http.serve(sockets=[listener]))

@@ -51,6 +51,7 @@ class Metrics:
             "runstream_http_request_seconds", "Time that HTTP requests took, by route.",
             ["method", "route"], buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
+        self._http_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._database_up = Gauge(
             "runstream_database_up", "1 while PostgreSQL answers, asked every few seconds; else 0.",
             registry=self.registry,
@@ -76,8 +77,13 @@ class Metrics:
 
     def http_ended(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an HTTP request. `route` is the template, so that ids in paths make no new series."""
-        self._http_requests.labels(method, route, str(status)).inc()
-        self._http_seconds.labels(method, route).observe(seconds)
+        key = (method, route, status)
+        children = self._http_children.get(key)
+        if children is None:  # looking both up by their labels takes longer than counting
+            requests = self._http_requests.labels(method, route, str(status))
+            children = self._http_children[key] = (requests, self._http_seconds.labels(method, route))
+        children[0].inc()
+        children[1].observe(seconds)
 
     def database_answers(self, up: bool) -> None:
         """Say whether PostgreSQL answered the last time it was asked."""

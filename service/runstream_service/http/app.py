@@ -35,8 +35,8 @@ class HttpApp:
         self._app = CountRequests(Guard(self._starlette, allowed_hosts), metrics)
 
     def serve(self, routes: Sequence[BaseRoute]) -> None:
-        """From now on, these as well."""
-        self._starlette.router.routes[:] = [*self._always, *routes]
+        """From now on, these as well; and before the others, since they are asked for most."""
+        self._starlette.router.routes[:] = [*routes, *self._always]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)

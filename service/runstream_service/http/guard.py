@@ -10,6 +10,7 @@ Requests from a stranger's page: those that change something carry its Origin, w
 from __future__ import annotations
 
 import fnmatch
+import functools
 import ipaddress
 import socket
 from collections.abc import Sequence
@@ -74,6 +75,7 @@ class Guard:
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._allowed)
 
 
+@functools.lru_cache(maxsize=1_024)
 def _name(url: str) -> str:
     """The host of a URL without its port; empty if there is none, as in `Origin: null`."""
     try:
@@ -82,6 +84,7 @@ def _name(url: str) -> str:
         return "."  # no name of anybody
 
 
+@functools.lru_cache(maxsize=1_024)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)

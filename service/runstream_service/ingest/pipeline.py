@@ -178,10 +178,13 @@ class IngestPipeline:
             await self._wait_for_budget(write.charge)
         # By run: then a deletion of the run gets its turn between two groups, as only one of them can hold its lock.
         self._writers[write.run_id.int % len(self._writers)].submit(write)
-        await asyncio.wait([write.outcome], timeout=_WRITE_TIMEOUT_S)
-        if not write.outcome.done():
-            raise DatabaseUnavailable(f"no commit within {_WRITE_TIMEOUT_S:g} s; send the same request again")
-        if (error := write.outcome.result()) is not None:
+        too_long = DatabaseUnavailable(f"no commit within {_WRITE_TIMEOUT_S:g} s; send the same request again")
+        giving_up = asyncio.get_running_loop().call_later(_WRITE_TIMEOUT_S, write.failed, too_long)
+        try:
+            error = await write.outcome
+        finally:
+            giving_up.cancel()
+        if error is not None:
             raise error
 
     async def _wait_for_budget(self, charge: int) -> None:

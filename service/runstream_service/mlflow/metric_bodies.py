@@ -158,16 +158,16 @@ def _columns(metrics: Sequence[_AnyMetric]) -> Metrics | None:
     if not metrics:
         return NO_METRICS
     keys = [metric.key for metric in metrics]
+    timestamps = [metric.timestamp for metric in metrics]
     value = np.array([metric.value for metric in metrics])
     try:
         step = np.array([metric.step for metric in metrics], np.int64)
-        timestamp = np.array([metric.timestamp for metric in metrics], np.int64)
     except OverflowError:
         return None
     usual = (
         value.dtype == np.float64
-        and np.minimum.reduce(timestamp) >= 0
-        and np.maximum.reduce(timestamp) <= MAX_TIMESTAMP_MS
+        and min(timestamps) >= 0
+        and max(timestamps) <= MAX_TIMESTAMP_MS
         and all(map(_is_right_key, set(keys)))
     )
     if not usual:
@@ -177,7 +177,7 @@ def _columns(metrics: Sequence[_AnyMetric]) -> Metrics | None:
         for row, metric in enumerate(metrics)
         if metric.model_id
     ]
-    return Metrics(keys, step, timestamp, value, of_models)
+    return Metrics(keys, step, np.array(timestamps, np.int64), value, of_models)
 
 
 @functools.lru_cache(maxsize=65_536)

@@ -233,12 +233,11 @@ def _write_id(run_id: UUID, content: bytes) -> UUID:
 def _distinct(metrics: Metrics) -> NDArray[np.int64] | None:
     """The rows without those that are there before already, in order; None if that is all of them."""
     count = len(metrics)
-    if count == 1:
+    # Nearly always a key has each step once: seen in a sixth of the time that sorting takes.
+    if count == 1 or len(set(zip(metrics.key, metrics.step.tolist(), strict=True))) == count:
         return None
     numbers: dict[str, int] = {}
     key = np.array([numbers.setdefault(name, len(numbers)) for name in metrics.key], np.int64)
-    if len(numbers) == count:
-        return None
     # All NaN are one value here, and so are the two zeros.
     value = np.where(np.isnan(metrics.value), np.nan, metrics.value + 0.0).view(np.int64)
     order = np.lexsort((value, metrics.timestamp_ms, metrics.step, key))
