@@ -27,12 +27,12 @@ class JoiningTransport:
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
-        self._kept = b""
+        self._kept: bytes | memoryview = b""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send with what is written next, or in the event loop's next turn."""
         if self._kept:
-            self._flush_with(data)
+            self._flush(data)
         elif len(data) > _JOINED_BYTES:
             self._transport.write(data)
         else:
@@ -47,13 +47,9 @@ class JoiningTransport:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
-    def _flush(self) -> None:
-        if self._kept:
-            self._flush_with(b"")
-
-    def _flush_with(self, data: bytes) -> None:
+    def _flush(self, more: bytes | memoryview = b"") -> None:
         kept, self._kept = self._kept, b""
-        if len(data) <= _JOINED_BYTES:
-            self._transport.write(kept + data)
-        else:
-            self._transport.writelines((kept, data))
+        if len(more) > _JOINED_BYTES:
+            self._transport.writelines((kept, more))
+        elif kept:
+            self._transport.write(b"".join((kept, more)))

@@ -21,6 +21,7 @@ from runstream_service.core.errors import (
 from runstream_service.core.names import parse_run_id
 from runstream_service.ingest.budget import Budget
 from runstream_service.ingest.gate import HotGate
+from runstream_service.ingest.lanes import Lanes
 from runstream_service.ingest.stream import ProducerStream, open_again
 from runstream_service.ingest.writer import Writer
 from runstream_service.storage.database import incarnation_of
@@ -68,6 +69,7 @@ class IngestPipeline:
         # When a job begins, hundreds of streams open at once. Reads would wait for a connection behind all of them.
         self._openings = asyncio.Semaphore(max_openings)
         self._writers = [Writer(f"writer-{n}", database, self._budget, metrics, on_commit) for n in range(writers)]
+        self._lanes = Lanes(self._writers)
         self._tasks: list[asyncio.Task[None]] = []
         self._streams: dict[UUID, ProducerStream] = {}
         self._open_streams = 0
@@ -176,8 +178,7 @@ class IngestPipeline:
             raise Overloaded("too many points wait for roll-up (RUNSTREAM_HOT_ROWS_MAX); try again", retry_after_s=2.0)
         if not self._budget.take_at_once(write.charge):
             await self._wait_for_budget(write.charge)
-        # By run: then a deletion of the run gets its turn between two groups, as only one of them can hold its lock.
-        self._writers[write.run_id.int % len(self._writers)].submit(write)
+        self._lanes.submit(write)
         too_long = DatabaseUnavailable(f"no commit within {_WRITE_TIMEOUT_S:g} s; send the same request again")
         giving_up = asyncio.get_running_loop().call_later(_WRITE_TIMEOUT_S, write.failed, too_long)
         try:

@@ -53,9 +53,7 @@ _FIRST_BACKOFF_S = 0.05
 _LONGEST_BACKOFF_S = 5.0
 
 _BEGIN = "SELECT * FROM begin_group_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-_COMMIT_SMALL = (
-    "SELECT * FROM commit_small_group($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
-)
+_COMMIT_SMALL = "SELECT * FROM commit_small_points($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 
 
 class RowsRefusedError(Exception):
@@ -73,6 +71,8 @@ class Writer:
         self._on_commit = on_commit
         self._budget = budget
         self._metrics = metrics
+        # Of what is not committed yet.
+        self.points = 0
         self._waiting: deque[Item] = deque()
         self._taken: list[Item] = []  # the group that is being committed
         self._wake = asyncio.Event()
@@ -83,6 +83,7 @@ class Writer:
 
     def submit(self, submission: Item) -> None:
         """Hand over a submission whose charge was taken from the budget; its stream is told of the outcome."""
+        self.points += submission.points
         self._waiting.append(submission)
         self._wake.set()
 
@@ -251,6 +252,7 @@ class Writer:
 
     def _settle(self, submission: Item) -> None:
         submission.told = True
+        self.points -= submission.points
         self._budget.give_back(submission.charge)
 
     def _report_failure(self, group: Group, error: Exception, delay_s: float) -> None:

@@ -136,7 +136,7 @@ async def _commit_twice_with_an_unknown_outcome(database, run_id, values):
             async def losing_call(query, *args, **kwargs):
                 nonlocal losses
                 answer = await call(query, *args, **kwargs)
-                if losses and (query == "COMMIT" or "commit_small_group" in query):
+                if losses and (query == "COMMIT" or "commit_small_points" in query):
                     losses -= 1
                     raise ConnectionResetError("the answer to COMMIT was lost")
                 return answer

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from runstream_service.core.caller import ANYONE, Caller
 from runstream_service.core.errors import (
@@ -23,8 +24,13 @@ from runstream_service.core.errors import (
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.runs import Runs
 from runstream_service.ingest import pipeline as pipeline_module
+from runstream_service.ingest.budget import Budget
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
+from runstream_service.ingest.lanes import FEW_POINTS, Lanes
 from runstream_service.ingest.metric_writes import MetricWrites, RunPoints
+from runstream_service.ingest.metrics import IngestMetrics
+from runstream_service.ingest.write import MetricWrite
+from runstream_service.ingest.writer import Writer
 from runstream_service.retention.old_writes import OldWrites
 from tests.integration.ingest.conftest import TIME, acknowledged, mutate, new_run, running_replica
 from tests.integration.ingest.test_group_commit import BEGIN
@@ -86,6 +92,69 @@ async def test_writes_and_batches_of_streams_share_a_group(database, run_id):
         await acknowledged(stream, 2)
     assert await _stored_values(database) == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert await database.fetchval("SELECT max(point_count) FROM commits") == 3
+
+
+async def test_of_a_group_in_one_statement_only_what_is_new_is_stored(database, run_id):
+    """A producer whose first batch is committed already, one that is fenced, a write that came before, a new one."""
+    repeated = uuid4()
+    async with running_replica(database) as replica:
+        stream, fenced = await replica.open(run_id), await replica.open(run_id, rank=1)
+        await replica.send(stream, 1, [1.0])
+        await acknowledged(stream, 1)
+        await MetricWrites(database, replica.pipeline).store(ANYONE, points(run_id, [2.0], write_id=repeated))
+    series_id = await database.fetchval("SELECT min(series_id) FROM series")
+    writer = await database.connect_writer()
+    try:
+        verdicts = await writer.fetch(
+            "SELECT verdict FROM commit_small_points($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+            [stream.producer_id, fenced.producer_id], [stream.session, 0], [1, 1], [2, 1],
+            [1, 1, 2], [1, 2, 1], [1, 2, 1],
+            [repeated, uuid4()], [run_id] * 2, [0] * 2, [1, 2],
+            [series_id] * 7, list(range(7)), [0] * 7, [1.0, 3.0, 4.0, -1.0, 2.0, 5.0, 6.0],
+        )  # fmt: skip
+    finally:
+        await writer.close()
+    assert [row[0] for row in verdicts] == ["advanced", "fenced", "duplicate", "advanced"]
+    assert await _stored_values(database) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+# Writers --------------------------------------------------------------------------------------------------------------
+
+
+async def test_few_writes_share_the_first_writer_and_many_are_spread(idle_writers):
+    lanes, few = Lanes(idle_writers), FEW_POINTS // 4
+    for _ in range(4):
+        lanes.submit(write(uuid4(), few))
+    assert [writer.points for writer in idle_writers] == [4 * few, 0]
+    for run in (2, 3, 4, 5):
+        lanes.submit(write(UUID(int=run), 1_000))
+    assert [writer.points for writer in idle_writers] == [4 * few + 2_000, 2_000]
+
+
+async def test_all_that_is_under_way_of_a_run_is_with_one_writer(idle_writers):
+    lanes, run = Lanes(idle_writers), UUID(int=1)
+    first = write(run, FEW_POINTS)
+    lanes.submit(first)
+    lanes.submit(write(uuid4(), 1))
+    second = write(run, 1_000)
+    lanes.submit(second)  # the second writer's by its run, were there not the first write
+    assert idle_writers[0].points >= FEW_POINTS + 1_000
+    for ended in (first, second):
+        ended.committed()
+    await asyncio.sleep(0)
+    lanes.submit(write(run, 1_000))
+    assert idle_writers[1].points >= 1_000
+
+
+@pytest.fixture
+async def idle_writers(database) -> list[Writer]:
+    metrics, budget = IngestMetrics(CollectorRegistry()), Budget(1_000_000)
+    return [Writer(f"writer-{number}", database, budget, metrics, lambda: None) for number in range(2)]
+
+
+def write(run_id: UUID, count: int) -> MetricWrite:
+    column = np.zeros(count, np.int64)
+    return MetricWrite(uuid4(), run_id, 0, "", column, column, column, np.zeros(count))
 
 
 # Repeats --------------------------------------------------------------------------------------------------------------
