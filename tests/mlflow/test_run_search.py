@@ -117,7 +117,7 @@ async def test_generated_searches_of_runs_find_what_stock_mlflow_finds(
     search = RunSearch(Reads(database, max_reads=2))
     for number in range(SEARCHES):
         # Series of runs by name or of whole experiments; with hot rows, and later without any.
-        monkeypatch.setattr(key_values, "_MANY_RUNS", 1 if number % 2 else 1_000)
+        monkeypatch.setattr(key_values, "MANY_RUNS", 1 if number % 2 else 1_000)
         if number == SEARCHES // 2:
             await roll_up(database)
         filter_, order_by = a_filter(chance), an_order(chance)
@@ -131,6 +131,35 @@ async def test_generated_searches_of_runs_find_what_stock_mlflow_finds(
         said = f"seed {SEED}, search {number}: {json.dumps(body)}"
         assert [run_id.hex for run_id in found] == expected, said
         assert bool(token) == ("next_page_token" in answer.body), said
+
+
+async def test_a_search_by_two_metrics_reads_them_at_once_or_does_with_one_connection(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_values, "MANY_RUNS", 1)
+    chance = random.Random(SEED)
+    for number in range(RUNS):
+        await write_to_ours(database, f"{number:032x}", a_run(chance, number), hot=False)
+    question = Question(experiment_ids=[0], filter="metrics.m1 > 0", order_by=["metrics.m3 DESC"])
+    only_one = await Database.open(database_url, max_size=1)
+    try:
+        with_one, _ = await RunSearch(Reads(only_one, max_reads=1)).search(ANYONE, question)
+    finally:
+        await only_one.close()
+    with_two, _ = await RunSearch(Reads(database, max_reads=1)).search(ANYONE, question)
+    assert with_two == with_one
+    assert database.size == 2
+
+
+async def test_what_is_read_beside_a_snapshot_is_of_that_snapshot(database: Database) -> None:
+    chance, reads = random.Random(SEED), Reads(database, max_reads=1)
+    async with reads.snapshot() as snapshot:
+        await write_to_ours(database, f"{1:032x}", a_run(chance, 1), hot=True)
+        async with reads.beside(snapshot) as beside:
+            assert beside is not None
+            count = "SELECT count(*) FROM runs"
+            assert (await beside.fetch_sql(count))[0][0] == 0
+            assert await database.fetchval(count) == 1
 
 
 async def test_pages_of_runs_are_the_whole(database: Database) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Places = NDArray[np.intp]
 
 # From this many runs on, naming them takes longer than reading the series of their whole experiments.
-_MANY_RUNS = 1_000
+MANY_RUNS = 1_000
 _STORED = Layout([("run_id", "S16"), ("key", ">i8"), *STORED_VALUES])
 _STORED_OF_KEY = Layout([("run_id", "S16"), ("rank", ">i4"), ("attempt", ">i4"), ("value", ">f8")])
 
@@ -49,7 +49,7 @@ class KeyValues:
         """The values of each key in the order of the runs, of those at the `wanted` places, which are some. Ids are 16
         bytes each."""
         asked = run_ids[wanted]
-        if len(keys) > 1 or self._any_hot or len(asked) < _MANY_RUNS:
+        if len(keys) > 1 or self._any_hot or len(asked) < MANY_RUNS:
             points = await self._latest(asked, keys)
         else:
             points = await self._stored_of_key(asked, keys[0])
@@ -102,7 +102,7 @@ class KeyValues:
         return _one_of_each(points.rows(there))
 
     async def _stored(self, asked: NDArray[np.bytes_], keys: Sequence[str]) -> bytes:
-        if len(asked) >= _MANY_RUNS:
+        if len(asked) >= MANY_RUNS:
             return await self._snapshot.copy_of(
                 "latest_of_keys_in_experiments", list(keys), self._experiment_ids, self._lifecycles
             )

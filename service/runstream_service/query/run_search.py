@@ -7,8 +7,10 @@ rows. Joining them in SQL instead left it to the planner's guesses whether 10,00
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from runstream_service.core.names import is_run_id
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.core.runs import NAME_TAG
-from runstream_service.query import hot
+from runstream_service.query import hot, key_values
 from runstream_service.query.key_values import KeyValues, Values
 from runstream_service.search.dialects import RUNS
 from runstream_service.search.grammar import Comparison, Order, parse_filter, parse_order_by
@@ -99,12 +101,60 @@ class RunSearch:
         async with self._reads.snapshot() as snapshot:
             await snapshot.plan_each_time()
             if metrics or any(order.kind == "metric" for order in orders):
-                found = await _by_metrics(snapshot, scope, metrics, orders, wanted)
+                found = await self._by_metrics(snapshot, scope, metrics, orders, wanted)
             else:
                 found = await _by_the_rest(snapshot, scope, orders, wanted)
         if len(found) <= question.max_results:
             return found, ""
         return found[:-1], make_offset_token(of="runs/search", offset=wanted.stop - 1)
+
+    async def _by_metrics(
+        self,
+        snapshot: Snapshot,
+        scope: _Scope,
+        metrics: Sequence[Comparison],
+        orders: Sequence[Order],
+        wanted: slice,
+    ) -> list[UUID]:
+        rest = [order for order in orders if order.kind != "metric"]
+        candidates, ranks = await _candidates(snapshot, scope, orders, rest)
+        keys = list(dict.fromkeys([c.key for c in metrics] + [order.key for order in orders if order.kind == "metric"]))
+        await snapshot.look_up_at_once()
+        any_hot = await hot.any_rows(snapshot)
+        values: dict[str, Values] = {}
+        matching = np.arange(len(candidates))
+        async with self._readers(snapshot, scope, len(candidates), len(keys), any_hot=any_hot) as readers:
+            for group in _groups(keys, len(readers), any_hot=any_hot):
+                if not len(matching):
+                    return []
+                values |= await _read(readers, candidates, matching, group)
+                for comparison in metrics:
+                    if comparison.key in group:
+                        there, value = (column[matching] for column in values[comparison.key])
+                        matching = matching[there & _COMPARE[comparison.operator](value, comparison.value)]
+        order = _sorted(matching, orders, values, ranks)
+        raw = candidates.tobytes()
+        return [UUID(bytes=raw[16 * at : 16 * at + 16]) for at in order[wanted].tolist()]
+
+    @contextlib.asynccontextmanager
+    async def _readers(
+        self, snapshot: Snapshot, scope: _Scope, candidates: int, keys: int, *, any_hot: bool
+    ) -> AsyncIterator[list[KeyValues]]:
+        """One, or two to read two keys of many runs at a time: each takes PostgreSQL some 15 ms of 10,000 runs."""
+
+        def reader(of: Snapshot) -> KeyValues:
+            return KeyValues(of, scope.experiment_ids, scope.lifecycles, any_hot=any_hot)
+
+        if any_hot or keys < 2 or candidates < key_values.MANY_RUNS:
+            yield [reader(snapshot)]
+            return
+        async with self._reads.beside(snapshot) as other:
+            if other is None:
+                yield [reader(snapshot)]
+                return
+            await other.plan_each_time()
+            await other.look_up_at_once()
+            yield [reader(snapshot), reader(other)]
 
 
 class _Scope:
@@ -142,29 +192,26 @@ async def _by_the_rest(snapshot: Snapshot, scope: _Scope, orders: Sequence[Order
     return [row[0] for row in rows]
 
 
-async def _by_metrics(
-    snapshot: Snapshot, scope: _Scope, metrics: Sequence[Comparison], orders: Sequence[Order], wanted: slice
-) -> list[UUID]:
-    rest = [order for order in orders if order.kind != "metric"]
-    candidates, ranks = await _candidates(snapshot, scope, orders, rest)
-    keys = list(dict.fromkeys([c.key for c in metrics] + [order.key for order in orders if order.kind == "metric"]))
-    await snapshot.look_up_at_once()
-    any_hot = await hot.any_rows(snapshot)
-    reader = KeyValues(snapshot, scope.experiment_ids, scope.lifecycles, any_hot=any_hot)
+def _groups(keys: Sequence[str], readers: int, *, any_hot: bool) -> Iterator[Sequence[str]]:
+    """Keys to be read together: one a reader, since each leaves fewer candidates. Not so if there are hot rows: those
+    are scanned each time."""
+    size = len(keys) if any_hot else readers
+    return (keys[start : start + size] for start in range(0, len(keys), size))
+
+
+async def _read(
+    readers: Sequence[KeyValues], candidates: NDArray[np.bytes_], matching: Indices, keys: Sequence[str]
+) -> dict[str, Values]:
+    if len(readers) == 1:
+        return await readers[0].read(candidates, matching, keys)
+    reading = [reader.read(candidates, matching, [key]) for reader, key in zip(readers, keys, strict=False)]
+    # Both have to be over before one's failure ends the transactions that they read in.
     values: dict[str, Values] = {}
-    matching = np.arange(len(candidates))
-    # One key after the other, of ever fewer candidates. Not so if there are hot rows: those are scanned each time.
-    for group in [keys] if any_hot else [[key] for key in keys]:
-        if not len(matching):
-            return []
-        values |= await reader.read(candidates, matching, group)
-        for comparison in metrics:
-            if comparison.key in group:
-                there, value = (column[matching] for column in values[comparison.key])
-                matching = matching[there & _COMPARE[comparison.operator](value, comparison.value)]
-    order = _sorted(matching, orders, values, ranks)
-    raw = candidates.tobytes()
-    return [UUID(bytes=raw[16 * at : 16 * at + 16]) for at in order[wanted].tolist()]
+    for found in await asyncio.gather(*reading, return_exceptions=True):
+        if isinstance(found, BaseException):
+            raise found
+        values |= found
+    return values
 
 
 async def _candidates(

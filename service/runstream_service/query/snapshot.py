@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from runstream_service.core.errors import DatabaseUnavailable, ReadTooSlow
 from runstream_service.query.spans import Spans
-from runstream_service.storage.database import READ_TIMEOUT_S
+from runstream_service.storage.database import READ_TIMEOUT_S, incarnation_of
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -95,15 +95,22 @@ class Snapshot:
             "SET LOCAL max_parallel_workers_per_gather = 0"
         )
 
-    async def prefer_indexes(self) -> None:
-        """From here on, whatever the planner believes: it would read all of 20,000 runs to find a hundred."""
-        await self._connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL random_page_cost = 1.1")
-
     async def look_up_at_once(self) -> None:
-        """Besides, each index once. Looking for 10,000 latest values of 400,000 all at once takes 3 ms, one after the
-        other 12, and going through all of them 50."""
-        await self.prefer_indexes()
-        await self._connection.execute("SET LOCAL enable_nestloop = off")
+        """From here on each index once, whatever the planner believes: it would read all of 20,000 runs to find a
+        hundred. Looking for 10,000 latest values of 400,000 all at once takes 3 ms, one after the other 12, and going
+        through all of them 50."""
+        await self._connection.execute(
+            "SET LOCAL enable_seqscan = off; SET LOCAL random_page_cost = 1.1; SET LOCAL enable_nestloop = off"
+        )
+
+    async def share(self, connection: PooledConnection) -> Snapshot | None:
+        """The same for a connection that has just begun a transaction; None if that leads to another server, after a
+        failover, say."""
+        if incarnation_of(connection) != incarnation_of(self._connection):
+            return None
+        name = await self._connection.fetchval("SELECT pg_export_snapshot()", timeout=self.left_s())
+        await connection.execute(f"SET TRANSACTION SNAPSHOT '{name}'", timeout=self.left_s())
+        return Snapshot(connection, self.visible_epoch, self._deadline)
 
     @contextlib.asynccontextmanager
     async def hot_rows(self) -> AsyncIterator[None]:
@@ -148,6 +155,19 @@ class Reads:
             dropped_epoch = await connection.fetchval(SQL["dropped_epoch"])
         if dropped_epoch > visible_epoch:
             raise ReadTooSlow("the points that were being read moved meanwhile; ask again, for less at a time")
+
+    @contextlib.asynccontextmanager
+    async def beside(self, snapshot: Snapshot) -> AsyncIterator[Snapshot | None]:
+        """The same snapshot on one more connection, to read two things at a time; None if the pool has none to spare:
+        whoever has one must not wait for another."""
+        if self._database.in_use >= self._database.capacity:
+            yield None
+            return
+        async with (
+            self._database.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield await snapshot.share(connection)
 
 
 @contextlib.contextmanager
