@@ -12,7 +12,7 @@ from runstream_service.core.names import parse_run_id
 from runstream_service.query.arrays import CurveBuilder, read_arrays
 from runstream_service.query.buckets import Buckets, Grid
 from runstream_service.query.curves import Axis, Curve, Range, Sources, batches, curves_of
-from runstream_service.query.series import MAX_STEP, MIN_STEP, Series, series_of_runs
+from runstream_service.query.series import MAX_STEP, MIN_STEP, Series, check_keys, check_runs, series_of_runs
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -84,6 +84,8 @@ def _run_ids(texts: Sequence[str]) -> list[UUID]:
 
 
 async def _curves(snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], question: ChartQuestion) -> list[Curve]:
+    check_keys(question.keys)
+    await check_runs(snapshot, caller, run_ids, field="run_ids")
     stored = await series_of_runs(
         snapshot, caller, run_ids, question.keys, rank=question.rank, attempt=question.attempt, limit=MAX_SERIES + 1
     )

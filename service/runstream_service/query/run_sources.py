@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from runstream_service.query.curves import Curve, Range, Sources, batches
-from runstream_service.query.series import StoredSeries, stored_series_of_runs
+from runstream_service.query.series import StoredSeries, series_of_runs
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 async def leading_series(snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], key: str) -> list[StoredSeries]:
     """All attempts of the lowest rank of a key, for each run."""
-    stored = await stored_series_of_runs(snapshot, caller, list(dict.fromkeys(run_ids)), [key])
+    stored = await series_of_runs(snapshot, caller, list(dict.fromkeys(run_ids)), [key])
     chosen: list[StoredSeries] = []
     for _, of_run in groupby(stored, key=lambda one: one.series.run_id):
         first, *others = of_run

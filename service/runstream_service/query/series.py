@@ -68,25 +68,9 @@ async def series_of_runs(
     *,
     rank: int | None = None,
     attempt: int | None = None,
-    limit: int,
-) -> list[StoredSeries]:
-    """The same for several runs, in their order; at most `limit` series."""
-    check_keys(keys)
-    await check_runs(snapshot, caller, run_ids, field="run_ids")
-    return await stored_series_of_runs(snapshot, caller, run_ids, keys, rank=rank, attempt=attempt, limit=limit)
-
-
-async def stored_series_of_runs(
-    snapshot: Snapshot,
-    caller: Caller,
-    run_ids: Sequence[UUID],
-    keys: Sequence[str],
-    *,
-    rank: int | None = None,
-    attempt: int | None = None,
     limit: int | None = None,
 ) -> list[StoredSeries]:
-    """The same, where runs that are not there have no series."""
+    """The same for several runs, in their order; at most `limit` series. Runs that are not there have none."""
     rows = await snapshot.fetch(
         "series_of_runs", caller.workspace_id, run_ids, list(keys) or None, rank, attempt, limit
     )
