@@ -73,7 +73,7 @@ SCALE = click.FloatRange(0.01, 100)
 @runstream.command()
 @click.option(
     "--seconds",
-    help="Length of one round; of --workers, how long they log.  [default: 5; 110 with --workers]",
+    help="Length of one round; of --workers, how long they log.  [default: 5; 60 with --workers]",
     type=click.FloatRange(0.5, 600),
 )
 @click.option("--pairs", default=3, show_default=True, help="Rounds of each load.", type=click.IntRange(1, 100))
@@ -130,7 +130,7 @@ def bench(
     if workers:
         from runstream_service.bench import workers as workers_bench
 
-        sys.exit(workers_bench.run(workers=workers, seconds=seconds or 110.0, as_json=as_json))
+        sys.exit(workers_bench.run(workers=workers, seconds=seconds or 60.0, as_json=as_json))
     if mlflow:
         from runstream_service.bench import mlflow_command
 

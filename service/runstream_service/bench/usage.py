@@ -56,6 +56,7 @@ class Meter:
     async def read_settled(self) -> Usage:
         """Everything used so far, with a checkpoint, so that what was stored has been written."""
         await self._database.execute("CHECKPOINT")
+        await self._database.execute("CHECKPOINT")  # what one wrote is reported before the next begins
         return await self.read()
 
     async def read(self) -> Usage:
