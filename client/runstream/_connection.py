@@ -210,8 +210,8 @@ class Connection:
     def _retry_in(self, failure: _status.Failure) -> float:
         backoff = self._fenced if failure.reason == "FENCED" else self._backoff
         wait_s = backoff.next_s(failure.retry_after_s)
-        # A replica that tells us to go elsewhere, or a newer stream of ours, is no trouble unless it goes on.
-        if failure.reason not in ("DRAINING", "FENCED") or wait_s > 1.0:
+        # Being told to go elsewhere or to open again, or a newer stream of ours, is no trouble unless it goes on.
+        if failure.reason not in ("DRAINING", "DATABASE_CHANGED", "FENCED") or wait_s > 1.0:
             self._notices.connection_failed(str(failure), wait_s)
         return wait_s
 

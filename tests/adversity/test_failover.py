@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import re
 import time
 import urllib.request
@@ -78,7 +79,9 @@ def steps_of(serve: ServeProcess, run_id: str, key: str, rank: int | None = None
         return [point.step for point in client.history(run_id, key, rank=rank)]
 
 
-async def test_with_a_synchronous_standby_nothing_is_lost_and_nothing_comes_twice(servers, tmp_path, capsys) -> None:
+async def test_with_a_synchronous_standby_nothing_is_lost_and_nothing_comes_twice(
+    servers, tmp_path, capsys, caplog
+) -> None:
     primary, standby = servers
     await administrate(primary, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
     await wait_until(primary, "EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')")
@@ -108,6 +111,7 @@ async def test_with_a_synchronous_standby_nothing_is_lost_and_nothing_comes_twic
         assert [report["lost_acknowledged"] for report in reports] == [0, 0, 0]
         assert steps_of(serve, run.run_id, "loss") == [0, 1]
         assert metric(serve, "runstream_batches_lost_total") == 0
+        assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
         serve.wait_for_action("database_changed")
         serve.wait_until("/readyz", 200)
 

@@ -60,8 +60,9 @@ class IngestServiceStub(object):
     RESOURCE_EXHAUSTED  OVERLOADED           too many streams. Retry after the delay in RetryInfo.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
     anew. What was received is acknowledged. Reconnect over a new connection.
-    UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer, or was restarted or failed over since Open. Retry
-    after the delay in RetryInfo.
+    UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer. Retry after the delay in RetryInfo.
+    UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
+    delay in RetryInfo: what the stream knew of it may be wrong.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
     None of these statuses makes anything final: what was not acknowledged is still the client's to send. Only a
@@ -116,8 +117,9 @@ class IngestServiceServicer(object):
     RESOURCE_EXHAUSTED  OVERLOADED           too many streams. Retry after the delay in RetryInfo.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
     anew. What was received is acknowledged. Reconnect over a new connection.
-    UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer, or was restarted or failed over since Open. Retry
-    after the delay in RetryInfo.
+    UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer. Retry after the delay in RetryInfo.
+    UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
+    delay in RetryInfo: what the stream knew of it may be wrong.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
     None of these statuses makes anything final: what was not acknowledged is still the client's to send. Only a
@@ -182,8 +184,9 @@ class IngestService(object):
     RESOURCE_EXHAUSTED  OVERLOADED           too many streams. Retry after the delay in RetryInfo.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
     anew. What was received is acknowledged. Reconnect over a new connection.
-    UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer, or was restarted or failed over since Open. Retry
-    after the delay in RetryInfo.
+    UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer. Retry after the delay in RetryInfo.
+    UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
+    delay in RetryInfo: what the stream knew of it may be wrong.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
     None of these statuses makes anything final: what was not acknowledged is still the client's to send. Only a

@@ -25,6 +25,7 @@
         ├── Overloaded
         ├── Draining
         ├── DatabaseUnavailable
+        ├── DatabaseChanged     a stream was opened before a restart or a failover of the database
         └── StoreUnavailable
 
 `statuses.py` maps them to gRPC's and MLflow's in one table; `reason` is what callers see (proto/ says when).
@@ -223,6 +224,12 @@ class DatabaseUnavailable(Retryable):
     """PostgreSQL does not answer, or ended the connection."""
 
     reason = "DATABASE_UNAVAILABLE"
+
+
+class DatabaseChanged(Retryable):
+    """PostgreSQL was restarted or failed over since the stream was opened: what the stream knows of it may be wrong."""
+
+    reason = "DATABASE_CHANGED"
 
 
 class StoreUnavailable(Retryable):

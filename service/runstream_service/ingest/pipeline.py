@@ -130,7 +130,8 @@ class IngestPipeline:
 
         Raises:
             InvalidField: an index got two keys.
-            DatabaseUnavailable: also when the stream was opened in another incarnation of the database.
+            DatabaseChanged: the stream was opened in another incarnation of the database.
+            DatabaseUnavailable.
         """
         keys = stream.new_keys([(series.series_index, series.key) for series in request.series])
         if not keys:

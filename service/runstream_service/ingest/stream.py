@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runstream_service.core.errors import DatabaseUnavailable, Fenced, InvalidField, SequenceGap, UndeclaredSeries
+from runstream_service.core.errors import DatabaseChanged, Fenced, InvalidField, SequenceGap, UndeclaredSeries
 from runstream_service.core.names import KeyProblem, key_problem
 from runstream_service.ingest.delay import SenderClock
 from runstream_service.ingest.limits import (
@@ -130,10 +130,10 @@ class Submission:
         self.time_unix_us, self.value = self.time_unix_us[empty], self.value[empty]
 
 
-def open_again(why: str) -> DatabaseUnavailable:
+def open_again(why: str) -> DatabaseChanged:
     """Ends a stream whose session and series the database may not know any more. Open tells what was lost, if anything
     was, and Declare gives the series anew."""
-    return DatabaseUnavailable(f"the stream has to be opened again: {why}", retry_after_s=0.1)
+    return DatabaseChanged(f"the stream has to be opened again: {why}", retry_after_s=0.1)
 
 
 class ProducerStream:

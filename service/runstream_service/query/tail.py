@@ -30,7 +30,7 @@ from runstream_service.query.cursor import Cursor
 from runstream_service.query.news import SQL, Commit, Int64s, Look, NewsReader, Points, Rows
 from runstream_service.query.series import Series, check_keys
 from runstream_service.query.tail_messages import Message, messages
-from runstream_service.storage.database import translated
+from runstream_service.storage.database import incarnation_of, translated
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
@@ -115,6 +115,7 @@ class Tail:
         self._any_together = asyncio.Event()
         self._alone = asyncio.Semaphore(_READING_ALONE)
         self._names: dict[int, Series] = {}
+        self._names_from = ""  # which incarnation of the database
         self._draining = False
         self._lifetime = lifetime or Lifetime()
 
@@ -306,8 +307,9 @@ class Tail:
         return series
 
     async def _learn_names(self, connection: PooledConnection, rows: Rows) -> None:
-        if len(self._names) > _NAMES_KEPT:
+        if len(self._names) > _NAMES_KEPT or self._names_from != incarnation_of(connection):
             self._names.clear()
+            self._names_from = incarnation_of(connection)
         found = np.unique(rows.series_id).tolist()
         # Again, because somebody else may have cleared them while we waited.
         while unknown := [series_id for series_id in found if series_id not in self._names]:

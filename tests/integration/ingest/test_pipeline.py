@@ -10,6 +10,7 @@ import pytest
 from runstream.v1 import ingest_pb2
 from runstream_service.core.caller import ANYONE, Caller
 from runstream_service.core.errors import (
+    DatabaseChanged,
     Draining,
     InvalidField,
     LedgerBehind,
@@ -80,6 +81,20 @@ async def test_a_database_that_forgot_acknowledged_batches_is_noticed_and_counte
         await replica.send(stream, number, [1.0])
     await acknowledged(stream, 3)
     await database.execute("UPDATE producers SET committed_number = 1")  # restored from a backup
+    with pytest.raises(LedgerBehind):
+        await replica.open(run_id, producer, first_unacked=4)
+    assert replica.metric("runstream_batches_lost_total") == 2
+
+
+async def test_a_stream_that_is_open_while_the_database_forgets_is_opened_again_and_told(database, replica, run_id):
+    producer = uuid4()
+    stream = await replica.open(run_id, producer)
+    for number in (1, 2, 3):
+        await replica.send(stream, number, [1.0])
+    await acknowledged(stream, 3)
+    await database.execute("UPDATE producers SET committed_number = 1")
+    await replica.send(stream, 4, [1.0])
+    assert isinstance(await asyncio.wait_for(stream.failed, 10), DatabaseChanged), "it is no fault of the client"
     with pytest.raises(LedgerBehind):
         await replica.open(run_id, producer, first_unacked=4)
     assert replica.metric("runstream_batches_lost_total") == 2

@@ -45,8 +45,10 @@ TABLE = [
     (errors.Overloaded, Code.RESOURCE_EXHAUSTED, "OVERLOADED"),
     (errors.Draining, Code.UNAVAILABLE, "DRAINING"),
     (errors.DatabaseUnavailable, Code.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
+    (errors.DatabaseChanged, Code.UNAVAILABLE, "DATABASE_CHANGED"),
     (errors.StoreFull, Code.RESOURCE_EXHAUSTED, "STORE_FULL"),
     (errors.StoreRefuses, Code.PERMISSION_DENIED, "STORE_REFUSES"),
+    (errors.ArtifactsOff, Code.FAILED_PRECONDITION, "ARTIFACTS_OFF"),
     (errors.StoreUnavailable, Code.UNAVAILABLE, "STORE_UNAVAILABLE"),
 ]
 
