@@ -23,8 +23,8 @@ from tests.mlflow import training_script
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EXPERIMENT = "digits seen in a browser"
-# What the UI asks for on every page though it is about other things than tracking, and takes a 404 for.
-OUT_OF_SCOPE = ("users/current", "assistant/")
+# What the UI takes a 404 for: other things than tracking, which it asks for on every page, and whether a name is free.
+TAKES_A_404 = ("users/current", "assistant/", "experiments/get-by-name?")
 # Messages of the UI go after a few seconds; this tells of each when it comes.
 _TELL_OF_NOTICES = """
 new MutationObserver((changes) => {
@@ -74,7 +74,7 @@ class Ui:
 
     def note(self, response: Response) -> None:
         """Remembers answers that the UI cannot have liked."""
-        if response.status >= 400 and not any(part in response.url for part in OUT_OF_SCOPE):
+        if response.status >= 400 and not any(part in response.url for part in TAKES_A_404):
             self.refused.append(f"{response.status} {response.request.method} {response.url}")
 
 
@@ -243,6 +243,35 @@ def test_a_run_gets_another_name_a_description_and_a_tag(ui: Ui) -> None:
     assert changed.info.run_name == "after"
     assert (changed.data.tags["reviewed"], changed.data.tags["mlflow.note.content"]) == ("yes", "seen in a browser")
     client.delete_run(run.info.run_id)
+
+
+def test_an_experiment_gets_another_name_and_a_description(ui: Ui) -> None:
+    client = mlflow.MlflowClient()
+    experiment_id = client.create_experiment("before it was seen in a browser")
+    page = ui.open(f"experiments/{experiment_id}/runs")
+    page.get_by_label("Open header dropdown menu").click()
+    page.get_by_role("menuitem", name="Edit experiment").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("textbox").first.fill("renamed in a browser")
+    dialog.locator("textarea").first.fill("described in a browser")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_role("link", name="renamed in a browser").first).to_be_visible()
+    changed = client.get_experiment(experiment_id)
+    assert (changed.name, changed.tags["mlflow.note.content"]) == ("renamed in a browser", "described in a browser")
+
+
+def test_a_version_gets_an_alias(ui: Ui) -> None:
+    name = f"{EXPERIMENT}-classifier"
+    page = ui.open(f"models/{name}/versions/1")
+    page.get_by_text("Add", exact=True).first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("combobox").fill("champion")
+    page.keyboard.press("Enter")
+    dialog.get_by_role("button", name="Save aliases").click()
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_text("champion").first).to_be_visible()
+    assert mlflow.MlflowClient().get_registered_model(name).aliases == {"champion": "1"}
 
 
 def test_a_run_is_deleted_and_restored(ui: Ui) -> None:
