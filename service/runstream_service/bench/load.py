@@ -62,8 +62,9 @@ class Outcome:
 class _Stream:
     """One producer: writes batches while its window has room, reads acks."""
 
-    def __init__(self, call: Any, load: Load, rank: int) -> None:
-        self._call = call
+    def __init__(self, channel: grpc.aio.Channel, load: Load, rank: int) -> None:
+        self._channel = channel
+        self._call: Any = None  # which begins to connect as soon as it is made
         self._load = load
         self._rank = rank
         self._sent_at: deque[float] = deque()
@@ -82,6 +83,7 @@ class _Stream:
         keys = [
             ingest_pb2.SeriesDeclaration(series_index=index, key=f"metric/{index}") for index in range(self._load.keys)
         ]
+        self._call = append(self._channel)
         await self._call.write(ingest_pb2.AppendRequest(open=opening).SerializeToString())
         await self._call.write(ingest_pb2.AppendRequest(declare=ingest_pb2.Declare(series=keys)).SerializeToString())
         await self._call.read()
@@ -155,9 +157,7 @@ async def push(
         await run_pb2_grpc.RunServiceStub(channels[0]).CreateRun(
             run_pb2.CreateRunRequest(run_id=run_id, experiment="bench", name=load.name)
         )
-        streams = [
-            _Stream(channels[rank % len(channels)].stream_stream(_APPEND)(), load, rank) for rank in range(load.streams)
-        ]
+        streams = [_Stream(channels[rank % len(channels)], load, rank) for rank in range(load.streams)]
         opening = asyncio.Semaphore(_OPENING_AT_ONCE)
         await asyncio.gather(*(stream.open(run_id, opening) for stream in streams))
         if when_open is not None:

@@ -25,7 +25,7 @@ class Report:
 
     def as_json(self) -> str:
         """The object that `--json` prints."""
-        return json.dumps({key: _rounded(value) for key, value in self._values().items()})
+        return as_json(self._values())
 
     def _values(self) -> dict[str, float | bool]:
         values: dict[str, float | bool] = {}
@@ -87,6 +87,11 @@ def _usage(pairs: list[Pair]) -> dict[str, float]:
     """Of ingest alone: nothing is rolled up meanwhile."""
     rounds = [{**pair.usage.per_point(pair.points), "points_per_commit": pair.points / pair.commits} for pair in pairs]
     return {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
+
+
+def as_json(values: dict[str, float | bool]) -> str:
+    """A report as one line of JSON, with three digits after the point, or none above a thousand."""
+    return json.dumps({key: _rounded(value) for key, value in values.items()})
 
 
 def _rounded(value: float | bool) -> float | bool:

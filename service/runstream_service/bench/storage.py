@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 import sys
 import time
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from runstream.v1 import run_pb2, run_pb2_grpc
+from runstream_service.bench import report
 from runstream_service.bench import storage_data as data
 from runstream_service.bench.load import Load, Outcome, push
 from runstream_service.bench.rollup_cost import points_per_s_core
@@ -45,8 +45,7 @@ def run(*, scale: float, as_json: bool) -> int:
 
     values = uvloop.run(_measure(scale, say))
     if as_json:
-        rounded = {key: value if isinstance(value, bool) else round(value, 3) for key, value in values.items()}
-        sys.stdout.write(json.dumps(rounded) + "\n")
+        sys.stdout.write(report.as_json(values) + "\n")
     else:
         _print(values, Console())
     return 0 if values["rows_exact"] else 1

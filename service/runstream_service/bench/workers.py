@@ -7,7 +7,6 @@ acknowledgements and traffic are of the time in which they log.
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ from rich.table import Table
 
 from runstream.v1 import run_pb2, run_pb2_grpc
 from runstream_service import runtime
+from runstream_service.bench import report
 from runstream_service.bench import storage_data as data
 from runstream_service.bench.load import Load, Outcome, push
 from runstream_service.bench.session import Started, started
@@ -53,8 +53,7 @@ def run(*, workers: int, seconds: float, as_json: bool) -> int:
     runtime.raise_file_limit()  # each worker has a connection
     values = uvloop.run(_measure(workers, seconds, say))
     if as_json:
-        rounded = {key: value if isinstance(value, bool) else round(value, 3) for key, value in values.items()}
-        sys.stdout.write(json.dumps(rounded) + "\n")
+        sys.stdout.write(report.as_json(values) + "\n")
     else:
         _print(values, Console())
     return 0 if values["rows_exact"] else 1
