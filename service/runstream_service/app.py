@@ -54,6 +54,7 @@ from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
 from runstream_service.storage.given import open_given
 from runstream_service.storage.migrate import migrate
+from runstream_service.storage.replica import ReplicaId
 from runstream_service.wiring import wire_calls
 
 log = structlog.get_logger()
@@ -225,13 +226,15 @@ class Service:
 
     async def _open_database(self) -> Database:
         """Connects to the given database, or starts the embedded one and connects to that."""
-        url = self._settings.database_url
+        url, replica = self._settings.database_url, ReplicaId.of_this_process(self._version)
         if url is None:
             self._postgres = EmbeddedPostgres(self._settings.data_dir)
             await self._postgres.start()
             self._tasks["PostgreSQL supervisor"] = asyncio.create_task(self._postgres.supervise())
-            return await Database.open(self._postgres.url, max_size=self._settings.pool_size)
-        return await open_given(url, pool_size=self._settings.pool_size, wait_s=self._settings.database_wait_s)
+            return await Database.open(self._postgres.url, max_size=self._settings.pool_size, replica=replica)
+        return await open_given(
+            url, pool_size=self._settings.pool_size, wait_s=self._settings.database_wait_s, replica=replica
+        )
 
     def _announce(self) -> None:
         """Tells where the service listens: to a program, or to a person."""

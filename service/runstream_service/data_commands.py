@@ -1,4 +1,5 @@
-"""Subcommands for what is stored: tail, export, delete, retention, gc. Exit code 1 for trouble, 2 for wrong usage."""
+"""Subcommands for what is stored: status, tail, export, delete, retention, gc. Exit code 1 for trouble, 2 for wrong
+usage."""
 
 from __future__ import annotations
 
@@ -143,17 +144,44 @@ def export(run: str | None, experiment: str | None, format_: str, output: str, a
         click.echo(f"{points:,} points of {runs} run{'s' * (runs != 1)} in {output}")
 
 
+def _database_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    data_dir = click.option(
+        "--data-dir",
+        envvar="RUNSTREAM_DATA_DIR",
+        show_envvar=True,
+        default="./runstream-data",
+        show_default=True,
+        type=click.Path(path_type=Path),
+        help="Without --database: where a service runs with its embedded PostgreSQL.",
+    )
+    database = click.option(
+        "--database", envvar="RUNSTREAM_DATABASE", show_envvar=True, help="URL of the service's PostgreSQL."
+    )
+    return database(data_dir(command))
+
+
 @click.command()
-@click.option("--database", envvar="RUNSTREAM_DATABASE", show_envvar=True, help="URL of the service's PostgreSQL.")
-@click.option(
-    "--data-dir",
-    envvar="RUNSTREAM_DATA_DIR",
-    show_envvar=True,
-    default="./runstream-data",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Without --database: where a service runs with its embedded PostgreSQL.",
-)
+@_database_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a page.")
+def status(database: str | None, data_dir: Path, as_json: bool) -> None:
+    """Show replicas, ingest, roll-up, sizes and producers, as the database knows them."""
+    with _one_line():
+        from rich.console import Console
+
+        from runstream_service.overview import show
+        from runstream_service.overview.look import look
+        from runstream_service.storage.embedded import url_of_running
+
+        logs.configure(level="warning", format="auto")
+        found = asyncio.run(look(database or url_of_running(data_dir), None if database else data_dir))
+        if as_json:
+            click.echo(show.as_json(found))
+        else:
+            show.show(found, Console(highlight=False))
+
+
+@click.command()
+@_database_options
 @click.option(
     "--purge-after-days",
     envvar="RUNSTREAM_PURGE_AFTER_DAYS",
@@ -166,7 +194,8 @@ def export(run: str | None, experiment: str | None, format_: str, output: str, a
 def gc(database: str | None, data_dir: Path, purge_after_days: int) -> None:
     """Purge what was deleted and apply retention now; the service does so by itself, every minute and every hour."""
     with _one_line():
-        from runstream_service.retention.command import collect, url_of_running
+        from runstream_service.retention.command import collect
+        from runstream_service.storage.embedded import url_of_running
 
         logs.configure(level="warning", format="auto")
         done = asyncio.run(collect(database or url_of_running(data_dir), purge_after_days=purge_after_days))

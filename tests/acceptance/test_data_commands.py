@@ -1,4 +1,4 @@
-"""tail, export, delete, retention and gc as a person runs them, against a real service."""
+"""tail, export, delete, retention, gc and status as a person runs them, against a real service."""
 
 from __future__ import annotations
 
@@ -337,3 +337,38 @@ def test_trouble_is_one_line(serve: ServeProcess) -> None:
     said = runstream_(serve, "tail", "0" * 32, "--address", "127.0.0.1:1", code=1)
     assert len(said.splitlines()) == 1
     assert sys.executable not in said
+
+
+# -- status ------------------------------------------------------------------------------------------------------------
+
+
+def test_status_shows_both_replicas_of_a_database(serve: ServeProcess, data_dir: Path) -> None:
+    with (
+        ServeProcess(data_dir, arguments=["--database", serve.database_url, *QUICK]) as other,
+        start(other, experiment="watched", name="long") as run,
+    ):
+        run.log({"loss": 1.0})
+        assert run.flush(30)
+        said = runstream_(serve, "status", "--json", "--data-dir", serve.data_dir)
+        status = json.loads(said)
+        assert {replica["pid"] for replica in status["replicas"]} == {serve.pid, other.pid}
+        assert status["database"]["schema_version"] == status["database"]["schema_version_known"]
+        assert status["points_last_minute"] >= 1
+        assert status["points_stored"] >= 1
+        assert status["producers"]["runs"] >= 1
+        assert status["disk"]["free_bytes"] > 0
+        from_url = runstream_(serve, "status", "--json", "--database", serve.database_url)
+        assert json.loads(from_url)["disk"] is None
+        command = [*COMMAND, "status", "--data-dir", str(serve.data_dir)]
+        with Terminal(command, command_environment(), columns=80) as terminal:
+            assert terminal.wait() == 0
+        assert f":{other.pid} " in terminal.text
+        assert max(map(len, terminal.text.splitlines())) <= 80
+    eventually(lambda: f'"pid": {other.pid}' not in runstream_(serve, "status", "--json", "--data-dir", serve.data_dir))
+
+
+def test_status_without_a_database_says_so_in_a_line(serve: ServeProcess, tmp_path: Path) -> None:
+    nowhere = runstream_(serve, "status", "--data-dir", tmp_path, code=2)
+    assert nowhere.startswith(f"runstream: --data-dir (RUNSTREAM_DATA_DIR): no PostgreSQL runs in {tmp_path}")
+    away = runstream_(serve, "status", "--database", "postgresql://me:hunter2@127.0.0.1:1/x", code=1)
+    assert away == "runstream: PostgreSQL cannot be reached: Connection refused\n"

@@ -260,7 +260,7 @@ COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"make ([\w-]+)": make_target,
     r"(?:\.venv/bin/)?runstream serve ?(.*)": serve_command,
     r"runstream (tail .*)": tail,
-    r"runstream ((?:export|delete|retention|gc) .*)": data_command,
+    r"runstream ((?:export|delete|retention|gc|status) .*)": data_command,
     r"\.venv/bin/python (\w+\.py)": script,
     r"curl http://127\.0\.0\.1:5000(/\w+)": curl,
     r"kubectl create secret generic (?P<name>\S+) --from-literal=(?P<key>\w+)=(?P<url>\S+)": kubectl_secret,

@@ -14,7 +14,7 @@ import structlog
 from runstream_service.storage.session import transaction
 
 if TYPE_CHECKING:
-    from runstream_service.storage.database import Connection
+    from runstream_service.storage.database import Connection, PooledConnection
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ class Backlog:
     age_s: float  # of the oldest commit; 0 if there is none
 
 
-async def measure(connection: Connection) -> Backlog:
+async def measure(connection: Connection | PooledConnection) -> Backlog:
     """Where the watermarks stand, and how much lies beyond."""
     row = await connection.fetchrow(
         """

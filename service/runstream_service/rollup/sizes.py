@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runstream_service.storage.database import Connection
+    from runstream_service.storage.database import Connection, PooledConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Sizes:
     segments: int
 
 
-async def measure_sizes(connection: Connection) -> Sizes:
+async def measure_sizes(connection: Connection | PooledConnection) -> Sizes:
     """Asks the file system, so it costs the same however many rows there are. What is not there has
     no size: a partition may be dropped meanwhile."""
     row = await connection.fetchrow(

@@ -18,6 +18,8 @@ from runstream_service.storage.database_url import DatabaseUrl
 from runstream_service.storage.servers import CONNECT_TIMEOUT_S, Servers
 
 if TYPE_CHECKING:
+    from runstream_service.storage.replica import ReplicaId
+
     # Generic only in the stubs.
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
     PooledConnection: TypeAlias = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -164,17 +166,19 @@ class Database:
     All methods raise DatabaseUnavailable.
     """
 
-    def __init__(self, url: DatabaseUrl) -> None:
+    def __init__(self, url: DatabaseUrl, replica: ReplicaId | None = None) -> None:
         self._servers = Servers(url)
+        self._replica = replica
         self._pool: Pool
         self._connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._ping_connection: Connection | None = None
         self._incarnation = ""  # of the last ping that was answered
 
     @classmethod
-    async def open(cls, url: str, *, max_size: int = 10) -> Database:
-        """Connects. Raises DatabaseUnavailable, or ValueError if the URL is none."""
-        database = cls(DatabaseUrl.parse(url))
+    async def open(cls, url: str, *, max_size: int = 10, replica: ReplicaId | None = None) -> Database:
+        """Connects; as a replica of the service, or as a visitor. Raises DatabaseUnavailable, or ValueError if the URL
+        is none."""
+        database = cls(DatabaseUrl.parse(url), replica)
 
         async def connect(*_: object, **__: object) -> Connection:
             return await database._connect(POOL_SETTINGS)
@@ -186,6 +190,8 @@ class Database:
         return database
 
     async def _connect(self, settings: Mapping[str, str]) -> Connection:
+        if self._replica is not None:
+            settings = {**settings, "application_name": self._replica.application_name(settings["application_name"])}
         connection = await self._servers.connect(settings, _Connection)
         try:
             connection.incarnation = await connection.fetchval(_INCARNATION, timeout=CONNECT_TIMEOUT_S)

@@ -334,3 +334,16 @@ class EmbeddedPostgres:
         logs = sorted((self.cluster / "log").glob("*.log"), key=lambda path: path.stat().st_mtime)
         words = early or (last_failure(logs[-1]) if logs else "") or "it left no message"
         return PostgresDied(words, passing=any(passing in early for passing in PASSING))
+
+
+def url_of_running(data_dir: Path) -> str:
+    """How to reach the embedded PostgreSQL of a service that runs on a directory. Raises CannotStart."""
+    postmaster = read_postmaster(data_dir.expanduser().resolve() / "postgres")
+    if postmaster is None or postmaster.socket_directory is None or postmaster.status != "ready":
+        raise CannotStart(
+            f"no PostgreSQL runs in {data_dir}; start the service there, or give --database",
+            setting="--data-dir",
+            example="./runstream-data",
+        )
+    host = quote(str(postmaster.socket_directory), safe="")
+    return f"postgresql://postgres@/{DATABASE}?host={host}&port={postmaster.port}"

@@ -11,6 +11,7 @@ from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.deadline import Deadline
 from runstream_service.storage.database import Database
+from runstream_service.storage.replica import ReplicaId
 
 log = structlog.get_logger()
 
@@ -20,9 +21,9 @@ OLDEST_POSTGRES = 14
 _HOPELESS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 
 
-async def open_given(url: str, *, pool_size: int, wait_s: float) -> Database:
+async def open_given(url: str, *, pool_size: int, wait_s: float, replica: ReplicaId) -> Database:
     """The database at a URL. Raises CannotStart."""
-    database = await _wait_for(url, pool_size, Deadline(wait_s))
+    database = await _wait_for(url, pool_size, Deadline(wait_s), replica)
     version_number = int(await database.fetchval("SHOW server_version_num"))
     if version_number < OLDEST_POSTGRES * 10_000:
         await database.close()
@@ -33,10 +34,10 @@ async def open_given(url: str, *, pool_size: int, wait_s: float) -> Database:
     return database
 
 
-async def _wait_for(url: str, pool_size: int, deadline: Deadline) -> Database:
+async def _wait_for(url: str, pool_size: int, deadline: Deadline, replica: ReplicaId) -> Database:
     while True:
         try:
-            return await Database.open(url, max_size=pool_size)
+            return await Database.open(url, max_size=pool_size, replica=replica)
         except DatabaseUnavailable as error:
             hopeless = isinstance(error.__cause__, _HOPELESS)
             if hopeless or not deadline.left_s():

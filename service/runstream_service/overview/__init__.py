@@ -1,0 +1,1 @@
+"""`runstream status`: looks at the database that all replicas share, and shows what an operator asks first."""

@@ -1,0 +1,231 @@
+"""What the database says of the replicas that use it, of what they wrote, and of itself."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from runstream_service.cannot_start import CannotStart
+from runstream_service.rollup.epochs import Backlog, measure
+from runstream_service.rollup.sizes import measure_sizes
+from runstream_service.storage.database import Database
+from runstream_service.storage.migrate import packaged_migrations
+from runstream_service.storage.queries import load
+from runstream_service.storage.replica import ReplicaId
+
+if TYPE_CHECKING:
+    from runstream_service.storage.database import PooledConnection
+
+SQL = load("status")
+
+# So many pages of segments are read at most, to count points: 16 MB, about 15 million points.
+_SAMPLED_PAGES = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseStatus:
+    """The PostgreSQL server that takes writes. Schema versions are numbers of migrations. Without
+    `synchronous_standby_names`, a failover may lose points that were acknowledged."""
+
+    version: str
+    answered_ms: float
+    synchronous_standby_names: str
+    schema_version: int
+    schema_version_known: int
+    connections: int
+    max_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """A process of the service: since when it is connected, and how often."""
+
+    host: str
+    pid: int
+    version: str
+    connected_since: datetime
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochStatus:
+    """The open epoch, and up to which ones reads take segments (`visible`) and hot rows are gone (`dropped`)."""
+
+    open: int
+    opened_at: datetime
+    points: int
+    visible: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class SilentProducer:
+    """The rank of a running run that has committed nothing for the longest time, or never since `opened_at`. A stream
+    is opened anew every --max-connection-age: one that was not is of a process that is gone."""
+
+    run_id: str
+    run_name: str
+    experiment: str
+    rank: int
+    attempt: int
+    silent_s: float
+    committed_at: datetime | None
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerStatus:
+    """Ranks of runs that are running; `heard` of them committed something in the last minute."""
+
+    runs: int
+    producers: int
+    heard: int
+    silent_longest: SilentProducer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The file system that the embedded PostgreSQL is on; of another one nobody here knows."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All of it, at `at`. `points_stored` is estimated from a sample of the segments unless `points_exact`."""
+
+    at: datetime
+    database: DatabaseStatus
+    replicas: list[ReplicaStatus]
+    points_last_minute: int
+    rollup_lag_points: int
+    rollup_lag_s: float
+    epoch: EpochStatus
+    points_stored: int
+    points_exact: bool
+    database_bytes: int
+    hot_bytes: int
+    segments_bytes: int
+    disk: Disk | None
+    producers: ProducerStatus
+
+
+async def look(url: str, data_dir: Path | None) -> Status:
+    """Asks the database at `url`; `data_dir` says where it lies if it is an embedded one.
+
+    Raises:
+        DatabaseUnavailable: it does not answer.
+        CannotStart: it is not one that the service uses.
+    """
+    database = await Database.open(url, max_size=1)
+    try:
+        async with database.snapshot() as connection:
+            return await _look(connection, data_dir)
+    except asyncpg.UndefinedTableError as error:
+        raise CannotStart(
+            "the database answers, but has no tables of runstream: no service was ever started on it",
+            setting="--database",
+        ) from error
+    finally:
+        await database.close()
+
+
+async def _look(connection: PooledConnection, data_dir: Path | None) -> Status:
+    server = await _server(connection)
+    backlog = await measure(connection)
+    sizes = await measure_sizes(connection)
+    in_segments, exact = await _points_in_segments(connection)
+    return Status(
+        at=await connection.fetchval("SELECT now()"),
+        database=server,
+        replicas=await _replicas(connection),
+        points_last_minute=await connection.fetchval(SQL["ingest"]),
+        rollup_lag_points=backlog.points,
+        rollup_lag_s=round(backlog.age_s, 3),
+        epoch=await _epoch(connection, backlog),
+        points_stored=in_segments + backlog.points,
+        points_exact=exact,
+        database_bytes=sizes.database,
+        hot_bytes=sizes.hot,
+        segments_bytes=sizes.segments,
+        disk=None if data_dir is None else _disk(data_dir),
+        producers=await _producers(connection),
+    )
+
+
+async def _server(connection: PooledConnection) -> DatabaseStatus:
+    asked = time.perf_counter()
+    row = await connection.fetchrow(SQL["database"])
+    answered_ms = (time.perf_counter() - asked) * 1_000
+    assert row is not None
+    return DatabaseStatus(
+        version=row["version"],
+        answered_ms=round(answered_ms, 3),
+        synchronous_standby_names=row["synchronous_standby_names"],
+        schema_version=row["schema_version"],
+        schema_version_known=len(packaged_migrations()),
+        connections=row["connections"],
+        max_connections=row["max_connections"],
+    )
+
+
+async def _replicas(connection: PooledConnection) -> list[ReplicaStatus]:
+    kinds: dict[ReplicaId, list[asyncpg.Record]] = {}
+    for row in await connection.fetch(SQL["connections"]):
+        if (replica := ReplicaId.parse(row["application_name"])) is not None:
+            kinds.setdefault(replica, []).append(row)
+    found = [
+        ReplicaStatus(
+            replica.host,
+            replica.pid,
+            replica.version,
+            min(row["since"] for row in rows),
+            sum(row["connections"] for row in rows),
+        )
+        for replica, rows in kinds.items()
+    ]
+    return sorted(found, key=lambda replica: (replica.host, replica.pid))
+
+
+async def _epoch(connection: PooledConnection, backlog: Backlog) -> EpochStatus:
+    row = await connection.fetchrow(SQL["epoch"])
+    assert row is not None
+    return EpochStatus(row["epoch"], row["opened_at"], row["points"], backlog.visible_epoch, backlog.dropped_epoch)
+
+
+async def _points_in_segments(connection: PooledConnection) -> tuple[int, bool]:
+    """How many, and whether all were counted."""
+    pages = await connection.fetchval(SQL["segment_pages"])
+    share = min(1.0, _SAMPLED_PAGES / max(1, pages))
+    points = await connection.fetchval(SQL["segment_points"], 100 * share)
+    return round(points / share), share == 1.0
+
+
+async def _producers(connection: PooledConnection) -> ProducerStatus:
+    row = await connection.fetchrow(SQL["producers"])
+    if row is None:
+        return ProducerStatus(0, 0, 0, None)
+    now: datetime = await connection.fetchval("SELECT now()")
+    silent = SilentProducer(
+        run_id=row["run_id"].hex,
+        run_name=row["run_name"],
+        experiment=row["experiment"],
+        rank=row["rank"],
+        attempt=row["attempt"],
+        silent_s=round((now - row["heard_at"]).total_seconds(), 3),
+        committed_at=row["committed_at"],
+        opened_at=row["opened_at"],
+    )
+    return ProducerStatus(row["runs"], row["producers"], row["heard"], silent)
+
+
+def _disk(data_dir: Path) -> Disk:
+    usage = shutil.disk_usage(data_dir)
+    return Disk(usage.total, usage.free)

@@ -1,0 +1,133 @@
+"""The status as a page for people, or as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime, timedelta
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from runstream_service.overview.look import SilentProducer, Status
+
+_INDENT = (0, 2, 0, 0)
+
+
+def as_json(status: Status) -> str:
+    """One object; times as ISO 8601, sizes in bytes, spans in seconds."""
+    return json.dumps(asdict(status), default=datetime.isoformat, ensure_ascii=False)
+
+
+def show(status: Status, console: Console) -> None:
+    """Prints it, as wide as the terminal is."""
+    console.print(Group(*_parts(status)))
+
+
+def _parts(status: Status) -> Iterator[RenderableType]:
+    yield _replicas(status)
+    table = Table.grid(padding=_INDENT)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for name, text in _lines(status):
+        table.add_row(name, text)
+    yield table
+
+
+def _replicas(status: Status) -> RenderableType:
+    if not status.replicas:
+        return "[yellow]no replica of the service is connected to this database[/]\n"
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    table.add_column("replica", overflow="fold")
+    for name in ("version", "connected", "connections"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for replica in status.replicas:
+        table.add_row(
+            escape(f"{replica.host}:{replica.pid}"),
+            escape(replica.version),
+            _span(status.at - replica.connected_since),
+            str(replica.connections),
+        )
+    return Group(table, "")
+
+
+def _lines(status: Status) -> Iterator[tuple[str, str]]:
+    epoch, producers = status.epoch, status.producers
+    yield "database", _database(status)
+    yield "ingest", f"{status.points_last_minute / 60:,.0f} points/s in the last minute"
+    yield "roll-up", _behind(status)
+    yield (
+        "epochs",
+        f"{epoch.open:,} is open for {_span(status.at - epoch.opened_at)} with {epoch.points:,} points; "
+        f"visible to {epoch.visible:,}, dropped to {epoch.dropped:,}",
+    )
+    about = "" if status.points_exact else "about "
+    yield "stored", f"{about}{status.points_stored:,} points"
+    yield "on disk", _on_disk(status)
+    yield (
+        "producers",
+        f"{producers.producers:,} ranks of {producers.runs:,} running runs; "
+        f"{producers.heard:,} committed in the last minute",
+    )
+    if producers.silent_longest is not None:
+        yield "silent longest", _silent(status, producers.silent_longest)
+
+
+def _database(status: Status) -> str:
+    database = status.database
+    schema = f"schema {database.schema_version}"
+    if database.schema_version != database.schema_version_known:
+        schema += f" [yellow](this runstream has {database.schema_version_known})[/]"
+    return (
+        f"PostgreSQL {escape(database.version)}, answered in {database.answered_ms:.1f} ms; {schema}; "
+        f"{database.connections} of {database.max_connections} connections; "
+        f"synchronous standbys: {escape(database.synchronous_standby_names) or 'none'}"
+    )
+
+
+def _behind(status: Status) -> str:
+    if not status.rollup_lag_points:
+        return "nothing waits"
+    age = _span(timedelta(seconds=status.rollup_lag_s))
+    return f"{status.rollup_lag_points:,} points wait, the oldest for {age}"
+
+
+def _on_disk(status: Status) -> str:
+    text = (
+        f"{_size(status.database_bytes)}: segments {_size(status.segments_bytes)}, hot rows {_size(status.hot_bytes)}"
+    )
+    if status.disk is not None:
+        text += f"; {_size(status.disk.free_bytes)} of {_size(status.disk.total_bytes)} free"
+    return text
+
+
+def _silent(status: Status, producer: SilentProducer) -> str:
+    silent = _span(timedelta(seconds=producer.silent_s))
+    return (
+        f"rank {producer.rank} of run {escape(repr(producer.run_name))} in {escape(repr(producer.experiment))}: "
+        f"{silent}, stream opened {_span(status.at - producer.opened_at)} ago ({producer.run_id})"
+    )
+
+
+def _span(span: timedelta) -> str:
+    """In its two largest units, such as 2 h 5 min."""
+    left = max(0, round(span.total_seconds()))
+    parts: list[str] = []
+    for name, seconds in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, seconds)
+        if count or parts:
+            parts.append(f"{count} {name}" if count else "")
+    return " ".join(filter(None, parts[:2])) or "0 s"
+
+
+def _size(size: int) -> str:
+    """In units of a thousand, as disks are sold."""
+    number, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if number < 999.5:
+            break
+        number, unit = number / 1_000, larger
+    return f"{number:,.0f} {unit}" if number >= 99.5 or unit == "B" else f"{number:.1f} {unit}"

@@ -1,0 +1,52 @@
+-- name: database
+-- The server; it takes writes, or nobody would be connected. 42P01 (no such table) if it is not a database of ours.
+SELECT current_setting('server_version') AS version,
+       current_setting('max_connections')::int AS max_connections,
+       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
+       current_setting('synchronous_standby_names') AS synchronous_standby_names,
+       (SELECT max(version) FROM schema_migrations) AS schema_version;
+
+-- name: connections
+-- Who is connected. Of other users' connections a user sees no names, unless it may read all statistics.
+SELECT application_name, min(backend_start) AS since, count(*) AS connections
+  FROM pg_stat_activity
+ WHERE datname = current_database() AND application_name LIKE 'runstream%/%'
+ GROUP BY application_name;
+
+-- name: ingest
+-- Points committed in the last minute. Rows of commits are kept for longer than that after roll-up.
+SELECT coalesce(sum(point_count), 0)::bigint AS points FROM commits
+ WHERE committed_at > now() - interval '1 minute';
+
+-- name: epoch
+-- The open epoch, and what is in it.
+SELECT e.epoch, e.opened_at, coalesce(sum(c.point_count), 0)::bigint AS points
+  FROM epochs e LEFT JOIN commits c USING (epoch)
+ WHERE e.state = 'open'
+ GROUP BY e.epoch;
+
+-- name: segment_pages
+-- How many pages segments take, without their arrays.
+SELECT pg_relation_size('metric_segments') / current_setting('block_size')::int;
+
+-- name: segment_points
+-- Points in $1 percent of the pages of segments.
+SELECT coalesce(sum(point_count), 0)::bigint FROM metric_segments TABLESAMPLE SYSTEM ($1);
+
+-- name: producers
+-- Of each rank of each run that is running the newest producer (one that was started again left its old one behind):
+-- how many there are, how many were heard of in the last minute, and which has been silent longest.
+WITH newest AS (
+    SELECT DISTINCT ON (p.run_id, p.rank)
+           p.run_id, p.rank, p.attempt, p.opened_at, p.committed_at, coalesce(p.committed_at, p.opened_at) AS heard_at
+      FROM producers p JOIN runs r USING (run_id)
+     WHERE r.status = 'running' AND r.lifecycle = 'active'
+     ORDER BY p.run_id, p.rank, heard_at DESC
+)
+SELECT n.run_id, r.name AS run_name, e.name AS experiment, n.rank, n.attempt, n.opened_at, n.committed_at, n.heard_at,
+       count(*) OVER () AS producers,
+       (SELECT count(DISTINCT run_id) FROM newest) AS runs,
+       count(*) FILTER (WHERE n.heard_at > now() - interval '1 minute') OVER () AS heard
+  FROM newest n JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id)
+ ORDER BY n.heard_at
+ LIMIT 1;

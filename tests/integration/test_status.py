@@ -1,0 +1,89 @@
+"""What `runstream status` asks the database: whose connections, which producer is silent, how many points."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from runstream_service.cannot_start import CannotStart
+from runstream_service.core.errors import DatabaseUnavailable
+from runstream_service.overview import look as looking
+from runstream_service.overview.look import look
+from runstream_service.storage.database import Database
+from runstream_service.storage.replica import ReplicaId
+from tests.support.databases import with_database
+from tests.support.stored import make_run, prepare, put
+
+
+async def add_producer(database: Database, run_id: UUID, *, rank: int, attempt: int, committed: str | None) -> None:
+    """With its last commit so long ago; `committed` is an interval, or None: it never had one."""
+    await database.execute(
+        "INSERT INTO producers (producer_id, run_id, rank, attempt, opened_at, committed_at) VALUES "
+        "($1, $2, $3, $4, now() - interval '10 hours', now() - $5::text::interval)",
+        uuid4(), run_id, rank, attempt, committed,
+    )  # fmt: skip
+
+
+async def test_the_silent_producer_is_the_newest_of_its_rank_in_a_run_that_is_running(database, database_url):
+    running, finished, deleted = [UUID(await make_run(database)) for _ in range(3)]
+    await database.execute("UPDATE runs SET status = 'finished' WHERE run_id = $1", finished)
+    await database.execute("UPDATE runs SET lifecycle = 'deleted' WHERE run_id = $1", deleted)
+    for run_id in (finished, deleted):
+        await add_producer(database, run_id, rank=0, attempt=0, committed="9 hours")
+    await add_producer(database, running, rank=0, attempt=0, committed="8 hours")  # before it was started again
+    await add_producer(database, running, rank=0, attempt=1, committed="1 second")
+    await add_producer(database, running, rank=1, attempt=0, committed="2 hours")
+    producers = (await look(database_url, None)).producers
+    assert (producers.runs, producers.producers, producers.heard) == (1, 2, 1)
+    silent = producers.silent_longest
+    assert silent is not None
+    assert (silent.run_id, silent.rank, silent.attempt) == (running.hex, 1, 0)
+    assert 7_200 <= silent.silent_s < 7_300
+    await add_producer(database, running, rank=2, attempt=0, committed=None)
+    silent = (await look(database_url, None)).producers.silent_longest
+    assert silent is not None
+    assert (silent.rank, silent.committed_at) == (2, None)
+    assert 36_000 <= silent.silent_s < 36_100
+
+
+async def test_points_are_counted_once_and_estimated_when_there_are_many(database, database_url, monkeypatch):
+    await prepare(database)
+    run_id = await make_run(database)
+    point = (1, 1_700_000_000_000_000, 0.5)
+    await put(database, run_id, "loss", segments=[[point]] * 400, hot=[point] * 5)
+    await database.execute("INSERT INTO commits (commit_no, epoch, point_count) VALUES (1, 2, 5)")
+    status = await look(database_url, None)
+    assert (status.points_stored, status.points_exact, status.rollup_lag_points) == (405, True, 5)
+    assert (status.epoch.open, status.epoch.visible, status.epoch.points, status.points_last_minute) == (2, 1, 5, 5)
+    pages = await database.fetchval(looking.SQL["segment_pages"])
+    monkeypatch.setattr(looking, "_SAMPLED_PAGES", pages * 5 // 6)
+    estimated = await look(database_url, None)
+    assert not estimated.points_exact
+    assert 100 < estimated.points_stored < 1_000
+
+
+async def test_a_replica_is_its_connections_of_all_kinds_and_visitors_are_none(database, database_url):
+    ours = ReplicaId("1.2.3", "some-host", 7)
+    replica = await Database.open(database_url, replica=ours)
+    kinds = [await replica.connect_writer(), await replica.connect_rollup(), await replica.connect_bell()]
+    await replica.ping()
+    (found,) = (await look(database_url, None)).replicas
+    assert (found.version, found.host, found.pid, found.connections) == ("1.2.3", "some-host", 7, 5)
+    for connection in kinds:
+        await connection.close()
+    await replica.close()
+
+
+async def test_a_database_that_is_none_of_ours_is_told_from_one_that_is_away(postgres, database_url):
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("CREATE DATABASE empty_one")
+    try:
+        with pytest.raises(CannotStart, match="no service was ever started on it"):
+            await look(with_database(postgres.url, "empty_one"), None)
+    finally:
+        await connection.execute("DROP DATABASE empty_one WITH (FORCE)")
+        await connection.close()
+    with pytest.raises(DatabaseUnavailable):
+        await look(with_database(postgres.url, "there_is_none"), None)
