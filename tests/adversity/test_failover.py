@@ -30,7 +30,10 @@ from tests.support.standby import (
 )
 
 # The writer that waits for the standby; NULL if none does.
-WAITING = "(SELECT max(pid) FROM pg_stat_activity WHERE application_name LIKE 'runstream-writer/%' AND wait_event = 'SyncRep')"
+WAITING = (
+    "(SELECT max(pid) FROM pg_stat_activity"
+    " WHERE application_name LIKE 'runstream-writer/%' AND wait_event = 'SyncRep')"
+)
 OPTIONS = {**FAST, "wal_retrieve_retry_interval": "100ms"}
 FOLLOWED = "EXISTS (SELECT FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn())"
 
