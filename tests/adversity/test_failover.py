@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 import runstream
+from runstream_service.core.errors import DatabaseUnavailable
+from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
 from tests.support.databases import FAST, short_directory
 from tests.support.producers import Producers, assert_exactly_once
@@ -22,6 +24,7 @@ from tests.support.serve import ServeProcess
 from tests.support.standby import (
     administrate,
     follow,
+    freeze,
     hold_back,
     lose,
     start_standby,
@@ -89,7 +92,7 @@ async def test_with_a_synchronous_standby_nothing_is_lost_and_nothing_comes_twic
     # The standby first: the service has to find the other one.
     with (
         serving(tmp_path, standby, primary) as serve,
-        Producers(serve.grpc_address, count=3, points_per_s=500) as producers,
+        Producers(serve.grpc_address, count=2, points_per_s=750) as producers,
         runstream.start_run("failover", "synchronous", address=serve.grpc_address) as run,
     ):
         run.log({"loss": 0}, step=0)
@@ -109,7 +112,7 @@ async def test_with_a_synchronous_standby_nothing_is_lost_and_nothing_comes_twic
             )
         reports = await asyncio.to_thread(producers.stop)
         assert_exactly_once(serve.grpc_address, producers.run_id, reports)
-        assert [report["lost_acknowledged"] for report in reports] == [0, 0, 0]
+        assert [report["lost_acknowledged"] for report in reports] == [0, 0]
         assert steps_of(serve, run.run_id, "loss") == [0, 1]
         assert metric(serve, "runstream_batches_lost_total") == 0
         assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
@@ -185,3 +188,25 @@ async def test_without_one_the_loss_is_noticed_and_counted_and_no_point_lands_in
         assert steps_of(serve, run.run_id, "http", rank=-1) == [0, 1, 2]
         for key in ("other", "another"):
             assert steps_of(serve, other.run_id, key) == [*range(51, 101)]
+
+
+async def test_what_hangs_on_a_primary_that_is_frozen_ends_when_another_has_taken_over(servers) -> None:
+    primary, standby = servers
+    database = await Database.open(url_of(primary, standby))
+    try:
+        await database.ping()
+        hanging = asyncio.create_task(database.execute("SELECT pg_sleep(100)"))
+        while not database.in_use:
+            await asyncio.sleep(0)
+        freeze(primary)
+        await administrate(standby, "SELECT pg_promote()")
+        with pytest.raises(DatabaseUnavailable):
+            await database.ping(timeout_s=0.2)
+        assert not hanging.done()
+        await database.ping()
+        with pytest.raises(DatabaseUnavailable):
+            await asyncio.wait_for(hanging, 10)
+        assert await database.fetchval("SELECT pg_is_in_recovery()") is False
+    finally:
+        lose(primary)
+        await database.close()

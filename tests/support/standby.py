@@ -57,6 +57,12 @@ async def administrate(server: EmbeddedPostgres, *statements: str) -> object:
         await connection.close()
 
 
+def freeze(server: EmbeddedPostgres) -> None:
+    """Stops all its processes, as when its machine hangs: connections stay, and nothing comes over them."""
+    for process in processes_of(server.cluster):
+        process.suspend()
+
+
 def lose(server: EmbeddedPostgres) -> None:
     """kill -9 of all its processes, as when its machine is gone."""
     for process in list(processes_of(server.cluster)):
