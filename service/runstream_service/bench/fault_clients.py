@@ -84,6 +84,7 @@ def _client(
             "refused": sum(stats.refused.values()),
             "reconnects": stats.reconnects,
             "warnings": heard.messages,
+            "last_error": stats.last_error,
         }
     )
 

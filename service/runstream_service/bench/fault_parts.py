@@ -45,8 +45,7 @@ class Replica:
 
     async def start(self) -> None:
         """Returns when it is ready."""
-        # Three times 4 + 2 + 5 connections are fewer than the embedded PostgreSQL gives.
-        options = ["--pool-size", "4"]
+        options: list[str] = []
         if self._service is not None:
             http = self._service.http.removeprefix("http://")
             options += ["--grpc-listen", self._service.grpc, "--http-listen", http]

@@ -49,16 +49,19 @@ class _Rounds:
     async def restarted(self) -> None:
         """One replica after the other, as a rolling update does it."""
         async with self._round("rolling") as load:
-            longest = 0.0
+            drains: list[float] = []
+            starts: list[float] = []
             await load.tell("mark")
             for number, replica in enumerate(self.crew, start=1):
                 self.say(f"  replica {number} gets SIGTERM")
                 begun = time.monotonic()
                 await replica.stop()
+                drains.append(time.monotonic() - begun)
                 await replica.start()
-                longest = max(longest, time.monotonic() - begun)
+                starts.append(time.monotonic() - begun - drains[-1])
                 await asyncio.sleep(self._quiet_s)
-            self.values["rolling_restart_s"] = longest
+            self.values["rolling_drain_s"] = max(drains)
+            self.values["rolling_start_s"] = max(starts)
             self.values["rolling_ack_gap_s"] = load.line["gap_s"]
 
     async def stopped(self) -> None:
@@ -118,8 +121,9 @@ class _Rounds:
         self.say("  counting")
         found = await asyncio.to_thread(count, self.crew[0].grpc, run_id, [report["steps"] for report in reports])
         warnings = [warning for report in reports for warning in report["warnings"]]
-        for warning in warnings[:3]:
-            self.say(f"    a client said: {warning}")
+        errors = [report["last_error"] for report in reports if report["last_error"]]
+        for said in (*warnings[:2], *errors[:2]):
+            self.say(f"    a client says: {said}")
         self.values.update(
             {
                 f"{name}_points_logged": load.line["logged"],
@@ -128,6 +132,7 @@ class _Rounds:
                 f"{name}_points_twice": found.twice,
                 f"{name}_points_refused": sum(report["refused"] for report in reports),
                 f"{name}_client_warnings": len(warnings),
+                f"{name}_client_errors": len(errors),
                 f"{name}_client_reconnects": sum(report["reconnects"] for report in reports),
                 f"{name}_client_waiting_max_mb": load.most_bytes / 1e6,
             }
@@ -201,6 +206,7 @@ _ROWS = (
     ("memory of a replica, most", "rss_max_mb", "MB"),
     ("waiting in all clients, most", "client_waiting_max_mb", "MB"),
     ("warnings of clients", "client_warnings", ""),
+    ("clients that saw an error", "client_errors", ""),
 )
 
 
