@@ -26,6 +26,8 @@ _OPENED_TIMEOUT_S = 30.0  # a stream that is not answered by then is given up
 _STABLE_S = 10.0  # a stream that lived that long does not count as a failed try
 _HALF_CLOSE_S = 2.0  # how long the end of a finished stream may take
 _PROTOCOL_CODES = ("INVALID_ARGUMENT", "OUT_OF_RANGE", "UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED")
+# The service asks for another stream; nothing went wrong.
+_GO_ON_ELSEWHERE = ("DRAINING", "DATABASE_CHANGED")
 
 
 class _Stream:
@@ -108,9 +110,9 @@ class Connection:
             self._fenced.reset()
         if failure is None:
             return self._backoff.next_s()
-        if failure.reason != "DRAINING":
+        if failure.reason not in _GO_ON_ELSEWHERE:
             self.last_error = str(failure)
-        elif self.streams_opened > opened_before:
+        if failure.reason == "DRAINING" and self.streams_opened > opened_before:
             self._backoff.reset()  # it was a good stream, also if it had nothing to bring
         return self._react(failure)
 
@@ -211,7 +213,7 @@ class Connection:
         backoff = self._fenced if failure.reason == "FENCED" else self._backoff
         wait_s = backoff.next_s(failure.retry_after_s)
         # Being told to go elsewhere or to open again, or a newer stream of ours, is no trouble unless it goes on.
-        if failure.reason not in ("DRAINING", "DATABASE_CHANGED", "FENCED") or wait_s > 1.0:
+        if failure.reason not in (*_GO_ON_ELSEWHERE, "FENCED") or wait_s > 1.0:
             self._notices.connection_failed(str(failure), wait_s)
         return wait_s
 
