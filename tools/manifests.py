@@ -1,4 +1,8 @@
-"""Renders deploy/manifests/ from the chart with its own values: `python tools/manifests.py`; --check only compares."""
+"""Puts alerts and dashboards into the chart, and renders deploy/manifests/ from it with its own values:
+`python tools/manifests.py`; --check only compares.
+
+A chart reads no files but its own, so it has copies.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,13 @@ import re
 import sys
 from pathlib import Path
 
+import generated
 import helm_python
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "deploy" / "helm" / "runstream"
+FILES = CHART / "files"
+MONITORING = ROOT / "deploy" / "monitoring"
 MANIFESTS = ROOT / "deploy" / "manifests"
 _HEAD = "# Rendered from deploy/helm/runstream by tools/manifests.py; edit the chart.\n"
 # Nothing of this is Helm's.
@@ -30,21 +37,19 @@ def rendered() -> dict[str, str]:
     return {**manifests, "kustomization.yaml": _HEAD + head + listed}
 
 
+def copied() -> dict[str, str]:
+    """File name below files/ of the chart -> text."""
+    dashboards = (MONITORING / "grafana" / "dashboards").glob("*.json")
+    alerts = (MONITORING / "alerts.yml").read_text()
+    return {"alerts.yml": alerts, **{f"dashboards/{path.name}": path.read_text() for path in dashboards}}
+
+
 def main() -> None:
-    """Writes the files, or says which of them are not as the chart has them."""
-    wanted = rendered()
-    stored = {path.name: path.read_text() for path in MANIFESTS.glob("*.yaml")}
-    stale = sorted(name for name in wanted.keys() | stored.keys() if wanted.get(name) != stored.get(name))
-    if "--check" in sys.argv[1:]:
-        if stale:
-            sys.exit(f"deploy/manifests is stale ({', '.join(stale)}): run python tools/manifests.py")
-        return
-    MANIFESTS.mkdir(exist_ok=True)
-    for name in stale:
-        if name in wanted:
-            (MANIFESTS / name).write_text(wanted[name])
-        else:
-            (MANIFESTS / name).unlink()
+    """Writes the files, or says which of them are not as they should be."""
+    check = "--check" in sys.argv[1:]
+    again = "run python tools/manifests.py"
+    generated.keep(FILES, copied(), check=check, again=again)
+    generated.keep(MANIFESTS, rendered(), check=check, again=again)
 
 
 if __name__ == "__main__":

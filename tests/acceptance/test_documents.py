@@ -174,7 +174,7 @@ def helm_command(reader: Reader, found: re.Match[str]) -> None:
             assert option == "--set"
             values |= helm_python.parse_set_string(value)
     for thing in chart_objects(values):
-        if thing["kind"] != "ServiceMonitor":
+        if thing["kind"] not in ("ServiceMonitor", "PrometheusRule"):
             kubernetes_validate.validate(thing, "1.30", strict=True)
 
 
@@ -226,7 +226,7 @@ def pg_restore(reader: Reader, found: re.Match[str]) -> None:
 
 (_WHEEL,) = importlib.util.find_spec(WHEEL).submodule_search_locations  # type: ignore[union-attr, misc]  # installed
 POSTGRES = Path(_WHEEL, INSTALLATION, "bin")
-POINTS = "SELECT run_id, key, count(*), sum(value) FROM metric_points GROUP BY 1, 2 ORDER BY 1, 2"
+POINTS = "SELECT run_id, key, count(*), sum(value::numeric) FROM metric_points GROUP BY 1, 2 ORDER BY 1, 2"
 
 
 def kustomization(_reader: Reader, found: re.Match[str]) -> None:

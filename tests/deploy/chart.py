@@ -27,6 +27,12 @@ INSTALLATIONS: dict[str, Values] = {
         "artifacts": {"kind": "url", "url": "s3://bucket/runstream"},
         "networkPolicy": {"allowFrom": [PEER], "allowHttpFrom": [{"podSelector": {}}], "databaseTo": [PEER]},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "prometheusRule": {
+            "enabled": True,
+            "labels": {"release": "prometheus"},
+            "runbooksUrl": "https://example.org/runbooks/",
+        },
+        "dashboards": {"enabled": True, "annotations": {"grafana_folder": "runstream"}},
         "serviceAccount": {"annotations": {"example.org/role": "bucket"}},
         "commonLabels": {"example.org/cost-centre": "42", "app.kubernetes.io/name": "never this"},
         "commonAnnotations": {"example.org/reload": "true"},

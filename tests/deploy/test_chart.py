@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import helm_python
@@ -28,9 +29,16 @@ from tests.deploy.chart import (
     pod,
     templates,
 )
+from tests.support.grafana import DASHBOARDS
+from tests.support.prometheus import RULES
 
 OLDEST, NEWEST = "1.30", "1.37"
-THEIRS = {"ServiceMonitor", "HTTPRoute", "GRPCRoute"}  # kinds that others define; they have tests of their own below
+THEIRS = {
+    "ServiceMonitor",
+    "PrometheusRule",
+    "HTTPRoute",
+    "GRPCRoute",
+}  # kinds that others define; they have tests of their own below
 each_installation = pytest.mark.parametrize("values", INSTALLATIONS.values(), ids=INSTALLATIONS.keys())
 
 
@@ -301,6 +309,32 @@ def test_the_service_monitor_finds_the_http_service_alone() -> None:
     assert found["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "runstream"
 
 
+def test_the_rules_are_those_of_the_alerts() -> None:
+    alerts = yaml.safe_load(RULES.read_text())["groups"]
+    plain = one("PrometheusRule", {"prometheusRule": {"enabled": True}})
+    assert plain["spec"] == {"groups": alerts}
+    linked = one("PrometheusRule", INSTALLATIONS["bucket"])
+    assert linked["metadata"]["labels"]["release"] == "prometheus"
+    for group, ours in zip(linked["spec"]["groups"], alerts, strict=True):
+        for rule, own in zip(group["rules"], ours["rules"], strict=True):
+            url = rule["annotations"].pop("runbook_url")
+            assert url == f"https://example.org/runbooks/{Path(own['annotations']['runbook']).name}"
+            assert rule == own
+
+
+def test_each_dashboard_is_a_config_map_that_a_sidecar_finds() -> None:
+    maps = [thing for thing in objects(INSTALLATIONS["bucket"]) if thing["kind"] == "ConfigMap"]
+    found = {name: text for each in maps for name, text in each["data"].items()}
+    files = {f"runstream-{path.name}": path for path in DASHBOARDS.glob("*.json")}
+    assert len(maps) == len(found) == len(files) == 3
+    for name, path in files.items():
+        assert json.loads(found[name]) == json.loads(path.read_text())
+        assert len(found[name]) < 1_000_000  # a ConfigMap takes a mebibyte
+    for each in maps:
+        assert each["metadata"]["labels"]["grafana_dashboard"] == "1"
+        assert each["metadata"]["annotations"]["grafana_folder"] == "runstream"
+
+
 def test_what_is_given_in_addition_is_where_it_belongs() -> None:
     values = INSTALLATIONS["bucket"]
     assert pod(values)["volumes"][-1] == values["extraVolumes"][0]
@@ -424,6 +458,8 @@ WRONG: list[tuple[Values, str]] = [
     ({"podAnnotations": {"scrape": True}}, "/podAnnotations/scrape"),
     ({"resources": {"limits": {"memory": "much"}}}, "/resources/limits/memory"),
     ({"serviceMonitor": {"interval": "often"}}, "/serviceMonitor/interval"),
+    ({"prometheusRule": {"runbooksUrl": "deploy/monitoring/runbooks"}}, "/prometheusRule/runbooksUrl"),
+    ({"dashboards": {"labels": {"grafana_dashboard": 1}}}, "/dashboards/labels/grafana_dashboard"),
 ]
 
 

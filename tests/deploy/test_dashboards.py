@@ -34,7 +34,7 @@ END = START + timedelta(hours=1)
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Grafana's library needs Python 3.11")
 def test_the_dashboards_are_as_their_program_makes_them() -> None:
-    tool = ROOT / "tools" / "dashboards"
+    tool = ROOT / "tools" / "dashboards.py"
     done = subprocess.run([sys.executable, tool, "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

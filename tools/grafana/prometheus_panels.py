@@ -22,7 +22,8 @@ from grafana_foundation_sdk.models.dashboard import (
     DynamicConfigValue,
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
-from parts import PROMETHEUS, RUNBOOKS_UID, AnyPanel, legend, runbook, together
+
+from grafana.parts import PROMETHEUS, RUNBOOKS_UID, AnyPanel, legend, runbook, together
 
 
 def metric(name: str, *conditions: str) -> str:

@@ -7,8 +7,21 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableOption,
     VariableRefresh,
 )
-from parts import PROMETHEUS, SERVICE_UID, AnyPanel, good_from, page, source, thresholds
-from prometheus_panels import firing, graph, greatest, mean, metric, number, quantile, quantiles, rate, total, versions
+
+from grafana.parts import PROMETHEUS, SERVICE_UID, AnyPanel, good_from, page, source, thresholds
+from grafana.prometheus_panels import (
+    firing,
+    graph,
+    greatest,
+    mean,
+    metric,
+    number,
+    quantile,
+    quantiles,
+    rate,
+    total,
+    versions,
+)
 
 
 def service() -> build.Dashboard:

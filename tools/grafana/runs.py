@@ -14,7 +14,8 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
 )
 from grafana_foundation_sdk.models.xychart import XYShowMode
-from parts import POSTGRES, RUNS_UID, AnyPanel, legend, page, source, thresholds, together
+
+from grafana.parts import POSTGRES, RUNS_UID, AnyPanel, legend, page, source, thresholds, together
 
 
 class Sql(Builder[Dataquery], Dataquery):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.builders import text
 from grafana_foundation_sdk.models.text import TextMode
-from parts import RUNBOOKS, RUNBOOKS_UID, page
+
+from grafana.parts import RUNBOOKS, RUNBOOKS_UID, page
 
 
 def runbooks() -> build.Dashboard:
