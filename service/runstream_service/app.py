@@ -59,6 +59,7 @@ from runstream_service.wiring import wire_calls
 
 log = structlog.get_logger()
 
+_MANY_CALLS = 1_000_000
 GRPC_OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a share of somebody else's connections
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -69,6 +70,10 @@ GRPC_OPTIONS = (
     # And we ping them, so that the streams of a machine that vanished end within 80 s.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # A thousand workers connect in one moment. Above a thousand calls that wait to be looked at, gRPC would cancel some
+    # at random; ours wait, and --max-streams says of those above it that they have to come again.
+    ("grpc.server.max_pending_requests", _MANY_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", _MANY_CALLS),
 )
 
 SERVICES = tuple(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -129,10 +128,9 @@ def test_the_service_knows_how_long_points_take_from_log_to_commit(serve: ServeP
         assert at_once[0] - before[0] == 1
         assert 0 < at_once[1] - before[1] < 1
         # Sealed and sent within milliseconds, so that all of the wait is on the way.
-        os.kill(serve.pid, signal.SIGSTOP)
-        run.log({"loss": 2.0})
-        assert not run.flush(1.0)
-        os.kill(serve.pid, signal.SIGCONT)
+        with serve.frozen():
+            run.log({"loss": 2.0})
+            assert not run.flush(1.0)
         assert run.flush(30), run.stats()
         assert serve.metric(f"{name}_count") - at_once[0] == 1
         assert 0.9 < serve.metric(f"{name}_sum") - at_once[1] < 5  # the fastest way is not seen

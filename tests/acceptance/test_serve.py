@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from prometheus_client.parser import text_string_to_metric_families
 
+from runstream.v1 import run_pb2, run_pb2_grpc
 from runstream_service.rpc.health import LIVENESS
 from runstream_service.storage.embedded import EmbeddedPostgres
 from tests.support.databases import short_directory
@@ -361,3 +362,14 @@ def test_terminal_gets_a_banner_and_ctrl_c_ends_it(data_dir: Path) -> None:
     assert re.search(r"HTTP +http://127\.0\.0\.1:\d+", text)
     assert str(data_dir) in text
     assert "runstream.start_run" in text
+
+
+def test_calls_that_come_all_at_once_wait_their_turn(serve: ServeProcess) -> None:
+    """Left to itself, gRPC cancels some of more than a thousand."""
+    request = run_pb2.ListExperimentsRequest()
+    with grpc.insecure_channel(serve.grpc_address) as channel:
+        stub = run_pb2_grpc.RunServiceStub(channel)
+        stub.ListExperiments(request, timeout=20)
+        with serve.frozen():
+            calls = [stub.ListExperiments.future(request, timeout=30) for _ in range(3_000)]
+        assert {call.code() for call in calls} == {grpc.StatusCode.OK}

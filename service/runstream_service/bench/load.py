@@ -16,8 +16,6 @@ import numpy as np
 
 from runstream.v1 import ingest_pb2, packed_pb2, run_pb2, run_pb2_grpc
 
-# A machine that makes thousands of connections to itself at once gives some of them up.
-_OPENING_AT_ONCE = 100
 _APPEND = "/runstream.v1.IngestService/Append"
 
 
@@ -74,11 +72,7 @@ class _Stream:
         self.refused = 0
         self.latencies_s: list[float] = []
 
-    async def open(self, run_id: str, places: asyncio.Semaphore) -> None:
-        async with places:
-            await self._open(run_id)
-
-    async def _open(self, run_id: str) -> None:
+    async def open(self, run_id: str) -> None:
         opening = ingest_pb2.Open(run_id=run_id, producer_id=uuid.uuid4().bytes, rank=self._rank, first_unacked=1)
         keys = [
             ingest_pb2.SeriesDeclaration(series_index=index, key=f"metric/{index}") for index in range(self._load.keys)
@@ -158,8 +152,7 @@ async def push(
             run_pb2.CreateRunRequest(run_id=run_id, experiment="bench", name=load.name)
         )
         streams = [_Stream(channels[rank % len(channels)], load, rank) for rank in range(load.streams)]
-        opening = asyncio.Semaphore(_OPENING_AT_ONCE)
-        await asyncio.gather(*(stream.open(run_id, opening) for stream in streams))
+        await asyncio.gather(*(stream.open(run_id) for stream in streams))
         if when_open is not None:
             await when_open()
         started = time.perf_counter()
