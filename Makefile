@@ -28,8 +28,9 @@ serve: $(STAMP) ## run the service in the foreground, with its own PostgreSQL
 test: lint gen-check test-only ## lint, type-check, check generated code, run the tests
 
 # Most tests wait for other processes, so three at a time keep two cores busy. Files stay whole: theirs are the fixtures.
+# In their order: by the number of their tests, the long ones would come last and one at a time.
 test-only: $(STAMP)
-	$(BIN)/pytest -n 3 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 bench: $(STAMP) ## measure ingest, ack latency and the cost of log()
 	$(BIN)/runstream bench
