@@ -22,7 +22,7 @@ from runstream_service.core.names import parse_run_id
 from runstream_service.ingest.budget import Budget
 from runstream_service.ingest.gate import HotGate
 from runstream_service.ingest.lanes import Lanes
-from runstream_service.ingest.stream import ProducerStream, open_again
+from runstream_service.ingest.stream import ProducerStream
 from runstream_service.ingest.writer import Writer
 from runstream_service.storage.database import incarnation_of
 
@@ -138,7 +138,7 @@ class IngestPipeline:
             return
         async with self._openings, self._database.acquire() as connection:
             if incarnation_of(connection) != stream.incarnation:
-                raise open_again("it was opened before the database was restarted or failed over")
+                raise stream.outlived()
             rows = await connection.fetch(
                 "SELECT key, series_id FROM resolve_series($1, $2, $3, $4)",
                 stream.run_id, stream.rank, stream.attempt, sorted(set(keys.values())),

@@ -115,7 +115,7 @@ class Submission:
 
     def outlived(self) -> CoreError:
         """What becomes of it in another incarnation."""
-        return open_again("it was opened before the database was restarted or failed over")
+        return self.stream.outlived()
 
     @property
     def run_id(self) -> UUID:
@@ -173,6 +173,10 @@ class ProducerStream:
         # All indexes below this one have a series id: none is undeclared, none refused.
         self._settled_series = 0
         self._refused_keys: list[tuple[Reason, str]] = []
+
+    def outlived(self) -> DatabaseChanged:
+        """What ends it in another incarnation."""
+        return open_again("it was opened before the database was restarted or failed over")
 
     # Declaring -------------------------------------------------------------------------------------------------------
 
