@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
@@ -76,3 +77,15 @@ async def _administrate(url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+def socket_of(url: str) -> str:
+    """The path of the unix socket that a test's database is reached by; a `Proxy` takes it as its target."""
+    query = parse_qs(urlsplit(url).query)
+    return f"{query['host'][0]}/.s.PGSQL.{query['port'][0]}"
+
+
+def through(address: str, url: str) -> str:
+    """The URL of the same database at another address, such as that of a `Proxy` in front of it."""
+    parts = urlsplit(url)
+    return f"postgresql://{parts.username}@{address}{parts.path}"

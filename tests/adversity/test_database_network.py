@@ -1,0 +1,109 @@
+"""The network between service and PostgreSQL cuts, freezes, stalls and delays: each logged point is stored once.
+
+`SOAK_SECONDS=3600` makes a soak of it (CONTRIBUTING.md).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.databases import socket_of, through
+from tests.support.producers import Producers, assert_exactly_once
+from tests.support.proxy import Direction, Proxy
+from tests.support.serve import ServeProcess
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
+# A soak has time for outages that are longer than the timeouts of the service (docs/operations.md).
+LONGEST_FAULT_S = 5.0 if SECONDS < 300 else 90.0
+# Small epochs, so that roll-up is at work whatever happens.
+OFTEN = ("--epoch-rows", "1000", "--epoch-seconds", "1", "--max-read-age", "1")
+# What only a bug leaves in the log.
+BUGS = {"service_failed", "rpc_failed", "http_failed", "bell_failed", "tail_failed", "shutdown_step_failed"}
+
+Fault = Callable[[Proxy, random.Random], None]
+
+
+def _freeze(proxy: Proxy, chance: random.Random) -> None:
+    proxy.freeze()
+
+
+def _stall(proxy: Proxy, chance: random.Random) -> None:
+    proxy.stall()
+
+
+def _lose_answers(proxy: Proxy, chance: random.Random) -> None:
+    proxy.stall(Direction.ANSWERS)
+
+
+def _lose_requests(proxy: Proxy, chance: random.Random) -> None:
+    proxy.stall(Direction.REQUESTS)
+
+
+def _cut(proxy: Proxy, chance: random.Random) -> None:
+    proxy.cut()
+
+
+def _refuse(proxy: Proxy, chance: random.Random) -> None:
+    proxy.refuse = True
+    proxy.cut()
+
+
+def _slow(proxy: Proxy, chance: random.Random) -> None:
+    proxy.delay_s, proxy.slice_bytes = chance.uniform(0.001, 0.05), 4_096
+
+
+def _cut_in_the_middle(proxy: Proxy, chance: random.Random) -> None:
+    proxy.cut_after_bytes = 20_000
+    proxy.cut()
+
+
+FAULTS: tuple[Fault, ...] = (
+    _freeze, _stall, _lose_answers, _lose_requests, _cut, _refuse, _slow, _cut_in_the_middle
+)  # fmt: skip
+
+
+@pytest.mark.timeout(400 + 2 * SECONDS)
+def test_faults_of_the_network_to_the_database_lose_and_double_nothing(database_url: str, data_dir: Path) -> None:
+    seed = int(os.environ.get("FAULT_SEED", str(time.time_ns())))
+    print(f"FAULT_SEED={seed}")
+    chance = random.Random(seed)
+    with (
+        Proxy(socket_of(database_url)) as proxy,
+        ServeProcess(data_dir, arguments=["--database", through(proxy.address, database_url), *OFTEN]) as serve,
+        Producers(serve.grpc_address, count=4, points_per_s=200) as producers,
+    ):
+        faults = _faults(chance)
+        until, done = time.monotonic() + SECONDS, set[Fault]()
+        while time.monotonic() < until or done < set(FAULTS):
+            time.sleep(chance.uniform(0.2, 2.0))
+            fault, fault_s = next(faults), min(chance.expovariate(1 / 1.5), LONGEST_FAULT_S)
+            if LONGEST_FAULT_S > 60 and chance.random() < 0.1:
+                fault_s = chance.uniform(20, LONGEST_FAULT_S)
+            print(f"{fault.__name__.strip('_')} for {fault_s:.1f} s", flush=True)
+            fault(proxy, chance)
+            done.add(fault)
+            time.sleep(fault_s)
+            if chance.random() < 0.5:  # else what was held back arrives late
+                proxy.cut()
+            proxy.restore()
+            if chance.random() < 0.7:
+                serve.wait_until("/readyz", 200, timeout_s=60)
+        serve.wait_until("/readyz", 200, timeout_s=60)
+        reports = producers.stop()
+        assert_exactly_once(serve.grpc_address, producers.run_id, reports)
+        assert [report["lost_acknowledged"] for report in reports] == [0] * len(reports)
+        assert not BUGS & set(serve.actions()), serve.stderr
+        print(f"{sum(report['logged'] for report in reports):,} points; {proxy.cuts} connections were cut")
+        assert proxy.cuts > 0
+
+
+def _faults(chance: random.Random) -> Iterator[Fault]:
+    """Every fault once, in a random order, then again."""
+    while True:
+        yield from chance.sample(FAULTS, len(FAULTS))
