@@ -1,0 +1,93 @@
+"""Threads for work that blocks: a pool for each kind of it, so that one kind that hangs holds up no other.
+
+asyncio's own pool is one for all: six calls on a network file system that does not answer would fill it, and everything
+else that needs a thread would wait behind them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from runstream_service.core.errors import Overloaded
+
+T = TypeVar("T")
+
+
+class ThreadPool:
+    """At most `threads` calls run at a time and `max_waiting` more wait; a further one raises Overloaded.
+
+    The threads are daemons: one that hangs in a system call does not keep the process from ending, which the threads of
+    concurrent.futures do.
+    """
+
+    def __init__(self, name: str, *, threads: int, max_waiting: int) -> None:
+        self._name = name
+        self._threads = threads
+        self._max_calls = threads + max_waiting
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        # Guards the two counts below: calls end in the threads.
+        self._lock = threading.Lock()
+        self._unfinished = 0
+        self._started = 0
+
+    async def run(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        """Calls a function in a thread. Cancelling the wait does not stop a call that has begun.
+
+        Raises:
+            Overloaded: too many calls wait already; this one was not made.
+        """
+        future: Future[T] = Future()
+        call = functools.partial(contextvars.copy_context().run, function, *arguments, **named)
+        self._submit(future, call)
+        return await asyncio.wrap_future(future)
+
+    @property
+    def unfinished(self) -> int:
+        """Calls that run or wait."""
+        return self._unfinished
+
+    def _submit(self, future: Future[T], call: Callable[[], T]) -> None:
+        with self._lock:
+            if self._unfinished >= self._max_calls:
+                raise Overloaded(f"{self._unfinished:,} calls of {self._name} run or wait already; try again")
+            self._unfinished += 1
+            starts = self._started < min(self._threads, self._unfinished)
+            self._started += starts
+        if starts:
+            self._start_thread()
+        self._calls.put((future, call))
+
+    def _start_thread(self) -> None:
+        try:
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        except RuntimeError as error:  # the system gives no more threads
+            with self._lock:
+                self._started -= 1
+                self._unfinished -= 1
+            raise Overloaded(f"no thread can be started for {self._name}; try again") from error
+
+    def _work(self) -> None:
+        while True:
+            self._finish(*self._calls.get())
+
+    def _finish(self, future: Future[T], call: Callable[[], T]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return self._leave()
+        try:
+            result = call()
+        except BaseException as error:
+            self._leave()
+            return future.set_exception(error)
+        self._leave()  # first, so that whoever gets the result finds a place for the next call
+        return future.set_result(result)
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._unfinished -= 1
