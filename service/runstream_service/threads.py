@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -91,3 +92,11 @@ class ThreadPool:
     def _leave(self) -> None:
         with self._lock:
             self._unfinished -= 1
+
+
+_PROCESSORS = os.cpu_count() or 1
+
+# Whose callers bound what waits: roll-up does one step of a kind at a time, and reads have places. Answers of MLflow's
+# routes are encoded in the pool of the reads.
+ROLLUP = ThreadPool("roll-up", threads=min(8, _PROCESSORS + 2), max_waiting=100)
+READS = ThreadPool("reads", threads=min(16, _PROCESSORS + 4), max_waiting=1_000)

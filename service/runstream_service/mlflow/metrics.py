@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hashlib
@@ -13,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_service import threads
 from runstream_service.core.errors import ParamChanged, RunNotFound
 from runstream_service.core.model_metrics import ModelMetric
 from runstream_service.ingest.metric_writes import RunPoints
@@ -139,7 +139,7 @@ class MetricHandlers:
         if run_id is not None:
             rows, last = await self._run_metrics.history(self._caller, run_id, key, after=after, limit=limit)
         # Tens of milliseconds for a full page, during which the loop serves others.
-        return await asyncio.to_thread(_history_page, key, rows, last, _accepted(request))
+        return await threads.READS.run(_history_page, key, rows, last, _accepted(request))
 
     async def get_history_bulk(self, request: Request) -> Response:
         message = await read(request, GetHistoryBulk)
@@ -156,7 +156,7 @@ class MetricHandlers:
         check_storable(key, "metric_key")
         known = [run_id for text in sorted(set(run_ids)) if (run_id := _known(text)) is not None]
         found = await self._run_metrics.first_rows(self._caller, known, key, limit)
-        return await asyncio.to_thread(_bulk, key, found, _accepted(request))
+        return await threads.READS.run(_bulk, key, found, _accepted(request))
 
     async def get_history_bulk_interval(self, request: Request) -> Response:
         message = await read(request, GetHistoryBulkInterval)
@@ -164,7 +164,7 @@ class MetricHandlers:
         known = {text: run_id for text in run_ids if (run_id := _known(text)) is not None}
         found = await self._run_metrics.samples(self._caller, list(known.values()), key, steps, message.max_results)
         in_order = [(text, found.get(known[text].hex, NO_ROWS)) for text in run_ids if text in known]
-        return await asyncio.to_thread(_bulk_interval, key, in_order, _accepted(request))
+        return await threads.READS.run(_bulk_interval, key, in_order, _accepted(request))
 
     async def _log_params(self, run_id: UUID, params: dict[str, str]) -> None:
         try:

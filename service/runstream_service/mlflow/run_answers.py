@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from runstream_service import threads
 from runstream_service.core.errors import RunNotFound
 from runstream_service.core.runs import NAME_TAG
 from runstream_service.core.times import to_unix_us
@@ -62,7 +63,7 @@ class RunAnswers:
             ReadTooSlow, DatabaseUnavailable.
         """
         portions = [run_ids[start : start + _PORTION] for start in range(0, len(run_ids), _PORTION)]
-        encoded = [await asyncio.to_thread(_encoded, *await self._read(caller, portion)) for portion in portions]
+        encoded = [await threads.READS.run(_encoded, *await self._read(caller, portion)) for portion in portions]
         runs = b",".join(portion for portion in encoded if portion)
         return orjson.Fragment(b"[" + runs + b"]") if runs else None
 

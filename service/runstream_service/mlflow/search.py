@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
+from runstream_service import threads
 from runstream_service.mlflow.answer import encode, present
 from runstream_service.mlflow.errors import invalid
 from runstream_service.mlflow.experiments import parse_id
@@ -79,7 +79,7 @@ class SearchHandlers:
         runs = await self._answers.encode_many(self._caller, run_ids)
         accepted = request.headers.get("accept-encoding", "")
         # Packing a page of thousands of runs takes long.
-        return await asyncio.to_thread(
+        return await threads.READS.run(
             encode, present(runs=runs, next_page_token=token or None), accept_encoding=accepted
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_service import threads
 from runstream_service.query.buckets import (
     Atoms,
     Buckets,
@@ -151,7 +152,7 @@ async def read_arrays(snapshot: Snapshot, builders: Sequence[CurveBuilder]) -> N
             for chunk in _chunks(builders, mixed=mixed):
                 data = await _copy(snapshot, chunk, times=times, steps=steps)
                 await decoding
-                take = asyncio.to_thread(_take, builders, chunk, data, mixed=mixed, times=times, steps=steps)
+                take = threads.READS.run(_take, builders, chunk, data, mixed=mixed, times=times, steps=steps)
                 decoding = asyncio.ensure_future(take)
     finally:
         await decoding
@@ -166,7 +167,7 @@ async def read_steps(snapshot: Snapshot, sources: Sources) -> Int64:
     irregular.mixed = ~regular
     for chunk in _chunks([irregular], mixed=True):
         data = await _copy(snapshot, chunk, times=False, steps=True)
-        different = np.union1d(different, await asyncio.to_thread(_irregular_steps, sources, chunk, data))
+        different = np.union1d(different, await threads.READS.run(_irregular_steps, sources, chunk, data))
     return different
 
 

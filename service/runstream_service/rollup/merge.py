@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
+from runstream_service import threads
 from runstream_service.rollup.rollup import copy_segments
 from runstream_service.segments.cut import MAX_POINTS, cut
 from runstream_service.segments.decode import IRREGULAR, Segment, SegmentStream
@@ -150,7 +150,7 @@ class Merger:
                 return False
             taken = await _take(connection, groups, dropped_epoch)
             # In a thread, as it takes tens of milliseconds.
-            merged, encoded = await asyncio.to_thread(_merge, taken, groups)
+            merged, encoded = await threads.ROLLUP.run(_merge, taken, groups)
             if encoded is None:
                 return False
             await copy_segments(connection, encoded)

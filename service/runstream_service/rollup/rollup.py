@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
+from runstream_service import threads
 from runstream_service.rollup import hot_rows
 from runstream_service.segments import encode
 from runstream_service.segments.cut import cut, parts
@@ -110,12 +111,12 @@ async def roll(connection: Connection, metrics: RollupMetrics, *, piece_bytes: i
 async def _roll_piece(connection: Connection, rolled: Rolled, points: Points) -> None:
     rolled.read += len(points)
     # In threads: numpy lets go of the interpreter while it sorts and computes, and the event loop feeds ingest.
-    series = await asyncio.to_thread(_sort, points)
+    series = await threads.ROLLUP.run(_sort, points)
     dead = await _dead_series(connection, series)
     if dead:
-        points = await asyncio.to_thread(_without, points, dead)
-    for part in await asyncio.to_thread(parts, points, _PART_POINTS):
-        encoded, newest = await asyncio.to_thread(_prepare, part, rolled.epoch)
+        points = await threads.ROLLUP.run(_without, points, dead)
+    for part in await threads.ROLLUP.run(parts, points, _PART_POINTS):
+        encoded, newest = await threads.ROLLUP.run(_prepare, part, rolled.epoch)
         rolled.points += len(part)
         rolled.segments += encoded.count
         await copy_segments(connection, encoded)
