@@ -1,7 +1,7 @@
-"""One gRPC channel per process and address, a new one when the service asks for it, and what a fork needs of them.
+"""One gRPC channel per process and address, a new one after a failure, and what a fork needs of them.
 
-A channel stays with the replica that it found. When a replica tells a stream to go elsewhere, `renew` makes way for a
-new channel, which looks the address up anew and takes one of the replicas at random.
+A channel stays with the replica that it found. When that one cannot serve (`Retry.ELSEWHERE`), `renew` makes way for a
+new channel, which looks the address up again and takes one of the replicas at random.
 
 gRPC survives a fork only if no thread is inside of it and no connection is open at that moment, and if its core is not
 shutting down: closing the last channel starts a shutdown in the background, and a fork in the middle of that aborts
@@ -13,6 +13,7 @@ GRPC_ENABLE_FORK_SUPPORT=0 switches off handlers inside of gRPC that this rests 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
@@ -20,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
+
+from runstream import _settings
 
 OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A half-open connection is noticed within 40 s. The service permits a ping every 10 s.
@@ -31,6 +34,8 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
     # gRPC's own wait before it dials again, up to two minutes by default; ours must be the one that counts.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A name may point to another address within seconds; gRPC would look it up twice a minute.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     # A connection of our own: not one that another library in this process configured, and one that really closes.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
@@ -59,7 +64,7 @@ class Channels:
                 self._keeper = grpc.insecure_channel("127.0.0.1:1", options=OPTIONS)  # never connects
             channel = self._open.get(address)
             if channel is None:
-                channel = self._open[address] = grpc.insecure_channel(address, options=OPTIONS)
+                channel = self._open[address] = grpc.insecure_channel(address, options=_options())
             self._users[channel] += 1
         try:
             yield channel
@@ -117,6 +122,11 @@ class Channels:
         with self._changed:
             if address in self._open and self._open[address] not in self._users:
                 self._open.pop(address).close()
+
+
+def _options() -> tuple[tuple[str, int | str], ...]:
+    """gRPC on its own would send everything, even what goes to 127.0.0.1, through the proxy for web pages."""
+    return (*OPTIONS, ("grpc.enable_http_proxy", int(_settings.uses_http_proxy(os.environ))))
 
 
 _never_destroyed: list[object] = []

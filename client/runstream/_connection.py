@@ -22,21 +22,21 @@ from runstream._settings import Settings
 from runstream.v1 import ingest_pb2
 
 _METHOD = "/runstream.v1.IngestService/Append"
-_OPENED_TIMEOUT_S = 30.0  # a stream that is not answered by then is given up
-_STABLE_S = 10.0  # a stream that lived that long does not count as a failed try
-_HALF_CLOSE_S = 2.0  # how long the end of a finished stream may take
-_PROTOCOL_CODES = ("INVALID_ARGUMENT", "OUT_OF_RANGE", "UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED")
+_STABLE_S = 3.0  # a stream that was open for that long does not count as a failed try
+_QUIET_S = 1.0  # a stream that broke is worth a warning if the next one has to wait longer
 # The service asks for another stream; nothing went wrong.
-_GO_ON_ELSEWHERE = ("DRAINING", "DATABASE_CHANGED")
+_RECONNECT_REASONS = ("DRAINING", "DATABASE_CHANGED")
 
 
 class _Stream:
     """One Append stream: what is known of it, shared by the thread that sends and the one that reads."""
 
-    def __init__(self, next_number: int) -> None:
-        self.next_number = next_number
+    def __init__(self) -> None:
+        self.next_number = 0
         self.declared: set[int] = set()
-        self.opened = threading.Event()
+        self.opened = threading.Event()  # or ended
+        self.opened_s: float | None = None  # when Opened came, by the monotonic clock
+        self.timed_out = False  # Opened did not come
         self.ended = False
         self.replaced = False  # ended by us, for a new producer
         self.call: Any = None
@@ -75,7 +75,7 @@ class Connection:
         self._pause_wanted = False
         self._state = threading.Condition()  # guards the three above; nothing else is waited for under it
         self._missing_created = 0
-        self._probing = False
+        self._asking_ledger = False  # the next Open claims to know nothing, to hear what is left
         self.streams_opened = 0
         self.connected = False
         self.last_error = ""
@@ -94,35 +94,35 @@ class Connection:
         return self._stopping or bool(self._outbox.stopped)
 
     def _one_stream(self) -> float:
-        """Runs one stream to its end; answers how long to wait before the next."""
-        started, opened_before = time.monotonic(), self.streams_opened
+        """Runs one stream to its end; returns how long to wait before the next."""
+        stream = _Stream()
         try:
             with self._channels.using(self._settings.address) as channel:
-                failure = self._speak(channel)
-                if failure is not None and failure.reason == "DRAINING":
+                failure = self._speak(channel, stream)
+                if failure is not None and _goes_elsewhere(failure):
                     self._channels.renew(self._settings.address, channel)
         finally:
             self.connected = False
         if self._done() or self._pause_wanted:
             return 0.0
-        if time.monotonic() - started > _STABLE_S:
+        was_open = stream.opened_s is not None
+        if stream.opened_s is not None and time.monotonic() - stream.opened_s > _STABLE_S:
             self._backoff.reset()
             self._fenced.reset()
         if failure is None:
             return self._backoff.next_s()
-        if failure.reason not in _GO_ON_ELSEWHERE:
+        if failure.reason not in _RECONNECT_REASONS:
             self.last_error = str(failure)
-        if failure.reason == "DRAINING" and self.streams_opened > opened_before:
+        if failure.reason == "DRAINING" and was_open:
             self._backoff.reset()  # it was a good stream, also if it had nothing to bring
-        return self._react(failure)
+        return self._react(failure, was_open)
 
-    def _speak(self, channel: grpc.Channel) -> _status.Failure | None:
+    def _speak(self, channel: grpc.Channel, stream: _Stream) -> _status.Failure | None:
         append: Any = channel.stream_stream(
             _METHOD,
             request_serializer=None,  # batches are bytes already
             response_deserializer=ingest_pb2.AppendResponse.FromString,
         )
-        stream = _Stream(0)
         with self._state:
             if self._stopping or self._pause_wanted:
                 return None
@@ -144,10 +144,13 @@ class Connection:
                     self._on_ack(response.ack)
             failure = _status.Failure("UNAVAILABLE", "the service ended the stream")
         except grpc.RpcError as error:
-            failure = _status.from_rpc_error(error)
+            failure = self._no_answer() if stream.timed_out else _status.from_rpc_error(error)
         finally:
             self._end(stream)
         return None if stream.replaced or self._outbox.stopped else failure
+
+    def _no_answer(self) -> _status.Failure:
+        return _status.Failure("DEADLINE_EXCEEDED", f"no answer to Open within {self._settings.open_timeout_s:g} s")
 
     def _end(self, stream: _Stream) -> None:
         with self._state:
@@ -160,7 +163,8 @@ class Connection:
     def _on_opened(self, stream: _Stream, opened: ingest_pb2.Opened) -> None:
         outbox = self._outbox
         committed = opened.committed_number
-        if self._probing or committed > outbox.highest_sent or committed < outbox.acknowledged_number:
+        self._asking_ledger = False
+        if not outbox.acknowledged_number <= committed <= outbox.highest_sent:
             # Restored from an older state; or, above what was ever sent, another process has our producer id, and
             # what we would send under these numbers would be taken for repeats.
             stream.replaced = True
@@ -172,6 +176,7 @@ class Connection:
             self._backoff.reset()
         self._missing_created = 0
         stream.next_number = committed + 1
+        stream.opened_s = time.monotonic()
         self.streams_opened += 1
         self.connected = True
         self._notices.connected()
@@ -190,36 +195,46 @@ class Connection:
         if self._outbox.acknowledge(ack.committed_number, [(reason, count) for reason, count, _ in refusals]):
             self._backoff.reset()
 
-    def _react(self, failure: _status.Failure) -> float:
-        """What the contract says to do after each status; answers the wait in seconds."""
+    def _react(self, failure: _status.Failure, was_open: bool) -> float:
+        """What the contract says to do after each status; returns the wait in seconds."""
         if failure.code == "DATA_LOSS":
-            # The status does not say how much is left. Opened does, to one who claims to know nothing.
-            self._probing = True
+            # The status does not say how much is left. Opened does, to a client that claims to know nothing.
+            self._asking_ledger = True
             return self._backoff.next_s()
         if failure.reason == "RUN_NOT_FOUND":
             self._create_again()
             self._missing_created += 1
             # Once is a database that was restored or a run that was purged; twice in a row is something else.
-            return 0.0 if self._missing_created == 1 else self._retry_in(failure)
+            return 0.0 if self._missing_created == 1 else self._retry_in(failure, was_open)
         if failure.reason == "RUN_DELETED":
             self._run_deleted()
             return self._settings.backoff_max_s
-        if failure.code in _PROTOCOL_CODES or failure.code == "FAILED_PRECONDITION":
-            self._notices.protocol_error(str(failure))
+        if failure.retry is _status.Retry.NEVER:
+            # Points are never given up for it: an operator may change the service, or what is in between.
+            self._notices.stream_refused(failure)
             return self._backoff.next_s(failure.retry_after_s, self._settings.backoff_protocol_s)
-        return self._retry_in(failure)
+        return self._retry_in(failure, was_open)
 
-    def _retry_in(self, failure: _status.Failure) -> float:
+    def _retry_in(self, failure: _status.Failure, was_open: bool) -> float:
         backoff = self._fenced if failure.reason == "FENCED" else self._backoff
         wait_s = backoff.next_s(failure.retry_after_s)
-        # Being told to go elsewhere or to open again, or a newer stream of ours, is no trouble unless it goes on.
-        if failure.reason not in (*_GO_ON_ELSEWHERE, "FENCED") or wait_s > 1.0:
+        # A proxy ends streams that are idle, a service asks for another one, a newer stream of this producer takes
+        # over: none of it is worth a warning if the next stream is open soon.
+        expected = was_open or failure.reason in (*_RECONNECT_REASONS, "FENCED")
+        if not expected or wait_s > _QUIET_S:
             self._notices.connection_failed(str(failure), wait_s)
         return wait_s
 
     def _new_producer(self, committed: int) -> None:
-        self._probing = False
+        foreign = committed > self._outbox.highest_sent
         lost = self._outbox.change_producer(committed)
+        if foreign:
+            self._notices.warn(
+                "another process streams under this run's producer id (is this process a copy of it?): the service has "
+                "stored batch %d, which was never sent from here. Nothing is lost; going on under a new producer id",
+                committed,
+            )
+            return
         self._notices.warn(
             "the service's database knows less than it had acknowledged (restored to an older state): %d acknowledged "
             "points are lost (in all: stats().lost_acknowledged); going on under a new producer id",
@@ -236,10 +251,12 @@ class Connection:
 
     def _requests(self, stream: _Stream) -> Iterator[bytes]:
         outbox = self._outbox
-        first = 1 if self._probing else outbox.acknowledged_number + 1
+        first = 1 if self._asking_ledger else outbox.acknowledged_number + 1
         yield self._open_request(first)
-        if not stream.opened.wait(_OPENED_TIMEOUT_S):
+        if not stream.opened.wait(self._settings.open_timeout_s):
+            stream.timed_out = True
             stream.call.cancel()
+            return
         while not stream.ended:
             batch = outbox.wait_next(stream.next_number, lambda: stream.ended)
             if batch is None:
@@ -279,6 +296,12 @@ class Connection:
             if self._stream is not None:
                 self._stream.call.cancel()
             self._state.notify_all()
+
+
+def _goes_elsewhere(failure: _status.Failure) -> bool:
+    """Whether the next stream should look for another replica. A stream torn by the network is INTERNAL or UNKNOWN as
+    often as UNAVAILABLE."""
+    return failure.retry is _status.Retry.ELSEWHERE or failure.code in ("INTERNAL", "UNKNOWN")
 
 
 def _reason_name(reason: int) -> str:

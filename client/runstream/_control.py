@@ -104,9 +104,13 @@ class Control:
                         return 0.0
                     if not self._no_threads:
                         self._future = method.future(call.request, timeout=self._settings.call_timeout_s)
-                response = self._future.result() if self._future else method(call.request, timeout=_LAST_CALL_S)
-        except grpc.RpcError as error:
-            return self._failed(call, _status.from_rpc_error(error))
+                try:
+                    response = self._future.result() if self._future else method(call.request, timeout=_LAST_CALL_S)
+                except grpc.RpcError as error:
+                    failure = _status.from_rpc_error(error)
+                    if failure.retry is _status.Retry.ELSEWHERE:
+                        self._channels.renew(self._settings.address, channel)
+                    return self._failed(call, failure)
         except grpc.FutureCancelledError:
             return 0.0  # paused or stopping
         except RuntimeError as error:

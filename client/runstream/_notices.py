@@ -12,6 +12,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable
 
+from runstream import _status
+
 logger = logging.getLogger("runstream")
 
 _REPEAT_S = 60.0
@@ -61,9 +63,10 @@ class Notices:
         if self._due("connection"):
             self._away = True
             self._warn(
-                "no connection to the runstream service at %s (%s); training goes on, up to %d points are kept in "
+                "no connection to the runstream service at %s%s (%s); training goes on, up to %d points are kept in "
                 "memory, next try in %.1f s. Another address: start_run(address=...) or RUNSTREAM_ADDRESS",
                 self._address,
+                _status.through_proxy(),
                 why,
                 self._max_points,
                 retry_in_s,
@@ -75,15 +78,17 @@ class Notices:
             self._away = False
             self._say(logging.INFO, "connected to the runstream service at %s again", self._address)
 
-    def protocol_error(self, why: str) -> None:
-        """The service says that this client breaks the protocol."""
-        if self._due("protocol"):
+    def stream_refused(self, failure: _status.Failure) -> None:
+        """A status that trying again alone does not cure."""
+        if self._due("refused"):
             self._say(
                 logging.ERROR,
-                "the runstream service at %s refused the stream: %s. This is a bug in runstream; "
-                "the points are kept and tried again",
+                "the stream to the runstream service at %s%s was refused (%s); points are kept and tried again every "
+                "minute. %s",
                 self._address,
-                why,
+                _status.through_proxy(),
+                failure,
+                _status.advice(failure) or "This is a bug in runstream, please report it",
             )
 
     def service_refused(self, refusals: Iterable[tuple[str, int, str]]) -> None:

@@ -23,6 +23,7 @@ class Settings:
     batch_interval_s: float = 0.5  # ...or is that old
     exit_timeout_s: float = 10.0  # how long the interpreter's exit may wait for the last points
     call_timeout_s: float = 15.0  # deadline of one unary call; it is repeated
+    open_timeout_s: float = 30.0  # a stream that is not answered by then is given up
     backoff_first_s: float = 0.1
     backoff_max_s: float = 30.0
     backoff_protocol_s: float = 60.0  # after an error that a retry alone will not cure
@@ -48,6 +49,17 @@ def check_address(address: object) -> str:
     if not address or address != address.strip() or ":" not in address:
         raise ValueError(f"address {address!r}: expected host:port, dns:///host:port or unix:/path")
     return address
+
+
+def uses_http_proxy(environ: Mapping[str, str]) -> bool:
+    """Whether connections go through the proxy that the environment names for web pages: only if asked for."""
+    return environ.get("RUNSTREAM_HTTP_PROXY", "").strip().lower() in ("1", "true", "yes", "on")
+
+
+def http_proxy_variable(environ: Mapping[str, str]) -> str:
+    """The variable with the proxy that connections go through, in gRPC's order; empty if they go through none."""
+    names = ("grpc_proxy", "https_proxy", "http_proxy") if uses_http_proxy(environ) else ()
+    return next((name for name in names if environ.get(name)), "")
 
 
 def _number(environ: Mapping[str, str], name: str, default: float, least: float) -> float:

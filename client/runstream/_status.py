@@ -1,17 +1,55 @@
-"""Foreign errors stop here: grpc.RpcError with its google.rpc details becomes a `Failure`, and that an exception."""
+"""Foreign errors stop here: grpc.RpcError with its google.rpc details becomes a `Failure`, and that an exception.
+
+This is also the one place that decides whether a failed call is retried, and where: streams, unary calls and `Client`
+all ask `Failure.retry`. proto/runstream/v1 has the same rule in words.
+"""
 
 from __future__ import annotations
 
+import enum
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from runstream import errors
+from runstream import _settings, errors
 from runstream.v1 import status_pb2
 
 _DETAILS_KEY = "grpc-status-details-bin"
+
+
+class Retry(enum.Enum):
+    """What helps after a failure."""
+
+    ELSEWHERE = "over a new connection, which may find another replica"
+    HERE = "over the same connection"
+    A_FEW_TIMES = "over the same connection, a few times: it may be a bug that hits this one call"
+    NEVER = "nothing: the same call fails again"
+
+
+_RETRY: dict[str, Retry] = {
+    # This replica drains, has lost its database, is out of reach, or does not answer.
+    "UNAVAILABLE": Retry.ELSEWHERE,
+    "DEADLINE_EXCEEDED": Retry.ELSEWHERE,
+    # A newer stream took over, a read was too slow, or somebody on the way hung up.
+    "ABORTED": Retry.HERE,
+    "CANCELLED": Retry.HERE,
+    "INTERNAL": Retry.A_FEW_TIMES,
+    "UNKNOWN": Retry.A_FEW_TIMES,
+    "DATA_LOSS": Retry.A_FEW_TIMES,
+    "INVALID_ARGUMENT": Retry.NEVER,
+    "NOT_FOUND": Retry.NEVER,
+    "ALREADY_EXISTS": Retry.NEVER,
+    "FAILED_PRECONDITION": Retry.NEVER,
+    "OUT_OF_RANGE": Retry.NEVER,
+    "UNIMPLEMENTED": Retry.NEVER,
+    "PERMISSION_DENIED": Retry.NEVER,
+    "UNAUTHENTICATED": Retry.NEVER,
+    # A message above a limit of gRPC; that of a service with too much to do is told apart in `Failure.retry`.
+    "RESOURCE_EXHAUSTED": Retry.NEVER,
+}
 
 
 @dataclass(frozen=True)
@@ -23,16 +61,18 @@ class Failure:
     reason: str = ""
     field: str = ""
     retry_after_s: float | None = None
-    metadata: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def retry(self) -> Retry:
+        """Whether to make the call again, and where."""
+        if self.code == "RESOURCE_EXHAUSTED" and (self.reason == "OVERLOADED" or self.retry_after_s is not None):
+            return Retry.ELSEWHERE
+        return _RETRY.get(self.code, Retry.A_FEW_TIMES)
 
     def __str__(self) -> str:
         label = f"{self.code} {self.reason}".strip()
         where = f" (field {self.field})" if self.field else ""
         return f"{label}: {self.message}{where}"
-
-    def detail(self, key: str) -> str:
-        """One entry of ErrorInfo.metadata, or an empty string."""
-        return dict(self.metadata).get(key, "")
 
 
 def from_rpc_error(error: grpc.RpcError) -> Failure:
@@ -47,7 +87,6 @@ def from_rpc_error(error: grpc.RpcError) -> Failure:
         reason=info.reason,
         field=info.metadata.get("field", ""),
         retry_after_s=retry,
-        metadata=tuple(info.metadata.items()),
     )
 
 
@@ -85,19 +124,40 @@ _EXCEPTIONS: dict[str, type[errors.RunstreamError]] = {
     "CANCELLED": errors.Unavailable,
 }
 
-_HINTS: dict[type[errors.RunstreamError], str] = {
-    errors.Unavailable: "is the service running there? The address comes from address=, else RUNSTREAM_ADDRESS",
-    errors.DeadlineExceeded: "give a larger timeout=, or ask for less",
-    errors.FailedPrecondition: "restore it first",
+_NOT_ALLOWED = (
+    "The runstream service asks for no credentials, so a proxy, gateway or mesh in between does: let this program "
+    "through there, or give an address behind it (address=, else RUNSTREAM_ADDRESS)"
+)
+_ADVICE = {
+    "UNAUTHENTICATED": _NOT_ALLOWED,
+    "PERMISSION_DENIED": _NOT_ALLOWED,
+    "UNIMPLEMENTED": "Whatever listens there is no runstream service, or one that is older than this client",
+    "RESOURCE_EXHAUSTED": "A message is larger than the service or a proxy in between takes",
+    "UNAVAILABLE": "Is the service running there? The address comes from address=, else RUNSTREAM_ADDRESS",
+    "DEADLINE_EXCEEDED": "Give a larger timeout=, or ask for less",
+    "FAILED_PRECONDITION": "Restore it first",
 }
+
+
+def advice(failure: Failure) -> str:
+    """What a user can do about it, as a sentence; empty if nothing."""
+    return "" if failure.reason == "OVERLOADED" else _ADVICE.get(failure.code, "")
+
+
+def through_proxy() -> str:
+    """Words for a message about a failed connection: which proxy it went through, if any."""
+    variable = _settings.http_proxy_variable(os.environ)
+    return f" through the proxy in ${variable} (RUNSTREAM_HTTP_PROXY is set)" if variable else ""
 
 
 def to_exception(failure: Failure, address: str) -> errors.RunstreamError:
     """The exception for a failed call to `address`."""
     kind = _EXCEPTIONS.get(failure.code, errors.ServiceError)
-    hint = f"; {_HINTS[kind]}" if kind in _HINTS else ""
+    if failure.code == "RESOURCE_EXHAUSTED" and failure.retry is Retry.NEVER:
+        kind = errors.InvalidArgument  # too large, in either direction
+    hint = f". {advice(failure)}" if advice(failure) and failure.retry is not Retry.HERE else ""
     return kind(
-        f"{failure} [service at {address}{hint}]",
+        f"{failure} [service at {address}{through_proxy()}{hint}]",
         code=failure.code,
         reason=failure.reason,
         field=failure.field,

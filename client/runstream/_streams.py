@@ -86,7 +86,7 @@ def aggregate(address: str, request: query_pb2.AggregateRequest, timeout_s: floa
         try:
             response: packed_pb2.PackedAggregateResponse = call(request, timeout=timeout_s)
         except grpc.RpcError as error:
-            raise _status.to_exception(_status.from_rpc_error(error), address) from error
+            raise failed(error, address, channel) from error
     count = response.bucket_count
     return AggregateCurve(
         request.run_id,
@@ -132,12 +132,17 @@ def _stream(
         try:
             yield from call
         except grpc.RpcError as error:
-            failure = _status.from_rpc_error(error)
-            if failure.reason == "DRAINING":
-                process.channels.renew(address, channel)
-            raise _status.to_exception(failure, address) from error
+            raise failed(error, address, channel) from error
         finally:
             call.cancel()
+
+
+def failed(error: grpc.RpcError, address: str, channel: grpc.Channel) -> RunstreamError:
+    """The exception for a call on `channel` that failed. The next call takes another channel where that may help."""
+    failure = _status.from_rpc_error(error)
+    if failure.retry is _status.Retry.ELSEWHERE:
+        process.channels.renew(address, channel)
+    return _status.to_exception(failure, address)
 
 
 def _columns(response: packed_pb2.PackedHistoryResponse) -> SeriesColumns:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import grpc
 
-from runstream import _identity, _settings, _status, _streams
+from runstream import _identity, _settings, _streams
 from runstream._charts import AggregateCurve, ChartSeries
 from runstream._lifecycle import process
 from runstream._results import (
@@ -256,7 +256,7 @@ class Client:
             try:
                 return getattr(stub(channel), method)(request, timeout=self.timeout)
             except grpc.RpcError as error:
-                raise _status.to_exception(_status.from_rpc_error(error), self.address) from error
+                raise _streams.failed(error, self.address, channel) from error
 
     def _pages(self, method: str, request: Any, items: str, limit: int | None) -> Iterator[Any]:
         left = limit

@@ -65,6 +65,11 @@ class IngestServiceStub(object):
     delay in RetryInfo: what the stream knew of it may be wrong.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
+    Where to retry. UNAVAILABLE of any reason, RESOURCE_EXHAUSTED with OVERLOADED, no answer to Open within half a minute,
+    and a stream that the network tore (INTERNAL or UNKNOWN as often as UNAVAILABLE): over a new connection, which may
+    find another replica. ABORTED and CANCELLED: over the same one. The rest: not without a change somewhere; a client
+    that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each case.
+
     None of these statuses makes anything final: what was not acknowledged is still the client's to send. Only a
     refusal in an Ack is final, point by point.
     """
@@ -121,6 +126,11 @@ class IngestServiceServicer(object):
     UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
     delay in RetryInfo: what the stream knew of it may be wrong.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
+
+    Where to retry. UNAVAILABLE of any reason, RESOURCE_EXHAUSTED with OVERLOADED, no answer to Open within half a minute,
+    and a stream that the network tore (INTERNAL or UNKNOWN as often as UNAVAILABLE): over a new connection, which may
+    find another replica. ABORTED and CANCELLED: over the same one. The rest: not without a change somewhere; a client
+    that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each case.
 
     None of these statuses makes anything final: what was not acknowledged is still the client's to send. Only a
     refusal in an Ack is final, point by point.
@@ -188,6 +198,11 @@ class IngestService(object):
     UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
     delay in RetryInfo: what the stream knew of it may be wrong.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
+
+    Where to retry. UNAVAILABLE of any reason, RESOURCE_EXHAUSTED with OVERLOADED, no answer to Open within half a minute,
+    and a stream that the network tore (INTERNAL or UNKNOWN as often as UNAVAILABLE): over a new connection, which may
+    find another replica. ABORTED and CANCELLED: over the same one. The rest: not without a change somewhere; a client
+    that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each case.
 
     None of these statuses makes anything final: what was not acknowledged is still the client's to send. Only a
     refusal in an Ack is final, point by point.

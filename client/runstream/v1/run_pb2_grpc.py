@@ -28,9 +28,11 @@ if _version_not_supported:
 class RunServiceStub(object):
     """Experiments, runs, params and tags. Points go through IngestService and come back through QueryService.
 
-    Every method is idempotent and may be retried after UNAVAILABLE, DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED with the
-    delay in google.rpc.RetryInfo. Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its
-    metadata:
+    Every method is idempotent. UNAVAILABLE of any reason, DEADLINE_EXCEEDED, and RESOURCE_EXHAUSTED with reason OVERLOADED:
+    try again over a new connection, which may find another replica. ABORTED and CANCELLED: try again over the same one.
+    INTERNAL, UNKNOWN and DATA_LOSS: a few times, then give this one call up. RESOURCE_EXHAUSTED without a reason is a
+    message that is too large: split it. Anything else fails again. The delay in google.rpc.RetryInfo is obeyed.
+    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or length.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
@@ -118,9 +120,11 @@ class RunServiceStub(object):
 class RunServiceServicer(object):
     """Experiments, runs, params and tags. Points go through IngestService and come back through QueryService.
 
-    Every method is idempotent and may be retried after UNAVAILABLE, DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED with the
-    delay in google.rpc.RetryInfo. Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its
-    metadata:
+    Every method is idempotent. UNAVAILABLE of any reason, DEADLINE_EXCEEDED, and RESOURCE_EXHAUSTED with reason OVERLOADED:
+    try again over a new connection, which may find another replica. ABORTED and CANCELLED: try again over the same one.
+    INTERNAL, UNKNOWN and DATA_LOSS: a few times, then give this one call up. RESOURCE_EXHAUSTED without a reason is a
+    message that is too large: split it. Anything else fails again. The delay in google.rpc.RetryInfo is obeyed.
+    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or length.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
@@ -304,9 +308,11 @@ def add_RunServiceServicer_to_server(servicer, server):
 class RunService(object):
     """Experiments, runs, params and tags. Points go through IngestService and come back through QueryService.
 
-    Every method is idempotent and may be retried after UNAVAILABLE, DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED with the
-    delay in google.rpc.RetryInfo. Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its
-    metadata:
+    Every method is idempotent. UNAVAILABLE of any reason, DEADLINE_EXCEEDED, and RESOURCE_EXHAUSTED with reason OVERLOADED:
+    try again over a new connection, which may find another replica. ABORTED and CANCELLED: try again over the same one.
+    INTERNAL, UNKNOWN and DATA_LOSS: a few times, then give this one call up. RESOURCE_EXHAUSTED without a reason is a
+    message that is too large: split it. Anything else fails again. The delay in google.rpc.RetryInfo is obeyed.
+    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or length.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import runstream
+from runstream import _settings
 from tests.unit.client.ledger import TestService
 
 
@@ -30,13 +32,20 @@ def service() -> Iterator[TestService]:
 
 
 @pytest.fixture
-def start(service: TestService) -> Iterator[Callable[..., runstream.Run]]:
-    """`start_run` against the reference service; what is left open is finished."""
+def start(service: TestService, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., runstream.Run]]:
+    """`start_run` against the reference service; what is left open is finished. `settings` replace defaults."""
     runs: list[runstream.Run] = []
+    from_environment = _settings.from_environment
 
-    def start_run(*args: Any, **kwargs: Any) -> runstream.Run:
+    def start_run(*args: Any, settings: dict[str, Any] | None = None, **kwargs: Any) -> runstream.Run:
         kwargs.setdefault("address", service.address)
-        runs.append(runstream.start_run(*args, **kwargs))
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                _settings,
+                "from_environment",
+                lambda *given: dataclasses.replace(from_environment(*given), **settings or {}),
+            )
+            runs.append(runstream.start_run(*args, **kwargs))
         return runs[-1]
 
     yield start_run

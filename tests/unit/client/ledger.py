@@ -212,6 +212,7 @@ class Runs(run_pb2_grpc.RunServiceServicer):
         self.ledger = ledger
         self.calls: list[tuple[str, Any]] = []
         self.faults: list[Refused] = []
+        self.broken: Refused | None = None  # raised by every call
         self.hold: threading.Event | None = None
 
     def _enter(self, method: str, request: Any, context: Any) -> run_pb2.Run:
@@ -220,6 +221,8 @@ class Runs(run_pb2_grpc.RunServiceServicer):
         with self.ledger.lock:
             self.calls.append((method, request))
             self.ledger.lock.notify_all()
+            if self.broken is not None:
+                self.broken.abort(context)
             if self.faults:
                 self.faults.pop(0).abort(context)
             run = self.ledger.runs.get(request.run_id)

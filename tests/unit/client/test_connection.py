@@ -8,7 +8,6 @@ from collections.abc import Callable
 import grpc
 import pytest
 
-from runstream import _connection
 from runstream._backoff import Backoff
 from tests.unit.client.ledger import Cut, Refused
 
@@ -130,6 +129,39 @@ def test_recovery_is_said_once(service, start, caplog):
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
+def test_a_stream_that_was_ended_while_idle_is_opened_again_without_a_word(service, start, caplog):
+    def fault(event, number):
+        if event == "acked":
+            raise Refused(grpc.StatusCode.INTERNAL, "", "Stream removed")  # as of a proxy with an idle limit
+
+    service.ledger.fault = fault
+    run = start("e")
+    for step in range(4):
+        log_steps(run, step, 1)
+        assert run.flush(20)
+        service.ledger.wait_for(lambda step=step: service.ledger.opens == step + 2)
+    expect(run, service, 4)
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("UNAUTHENTICATED", "asks for no credentials"),
+        ("PERMISSION_DENIED", "asks for no credentials"),
+        ("UNIMPLEMENTED", "is no runstream service"),
+        ("INVALID_ARGUMENT", "bug in runstream"),
+    ],
+)
+def test_a_stream_that_is_refused_says_what_to_do(service, start, caplog, code, words):
+    service.ledger.fault = once("open", 1, Refused(grpc.StatusCode[code], ""))
+    run = start("e")
+    service.ledger.wait_for(lambda: service.ledger.opens == 1)
+    assert not run.finish(timeout=0.2)
+    assert words in caplog.text
+    assert ("bug in runstream" in caplog.text) == (code == "INVALID_ARGUMENT")
+
+
 def test_a_service_that_commits_but_never_acks_is_asked_again(service, start):
     """The lost ack: Opened tells what was committed, and that alone settles the account."""
     run = start("e")
@@ -157,7 +189,31 @@ def test_a_restored_database_is_noticed_counted_and_survived(service, start, cap
     assert len(service.ledger.producers) == 2
 
 
-def test_a_producer_id_that_somebody_else_used_is_given_up(service, start):
+def test_data_loss_that_was_none_stores_nothing_twice_and_alarms_nobody(service, start, caplog):
+    """An old state answers the first Open, the right one the second, which knows more than was acknowledged."""
+    run = start("e")
+    log_steps(run, 0, 3_000)
+    expect(run, service, 3_000)
+
+    def fault(event, number):
+        if event == "committed" and number == 5:
+            service.ledger.fault = old_state
+            raise Cut
+
+    def old_state(event, number):
+        if event == "open":
+            service.ledger.fault = lambda *_: None
+            raise Refused(grpc.StatusCode.DATA_LOSS, "LEDGER_BEHIND")
+
+    service.ledger.fault = fault
+    log_steps(run, 3_000, 3_000)
+    expect(run, service, 6_000)
+    assert len(service.ledger.producers) == 1
+    assert run.stats().lost_acknowledged == 0
+    assert "lost" not in caplog.text
+
+
+def test_a_producer_id_that_somebody_else_used_is_given_up(service, start, caplog):
     """Batches under numbers that are committed already would be taken for repeats and vanish."""
     run = start("e")
     log_steps(run, 0, 1_500)
@@ -169,6 +225,8 @@ def test_a_producer_id_that_somebody_else_used_is_given_up(service, start):
     service.start()
     expect(run, service, 3_000)
     assert len(service.ledger.producers) == 2
+    assert "another process streams under this run's producer id" in caplog.text
+    assert "restored" not in caplog.text
 
 
 def test_a_run_that_the_service_forgot_is_created_again(service, start):
@@ -284,8 +342,8 @@ def test_a_full_buffer_refuses_counts_warns_and_takes_again(service, start, monk
     assert "the buffer is full" in caplog.text
 
 
-def test_a_service_that_does_not_answer_open_is_given_up(service, start, monkeypatch):
-    monkeypatch.setattr(_connection, "_OPENED_TIMEOUT_S", 0.2)
+@pytest.mark.parametrize("points", [10, 0])
+def test_a_service_that_does_not_answer_open_is_given_up(service, start, points, caplog, capfd):
     gate = threading.Event()
 
     def fault(event, number):
@@ -293,11 +351,13 @@ def test_a_service_that_does_not_answer_open_is_given_up(service, start, monkeyp
             service.ledger.lock.wait_for(gate.is_set, 20)
 
     service.ledger.fault = fault
-    run = start("e")
-    log_steps(run, 0, 10)
+    run = start("e", settings={"open_timeout_s": 0.2})
+    log_steps(run, 0, points)
     service.ledger.wait_for(lambda: service.ledger.opens >= 2)
     gate.set()
-    expect(run, service, 10)
+    expect(run, service, points)
+    assert "no answer to Open" in caplog.text
+    assert "Exception" not in capfd.readouterr().err
 
 
 def test_a_sender_that_dies_by_a_bug_is_told_and_logging_goes_on(service, start, monkeypatch, caplog):

@@ -1,0 +1,154 @@
+"""Every status says retry here, retry elsewhere, or give up: one table for streams, unary calls and `Client`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+import runstream
+from runstream import _status
+from runstream._status import Failure, Retry, to_exception
+from runstream.v1 import run_pb2
+from tests.unit.client.ledger import Refused, TestService
+
+ELSEWHERE, HERE, A_FEW_TIMES, NEVER = Retry.ELSEWHERE, Retry.HERE, Retry.A_FEW_TIMES, Retry.NEVER
+
+TABLE = [
+    ("UNAVAILABLE", "", ELSEWHERE),
+    ("UNAVAILABLE", "DRAINING", ELSEWHERE),
+    ("UNAVAILABLE", "DATABASE_UNAVAILABLE", ELSEWHERE),
+    ("UNAVAILABLE", "DATABASE_CHANGED", ELSEWHERE),
+    ("RESOURCE_EXHAUSTED", "OVERLOADED", ELSEWHERE),
+    ("DEADLINE_EXCEEDED", "", ELSEWHERE),
+    ("ABORTED", "FENCED", HERE),
+    ("ABORTED", "READ_TOO_SLOW", HERE),
+    ("CANCELLED", "", HERE),
+    ("INTERNAL", "INTERNAL", A_FEW_TIMES),
+    ("UNKNOWN", "", A_FEW_TIMES),
+    ("DATA_LOSS", "LEDGER_BEHIND", A_FEW_TIMES),
+    ("RESOURCE_EXHAUSTED", "", NEVER),
+    ("INVALID_ARGUMENT", "INVALID_FIELD", NEVER),
+    ("NOT_FOUND", "RUN_NOT_FOUND", NEVER),
+    ("ALREADY_EXISTS", "PARAM_CHANGED", NEVER),
+    ("FAILED_PRECONDITION", "RUN_DELETED", NEVER),
+    ("OUT_OF_RANGE", "SEQUENCE_GAP", NEVER),
+    ("UNIMPLEMENTED", "", NEVER),
+    ("PERMISSION_DENIED", "", NEVER),
+    ("UNAUTHENTICATED", "", NEVER),
+]
+GO_ELSEWHERE = [(code, reason) for code, reason, retry in TABLE if retry is ELSEWHERE]
+
+
+@pytest.fixture
+def pair(service: TestService) -> Iterator[tuple[TestService, TestService]]:
+    """Two replicas, each with a database of its own unless a test joins them."""
+    other = TestService()
+    yield service, other
+    other.stop()
+    assert other.ledger.violations == []
+
+
+def both(pair: tuple[TestService, TestService]) -> str:
+    return "ipv4:" + ",".join(service.address for service in pair)
+
+
+def test_the_table_has_every_status_of_grpc() -> None:
+    assert {code for code, _, _ in TABLE} == {code.name for code in grpc.StatusCode} - {"OK"}
+
+
+@pytest.mark.parametrize(("code", "reason", "retry"), TABLE)
+def test_a_failure_and_the_exception_made_of_it_say_whether_to_try_again(code: str, reason: str, retry: Retry) -> None:
+    failure = Failure(code, "words", reason)
+    assert failure.retry is retry
+    assert to_exception(failure, "somewhere").retryable == (retry in (ELSEWHERE, HERE))
+
+
+def test_a_wait_that_the_service_asks_for_makes_a_full_queue_of_what_looks_like_a_large_message() -> None:
+    assert Failure("RESOURCE_EXHAUSTED", "", retry_after_s=1.0).retry is ELSEWHERE
+
+
+def test_a_status_that_grpc_does_not_have_yet_is_tried_a_few_times() -> None:
+    assert Failure("MADE_UP", "").retry is A_FEW_TIMES
+
+
+@pytest.mark.parametrize(("code", "reason"), GO_ELSEWHERE)
+@pytest.mark.parametrize("what", ["open", "call"])
+def test_a_run_leaves_a_replica_that_cannot_serve_it_for_one_that_can(
+    pair: Any, start: Any, what: str, code: str, reason: str
+) -> None:
+    bad, good = pair
+    refused = Refused(grpc.StatusCode[code], reason, retry_s=0.01)
+
+    def fault(event: str, number: int) -> None:
+        if event == "open" and what == "open":
+            raise refused
+
+    bad.ledger.fault = fault
+    for name in ("runs", "producers", "points"):  # one database
+        setattr(bad.ledger, name, getattr(good.ledger, name))
+    bad.runs.broken = refused if what == "call" else None
+    for number in range(20):  # each takes one of the two at random
+        run = start("e", tags={"a": number}, address=both(pair), settings={"backoff_max_s": 0.2})
+        run.log({"loss": float(number)}, step=number)
+        assert run.flush(20), run.stats()
+        assert run.finish(timeout=20)
+        if bad.ledger.opens or (what == "call" and bad.runs.calls):
+            break
+    else:
+        pytest.fail("no run found the bad replica in twenty tries")
+    assert good.ledger.values("loss") == [float(step) for step in range(number + 1)]
+    assert {run.status for run in good.ledger.runs.values()} == {run_pb2.RUN_STATUS_FINISHED}
+
+
+def test_a_replica_that_never_answers_open_is_left(pair: Any, start: Any) -> None:
+    silent, good = pair
+    silent.ledger.runs = good.ledger.runs
+
+    def fault(event: str, number: int) -> None:
+        if event == "open":
+            silent.ledger.lock.wait_for(lambda: False, 3)
+
+    silent.ledger.fault = fault
+    for number in range(20):
+        run = start("e", address=both(pair), settings={"open_timeout_s": 0.3})
+        run.log({"loss": float(number)}, step=number)
+        assert run.flush(20), run.stats()
+        assert run.finish(timeout=20)
+        if silent.ledger.opens:
+            break
+    else:
+        pytest.fail("no run found the silent replica in twenty tries")
+    assert good.ledger.values("loss") == [float(step) for step in range(number + 1)]
+
+
+@pytest.mark.parametrize(("code", "reason"), GO_ELSEWHERE)
+def test_the_next_call_of_a_reader_goes_elsewhere(pair: Any, start: Any, code: str, reason: str) -> None:
+    bad, good = pair
+    run = start("e", address=good.address)
+    assert run.flush(20)
+    bad.runs.broken = Refused(grpc.StatusCode[code], reason, retry_s=0.01)
+    client = runstream.Client(both(pair))
+    failures = 0
+    for _ in range(60):
+        try:
+            assert client.get_run(run.run_id).run_id == run.run_id
+            if failures:
+                break
+            client.close()  # found the good one at once: try again
+        except runstream.RunstreamError as error:
+            failures += error.retryable
+    else:
+        pytest.fail(f"{failures} failures in a row")
+    client.close()
+
+
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "UNAUTHENTICATED"])
+def test_an_error_of_a_reader_says_what_to_do(service: TestService, code: str) -> None:
+    service.runs.broken = Refused(grpc.StatusCode[code], "")
+    with runstream.Client(service.address) as client, pytest.raises(runstream.RunstreamError) as caught:
+        client.get_run("0" * 32)
+    assert service.address in str(caught.value)
+    assert _status.advice(Failure(code, "")) in str(caught.value)
