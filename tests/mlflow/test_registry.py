@@ -148,6 +148,32 @@ def test_a_local_path_is_below_the_local_artifacts_of_its_run(ours: Rest, model:
         assert answer.error[:2] == (400, INVALID), source
 
 
+@pytest.mark.parametrize("scheme", ["abfss", "hdfs", "viewfs", "ftp", "sftp", "http", "https", "r2", "b2"])
+def test_models_of_an_experiment_that_keeps_its_files_elsewhere_are_registered(
+    client: mlflow.MlflowClient, ours: Rest, model: str, scheme: str
+) -> None:
+    place = f"{scheme}://bucket@files.example.com/{uuid.uuid4().hex}"
+    experiment_id = client.create_experiment(place, artifact_location=place)
+    run = client.create_run(experiment_id).info
+    logged = client.create_logged_model(experiment_id, source_run_id=run.run_id)
+    of_run = client.create_model_version(model, f"{run.artifact_uri}/model", run.run_id)
+    of_model = client.create_model_version(model, f"models:/{logged.model_id}", model_id=logged.model_id)
+    file_of_model = client.create_model_version(model, f"{logged.artifact_location}/a", model_id=logged.model_id)
+    sources = [client.get_model_version_download_uri(model, str(number)) for number in (1, 2, 3)]
+    assert sources == [f"{run.artifact_uri}/model", logged.artifact_location, f"{logged.artifact_location}/a"]
+    assert [version.run_id for version in (of_run, of_model, file_of_model)] == [run.run_id] * 3
+    other = client.create_run(experiment_id).info
+    for source, origin in (
+        (f"{run.artifact_uri}/model", {"run_id": other.run_id}),
+        (f"{run.artifact_uri}/model", {"model_id": logged.model_id}),
+        (f"{run.artifact_uri}/model", {}),
+        (f"{scheme}://bucket@elsewhere.example.com/{run.run_id}/artifacts/model", {"run_id": run.run_id}),
+        (f"{run.artifact_uri}/../../{other.run_id}/artifacts", {"run_id": run.run_id}),
+    ):
+        answer = ours.post(f"{VERSIONS}/create", {"name": model, "source": source, **origin})
+        assert answer.error[:2] == (400, INVALID), (source, origin)
+
+
 def test_a_prompt_is_found_only_by_who_asks_for_it(ours: Rest, name: str) -> None:
     tag = {"key": "mlflow.prompt.is_prompt", "value": "true"}
     assert ours.post(f"{MODELS}/create", {"name": name, "tags": [tag]}).status == 200

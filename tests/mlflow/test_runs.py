@@ -327,7 +327,6 @@ BAD: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("create", {"experiment_id": "99999999"}, 404, MISSING, "No Experiment with id=99999999 exists"),
     ("create", {"start_time": "soon"}, 400, INVALID, of_type("start_time", '"soon"', "str")),
     ("create", {"start_time": 1.5}, 400, INVALID, of_type("start_time", "1.5", "float")),
-    ("create", {"start_time": 2**62}, 400, INVALID, f"start_time: {2**62 * 1000} is before year 1 or after year 9999"),
     ("create", {"run_name": 7}, 400, INVALID, of_type("run_name", "7", "int")),
     ("create", {"run_name": "n" * 501}, 400, INVALID, "name: has 501 characters; at most 500 are allowed"),
     ("create", {"run_name": "a\0b"}, 400, INVALID, "name: has a NUL character or a lone surrogate"),

@@ -17,7 +17,8 @@ from runstream_service.core.errors import InvalidField
 from runstream_service.core.model_names import LATEST, MAX_SOURCE_CHARACTERS
 from runstream_service.core.names import check_text
 
-# Schemes whose host is the caller's choice, and would be asked by whoever downloads.
+# Schemes whose host is the caller's choice, and would be asked by whoever downloads: only below what the run or the
+# logged model itself keeps its artifacts in, where they are asked anyway. This service never asks them.
 _HOST_ADDRESSED = frozenset({"ftp", "sftp", "hdfs", "viewfs", "http", "https", "mlflow-artifacts", "r2", "b2", "abfss"})
 _THIS_MACHINE = ("localhost", "127.0.0.1")
 # Each turn takes one layer of %25 away; more than a few is an attack.
@@ -37,15 +38,7 @@ class ModelUri:
 
 def check_source(source: str) -> str:
     """What holds of every source. Raises InvalidField."""
-    check_text(source, field="source", max_characters=MAX_SOURCE_CHARACTERS)
-    uri = _split(source)
-    if uri.scheme in _HOST_ADDRESSED and not (uri.scheme == "mlflow-artifacts" and not uri.netloc):
-        raise InvalidField(
-            f"'source' cannot use the '{uri.scheme}' scheme: it addresses a host other than the tracking server's "
-            "artifact storage.",
-            field="source",
-        )
-    return source
+    return check_text(source, field="source", max_characters=MAX_SOURCE_CHARACTERS)
 
 
 def parse_model_uri(source: str) -> ModelUri | None:
@@ -87,6 +80,7 @@ def check_below_run(source: str, run_id: str, location: str | None) -> None:
             _reject_local(source, "run")
         return
     _check_plain(source)
+    _check_host(source, location)
     uri = _split(source)
     if uri.scheme == "runs":
         if uri.netloc or not run_id or uri.path.lstrip("/").split("/")[0] != run_id:
@@ -109,6 +103,7 @@ def check_below_model(source: str, model_id: str, location: str | None) -> None:
             _reject_local(source, "model")
         return
     _check_plain(source)
+    _check_host(source, location)
     parsed = parse_model_uri(source)
     if parsed is not None:
         if parsed.model_id and parsed.model_id != model_id:
@@ -157,6 +152,19 @@ def _check_plain(source: str) -> None:
             f"Invalid model version source: '{source}'. If supplying a source as an http, https, local file path, ftp, "
             "objectstore, or mlflow-artifacts uri, an absolute path must be provided without relative path references "
             "present. Please provide an absolute path.",
+            field="source",
+        )
+
+
+def _check_host(source: str, location: str | None) -> None:
+    uri = _split(source)
+    if uri.scheme not in _HOST_ADDRESSED or (uri.scheme == "mlflow-artifacts" and not uri.netloc):
+        return
+    if location is None or not _is_below(source, location):
+        raise InvalidField(
+            f"'source' cannot use the '{uri.scheme}' scheme: it addresses a host other than the tracking server's "
+            "artifact storage. It may only be a place below the artifacts of the run (run_id) or of the logged model "
+            "(model_id) that the version is said to be of.",
             field="source",
         )
 

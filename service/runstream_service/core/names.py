@@ -70,9 +70,17 @@ def check_name(name: str, *, field: str, max_characters: int) -> str:
     """
     if not name:
         raise InvalidField(f"{field}: is empty", field=field)
-    if _CONTROL.search(name):
-        raise InvalidField(f"{field}: has a control character (such as NUL or a newline)", field=field)
+    control = _CONTROL.search(name)
+    if control is not None:
+        raise InvalidField(f"{field}: {_control_character(name, control.start())}", field=field)
     return check_text(name, field=field, max_characters=max_characters)
+
+
+def _control_character(name: str, at: int) -> str:
+    """Mostly it is the end of a line, of a name that was read from a file."""
+    if not _CONTROL.search(name.strip()):
+        return f"begins or ends with the control character {name[at]!r}, such as the end of a line; take it away"
+    return f"has the control character {name[at]!r} after {name[max(0, at - 40) : at]!r}; names are one line of text"
 
 
 def check_text(text: str, *, field: str, max_characters: int) -> str:

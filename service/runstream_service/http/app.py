@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runstream_service.http.guard import Guard
 from runstream_service.http.pages import json, make_pages
+from runstream_service.http.paths import SingleSlashes
 from runstream_service.http.ui import find_ui, ui_routes
 from runstream_service.metrics import Metrics
 from runstream_service.readiness import Readiness
@@ -32,7 +33,8 @@ class HttpApp:
         pages = make_pages(readiness, metrics, version, has_ui=ui is not None)
         self._always = [*pages, *(ui_routes(ui) if ui else ())]
         self._starlette = Starlette(routes=[*self._always, *_starting()])
-        self._app = CountRequests(Guard(self._starlette, allowed_hosts), metrics)
+        # Slashes before the guard, which looks at paths.
+        self._app = CountRequests(SingleSlashes(Guard(self._starlette, allowed_hosts)), metrics)
 
     def serve(self, routes: Sequence[BaseRoute]) -> None:
         """From now on, these as well; and before the others, since they are asked for most."""

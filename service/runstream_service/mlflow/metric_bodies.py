@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -19,19 +18,22 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.ingest.limits import MAX_TIME_UNIX_US
 from runstream_service.mlflow.errors import MlflowError, invalid
 from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length
-from runstream_service.mlflow.request import check_content_type, missing, normalise, parse_json, wrong_type
+from runstream_service.mlflow.request import (
+    check_content_type,
+    missing,
+    normalise,
+    parse_json,
+    real_number,
+    whole_number,
+    wrong_type,
+)
+from runstream_service.mlflow.times import MAX_TIMESTAMP_MS, to_ms
 
 MAX_METRICS = 1_000
-# At the end of the year 9999.
-MAX_TIMESTAMP_MS = MAX_TIME_UNIX_US // 1_000
 
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
-_INTEGER = re.compile(r"-?[0-9]{1,19}")
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
-_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,7 @@ def _read_metric(raw: Mapping[str, Any], path: str) -> _Metric:
     return _Metric(
         key=_text(raw["key"], f"{path}key"),
         value=_float(raw["value"], f"{path}value"),
-        timestamp=_int64(raw["timestamp"], f"{path}timestamp"),
+        timestamp=to_ms(_int64(raw["timestamp"], f"{path}timestamp")),
         step=_int64(raw.get("step", 0), f"{path}step"),
         model_id=_text(raw.get("model_id", ""), f"{path}model_id"),
         dataset_name=_text(raw.get("dataset_name", ""), f"{path}dataset_name"),
@@ -228,11 +230,10 @@ def _read_metric(raw: Mapping[str, Any], path: str) -> _Metric:
 
 def _check_metric(metric: _Metric, path: str) -> None:
     _check_metric_key(metric.key, f"{path}name")
-    if not 0 <= metric.timestamp <= MAX_TIMESTAMP_MS:
+    if metric.timestamp < 0:
         raise invalid(
             f"Invalid value {metric.timestamp} for parameter '{path}timestamp' supplied: metric '{metric.key}' "
             f"(value={metric.value}). Timestamp must be a nonnegative long (64-bit integer) "
-            + ("in milliseconds, before the year 10000" if metric.timestamp > 0 else "")
         )
 
 
@@ -282,31 +283,16 @@ def _text(value: Any, path: str) -> str:
 
 
 def _float(value: Any, path: str) -> float:
-    """Protobuf takes numbers also as text."""
-    if isinstance(value, str):
-        if value in _NOT_FINITE:
-            return _NOT_FINITE[value]
-        if not _NUMBER.fullmatch(value):
-            raise wrong_type(path, value)
-    elif isinstance(value, bool) or not isinstance(value, int | float):
-        raise wrong_type(path, value)
-    number = float(value)
-    if math.isinf(number):  # a number that no double can hold
+    number = real_number(value)
+    # A literal that no double can hold; as text it is an infinity, as in MLflow.
+    if number is None or (math.isinf(number) and not isinstance(value, str)):
         raise wrong_type(path, value)
     return number
 
 
 def _int64(value: Any, path: str) -> int:
-    """Protobuf takes whole numbers also as text, or with a point and zeros."""
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
-        number = int(value)
-    elif isinstance(value, int) and not isinstance(value, bool):
-        number = value
-    elif isinstance(value, float) and value.is_integer():
-        number = int(value)
-    else:
-        raise wrong_type(path, value)
-    if not _MIN_INT64 <= number <= _MAX_INT64:
+    number = whole_number(value)
+    if number is None or not _MIN_INT64 <= number <= _MAX_INT64:
         raise wrong_type(path, value)
     return number
 

@@ -1,7 +1,8 @@
 """Query or body -> a message. The messages are msgspec structs, in the files of their handlers.
 
-As MLflow does: unknown fields are ignored, null means not given, whole numbers may come as text, names may come in
-camel case. Other than MLflow, which stores zeros for what it cannot read: a wrong type is an error with its field.
+As MLflow does: unknown fields are ignored, null means not given, numbers may come as text in any notation, names may
+come in camel case. Other than MLflow, which stores zeros for what it cannot read: a wrong type is an error with its
+field.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import functools
 import json
 import re
-from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 import orjson
@@ -26,6 +28,8 @@ Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 MAX_BODY_BYTES = 32 << 20
 # As in protobuf; MLflow's deepest message has 5.
 MAX_LEVELS = 100
+# Python takes time in the square of the digits to read an integer.
+_MAX_NUMBER_CHARACTERS = 400
 
 _PLACE = re.compile(r"(?P<what>.*) - at `\$\.?(?P<path>.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`")
@@ -45,15 +49,18 @@ class Pair(Message):
 
 
 async def read(request: Request, kind: type[T]) -> T:
-    """The message of a request: its query if it is a GET, else its body; and what its path says.
+    """The message of a request: the query of a GET, or its body if it has no query; the body of any other request; and
+    what its path says.
 
     Raises:
         MlflowError: INVALID_PARAMETER_VALUE, with the field's name.
     """
-    if request.method in ("GET", "HEAD"):
+    if request.method not in ("GET", "HEAD"):
+        raw = normalise(parse_json(await read_body(request), request.headers.get("content-type", "")))
+    elif request.query_params:
         raw = _from_query(request, kind)
     else:
-        raw = normalise(parse_json(await read_body(request), request.headers.get("content-type", "")))
+        raw = normalise(await _body_of_get(request))
     return convert({**raw, **request.path_params}, kind)
 
 
@@ -123,9 +130,35 @@ def normalise(value: Any, *, levels: int = MAX_LEVELS) -> Any:
 def convert(raw: dict[str, Any], kind: type[T]) -> T:
     """Checks types and ranges. Raises MlflowError."""
     try:
-        return msgspec.convert(raw, kind, strict=False)
+        return msgspec.convert(_with_numbers(raw, kind), kind, strict=False)
     except msgspec.ValidationError as error:
         raise _explained(str(error), raw) from error
+
+
+def whole_number(value: Any) -> int | None:
+    """A whole number in any notation that MLflow takes, such as 5, 5.0, "5" or "1e+05" (R writes 100000 so); None if
+    it is something else."""
+    if isinstance(value, str):
+        try:
+            # MLflow takes white space too, but for spaces.
+            return None if " " in value or len(value) > _MAX_NUMBER_CHARACTERS else int(value)
+        except ValueError:
+            value = real_number(value)
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def real_number(value: Any) -> float | None:
+    """A number, NaN or an infinity in any notation that MLflow takes; None if it is something else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and len(value) > _MAX_NUMBER_CHARACTERS:
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
 
 
 def check_given(value: str, name: str) -> str:
@@ -152,6 +185,20 @@ def wrong_type(name: str, value: Any) -> MlflowError:
     return invalid(f"Invalid value {shown} for parameter '{name}' supplied: {hint}{_SEE}")
 
 
+async def _body_of_get(request: Request) -> Any:
+    """As in MLflow: whatever its type is called, and if it is no JSON, it does not count. No page of a stranger's in a
+    browser can send one."""
+    if "content-length" not in request.headers and "transfer-encoding" not in request.headers:
+        return {}
+    body = await read_body(request)
+    try:
+        return parse_json(body, "")
+    except MlflowError as error:
+        if error.code == "BAD_REQUEST":
+            return {}
+        raise
+
+
 def _from_query(request: Request, kind: type[Message]) -> dict[str, Any]:
     lists = _list_fields(kind)
     names = {name: snake(name) for name in request.query_params}
@@ -160,6 +207,36 @@ def _from_query(request: Request, kind: type[Message]) -> dict[str, Any]:
         for name, plain in names.items()
     }
     return normalise(raw)  # type: ignore[no-any-return]  # a dict of a dict
+
+
+def _with_numbers(raw: Any, kind: type[Message]) -> Any:
+    """The same with whole numbers as such: msgspec takes fewer notations of them than MLflow."""
+    fields = _number_fields(kind)
+    if not fields or not isinstance(raw, dict):
+        return raw
+    changed = dict(raw)
+    for name, inner in fields.items():
+        value = raw.get(name)
+        if inner is not None:
+            if isinstance(value, list):
+                changed[name] = [_with_numbers(item, inner) for item in value]
+        elif isinstance(value, str | float) and (number := whole_number(value)) is not None:
+            changed[name] = number
+    return changed
+
+
+@functools.cache
+def _number_fields(kind: type[Message]) -> Mapping[str, type[Message] | None]:
+    """Fields of whole numbers; and lists of messages that have such fields, with the kind of these messages."""
+    found: dict[str, type[Message] | None] = {}
+    for name, hint in get_type_hints(kind).items():
+        item = get_args(hint)[0] if get_origin(hint) is tuple else None
+        if isinstance(item, type) and issubclass(item, Message):
+            if _number_fields(item):
+                found[name] = item
+        elif int in (hint, *get_args(hint)) and str not in get_args(hint):
+            found[name] = None
+    return found
 
 
 @functools.cache

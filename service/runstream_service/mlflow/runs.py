@@ -12,6 +12,7 @@ from runstream_service.mlflow.names import truncated
 from runstream_service.mlflow.request import Int64, Message, Pair, check_given, wrong_type
 from runstream_service.mlflow.run_answers import rendered_info, rendered_run
 from runstream_service.mlflow.run_ids import parse_run_id
+from runstream_service.mlflow.times import to_us
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
@@ -87,7 +88,7 @@ class RunHandlers:
             parse_id(message.experiment_id or "0"),
             name=message.run_name,
             user=message.user_id,
-            started_at_unix_us=message.start_time * 1_000,
+            started_at_unix_us=to_us(message.start_time, "start_time"),
             tags=tags,
         )
         answer = rendered_run(run, [])
@@ -103,7 +104,7 @@ class RunHandlers:
             parse_run_id(message.run_id).hex,
             name=message.run_name,
             status=_status(message.status),
-            ended_at_unix_us=None if message.end_time is None else message.end_time * 1_000,
+            ended_at_unix_us=None if message.end_time is None else to_us(message.end_time, "end_time"),
         )
         return {"run_info": rendered_info(run)}
 

@@ -28,6 +28,8 @@ class Call:
     body: Any = None
     learns: dict[str, tuple[str, ...]] = field(default_factory=dict)
     content: str | None = None
+    # Of `content`; JSON if they are not given.
+    headers: dict[str, str] | None = None
     changes: bool = True
     # Stock leaves the order of the answer to its database.
     unordered: bool = False
@@ -54,7 +56,9 @@ class Peer:
         """Sends it and learns from the answer."""
         path = self._resolved(call.path)
         body = self._resolved(call.body)
-        if call.content is not None:
+        if call.content is not None and call.headers is not None:
+            answer = self._rest.request(call.method, path, self._resolved(call.content).encode(), call.headers)
+        elif call.content is not None:
             answer = self._rest.send(call.method, path, self._resolved(call.content).encode())
         elif call.method == "GET":
             query = urlencode(body or {}, doseq=True)

@@ -106,6 +106,14 @@ DIFFERENCES = (
         before=(Call("POST", "experiments/delete", {"experiment_id": "«experiment»"}),),
     ),
     Difference(
+        "an experiment keeps its files where a host is named: abfss, hdfs, viewfs, ftp, sftp, http, https, r2 or b2",
+        "clients go there themselves and this service never does; stock takes them after "
+        "MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES is set",
+        Call("POST", "experiments/create", {"name": "{salt} b", "artifact_location": "abfss://a@b.example.com/c"}),
+        stock=_BAD,
+        ours=_OK,
+    ),
+    Difference(
         "a run is created with a tag whose key is empty or has more than 250 characters",
         "no other route takes such a key",
         _created_with({"key": "", "value": "x"}),
@@ -127,6 +135,21 @@ DIFFERENCES = (
         stock=_OK,
         ours=_OK,
         then=Call("GET", "runs/get", {"run_id": "«run»"}),
+    ),
+    Difference(
+        "a time is in microseconds or nanoseconds",
+        "it is kept as the time it is; stock takes it for milliseconds, and MLflow's client cannot read such a run",
+        _logged_with({"timestamp": 1_795_838_192_309_976_050}),
+        stock=_OK,
+        ours=_OK,
+        then=Call("GET", "metrics/get-history", {"run_id": "«run»", "metric_key": "a"}),
+    ),
+    Difference(
+        "an experiment's name has a control character, such as the end of a line that was read from a file",
+        "names are shown in lines of text; the message says which character it is",
+        Call("POST", "experiments/create", {"name": "{salt} b\n"}),
+        stock=_OK,
+        ours=_BAD,
     ),
     Difference(
         "a value is not a number, but true",
