@@ -132,7 +132,7 @@ class ListExperimentsResponse(_message.Message):
     def __init__(self, experiments: _Optional[_Iterable[_Union[Experiment, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CreateRunRequest(_message.Message):
-    __slots__ = ("run_id", "experiment", "name", "user", "start_time_unix_us", "params", "tags")
+    __slots__ = ("run_id", "experiment", "name", "user", "start_time_unix_us", "params", "tags", "rank", "attempt", "process_age_us", "derived")
     class ParamsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -154,6 +154,10 @@ class CreateRunRequest(_message.Message):
     START_TIME_UNIX_US_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_AGE_US_FIELD_NUMBER: _ClassVar[int]
+    DERIVED_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     experiment: str
     name: str
@@ -161,15 +165,21 @@ class CreateRunRequest(_message.Message):
     start_time_unix_us: int
     params: _containers.ScalarMap[str, str]
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, run_id: _Optional[str] = ..., experiment: _Optional[str] = ..., name: _Optional[str] = ..., user: _Optional[str] = ..., start_time_unix_us: _Optional[int] = ..., params: _Optional[_Mapping[str, str]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    rank: int
+    attempt: int
+    process_age_us: int
+    derived: bool
+    def __init__(self, run_id: _Optional[str] = ..., experiment: _Optional[str] = ..., name: _Optional[str] = ..., user: _Optional[str] = ..., start_time_unix_us: _Optional[int] = ..., params: _Optional[_Mapping[str, str]] = ..., tags: _Optional[_Mapping[str, str]] = ..., rank: _Optional[int] = ..., attempt: _Optional[int] = ..., process_age_us: _Optional[int] = ..., derived: bool = ...) -> None: ...
 
 class CreateRunResponse(_message.Message):
-    __slots__ = ("run", "created")
+    __slots__ = ("run", "created", "attempt_has_points")
     RUN_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_HAS_POINTS_FIELD_NUMBER: _ClassVar[int]
     run: Run
     created: bool
-    def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ..., created: bool = ...) -> None: ...
+    attempt_has_points: bool
+    def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ..., created: bool = ..., attempt_has_points: bool = ...) -> None: ...
 
 class GetRunRequest(_message.Message):
     __slots__ = ("run_id",)
@@ -202,14 +212,16 @@ class ListRunsResponse(_message.Message):
     def __init__(self, runs: _Optional[_Iterable[_Union[Run, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class FinishRunRequest(_message.Message):
-    __slots__ = ("run_id", "status", "end_time_unix_us")
+    __slots__ = ("run_id", "status", "end_time_unix_us", "attempt")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     END_TIME_UNIX_US_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     status: RunStatus
     end_time_unix_us: int
-    def __init__(self, run_id: _Optional[str] = ..., status: _Optional[_Union[RunStatus, str]] = ..., end_time_unix_us: _Optional[int] = ...) -> None: ...
+    attempt: int
+    def __init__(self, run_id: _Optional[str] = ..., status: _Optional[_Union[RunStatus, str]] = ..., end_time_unix_us: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class FinishRunResponse(_message.Message):
     __slots__ = ()

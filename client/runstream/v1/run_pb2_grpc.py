@@ -38,7 +38,7 @@ class RunServiceStub(object):
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
     NOT_FOUND           EXPERIMENT_NOT_FOUND     no such experiment for this caller.
     FAILED_PRECONDITION RUN_DELETED              the run is deleted; restore it first.
-    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted.
+    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted (not from CreateRun).
     ALREADY_EXISTS      PARAM_CHANGED            a param has another value already; params are written once.
     ALREADY_EXISTS      RUN_IN_OTHER_EXPERIMENT  the run id is taken by a run of another experiment.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
@@ -130,7 +130,7 @@ class RunServiceServicer(object):
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
     NOT_FOUND           EXPERIMENT_NOT_FOUND     no such experiment for this caller.
     FAILED_PRECONDITION RUN_DELETED              the run is deleted; restore it first.
-    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted.
+    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted (not from CreateRun).
     ALREADY_EXISTS      PARAM_CHANGED            a param has another value already; params are written once.
     ALREADY_EXISTS      RUN_IN_OTHER_EXPERIMENT  the run id is taken by a run of another experiment.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
@@ -158,7 +158,10 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateRun(self, request, context):
-        """Creates a run. With a run id: gets that run if it exists, so that all ranks of a job may call it at once.
+        """Creates a run. With a run id: gets that run if it exists, so that all ranks of a job may call it at once. A run that
+        had ended before the caller's process started is RUNNING again, or is another launch's: see `derived`.
+        If the experiment is deleted, the run is created in an experiment of the same name with a number behind it, for
+        example `digits (2)`: points of a training that is under way are worth more than an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -179,7 +182,8 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def FinishRun(self, request, context):
-        """Sets a run's end status and time. Points, params and tags are still taken afterwards: late ranks exist.
+        """Sets a run's end status and time. Points, params and tags are still taken afterwards: late ranks exist. A deleted
+        run takes its end too, so that it is right if the run is restored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -318,7 +322,7 @@ class RunService(object):
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
     NOT_FOUND           EXPERIMENT_NOT_FOUND     no such experiment for this caller.
     FAILED_PRECONDITION RUN_DELETED              the run is deleted; restore it first.
-    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted.
+    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted (not from CreateRun).
     ALREADY_EXISTS      PARAM_CHANGED            a param has another value already; params are written once.
     ALREADY_EXISTS      RUN_IN_OTHER_EXPERIMENT  the run id is taken by a run of another experiment.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.

@@ -12,6 +12,7 @@ import structlog
 
 from runstream_service.core.errors import (
     AlreadyExists,
+    DatabaseUnavailable,
     ExperimentDeleted,
     ExperimentNotFound,
     InvalidField,
@@ -35,6 +36,10 @@ MAX_LOCATION_CHARACTERS = 2_048
 MAX_TAG_CHARACTERS = 20_000
 MAX_RETENTION_DAYS = 36_500
 DEFAULT_NAME = "Default"
+# Names that are tried for a run whose experiment is deleted: the name, then with (2) to (20) behind it.
+_MAX_NAME_NUMBER = 20
+# A conflict means that somebody else has just created the name; that it is gone again right away, a purge.
+_MAX_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,27 +243,66 @@ async def _lock(connection: PooledConnection, caller: Caller, experiment_id: int
 async def get_or_create(
     connection: PooledConnection, caller: Caller, name: str, *, field: str
 ) -> tuple[Experiment, bool]:
-    """In the caller's transaction (read committed, so that the last look sees what committed while we waited).
+    """In the caller's transaction (read committed, so that a look after a conflict sees what committed meanwhile).
 
     Raises:
         InvalidField, ExperimentDeleted.
     """
     check_name(name, field=field, max_characters=MAX_NAME_CHARACTERS)
-    # Nearly always it exists, and an insertion that conflicts would use up an id each time.
-    row = await connection.fetchrow(SQL["get_by_name"], caller.workspace_id, name)
-    created = False
-    if row is None:
-        row = await connection.fetchrow(SQL["insert"], caller.workspace_id, name, None)
-        created = row is not None
-    if row is None:
-        row = await connection.fetchrow(SQL["get_by_name"], caller.workspace_id, name)
-    assert row is not None, "experiments are never removed"
-    experiment = from_row(row)
+    experiment, created = await _find_or_insert(connection, caller, name)
     if experiment.lifecycle == "deleted":
         raise ExperimentDeleted(
-            f"the experiment {name[:80]!r} is deleted", field=field, subject=experiment.experiment_id
+            f"the experiment {name[:80]!r} is deleted; restore it first, or take another name",
+            field=field,
+            subject=experiment.experiment_id,
         )
     return experiment, created
+
+
+async def hold_for_run(connection: PooledConnection, caller: Caller, name: str, *, field: str) -> Experiment:
+    """An active experiment for a new run, created if missing, which cannot be deleted until the transaction ends.
+
+    If the experiment of that name is deleted, one with a number behind the name takes its place: a training is under
+    way, and an error would cost its points.
+
+    Raises:
+        InvalidField, ExperimentDeleted: so are all that could take its place.
+    """
+    check_name(name, field=field, max_characters=MAX_NAME_CHARACTERS)
+    for candidate in _names_for_runs(name):
+        experiment, _ = await _find_or_insert(connection, caller, candidate)
+        # The lock waits for a deletion that is under way, and then sees it.
+        lifecycle = await connection.fetchval(SQL["lock_shared"], caller.workspace_id, experiment.experiment_id)
+        if lifecycle == "active":
+            return experiment
+    raise ExperimentDeleted(
+        f"the experiment {name[:80]!r} is deleted, and so are all up to number {_MAX_NAME_NUMBER}; restore one of them",
+        field=field,
+    )
+
+
+def takes_place_of(found: str, wanted: str) -> bool:
+    """Whether `hold_for_run` may have given the experiment `found` to a caller who wanted `wanted`."""
+    return found in _names_for_runs(wanted)
+
+
+def _names_for_runs(name: str) -> list[str]:
+    """The name itself, then "name (2)", "name (3)" and so on, cut where they would be too long."""
+    endings = [f" ({number})" for number in range(2, _MAX_NAME_NUMBER + 1)]
+    return [name, *(name[: MAX_NAME_CHARACTERS - len(ending)] + ending for ending in endings)]
+
+
+async def _find_or_insert(connection: PooledConnection, caller: Caller, name: str) -> tuple[Experiment, bool]:
+    """The experiment of that name, perhaps a deleted one; says whether it is new."""
+    for _ in range(_MAX_TRIES):
+        # Nearly always it exists, and an insertion that conflicts would use up an id each time.
+        row = await connection.fetchrow(SQL["get_by_name"], caller.workspace_id, name)
+        if row is not None:
+            return from_row(row), False
+        row = await connection.fetchrow(SQL["insert"], caller.workspace_id, name, None)
+        if row is not None:
+            return from_row(row), True
+    raise DatabaseUnavailable(f"the experiment {name[:80]!r} appears and disappears; try again")
 
 
 def default_location(experiment_id: int) -> str:

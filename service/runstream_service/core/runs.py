@@ -46,6 +46,8 @@ MAX_USER_CHARACTERS = 256
 MAX_PARAM_CHARACTERS = 6_000
 MAX_TAG_CHARACTERS = 8_000
 MAX_DELETED_KEYS = 1_000
+MAX_INT32 = 2**31 - 1
+MAX_PROCESS_AGE_US = 100 * 365 * 86_400 * 1_000_000
 END_STATUSES = ("finished", "failed", "killed")
 STATUSES = ("running", "scheduled", *END_STATUSES)
 # MLflow's other spelling of a run's name. It is not stored: writing it renames the run.
@@ -74,6 +76,20 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What a caller says of its process: enough to tell a late rank, a restart and another launch apart.
+
+    `derived` is True if the run id was derived from what names a job for its launcher, which the next launch may be
+    given too. `process_age_us` is 0 if the caller does not say it; then no run counts as one that had ended before.
+    """
+
+    rank: int = 0
+    attempt: int = 0
+    process_age_us: int = 0
+    derived: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
     """What a caller says of a run to create; empty texts and 0 mean: not said."""
 
@@ -84,6 +100,26 @@ class NewRun:
     start_time_unix_us: int = 0
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    launch: Launch = Launch()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedRun:
+    """What `Runs.create` found or made; the flags are those of CreateRunResponse."""
+
+    run: Run
+    created: bool
+    attempt_has_points: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """The run that a caller's id leads to: whether it is there, and its place among the launches of that id."""
+
+    run_id: UUID
+    exists: bool
+    first_run_id: UUID | None = None
+    launch_number: int = 0
 
 
 class Runs:
@@ -93,8 +129,8 @@ class Runs:
         self._database = database
         self._experiments = experiments_
 
-    async def create(self, caller: Caller, new: NewRun) -> tuple[Run, bool]:
-        """Creates a run, or gets the one that has the id; says whether it created it.
+    async def create(self, caller: Caller, new: NewRun) -> CreatedRun:
+        """Creates a run, or gets the one that the id leads to; rank 0 sets one that had ended to running again.
 
         Raises:
             InvalidField, ExperimentDeleted, RunInOtherExperiment, RunDeleted.
@@ -105,24 +141,37 @@ class Runs:
         started_at = _time_or_none(new.start_time_unix_us, "start_time_unix_us")
         params = check_entries(new.params, field="params", max_value_characters=MAX_PARAM_CHARACTERS)
         name, tags = _named(new.name, check_entries(new.tags, field="tags", max_value_characters=MAX_TAG_CHARACTERS))
+        launch = _checked_launch(new.launch)
         async with self._database.transaction() as connection:
-            experiment, _ = await experiments.get_or_create(
-                connection, caller, new.experiment or experiments.DEFAULT_NAME, field="experiment"
-            )
-            # Waits for another rank that creates the same run right now: then either that one rolled back and this one
-            # inserts, or it committed and the look below sees the whole run.
-            created = await connection.fetchval(
-                SQL["insert"], run_id, experiment.experiment_id, name, new.user, started_at
-            )
+            target = await _target_of(connection, run_id, launch)
+            created = False
+            if not target.exists:
+                experiment = await experiments.hold_for_run(
+                    connection, caller, new.experiment or experiments.DEFAULT_NAME, field="experiment"
+                )
+                # Waits for another rank that creates the same run right now: then either that one rolled back and this
+                # one inserts, or it committed and the look below sees the whole run.
+                inserted = await connection.fetchval(
+                    SQL["insert_launch"],
+                    target.run_id, experiment.experiment_id, name, new.user, started_at,
+                    launch.attempt if launch.rank == 0 else 0, target.first_run_id, target.launch_number,
+                )  # fmt: skip
+                created = inserted is not None
             if created:
-                await _insert_params(connection, run_id, params)
-                await _upsert_tags(connection, run_id, tags)
+                await _insert_params(connection, target.run_id, params)
+                await _upsert_tags(connection, target.run_id, tags)
             else:
-                await _check_found(connection, run_id, experiment)
-            run = await _get(connection, caller, run_id)
+                await _check_found(connection, caller, target.run_id, new.experiment)
+                if launch.rank == 0:
+                    await connection.execute(SQL["resume"], target.run_id, launch.attempt, launch.process_age_us)
+            run = await _get(connection, caller, target.run_id)
+            has_points = not created and await connection.fetchval(
+                SQL["attempt_has_points"], target.run_id, launch.rank, launch.attempt, launch.process_age_us
+            )
         if run.lifecycle == "deleted":
-            raise _deleted(run_id)
-        return run, bool(created)
+            raise _deleted(target.run_id)
+        _log_created(created, run, run_id, new)
+        return CreatedRun(run=run, created=created, attempt_has_points=bool(has_points))
 
     async def create_in(
         self,
@@ -186,19 +235,22 @@ class Runs:
             return page, ""
         return page, make_token(of=of, after=[to_unix_us(page[-1].started_at), page[-1].run_id.hex])
 
-    async def finish(self, caller: Caller, run_id: str, *, status: str, end_time_unix_us: int) -> None:
-        """Sets the end status and the time (0: now, or the time of an earlier call with this status).
+    async def finish(
+        self, caller: Caller, run_id: str, *, status: str, end_time_unix_us: int, attempt: int | None = None
+    ) -> None:
+        """Sets the end status and the time (0: now, or the time of an earlier call with this status), also of a deleted
+        run, which may be restored. The end of an older attempt than the newest is not taken.
 
         Raises:
-            InvalidField, RunNotFound, RunDeleted.
+            InvalidField, RunNotFound.
         """
         if status not in END_STATUSES:
             raise InvalidField("status: must be FINISHED, FAILED or KILLED", field="status")
         ended_at = _time_or_none(end_time_unix_us, "end_time_unix_us")
         uid = parse_run_id(run_id, field="run_id")
         async with self._database.transaction() as connection:
-            await _lock_active(connection, caller, uid, SQL["lifecycle_for_update"])
-            await connection.execute(SQL["finish"], uid, status, ended_at)
+            await _lock(connection, caller, uid)
+            await connection.execute(SQL["finish"], uid, status, ended_at, attempt)
 
     async def update(
         self,
@@ -349,16 +401,63 @@ async def hold_active(connection: PooledConnection, caller: Caller, run_id: UUID
     await _lock_active(connection, caller, run_id, SQL["lifecycle_for_share"])
 
 
-async def _check_found(connection: PooledConnection, run_id: UUID, experiment: experiments.Experiment) -> None:
-    """The run that has the id must be of the experiment and not on its way out."""
+async def _target_of(connection: PooledConnection, run_id: UUID, launch: Launch) -> _Target:
+    """The run that the id leads to: of a derived id the newest launch, or the next one if that had ended before."""
+    if not launch.derived:
+        return _Target(run_id=run_id, exists=bool(await connection.fetchval(SQL["exists"], run_id)))
+    newest = await connection.fetchrow(SQL["newest_launch"], run_id, launch.process_age_us)
+    if newest is None:
+        return _Target(run_id=run_id, exists=False)
+    if launch.attempt > 0 or not newest["ended_before"]:
+        return _Target(run_id=newest["run_id"], exists=True)
+    number = newest["launch_number"] + 1
+    # All ranks come to the same id, and so to one row, whichever of them is first.
+    return _Target(
+        run_id=uuid.uuid5(run_id, f"launch {number}"), exists=False, first_run_id=run_id, launch_number=number
+    )
+
+
+async def _check_found(connection: PooledConnection, caller: Caller, run_id: UUID, experiment: str) -> None:
+    """The run that has the id must be of the experiment, if the caller named one, and not on its way out."""
     row = await connection.fetchrow(SQL["get_experiment_of"], run_id)
     if row is None or row["is_purged"]:
         raise RunDeleted(
             f"the run {run_id.hex} was deleted and is being purged; take another id", field="run_id", subject=run_id.hex
         )
-    if row["experiment_id"] != experiment.experiment_id:
+    same = not experiment or experiments.takes_place_of(row["experiment"], experiment)
+    if not same or row["workspace_id"] != caller.workspace_id:
         raise RunInOtherExperiment(
-            f"run_id: {run_id.hex} is a run of another experiment than {experiment.name!r}", field="run_id"
+            f"run_id: {run_id.hex} is a run of another experiment than {experiment or experiments.DEFAULT_NAME!r}",
+            field="run_id",
+        )
+
+
+def _checked_launch(launch: Launch) -> Launch:
+    for name, value, most in (
+        ("rank", launch.rank, MAX_INT32),
+        ("attempt", launch.attempt, MAX_INT32),
+        ("process_age_us", launch.process_age_us, MAX_PROCESS_AGE_US),
+    ):
+        if not 0 <= value <= most:
+            raise InvalidField(f"{name}: {value} is not from 0 to {most}", field=name)
+    return launch
+
+
+def _log_created(created: bool, run: Run, asked: UUID, new: NewRun) -> None:
+    """What is not as the caller asked for is worth a line, once a run."""
+    if created and run.run_id != asked:
+        log.info(
+            "Another launch came with the run id of one that had ended; it has a run of its own",
+            action="run_of_next_launch",
+            run_id=run.run_id.hex,
+            first_run_id=asked.hex,
+        )
+    if created and run.experiment != (new.experiment or experiments.DEFAULT_NAME):
+        log.warning(
+            f"A run was created in {run.experiment!r}, since the experiment {new.experiment[:80]!r} is deleted",
+            action="run_in_numbered_experiment",
+            run_id=run.run_id.hex,
+            experiment=run.experiment,
         )
 
 

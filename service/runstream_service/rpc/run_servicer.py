@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from runstream.v1 import run_pb2, run_pb2_grpc
-from runstream_service.core.runs import NewRun
+from runstream_service.core.runs import Launch, NewRun
 from runstream_service.core.times import to_unix_us
 from runstream_service.rpc.caller import caller_of
 
@@ -60,9 +60,17 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             start_time_unix_us=request.start_time_unix_us,
             params=dict(request.params),
             tags=dict(request.tags),
+            launch=Launch(
+                rank=request.rank,
+                attempt=request.attempt,
+                process_age_us=request.process_age_us,
+                derived=request.derived,
+            ),
         )
-        run, created = await self._runs.create(caller_of(context), new)
-        return run_pb2.CreateRunResponse(run=_run(run), created=created)
+        answer = await self._runs.create(caller_of(context), new)
+        return run_pb2.CreateRunResponse(
+            run=_run(answer.run), created=answer.created, attempt_has_points=answer.attempt_has_points
+        )
 
     async def GetRun(self, request: run_pb2.GetRunRequest, context: Context) -> run_pb2.GetRunResponse:  # noqa: N802
         return run_pb2.GetRunResponse(run=_run(await self._runs.get(caller_of(context), request.run_id)))
@@ -79,6 +87,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             request.run_id,
             status=_STATUS_NAMES.get(request.status, "unknown"),
             end_time_unix_us=request.end_time_unix_us,
+            attempt=request.attempt if request.HasField("attempt") else None,
         )
         return run_pb2.FinishRunResponse()
 

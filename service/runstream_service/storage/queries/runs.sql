@@ -19,7 +19,53 @@ SELECT r.run_id, r.experiment_id, e.name AS experiment, e.artifact_location, r.n
 
 -- name: get_experiment_of
 -- The experiment of a run id in any workspace, as ids are unique over all of them; and whether it is being purged.
-SELECT experiment_id, purge_epoch IS NOT NULL AS is_purged FROM runs WHERE run_id = $1;
+SELECT e.name AS experiment, e.workspace_id, r.purge_epoch IS NOT NULL AS is_purged
+  FROM runs r JOIN experiments e USING (experiment_id)
+ WHERE r.run_id = $1;
+
+-- name: exists
+-- Whether a run id is taken, in any workspace.
+SELECT EXISTS (SELECT FROM runs WHERE run_id = $1);
+
+-- name: newest_launch
+-- The newest run of an id that launches may share, and whether it had ended, or was deleted, before a process started
+-- that is $2 microseconds old (0: not known).
+SELECT run_id, launch_number,
+       $2::bigint > 0 AND (
+           (status IN ('finished', 'failed', 'killed') AND coalesce(end_recorded_at, ended_at) < started)
+           OR (lifecycle = 'deleted' AND deleted_at < started)
+           OR purge_epoch IS NOT NULL) IS TRUE AS ended_before
+  FROM (SELECT * FROM runs WHERE run_id = $1
+        UNION ALL
+        (SELECT * FROM runs WHERE first_run_id = $1 ORDER BY launch_number DESC LIMIT 1)) found,
+       (SELECT now() - $2::bigint * interval '1 microsecond' AS started) process
+ ORDER BY launch_number DESC
+ LIMIT 1;
+
+-- name: insert_launch
+-- As insert, for callers that say which launch the run belongs to: the newest attempt, and the id and number of a launch
+-- that has another's id.
+INSERT INTO runs (run_id, experiment_id, name, user_name, started_at, attempt, first_run_id, launch_number)
+VALUES ($1, $2, $3, $4, coalesce($5, now()), $6, $7, $8)
+ON CONFLICT (run_id) DO NOTHING
+RETURNING run_id;
+
+-- name: resume
+-- Rank 0 of attempt $2 joins: a run that ended before its process started, which is $3 microseconds old (0: not known),
+-- is running again, and so is one whose end an older attempt reported.
+UPDATE runs
+   SET status = 'running', ended_at = NULL, end_recorded_at = NULL, ended_as_silent = false, attempt = greatest(attempt, $2)
+ WHERE run_id = $1 AND lifecycle = 'active' AND purge_epoch IS NULL
+   AND (attempt < $2
+        OR (status <> 'running' AND $3::bigint > 0
+            AND coalesce(end_recorded_at, ended_at, '-infinity') < now() - $3::bigint * interval '1 microsecond'));
+
+-- name: attempt_has_points
+-- Whether a process stored points as this rank and attempt before one started that is $4 microseconds old (0: not known).
+SELECT EXISTS (
+    SELECT FROM producers p JOIN runs r USING (run_id)
+     WHERE p.run_id = $1 AND p.rank = $2 AND p.attempt = $3 AND p.committed_number > 0
+       AND $4::bigint > 0 AND p.opened_at < now() - $4::bigint * interval '1 microsecond');
 
 -- name: insert
 -- A new run; no row if the id is taken, also by a transaction that commits while this one waits for it.
@@ -71,15 +117,22 @@ UPDATE series
  WHERE run_id = $1 AND key = ANY ($2::text[]) AND purge_epoch IS NULL;
 
 -- name: finish
--- Sets the end status. Without a time ($3 null) a repeat of the same status keeps the first time.
+-- Sets the end status, if attempt $4 (null: not known) is not older than the newest. Without a time ($3 null) a repeat of
+-- the same status keeps the first time; when the first end was recorded is kept in any case, so that a late repeat does
+-- not make the next launch look as if it had started before this end.
 UPDATE runs
-   SET status = $2, ended_at = coalesce($3, CASE WHEN status = $2 THEN ended_at END, now())
- WHERE run_id = $1;
+   SET status = $2, ended_at = coalesce($3, CASE WHEN status = $2 THEN ended_at END, now()),
+       end_recorded_at = coalesce(CASE WHEN NOT ended_as_silent THEN end_recorded_at END, now()), ended_as_silent = false
+ WHERE run_id = $1 AND ($4::int IS NULL OR attempt <= $4);
 
 -- name: update
 -- Changes what is said ($2, $3 not null; $4 if $5) of name, status and end.
 UPDATE runs
-   SET name = coalesce($2, name), status = coalesce($3, status), ended_at = CASE WHEN $5 THEN $4 ELSE ended_at END
+   SET name = coalesce($2, name), status = coalesce($3, status), ended_at = CASE WHEN $5 THEN $4 ELSE ended_at END,
+       end_recorded_at = CASE WHEN $3 IN ('running', 'scheduled') THEN NULL
+                              WHEN $3 IS NOT NULL THEN coalesce(end_recorded_at, now())
+                              ELSE end_recorded_at END,
+       ended_as_silent = ended_as_silent AND $3 IS NULL
  WHERE run_id = $1;
 
 -- name: insert_params
