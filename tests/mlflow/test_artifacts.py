@@ -275,6 +275,25 @@ def test_an_upload_that_is_cut_leaves_nothing(
     assert "http_failed" not in service.actions()
 
 
+def test_many_slow_uploads_do_not_hold_up_a_fast_one(ours: Rest, directory: str) -> None:
+    slow = []
+    try:
+        for number in range(20):
+            connection = http.client.HTTPConnection(urlsplit(ours.url).netloc, timeout=30)
+            slow.append(connection)
+            connection.putrequest("PUT", f"{PROXY}{directory}/slow-{number}.bin")
+            connection.putheader("Content-Length", "2000")
+            connection.endheaders()
+            connection.send(bytes(1_000))
+        assert ours.request("PUT", f"{PROXY}{directory}/fast.bin", b"fast").status == 200
+        for connection in slow:
+            connection.send(bytes(1_000))
+        assert [connection.getresponse().status for connection in slow] == [200] * len(slow)
+    finally:
+        for connection in slow:
+            connection.close()
+
+
 def wait_for_files(directory: Path, expected: list[str]) -> None:
     """What was staged is taken away when the service notices the cut."""
     give_up = time.monotonic() + 10

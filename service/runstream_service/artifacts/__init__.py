@@ -2,6 +2,7 @@
 
     paths.py     the names that files may have, and where MLflow's URIs point
     directory.py what a local directory needs beyond what a bucket does: links that lead out, fsync
+    uploads.py   how many uploads at a time, and which makes room for another
     store.py     the store: read, write, list, delete, all of it streamed
 
 `obstore` stays in this package.

@@ -8,11 +8,12 @@ import errno
 import os
 import re
 import threading
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 import structlog
@@ -20,6 +21,7 @@ from obstore import exceptions
 from obstore.store import LocalStore, MemoryStore, from_url
 
 from runstream_service.artifacts.directory import Directory
+from runstream_service.artifacts.uploads import Uploads
 from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import (
     ArtifactNotFound,
@@ -31,6 +33,7 @@ from runstream_service.core.errors import (
     StoreUnavailable,
 )
 from runstream_service.settings import NO_ARTIFACTS
+from runstream_service.threads import ThreadPool
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -38,22 +41,37 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# What is in memory of one upload: a part that fills and those on their way. S3 takes parts from 5 MiB on, 10,000 of
-# them at most.
-PART_BYTES = 5 << 20
-MAX_PARTS = 9_000
-PARTS_AT_ONCE = 2
-# Further ones wait, unread: their clients are held back by TCP.
-MAX_UPLOADS = 16
+T = TypeVar("T")
+
 READ_BYTES = 1 << 20
-# No upload takes so long: a client that sends nothing for a minute is dropped.
+# No upload takes so long: a client that sends nothing for five minutes is dropped.
 UNFINISHED_S = 24 * 3600.0
+# A file operation that takes longer hangs. Below MLflow's own timeout of 120 s, so that its clients hear of it.
+STALLED_S = 100.0
+# Of a directory: calls that block, in a pool of their own (a network file system may hang for hours).
+_THREADS, _WAITING = 8, 256
 # Below MLflow's own timeout of 120 s, so that its clients hear what is wrong.
 _RETRY = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NAME_TAKEN = {errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """In which pieces uploads are written. In memory of one upload are a piece that fills, one that waits, and those on
+    their way: 64 x 4 MiB for a directory, 20 x 15 MiB for a bucket (or more of a file beyond 45 GB)."""
+
+    bytes: int
+    at_once: int
+    max_count: int
+    max_uploads: int  # others wait, unread, or are told to come again
+
+
+DIRECTORY_PARTS = Parts(bytes=1 << 20, at_once=2, max_count=1 << 40, max_uploads=64)
+# S3 takes parts from 5 MiB on, 10,000 of them at most.
+BUCKET_PARTS = Parts(bytes=5 << 20, at_once=1, max_count=9_000, max_uploads=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +108,21 @@ class Reading:
 class ArtifactStore:
     """All paths are as `check_path` makes them; the methods raise InvalidField, StoreRefuses, StoreUnavailable too."""
 
-    def __init__(self, store: ObjectStore, directory: Directory | None = None, *, writable: bool = True) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        directory: Directory | None = None,
+        *,
+        writable: bool = True,
+        stalled_s: float = STALLED_S,
+    ) -> None:
         self._store = store
         self._directory = directory
         self._writable = writable
-        self._uploads = asyncio.Semaphore(MAX_UPLOADS)
+        self._stalled_s = stalled_s
+        self._parts = BUCKET_PARTS if directory is None else DIRECTORY_PARTS
+        self._uploads = Uploads(self._parts.max_uploads)
+        self._threads = ThreadPool("the artifact store", threads=_THREADS, max_waiting=_WAITING)
 
     @classmethod
     def open(cls, location: str) -> ArtifactStore:
@@ -131,7 +159,7 @@ class ArtifactStore:
         """Raises ArtifactNotFound."""
         await self._check_inside(path)
         with _translated(path):
-            meta = await obstore.head_async(self._store, path)
+            meta = await self._in_time(obstore.head_async(self._store, path))
         return Stat(meta["size"], meta["e_tag"] or "")
 
     async def read(self, path: str, *, start: int = 0, end: int | None = None) -> Reading:
@@ -143,13 +171,14 @@ class ArtifactStore:
         elif start:
             options = {"range": {"offset": start}}
         with _translated(path):
-            result = await obstore.get_async(self._store, path, options=options)
+            result = await self._in_time(obstore.get_async(self._store, path, options=options))
         stat = Stat(result.meta["size"], result.meta["e_tag"] or "")
         return Reading(stat, *result.range, self._chunks(path, result))
 
     async def _chunks(self, path: str, result: obstore.GetResult) -> AsyncIterator[memoryview]:
         with _translated(path):
-            async for chunk in result.stream(min_chunk_size=READ_BYTES):
+            chunks = aiter(result.stream(min_chunk_size=READ_BYTES))
+            while (chunk := await self._in_time(anext(chunks, None))) is not None:
                 yield memoryview(chunk)
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], *, size: int | None = None) -> None:
@@ -164,36 +193,42 @@ class ArtifactStore:
                 "This service keeps no artifacts, so nothing was stored; whoever runs it can let it (--artifacts). "
                 "Metrics, params and tags are kept."
             )
-        await self._check_inside(path)
-        part_bytes = max(PART_BYTES, (size or 0) // MAX_PARTS)
-        async with self._uploads:
+        async with self._uploads.place() as upload:
+            await self._check_inside(path)
             with _refusing_what_is_not_there(), _translated(path):
-                parts = _regrouped(chunks, part_bytes)
-                first = await anext(parts, b"")
-                if len(first) < part_bytes:
-                    # As a bucket does it in one request.
-                    await obstore.put_async(self._store, path, first, use_multipart=False)
-                else:
-                    await obstore.put_async(
-                        self._store,
-                        path,
-                        _after(first, parts),
-                        use_multipart=True,
-                        chunk_size=part_bytes,
-                        max_concurrency=PARTS_AT_ONCE,
-                    )
+                await self._put(
+                    path, upload.watched(chunks), max(self._parts.bytes, (size or 0) // self._parts.max_count)
+                )
                 if self._directory is not None:
-                    await asyncio.to_thread(self._directory.sync, path)
+                    await self._in_thread(self._directory.sync, path)
+
+    async def _put(self, path: str, chunks: AsyncIterator[bytes], part_bytes: int) -> None:
+        parts = _regrouped(chunks, part_bytes)
+        first = await anext(parts, b"")
+        if len(first) < part_bytes:
+            # As a bucket does it in one request.
+            await self._in_time(obstore.put_async(self._store, path, first, use_multipart=False))
+            return
+        feed = _Feed(first, parts)
+        putting = obstore.put_async(
+            self._store,
+            path,
+            feed,
+            use_multipart=True,
+            chunk_size=part_bytes,
+            max_concurrency=self._parts.at_once,
+        )
+        await feed.until_written(asyncio.ensure_future(putting), self._stalled_s)
 
     async def list(self, path: str) -> list[Entry]:
         """What is directly in a directory, by name; nothing if it is a file or is not there."""
         await self._check_inside(path)
         with _translated(path):
-            found = await obstore.list_with_delimiter_async(self._store, path or None)
+            found = await self._in_time(obstore.list_with_delimiter_async(self._store, path or None))
             files = {meta["path"]: meta["size"] for meta in found["objects"]}
             paths = [*found["common_prefixes"], *files]
             if self._directory is not None:
-                shown = await asyncio.to_thread(self._directory.only_inside, paths)
+                shown = await self._in_thread(self._directory.only_inside, paths)
                 paths = [one for one in paths if one in shown]
         return sorted(
             (Entry(one.rpartition("/")[2], files.get(one)) for one in paths if one != path), key=lambda one: one.name
@@ -205,9 +240,9 @@ class ArtifactStore:
         with _translated(path):
             if self._directory is not None:
                 # The library follows links when it walks a directory, also those that lead out.
-                await asyncio.to_thread(self._directory.delete, path)
+                await self._in_thread(self._directory.delete, path)
             else:
-                await self._delete_objects(path)
+                await self._in_time(self._delete_objects(path))
         log.info("Deleted artifacts", action="artifact_deleted", path=path)
 
     async def _delete_objects(self, path: str) -> None:
@@ -218,7 +253,16 @@ class ArtifactStore:
 
     async def _check_inside(self, path: str) -> None:
         if self._directory is not None:
-            await asyncio.to_thread(self._directory.check_inside, path)
+            with _translated(path):
+                await self._in_thread(self._directory.check_inside, path)
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        return await self._in_time(self._threads.run(function, *arguments))
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        """Waits for the store, and not for ever: a thread that hangs stays behind, and its place in the pool is taken
+        until it returns."""
+        return await asyncio.wait_for(work, self._stalled_s)
 
 
 def _tidy(directory: Directory) -> None:
@@ -234,16 +278,42 @@ async def _regrouped(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[b
     async for chunk in chunks:
         buffer += chunk
         while len(buffer) >= size:
-            yield bytes(memoryview(buffer)[:size])
+            piece = bytes(memoryview(buffer)[:size])
             del buffer[:size]
+            yield piece
+            del piece
     if buffer:
         yield bytes(buffer)
 
 
-async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
+class _Feed:
+    """The pieces of a file that the library takes as it can. Knows for how long it has taken none."""
+
+    def __init__(self, first: bytes, rest: AsyncIterator[bytes]) -> None:
+        self._first: bytes | None = first
+        self._rest = rest
+        self._handed_at: float | None = None  # None while the library waits for us, that is, for the client
+
+    def __aiter__(self) -> _Feed:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._handed_at = None
+        try:
+            first, self._first = self._first, None
+            return await anext(self._rest) if first is None else first
+        finally:
+            self._handed_at = time.monotonic()
+
+    async def until_written(self, putting: asyncio.Future[Any], stalled_s: float) -> None:
+        """Waits for the library. Raises TimeoutError when it has done nothing for so long."""
+        try:
+            while not (await asyncio.wait([putting], timeout=min(1.0, stalled_s)))[0]:
+                if self._handed_at is not None and time.monotonic() - self._handed_at > stalled_s:
+                    raise TimeoutError
+            await putting
+        finally:
+            putting.cancel()
 
 
 @contextlib.contextmanager
@@ -266,6 +336,9 @@ def _translated(path: str) -> Iterator[None]:
         raise ArtifactNotFound(f"No such artifact: '{path}'", field="path", subject=path) from error
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError) as error:
         raise _refused(error) from error
+    except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
+        log.warning("The artifact store does not answer", action="artifact_store_stalled", path=path)
+        raise StoreUnavailable("The artifact store does not answer in time; try again.") from error
     except (exceptions.BaseError, OSError) as error:
         raise _error_of(error, path) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import mimetypes
 import re
+import time
 import unicodedata
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -19,8 +20,10 @@ from runstream_service.mlflow.errors import MlflowError, answer_to, invalid
 if TYPE_CHECKING:
     from runstream_service.artifacts.store import ArtifactStore, Stat
 
-# A client that sends nothing for so long has gone without a word; it must not hold its place for ever.
-IDLE_S = 60.0
+# A client that sends nothing for so long has gone without a word. A VPN that connects again takes a minute or two.
+IDLE_S = 300.0
+# How often a body of which nothing comes is looked at: it may have to make room for another one.
+_LOOK_S = 2.0
 
 _TEXT_EXTENSIONS = """
 txt log err cfg conf cnf cf ini properties prop hocon toml yaml yml xml json js py py3 csv tsv md rst ipynb
@@ -33,20 +36,23 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 
 
 async def received(request: Request, *, at_most: int | None = None) -> AsyncIterator[bytes]:
-    """The chunks of a request's body.
+    """The chunks of a request's body; an empty one when none has come for some seconds.
 
     Raises:
         MlflowError: the client went, or says nothing any more; or the body is longer than allowed.
     """
-    count, more = 0, True
+    count, more, heard_at = 0, True, time.monotonic()
     while more:
         try:
-            message = await asyncio.wait_for(request.receive(), IDLE_S)
+            message = await asyncio.wait_for(request.receive(), _LOOK_S)
         except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
-            raise MlflowError("TEMPORARILY_UNAVAILABLE", f"No data came for {IDLE_S:.0f} seconds.") from error
+            if time.monotonic() - heard_at > IDLE_S:
+                raise MlflowError("TEMPORARILY_UNAVAILABLE", f"No data came for {IDLE_S:.0f} seconds.") from error
+            yield b""
+            continue
         if message["type"] == "http.disconnect":
             raise MlflowError("BAD_REQUEST", "The connection ended before the file did.") from ClientDisconnect()
-        chunk, more = message.get("body", b""), message.get("more_body", False)
+        chunk, more, heard_at = message.get("body", b""), message.get("more_body", False), time.monotonic()
         count += len(chunk)
         if at_most is not None and count > at_most:
             raise invalid(f"Artifact size is too large. Max size is {at_most >> 20}MB.")

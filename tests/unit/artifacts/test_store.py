@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from obstore import exceptions
+from obstore.store import LocalStore
 
 from runstream_service.artifacts import store as module
 from runstream_service.artifacts.directory import Directory
-from runstream_service.artifacts.store import PART_BYTES, ArtifactStore, Entry
+from runstream_service.artifacts.store import DIRECTORY_PARTS, ArtifactStore, Entry
 from runstream_service.cannot_start import CannotStart
 from runstream_service.core import errors
+
+PART_BYTES = DIRECTORY_PARTS.bytes
 
 
 async def pieces(*contents: bytes | Exception) -> AsyncIterator[bytes]:
@@ -135,3 +139,34 @@ def test_buckets_are_opened_without_being_asked(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
     for url in ("s3://bucket/prefix", "gs://bucket", "az://container/prefix"):
         ArtifactStore.open(url)
+
+
+class HungDirectory(Directory):
+    """A directory on a network file system that does not answer until it is released."""
+
+    released = threading.Event()
+
+    def check_inside(self, path: str) -> None:
+        self.released.wait(60)
+
+
+async def test_a_file_system_that_hangs_costs_its_callers_an_answer_and_others_no_thread(tmp_path: Path) -> None:
+    store = ArtifactStore(LocalStore(tmp_path), HungDirectory(tmp_path), stalled_s=0.2)
+    try:
+        asked = [store.list("a"), store.stat("a"), store.read("a"), store.delete("a"), store.write("a", pieces(b"x"))]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [errors.StoreUnavailable] * len(asked)
+        # asyncio's own threads are free, those of roll-up and reads too.
+        assert await asyncio.wait_for(asyncio.to_thread(sum, [1, 2]), 10) == 3
+    finally:
+        HungDirectory.released.set()
+
+
+async def test_a_bucket_that_takes_no_more_parts_ends_the_upload(tmp_path: Path) -> None:
+    """The library asks for the next piece only when it has written one."""
+    feed = module._Feed(b"first", pieces(b"second"))
+    putting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    assert await anext(feed) == b"first"
+    with pytest.raises(TimeoutError):
+        await feed.until_written(putting, 0.05)
+    assert putting.cancelled()

@@ -1,0 +1,86 @@
+"""Places for uploads: each holds parts of a file in memory, so there are so many and no more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+
+from runstream_service.core.errors import Overloaded
+
+# How long a further upload waits, unread, for a place; its client is held back by TCP meanwhile.
+WAIT_S = 10.0
+# Further ones than so many are refused at once.
+MAX_WAITING = 256
+# An upload of which less than so much came in so long gives its place to one that waits: 2 KiB/s.
+SLOW_BYTES, SLOW_S = 64 << 10, 30.0
+
+
+class Uploads:
+    """Hands out the places."""
+
+    def __init__(self, places: int, *, wait_s: float = WAIT_S, slow_s: float = SLOW_S) -> None:
+        self._places = asyncio.Semaphore(places)
+        self._waiting = 0
+        self._wait_s = wait_s
+        self.slow_s = slow_s
+
+    @contextlib.asynccontextmanager
+    async def place(self) -> AsyncIterator[Upload]:
+        """A place until the end of the block. Raises Overloaded if there is none within `wait_s`."""
+        await (self._wait() if self._places.locked() else self._places.acquire())
+        try:
+            yield Upload(self)
+        finally:
+            self._places.release()
+
+    async def _wait(self) -> None:
+        if self._waiting >= MAX_WAITING:
+            raise _overloaded()
+        self._waiting += 1
+        try:
+            await asyncio.wait_for(self._places.acquire(), self._wait_s)
+        except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
+            raise _overloaded() from error
+        finally:
+            self._waiting -= 1
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for a place."""
+        return self._waiting > 0
+
+
+class Upload:
+    """One that has a place, and keeps it while its data comes, or nobody else wants it."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
+        self._bytes = 0
+        self._since = time.monotonic()
+
+    async def watched(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The same chunks. An empty one says that nothing has come for some seconds.
+
+        Raises:
+            Overloaded: they come so slowly that this upload makes room for another.
+        """
+        async for chunk in chunks:
+            self._count(len(chunk))
+            if self._uploads.awaited and time.monotonic() - self._since > self._uploads.slow_s:
+                raise Overloaded(
+                    "The upload came too slowly while others were waiting, so that it had to make room for them; "
+                    "nothing was stored. Try again."
+                )
+            if chunk:
+                yield chunk
+
+    def _count(self, received: int) -> None:
+        self._bytes += received
+        if self._bytes >= SLOW_BYTES:
+            self._bytes, self._since = 0, time.monotonic()
+
+
+def _overloaded() -> Overloaded:
+    return Overloaded("This replica takes no more uploads at the moment; nothing was stored. Try again.")
