@@ -198,7 +198,7 @@ class Service:
 
     def _start_retention(self, database: Database) -> None:
         metrics = RetentionMetrics(self._metrics.registry)
-        loop = RetentionLoop(database, metrics, purge_after_days=self._settings.purge_after_days)
+        loop = RetentionLoop(database, metrics, self._artifacts, purge_after_days=self._settings.purge_after_days)
         self._tasks["retention"] = asyncio.create_task(loop.run())
 
     def _serve_calls(self, server: grpc.aio.Server, database: Database, pipeline: IngestPipeline) -> None:

@@ -191,19 +191,75 @@ def status(database: str | None, data_dir: Path, as_json: bool) -> None:
     type=click.IntRange(0, 36_500),
     help="Purge runs that were deleted so many days ago; 0: all deleted ones.",
 )
-def gc(database: str | None, data_dir: Path, purge_after_days: int) -> None:
-    """Purge what was deleted and apply retention now; the service does so by itself, every minute and every hour."""
+@click.option(
+    "--artifacts",
+    is_flag=False,
+    flag_value="",
+    metavar="[PLACE]",
+    help="Instead, list files of runs and models that are not in the database. PLACE is where serve keeps artifacts.  "
+    "[default: as serve]",
+)
+@click.option("--delete", "delete_orphans", is_flag=True, help="With --artifacts: delete them.")
+def gc(
+    database: str | None, data_dir: Path, purge_after_days: int, artifacts: str | None, delete_orphans: bool
+) -> None:
+    """Purge what was deleted and apply retention now; the service does so automatically, every minute and hour."""
+    if delete_orphans and artifacts is None:
+        raise click.UsageError("--delete goes with --artifacts")
     with _one_line():
-        from runstream_service.retention.command import collect
         from runstream_service.storage.embedded import url_of_running
 
         logs.configure(level="warning", format="auto")
-        done = asyncio.run(collect(database or url_of_running(data_dir), purge_after_days=purge_after_days))
-        purged = done.purged
-        click.echo(f"purged {purged.points:,} points, series: {purged.series:,}, runs: {purged.runs:,}")
-        click.echo(f"retention deleted {done.expired.points:,} points")
-        if done.series_waiting or done.runs_waiting:
-            click.echo(
-                "waiting until the service has rolled up their points, a minute or two: "
-                f"series: {done.series_waiting:,}, runs: {done.runs_waiting:,}"
-            )
+        url = database or url_of_running(data_dir)
+        if artifacts is None:
+            _collect(url, purge_after_days)
+        else:
+            asyncio.run(_show_orphans(url, _artifact_store(artifacts, data_dir), delete=delete_orphans))
+
+
+def _collect(url: str, purge_after_days: int) -> None:
+    from runstream_service.retention.command import collect
+
+    done = asyncio.run(collect(url, purge_after_days=purge_after_days))
+    purged, waiting = done.purged, done.waiting
+    click.echo(
+        f"purged {purged.points:,} points, series: {purged.series:,}, runs: {purged.runs:,}, "
+        f"models: {purged.models:,}, experiments: {purged.experiments:,}"
+    )
+    click.echo(f"retention deleted {done.expired.points:,} points")
+    if waiting.series or waiting.runs or waiting.experiments:
+        click.echo(
+            "waiting until the service has rolled up their points, a minute or two: "
+            f"series: {waiting.series:,}, runs: {waiting.runs:,}, experiments: {waiting.experiments:,}"
+        )
+    if done.files_waiting:
+        click.echo(f"directories of files that the service deletes next: {done.files_waiting:,}")
+    for name, error in done.failures.items():
+        click.echo(logs.mask_secrets(f"runstream: {name} failed: {error}"), err=True)
+    if done.failures:
+        sys.exit(1)
+
+
+def _artifact_store(place: str, data_dir: Path) -> str:
+    """Where the service keeps artifacts, as its settings say it. It is not made here."""
+    from runstream_service.settings import NO_ARTIFACTS
+
+    found = place or os.environ.get("RUNSTREAM_ARTIFACTS") or str(data_dir / "artifacts")
+    if found == NO_ARTIFACTS or ("://" not in found and not Path(found).is_dir()):
+        raise ValueError(f"no artifacts are kept at {found!r}; say where: --artifacts PLACE, as for serve")
+    return found
+
+
+async def _show_orphans(url: str, location: str, *, delete: bool) -> None:
+    from runstream_service.retention.command import orphans
+
+    count = size_bytes = 0
+    async for orphan in orphans(url, location, delete=delete):
+        click.echo(f"{orphan.path}: {orphan.size_bytes:,} bytes in {orphan.files:,} file{'s' * (orphan.files != 1)}")
+        count += 1
+        size_bytes += orphan.size_bytes
+    what = f"{count:,} director{'ies' if count != 1 else 'y'} with {size_bytes:,} bytes"
+    if delete:
+        click.echo(f"deleted {what}")
+    else:
+        click.echo(f"{what} that no run or model in the database has" + ("; --delete deletes them" if count else ""))

@@ -90,7 +90,9 @@ OPTIONS = (
     Option("--epoch-seconds", "60", "Seconds after which fewer are rolled up, too."),
     Option("--max-read-age", "60", "Seconds that hot rows are kept for reads that began before they were rolled up."),
     Option("--hot-rows-max", "20000000", "Rows that wait for roll-up; above, streams wait."),
-    Option("--purge-after-days", "30", "Days after which a deleted run is gone for good; 0: within a minute or two."),
+    Option(
+        "--purge-after-days", "30", "Days after which what was deleted is gone for good; 0: within a minute or two."
+    ),
     Option("--shutdown-grace", "20", "Seconds from SIGTERM until everything has ended."),
     Option("--log-level", "info", f"Least severity that is logged: {', '.join(LEVELS)}."),
     Option("--log-format", "auto", "json, text, or auto: text on a terminal, else json."),

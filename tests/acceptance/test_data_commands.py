@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import pytest
 
 import runstream
 from tests.support.databases import short_directory
+from tests.support.rest import Rest
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 from tests.support.terminal import Terminal
 
@@ -306,18 +309,61 @@ def test_gc_purges_deleted_runs_and_series_of_the_running_service(
             run.log({"loss": 1.0}, step=step)
     client.delete_run(run.run_id)
     data_dir = ("--data-dir", serve.data_dir)
-    assert "runs: 0\n" in runstream_(serve, "gc", *data_dir)
+    assert "runs: 0, " in runstream_(serve, "gc", *data_dir)
     assert client.get_run(run.run_id).deleted
     found: list[str] = []
 
     def collected() -> bool:
         found.append(runstream_(serve, "gc", *data_dir, "--purge-after-days", 0))
-        return "runs: 1\nretention" in found[-1]
+        return "runs: 1, " in found[-1]
 
     eventually(collected)
-    assert "series: 1, runs: 1\n" in found[-1]
+    assert "series: 1, runs: 1, " in found[-1]
     with pytest.raises(runstream.NotFound):
         client.get_run(run.run_id)
+
+
+def test_gc_frees_the_name_of_a_deleted_experiment_and_its_files(serve: ServeProcess, client: runstream.Client) -> None:
+    with start(serve, experiment="named") as run:
+        run.log({"loss": 1.0}, step=1)
+    experiment_id = client.get_experiment("named").experiment_id
+    file = serve.data_dir / "artifacts" / str(experiment_id) / run.run_id / "artifacts" / "model.bin"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x" * 100)
+    data_dir = ("--data-dir", serve.data_dir)
+    with contextlib.closing(Rest(serve.http_url)) as rest:
+        rest.post("experiments/delete", {"experiment_id": str(experiment_id)})
+        runstream_(serve, "gc", *data_dir, "--purge-after-days", 0)
+        # At once, while its run may still wait for roll-up.
+        again = rest.post("experiments/create", {"name": "named"})
+        assert (again.status, again.body["experiment_id"] == str(experiment_id)) == (200, False)
+    eventually(lambda: "waiting" not in runstream_(serve, "gc", *data_dir, "--purge-after-days", 0))
+    runstream_(serve, "gc", *data_dir, "--artifacts", "--delete")  # the service does so within a minute
+    assert not file.exists()
+
+
+def test_gc_lists_orphaned_files_and_deletes_them_when_told(serve: ServeProcess, client: runstream.Client) -> None:
+    with start(serve, experiment="has a file") as run:
+        run.log({"loss": 1.0}, step=1)
+    root = serve.data_dir / "artifacts" / str(client.get_experiment("has a file").experiment_id)
+    kept, orphan = root / run.run_id / "artifacts" / "a", root / ("e" * 32) / "artifacts" / "b"
+    for file in (kept, orphan):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"x" * 100)
+        os.utime(file, (time.time() - 200_000,) * 2)
+    line = f"{root.name}/{'e' * 32}: 100 bytes in 1 file\n"
+    said = runstream_(serve, "gc", "--data-dir", serve.data_dir, "--artifacts")
+    assert said == line + (
+        "1 directory with 100 bytes that no run or model in the database has; --delete deletes them\n"
+    )
+    assert orphan.exists()
+    said = runstream_(serve, "gc", "--data-dir", serve.data_dir, "--artifacts", "--delete")
+    assert said == line + "deleted 1 directory with 100 bytes\n"
+    assert not orphan.exists()
+    assert kept.exists()
+    said = runstream_(serve, "gc", "--database", serve.database_url, "--artifacts", "/nowhere", code=2)
+    assert said == "runstream: no artifacts are kept at '/nowhere'; say where: --artifacts PLACE, as for serve\n"
+    assert "--delete goes with --artifacts" in runstream_(serve, "gc", "--delete", code=2)
 
 
 def test_gc_without_a_service_says_so(serve: ServeProcess, tmp_path: Path) -> None:

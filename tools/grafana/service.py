@@ -433,11 +433,12 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
             ),
             graph(
                 "Deletion",
-                "Series and runs that are gone for good, and rounds of it that failed; they are tried again.",
+                "Series and runs that are gone for good, and steps of purge and retention that failed and are tried "
+                "again.",
                 [
                     (rate("runstream_purged_series_total"), "series"),
                     (rate("runstream_purged_runs_total"), "runs"),
-                    (rate("runstream_retention_failures_total"), "failed rounds"),
+                    (rate("runstream_retention_failures_total", "step"), "failed: {{step}}"),
                 ],
                 "cps",
             ),

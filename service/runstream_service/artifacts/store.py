@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,6 +52,7 @@ STALLED_S = 100.0
 _THREADS, _WAITING = 8, 256
 # Below MLflow's own timeout of 120 s, so that its clients hear what is wrong.
 _RETRY = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+_LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -93,6 +94,15 @@ class Stat:
 
     size: int
     etag: str
+
+
+@dataclass(slots=True)
+class Usage:
+    """What is below a directory."""
+
+    files: int = 0
+    size_bytes: int = 0
+    newest: datetime = _LONG_AGO  # when a file was last written
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +156,11 @@ class ArtifactStore:
             why = os.strerror(error.errno) if error.errno else str(error)
             raise _cannot_start(f"cannot write to {str(path)!r}: {why}", "/var/lib/runstream/artifacts") from error
         return cls(LocalStore(directory.root), directory)
+
+    @property
+    def writable(self) -> bool:
+        """Whether there is a store at all (--artifacts)."""
+        return self._writable
 
     def tidy(self) -> None:
         """Deletes what killed uploads left in a directory, beside everything else; buckets do that by a rule of theirs.
@@ -233,6 +248,17 @@ class ArtifactStore:
         return sorted(
             (Entry(one.rpartition("/")[2], files.get(one)) for one in paths if one != path), key=lambda one: one.name
         )
+
+    async def usage(self, path: str) -> Usage:
+        """How much is below a directory."""
+        await self._check_inside(path)
+        found = Usage()
+        with _translated(path):
+            async for page in obstore.list(self._store, path):
+                found.files += len(page)
+                found.size_bytes += sum(meta["size"] for meta in page)
+                found.newest = max([found.newest, *(meta["last_modified"] for meta in page)])
+        return found
 
     async def delete(self, path: str) -> None:
         """Deletes a file, or a directory with all that is below; does nothing if it is not there."""

@@ -1,36 +1,79 @@
-"""`runstream gc`: purge and retention now, on the database itself, a given one or that of a running service."""
+"""`runstream gc`: purge and retention now, and files that nothing names any more. It works on the database itself,
+that of a URL or of a running service."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 
+from runstream_service.artifacts.store import ArtifactStore
 from runstream_service.retention.metrics import RetentionMetrics
-from runstream_service.retention.purge import Purge, Purged
+from runstream_service.retention.orphans import Orphan, Orphans
+from runstream_service.retention.purge import Purge, Purged, Waiting
+from runstream_service.retention.purged_files import PurgedFiles
 from runstream_service.retention.retention import Expired, Retention
 from runstream_service.storage.database import Database
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Collected:
-    """What was deleted, and what waits for roll-up."""
+    """What was deleted, what waits for roll-up or for the service to delete its files, and what failed."""
 
-    purged: Purged
-    expired: Expired
-    series_waiting: int
-    runs_waiting: int
+    purged: Purged = field(default_factory=Purged)
+    expired: Expired = field(default_factory=Expired)
+    waiting: Waiting = field(default_factory=Waiting)
+    files_waiting: int = 0
+    failures: dict[str, Exception] = field(default_factory=dict)
 
 
 async def collect(url: str, *, purge_after_days: int) -> Collected:
-    """One round of each. Raises DatabaseUnavailable."""
+    """One round of each; one that fails does not keep the others from being done.
+
+    Raises:
+        DatabaseUnavailable: there is no database.
+    """
     database = await Database.open(url, max_size=2)
     try:
+        done = Collected()
         metrics = RetentionMetrics(CollectorRegistry())
         purge = Purge(database, metrics, purge_after_days=purge_after_days)
-        purged = await purge.round()
-        expired = await Retention(database, metrics).round()
-        series, runs = await purge.waiting()
-        return Collected(purged, expired, series, runs)
+        done.purged = await _tried("purge", purge.round(), done.purged, done.failures)
+        done.expired = await _tried("retention", Retention(database, metrics).round(), done.expired, done.failures)
+        done.waiting = await purge.waiting()
+        done.files_waiting = await database.fetchval(PurgedFiles.COUNT)
+        return done
+    finally:
+        await database.close()
+
+
+async def _tried(name: str, work: Awaitable[T], otherwise: T, failures: dict[str, Exception]) -> T:
+    try:
+        return await work
+    except Exception as error:
+        failures[name] = error
+        return otherwise
+
+
+async def orphans(url: str, location: str, *, delete: bool) -> AsyncIterator[Orphan]:
+    """Files that nothing in the database names. `delete`: each is deleted before it is handed over, and what purge
+    recorded is deleted first.
+
+    Raises:
+        CannotStart, CoreError.
+    """
+    store = ArtifactStore.open(location)
+    database = await Database.open(url, max_size=2)
+    try:
+        if delete:
+            await PurgedFiles(database, store).round()
+        async for orphan in Orphans(database, store).find():
+            if delete:
+                await store.delete(orphan.path)
+            yield orphan
     finally:
         await database.close()

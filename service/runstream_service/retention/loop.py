@@ -1,54 +1,93 @@
-"""Purges and forgets HTTP writes every minute, applies retention every hour, whatever fails. Every replica runs it."""
+"""When each step of purge and retention runs. Every replica runs them all, and each step has its own patience: one that
+fails again and again does not keep the others from being done."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import structlog
 
-from runstream_service.retention.old_writes import OldWrites
 from runstream_service.retention.purge import Purge
+from runstream_service.retention.purged_files import PurgedFiles
 from runstream_service.retention.retention import Retention
+from runstream_service.retention.write_ids import WriteIdExpiry
 
 if TYPE_CHECKING:
+    from runstream_service.artifacts.store import ArtifactStore
     from runstream_service.retention.metrics import RetentionMetrics
     from runstream_service.storage.database import Database
 
 log = structlog.get_logger()
 
-PURGE_EVERY_S = 60.0
-# Retention counts in days, and has to look at all runs of its experiments.
-RETENTION_EVERY_S = 3_600.0
+EVERY_S = 60.0
+# A step that fails again and again is tried ever more rarely.
+_LONGEST_BACKOFF_S = 1_800.0
 
 
-class RetentionLoop:
-    """Rounds, one after another."""
+class Step:
+    """One kind of work that is repeated for as long as the service runs."""
 
-    def __init__(self, database: Database, metrics: RetentionMetrics, *, purge_after_days: int) -> None:
+    def __init__(
+        self, name: str, run_once: Callable[[], Awaitable[object]], metrics: RetentionMetrics, every_s: float
+    ) -> None:
+        self._name = name
+        self._run_once = run_once
         self._metrics = metrics
-        self._purge = Purge(database, metrics, purge_after_days=purge_after_days)
-        self._writes = OldWrites(database)
-        self._retention = Retention(database, metrics)
+        self._every_s = every_s
+        self._failures_in_a_row = 0
 
     async def run(self) -> None:
         """Run until cancelled."""
-        retention_due = time.monotonic() + PURGE_EVERY_S
         while True:
             # Not all replicas at once: the others would find the locks taken, and look again for nothing.
-            await asyncio.sleep(PURGE_EVERY_S * random.uniform(0.5, 1.0))
+            await asyncio.sleep(self._wait_s() * random.uniform(0.5, 1.0))
             try:
-                await self._purge.round()
-                await self._writes.round()
-                if time.monotonic() >= retention_due:
-                    await self._retention.round()
-                    retention_due = time.monotonic() + RETENTION_EVERY_S
+                await self._run_once()
+                self._failures_in_a_row = 0
             except Exception as error:
-                self._metrics.failed()
+                self._failures_in_a_row += 1
+                self._metrics.failed(self._name)
                 log.warning(
-                    f"Purge or retention failed; trying it again: {error!r}",
+                    f"A step of purge and retention failed ({self._name}); trying it again: {error!r}",
                     action="retention_failed",
+                    step=self._name,
                     error=repr(error),
                 )
+
+    def _wait_s(self) -> float:
+        doubled = 2.0 ** min(max(0, self._failures_in_a_row - 1), 10)
+        return min(self._every_s * doubled, max(_LONGEST_BACKOFF_S, self._every_s))
+
+
+class RetentionLoop:
+    """Purge, deletion of files, expiry of write ids and retention, beside each other."""
+
+    def __init__(
+        self,
+        database: Database,
+        metrics: RetentionMetrics,
+        store: ArtifactStore,
+        *,
+        purge_after_days: int,
+        every_s: float = EVERY_S,
+    ) -> None:
+        work: dict[str, Callable[[], Awaitable[object]]] = {
+            "purge": Purge(database, metrics, purge_after_days=purge_after_days).round,
+            "files": PurgedFiles(database, store).round,
+            "write_ids": WriteIdExpiry(database).round,
+            "retention": Retention(database, metrics).round_if_due,
+        }
+        self._steps = [Step(name, run_once, metrics, every_s) for name, run_once in work.items()]
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        running = [asyncio.create_task(step.run()) for step in self._steps]
+        try:
+            await asyncio.gather(*running)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)

@@ -24,8 +24,9 @@ class RetentionMetrics:
         self._series = Counter("runstream_purged_series_total", "Deleted series that are gone.", registry=registry)
         self._runs = Counter("runstream_purged_runs_total", "Deleted runs that are gone.", registry=registry)
         self._failures = Counter(
-            "runstream_retention_failures_total", "Rounds of purge and retention that failed and are tried again.",
-            registry=registry,
+            "runstream_retention_failures_total",
+            "Steps of purge and retention that failed and are tried again: purge, files, write_ids or retention.",
+            ["step"], registry=registry,
         )  # fmt: skip
 
     def deleted(self, reason: str, *, segments: int, points: int) -> None:
@@ -41,6 +42,6 @@ class RetentionMetrics:
         """Count a run that is gone."""
         self._runs.inc()
 
-    def failed(self) -> None:
-        """Count a round that failed."""
-        self._failures.inc()
+    def failed(self, step: str) -> None:
+        """Count a step that failed."""
+        self._failures.labels(step).inc()

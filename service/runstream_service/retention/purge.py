@@ -5,18 +5,24 @@
 2. Its hot rows lie in that epoch or earlier ones. Roll-up still makes segments of them; when the watermark has reached
    the epoch, that is over.
 3. Then segments go, some thousand at a time, then latest values and the series; at last the run with its ledger.
+4. A deleted experiment is marked when all of its runs are: it moves to a workspace that nobody is in, which frees its
+   name. It goes when they are gone.
 
 Series are locked first, in a statement of its own: a merge holds the same lock while it replaces segments, and a DELETE
 that waits for it would not see what it inserts.
+
+Whatever is deleted, where its files are is recorded in the same transaction (purged_files.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from runstream_service.retention import purged_files
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -30,6 +36,10 @@ SQL = load("retention")
 # About two million points when they are merged; 30 ms.
 _SEGMENTS_AT_ONCE = 2_000
 _SERIES_AT_ONCE = 500
+_SERIES_MARKED_AT_ONCE = 10_000
+_MODELS_AT_ONCE = 500
+# After so many single failures in a phase the trouble is not with what is deleted.
+_MOST_FAILURES = 10
 
 
 @dataclass(slots=True)
@@ -40,6 +50,17 @@ class Purged:
     series: int = 0
     segments: int = 0
     points: int = 0
+    models: int = 0
+    experiments: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is marked and waits for roll-up."""
+
+    series: int = 0
+    runs: int = 0
+    experiments: int = 0
 
 
 class Purge:
@@ -51,15 +72,21 @@ class Purge:
         self._purge_after_days = purge_after_days
 
     async def round(self) -> Purged:
-        """Mark runs whose grace period is over, then delete all that is marked and rolled up."""
+        """Mark what was deleted long enough ago, then delete all that is marked and rolled up.
+
+        Every phase is tried whatever became of the others, and so is every run and experiment. Raises the first failure
+        at the end.
+        """
         done = Purged()
-        while await self._mark_run():
-            pass
-        while await self._delete_some(done):
-            pass
-        while await self._delete_run():
-            done.runs += 1
-        if done.series or done.runs:
+        failures: list[Exception] = []
+        await self._one_by_one(self._mark_run, failures)
+        await self._to_the_end(self._mark_series, done, failures)
+        await self._one_by_one(self._mark_experiment, failures)
+        await self._to_the_end(self._delete_series, done, failures)
+        done.runs += await self._one_by_one(self._delete_run, failures)
+        await self._to_the_end(self._delete_models, done, failures)
+        done.experiments += await self._one_by_one(self._delete_experiment, failures)
+        if done != Purged():
             log.info(
                 f"Purged {done.points:,} points",
                 action="purged",
@@ -67,25 +94,83 @@ class Purge:
                 series=done.series,
                 segments=done.segments,
                 points=done.points,
+                models=done.models,
+                experiments=done.experiments,
             )
+        if failures:
+            raise failures[0]
         return done
 
-    async def waiting(self) -> tuple[int, int]:
-        """How many series and runs are marked and wait for roll-up."""
+    async def waiting(self) -> Waiting:
+        """What is marked and waits for roll-up."""
         row = await self._database.fetchrow(SQL["waiting"])
         assert row is not None
-        return row["series"], row["runs"]
+        return Waiting(**row)
 
-    async def _mark_run(self) -> bool:
+    # -- phases ------------------------------------------------------------------------------------------------------
+
+    async def _to_the_end(
+        self, chunk: Callable[[Purged], Awaitable[bool]], done: Purged, failures: list[Exception]
+    ) -> None:
+        """Repeats a chunk until there is no more to do."""
+        try:
+            while await chunk(done):
+                pass
+        except Exception as error:
+            failures.append(error)
+
+    async def _one_by_one(
+        self, take_one: Callable[[list[Any], list[Any]], Awaitable[bool]], failures: list[Exception]
+    ) -> int:
+        """Takes one after the other until there is none; one that fails is left to the next round. Says how many.
+
+        `take_one` gets the ids that are to be left alone, and puts the id that it works on into the second list.
+        """
+        failed: list[Any] = []
+        count = 0
+        while len(failed) < _MOST_FAILURES:
+            taken: list[Any] = []
+            try:
+                if not await take_one(failed, taken):
+                    break
+                count += 1
+            except Exception as error:
+                failures.append(error)
+                if not taken:
+                    break
+                failed += taken
+                log.warning(
+                    f"Purging {taken[0]} failed; trying it again in the next round: {error!r}",
+                    action="purge_failed",
+                    id=str(taken[0]),
+                    error=repr(error),
+                )
+        return count
+
+    async def _mark_run(self, failed: list[Any], taken: list[Any]) -> bool:
         """Its producers were fenced when it was deleted, and since then it takes none."""
         async with self._database.transaction() as connection:
-            run_id = await connection.fetchval(SQL["run_due"], self._purge_after_days)
+            run_id = await connection.fetchval(SQL["run_due"], self._purge_after_days, failed)
             if run_id is not None:
+                taken.append(run_id)
                 await connection.execute(SQL["mark_run"], run_id)
-                await connection.execute(SQL["mark_series_of_run"], run_id)
         return run_id is not None
 
-    async def _delete_some(self, done: Purged) -> bool:
+    async def _mark_series(self, _done: Purged) -> bool:
+        command = await self._database.execute(SQL["mark_series"], _SERIES_MARKED_AT_ONCE)
+        return command != "UPDATE 0"
+
+    async def _mark_experiment(self, failed: list[Any], taken: list[Any]) -> bool:
+        async with self._database.transaction() as connection:
+            experiment_id = await connection.fetchval(SQL["experiment_due"], self._purge_after_days, failed)
+            if experiment_id is None:
+                return False
+            taken.append(experiment_id)
+            if await connection.fetchval(SQL["mark_experiment"], experiment_id) is None:
+                failed.append(experiment_id)  # a run came up in it meanwhile
+        return True
+
+    async def _delete_series(self, done: Purged) -> bool:
         """One chunk. Says whether there was any."""
         async with self._database.transaction() as connection:
             series_ids = [row["series_id"] for row in await connection.fetch(SQL["doomed_series"], _SERIES_AT_ONCE)]
@@ -104,11 +189,37 @@ class Purge:
         self._metrics.purged_series(len(series_ids) if empty else 0)
         return True
 
-    async def _delete_run(self) -> bool:
+    async def _delete_run(self, failed: list[Any], taken: list[Any]) -> bool:
         async with self._database.transaction() as connection:
-            run_id = await connection.fetchval(SQL["doomed_run"])
-            if run_id is not None:
-                await connection.execute(SQL["delete_producers"], run_id)
-                await connection.execute(SQL["delete_run"], run_id)
-                self._metrics.purged_run()
-        return run_id is not None
+            run = await connection.fetchrow(SQL["doomed_run"], failed)
+            if run is None:
+                return False
+            taken.append(run["run_id"])
+            await connection.execute(SQL["delete_producers"], run["run_id"])
+            await connection.execute(SQL["delete_run"], run["run_id"])
+            await purged_files.record(connection, [purged_files.path_of_run(*run)])
+        self._metrics.purged_run()
+        return True
+
+    async def _delete_models(self, done: Purged) -> bool:
+        """One chunk of logged models. Says whether there was any."""
+        async with self._database.transaction() as connection:
+            models = await connection.fetch(SQL["doomed_models"], self._purge_after_days, _MODELS_AT_ONCE)
+            if not models:
+                return False
+            await connection.execute(SQL["delete_models"], [model["model_id"] for model in models])
+            await purged_files.record(connection, [purged_files.path_of_model(*model) for model in models])
+        done.models += len(models)
+        return True
+
+    async def _delete_experiment(self, failed: list[Any], taken: list[Any]) -> bool:
+        async with self._database.transaction() as connection:
+            experiment = await connection.fetchrow(SQL["doomed_experiment"], failed)
+            if experiment is None:
+                return False
+            taken.append(experiment["experiment_id"])
+            await connection.execute(SQL["delete_experiment"], experiment["experiment_id"])
+            if experiment["artifact_location"] is None:
+                # A place that was chosen for it may be one of others, too; of that, only its runs' and models' go.
+                await purged_files.record(connection, [str(experiment["experiment_id"])])
+        return True

@@ -2,10 +2,15 @@
 
 By whole segments: one goes when its newest point is too old. So a point may stay longer, by as much as the segment
 spans, and until it is rolled up. What is known as a series' latest value stays: tables of runs go on showing it.
+
+A point is never older than its run. The time of a point is what its caller says, and seconds that were taken for
+microseconds, or a history that was imported, would be gone within the hour. So runs that started within the retention
+keep all of their points, and need no look.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -16,6 +21,8 @@ import structlog
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from runstream_service.retention.metrics import RetentionMetrics
     from runstream_service.storage.database import Database
 
@@ -23,9 +30,14 @@ log = structlog.get_logger()
 
 SQL = load("retention")
 
-_RUNS_AT_ONCE = 1_000
+# Retention counts in days, and has to look at all old runs of its experiments: once an hour, in one replica.
+EVERY_S = 3_600.0
+# A look at the segments of so many runs is one statement.
+_RUNS_AT_ONCE = 200
 _SERIES_AT_ONCE = 500
 _SEGMENTS_AT_ONCE = 2_000
+# Lookups by key. The planner would read all segments, when it believes that many of them are old.
+_LOOK_UP = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
 
 
 @dataclass(slots=True)
@@ -37,18 +49,33 @@ class Expired:
 
 
 class Retention:
-    """One round looks at every run of every experiment that has a retention."""
+    """One round looks at every run of every experiment that has a retention, if the run is old enough."""
 
     def __init__(self, database: Database, metrics: RetentionMetrics) -> None:
         self._database = database
         self._metrics = metrics
 
+    async def round_if_due(self) -> Expired | None:
+        """A round, if no replica has done one within the hour."""
+        if await self._database.fetchval(SQL["claim_task"], "retention", EVERY_S) is None:
+            return None
+        try:
+            return await self.round()
+        except Exception:
+            await self._database.execute(SQL["release_task"], "retention")
+            raise
+
     async def round(self) -> Expired:
-        """Delete all segments that are too old now."""
+        """Delete all segments that are too old now. An experiment that fails does not keep others from theirs; raises
+        the first failure at the end."""
         done = Expired()
+        failures: list[Exception] = []
         for experiment in await self._database.fetch(SQL["experiments"]):
             before = done.points
-            await self._of_experiment(experiment["experiment_id"], experiment["keep_from"], done)
+            try:
+                await self._of_experiment(experiment["experiment_id"], experiment["keep_from"], done)
+            except Exception as error:
+                failures.append(error)
             if done.points > before:
                 log.info(
                     f"Deleted {done.points - before:,} points older than {experiment['retention_days']} days",
@@ -57,20 +84,29 @@ class Retention:
                     experiment=experiment["name"],
                     points=done.points - before,
                 )
+        if failures:
+            raise failures[0]
         return done
 
     async def _of_experiment(self, experiment_id: int, keep_from: datetime, done: Expired) -> None:
-        after = UUID(int=0)
-        while runs := await self._database.fetch(SQL["runs_of"], experiment_id, after, _RUNS_AT_ONCE):
-            for (run_id,) in runs:
-                while await self._of_run(run_id, keep_from, done):
-                    pass
-            after = runs[-1]["run_id"]
+        last: asyncpg.Record | None = None
+        while runs := await self._database.fetch(
+            SQL["old_runs"],
+            experiment_id,
+            keep_from,
+            last and last["started_at"],
+            last and last["run_id"],
+            _RUNS_AT_ONCE,
+        ):
+            while await self._of_runs([run["run_id"] for run in runs], keep_from, done):
+                pass
+            last = runs[-1]
 
-    async def _of_run(self, run_id: UUID, keep_from: datetime, done: Expired) -> bool:
+    async def _of_runs(self, run_ids: Sequence[UUID], keep_from: datetime, done: Expired) -> bool:
         """One chunk. Says whether there was any."""
         async with self._database.transaction() as connection:
-            found = await connection.fetch(SQL["series_with_old_segments"], run_id, keep_from, _SERIES_AT_ONCE)
+            await connection.execute(_LOOK_UP)
+            found = await connection.fetch(SQL["series_with_old_segments"], run_ids, keep_from, _SERIES_AT_ONCE)
             if not found:
                 return False
             locked = await connection.fetch(SQL["lock_series"], [row["series_id"] for row in found])

@@ -31,7 +31,7 @@ from runstream_service.ingest.metric_writes import MetricWrites, RunPoints
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.write import MetricWrite
 from runstream_service.ingest.writer import Writer
-from runstream_service.retention.old_writes import OldWrites
+from runstream_service.retention.write_ids import WriteIdExpiry
 from tests.integration.ingest.conftest import TIME, acknowledged, mutate, new_run, running_replica
 from tests.integration.ingest.test_group_commit import BEGIN
 
@@ -193,11 +193,11 @@ async def test_ids_are_forgotten_after_an_hour(database, replica, run_id):
     writes, write_id = MetricWrites(database, replica.pipeline), uuid4()
     await writes.store(ANYONE, points(run_id, [1.0], write_id=write_id))
     await writes.store(ANYONE, points(run_id, [2.0]))
-    assert await OldWrites(database).round() == 0
+    assert await WriteIdExpiry(database).round() == 0
     await database.execute(
         "UPDATE http_writes SET written_at = now() - interval '61 minutes' WHERE write_id = $1", write_id
     )
-    assert await OldWrites(database).round() == 1
+    assert await WriteIdExpiry(database).round() == 1
     assert await database.fetchval("SELECT count(*) FROM http_writes") == 1
 
 

@@ -1,7 +1,8 @@
 -- name: run_due
--- A run that was deleted at least $1 days ago, locked. Another replica takes another one.
+-- A run that was deleted at least $1 days ago and is none of $2, locked. Another replica takes another one.
 SELECT run_id FROM runs
  WHERE lifecycle = 'deleted' AND purge_epoch IS NULL AND deleted_at <= now() - make_interval(days => $1)
+   AND run_id <> ALL ($2::uuid[])
  ORDER BY deleted_at
  LIMIT 1
    FOR UPDATE SKIP LOCKED;
@@ -12,10 +13,15 @@ UPDATE runs
    SET purge_epoch = coalesce((SELECT max(epoch) FROM commits), (SELECT visible_epoch FROM watermark))
  WHERE run_id = $1;
 
--- name: mark_series_of_run
--- And all its series.
-UPDATE series SET purge_epoch = (SELECT purge_epoch FROM runs WHERE run_id = $1)
- WHERE run_id = $1 AND purge_epoch IS NULL;
+-- name: mark_series
+-- Marks up to $1 series of marked runs as their run is. No series comes up in such a run any more.
+UPDATE series s
+   SET purge_epoch = marked.purge_epoch
+  FROM (SELECT live.series_id, r.purge_epoch
+          FROM runs r JOIN series live USING (run_id)
+         WHERE r.purge_epoch IS NOT NULL AND live.purge_epoch IS NULL
+         LIMIT $1) marked
+ WHERE s.series_id = marked.series_id;
 
 -- name: doomed_series
 -- Series that are marked and whose points have all been rolled up, locked. Another replica takes other ones; a merge that
@@ -44,12 +50,14 @@ DELETE FROM latest_values WHERE series_id = ANY ($1::bigint[]);
 DELETE FROM series WHERE series_id = ANY ($1::bigint[]);
 
 -- name: doomed_run
--- A marked run all of whose series are gone, locked.
-SELECT r.run_id FROM runs r
+-- A marked run all of whose series are gone and that is none of $1, locked, and where its experiment keeps files.
+SELECT r.run_id, r.experiment_id, e.artifact_location
+  FROM runs r JOIN experiments e USING (experiment_id)
  WHERE r.purge_epoch <= (SELECT visible_epoch FROM watermark)
    AND NOT EXISTS (SELECT FROM series s WHERE s.run_id = r.run_id)
+   AND r.run_id <> ALL ($1::uuid[])
  LIMIT 1
-   FOR UPDATE SKIP LOCKED;
+   FOR UPDATE OF r SKIP LOCKED;
 
 -- name: delete_producers
 -- Deletes the ledger of a run.
@@ -59,10 +67,102 @@ DELETE FROM producers WHERE run_id = $1;
 -- Deletes a run, with its params and tags.
 DELETE FROM runs WHERE run_id = $1;
 
+-- name: experiment_due
+-- An experiment that was deleted at least $1 days ago, all of whose runs are marked and that is none of $2, locked. Nothing
+-- but its deletion, and its retention, sets updated_at of a deleted one. Number 0 stays: MLflow's clients log to it when
+-- they are told no other.
+SELECT e.experiment_id FROM experiments e
+ WHERE e.lifecycle = 'deleted' AND e.workspace_id <> 0 AND e.experiment_id <> 0
+   AND e.updated_at <= now() - make_interval(days => $1)
+   AND NOT EXISTS (SELECT FROM runs r WHERE r.experiment_id = e.experiment_id AND r.purge_epoch IS NULL)
+   AND e.experiment_id <> ALL ($2::bigint[])
+ ORDER BY e.experiment_id
+ LIMIT 1
+   FOR UPDATE SKIP LOCKED;
+
+-- name: mark_experiment
+-- Takes a locked experiment out of its workspace and frees its name. The runs are looked at again, in a statement that
+-- sees one that was created while the lock was not held yet.
+UPDATE experiments e
+   SET workspace_id = 0, name = e.experiment_id::text
+ WHERE e.experiment_id = $1
+   AND NOT EXISTS (SELECT FROM runs r WHERE r.experiment_id = e.experiment_id AND r.purge_epoch IS NULL)
+RETURNING e.experiment_id;
+
+-- name: doomed_models
+-- Up to $2 logged models that were deleted at least $1 days ago or whose experiment is being purged, locked, and where
+-- their experiment keeps files.
+SELECT m.model_id, m.experiment_id, e.artifact_location
+  FROM logged_models m JOIN experiments e USING (experiment_id)
+ WHERE m.model_id IN (
+       SELECT model_id FROM logged_models WHERE deleted_at <= now() - make_interval(days => $1)
+       UNION ALL
+       SELECT model_id FROM logged_models JOIN experiments USING (experiment_id) WHERE workspace_id = 0
+       LIMIT $2)
+   FOR UPDATE OF m SKIP LOCKED;
+
+-- name: delete_models
+-- Deletes logged models, with their params, tags and metrics.
+DELETE FROM logged_models WHERE model_id = ANY ($1::text[]);
+
+-- name: doomed_experiment
+-- A marked experiment all of whose runs and models are gone and that is none of $1, locked.
+SELECT e.experiment_id, e.artifact_location FROM experiments e
+ WHERE e.workspace_id = 0
+   AND NOT EXISTS (SELECT FROM runs r WHERE r.experiment_id = e.experiment_id)
+   AND NOT EXISTS (SELECT FROM logged_models m WHERE m.experiment_id = e.experiment_id)
+   AND e.experiment_id <> ALL ($1::bigint[])
+ ORDER BY e.experiment_id
+ LIMIT 1
+   FOR UPDATE SKIP LOCKED;
+
+-- name: delete_experiment
+-- Deletes an experiment, with its tags and datasets.
+DELETE FROM experiments WHERE experiment_id = $1;
+
 -- name: waiting
--- How many marked series wait for roll-up, and how many runs.
+-- How many marked series, runs and experiments wait for roll-up.
 SELECT (SELECT count(*) FROM series, watermark WHERE purge_epoch > visible_epoch) AS series,
-       (SELECT count(*) FROM runs, watermark WHERE purge_epoch > visible_epoch) AS runs;
+       (SELECT count(*) FROM runs, watermark WHERE purge_epoch > visible_epoch) AS runs,
+       (SELECT count(*) FROM experiments WHERE workspace_id = 0) AS experiments;
+
+-- name: record_artifacts
+-- Remembers files and directories that are to be deleted.
+INSERT INTO purged_artifacts (path) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING;
+
+-- name: claim_artifacts
+-- Up to $1 of them whose time has come, first those that wait longest. Nobody else takes them for the next ten minutes.
+UPDATE purged_artifacts
+   SET not_before = now() + interval '10 minutes'
+ WHERE path IN (SELECT path FROM purged_artifacts WHERE not_before <= now()
+                 ORDER BY not_before LIMIT $1 FOR UPDATE SKIP LOCKED)
+RETURNING path;
+
+-- name: postpone_artifacts
+-- Leaves some of them for an hour: something still needs them.
+UPDATE purged_artifacts SET not_before = now() + interval '1 hour' WHERE path = ANY ($1::text[]);
+
+-- name: forget_artifacts
+-- They are deleted.
+DELETE FROM purged_artifacts WHERE path = ANY ($1::text[]);
+
+-- name: artifacts_waiting
+-- How many of them are left.
+SELECT count(*) FROM purged_artifacts;
+
+-- name: locations_that_match
+-- Where registered versions have their files and experiments theirs, of those whose text matches one of some patterns.
+SELECT storage_location AS location FROM model_versions WHERE storage_location LIKE ANY ($1::text[])
+UNION
+SELECT artifact_location FROM experiments WHERE workspace_id <> 0 AND artifact_location LIKE ANY ($1::text[]);
+
+-- name: claim_task
+-- Takes a task that is due for the next $2 seconds; no row if another replica has it.
+UPDATE shared_tasks SET due_at = now() + make_interval(secs => $2) WHERE name = $1 AND due_at <= now() RETURNING name;
+
+-- name: release_task
+-- Gives a task that failed back, for any replica.
+UPDATE shared_tasks SET due_at = now() WHERE name = $1;
 
 -- name: experiments
 -- Experiments whose points are not kept for ever, and from when on they are kept.
@@ -71,15 +171,20 @@ SELECT experiment_id, name, retention_days, now() - make_interval(days => retent
  WHERE retention_days IS NOT NULL
  ORDER BY experiment_id;
 
--- name: runs_of
--- Runs of an experiment after $2, by id.
-SELECT run_id FROM runs WHERE experiment_id = $1 AND run_id > $2 AND purge_epoch IS NULL ORDER BY run_id LIMIT $3;
+-- name: old_runs
+-- Runs of an experiment that started before $2, newest first, after (started_at, run_id) of the page before.
+SELECT run_id, started_at FROM runs
+ WHERE experiment_id = $1 AND started_at < $2 AND purge_epoch IS NULL
+   AND ($3::timestamptz IS NULL OR started_at < $3 OR (started_at = $3 AND run_id > $4))
+ ORDER BY started_at DESC, run_id
+ LIMIT $5;
 
 -- name: series_with_old_segments
--- Some series of a run that have segments all of whose points are older than $2.
-SELECT DISTINCT s.series_id
-  FROM series s JOIN metric_segments g USING (series_id)
- WHERE s.run_id = $1 AND s.purge_epoch IS NULL AND g.max_time < $2
+-- Some series of some runs that have segments all of whose points are older than $2.
+SELECT s.series_id
+  FROM series s
+ WHERE s.run_id = ANY ($1::uuid[]) AND s.purge_epoch IS NULL
+   AND EXISTS (SELECT FROM metric_segments g WHERE g.series_id = s.series_id AND g.max_time < $2)
  LIMIT $3;
 
 -- name: lock_series
@@ -98,3 +203,23 @@ WITH gone AS (
     RETURNING point_count
 )
 SELECT count(*) AS segments, coalesce(sum(point_count), 0)::bigint AS points FROM gone;
+
+-- name: last_experiment_id
+-- The highest id of an experiment that was ever given out.
+SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('experiments', 'experiment_id')::regclass), 0);
+
+-- name: known_experiments
+-- Those of some experiments that are there, also if they are deleted.
+SELECT experiment_id FROM experiments WHERE experiment_id = ANY ($1::bigint[]);
+
+-- name: known_runs
+-- Those of some runs that are there, also if they are deleted, as artifact paths write their ids.
+SELECT replace(run_id::text, '-', '') AS name FROM runs WHERE run_id = ANY ($1::text[]::uuid[]);
+
+-- name: known_models
+-- Those of some logged models that are there, also if they are deleted.
+SELECT model_id AS name FROM logged_models WHERE model_id = ANY ($1::text[]);
+
+-- name: chosen_locations
+-- Where experiments keep files for which a place was chosen.
+SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location IS NOT NULL;

@@ -1,4 +1,4 @@
-"""Forgets the ids of HTTP metric writes an hour after their commit: no client repeats a request for so long."""
+"""Forgets the ids of HTTP metric writes an hour after their commit: no client repeats a request after so long."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SQL = load("writes")
 _WRITES_AT_ONCE = 10_000
 
 
-class OldWrites:
+class WriteIdExpiry:
     """One round forgets all that are too old now."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def round(self) -> int:
-        """Says how many."""
+        """Returns how many were forgotten."""
         forgotten = 0
         while True:
             command = await self._database.execute(SQL["forget_writes"], _WRITES_AT_ONCE)

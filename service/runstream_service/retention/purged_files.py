@@ -1,0 +1,111 @@
+"""Deletes the files of runs, logged models and experiments that were purged.
+
+Purge writes their paths into a table, in the transaction that deletes their rows. So nothing is forgotten when a
+replica dies or the store is away: a path stays in the table until its files are deleted. Only this service's own store
+is touched; files that an experiment keeps elsewhere stay there.
+
+A registered version outlives the run that it is of. A place in which it, or another experiment, has files stays until
+it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from runstream_service.artifacts.paths import path_of_uri
+from runstream_service.core import experiments
+from runstream_service.core.errors import InvalidField
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    from runstream_service.artifacts.store import ArtifactStore
+    from runstream_service.storage.database import Database, PooledConnection
+
+log = structlog.get_logger()
+
+SQL = load("retention")
+
+# Nobody else takes them for ten minutes; a directory of very many files may take some.
+_PATHS_AT_ONCE = 10
+
+
+def path_of_run(run_id: UUID, experiment_id: int, location: str | None) -> str | None:
+    """The directory of a run in this service's store; None if its files are elsewhere."""
+    return _path(experiments.below(location, experiment_id, run_id.hex))
+
+
+def path_of_model(model_id: str, experiment_id: int, location: str | None) -> str | None:
+    """The directory of a logged model in this service's store; None if its files are elsewhere."""
+    return _path(experiments.below(location, experiment_id, f"models/{model_id}"))
+
+
+def path_of_location(location: str) -> str | None:
+    """Where in this service's store a URI points; None if that is elsewhere."""
+    return _path(location)
+
+
+async def record(connection: PooledConnection, paths: Sequence[str | None]) -> None:
+    """Remembers, in the caller's transaction, what is to be deleted."""
+    await connection.execute(SQL["record_artifacts"], [path for path in paths if path])
+
+
+class PurgedFiles:
+    """One round deletes what can be deleted now."""
+
+    COUNT = SQL["artifacts_waiting"]
+
+    def __init__(self, database: Database, store: ArtifactStore) -> None:
+        self._database = database
+        self._store = store
+
+    async def round(self) -> int:
+        """Returns how many files and directories were deleted. One that fails is tried again in ten minutes; raises the
+        first failure after all have been tried."""
+        if not self._store.writable:
+            return 0  # a replica with another setting has the store
+        deleted = 0
+        failures: list[Exception] = []
+        while paths := [row["path"] for row in await self._database.fetch(SQL["claim_artifacts"], _PATHS_AT_ONCE)]:
+            needed = await still_needed(self._database, paths)
+            await self._database.execute(SQL["postpone_artifacts"], sorted(needed))
+            for path in paths:
+                if path not in needed:
+                    deleted += await self._delete(path, failures)
+        if failures:
+            raise failures[0]
+        return deleted
+
+    async def _delete(self, path: str, failures: list[Exception]) -> bool:
+        try:
+            await self._store.delete(path)
+        except InvalidField as error:  # a link leads out of the store: not ours to delete
+            log.warning(f"Files of what was purged stay: {error.message}", action="purged_files_left", path=path)
+        except Exception as error:
+            failures.append(error)
+            return False
+        await self._database.execute(SQL["forget_artifacts"], [path])
+        return True
+
+
+async def still_needed(database: Database, paths: Sequence[str]) -> set[str]:
+    """Those in which, or in a place around which, a registered version or another experiment has its files."""
+    # The last part of a path is an id, or stands for itself in every spelling of a URI.
+    patterns = [f"%{path.rpartition('/')[2]}%" for path in paths]
+    found = await database.fetch(SQL["locations_that_match"], patterns)
+    used = [used for row in found if (used := _path(row["location"])) is not None]
+    return {path for path in paths if any(_overlap(path, one) for one in used)}
+
+
+def _overlap(one: str, other: str) -> bool:
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
+def _path(uri: str) -> str | None:
+    try:
+        return path_of_uri(uri) or None  # the whole store is nobody's
+    except InvalidField:
+        return None

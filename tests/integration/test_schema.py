@@ -1,0 +1,25 @@
+"""What holds of every table, whatever migrations add."""
+
+from __future__ import annotations
+
+from runstream_service.storage.database import Database
+
+# The columns of each foreign key, for which no index begins with them in any order.
+WITHOUT_INDEX = """
+SELECT c.conrelid::regclass::text AS "table", c.conname AS constraint
+  FROM pg_constraint c
+ WHERE c.contype = 'f'
+   AND NOT EXISTS (
+       SELECT FROM pg_index i
+        WHERE i.indrelid = c.conrelid AND i.indisvalid AND i.indpred IS NULL
+          AND (SELECT array_agg(k ORDER BY k) FROM unnest((i.indkey::int2[])[0:cardinality(c.conkey) - 1]) k)
+              = (SELECT array_agg(k ORDER BY k) FROM unnest(c.conkey) k))
+"""
+
+
+async def test_every_foreign_key_has_an_index_for_its_cascade(database: Database) -> None:
+    """Else each deleted row of the other table is a scan of this one."""
+    assert await database.fetchval("SELECT count(*) FROM pg_constraint WHERE contype = 'f'") > 10
+    assert [tuple(row) for row in await database.fetch(WITHOUT_INDEX)] == []
+    await database.execute("DROP INDEX logged_model_metrics_by_run")
+    assert [row["table"] for row in await database.fetch(WITHOUT_INDEX)] == ["logged_model_metrics"]
