@@ -254,7 +254,8 @@ class ArtifactStore:
         await self._check_inside(path)
         found = Usage()
         with _translated(path):
-            async for page in obstore.list(self._store, path):
+            pages = aiter(obstore.list(self._store, path))
+            while (page := await self._in_time(anext(pages, None))) is not None:
                 found.files += len(page)
                 found.size_bytes += sum(meta["size"] for meta in page)
                 found.newest = max([found.newest, *(meta["last_modified"] for meta in page)])
