@@ -11,8 +11,8 @@ MIN_TIMESTAMP_MS = MIN_TIME_UNIX_US // 1_000
 
 
 def to_ms(number: int) -> int:
-    """A time in milliseconds. One in microseconds or nanoseconds is known by its size: as milliseconds it would be
-    after the year 9999. This holds for all since 1978."""
+    """A time in milliseconds. One in microseconds or nanoseconds is known by its size, if it is after January 1978: as
+    milliseconds it would be after the year 9999."""
     if number <= MAX_TIMESTAMP_MS:
         return number
     return number // 1_000 if number <= 1_000 * MAX_TIMESTAMP_MS else number // 1_000_000
