@@ -11,6 +11,7 @@
 `RunstreamError`. What the client has to say goes to the logger "runstream".
 """
 
+from runstream import _protobuf_version as _protobuf_version  # first: what follows imports generated code
 from runstream.client import (
     AggregateCurve,
     ChartSeries,

@@ -1,0 +1,25 @@
+"""Imported before any generated code: a protobuf that cannot run it is refused in a sentence that says what to do."""
+
+from __future__ import annotations
+
+import google.protobuf
+
+# As in pyproject.toml: the release of the generated code, up to the last one that still runs it.
+_OLDEST, _BEYOND = (6, 30), (8, 0)
+
+
+def check(version: str) -> None:
+    """Raises ImportError if generated code does not run with this release of protobuf."""
+    release = tuple(int(part) if part.isdecimal() else 0 for part in version.split(".")[:2])
+    if _OLDEST <= release < _BEYOND:
+        return
+    oldest, beyond = (".".join(map(str, bound)) for bound in (_OLDEST, _BEYOND))
+    raise ImportError(
+        f"runstream needs protobuf {oldest} or newer, below {beyond}; protobuf {version} is installed. Install another "
+        f'one: pip install "protobuf>={oldest},<{beyond}". If a package of yours needs that one, such as mlflow or '
+        "mlflow-skinny before 2.22, you can log without this package: point MLflow's client at the HTTP port of the "
+        "runstream service."
+    )
+
+
+check(google.protobuf.__version__)
