@@ -110,6 +110,23 @@ async def test_every_query_has_rows_and_reads_not_all_segments(database: Databas
         assert "Seq Scan on series" not in plan, title
 
 
+@pytest.mark.parametrize("filled", [False, True], ids=["fresh", "filled"])
+@pytest.mark.parametrize("several", ["''", ""], ids=["an empty text", "no value"])
+async def test_a_query_with_an_empty_variable_finds_nothing(database: Database, filled: bool, several: str) -> None:
+    """As on a fresh install: Grafana puts an empty text for a variable without a value, in quotes for one that may have
+    several, or nothing."""
+    empty = {"experiment": "", "run": several, "key": several}
+    if filled:
+        await fill(database)
+    variables = {variable.where: variable.text for variable in grafana.variables_of(RUNS)}
+    chosen = {"experiment": "1", "run": f"'{'0' * 32}'", "key": "'loss'"}
+    for title, statement in {**variables, **SQL}.items():
+        for missing in [name for name in empty if f"${name}" in statement]:
+            assert await ask(database, statement, chosen | {missing: empty[missing]}) == [], (title, missing)
+        if title != "experiment":
+            assert await ask(database, statement, empty) == [], title
+
+
 # One run with 1,000 rolled up and ten hot points of each of 20 series: ranks 0 to 3 of five metrics.
 async def test_the_tables_say_what_is_stored(database: Database) -> None:
     await fill(database)

@@ -72,6 +72,14 @@ async def test_queries_of_the_document_work_and_scan_no_segments_in_vain(databas
         assert "metric_segments_by_series" in plan
 
 
+@pytest.mark.parametrize("block", QUERIES, ids=lambda block: block.where)
+async def test_queries_of_the_document_find_nothing_while_the_variable_is_empty(
+    database: Database, block: Block
+) -> None:
+    query = grafana.expand(block.text, {"run": ""}, START, START + timedelta(minutes=10))
+    assert await database.fetch(query) == []
+
+
 async def test_the_panel_has_the_documented_plan_and_its_sums(database: Database) -> None:
     await fill(database)
     run_id = await database.fetchval("SELECT run_id FROM runs LIMIT 1")

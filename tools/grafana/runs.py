@@ -40,6 +40,7 @@ class Sql(Builder[Dataquery], Dataquery):
         }
 
 
+# On a fresh install, and until something is chosen, a variable is an empty text: every query then finds nothing.
 EXPERIMENTS = """
 SELECT e.name AS __text, e.experiment_id AS __value
   FROM experiments e
@@ -55,7 +56,7 @@ SELECT e.name AS __text, e.experiment_id AS __value
 RUNS = """
 SELECT r.name || ' ' || left(r.run_id::text, 8) AS __text, r.run_id AS __value
   FROM runs r
- WHERE r.experiment_id = '$experiment' AND r.lifecycle = 'active'
+ WHERE r.experiment_id = nullif('$experiment', '')::bigint AND r.lifecycle = 'active'
  ORDER BY r.started_at DESC
  LIMIT 500
 """
@@ -63,7 +64,7 @@ SELECT r.name || ' ' || left(r.run_id::text, 8) AS __text, r.run_id AS __value
 # The loss first, so that it is what a new visitor sees.
 KEYS = """
 SELECT key FROM series
- WHERE run_id = ANY (ARRAY[$run]::uuid[]) AND purge_epoch IS NULL
+ WHERE run_id = ANY (array_remove(ARRAY[$run]::text[], '')::uuid[]) AND purge_epoch IS NULL
  GROUP BY key
  ORDER BY key <> 'loss', key !~* 'loss', key
  LIMIT 1000
@@ -80,7 +81,8 @@ _PIECES = """
 WITH chosen AS MATERIALIZED (
     SELECT s.series_id, s.run_id, r.name AS run_name, s.key, s.attempt
       FROM series s JOIN runs r USING (run_id)
-     WHERE s.run_id = ANY (ARRAY[$run]::uuid[]) AND s.key = ANY (ARRAY[$key]::text[]) AND s.purge_epoch IS NULL
+     WHERE s.run_id = ANY (array_remove(ARRAY[$run]::text[], '')::uuid[]) AND s.key = ANY (ARRAY[$key]::text[])
+       AND s.purge_epoch IS NULL
 ), segments AS MATERIALIZED (
     SELECT series_id, first_step, last_step, min_time, finite_count, min_value, max_value, sum_value
       FROM metric_segments
@@ -97,7 +99,7 @@ WITH chosen AS MATERIALIZED (
 ), pieces AS (
     SELECT run_id, run_name, key, attempt, step, time, 1 AS points, value AS total, value AS least, value AS greatest
       FROM metric_points
-     WHERE run_id = ANY (ARRAY[$run]::uuid[]) AND key = ANY (ARRAY[$key]::text[])
+     WHERE run_id = ANY (array_remove(ARRAY[$run]::text[], '')::uuid[]) AND key = ANY (ARRAY[$key]::text[])
        AND {points} AND value > '-Infinity' AND value < 'Infinity' AND NOT (SELECT long FROM size)
      UNION ALL
     SELECT c.run_id, c.run_name, c.key, c.attempt, s.first_step, s.min_time,
@@ -152,7 +154,7 @@ LATEST = """
 WITH chosen AS MATERIALIZED (
     SELECT s.series_id, s.run_id, s.key, s.rank, s.attempt, r.name
       FROM series s JOIN runs r USING (run_id)
-     WHERE s.run_id = ANY (ARRAY[$run]::uuid[]) AND s.purge_epoch IS NULL
+     WHERE s.run_id = ANY (array_remove(ARRAY[$run]::text[], '')::uuid[]) AND s.purge_epoch IS NULL
 ), candidates AS (
     SELECT series_id, step, time, value
       FROM latest_values WHERE series_id = ANY (ARRAY(SELECT series_id FROM chosen))
@@ -184,7 +186,7 @@ POINTS = """
 WITH chosen AS MATERIALIZED (
     SELECT s.series_id, s.run_id, s.key, s.rank, s.attempt
       FROM series s
-     WHERE s.run_id = ANY (ARRAY[$run]::uuid[]) AND s.purge_epoch IS NULL
+     WHERE s.run_id = ANY (array_remove(ARRAY[$run]::text[], '')::uuid[]) AND s.purge_epoch IS NULL
 ), counted AS (
     SELECT series_id, sum(point_count) AS points, sum(point_count - finite_count) AS not_finite, max(max_time) AS newest
       FROM metric_segments
@@ -209,7 +211,7 @@ RUNS_OF_EXPERIMENT = """
 SELECT r.name AS run, r.run_id::text AS run_id, r.status, r.started_at AS started,
        extract(epoch FROM coalesce(r.ended_at, now()) - r.started_at) AS duration, r.user_name AS "user"
   FROM runs r
- WHERE r.experiment_id = '$experiment' AND r.lifecycle = 'active'
+ WHERE r.experiment_id = nullif('$experiment', '')::bigint AND r.lifecycle = 'active'
  ORDER BY r.started_at DESC
  LIMIT 500
 """
