@@ -9,7 +9,7 @@ import pytest
 
 from runstream._protobuf_version import check
 from tests.support.environments import environment
-from tests.unit.client.test_oldest import ROOT
+from tests.support.markdown import ROOT
 
 
 @pytest.mark.parametrize("version", ["6.30.0", "6.33.6", "7.36.2", "7.0.0rc1", "6.30.0.dev1"])
