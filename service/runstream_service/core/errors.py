@@ -23,6 +23,7 @@
     ├── StoreRefuses            the artifact store lets this service not in
     └── Retryable               nobody's; try again after `retry_after_s`
         ├── Overloaded
+        ├── OpenTimeout
         ├── Draining
         ├── DatabaseUnavailable
         ├── DatabaseChanged     a stream was opened before a restart or a failover of the database
@@ -212,6 +213,12 @@ class Overloaded(Retryable):
     """The service has as much work as it takes."""
 
     reason = "OVERLOADED"
+
+
+class OpenTimeout(Retryable):
+    """A stream was begun and nothing came on it: its client, or the network, hangs."""
+
+    reason = "OPEN_TIMEOUT"
 
 
 class Draining(Retryable):

@@ -57,9 +57,17 @@ class IngestMetrics:
     """What the ingest path did and holds."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.streams_open = Gauge("runstream_streams_open", "Append streams that are open.", registry=registry)
+        self.streams_open = Gauge(
+            "runstream_streams_open", "Append streams that are open, also those that have not said yet whose they are.",
+            registry=registry,
+        )  # fmt: skip
+        self.streams_capacity = Gauge(
+            "runstream_streams_capacity", "At so many open streams, further ones are refused (--max-streams).",
+            registry=registry,
+        )  # fmt: skip
         self._streams_ended = Counter(
-            "runstream_streams_ended_total", "Append streams that ended, by reason (OK if the client closed it).",
+            "runstream_streams_ended_total",
+            "Append streams that ended, by reason (OK if the client closed it); also those that were refused.",
             ["reason"], registry=registry,
         )  # fmt: skip
         self.received = Received()
@@ -151,10 +159,13 @@ class IngestMetrics:
         """Count a failed try."""
         self._failures.labels(type(error).__name__).inc()
 
-    def stream_ended(self, reason: str, duplicate_batches: int) -> None:
-        """Count a stream that ended, and the repeats that its committed number sorted out."""
+    def stream_ended(self, reason: str) -> None:
+        """Count a stream that ended, or was refused."""
         self._streams_ended.labels(reason).inc()
-        self._duplicate_batches.inc(duplicate_batches)
+
+    def duplicate_batches(self, batches: int) -> None:
+        """Count repeats that the committed number of a stream sorted out."""
+        self._duplicate_batches.inc(batches)
 
     def acknowledged_batches_lost(self, batches: int) -> None:
         """Count what a client was told and the ledger does not know."""

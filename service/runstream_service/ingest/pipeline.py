@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NoReturn
+import contextlib
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -15,6 +16,7 @@ from runstream_service.core.errors import (
     InvalidField,
     LedgerBehind,
     Overloaded,
+    Retryable,
     RunDeleted,
     RunNotFound,
 )
@@ -25,9 +27,10 @@ from runstream_service.ingest.lanes import Lanes
 from runstream_service.ingest.stream import ProducerStream
 from runstream_service.ingest.writer import Writer
 from runstream_service.storage.database import incarnation_of
+from runstream_service.tasks import abandon
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
     from runstream.v1 import ingest_pb2
     from runstream_service.core.caller import Caller
@@ -36,8 +39,15 @@ if TYPE_CHECKING:
     from runstream_service.ingest.write import MetricWrite
     from runstream_service.storage.database import Database
 
+T = TypeVar("T")
+
 log = structlog.get_logger()
 
+# Of Open and of Declare, with the wait for their turn. Clients of ours give an Open up after 30 s.
+ANSWER_TIMEOUT_S = 25.0
+# Streams on a replica that has been without its database for so long are better served by another one. A restart of
+# PostgreSQL is often shorter.
+WITHOUT_DATABASE_S = 5.0
 # HTTP has no flow control that a client would notice: it is told to come again.
 _BUDGET_TIMEOUT_S = 0.5
 # MLflow's clients give a request up after 120 s.
@@ -60,6 +70,8 @@ class IngestPipeline:
         max_openings: int = 5,
         hot_rows_max: int = 20_000_000,
         on_commit: Callable[[], None] = lambda: None,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        without_database_s: float = WITHOUT_DATABASE_S,
     ) -> None:
         self._database = database
         self.metrics = metrics
@@ -72,13 +84,17 @@ class IngestPipeline:
         self._lanes = Lanes(self._writers)
         self._tasks: list[asyncio.Task[None]] = []
         self._streams: dict[UUID, ProducerStream] = {}
-        self._open_streams = 0
-        # Done when no new streams are taken any more.
-        self.draining: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._calls = 0
+        self._answer_timeout_s = answer_timeout_s
+        self._without_database_s = without_database_s
+        self._draining = False
+        self._refusing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._until_refusing: asyncio.TimerHandle | None = None
         # A writer only ends when it is cancelled. Anything else is a bug, and its streams would wait for ever: whoever
         # runs the service waits for this and stops, so that another replica takes over.
         self.crashed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         metrics.watch(self._budget, self._oldest)
+        metrics.streams_capacity.set(max_streams)
 
     def start(self) -> None:
         """Start the writers."""
@@ -86,14 +102,64 @@ class IngestPipeline:
         for task in self._tasks:
             task.add_done_callback(self._report_crash)
 
-    async def open(self, caller: Caller, request: ingest_pb2.Open) -> ProducerStream:
-        """Open a producer's stream; any older one of the same producer is fenced.
+    @property
+    def refusing(self) -> asyncio.Future[None]:
+        """Done while no streams are taken; `refusal` says why."""
+        return self._refusing
+
+    def refusal(self) -> Retryable:
+        """Why no streams are taken now: this replica shuts down, or has lost its database."""
+        if self._draining:
+            return _draining()
+        return DatabaseUnavailable(
+            f"this replica has been without its database for {self._without_database_s:g} s; others may have it",
+            retry_after_s=1.0,
+        )
+
+    @contextlib.contextmanager
+    def slot(self) -> Iterator[None]:
+        """One of the `max_streams` places. A call takes it before it says anything, and gives it back however it ends.
+        So whatever a call waits for, there are never more of them.
 
         Raises:
-            InvalidField, RunNotFound, RunDeleted, LedgerBehind, Overloaded, Draining, DatabaseUnavailable.
+            Overloaded, Draining, DatabaseUnavailable.
         """
-        self._check_room()
+        if self._refusing.done():
+            raise self.refusal()
+        if self._calls >= self._max_streams:
+            raise Overloaded(
+                f"{self._calls} streams are open, the most this replica takes (RUNSTREAM_MAX_STREAMS)",
+                retry_after_s=5.0,
+            )
+        self._calls += 1
+        self.metrics.streams_open.set(self._calls)
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            self.metrics.streams_open.set(self._calls)
+
+    @contextlib.asynccontextmanager
+    async def open(self, caller: Caller, request: ingest_pb2.Open) -> AsyncIterator[ProducerStream]:
+        """A producer's stream; any older one of the same producer is fenced. What it submitted is committed also after
+        its end.
+
+        Raises:
+            InvalidField, RunNotFound, RunDeleted, LedgerBehind, Draining, DatabaseUnavailable.
+        """
         run_id, producer_id = _identity(request)
+        stream = await self._answered(self._open_producer(caller, request, run_id, producer_id))
+        self._register(stream)
+        try:
+            yield stream
+        finally:
+            if self._streams.get(producer_id) is stream:
+                del self._streams[producer_id]
+            self.metrics.duplicate_batches(stream.duplicate_batches)
+
+    async def _open_producer(
+        self, caller: Caller, request: ingest_pb2.Open, run_id: UUID, producer_id: UUID
+    ) -> ProducerStream:
         async with self._openings, self._database.acquire() as connection:
             row = await connection.fetchrow(
                 "SELECT * FROM open_producer($1, $2, $3, $4, $5)",
@@ -111,19 +177,24 @@ class IngestPipeline:
                 f"knows {committed_number}: it was restored to an older state. Go on under a new producer_id",
                 field="open.first_unacked",
             )
-        stream = ProducerStream(
+        return ProducerStream(
             producer_id, run_id, request.rank, request.attempt, session, committed_number, incarnation
         )
-        self._register(stream)
-        return stream
 
-    def close(self, stream: ProducerStream, reason: str) -> None:
-        """Forget a stream that ended. What it submitted is still committed."""
-        if self._streams.get(stream.producer_id) is stream:
-            del self._streams[stream.producer_id]
-        self._open_streams -= 1
-        self.metrics.streams_open.dec()
-        self.metrics.stream_ended(reason, stream.duplicate_batches)
+    async def _answered(self, work: Coroutine[object, object, T]) -> T:
+        """The outcome of some work on the database. Work that does not end in time, or before this replica takes no
+        more streams, is left behind: its connection may hang."""
+        task = asyncio.ensure_future(work)
+        try:
+            ends: set[asyncio.Future[Any]] = {task, self._refusing}
+            await asyncio.wait(ends, timeout=self._answer_timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            if self._refusing.done():
+                raise self.refusal()
+            raise DatabaseUnavailable(f"PostgreSQL has not answered within {self._answer_timeout_s:g} s")
+        finally:
+            abandon(task)
 
     async def declare(self, stream: ProducerStream, request: ingest_pb2.Declare) -> None:
         """Give the declared indexes their series.
@@ -136,14 +207,17 @@ class IngestPipeline:
         keys = stream.new_keys([(series.series_index, series.key) for series in request.series])
         if not keys:
             return
+        stream.bind(keys, await self._answered(self._resolve(stream, sorted(set(keys.values())))))
+
+    async def _resolve(self, stream: ProducerStream, keys: list[str]) -> dict[str, int]:
         async with self._openings, self._database.acquire() as connection:
             if incarnation_of(connection) != stream.incarnation:
                 raise stream.outlived()
             rows = await connection.fetch(
                 "SELECT key, series_id FROM resolve_series($1, $2, $3, $4)",
-                stream.run_id, stream.rank, stream.attempt, sorted(set(keys.values())),
+                stream.run_id, stream.rank, stream.attempt, keys,
             )  # fmt: skip
-        stream.bind(keys, {row["key"]: row["series_id"] for row in rows})
+        return {row["key"]: row["series_id"] for row in rows}
 
     async def submit(self, stream: ProducerStream, batch: Batch) -> None:
         """Take one batch; waits while the budget is used up or the hot table full, so that the caller stops reading.
@@ -173,8 +247,8 @@ class IngestPipeline:
             Draining, RunNotFound, RunDeleted, SeriesMoved, InvalidField.
             DatabaseUnavailable: there is no outcome yet; it may still be committed. Its repeat is known by its id.
         """
-        if self.draining.done():
-            self.refuse_draining()
+        if self._draining:
+            raise _draining()
         if self.gate.closed:
             raise Overloaded("too many points wait for roll-up (RUNSTREAM_HOT_ROWS_MAX); try again", retry_after_s=2.0)
         if not self._budget.take_at_once(write.charge):
@@ -198,24 +272,35 @@ class IngestPipeline:
             ) from None
 
     async def readiness_changed(self, ready: bool) -> None:
-        """Group commits that failed are tried again at once when the database is back."""
-        if ready:
-            for writer in self._writers:
-                writer.try_again()
+        """Group commits that failed are tried again at once when the database is back. While it is away for longer,
+        streams are sent to other replicas, which may have it still."""
+        if self._until_refusing is not None:
+            self._until_refusing.cancel()
+            self._until_refusing = None
+        if not ready:
+            loop = asyncio.get_running_loop()
+            self._until_refusing = loop.call_later(self._without_database_s, self._refuse)
+            return
+        if self._refusing.done() and not self._draining:
+            self._refusing = asyncio.get_running_loop().create_future()
+        for writer in self._writers:
+            writer.try_again()
 
     def drain(self) -> None:
         """Take no new streams and end the open ones when what they sent is committed and acknowledged."""
-        if not self.draining.done():
-            self.draining.set_result(None)
-        for stream in self._streams.values():
-            stream.fail(_draining())
+        self._draining = True
+        self._refuse()
 
-    def refuse_draining(self) -> NoReturn:
-        """Raises Draining."""
-        raise _draining()
+    def _refuse(self) -> None:
+        if not self._refusing.done():
+            self._refusing.set_result(None)
+        for stream in self._streams.values():
+            stream.fail(self.refusal())
 
     async def stop(self) -> None:
         """Stop the writers; what is not committed is dropped, unacknowledged."""
+        if self._until_refusing is not None:
+            self._until_refusing.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -229,18 +314,7 @@ class IngestPipeline:
         log.critical(f"{task.get_name()} died: {error!r}", action="writer_died", exc_info=error)
         self.crashed.set_result(error)
 
-    def _check_room(self) -> None:
-        if self.draining.done():
-            self.refuse_draining()
-        if self._open_streams >= self._max_streams:
-            raise Overloaded(
-                f"{self._open_streams} streams are open, the most this replica takes (RUNSTREAM_MAX_STREAMS)",
-                retry_after_s=5.0,
-            )
-
     def _register(self, stream: ProducerStream) -> None:
-        self._open_streams += 1
-        self.metrics.streams_open.inc()
         other = self._streams.get(stream.producer_id)
         # Two Opens of one producer may return from the database in either order; the session says which is newer.
         older, newer = (stream, other) if other and other.session > stream.session else (other, stream)
@@ -252,8 +326,8 @@ class IngestPipeline:
                     field="open.producer_id",
                 )
             )
-        if self.draining.done():
-            stream.fail(_draining())
+        if self._refusing.done():
+            stream.fail(self.refusal())
 
 
 def _draining() -> Draining:

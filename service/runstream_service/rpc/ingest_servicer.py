@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -10,15 +11,14 @@ import structlog
 
 from runstream.v1 import ingest_pb2
 from runstream_service.core.caller import ANYONE
-from runstream_service.core.errors import CoreError, Draining, OpenExpected
+from runstream_service.core.errors import CoreError, Draining, OpenExpected, OpenTimeout
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.ingest.decode import Batch, decode
 from runstream_service.ingest.limits import MAX_BATCH_POINTS, MAX_MESSAGE_BYTES, MAX_SERIES_PER_STREAM
 from runstream_service.rpc import status
+from runstream_service.tasks import abandon
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from runstream_service.ingest.pipeline import IngestPipeline
     from runstream_service.ingest.refusals import Refusal
     from runstream_service.ingest.stream import ProducerStream
@@ -29,84 +29,114 @@ log = structlog.get_logger()
 
 SERVICE = "runstream.v1.IngestService"
 
+# A call has a place among --max-streams before it says who it is. One that says nothing must not keep it.
+FIRST_MESSAGE_TIMEOUT_S = 10.0
+# How long a stream that is sent elsewhere waits for the commit of what was received of it. What is not acknowledged by
+# then is sent again on the next stream, and stored once.
+LAST_ACKS_TIMEOUT_S = 5.0
+# A status goes behind what was written before it. A client that reads nothing does not take it either.
+_STATUS_TIMEOUT_S = 3.0
 
-def ingest_handler(pipeline: IngestPipeline, lifetime: Lifetime | None = None) -> grpc.GenericRpcHandler:
+
+def ingest_handler(
+    pipeline: IngestPipeline,
+    lifetime: Lifetime | None = None,
+    *,
+    first_message_timeout_s: float = FIRST_MESSAGE_TIMEOUT_S,
+    last_acks_timeout_s: float = LAST_ACKS_TIMEOUT_S,
+) -> grpc.GenericRpcHandler:
     """The service's handler. It takes and gives bytes: batches are decoded by columns (ingest/decode.py), and what is
     no message at all gets a clear status instead of gRPC's own INTERNAL."""
-    append = IngestServicer(pipeline, lifetime or Lifetime()).append
-    return grpc.method_handlers_generic_handler(SERVICE, {"Append": grpc.stream_stream_rpc_method_handler(append)})
+    servicer = IngestServicer(
+        pipeline,
+        lifetime or Lifetime(),
+        first_message_timeout_s=first_message_timeout_s,
+        last_acks_timeout_s=last_acks_timeout_s,
+    )
+    append = grpc.stream_stream_rpc_method_handler(servicer.append)
+    return grpc.method_handlers_generic_handler(SERVICE, {"Append": append})
 
 
 class IngestServicer:
     """One call of `append` is one stream."""
 
-    def __init__(self, pipeline: IngestPipeline, lifetime: Lifetime) -> None:
+    def __init__(
+        self,
+        pipeline: IngestPipeline,
+        lifetime: Lifetime,
+        *,
+        first_message_timeout_s: float,
+        last_acks_timeout_s: float,
+    ) -> None:
         self._pipeline = pipeline
         self._lifetime = lifetime
+        self._first_message_timeout_s = first_message_timeout_s
+        self._last_acks_timeout_s = last_acks_timeout_s
 
     async def append(self, _requests: Any, context: Context) -> None:
-        """Serve one Append stream from Open to its status."""
-        stream: ProducerStream | None = None
+        """Serve one Append stream from its first moment to its status."""
         reason = "CANCELLED"  # unless we get to the end ourselves: the client went away
-        try:
-            stream = await self._unless_draining(self._open(context))
+        with contextlib.ExitStack() as slot:
+            try:
+                slot.enter_context(self._pipeline.slot())
+                await self._stream(context)
+                reason = "OK"
+            except grpc.aio.InternalError as error:
+                raise asyncio.CancelledError from error  # the client went away, noticed by a write
+            except Exception as error:
+                reason = error.reason if isinstance(error, CoreError) else "INTERNAL"
+                await _end(context, error)
+            finally:
+                self._pipeline.metrics.stream_ended(reason)
+
+    async def _stream(self, context: Context) -> None:
+        request = await self._open_request(context)
+        async with self._pipeline.open(ANYONE, request) as stream:
             with self._lifetime.of(stream.fail):
                 await self._serve(stream, context)
-            reason = "OK"
-        except CoreError as error:
-            reason = error.reason
-            await status.abort(context, error)
-        except Exception as error:
-            reason = "INTERNAL"
-            await status.abort(context, error)
-        finally:
-            if stream is not None:
-                self._pipeline.close(stream, reason)
 
-    async def _unless_draining(self, opening: Coroutine[Any, Any, ProducerStream]) -> ProducerStream:
-        """A client that connected and says nothing must not hold up a shutdown."""
-        task = asyncio.create_task(opening)
-        ends: set[asyncio.Future[Any]] = {task, self._pipeline.draining}
+    async def _open_request(self, context: Context) -> ingest_pb2.Open:
+        """The first message. A client that says nothing must neither keep its place nor hold up a shutdown."""
+        reading = asyncio.create_task(_next_message(context))
+        ends: set[asyncio.Future[Any]] = {reading, self._pipeline.refusing}
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else self._pipeline.refuse_draining()
+            await asyncio.wait(ends, timeout=self._first_message_timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                raise (
+                    self._pipeline.refusal()
+                    if self._pipeline.refusing.done()
+                    else OpenTimeout(
+                        f"no message came within {self._first_message_timeout_s:g} s; a stream begins with open",
+                        field="open",
+                    )
+                )
+            message = reading.result()
         finally:
-            task.cancel()
-
-    async def _open(self, context: Context) -> ProducerStream:
-        message = await _next_message(context)
+            abandon(reading)
         request = None if message is None else decode(message)
         if not isinstance(request, ingest_pb2.Open):
             raise OpenExpected("message: the first message of a stream must be open", field="open")
-        stream = await self._pipeline.open(ANYONE, request)
-        opened = ingest_pb2.Opened(
-            committed_number=stream.committed_number,
-            max_batch_points=MAX_BATCH_POINTS,
-            max_message_bytes=MAX_MESSAGE_BYTES,
-            max_series=MAX_SERIES_PER_STREAM,
-        )
-        await context.write(ingest_pb2.AppendResponse(opened=opened).SerializeToString())
-        return stream
+        return request
 
     async def _serve(self, stream: ProducerStream, context: Context) -> None:
         """Read and acknowledge side by side until the client half-closes or the stream fails."""
         half_closed = asyncio.Event()
         reader = asyncio.create_task(self._read(stream, context))
-        acknowledger = asyncio.create_task(_acknowledge(stream, context, half_closed))
+        answering = asyncio.create_task(_answer(stream, context, half_closed))
         try:
-            ends: set[asyncio.Future[Any]] = {reader, acknowledger, stream.failed}
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await _first_of(reader, answering, stream.failed)
+            if reader.done() and not stream.failed.done():
+                reader.result()  # raises what was wrong with a message
+                half_closed.set()
+                stream.wake()
+                # What it sent may still turn out to be fenced, for example.
+                await _first_of(answering, stream.failed)
             if stream.failed.done():
-                await self._end_failed(stream, reader, acknowledger, half_closed)
-            if acknowledger.done():
-                await acknowledger  # it cannot write any more; raises
-            await reader
-            half_closed.set()
-            stream.wake()
-            await acknowledger
+                abandon(reader)
+                await self._fail(stream, answering, half_closed)
+            answering.result()
         finally:
-            reader.cancel()
-            acknowledger.cancel()
+            abandon(reader, answering)
 
     async def _read(self, stream: ProducerStream, context: Context) -> None:
         while (message := await _next_message(context)) is not None:
@@ -118,18 +148,29 @@ class IngestServicer:
             else:
                 raise OpenExpected("open: only the first message of a stream may be open", field="open")
 
-    async def _end_failed(
-        self, stream: ProducerStream, reader: asyncio.Task[None], acknowledger: asyncio.Task[None], last: asyncio.Event
-    ) -> None:
-        """End with the stream's error. A drained stream is first told of all that was received, so that its client has
-        as little as possible to send again."""
-        reader.cancel()
+    async def _fail(self, stream: ProducerStream, answering: asyncio.Task[None], last: asyncio.Event) -> None:
+        """Raise the stream's error. A stream that is sent elsewhere is first told of what was received, so that its
+        client has as little as possible to send again; but only if that is committed, and read by its client, soon."""
         error = stream.failed.result()
         if isinstance(error, Draining):
             last.set()
             stream.wake()
-            await acknowledger
+            await asyncio.wait({answering}, timeout=self._last_acks_timeout_s)
+            if answering.done():
+                answering.result()
         raise error
+
+
+async def _first_of(*ends: asyncio.Future[Any]) -> None:
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _end(context: Context, error: Exception) -> None:
+    """End the call with the error's status; gRPC keeps that for a client which does not read it now."""
+    try:
+        await asyncio.wait_for(status.abort(context, error), _STATUS_TIMEOUT_S)
+    except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
+        raise asyncio.CancelledError from None
 
 
 async def _next_message(context: Context) -> bytes | None:
@@ -138,10 +179,17 @@ async def _next_message(context: Context) -> bytes | None:
     return None if message is grpc.aio.EOF else message
 
 
-async def _acknowledge(stream: ProducerStream, context: Context, last: asyncio.Event) -> None:
-    """Send acks as commits come in; ends when `last` is set and all is told."""
-    while (news := await stream.next_ack(last)) is not None:
-        committed_number, refusals = news
+async def _answer(stream: ProducerStream, context: Context, last: asyncio.Event) -> None:
+    """Send Opened, then acks as commits come in; ends when `last` is set and all is acknowledged."""
+    opened = ingest_pb2.Opened(
+        committed_number=stream.committed_number,
+        max_batch_points=MAX_BATCH_POINTS,
+        max_message_bytes=MAX_MESSAGE_BYTES,
+        max_series=MAX_SERIES_PER_STREAM,
+    )
+    await context.write(ingest_pb2.AppendResponse(opened=opened).SerializeToString())
+    while (update := await stream.next_ack(last)) is not None:
+        committed_number, refusals = update
         ack = ingest_pb2.Ack(committed_number=committed_number, refusals=[_refusal(r) for r in refusals])
         await context.write(ingest_pb2.AppendResponse(ack=ack).SerializeToString())
 

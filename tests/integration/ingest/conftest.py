@@ -32,6 +32,7 @@ class Replica:
     pipeline: IngestPipeline
     database: Database
     registry: CollectorRegistry
+    streams: contextlib.AsyncExitStack
 
     async def open(
         self, run_id: UUID, producer: UUID | None = None, *, rank: int = 0, first_unacked: int = 1, key: str = "loss"
@@ -40,7 +41,7 @@ class Replica:
         request = ingest_pb2.Open(
             run_id=run_id.hex, producer_id=(producer or uuid4()).bytes, rank=rank, first_unacked=first_unacked
         )
-        stream = await self.pipeline.open(ANYONE, request)
+        stream = await self.streams.enter_async_context(self.pipeline.open(ANYONE, request))
         declaration = ingest_pb2.SeriesDeclaration(series_index=0, key=key)
         await self.pipeline.declare(stream, ingest_pb2.Declare(series=[declaration]))
         return stream
@@ -104,7 +105,8 @@ async def running_replica(database: Database, **options) -> AsyncIterator[Replic
     pipeline = IngestPipeline(database, IngestMetrics(registry), **options)
     pipeline.start()
     try:
-        yield Replica(pipeline, database, registry)
+        async with contextlib.AsyncExitStack() as streams:
+            yield Replica(pipeline, database, registry, streams)
     finally:
         await pipeline.stop()
 

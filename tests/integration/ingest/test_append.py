@@ -22,9 +22,9 @@ from tests.integration.ingest.conftest import TIME, Replica
 
 
 @contextlib.asynccontextmanager
-async def serving(replica: Replica, lifetime: Lifetime | None = None) -> AsyncIterator[str]:
+async def serving(replica: Replica, lifetime: Lifetime | None = None, **timeouts: float) -> AsyncIterator[str]:
     server = grpc.aio.server(options=GRPC_OPTIONS)
-    server.add_generic_rpc_handlers((ingest_handler(replica.pipeline, lifetime),))
+    server.add_generic_rpc_handlers((ingest_handler(replica.pipeline, lifetime, **timeouts),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

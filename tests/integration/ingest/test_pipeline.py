@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from uuid import uuid4
 
 import pytest
@@ -30,7 +31,8 @@ async def test_an_unknown_run_is_not_found(replica):
 async def test_a_run_of_another_workspace_looks_like_one_that_does_not_exist(replica, run_id):
     request = ingest_pb2.Open(run_id=run_id.hex, producer_id=uuid4().bytes)
     with pytest.raises(RunNotFound):
-        await replica.pipeline.open(Caller(workspace_id=2, principal="mallory"), request)
+        async with replica.pipeline.open(Caller(workspace_id=2, principal="mallory"), request):
+            pass
 
 
 async def test_a_deleted_run_takes_no_points_and_a_finished_one_does(database, replica, run_id, stored):
@@ -62,7 +64,8 @@ async def test_a_field_of_open_in_the_wrong_form_is_named(replica, run_id, chang
     for name, value in change.items():
         setattr(request, name, value)
     with pytest.raises(InvalidField) as caught:
-        await replica.pipeline.open(ANYONE, request)
+        async with replica.pipeline.open(ANYONE, request):
+            pass
     assert caught.value.field == field
 
 
@@ -129,14 +132,17 @@ async def test_a_full_budget_stops_the_taking_and_memory_stays_bounded(database,
     assert len(await stored()) == 1_200
 
 
-async def test_too_many_streams_are_told_to_come_back(database, run_id):
-    async with running_replica(database, max_streams=2) as replica:
-        streams = [await replica.open(run_id, rank=rank) for rank in range(2)]
-        with pytest.raises(Overloaded) as caught:
-            await replica.open(run_id, rank=2)
-        assert caught.value.retry_after_s > 0
-        replica.pipeline.close(streams[0], "OK")
-        await replica.open(run_id, rank=2)
+async def test_a_slot_is_given_back_however_its_stream_ends(database):
+    async with running_replica(database, max_streams=1) as replica:
+        for error in (None, Overloaded("x"), asyncio.CancelledError()):
+            with contextlib.suppress(Overloaded, asyncio.CancelledError), replica.pipeline.slot():
+                with pytest.raises(Overloaded) as caught:
+                    replica.pipeline.slot().__enter__()
+                assert caught.value.retry_after_s > 0
+                assert replica.metric("runstream_streams_open") == 1
+                if error is not None:
+                    raise error
+            assert replica.metric("runstream_streams_open") == 0
 
 
 async def test_draining_ends_streams_after_what_they_sent_is_committed(replica, run_id, stored):

@@ -1,0 +1,19 @@
+"""Tasks that nobody waits for any more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+
+def abandon(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks without waiting for their end, which may take as long as a connection hangs. Their exceptions are
+    not reported as forgotten."""
+    for task in tasks:
+        task.cancel()
+        task.add_done_callback(_consume_outcome)
+
+
+def _consume_outcome(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
