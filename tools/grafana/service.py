@@ -187,10 +187,14 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
             ),
             graph(
                 "Streams open",
-                "By replica. Far apart for long: clients gather on one replica, as after a restart of others.",
-                [(metric("runstream_streams_open"), "{{instance}}")],
+                "By replica, and how many one takes (--max-streams); further ones are refused. Far apart for long: clients "
+                "gather on one replica, as after a restart of others.",
+                [
+                    (metric("runstream_streams_open"), "{{instance}}"),
+                    (f"min({metric('runstream_streams_capacity')})", "the most a replica takes"),
+                ],
                 "short",
-                stacked=True,
+                alert="RunstreamStreamsFull",
             ),
             graph(
                 "Streams ended a second",

@@ -57,10 +57,15 @@ class IngestServiceStub(object):
     once acknowledged are gone. The client counts them, takes a new producer
     id and goes on.
     RESOURCE_EXHAUSTED  (none, from gRPC)    a message above `max_message_bytes`. Not retryable as it is.
-    RESOURCE_EXHAUSTED  OVERLOADED           too many streams. Retry after the delay in RetryInfo.
+    RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
+    after the delay in RetryInfo.
+    UNAVAILABLE         OPEN_TIMEOUT         no message came within ten seconds after the call began.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
-    anew. What was received is acknowledged. Reconnect over a new connection.
-    UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer. Retry after the delay in RetryInfo.
+    again. What was received is acknowledged, if it is committed within a few
+    seconds. Reconnect over a new connection.
+    UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer an Open or Declare, or this replica has been
+    without it for some seconds, while others may have it. Retry after the
+    delay in RetryInfo.
     UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
     delay in RetryInfo: what the stream knew of it may be wrong.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
@@ -119,10 +124,15 @@ class IngestServiceServicer(object):
     once acknowledged are gone. The client counts them, takes a new producer
     id and goes on.
     RESOURCE_EXHAUSTED  (none, from gRPC)    a message above `max_message_bytes`. Not retryable as it is.
-    RESOURCE_EXHAUSTED  OVERLOADED           too many streams. Retry after the delay in RetryInfo.
+    RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
+    after the delay in RetryInfo.
+    UNAVAILABLE         OPEN_TIMEOUT         no message came within ten seconds after the call began.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
-    anew. What was received is acknowledged. Reconnect over a new connection.
-    UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer. Retry after the delay in RetryInfo.
+    again. What was received is acknowledged, if it is committed within a few
+    seconds. Reconnect over a new connection.
+    UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer an Open or Declare, or this replica has been
+    without it for some seconds, while others may have it. Retry after the
+    delay in RetryInfo.
     UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
     delay in RetryInfo: what the stream knew of it may be wrong.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
@@ -191,10 +201,15 @@ class IngestService(object):
     once acknowledged are gone. The client counts them, takes a new producer
     id and goes on.
     RESOURCE_EXHAUSTED  (none, from gRPC)    a message above `max_message_bytes`. Not retryable as it is.
-    RESOURCE_EXHAUSTED  OVERLOADED           too many streams. Retry after the delay in RetryInfo.
+    RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
+    after the delay in RetryInfo.
+    UNAVAILABLE         OPEN_TIMEOUT         no message came within ten seconds after the call began.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
-    anew. What was received is acknowledged. Reconnect over a new connection.
-    UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer. Retry after the delay in RetryInfo.
+    again. What was received is acknowledged, if it is committed within a few
+    seconds. Reconnect over a new connection.
+    UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer an Open or Declare, or this replica has been
+    without it for some seconds, while others may have it. Retry after the
+    delay in RetryInfo.
     UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
     delay in RetryInfo: what the stream knew of it may be wrong.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.

@@ -43,6 +43,7 @@ TABLE = [
     (errors.CursorTooOld, Code.OUT_OF_RANGE, "CURSOR_TOO_OLD"),
     (errors.Retryable, Code.UNAVAILABLE, "INTERNAL"),
     (errors.Overloaded, Code.RESOURCE_EXHAUSTED, "OVERLOADED"),
+    (errors.OpenTimeout, Code.UNAVAILABLE, "OPEN_TIMEOUT"),
     (errors.Draining, Code.UNAVAILABLE, "DRAINING"),
     (errors.DatabaseUnavailable, Code.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
     (errors.DatabaseChanged, Code.UNAVAILABLE, "DATABASE_CHANGED"),
