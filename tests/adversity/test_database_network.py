@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
+import urllib.error
+import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +29,36 @@ LONGEST_FAULT_S = 5.0 if SECONDS < 300 else 90.0
 OFTEN = ("--epoch-rows", "1000", "--epoch-seconds", "1", "--max-read-age", "1")
 # What only a bug leaves in the log.
 BUGS = {"service_failed", "rpc_failed", "http_failed", "bell_failed", "tail_failed", "shutdown_step_failed"}
+
+# Waiting for a connection, for an answer on it, and for the end of what was cancelled (docs/operations.md).
+LONGEST_ANSWER_S = 10 + 65 + 10 + 5
+
+
+class Reader(threading.Thread):
+    """Asks for something over HTTP again and again. Every call has to be answered, and never as if for a bug."""
+
+    def __init__(self, serve: ServeProcess) -> None:
+        super().__init__(daemon=True)
+        self.answers = Counter[int]()
+        self.longest_s = 0.0
+        self._url = f"{serve.http_url}/api/2.0/mlflow/experiments/search?max_results=5"
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.wait(0.05):
+            begun = time.monotonic()
+            try:
+                with urllib.request.urlopen(self._url, timeout=2 * LONGEST_ANSWER_S) as answer:
+                    self.answers[answer.status] += 1
+            except urllib.error.HTTPError as error:
+                with error:
+                    self.answers[error.code] += 1
+            self.longest_s = max(self.longest_s, time.monotonic() - begun)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
 
 Fault = Callable[[Proxy, random.Random], None]
 
@@ -78,6 +112,9 @@ def test_faults_of_the_network_to_the_database_lose_and_double_nothing(database_
         ServeProcess(data_dir, arguments=["--database", through(proxy.address, database_url), *OFTEN]) as serve,
         Producers(serve.grpc_address, count=4, points_per_s=200) as producers,
     ):
+        readers = [Reader(serve) for _ in range(3)]
+        for reader in readers:
+            reader.start()
         faults = _faults(chance)
         until, done = time.monotonic() + SECONDS, set[Fault]()
         while time.monotonic() < until or done < set(FAULTS):
@@ -95,12 +132,18 @@ def test_faults_of_the_network_to_the_database_lose_and_double_nothing(database_
             if chance.random() < 0.7:
                 serve.wait_until("/readyz", 200, timeout_s=60)
         serve.wait_until("/readyz", 200, timeout_s=60)
+        for reader in readers:
+            reader.stop()
         reports = producers.stop()
         assert_exactly_once(serve.grpc_address, producers.run_id, reports)
         assert [report["lost_acknowledged"] for report in reports] == [0] * len(reports)
         assert not BUGS & set(serve.actions()), serve.stderr
         print(f"{sum(report['logged'] for report in reports):,} points; {proxy.cuts} connections were cut")
+        answers, longest_s = sum((reader.answers for reader in readers), Counter()), max(r.longest_s for r in readers)
+        print(f"answers over HTTP: {dict(answers)}, the longest after {longest_s:.1f} s")
         assert proxy.cuts > 0
+        assert set(answers) <= {200, 429, 503}
+        assert longest_s < LONGEST_ANSWER_S
 
 
 def _faults(chance: random.Random) -> Iterator[Fault]:

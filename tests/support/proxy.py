@@ -117,10 +117,9 @@ class Proxy:
     async def _close(self) -> None:
         self._server.close()
         self._cut()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            # They end by themselves: asyncio reports a handler of a connection that is cancelled as an error.
+            await asyncio.wait(others, timeout=5)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

@@ -26,6 +26,7 @@
         ├── OpenTimeout
         ├── Draining
         ├── DatabaseUnavailable
+        │   └── DatabaseUnsuitable  it is there, and cannot keep the promises of the service as it is set up
         ├── DatabaseChanged     a stream was opened before a restart or a failover of the database
         └── StoreUnavailable
 
@@ -231,6 +232,11 @@ class DatabaseUnavailable(Retryable):
     """PostgreSQL does not answer, or ended the connection."""
 
     reason = "DATABASE_UNAVAILABLE"
+
+
+class DatabaseUnsuitable(DatabaseUnavailable):
+    """PostgreSQL, or what is between, is set up so that the service cannot keep its promises. Somebody has to change
+    that; at the start of the service there is no point in waiting for it."""
 
 
 class DatabaseChanged(Retryable):

@@ -23,6 +23,7 @@ from runstream_service.segments.cut import MAX_POINTS, cut
 from runstream_service.segments.decode import IRREGULAR, Segment, SegmentStream
 from runstream_service.segments.encode import EncodedSegments, encode
 from runstream_service.segments.points import Points, put_in_order
+from runstream_service.storage.connections import ANSWER_MARGIN_S, ROLLUP
 from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
 from runstream_service.storage.session import transaction
 
@@ -48,6 +49,7 @@ _GROUP_POINTS = 64 * MAX_POINTS
 _EXAMINED_AT_ONCE = 500
 # Deleted segments that are worth a VACUUM: these, and this part of all.
 _SWEEP_AT_LEAST = 1_000
+_VACUUM_TIMEOUT_S = 5 * 3_600
 _SWEEP_PART = 0.03
 # A look through all small segments begins when D has moved, or after so long, for runs that ended.
 _LOOK_EVERY_S = 30.0
@@ -172,10 +174,12 @@ class Merger:
         if self._unswept < _SWEEP_AT_LEAST + _SWEEP_PART * stored:
             return
         # It reads what has changed, and all of the indexes: on a very large table that takes its time.
-        await connection.execute("SET statement_timeout = 0")
+        await connection.execute(f"SET statement_timeout = '{_VACUUM_TIMEOUT_S}s'")
         # Not to give space back to the disk: that would need an exclusive lock, and it is wanted again soon.
-        await connection.execute("VACUUM (SKIP_LOCKED, TRUNCATE FALSE) metric_segments")
-        await connection.execute("RESET statement_timeout")
+        await connection.execute(
+            "VACUUM (SKIP_LOCKED, TRUNCATE FALSE) metric_segments", timeout=_VACUUM_TIMEOUT_S + ANSWER_MARGIN_S
+        )
+        await connection.execute(f"SET statement_timeout = '{ROLLUP.statement_timeout_s}s'")
         self._unswept = 0
 
 

@@ -7,76 +7,42 @@ import contextlib
 import os
 import re
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import structlog
 
 from runstream_service.core.errors import CoreError, DatabaseUnavailable
+from runstream_service.storage.connections import (
+    BELL,
+    MIGRATION,
+    PING,
+    POOL,
+    ROLLUP,
+    TIMEOUTS,
+    WRITER,
+    Connection,
+    ConnectionKind,
+    OurConnection,
+    Pool,
+    PooledConnection,
+    open_connection,
+)
 from runstream_service.storage.database_url import DatabaseUrl
-from runstream_service.storage.servers import CONNECT_TIMEOUT_S, Servers
+from runstream_service.storage.servers import Servers
+from runstream_service.storage.suspects import Suspects
+
+__all__ = ["Connection", "Database", "Pool", "PooledConnection"]
 
 if TYPE_CHECKING:
     from runstream_service.storage.replica import ReplicaId
-
-    # Generic only in the stubs.
-    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
-    PooledConnection: TypeAlias = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
-    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
-else:
-    Connection = PooledConnection = Pool = Any
 
 log = structlog.get_logger()
 
 ACQUIRE_TIMEOUT_S = 10.0
 # The longest read. Hot rows stay at least this long after they moved to segments (DESIGN.md, max_read_age).
 READ_TIMEOUT_S = 60.0
-
-# A peer that vanished without a word is noticed after 10 + 3 x 5 seconds.
-KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
-POOL_SETTINGS = {
-    **KEEPALIVES,
-    "application_name": "runstream",
-    "statement_timeout": "60s",
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "60s",
-    "synchronous_commit": "on",
-    "timezone": "UTC",
-}
-PING_SETTINGS = {**POOL_SETTINGS, "application_name": "runstream-ping"}
-# Its only transactions are NOTIFY, a hint, which need not wait for a disk.
-BELL_SETTINGS = {**POOL_SETTINGS, "application_name": "runstream-bell", "synchronous_commit": "off"}
-# A frozen replica must not hold ledger rows or an epoch, hence the short times.
-WRITER_SETTINGS = {
-    **KEEPALIVES,
-    "application_name": "runstream-writer",
-    "statement_timeout": "30s",
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "15s",
-    "synchronous_commit": "on",
-    "timezone": "UTC",
-    "default_transaction_isolation": "read committed",
-}
-# Roll-up reads and writes millions of rows in a transaction. JIT compiling its few statements costs more than it gives.
-# Besides COPY they are lookups by key, some thousand at a time. Before the first ANALYZE, and between two of them, the
-# planner would read whole tables for that (merging 100,000 series then took ten times as long).
-ROLLUP_SETTINGS = {
-    **KEEPALIVES,
-    "application_name": "runstream-rollup",
-    "statement_timeout": "120s",
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "60s",
-    "synchronous_commit": "on",
-    "timezone": "UTC",
-    "jit": "off",
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "enable_hashagg": "off",
-    "max_parallel_workers_per_gather": "0",
-}
 
 # SQLSTATE classes and codes after which the same call may succeed later: connection (08), rollback such as a deadlock
 # (40), resources such as disk and connections (53), operator intervention such as a shutdown or a timeout (57), I/O
@@ -85,8 +51,6 @@ ROLLUP_SETTINGS = {
 UNAVAILABLE_STATES = ("08", "40", "53", "57", "58030", "55P03", "25P03", "25P04", "25006", "28", "3D000")
 DATA_STATES = ("22", "23")
 
-# One life of one server. After a restart, a failover or a restore, the state may be an older one than before.
-_INCARNATION = "SELECT extract(epoch FROM pg_postmaster_start_time())::text"
 _READ_ONLY = "SELECT current_setting('transaction_read_only') = 'on'"
 
 # One round trip.
@@ -117,7 +81,7 @@ def translate(error: BaseException) -> CoreError | None:
         # Such as "cannot switch to state 12": the server ended the connection while it was idle, and the driver has not
         # noticed yet. That connection is of no more use; a new one may well be.
         return DatabaseUnavailable(f"the connection to PostgreSQL is unusable: {error}")
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):  # two classes before Python 3.11
+    if isinstance(error, TIMEOUTS):
         return DatabaseUnavailable("PostgreSQL did not answer in time")
     if isinstance(error, OSError):
         why = os.strerror(error.errno) if error.errno else type(error).__name__  # without addresses: callers see it
@@ -142,13 +106,6 @@ def translated() -> Iterator[None]:
         raise better from error
 
 
-class _Connection(asyncpg.Connection):
-    """One that knows which incarnation of the database it leads to."""
-
-    __slots__ = ("incarnation",)
-    incarnation: str
-
-
 def incarnation_of(connection: Connection | PooledConnection) -> str:
     """Which life of which server a connection of a `Database` leads to; to be compared, and nothing else.
 
@@ -170,8 +127,10 @@ class Database:
         self._servers = Servers(url)
         self._replica = replica
         self._pool: Pool
-        self._connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
-        self._ping_connection: Connection | None = None
+        self._connections: weakref.WeakSet[OurConnection] = weakref.WeakSet()
+        self._ping_connection: OurConnection | None = None
+        self._ping_was_lost = False
+        self._suspects = Suspects()
         self._incarnation = ""  # of the last ping that was answered
 
     @classmethod
@@ -181,23 +140,17 @@ class Database:
         database = cls(DatabaseUrl.parse(url), replica)
 
         async def connect(*_: object, **__: object) -> Connection:
-            return await database._connect(POOL_SETTINGS)
+            return await database._connect(POOL)
 
         with translated():
             database._pool = await asyncpg.create_pool(
-                connect=connect, connection_class=_Connection, min_size=1, max_size=max_size
+                connect=connect, connection_class=OurConnection, min_size=1, max_size=max_size
             )
         return database
 
-    async def _connect(self, settings: Mapping[str, str]) -> Connection:
-        if self._replica is not None:
-            settings = {**settings, "application_name": self._replica.application_name(settings["application_name"])}
-        connection = await self._servers.connect(settings, _Connection)
-        try:
-            connection.incarnation = await connection.fetchval(_INCARNATION, timeout=CONNECT_TIMEOUT_S)
-        except BaseException:
-            connection.terminate()
-            raise
+    async def _connect(self, kind: ConnectionKind) -> OurConnection:
+        name = kind.name if self._replica is None else self._replica.application_name(kind.name)
+        connection = await open_connection(self._servers, kind, name)
         self._connections.add(connection)
         return connection
 
@@ -245,12 +198,12 @@ class Database:
         Times are microseconds since 2000-01-01 on it, as PostgreSQL has them.
         """
         with translated():
-            return await self._connect_for_times_as_numbers(WRITER_SETTINGS)
+            return await self._connect_for_times_as_numbers(WRITER)
 
     async def connect_bell(self) -> Connection:
         """A connection of its own that listens and notifies; the caller ends it."""
         with translated():
-            return await self._connect(BELL_SETTINGS)
+            return await self._connect(BELL)
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[PooledConnection]:
@@ -260,6 +213,9 @@ class Database:
             await connection.execute(_BEGIN_SNAPSHOT)
             try:
                 yield connection
+            except TIMEOUTS:
+                connection.terminate()  # another statement would wait for the answer that does not come
+                raise
             finally:
                 if not connection.is_closed():
                     await connection.execute("ROLLBACK", timeout=ACQUIRE_TIMEOUT_S)
@@ -270,10 +226,10 @@ class Database:
         Times are microseconds since 2000-01-01 on it, as PostgreSQL has them: whole columns go through unconverted.
         """
         with translated():
-            return await self._connect_for_times_as_numbers(ROLLUP_SETTINGS)
+            return await self._connect_for_times_as_numbers(ROLLUP)
 
-    async def _connect_for_times_as_numbers(self, settings: Mapping[str, str]) -> Connection:
-        connection = await self._connect(settings)
+    async def _connect_for_times_as_numbers(self, kind: ConnectionKind) -> Connection:
+        connection = await self._connect(kind)
         try:
             await connection.set_type_codec(
                 "timestamptz",
@@ -287,11 +243,17 @@ class Database:
             raise
         return connection
 
+    async def connect_migration(self) -> Connection:
+        """A connection of its own for what may take hours; the caller closes it."""
+        with translated():
+            return await self._connect(MIGRATION)
+
     async def ping(self, *, timeout_s: float = 2.0) -> None:
         """Returns if PostgreSQL answers a query within the time, and takes writes.
 
         Uses a connection of its own: that all of the pool are busy does not mean that the database is away. When it
-        finds another server than before, connections to that one are cut: they may hang on a machine that is gone.
+        finds another server than before, connections to that one are cut: they may hang on a machine that is gone. When
+        it had to connect again to the same server, those that have gone silent are cut.
         """
         try:
             with translated():
@@ -299,13 +261,17 @@ class Database:
         except BaseException:
             if self._ping_connection is not None:
                 self._ping_connection.terminate()
-                self._ping_connection = None
+                self._ping_connection, self._ping_was_lost = None, True
             raise
 
     async def _ask(self) -> None:
         if self._ping_connection is None:
-            self._ping_connection = await self._connect(PING_SETTINGS)
+            self._ping_connection = await self._connect(PING)
             self._leave_others(incarnation_of(self._ping_connection))
+            if self._ping_was_lost:
+                await self._suspects.suspect(self._connections, self._ping_connection)
+                self._ping_was_lost = False
+        await self._suspects.look(self._ping_connection)
         if await self._ping_connection.fetchval(_READ_ONLY):
             raise DatabaseUnavailable("PostgreSQL takes no writes: it has become a standby, or read-only")
 
@@ -339,5 +305,5 @@ class Database:
             self._ping_connection.terminate()
         try:
             await asyncio.wait_for(self._pool.close(), within_s)
-        except (TimeoutError, asyncio.TimeoutError, OSError, asyncpg.PostgresError):
+        except (*TIMEOUTS, OSError, asyncpg.PostgresError):
             self._pool.terminate()

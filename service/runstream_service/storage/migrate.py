@@ -11,7 +11,7 @@ import asyncpg
 import structlog
 
 from runstream_service.cannot_start import CannotStart
-from runstream_service.storage.database import Connection, Database, PooledConnection
+from runstream_service.storage.database import Connection, Database, translated
 
 log = structlog.get_logger()
 
@@ -78,26 +78,27 @@ async def migrate(database: Database, migrations: list[Migration] | None = None)
     have changed since, or if it is that of an MLflow server.
     """
     known = packaged_migrations() if migrations is None else migrations
-    async with database.acquire() as connection:
-        # A migration may take long, or wait for another replica's. The pool resets this afterwards.
-        await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
-        await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
-        try:
-            await _refuse_a_database_of_others(connection)
-            await connection.execute(CREATE_TABLE)
-            applied = await connection.fetch(
-                "SELECT version, name, when_text, sha256 FROM schema_migrations ORDER BY version"
-            )
-            _compare(applied, known)
-            for migration in known[len(applied) :]:
-                await _apply(connection, migration)
-        finally:
-            if not connection.is_closed():
-                await connection.execute("SELECT pg_advisory_unlock($1)", ADVISORY_LOCK)
+    connection = await database.connect_migration()
+    try:
+        with translated():
+            return await _migrate(connection, known)
+    finally:
+        connection.terminate()  # with its lock
+
+
+async def _migrate(connection: Connection, known: list[Migration]) -> int:
+    # Here it waits for another replica that is at it.
+    await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
+    await _refuse_a_database_of_others(connection)
+    await connection.execute(CREATE_TABLE)
+    applied = await connection.fetch("SELECT version, name, when_text, sha256 FROM schema_migrations ORDER BY version")
+    _compare(applied, known)
+    for migration in known[len(applied) :]:
+        await _apply(connection, migration)
     return max(len(known), len(applied))
 
 
-async def _refuse_a_database_of_others(connection: Connection | PooledConnection) -> None:
+async def _refuse_a_database_of_others(connection: Connection) -> None:
     """Before anything is made in it: who moves from MLflow may well name the database of the old server."""
     if await connection.fetchval(
         "SELECT to_regclass('schema_migrations') IS NULL AND to_regclass('experiments') IS NOT NULL"
@@ -135,7 +136,7 @@ def _compare(applied: list[asyncpg.Record], known: list[Migration]) -> None:
         )
 
 
-async def _apply(connection: Connection | PooledConnection, migration: Migration) -> None:
+async def _apply(connection: Connection, migration: Migration) -> None:
     """Runs one file and records it, both or neither."""
     try:
         async with connection.transaction():

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import TypeVar
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from runstream_service.deadline import Deadline
+from runstream_service.storage.connections import CONNECT_TIMEOUT_S
 from runstream_service.storage.database_url import DatabaseUrl, Server
 
 C = TypeVar("C", bound=asyncpg.Connection)
 
-CONNECT_TIMEOUT_S = 10.0
 # A server that has not answered by then is given company. One whose machine died says nothing at all, not even no.
 NEXT_SERVER_AFTER_S = 0.5
 
@@ -26,8 +25,9 @@ class Servers:
         self._url = url
         self._servers: list[Server | None] = [*url.servers] or [None]
 
-    async def connect(self, settings: Mapping[str, str], kind: type[C]) -> C:
-        """A connection to the first server that answers and takes writes; at most 10 s.
+    async def connect(self, application_name: str, kind: type[C], *, answer_timeout_s: float) -> C:
+        """A connection to the first server that answers and takes writes; at most 10 s. On it, an answer is waited for
+        at most `answer_timeout_s`.
 
         A standby is never taken, nor a server whose transactions are read-only by default.
 
@@ -35,6 +35,19 @@ class Servers:
             TimeoutError, OSError, asyncpg.PostgresError: of several servers, what says most.
             asyncpg.TargetServerAttributeNotMatched: none takes writes.
         """
+
+        async def connect_to(server: Server | None) -> C:
+            return await asyncpg.connect(
+                self._url.rest,
+                host=server.host if server else None,
+                port=server.port if server else None,
+                target_session_attrs=SessionAttribute.read_write,
+                server_settings={"application_name": application_name},
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=answer_timeout_s,
+                connection_class=kind,
+            )
+
         deadline = Deadline(CONNECT_TIMEOUT_S)
         waiting = list(self._servers)
         trying: dict[asyncio.Task[C], Server | None] = {}
@@ -43,7 +56,7 @@ class Servers:
             while waiting or trying:
                 if waiting:
                     server = waiting.pop(0)
-                    trying[asyncio.create_task(self._connect_to(server, settings, kind))] = server
+                    trying[asyncio.create_task(connect_to(server))] = server
                 patience_s = min(NEXT_SERVER_AFTER_S, deadline.left_s()) if waiting else deadline.left_s()
                 done, _ = await asyncio.wait(trying, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -61,17 +74,6 @@ class Servers:
             for task in trying:
                 task.cancel()
                 task.add_done_callback(_close_unwanted)
-
-    async def _connect_to(self, server: Server | None, settings: Mapping[str, str], kind: type[C]) -> C:
-        return await asyncpg.connect(
-            self._url.rest,
-            host=server.host if server else None,
-            port=server.port if server else None,
-            target_session_attrs=SessionAttribute.read_write,
-            server_settings=dict(settings),
-            timeout=CONNECT_TIMEOUT_S,
-            connection_class=kind,
-        )
 
     def _prefer(self, server: Server | None) -> None:
         self._servers.sort(key=lambda other: other != server)  # stable: the others keep their order

@@ -1,0 +1,209 @@
+"""How a connection to PostgreSQL is made: which settings its session gets, and how long anything on it may take.
+
+Settings are set after connecting, not as parameters of the start of the session: a pooler refuses or drops parameters
+that it does not know, and a session would then run without durable commits and without timeouts. What was set is read
+back in a second statement, so that a connection on which it does not hold is never used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import asyncpg
+from asyncpg.transaction import Transaction
+
+from runstream_service.core.errors import DatabaseUnsuitable
+
+if TYPE_CHECKING:
+    from runstream_service.storage.servers import Servers
+
+    # Generic only in the stubs.
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+    PooledConnection: TypeAlias = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+else:
+    Connection = PooledConnection = Pool = Any
+
+TIMEOUTS = (TimeoutError, asyncio.TimeoutError)  # two classes before Python 3.11
+CONNECT_TIMEOUT_S = 10.0
+# The driver waits this much longer than the server lets a statement run. The server's clear error comes first; the
+# driver's timeout is for an answer that got lost on the way, of which the server knows nothing.
+ANSWER_MARGIN_S = 5.0
+
+# A peer that vanished without a word is noticed after 10 + 3 x 5 seconds where nothing is under way, and where data
+# waits for its acknowledgement after 20. The server does the same on its side.
+_KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 10, 5, 3
+_UNACKNOWLEDGED_MS = 20_000
+
+# For every session, whatever ALTER ROLE and ALTER DATABASE say. Values are written as PostgreSQL shows them: they are
+# compared with what it shows.
+_COMMON: Mapping[str, str] = {
+    "synchronous_commit": "on",
+    "lock_timeout": "10s",
+    "idle_session_timeout": "0",
+    "timezone": "UTC",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "default_table_access_method": "heap",
+    "standard_conforming_strings": "on",
+}
+# Since PostgreSQL 17. Single statements and idle transactions have limits of their own.
+_COMMON_17: Mapping[str, str] = {"transaction_timeout": "0"}
+# Not compared: on a unix socket they stay 0.
+_OF_THE_SOCKET: Mapping[str, str] = {
+    "tcp_keepalives_idle": str(_KEEPALIVE_IDLE_S),
+    "tcp_keepalives_interval": str(_KEEPALIVE_INTERVAL_S),
+    "tcp_keepalives_count": str(_KEEPALIVE_COUNT),
+    "tcp_user_timeout": str(_UNACKNOWLEDGED_MS),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionKind:
+    """What a connection is for. `settings` are further ones of its session, as PostgreSQL shows them."""
+
+    name: str
+    statement_timeout_s: int
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def answer_timeout_s(self) -> float:
+        """How long the driver waits for the answer to a statement, COPY with all its data included."""
+        return self.statement_timeout_s + ANSWER_MARGIN_S
+
+    def session(self, server_version: int) -> dict[str, str]:
+        """All settings that are compared."""
+        return {
+            **_COMMON,
+            **(_COMMON_17 if server_version >= 17 else {}),
+            "statement_timeout": _shown(self.statement_timeout_s),
+            **self.settings,
+        }
+
+
+def _shown(seconds: int) -> str:
+    """A time as PostgreSQL shows it: in the largest unit of which it is a whole number."""
+    for unit, name in ((3_600, "h"), (60, "min")):
+        if seconds % unit == 0:
+            return f"{seconds // unit}{name}"
+    return f"{seconds}s"
+
+
+POOL = ConnectionKind("runstream", 60, {"idle_in_transaction_session_timeout": "1min"})
+# It asks nothing of tables. As the user that logged in, it sees the sessions of that user (suspects.py).
+PING = ConnectionKind("runstream-ping", 10, {"idle_in_transaction_session_timeout": "1min", "role": "none"})
+# Its only transactions are NOTIFY, a hint, which need not wait for a disk.
+BELL = ConnectionKind("runstream-bell", 10, {"synchronous_commit": "off"})
+# A frozen replica must not hold ledger rows or an epoch, hence the short times.
+WRITER = ConnectionKind("runstream-writer", 30, {"idle_in_transaction_session_timeout": "15s"})
+# Roll-up reads and writes millions of rows in a transaction. JIT compiling its few statements costs more than it gives.
+# Besides COPY they are lookups by key, some thousand at a time. Before the first ANALYZE, and between two of them, the
+# planner would read whole tables for that (merging 100,000 series then took ten times as long).
+ROLLUP = ConnectionKind(
+    "runstream-rollup",
+    120,
+    {
+        "idle_in_transaction_session_timeout": "1min",
+        "jit": "off",
+        "enable_seqscan": "off",
+        "enable_bitmapscan": "off",
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+        "enable_hashagg": "off",
+        "max_parallel_workers_per_gather": "0",
+    },
+)
+# A migration may rewrite a large table, or wait for another replica's.
+MIGRATION = ConnectionKind(
+    "runstream-migration", 6 * 3_600, {"lock_timeout": "0", "idle_in_transaction_session_timeout": "1min"}
+)
+
+# One life of one server. After a restart, a failover or a restore, the state may be an older one than before.
+_IDENTITY = (
+    "SELECT extract(epoch FROM pg_postmaster_start_time())::text AS incarnation, pg_backend_pid() AS backend_pid, "
+    "ARRAY(SELECT current_setting(name) FROM unnest($1::text[]) WITH ORDINALITY AS n (name, i) ORDER BY i) AS shown"
+)
+
+
+class OurTransaction(Transaction):
+    """One that is not rolled back in so many words when an answer did not come: that would wait for another answer.
+    The pool rolls back or cuts the connection within some seconds when it gets it back."""
+
+    async def __aexit__(self, kind: Any, error: object, traceback: object) -> None:
+        if not isinstance(error, TIMEOUTS) and not isinstance(getattr(error, "__cause__", None), TIMEOUTS):
+            await super().__aexit__(kind, error, traceback)
+
+
+class OurConnection(asyncpg.Connection):
+    """One that knows which incarnation of the database it leads to, and keeps its settings when the pool resets it."""
+
+    __slots__ = ("backend_pid", "incarnation", "session_sql")
+    incarnation: str
+    backend_pid: int
+    session_sql: str
+
+    def get_reset_query(self) -> str:
+        """RESET ALL goes back to what ALTER ROLE and ALTER DATABASE say; ours come on top again."""
+        return f"{super().get_reset_query()}\n{self.session_sql}"
+
+    def transaction(self, *, isolation: Any = None, readonly: bool = False, deferrable: bool = False) -> Transaction:
+        """As asyncpg's, for `async with`."""
+        return OurTransaction(self, isolation, readonly, deferrable)
+
+
+async def open_connection(servers: Servers, kind: ConnectionKind, application_name: str) -> OurConnection:
+    """A connection to the server that takes writes, ready for use.
+
+    Raises:
+        DatabaseUnsuitable: settings do not hold on it.
+        TimeoutError, OSError, asyncpg.PostgresError: there is none.
+    """
+    connection = await servers.connect(application_name, OurConnection, answer_timeout_s=kind.answer_timeout_s)
+    try:
+        _watch_socket(connection)
+        await _begin_session(connection, kind)
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
+
+
+async def _begin_session(connection: OurConnection, kind: ConnectionKind) -> None:
+    wanted = kind.session(connection.get_server_version().major)
+    everything = {**_OF_THE_SOCKET, **wanted}
+    connection.session_sql = "".join(f"SET {name} = '{value}';" for name, value in everything.items())
+    await connection.execute(connection.session_sql, timeout=CONNECT_TIMEOUT_S)
+    found = await connection.fetchrow(_IDENTITY, list(wanted), timeout=CONNECT_TIMEOUT_S)
+    assert found is not None
+    connection.incarnation, connection.backend_pid = found["incarnation"], found["backend_pid"]
+    for (name, value), shown in zip(wanted.items(), found["shown"], strict=True):
+        if shown != value:
+            raise DatabaseUnsuitable(
+                f"{name} was set to {value!r} and is {shown!r} in the next statement: between the service and "
+                "PostgreSQL there is something that does not keep sessions, such as a connection pooler in transaction "
+                "mode. Give the address of PostgreSQL itself, or of a pooler in session mode"
+            )
+
+
+def _watch_socket(connection: OurConnection) -> None:
+    """The kernel notices a peer that is gone, and tells the driver, which does not look for it."""
+    sock = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # the driver has no other way
+    if sock is None or sock.family == socket.AF_UNIX:
+        return
+    options: list[tuple[int, str, int]] = [
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", _KEEPALIVE_IDLE_S),
+        (socket.IPPROTO_TCP, "TCP_KEEPALIVE", _KEEPALIVE_IDLE_S),  # macOS's name of it
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", _KEEPALIVE_INTERVAL_S),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", _KEEPALIVE_COUNT),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _UNACKNOWLEDGED_MS),
+    ]
+    for level, name, value in options:
+        if (option := getattr(socket, name, None)) is not None:
+            with contextlib.suppress(OSError):  # this system does not have it
+                sock.setsockopt(level, option, value)
