@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo serve test test-only bench bench-faults bench-mlflow lint format gen gen-check clean
+.PHONY: help install demo serve test test-only test-frameworks bench bench-faults bench-mlflow lint format gen gen-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,20 @@ test: lint gen-check test-only ## lint, type-check, check generated code, run th
 test-only: $(STAMP)
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
+FRAMEWORKS := .venv-frameworks
+FRAMEWORKS_STAMP := $(FRAMEWORKS)/.installed
+
+# An environment of its own: torch and JAX are hundreds of megabytes, which `make test` does not ask of a newcomer.
+$(FRAMEWORKS_STAMP): pyproject.toml tests/frameworks/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'JAX needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12'; exit 1; }
+	@test -x $(FRAMEWORKS)/bin/python || $(PYTHON) -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --upgrade pip
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --requirement tests/frameworks/requirements.txt --editable '.[server]'
+	@touch $@
+
+test-frameworks: $(FRAMEWORKS_STAMP) ## test the client with real PyTorch and JAX, on the CPU (downloads them)
+	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks
+
 bench: $(STAMP) ## measure ingest, ack latency and the cost of log()
 	$(BIN)/runstream bench
 
@@ -57,4 +71,4 @@ gen-check: $(STAMP) ## regenerating changes nothing
 	PYTHON=$(BIN)/python tools/gen_check.sh
 
 clean: ## remove .venv, caches and builds
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-frameworks build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -127,7 +127,7 @@ class SeriesTable:
 def refusal_of(key: object) -> tuple[str, str] | None:
     """Why a metric key will not do, as (reason, words); None if it will. The service has the same rules."""
     if not isinstance(key, str):
-        return "key_not_a_string", f"is a key of type {type(key).__name__}, not a string"
+        return key_not_a_string(key)
     if not key:
         return "key_empty", "is an empty key"
     if len(key) > 250:
@@ -137,6 +137,16 @@ def refusal_of(key: object) -> tuple[str, str] | None:
     if not is_utf8(key):
         return "key_not_utf8", "is a key that has no UTF-8 form"
     return None
+
+
+def key_not_a_string(key: object) -> tuple[str, str]:
+    """The refusal of such a key, as `refusal_of` returns it."""
+    return "key_not_a_string", f"is a key of type {type(key).__name__}, not a string"
+
+
+def shown_key(key: object) -> str:
+    """A key as warnings show it. What is no string is not asked for its text: that may raise, or read a device."""
+    return str.__str__(key) if isinstance(key, str) else f"<{type(key).__name__}>"
 
 
 def has_control_character(text: str) -> bool:

@@ -1,22 +1,39 @@
 """The hand-over from training to sending: `put` is what log() costs, and the only place where points are let in.
 
 One lock, held for some ten bytecodes, never while anything waits. It is an RLock, because a signal handler that logs
-may interrupt log() on the same thread.
+may interrupt log() on the same thread and come into the middle of what the lock protects. CPython runs signal handlers
+where a function is called or returns and where a loop starts again, never inside of `a += b` for plain numbers. So
+nothing below reads a counter, calls something, and then writes that counter: what an interrupting log() counts stays
+counted.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from runstream._batches import key_not_a_string, shown_key
+from runstream._device_values import DeviceValue
 from runstream._notices import Notices
-from runstream._values import PLAIN, RefusedValue, is_host_integer, snapshot
+from runstream._values import (
+    IMMUTABLE_TYPES,
+    INT64_MAX,
+    INT64_MIN,
+    RefusedValue,
+    capture,
+    capture_step,
+    describe,
+    whole_microseconds,
+)
 
-INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 _TIME_MIN, _TIME_MAX = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 to 9999
+# As microseconds these are times of early 1970; as seconds and as milliseconds they are the years 1985 to 2128.
+_SECONDS = range(500_000_000, 5_000_000_000)
+_MILLISECONDS = range(500_000_000_000, 5_000_000_000_000)
+_MAX_DEPTH = 8  # of dicts inside of dicts
 
 # What a waiting row takes, estimated high: its tuple, dict and numbers. After sealing the true size counts.
 _ROW_BYTES = 300
@@ -39,8 +56,8 @@ class Marker:
         self.ordinal: int | None = None
 
 
-# One log() call: metrics, step, time in microseconds.
-Entry = tuple[dict[str, Any], int, int]
+# One log() call: metrics, step (an int or a DeviceValue), time in microseconds.
+Entry = tuple[dict[str, Any], Any, int]
 
 
 class Buffer:
@@ -66,44 +83,50 @@ class Buffer:
         self._wake = threading.Lock()
         self._wake.acquire()
         self.closed_for = ""  # the refusal reason once nothing is taken any more: finished, run_deleted, sender_died
-        self.refused: Counter[str] = Counter()
+        # By reason. Not a Counter: that one's `+= 1` of a new reason calls a function in between.
+        self.refused: defaultdict[str, int] = defaultdict(int)
         self.acknowledged = 0
 
     def put(self, metrics: Mapping[str, Any], step: Any, time_unix_us: Any) -> None:
         """Takes one row; about a microsecond."""
+        if type(metrics) is not dict and not hasattr(metrics, "keys"):
+            self.refuse(1, "not_a_mapping")
+            self._notices.refused(f"<{type(metrics).__name__}>", "is not a mapping of metrics to values")
+            return
         row = dict(metrics)
         for value in row.values():
-            if type(value) not in PLAIN:
-                self._snapshot(row)
+            if type(value) not in IMMUTABLE_TYPES:
+                row = self._captured(row)
                 break
-        if step is not None and type(step) is not int:
-            step = self._checked(row, "bad_step", "step", step, INT64_MIN, INT64_MAX)
-        if time_unix_us is None:
-            time_unix_us = time.time_ns() // 1000
-        else:
-            time_unix_us = self._checked(row, "bad_time", "time_unix_us", time_unix_us, _TIME_MIN, _TIME_MAX)
+        if step is not None:
+            if type(step) is not int:
+                step = self._captured_step(row, step)
+            elif not INT64_MIN <= step <= INT64_MAX:
+                self._refuse_row(row, "bad_step", "has a step that does not fit into 64 bits")
+                return
+        time_unix_us = time.time_ns() // 1000 if time_unix_us is None else self._captured_time(row, time_unix_us)
         count = len(row)
         if not count:
             return
         size = _ROW_BYTES + _POINT_BYTES * count
+        countable = step is None or type(step) is int  # not so one that is still on a device
         with self._lock:
             if step is None:
                 step = self._next_step
-            if not INT64_MIN <= step <= INT64_MAX:
-                self._refuse_row(row, "bad_step", f"has step {step}, outside of 64 bits")
-                return
             if self.closed_for or self._room_points < count or self._room_bytes < size:
                 self.refused[self.closed_for or "buffer_full"] += count
                 return
-            if step >= self._next_step:
+            # After the largest step of all, the count stays where it is.
+            if countable and self._next_step <= step < INT64_MAX:
                 self._next_step = step + 1
             self._room_points -= count
             self._room_bytes -= size
+            first = not self._rows
+            if first:
+                self._since_s = time.monotonic()
             self._rows.append((row, step, time_unix_us))
             waiting = len(self._rows)
-            if waiting == 1:
-                self._since_s = time.monotonic()
-        if waiting == 1:
+        if first:
             self._on_first()
         elif waiting == _WAKE_ROWS or count >= _WAKE_ROWS:
             self.wake()
@@ -169,14 +192,21 @@ class Buffer:
         """Counts everything that still waits as refused: the threads that would send it have ended."""
         with self._lock:
             self._rows = []
-            self.refused[reason] += self._max_points - self._room_points
+            waiting = self._max_points - self._room_points
             self._room_points, self._room_bytes = self._max_points, self._max_bytes
-            self.refused = +self.refused  # drops zeros
+            if waiting:
+                self.refused[reason] += waiting
 
     @property
     def next_step(self) -> int:
         """The step of the next log() without one."""
         return self._next_step
+
+    def count_step(self, step: int) -> None:
+        """A step that was read from a device: the next log() without a step counts on from it."""
+        with self._lock:
+            if self._next_step <= step < INT64_MAX:
+                self._next_step = step + 1
 
     def go_on_from(self, step: int) -> None:
         """A forked child counts steps on from where its parent was."""
@@ -188,23 +218,82 @@ class Buffer:
             waiting = self._max_points - self._room_points
             return self.acknowledged, waiting, self._max_bytes - self._room_bytes, dict(self.refused)
 
-    def _snapshot(self, row: dict[str, Any]) -> None:
-        for key, value in list(row.items()):
-            try:
-                row[key] = snapshot(value)
-            except RefusedValue as why:  # noqa: PERF203 (one bad value must not cost the others)
-                del row[key]
-                self._refuse_row({key: value}, "bad_value", str(why))
+    def _captured(self, row: dict[str, Any]) -> dict[str, Any]:
+        captured: dict[str, Any] = {}
+        self._capture_into(captured, row, None, _MAX_DEPTH)
+        return captured
 
-    def _checked(self, row: dict[str, Any], reason: str, what: str, value: Any, least: int, most: int) -> int:
-        number = int(value) if is_host_integer(value) else None
-        if number is not None and least <= number <= most:
-            return number
-        self._refuse_row(row, reason, f"has {what} {value!r:.60}, not an integer from {least} to {most}")
+    def _capture_into(
+        self, captured: dict[str, Any], metrics: Mapping[Any, Any], prefix: str | None, depth: int
+    ) -> None:
+        """Captures each value on its own: one that is refused or raises costs no other."""
+        for key, value in metrics.items():
+            if prefix is not None:
+                key = self._joined_or_refuse(prefix, key)
+                if key is None:
+                    continue
+            try:
+                if type(value) not in IMMUTABLE_TYPES:
+                    if isinstance(value, Mapping):
+                        self._capture_nested(captured, value, key, depth)
+                        continue
+                    value = capture(value)
+            except RefusedValue as why:
+                self._refuse_row((key,), "bad_value", str(why))
+            except Exception as error:
+                self._refuse_row((key,), "bad_value", f"could not be read: {describe(error)}")
+            else:
+                if key in captured:
+                    self._refuse_row((key,), "bad_value", "is there twice, as a key and in a nested dict")
+                else:
+                    captured[key] = value
+
+    def _capture_nested(self, captured: dict[str, Any], metrics: Mapping[Any, Any], key: Any, depth: int) -> None:
+        if not isinstance(key, str):
+            self._refuse_row((key,), *key_not_a_string(key))
+        elif not depth:
+            self._refuse_row((key,), "bad_value", f"is a dict inside of more than {_MAX_DEPTH} others")
+        else:
+            self._capture_into(captured, metrics, str.__str__(key), depth - 1)
+
+    def _joined_or_refuse(self, prefix: str, key: Any) -> str | None:
+        """The key of a value in a nested dict: "prefix/key". Numbers are keys there, such as those of classes."""
+        if isinstance(key, str):
+            return f"{prefix}/{str.__str__(key)}"
+        if type(key) is int:
+            return f"{prefix}/{key}"
+        self._refuse_row((prefix,), *key_not_a_string(key))
+        return None
+
+    def _captured_step(self, row: dict[str, Any], step: Any) -> int | DeviceValue:
+        try:
+            return capture_step(step)
+        except RefusedValue as why:
+            self._refuse_row(row, "bad_step", f"has a step that {why}")
+        except Exception as error:
+            self._refuse_row(row, "bad_step", f"has a step that could not be read: {describe(error)}")
         row.clear()
         return 0
 
-    def _refuse_row(self, row: dict[str, Any], reason: str, why: str) -> None:
-        self.refuse(len(row), reason)
-        for key in row:
-            self._notices.refused(str(key), why)
+    def _captured_time(self, row: dict[str, Any], time_unix_us: Any) -> int:
+        try:
+            number = whole_microseconds(time_unix_us)
+            if _TIME_MIN <= number <= _TIME_MAX:
+                if number in _SECONDS or number in _MILLISECONDS:
+                    self._notices.early_time(number, "seconds" if number in _SECONDS else "milliseconds")
+                return number
+            why = "is outside of the years 1 to 9999"
+        except RefusedValue as refused:
+            why = str(refused)
+        except Exception as error:
+            why = f"could not be read: {describe(error)}"
+        self._refuse_row(
+            row, "bad_time", f"has a time_unix_us that {why}; it is microseconds since 1970, as time.time_ns() // 1000"
+        )
+        row.clear()
+        return 0
+
+    def _refuse_row(self, keys: Collection[Any], reason: str, why: str) -> None:
+        self.refuse(len(keys), reason)
+        for key in keys:
+            self._notices.refused(shown_key(key), why)

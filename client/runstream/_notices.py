@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Mapping
 
 from runstream import _status
 
@@ -32,6 +32,7 @@ class Notices:
         self._notes: deque[tuple[str, str]] = deque(maxlen=_MAX_KEYS)
         self._warned: set[str] = set()
         self._last: dict[str, float] = {}
+        self._early_time: tuple[int, str] | None = None
         self._full_seen = 0
         self._away = False
 
@@ -40,14 +41,37 @@ class Notices:
         if key not in self._warned:
             self._notes.append((key, why))
 
-    def write(self, refused: Counter[str]) -> None:
+    def early_time(self, time_unix_us: int, unit: str) -> None:
+        """Notes a time that looks as if it were in another unit. Safe anywhere."""
+        self._early_time = time_unix_us, unit
+
+    def not_ready(self, key: str, waited_s: float, give_up_after_s: float) -> None:
+        """A value has not been computed by its device for long."""
+        self._warn(
+            "a value of metric %r has not been computed by its device for %.0f s; everything else is stored meanwhile. "
+            "A value that is not computed %.0f s after log(), or when the run ends, is refused as not_ready (said once "
+            "for this key)",
+            key,
+            waited_s,
+            give_up_after_s,
+        )
+
+    def write(self, refused: Mapping[str, int]) -> None:
         """Writes what was noted, and that the buffer is full if it is."""
         while self._notes:
             key, why = self._notes.popleft()
             if key not in self._warned and len(self._warned) < _MAX_KEYS:
                 self._warned.add(key)
                 self._warn("metric %r %s; refused (said once for this key, counted in stats().refused)", key, why)
-        full = refused["buffer_full"]
+        early, self._early_time = self._early_time, None
+        if early is not None:
+            self.once(
+                "early_time",
+                "time_unix_us=%d was logged: microseconds since 1970 are expected, such as time.time_ns() // 1000, and "
+                "this looks like %s. Such points are stored as they are, at the beginning of 1970 (said once)",
+                *early,
+            )
+        full = refused.get("buffer_full", 0)
         if full > self._full_seen and self._due("full"):
             self._warn(
                 "the buffer is full: the service at %s is away, or points come faster than it takes them; %d more "

@@ -15,6 +15,7 @@ from runstream._agent import parent_token
 from runstream._control import Call
 from runstream._lifecycle import process
 from runstream._pipeline import Pipeline
+from runstream._values import describe
 from runstream.v1 import run_pb2
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -43,10 +44,11 @@ class RunStats:
     refused: Mapping[str, int]
     """Points that were not and will not be stored, by reason.
 
-    Here: bad_value, bad_step, bad_time, not_a_mapping, key_not_a_string, key_empty, key_too_long,
-    key_control_character, key_not_utf8, too_many_series; buffer_full (the service was away for too long); finished
-    (logged after finish()); not_sent (left over when finish() ran out of time); run_deleted; sender_died, log_failed
-    (bugs). By the service: the names of RefusalReason in proto/, in lower case.
+    Here: bad_value, bad_step, bad_time, not_ready (its device had not computed it when the run ended, or for half an
+    hour), not_a_mapping, key_not_a_string, key_empty, key_too_long, key_control_character, key_not_utf8,
+    too_many_series; buffer_full (the service was away for too long); finished (logged after finish()); not_sent (left
+    over when finish() ran out of time); run_deleted; sender_died, log_failed (bugs). By the service: the names of
+    RefusalReason in proto/, in lower case.
     """
     buffered_bytes: int
     """Bytes that the waiting points take; for those not packed yet, an estimate."""
@@ -107,11 +109,12 @@ class Run:
     def log(self, metrics: Mapping[str, Any], step: int | None = None, *, time_unix_us: int | None = None) -> None:
         """Logs metrics of one step. Never blocks, never raises; about a microsecond.
 
-        Values: Python or numpy numbers, arrays and tensors of dimension 0; NaN and infinities are values. Mutable ones
-        are copied; one on an accelerator is cloned there and read by the sender, so that nothing is synchronised.
-        Anything else is refused, with one warning per key in the log "runstream", and counted in `stats().refused`.
+        Values: numbers of any kind, and arrays and tensors with one element; NaN and infinities are values. Nested
+        dicts are flattened with "/". A value is captured as it is now; one on an accelerator is copied there and read
+        when the device has computed it, so that nothing is synchronised. Anything else is refused, with one warning per
+        key in the log "runstream", and counted in `stats().refused`; the other values of the call are logged.
 
-        `step` is any 64-bit integer; None: one more than the largest that this handle has logged, from 0.
+        `step` is any whole number of 64 bits; None: one more than the largest that this handle has logged, from 0.
         `time_unix_us` is microseconds since 1970, UTC; None: now. If the service is away, points wait in memory up to
         a bound (see RUNSTREAM_BUFFER_POINTS); beyond it they are refused and counted.
         """
@@ -221,13 +224,13 @@ class Run:
             notices.warn("%ss refused: %r", kind, error)
 
     def _log_failed(self, metrics: Any, error: Exception) -> None:
-        mapping = isinstance(metrics, Mapping)
+        """Counts and notes a row that raised. Runs no code of its values, which may raise again or read a device."""
         try:
-            points = max(1, len(metrics)) if mapping else 1
+            points = max(1, len(metrics))
         except Exception:
             points = 1
-        self._buffer.refuse(points, "log_failed" if mapping else "not_a_mapping")
-        self._pipeline.notices.refused(f"<{type(metrics).__name__}>", f"could not be logged: {error!r:.200}")
+        self._buffer.refuse(points, "log_failed")
+        self._pipeline.notices.refused(f"<{type(metrics).__name__}>", f"could not be logged: {describe(error)}")
 
     def _warn_incomplete(self) -> None:
         stats = self.stats()

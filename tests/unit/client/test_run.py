@@ -1,17 +1,23 @@
 """The handle: arguments, params and tags, ends, and that log() raises nothing."""
 
+from __future__ import annotations
+
 import logging
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
 import runstream
+from runstream._sender import DeviceLimits
 from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Refused
+from tests.unit.client.test_values import Tensor
 
 
 def test_a_run_is_created_filled_and_finished(service, start):
@@ -158,13 +164,206 @@ def test_a_log_handler_that_fails_or_logs_metrics_itself_does_no_harm(start):
     assert run.stats().refused["bad_value"] == 1
 
 
-def test_an_accelerator_value_is_read_by_the_sender(service, start):
-    from tests.unit.client.test_values import Tensor
-
+def test_an_accelerator_value_is_read_by_another_thread(service, start):
     run = start("e")
     run.log({"loss": Tensor(1.25, "cuda", threading.get_ident())}, step=0)
     assert run.flush(20)
     assert service.ledger.values("loss") == [1.25]
+
+
+class Gate:
+    """A value on a device that cannot be asked whether it is ready: reading it waits for `open`."""
+
+    shape = ()
+    device = "cuda:0"
+
+    def __init__(self, value: float = 1.0) -> None:
+        self.value = value
+        self.open = threading.Event()
+        self.reading = threading.Event()
+
+    def detach(self) -> Gate:
+        return self
+
+    def clone(self) -> Gate:
+        return self
+
+    def __float__(self) -> float:
+        self.reading.set()
+        self.open.wait(60)
+        return self.value
+
+    def __repr__(self) -> str:
+        raise AssertionError("the value was read to be shown")
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """Opened at the end, so that no thread is left."""
+    gate = Gate()
+    yield gate
+    gate.open.set()
+
+
+def test_a_device_value_that_never_becomes_ready_holds_up_nothing_else(service, start, gate):
+    run = start("e")
+    run.log({"loss": gate, "lr": 0.1}, step=0)
+    for step in range(30):
+        run.log({"heartbeat": float(step)}, step=step)
+    deadline = time.monotonic() + 20
+    while run.stats().acknowledged < 31 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (run.stats().acknowledged, run.stats().waiting) == (31, 1)
+    assert not run.flush(0.1)
+    gate.open.set()
+    assert run.flush(20)
+    assert service.ledger.values("loss") == [1.0]
+    assert run.stats().acknowledged == 32
+
+
+def test_another_device_value_is_read_although_one_hangs(service, start, gate, monkeypatch):
+    monkeypatch.setattr("runstream._device_reader._STUCK_S", 0.05)
+    run = start("e")
+    run.log({"hangs": gate}, step=0)
+    assert gate.reading.wait(20)
+    run.log({"loss": Tensor(0.5, "cuda", threading.get_ident())}, step=1)
+    service.ledger.wait_for(lambda: bool(service.ledger.points))
+    assert service.ledger.values("loss") == [0.5]
+    gate.open.set()
+    assert run.flush(20)
+    assert service.ledger.values("hangs") == [1.0]
+
+
+def test_a_device_value_that_is_not_ready_at_the_end_is_counted_and_named(service, start, gate, caplog):
+    run = start("e")
+    run.log({"loss": gate}, step=0)
+    run.log({"heartbeat": 1.0}, step=0)
+    assert gate.reading.wait(20)
+    assert not run.finish(timeout=1.0)
+    assert dict(run.stats().refused) == {"not_ready": 1}
+    assert (run.stats().acknowledged, run.stats().waiting, run.stats().buffered_bytes) == (1, 0, 0)
+    assert "metric 'loss' had not been computed by its device when the run ended" in caplog.text
+    assert service.ledger.runs[run.run_id].status == run_pb2.RUN_STATUS_FINISHED
+
+
+def test_a_device_value_that_is_late_is_reported_with_its_key_and_given_up_in_the_end(
+    service, start, gate, monkeypatch, caplog
+):
+    limits = DeviceLimits(max_points=2, report_after_s=0.0, give_up_after_s=1.0)
+    monkeypatch.setattr("runstream._sender.DeviceLimits", lambda: limits)
+    run = start("e")
+    for step in range(3):
+        run.log({"loss": gate}, step=step)
+    run.log({"heartbeat": 1.0}, step=0)
+    assert run.flush(20)  # the markers go on, too
+    assert dict(run.stats().refused) == {"not_ready": 3}
+    assert run.stats().acknowledged == 1
+    assert caplog.text.count("a value of metric 'loss' has not been computed by its device for") == 1
+
+
+def test_a_step_on_a_device_is_read_later_and_steps_count_on_from_it(service, start):
+    run = start("e")
+    thread = threading.get_ident()
+    run.log({"loss": 1.0, "lr": Tensor(0.5, "cuda", thread)}, step=Tensor(7, "cuda", thread))
+    run.log({"loss": 2.0}, step=Tensor(7.5, "cuda", thread))
+    assert run.flush(20)
+    run.log({"loss": 3.0})
+    assert run.flush(20)
+    assert sorted(point[:2] + point[3:4] for point in service.ledger.points) == [
+        ("loss", 7, 1.0),
+        ("loss", 8, 3.0),
+        ("lr", 7, 0.5),
+    ]
+    assert dict(run.stats().refused) == {"bad_step": 1}
+
+
+class Broken:
+    """Raises wherever it is touched."""
+
+    def __init__(self, where: str, device: str = "cuda:0") -> None:
+        self.where, self.device = where, device
+
+    def _touch(self, where: str) -> None:
+        if where == self.where:
+            raise OutOfMemory("out of memory")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        self._touch("shape")
+        return ()
+
+    def detach(self) -> Broken:
+        self._touch("detach")
+        return self
+
+    def clone(self) -> Broken:
+        self._touch("clone")
+        return self
+
+    def __float__(self) -> float:
+        self._touch("float")
+        return 1.0
+
+    def __repr__(self) -> str:
+        raise AssertionError("the value was read to be shown")
+
+
+class OutOfMemory(RuntimeError):
+    def __repr__(self) -> str:
+        raise RuntimeError("an exception without words")
+
+    __str__ = __repr__
+
+
+@pytest.mark.parametrize("where", ["shape", "detach", "clone", "float"])
+def test_a_value_that_raises_costs_itself_alone(service, start, caplog, where):
+    run = start("e")
+    for step in range(3):
+        run.log({"loss": 1.0, "gpu": Broken(where), "lr": np.float32(0.5)}, step=step)
+    assert run.flush(20)
+    assert dict(run.stats().refused) == {"bad_value": 3}
+    assert run.stats().acknowledged == 6
+    assert "'gpu' could not be read" in caplog.text
+    assert "OutOfMemory: out of memory" in caplog.text
+
+
+def test_nothing_gets_out_of_log(start, caplog):
+    class Row(dict[str, float]):
+        def keys(self) -> Any:
+            raise OutOfMemory
+
+        __iter__ = __len__ = keys
+
+    class Key(str):
+        def __hash__(self) -> int:
+            return getattr(self, "hash", 1)
+
+        __str__ = __repr__ = Broken.__repr__
+
+        def __eq__(self, other: object) -> bool:
+            raise OutOfMemory
+
+    run = start("e")
+    run.log(Row())
+    run.log({"loss": 1.0}, step=Broken("float", "cpu"))
+    run.log({"loss": 1.0}, time_unix_us=Broken("shape"))
+    run.log({Broken("float"): 1.0, Key("key"): 2.0})
+    assert run.flush(20)
+    assert dict(run.stats().refused) == {"log_failed": 1, "bad_step": 1, "bad_time": 1, "key_not_a_string": 1}
+    assert run.stats().acknowledged == 1
+    assert "'<Broken>' is a key of type Broken" in caplog.text
+
+
+def test_a_step_on_a_device_is_not_shown_on_the_thread_that_logs(start):
+    class Shown(Tensor):
+        def __repr__(self) -> str:
+            raise AssertionError("the step was read to be shown")
+
+    run = start("e")
+    for _ in range(3):
+        run.log({"loss": 1.0}, step=Shown(1.5, "cuda", threading.get_ident()))
+    assert run.flush(20)
+    assert dict(run.stats().refused) == {"bad_step": 3}
 
 
 def test_params_that_changed_are_refused_and_the_others_are_written(service, start, caplog):

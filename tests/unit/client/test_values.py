@@ -1,23 +1,37 @@
-"""What may be a value, and on which thread it becomes a float."""
+"""What may be a value or a step, and on which thread it becomes a number."""
 
+from __future__ import annotations
+
+import dataclasses
+import datetime
 import enum
 import math
+import sys
 import threading
+from decimal import Decimal
+from fractions import Fraction
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from runstream._values import RefusedValue, is_host_integer, snapshot, to_float
+from runstream._device_values import DeviceValue
+from runstream._values import RefusedValue, capture, capture_step, describe, to_float, whole_microseconds, whole_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    type: str
 
 
 class Tensor:
     """Looks like a torch tensor; on an accelerator, it fails when the thread that logs reads it."""
 
-    shape = ()
+    shape: tuple[int, ...] = ()
 
     def __init__(self, value: float, device: str = "cuda", logging_thread: int | None = None) -> None:
-        self.value, self.device, self.thread = value, SimpleNamespace(type=device), logging_thread
+        self.value, self.device, self.thread = value, Device(device), logging_thread
         self.detached = self.cloned = False
 
     def detach(self):
@@ -30,14 +44,18 @@ class Tensor:
         other.detached, other.cloned = self.detached, True
         return other
 
-    def __float__(self):
+    def item(self):
         if self.device.type != "cpu":
             assert threading.get_ident() != self.thread, "synchronised the device in log()"
-        return float(self.value)
+        return self.value
 
 
 class Colour(enum.IntEnum):
     RED = 3
+
+
+class Float(float):
+    pass
 
 
 @pytest.mark.parametrize(
@@ -49,6 +67,11 @@ class Colour(enum.IntEnum):
         (2**53 + 1, float(2**53)),
         (-(2**1000), -(2.0**1000)),
         (Colour.RED, 3.0),
+        (Float(0.5), 0.5),
+        (Decimal("0.1"), 0.1),
+        (Fraction(1, 4), 0.25),
+        ("0.5", 0.5),
+        (np.str_("1e-3"), 1e-3),
         (np.float32(0.5), 0.5),
         (np.float64(0.1), 0.1),
         (np.float16(2), 2.0),
@@ -58,40 +81,53 @@ class Colour(enum.IntEnum):
         (np.bool_(True), 1.0),
         (np.array(4.5), 4.5),
         (np.array(4, dtype=np.int8), 4.0),
+        (np.array([0.5]), 0.5),
+        (np.array([[7]]), 7.0),
+        (np.array(Decimal("1.5"), dtype=object), 1.5),
+        (np.array([2.5], dtype=object), 2.5),
+        (np.ma.array([2.5], mask=[False]), 2.5),
+        (np.ma.array(2.5), 2.5),
         (Tensor(2.5, "cpu"), 2.5),
         (math.inf, math.inf),
         (-0.0, -0.0),
     ],
+    ids=lambda value: repr(value).partition(" at 0x")[0],  # the same in every process
 )
-def test_scalar_numbers_become_floats(value, expected):
-    result = to_float(snapshot(value))
+def test_single_numbers_become_floats(value, expected):
+    result = to_float(capture(value))
     assert type(result) is float
     assert math.copysign(1, result) == math.copysign(1, expected)
     assert result == expected
 
 
-def test_nan_is_a_value():
-    assert math.isnan(to_float(snapshot(np.float32("nan"))))
+@pytest.mark.parametrize("value", [np.float32("nan"), "nan", Decimal("NaN"), np.array([math.nan])], ids=repr)
+def test_nan_is_a_value(value):
+    assert math.isnan(to_float(capture(value)))
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        "1.5",
+        "fast",
+        "",
         b"1",
+        bytearray(b"1"),
         None,
         [1.0],
-        {},
+        (1.0,),
+        {1.0},
         1j,
         np.complex64(1),
-        np.str_("1.5"),
         np.datetime64("2020-01-01"),
         np.timedelta64(5, "s"),
+        datetime.timedelta(seconds=1),
         np.array("1.5"),
-        np.array([1.0]),
-        np.zeros((1, 1)),
+        np.array([1.0, 2.0]),
+        np.zeros((1, 0)),
         np.array(1j),
         np.array(None),
+        np.ma.masked,
+        np.ma.array([1.0], mask=[True]),
         np.zeros((), dtype=[("a", "f8")])[()],
         object(),
         lambda: 1.0,
@@ -100,50 +136,281 @@ def test_nan_is_a_value():
 )
 def test_anything_else_is_refused(value):
     with pytest.raises(RefusedValue):
-        to_float(snapshot(value))
+        to_float(capture(value))
 
 
 def test_an_integer_too_large_for_a_float_is_refused():
-    with pytest.raises(RefusedValue, match="too large"):
-        to_float(snapshot(10**400))
+    for value in (10**400, Fraction(10**400), np.array(10**400, dtype=object)):
+        with pytest.raises(RefusedValue, match="too large"):
+            to_float(capture(value))
 
 
-def test_a_mutable_array_is_read_at_once():
-    array = np.array(1.0)
-    kept = snapshot(array)
+def test_a_quantity_with_a_unit_is_refused_and_named():
+    class Quantity:
+        shape = ()
+
+        def __float__(self) -> float:
+            raise ValueError("Cannot convert from 'meter' to 'dimensionless'")
+
+    with pytest.raises(RefusedValue, match=r"Quantity and cannot .* ValueError: Cannot convert from 'meter'"):
+        capture(Quantity())
+
+
+@pytest.mark.parametrize("array", [np.array(1.0), np.array([1.0]), np.array(1.0, dtype=object)], ids=repr)
+def test_an_array_is_read_at_once(array):
+    kept = capture(array)
     array[...] = 2.0
     assert to_float(kept) == 1.0
 
 
 def test_an_accelerator_tensor_is_detached_and_cloned_but_not_read():
     tensor = Tensor(1.0, "cuda", threading.get_ident())
-    kept = snapshot(tensor)
+    captured = capture(tensor)
+    assert isinstance(captured, DeviceValue)
     tensor.value = 2.0
-    assert (kept.detached, kept.cloned) == (True, True)
-    results = []
-    thread = threading.Thread(target=lambda: results.append(to_float(kept)))
+    clone: Any = vars(captured)["_tensor"]
+    assert (clone.detached, clone.cloned) == (True, True)
+    assert read_in_a_thread(captured) == 1.0
+
+
+def read_in_a_thread(value: DeviceValue) -> Any:
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(value.read()))
     thread.start()
     thread.join()
-    assert results == [1.0]
+    return results[0]
 
 
-def test_a_jax_array_is_kept_as_it_is():
-    kind = type("ArrayImpl", (), {"__module__": "jaxlib._jax", "shape": (), "__float__": lambda self: 1.0})
-    array = kind()
-    assert snapshot(array) is array
+class FakeCuda:
+    """What torch.cuda has: the current stream of a thread, events, streams; it notes what is done with them."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.current = "side"
+        self.finished = False
+        cuda = self
+
+        class Event:
+            def record(self, stream: str) -> None:
+                cuda.log.append(f"record on {stream}")
+
+            def query(self) -> bool:
+                return cuda.finished
+
+        class Stream:
+            def __init__(self, device: Any) -> None:
+                cuda.log.append(f"new stream on {device.type}")
+
+            def __str__(self) -> str:
+                return "own"
+
+        self.Event, self.Stream = Event, Stream
+
+    def current_stream(self, device: Any) -> str:
+        return f"{self.current} of {device.type}"
+
+    def stream(self, stream: Any) -> Any:
+        cuda = self
+
+        class Within:
+            def __enter__(self) -> None:
+                cuda.log.append(f"enter {stream}")
+
+            def __exit__(self, *_: object) -> None:
+                cuda.log.append("leave")
+
+        return Within()
 
 
-def test_a_tensor_that_cannot_become_a_number_is_refused():
-    class Broken(Tensor):
-        def __float__(self) -> float:
-            raise RuntimeError("device lost")
+def test_a_tensor_is_waited_for_on_the_stream_that_computes_it_and_read_on_another(monkeypatch):
+    cuda = FakeCuda()
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    captured = capture(Tensor(1.5, "cuda", threading.get_ident()))
+    assert cuda.log == ["record on side of cuda"]
+    assert not captured.ready()
+    cuda.finished = True
+    assert captured.ready()
+    assert read_in_a_thread(captured) == 1.5
+    assert cuda.log[1:] == ["new stream on cuda", "enter own", "leave"]
 
-    with pytest.raises(RefusedValue, match="device lost"):
-        to_float(Broken(1.0))
+
+def test_a_reading_thread_has_one_stream_for_each_device(monkeypatch):
+    cuda = FakeCuda()
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    values = [capture(Tensor(1.0, "cuda")), capture(Tensor(2.0, "cuda"))]
+
+    def read() -> None:
+        assert [value.read() for value in values] == [1.0, 2.0]
+
+    for _ in range(2):
+        thread = threading.Thread(target=read)
+        thread.start()
+        thread.join()
+    assert cuda.log.count("new stream on cuda") == 2
 
 
-def test_only_integers_in_host_memory_are_steps():
-    assert is_host_integer(3)
-    assert is_host_integer(np.int32(3))
-    for wrong in (True, 3.0, "3", None, np.float64(3), Tensor(3)):
-        assert not is_host_integer(wrong)
+def test_a_cupy_array_is_copied_and_waited_for_by_an_event(monkeypatch):
+    log: list[str] = []
+    done = False
+
+    class Device:
+        id = 0
+
+        def __enter__(self) -> Device:
+            log.append("device")
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    class Event:
+        def __init__(self, disable_timing: bool) -> None:
+            assert disable_timing
+
+        def record(self) -> None:
+            log.append("record")
+
+        @property
+        def done(self) -> bool:
+            return done
+
+    class Stream:
+        def __init__(self, non_blocking: bool) -> None:
+            assert non_blocking
+
+    class Array:
+        shape = (1,)
+        dtype = np.dtype("f4")
+        device = Device()
+
+        def copy(self) -> Array:
+            log.append("copy")
+            return self
+
+        def get(self, stream: Stream) -> Any:
+            assert isinstance(stream, Stream)
+            log.append("get")
+            return np.array([2.5], "f4")
+
+    Array.__module__ = "cupy"
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(Event=Event, Stream=Stream)))
+    captured = capture(Array())
+    assert log == ["device", "copy", "record"]
+    assert not captured.ready()
+    done = True
+    assert captured.ready()
+    assert read_in_a_thread(captured) == 2.5
+    assert log[3:] == ["device", "get"]
+
+
+def test_a_tensorflow_variable_is_read_into_a_tensor_on_its_device():
+    class EagerTensor:
+        shape = ()
+
+        def numpy(self) -> Any:
+            return np.float32(1.5)
+
+    class Variable:
+        shape = ()
+
+        def read_value(self) -> EagerTensor:
+            return EagerTensor()
+
+    EagerTensor.__module__ = Variable.__module__ = "tensorflow.python"
+    for value in (EagerTensor(), Variable()):
+        captured = capture(value)
+        assert isinstance(captured, DeviceValue)
+        assert captured.read() == 1.5
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (50.0, 50),
+        (np.float64(3), 3),
+        (True, 1),
+        (Colour.RED, 3),
+        (np.int32(-3), -3),
+        (np.uint64(7), 7),
+        (np.bool_(True), 1),
+        (np.array(5), 5),
+        (np.array([5]), 5),
+        (np.array(2**62 + 1), 2**62 + 1),
+        (Tensor(2**62 + 1, "cpu"), 2**62 + 1),
+        (np.array(2**62 + 1, dtype=object), 2**62 + 1),
+        (Decimal(4), 4),
+        (Fraction(4), 4),
+        (-(2.0**63), -(2**63)),
+    ],
+    ids=lambda value: repr(value).partition(" at 0x")[0],  # the same in every process
+)
+def test_whole_numbers_of_any_kind_are_steps(step, expected):
+    captured = capture_step(step)
+    assert type(captured) is int
+    assert captured == expected
+
+
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        (50.5, "is 50.5, not a whole number"),
+        (math.nan, "is nan, not a whole number"),
+        (np.float32("inf"), "is inf, not a whole number"),
+        ("3", "is a str, not an integer"),
+        (None, "is None"),
+        ([3], "is list"),
+        (2.0**63, "does not fit into 64 bits"),
+        (np.uint64(2**64 - 1), "does not fit into 64 bits"),
+        (np.array([1, 2]), r"of shape \(2,\)"),
+    ],
+    ids=lambda value: repr(value).partition(" at 0x")[0],  # the same in every process
+)
+def test_other_steps_are_refused(step, why):
+    with pytest.raises(RefusedValue, match=why):
+        capture_step(step)
+
+
+def test_a_step_on_a_device_is_checked_when_it_is_read():
+    step = capture_step(Tensor(3, "cuda", threading.get_ident()))
+    assert isinstance(step, DeviceValue)
+    assert whole_step(read_in_a_thread(step)) == 3
+
+
+@pytest.mark.parametrize(("time", "expected"), [(1.5, 1), (-0.5, -1), (np.int64(7), 7), (np.array(7), 7), (7, 7)])
+def test_times_are_rounded_down_to_microseconds(time, expected):
+    assert whole_microseconds(time) == expected
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["7", math.nan, math.inf, None, datetime.datetime(2026, 1, 1), Tensor(1)],
+    ids=lambda time: str(time).partition(" at 0x")[0],
+)
+def test_other_times_are_refused(time):
+    with pytest.raises(RefusedValue):
+        whole_microseconds(time)
+
+
+def test_a_time_on_a_device_is_refused():
+    with pytest.raises(RefusedValue, match="on an accelerator"):
+        whole_microseconds(Tensor(1))
+
+
+def test_an_exception_is_described_without_running_its_code():
+    class Bad(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+        __repr__ = __str__
+
+    class Worse(Bad):
+        @property
+        def args(self) -> Any:  # type: ignore[override]
+            raise RuntimeError("no arguments")
+
+    class Never:
+        def __str__(self) -> str:
+            raise AssertionError("read a value")
+
+    assert describe(Bad("lost", 7, Never())) == "Bad: lost: 7"
+    assert describe(Worse()) == "an exception"

@@ -1,0 +1,122 @@
+"""Numbers on an accelerator. They are captured on the training thread, behind the work that computes them and without
+waiting for it; threads of the `DeviceReader` ask whether they are ready, and read them.
+
+PyTorch for CUDA, XPU and others, CuPy and JAX can be asked. What cannot be asked is read at once and may make its
+reader wait, which is why only replaceable threads read.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+# A stream of its own for each reading thread and device: on the default stream, copying one number to the host would
+# wait for all that training has queued there since, perhaps behind a collective that never ends.
+_of_thread = threading.local()
+
+
+class DeviceValue:
+    """A number that a device has computed, or will."""
+
+    def ready(self) -> bool:
+        """Whether it is computed. Never waits; true where the library cannot say."""
+        return True
+
+    def read(self) -> Any:
+        """The number; waits for it where it is not ready. Raises what the library raises."""
+        raise NotImplementedError
+
+
+class TorchValue(DeviceValue):
+    """A tensor of PyTorch, cloned on its device."""
+
+    def __init__(self, tensor: Any) -> None:
+        self._device = tensor.device
+        # torch.cuda, torch.xpu, torch.npu, ...
+        self._runtime: Any = getattr(sys.modules.get("torch"), str(getattr(self._device, "type", "")), None)
+        self._tensor = tensor.clone()
+        self._computed = self._record()
+
+    def _record(self) -> Any:
+        """An event behind the clone, on the stream that is current now: it need not be the default one, which does not
+        wait for it."""
+        if not hasattr(self._runtime, "Event"):
+            return None
+        event = self._runtime.Event()
+        if hasattr(self._runtime, "current_stream"):
+            event.record(self._runtime.current_stream(self._device))
+        else:
+            event.record()
+        return event
+
+    def ready(self) -> bool:
+        return self._computed is None or bool(self._computed.query())
+
+    def read(self) -> Any:
+        if not (hasattr(self._runtime, "Stream") and hasattr(self._runtime, "stream")):
+            return host_number(self._tensor)
+        stream = _own_stream(("torch", self._device), lambda: self._runtime.Stream(device=self._device))
+        with self._runtime.stream(stream):
+            return host_number(self._tensor)
+
+
+class CupyValue(DeviceValue):
+    """An array of CuPy, copied on its device."""
+
+    def __init__(self, array: Any) -> None:
+        cuda = sys.modules["cupy"].cuda
+        with array.device:
+            self._array = array.copy()
+            self._computed = cuda.Event(disable_timing=True)
+            self._computed.record()  # on the current stream
+
+    def ready(self) -> bool:
+        return bool(self._computed.done)
+
+    def read(self) -> Any:
+        cuda = sys.modules["cupy"].cuda
+        with self._array.device as device:
+            stream = _own_stream(("cupy", device.id), lambda: cuda.Stream(non_blocking=True))
+            return host_number(self._array.get(stream=stream))
+
+
+class JaxValue(DeviceValue):
+    """An array of JAX, copied on its device: the next step may donate the original's memory."""
+
+    def __init__(self, array: Any) -> None:
+        # Of an array on several devices, its copy on one of ours. A program over all of them would have to be started
+        # by every process of the job.
+        if len(array.sharding.device_set) > 1:
+            array = array.addressable_data(0)
+        self._array = array.copy()
+        self._array.copy_to_host_async()
+
+    def ready(self) -> bool:
+        return bool(self._array.is_ready())
+
+    def read(self) -> Any:
+        return host_number(self._array)
+
+
+class OpaqueValue(DeviceValue):
+    """Any other immutable array."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def read(self) -> Any:
+        return host_number(self._array.numpy() if hasattr(self._array, "numpy") else self._array)
+
+
+def host_number(value: Any) -> Any:
+    """The int or float that a value of one element holds: the exact one, where its library tells it."""
+    number = value.item() if hasattr(value, "item") else value
+    return int(number) if isinstance(number, int) else float(number)
+
+
+def _own_stream(key: Any, make: Any) -> Any:
+    streams = _of_thread.__dict__
+    if key not in streams:
+        streams[key] = make()
+    return streams[key]
