@@ -52,7 +52,7 @@ class Connection:
         outbox: Outbox,
         notices: Notices,
         *,
-        run_id: str,
+        run_id: Callable[[], str],
         rank: int,
         attempt: int,
         wait_created: Callable[[Callable[[], bool]], None],
@@ -63,7 +63,8 @@ class Connection:
         self._channels = channels
         self._outbox = outbox
         self._notices = notices
-        self._open = ingest_pb2.Open(run_id=run_id, rank=rank, attempt=attempt)
+        self._open = ingest_pb2.Open(rank=rank, attempt=attempt)
+        self._run_id = run_id
         self._wait_created = wait_created
         self._create_again = create_again
         self._run_deleted = run_deleted
@@ -269,6 +270,7 @@ class Connection:
 
     def _open_request(self, first_unacked: int) -> bytes:
         request = ingest_pb2.AppendRequest(open=self._open)
+        request.open.run_id = self._run_id()
         request.open.producer_id = self._outbox.producer.bytes
         request.open.first_unacked = first_unacked
         return request.SerializeToString()

@@ -18,6 +18,7 @@ import grpc
 from runstream import _status
 from runstream._backoff import Backoff
 from runstream._channel import Channels
+from runstream._joining import Joining
 from runstream._notices import Notices
 from runstream._settings import Settings
 from runstream.v1 import run_pb2, run_pb2_grpc
@@ -52,13 +53,13 @@ class Control:
         settings: Settings,
         channels: Channels,
         notices: Notices,
-        create: run_pb2.CreateRunRequest,
+        joining: Joining,
         run_deleted: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._channels = channels
         self._notices = notices
-        self._create = create
+        self._joining = joining
         self._run_deleted = run_deleted
         self._backoff = Backoff(settings.backoff_first_s, settings.backoff_max_s)
         self._changed = threading.Condition()  # guards all below
@@ -91,11 +92,13 @@ class Control:
 
     def _work(self) -> Call | None:
         if not self._created:
-            return Call("CreateRun", self._create)
+            return Call("CreateRun", self._joining.request())
         return self._pending[0] if self._pending else None
 
     def _make(self, call: Call) -> float:
         """Makes one call; answers the wait before the next in seconds."""
+        # The service may have answered CreateRun with another run after this call was queued.
+        call.request.run_id = self._joining.run_id
         try:
             with self._channels.using(self._settings.address) as channel:
                 method = getattr(run_pb2_grpc.RunServiceStub(channel), call.method)
@@ -124,9 +127,10 @@ class Control:
         finally:
             self._future = None
         self._backoff.reset()
-        self._done(call)
         if call.method == "CreateRun":
             self.name = response.run.name
+            self._joining.answered(response, self._notices)
+        self._done(call)
         return 0.0
 
     def _done(self, call: Call) -> None:
@@ -158,9 +162,11 @@ class Control:
     def _create_failed(self, failure: _status.Failure) -> float:
         if failure.reason == "RUN_IN_OTHER_EXPERIMENT":
             # The run exists, and the caller named it by its id: points belong there.
-            if self._create.experiment:
+            if self._joining.experiment:
                 self._notices.once("experiment", "%s; points go to the run of that id", failure)
-            self._done(Call("CreateRun", self._create))
+                self._joining.in_any_experiment()
+            else:
+                self._done(Call("CreateRun", None))
             return 0.0
         if failure.code in _RETRYABLE:
             return self._retry_in(failure)

@@ -1,4 +1,4 @@
-"""Which run, rank and attempt this process is: pure functions over the environment.
+"""Which run, rank and attempt this process is: functions of the environment and of what the system says of the process.
 
 The process that started us is asked in the order in which launchers nest, innermost first: torchrun inside mpirun or
 srun, mpirun inside sbatch. (Inside a Slurm allocation mpirun starts its daemons with srun, so on remote nodes a rank
@@ -6,38 +6,47 @@ sees the daemon's SLURM_PROCID and SLURM_STEP_ID: that is why Open MPI is asked 
 
 What all ranks of a job share:
 
-torchrun   TORCHELASTIC_RUN_ID, unless it is "none", the default of torchrun without --rdzv-id. Then the launcher
-           outside of it is asked, and if there is none and all ranks are on this node, the agent process that
-           started them.
+torchrun   On one node the agent process that started them: TORCHELASTIC_RUN_ID is what --rdzv-id says, often the same
+           in every launch. In a step of a Slurm batch job that step instead, which a requeued job comes back to. On
+           several nodes TORCHELASTIC_RUN_ID with Slurm's job; not if it is "none", the default without --rdzv-id. Then
+           the launcher outside of torchrun is asked.
 Open MPI   OMPI_MCA_orte_precondition_transports, 128 random bits that mpirun draws for each launch (version 4, and 5
            where it sets it), joined with PMIX_NAMESPACE: in version 5 "prterun-<host>-<pid>@<n>", in version 4 a
            hash of 16 bits, too short on its own.
-Slurm      job id and step id, in a step only: a batch script's commands outside of a step are single processes, and
-           a loop of them must not share one run.
+Slurm      cluster, job id and step id, in a step of several tasks only: a batch script's commands outside of a step,
+           and what somebody starts by hand in an interactive step, are single processes.
 PMIx       PMIX_NAMESPACE, for any other PMIx launcher.
+others     MASTER_ADDR and MASTER_PORT, where WORLD_SIZE is above 1: Lightning, DeepSpeed, PyTorchJob, mp.spawn. On one
+           node with the process that started the ranks.
+
+None of these is unique for certain, so the service is told that the id was derived (see CreateRun in run.proto).
 """
 
 from __future__ import annotations
 
+import socket
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from runstream._launcher import Surroundings
 
 _NAMESPACE = uuid.UUID("5f0cbb2e-90a3-5c0d-9a3b-4d3f6d1d9a51")  # ours, once and for all
 _RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PMIX_RANK", "PMI_RANK")
-_ATTEMPTS = ("RUNSTREAM_ATTEMPT", "TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
 _SLURM_SPECIAL_STEPS = 0xFFFFFFF0  # batch script, interactive and extern steps count from the top
 INT32_MAX = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Identity:
-    """`shared` is True if other processes can come to the same run id; `warning` is empty or for the log."""
+    """`shared` is True if other processes can come to the same run id, `derived` if it comes from the launcher's job;
+    `warning` is empty or for the log."""
 
     run_id: str
     rank: int
     attempt: int
     shared: bool
+    derived: bool = False
     warning: str = ""
 
 
@@ -49,33 +58,31 @@ def resolve(
     run_id: str | None = None,
     rank: int | None = None,
     attempt: int | None = None,
-    ordinal: int = 0,
-    agent: Callable[[], str] = lambda: "",
+    run_index: int = 0,
+    surroundings: Surroundings | None = None,
 ) -> Identity:
     """The identity of one run handle.
 
-    `ordinal` counts the runs with the same experiment and name that this process has finished before: a loop of
-    trainings in one job makes one run each. `agent` names the parent process, uniquely in time; "" if it cannot.
+    `run_index` counts the runs with the same experiment and name that this process has finished before: a loop of
+    trainings in one job makes one run each.
     """
-    found_rank = rank if rank is not None else rank_of(environ)
-    found_attempt = attempt if attempt is not None else _first_int(environ, _ATTEMPTS)
-    given = run_id or environ.get("RUNSTREAM_RUN_ID", "").strip()
-    if given:
-        return Identity(check_run_id(given), found_rank, found_attempt, shared=True)
-    job = job_of(environ, agent)
+    around = surroundings or Surroundings()
+    found_rank = rank if rank is not None else rank_of(environ, around)
+    found_attempt = attempt if attempt is not None else attempt_of(environ)
+    explicit = run_id or environ.get("RUNSTREAM_RUN_ID", "").strip()
+    if explicit:
+        return Identity(check_run_id(explicit), found_rank, found_attempt, shared=True)
+    job = job_of(environ, around)
     if job is not None:
-        return Identity(_derived(job, experiment, name, ordinal), found_rank, found_attempt, shared=True)
-    warning = ""
-    if rank is None and found_rank > 0:
-        warning = (
-            f"this process is rank {found_rank}, but nothing in its environment names the job, so that every rank "
-            "makes a run of its own; set RUNSTREAM_RUN_ID to the same 32 hex digits for all ranks"
-        )
+        derived_id = _derived_id(job, experiment, name, run_index)
+        return Identity(derived_id, found_rank, found_attempt, shared=True, derived=True)
+    size = _world_size(environ, around)
+    warning = _warning(found_rank, size) if rank is None else ""
     return Identity(uuid.uuid4().hex, found_rank, found_attempt, shared=False, warning=warning)
 
 
 def check_run_id(run_id: object) -> str:
-    """32 hex digits, dashes allowed; answers them in lower case without dashes."""
+    """32 hex digits, dashes allowed; returns them in lower case without dashes."""
     if not isinstance(run_id, str):
         raise TypeError(f"run_id must be a string of 32 hex digits, not {type(run_id).__name__}")
     plain = run_id.strip().replace("-", "").lower()
@@ -96,50 +103,138 @@ def check_int32(name: str, value: object) -> int | None:
     return number
 
 
-def rank_of(environ: Mapping[str, str]) -> int:
-    """The rank that the launcher gave this process; 0 if there is no launcher."""
-    names = _RANKS if _slurm_step(environ) else tuple(name for name in _RANKS if name != "SLURM_PROCID")
-    return _first_int(environ, names)
+def rank_of(environ: Mapping[str, str], surroundings: Surroundings | None = None) -> int:
+    """The rank that the program or its launcher gave this process; 0 if there is none."""
+    group = (surroundings or Surroundings()).group()
+    if group is not None and group[1] > 1:
+        return group[0]
+    # In a step of one task it is 0 for all that this task starts.
+    names = _RANKS if _shared_step(environ) else tuple(name for name in _RANKS if name != "SLURM_PROCID")
+    found = _first_int(environ, names)
+    return found if found is not None else _rank_on_its_node(environ)
 
 
-def job_of(environ: Mapping[str, str], agent: Callable[[], str] = lambda: "") -> tuple[str, ...] | None:
+def attempt_of(environ: Mapping[str, str]) -> int:
+    """How often the job was restarted. A requeued Slurm job starts torchrun's count again, so the two are combined."""
+    explicit = _int(environ, "RUNSTREAM_ATTEMPT")
+    if explicit is not None:
+        return explicit
+    requeued = _int(environ, "SLURM_RESTART_COUNT") or 0
+    restarted = _int(environ, "TORCHELASTIC_RESTART_COUNT")
+    if restarted is None:
+        return requeued
+    most = max(_int(environ, "TORCHELASTIC_MAX_RESTARTS") or 0, restarted)
+    return min(INT32_MAX, requeued * (most + 1) + restarted)
+
+
+def job_of(environ: Mapping[str, str], surroundings: Surroundings | None = None) -> tuple[str, ...] | None:
     """What names the launch for all of its ranks, launcher first; None if nothing does."""
-    elastic = environ.get("TORCHELASTIC_RUN_ID", "").strip()
-    if elastic and elastic != "none":
-        return ("torchelastic", elastic)
+    around = surroundings or Surroundings()
+    if torchrun := _torchrun_job(environ, around):
+        return torchrun
     namespace = environ.get("PMIX_NAMESPACE", "").strip()
     if environ.get("OMPI_COMM_WORLD_RANK", "").strip():
         key = environ.get("OMPI_MCA_orte_precondition_transports", "").strip()
         if key or namespace:
             return ("openmpi", key, namespace)
-    step = _slurm_step(environ)
-    if step:
+    if step := _shared_step(environ):
         return ("slurm", *step)
-    if namespace:
+    if namespace and not _slurm_step(environ):
         return ("pmix", namespace)
-    one_node = environ.get("LOCAL_WORLD_SIZE") == environ.get("WORLD_SIZE")
-    if elastic == "none" and one_node and (token := agent()):
-        return ("torchrun", token)
-    return None
+    return _rendezvous_job(environ, around)
 
 
-def _slurm_step(environ: Mapping[str, str]) -> tuple[str, str] | None:
-    job = environ.get("SLURM_JOB_ID", "").strip()
+def _torchrun_job(environ: Mapping[str, str], around: Surroundings) -> tuple[str, ...] | None:
+    launch = environ.get("TORCHELASTIC_RUN_ID", "").strip()
+    if not launch:
+        return None
+    if _is_on_one_node(environ):
+        step = _slurm_step(environ)
+        if step and environ.get("ENVIRONMENT") == "BATCH":
+            return ("torchrun", *step, launch)
+        if agent := around.launcher_id(environ, ("TORCHELASTIC_RUN_ID",)):
+            return ("torchrun", agent)
+    # Of Slurm the job alone: there may be a step for each node.
+    return ("torchelastic", launch, *_slurm_job(environ)) if launch != "none" else None
+
+
+def _rendezvous_job(environ: Mapping[str, str], around: Surroundings) -> tuple[str, ...] | None:
+    address, port = environ.get("MASTER_ADDR", "").strip(), environ.get("MASTER_PORT", "").strip()
+    ranked = around.group() is not None or _int(environ, "RANK") is not None or _int(environ, "LOCAL_RANK") is not None
+    if not address or not port or not ranked or _world_size(environ, around) <= 1:
+        return None
+    if not _is_loopback(address) and not _is_on_one_node(environ):
+        return ("rendezvous", address, port, around.kubernetes_namespace(), *_slurm_job(environ))
+    # The master of a PyTorchJob may be told that it is itself "localhost", while the workers have its name.
+    in_pod = environ.get("KUBERNETES_SERVICE_HOST") and not around.is_multiprocessing_child()
+    if in_pod and _int(environ, "LOCAL_RANK") is None and not _is_on_one_node(environ):
+        return None
+    launcher = around.launcher_id(environ, ("RANK", "LOCAL_RANK"))
+    return ("rendezvous on one node", launcher or socket.gethostname(), port)
+
+
+def _warning(rank: int, size: int) -> str:
+    if rank == 0 and size <= 1:
+        return ""
+    which = f"rank {rank}" + (f" of {size}" if size > rank else "")
+    return (
+        f"this process is {which}, but nothing in its environment names the job for all of its ranks, so that every "
+        "rank makes a run of its own; set RUNSTREAM_RUN_ID to the same 32 hex digits for all ranks, and RANK for each, "
+        "or pass run_id= and rank= to start_run()"
+    )
+
+
+def _rank_on_its_node(environ: Mapping[str, str]) -> int:
+    """LOCAL_RANK, counted on from the nodes before if it is known how many ranks each of them has."""
+    local = _int(environ, "LOCAL_RANK") or 0
+    node = _first_int(environ, ("NODE_RANK", "GROUP_RANK")) or 0
+    return min(INT32_MAX, node * (_int(environ, "LOCAL_WORLD_SIZE") or 0) + local)
+
+
+def _world_size(environ: Mapping[str, str], around: Surroundings) -> int:
+    group = around.group()
+    return group[1] if group is not None else _int(environ, "WORLD_SIZE") or 0
+
+
+def _is_on_one_node(environ: Mapping[str, str]) -> bool:
+    size = _int(environ, "WORLD_SIZE")
+    return size is not None and size == _int(environ, "LOCAL_WORLD_SIZE")
+
+
+def _is_loopback(address: str) -> bool:
+    return address in ("localhost", "::1") or address.startswith(("127.", "localhost."))
+
+
+def _slurm_step(environ: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """Cluster, job and step, in a step."""
+    job = _slurm_job(environ)
     step = environ.get("SLURM_STEP_ID", environ.get("SLURM_STEPID", "")).strip()
     if not job or not step.isdecimal() or int(step) >= _SLURM_SPECIAL_STEPS:
         return None
-    return (job, step)
+    return (*job, step)
 
 
-def _first_int(environ: Mapping[str, str], names: tuple[str, ...]) -> int:
-    for name in names:
-        text = environ.get(name, "").strip()
-        if text.isdecimal() and int(text) <= INT32_MAX:
-            return int(text)
-    return 0
+def _shared_step(environ: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """The step, unless it is known to have one task only."""
+    return None if _int(environ, "SLURM_STEP_NUM_TASKS") == 1 else _slurm_step(environ)
 
 
-def _derived(job: tuple[str, ...], experiment: str | None, name: str | None, ordinal: int) -> str:
+def _slurm_job(environ: Mapping[str, str]) -> tuple[str, str] | tuple[()]:
+    """Cluster and job: the ids of two clusters' jobs are the same numbers."""
+    job = environ.get("SLURM_JOB_ID", "").strip()
+    return (environ.get("SLURM_CLUSTER_NAME", "").strip(), job) if job else ()
+
+
+def _first_int(environ: Mapping[str, str], names: tuple[str, ...]) -> int | None:
+    return next((number for name in names if (number := _int(environ, name)) is not None), None)
+
+
+def _int(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name, "").strip()
+    return int(text) if text.isdecimal() and int(text) <= INT32_MAX else None
+
+
+def _derived_id(job: tuple[str, ...], experiment: str | None, name: str | None, run_index: int) -> str:
     # Length prefixes keep ("a", "b/c") and ("a/b", "c") apart.
-    parts = [*job, experiment or "", name or "", *([str(ordinal)] if ordinal else [])]
+    parts = [*job, experiment or "", name or "", *([str(run_index)] if run_index else [])]
     return uuid.uuid5(_NAMESPACE, "".join(f"{len(part)}:{part}" for part in parts)).hex

@@ -131,6 +131,10 @@ class Notices:
         """A warning that is given each time."""
         self._warn(message, *args)
 
+    def info(self, message: str, *args: object) -> None:
+        """What is no trouble, each time."""
+        self._say(logging.INFO, message, *args)
+
     def died(self, thread: str, error: BaseException) -> None:
         """A thread of the run ended by a bug."""
         self._say(

@@ -16,11 +16,11 @@ from runstream._buffer import Buffer, Marker
 from runstream._channel import Channels
 from runstream._connection import Connection
 from runstream._control import Call, Control
+from runstream._joining import Joining
 from runstream._notices import Notices
 from runstream._outbox import Outbox
 from runstream._sender import Sender
 from runstream._settings import Settings
-from runstream.v1 import run_pb2
 
 _END_OF_STREAM_S = 1.0  # how long the service may take to say goodbye when all is acknowledged
 
@@ -32,25 +32,23 @@ class Pipeline:
         self,
         settings: Settings,
         channels: Channels,
-        create: run_pb2.CreateRunRequest,
-        rank: int,
-        attempt: int,
+        joining: Joining,
         on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
-        self.notices = Notices(create.run_id, settings.address, settings.max_points)
+        self.notices = Notices(joining.run_id, settings.address, settings.max_points)
         self.buffer = Buffer(settings.max_points, settings.max_bytes, self.notices, self.start)
         self.outbox = Outbox(self.buffer, SeriesTable())
         self.outbox.batch_points = settings.batch_points
-        self.control = Control(settings, channels, self.notices, create, self._run_deleted)
+        self.control = Control(settings, channels, self.notices, joining, self._run_deleted)
         self.connection = Connection(
             settings,
             channels,
             self.outbox,
             self.notices,
-            run_id=create.run_id,
-            rank=rank,
-            attempt=attempt,
+            run_id=lambda: joining.run_id,
+            rank=joining.rank,
+            attempt=joining.attempt,
             wait_created=self.control.wait_created,
             create_again=self.control.create_again,
             run_deleted=self._run_deleted,

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, Literal
 
 from runstream import _entries, _identity, _settings
-from runstream._agent import parent_token
 from runstream._control import Call
+from runstream._joining import Joining
 from runstream._lifecycle import process
 from runstream._pipeline import Pipeline
 from runstream._values import describe
@@ -24,7 +24,7 @@ _STATUSES: dict[str, run_pb2.RunStatus] = {
     "FAILED": run_pb2.RUN_STATUS_FAILED,
     "KILLED": run_pb2.RUN_STATUS_KILLED,
 }
-_finished: dict[str, int] = {}  # derived run id without ordinal -> how many of its runs this process has finished
+_finished: dict[str, int] = {}  # derived run id without run index -> how many of its runs this process has finished
 _inherited: list[object] = []  # pipelines of a parent process: destroying them would reach into its connections
 
 
@@ -73,8 +73,6 @@ class Run:
     the same rank and attempt, and leaves finishing to the parent.
     """
 
-    run_id: str
-    """32 hex digits."""
     experiment: str | None
     name: str | None
     rank: int
@@ -86,25 +84,33 @@ class Run:
         experiment: str | None,
         name: str | None,
         settings: _settings.Settings,
-        family: str,
+        base_run_id: str,
     ) -> None:
-        self.run_id = identity.run_id
         self.rank = identity.rank
         self.attempt = identity.attempt
         self.experiment = experiment
         self.name = name
         self._settings = settings
-        self._family = family
+        self._base_run_id = base_run_id
         self._ends_run = identity.rank == 0 or not identity.shared
         self._finished = False
-        self._create = run_pb2.CreateRunRequest(
-            run_id=self.run_id,
+        request = run_pb2.CreateRunRequest(
             experiment=experiment or "",
             name=name or "",
             user=_user(),
             start_time_unix_us=time.time_ns() // 1000,
         )
+        self._joining = Joining(identity, request)
         self._new_pipeline()
+
+    @property
+    def run_id(self) -> str:
+        """32 hex digits.
+
+        An id that was derived from the launcher's job may turn out to be that of an earlier launch, whose run has
+        ended; then the service gives this one another. So reading a derived id waits up to 2 s for the service, once.
+        """
+        return self._joining.final_run_id()
 
     def log(self, metrics: Mapping[str, Any], step: int | None = None, *, time_unix_us: int | None = None) -> None:
         """Logs metrics of one step. Never blocks, never raises; about a microsecond.
@@ -160,14 +166,14 @@ class Run:
         if self._ends_run:
             number = _STATUSES.get(status, run_pb2.RUN_STATUS_FAILED)
             ended = time.time_ns() // 1000
-            request = run_pb2.FinishRunRequest(run_id=self.run_id, status=number, end_time_unix_us=ended)
+            request = run_pb2.FinishRunRequest(status=number, end_time_unix_us=ended, attempt=self.attempt)
             last = Call("FinishRun", request)
         try:
             arrived = self._pipeline.finish(last, max(0.0, timeout), at_exit=at_exit)
         finally:
             process.remove(self)
-            if self._family:
-                _finished[self._family] = _finished.get(self._family, 0) + 1
+            if self._base_run_id:
+                _finished[self._base_run_id] = _finished.get(self._base_run_id, 0) + 1
         if not arrived:
             self._warn_incomplete()
         return arrived
@@ -203,19 +209,17 @@ class Run:
             self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
 
     def __repr__(self) -> str:
-        return f"<runstream.Run {self.run_id} rank={self.rank} attempt={self.attempt}>"
+        return f"<runstream.Run {self._joining.run_id} rank={self.rank} attempt={self.attempt}>"
 
     def _new_pipeline(self) -> None:
-        self._pipeline = Pipeline(
-            self._settings, process.channels, self._create, self.rank, self.attempt, on_start=process.hook_child_exit
-        )
+        self._pipeline = Pipeline(self._settings, process.channels, self._joining, on_start=process.hook_child_exit)
         self._buffer = self._pipeline.buffer
 
     def _set(self, kind: str, entries: Mapping[str, Any]) -> None:
         notices = self._pipeline.notices
         try:
             good = _entries.checked(kind, entries, lambda why: notices.warn("refused: %s", why))
-            for call in _entries.calls(kind, self.run_id, good):
+            for call in _entries.calls(kind, self._joining.run_id, good):
                 if self._finished or not self._pipeline.submit(call):
                     why = "the run is finished" if self._finished else "too many calls wait for the service"
                     notices.warn("%d %ss refused: %s", len(good), kind, why)
@@ -253,7 +257,8 @@ class Run:
         step = self._buffer.next_step
         _inherited.append(self._pipeline)
         self._ends_run = False
-        self._family = ""
+        self._joining = self._joining.for_forked_child()
+        self._base_run_id = ""
         self._new_pipeline()
         self._buffer.go_on_from(step)
 
@@ -278,9 +283,11 @@ def start_run(
     Args:
         experiment: Its experiment, created if missing; None: `Default`.
         name: Its name; None: the service makes one.
-        run_id: 32 hex digits; None: RUNSTREAM_RUN_ID, else derived from the launcher's job (torchrun, Slurm, Open MPI)
-            with experiment and name, so that all ranks share the run, else a fresh one.
-        rank: None: RANK, OMPI_COMM_WORLD_RANK, SLURM_PROCID (in a step), else 0.
+        run_id: 32 hex digits; None: RUNSTREAM_RUN_ID, else derived from the launcher's job (torchrun, Slurm, Open MPI,
+            or MASTER_ADDR and MASTER_PORT) with experiment and name, so that all ranks share the run, else a fresh one.
+            A run that has ended is RUNNING again when it is resumed by its id.
+        rank: None: torch.distributed's, if it is set up; RANK, OMPI_COMM_WORLD_RANK, SLURM_PROCID (in a step),
+            LOCAL_RANK, else 0.
         attempt: How often the job was restarted; None: RUNSTREAM_ATTEMPT, TORCHELASTIC_RESTART_COUNT,
             SLURM_RESTART_COUNT, else 0.
         params: As `Run.log_params`.
@@ -305,8 +312,8 @@ def start_run(
         "rank": _identity.check_int32("rank", rank),
         "attempt": _identity.check_int32("attempt", attempt),
     }
-    identity, family = _identify(environ, given)
-    run = Run(identity, experiment, name, settings, family)
+    identity, base_run_id = _identify(environ, given)
+    run = Run(identity, experiment, name, settings, base_run_id)
     process.add(run)
     if identity.warning:
         run._pipeline_of_process().notices.warn("%s", identity.warning)
@@ -319,16 +326,15 @@ def start_run(
 
 
 def _identify(environ: dict[str, str], given: dict[str, Any]) -> tuple[_identity.Identity, str]:
-    """The identity, and the family of a derived id: a second run of the same job and name is not the first again."""
-    identity = _identity.resolve(environ, **given, agent=parent_token)
-    derived = identity.shared and given["run_id"] is None and not environ.get("RUNSTREAM_RUN_ID", "").strip()
-    if not derived:
+    """The identity, and a derived id's own run id: a second run of the same job and name is not the first again."""
+    identity = _identity.resolve(environ, **given)
+    if not identity.derived:
         return identity, ""
-    family = identity.run_id
-    ordinal = _finished.get(family, 0)
-    if ordinal:
-        identity = _identity.resolve(environ, **given, agent=parent_token, ordinal=ordinal)
-    return identity, family
+    base_run_id = identity.run_id
+    run_index = _finished.get(base_run_id, 0)
+    if run_index:
+        identity = _identity.resolve(environ, **given, run_index=run_index)
+    return identity, base_run_id
 
 
 def _raise(error: Exception) -> None:

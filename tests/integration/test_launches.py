@@ -53,7 +53,7 @@ async def test_a_derived_id_whose_run_ended_before_is_another_launch_and_all_its
     runs = [first]
     for _ in range(3):
         answers = await asyncio.gather(
-            *(create(services, first, derived=True, process_age_us=YOUNG_US, rank=rank) for rank in range(8))
+            *(create(services, first, derived=True, age_us=YOUNG_US, rank=rank) for rank in range(8))
         )
         (run_id,) = {answer.run.run_id for answer in answers}
         assert sum(answer.created for answer in answers) == 1
@@ -67,43 +67,43 @@ async def test_a_derived_id_whose_run_ended_before_is_another_launch_and_all_its
 
 async def test_a_rank_that_was_there_when_the_run_ended_is_a_late_one_and_joins_it(services: Services) -> None:
     run_id = uuid.uuid4().hex
-    await create(services, run_id, derived=True, process_age_us=OLD_US)
+    await create(services, run_id, derived=True, age_us=OLD_US)
     await finish(services, run_id)
-    late = await create(services, run_id, derived=True, process_age_us=OLD_US, rank=1)
+    late = await create(services, run_id, derived=True, age_us=OLD_US, rank=1)
     assert (late.run.run_id, late.run.status, late.created) == (run_id, FINISHED, False)
 
 
 async def test_a_launch_whose_run_has_not_ended_is_joined(services: Services) -> None:
     run_id = uuid.uuid4().hex
-    await create(services, run_id, derived=True, process_age_us=YOUNG_US)
-    other = await create(services, run_id, derived=True, process_age_us=YOUNG_US, rank=1)
+    await create(services, run_id, derived=True, age_us=YOUNG_US)
+    other = await create(services, run_id, derived=True, age_us=YOUNG_US, rank=1)
     assert (other.run.run_id, other.created) == (run_id, False)
 
 
 async def test_a_restart_joins_the_newest_launch_of_its_id(services: Services) -> None:
     first = uuid.uuid4().hex
-    await create(services, first, derived=True, process_age_us=YOUNG_US)
+    await create(services, first, derived=True, age_us=YOUNG_US)
     await finish(services, first)
-    second = (await create(services, first, derived=True, process_age_us=YOUNG_US)).run.run_id
+    second = (await create(services, first, derived=True, age_us=YOUNG_US)).run.run_id
     await finish(services, second, FAILED)
-    again = await create(services, first, derived=True, process_age_us=YOUNG_US, attempt=1)
+    again = await create(services, first, derived=True, age_us=YOUNG_US, attempt=1)
     assert (again.run.run_id, again.run.status) == (second, RUNNING)
     assert await status_of(services, first) == FINISHED
 
 
 async def test_a_launch_after_the_run_of_its_id_was_deleted_has_a_run_of_its_own(services: Services) -> None:
     first = uuid.uuid4().hex
-    await create(services, first, derived=True, process_age_us=YOUNG_US)
+    await create(services, first, derived=True, age_us=YOUNG_US)
     await services.runs.DeleteRun(run_pb2.DeleteRunRequest(run_id=first))
-    assert (await create(services, first, derived=True, process_age_us=YOUNG_US)).run.run_id != first
+    assert (await create(services, first, derived=True, age_us=YOUNG_US)).run.run_id != first
 
 
 async def test_the_end_is_dated_by_the_service_so_that_clocks_need_not_agree(services: Services) -> None:
     first = uuid.uuid4().hex
-    await create(services, first, derived=True, process_age_us=YOUNG_US)
+    await create(services, first, derived=True, age_us=YOUNG_US)
     await finish(services, first, end_time_unix_us=4_000_000_000_000_000)  # by a clock that is decades ahead
-    assert (await create(services, first, derived=True, process_age_us=YOUNG_US)).run.run_id != first
-    late = await create(services, first, derived=True, process_age_us=OLD_US, rank=1)
+    assert (await create(services, first, derived=True, age_us=YOUNG_US)).run.run_id != first
+    late = await create(services, first, derived=True, age_us=OLD_US, rank=1)
     assert late.run.run_id != first  # that of the newest launch
 
 
@@ -121,19 +121,19 @@ async def test_a_client_that_says_nothing_of_its_process_gets_the_run_as_it_is(s
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
-        pytest.param({"process_age_us": YOUNG_US}, RUNNING, id="resumed on purpose by its id"),
-        pytest.param({"process_age_us": YOUNG_US, "experiment": ""}, RUNNING, id="by its id alone"),
+        pytest.param({"age_us": YOUNG_US}, RUNNING, id="resumed on purpose by its id"),
+        pytest.param({"age_us": YOUNG_US, "experiment": ""}, RUNNING, id="by its id alone"),
         pytest.param({"attempt": 1}, RUNNING, id="a newer attempt"),
-        pytest.param({"attempt": 1, "process_age_us": OLD_US}, RUNNING, id="a newer attempt in an old process"),
-        pytest.param({"process_age_us": OLD_US}, FAILED, id="a late join of the same launch"),
-        pytest.param({"process_age_us": YOUNG_US, "rank": 1}, FAILED, id="a rank that will not end it"),
+        pytest.param({"attempt": 1, "age_us": OLD_US}, RUNNING, id="a newer attempt in an old process"),
+        pytest.param({"age_us": OLD_US}, FAILED, id="a late join of the same launch"),
+        pytest.param({"age_us": YOUNG_US, "rank": 1}, FAILED, id="a rank that will not end it"),
     ],
 )
 async def test_rank_0_sets_a_run_that_had_ended_to_running_again(
     services: Services, fields: dict[str, Any], status: Any
 ) -> None:
     run_id = uuid.uuid4().hex
-    await create(services, run_id, process_age_us=YOUNG_US)
+    await create(services, run_id, age_us=YOUNG_US)
     await finish(services, run_id, FAILED)
     answer = await create(services, run_id, **fields)
     assert (answer.run.run_id, answer.run.status) == (run_id, status)
@@ -144,8 +144,8 @@ async def test_rank_0_sets_a_run_that_had_ended_to_running_again(
 
 async def test_the_end_that_an_older_attempt_reports_is_not_taken(services: Services) -> None:
     run_id = uuid.uuid4().hex
-    await create(services, run_id, process_age_us=OLD_US)
-    await create(services, run_id, process_age_us=YOUNG_US, attempt=2)
+    await create(services, run_id, age_us=OLD_US)
+    await create(services, run_id, age_us=YOUNG_US, attempt=2)
     await finish(services, run_id, FAILED, attempt=1)
     assert await status_of(services, run_id) == RUNNING
     await finish(services, run_id, attempt=2)
@@ -154,7 +154,7 @@ async def test_the_end_that_an_older_attempt_reports_is_not_taken(services: Serv
 
 async def test_a_repeated_end_does_not_look_like_a_later_one(services: Services) -> None:
     run_id = uuid.uuid4().hex
-    await create(services, run_id, derived=True, process_age_us=YOUNG_US)
+    await create(services, run_id, derived=True, age_us=YOUNG_US)
     await finish(services, run_id)
     recorded = "SELECT end_recorded_at FROM runs WHERE run_id = $1"
     first = await services.database.fetchval(recorded, uuid.UUID(run_id))
@@ -184,10 +184,10 @@ async def test_a_process_is_told_that_its_rank_and_attempt_has_points_of_an_earl
     async def told(**fields: int) -> bool:
         return (await create(services, run_id.hex, **fields)).attempt_has_points
 
-    assert await told(rank=1, process_age_us=YOUNG_US)
-    assert not await told(rank=1, process_age_us=OLD_US)  # another handle of a process that is there at the same time
-    assert not await told(rank=1, process_age_us=YOUNG_US, attempt=1)
-    assert not await told(rank=0, process_age_us=YOUNG_US)
+    assert await told(rank=1, age_us=YOUNG_US)
+    assert not await told(rank=1, age_us=OLD_US)  # another handle of a process that is there at the same time
+    assert not await told(rank=1, age_us=YOUNG_US, attempt=1)
+    assert not await told(rank=0, age_us=YOUNG_US)
 
 
 # -- deleted experiments ---------------------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ class ListExperimentsResponse(_message.Message):
     def __init__(self, experiments: _Optional[_Iterable[_Union[Experiment, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CreateRunRequest(_message.Message):
-    __slots__ = ("run_id", "experiment", "name", "user", "start_time_unix_us", "params", "tags", "rank", "attempt", "process_age_us", "derived")
+    __slots__ = ("run_id", "experiment", "name", "user", "start_time_unix_us", "params", "tags", "rank", "attempt", "age_us", "derived")
     class ParamsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -156,7 +156,7 @@ class CreateRunRequest(_message.Message):
     TAGS_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
-    PROCESS_AGE_US_FIELD_NUMBER: _ClassVar[int]
+    AGE_US_FIELD_NUMBER: _ClassVar[int]
     DERIVED_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     experiment: str
@@ -167,9 +167,9 @@ class CreateRunRequest(_message.Message):
     tags: _containers.ScalarMap[str, str]
     rank: int
     attempt: int
-    process_age_us: int
+    age_us: int
     derived: bool
-    def __init__(self, run_id: _Optional[str] = ..., experiment: _Optional[str] = ..., name: _Optional[str] = ..., user: _Optional[str] = ..., start_time_unix_us: _Optional[int] = ..., params: _Optional[_Mapping[str, str]] = ..., tags: _Optional[_Mapping[str, str]] = ..., rank: _Optional[int] = ..., attempt: _Optional[int] = ..., process_age_us: _Optional[int] = ..., derived: bool = ...) -> None: ...
+    def __init__(self, run_id: _Optional[str] = ..., experiment: _Optional[str] = ..., name: _Optional[str] = ..., user: _Optional[str] = ..., start_time_unix_us: _Optional[int] = ..., params: _Optional[_Mapping[str, str]] = ..., tags: _Optional[_Mapping[str, str]] = ..., rank: _Optional[int] = ..., attempt: _Optional[int] = ..., age_us: _Optional[int] = ..., derived: bool = ...) -> None: ...
 
 class CreateRunResponse(_message.Message):
     __slots__ = ("run", "created", "attempt_has_points")

@@ -159,7 +159,7 @@ class RunServiceServicer(object):
 
     def CreateRun(self, request, context):
         """Creates a run. With a run id: gets that run if it exists, so that all ranks of a job may call it at once. A run that
-        had ended before the caller's process started is RUNNING again, or is another launch's: see `derived`.
+        had ended before the caller started is RUNNING again, or is another launch's: see `derived`.
         If the experiment is deleted, the run is created in an experiment of the same name with a number behind it, for
         example `digits (2)`: points of a training that is under way are worth more than an error.
         """

@@ -47,7 +47,7 @@ MAX_PARAM_CHARACTERS = 6_000
 MAX_TAG_CHARACTERS = 8_000
 MAX_DELETED_KEYS = 1_000
 MAX_INT32 = 2**31 - 1
-MAX_PROCESS_AGE_US = 100 * 365 * 86_400 * 1_000_000
+MAX_AGE_US = 100 * 365 * 86_400 * 1_000_000
 END_STATUSES = ("finished", "failed", "killed")
 STATUSES = ("running", "scheduled", *END_STATUSES)
 # MLflow's other spelling of a run's name. It is not stored: writing it renames the run.
@@ -77,15 +77,15 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """What a caller says of its process: enough to tell a late rank, a restart and another launch apart.
+    """What a caller says of itself: enough to tell a late rank, a restart and another launch apart.
 
     `derived` is True if the run id was derived from what names a job for its launcher, which the next launch may be
-    given too. `process_age_us` is 0 if the caller does not say it; then no run counts as one that had ended before.
+    given too. `age_us` says how long ago the caller started; 0: not said, then no run counts as ended before.
     """
 
     rank: int = 0
     attempt: int = 0
-    process_age_us: int = 0
+    age_us: int = 0
     derived: bool = False
 
 
@@ -163,10 +163,10 @@ class Runs:
             else:
                 await _check_found(connection, caller, target.run_id, new.experiment)
                 if launch.rank == 0:
-                    await connection.execute(SQL["resume"], target.run_id, launch.attempt, launch.process_age_us)
+                    await connection.execute(SQL["resume"], target.run_id, launch.attempt, launch.age_us)
             run = await _get(connection, caller, target.run_id)
             has_points = not created and await connection.fetchval(
-                SQL["attempt_has_points"], target.run_id, launch.rank, launch.attempt, launch.process_age_us
+                SQL["attempt_has_points"], target.run_id, launch.rank, launch.attempt, launch.age_us
             )
         if run.lifecycle == "deleted":
             raise _deleted(target.run_id)
@@ -405,7 +405,7 @@ async def _target_of(connection: PooledConnection, run_id: UUID, launch: Launch)
     """The run that the id leads to: of a derived id the newest launch, or the next one if that had ended before."""
     if not launch.derived:
         return _Target(run_id=run_id, exists=bool(await connection.fetchval(SQL["exists"], run_id)))
-    newest = await connection.fetchrow(SQL["newest_launch"], run_id, launch.process_age_us)
+    newest = await connection.fetchrow(SQL["newest_launch"], run_id, launch.age_us)
     if newest is None:
         return _Target(run_id=run_id, exists=False)
     if launch.attempt > 0 or not newest["ended_before"]:
@@ -436,7 +436,7 @@ def _checked_launch(launch: Launch) -> Launch:
     for name, value, most in (
         ("rank", launch.rank, MAX_INT32),
         ("attempt", launch.attempt, MAX_INT32),
-        ("process_age_us", launch.process_age_us, MAX_PROCESS_AGE_US),
+        ("age_us", launch.age_us, MAX_AGE_US),
     ):
         if not 0 <= value <= most:
             raise InvalidField(f"{name}: {value} is not from 0 to {most}", field=name)

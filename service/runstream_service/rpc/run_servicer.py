@@ -63,7 +63,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             launch=Launch(
                 rank=request.rank,
                 attempt=request.attempt,
-                process_age_us=request.process_age_us,
+                age_us=request.age_us,
                 derived=request.derived,
             ),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -145,6 +146,50 @@ def daemon_thread_at_exit(points: int) -> None:
 
     threading.Thread(target=stream, daemon=True).start()
     count(run, "parent", 0, points)
+
+
+def rank(points: int) -> None:
+    """One rank: logs, finishes, and names its run."""
+    with runstream.start_run("launches", "n") as run:
+        count(run, "loss", 0, points)
+        run.flush(30)
+        print(run.run_id, run.rank, run.attempt, flush=True)
+
+
+def launches(ranks: int) -> None:
+    """A launcher on one node: gives each of its ranks a number in RANK_VARIABLE, as torchrun and others do."""
+    here = [sys.executable, "-m", "tests.unit.client.processes", "rank", "10"]
+    environments = [{**os.environ, os.environ["RANK_VARIABLE"]: str(number)} for number in range(ranks)]
+    children = [subprocess.Popen(here, env=environ) for environ in environments]
+    sys.exit(max(child.wait() for child in children))
+
+
+def _spawned_rank(number: int, ranks: int) -> None:
+    # As the tutorials of torch.multiprocessing.spawn have it.
+    os.environ.update(MASTER_ADDR="localhost", MASTER_PORT="12355", RANK=str(number), WORLD_SIZE=str(ranks))
+    rank(10)
+
+
+def spawns_ranks(ranks: int) -> None:
+    """A program that spawns its ranks itself."""
+    context = multiprocessing.get_context("spawn")
+    children = [context.Process(target=_spawned_rank, args=(number, ranks)) for number in range(ranks)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    sys.exit(max(child.exitcode or 0 for child in children))
+
+
+def fails_then_is_restarted(seconds: int) -> None:
+    """Rank 0 of a job that fails in its first attempt; in the second it waits to be told to end."""
+    with runstream.start_run("launches", "restarted") as run:
+        count(run, "loss", 10 * run.attempt, 10)
+        run.flush(30)
+        print(run.run_id, flush=True)
+        if run.attempt == 0:
+            raise RuntimeError("a node was lost")
+        sys.stdin.readline()
 
 
 def imports(_: int) -> None:

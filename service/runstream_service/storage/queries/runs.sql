@@ -28,8 +28,8 @@ SELECT e.name AS experiment, e.workspace_id, r.purge_epoch IS NOT NULL AS is_pur
 SELECT EXISTS (SELECT FROM runs WHERE run_id = $1);
 
 -- name: newest_launch
--- The newest run of an id that launches may share, and whether it had ended, or was deleted, before a process started
--- that is $2 microseconds old (0: not known).
+-- The newest run of an id that launches may share, and whether it had ended, or was deleted, before a caller started,
+-- $2 microseconds ago (0: not known).
 SELECT run_id, launch_number,
        $2::bigint > 0 AND (
            (status IN ('finished', 'failed', 'killed') AND coalesce(end_recorded_at, ended_at) < started)
@@ -51,17 +51,17 @@ ON CONFLICT (run_id) DO NOTHING
 RETURNING run_id;
 
 -- name: resume
--- Rank 0 of attempt $2 joins: a run that ended before its process started, which is $3 microseconds old (0: not known),
--- is running again, and so is one whose end an older attempt reported.
+-- Rank 0 of attempt $2 joins: a run that ended before it started, $3 microseconds ago (0: not known), is running again,
+-- and so is one whose end an older attempt reported. Its own end is the one that counts from then on.
 UPDATE runs
-   SET status = 'running', ended_at = NULL, end_recorded_at = NULL, ended_as_silent = false, attempt = greatest(attempt, $2)
+   SET status = 'running', ended_at = NULL, end_recorded_at = NULL, ended_as_silent = false, attempt = $2
  WHERE run_id = $1 AND lifecycle = 'active' AND purge_epoch IS NULL
    AND (attempt < $2
         OR (status <> 'running' AND $3::bigint > 0
             AND coalesce(end_recorded_at, ended_at, '-infinity') < now() - $3::bigint * interval '1 microsecond'));
 
 -- name: attempt_has_points
--- Whether a process stored points as this rank and attempt before one started that is $4 microseconds old (0: not known).
+-- Whether somebody stored points as this rank and attempt before a caller started, $4 microseconds ago (0: not known).
 SELECT EXISTS (
     SELECT FROM producers p JOIN runs r USING (run_id)
      WHERE p.run_id = $1 AND p.rank = $2 AND p.attempt = $3 AND p.committed_number > 0

@@ -1,0 +1,149 @@
+"""What the system says of this process: how old it is, which process launched it, and what is loaded in it.
+
+Linux tells all of it in /proc. Elsewhere the launcher has no name, and a process counts as old as its first question.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+_MAX_ANCESTORS = 16  # a launcher is two or three processes away: wrapper scripts, numactl
+_KUBERNETES_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+# Their rank 0 is the process that starts the others, and it writes its own rank into its environment.
+_RANK_0_LAUNCHES = ("lightning", "lightning_fabric", "pytorch_lightning")
+_ELASTIC_NODES = re.compile(r"(?:^|\0)--nnodes[=\0](\d+):(\d+)(?:\0|$)")
+
+_clock_at_first_look = time.monotonic()
+_started_s: float | None = (
+    None  # of this process, by the clock that counts from the machine's start; see _start_of_process
+)
+
+
+class Surroundings:
+    """This process, as `_identity` needs to know it. Tests replace it."""
+
+    def group(self) -> tuple[int, int] | None:
+        """Rank and size of torch.distributed's process group, if the program has set one up."""
+        distributed = sys.modules.get("torch.distributed")
+        try:
+            if distributed is not None and distributed.is_available() and distributed.is_initialized():
+                return int(distributed.get_rank()), int(distributed.get_world_size())
+        except Exception:  # noqa: S110 (a group that is being torn down says nothing)
+            pass
+        return None
+
+    def is_multiprocessing_child(self) -> bool:
+        """Whether multiprocessing (or torch.multiprocessing) started this process."""
+        parent = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
+        return parent is not None and parent() is not None
+
+    def kubernetes_namespace(self) -> str:
+        """The namespace of this pod; empty elsewhere."""
+        try:
+            return _KUBERNETES_NAMESPACE.read_text().strip()
+        except OSError:
+            return ""
+
+    def launcher_id(self, environ: Mapping[str, str], names: tuple[str, ...]) -> str:
+        """Names the process that gave this one `names`, uniquely in time; empty where the system does not tell.
+
+        Wrapper scripts between the two have the same variables, and each rank its own wrapper: what is looked for is
+        the nearest ancestor without them.
+        """
+        markers = {name: environ[name] for name in names if name in environ}
+        pid = os.getpid()
+        if self.is_multiprocessing_child() or not (_started_with(pid, markers) or self._launches_ranks()):
+            pid = os.getppid()
+        for _ in range(_MAX_ANCESTORS):
+            if pid <= 0:
+                break
+            if not _started_with(pid, markers):
+                return "" if _may_grow(pid) else _process_id(pid)
+            pid = _parent_of(pid)
+        return ""
+
+    def _launches_ranks(self) -> bool:
+        return any(name in sys.modules for name in _RANK_0_LAUNCHES)
+
+
+def process_age_us() -> int:
+    """How long this process has lived, in microseconds. After a fork that of the parent: the child belongs to it."""
+    global _started_s
+    if _started_s is None:
+        _started_s = _start_of_process()
+    return max(1, int((_boot_clock_s() - _started_s) * 1e6))
+
+
+def _start_of_process() -> float:
+    stat = _stat(os.getpid())
+    now = _boot_clock_s()
+    if stat is not None and 0 < (started := stat.started_ticks / os.sysconf("SC_CLK_TCK")) <= now:
+        return started
+    return now - (time.monotonic() - _clock_at_first_look)
+
+
+def _boot_clock_s() -> float:
+    # The clock of the start times in /proc: it goes on while the machine is suspended.
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+@dataclass(frozen=True)
+class _Stat:
+    parent: int
+    started_ticks: int
+
+
+def _stat(pid: int) -> _Stat | None:
+    try:
+        # Fields after the command's closing parenthesis: state, parent, and as the 20th the start in ticks since boot.
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return _Stat(int(fields[1]), int(fields[19]))
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _parent_of(pid: int) -> int:
+    stat = _stat(pid)
+    return stat.parent if stat is not None else 0
+
+
+def _process_id(pid: int) -> str:
+    """Boot id, namespace of pids, pid and start time; empty where there is no /proc."""
+    stat = _stat(pid)
+    if stat is None:
+        return ""
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+    namespace = 0
+    with contextlib.suppress(OSError):  # two containers have the same pids, often started in the same moment
+        namespace = (_PROC / "self/ns/pid").stat().st_ino
+    return f"{boot}/{namespace}/{pid}/{stat.started_ticks}"
+
+
+def _started_with(pid: int, markers: Mapping[str, str]) -> bool:
+    """Whether a process was started with one of these variables; False if it set them later or is another user's."""
+    try:
+        started_with = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any(f"{name}={value}".encode(errors="surrogateescape") in started_with for name, value in markers.items())
+
+
+def _may_grow(pid: int) -> bool:
+    """Whether it is a torchrun that other nodes may join later (--nnodes=1:4): it does not stand for the launch."""
+    try:
+        command = (_PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return False
+    nodes = _ELASTIC_NODES.search(command)
+    return nodes is not None and nodes[1] != nodes[2]
