@@ -130,10 +130,15 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class News:
-    """New points of a run, series by series, perhaps none. `cursor` is where to go on from after them."""
+    """New points of a run, series by series, perhaps none. `cursor` is where to go on from after them.
+
+    `retold`: they are a piece of the run's history, because the tail could not go on where it was. The first of such
+    pieces in a row begins the history: forget what came before. Their cursor is the one that was too old.
+    """
 
     series: list[SeriesColumns]
     cursor: bytes = field(repr=False)
+    retold: bool = False
 
     def __len__(self) -> int:
         return sum(map(len, self.series))

@@ -102,23 +102,38 @@ def aggregate(address: str, request: query_pb2.AggregateRequest, timeout_s: floa
     )
 
 
-def tail(address: str, request: query_pb2.TailRequest) -> Iterator[News]:
-    """News for ever. The first failure is raised; later ones that may pass are waited out, from the last cursor on."""
+def tail(address: str, request: query_pb2.TailRequest, timeout_s: float) -> Iterator[News]:
+    """News for ever. The first failure is raised; later ones that may pass are waited out, from the last cursor on.
+    When that has become too old, the tail begins again, and the history is told, so nothing is missed in between."""
     wait_s = _FIRST_WAIT_S
     begun = False
+    too_old = b""  # the cursor that was, until the history has been told
     while True:
+        asked_s = 0.0
         try:
             for response in _stream(address, _TAIL, request, packed_pb2.PackedTailResponse.FromString, None):
-                begun, wait_s = True, _FIRST_WAIT_S
+                if too_old:
+                    yield News([], too_old)  # the history begins, perhaps once more
+                    for piece in _history_of(address, request, timeout_s):
+                        yield News([piece], too_old, retold=True)
+                begun, too_old, wait_s = True, b"", _FIRST_WAIT_S
                 request.cursor = response.cursor
                 yield News([_columns(piece) for piece in response.series], response.cursor)
-            asked_s = 0.0
         except RunstreamError as error:
-            if not begun or not error.retryable:
+            if begun and error.reason == "CURSOR_TOO_OLD":
+                too_old, request.cursor = request.cursor, b""
+            elif not begun or not error.retryable:
                 raise
             asked_s = error.retry_after_s or 0.0
         time.sleep(max(wait_s * random.uniform(0.5, 1.0), asked_s))
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+
+def _history_of(address: str, request: query_pb2.TailRequest, timeout_s: float) -> Iterator[SeriesColumns]:
+    """The history of what a tail is about."""
+    rank = request.rank if request.HasField("rank") else None
+    question = query_pb2.HistoryRequest(run_id=request.run_id, keys=request.keys, rank=rank)
+    return history(address, question, timeout_s)
 
 
 def _stream(

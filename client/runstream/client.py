@@ -111,13 +111,14 @@ class Client:
         """New points of a run as they are committed, for ever: from now on, or from the `cursor` of some News on.
 
         The first News comes at once and may be empty. Each point comes once: after a lost connection it goes on by
-        itself. Raises InvalidArgument with reason CURSOR_TOO_OLD when points after the cursor are only in `history` any
-        more, minutes later. Close the iterator to end the call.
+        itself. After minutes without a connection, or when another database server took over, that is not possible:
+        then the whole history comes first, in News that are `retold`. The `cursor` of an earlier call that has become
+        too old raises InvalidArgument with reason CURSOR_TOO_OLD: read `history`. Close the iterator to end the call.
         """
         request = query_pb2.TailRequest(
             run_id=_identity.check_run_id(run_id), keys=list(keys or ()), rank=rank, cursor=cursor
         )
-        return _streams.tail(self.address, request)
+        return _streams.tail(self.address, request, self.timeout)
 
     def latest(self, run_ids: str | Iterable[str], keys: Iterable[str] | None = None) -> list[LatestPoint]:
         """The latest point of every series of these runs: the one with the greatest (step, time, value)."""

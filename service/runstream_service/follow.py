@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 
 import runstream
@@ -16,22 +16,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 def follow(client: runstream.Client, run_id: str, keys: Sequence[str], rank: int | None, *, as_json: bool) -> None:
     """Prints until interrupted. Raises RunstreamError for what does not pass by itself."""
     line = _json_line if as_json else _text_line
-    while _follow(client.tail(run_id, keys, rank=rank), line):
-        # Only after minutes without a connection.
-        sys.stderr.write("runstream: some points came while the service was out of reach; going on from now\n")
-
-
-def _follow(tail: Iterator[runstream.News], line: Callable[[str, runstream.Point], str]) -> bool:
-    """Says whether it ended because the cursor was too old."""
-    try:
-        for news in tail:
+    retold = False
+    for news in client.tail(run_id, keys, rank=rank):
+        if news.retold and not retold:
+            # Only after minutes without a connection, or when another database server took over.
+            sys.stderr.write("runstream: some points came while the service was out of reach; going on from now\n")
+        retold = news.retold
+        if not retold:
             for series in news.series:
                 sys.stdout.writelines(line(series.key, point) for point in _points(series))
             sys.stdout.flush()
-    except runstream.RunstreamError as error:
-        if error.reason != "CURSOR_TOO_OLD":
-            raise
-    return True
 
 
 def _points(series: runstream.SeriesColumns) -> Iterator[runstream.Point]:

@@ -210,3 +210,40 @@ async def test_what_hangs_on_a_primary_that_is_frozen_ends_when_another_has_take
     finally:
         lose(primary)
         await database.close()
+
+
+async def test_a_tail_tells_the_history_after_a_failover_that_lost_commits(servers, tmp_path) -> None:
+    """The new primary gives transaction ids out again: to the old cursor, its commits would be old news."""
+    primary, standby = servers
+    with (
+        serving(tmp_path, primary, standby) as serve,
+        runstream.Client(serve.grpc_address) as client,
+        runstream.start_run("failover", "tail", address=serve.grpc_address, rank=0) as run,
+    ):
+        run.log({"loss": 0}, step=0)
+        assert await asyncio.to_thread(run.flush, 20)
+        await wait_until(primary, FOLLOWED)
+        following = client.tail(run.run_id)
+        assert not await asyncio.to_thread(next, following)
+        await hold_back(standby)
+        for step in range(1, 30):
+            log_over_http(serve, run.run_id, "lost", step)
+        told = 0
+        while told < 29:
+            told += len(await asyncio.to_thread(next, following))
+        lose(primary)
+        await administrate(standby, "SELECT pg_promote()")
+        await asyncio.to_thread(serve.wait_until, "/readyz", 200)
+        for step in range(100, 110):
+            log_over_http(serve, run.run_id, "kept", step)
+        found: dict[str, set[int]] = {"lost": set(range(1, 30))}
+        retold = False
+        while not (109 in found.get("kept", ()) and "loss" in found):
+            news = await asyncio.to_thread(next, following)
+            if news.retold and not retold:
+                found.clear()
+            retold = news.retold
+            for series in news.series:
+                found.setdefault(series.key, set()).update(series.steps)
+        assert found == {"loss": {0}, "kept": set(range(100, 110))}
+        following.close()  # type: ignore[attr-defined]  # a generator

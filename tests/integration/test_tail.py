@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import uuid
 from collections.abc import AsyncIterator
 from uuid import UUID
@@ -57,6 +59,15 @@ async def other_hand(database_url: str) -> AsyncIterator[HandMade]:
         yield made
 
 
+@contextlib.asynccontextmanager
+async def meek_database(url: str) -> AsyncIterator[Database]:
+    opened = await Database.open(url.replace("postgres@", "meek@"))
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
 async def rotate(database: Database, *, roll: bool = True) -> int:
     """Closes the open epoch, opens the next, and makes the old one visible as if it had been rolled up."""
     old = await database.fetchval("SELECT epoch FROM epochs WHERE state = 'open'")
@@ -66,6 +77,21 @@ async def rotate(database: Database, *, roll: bool = True) -> int:
     if roll:
         await database.execute("UPDATE watermark SET visible_epoch = $1", old)
     return int(old) + 1
+
+
+async def listening(database: Database, *, other_than: int = 0) -> int:
+    """The process of PostgreSQL that rings for this replica."""
+    give_up = asyncio.get_running_loop().time() + 30
+    while True:
+        pid = await database.fetchval(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle' AND pid <> $1 "
+            "AND application_name = 'runstream-bell' AND query ~ '^(LISTEN|NOTIFY) '",
+            other_than,
+        )
+        if pid is not None:
+            return int(pid)
+        assert asyncio.get_running_loop().time() < give_up, "nobody listens"
+        await asyncio.sleep(0.01)
 
 
 async def drop(database: Database, epoch: int) -> None:
@@ -148,12 +174,9 @@ async def test_the_bell_rings_again_after_its_connection_was_cut(
 ) -> None:
     monkeypatch.setattr(tail, "_POLL_AT_LEAST_EVERY_S", 60.0)
     caller = await replica.follow(run_id).opened()
-    await asyncio.sleep(0.2)
-    await database.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE application_name = 'runstream-bell' AND datname = current_database()"
-    )
-    await asyncio.sleep(1)
+    killed = await listening(database)
+    assert await database.fetchval("SELECT pg_terminate_backend($1)", killed)
+    assert await listening(database, other_than=killed) != killed
     await hand.write(loss, [1])
     assert await caller.got(1) == [1]
 
@@ -274,12 +297,92 @@ async def test_a_partition_that_is_dropped_between_look_and_rows_ends_the_stream
 
 
 async def test_a_cursor_from_the_future_is_of_another_database(replica: TailReplica, run_id: UUID) -> None:
-    error = await replica.follow(run_id, cursor=b"1;9;;900000000:900000000:").ended()
+    now = Cursor.decode(await (await replica.follow(run_id).opened()).leave())
+    future = dataclasses.replace(now, snapshot=Snapshot(900_000_000, 900_000_000))
+    error = await replica.follow(run_id, cursor=future.encode()).ended()
     assert reason_of(error) == (Code.OUT_OF_RANGE, "CURSOR_TOO_OLD", "cursor")
 
 
+async def test_a_cursor_of_another_lineage_of_the_database_is_too_old(
+    replica: TailReplica, run_id: UUID, loss: int, hand: HandMade
+) -> None:
+    """Transaction ids that were lost in a failover are given out again: those commits would be taken for told."""
+    cursor = Cursor.decode(await (await replica.follow(run_id).opened()).leave())
+    await hand.write(loss, [1])
+    for lineage in ("0123456789abcdef", "0" * 16):
+        other = dataclasses.replace(cursor, lineage=lineage)
+        error = await replica.follow(run_id, cursor=other.encode()).ended()
+        assert reason_of(error) == (Code.OUT_OF_RANGE, "CURSOR_TOO_OLD", "cursor")
+    of_earlier_release = f"1;{cursor.epoch};;{cursor.snapshot}".encode()
+    error = await replica.follow(run_id, cursor=of_earlier_release).ended()
+    assert reason_of(error) == (Code.OUT_OF_RANGE, "CURSOR_TOO_OLD", "cursor")
+    assert await (await replica.follow(run_id, cursor=cursor.encode()).opened()).got(1) == [1]
+
+
+async def test_streams_of_another_lineage_end_and_those_beside_them_go_on(
+    replica: TailReplica, run_id: UUID, loss: int, hand: HandMade
+) -> None:
+    old, new = await replica.follow(run_id).opened(), await replica.follow(run_id).opened()
+    await hand.write(loss, [1])
+    await asyncio.gather(old.got(1), new.got(1))
+    (stream, _) = sorted(replica.tail._streams, key=lambda one: id(one))
+    stream.cursor = dataclasses.replace(stream.cursor, lineage="0123456789abcdef")
+    await hand.write(loss, [2])
+    ended, _ = await asyncio.wait([old.task, new.task], return_when=asyncio.FIRST_COMPLETED, timeout=30)
+    assert ended == {old.task} or ended == {new.task}
+    left, gone = (new, old) if ended == {old.task} else (old, new)
+    assert reason_of(await gone.ended())[1] == "CURSOR_TOO_OLD"
+    assert await left.got(2) == [1, 2]
+
+
+async def test_a_role_that_may_not_ask_for_the_lineage_has_a_new_one_after_each_restart(
+    database: Database, database_url: str, run_id: UUID, loss: int, hand: HandMade
+) -> None:
+    await database.execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+    await database.execute("CREATE ROLE meek LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO meek")
+    try:
+        async with meek_database(database_url) as meek, tail_replica(meek) as replica:
+            caller = await replica.follow(run_id).opened()
+            await hand.write(loss, [1])
+            assert await caller.got(1) == [1]
+            again = await replica.follow(run_id, cursor=await caller.leave()).opened()
+            await hand.write(loss, [2])
+            assert await again.got(1) == [2]
+    finally:
+        await database.execute("DROP OWNED BY meek; DROP ROLE meek")
+        await database.execute("GRANT EXECUTE ON FUNCTION pg_control_system() TO PUBLIC")
+
+
+async def test_names_that_others_clear_meanwhile_are_not_missed(
+    replica: TailReplica, database: Database, run_id: UUID, hand: HandMade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "_NAMES_KEPT", -1)  # clears them each time
+    together = await replica.follow(run_id).opened()
+    start = together.cursor
+    keys = [f"key{number}" for number in range(12)]
+    for number, key in enumerate(keys):
+        await hand.write(await new_series(database, run_id, key), [number])
+    alone = [replica.follow(run_id, keys=[key], cursor=start) for key in keys]
+    for number in range(12, 20):
+        await hand.write(await new_series(database, run_id, "more"), [number])
+    for number, caller in enumerate(alone):
+        assert await caller.got(1) == [number]
+    assert await together.got(20) == list(range(20))
+
+
 @pytest.mark.parametrize(
-    "cursor", [b"x", b"2;1;;5:5:", b"1;1;;5:4:", b"1;1;;5:9:7,6", b"1;1;;5:9:9", b"1;1;;a:b:", b"\xff", b"1;" * 99]
+    "cursor",
+    [
+        b"x",
+        b"2;1;;5:5:",
+        b"3;0123456789abcdef;1;;5:5:",
+        b"1;1;;5:4:",
+        b"1;1;;5:9:7,6",
+        b"1;1;;5:9:9",
+        b"1;1;;a:b:",
+        b"\xff",
+        b"1;" * 99,
+    ],
 )
 async def test_what_is_no_cursor_is_refused(replica: TailReplica, run_id: UUID, cursor: bytes) -> None:
     error = await replica.follow(run_id, cursor=cursor).ended()
@@ -350,7 +453,10 @@ async def test_a_slow_caller_reads_on_by_itself_and_misses_nothing(
     while len(steps) < total:
         await asyncio.sleep(0.01)
     await hand.write(loss, [total])
-    await asyncio.sleep(1)
+    await quick.got(total + 1)
+    while len(steps) < total + 1:
+        await asyncio.sleep(0.01)
+    await replica.polled()
     assert steps == list(range(total + 1))
     slow.cancel()
 

@@ -34,11 +34,25 @@ class TailReplica:
     metrics: Metrics
     stub: query_pb2_grpc.QueryServiceStub
     address: str
+    database: Database
 
     def follow(self, run_id: UUID, *, keys: Sequence[str] = (), rank: int | None = None, cursor: bytes = b"") -> Caller:
         """Begins to follow a run."""
         request = query_pb2.TailRequest(run_id=run_id.hex, keys=keys, rank=rank, cursor=cursor)
-        return Caller(self.stub.Tail(request))
+        return Caller(self.stub.Tail(request), self)
+
+    async def polled(self, times: int = 3, *, timeout_s: float = 30) -> None:
+        """Waits until the shared reader has looked for new commits so often, rung for each time.
+
+        The second look begins after this was called, and what it hands out has arrived by the end of the third: nobody
+        rings twice within a tenth of a second, and all of it is in this process.
+        """
+        give_up = asyncio.get_running_loop().time() + timeout_s
+        enough = self.metric("runstream_tail_poll_seconds_count") + times
+        while self.metric("runstream_tail_poll_seconds_count") < enough:
+            assert asyncio.get_running_loop().time() < give_up, "nobody takes part in the shared reading"
+            await self.database.execute("NOTIFY runstream_commits")
+            await asyncio.sleep(0.02)
 
     def metric(self, name: str) -> float:
         """The value of a Prometheus metric of this replica."""
@@ -58,7 +72,7 @@ async def tail_replica(database: Database) -> AsyncIterator[TailReplica]:
     await server.start()
     try:
         async with grpc.aio.insecure_channel(address) as channel:
-            yield TailReplica(tail, bell, metrics, query_pb2_grpc.QueryServiceStub(channel), address)
+            yield TailReplica(tail, bell, metrics, query_pb2_grpc.QueryServiceStub(channel), address, database)
     finally:
         tail.drain()
         await server.stop(1)
@@ -73,13 +87,14 @@ class Caller:
     """Collects answers in the background: (key, rank, attempt, step, value) of each point, in the order they came."""
 
     call: Any
+    replica: TailReplica
     points: list[tuple[str, int, int, int, float]] = field(default_factory=list)
     answers: int = 0
     cursor: bytes = b""
     marks: list[tuple[bytes, int]] = field(default_factory=list)  # each cursor, and how many points had come with it
 
     def __post_init__(self) -> None:
-        self._task = asyncio.create_task(self._collect())
+        self.task = asyncio.create_task(self._collect())
 
     async def _collect(self) -> None:
         async for answer in self.call:
@@ -99,8 +114,8 @@ class Caller:
         """Waits for a condition on what came; raises what ended the call instead."""
         give_up = asyncio.get_running_loop().time() + timeout_s
         while not condition():
-            if self._task.done():
-                self._task.result()
+            if self.task.done():
+                self.task.result()
                 raise AssertionError("the call ended without an error")
             assert asyncio.get_running_loop().time() < give_up, f"only {len(self.points)} points: {self.points[:20]}"
             await asyncio.sleep(0.01)
@@ -111,16 +126,16 @@ class Caller:
         return await self.until(lambda: len(self.points) >= count)
 
     async def got(self, count: int) -> list[int]:
-        """Waits for so many points, and a bit longer for one too many; the steps, sorted."""
+        """Waits for so many points, and until one too many would have come; the steps, sorted."""
         await self.reached(count)
-        await asyncio.sleep(0.3)
+        await self.replica.polled()
         assert len(self.points) == count
         return sorted(point[3] for point in self.points)
 
     async def ended(self) -> grpc.aio.AioRpcError:
         """Waits for the error that ends the call."""
         try:
-            await asyncio.wait_for(self._task, 10)
+            await asyncio.wait_for(self.task, 10)
         except grpc.aio.AioRpcError as error:
             return error
         raise AssertionError("the call ended without an error")
@@ -128,7 +143,7 @@ class Caller:
     async def leave(self) -> bytes:
         """Goes away; the last cursor."""
         self.call.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(self.task, return_exceptions=True)
         return self.cursor
 
 

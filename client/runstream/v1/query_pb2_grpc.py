@@ -126,8 +126,9 @@ class QueryServiceServicer(object):
     def Tail(self, request, context):
         """New points of a run as they are committed, from a cursor on. The first answer comes at once and has the cursor of
         this moment. Each point comes once, also across reconnects with the last cursor, to whichever replica. Ends with
-        OUT_OF_RANGE CURSOR_TOO_OLD if the cursor is from before points that were rolled up and dropped (minutes): read
-        History, and begin anew without a cursor.
+        OUT_OF_RANGE CURSOR_TOO_OLD if the cursor is from before points that were rolled up and dropped (minutes), of another
+        database, of this one before a standby took over or a backup was restored, or of an earlier release: begin again
+        without a cursor, then read History.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,7 +1,10 @@
 """Where a tail stands: which commits it has told of. A PostgreSQL snapshot, as commit numbers are not in commit order.
 
 A snapshot sees every transaction below `xmin`, none from `xmax` on, and those in between that were not running then.
-Snapshots of one database are ordered by time: a later one sees all that an earlier one saw.
+Snapshots of one lineage of a database are ordered by time: a later one sees all that an earlier one saw.
+
+A standby that takes over, and a database that is restored, give transaction ids out again that the lost part of the old
+history had used. Commits with such ids would be taken for told. So a cursor says of which lineage it is.
 """
 
 from __future__ import annotations
@@ -9,15 +12,18 @@ from __future__ import annotations
 import bisect
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runstream_service.core.errors import InvalidField
 
-_VERSION = b"1;"
-# epoch ; series told of the commit that is half told, or nothing ; snapshot
+_VERSION = b"2;"
+# Cursors of earlier releases have no lineage.
+_FIRST_VERSION = b"1;"
+# lineage ; epoch ; series told of the commit that is half told, or nothing ; snapshot
 _FORM = re.compile(
-    r"(?P<epoch>\d{1,10});(?:(?P<xid>\d{1,20}),(?P<series>\d{1,19}))?;(?P<snapshot>\d{1,20}:\d{1,20}:[\d,]*)"
+    r"(?P<lineage>[0-9a-f]{16});(?P<epoch>\d{1,10});(?:(?P<xid>\d{1,20}),(?P<series>\d{1,19}))?;(?P<snapshot>\d{1,20}:\d{1,20}:[\d,]*)"
 )
+_NO_LINEAGE = "0" * 16
 # 10,000 transactions that run at once; PostgreSQL has fewer connections.
 _MAX_BYTES = 220_000
 
@@ -77,6 +83,7 @@ class Cursor:
     `half_told`: of the commit of this xid (a large one), the series up to this id were told, too.
     """
 
+    lineage: str  # of the database, 16 hex digits; all zeros in a cursor of an earlier release: it is of none
     snapshot: Snapshot
     epoch: int
     half_told: tuple[int, int] | None = None
@@ -84,23 +91,29 @@ class Cursor:
     def encode(self) -> bytes:
         """The opaque bytes that callers keep."""
         half = f"{self.half_told[0]},{self.half_told[1]}" if self.half_told else ""
-        return _VERSION + f"{self.epoch};{half};{self.snapshot}".encode()
+        return _VERSION + f"{self.lineage};{self.epoch};{half};{self.snapshot}".encode()
 
     @classmethod
     def decode(cls, data: bytes) -> Cursor:
         """Raises InvalidField for bytes that are no cursor."""
         try:
+            if data.startswith(_FIRST_VERSION):
+                data = _VERSION + _NO_LINEAGE.encode() + b";" + data.removeprefix(_FIRST_VERSION)
             if len(data) > _MAX_BYTES or not data.startswith(_VERSION):
                 raise ValueError("no cursor of this version")
             match = _FORM.fullmatch(data.removeprefix(_VERSION).decode("ascii"))
             if match is None:
                 raise ValueError("wrong form")
             half = (int(match["xid"]), int(match["series"])) if match["xid"] else None
-            return cls(Snapshot.parse(match["snapshot"]), int(match["epoch"]), half)
+            return cls(match["lineage"], Snapshot.parse(match["snapshot"]), int(match["epoch"]), half)
         except ValueError as error:
             raise InvalidField("cursor: is not one that Tail answered", field="cursor") from error
 
     def advanced(self, to: Snapshot, through: int) -> Cursor:
         """After all commits up to `through` that `to` sees."""
         half = self.half_told if self.half_told and self.half_told[0] > through else None
-        return Cursor(self.snapshot.advanced(to, through), self.epoch, half)
+        return replace(self, snapshot=self.snapshot.advanced(to, through), half_told=half)
+
+    def within(self, xid: int, series_id: int) -> Cursor:
+        """After the series up to this one of the commit of `xid`."""
+        return replace(self, half_told=(xid, series_id))

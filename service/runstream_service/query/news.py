@@ -10,16 +10,19 @@ points.
 from __future__ import annotations
 
 import collections
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
 from runstream_service.core.errors import CursorTooOld
 from runstream_service.query.cursor import Cursor, Snapshot
 from runstream_service.storage.copy_rows import Layout, body, float64, int64, unix_us
+from runstream_service.storage.database import incarnation_of
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -58,8 +61,10 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is new now: the snapshot of the look, the lowest epoch not sealed in it, new commits by xid."""
+    """What is new now: the lineage of the database and the snapshot of the look, the lowest epoch not sealed in it, new
+    commits by xid."""
 
+    lineage: str
     snapshot: Snapshot
     epoch: int
     commits: list[Commit]
@@ -67,7 +72,7 @@ class Look:
     @property
     def cursor(self) -> Cursor:
         """All of it told."""
-        return Cursor(self.snapshot, self.epoch)
+        return Cursor(self.lineage, self.snapshot, self.epoch)
 
     def after(self, portion: list[Commit], since: Cursor) -> Cursor:
         """Where a cursor stands that was told of all portions up to this one."""
@@ -151,15 +156,50 @@ class Frontier:
         return 0
 
 
+class Lineages:
+    """Which history of which database a connection leads to: its cluster, its timeline (a new one begins when a standby
+    takes over and when a backup is restored), and itself among the databases of the cluster. 16 hex digits."""
+
+    def __init__(self) -> None:
+        self._known = ("", "")  # an incarnation of the database, and its lineage, which is the same all its life
+
+    async def of(self, connection: PooledConnection) -> str:
+        """Asks in a transaction of the caller, once for each incarnation."""
+        incarnation = incarnation_of(connection)
+        if self._known[0] != incarnation:
+            self._known = (incarnation, await self._ask(connection) or _digest(incarnation))
+        return self._known[1]
+
+    async def _ask(self, connection: PooledConnection) -> str | None:
+        """None where the server does not say. Then each of its restarts counts as another lineage."""
+        await connection.execute("SAVEPOINT lineage")
+        try:
+            return _digest(await connection.fetchval(SQL["lineage"]))
+        except asyncpg.PostgresError:
+            await connection.execute("ROLLBACK TO lineage")
+            return None
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
 class NewsReader:
     """Reads within a transaction of the caller (Database.snapshot), so that all its answers belong to one snapshot."""
 
     def __init__(self, metrics: TailMetrics) -> None:
         self._metrics = metrics
         self._frontier = Frontier()
+        self._lineages = Lineages()
 
     async def look(self, connection: PooledConnection, since: Cursor | None) -> Look:
         """What is new since a cursor; without one, nothing. Raises CursorTooOld."""
+        lineage = await self._lineages.of(connection)
+        if since is not None and since.lineage != lineage:
+            raise _too_old(
+                "it is of another database, of this one before another server took over or it was restored, or of an "
+                "earlier release"
+            )
         row = await connection.fetchrow(
             SQL["look"], since.epoch if since else _NO_EPOCH, str(since.snapshot if since else _NOTHING)
         )
@@ -175,7 +215,7 @@ class NewsReader:
             raise _too_old("the points after it are no longer in the hot table")
         if since is not None and since.snapshot.xmax > snapshot.xmax:
             raise _too_old("it is of another database, or of this one before it was restored")
-        return Look(snapshot, row["epochs"][0], commits)
+        return Look(lineage, snapshot, row["epochs"][0], commits)
 
     async def rows(self, connection: PooledConnection, commits: Sequence[Commit], series_ids: Int64s) -> Rows:
         """The rows of some commits and series. Raises CursorTooOld if a partition is gone."""
@@ -234,4 +274,4 @@ class NewsReader:
 
 
 def _too_old(why: str) -> CursorTooOld:
-    return CursorTooOld(f"cursor: {why}; read History, and begin anew without a cursor", field="cursor")
+    return CursorTooOld(f"cursor: {why}; begin again without a cursor, then read History", field="cursor")

@@ -15,7 +15,7 @@ import asyncio
 import collections
 import copy
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -206,8 +206,8 @@ class Tail:
                 stream.cursor = look.cursor
                 return False
             rows = await self._reader.rows(connection, portion, series_ids)
-            await self._learn_names(connection, rows)
-        for message in messages(look, portion, rows, stream.cursor, series_ids, self._names):
+            names = await self._names_of(connection, rows)
+        for message in messages(look, portion, rows, stream.cursor, series_ids, names):
             stream.put(message)
         stream.cursor = look.after(portion, stream.cursor)
         return portion[-1] != look.commits[-1]
@@ -247,6 +247,10 @@ class Tail:
         since = min((stream.cursor for stream in streams), key=lambda cursor: cursor.snapshot.age)
         async with self._database.snapshot() as connection:
             look = await self._reader.look(connection, since)
+            for stream in streams:
+                if stream.cursor.lineage != look.lineage:
+                    self._fall_behind(stream)  # and finds out that its cursor is too old
+            streams = [stream for stream in streams if stream.together]
             if look.commits:
                 series = await self._series_of_all(connection, streams)
                 streams = [stream for stream in streams if stream.question in series]
@@ -254,20 +258,26 @@ class Tail:
                 series_ids = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, np.int64)
                 for portion in look.portions():
                     rows = await self._reader.rows(connection, portion, series_ids)
-                    await self._learn_names(connection, rows)
-                    streams = self._distribute(look, portion, rows, streams, series)
+                    names = await self._names_of(connection, rows)
+                    streams = self._distribute(look, portion, rows, names, streams, series)
         for stream in streams:
             stream.cursor = look.cursor
 
     def _distribute(
-        self, look: Look, portion: list[Commit], rows: Rows, streams: list[_Stream], series: dict[object, Int64s]
+        self,
+        look: Look,
+        portion: list[Commit],
+        rows: Rows,
+        names: Mapping[int, Series],
+        streams: list[_Stream],
+        series: dict[object, Int64s],
     ) -> list[_Stream]:
         """Answers who keeps up. The others take no part in the rest of this look: by the time it ends they may have
         read on by themselves and joined again with a newer cursor."""
         room = MAX_QUEUED_POINTS_OF_ALL - sum(stream.queued_points for stream in self._streams)
         keep_up = []
         for stream in streams:
-            for message in messages(look, portion, rows, stream.cursor, series[stream.question], self._names):
+            for message in messages(look, portion, rows, stream.cursor, series[stream.question], names):
                 fits = not stream.queue or stream.queued_points + message.points <= MAX_QUEUED_POINTS
                 if not fits or message.points > room:
                     self._fall_behind(stream)
@@ -306,15 +316,20 @@ class Tail:
                     stream.together = False
         return series
 
-    async def _learn_names(self, connection: PooledConnection, rows: Rows) -> None:
+    async def _names_of(self, connection: PooledConnection, rows: Rows) -> dict[int, Series]:
+        """What the series of some rows are called. Theirs alone: others may clear what is kept, whenever this waits."""
         if len(self._names) > _NAMES_KEPT or self._names_from != incarnation_of(connection):
-            self._names.clear()
+            self._names = {}
             self._names_from = incarnation_of(connection)
+        kept = self._names
         found = np.unique(rows.series_id).tolist()
-        # Again, because somebody else may have cleared them while we waited.
-        while unknown := [series_id for series_id in found if series_id not in self._names]:
+        names = {series_id: kept[series_id] for series_id in found if series_id in kept}
+        unknown = [series_id for series_id in found if series_id not in names]
+        if unknown:
             for series_id, run_id, key, rank, attempt in await connection.fetch(SQL["names"], unknown):
-                self._names[series_id] = Series(run_id.hex, key, rank, attempt)
+                names[series_id] = Series(run_id.hex, key, rank, attempt)
+            kept.update((series_id, names[series_id]) for series_id in unknown)
+        return names
 
 
 def _draining() -> Draining:

@@ -69,11 +69,11 @@ def _of_commit(
     entries: list[Points] = []
     for entry in rows.by_series(series_ids):
         if entries and _size([*entries, entry]) > _MAX_BYTES:
-            yield Message(_named(entries, names), Cursor(told.snapshot, told.epoch, (xid, entries[-1].series_id)))
+            yield Message(_named(entries, names), told.within(xid, entries[-1].series_id))
             entries = []
         entries.append(entry)
     if entries:
-        yield Message(_named(entries, names), Cursor(told.snapshot, told.epoch, (xid, entries[-1].series_id)))
+        yield Message(_named(entries, names), told.within(xid, entries[-1].series_id))
 
 
 def _named(entries: list[Points], names: Mapping[int, Series]) -> list[tuple[Series, Points]]:

@@ -51,11 +51,11 @@ def test_age_orders_snapshots_by_time(history: tuple[Snapshot, Snapshot]) -> Non
 def test_cursors_come_back_as_they_were(
     history: tuple[Snapshot, Snapshot], epoch: int, half_told: tuple[int, int] | None
 ) -> None:
-    cursor = Cursor(history[0], epoch, half_told)
+    cursor = Cursor("0123456789abcdef", history[0], epoch, half_told)
     assert Cursor.decode(cursor.encode()) == cursor
 
 
-@given(st.sampled_from([b"", b"1;", b"1;1;;"]), st.binary(max_size=40))
+@given(st.sampled_from([b"", b"1;", b"1;1;;", b"2;", b"2;0123456789abcdef;1;;"]), st.binary(max_size=40))
 def test_other_bytes_are_refused(prefix: bytes, data: bytes) -> None:
     with contextlib.suppress(InvalidField):
         assert Cursor.decode(prefix + data).encode() != b""
@@ -65,3 +65,9 @@ def test_other_bytes_are_refused(prefix: bytes, data: bytes) -> None:
 def test_what_postgresql_would_not_say_is_no_snapshot(text: str) -> None:
     with pytest.raises(ValueError, match="is not a snapshot"):
         Snapshot.parse(text)
+
+
+def test_a_cursor_of_an_earlier_release_is_of_no_lineage() -> None:
+    cursor = Cursor.decode(b"1;7;5,3;4:9:5")
+    assert (cursor.snapshot, cursor.epoch, cursor.half_told) == (Snapshot(4, 9, (5,)), 7, (5, 3))
+    assert cursor.lineage == "0" * 16

@@ -48,3 +48,9 @@ WITH found AS MATERIALIZED (
 SELECT * FROM found WHERE series_id = ANY ('{{{series_ids}}}'::bigint[])
 UNION ALL
 SELECT commit_no, -1, count(*), 'epoch', 0 FROM found GROUP BY commit_no;
+
+-- name: lineage
+-- Which history of which database this is; no standby is asked.
+SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
+                 left(pg_walfile_name(pg_current_wal_lsn()), 8),
+                 (SELECT oid FROM pg_database WHERE datname = current_database()));
