@@ -100,3 +100,8 @@ _PROCESSORS = os.cpu_count() or 1
 # routes are encoded in the pool of the reads.
 ROLLUP = ThreadPool("roll-up", threads=min(8, _PROCESSORS + 2), max_waiting=100)
 READS = ThreadPool("reads", threads=min(16, _PROCESSORS + 4), max_waiting=1_000)
+# Bodies of MLflow's requests that take more than a moment to read. One thread, and few that wait: each has a body in
+# memory, and much of the work is Python's.
+PARSING = ThreadPool("reading requests", threads=1, max_waiting=64)
+# Queries of MLflow's UI are checked and executed in Python: a second or more for what is just within the limits.
+GRAPHQL = ThreadPool("GraphQL", threads=2, max_waiting=64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from typing import Any
@@ -254,3 +255,44 @@ def test_a_filter_cannot_keep_the_service_busy(text: str) -> None:
     with pytest.raises(InvalidField):
         parse_filter(text, RUNS)
     assert time.monotonic() - began < 2
+
+
+HARD = {
+    "comparisons": "metrics.a < 1 AND " * 3_000 + "metrics.a < 1",
+    "ands": "AND " * 15_000,
+    "dots": "a" + ".a" * 30_000 + " = 1",
+    "a name": "metrics.`" + "a" * 65_000 + "` < 1",
+    "quotes": "params.a = '" + "''" * 25_000 + "'",
+    "a list of numbers": "run_id IN (" + "1," * 30_000 + "1)",
+    "a sum": "run_id IN (" + "1+" * 30_000 + "1)",
+    "an open list": "run_id IN (" + "'a'," * 14_000,
+    "backticks": "`" * 60_000,
+}
+
+
+@pytest.mark.parametrize("text", HARD.values(), ids=HARD.keys())
+def test_no_filter_within_the_limits_keeps_the_service_busy(text: str) -> None:
+    begun = time.thread_time()
+    with contextlib.suppress(InvalidField):
+        parse_filter(text, RUNS)
+    # Some took seconds for each megabyte; here it is milliseconds, and more on a machine that is busy.
+    assert time.thread_time() - begun < 0.25
+
+
+def test_a_list_of_25_000_ids_is_read_and_the_rest_of_a_filter_is_bounded() -> None:
+    ids = [f"{number:032x}" for number in range(25_000)]
+    listed = ", ".join(f"'{run_id}'" for run_id in ids)
+    text = f"params.`IN ('a')` = '(''b'', ' AND run_id IN ({listed}) AND status = 'FINISHED'"
+    found = parse_filter(text, RUNS)
+    assert [(one.key, one.operator) for one in found] == [("IN ('a')", "="), ("run_id", "IN"), ("status", "=")]
+    assert found[0].value == "(''b'', "
+    assert found[1].value == tuple(ids)
+    with pytest.raises(
+        InvalidField, match=r"filter: has 70,0.. characters besides lists of plain texts; at most 65,536"
+    ):
+        parse_filter(f"params.a = '{'x' * 70_000}'", RUNS)
+
+
+def test_a_long_list_that_is_not_plain_is_refused_with_what_it_has_to_be() -> None:
+    with pytest.raises(InvalidField, match="expected quoted texts with commas between them and without backslashes"):
+        parse_filter("run_id IN (" + "'a\\'b'," * 2_000 + "'c')", RUNS)

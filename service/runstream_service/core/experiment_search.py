@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from runstream_service.core.experiments import Experiment, from_row
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.search.dialects import EXPERIMENTS
-from runstream_service.search.grammar import Comparison, parse_filter, parse_order_by
+from runstream_service.search.grammar import Comparison, parse_order_by, read_filter
 from runstream_service.search.sql import (
     Parameters,
     conjunction,
@@ -51,7 +51,7 @@ class ExperimentSearch:
         Raises:
             InvalidField, DatabaseUnavailable.
         """
-        comparisons = parse_filter(filter_, EXPERIMENTS)
+        comparisons = await read_filter(filter_, EXPERIMENTS)
         terms = _terms(order_by or _DEFAULT_ORDER)
         start = read_offset_token(page_token, of=_PAGES)
         parameters = Parameters(caller.workspace_id, list(lifecycles), max_results + 1, start)

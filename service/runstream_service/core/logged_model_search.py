@@ -13,7 +13,7 @@ from runstream_service.core.errors import InvalidField
 from runstream_service.core.names import check_text
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.search.dialects import LOGGED_MODELS
-from runstream_service.search.grammar import MAX_ORDERS, parse_field, parse_filter
+from runstream_service.search.grammar import MAX_ORDERS, parse_field, read_filter
 from runstream_service.search.sql import (
     Parameters,
     conjunction,
@@ -87,7 +87,8 @@ async def search(connection: PooledConnection, caller: Caller, asked: Search) ->
     of = f"logged models {_fingerprint(asked)}"
     offset, size = read_offset_token(asked.page_token, of=of), asked.max_results or DEFAULT_RESULTS
     parameters = Parameters(caller.workspace_id, list(asked.experiment_ids))
-    conditions = conjunction(_conditions(asked, parameters))
+    comparisons = await read_filter(asked.filter, LOGGED_MODELS)
+    conditions = conjunction(_conditions(asked, comparisons, parameters))
     columns, terms = _orders(asked.order_by, parameters)
     # Of columns, since an order may not be by an expression of a column that the statement itself makes.
     rows = await connection.fetch(
@@ -128,8 +129,7 @@ def _fingerprint(asked: Search) -> int:
     return zlib.crc32(json.dumps([list(asked.experiment_ids), asked.filter, order]).encode())
 
 
-def _conditions(asked: Search, parameters: Parameters) -> list[str]:
-    comparisons = parse_filter(asked.filter, LOGGED_MODELS)
+def _conditions(asked: Search, comparisons: Sequence[Comparison], parameters: Parameters) -> list[str]:
     # Metrics are those on the datasets; without any in the filter: some metric on them.
     on_datasets = _on_datasets(asked.datasets, parameters)
     conditions = [_condition(one, on_datasets, parameters) for one in comparisons]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from runstream_service.core.errors import InvalidField
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.search.dialects import MODEL_VERSIONS, REGISTERED_MODELS, Dialect
-from runstream_service.search.grammar import parse_filter, parse_order_by
+from runstream_service.search.grammar import parse_order_by, read_filter
 from runstream_service.search.sql import (
     Parameters,
     conjunction,
@@ -103,7 +103,7 @@ async def search(database: Database, caller: Caller, area: _Area, asked: Search)
         )
     offset = read_offset_token(asked.page_token, of=area.dialect.name)
     parameters = Parameters(caller.workspace_id)
-    conditions = conjunction(_conditions(area, parse_filter(asked.filter, area.dialect), parameters))
+    conditions = conjunction(_conditions(area, await read_filter(asked.filter, area.dialect), parameters))
     rows = await database.fetch(
         f"SELECT d.* FROM {area.view} d WHERE d.workspace_id = $1 AND {conditions}"  # noqa: S608  # the grammar's, with parameters
         f" ORDER BY {', '.join(_order_terms(area, asked.order_by))}"

@@ -10,6 +10,8 @@ from typing import Any
 from runstream_service.core.errors import InvalidField
 
 DEFAULT_SIZE, MAX_SIZE = 100, 1_000
+# The longest has a name or two in it.
+_MAX_TOKEN_CHARACTERS = 8_192
 
 
 def check_page_size(size: int) -> int:
@@ -45,6 +47,8 @@ def read_token(token: str, *, of: str, shape: tuple[type[int] | type[str], ...])
     """What `make_token` was given, of these types; None for the first page. Raises InvalidField for anything else."""
     if not token:
         return None
+    if len(token) > _MAX_TOKEN_CHARACTERS:
+        raise _no_token()
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         checksum, payload = int.from_bytes(raw[:4], "big"), raw[4:]

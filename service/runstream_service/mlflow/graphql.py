@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 import orjson
 from graphql import (
     DocumentNode,
+    ExecutionResult,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
@@ -37,10 +38,12 @@ from graphql import (
 )
 from starlette.requests import Request
 
+from runstream_service import threads
 from runstream_service.core.caller import ANYONE, Caller
 from runstream_service.mlflow.answer import encode
 from runstream_service.mlflow.calls import Call, Raw
 from runstream_service.mlflow.errors import error_of, invalid
+from runstream_service.mlflow.json_size import in_thread_if_big
 from runstream_service.mlflow.request import convert, normalise, parse_json, read_body, snake
 
 if TYPE_CHECKING:
@@ -52,8 +55,12 @@ MAX_ROOT_FIELDS = 10
 MAX_ALIASES = 10
 MAX_DEPTH = 10
 MAX_SELECTIONS = 1_000
+# Of one object. Each is compared with each other: 1,000 took more than a second.
+MAX_FIELDS = 200
 MAX_TOKENS = 5_000
 MAX_CHARACTERS = 100_000
+# The UI sends the same few queries again and again; longer ones are not its, and would take memory.
+_CACHED_CHARACTERS = 8_000
 
 _ROOTS = {
     "mlflowGetExperiment": "2.0/mlflow/experiments/get",
@@ -81,9 +88,11 @@ SCHEMA = _read_schema()
 
 @dataclass(slots=True)
 class _Asked:
-    """One request: who asks, and what it looked up already."""
+    """One request: who asks, and what it looked up already. `service` is the event loop that handlers run on; the query
+    itself is executed in a thread, on a loop of its own."""
 
     caller: Caller
+    service: asyncio.AbstractEventLoop
     experiments: dict[str, asyncio.Task[Any]] = field(default_factory=dict)
 
 
@@ -105,20 +114,31 @@ class GraphQL:
             raise invalid("'operationName' must be a text.")
         if len(query) > MAX_CHARACTERS:
             raise invalid(f"'query' exceeds the maximum length of {MAX_CHARACTERS} characters")
-        document, errors = _checked(query)
+        asking = _Asked(ANYONE, asyncio.get_running_loop())
+        accepted = request.headers.get("accept-encoding", "")
+        return await threads.GRAPHQL.run(self._answer_in_thread, asking, query, variables, operation, accepted)
+
+    def _answer_in_thread(
+        self, asking: _Asked, query: str, variables: dict[str, Any] | None, operation: str | None, accepted: str
+    ) -> Response:
+        document, errors = _checked(query) if len(query) <= _CACHED_CHARACTERS else _checked.__wrapped__(query)
         if document is None:
             return _encoded(None, errors)
+        result = asyncio.run(self._execute(asking, document, variables, operation))
+        return _encoded(result.data, result.errors or [], accepted)
+
+    async def _execute(
+        self, asking: _Asked, document: DocumentNode, variables: dict[str, Any] | None, operation: str | None
+    ) -> ExecutionResult:
         result = execute(
             SCHEMA,
             document,
             variable_values=variables,
             operation_name=operation,
-            context_value=_Asked(ANYONE),
+            context_value=asking,
             field_resolver=self._resolve,
         )
-        if isinstance(result, Awaitable):
-            result = await result
-        return _encoded(result.data, result.errors or [], request.headers.get("accept-encoding", ""))
+        return await result if isinstance(result, Awaitable) else result
 
     def _resolve(self, source: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
         """Any field of any type."""
@@ -134,15 +154,19 @@ class GraphQL:
         return None if value == "NaN" and info.field_name == "value" and _is_float(info.return_type) else value
 
     async def _root(self, info: GraphQLResolveInfo, given: dict[str, Any]) -> Any:
-        answer = await self.call(info.context.caller, info.field_name, given)
+        answer = await self.call(info.context, info.field_name, given)
         runs = [answer["run"]] if "run" in answer else answer.get("runs", [])
-        versions = _Versions(self, info.context.caller, [run["info"]["run_id"] for run in runs])
+        versions = _Versions(self, info.context, [run["info"]["run_id"] for run in runs])
         for run in runs:
             run["versions"] = versions
         return answer
 
-    async def call(self, caller: Caller, root: str, given: dict[str, Any]) -> Any:
+    async def call(self, asked: _Asked, root: str, given: dict[str, Any]) -> Any:
         """The answer of the REST route behind a root field."""
+        calling = asyncio.run_coroutine_threadsafe(self._call(asked.caller, root, given), asked.service)
+        return await asyncio.wrap_future(calling)
+
+    async def _call(self, caller: Caller, root: str, given: dict[str, Any]) -> Any:
         entry, fields = self._entries[root], normalise(given)
         if isinstance(entry, Call):
             return await entry.handler(caller, convert(fields, entry.message))
@@ -151,7 +175,7 @@ class GraphQL:
     def _experiment(self, asked: _Asked, experiment_id: str) -> Awaitable[Any]:
         """The experiment of a run; once for all runs of it."""
         if experiment_id not in asked.experiments:
-            call = self.call(asked.caller, "mlflowGetExperiment", {"experimentId": experiment_id})
+            call = self.call(asked, "mlflowGetExperiment", {"experimentId": experiment_id})
             asked.experiments[experiment_id] = asyncio.ensure_future(call)
         return _named(asked.experiments[experiment_id], "experiment")
 
@@ -159,8 +183,8 @@ class GraphQL:
 class _Versions:
     """The model versions of the runs of one answer: one search for all of them, when the first is asked for."""
 
-    def __init__(self, graphql: GraphQL, caller: Caller, run_ids: Sequence[str]) -> None:
-        self._search = functools.partial(graphql.call, caller, "mlflowSearchModelVersions")
+    def __init__(self, graphql: GraphQL, asked: _Asked, run_ids: Sequence[str]) -> None:
+        self._search = functools.partial(graphql.call, asked, "mlflowSearchModelVersions")
         self._run_ids = run_ids
         self._found: asyncio.Task[Any] | None = None
 
@@ -195,9 +219,9 @@ def _request(method: str, fields: dict[str, Any]) -> Request:
 async def _read(request: Request) -> dict[str, Any]:
     """The request's object: the body of a POST; of a GET the query, where the variables are JSON."""
     if request.method == "POST":
-        asked: dict[str, Any] = parse_json(await read_body(request), request.headers.get("content-type", ""))
-        return asked
-    asked = dict(request.query_params)
+        body = await read_body(request)
+        return await in_thread_if_big(body, parse_json, body, request.headers.get("content-type", ""))
+    asked: dict[str, Any] = dict(request.query_params)
     if "variables" in asked:
         asked["variables"] = parse_json(asked["variables"].encode(), "")
     return asked
@@ -215,9 +239,9 @@ def _words_of(error: GraphQLError) -> str:
     return error.message if cause is None or isinstance(cause, GraphQLError) else error_of(cause).message
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=32)
 def _checked(query: str) -> tuple[DocumentNode | None, list[GraphQLError]]:
-    """A query that may be executed, or what is wrong with it. The UI sends the same few again and again."""
+    """A query that may be executed, or what is wrong with it."""
     try:
         document = parse(query, max_tokens=MAX_TOKENS)
     except GraphQLError as error:
@@ -241,6 +265,8 @@ def _beyond_limits(document: DocumentNode) -> list[GraphQLError]:
         selections += len(fields)
         if selections > MAX_SELECTIONS:
             return [GraphQLError(f"Query exceeds maximum total selections of {MAX_SELECTIONS}")]
+        if len(fields) > MAX_FIELDS:
+            return [GraphQLError(f"Query exceeds maximum of {MAX_FIELDS} fields of one object")]
         roots += len(fields) if depth == 1 else 0
         aliases = max(aliases, sum(field.alias is not None for field in fields))
         levels += [(depth + 1, field.selection_set) for field in fields if field.selection_set is not None]

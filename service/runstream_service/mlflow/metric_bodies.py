@@ -11,17 +11,22 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_service import threads
 from runstream_service.mlflow.errors import MlflowError, invalid
+from runstream_service.mlflow.json_size import check_values, in_thread_if_big
 from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length
 from runstream_service.mlflow.request import (
+    Message,
+    Pair,
     check_content_type,
+    convert,
     missing,
     normalise,
     parse_json,
@@ -32,6 +37,9 @@ from runstream_service.mlflow.request import (
 from runstream_service.mlflow.times import MAX_TIMESTAMP_MS, to_ms
 
 MAX_METRICS = 1_000
+# What is read on the event loop: a batch of 1,000 metrics has some 170 KB, and decoding as much of anything into the
+# structs below takes two milliseconds at the most. Others are read in a thread.
+_USUAL_METRIC_BYTES, _USUAL_BATCH_BYTES = 64 << 10, 256 << 10
 
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 
@@ -76,12 +84,12 @@ class LogMetricBody:
 
 @dataclass(frozen=True, slots=True)
 class LogBatchBody:
-    """A body of log-batch; params and tags as they came."""
+    """A body of log-batch."""
 
     run_id: str
     metrics: Metrics
-    params: Sequence[Any] = field(default_factory=list)
-    tags: Sequence[Any] = field(default_factory=list)
+    params: Sequence[Pair] = ()
+    tags: Sequence[Pair] = ()
 
 
 # -- as MLflow's clients send them -----------------------------------------------------------------------------------
@@ -110,11 +118,22 @@ class _LogMetric(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     dataset_digest: str = ""
 
 
+class _Pair(Pair, forbid_unknown_fields=True, gc=False):
+    pass
+
+
 class _LogBatch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     run_id: str
     metrics: list[_Metric] = []
-    params: list[Any] = []
-    tags: list[Any] = []
+    params: list[_Pair] = []
+    tags: list[_Pair] = []
+
+
+class _Pairs(Message):
+    """What of a log-batch is not metrics."""
+
+    params: tuple[Pair, ...] = ()
+    tags: tuple[Pair, ...] = ()
 
 
 _AnyMetric: TypeAlias = "_Metric | _LogMetric"
@@ -122,37 +141,55 @@ _LOG_METRIC = msgspec.json.Decoder(_LogMetric)
 _LOG_BATCH = msgspec.json.Decoder(_LogBatch)
 
 
-def read_log_metric(body: bytes, content_type: str) -> LogMetricBody:
+async def read_log_metric(body: bytes, content_type: str) -> LogMetricBody:
     """Raises MlflowError."""
     check_content_type(content_type)
+    found = _usual_metric(body) if len(body) <= _USUAL_METRIC_BYTES else None
+    if found is None:
+        found = await in_thread_if_big(body, _read_metric_slowly, body, content_type)
+    return found
+
+
+async def read_log_batch(body: bytes, content_type: str) -> LogBatchBody:
+    """Raises MlflowError."""
+    check_content_type(content_type)
+    if len(body) > _USUAL_BATCH_BYTES:
+        return await threads.PARSING.run(_read_big_batch, body, content_type)
+    found = _usual_batch(body)
+    if found is None:
+        found = await in_thread_if_big(body, _read_batch_slowly, body, content_type)
+    return found
+
+
+def _usual_metric(body: bytes) -> LogMetricBody | None:
     try:
         usual = _LOG_METRIC.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        pass
-    else:
-        metrics = _columns([usual])
-        if metrics is not None and usual.run_id:
-            return LogMetricBody(usual.run_id, metrics)
-    raw = normalise(parse_json(body, content_type))
-    _check_metric_fields(raw, "")
-    run_id = _run_id(raw)
-    metric = _read_metric(raw, "")
-    _check_metric(metric, "")
-    return LogMetricBody(run_id, _collected([metric]))
+        return None
+    metrics = _columns([usual])
+    return LogMetricBody(usual.run_id, metrics) if metrics is not None and usual.run_id else None
 
 
-def read_log_batch(body: bytes, content_type: str) -> LogBatchBody:
-    """Raises MlflowError."""
-    check_content_type(content_type)
+def _usual_batch(body: bytes) -> LogBatchBody | None:
     try:
         usual = _LOG_BATCH.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        pass
-    else:
-        metrics = _columns(usual.metrics)
-        if metrics is not None and usual.run_id and len(metrics) <= MAX_METRICS:
-            return LogBatchBody(usual.run_id, metrics, normalise(usual.params), normalise(usual.tags))
-    return _read_batch_slowly(normalise(parse_json(body, content_type)))
+        return None
+    if not usual.run_id or len(usual.metrics) > MAX_METRICS:
+        return None
+    metrics = _columns(usual.metrics)
+    return None if metrics is None else LogBatchBody(usual.run_id, metrics, usual.params, usual.tags)
+
+
+def _read_big_batch(body: bytes, content_type: str) -> LogBatchBody:
+    try:
+        check_values(body)
+    except MlflowError as error:
+        raise invalid(
+            f"A batch logging request can contain at most {MAX_METRICS} metrics, and {error.message[0].lower()}"
+            f"{error.message[1:]}"
+        ) from error
+    return _usual_batch(body) or _read_batch_slowly(body, content_type)
 
 
 def _columns(metrics: Sequence[_AnyMetric]) -> Metrics | None:
@@ -182,8 +219,12 @@ def _columns(metrics: Sequence[_AnyMetric]) -> Metrics | None:
     return Metrics(keys, step, np.array(timestamps, np.int64), value, of_models)
 
 
-@functools.lru_cache(maxsize=65_536)
 def _is_right_key(key: str) -> bool:
+    return len(key) <= MAX_KEY_CHARACTERS and _is_right_short_key(key)
+
+
+@functools.lru_cache(maxsize=65_536)
+def _is_right_short_key(key: str) -> bool:
     try:
         _check_metric_key(key, "")
     except MlflowError:
@@ -194,7 +235,17 @@ def _is_right_key(key: str) -> bool:
 # -- whatever else comes ---------------------------------------------------------------------------------------------
 
 
-def _read_batch_slowly(raw: Mapping[str, Any]) -> LogBatchBody:
+def _read_metric_slowly(body: bytes, content_type: str) -> LogMetricBody:
+    raw = normalise(parse_json(body, content_type))
+    _check_metric_fields(raw, "")
+    run_id = _run_id(raw)
+    metric = _read_metric(raw, "")
+    _check_metric(metric, "")
+    return LogMetricBody(run_id, _collected([metric]))
+
+
+def _read_batch_slowly(body: bytes, content_type: str) -> LogBatchBody:
+    raw = normalise(parse_json(body, content_type))
     run_id = _run_id(raw)
     lists = {name: _list(raw.get(name, []), name) for name in ("metrics", "params", "tags")}
     for index, metric in enumerate(lists["metrics"]):
@@ -206,7 +257,8 @@ def _read_batch_slowly(raw: Mapping[str, Any]) -> LogBatchBody:
     metrics = [_read_metric(metric, f"metrics[{index}].") for index, metric in enumerate(lists["metrics"])]
     for index, metric in enumerate(metrics):
         _check_metric(metric, f"metrics[{index}].")
-    return LogBatchBody(run_id, _collected(metrics), lists["params"], lists["tags"])
+    pairs = convert({"params": lists["params"], "tags": lists["tags"]}, _Pairs)
+    return LogBatchBody(run_id, _collected(metrics), pairs.params, pairs.tags)
 
 
 def _check_metric_fields(raw: Any, path: str) -> None:

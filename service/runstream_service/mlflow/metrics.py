@@ -25,9 +25,7 @@ from runstream_service.mlflow.request import (
     Int32,
     Int64,
     Message,
-    Pair,
     check_given,
-    convert,
     missing,
     read,
     read_body,
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
 MAX_METRICS, MAX_PARAMS, MAX_TAGS, MAX_ENTITIES = 1_000, 100, 100, 1_000
 # Of the bulk reads: runs, rows of all of them, rows of each.
 MAX_RUNS, MAX_BULK_METRICS, MAX_SAMPLES = 100, 25_000, 2_500
+_MAX_TOKEN_CHARACTERS = 1_024
 
 
 class GetHistory(Message):
@@ -83,13 +82,6 @@ class GetHistoryBulkInterval(Message):
     max_results: Int32 = MAX_SAMPLES
 
 
-class _Pairs(Message):
-    """What of a log-batch is not metrics."""
-
-    params: tuple[Pair, ...] = ()
-    tags: tuple[Pair, ...] = ()
-
-
 class MetricHandlers:
     """One method a route of routes.py."""
 
@@ -104,7 +96,7 @@ class MetricHandlers:
 
     async def log_metric(self, request: Request) -> Response:
         content = await read_body(request)
-        body = read_log_metric(content, request.headers.get("content-type", ""))
+        body = await read_log_metric(content, request.headers.get("content-type", ""))
         run_id = parse_run_id(body.run_id)
         await self._check_models(body.metrics)
         await self._store(run_id, body.metrics, content)
@@ -114,7 +106,7 @@ class MetricHandlers:
         """Everything is checked before anything is stored. Then, as in MLflow, params, metrics and tags are stored one
         after the other; what fails leaves what was before it, and the whole may be repeated."""
         content = await read_body(request)
-        body = read_log_batch(content, request.headers.get("content-type", ""))
+        body = await read_log_batch(content, request.headers.get("content-type", ""))
         run_id = parse_run_id_strictly(body.run_id)
         params, tags = _checked_pairs(body)
         await self._check_models(body.metrics)
@@ -264,9 +256,7 @@ def _of_model(metrics: Metrics, metric: BodyMetric) -> ModelMetric:
 
 def _checked_pairs(body: LogBatchBody) -> tuple[dict[str, str], dict[str, str]]:
     """Params and tags. Raises MlflowError, also if the batch has too much of anything."""
-    pairs = convert({"params": body.params, "tags": body.tags}, _Pairs)
-    params, tags = checked_params(pairs.params), checked_tags(pairs.tags)
-    counts = (len(body.metrics), len(pairs.params), len(pairs.tags))
+    counts = (len(body.metrics), len(body.params), len(body.tags))
     for what, limit, count in (
         ("metrics", MAX_METRICS, counts[0]),
         ("params", MAX_PARAMS, counts[1]),
@@ -278,7 +268,7 @@ def _checked_pairs(body: LogBatchBody) -> tuple[dict[str, str], dict[str, str]]:
                 f"A batch logging request can contain at most {limit} {what}. Got {count} {what}. Please split up "
                 f"{what} across multiple requests and try again."
             )
-    return params, tags
+    return checked_params(body.params), checked_tags(body.tags)
 
 
 def _history_page(key: str, rows: MetricRows, last: Place | None, accept_encoding: str) -> Response:
@@ -310,6 +300,8 @@ def _place(token: str) -> Place | None:
     """What the token of a page says: after which row the next one begins."""
     if not token:
         return None
+    if len(token) > _MAX_TOKEN_CHARACTERS:
+        raise invalid("Invalid page token, it is longer than any that this server gives")
     try:
         place = msgspec.json.decode(base64.b64decode(token, validate=True), type=Place)
     except (binascii.Error, ValueError) as error:

@@ -11,11 +11,16 @@ from runstream_service.mlflow.errors import MlflowError, invalid
 
 MAX_KEY_CHARACTERS = 250
 
+_MAX_LOOKED_AT = 4_096
+
 _NAME = re.compile(r"[/\w.\- :]*")
 
 
 def check_key(key: str, path: str) -> str:
     """A key of a metric, param or tag; `path` is where the request has it. Raises MlflowError."""
+    if len(key) > _MAX_LOOKED_AT:
+        # Checked no further: taking megabytes apart would take long, and its caller would get them back.
+        raise invalid(f"'{path}' exceeds the maximum length of {MAX_KEY_CHARACTERS} characters")
     if not _NAME.fullmatch(key):
         raise _invalid_value(
             path,

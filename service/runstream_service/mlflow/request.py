@@ -18,6 +18,7 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from runstream_service.mlflow.errors import MlflowError, invalid
+from runstream_service.mlflow.json_size import check_values, in_thread_if_big
 
 T = TypeVar("T", bound="Message")
 
@@ -26,8 +27,11 @@ Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 
 # Metrics come 1,000 at a time in some 170 KB; a tag of a run may have megabytes of table references.
 MAX_BODY_BYTES = 32 << 20
+MAX_QUERY_FIELDS = 1_000
 # As in protobuf; MLflow's deepest message has 5.
 MAX_LEVELS = 100
+# Callers choose names; no message has a field with a longer one.
+_CACHED_CHARACTERS = 100
 # Python takes time in the square of the digits to read an integer.
 _MAX_NUMBER_CHARACTERS = 400
 
@@ -55,39 +59,58 @@ async def read(request: Request, kind: type[T]) -> T:
     Raises:
         MlflowError: INVALID_PARAMETER_VALUE, with the field's name.
     """
+    path = request.path_params
     if request.method not in ("GET", "HEAD"):
-        raw = normalise(parse_json(await read_body(request), request.headers.get("content-type", "")))
-    elif request.query_params:
-        raw = _from_query(request, kind)
-    else:
-        raw = normalise(await _body_of_get(request))
-    return convert({**raw, **request.path_params}, kind)
+        body = await read_body(request)
+        content_type = request.headers.get("content-type", "")
+        return await in_thread_if_big(body, _from_body, body, content_type, path, kind)
+    if request.query_params:
+        return convert({**_from_query(request, kind), **path}, kind)
+    body = await _body_of_get(request)
+    return await in_thread_if_big(body, _from_body_of_get, body, path, kind)
 
 
 async def read_body(request: Request) -> bytes:
     """The whole body. Raises MlflowError if it is too long, or its client goes."""
-    body = bytearray()
+    if int_header(request, "content-length") > MAX_BODY_BYTES:
+        raise _too_long()  # before its client sends all of it
+    chunks: list[bytes] = []
+    size = 0
     try:
         async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise invalid(f"The request's body has more than {MAX_BODY_BYTES:,} bytes; send it in parts.")
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise _too_long()
     except ClientDisconnect as error:
         raise MlflowError("BAD_REQUEST", "The connection ended before the request did.") from error
-    return bytes(body)
+    return b"".join(chunks)
+
+
+def int_header(request: Request, name: str) -> int:
+    """A whole number that a header has; 0 if it has none."""
+    text = request.headers.get(name, "")
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
+
+
+def _too_long() -> MlflowError:
+    return invalid(f"The request's body has more than {MAX_BODY_BYTES:,} bytes; send it in parts.")
 
 
 def parse_json(body: bytes, content_type: str) -> Any:
     """The object in a body. An empty body is an empty object; old clients send an object encoded twice.
 
     Raises:
-        MlflowError: it is of another type, or no JSON.
+        MlflowError: it is of another type, or no JSON, or has too many values.
     """
     check_content_type(content_type)
+    check_values(body)
     try:
         parsed = orjson.loads(body) if body else {}
         if isinstance(parsed, str):
-            parsed = orjson.loads(parsed)
+            inner = parsed.encode()
+            check_values(inner)
+            parsed = orjson.loads(inner)
     except orjson.JSONDecodeError as error:
         raise MlflowError("BAD_REQUEST", f"The request's body is not JSON: {error}. {_hint(body)}") from error
     if not isinstance(parsed, dict):
@@ -180,26 +203,37 @@ def refused(why: str) -> MlflowError:
 
 def wrong_type(name: str, value: Any) -> MlflowError:
     """As MLflow says it."""
-    shown = json.dumps(value, sort_keys=True, separators=(",", ":"), default=repr)[:200]
+    # Of a long text or list only what is shown is written out.
+    part = value[:200] if isinstance(value, str | list) else value
+    shown = json.dumps(part, sort_keys=True, separators=(",", ":"), default=repr)[:200]
     hint = f" Hint: Value was of type '{type(value).__name__}'."
     return invalid(f"Invalid value {shown} for parameter '{name}' supplied: {hint}{_SEE}")
 
 
-async def _body_of_get(request: Request) -> Any:
+def _from_body(body: bytes, content_type: str, path: dict[str, Any], kind: type[T]) -> T:
+    return convert({**normalise(parse_json(body, content_type)), **path}, kind)
+
+
+async def _body_of_get(request: Request) -> bytes:
+    if "content-length" not in request.headers and "transfer-encoding" not in request.headers:
+        return b""
+    return await read_body(request)
+
+
+def _from_body_of_get(body: bytes, path: dict[str, Any], kind: type[T]) -> T:
     """As in MLflow: whatever its type is called, and if it is no JSON, it does not count. No page of a stranger's in a
     browser can send one."""
-    if "content-length" not in request.headers and "transfer-encoding" not in request.headers:
-        return {}
-    body = await read_body(request)
     try:
-        return parse_json(body, "")
+        return _from_body(body, "", path, kind)
     except MlflowError as error:
         if error.code == "BAD_REQUEST":
-            return {}
+            return convert(path, kind)
         raise
 
 
 def _from_query(request: Request, kind: type[Message]) -> dict[str, Any]:
+    if request.scope["query_string"].count(b"&") > MAX_QUERY_FIELDS:
+        raise invalid(f"The request's query has more than {MAX_QUERY_FIELDS:,} fields.")
     lists = _list_fields(kind)
     names = {name: snake(name) for name in request.query_params}
     raw: dict[str, Any] = {
@@ -245,9 +279,13 @@ def _list_fields(kind: type[Message]) -> frozenset[str]:
     return frozenset(name for name, hint in get_type_hints(kind).items() if get_origin(hint) is tuple)
 
 
-@functools.lru_cache(maxsize=4_096)
 def snake(name: str) -> str:
     """A name in camel case, as protobuf's JSON has it too, in snake case."""
+    return _snake(name) if len(name) <= _CACHED_CHARACTERS else _HUMP.sub(r"_\1", name).lower()
+
+
+@functools.lru_cache(maxsize=4_096)
+def _snake(name: str) -> str:
     return _HUMP.sub(r"_\1", name).lower()
 
 

@@ -18,17 +18,25 @@ from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedInput
 
+from runstream_service import threads
 from runstream_service.core.errors import InvalidField
 from runstream_service.search.dialects import Dialect, Kind, Rule, Values
 
-MAX_CHARACTERS = 1_000_000  # a list of 25,000 run ids
+MAX_CHARACTERS = 65_536  # besides lists
+MAX_CHARACTERS_WITH_LISTS = 1_000_000  # a list of 25,000 run ids
 MAX_COMPARISONS = 100
 MAX_ORDERS = 20
+# Of 100 comparisons there are 400 with the ANDs between them; MLflow takes any number of ANDs.
+_MAX_TOKENS = 1_000
+# Of what comes before and after the lists; and of quotes, which take longer to look through than other characters.
+_MAX_PIECES = 1_000
+_MAX_QUOTES = 60_000
 # Longer ones are long lists of ids; a cache of these would take memory and hardly ever be hit.
 _CACHED_CHARACTERS = 4_096
 
 # Text in quotes may have these quotes in it, doubled or behind a backslash; they stay so. No expression can match the
-# same text in two ways: a filter must not be able to keep us busy. Lark takes the backslash out of \\", hence [\\].
+# same text in two ways, and none goes through it one character at a time: a filter must not be able to keep us busy.
+# Lark takes the backslash out of \\", hence [\\].
 _GRAMMAR = r"""
 start: (_AND | comparison)*
 comparison: NAME OPERATOR value   -> compare
@@ -37,17 +45,25 @@ value: TEXT | NUMBER | LIST | WORD
 
 order: NAME DIRECTION?
 
-NAME: /(?!(AND|OR|NOT)(?![\w.$#]))(`(``|[^`])*`|"[^"]*"|[\w$#]+)(\.(`(``|[^`])*`|"[^"]*"|'[^']*'|[\w$#]+))*/i
+NAME: /(?!(AND|OR|NOT)(?![\w.$#]))(`[^`]*(``[^`]*)*`|"[^"]*"|[\w$#]+)(\.(`[^`]*(``[^`]*)*`|"[^"]*"|'[^']*'|[\w$#]+))*/i
 _AND.2: /AND(?![\w.$#])/i
 OPERATOR: /<=|>=|<>|!=|==|=|<|>|(NOT\s+)?(I?LIKE|IN)\b/i
 PRESENCE.2: /IS\s+(NOT\s+)?NULL\b/i
 DIRECTION: /(ASC|DESC)\b/i
-TEXT.4: /'(''|[\\]'|[^'])*'|"(""|[\\]"|[^"])*"/
+TEXT.4: /'[^'\\]*((''|[\\]'?)[^'\\]*)*'|"[^"\\]*((""|[\\]"?)[^"\\]*)*"/
 NUMBER.3: /-?(\d+(\.\d*)?|\.\d+)(E[+-]?\d+)?(?![\w.])/i
-LIST.2: /\(('[^'\\]*(\\.[^'\\]*)*'|"[^"\\]*(\\.[^"\\]*)*"|[^'"()\\])*\)/s
+LIST.2: /\([^'"()\\]*(('[^'\\]*(\\.[^'\\]*)*'|"[^"\\]*(\\.[^"\\]*)*")[^'"()\\]*)*\)/s
 WORD: /[^\s'"(),;]+/
 %ignore /\s+/
 """
+
+_PLAIN_LIST = re.compile(r"\(\s*'[^'\\\r\n]*'(\s*,\s*'[^'\\\r\n]*')*\s*,?\s*\)")
+_PLAIN_TEXT = re.compile(r"'([^']*)'")
+_PIECES = re.compile(
+    r"""[^'"`(]+|'[^'\\]*((''|\\'?)[^'\\]*)*'|"[^"\\]*((""|\\"?)[^"\\]*)*"|`[^`]*`|(?P<list>"""
+    + _PLAIN_LIST.pattern
+    + r")|."
+)
 
 Value = str | int | float | tuple[str, ...] | tuple[int, ...] | None
 
@@ -71,14 +87,47 @@ class Order:
     descending: bool
 
 
+async def read_filter(text: str, dialect: Dialect) -> tuple[Comparison, ...]:
+    """`parse_filter` without holding up the event loop: long ones are parsed in a thread. Raises Overloaded, too."""
+    if len(text) <= _CACHED_CHARACTERS:
+        return parse_filter(text, dialect)
+    return await threads.PARSING.run(parse_filter, text, dialect)
+
+
 def parse_filter(text: str, dialect: Dialect) -> tuple[Comparison, ...]:
     """The conditions of a filter, all of which have to be true; none for an empty one.
 
     Raises:
         InvalidField: in MLflow's words, where it has some.
     """
-    _check_text(text, "filter")
-    return (_parsed_filter if len(text) <= _CACHED_CHARACTERS else _parsed_filter.__wrapped__)(text, dialect)
+    _check_text(text, "filter", MAX_CHARACTERS_WITH_LISTS)
+    if len(text) <= _CACHED_CHARACTERS:
+        return _parsed_filter(text, dialect)
+    if sum(map(text.count, "'\"`")) > _MAX_QUOTES:
+        raise InvalidField(f"filter: has more than {_MAX_QUOTES // 2:,} texts in quotes", field="filter")
+    rest, lists = _without_lists(text)
+    _check_length(rest, "filter", MAX_CHARACTERS, " besides lists of plain texts")
+    return _read_filter(rest, dialect, lists)
+
+
+def _without_lists(text: str) -> tuple[str, list[str]]:
+    """The filter with marks in the place of its lists, and the lists: a list of 25,000 ids is read in milliseconds so,
+    and in half a second by the grammar. No filter has such a mark: it has a NUL character in it."""
+    lists: list[str] = []
+    rest: list[str] = []
+    at = 0
+    for count, match in enumerate(_PIECES.finditer(text)):
+        if count >= _MAX_PIECES:
+            break  # what is left counts as it is
+        if match["list"]:
+            rest += [text[at : match.start()], _mark(len(lists))]
+            lists.append(match["list"])
+            at = match.end()
+    return "".join([*rest, text[at:]]), lists
+
+
+def _mark(number: int) -> str:
+    return f"('\0{number}')"
 
 
 def parse_order_by(texts: Sequence[str], dialect: Dialect) -> tuple[Order, ...]:
@@ -102,10 +151,14 @@ def parse_field(text: str, dialect: Dialect) -> tuple[str, str]:
 
 @functools.lru_cache(maxsize=1_024)
 def _parsed_filter(text: str, dialect: Dialect) -> tuple[Comparison, ...]:
+    return _read_filter(text, dialect, [])
+
+
+def _read_filter(text: str, dialect: Dialect, lists: Sequence[str]) -> tuple[Comparison, ...]:
     if text and not text.strip():
         raise InvalidField(f"Invalid filter '{text[:80]}'. Could not be parsed.", field="filter")
     try:
-        found = _TREES.transform(_FILTERS.parse(text))
+        found = _TREES.transform(_parsed(text))
     except UnexpectedInput as error:
         position = error.pos_in_stream if error.pos_in_stream is not None else len(text)
         raise InvalidField(
@@ -114,11 +167,25 @@ def _parsed_filter(text: str, dialect: Dialect) -> tuple[Comparison, ...]:
             "characters than letters, digits and _ in backticks",
             field="filter",
         ) from error
-    if len(found) > MAX_COMPARISONS:
-        raise InvalidField(
-            f"filter: has {len(found):,} comparisons; at most {MAX_COMPARISONS} are allowed", field="filter"
-        )
-    return tuple(_comparison(name, operator, token, dialect) for name, operator, token in found)
+    marks = {_mark(number): taken for number, taken in enumerate(lists)}
+    return tuple(
+        _comparison(name, operator, token if token is None else token.update(value=marks.get(token, token)), dialect)
+        for name, operator, token in found
+    )
+
+
+def _parsed(text: str) -> Any:
+    """Lark's tree. Counted meanwhile: what comes after too much is not looked at."""
+    parsing = _FILTERS.parse_interactive(text)
+    comparisons = 0
+    for count, token in enumerate(parsing.iter_parse()):
+        comparisons += token.type in ("OPERATOR", "PRESENCE")
+        if comparisons > MAX_COMPARISONS or count > _MAX_TOKENS:
+            raise InvalidField(
+                f"filter: has more than {MAX_COMPARISONS} comparisons, which is the most that is allowed",
+                field="filter",
+            )
+    return parsing.feed_eof()  # type: ignore[no-untyped-call]
 
 
 @functools.lru_cache(maxsize=1_024)
@@ -227,6 +294,13 @@ def _list(kind: Kind, key: str, rule: Rule, token: Token) -> tuple[str, ...] | t
 
 def _texts(token: str) -> tuple[str, ...]:
     """A list is read as Python reads a tuple, as MLflow does: there, other than in a single value, \\' is a quote."""
+    if _PLAIN_LIST.fullmatch(token):
+        return tuple(_PLAIN_TEXT.findall(token))
+    if len(token) > _CACHED_CHARACTERS:  # Python would take half a second for some hundred kilobytes
+        raise _wrong(
+            "While parsing a list in the query, expected quoted texts with commas between them and without "
+            f"backslashes, as it has more than {_CACHED_CHARACTERS:,} characters"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of backslashes before other characters, which stay
@@ -246,7 +320,7 @@ def _texts(token: str) -> tuple[str, ...]:
                 "While parsing a list in the query, expected string value, punctuation, or whitespace, but got "
                 f"different type in list: {token[:200]}"
             )
-        _check_text(text, "filter")
+        _check_text(text, "filter", _CACHED_CHARACTERS)
     return texts
 
 
@@ -264,12 +338,16 @@ def _unquoted(name: str) -> str:
     return name
 
 
-def _check_text(text: str, field: str, limit: int = MAX_CHARACTERS) -> str:
-    if len(text) > limit:
-        raise InvalidField(f"{field}: has {len(text):,} characters; at most {limit:,} are allowed", field=field)
+def _check_text(text: str, field: str, limit: int) -> str:
+    _check_length(text, field, limit)
     if re.search(r"[\x00\ud800-\udfff]", text):
         raise InvalidField(f"{field}: has a NUL character or a lone surrogate, which nothing stored has", field=field)
     return text
+
+
+def _check_length(text: str, field: str, limit: int, what: str = "") -> None:
+    if len(text) > limit:
+        raise InvalidField(f"{field}: has {len(text):,} characters{what}; at most {limit:,} are allowed", field=field)
 
 
 def _excerpt(text: str, position: int) -> str:

@@ -1,0 +1,86 @@
+"""How much work a body of JSON makes, before anything is made of it.
+
+Decoding holds the interpreter until it is done, for a second or more per million small lists, while bytes alone cost
+next to nothing. So values are counted first; and what may take more than some milliseconds is done in a thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+
+from runstream_service import threads
+from runstream_service.mlflow.errors import invalid
+
+T = TypeVar("T")
+
+# The largest of MLflow's requests, a log-batch, has some 10,000 values and 1,200 objects; a search may list the ids of
+# tens of thousands of experiments. Texts of any length count as one value.
+MAX_VALUES = 50_000
+MAX_CONTAINERS = 10_000
+
+# Below, a body is read on the event loop: within two milliseconds, whatever is in it.
+_SMALL_BYTES, _SMALL_VALUES = 64 << 10, 500
+_TINY_BYTES = 1 << 10
+_PIECE_BYTES = 1 << 20
+_COMMA, _BRACKET, _BRACE, _QUOTE = (ord(character) for character in ',[{"')
+_NO_BACKSLASH = re.compile(rb"[^\\]")
+
+
+async def in_thread_if_big(body: bytes, function: Callable[..., T], *arguments: object) -> T:
+    """The function's result, for work on a body: big ones are worked on one after the other in a thread, since two
+    threads that run Python would keep the event loop waiting twice as long.
+
+    Raises:
+        Overloaded: too many wait for it.
+    """
+    if is_small(body):
+        return function(*arguments)
+    return await threads.PARSING.run(function, *arguments)
+
+
+def is_small(body: bytes) -> bool:
+    """Whether reading it takes no time that matters."""
+    return len(body) <= _TINY_BYTES or (len(body) <= _SMALL_BYTES and sum(_most(body)) <= _SMALL_VALUES)
+
+
+def check_values(body: bytes) -> None:
+    """Raises MlflowError if there are too many values in a body, or too many objects and lists."""
+    if len(body) <= MAX_CONTAINERS:
+        return
+    values, containers = _most(body)
+    if values > MAX_VALUES or containers > MAX_CONTAINERS:
+        values, containers = _counted(body)  # texts may have commas and brackets in them
+    for count, limit, what in ((values, MAX_VALUES, "values"), (containers, MAX_CONTAINERS, "objects and lists")):
+        if count > limit:
+            raise invalid(f"The request has {count:,} {what}; at most {limit:,} are allowed. Send it in parts.")
+
+
+def _most(body: bytes) -> tuple[int, int]:
+    """Values, and objects and lists, that there are at the most."""
+    containers = body.count(b"[") + body.count(b"{")
+    return body.count(b",") + containers, containers
+
+
+def _counted(body: bytes) -> tuple[int, int]:
+    """The same without what is in texts. In pieces, since bytes are looked through without letting others run."""
+    values = containers = start = 0
+    in_text = 0
+    while start < len(body):
+        # A piece does not end in the middle of an escape.
+        ends = _NO_BACKSLASH.search(body, min(start + _PIECE_BYTES, len(body)))
+        end = ends.end() if ends else len(body)
+        piece = body[start:end].replace(rb"\\", b"").replace(rb"\"", b"")
+        characters = np.frombuffer(piece, np.uint8)
+        inside = np.bitwise_xor.accumulate((characters == _QUOTE).view(np.uint8)) ^ in_text
+        opening = (characters == _BRACKET) | (characters == _BRACE)
+        outside = inside == 0
+        opened = int(np.count_nonzero(opening & outside))
+        values += opened + int(np.count_nonzero((characters == _COMMA) & outside))
+        containers += opened
+        in_text = int(inside[-1]) if len(inside) else in_text
+        start = end
+    return values, containers
