@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
+from collections.abc import Callable
 
 
 class Backoff:
@@ -12,6 +15,7 @@ class Backoff:
         self._first_s = first_s
         self._max_s = max_s
         self._failures = 0
+        self._asked_s = 0.0  # what the service asked for last
 
     def reset(self) -> None:
         """The action went well: the next failure is the first."""
@@ -21,5 +25,15 @@ class Backoff:
         """The wait before the next try. Jitter keeps thousands of ranks from coming back in the same moment."""
         ceiling = min(self._max_s, self._first_s * 2 ** min(self._failures, 30))
         self._failures += 1
+        self._asked_s = retry_after_s or 0.0
         least = max(retry_after_s or 0.0, at_least_s)
         return float(least + random.uniform(0.1, 1.0) * ceiling)
+
+    def wait(
+        self, changed: threading.Condition, seconds: float, stopping: Callable[[], bool], hurry: Callable[[], bool]
+    ) -> None:
+        """Waits under `changed`, which is held. `hurry` shortens that to what the service asked for."""
+        begun = time.monotonic()
+        changed.wait_for(lambda: stopping() or hurry(), seconds)
+        left = begun + min(seconds, self._asked_s) - time.monotonic()
+        changed.wait_for(stopping, max(0.0, left))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,7 +32,8 @@ _RECONNECT_REASONS = ("DRAINING", "DATABASE_CHANGED")
 class _Stream:
     """One Append stream: what is known of it, shared by the thread that sends and the one that reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, producer: uuid.UUID) -> None:
+        self.producer = producer
         self.next_number = 0
         self.declared: set[int] = set()
         self.opened = threading.Event()  # or ended
@@ -57,7 +59,7 @@ class Connection:
         attempt: int,
         wait_created: Callable[[Callable[[], bool]], None],
         create_again: Callable[[], None],
-        run_deleted: Callable[[], None],
+        run_deleted: Callable[[_status.Failure], None],
     ) -> None:
         self._settings = settings
         self._channels = channels
@@ -74,7 +76,8 @@ class Connection:
         self._stream: _Stream | None = None
         self._stopping = False
         self._pause_wanted = False
-        self._state = threading.Condition()  # guards the three above; nothing else is waited for under it
+        self._hurry = False
+        self._state = threading.Condition()  # guards the four above; nothing else is waited for under it
         self._missing_created = 0
         self._asking_ledger = False  # the next Open claims to know nothing, to hear what is left
         self.streams_opened = 0
@@ -92,11 +95,11 @@ class Connection:
                 self._sleep(self._one_stream())
 
     def _done(self) -> bool:
-        return self._stopping or bool(self._outbox.stopped)
+        return self._stopping or self._outbox.closing or bool(self._outbox.stopped)
 
     def _one_stream(self) -> float:
         """Runs one stream to its end; returns how long to wait before the next."""
-        stream = _Stream()
+        stream = _Stream(self._outbox.producer)
         try:
             with self._channels.using(self._settings.address) as channel:
                 failure = self._speak(channel, stream)
@@ -142,7 +145,7 @@ class Connection:
                 if response.HasField("opened"):
                     self._on_opened(stream, response.opened)
                 elif response.HasField("ack"):
-                    self._on_ack(response.ack)
+                    self._on_ack(stream, response.ack)
             failure = _status.Failure("UNAVAILABLE", "the service ended the stream")
         except grpc.RpcError as error:
             failure = self._no_answer() if stream.timed_out else _status.from_rpc_error(error)
@@ -164,6 +167,10 @@ class Connection:
     def _on_opened(self, stream: _Stream, opened: ingest_pb2.Opened) -> None:
         outbox = self._outbox
         committed = opened.committed_number
+        if stream.producer != outbox.producer:
+            stream.replaced = True
+            stream.call.cancel()
+            return
         self._asking_ledger = False
         if not outbox.acknowledged_number <= committed <= outbox.highest_sent:
             # Restored from an older state; or, above what was ever sent, another process has our producer id, and
@@ -173,7 +180,8 @@ class Connection:
             self._new_producer(committed)
             return
         self._take_limits(opened)
-        if outbox.acknowledge(committed):
+        outbox.unblock()
+        if outbox.acknowledge(stream.producer, committed):
             self._backoff.reset()
         self._missing_created = 0
         stream.next_number = committed + 1
@@ -189,11 +197,12 @@ class Connection:
         if opened.max_series:
             self._outbox.series.max_series = opened.max_series
 
-    def _on_ack(self, ack: ingest_pb2.Ack) -> None:
+    def _on_ack(self, stream: _Stream, ack: ingest_pb2.Ack) -> None:
         refusals = [(_reason_name(one.reason), one.point_count, one.example) for one in ack.refusals]
         # Told and counted before flush() returns, which the acknowledgement lets go.
         self._notices.service_refused(refusals)
-        if self._outbox.acknowledge(ack.committed_number, [(reason, count) for reason, count, _ in refusals]):
+        counts = [(reason, count) for reason, count, _ in refusals]
+        if self._outbox.acknowledge(stream.producer, ack.committed_number, counts):
             self._backoff.reset()
 
     def _react(self, failure: _status.Failure, was_open: bool) -> float:
@@ -208,11 +217,12 @@ class Connection:
             # Once is a database that was restored or a run that was purged; twice in a row is something else.
             return 0.0 if self._missing_created == 1 else self._retry_in(failure, was_open)
         if failure.reason == "RUN_DELETED":
-            self._run_deleted()
-            return self._settings.backoff_max_s
+            self._run_deleted(failure)
+            return 0.0  # until the control thread hears that the run is there again
         if failure.retry is _status.Retry.NEVER:
             # Points are never given up for it: an operator may change the service, or what is in between.
             self._notices.stream_refused(failure)
+            self._outbox.block()
             return self._backoff.next_s(failure.retry_after_s, self._settings.backoff_protocol_s)
         return self._retry_in(failure, was_open)
 
@@ -245,7 +255,8 @@ class Connection:
     def _sleep(self, seconds: float) -> None:
         """Waits that long, also as long as a fork is under way; returns at once when stopping."""
         with self._state:
-            self._state.wait_for(lambda: self._stopping, seconds)
+            self._backoff.wait(self._state, seconds, lambda: self._stopping, lambda: self._hurry)
+            self._hurry = self._hurry and not seconds
             self._state.wait_for(lambda: self._stopping or not self._pause_wanted)
 
     # Called by gRPC's sending thread.
@@ -253,13 +264,13 @@ class Connection:
     def _requests(self, stream: _Stream) -> Iterator[bytes]:
         outbox = self._outbox
         first = 1 if self._asking_ledger else outbox.acknowledged_number + 1
-        yield self._open_request(first)
+        yield self._open_request(stream, first)
         if not stream.opened.wait(self._settings.open_timeout_s):
             stream.timed_out = True
             stream.call.cancel()
             return
         while not stream.ended:
-            batch = outbox.wait_next(stream.next_number, lambda: stream.ended)
+            batch = outbox.wait_next(stream.producer, stream.next_number, lambda: stream.ended)
             if batch is None:
                 return
             fresh = batch.series_indexes() - stream.declared
@@ -268,10 +279,10 @@ class Connection:
             yield batch.sent_at(time.monotonic())
             stream.next_number += 1
 
-    def _open_request(self, first_unacked: int) -> bytes:
+    def _open_request(self, stream: _Stream, first_unacked: int) -> bytes:
         request = ingest_pb2.AppendRequest(open=self._open)
         request.open.run_id = self._run_id()
-        request.open.producer_id = self._outbox.producer.bytes
+        request.open.producer_id = stream.producer.bytes
         request.open.first_unacked = first_unacked
         return request.SerializeToString()
 
@@ -289,6 +300,12 @@ class Connection:
         """Opens streams again."""
         with self._state:
             self._pause_wanted = False
+            self._state.notify_all()
+
+    def ask_again(self) -> None:
+        """Tries now; only a wait that the service asked for is kept."""
+        with self._state:
+            self._hurry = True
             self._state.notify_all()
 
     def stop(self) -> None:

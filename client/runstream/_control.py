@@ -1,16 +1,17 @@
-"""The control thread: CreateRun, params, tags and FinishRun, in the order in which they were asked for.
+"""The control thread: creates the run, writes its params and tags, and sets its end.
 
-All of these calls are idempotent, so that each is simply repeated until it is answered. Bound: `_MAX_PENDING` calls;
-further ones are refused with a warning.
+All of these calls are idempotent, so that each is repeated until it is answered; one that may have met a bug of the
+service only a few times, so that it does not hold up the others. Params and tags wait by key: of a tag that is set
+again and again while the service is away, the newest value is sent. Bounds: `Settings.max_call_bytes` for what waits,
+`_CALL_BYTES` for one call. The run's end has a place of its own.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -24,29 +25,42 @@ from runstream._settings import Settings
 from runstream.v1 import run_pb2, run_pb2_grpc
 
 _LAST_CALL_S = 5.0  # deadline of a call at the interpreter's end that cannot be cancelled
-_MAX_PENDING = 1_000  # calls, of at most 1,000 entries each
-_RETRYABLE = (
-    "UNAVAILABLE",
-    "DEADLINE_EXCEEDED",
-    "RESOURCE_EXHAUSTED",
-    "INTERNAL",
-    "UNKNOWN",
-    "CANCELLED",
-    "ABORTED",
-    "DATA_LOSS",
-)
+_CALL_BYTES = 256 * 1024  # params or tags in one call: far below the message limits of services and proxies
+_CALL_ENTRIES = 1_000  # the most that the service takes at once
+_ENTRY_BYTES = 16  # what the encoding adds to a key and its value
+_ENTRY_MEMORY = 300  # what the objects around a waiting entry take
+_TRIES = 6  # of a call that fails in a way that may be a bug
+# What may be wrong with one entry of a call and not with the others.
+_OF_ONE_ENTRY = ("INVALID_ARGUMENT", "ALREADY_EXISTS", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED")
+_QUIET_S = 1.0  # a first failure is worth a warning if the next try has to wait longer
 
 
-@dataclass(frozen=True)
-class Call:
-    """One unary call of RunService."""
+@dataclass
+class _Entry:
+    """A param or tag that waits."""
+
+    value: str
+    size: int  # encoded
+    number: int  # of the request that brought it, of the first if a newer value took its place
+
+
+@dataclass
+class _Call:
+    """One unary call of RunService. `entries`: the params or tags in it, with their encoded sizes."""
 
     method: str
-    request: Any
+    request: Any = None
+    number: int = 0
+    entries: dict[str, int] = field(default_factory=dict)
+    tries: int = 0
 
 
 class Control:
-    """Makes one run's unary calls until `stop`."""
+    """Makes one run's unary calls until `stop`.
+
+    `run_refused` is called when the service does not take the run (it is deleted, or cannot be created), `run_taken`
+    when it does.
+    """
 
     def __init__(
         self,
@@ -54,22 +68,31 @@ class Control:
         channels: Channels,
         notices: Notices,
         joining: Joining,
-        run_deleted: Callable[[], None],
+        run_refused: Callable[[_status.Failure], None],
+        run_taken: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._channels = channels
         self._notices = notices
         self._joining = joining
-        self._run_deleted = run_deleted
+        self._create = _Call("CreateRun")
+        self._run_refused = run_refused
+        self._run_taken = run_taken
         self._backoff = Backoff(settings.backoff_first_s, settings.backoff_max_s)
         self._changed = threading.Condition()  # guards all below
-        self._pending: deque[Call] = deque()
-        self._accepted = 0
-        self._settled = 0
+        self._waiting: dict[str, dict[str, _Entry]] = {"LogParams": {}, "SetTags": {}}
+        self._calls: deque[_Call] = deque()  # made of what waited, also of parts of a refused call
+        self._finish: _Call | None = None
+        self._finish_first = False
+        self._waiting_bytes = 0
+        self._accepted = 0  # requests
         self._created = False
+        self._refusal: _status.Failure | None = None  # of the run, since it was last asked for
         self._stopping = False
         self._pause_wanted = False
+        self._hurry = False
         self._no_threads = False
+        self._under_way: _Call | None = None
         self._future: Any = None
         self.name = ""  # of the run, as the service has it
         self.last_error = ""
@@ -80,25 +103,56 @@ class Control:
         """Until stopped: the run first, then one call after another."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopping or (not self._pause_wanted and self._work() is not None))
+                self._changed.wait_for(lambda: self._stopping or (not self._pause_wanted and self._next() is not None))
                 if self._stopping:
                     return
-                call = self._work()
+                call = self._next()
             assert call is not None
-            wait_s = self._make(call)
-            if wait_s > 0:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._stopping, wait_s)
+            self._wait(self._make(call))
 
-    def _work(self) -> Call | None:
+    def _wait(self, seconds: float) -> None:
+        with self._changed:
+            self._backoff.wait(self._changed, seconds, lambda: self._stopping, lambda: self._hurry)
+            self._hurry = False
+
+    def _next(self) -> _Call | None:
+        if self._finish is not None and (self._finish_first or self._deleted()):
+            return self._finish
         if not self._created:
-            return Call("CreateRun", self._joining.request())
-        return self._pending[0] if self._pending else None
+            return self._create
+        if not self._calls:
+            self._calls.extend(self._collect())
+        return self._calls[0] if self._calls else self._finish
 
-    def _make(self, call: Call) -> float:
-        """Makes one call; answers the wait before the next in seconds."""
+    def _deleted(self) -> bool:
+        """A deleted run takes its end and nothing else."""
+        return self._refusal is not None and self._refusal.reason == "RUN_DELETED"
+
+    def _collect(self) -> Iterable[_Call]:
+        for method, waiting in self._waiting.items():
+            chosen: dict[str, str] = {}
+            sizes: dict[str, int] = {}
+            number = 0
+            for key, entry in waiting.items():
+                if chosen and (len(chosen) == _CALL_ENTRIES or sum(sizes.values()) + entry.size > _CALL_BYTES):
+                    break
+                number = number or entry.number
+                chosen[key], sizes[key] = entry.value, entry.size
+            for key in chosen:
+                del waiting[key]
+            if chosen:
+                yield _Call(method, self._request(method, chosen), number, sizes)
+
+    def _request(self, method: str, entries: Mapping[str, str]) -> Any:
+        if method == "LogParams":
+            return run_pb2.LogParamsRequest(params=entries)
+        return run_pb2.SetTagsRequest(tags=entries)
+
+    def _make(self, call: _Call) -> float:
+        """Makes one call; returns the wait before the next in seconds."""
+        request = self._joining.request() if call is self._create else call.request
         # The service may have answered CreateRun with another run after this call was queued.
-        call.request.run_id = self._joining.run_id
+        request.run_id = self._joining.run_id
         try:
             with self._channels.using(self._settings.address) as channel:
                 method = getattr(run_pb2_grpc.RunServiceStub(channel), call.method)
@@ -106,9 +160,10 @@ class Control:
                     if self._stopping or self._pause_wanted:
                         return 0.0
                     if not self._no_threads:
-                        self._future = method.future(call.request, timeout=self._settings.call_timeout_s)
+                        self._future = method.future(request, timeout=self._settings.call_timeout_s)
+                    future, self._under_way = self._future, call
                 try:
-                    response = self._future.result() if self._future else method(call.request, timeout=_LAST_CALL_S)
+                    response = future.result() if future else method(request, timeout=_LAST_CALL_S)
                 except grpc.RpcError as error:
                     failure = _status.from_rpc_error(error)
                     if failure.retry is _status.Retry.ELSEWHERE:
@@ -119,45 +174,59 @@ class Control:
         except RuntimeError as error:
             self._channels.abandon(self._settings.address)
             if "shutdown" not in str(error):
-                return self._retry_in(_status.Failure("UNAVAILABLE", str(error)))  # too many threads, for now
+                return self._retry_in(call, _status.Failure("UNAVAILABLE", str(error)))  # too many threads, for now
             # Python 3.12.0 to 3.12.2 starts no threads once the interpreter is ending, and a call that can be
             # cancelled needs one. A call that blocks does not.
             self._no_threads = True
             return 0.0
         finally:
-            self._future = None
+            with self._changed:
+                self._future = self._under_way = None
         self._backoff.reset()
-        if call.method == "CreateRun":
+        if call is self._create:
             self.name = response.run.name
             self._joining.answered(response, self._notices)
+            self._taken()
         self._done(call)
         return 0.0
 
-    def _done(self, call: Call) -> None:
+    def _taken(self) -> None:
+        """The service has the run."""
+        self._run_taken()
         with self._changed:
-            if call.method == "CreateRun":
-                self._created = True
-            elif self._pending and self._pending[0] is call:
-                self._pending.popleft()
-                self._settled += 1
+            self._created, self._refusal, self._create.tries = True, None, 0
             self._changed.notify_all()
 
-    def _failed(self, call: Call, failure: _status.Failure) -> float:
+    def _done(self, call: _Call) -> None:
+        """The call is answered, for better or worse."""
+        with self._changed:
+            if call is self._finish:
+                self._finish = None
+            elif self._calls and self._calls[0] is call:
+                self._calls.popleft()
+                self._waiting_bytes -= sum(call.entries.values()) + _ENTRY_MEMORY * len(call.entries)
+            self._changed.notify_all()
+
+    def _failed(self, call: _Call, failure: _status.Failure) -> float:
         if self._stopping or self._pause_wanted:
             return 0.0
         self.last_error = f"{call.method}: {failure}"
-        if failure.reason == "RUN_DELETED":
-            self._run_deleted()
-            return self._settings.backoff_max_s
-        if call.method == "CreateRun":
+        call.tries += 1
+        if failure.reason == "RUN_DELETED" and call is not self._finish:
+            self.run_deleted(failure)
+            return self._settings.backoff_max_s if call is self._create else 0.0
+        if call is self._create:
             return self._create_failed(failure)
-        if failure.reason == "RUN_NOT_FOUND":
+        if failure.reason == "RUN_NOT_FOUND" and call.tries < _TRIES:
             self.create_again()
             return self._backoff.next_s()
-        if failure.code in _RETRYABLE:
-            return self._retry_in(failure)
-        self._refused(call, failure)
-        return 0.0
+        if failure.retry is _status.Retry.NEVER or self._is_hopeless(call, failure):
+            self._refused(call, failure)
+            return 0.0
+        return self._retry_in(call, failure)
+
+    def _is_hopeless(self, call: _Call, failure: _status.Failure) -> bool:
+        return failure.retry is _status.Retry.A_FEW_TIMES and call.tries >= _TRIES
 
     def _create_failed(self, failure: _status.Failure) -> float:
         if failure.reason == "RUN_IN_OTHER_EXPERIMENT":
@@ -166,41 +235,106 @@ class Control:
                 self._notices.once("experiment", "%s; points go to the run of that id", failure)
                 self._joining.in_any_experiment()
             else:
-                self._done(Call("CreateRun", None))
+                self._taken()
             return 0.0
-        if failure.code in _RETRYABLE:
-            return self._retry_in(failure)
-        self._notices.once("create", "the service does not create the run (%s); points are kept, tried again", failure)
+        if failure.retry is not _status.Retry.NEVER and not self._is_hopeless(self._create, failure):
+            return self._retry_in(self._create, failure)
+        self._notices.once(
+            "create",
+            "the service does not create the run (%s); points are kept in memory, and it is asked again twice a "
+            "minute. %s",
+            failure,
+            _status.advice(failure),
+        )
+        self._refuse_run(failure)
         return self._backoff.next_s(failure.retry_after_s, self._settings.backoff_max_s)
 
-    def _retry_in(self, failure: _status.Failure) -> float:
+    def _retry_in(self, call: _Call, failure: _status.Failure) -> float:
         wait_s = self._backoff.next_s(failure.retry_after_s)
-        self._notices.connection_failed(str(failure), wait_s)
+        if call.tries > 1 or wait_s > _QUIET_S:
+            self._notices.connection_failed(str(failure), wait_s)
         return wait_s
 
-    def _refused(self, call: Call, failure: _status.Failure) -> None:
-        """A final answer. Entries of a refused call are sent one by one, so that only the bad ones are lost."""
-        singles = _split(call)
+    def _refused(self, call: _Call, failure: _status.Failure) -> None:
+        """A final answer. If one entry may be to blame, the halves are tried, so that only bad ones are lost."""
         with self._changed:
-            if self._pending and self._pending[0] is call and len(singles) > 1:
-                self._pending.popleft()
-                self._pending.extendleft(reversed(singles))
-                self._settled -= len(singles) - 1
+            if failure.code in _OF_ONE_ENTRY and len(call.entries) > 1:
+                self._calls.popleft()
+                self._calls.extendleft(reversed(self._halves(call)))
                 return
-        self._notices.warn("%s refused by the service: %s", call.method, failure)
+        self._notices.call_refused(call.method, list(call.entries), failure)
         self._done(call)
+
+    def _halves(self, call: _Call) -> list[_Call]:
+        entries = dict(call.request.params if call.method == "LogParams" else call.request.tags)
+        keys = list(call.entries)
+        middle = len(keys) // 2
+        return [
+            _Call(
+                call.method,
+                self._request(call.method, {key: entries[key] for key in part}),
+                call.number,
+                {key: call.entries[key] for key in part},
+            )
+            for part in (keys[:middle], keys[middle:])
+        ]
+
+    def _refuse_run(self, failure: _status.Failure) -> None:
+        with self._changed:
+            self._created, self._refusal = False, failure
+            self._changed.notify_all()
+        self._run_refused(failure)
 
     # Called by any thread.
 
-    def submit(self, call: Call) -> bool:
-        """Queues a call; False if too many wait."""
+    def put(self, kind: str, entries: Mapping[str, str]) -> None:
+        """Queues params or tags (`kind`), those for which there is room, and reports the others."""
+        full: list[str] = []
+        changed: list[str] = []
         with self._changed:
-            if self._stopping or len(self._pending) >= _MAX_PENDING:
-                return False
-            self._pending.append(call)
             self._accepted += 1
+            waiting = self._waiting["LogParams" if kind == "param" else "SetTags"]
+            for key, value in entries.items():
+                old = waiting.get(key)
+                if old is not None and kind == "param":
+                    if old.value != value:
+                        changed.append(key)
+                    continue
+                size = len(key.encode()) + len(value.encode()) + _ENTRY_BYTES
+                more = size - old.size if old is not None else size + _ENTRY_MEMORY
+                if self._stopping or self._waiting_bytes + more > self._settings.max_call_bytes:
+                    full.append(key)
+                    continue
+                self._waiting_bytes += more
+                # A newer value takes the place of the older one: whoever waits for that is answered by this.
+                waiting[key] = _Entry(value, size, old.number if old is not None else self._accepted)
             self._changed.notify_all()
-            return True
+        for key in changed:
+            self._notices.warn("param %r refused: it was set to another value before (PARAM_CHANGED)", key)
+        if full:
+            self._notices.calls_full(kind, full, self._settings.max_call_bytes)
+
+    def finish(self, request: run_pb2.FinishRunRequest) -> None:
+        """Sets the run's end when all else is answered."""
+        with self._changed:
+            self._accepted += 1
+            self._finish = _Call("FinishRun", request, self._accepted)
+            self._changed.notify_all()
+
+    def finish_first(self) -> None:
+        """Time is up: the run's end goes before whatever else still waits."""
+        with self._changed:
+            self._finish_first = self._hurry = True
+            if self._future is not None and self._under_way is not self._finish:
+                self._future.cancel()
+            self._changed.notify_all()
+
+    def ask_again(self) -> None:
+        """Tries now, also what the service refused before; only a wait that it asked for is kept."""
+        with self._changed:
+            self._hurry = True
+            self._refusal = None
+            self._changed.notify_all()
 
     def wait_created(self, stopping: Callable[[], bool]) -> None:
         """Waits until the run exists, or `stopping` is true when somebody calls `notify`."""
@@ -213,18 +347,37 @@ class Control:
             self._created = False
             self._changed.notify_all()
 
-    def wait_settled(self, deadline: float | None) -> bool:
-        """Waits until everything queued so far is answered; `deadline` in monotonic seconds."""
+    def run_deleted(self, failure: _status.Failure) -> None:
+        """The service said that the run is deleted; asked again now and then, as that can be taken back."""
+        self._refuse_run(failure)
+
+    def wait_settled(self, timeout_s: float | None) -> bool:
+        """Waits until everything queued so far is answered; False if not in time, or if the run is not taken."""
         with self._changed:
             target = self._accepted
-            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-            self._changed.wait_for(lambda: self._stopping or (self._created and self._settled >= target), timeout)
-            return self._created and self._settled >= target
+            self._changed.wait_for(
+                lambda: self._stopping or self._refusal is not None or self._settled(target), timeout_s
+            )
+            return self._settled(target)
+
+    def wait_finished(self, timeout_s: float) -> bool:
+        """Waits until the run's end is answered, or cannot be; False if not in time."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._stopping or self._finish is None or (self._refusal is not None and not self._deleted()),
+                timeout_s,
+            )
+
+    def _settled(self, target: int) -> bool:
+        firsts = [next(iter(waiting.values())).number for waiting in self._waiting.values() if waiting]
+        firsts += [call.number for call in (*self._calls, self._finish) if call is not None]
+        return self._created and all(number > target for number in firsts)
 
     def pending(self) -> int:
-        """How many calls wait, without CreateRun."""
+        """How many params and tags wait, and the run's end if it does."""
         with self._changed:
-            return len(self._pending)
+            waiting = sum(map(len, self._waiting.values())) + sum(len(call.entries) for call in self._calls)
+            return waiting + (self._finish is not None)
 
     def notify(self) -> None:
         """Wakes all waiters to look again."""
@@ -252,18 +405,3 @@ class Control:
             if self._future is not None:
                 self._future.cancel()
             self._changed.notify_all()
-
-
-def _split(call: Call) -> list[Call]:
-    request = call.request
-    if call.method == "LogParams" and len(request.params) > 1:
-        return [
-            Call(call.method, run_pb2.LogParamsRequest(run_id=request.run_id, params={key: value}))
-            for key, value in request.params.items()
-        ]
-    if call.method == "SetTags" and len(request.tags) > 1:
-        return [
-            Call(call.method, run_pb2.SetTagsRequest(run_id=request.run_id, tags={key: value}))
-            for key, value in request.tags.items()
-        ]
-    return [call]

@@ -1,19 +1,15 @@
-"""Rules for params and tags, as the service has them, and their calls."""
+"""Rules for params and tags, as the service has them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from runstream._batches import has_control_character, is_utf8
-from runstream._control import Call
-from runstream.v1 import run_pb2
 
 _MAX_KEY = 250
 _MAX_PARAM = 6_000
 _MAX_TAG = 8_000
-_PER_CALL = 500  # the service takes 1,000; 500 values of 8,000 characters stay below its message limit
 
 
 def checked(kind: str, entries: object, refuse: Callable[[Exception], None]) -> dict[str, str]:
@@ -28,16 +24,6 @@ def checked(kind: str, entries: object, refuse: Callable[[Exception], None]) -> 
         except (TypeError, ValueError) as error:  # noqa: PERF203 (each entry on its own)
             refuse(error)
     return good
-
-
-def calls(kind: str, run_id: str, entries: dict[str, str]) -> Iterator[Call]:
-    """LogParams or SetTags calls with all entries."""
-    items = iter(entries.items())
-    while chunk := dict(islice(items, _PER_CALL)):
-        if kind == "param":
-            yield Call("LogParams", run_pb2.LogParamsRequest(run_id=run_id, params=chunk))
-        else:
-            yield Call("SetTags", run_pb2.SetTagsRequest(run_id=run_id, tags=chunk))
 
 
 def check_name(what: str, name: object) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import functools
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Any, NoReturn, Protocol
 
 from runstream._channel import Channels
+from runstream._ending import Ending, wait_all
 from runstream._pipeline import Pipeline
 
 _FORK_WAIT_S = 2.0  # how long a fork may wait for our threads to leave gRPC; it takes milliseconds
@@ -23,7 +26,9 @@ class Handle(Protocol):
 
     def _in_forked_child(self) -> None: ...
 
-    def _at_exit(self, status: str, timeout_s: float | None) -> None: ...
+    def _begin_at_exit(self, status: str) -> Ending | None: ...
+
+    def _end_finish(self, *, at_exit: bool = False) -> None: ...
 
 
 class Process:
@@ -32,7 +37,6 @@ class Process:
     def __init__(self) -> None:
         self.channels = Channels()
         self._runs: dict[int, Handle] = {}
-        self._clients: dict[int, Callable[[], None]] = {}
         # From before a fork to after it: two threads that fork at once take turns.
         self._fork_lock = threading.RLock()
         self._exit_hook_pid = 0
@@ -40,6 +44,7 @@ class Process:
     def add(self, run: Handle) -> None:
         """Keeps a run until it is finished, so that one that nobody holds any more is flushed at exit, too."""
         self._runs[id(run)] = run
+        _exit_code.watch()
 
     def remove(self, run: Handle) -> None:
         """The run is finished."""
@@ -61,14 +66,24 @@ class Process:
     def at_exit(self) -> None:
         """Flushes and finishes what is still open. Never raises."""
         status = _exit_status()
-        deadline: float | None = None
+        timeout_s = 0.0
+        endings: list[tuple[Handle, Ending]] = []
         for run in list(self._runs.values()):
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            try:
-                deadline = deadline or time.monotonic() + run._pipeline_of_process().settings.exit_timeout_s
-                run._at_exit(status, left)
-            except Exception as error:
-                run._pipeline_of_process().notices.warn("could not be finished at exit: %r", error)
+            with _reported(run):
+                timeout_s = max(timeout_s, run._pipeline_of_process().settings.exit_timeout_s)
+                ending = run._begin_at_exit(status)
+                if ending is not None:
+                    endings.append((run, ending))
+        try:
+            wait_all([ending for _, ending in endings], timeout_s)
+        except BaseException:  # Ctrl-C
+            for _, ending in endings:
+                ending.pipeline.abort()
+            raise
+        finally:
+            for run, _ in endings:
+                with _reported(run):
+                    run._end_finish(at_exit=True)
 
     def before_fork(self) -> None:
         """Empties gRPC of our threads and closes the channels; see `_channel` for why."""
@@ -102,11 +117,44 @@ def _exit_status() -> str:
     if hasattr(sys, "ps1"):
         return "FINISHED"  # an interactive session: any earlier mistake is still in sys.last_exc
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None) or sys.exc_info()[1]
-    if error is None or (isinstance(error, SystemExit) and not error.code):
-        return "FINISHED"
+    if error is None or isinstance(error, SystemExit):
+        return "FAILED" if getattr(error, "code", None) or _exit_code.value else "FINISHED"
     return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
 
 
+class _ExitCode:
+    """What the program said that it ends with. No exit handler can see the SystemExit that ends the interpreter, so
+    sys.exit is wrapped; not seen is a `raise SystemExit` of one's own."""
+
+    def __init__(self) -> None:
+        self.value: Any = None
+
+    def watch(self) -> None:
+        """From now on. What was said before did not end the program."""
+        self.value = None
+        if getattr(sys.exit, "_of_runstream", False):
+            return
+        original = sys.exit
+
+        @functools.wraps(original)
+        def exit_and_remember(status: Any = None, /) -> NoReturn:
+            if threading.current_thread() is threading.main_thread():  # in others it ends only the thread
+                self.value = status
+            original(status)
+
+        exit_and_remember._of_runstream = True  # type: ignore[attr-defined]
+        sys.exit = exit_and_remember
+
+
+@contextlib.contextmanager
+def _reported(run: Handle) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        run._pipeline_of_process().notices.warn("could not be finished at exit: %r", error)
+
+
+_exit_code = _ExitCode()
 process = Process()
 atexit.register(process.at_exit)
 if hasattr(os, "register_at_fork"):

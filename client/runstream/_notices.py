@@ -35,6 +35,8 @@ class Notices:
         self._early_time: tuple[int, str] | None = None
         self._full_seen = 0
         self._away = False
+        self._refused_entries: set[tuple[str, str]] = set()
+        self._dropped_entries = 0
 
     def refused(self, key: str, why: str) -> None:
         """Notes a refused value, step or key; the sender's thread writes the warning. Safe anywhere."""
@@ -115,11 +117,41 @@ class Notices:
                 _status.advice(failure) or "This is a bug in runstream, please report it",
             )
 
+    def call_refused(self, method: str, keys: list[str], failure: _status.Failure) -> None:
+        """A final answer to a call, with the params or tags that it had."""
+        what = {"LogParams": "param", "SetTags": "tag"}.get(method)
+        if what is None:
+            self._warn("%s refused by the service: %s", method, failure)
+            return
+        fresh = [key for key in keys if (what, key) not in self._refused_entries]
+        if fresh and len(self._refused_entries) < _MAX_KEYS:
+            self._refused_entries.update((what, key) for key in fresh)
+            self._warn("%s %s refused: %s (said once for each)", what, _some(fresh), failure)
+
+    def calls_full(self, what: str, keys: list[str], bound_bytes: int) -> None:
+        """Params or tags that found no room."""
+        self._dropped_entries += len(keys)
+        if self._due("calls"):
+            self._warn(
+                "%s %s refused: params and tags of %d MiB wait already for the service at %s; %d refused so far. "
+                "Set fewer of them, or set them when it is back",
+                what,
+                _some(keys),
+                bound_bytes >> 20,
+                self._address,
+                self._dropped_entries,
+            )
+
     def service_refused(self, refusals: Iterable[tuple[str, int, str]]) -> None:
         """Points that the service will never store: (reason, count, example)."""
         for reason, count, example in refusals:
             if self._due(f"service/{reason}"):
                 self._warn("the service refused %d points for good, reason %s, for example: %s", count, reason, example)
+
+    def limited(self, about: str, message: str, *args: object) -> None:
+        """A warning that is given once a minute."""
+        if self._due(about):
+            self._warn(message, *args)
 
     def once(self, about: str, message: str, *args: object) -> None:
         """A warning that is given once in the life of the run."""
@@ -144,6 +176,26 @@ class Notices:
             error=error,
         )
 
+    def no_threads(self, error: BaseException) -> None:
+        """The threads of the run could not be started."""
+        self.once(
+            "threads",
+            "no thread can be started (%s); what this run logs is refused and counted, training goes on. Raise the "
+            "limit of threads (ulimit -u, or the pids limit of the container) and start a new run",
+            error,
+        )
+
+    def finishing(self, wait_s: float, points: int, calls: int) -> None:
+        """The end of the run takes a while."""
+        self._warn(
+            "waiting up to %.0f s for the service at %s, which has not taken %d points and %d calls yet; Ctrl-C to "
+            "leave without them",
+            wait_s,
+            self._address,
+            points,
+            calls,
+        )
+
     def _warn(self, message: str, *args: object) -> None:
         self._say(logging.WARNING, message, *args)
 
@@ -157,3 +209,8 @@ class Notices:
             return False
         self._last[about] = now
         return True
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+    return ", ".join(repr(key) for key in keys[:5]) + more

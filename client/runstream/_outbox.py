@@ -34,15 +34,20 @@ class Outbox:
         self.lost_acknowledged = 0
         self._sizes: deque[int] = deque(maxlen=_HISTORY)
         self._producer_points = 0  # acknowledged points of this producer
-        self.stopped = ""  # why nothing more will be sent: closed, run_deleted, sender_died
+        self.blocked = False  # the service takes nothing of this run now; asked again now and then
+        self.refusing = ""  # why what is sealed is refused until further notice: run_deleted
+        self.closing = False  # nothing more is sent; what was sent may still be acknowledged
+        self.stopped = ""  # why nothing more will happen: closed, no_threads, sender_died
 
     def seal(self, columns: Columns, charged_bytes: int) -> None:
         """Adds the columns as the next batch; `charged_bytes` is what the buffer's account holds for them."""
         with self.changed:
             self._ordinal += 1
             batch = columns.seal(self._ordinal, self.next_number)
-            if self.stopped:
-                self._buffer.settle(batch.points, charged_bytes, self._reason())
+            if self.stopped or self.refusing:
+                self._buffer.settle(batch.points, charged_bytes, _not_sent(self.stopped) or self.refusing)
+                if self.refusing:
+                    self.acknowledged_ordinal = self._ordinal
                 return
             self.next_number += 1
             self._batches.append(batch)
@@ -58,23 +63,35 @@ class Outbox:
     def wait_settled(self, marker: Marker, timeout_s: float | None) -> bool:
         """Waits until everything before the marker is acknowledged; False if it will not be, or not in time."""
         with self.changed:
-            self.changed.wait_for(lambda: self.stopped or self._settled(marker), timeout_s)
-            return self._settled(marker) and not self.stopped
+            self.changed.wait_for(lambda: self.hopeless or self._settled(marker), timeout_s)
+            return self._settled(marker) and not self.hopeless
 
-    def wait_next(self, number: int, ended: Callable[[], bool]) -> Batch | None:
-        """The batch of that number as soon as there is one; None when `ended`."""
+    @property
+    def hopeless(self) -> bool:
+        """Whether waiting for acknowledgements is of no use, at least for now."""
+        return bool(self.blocked or self.stopped)
+
+    def wait_next(self, producer: uuid.UUID, number: int, ended: Callable[[], bool]) -> Batch | None:
+        """The producer's batch of that number as soon as there is one; None when `ended`, or if the producer is."""
+
+        def over() -> bool:
+            return bool(ended() or self.stopped or self.closing or self.producer != producer)
+
         with self.changed:
-            self.changed.wait_for(lambda: ended() or self.stopped or number < self.next_number)
-            if ended() or self.stopped:
+            self.changed.wait_for(lambda: over() or number < self.next_number)
+            if over():
                 return None
             batch = self._batches[number - self._batches[0].number]
             self.highest_sent = max(self.highest_sent, number)
             return batch
 
-    def acknowledge(self, number: int, refusals: Iterable[tuple[str, int]] = ()) -> int:
-        """Everything up to the number is committed, except for `refusals` (reason, count). Answers how many points."""
+    def acknowledge(self, producer: uuid.UUID, number: int, refusals: Iterable[tuple[str, int]] = ()) -> int:
+        """All of the producer up to the number is committed, except for `refusals` (reason, count). Returns how many
+        points that settled."""
         with self.changed:
             points = 0
+            if self.producer != producer:
+                return points  # all of it is settled in another way
             number = min(number, self.highest_sent)  # nobody can have committed what was never sent
             while self._batches and self._batches[0].number <= number:
                 batch = self._batches.popleft()
@@ -101,23 +118,58 @@ class Outbox:
             if missing > len(self._sizes):
                 lost = self._producer_points
             self.lost_acknowledged += lost
-            self.producer = uuid.uuid4()
-            self._batches = deque(batch.renumbered(n) for n, batch in enumerate(self._batches, start=1))
-            self.next_number = len(self._batches) + 1
-            self.acknowledged_number = self.highest_sent = self._producer_points = 0
-            self._sizes.clear()
+            self._start_producer()
             return lost
 
-    def stop(self, why: str) -> int:
-        """Sends nothing more; what waits is counted as refused. Answers how many points that were."""
+    def _start_producer(self) -> None:
+        self.producer = uuid.uuid4()
+        self._batches = deque(batch.renumbered(n) for n, batch in enumerate(self._batches, start=1))
+        self.next_number = len(self._batches) + 1
+        self.acknowledged_number = self.highest_sent = self._producer_points = 0
+        self._sizes.clear()
+
+    def block(self, refuse: str = "") -> None:
+        """The service takes nothing of this run now: nobody should wait for it. With a reason to `refuse` for, what
+        waits and what comes is refused and counted until `unblock`."""
+        with self.changed:
+            self.blocked = True
+            if refuse and not self.refusing:
+                self.refusing = refuse
+                for batch in self._batches:
+                    self._buffer.settle(batch.points, batch.size, refuse)
+                self._batches.clear()
+                self.acknowledged_ordinal = self._ordinal
+                self._start_producer()  # numbers that were sent are bound to their points for ever
+            self.changed.notify_all()
+
+    def unblock(self) -> str:
+        """The service may take points again; returns what they were refused for meanwhile, if they were."""
+        with self.changed:
+            refused_for, self.refusing, self.blocked = self.refusing, "", False
+            self.changed.notify_all()
+            return refused_for
+
+    def ask_again(self) -> None:
+        """Waiting makes sense again: the service is asked once more."""
+        with self.changed:
+            self.blocked = False
+            self.changed.notify_all()
+
+    def close(self) -> None:
+        """Sends nothing more; what was sent may still be acknowledged."""
+        with self.changed:
+            self.closing = True
+            self.changed.notify_all()
+
+    def stop(self, why: str) -> None:
+        """Nothing more is sent or acknowledged; what waits is counted as refused."""
         with self.changed:
             self.stopped = self.stopped or why
-            points = sum(batch.points for batch in self._batches)
             for batch in self._batches:
-                self._buffer.settle(batch.points, batch.size, self._reason())
+                sent = self.stopped == "closed" and batch.number <= self.highest_sent
+                self._buffer.settle(batch.points, batch.size, "unacknowledged" if sent else _not_sent(self.stopped))
             self._batches.clear()
             self.changed.notify_all()
-            return points
 
     def notify(self) -> None:
         """Wakes all waiters to look again at what they wait for."""
@@ -127,5 +179,6 @@ class Outbox:
     def _settled(self, marker: Marker) -> bool:
         return marker.ordinal is not None and self.acknowledged_ordinal >= marker.ordinal
 
-    def _reason(self) -> str:
-        return "not_sent" if self.stopped == "closed" else self.stopped
+
+def _not_sent(stopped: str) -> str:
+    return "not_sent" if stopped == "closed" else stopped

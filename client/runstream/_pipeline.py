@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from runstream import _status
 from runstream._batches import SeriesTable
 from runstream._buffer import Buffer, Marker
 from runstream._channel import Channels
 from runstream._connection import Connection
-from runstream._control import Call, Control
+from runstream._control import Control
 from runstream._joining import Joining
 from runstream._notices import Notices
 from runstream._outbox import Outbox
 from runstream._sender import Sender
 from runstream._settings import Settings
 
-_END_OF_STREAM_S = 1.0  # how long the service may take to say goodbye when all is acknowledged
+_END_OF_STREAM_S = 1.0  # how long the service may take for its last acknowledgement and the end of the stream
+_SENDER_S = 1.0  # how long the sender may take to pack what is left
 
 
 class Pipeline:
@@ -40,7 +42,7 @@ class Pipeline:
         self.buffer = Buffer(settings.max_points, settings.max_bytes, self.notices, self.start)
         self.outbox = Outbox(self.buffer, SeriesTable())
         self.outbox.batch_points = settings.batch_points
-        self.control = Control(settings, channels, self.notices, joining, self._run_deleted)
+        self.control = Control(settings, channels, self.notices, joining, self._run_refused, self._run_taken)
         self.connection = Connection(
             settings,
             channels,
@@ -51,7 +53,7 @@ class Pipeline:
             attempt=joining.attempt,
             wait_created=self.control.wait_created,
             create_again=self.control.create_again,
-            run_deleted=self._run_deleted,
+            run_deleted=self.control.run_deleted,
         )
         self._sender = Sender(
             self.buffer, self.outbox, self.notices, settings.batch_interval_s, lambda: self._sender_stopping
@@ -59,7 +61,7 @@ class Pipeline:
         self._channels = channels
         self._on_start = on_start
         self._sender_stopping = False
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[str, threading.Thread] = {}
         self._starting = threading.RLock()
         self.started = False
 
@@ -82,43 +84,39 @@ class Pipeline:
                 thread = threading.Thread(
                     target=self._guarded, args=(name, target), name=f"runstream-{name}", daemon=True
                 )
-                self._threads.append(thread)
                 try:
                     thread.start()
                 except RuntimeError as error:  # too many threads, or the interpreter is ending
-                    self._died(name, error)
+                    self._give_up("no_threads")
+                    self.notices.no_threads(error)
                     return
+                self._threads[name] = thread
 
-    def submit(self, call: Call) -> bool:
-        """Queues a unary call."""
+    def put(self, kind: str, entries: Mapping[str, str]) -> None:
+        """Queues params or tags."""
         self.start()
-        return self.control.submit(call)
+        self.control.put(kind, entries)
+
+    def mark(self) -> Marker:
+        """A mark behind everything logged so far."""
+        marker = Marker()
+        self.buffer.mark(marker)
+        return marker
 
     def flush(self, timeout_s: float | None) -> bool:
         """Waits until everything logged and set so far is answered."""
         if not self.started:
             return True
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        marker = Marker()
-        self.buffer.mark(marker)
-        flushed = self.outbox.wait_settled(marker, timeout_s)
-        return self.control.wait_settled(deadline) and flushed
+        flushed = self.outbox.wait_settled(self.mark(), timeout_s)
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        return self.control.wait_settled(left) and flushed
 
-    def finish(self, last: Call | None, timeout_s: float, *, at_exit: bool = False) -> bool:
-        """Takes no more points, flushes, makes the last call, ends the threads. True if all was acknowledged.
-
-        At the interpreter's end the channel is left open: the process closes it, and closing could wait for a thread.
-        """
-        deadline = time.monotonic() + timeout_s
-        self.buffer.close("finished")
-        flushed = self.flush(timeout_s)
-        if last is not None and self.submit(last):
-            # Also when points are left: the run's end is worth saying. A moment is always given to it.
-            flushed = self.control.wait_settled(max(deadline, time.monotonic() + 0.1)) and flushed
-        self._shut_down()
-        if not at_exit:
-            self._channels.close_unused(self.settings.address)
-        return flushed
+    def ask_again(self) -> None:
+        """Tries now, also what was refused; the last chance before the end."""
+        self.outbox.ask_again()
+        self.control.ask_again()
+        self.connection.ask_again()
 
     def pause(self) -> None:
         """Asks all threads to leave gRPC. Does not wait."""
@@ -130,31 +128,61 @@ class Pipeline:
         self.connection.resume()
         self.control.resume()
 
-    def _shut_down(self) -> None:
-        if not self.started:
-            return
+    def stop_sending(self) -> None:
+        """Sends no more points. What was sent may still be acknowledged, for a moment."""
         self._sender_stopping = True
         self.buffer.wake()
-        sender, connection, control = self._threads
-        _join(sender, 1.0)
-        self.outbox.stop("closed")
+        self._join("sender", _SENDER_S)
+        self.outbox.close()
         self.control.notify()
         if self.connection.connected:
-            _join(connection, _END_OF_STREAM_S)
+            self._join("connection", _END_OF_STREAM_S)
+
+    def shut_down(self, at_exit: bool) -> None:
+        """Ends the threads; what is left is counted.
+
+        At the interpreter's end the channel is left open: the process closes it, and closing could wait for a thread.
+        """
+        self.abort()
+        self._join("connection", _END_OF_STREAM_S)
+        self._join("control", _END_OF_STREAM_S)
+        if self._join("sender", 0.0):
+            self.buffer.write_off("not_sent")
+        if not at_exit:
+            self._channels.close_unused(self.settings.address)
+
+    def abort(self) -> None:
+        """Ends everything at once, and waits for nothing."""
+        self._sender_stopping = True
+        self.outbox.stop("closed")
         self.connection.stop()
         self.control.stop()
-        _join(connection, _END_OF_STREAM_S)
-        _join(control, _END_OF_STREAM_S)
-        if not sender.is_alive():
-            self.buffer.write_off("not_sent")
 
-    def _run_deleted(self) -> None:
-        self.buffer.close("run_deleted")
-        self.outbox.stop("run_deleted")
-        self.control.stop()
+    def _join(self, name: str, timeout_s: float) -> bool:
+        """Waits for a thread, which may never have been started; returns whether it has ended."""
+        thread = self._threads.get(name)
+        if thread is None or thread is threading.current_thread():
+            return thread is None
+        thread.join(timeout_s)
+        return not thread.is_alive()
+
+    def _run_refused(self, failure: _status.Failure) -> None:
+        if failure.reason != "RUN_DELETED":
+            self.outbox.block()
+            return
+        self.outbox.block(refuse="run_deleted")
         self.notices.once(
-            "deleted", "the run was deleted; its points are refused from now on. Client.restore_run() takes that back"
+            "deleted",
+            "the run was deleted; its points are refused and counted from now on. After Client.restore_run(), points "
+            "are taken again within a minute; those of the time between are lost",
         )
+
+    def _run_taken(self) -> None:
+        if self.outbox.unblock():
+            self.notices.warn(
+                "the run was restored; its points are taken again. %d were refused meanwhile",
+                self.buffer.account()[3].get("run_deleted", 0),
+            )
 
     def _guarded(self, name: str, target: Callable[[], Any]) -> None:
         try:
@@ -163,15 +191,14 @@ class Pipeline:
             self._died(name, error)
 
     def _died(self, name: str, error: BaseException) -> None:
-        self.buffer.close("sender_died")
-        self.outbox.stop("sender_died")
-        self.connection.stop()
-        self.control.stop()
-        if name == "sender":
-            self.buffer.write_off("sender_died")  # nobody is left to take rows out; otherwise the sender does
+        self._give_up("sender_died", write_off=name == "sender")
         self.notices.died(f"the {name} thread", error)
 
-
-def _join(thread: threading.Thread, timeout_s: float) -> None:
-    if thread is not threading.current_thread() and thread.ident is not None:
-        thread.join(timeout_s)
+    def _give_up(self, reason: str, write_off: bool = True) -> None:
+        """From now on everything is refused. Unless `write_off`, the sender still takes out what waits."""
+        self.buffer.close(reason)
+        self.outbox.stop(reason)
+        self.connection.stop()
+        self.control.stop()
+        if write_off:
+            self.buffer.write_off(reason)

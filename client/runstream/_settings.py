@@ -19,6 +19,7 @@ class Settings:
     address: str = DEFAULT_ADDRESS
     max_points: int = 1_000_000  # queue, open columns and unacknowledged batches together
     max_bytes: int = 64 * 1024 * 1024
+    max_call_bytes: int = 16 * 1024 * 1024  # params and tags that wait
     batch_points: int = 1_000  # a batch is sealed when it has that many points...
     batch_interval_s: float = 0.5  # ...or is that old
     exit_timeout_s: float = 10.0  # how long the interpreter's exit may wait for the last points

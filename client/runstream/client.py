@@ -219,7 +219,7 @@ class Client:
         self._call(run_pb2_grpc.RunServiceStub, "DeleteRun", request)
 
     def restore_run(self, run_id: str) -> None:
-        """Takes a deletion back. Handles that noticed it stay ended; start or join the run again."""
+        """Takes a deletion back. Handles that are still open take points again within a minute."""
         request = run_pb2.RestoreRunRequest(run_id=_identity.check_run_id(run_id))
         self._call(run_pb2_grpc.RunServiceStub, "RestoreRun", request)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from runstream import _entries, _identity, _settings
-from runstream._control import Call
+from runstream._ending import Ending, wait_all
 from runstream._joining import Joining
 from runstream._lifecycle import process
 from runstream._pipeline import Pipeline
@@ -42,12 +43,13 @@ class RunStats:
     waiting: int
     """Points in memory: not sent, or sent and not acknowledged."""
     refused: Mapping[str, int]
-    """Points that were not and will not be stored, by reason.
+    """Points that were not and, except for the unacknowledged ones, will not be stored, by reason.
 
     Here: bad_value, bad_step, bad_time, not_ready (its device had not computed it when the run ended, or for half an
     hour), not_a_mapping, key_not_a_string, key_empty, key_too_long, key_control_character, key_not_utf8,
     too_many_series; buffer_full (the service was away for too long); finished (logged after finish()); not_sent (left
-    over when finish() ran out of time); run_deleted; sender_died, log_failed (bugs). By the service: the names of
+    over when finish() ran out of time); unacknowledged (sent, but not acknowledged in time: the service may have stored
+    them); run_deleted; no_threads (none could be started); sender_died, log_failed (bugs). By the service: the names of
     RefusalReason in proto/, in lower case.
     """
     buffered_bytes: int
@@ -93,7 +95,10 @@ class Run:
         self._settings = settings
         self._base_run_id = base_run_id
         self._ends_run = identity.rank == 0 or not identity.shared
-        self._finished = False
+        self._finish_lock = threading.RLock()  # a signal handler may finish a run that is finishing
+        self._finished = False  # or about to be
+        self._ending: Ending | None = None
+        self._arrived: bool | None = None  # what finish() returned
         request = run_pb2.CreateRunRequest(
             experiment=experiment or "",
             name=name or "",
@@ -125,7 +130,7 @@ class Run:
         a bound (see RUNSTREAM_BUFFER_POINTS); beyond it they are refused and counted.
         """
         try:
-            self._buffer.put(metrics, step, time_unix_us)
+            self._put(metrics, step, time_unix_us)
         except Exception as error:
             self._log_failed(metrics, error)
 
@@ -152,31 +157,61 @@ class Run:
         """Flushes for at most `timeout` seconds, sets the run's end, and ends the handle. True if all arrived.
 
         Only rank 0, or the only process of a run, sets the end; other ranks detach. What did not arrive in time is
-        dropped, counted, and told in a warning. Calling it twice is no error.
+        dropped, counted, and reported in a warning. Raises nothing; a second call returns what the first one returned.
         """
-        return self._finish(status, timeout)
+        try:
+            if not self._finish_lock.acquire(timeout=max(0.0, timeout)):
+                return False  # another thread is finishing it, and has more patience
+            try:
+                if not self._finished:
+                    self._finish(status, max(0.0, timeout))
+                return bool(self._arrived)
+            finally:
+                self._finish_lock.release()
+        except Exception as error:
+            self._pipeline.notices.warn("could not be finished: %r", error)
+            return False
 
-    def _finish(self, status: str, timeout: float, *, at_exit: bool = False) -> bool:
-        if self._finished:
-            return True
+    def _finish(self, status: str, timeout: float) -> None:
+        ending = self._begin_finish(status)
+        self._put = self._put_late
+        try:
+            wait_all([ending], timeout)
+        except BaseException:  # Ctrl-C: whoever waits has had enough
+            self._pipeline.abort()
+            raise
+        finally:
+            self._end_finish()
+
+    def _begin_finish(self, status: str) -> Ending:
+        self._finished = True
         if status not in _STATUSES:
             self._pipeline.notices.warn("finish(%r): expected FINISHED, FAILED or KILLED; taking FAILED", status)
-        self._finished = True
         last = None
         if self._ends_run:
             number = _STATUSES.get(status, run_pb2.RUN_STATUS_FAILED)
             ended = time.time_ns() // 1000
-            request = run_pb2.FinishRunRequest(status=number, end_time_unix_us=ended, attempt=self.attempt)
-            last = Call("FinishRun", request)
-        try:
-            arrived = self._pipeline.finish(last, max(0.0, timeout), at_exit=at_exit)
-        finally:
-            process.remove(self)
-            if self._base_run_id:
-                _finished[self._base_run_id] = _finished.get(self._base_run_id, 0) + 1
-        if not arrived:
+            last = run_pb2.FinishRunRequest(status=number, end_time_unix_us=ended, attempt=self.attempt)
+        self._ending = Ending(self._pipeline, last)
+        return self._ending
+
+    def _put_late(self, metrics: Mapping[str, Any], step: int | None, time_unix_us: int | None) -> None:
+        self._put = self._buffer.put  # which refuses and counts it, as all that follow
+        self._pipeline.notices.warn(
+            "log() after finish(): such points are refused, and counted in stats().refused as finished (said once). "
+            "Finish a run after its last log(), or start another run"
+        )
+        self._buffer.put(metrics, step, time_unix_us)
+
+    def _end_finish(self, *, at_exit: bool = False) -> None:
+        assert self._ending is not None
+        process.remove(self)
+        if self._base_run_id:
+            _finished[self._base_run_id] = _finished.get(self._base_run_id, 0) + 1
+        self._ending.close(at_exit)
+        self._arrived = self._ending.arrived
+        if not self._arrived:
             self._warn_incomplete()
-        return arrived
 
     def stats(self) -> RunStats:
         """A consistent look at the counters; cheap."""
@@ -206,7 +241,9 @@ class Run:
         if kind is None or (isinstance(error, SystemExit) and not error.code):
             self.finish("FINISHED")
         else:
-            self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+            # The traceback is shown when this is over: no longer than at the end of the interpreter.
+            timeout = min(30.0, self._settings.exit_timeout_s)
+            self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED", timeout)
 
     def __repr__(self) -> str:
         return f"<runstream.Run {self._joining.run_id} rank={self.rank} attempt={self.attempt}>"
@@ -214,16 +251,16 @@ class Run:
     def _new_pipeline(self) -> None:
         self._pipeline = Pipeline(self._settings, process.channels, self._joining, on_start=process.hook_child_exit)
         self._buffer = self._pipeline.buffer
+        self._put = self._buffer.put
 
     def _set(self, kind: str, entries: Mapping[str, Any]) -> None:
         notices = self._pipeline.notices
         try:
             good = _entries.checked(kind, entries, lambda why: notices.warn("refused: %s", why))
-            for call in _entries.calls(kind, self._joining.run_id, good):
-                if self._finished or not self._pipeline.submit(call):
-                    why = "the run is finished" if self._finished else "too many calls wait for the service"
-                    notices.warn("%d %ss refused: %s", len(good), kind, why)
-                    return
+            if self._finished:
+                notices.limited(f"late {kind}", "%ss refused: the run is finished", kind)
+            elif good:
+                self._pipeline.put(kind, good)
         except Exception as error:
             notices.warn("%ss refused: %r", kind, error)
 
@@ -239,10 +276,12 @@ class Run:
     def _warn_incomplete(self) -> None:
         stats = self.stats()
         self._pipeline.notices.warn(
-            "finished, but not everything reached the service at %s in time: %d points and %d calls did not; "
-            "refused so far: %s; last error: %s",
+            "finished, but not everything reached the service at %s in time: %d points were not sent, %d were sent but "
+            "not acknowledged (they may be stored), %d params, tags and ends of the run are missing; refused so far: "
+            "%s; last error: %s",
             self._settings.address,
             stats.refused.get("not_sent", 0) + stats.waiting,
+            stats.refused.get("unacknowledged", 0),
             stats.pending_calls,
             dict(stats.refused),
             stats.last_error or "none",
@@ -254,6 +293,7 @@ class Run:
         return self._pipeline
 
     def _in_forked_child(self) -> None:
+        self._finish_lock = threading.RLock()
         step = self._buffer.next_step
         _inherited.append(self._pipeline)
         self._ends_run = False
@@ -262,9 +302,14 @@ class Run:
         self._new_pipeline()
         self._buffer.go_on_from(step)
 
-    def _at_exit(self, status: str, timeout_s: float | None) -> None:
-        timeout_s = self._settings.exit_timeout_s if timeout_s is None else timeout_s
-        self._finish(status, timeout_s, at_exit=True)
+    def _begin_at_exit(self, status: str) -> Ending | None:
+        """None if a thread that does not end is finishing the run."""
+        if not self._finish_lock.acquire(blocking=False):
+            return None
+        try:
+            return None if self._finished else self._begin_finish(status)
+        finally:
+            self._finish_lock.release()
 
 
 def start_run(

@@ -392,6 +392,7 @@ def test_the_table_of_variables_has_what_the_client_reads() -> None:
         "RUNSTREAM_BUFFER_POINTS": f"{defaults.max_points:.0f}",
         "RUNSTREAM_BUFFER_BYTES": f"{defaults.max_bytes:.0f}",
         "RUNSTREAM_EXIT_TIMEOUT_S": f"{defaults.exit_timeout_s:.0f}",
+        "RUNSTREAM_HTTP_PROXY": "0",
     }
 
 

@@ -25,6 +25,9 @@ from runstream.v1 import (
     run_pb2_grpc,
     status_pb2,
 )
+from runstream_service.ingest import limits
+
+MAX_ENTRIES = 1_000  # params or tags in one call
 
 Point = tuple[str, int, int, float, int, int]  # key, step, time, value, rank, attempt
 
@@ -80,8 +83,10 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
         self.duplicates = 0
         self.fault: Callable[[str, int], None] = lambda event, number: None
         self.limits: dict[str, int] = {
-            "max_batch_points": 10_000, "max_message_bytes": 4_000_000, "max_series": 10_000,
-        }  # fmt: skip
+            "max_batch_points": limits.MAX_BATCH_POINTS,
+            "max_message_bytes": limits.MAX_MESSAGE_BYTES,
+            "max_series": limits.MAX_SERIES_PER_STREAM,
+        }
         self.refuse_keys: set[str] = set()
         self.acks_seen: list[int] = []
 
@@ -213,6 +218,8 @@ class Runs(run_pb2_grpc.RunServiceServicer):
         self.calls: list[tuple[str, Any]] = []
         self.faults: list[Refused] = []
         self.broken: Refused | None = None  # raised by every call
+        self.poison, self.poisoned = "", Refused(grpc.StatusCode.INTERNAL, "INTERNAL")  # raised by calls with that key
+        self.max_bytes = limits.MAX_MESSAGE_BYTES
         self.hold: threading.Event | None = None
 
     def _enter(self, method: str, request: Any, context: Any) -> run_pb2.Run:
@@ -230,7 +237,20 @@ class Runs(run_pb2_grpc.RunServiceServicer):
                 Refused(grpc.StatusCode.NOT_FOUND, "RUN_NOT_FOUND", f"no run {request.run_id}", field="run_id").abort(
                     context
                 )
+            if run is not None and run.lifecycle == run_pb2.LIFECYCLE_DELETED and method not in ("GetRun", "FinishRun"):
+                Refused(grpc.StatusCode.FAILED_PRECONDITION, "RUN_DELETED", "the run is deleted").abort(context)
+            self.check(method, request, context)
             return run or run_pb2.Run()
+
+    def check(self, method: str, request: Any, context: Any) -> None:
+        """What the service or a proxy has against a call."""
+        entries = {"LogParams": "params", "SetTags": "tags"}.get(method)
+        if entries and len(getattr(request, entries)) > MAX_ENTRIES:
+            Refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", f"more than {MAX_ENTRIES}").abort(context)
+        if entries and self.poison in getattr(request, entries):
+            self.poisoned.abort(context)
+        if request.ByteSize() > self.max_bytes:
+            Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "", "Received message larger than max").abort(context)
 
     def CreateRun(self, request: run_pb2.CreateRunRequest, context: Any) -> run_pb2.CreateRunResponse:
         run = self._enter("CreateRun", request, context)
@@ -344,7 +364,11 @@ class TestService:
 
     def start(self) -> None:
         """Listens; on the old port if there was one."""
-        options = (("grpc.so_reuseport", 0), ("grpc.http2.min_ping_interval_without_data_ms", 10_000))
+        options = (
+            ("grpc.so_reuseport", 0),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.max_receive_message_length", limits.MAX_MESSAGE_BYTES),
+        )
         self._server = grpc.server(futures.ThreadPoolExecutor(32), options=options)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(self.ledger, self._server)
         run_pb2_grpc.add_RunServiceServicer_to_server(self.runs, self._server)

@@ -59,7 +59,7 @@ def test_whatever_is_logged_decodes_from_the_sealed_bytes_as_it_was(calls, batch
     assert decoded == expected
     assert marker.ordinal == len(outbox._batches)
     outbox.highest_sent = outbox.next_number - 1
-    outbox.acknowledge(outbox.highest_sent)
+    outbox.acknowledge(outbox.producer, outbox.highest_sent)
     key_bytes = sum(300 + len(key) for key in {key for metrics, _, _ in calls for key in metrics})
     assert buffer.account() == (len(expected), 0, key_bytes, {})
 

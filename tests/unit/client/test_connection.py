@@ -3,6 +3,7 @@
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 
 import grpc
@@ -154,10 +155,17 @@ def test_a_stream_that_was_ended_while_idle_is_opened_again_without_a_word(servi
     ],
 )
 def test_a_stream_that_is_refused_says_what_to_do(service, start, caplog, code, words):
-    service.ledger.fault = once("open", 1, Refused(grpc.StatusCode[code], ""))
+    def fault(event, number):
+        raise Refused(grpc.StatusCode[code], "")
+
+    service.ledger.fault = fault
     run = start("e")
-    service.ledger.wait_for(lambda: service.ledger.opens == 1)
-    assert not run.finish(timeout=0.2)
+    run.log({"loss": 1.0})
+    begun = time.monotonic()
+    assert not run.flush(20)
+    assert not run.finish(timeout=20)
+    assert time.monotonic() - begun < 10, "waited for what has no chance"
+    assert dict(run.stats().refused) == {"not_sent": 1}
     assert words in caplog.text
     assert ("bug in runstream" in caplog.text) == (code == "INVALID_ARGUMENT")
 
@@ -261,12 +269,14 @@ def test_a_protocol_error_keeps_the_points_and_is_not_repeated_at_full_speed(ser
     service.ledger.fault = once("open", 1, Refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "no good"))
     run = start("e")
     log_steps(run, 0, 10)
-    service.ledger.wait_for(lambda: service.ledger.opens == 1)
+    assert not run.flush(20)
     assert not run.flush(0.5)
     assert service.ledger.opens == 1
     assert run.stats().waiting == 10
     assert "no good" in caplog.text
     assert "no good" in run.stats().last_error
+    assert run.finish(timeout=20), "the end asks once more"
+    assert service.ledger.values("loss") == [float(step) for step in range(10)]
 
 
 def test_the_wait_that_the_service_asks_for_is_obeyed():

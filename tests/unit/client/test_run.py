@@ -391,16 +391,19 @@ def test_bad_params_and_tags_warn_and_do_not_raise(service, start, caplog):
     assert caplog.text.count("refused") == 5
 
 
-def test_calls_are_repeated_until_they_are_answered_and_keep_their_order(service, start):
+def test_calls_are_repeated_until_they_are_answered_and_the_newest_value_of_a_tag_wins(service, start):
     unavailable = Refused(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE", retry_s=0.01)
     service.runs.faults = [unavailable] * 3
     run = start("e")
     for value in range(20):
-        run.set_tags({"n": value})
+        run.set_tags({"n": value, f"once{value}": value})
     assert run.flush(20)
     assert service.ledger.runs[run.run_id].tags["n"] == "19"
-    tags = [request.tags["n"] for method, request in service.runs.calls if method == "SetTags"]
-    assert tags == [str(value) for value in range(20)]
+    assert len(service.ledger.runs[run.run_id].tags) == 21
+    tags = [
+        int(request.tags["n"]) for method, request in service.runs.calls if method == "SetTags" if request.tags["n"]
+    ]
+    assert tags == sorted(tags)
 
 
 def test_joining_a_run_of_another_experiment_by_its_id_works(service, start):
@@ -435,7 +438,7 @@ def test_finish_without_a_service_keeps_its_deadline_and_says_what_is_lost(servi
     assert dict(run.stats().refused) == {"not_sent": 100}
     assert run.stats().waiting == 0
     assert "100 points" in caplog.text
-    assert run.finish()
+    assert not run.finish()
 
 
 def test_after_finish_points_are_refused_and_no_thread_is_left(service, start):
