@@ -33,6 +33,8 @@ from runstream_service.ingest.limits import MAX_MESSAGE_BYTES
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
 from runstream_service.listening import HttpServer, listen_grpc, listen_http
+from runstream_service.liveness.loop import LivenessLoop
+from runstream_service.liveness.metrics import LivenessMetrics
 from runstream_service.metrics import Metrics
 from runstream_service.mlflow.routes import routes as mlflow_routes
 from runstream_service.query.tail import Tail
@@ -164,6 +166,7 @@ class Service:
         await self._readiness.listen(self._pipeline.readiness_changed)
         self._start_rollup(self._database, self._pipeline)
         self._start_retention(self._database)
+        self._start_liveness(self._database, self._pipeline)
         self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline, self._lifetime),))
         self._serve_calls(self._grpc, self._database, self._pipeline)
         self._tail = Tail(self._database, bell, TailMetrics(self._metrics.registry), self._lifetime)
@@ -200,6 +203,15 @@ class Service:
         metrics = RetentionMetrics(self._metrics.registry)
         loop = RetentionLoop(database, metrics, self._artifacts, purge_after_days=self._settings.purge_after_days)
         self._tasks["retention"] = asyncio.create_task(loop.run())
+
+    def _start_liveness(self, database: Database, pipeline: IngestPipeline) -> None:
+        loop = LivenessLoop(
+            database,
+            LivenessMetrics(self._metrics.registry),
+            pipeline.streaming_runs,
+            silent_after_s=self._settings.silent_run_after_s,
+        )
+        self._tasks["liveness"] = asyncio.create_task(loop.run())
 
     def _serve_calls(self, server: grpc.aio.Server, database: Database, pipeline: IngestPipeline) -> None:
         """What answers one call at a time: runs, reads, and MLflow's routes, which have them too."""
@@ -316,7 +328,9 @@ class Service:
                 await self._stop_http(self._http, deadline.share(0.3))
         if self._pipeline is not None:
             await self._pipeline.stop()
-        for name in ("roll-up", "retention", "tail reader", "commit bell", "database monitor", "PostgreSQL supervisor"):
+        for name in ("roll-up", "retention", "liveness", "tail reader", "commit bell"):
+            await self._cancel(name)
+        for name in ("database monitor", "PostgreSQL supervisor"):
             await self._cancel(name)
         if self._database is not None:
             with _step("close the pool"):

@@ -52,6 +52,7 @@ class Settings:
     max_read_age_s: float
     hot_rows_max: int
     purge_after_days: int
+    silent_run_after_s: float  # 0: silent runs are left alone
     shutdown_grace_s: float
     json_ready: bool
     log_level: str
@@ -93,6 +94,12 @@ OPTIONS = (
     Option(
         "--purge-after-days", "30", "Days after which what was deleted is gone for good; 0: within a minute or two."
     ),
+    Option(
+        "--silent-run-after",
+        "3600",
+        "Seconds after which a run whose producers are all gone is ended as KILLED; it runs again when one comes back. "
+        "0: never.",
+    ),
     Option("--shutdown-grace", "20", "Seconds from SIGTERM until everything has ended."),
     Option("--log-level", "info", f"Least severity that is logged: {', '.join(LEVELS)}."),
     Option("--log-format", "auto", "json, text, or auto: text on a terminal, else json."),
@@ -133,6 +140,7 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         max_read_age_s=read("--max-read-age", _seconds(0, 86_400), "60"),
         hot_rows_max=read("--hot-rows-max", _whole(1, 10_000_000_000), "20000000"),
         purge_after_days=read("--purge-after-days", _whole(0, 36_500), "30"),
+        silent_run_after_s=read("--silent-run-after", _seconds(0, 999_999), "3600"),
         shutdown_grace_s=read("--shutdown-grace", _seconds(1, 3_600), "20"),
         json_ready=json_ready,
         log_level=read("--log-level", _one_of(LEVELS), "info"),

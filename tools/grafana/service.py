@@ -447,6 +447,16 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
                 "cps",
             ),
             graph(
+                "Silent runs",
+                "Runs that were ended as KILLED, since their producers were gone for --silent-run-after. Many at once: "
+                "a cluster was lost, or cannot reach the service. They run again when their producers come back.",
+                [
+                    (rate("runstream_silent_runs_total"), "runs"),
+                    (rate("runstream_silent_run_failures_total"), "failed rounds"),
+                ],
+                "cps",
+            ),
+            graph(
                 "CPU",
                 "Cores that each replica uses. At 1, its event loop is the limit: more replicas help, if PostgreSQL "
                 "is not.",

@@ -305,6 +305,10 @@ class IngestPipeline:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def streaming_runs(self) -> set[UUID]:
+        """The runs that have open streams here."""
+        return {stream.run_id for stream in self._streams.values()}
+
     def _oldest(self) -> float | None:
         return min((came for writer in self._writers if (came := writer.oldest) is not None), default=None)
 

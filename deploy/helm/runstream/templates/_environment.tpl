@@ -38,6 +38,8 @@
   value: {{ $settings.hotRowsMax | int64 | quote }}
 - name: RUNSTREAM_PURGE_AFTER_DAYS
   value: {{ $settings.purgeAfterDays | int64 | quote }}
+- name: RUNSTREAM_SILENT_RUN_AFTER
+  value: {{ $settings.silentRunAfterSeconds | int64 | quote }}
 - name: RUNSTREAM_SHUTDOWN_GRACE
   value: {{ .Values.shutdown.graceSeconds | int64 | quote }}
 - name: RUNSTREAM_LOG_LEVEL

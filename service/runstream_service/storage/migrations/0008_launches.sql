@@ -17,11 +17,13 @@ ALTER TABLE runs
 CREATE UNIQUE INDEX runs_by_launch ON runs (first_run_id, launch_number) WHERE first_run_id IS NOT NULL;
 CREATE INDEX runs_running ON runs (run_id) WHERE status = 'running' AND lifecycle = 'active';
 
--- Time during which the service was up: an outage must not make all producers look silent. One row.
+-- Time during which the service was up: an outage must not make all producers look silent. One row. `judged_at` is when
+-- a replica last looked for silent runs: one does it for all.
 CREATE TABLE service_time (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     up_s double precision NOT NULL,
-    beat_at timestamptz NOT NULL
+    beat_at timestamptz NOT NULL,
+    judged_at timestamptz NOT NULL DEFAULT '-infinity'
 );
 INSERT INTO service_time (up_s, beat_at) VALUES (0, now());
 

@@ -1,0 +1,51 @@
+"""A training that is killed, and one whose network is lost for longer than the service waits for it."""
+
+from __future__ import annotations
+
+import time
+
+import runstream
+from tests.support.databases import short_directory
+from tests.support.producers import Producers
+from tests.support.proxy import Proxy
+from tests.support.serve import ServeProcess
+
+
+def wait_for_status(client: runstream.Client, run_id: str, status: str, timeout_s: float = 60) -> None:
+    """Until the run has it."""
+    give_up = time.monotonic() + timeout_s
+    while (now := client.get_run(run_id).status) != status:
+        assert time.monotonic() < give_up, f"still {now}"
+        time.sleep(0.05)
+
+
+def test_a_killed_training_is_killed_and_one_that_comes_back_runs_on() -> None:
+    with (
+        short_directory() as directory,
+        ServeProcess(directory / "data", arguments=["--silent-run-after", "3"]) as serve,
+        Proxy(serve.grpc_address) as proxy,
+    ):
+        client = runstream.Client(serve.grpc_address)
+        cut_off = runstream.start_run("e", "cut off", address=proxy.address)
+        cut_off.log({"loss": 1.0}, step=0)
+        assert cut_off.flush(30)
+        with Producers(serve.grpc_address, 2, 100.0) as killed:
+            wait_for_status(client, killed.run_id, "RUNNING")
+            time_of_death = time.time()
+        proxy.refuse = True
+        proxy.cut()
+        wait_for_status(client, killed.run_id, "KILLED")
+        ended = client.get_run(killed.run_id).end_time_unix_us
+        assert ended is not None
+        assert abs(ended / 1e6 - time_of_death) < 3
+
+        wait_for_status(client, cut_off.run_id, "KILLED")
+        cut_off.log({"loss": 2.0}, step=1)
+        proxy.restore()
+        assert cut_off.flush(60)
+        wait_for_status(client, cut_off.run_id, "RUNNING")
+        assert list(client.history(cut_off.run_id, "loss").steps) == [0, 1]
+        assert cut_off.finish()
+        assert client.get_run(cut_off.run_id).status == "FINISHED"
+        assert serve.metric("runstream_silent_runs_total") == 2
+        assert serve.metric("runstream_silent_run_failures_total") == 0
