@@ -14,7 +14,7 @@ import asyncpg
 from runstream_service.cannot_start import CannotStart
 from runstream_service.rollup.epochs import Backlog, measure
 from runstream_service.rollup.sizes import measure_sizes
-from runstream_service.storage.database import Database
+from runstream_service.storage.given import open_at_once
 from runstream_service.storage.migrate import packaged_migrations
 from runstream_service.storage.queries import load
 from runstream_service.storage.replica import ReplicaId
@@ -124,7 +124,7 @@ async def look(url: str, data_dir: Path | None) -> Status:
         DatabaseUnavailable: it does not answer.
         CannotStart: it is not one that the service uses.
     """
-    database = await Database.open(url, max_size=1)
+    database = await open_at_once(url, max_size=1)
     try:
         async with database.snapshot() as connection:
             return await _look(connection, data_dir)

@@ -15,7 +15,7 @@ from runstream_service.retention.orphans import Orphan, Orphans
 from runstream_service.retention.purge import Purge, Purged, Waiting
 from runstream_service.retention.purged_files import PurgedFiles
 from runstream_service.retention.retention import Expired, Retention
-from runstream_service.storage.database import Database
+from runstream_service.storage.given import open_at_once
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ async def collect(url: str, *, purge_after_days: int) -> Collected:
     Raises:
         DatabaseUnavailable: there is no database.
     """
-    database = await Database.open(url, max_size=2)
+    database = await open_at_once(url, max_size=2)
     try:
         done = Collected()
         metrics = RetentionMetrics(CollectorRegistry())
@@ -67,7 +67,7 @@ async def orphans(url: str, location: str, *, delete: bool) -> AsyncIterator[Orp
         CannotStart, CoreError.
     """
     store = ArtifactStore.open(location)
-    database = await Database.open(url, max_size=2)
+    database = await open_at_once(url, max_size=2)
     try:
         if delete:
             await PurgedFiles(database, store).round()

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import structlog
 
-from runstream_service.core.errors import CoreError, DatabaseUnavailable
+from runstream_service.core.errors import CoreError, DatabaseUnavailable, DatabaseUnsuitable
+from runstream_service.storage import tls
 from runstream_service.storage.connections import (
     BELL,
     MIGRATION,
@@ -49,6 +50,8 @@ READ_TIMEOUT_S = 60.0
 # (58030), lock, idle and transaction timeouts, read-only after a failover, wrong password or missing database while
 # somebody changes them.
 UNAVAILABLE_STATES = ("08", "40", "53", "57", "58030", "55P03", "25P03", "25P04", "25006", "28", "3D000")
+# A prepared statement that we made is not there, or one that we did not make is.
+_SESSION_NOT_KEPT = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 DATA_STATES = ("22", "23")
 
 _READ_ONLY = "SELECT current_setting('transaction_read_only') = 'on'"
@@ -69,6 +72,10 @@ def translate(error: BaseException) -> CoreError | None:
         return error
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
+        if isinstance(error, _SESSION_NOT_KEPT):
+            return DatabaseUnsuitable(
+                f"a connection pooler does not keep sessions (it must be in session mode): {error}"
+            )
         if state.startswith(UNAVAILABLE_STATES) or isinstance(error, asyncpg.InvalidCachedStatementError):
             why = "it refused the login" if state.startswith("28") else str(error)  # callers need no user names
             return DatabaseUnavailable(f"PostgreSQL: {why} (SQLSTATE {state})")
@@ -83,6 +90,8 @@ def translate(error: BaseException) -> CoreError | None:
         return DatabaseUnavailable(f"the connection to PostgreSQL is unusable: {error}")
     if isinstance(error, TIMEOUTS):
         return DatabaseUnavailable("PostgreSQL did not answer in time")
+    if (trouble := tls.trouble(error)) is not None:
+        return DatabaseUnavailable(f"PostgreSQL cannot be reached: {trouble}")
     if isinstance(error, OSError):
         why = os.strerror(error.errno) if error.errno else type(error).__name__  # without addresses: callers see it
         return DatabaseUnavailable(f"PostgreSQL cannot be reached: {why}")

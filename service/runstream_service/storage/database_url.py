@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+from runstream_service.storage import tls, url_parameters
+
 DEFAULT_PORT = 5432
 # All of them mean a server that takes writes, or do not rule it out. The service looks for that one.
 _TARGETS = ("read-write", "primary", "any")
@@ -38,6 +40,7 @@ class DatabaseUrl:
 
     servers: tuple[Server, ...]
     rest: str = field(repr=False)  # the URL without servers; it holds the password
+    ignored: tuple[str, ...] = ()  # parameters without effect here
 
     @classmethod
     def parse(cls, text: str) -> DatabaseUrl:
@@ -57,15 +60,16 @@ class DatabaseUrl:
         login, at, hosts = parts["authority"].rpartition("@")
         if "@" in login or "@" in (parts["path"] or ""):
             raise ValueError(f"the URL has an @ that does not end its user and password. {_ENCODE}")
-        query = _query(parts["query"] or "")
+        query, ignored = url_parameters.sort(_query(parts["query"] or ""), encode=_ENCODE)
         asked = {name: [value for key, value in query if key == name] for name in ("host", "port")}
         if hosts and (asked["host"] or asked["port"]):
             raise ValueError("the URL names servers before the database and as host= or port= too; once is enough")
         _check_target([value for name, value in query if name == "target_session_attrs"])
+        tls.check_files({name: unquote(value) for name, value in query})
         servers = _servers(hosts) if hosts else _servers_of_query(asked["host"], asked["port"])
-        kept = [f"{name}={value}" for name, value in query if name not in ("host", "port", "target_session_attrs")]
+        kept = [f"{name}={value}" for name, value in query if name not in url_parameters.SERVERS]
         rest = f"postgresql://{login}{at}{parts['path'] or ''}" + ("?" + "&".join(kept) if kept else "")
-        return cls(servers, rest)
+        return cls(servers, rest, ignored)
 
 
 def _query(text: str) -> list[tuple[str, str]]:

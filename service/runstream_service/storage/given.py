@@ -1,4 +1,4 @@
-"""Connects to a database that somebody else runs: waits for it as long as that can help, and checks its version."""
+"""Connects to a database that somebody else runs: waits for it as long as that can help, and checks that it does."""
 
 from __future__ import annotations
 
@@ -8,30 +8,63 @@ import asyncpg
 import structlog
 
 from runstream_service.cannot_start import CannotStart
-from runstream_service.core.errors import DatabaseUnavailable
+from runstream_service.core.errors import DatabaseUnavailable, DatabaseUnsuitable
 from runstream_service.deadline import Deadline
+from runstream_service.storage import pooler, tls
 from runstream_service.storage.database import Database
+from runstream_service.storage.database_url import DatabaseUrl
 from runstream_service.storage.replica import ReplicaId
 
 log = structlog.get_logger()
 
 OLDEST_POSTGRES = 14
+EXAMPLE = "postgresql://user:password@host:5432/runstream"
 
-# Waiting does not change these.
-_HOPELESS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+# Waiting does not change these. A protocol violation is what a pooler says to parameters that it does not know.
+_HOPELESS = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ProtocolViolationError,
+)
 
 
 async def open_given(url: str, *, pool_size: int, wait_s: float, replica: ReplicaId) -> Database:
-    """The database at a URL. Raises CannotStart."""
+    """The database at a URL, for the service. Raises CannotStart."""
     database = await _wait_for(url, pool_size, Deadline(wait_s), replica)
-    version_number = int(await database.fetchval("SHOW server_version_num"))
-    if version_number < OLDEST_POSTGRES * 10_000:
-        await database.close()
-        raise CannotStart(
-            f"the server is PostgreSQL {version_number // 10_000}; {OLDEST_POSTGRES} or newer is needed",
-            setting="--database",
+    try:
+        await _check_version(database)
+        await pooler.check(database)
+        await _warn_of_lost_writes(database)
+    except DatabaseUnsuitable as error:
+        await database.close(within_s=1.0)
+        raise _no_database(error.message) from error
+    except BaseException:
+        await database.close(within_s=1.0)
+        raise
+    if ignored := DatabaseUrl.parse(url).ignored:
+        log.warning(
+            f"Parameters of the database's URL have no effect here: {', '.join(ignored)}",
+            action="database_url_parameters_ignored",
+            parameters=ignored,
         )
     return database
+
+
+async def open_at_once(url: str, *, max_size: int) -> Database:
+    """The same for a command that does its work and ends: nothing is waited for.
+
+    Raises:
+        CannotStart: something is wrong with the URL, or with what it leads to.
+        DatabaseUnavailable: the database does not answer.
+    """
+    try:
+        return await Database.open(url, max_size=max_size)
+    except DatabaseUnavailable as error:
+        if _is_hopeless(error):
+            raise _no_database(error.message) from error
+        raise
+    except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise _no_database(str(error)) from error
 
 
 async def _wait_for(url: str, pool_size: int, deadline: Deadline, replica: ReplicaId) -> Database:
@@ -39,8 +72,7 @@ async def _wait_for(url: str, pool_size: int, deadline: Deadline, replica: Repli
         try:
             return await Database.open(url, max_size=pool_size, replica=replica)
         except DatabaseUnavailable as error:
-            hopeless = isinstance(error.__cause__, _HOPELESS)
-            if hopeless or not deadline.left_s():
+            if _is_hopeless(error) or not deadline.left_s():
                 raise _no_database(error.message) from error
             log.warning("Waiting for the database", action="database_awaited", error=error.message)
         except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -48,7 +80,36 @@ async def _wait_for(url: str, pool_size: int, deadline: Deadline, replica: Repli
         await asyncio.sleep(min(1.0, deadline.left_s()))
 
 
-def _no_database(why: str) -> CannotStart:
-    return CannotStart(
-        f"cannot connect: {why}", setting="--database", example="postgresql://user:password@host:5432/runstream"
+def _is_hopeless(error: DatabaseUnavailable) -> bool:
+    cause = error.__cause__
+    if isinstance(error, DatabaseUnsuitable) or isinstance(cause, _HOPELESS):
+        return True
+    return cause is not None and tls.trouble(cause) is not None
+
+
+async def _check_version(database: Database) -> None:
+    version_number = int(await database.fetchval("SHOW server_version_num"))
+    if version_number < OLDEST_POSTGRES * 10_000:
+        raise CannotStart(
+            f"the server is PostgreSQL {version_number // 10_000}; {OLDEST_POSTGRES} or newer is needed",
+            setting="--database",
+        )
+
+
+async def _warn_of_lost_writes(database: Database) -> None:
+    """Not refused: somebody may want it so, for a test."""
+    off = await database.fetchval(
+        "SELECT string_agg(name, ', ' ORDER BY name) FROM pg_settings "
+        "WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'"
     )
+    if off:
+        log.warning(
+            f"PostgreSQL runs with {off} off: when its machine crashes, acknowledged points may be lost, and the "
+            "database may be damaged",
+            action="database_not_durable",
+            off=off,
+        )
+
+
+def _no_database(why: str) -> CannotStart:
+    return CannotStart(f"cannot connect: {' '.join(why.split())}", setting="--database", example=EXAMPLE)

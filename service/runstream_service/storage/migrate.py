@@ -11,7 +11,10 @@ import asyncpg
 import structlog
 
 from runstream_service.cannot_start import CannotStart
-from runstream_service.storage.database import Connection, Database, translated
+from runstream_service.storage import requirements
+from runstream_service.storage.connections import Connection
+from runstream_service.storage.database import Database, translated
+from runstream_service.storage.requirements import OurNames
 
 log = structlog.get_logger()
 
@@ -29,6 +32,16 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     sha256 text NOT NULL
 )
 """
+
+
+# What is wrong with the database, not with us: rights that are missing, names that somebody else took.
+_REFUSALS = (
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.DuplicateTableError,
+    asyncpg.DuplicateObjectError,
+    asyncpg.DuplicateFunctionError,
+    asyncpg.InvalidFunctionDefinitionError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +88,7 @@ async def migrate(database: Database, migrations: list[Migration] | None = None)
     """Applies what is missing; answers the version then reached. Safe to call from several replicas at once.
 
     Raises CannotStart if a newer release took something away from the database (`after`), if it was made by files that
-    have changed since, or if it is that of an MLflow server.
+    have changed since, or if it does not do (requirements.py).
     """
     known = packaged_migrations() if migrations is None else migrations
     connection = await database.connect_migration()
@@ -89,25 +102,13 @@ async def migrate(database: Database, migrations: list[Migration] | None = None)
 async def _migrate(connection: Connection, known: list[Migration]) -> int:
     # Here it waits for another replica that is at it.
     await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
-    await _refuse_a_database_of_others(connection)
+    await requirements.check(connection, OurNames.created_by(migration.sql for migration in known))
     await connection.execute(CREATE_TABLE)
     applied = await connection.fetch("SELECT version, name, when_text, sha256 FROM schema_migrations ORDER BY version")
     _compare(applied, known)
     for migration in known[len(applied) :]:
         await _apply(connection, migration)
     return max(len(known), len(applied))
-
-
-async def _refuse_a_database_of_others(connection: Connection) -> None:
-    """Before anything is made in it: who moves from MLflow may well name the database of the old server."""
-    if await connection.fetchval(
-        "SELECT to_regclass('schema_migrations') IS NULL AND to_regclass('experiments') IS NOT NULL"
-    ):
-        raise CannotStart(
-            "the database has a table `experiments` that runstream did not make; is it that of an MLflow server? "
-            "runstream needs a database of its own (CREATE DATABASE runstream), and left this one as it was",
-            setting="--database",
-        )
 
 
 def _compare(applied: list[asyncpg.Record], known: list[Migration]) -> None:
@@ -148,9 +149,10 @@ async def _apply(connection: Connection, migration: Migration) -> None:
                 migration.when,
                 migration.sha256,
             )
-    except asyncpg.InsufficientPrivilegeError as error:
+    except _REFUSALS as error:
         raise CannotStart(
-            f"the database user may not apply migration {migration.version:04}_{migration.name}: {error}",
+            f"the database refuses migration {migration.version:04}_{migration.name}, of which nothing was done: "
+            f"{error}",
             setting="--database",
         ) from error
     log.info(

@@ -45,6 +45,7 @@ def test_servers_of_a_url(url: str, servers: list[tuple[str, int]], rest: str) -
         ("postgresql://me:hun/ter2@a/x", "%2F"),
         ("postgresql://me:1/hunter2@a/x", "%40"),
         ("postgresql://me:hun?ter2@a/x", "%3F"),
+        ("postgresql://me:hun?ter2=x@a/x", "parameter 1 after the ? of the URL is no parameter of PostgreSQL's URLs"),
         ("postgresql://me:hun#ter2@a/x", "%23"),
         ("postgresql://me:hun@ter2@a/x", "%40"),
         ("postgresql://me@a/x?password=hunter2&ter2", "name=value"),
@@ -55,6 +56,17 @@ def test_servers_of_a_url(url: str, servers: list[tuple[str, int]], rest: str) -
         ("postgresql://me:hunter2@a,b/x?target_session_attrs=standby", "takes no writes; leave it out"),
         ("postgresql://me:hunter2@a,b/x?target_session_attrs=prefer-standby", "takes no writes; leave it out"),
         ("postgresql://me:hunter2@a,b/x?target_session_attrs=read-only", "takes no writes; leave it out"),
+        ("postgresql://me:hunter2@a/x?schema=public", "schema is no parameter of PostgreSQL's URLs; write options="),
+        ("postgresql://me:hunter2@a/x?currentSchema=y", "write options=-csearch_path%3DNAME"),
+        ("postgresql://me:hunter2@a/x?ssl=true", "write sslmode=require"),
+        (
+            "postgresql://me:hunter2@a/x?connection_limit=5",
+            "connection_limit is no parameter of PostgreSQL's URLs; leave",
+        ),
+        ("postgresql://me:hunter2@a/x?statement_timeout=5", "options=-cNAME%3DVALUE"),
+        ("postgresql://me:hunter2@a/x?require_auth=scram-sha-256", "require_auth is not understood"),
+        ("postgresql://me:hunter2@a/x?gssencmode=require", "use TLS"),
+        ("postgresql://me:hunter2@a/x?sslcert=/nowhere/c.pem", "cannot read the file /nowhere/c.pem of sslcert"),
         ("postgresql://me:hunter2@a,b/x?target_session_attrs=hunter2", "must be one of read-write, primary, any"),
     ],
 )
@@ -65,6 +77,19 @@ def test_a_wrong_url_is_refused_in_words_without_its_password(url: str, words: s
     assert words in str(caught.value)
     assert not any(part in str(caught.value) for part in ("hunter2", "ter2", "hun"))
     read_settings({"--database": caught.value.example})
+
+
+def test_parameters_without_effect_are_named_and_do_not_reach_the_driver() -> None:
+    """As providers write them into their URLs."""
+    parsed = DatabaseUrl.parse("postgresql://u:p@db/x?sslmode=require&channel_binding=require&connect_timeout=10")
+    assert parsed.ignored == ("channel_binding", "connect_timeout")
+    assert parsed.rest == "postgresql://u:p@/x?sslmode=require"
+
+
+def test_the_authorities_of_the_system_are_a_file() -> None:
+    rest = DatabaseUrl.parse("postgresql://u:p@db/x?sslmode=verify-full&sslrootcert=system").rest
+    assert "system" not in rest
+    assert "sslrootcert=%2F" in rest
 
 
 def test_the_password_of_a_url_with_several_servers_is_masked_and_not_in_the_repr() -> None:

@@ -1,0 +1,77 @@
+"""The parameters that a URL of PostgreSQL may have: libpq's, which providers put into the URLs that they hand out.
+
+The driver takes what it does not know for a setting of the session, and PostgreSQL then says something about an
+"unrecognized configuration parameter". So they are sorted here.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from urllib.parse import quote, unquote
+
+# Read in database_url.py.
+SERVERS = ("host", "port", "target_session_attrs")
+_UNDERSTOOD = {
+    *SERVERS,
+    *("dbname", "database", "user", "password", "passfile", "service", "options", "krbsrvname", "gsslib"),
+    *("sslmode", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "sslnegotiation"),
+    *("ssl_min_protocol_version", "ssl_max_protocol_version"),
+}
+# The service has values of its own for these, or its driver does not know them and does well without.
+_WITHOUT_EFFECT = {
+    *("application_name", "fallback_application_name", "client_encoding", "connect_timeout", "tcp_user_timeout"),
+    *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "load_balance_hosts"),
+    *("channel_binding", "gssencmode", "gssdelegation", "sslcompression", "sslsni", "sslcertmode", "sslkeylogfile"),
+    *("min_protocol_version", "max_protocol_version"),
+}
+_IN_OTHER_WORDS = {
+    "hostaddr": "is not understood; write the address where the host stands",
+    "schema": "is no parameter of PostgreSQL's URLs; write options=-csearch_path%3DNAME",
+    "currentSchema": "is no parameter of PostgreSQL's URLs; write options=-csearch_path%3DNAME",
+    "search_path": "is no parameter of PostgreSQL's URLs; write options=-csearch_path%3DNAME",
+    "role": "is no parameter of PostgreSQL's URLs; write options=-crole%3DNAME",
+    "ssl": "is no parameter of PostgreSQL's URLs; write sslmode=require, or sslmode=verify-full with sslrootcert",
+    "pgbouncer": "is no parameter of PostgreSQL's URLs; leave it out, and give the address of PostgreSQL itself, or of "
+    "a pooler in session mode",
+    "replication": "asks for a connection of another kind; leave it out",
+    # They make a connection safer, and are not passed over in silence.
+    "require_auth": "is not understood, so nobody would check it; leave it out",
+    "requirepeer": "is not understood, so nobody would check it; leave it out",
+    "sslcrldir": "is not understood, so nobody would check it; give one file as sslcrl",
+}
+_NO_PARAMETER = (
+    "is no parameter of PostgreSQL's URLs; leave it out (settings of the session are written as options=-cNAME%3DVALUE)"
+)
+
+
+def sort(pairs: list[tuple[str, str]], *, encode: str) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """Those that count, and the names of those without effect. Values are still encoded.
+
+    Raises:
+        ValueError: one of them is none, or is not understood. Shows its name, unless that may be part of a password.
+    """
+    maybe_password = any("@" in value for _, value in pairs)  # of a login with a ? in it
+    kept, ignored = [], []
+    for position, (name, value) in enumerate(pairs, start=1):
+        if name == "gssencmode" and value == "require":
+            raise ValueError("gssencmode=require is not understood; use TLS (sslmode)")
+        if name in _UNDERSTOOD:
+            kept.append((name, _system_certificates(value) if name == "sslrootcert" else value))
+        elif name in _WITHOUT_EFFECT:
+            ignored.append(name)
+        elif maybe_password:
+            raise ValueError(
+                f"parameter {position} after the ? of the URL is no parameter of PostgreSQL's URLs. {encode}"
+            )
+        else:
+            raise ValueError(f"{name[:40]} {_IN_OTHER_WORDS.get(name, _NO_PARAMETER)}")
+    return kept, tuple(ignored)
+
+
+def _system_certificates(value: str) -> str:
+    """`sslrootcert=system` means the authorities that the system trusts; the driver would look for a file `system`."""
+    if unquote(value) != "system" or os.path.exists("system"):
+        return value
+    paths = ssl.get_default_verify_paths()
+    return quote(paths.cafile or paths.openssl_cafile, safe="")
