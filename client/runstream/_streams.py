@@ -30,13 +30,13 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
 _Answer = TypeVar("_Answer")
 
 
-def history(address: str, request: query_pb2.HistoryRequest, timeout_s: float) -> Iterator[SeriesColumns]:
+def history(address: str, request: query_pb2.HistoryRequest, timeout_s: float | None) -> Iterator[SeriesColumns]:
     """Pieces of series as they come."""
     for response in _stream(address, _HISTORY, request, packed_pb2.PackedHistoryResponse.FromString, timeout_s):
         yield _columns(response)
 
 
-def latest(address: str, request: query_pb2.LatestRequest, timeout_s: float) -> Iterator[LatestPoint]:
+def latest(address: str, request: query_pb2.LatestRequest, timeout_s: float | None) -> Iterator[LatestPoint]:
     """Points as they come."""
     for response in _stream(address, _LATEST, request, packed_pb2.PackedLatestResponse.FromString, timeout_s):
         count = response.point_count
@@ -53,7 +53,7 @@ def latest(address: str, request: query_pb2.LatestRequest, timeout_s: float) -> 
             yield LatestPoint(response.run_ids[run], response.keys[key], *rest)
 
 
-def chart(address: str, request: query_pb2.ChartRequest, timeout_s: float) -> Iterator[ChartSeries]:
+def chart(address: str, request: query_pb2.ChartRequest, timeout_s: float | None) -> Iterator[ChartSeries]:
     """Curves as they come."""
     for response in _stream(address, _CHART, request, packed_pb2.PackedChartResponse.FromString, timeout_s):
         whose = query_pb2.Series.FromString(response.series)
@@ -75,7 +75,7 @@ def chart(address: str, request: query_pb2.ChartRequest, timeout_s: float) -> It
         )
 
 
-def aggregate(address: str, request: query_pb2.AggregateRequest, timeout_s: float) -> AggregateCurve:
+def aggregate(address: str, request: query_pb2.AggregateRequest, timeout_s: float | None) -> AggregateCurve:
     """The one curve."""
     with process.channels.using(address) as channel:
         call = channel.unary_unary(

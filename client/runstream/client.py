@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import grpc
 
-from runstream import _identity, _settings, _streams
+from runstream import _arguments, _identity, _settings, _streams
 from runstream._charts import AggregateCurve, ChartSeries
 from runstream._lifecycle import process
 from runstream._results import (
@@ -40,6 +40,7 @@ __all__ = [
 
 _AXES = {"step": query_pb2.AXIS_STEP, "time": query_pb2.AXIS_TIME}
 
+_INT32_MAX = 2**31 - 1
 _PAGE = 1_000
 _LATEST_RUNS = 1_000  # run ids in one call
 
@@ -47,11 +48,13 @@ _LATEST_RUNS = 1_000  # run ids in one call
 class Client:
     """Reads runs and points, and deletes them. Safe to share between threads, and after a fork.
 
-    `address` is as in `start_run`; `timeout` is the limit of one call in seconds.
+    `address` is as in `start_run`; `timeout` is the limit of one call in seconds, infinite for none. An argument of a
+    wrong form raises TypeError or ValueError, with its name.
     """
 
     def __init__(self, address: str | None = None, *, timeout: float = 60.0) -> None:
         self.address = _settings.from_environment(address, os.environ).address
+        _arguments.timeout_seconds(timeout)
         self.timeout = timeout
 
     def history(
@@ -69,9 +72,11 @@ class Client:
 
         An unknown key has no points; an unknown run raises NotFound.
         """
+        if not isinstance(key, str):
+            raise TypeError(f"key must be a string, not {type(key).__name__}; stream_history() takes several keys")
         series: list[SeriesColumns] = []
         pieces = self.stream_history(
-            run_id, [key], rank=rank, attempt=attempt, min_step=min_step, max_step=max_step, timeout=timeout
+            run_id, key, rank=rank, attempt=attempt, min_step=min_step, max_step=max_step, timeout=timeout
         )
         for piece in pieces:
             if not series or (series[-1].rank, series[-1].attempt) != (piece.rank, piece.attempt):
@@ -85,7 +90,7 @@ class Client:
     def stream_history(
         self,
         run_id: str,
-        keys: Iterable[str] | None = None,
+        keys: str | Iterable[str] | None = None,
         *,
         rank: int | None = None,
         attempt: int | None = None,
@@ -94,19 +99,24 @@ class Client:
         timeout: float | None = None,
     ) -> Iterator[SeriesColumns]:
         """The same as it comes, in pieces of at most 16,384 points: series by series in the order (key, rank, attempt),
-        of some keys or of all. Memory is needed for one piece only."""
+        of one key, of some, or of all (None). Memory is needed for one piece only."""
         request = query_pb2.HistoryRequest(
             run_id=_identity.check_run_id(run_id),
-            keys=list(keys or ()),
-            rank=rank,
-            attempt=attempt,
-            min_step=min_step,
-            max_step=max_step,
+            keys=_arguments.keys_to_read(keys),
+            rank=_rank(rank),
+            attempt=_attempt(attempt),
+            min_step=_arguments.integer_or_none("min_step", min_step),
+            max_step=_arguments.integer_or_none("max_step", max_step),
         )
-        return _streams.history(self.address, request, timeout or self.timeout)
+        return _streams.history(self.address, request, self._limit(timeout))
 
     def tail(
-        self, run_id: str, keys: Iterable[str] | None = None, *, rank: int | None = None, cursor: bytes = b""
+        self,
+        run_id: str,
+        keys: str | Iterable[str] | None = None,
+        *,
+        rank: int | None = None,
+        cursor: bytes = b"",
     ) -> Iterator[News]:
         """New points of a run as they are committed, for ever: from now on, or from the `cursor` of some News on.
 
@@ -116,18 +126,21 @@ class Client:
         too old raises InvalidArgument with reason CURSOR_TOO_OLD: read `history`. Close the iterator to end the call.
         """
         request = query_pb2.TailRequest(
-            run_id=_identity.check_run_id(run_id), keys=list(keys or ()), rank=rank, cursor=cursor
+            run_id=_identity.check_run_id(run_id),
+            keys=_arguments.keys_to_read(keys),
+            rank=_rank(rank),
+            cursor=cursor,
         )
         return _streams.tail(self.address, request, self.timeout)
 
-    def latest(self, run_ids: str | Iterable[str], keys: Iterable[str] | None = None) -> list[LatestPoint]:
+    def latest(self, run_ids: str | Iterable[str], keys: str | Iterable[str] | None = None) -> list[LatestPoint]:
         """The latest point of every series of these runs: the one with the greatest (step, time, value)."""
-        wanted = [_identity.check_run_id(one) for one in ([run_ids] if isinstance(run_ids, str) else run_ids)]
-        names = list(keys or ())
+        wanted = _arguments.run_ids_to_read(run_ids)
+        names = _arguments.keys_to_read(keys)
         points: list[LatestPoint] = []
         for start in range(0, len(wanted), _LATEST_RUNS):
             request = query_pb2.LatestRequest(run_ids=wanted[start : start + _LATEST_RUNS], keys=names)
-            points += _streams.latest(self.address, request, self.timeout)
+            points += _streams.latest(self.address, request, self._limit(None))
         return points
 
     def chart(
@@ -153,16 +166,16 @@ class Client:
         if axis not in _AXES:
             raise ValueError(f"axis must be 'step' or 'time', not {axis!r}")
         request = query_pb2.ChartRequest(
-            run_ids=[_identity.check_run_id(one) for one in ([run_ids] if isinstance(run_ids, str) else run_ids)],
-            keys=[keys] if isinstance(keys, str) else list(keys or ()),
-            rank=rank,
-            attempt=attempt,
+            run_ids=_arguments.run_ids_to_read(run_ids),
+            keys=_arguments.keys_to_read(keys),
+            rank=_rank(rank),
+            attempt=_attempt(attempt),
             axis=_AXES[axis],
-            min_position=min_position,
-            max_position=max_position,
-            max_buckets=max_buckets,
+            min_position=_arguments.integer_or_none("min_position", min_position),
+            max_position=_arguments.integer_or_none("max_position", max_position),
+            max_buckets=_arguments.integer("max_buckets", max_buckets, 1, _INT32_MAX),
         )
-        return list(_streams.chart(self.address, request, timeout or self.timeout))
+        return list(_streams.chart(self.address, request, self._limit(timeout)))
 
     def aggregate(
         self,
@@ -181,11 +194,11 @@ class Client:
         request = query_pb2.AggregateRequest(
             run_id=_identity.check_run_id(run_id),
             key=key,
-            min_step=min_step,
-            max_step=max_step,
-            max_buckets=max_buckets,
+            min_step=_arguments.integer_or_none("min_step", min_step),
+            max_step=_arguments.integer_or_none("max_step", max_step),
+            max_buckets=_arguments.integer("max_buckets", max_buckets, 1, _INT32_MAX),
         )
-        return _streams.aggregate(self.address, request, timeout or self.timeout)
+        return _streams.aggregate(self.address, request, self._limit(timeout))
 
     def get_run(self, run_id: str) -> RunInfo:
         """One run with params and tags, also a deleted one."""
@@ -195,16 +208,15 @@ class Client:
 
     def list_runs(self, experiment: str | int, *, limit: int | None = None) -> list[RunInfo]:
         """The active runs of an experiment (its name or id), newest first; at most `limit`."""
-        number = experiment if isinstance(experiment, int) else self.get_experiment(experiment).experiment_id
-        request = run_pb2.ListRunsRequest(experiment_id=number)
+        request = run_pb2.ListRunsRequest(experiment_id=self._experiment_id(experiment))
         return [to_run_info(run) for run in self._pages("ListRuns", request, "runs", limit)]
 
     def get_experiment(self, experiment: str | int) -> Experiment:
         """One experiment, by name or id."""
-        if isinstance(experiment, int):
-            request = run_pb2.GetExperimentRequest(experiment_id=experiment)
-        else:
+        if isinstance(experiment, str):
             request = run_pb2.GetExperimentRequest(name=experiment)
+        else:
+            request = run_pb2.GetExperimentRequest(experiment_id=_arguments.integer("experiment", experiment))
         response: run_pb2.GetExperimentResponse = self._call(run_pb2_grpc.RunServiceStub, "GetExperiment", request)
         return to_experiment(response.experiment)
 
@@ -226,15 +238,17 @@ class Client:
     def delete_series(self, run_id: str, keys: str | Iterable[str]) -> int:
         """Deletes all points of some keys of a run, of all ranks and attempts, for good; answers how many series that
         were. A job that goes on logging such a key starts it anew."""
-        names = [keys] if isinstance(keys, str) else list(keys)
+        names = _arguments.some_keys(keys, "name the metrics to delete")
         request = run_pb2.DeleteSeriesRequest(run_id=_identity.check_run_id(run_id), keys=names)
         response: run_pb2.DeleteSeriesResponse = self._call(run_pb2_grpc.RunServiceStub, "DeleteSeries", request)
         return response.series_count
 
     def set_retention(self, experiment: str | int, days: int | None) -> None:
         """Deletes the points of an experiment (its name or id) when they are older than so many days; None: never."""
-        number = experiment if isinstance(experiment, int) else self.get_experiment(experiment).experiment_id
-        request = run_pb2.SetRetentionRequest(experiment_id=number, retention_days=days)
+        request = run_pb2.SetRetentionRequest(
+            experiment_id=self._experiment_id(experiment),
+            retention_days=_arguments.integer_or_none("days", days, 0, _INT32_MAX),
+        )
         self._call(run_pb2_grpc.RunServiceStub, "SetRetention", request)
 
     def close(self) -> None:
@@ -252,15 +266,24 @@ class Client:
     def __repr__(self) -> str:
         return f"<runstream.Client {self.address}>"
 
+    def _experiment_id(self, experiment: str | int) -> int:
+        if isinstance(experiment, str):
+            return self.get_experiment(experiment).experiment_id
+        return _arguments.integer("experiment", experiment)
+
+    def _limit(self, timeout: float | None) -> float | None:
+        """The limit of a call in seconds: its own, 0 included, else that of the client."""
+        return _arguments.timeout_seconds(self.timeout if timeout is None else timeout)
+
     def _call(self, stub: Any, method: str, request: Any) -> Any:
         with process.channels.using(self.address) as channel:
             try:
-                return getattr(stub(channel), method)(request, timeout=self.timeout)
+                return getattr(stub(channel), method)(request, timeout=self._limit(None))
             except grpc.RpcError as error:
                 raise _streams.failed(error, self.address, channel) from error
 
     def _pages(self, method: str, request: Any, items: str, limit: int | None) -> Iterator[Any]:
-        left = limit
+        left = _arguments.integer_or_none("limit", limit, 0)
         while left is None or left > 0:
             request.page_size = _PAGE if left is None else min(left, _PAGE)
             response = self._call(run_pb2_grpc.RunServiceStub, method, request)
@@ -270,3 +293,11 @@ class Client:
             if not response.next_page_token:
                 return
             request.page_token = response.next_page_token
+
+
+def _rank(rank: int | None) -> int | None:
+    return _arguments.integer_or_none("rank", rank, -1, _INT32_MAX)  # -1: points that came over MLflow's routes
+
+
+def _attempt(attempt: int | None) -> int | None:
+    return _arguments.integer_or_none("attempt", attempt, 0, _INT32_MAX)

@@ -17,7 +17,7 @@ def follow(client: runstream.Client, run_id: str, keys: Sequence[str], rank: int
     """Prints until interrupted. Raises RunstreamError for what does not pass by itself."""
     line = _json_line if as_json else _text_line
     retold = False
-    for news in client.tail(run_id, keys, rank=rank):
+    for news in client.tail(run_id, keys or None, rank=rank):
         if news.retold and not retold:
             # Only after minutes without a connection, or when another database server took over.
             sys.stderr.write("runstream: some points came while the service was out of reach; going on from now\n")

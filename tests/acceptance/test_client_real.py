@@ -53,6 +53,22 @@ def finished(process: subprocess.Popen[str]) -> str:
     return output
 
 
+def test_a_string_is_one_key_in_every_read(serve: ServeProcess, client: runstream.Client) -> None:
+    with runstream.start_run("keys", address=serve.grpc_address) as run:
+        run.log({"loss": 1.0, "l": 2.0, "o": 3.0, "s": 4.0}, step=0)
+        assert run.flush(20)
+        updates = client.tail(run.run_id, "loss")
+        next(updates)
+        run.log({"loss": 5.0, "l": 6.0}, step=1)
+        series = next(update.series for update in updates if update.series)
+        updates.close()  # type: ignore[attr-defined]
+    assert [(one.key, list(one.values)) for one in series] == [("loss", [5.0])]
+    assert [(one.key, one.step) for one in client.latest(run.run_id, "loss")] == [("loss", 1)]
+    assert [one.key for one in client.stream_history(run.run_id, "loss")] == ["loss"]
+    assert [one.key for one in client.chart(run.run_id, "loss")] == ["loss"]
+    assert client.delete_series(run.run_id, "loss") == 1
+
+
 def test_what_is_logged_comes_back_as_it_went_in(serve: ServeProcess, client: runstream.Client) -> None:
     values = [0.1, -0.0, math.inf, -math.inf, math.nan, 5e-324, 1.7976931348623157e308]
     with runstream.start_run("digits", "mlp", params={"lr": 0.1}, tags={"t": 1}, address=serve.grpc_address) as run:

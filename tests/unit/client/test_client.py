@@ -1,12 +1,14 @@
 """The read side: columns, and errors that say what to do."""
 
 import math
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
 import runstream
+from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Refused
 
 
@@ -121,3 +123,99 @@ def test_details_that_are_no_details_leave_the_status_code(service):
 def test_a_wrong_run_id_is_noticed_here():
     with pytest.raises(ValueError, match="32 hex digits"):
         runstream.Client("127.0.0.1:1").history("nonsense", "loss")
+
+
+def test_a_string_is_one_key_everywhere(service, start):
+    run = start("e")
+    run.log({"loss": 1.0, "l": 2.0, "o": 3.0, "s": 4.0}, step=0)
+    assert run.flush(20)
+    client = runstream.Client(service.address)
+    assert [piece.key for piece in client.stream_history(run.run_id, "loss")] == ["loss"]
+    assert [piece.key for piece in client.stream_history(run.run_id, iter(["s", "loss"]))] == ["loss", "s"]
+    assert [piece.key for piece in client.stream_history(run.run_id, np.array(["loss"]))] == ["loss"]
+    assert len(list(client.stream_history(run.run_id))) == 4
+
+
+@pytest.mark.parametrize("call", ["tail", "latest", "stream_history", "chart", "delete_series"])
+def test_the_request_has_the_one_key_that_was_asked_for(monkeypatch, call):
+    requests = []
+
+    def seen(address, request, *_):
+        requests.append(request)
+        return iter(())
+
+    for name in ("tail", "latest", "history", "chart"):
+        monkeypatch.setattr(f"runstream.client._streams.{name}", seen)
+    client = runstream.Client("127.0.0.1:1")
+    monkeypatch.setattr(
+        client, "_call", lambda stub, method, request: seen("", request) and run_pb2.DeleteSeriesResponse()
+    )
+    getattr(client, call)("0" * 32, "loss")
+    assert list(requests[0].keys) == ["loss"]
+
+
+def test_no_keys_are_not_all_keys():
+    client = runstream.Client("127.0.0.1:1")
+    calls: list[Any] = [client.tail, client.latest, client.stream_history, client.chart, client.delete_series]
+    for call in calls:
+        with pytest.raises(ValueError, match="keys is empty"):
+            call("0" * 32, [])
+        with pytest.raises(TypeError, match="keys must be strings, not int"):
+            call("0" * 32, [1])
+    with pytest.raises(TypeError, match="stream_history"):
+        client.history("0" * 32, ["loss"])  # type: ignore[arg-type]
+
+
+def test_a_timeout_of_zero_has_passed_and_an_infinite_one_is_none(service, filled):
+    client = runstream.Client(service.address)
+    for call in (
+        lambda: client.history(filled.run_id, "loss", timeout=0),
+        lambda: client.chart(filled.run_id, "loss", timeout=0),
+        lambda: client.aggregate(filled.run_id, "loss", timeout=0),
+        lambda: runstream.Client(service.address, timeout=0).latest(filled.run_id),
+        lambda: runstream.Client(service.address, timeout=0).get_run(filled.run_id),
+    ):
+        with pytest.raises(runstream.DeadlineExceeded):
+            call()
+    assert len(client.history(filled.run_id, "loss", timeout=math.inf)) == 21
+    assert runstream.Client(service.address, timeout=math.inf).get_run(filled.run_id).name == "n"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (
+            lambda client, run: client.history(run, "loss", timeout=-1),
+            ValueError,
+            "timeout must be a number of seconds",
+        ),
+        (lambda client, run: client.history(run, "loss", timeout=math.nan), ValueError, "timeout must be a number"),
+        (lambda client, run: client.history(run, "loss", timeout="soon"), TypeError, "timeout must be .* not str"),
+        (lambda client, run: runstream.Client(timeout=-1), ValueError, "timeout must be a number of seconds from 0"),
+        (lambda client, run: client.history(run, "loss", rank=1.5), TypeError, "rank must be an integer; this is 1.5"),
+        (lambda client, run: client.history(run, "loss", rank=-2), ValueError, "rank must be between -1 and"),
+        (lambda client, run: client.tail(run, rank="0"), TypeError, "rank must be an integer; this is a str"),
+        (lambda client, run: client.history(run, "loss", attempt=-1), ValueError, "attempt must be between 0"),
+        (lambda client, run: client.history(run, "loss", min_step="3"), TypeError, "min_step must be an integer"),
+        (
+            lambda client, run: client.history(run, "loss", max_step=2**63),
+            TypeError,
+            "max_step .* does not fit into 64",
+        ),
+        (lambda client, run: client.chart(run, "loss", max_buckets=0), ValueError, "max_buckets must be between 1"),
+        (lambda client, run: client.chart(run, "loss", max_buckets=None), TypeError, "max_buckets must be an integer"),
+        (lambda client, run: client.chart(run, "loss", min_position=[1]), TypeError, "min_position must be an integer"),
+        (lambda client, run: client.list_experiments(limit=-1), ValueError, "limit must be between 0"),
+        (lambda client, run: client.get_experiment(1.5), TypeError, "experiment must be an integer"),
+        (lambda client, run: client.set_retention(1, -1), ValueError, "days must be between 0"),
+    ],
+)
+def test_an_argument_of_a_wrong_form_is_named(call, error, words):
+    with pytest.raises(error, match=words):
+        call(runstream.Client("127.0.0.1:1"), "0" * 32)
+
+
+def test_whole_numbers_of_any_kind_are_steps_and_ranks(service, filled):
+    client = runstream.Client(service.address)
+    limits: Any = {"rank": np.int64(0), "attempt": 0.0, "min_step": np.float32(3), "max_step": np.array([5])}
+    assert list(client.history(filled.run_id, "loss", **limits).steps) == [3, 4, 5]

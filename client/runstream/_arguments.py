@@ -1,0 +1,63 @@
+"""Checks arguments of `Client`, so that an error names the argument, and not a field of a message."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from runstream._device_values import DeviceValue
+from runstream._identity import check_run_id
+from runstream._values import INT64_MAX, INT64_MIN, RefusedValue, capture_step, whole_step
+
+
+def keys_to_read(keys: str | Iterable[str] | None) -> list[str]:
+    """Metric keys: a string is one key; None asks for all, which a message says with none."""
+    return [] if keys is None else some_keys(keys, "None asks for all keys")
+
+
+def some_keys(keys: str | Iterable[str], otherwise: str) -> list[str]:
+    """At least one metric key: a string is one key. `otherwise` says what to do instead of passing none."""
+    names = [keys] if isinstance(keys, str) else list(keys)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"keys must be strings, not {type(name).__name__}")
+    if not names:
+        # In a message, no keys are all keys.
+        raise ValueError(f"keys is empty; {otherwise}")
+    return names
+
+
+def run_ids_to_read(run_ids: str | Iterable[str]) -> list[str]:
+    """Run ids: a string is one."""
+    return [check_run_id(one) for one in ([run_ids] if isinstance(run_ids, str) else run_ids)]
+
+
+def integer(name: str, value: Any, least: int = INT64_MIN, most: int = INT64_MAX) -> int:
+    """A whole number in any form in which `log()` takes a step."""
+    if value is None:
+        raise TypeError(f"{name} must be an integer, not None")
+    try:
+        captured = capture_step(value)
+        number = whole_step(captured.read()) if isinstance(captured, DeviceValue) else captured
+    except RefusedValue as why:
+        raise TypeError(f"{name} must be an integer; this {why}") from None
+    if not least <= number <= most:
+        raise ValueError(f"{name} must be between {least} and {most}, not {number}")
+    return number
+
+
+def integer_or_none(name: str, value: Any, least: int = INT64_MIN, most: int = INT64_MAX) -> int | None:
+    """The same, or None."""
+    return None if value is None else integer(name, value, least, most)
+
+
+def timeout_seconds(timeout: Any) -> float | None:
+    """A timeout in seconds, as gRPC takes it: None for an infinite one. 0 is a timeout that has passed."""
+    try:
+        seconds = float(timeout)
+    except (TypeError, ValueError):
+        raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}") from None
+    if math.isnan(seconds) or seconds < 0:
+        raise ValueError(f"timeout must be a number of seconds from 0, not {seconds}")
+    return None if math.isinf(seconds) else seconds
