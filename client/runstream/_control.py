@@ -93,6 +93,7 @@ class Control:
         self._hurry = False
         self._no_threads = False
         self._under_way: _Call | None = None
+        self._answer_is_old = False  # the call under way was made before `ask_again`
         self._future: Any = None
         self.name = ""  # of the run, as the service has it
         self.last_error = ""
@@ -161,7 +162,7 @@ class Control:
                         return 0.0
                     if not self._no_threads:
                         self._future = method.future(request, timeout=self._settings.call_timeout_s)
-                    future, self._under_way = self._future, call
+                    future, self._under_way, self._answer_is_old = self._future, call, False
                 try:
                     response = future.result() if future else method(request, timeout=_LAST_CALL_S)
                 except grpc.RpcError as error:
@@ -212,9 +213,11 @@ class Control:
             return 0.0
         self.last_error = f"{call.method}: {failure}"
         call.tries += 1
+        if self._answer_is_old and failure.retry is _status.Retry.NEVER:
+            return 0.0  # somebody wants to know how it is now
         if failure.reason == "RUN_DELETED" and call is not self._finish:
             self.run_deleted(failure)
-            return self._settings.backoff_max_s if call is self._create else 0.0
+            return self._settings.backoff_max_s if call is self._create and self._finish is None else 0.0
         if call is self._create:
             return self._create_failed(failure)
         if failure.reason == "RUN_NOT_FOUND" and call.tries < _TRIES:
@@ -319,6 +322,7 @@ class Control:
         with self._changed:
             self._accepted += 1
             self._finish = _Call("FinishRun", request, self._accepted)
+            self._hurry = True
             self._changed.notify_all()
 
     def finish_first(self) -> None:
@@ -333,6 +337,7 @@ class Control:
         """Tries now, also what the service refused before; only a wait that it asked for is kept."""
         with self._changed:
             self._hurry = True
+            self._answer_is_old = self._under_way is self._create
             self._refusal = None
             self._changed.notify_all()
 

@@ -63,7 +63,10 @@ class Outbox:
     def wait_settled(self, marker: Marker, timeout_s: float | None) -> bool:
         """Waits until everything before the marker is acknowledged; False if it will not be, or not in time."""
         with self.changed:
-            self.changed.wait_for(lambda: self.hopeless or self._settled(marker), timeout_s)
+            # What is refused here is settled as soon as it is sealed, so that it is counted when flush() returns.
+            self.changed.wait_for(
+                lambda: self._settled(marker) or self.stopped or (self.blocked and not self.refusing), timeout_s
+            )
             return self._settled(marker) and not self.hopeless
 
     @property

@@ -115,13 +115,45 @@ def test_a_deleted_run_refuses_and_a_restored_one_takes_points(serve: ServeProce
     client.delete_run(run.run_id)
     assert client.get_run(run.run_id).deleted
     run.log({"loss": 2.0}, step=1)
+    run.set_tags({"while": "deleted"})
     assert not run.flush(30)
     assert run.stats().refused == {"run_deleted": 1}
-    run.finish(timeout=5)
     client.restore_run(run.run_id)
     with runstream.start_run("digits", run_id=run.run_id, address=serve.grpc_address) as again:
         again.log({"loss": 3.0}, step=2)
+    assert run.finish(timeout=30), "the end asks once more"
     assert list(client.history(run.run_id, "loss").values) == [1.0, 3.0]
+    info = client.get_run(run.run_id)
+    assert (info.status, info.tags["while"]) == ("FINISHED", "deleted")
+
+
+def test_a_deleted_run_that_nobody_restores_has_its_end(serve: ServeProcess, client: runstream.Client) -> None:
+    run = runstream.start_run("digits", address=serve.grpc_address)
+    run.log({"loss": 1.0}, step=0)
+    assert run.flush(30)
+    client.delete_run(run.run_id)
+    run.log({"loss": 2.0}, step=1)
+    begun = time.monotonic()
+    assert not run.finish("FAILED", timeout=60)
+    assert time.monotonic() - begun < 30
+    client.restore_run(run.run_id)
+    assert client.get_run(run.run_id).status == "FAILED"
+
+
+def test_params_and_tags_of_more_than_a_message_arrive_and_hold_up_nothing(
+    serve: ServeProcess, client: runstream.Client
+) -> None:
+    tags = {f"t{number}": "漢" * 8_000 for number in range(100)}
+    params = {f"p{number}": "x" * 6_000 for number in range(300)}
+    many = {f"m{number}": str(number) for number in range(2_500)}
+    with runstream.start_run("digits", tags=tags, params=params, address=serve.grpc_address) as run:
+        run.set_tags(many)
+        run.log({"loss": 1.0})
+        assert run.flush(60), run.stats()
+    info = client.get_run(run.run_id)
+    assert info.status == "FINISHED"
+    assert info.params == params
+    assert {key: value for key, value in info.tags.items() if key[0] in "tm"} == tags | many
 
 
 def test_a_run_can_be_joined_by_its_id_alone(serve: ServeProcess, client: runstream.Client) -> None:

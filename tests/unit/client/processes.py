@@ -5,6 +5,7 @@ Each logs the key "parent" or "child<n>"; values count from 0, so that the test 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -108,6 +109,49 @@ def interrupted(points: int) -> None:
     """Ends with Ctrl-C."""
     falls_off_the_end(points)
     signal.raise_signal(signal.SIGINT)
+
+
+def sys_exit_with_code(points: int) -> None:
+    """Ends by sys.exit() with a code."""
+    falls_off_the_end(points)
+    sys.exit(3)
+
+
+def sys_exit_with_words(points: int) -> None:
+    """Ends by sys.exit() with a message."""
+    falls_off_the_end(points)
+    sys.exit("no data")
+
+
+def sys_exit_with_zero(points: int) -> None:
+    """Ends by sys.exit() well."""
+    falls_off_the_end(points)
+    sys.exit()
+
+
+def terminated(points: int) -> None:
+    """Ends by SIGTERM, which a handler turns into an exit."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    falls_off_the_end(points)
+    signal.raise_signal(signal.SIGTERM)
+
+
+def exit_that_did_not_end(points: int) -> None:
+    """An exit that was caught, before the run began, and one of another thread."""
+    with contextlib.suppress(SystemExit):
+        sys.exit(2)
+    falls_off_the_end(points)
+    thread = threading.Thread(target=lambda: sys.exit(3))
+    thread.start()
+    thread.join()
+
+
+def two_services_at_exit(points: int) -> None:
+    """Ends with runs at a service that nobody reaches and at one that is there."""
+    for _ in range(3):
+        count(runstream.start_run("e", "lost", address="127.0.0.1:1"), "lost", 0, 10)
+    falls_off_the_end(points)
+    count(runstream.start_run("e", "lost", address="127.0.0.1:1"), "lost", 0, 10)
 
 
 def exits_in_child(points: int) -> None:

@@ -70,6 +70,11 @@ def test_a_spawned_child_flushes_and_finishes_its_own_run(service):
         ("falls_off_the_end", run_pb2.RUN_STATUS_FINISHED, 0),
         ("raises", run_pb2.RUN_STATUS_FAILED, 1),
         ("interrupted", run_pb2.RUN_STATUS_KILLED, -2),
+        ("sys_exit_with_code", run_pb2.RUN_STATUS_FAILED, 3),
+        ("sys_exit_with_words", run_pb2.RUN_STATUS_FAILED, 1),
+        ("sys_exit_with_zero", run_pb2.RUN_STATUS_FINISHED, 0),
+        ("terminated", run_pb2.RUN_STATUS_FAILED, 143),
+        ("exit_that_did_not_end", run_pb2.RUN_STATUS_FINISHED, 0),
     ],
 )
 def test_the_interpreter_flushes_at_its_end_and_says_how_it_ended(service, program, status, code):
@@ -77,7 +82,16 @@ def test_the_interpreter_flushes_at_its_end_and_says_how_it_ended(service, progr
     assert result.returncode == code, result.stderr
     count_up(service, "parent", 5_000)
     assert service.ledger.runs[result.stdout.strip()].status == status
-    assert result.stderr.count("Traceback") == (1 if code else 0), result.stderr
+    assert result.stderr.count("Traceback") == (program in ("raises", "interrupted")), result.stderr
+
+
+def test_runs_that_are_open_at_the_end_do_not_wait_for_each_other(service):
+    """The first ones cannot be reached, and would take all of the time."""
+    result = run_program(service, "two_services_at_exit", 2_000, RUNSTREAM_EXIT_TIMEOUT_S="3")
+    check(service, result)
+    count_up(service, "parent", 2_000)
+    assert service.ledger.runs[result.stdout.strip()].status == run_pb2.RUN_STATUS_FINISHED
+    assert result.stderr.count("10 points were not sent") == 4
 
 
 def test_a_forked_child_that_exits_leaves_the_run_to_its_parent(service):
