@@ -29,7 +29,6 @@ from runstream_service.core.lifetime import Lifetime
 from runstream_service.deadline import Deadline
 from runstream_service.http.app import HttpApp
 from runstream_service.http.protocol import JoiningProtocol
-from runstream_service.ingest.limits import MAX_MESSAGE_BYTES
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
 from runstream_service.listening import HttpServer, listen_grpc, listen_http
@@ -37,6 +36,7 @@ from runstream_service.liveness.loop import LivenessLoop
 from runstream_service.liveness.metrics import LivenessMetrics
 from runstream_service.metrics import Metrics
 from runstream_service.mlflow.routes import routes as mlflow_routes
+from runstream_service.pool_shares import PoolShares
 from runstream_service.query.tail import Tail
 from runstream_service.query.tail_metrics import TailMetrics
 from runstream_service.readiness import DATABASE, MIGRATIONS, SHUTDOWN, Readiness, watch_database
@@ -46,7 +46,7 @@ from runstream_service.rollup.loop import RollupLoop, RollupOptions
 from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.rpc.health import add_health
 from runstream_service.rpc.ingest_servicer import ingest_handler
-from runstream_service.rpc.interceptor import CallInterceptor
+from runstream_service.rpc.interceptor import MAX_CALL_BYTES, CallInterceptor
 from runstream_service.rpc.query_servicer import query_handler
 from runstream_service.rpc.run_servicer import RunServicer
 from runstream_service.rpc.tail_handler import tail_handler
@@ -64,7 +64,8 @@ log = structlog.get_logger()
 _MANY_CALLS = 1_000_000
 GRPC_OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a share of somebody else's connections
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # Append has a smaller limit of its own.
+    ("grpc.max_receive_message_length", MAX_CALL_BYTES),
     # Clients may ping every 10 s, also without a call; five pings too early end a connection.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -110,6 +111,7 @@ class Service:
         self._version = importlib.metadata.version("runstream")
         self._metrics = Metrics(version=self._version)
         self._readiness = Readiness()
+        self._shares = PoolShares.of(settings.pool_size)
         self._lifetime = Lifetime(settings.max_connection_age_s)
         self._postgres: EmbeddedPostgres | None = None
         self._database: Database | None = None
@@ -169,7 +171,13 @@ class Service:
         self._start_liveness(self._database, self._pipeline)
         self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline, self._lifetime),))
         self._serve_calls(self._grpc, self._database, self._pipeline)
-        self._tail = Tail(self._database, bell, TailMetrics(self._metrics.registry), self._lifetime)
+        self._tail = Tail(
+            self._database,
+            bell,
+            TailMetrics(self._metrics.registry),
+            self._lifetime,
+            max_reading_alone=self._shares.tails,
+        )
         self._tasks["tail reader"] = asyncio.create_task(self._tail.run())
         self._grpc.add_generic_rpc_handlers((tail_handler(self._tail),))
         await add_health(self._grpc, self._readiness, SERVICES)
@@ -183,7 +191,8 @@ class Service:
             writers=self._settings.writers,
             max_queued_points=self._settings.max_queued_points,
             max_streams=self._settings.max_streams,
-            max_openings=max(1, self._settings.pool_size // 2),
+            max_openings=self._shares.openings,
+            max_series_per_run=self._settings.max_series_per_run,
             on_commit=bell.ring,
             hot_rows_max=self._settings.hot_rows_max,
         )
@@ -215,7 +224,7 @@ class Service:
 
     def _serve_calls(self, server: grpc.aio.Server, database: Database, pipeline: IngestPipeline) -> None:
         """What answers one call at a time: runs, reads, and MLflow's routes, which have them too."""
-        core, queries = wire_calls(database, pipeline, self._artifacts, pool_size=self._settings.pool_size)
+        core, queries = wire_calls(database, pipeline, self._artifacts, shares=self._shares)
         run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(core.experiments, core.runs), server)
         server.add_generic_rpc_handlers((query_handler(queries),))
         self._http_app.serve(mlflow_routes(core))

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from runstream_service.cannot_start import CannotStart
 from runstream_service.logs import FORMATS, LEVELS
+from runstream_service.pool_shares import LEAST_POOL_SIZE
 from runstream_service.storage.database_url import DatabaseUrl
 
 T = TypeVar("T")
@@ -46,6 +47,7 @@ class Settings:
     writers: int
     max_queued_points: int
     max_streams: int
+    max_series_per_run: int
     max_connection_age_s: float  # 0: no limit
     epoch_rows: int
     epoch_seconds: float
@@ -86,6 +88,7 @@ OPTIONS = (
     Option("--writers", "2", "Ingest writers, each with a connection of its own; 2 keep a small machine busy."),
     Option("--max-queued-points", "400000", "Points in memory that wait for their commit; above, streams wait."),
     Option("--max-streams", "5000", "Ingest streams at a time; a further one is told to try again later."),
+    Option("--max-series-per-run", "2000000", "Series (metric, rank, attempt) of a run; further ones are refused."),
     Option("--max-connection-age", "1800", "Seconds after which a stream has to look for a replica anew; 0: never."),
     Option("--epoch-rows", "2000000", "Hot rows that are rolled up into segments together."),
     Option("--epoch-seconds", "60", "Seconds after which fewer are rolled up, too."),
@@ -129,11 +132,12 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         artifacts=read("--artifacts", _artifacts, "./artifacts") or str(data_dir / "artifacts"),
         database_url=read("--database", _database_url, "postgresql://user:password@host:5432/runstream"),
         database_wait_s=read("--database-wait", _seconds(0, 3_600), "30"),
-        pool_size=read("--pool-size", _whole(1, 1_000), "10"),
+        pool_size=read("--pool-size", _pool_size, "10"),
         writers=read("--writers", _whole(1, 64), "2"),
         # One full batch has to fit.
         max_queued_points=read("--max-queued-points", _whole(16_384, 1_000_000_000), "400000"),
         max_streams=read("--max-streams", _whole(1, 1_000_000), "5000"),
+        max_series_per_run=read("--max-series-per-run", _whole(1, 1_000_000_000), "2000000"),
         max_connection_age_s=read("--max-connection-age", _seconds(0, 604_800), "1800"),
         epoch_rows=read("--epoch-rows", _whole(1, 100_000_000), "2000000"),
         epoch_seconds=read("--epoch-seconds", _seconds(0, 86_400), "60"),
@@ -194,6 +198,16 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def _pool_size(text: str) -> int:
+    size = _whole(1, 1_000)(text)
+    if size < LEAST_POOL_SIZE:
+        raise ValueError(
+            f"{size} connections are too few: streams that open, histories, charts and live tails take a share each, "
+            f"and calls need one; the least is {LEAST_POOL_SIZE}"
+        )
+    return size
 
 
 def _seconds(least: float, most: float) -> Callable[[str], float]:

@@ -28,6 +28,7 @@ TABLE: dict[type[errors.CoreError], Status] = {
     errors.RunDeleted: Status(StatusCode.FAILED_PRECONDITION, "INVALID_PARAMETER_VALUE"),
     errors.ExperimentDeleted: Status(StatusCode.FAILED_PRECONDITION, "INVALID_PARAMETER_VALUE"),
     errors.ParamChanged: Status(StatusCode.ALREADY_EXISTS, "INVALID_PARAMETER_VALUE"),
+    errors.MessageTooLarge: Status(StatusCode.RESOURCE_EXHAUSTED, "INVALID_PARAMETER_VALUE"),
     errors.Fenced: Status(StatusCode.ABORTED, "TEMPORARILY_UNAVAILABLE"),
     errors.LedgerBehind: Status(StatusCode.DATA_LOSS, "INTERNAL_ERROR"),
     errors.ReadTooSlow: Status(StatusCode.ABORTED, "TEMPORARILY_UNAVAILABLE"),

@@ -26,16 +26,16 @@ from runstream_service.rpc.query_servicer import Queries
 if TYPE_CHECKING:
     from runstream_service.artifacts.store import ArtifactStore
     from runstream_service.ingest.pipeline import IngestPipeline
+    from runstream_service.pool_shares import PoolShares
     from runstream_service.storage.database import Database
 
 
 def wire_calls(
-    database: Database, pipeline: IngestPipeline, artifacts: ArtifactStore, *, pool_size: int
+    database: Database, pipeline: IngestPipeline, artifacts: ArtifactStore, *, shares: PoolShares
 ) -> tuple[Core, Queries]:
     """What MLflow's routes call, and what QueryService serves."""
-    # Half of the pool stays free of streams that a slow reader may hold for a minute.
-    streams = Reads(database, max_reads=max(1, pool_size // 2))
-    answers = Reads(database, max_reads=max(1, pool_size // 3))
+    histories = Reads(database, max_reads=shares.histories)
+    answers = Reads(database, max_reads=shares.answers)
     latest = Latest(answers)
     experiments = Experiments(database)
     core = Core(
@@ -53,5 +53,5 @@ def wire_calls(
         artifacts=artifacts,
         logged_models=LoggedModels(database),
     )
-    queries = Queries(history=History(streams), latest=latest, chart=Chart(answers), aggregate=Aggregate(answers))
+    queries = Queries(history=History(histories), latest=latest, chart=Chart(answers), aggregate=Aggregate(answers))
     return core, queries

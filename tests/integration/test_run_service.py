@@ -415,3 +415,30 @@ async def test_database_that_is_away_is_unavailable_with_a_delay_to_retry_after(
         await own._pool.close()
         outcome = await refused(services.runs.GetRun(run_pb2.GetRunRequest(run_id=RUN)))
         assert outcome == (Code.UNAVAILABLE, "DATABASE_UNAVAILABLE", "")
+
+
+async def test_a_call_may_be_as_large_as_the_contract_says(services):
+    run = await create(services, experiment="e")
+    tags = {f"tag/{number}": "x" * 4_000 for number in range(1_000)}
+    await services.runs.SetTags(run_pb2.SetTagsRequest(run_id=run.run_id, tags=tags))
+    assert dict((await get(services, run.run_id)).tags) == tags
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await services.runs.SetTags(run_pb2.SetTagsRequest(run_id=run.run_id, tags=dict.fromkeys(tags, "x" * 8000)))
+    assert caught.value.code() is Code.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("bounds", [{"max_calls": 3}, {"max_bytes_of_calls": 3 * 40}])
+async def test_calls_above_the_bound_are_told_to_come_again(database, bounds):
+    """A GetRun is 34 bytes long."""
+    async with serve_on(database, **bounds) as services:
+        run = await create(services, experiment="e")
+        async with database.transaction() as connection:
+            await connection.execute("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE")
+            held = [asyncio.create_task(get(services, run.run_id)) for _ in range(3)]
+            while database.in_use < 4:
+                await asyncio.sleep(0.01)
+            assert await refused(services.runs.GetRun(run_pb2.GetRunRequest(run_id=run.run_id))) == (
+                Code.RESOURCE_EXHAUSTED, "OVERLOADED", "",
+            )  # fmt: skip
+        assert [found.run_id for found in await asyncio.gather(*held)] == [run.run_id] * 3
+        assert await get(services, run.run_id) == run

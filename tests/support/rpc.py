@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import grpc
 
 from runstream.v1 import query_pb2_grpc, run_pb2_grpc
+from runstream_service.app import GRPC_OPTIONS
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.runs import Runs
 from runstream_service.metrics import Metrics
@@ -36,10 +37,10 @@ class Services:
 
 
 @contextlib.asynccontextmanager
-async def serve_on(database: Database) -> AsyncIterator[Services]:
+async def serve_on(database: Database, **call_bounds: int) -> AsyncIterator[Services]:
     """Serves RunService and QueryService from a database."""
     metrics = Metrics(version="test")
-    server = grpc.aio.server(interceptors=[CallInterceptor(metrics)])
+    server = grpc.aio.server(interceptors=[CallInterceptor(metrics, **call_bounds)], options=GRPC_OPTIONS)
     experiments = Experiments(database)
     run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(experiments, Runs(database, experiments)), server)
     reads = Reads(database, max_reads=5)

@@ -187,8 +187,8 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
             ),
             graph(
                 "Streams open",
-                "By replica, and how many one takes (--max-streams); further ones are refused. Far apart for long: clients "
-                "gather on one replica, as after a restart of others.",
+                "By replica, and how many one takes (--max-streams); further ones are refused. Far apart for long: "
+                "clients gather on one replica, as after a restart of others.",
                 [
                     (metric("runstream_streams_open"), "{{instance}}"),
                     (f"min({metric('runstream_streams_capacity')})", "the most a replica takes"),

@@ -56,7 +56,8 @@ class IngestServiceStub(object):
     DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
     once acknowledged are gone. The client counts them, takes a new producer
     id and goes on.
-    RESOURCE_EXHAUSTED  (none, from gRPC)    a message above `max_message_bytes`. Not retryable as it is.
+    RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`. Not retryable as it is. (From gRPC
+    itself, without a reason, above 4 MiB.)
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
     UNAVAILABLE         OPEN_TIMEOUT         no message came within ten seconds after the call began.
@@ -68,6 +69,8 @@ class IngestServiceStub(object):
     delay in RetryInfo.
     UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
     delay in RetryInfo: what the stream knew of it may be wrong.
+    INTERNAL            COMMIT_FAILED        a batch, which the message names, hits a bug of the service and cannot be
+    committed. What came before it is. Retry with backoff; please report it.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
     Where to retry. UNAVAILABLE of any reason, RESOURCE_EXHAUSTED with OVERLOADED, no answer to Open within half a minute,
@@ -123,7 +126,8 @@ class IngestServiceServicer(object):
     DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
     once acknowledged are gone. The client counts them, takes a new producer
     id and goes on.
-    RESOURCE_EXHAUSTED  (none, from gRPC)    a message above `max_message_bytes`. Not retryable as it is.
+    RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`. Not retryable as it is. (From gRPC
+    itself, without a reason, above 4 MiB.)
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
     UNAVAILABLE         OPEN_TIMEOUT         no message came within ten seconds after the call began.
@@ -135,6 +139,8 @@ class IngestServiceServicer(object):
     delay in RetryInfo.
     UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
     delay in RetryInfo: what the stream knew of it may be wrong.
+    INTERNAL            COMMIT_FAILED        a batch, which the message names, hits a bug of the service and cannot be
+    committed. What came before it is. Retry with backoff; please report it.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
     Where to retry. UNAVAILABLE of any reason, RESOURCE_EXHAUSTED with OVERLOADED, no answer to Open within half a minute,
@@ -200,7 +206,8 @@ class IngestService(object):
     DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
     once acknowledged are gone. The client counts them, takes a new producer
     id and goes on.
-    RESOURCE_EXHAUSTED  (none, from gRPC)    a message above `max_message_bytes`. Not retryable as it is.
+    RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`. Not retryable as it is. (From gRPC
+    itself, without a reason, above 4 MiB.)
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
     UNAVAILABLE         OPEN_TIMEOUT         no message came within ten seconds after the call began.
@@ -212,6 +219,8 @@ class IngestService(object):
     delay in RetryInfo.
     UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
     delay in RetryInfo: what the stream knew of it may be wrong.
+    INTERNAL            COMMIT_FAILED        a batch, which the message names, hits a bug of the service and cannot be
+    committed. What came before it is. Retry with backoff; please report it.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
     Where to retry. UNAVAILABLE of any reason, RESOURCE_EXHAUSTED with OVERLOADED, no answer to Open within half a minute,

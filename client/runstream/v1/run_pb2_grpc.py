@@ -41,7 +41,10 @@ class RunServiceStub(object):
     FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted (not from CreateRun).
     ALREADY_EXISTS      PARAM_CHANGED            a param has another value already; params are written once.
     ALREADY_EXISTS      RUN_IN_OTHER_EXPERIMENT  the run id is taken by a run of another experiment.
+    RESOURCE_EXHAUSTED  OVERLOADED               as many calls are under way as this replica takes.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
+
+    A request may be 4 MiB long; a longer one is RESOURCE_EXHAUSTED without a reason, from gRPC itself.
     """
 
     def __init__(self, channel):
@@ -133,7 +136,10 @@ class RunServiceServicer(object):
     FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted (not from CreateRun).
     ALREADY_EXISTS      PARAM_CHANGED            a param has another value already; params are written once.
     ALREADY_EXISTS      RUN_IN_OTHER_EXPERIMENT  the run id is taken by a run of another experiment.
+    RESOURCE_EXHAUSTED  OVERLOADED               as many calls are under way as this replica takes.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
+
+    A request may be 4 MiB long; a longer one is RESOURCE_EXHAUSTED without a reason, from gRPC itself.
     """
 
     def CreateExperiment(self, request, context):
@@ -325,7 +331,10 @@ class RunService(object):
     FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted (not from CreateRun).
     ALREADY_EXISTS      PARAM_CHANGED            a param has another value already; params are written once.
     ALREADY_EXISTS      RUN_IN_OTHER_EXPERIMENT  the run id is taken by a run of another experiment.
+    RESOURCE_EXHAUSTED  OVERLOADED               as many calls are under way as this replica takes.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
+
+    A request may be 4 MiB long; a longer one is RESOURCE_EXHAUSTED without a reason, from gRPC itself.
     """
 
     @staticmethod

@@ -2,6 +2,7 @@
 
     CoreError
     ├── InvalidField            the caller's: a field has a wrong form
+    │   └── TooManySeries
     ├── ProtocolError           the caller's: the stream broke the protocol; `reason` says how
     │   ├── MalformedMessage
     │   ├── OpenExpected
@@ -15,8 +16,10 @@
     ├── AlreadyExists           the name or id is taken
     │   └── RunInOtherExperiment
     ├── RunDeleted, ExperimentDeleted, ParamChanged
+    ├── MessageTooLarge         the caller's: a message is too long
     ├── Fenced                  nobody's: a newer stream of this producer took over
     ├── LedgerBehind            the database lost what it had acknowledged
+    ├── CommitFailed            a batch hits a bug of the service
     ├── ReadTooSlow             a read outlived the rows it was reading
     ├── CursorTooOld            a tail's cursor is from before rows that are gone from the hot table
     ├── StoreFull               the artifact store has no room
@@ -56,6 +59,12 @@ class InvalidField(CoreError):
     """A field of a request has a wrong form, length or range."""
 
     reason = "INVALID_FIELD"
+
+
+class TooManySeries(InvalidField):
+    """The run has as many series as it may."""
+
+    reason = "TOO_MANY_SERIES"
 
 
 class ProtocolError(CoreError):
@@ -160,6 +169,12 @@ class RunInOtherExperiment(AlreadyExists):
     reason = "RUN_IN_OTHER_EXPERIMENT"
 
 
+class MessageTooLarge(CoreError):
+    """A message is longer than its kind may be."""
+
+    reason = "MESSAGE_TOO_LARGE"
+
+
 class Fenced(CoreError):
     """A newer stream of the same producer took over, or its run was deleted."""
 
@@ -170,6 +185,12 @@ class LedgerBehind(CoreError):
     """The ledger knows less than the client was told: the database was restored to an older state."""
 
     reason = "LEDGER_BEHIND"
+
+
+class CommitFailed(CoreError):
+    """A batch fails again and again for a bug of the service; nothing of it is stored, and nothing is final."""
+
+    reason = "COMMIT_FAILED"
 
 
 class ReadTooSlow(CoreError):

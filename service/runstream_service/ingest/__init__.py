@@ -9,5 +9,6 @@ budget.py       how many points may wait; a full one stops the reading of stream
 group.py        waiting batches -> one group: what to ask of the ledger, what to copy
 copy_binary.py  columns -> COPY BINARY rows
 writer.py       collects until the database is free, then commits a group
+series.py       keys become series
 pipeline.py     opens streams, spreads producers over writers, drains
 """

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from runstream_service.core.errors import Overloaded, RunDeleted, RunNotFound
+from runstream_service.core.errors import InvalidField, Overloaded, RunDeleted, RunNotFound, TooManySeries
+from runstream_service.ingest.refusals import Reason
+from runstream_service.ingest.series import resolve_series
 from runstream_service.ingest.write import MetricWrite, SeriesMoved
 from runstream_service.storage.database import incarnation_of
 from runstream_service.storage.queries import load
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.ingest.decode import Float64Column, Int64Column
     from runstream_service.ingest.pipeline import IngestPipeline
+    from runstream_service.ingest.series import ResolvedSeries
     from runstream_service.storage.database import Database, PooledConnection
 
 SQL = load("writes")
@@ -109,11 +112,27 @@ class MetricWrites:
             fresh = _RunSeries(await _generation_of(connection, caller, points.run_id), incarnation_of(connection))
             if series is None or (series.generation, series.incarnation) != (fresh.generation, fresh.incarnation):
                 series = fresh
-            missing = sorted(set(points.key) - series.ids.keys())
-            rows = await connection.fetch(SQL["resolve_series"], points.run_id, RANK, ATTEMPT, missing)
-        series.ids.update((row["key"], row["series_id"]) for row in rows)
+            missing = set(points.key) - series.ids.keys()
+            resolved = await resolve_series(
+                connection,
+                points.run_id,
+                RANK,
+                ATTEMPT,
+                sorted(missing),
+                max_series_per_run=self._pipeline.max_series_per_run,
+            )
+        series.ids.update(resolved.ids)
         self._remember(caller, points.run_id, series)
+        if resolved.refused:
+            self._refuse(points, resolved)
         return series
+
+    def _refuse(self, points: RunPoints, resolved: ResolvedSeries) -> NoReturn:
+        """As with MLflow, a request is stored whole or not at all."""
+        reason, example = next(iter(resolved.refused.values()))
+        self._pipeline.metrics.points_refused(reason, len(points.key))
+        kind = TooManySeries if reason is Reason.TOO_MANY_SERIES else InvalidField
+        raise kind(f"metrics: {example}", field="metrics")
 
     def _remember(self, caller: Caller, run_id: UUID, series: _RunSeries) -> None:
         self._forget(caller, run_id, self._remembered.get((caller.workspace_id, run_id)))

@@ -155,6 +155,10 @@ class IngestMetrics:
             for refusal in submission.refusals:
                 self._refused.labels(refusal.reason.value).inc(refusal.points)
 
+    def points_refused(self, reason: Reason, points: int) -> None:
+        """Count points of a request that was refused whole."""
+        self._refused.labels(reason.value).inc(points)
+
     def commit_failed(self, error: Exception) -> None:
         """Count a failed try."""
         self._failures.labels(type(error).__name__).inc()

@@ -24,6 +24,7 @@ from runstream_service.core.names import parse_run_id
 from runstream_service.ingest.budget import Budget
 from runstream_service.ingest.gate import HotGate
 from runstream_service.ingest.lanes import Lanes
+from runstream_service.ingest.series import ResolvedSeries, resolve_series
 from runstream_service.ingest.stream import ProducerStream
 from runstream_service.ingest.writer import Writer
 from runstream_service.storage.database import incarnation_of
@@ -51,7 +52,7 @@ WITHOUT_DATABASE_S = 5.0
 # HTTP has no flow control that a client would notice: it is told to come again.
 _BUDGET_TIMEOUT_S = 0.5
 # MLflow's clients give a request up after 120 s.
-_WRITE_TIMEOUT_S = 60.0
+WRITE_TIMEOUT_S = 60.0
 
 
 class IngestPipeline:
@@ -68,9 +69,11 @@ class IngestPipeline:
         max_queued_points: int = 400_000,
         max_streams: int = 5_000,
         max_openings: int = 5,
+        max_series_per_run: int = 2_000_000,
         hot_rows_max: int = 20_000_000,
         on_commit: Callable[[], None] = lambda: None,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        write_timeout_s: float = WRITE_TIMEOUT_S,
         without_database_s: float = WITHOUT_DATABASE_S,
     ) -> None:
         self._database = database
@@ -78,6 +81,7 @@ class IngestPipeline:
         self._budget = Budget(max_queued_points)
         self.gate = HotGate(hot_rows_max, metrics)
         self._max_streams = max_streams
+        self.max_series_per_run = max_series_per_run
         # When a job begins, hundreds of streams open at once. Reads would wait for a connection behind all of them.
         self._openings = asyncio.Semaphore(max_openings)
         self._writers = [Writer(f"writer-{n}", database, self._budget, metrics, on_commit) for n in range(writers)]
@@ -86,6 +90,7 @@ class IngestPipeline:
         self._streams: dict[UUID, ProducerStream] = {}
         self._calls = 0
         self._answer_timeout_s = answer_timeout_s
+        self._write_timeout_s = write_timeout_s
         self._without_database_s = without_database_s
         self._draining = False
         self._refusing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -197,7 +202,7 @@ class IngestPipeline:
             abandon(task)
 
     async def declare(self, stream: ProducerStream, request: ingest_pb2.Declare) -> None:
-        """Give the declared indexes their series.
+        """Give the declared indexes their series; the points of keys that get none are refused.
 
         Raises:
             InvalidField: an index got two keys.
@@ -207,17 +212,20 @@ class IngestPipeline:
         keys = stream.new_keys([(series.series_index, series.key) for series in request.series])
         if not keys:
             return
-        stream.bind(keys, await self._answered(self._resolve(stream, sorted(set(keys.values())))))
+        stream.bind(keys, await self._answered(self._resolve(stream, set(keys.values()))))
 
-    async def _resolve(self, stream: ProducerStream, keys: list[str]) -> dict[str, int]:
+    async def _resolve(self, stream: ProducerStream, keys: set[str]) -> ResolvedSeries:
         async with self._openings, self._database.acquire() as connection:
             if incarnation_of(connection) != stream.incarnation:
                 raise stream.outlived()
-            rows = await connection.fetch(
-                "SELECT key, series_id FROM resolve_series($1, $2, $3, $4)",
-                stream.run_id, stream.rank, stream.attempt, keys,
-            )  # fmt: skip
-        return {row["key"]: row["series_id"] for row in rows}
+            return await resolve_series(
+                connection,
+                stream.run_id,
+                stream.rank,
+                stream.attempt,
+                sorted(keys),
+                max_series_per_run=self.max_series_per_run,
+            )
 
     async def submit(self, stream: ProducerStream, batch: Batch) -> None:
         """Take one batch; waits while the budget is used up or the hot table full, so that the caller stops reading.
@@ -254,13 +262,12 @@ class IngestPipeline:
         if not self._budget.take_at_once(write.charge):
             await self._wait_for_budget(write.charge)
         self._lanes.submit(write)
-        too_long = DatabaseUnavailable(f"no commit within {_WRITE_TIMEOUT_S:g} s; send the same request again")
-        giving_up = asyncio.get_running_loop().call_later(_WRITE_TIMEOUT_S, write.failed, too_long)
-        try:
-            error = await write.outcome
-        finally:
-            giving_up.cancel()
-        if error is not None:
+        # The outcome is the writer's to set, also when the caller has left or waited long enough: until then the write
+        # is under way.
+        await asyncio.wait({write.outcome}, timeout=self._write_timeout_s)
+        if not write.outcome.done():
+            raise DatabaseUnavailable(f"no commit within {self._write_timeout_s:g} s; send the same request again")
+        if (error := write.outcome.result()) is not None:
             raise error
 
     async def _wait_for_budget(self, charge: int) -> None:

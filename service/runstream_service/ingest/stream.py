@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
     from runstream_service.core.errors import CoreError
     from runstream_service.ingest.decode import Batch, Float64Column, Int64Column, UInt32Column
+    from runstream_service.ingest.series import ResolvedSeries
 
+# No key has this hash.
+_NO_KEY = 0
+# So many refused keys of a stream have an example of their own; further ones share the last, so that a stream which
+# declares nothing but nonsense does not fill the memory with it.
+_MAX_EXAMPLES = 100
 _UNDECLARED = -1
 # The series table holds a series id, _UNDECLARED, or for a refused series this minus the position of its refusal.
 _REFUSED = -2
@@ -57,6 +63,8 @@ class Submission:
     refusals: list[Refusal] = field(default_factory=list)
     # Points taken from the budget until the stream is told; stays as it was when points are refused later.
     charge: int = field(init=False)
+    # As many as its writer counted when it took it; stays as it was when points are refused later.
+    queued_points: int = 0
     # True once the stream was told what became of it.
     told: bool = False
     # When it came, by the monotonic clock.
@@ -168,11 +176,14 @@ class ProducerStream:
         self._acknowledged_number = committed_number
         self._refusals: dict[Reason, Refusal] = {}
         self._changed = asyncio.Event()
-        self._keys: dict[int, str] = {}
+        # Of the key of each index, to notice that an index is declared again with another one. Keys themselves would
+        # take ten times as much, and a replica has millions of them.
+        self._key_hashes = np.full(64, _NO_KEY, np.int64)
         self._series = np.full(64, _UNDECLARED, np.int64)
         # All indexes below this one have a series id: none is undeclared, none refused.
         self._settled_series = 0
         self._refused_keys: list[tuple[Reason, str]] = []
+        self._shared_examples: dict[Reason, int] = {}
 
     def outlived(self) -> DatabaseChanged:
         """What ends it in another incarnation."""
@@ -190,36 +201,56 @@ class ProducerStream:
         for index, key in declared:
             if index >= MAX_SERIES_PER_STREAM:
                 continue  # its points are refused, whatever the key
-            before = self._keys.setdefault(index, key)
-            if before != key:
-                raise InvalidField(
-                    f"declare.series: index {index} is declared as {key!r}, but was declared as {before!r} on this "
-                    "stream; use a new index for a new key",
-                    field="declare.series.series_index",
-                )
+            self._check_same_key(index, key)
             if self._lookup(index) != _UNDECLARED:
                 continue
             problem = key_problem(key)
             if problem is None:
                 wanted[index] = key
             else:
-                self._bind(index, _REFUSED - len(self._refused_keys))
-                self._refused_keys.append((_KEY_REASONS[problem], f"key {key[:80]!r} ({len(key)} characters)"))
+                self._refuse_key(index, _KEY_REASONS[problem], f"key {key[:80]!r} ({len(key)} characters)")
         return wanted
 
-    def bind(self, keys: dict[int, str], series_ids: dict[str, int]) -> None:
-        """Record the series ids that the database gave for `keys` (index -> key)."""
+    def _check_same_key(self, index: int, key: str) -> None:
+        if index >= len(self._key_hashes):
+            self._key_hashes = _grown(self._key_hashes, index, _NO_KEY)
+        key_hash = hash(key) or 1
+        before = self._key_hashes[index]
+        if before == _NO_KEY:
+            self._key_hashes[index] = key_hash
+        elif before != key_hash:
+            raise InvalidField(
+                f"declare.series: index {index} is declared as {key!r}, but was declared as another key on this "
+                "stream; use a new index for a new key",
+                field="declare.series.series_index",
+            )
+
+    def bind(self, keys: dict[int, str], resolved: ResolvedSeries) -> None:
+        """Record the series that the database gave for `keys` (index -> key), or why it gave none."""
         for index, key in keys.items():
-            self._bind(index, series_ids[key])
+            series_id = resolved.ids.get(key)
+            if series_id is not None:
+                self._bind(index, series_id)
+            else:
+                self._refuse_key(index, *resolved.refused[key])
+
+    def _refuse_key(self, index: int, reason: Reason, example: str) -> None:
+        if len(self._refused_keys) >= _MAX_EXAMPLES:
+            shared = self._shared_examples.get(reason)
+            if shared is not None:
+                self._bind(index, _REFUSED - shared)
+                return
+            self._shared_examples[reason] = len(self._refused_keys)
+            example += ", and further keys"
+        self._bind(index, _REFUSED - len(self._refused_keys))
+        self._refused_keys.append((reason, example))
 
     def _lookup(self, index: int) -> int:
         return int(self._series[index]) if index < len(self._series) else _UNDECLARED
 
     def _bind(self, index: int, entry: int) -> None:
         if index >= len(self._series):
-            grown = np.full(min(max(2 * len(self._series), index + 1), MAX_SERIES_PER_STREAM), _UNDECLARED, np.int64)
-            grown[: len(self._series)] = self._series
-            self._series = grown
+            self._series = _grown(self._series, index, _UNDECLARED)
         self._series[index] = entry
         while self._lookup(self._settled_series) >= 0:
             self._settled_series += 1
@@ -367,6 +398,13 @@ class ProducerStream:
                 return None
             self._changed.clear()
             await self._changed.wait()
+
+
+def _grown(column: Int64Column, index: int, empty: int) -> Int64Column:
+    """A longer one, which has that index, too."""
+    grown = np.full(min(max(2 * len(column), index + 1), MAX_SERIES_PER_STREAM), empty, np.int64)
+    grown[: len(column)] = column
+    return grown
 
 
 def _keep(submission: Submission, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:

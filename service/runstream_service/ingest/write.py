@@ -45,6 +45,7 @@ class MetricWrite:
     number: int = 1
     refusals: list[Refusal] = field(default_factory=list)
     charge: int = field(init=False)
+    queued_points: int = 0
     told: bool = False
     # When it came, by the monotonic clock.
     came: float = field(default_factory=time.monotonic)

@@ -13,6 +13,9 @@
    what was looked up in another incarnation is not written; its stream is opened, and its series are declared, again.
 5. When PostgreSQL refuses rows as bad data, each batch and write is tried alone; a batch that fails alone commits as
    empty. All of that ends before the next group begins, because the next batches of those producers follow by number.
+6. A group that fails again and again for a reason that nobody thought of is taken apart in the same way. What fails
+   alone, too, is not stored and not refused: its stream ends with an error, and its client keeps it. So one batch that
+   hits a bug never stops the others of its writer.
 """
 
 from __future__ import annotations
@@ -26,10 +29,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from runstream_service.core.errors import CommitFailed
 from runstream_service.ingest import copy_binary
 from runstream_service.ingest.group import Group, Item, Verdict
 from runstream_service.ingest.refusals import Reason
-from runstream_service.storage.database import incarnation_of, is_data_error
+from runstream_service.storage.database import incarnation_of, is_data_error, translate
 from runstream_service.storage.session import Session
 
 if TYPE_CHECKING:
@@ -49,6 +53,8 @@ MAX_GROUP_POINTS = 131_072
 # comes first; this one is for a connection that hangs without a word.
 _TRY_TIMEOUT_S = 45.0
 _TOLD_AT_ONCE = 16
+# How often a group is tried for all that fails for an unknown reason, and what was taken out of one.
+_TRIES_OF_GROUP, _TRIES_ALONE = 4, 2
 _FIRST_BACKOFF_S = 0.05
 _LONGEST_BACKOFF_S = 5.0
 
@@ -83,7 +89,8 @@ class Writer:
 
     def submit(self, submission: Item) -> None:
         """Hand over a submission whose charge was taken from the budget; its stream is told of the outcome."""
-        self.points += submission.points
+        submission.queued_points = submission.points
+        self.points += submission.queued_points
         self._waiting.append(submission)
         self._wake.set()
 
@@ -124,8 +131,9 @@ class Writer:
             taken.append(self._waiting.popleft())
         return taken
 
-    async def _commit(self, submissions: list[Item]) -> None:
-        """Commit submissions, whatever it takes; returns when each of them has been told."""
+    async def _commit(self, submissions: list[Item], *, tries: int = _TRIES_OF_GROUP) -> None:
+        """Commit submissions, whatever it takes; returns when each of them has been told. `tries` bounds only those
+        that fail for an unknown reason: a database that is away is waited for."""
         delay_s = _FIRST_BACKOFF_S
         while submissions:
             group = Group(submissions)
@@ -140,11 +148,17 @@ class Writer:
                     continue
                 await self._try(group)
             except RowsRefusedError as exc:
-                await self._isolate(submissions, exc.__cause__ or exc)
+                if not await self._each_alone(submissions, exc.__cause__ or exc):
+                    await self._refuse(submissions[0], exc.__cause__ or exc)
                 break
             except Exception as exc:
                 # The transaction is gone or in doubt. A new connection and the ledger will tell which.
                 self._report_failure(group, exc, delay_s)
+                tries -= translate(exc) is None
+                if not tries:
+                    if not await self._each_alone(submissions, exc):
+                        self._give_up(submissions[0], exc)
+                    break
                 with contextlib.suppress(TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
                     await asyncio.wait_for(self._hurry.wait(), delay_s * random.uniform(0.5, 1.0))
                 delay_s = min(2 * delay_s, _LONGEST_BACKOFF_S)
@@ -202,20 +216,43 @@ class Writer:
             raise
         self._metrics.copy_seconds.observe(time.perf_counter() - started)
 
-    async def _isolate(self, submissions: list[Item], error: BaseException) -> None:
-        """One submission holds rows that PostgreSQL does not take: find it, without harm to the others."""
-        if len(submissions) > 1:
-            log.info(
-                f"PostgreSQL refused a group of {len(submissions)} batches and writes; trying each alone",
-                action="group_isolated",
-                writer=self.name,
-                batches=len(submissions),
-                error=repr(error),
-            )
-            for submission in submissions:
-                await self._commit([submission])
-            return
-        refused = submissions[0]
+    async def _each_alone(self, submissions: list[Item], error: BaseException) -> bool:
+        """Something is wrong with one submission of a group: find it, without harm to the others. False if there is
+        but one, which is it."""
+        if len(submissions) == 1:
+            return False
+        log.info(
+            f"A group of {len(submissions)} batches and writes cannot be committed; trying each alone",
+            action="group_isolated",
+            writer=self.name,
+            batches=len(submissions),
+            error=repr(error),
+        )
+        for submission in submissions:
+            await self._commit([submission], tries=_TRIES_ALONE)
+        return True
+
+    def _give_up(self, item: Item, error: Exception) -> None:
+        """It fails alone, for an unknown reason. It is not refused: perhaps the next release stores it."""
+        log.error(
+            f"A batch cannot be committed; its stream ends, and its client keeps it: {error!r}",
+            action="batch_failed",
+            writer=self.name,
+            run_id=item.run_id.hex,
+            batch=item.number,
+            points=item.points,
+            exc_info=error,
+        )
+        self._tell_one(
+            item,
+            CommitFailed(
+                f"batch {item.number} of {item.points} points could not be committed, for a fault of the service: "
+                f"{type(error).__name__}. It is not stored; its log has batch_failed with the cause"
+            ),
+        )
+
+    async def _refuse(self, refused: Item, error: BaseException) -> None:
+        """PostgreSQL does not take the rows of it."""
         log.warning(
             f"PostgreSQL refused the rows of a batch: {error}",
             action="batch_refused",
@@ -252,7 +289,7 @@ class Writer:
 
     def _settle(self, submission: Item) -> None:
         submission.told = True
-        self.points -= submission.points
+        self.points -= submission.queued_points
         self._budget.give_back(submission.charge)
 
     def _report_failure(self, group: Group, error: Exception, delay_s: float) -> None:

@@ -105,7 +105,13 @@ class Tail:
     """All tails of one replica. `run` has to run beside them."""
 
     def __init__(
-        self, database: Database, bell: CommitBell, metrics: TailMetrics, lifetime: Lifetime | None = None
+        self,
+        database: Database,
+        bell: CommitBell,
+        metrics: TailMetrics,
+        lifetime: Lifetime | None = None,
+        *,
+        max_reading_alone: int = _READING_ALONE,
     ) -> None:
         self._database = database
         self._bell = bell
@@ -113,7 +119,7 @@ class Tail:
         self._reader = NewsReader(metrics)
         self._streams: set[_Stream] = set()
         self._any_together = asyncio.Event()
-        self._alone = asyncio.Semaphore(_READING_ALONE)
+        self._alone = asyncio.Semaphore(max_reading_alone)
         self._names: dict[int, Series] = {}
         self._names_from = ""  # which incarnation of the database
         self._draining = False
@@ -134,7 +140,7 @@ class Tail:
         check_keys(question.keys)
         since = Cursor.decode(question.cursor) if question.cursor else None
         keys = sorted(set(question.keys)) or None
-        async with self._database.snapshot() as connection:
+        async with self._alone, self._database.snapshot() as connection:
             look = await self._reader.look(connection, since)
             stream = _Stream(caller, run_id, keys, question.rank, since or look.cursor)
             await self._series_of(connection, stream)

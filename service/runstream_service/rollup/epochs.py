@@ -51,6 +51,8 @@ async def rotate(connection: Connection, *, max_rows: int, max_age_s: float) -> 
 
     The age counts from the first commit, so that the first point after a quiet hour does not make an epoch of its own.
     """
+    if not await connection.fetchval("SELECT EXISTS (SELECT FROM epochs WHERE state = 'open')"):
+        await _open_missing(connection)
     if not await _is_due(connection, max_rows, max_age_s):
         return None
     async with transaction(connection):
@@ -66,6 +68,32 @@ async def rotate(connection: Connection, *, max_rows: int, max_age_s: float) -> 
         await connection.execute("SELECT create_hot_partition($1)", closed + 1)
     log.info(f"Epoch {closed + 1} is open", action="epoch_opened", epoch=closed + 1, closed=closed)
     return closed
+
+
+async def _open_missing(connection: Connection) -> None:
+    """Open an epoch where none is, as in a database that somebody restored or repaired by hand. Nothing can be stored
+    meanwhile. Its number is above all that may have points, or a partition."""
+    async with transaction(connection):
+        await connection.execute("LOCK TABLE epochs IN SHARE ROW EXCLUSIVE MODE")
+        opened: int | None = await connection.fetchval(
+            """
+            INSERT INTO epochs (epoch, state)
+            SELECT 1 + greatest(
+                       0,
+                       (SELECT max(epoch) FROM epochs),
+                       (SELECT visible_epoch FROM watermark),
+                       (SELECT max(substring(relname FROM '^metric_points_hot_([0-9]+)$')::int) FROM pg_class)),
+                   'open'
+             WHERE NOT EXISTS (SELECT FROM epochs WHERE state = 'open')
+            RETURNING epoch
+            """
+        )
+        if opened is None:
+            return  # another replica did
+        await connection.execute("SELECT create_hot_partition($1)", opened)
+    log.warning(
+        f"No epoch was open, as after a restore by hand; epoch {opened} is now", action="epoch_missing", epoch=opened
+    )
 
 
 async def _is_due(connection: Connection, max_rows: int, max_age_s: float) -> bool:

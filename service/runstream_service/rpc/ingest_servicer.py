@@ -11,7 +11,7 @@ import structlog
 
 from runstream.v1 import ingest_pb2
 from runstream_service.core.caller import ANYONE
-from runstream_service.core.errors import CoreError, Draining, OpenExpected, OpenTimeout
+from runstream_service.core.errors import CoreError, Draining, MessageTooLarge, OpenExpected, OpenTimeout
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.ingest.decode import Batch, decode
 from runstream_service.ingest.limits import MAX_BATCH_POINTS, MAX_MESSAGE_BYTES, MAX_SERIES_PER_STREAM
@@ -53,8 +53,9 @@ def ingest_handler(
         first_message_timeout_s=first_message_timeout_s,
         last_acks_timeout_s=last_acks_timeout_s,
     )
-    append = grpc.stream_stream_rpc_method_handler(servicer.append)
-    return grpc.method_handlers_generic_handler(SERVICE, {"Append": append})
+    return grpc.method_handlers_generic_handler(
+        SERVICE, {"Append": grpc.stream_stream_rpc_method_handler(servicer.append)}
+    )
 
 
 class IngestServicer:
@@ -176,7 +177,14 @@ async def _end(context: Context, error: Exception) -> None:
 async def _next_message(context: Context) -> bytes | None:
     """The client's next message; None when it half-closed."""
     message: Any = await context.read()
-    return None if message is grpc.aio.EOF else message
+    if message is grpc.aio.EOF:
+        return None
+    if len(message) > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge(
+            f"message: {len(message):,} bytes; at most {MAX_MESSAGE_BYTES:,} are taken. Send smaller batches",
+            field="message",
+        )
+    return message  # type: ignore[no-any-return] # bytes: the handler has no deserializer
 
 
 async def _answer(stream: ProducerStream, context: Context, last: asyncio.Event) -> None:

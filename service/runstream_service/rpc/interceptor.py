@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from runstream_service.core.errors import InvalidField
+from runstream_service.core.errors import InvalidField, Overloaded
 from runstream_service.metrics import Metrics
 from runstream_service.rpc import status
 from runstream_service.statuses import status_of
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]  # generic only in the stubs
 
 OURS = "/runstream."
+# A call with 1,000 tags of 4,000 characters. Clients of ours send much smaller ones.
+MAX_CALL_BYTES = 4 << 20
+# At a time, with all bytes of their requests. Calls that come when a job of thousands begins wait for a connection of
+# the pool; above these bounds they are told to come again, which costs less than to keep them.
+MAX_CALLS = 2_000
+MAX_BYTES_OF_CALLS = 64 << 20
 # Open for as long as somebody looks: their time says nothing.
 LONG_LIVED = ("/runstream.v1.QueryService/Tail",)
 
@@ -28,8 +35,12 @@ LONG_LIVED = ("/runstream.v1.QueryService/Tail",)
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Turns exceptions into statuses and counts calls. Ingest streams do both by themselves, in ingest_servicer.py."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(
+        self, metrics: Metrics, *, max_calls: int = MAX_CALLS, max_bytes_of_calls: int = MAX_BYTES_OF_CALLS
+    ) -> None:
         self._metrics = metrics
+        self._max_calls, self._max_bytes = max_calls, max_bytes_of_calls
+        self._calls = self._bytes = 0
 
     async def intercept_service(
         self,
@@ -55,7 +66,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             begun = time.perf_counter()
             code = grpc.StatusCode.OK.name
             try:
-                return await behavior(_decode(deserialize, request), context)
+                if method in LONG_LIVED:  # has a bound of its own
+                    return await behavior(_decode(deserialize, request), context)
+                with self._place(len(request)):
+                    return await behavior(_decode(deserialize, request), context)
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED.name  # the caller went away, or its deadline passed
                 raise
@@ -70,6 +84,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 self._metrics.grpc_ended(method, code, took_s)
 
         return call
+
+    @contextlib.contextmanager
+    def _place(self, size: int) -> Iterator[None]:
+        if self._calls >= self._max_calls or self._bytes + size > self._max_bytes:
+            raise Overloaded(f"{self._calls} calls are under way, as many as this replica takes; try again")
+        self._calls += 1
+        self._bytes += size
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            self._bytes -= size
 
 
 def _decode(deserialize: Callable[[bytes], Any] | None, request: bytes) -> Any:

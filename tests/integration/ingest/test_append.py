@@ -247,7 +247,7 @@ async def test_a_message_above_the_bound_ends_only_its_own_stream(channel, run_i
     with contextlib.suppress(grpc.aio.AioRpcError):
         await producer.batch(1, [0.0] * (MAX_MESSAGE_BYTES // 8))
     code, reason, _ = await producer.end()
-    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "")
+    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE")
     await other.batch(1, [1.0])
     await other.ack(1)
     assert await stored() == [(1, 1.0)]

@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from runstream_service.core.errors import Fenced
+from runstream_service.core.errors import CommitFailed, Fenced
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
 from runstream_service.ingest.refusals import Reason
+from runstream_service.rollup import epochs
 from tests.integration.ingest.conftest import acknowledged, mutate, new_run, running_replica
 
 EPOCH_LOCK = 1920298867
@@ -301,6 +302,88 @@ async def test_a_data_error_that_is_not_of_the_rows_refuses_nothing(database, re
     await replica.send(stream, 1, [1.0])
     assert await acknowledged(stream, 1) == []
     assert await stored() == [(1, 1.0)]
+
+
+# Unknown errors -------------------------------------------------------------------------------------------------------
+
+
+async def _a_trigger_fails_for(database, value: str) -> None:
+    """For a reason that is neither the data's nor the connection's."""
+    await database.execute(
+        f"""
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NEW.value = {value} THEN PERFORM * FROM a_table_that_is_not_there; END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER fail BEFORE INSERT ON metric_points_hot_1 FOR EACH ROW EXECUTE FUNCTION fail();
+        """
+    )
+
+
+@pytest.mark.parametrize("count", [1, SMALL_GROUP_POINTS + 1], ids=["in one statement", "with COPY"])
+async def test_a_batch_that_fails_for_an_unknown_reason_stops_only_its_own_stream(database, run_id, stored, count):
+    await _a_trigger_fails_for(database, "666")
+    async with running_replica(database, writers=1) as replica:
+        good, bad, later = [await replica.open(run_id, rank=rank) for rank in range(3)]
+        async with database.acquire() as holder, holder.transaction():
+            await holder.execute("SELECT 1 FROM producers FOR UPDATE")
+            await replica.send(later, 1, [0.0])
+            await _until(holder, "SELECT count(*) FROM pg_locks WHERE NOT granted")
+            await replica.send(good, 1, [1.0])
+            await replica.send(bad, 1, [2.0])
+            await replica.send(bad, 2, [666.0] * count)
+            await replica.send(bad, 3, [3.0])
+            await replica.send(good, 2, [4.0])
+        await acknowledged(good, 2)
+        await acknowledged(bad, 1)
+        error = await asyncio.wait_for(bad.failed, 10)
+        assert isinstance(error, CommitFailed)
+        assert "batch 2" in error.message
+        await replica.send(later, 2, [5.0])
+        await acknowledged(later, 2)
+        assert replica.metric("runstream_queue_points") == 0
+        # Nothing of it was final: when the reason is gone, its client brings it again.
+        await database.execute("DROP TRIGGER fail ON metric_points_hot_1")
+        again = await replica.open(run_id, bad.producer_id, rank=1, first_unacked=2)
+        assert again.committed_number == 1
+        await replica.send(again, 2, [666.0] * count)
+        await acknowledged(again, 2)
+    assert sorted(value for _, value in await stored()) == [0.0, 1.0, 2.0, 4.0, 5.0, *[666.0] * count]
+
+
+async def test_a_table_that_is_missing_for_a_moment_loses_nothing(database, replica, run_id, stored):
+    stream = await replica.open(run_id)
+    await database.execute("ALTER TABLE metric_points_hot_1 RENAME TO elsewhere")
+    await replica.send(stream, 1, [1.0])
+    assert isinstance(await asyncio.wait_for(stream.failed, 10), CommitFailed)
+    await database.execute("ALTER TABLE elsewhere RENAME TO metric_points_hot_1")
+    again = await replica.open(run_id, stream.producer_id)
+    await replica.send(again, 1, [1.0])
+    await acknowledged(again, 1)
+    assert await stored() == [(1, 1.0)]
+
+
+# No open epoch --------------------------------------------------------------------------------------------------------
+
+
+async def test_without_an_open_epoch_a_group_fails_at_once_and_is_stored_when_there_is_one(database, run_id, stored):
+    await database.execute("UPDATE epochs SET state = 'sealed'")  # restored by hand
+    async with running_replica(database) as replica:
+        stream = await replica.open(run_id)
+        await replica.send(stream, 1, [1.0])
+        while not replica.metric("runstream_group_commit_failures_total", error="UnknownPostgresError"):
+            await asyncio.sleep(0.01)
+        assert not stream.failed.done()
+        connection = await database.connect_rollup()
+        try:
+            for _ in range(2):
+                await epochs.rotate(connection, max_rows=1_000_000, max_age_s=1_000)
+        finally:
+            await connection.close()
+        await acknowledged(stream, 1)
+    assert await stored() == [(2, 1.0)]
+    assert await database.fetchval("SELECT count(*) FROM epochs WHERE state = 'open'") == 1
 
 
 # The connection -------------------------------------------------------------------------------------------------------

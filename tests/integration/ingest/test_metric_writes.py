@@ -23,7 +23,6 @@ from runstream_service.core.errors import (
 )
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.runs import Runs
-from runstream_service.ingest import pipeline as pipeline_module
 from runstream_service.ingest.budget import Budget
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
 from runstream_service.ingest.lanes import FEW_POINTS, Lanes
@@ -315,8 +314,7 @@ async def test_a_full_hot_table_is_told_at_once(database, run_id):
         await MetricWrites(database, replica.pipeline).store(ANYONE, points(run_id, [1.0]))
 
 
-async def test_a_budget_that_stays_used_up_is_told_after_a_moment(database, run_id, monkeypatch):
-    monkeypatch.setattr(pipeline_module, "_BUDGET_TIMEOUT_S", 0.05)
+async def test_a_budget_that_stays_used_up_is_told_after_a_moment(database, run_id):
     async with running_replica(database, max_queued_points=64) as replica:
         writes = MetricWrites(database, replica.pipeline)
         await writes.store(ANYONE, points(run_id, [1.0]))
@@ -331,17 +329,48 @@ async def test_a_budget_that_stays_used_up_is_told_after_a_moment(database, run_
     assert await _stored_values(database) == [1.0, 2.0, 2.0, 4.0]
 
 
-async def test_a_write_without_an_outcome_is_answered_and_may_be_repeated(database, replica, run_id, monkeypatch):
-    monkeypatch.setattr(pipeline_module, "_WRITE_TIMEOUT_S", 0.05)
-    writes, write = MetricWrites(database, replica.pipeline), points(run_id, [1.0])
-    await database.fetchval("SELECT series_id FROM resolve_series($1, -1, 0, '{loss}')", run_id)
-    async with database.acquire() as holder, holder.transaction():
-        await holder.execute("SELECT 1 FROM runs FOR UPDATE")
-        with pytest.raises(DatabaseUnavailable):
-            await writes.store(ANYONE, write)
-    monkeypatch.undo()
-    await writes.store(ANYONE, write)
-    assert await _stored_values(database) == [1.0]
+async def test_a_write_without_an_outcome_is_answered_and_may_be_repeated(database, other_replica, run_id):
+    write = points(run_id, [1.0])
+    async with running_replica(database, write_timeout_s=1.0) as replica:
+        writes = MetricWrites(database, replica.pipeline)
+        await writes.store(ANYONE, points(run_id, [0.0]))  # looks the series up, which the lock would hold up
+        async with database.acquire() as holder, holder.transaction():
+            await holder.execute("SELECT 1 FROM runs FOR UPDATE")
+            with pytest.raises(DatabaseUnavailable):
+                await writes.store(ANYONE, write)
+        await MetricWrites(database, other_replica.pipeline).store(ANYONE, write)
+    assert await _stored_values(database) == [0.0, 1.0]
+
+
+async def test_a_write_whose_caller_waits_no_longer_is_still_under_way_with_its_writer(database):
+    """Or the next write of its run would go to the other writer, and a deletion of the run wait for both."""
+    run_id = UUID(int=uuid4().int | 1)  # odd: a large write alone would be the second writer's
+    await database.execute(
+        "INSERT INTO runs (run_id, experiment_id, name, started_at) VALUES ($1, 0, 'test', now())", run_id
+    )
+    async with running_replica(database, write_timeout_s=1.0) as replica:
+        writes = MetricWrites(database, replica.pipeline)
+        await writes.store(ANYONE, points(run_id, [0.0]))
+        async with database.acquire() as holder, holder.transaction():
+            await holder.execute("SELECT 1 FROM runs FOR UPDATE")
+            for first_value in (1.0, 2.0):
+                with pytest.raises(DatabaseUnavailable):
+                    await writes.store(ANYONE, points(run_id, [first_value] * (FEW_POINTS - 100)))
+            waiting = await holder.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                "AND application_name = 'runstream-writer' AND datname = current_database()"
+            )
+            assert waiting == 1
+
+
+async def test_a_writer_counts_what_was_refused_out_again(database, run_id):
+    """Or callers over HTTP would share no groups after some thousand refused points."""
+    await database.execute("ALTER TABLE metric_points_hot_1 ADD CHECK (value <> 666)")
+    async with running_replica(database, writers=1) as replica:
+        stream = await replica.open(run_id)
+        await replica.send(stream, 1, [666.0] * 1_000)
+        await acknowledged(stream, 1)
+        assert replica.pipeline._writers[0].points == 0
 
 
 async def test_a_replica_that_drains_takes_no_writes(database, replica, run_id):

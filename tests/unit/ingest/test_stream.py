@@ -19,6 +19,7 @@ from runstream_service.ingest.limits import (
     MIN_TIME_UNIX_US,
 )
 from runstream_service.ingest.refusals import Reason
+from runstream_service.ingest.series import ResolvedSeries
 from runstream_service.ingest.stream import ProducerStream
 
 
@@ -36,7 +37,7 @@ def _batch(number, index=(0,), times=None):
 async def _stream(committed=0, keys=("loss",)):
     stream = ProducerStream(UUID(int=1), UUID(int=2), 0, 0, 1, committed, "once")
     wanted = stream.new_keys(list(enumerate(keys)))
-    stream.bind(wanted, {key: 100 + index for index, key in enumerate(keys)})
+    stream.bind(wanted, ResolvedSeries({key: 100 + index for index, key in enumerate(keys)}))
     return stream
 
 
@@ -76,7 +77,7 @@ async def test_an_undeclared_index_ends_the_stream_and_is_named(index):
 async def test_declaring_again_is_fine_and_another_key_for_an_index_is_not():
     stream = await _stream()
     assert stream.new_keys([(0, "loss")]) == {}
-    with pytest.raises(InvalidField, match="'loss'"):
+    with pytest.raises(InvalidField, match="index 0 is declared as 'accuracy'"):
         stream.new_keys([(0, "accuracy")])
 
 
@@ -94,7 +95,7 @@ async def test_declaring_again_is_fine_and_another_key_for_an_index_is_not():
 async def test_a_bad_key_costs_its_own_points_only(key, reason):
     stream = await _stream(keys=("loss",))
     assert stream.new_keys([(1, key), (2, "accuracy")]) == {2: "accuracy"}
-    stream.bind({2: "accuracy"}, {"accuracy": 7})
+    stream.bind({2: "accuracy"}, ResolvedSeries({"accuracy": 7}))
     submission = stream.receive(_batch(1, [1, 0, 1, 2]))
     assert submission.series_id.tolist() == [100, 7]
     assert submission.step.tolist() == [1, 3]
@@ -107,6 +108,25 @@ async def test_a_bad_key_costs_its_own_points_only(key, reason):
 async def test_unusual_keys_are_keys(key):
     stream = await _stream()
     assert stream.new_keys([(1, key)]) == {1: key}
+
+
+async def test_thousands_of_bad_keys_are_refused_without_keeping_each():
+    stream = await _stream()
+    count = 5_000
+    assert stream.new_keys([(index, f"{index}\n") for index in range(1, count)]) == {}
+    submission = stream.receive(_batch(1, range(count)))
+    assert submission.points == 1
+    assert sum(refusal.points for refusal in submission.refusals) == count - 1
+    assert len(stream._refused_keys) < 200
+
+
+async def test_what_a_stream_keeps_of_its_keys_is_small():
+    keys = [f"layers/{number}/attention/gradient_norm" for number in range(2_000)]
+    stream = await _stream(keys=keys)
+    columns = [held for held in vars(stream).values() if isinstance(held, np.ndarray)]
+    assert sum(column.nbytes for column in columns) < 40 * len(keys)
+    held = [held for held in vars(stream).values() if isinstance(held, (dict, list, set)) and len(held) > 100]
+    assert not held
 
 
 async def test_points_with_a_time_outside_years_1_to_9999_are_refused_alone():
@@ -188,7 +208,8 @@ def test_every_point_is_either_submitted_or_refused(keys, data):
     async def play() -> None:
         stream = ProducerStream(UUID(int=1), UUID(int=2), 0, 0, 1, 0, "once")
         wanted = stream.new_keys(list(enumerate(keys)))
-        stream.bind(wanted, {key: 10 + position for position, key in enumerate(set(wanted.values()))})
+        ids = {key: 10 + position for position, key in enumerate(set(wanted.values()))}
+        stream.bind(wanted, ResolvedSeries(ids))
         index = data.draw(st.lists(st.integers(0, len(keys) - 1), max_size=30))
         times = data.draw(st.lists(st.sampled_from([0, 2**62, -(2**62)]), min_size=len(index), max_size=len(index)))
         submission = stream.receive(_batch(1, index, times))

@@ -43,6 +43,8 @@ def test_addresses_are_read_and_written_back(text: str, address: Address) -> Non
         ("--database", "db.example:5432", "its scheme is 'none'"),
         ("--database-wait", "soon", "is not a number of seconds"),
         ("--pool-size", "0", "is not a whole number from 1"),
+        ("--pool-size", "5", "5 connections are too few"),
+        ("--max-series-per-run", "0", "is not a whole number from 1"),
         ("--writers", "two", "is not a whole number"),
         ("--writers", "٣", "is not a whole number"),
         ("--max-queued-points", "-5", "is not a whole number"),

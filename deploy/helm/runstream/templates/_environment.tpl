@@ -26,6 +26,8 @@
   value: {{ $settings.maxQueuedPoints | int64 | quote }}
 - name: RUNSTREAM_MAX_STREAMS
   value: {{ $settings.maxStreams | int64 | quote }}
+- name: RUNSTREAM_MAX_SERIES_PER_RUN
+  value: {{ $settings.maxSeriesPerRun | int64 | quote }}
 - name: RUNSTREAM_MAX_CONNECTION_AGE
   value: {{ $settings.maxConnectionAgeSeconds | int64 | quote }}
 - name: RUNSTREAM_EPOCH_ROWS

@@ -5,8 +5,8 @@ SELECT r.lifecycle, r.series_generation
  WHERE e.workspace_id = $1 AND r.run_id = $2 AND r.purge_epoch IS NULL;
 
 -- name: resolve_series
--- The series of some keys of a run, made where they are missing.
-SELECT key, series_id FROM resolve_series($1, $2, $3, $4);
+-- The series of some keys of a run, made where they are missing, as long as the run has fewer than $5.
+SELECT key, series_id FROM resolve_series($1, $2, $3, $4, $5);
 
 -- name: forget_writes
 -- Forgets up to $1 HTTP writes that are older than an hour.

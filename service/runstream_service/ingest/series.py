@@ -1,0 +1,71 @@
+"""Keys -> series ids: made where they are missing, within the bound of series per run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runstream_service.ingest.refusals import Reason
+from runstream_service.storage.database import is_data_error
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from runstream_service.storage.database import PooledConnection
+
+SQL = load("writes")
+
+# To find the keys that PostgreSQL refuses among others, their group is halved. This many statements find some dozens of
+# them among thousands; what is left then is refused together.
+_MAX_STATEMENTS = 500
+
+
+@dataclass(slots=True)
+class ResolvedSeries:
+    """The series of some keys, and why the others have none."""
+
+    ids: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, tuple[Reason, str]] = field(default_factory=dict)
+
+
+async def resolve_series(
+    connection: PooledConnection,
+    run_id: UUID,
+    rank: int,
+    attempt: int,
+    keys: Sequence[str],
+    *,
+    max_series_per_run: int,
+) -> ResolvedSeries:
+    """The series of keys, each of them once. Keys that PostgreSQL refuses as bad data cost only themselves."""
+    resolved = ResolvedSeries()
+    groups, statements = [sorted(keys)], 0
+    while groups:
+        group = groups.pop()
+        statements += 1
+        try:
+            rows = await connection.fetch(SQL["resolve_series"], run_id, rank, attempt, group, max_series_per_run)
+        except Exception as error:
+            if not is_data_error(error):
+                raise
+            if len(group) == 1 or statements >= _MAX_STATEMENTS:
+                resolved.refused.update((key, (Reason.DATABASE, f"key {key[:80]!r}: {error}")) for key in group)
+            else:
+                groups += [group[: len(group) // 2], group[len(group) // 2 :]]
+            continue
+        resolved.ids.update((row["key"], row["series_id"]) for row in rows)
+        resolved.refused.update(
+            (key, (Reason.TOO_MANY_SERIES, _too_many(key, max_series_per_run)))
+            for key in group
+            if key not in resolved.ids
+        )
+    return resolved
+
+
+def _too_many(key: str, max_series_per_run: int) -> str:
+    return (
+        f"key {key[:80]!r}: the run has {max_series_per_run:,} series, the most that the service keeps of one "
+        "(--max-series-per-run); do not put steps or ids into keys"
+    )
