@@ -16,9 +16,10 @@ from typing import Any
 
 import grpc
 
-from runstream import _status
+from runstream import _earlier_steps, _status
 from runstream._backoff import Backoff
 from runstream._channel import Channels
+from runstream._earlier_steps import EarlierSteps
 from runstream._joining import Joining
 from runstream._notices import Notices
 from runstream._settings import Settings
@@ -68,6 +69,7 @@ class Control:
         channels: Channels,
         notices: Notices,
         joining: Joining,
+        earlier_steps: EarlierSteps,
         run_refused: Callable[[_status.Failure], None],
         run_taken: Callable[[], None],
     ) -> None:
@@ -75,6 +77,7 @@ class Control:
         self._channels = channels
         self._notices = notices
         self._joining = joining
+        self._earlier_steps = earlier_steps
         self._create = _Call("CreateRun")
         self._run_refused = run_refused
         self._run_taken = run_taken
@@ -189,7 +192,25 @@ class Control:
             self._joining.answered(response, self._notices)
             self._taken()
         self._done(call)
+        if call is self._create and response.attempt_has_points:
+            self._read_earlier_steps()
         return 0.0
+
+    def _read_earlier_steps(self) -> None:
+        """For a warning only: if it fails, nothing is lost but that."""
+        try:
+            with self._channels.using(self._settings.address) as channel:
+                with self._changed:
+                    if self._stopping or self._pause_wanted or self._no_threads:
+                        return
+                    run_id, timeout_s = self._joining.run_id, self._settings.call_timeout_s
+                    self._future = call = _earlier_steps.start_reading(channel, run_id, timeout_s)
+                self._earlier_steps.ended(_earlier_steps.last_steps(call, self._joining.rank, self._joining.attempt))
+        except (grpc.RpcError, grpc.FutureCancelledError, RuntimeError):
+            pass
+        finally:
+            with self._changed:
+                self._future = None
 
     def _taken(self) -> None:
         """The service has the run."""
@@ -345,6 +366,11 @@ class Control:
         """Waits until the run exists, or `stopping` is true when somebody calls `notify`."""
         with self._changed:
             self._changed.wait_for(lambda: self._created or self._stopping or stopping())
+
+    def wait_answered(self, timeout_s: float) -> None:
+        """Waits until the service has taken or refused the run, at most so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._created or self._stopping or self._refusal is not None, timeout_s)
 
     def create_again(self) -> None:
         """The service does not know the run (any more)."""

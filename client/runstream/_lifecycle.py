@@ -26,6 +26,8 @@ class Handle(Protocol):
 
     def _in_forked_child(self) -> None: ...
 
+    def _wait_created(self, address: str, run_id: str, timeout_s: float) -> None: ...
+
     def _begin_at_exit(self, status: str) -> Ending | None: ...
 
     def _end_finish(self, *, at_exit: bool = False) -> None: ...
@@ -49,6 +51,11 @@ class Process:
     def remove(self, run: Handle) -> None:
         """The run is finished."""
         self._runs.pop(id(run), None)
+
+    def wait_created(self, address: str, run_id: str, timeout_s: float) -> None:
+        """Lets a reader wait for a run that this process has just started, and that is being created."""
+        for run in list(self._runs.values()):
+            run._wait_created(address, run_id, timeout_s)
 
     def hook_child_exit(self) -> None:
         """In a multiprocessing child: registers a finalizer, as such children skip atexit handlers.

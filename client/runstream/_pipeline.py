@@ -17,6 +17,7 @@ from runstream._buffer import Buffer, Marker
 from runstream._channel import Channels
 from runstream._connection import Connection
 from runstream._control import Control
+from runstream._earlier_steps import EarlierSteps
 from runstream._joining import Joining
 from runstream._notices import Notices
 from runstream._outbox import Outbox
@@ -42,7 +43,10 @@ class Pipeline:
         self.buffer = Buffer(settings.max_points, settings.max_bytes, self.notices, self.start)
         self.outbox = Outbox(self.buffer, SeriesTable())
         self.outbox.batch_points = settings.batch_points
-        self.control = Control(settings, channels, self.notices, joining, self._run_refused, self._run_taken)
+        earlier_steps = EarlierSteps(self.notices)
+        self.control = Control(
+            settings, channels, self.notices, joining, earlier_steps, self._run_refused, self._run_taken
+        )
         self.connection = Connection(
             settings,
             channels,
@@ -56,7 +60,12 @@ class Pipeline:
             run_deleted=self.control.run_deleted,
         )
         self._sender = Sender(
-            self.buffer, self.outbox, self.notices, settings.batch_interval_s, lambda: self._sender_stopping
+            self.buffer,
+            self.outbox,
+            self.notices,
+            earlier_steps,
+            settings.batch_interval_s,
+            lambda: self._sender_stopping,
         )
         self._channels = channels
         self._on_start = on_start

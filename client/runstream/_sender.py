@@ -16,6 +16,7 @@ from runstream._batches import POINT_BYTES, Columns, key_not_a_string, refusal_o
 from runstream._buffer import Buffer, Entry, Marker, row_bytes
 from runstream._device_reader import DevicePoint, DeviceReader
 from runstream._device_values import DeviceValue
+from runstream._earlier_steps import EarlierSteps
 from runstream._notices import Notices
 from runstream._outbox import Outbox
 from runstream._values import RefusedValue, describe, to_float
@@ -50,6 +51,7 @@ class Sender:
         buffer: Buffer,
         outbox: Outbox,
         notices: Notices,
+        earlier_steps: EarlierSteps,
         interval_s: float,
         stopping: Callable[[], bool],
         limits: DeviceLimits | None = None,
@@ -57,6 +59,7 @@ class Sender:
         self._buffer = buffer
         self._outbox = outbox
         self._notices = notices
+        self._earlier_steps = earlier_steps
         self._interval_s = interval_s
         self._stopping = stopping
         self._columns = Columns()
@@ -135,6 +138,7 @@ class Sender:
                 index = self._new_series(key)
                 if index is None:
                     continue
+                self._earlier_steps.starts(key, step)
             if type(value) is not float or device_step:
                 if device_step or isinstance(value, DeviceValue):
                     self._hand_to_reader(key, step, time_unix_us, value)

@@ -101,7 +101,7 @@ class Client:
         """The same as it comes, in pieces of at most 16,384 points: series by series in the order (key, rank, attempt),
         of one key, of some, or of all (None). Memory is needed for one piece only."""
         request = query_pb2.HistoryRequest(
-            run_id=_identity.check_run_id(run_id),
+            run_id=self._run_id(run_id),
             keys=_arguments.keys_to_read(keys),
             rank=_rank(rank),
             attempt=_attempt(attempt),
@@ -126,7 +126,7 @@ class Client:
         too old raises InvalidArgument with reason CURSOR_TOO_OLD: read `history`. Close the iterator to end the call.
         """
         request = query_pb2.TailRequest(
-            run_id=_identity.check_run_id(run_id),
+            run_id=self._run_id(run_id),
             keys=_arguments.keys_to_read(keys),
             rank=_rank(rank),
             cursor=cursor,
@@ -135,7 +135,7 @@ class Client:
 
     def latest(self, run_ids: str | Iterable[str], keys: str | Iterable[str] | None = None) -> list[LatestPoint]:
         """The latest point of every series of these runs: the one with the greatest (step, time, value)."""
-        wanted = _arguments.run_ids_to_read(run_ids)
+        wanted = self._run_ids(run_ids)
         names = _arguments.keys_to_read(keys)
         points: list[LatestPoint] = []
         for start in range(0, len(wanted), _LATEST_RUNS):
@@ -166,7 +166,7 @@ class Client:
         if axis not in _AXES:
             raise ValueError(f"axis must be 'step' or 'time', not {axis!r}")
         request = query_pb2.ChartRequest(
-            run_ids=_arguments.run_ids_to_read(run_ids),
+            run_ids=self._run_ids(run_ids),
             keys=_arguments.keys_to_read(keys),
             rank=_rank(rank),
             attempt=_attempt(attempt),
@@ -192,7 +192,7 @@ class Client:
         Each step is a bucket if there are no more than `max_buckets` of them. An unknown key is an empty curve.
         """
         request = query_pb2.AggregateRequest(
-            run_id=_identity.check_run_id(run_id),
+            run_id=self._run_id(run_id),
             key=key,
             min_step=_arguments.integer_or_none("min_step", min_step),
             max_step=_arguments.integer_or_none("max_step", max_step),
@@ -202,7 +202,7 @@ class Client:
 
     def get_run(self, run_id: str) -> RunInfo:
         """One run with params and tags, also a deleted one."""
-        request = run_pb2.GetRunRequest(run_id=_identity.check_run_id(run_id))
+        request = run_pb2.GetRunRequest(run_id=self._run_id(run_id))
         response: run_pb2.GetRunResponse = self._call(run_pb2_grpc.RunServiceStub, "GetRun", request)
         return to_run_info(response.run)
 
@@ -227,19 +227,19 @@ class Client:
 
     def delete_run(self, run_id: str) -> None:
         """Marks a run as deleted: it takes no points any more. `restore_run` takes that back."""
-        request = run_pb2.DeleteRunRequest(run_id=_identity.check_run_id(run_id))
+        request = run_pb2.DeleteRunRequest(run_id=self._run_id(run_id))
         self._call(run_pb2_grpc.RunServiceStub, "DeleteRun", request)
 
     def restore_run(self, run_id: str) -> None:
         """Takes a deletion back. Handles that are still open take points again within a minute."""
-        request = run_pb2.RestoreRunRequest(run_id=_identity.check_run_id(run_id))
+        request = run_pb2.RestoreRunRequest(run_id=self._run_id(run_id))
         self._call(run_pb2_grpc.RunServiceStub, "RestoreRun", request)
 
     def delete_series(self, run_id: str, keys: str | Iterable[str]) -> int:
         """Deletes all points of some keys of a run, of all ranks and attempts, for good; answers how many series that
         were. A job that goes on logging such a key starts it anew."""
         names = _arguments.some_keys(keys, "name the metrics to delete")
-        request = run_pb2.DeleteSeriesRequest(run_id=_identity.check_run_id(run_id), keys=names)
+        request = run_pb2.DeleteSeriesRequest(run_id=self._run_id(run_id), keys=names)
         response: run_pb2.DeleteSeriesResponse = self._call(run_pb2_grpc.RunServiceStub, "DeleteSeries", request)
         return response.series_count
 
@@ -274,6 +274,15 @@ class Client:
     def _limit(self, timeout: float | None) -> float | None:
         """The limit of a call in seconds: its own, 0 included, else that of the client."""
         return _arguments.timeout_seconds(self.timeout if timeout is None else timeout)
+
+    def _run_id(self, run_id: str) -> str:
+        """The id in its plain form; if this process has just started that run, it exists when this returns."""
+        plain = _identity.check_run_id(run_id)
+        process.wait_created(self.address, plain, self.timeout)
+        return plain
+
+    def _run_ids(self, run_ids: str | Iterable[str]) -> list[str]:
+        return [self._run_id(run_id) for run_id in _arguments.run_ids_to_read(run_ids)]
 
     def _call(self, stub: Any, method: str, request: Any) -> Any:
         with process.channels.using(self.address) as channel:

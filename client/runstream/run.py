@@ -289,6 +289,10 @@ class Run:
 
     # For _lifecycle.
 
+    def _wait_created(self, address: str, run_id: str, timeout_s: float) -> None:
+        if (address, run_id) == (self._settings.address, self._joining.run_id) and self._pipeline.started:
+            self._pipeline.control.wait_answered(timeout_s)
+
     def _pipeline_of_process(self) -> Pipeline:
         return self._pipeline
 

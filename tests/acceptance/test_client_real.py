@@ -166,6 +166,18 @@ def test_a_run_can_be_joined_by_its_id_alone(serve: ServeProcess, client: runstr
     assert client.get_run(run.run_id).experiment == "digits"
 
 
+def test_a_run_can_be_read_as_soon_as_it_is_started(serve: ServeProcess, client: runstream.Client) -> None:
+    run = runstream.start_run("digits", address=serve.grpc_address)
+    assert client.get_run(run.run_id).status == "RUNNING"
+    another = runstream.start_run("digits", address=serve.grpc_address)
+    assert next(client.tail(another.run_id)).series == []
+    with serve.frozen():
+        frozen = runstream.start_run("digits", address=serve.grpc_address)
+    assert len(client.history(frozen.run_id, "loss")) == 0
+    for one in (run, another, frozen):
+        assert one.finish()
+
+
 def test_the_service_knows_how_long_points_take_from_log_to_commit(serve: ServeProcess) -> None:
     name = "runstream_log_to_commit_seconds"
     with runstream.start_run("digits", address=serve.grpc_address) as run:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,3 +126,50 @@ def test_a_run_is_running_again_when_it_is_resumed_by_its_id(serve: ServeProcess
             assert client.get_run(run_id).status == "RUNNING"
         assert client.get_run(run_id).status == "FINISHED"
     assert list(client.history(run_id, "loss").steps) == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("first", "key", "attempt", "said"),
+    [
+        pytest.param(150, "loss", "0", True, id="steps that were logged before"),
+        pytest.param(200, "loss", "0", False, id="steps that go on"),
+        pytest.param(150, "loss", "1", False, id="a new attempt"),
+        pytest.param(0, "accuracy", "0", False, id="another metric"),
+    ],
+)
+def test_a_restarted_job_is_told_that_its_steps_are_there_already(
+    serve: ServeProcess, client: runstream.Client, first: int, key: str, attempt: str, said: bool
+) -> None:
+    environment = {"RUNSTREAM_RUN_ID": uuid.uuid4().hex}
+    start(serve, "killed_and_restarted", 0, KEY="loss", **environment).communicate(timeout=60)
+    again = start(serve, "killed_and_restarted", first, KEY=key, RUNSTREAM_ATTEMPT=attempt, **environment)
+    output, errors = again.communicate(timeout=60)
+    assert output.split() == [environment["RUNSTREAM_RUN_ID"]]
+    assert errors.count("RUNSTREAM_ATTEMPT") == said, errors
+    if said:
+        assert f"'loss' starts at step {first}" in errors
+        assert "up to step 199" in errors
+    assert sum(len(one.steps) for one in client.history(output.strip(), key).series) == (200 if key != "loss" else 400)
+
+
+def test_a_job_whose_experiment_was_deleted_keeps_its_points_and_says_where_they_are(
+    serve: ServeProcess, client: runstream.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with runstream.start_run("to be deleted", address=serve.grpc_address) as first:
+        first.log({"loss": 1.0})
+    body = json.dumps({"experiment_id": str(client.get_experiment("to be deleted").experiment_id)}).encode()
+    request = urllib.request.Request(
+        f"{serve.http_url}/api/2.0/mlflow/experiments/delete", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert answer.status == 200
+    run = runstream.start_run("to be deleted", address=serve.grpc_address)
+    for step in range(100):
+        run.log({"loss": 1.0}, step=step)
+    assert run.finish()
+    assert client.get_run(run.run_id).experiment == "to be deleted (2)"
+    assert len(client.history(run.run_id, "loss")) == 100
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "'to be deleted' is deleted, so the run is in 'to be deleted (2)'" in record.getMessage()
+    assert "restore it" in record.getMessage()
+    assert [one.run_id for one in client.list_runs("to be deleted (2)")] == [run.run_id]

@@ -236,6 +236,18 @@ def fails_then_is_restarted(seconds: int) -> None:
         sys.stdin.readline()
 
 
+def killed_and_restarted(first: int) -> None:
+    """Logs 200 steps from `first` on, is stored, and is killed; what it logs is in KEY."""
+    run = runstream.start_run("launches", "restarted")
+    count(run, os.environ["KEY"], first, 200)
+    run.flush(30)
+    print(run.run_id, flush=True)
+    # Calls are made one after the other: when this one is answered, so is what was asked of earlier processes.
+    run.set_tags({"stored": True})
+    run.flush(30)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def imports(_: int) -> None:
     """Names what importing the client imports."""
     print(" ".join(sorted(sys.modules)), flush=True)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from runstream import _batches
 from runstream._batches import Columns, SeriesTable, refusal_of
 from runstream._buffer import Buffer, Marker
+from runstream._earlier_steps import EarlierSteps
 from runstream._notices import Notices
 from runstream._outbox import Outbox
 from runstream._sender import Sender
@@ -26,7 +27,7 @@ def pipeline_parts(batch_points=1_000) -> tuple[Buffer, Outbox, Sender]:
     buffer = Buffer(1_000_000, 64_000_000, notices, lambda: None)
     outbox = Outbox(buffer, SeriesTable())
     outbox.batch_points = batch_points
-    return buffer, outbox, Sender(buffer, outbox, notices, 0.5, lambda: False)
+    return buffer, outbox, Sender(buffer, outbox, notices, EarlierSteps(notices), 0.5, lambda: False)
 
 
 def bits(value) -> object:
