@@ -76,6 +76,11 @@ def translate(error: BaseException) -> CoreError | None:
             return DatabaseUnsuitable(
                 f"a connection pooler does not keep sessions (it must be in session mode): {error}"
             )
+        if isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in str(error):
+            return DatabaseUnsuitable(
+                f"a connection pooler refuses what the URL asks for ({error}); leave that out (ALTER ROLE ... SET does "
+                "the same), or give the address of PostgreSQL itself"
+            )
         if state.startswith(UNAVAILABLE_STATES) or isinstance(error, asyncpg.InvalidCachedStatementError):
             why = "it refused the login" if state.startswith("28") else str(error)  # callers need no user names
             return DatabaseUnavailable(f"PostgreSQL: {why} (SQLSTATE {state})")

@@ -53,7 +53,8 @@ def trouble(error: BaseException) -> str | None:
     if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)):
         return None
     if isinstance(error, ssl.SSLError):
-        return _REASONS.get(error.reason or "", f"TLS failed: {error.reason or error}")
+        reason = "PEM_LIB" if "PEM lib" in str(error) else error.reason or ""
+        return _REASONS.get(reason, f"TLS failed: {error.reason or error}")
     if isinstance(error, ConnectionError) and "SSL upgrade" in str(error):  # the driver's own words
         return "the server does not speak TLS, which sslmode asks for; sslmode=prefer or disable does without"
     return None
