@@ -230,8 +230,8 @@ class Service:
         self._http_app.serve(mlflow_routes(core))
 
     def _start_http(self) -> None:
-        listener = listen_http(self._settings.http_listen)
-        self._http_address = Address(self._settings.http_listen.host, listener.getsockname()[1])
+        listeners = listen_http(self._settings.http_listen)
+        self._http_address = Address(self._settings.http_listen.host, listeners[0].getsockname()[1])
         self._http_app = HttpApp(
             readiness=self._readiness,
             metrics=self._metrics,
@@ -248,7 +248,7 @@ class Service:
             ws="none",
         )
         self._http = HttpServer(config)
-        self._tasks["HTTP server"] = asyncio.create_task(self._http.serve(sockets=[listener]))
+        self._tasks["HTTP server"] = asyncio.create_task(self._http.serve(sockets=listeners))
 
     async def _open_database(self) -> Database:
         """Connects to the given database, or starts the embedded one and connects to that."""

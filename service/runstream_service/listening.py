@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from collections.abc import Iterator
 
@@ -11,6 +12,9 @@ import uvicorn
 
 from runstream_service.cannot_start import CannotStart
 from runstream_service.settings import Address
+
+# To find a port that is free on each address of a name.
+_TRIES = 20
 
 
 class HttpServer(uvicorn.Server):
@@ -25,7 +29,8 @@ class HttpServer(uvicorn.Server):
 def listen_grpc(server: grpc.aio.Server, address: Address) -> Address:
     """Binds a port of the server; answers with the real port. Raises CannotStart with a reason, which gRPC has not."""
     if address.port != 0:
-        _bind(address, "--grpc-listen", "127.0.0.1:50051").close()
+        for listener in _bind(address, "--grpc-listen", "127.0.0.1:50051"):
+            listener.close()
     try:
         port = server.add_insecure_port(str(address))
     except RuntimeError as error:
@@ -33,15 +38,57 @@ def listen_grpc(server: grpc.aio.Server, address: Address) -> Address:
     return Address(address.host, port)
 
 
-def listen_http(address: Address) -> socket.socket:
-    """Binds the port for `HttpServer.serve(sockets=...)`. Raises CannotStart."""
+def listen_http(address: Address) -> list[socket.socket]:
+    """Binds the port for `HttpServer.serve(sockets=...)`, on all addresses of the host, as gRPC does: `[::]` takes IPv4
+    as well, and `localhost` is 127.0.0.1 and ::1. Raises CannotStart."""
     return _bind(address, "--http-listen", "127.0.0.1:5000")
 
 
-def _bind(address: Address, setting: str, example: str) -> socket.socket:
+def _bind(address: Address, setting: str, example: str) -> list[socket.socket]:
     try:
-        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((address.host, address.port), family=family, backlog=2048)
+        places = _places(address)
+        for _ in range(_TRIES if address.port == 0 else 1):
+            if listeners := _bind_all(places, address.port):
+                return listeners
+        raise OSError(errno.EADDRINUSE, "no port is free on all of its addresses")
     except OSError as error:
         why = error.strerror or str(error)
         raise CannotStart(f"cannot listen on {address}: {why}", setting=setting, example=example) from error
+
+
+def _places(address: Address) -> list[tuple[int, str]]:
+    """Families and addresses of a host. `localhost` always has both, whatever /etc/hosts says."""
+    if address.host == "localhost":
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, str(where[0])) for family, _, _, _, where in found))
+
+
+def _bind_all(places: list[tuple[int, str]], port: int) -> list[socket.socket]:
+    """Sockets of one port, of any port if it is 0; none if that is not free everywhere. What this machine does not have
+    (::1 without IPv6) is left out, as long as there is something else.
+
+    Raises:
+        OSError: the port that was asked for cannot be had.
+    """
+    listeners: list[socket.socket] = []
+    missing: OSError | None = None
+    any_port = port == 0
+    for family, host in places:
+        both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+        try:
+            listener = socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
+        except OSError as error:
+            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                missing = error
+                continue
+            for one in listeners:
+                one.close()
+            if any_port and error.errno == errno.EADDRINUSE and listeners:
+                return []
+            raise
+        port = listener.getsockname()[1]
+        listeners.append(listener)
+    if not listeners and missing is not None:
+        raise missing
+    return listeners

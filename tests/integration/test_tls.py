@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -80,11 +80,13 @@ async def test_what_cannot_work_is_refused_at_once(
 ) -> None:
     monkeypatch.setenv("HOME", "/nonexistent")
     wrong = f"{url}?{parameters.format(certificates)}"
-    for serves in (True, False):
+    openings: list[Callable[[], Awaitable[object]]] = [
+        lambda: open_given(wrong, pool_size=1, wait_s=100, replica=replica),
+        lambda: open_at_once(wrong, max_size=1),
+    ]
+    for opening in openings:
         with pytest.raises(CannotStart) as caught:
-            if serves:
-                await asyncio.wait_for(open_given(wrong, pool_size=1, wait_s=100, replica=replica), 20)
-            await open_at_once(wrong, max_size=1)  # as `runstream status` does
+            await asyncio.wait_for(opening(), 20)
         assert said in caught.value.message
         assert "\n" not in caught.value.message
         assert caught.value.exit_code == 2

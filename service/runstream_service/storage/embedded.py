@@ -133,11 +133,11 @@ class EmbeddedPostgres:
                 try:
                     await self._bring_up()
                     break
-                except (PostgresDied, OSError, asyncpg.PostgresError) as error:
+                except Exception as error:  # whatever it is: without the supervisor the service would end
                     log.error(
                         "The embedded PostgreSQL did not start; trying again",
                         action="embedded_postgres_restart_failed",
-                        error=str(error),
+                        error=repr(error),
                         retry_after_s=delay_s,
                     )
                 await asyncio.sleep(delay_s)
@@ -298,7 +298,7 @@ class EmbeddedPostgres:
         raise self._death()
 
     async def _ensure_database(self) -> None:
-        connection = await asyncpg.connect(self.url, database="postgres", timeout=30)
+        connection = await asyncpg.connect(self.url, database="postgres", timeout=30, command_timeout=60)
         try:
             if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
                 await connection.execute(f'CREATE DATABASE "{DATABASE}"')
