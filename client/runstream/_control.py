@@ -369,8 +369,9 @@ class Control:
 
     def wait_answered(self, timeout_s: float) -> None:
         """Waits until the service has taken or refused the run, at most so long."""
+        at_most_s = min(timeout_s, threading.TIMEOUT_MAX)  # it may be infinite
         with self._changed:
-            self._changed.wait_for(lambda: self._created or self._stopping or self._refusal is not None, timeout_s)
+            self._changed.wait_for(lambda: self._created or self._stopping or self._refusal is not None, at_most_s)
 
     def create_again(self) -> None:
         """The service does not know the run (any more)."""
