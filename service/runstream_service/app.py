@@ -28,12 +28,13 @@ from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.deadline import Deadline
 from runstream_service.http.app import HttpApp
-from runstream_service.http.protocol import JoiningProtocol
+from runstream_service.http.protocol import BoundedProtocol
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
 from runstream_service.listening import HttpServer, listen_grpc, listen_http
 from runstream_service.liveness.loop import LivenessLoop
 from runstream_service.liveness.metrics import LivenessMetrics
+from runstream_service.loop_delay import LoopDelay
 from runstream_service.metrics import Metrics
 from runstream_service.mlflow.routes import routes as mlflow_routes
 from runstream_service.pool_shares import PoolShares
@@ -149,6 +150,7 @@ class Service:
         self._grpc = grpc.aio.server(interceptors=[CallInterceptor(self._metrics)], options=options)
         self._grpc_address = listen_grpc(self._grpc, settings.grpc_listen)
         self._start_http()
+        self._tasks["loop watcher"] = asyncio.create_task(LoopDelay(self._metrics.registry).run())
 
         self._database = await self._open_database()
         # After it: by default artifacts are below --data-dir, and what is wrong with that is said of that.
@@ -240,7 +242,7 @@ class Service:
         )
         config = uvicorn.Config(
             self._http_app,
-            http=JoiningProtocol,
+            http=BoundedProtocol,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -337,7 +339,7 @@ class Service:
                 await self._stop_http(self._http, deadline.share(0.3))
         if self._pipeline is not None:
             await self._pipeline.stop()
-        for name in ("roll-up", "retention", "liveness", "tail reader", "commit bell"):
+        for name in ("loop watcher", "roll-up", "retention", "liveness", "tail reader", "commit bell"):
             await self._cancel(name)
         for name in ("database monitor", "PostgreSQL supervisor"):
             await self._cancel(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
@@ -11,14 +12,23 @@ import grpc
 import uvicorn
 
 from runstream_service.cannot_start import CannotStart
+from runstream_service.http.protocol import close_stuck
 from runstream_service.settings import Address
 
 # To find a port that is free on each address of a name.
 _TRIES = 20
+# uvicorn's tick is a tenth of a second.
+_TICKS_BETWEEN_LOOKS = 20
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn without its signal handlers: ours stop everything in order."""
+    """uvicorn without its signal handlers: ours stop everything in order; and without connections that are stuck."""
+
+    async def on_tick(self, counter: int) -> bool:
+        """Says whether to end."""
+        if counter % _TICKS_BETWEEN_LOOKS == 0:
+            close_stuck(self.server_state.connections, asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

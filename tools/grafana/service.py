@@ -394,6 +394,14 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
                 width=12,
             ),
             graph(
+                "Event loop: 99 % of its turns are late by",
+                "Acknowledgements, probes and all else wait as long. Some milliseconds are normal. More: too little "
+                "CPU for the replica, or a request that takes long to read; then please report it.",
+                [(quantile(0.99, "runstream_event_loop_delay_seconds", "pod"), "{{pod}}")],
+                "s",
+                width=12,
+            ),
+            graph(
                 "gRPC calls a second",
                 "By method and status code.",
                 [(rate("runstream_grpc_requests_total", "method", "code"), "{{method}} {{code}}")],

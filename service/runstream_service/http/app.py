@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from runstream_service.http.admission import Admission
 from runstream_service.http.guard import Guard
 from runstream_service.http.pages import json, make_pages
 from runstream_service.http.paths import SingleSlashes
@@ -34,7 +35,7 @@ class HttpApp:
         self._always = [*pages, *(ui_routes(ui) if ui else ())]
         self._starlette = Starlette(routes=[*self._always, *_starting()])
         # Slashes before the guard, which looks at paths.
-        self._app = CountRequests(SingleSlashes(Guard(self._starlette, allowed_hosts)), metrics)
+        self._app = CountRequests(SingleSlashes(Guard(Admission(self._starlette), allowed_hosts)), metrics)
 
     def serve(self, routes: Sequence[BaseRoute]) -> None:
         """From now on, these as well; and before the others, since they are asked for most."""

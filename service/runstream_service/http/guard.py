@@ -20,9 +20,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from runstream_service.http.pages import OPEN_PATHS
+
 # Reserved for private networks (RFC 6762, RFC 8375, RFC 9476 and ICANN's .internal); the names of Kubernetes services.
 _PRIVATE = (".localhost", ".local", ".internal", ".home.arpa", ".alt", ".svc", ".cluster.local")
-_OPEN = ("/metrics", "/healthz", "/readyz", "/health", "/version")
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 
 
@@ -55,7 +56,7 @@ class Guard:
 
     def _problem(self, scope: Scope, headers: Headers) -> str:
         host = headers.get("host", "")
-        if scope["path"] not in _OPEN and not self._is_ours(_name(f"//{host}")):
+        if scope["path"] not in OPEN_PATHS and not self._is_ours(_name(f"//{host}")):
             return (
                 "Invalid Host header - possible DNS rebinding attack detected. If this is a name of this service, tell "
                 "it so: --allowed-hosts (RUNSTREAM_ALLOWED_HOSTS)."

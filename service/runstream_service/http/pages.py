@@ -37,6 +37,10 @@ beside runstream and start the service again.</p>
 <pre>pip install 'runstream[server,ui]'</pre>"""
 
 
+# Asked by machines that watch the service: by whatever name, and whatever else it is doing.
+OPEN_PATHS = ("/metrics", "/healthz", "/readyz", "/health", "/version")
+
+
 def make_pages(readiness: Readiness, metrics: Metrics, version: str, *, has_ui: bool) -> list[BaseRoute]:
     """The routes. The page about the service itself is / if there is no UI, and /about in any case."""
 
@@ -83,3 +87,11 @@ def make_pages(readiness: Readiness, metrics: Metrics, version: str, *, has_ui: 
 def json(body: object, *, status: int = 200) -> Response:
     """A JSON answer."""
     return Response(orjson.dumps(body), status_code=status, media_type="application/json")
+
+
+def too_many(message: str) -> Response:
+    """The answer, in MLflow's form, to a request that was not looked at. MLflow's clients repeat it, also where a
+    repeated 503 might do something twice."""
+    response = json({"error_code": "RESOURCE_EXHAUSTED", "message": message}, status=429)
+    response.headers["retry-after"] = "1"
+    return response

@@ -1,8 +1,9 @@
-"""uvicorn's protocol with one write an answer."""
+"""uvicorn's protocol with one write an answer, and with bounds that uvicorn has not."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -10,19 +11,97 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 # Longer parts are neither copied for that nor kept.
 _JOINED_BYTES = 16_384
 
+# What a connection costs: the head of a request, and what of its body nobody has asked for yet.
+MAX_CONNECTIONS = 4_096
+MAX_HEAD_BYTES = 64 << 10
+# From the connection, or the first byte of a later request, to the end of its head.
+HEAD_S = 20.0
+# Without a byte of a body that the service waits for, and for the whole of it. Uploads of files may pause for longer,
+# and take as long as they take: `transfers.py` marks them as patient, and ends them itself.
+BODY_IDLE_S, BODY_S = 60.0, 600.0
+# Without taking a byte of an answer.
+ANSWER_IDLE_S = 120.0
+PATIENT = "runstream.patient"
 
-class JoiningProtocol(HttpToolsProtocol):
+
+class BoundedProtocol(HttpToolsProtocol):
     """Sends the head and the body of a short answer together. uvloop writes at once whatever it is given, so each of
-    the two was a packet of its own, which the caller woke up for."""
+    the two was a packet of its own, which the caller woke up for.
+
+    Refuses heads that are too long, and connections above a number. `close_stuck` closes those that do not get on.
+    """
+
+    _in_head = True
+    _head_bytes = 0
+    _head_since = _body_since = _heard_at = _written_at = 0.0
+    _unwritten = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection begins."""
         joining = JoiningTransport(cast("asyncio.Transport", transport), self.loop)
         super().connection_made(cast("asyncio.Transport", joining))
+        self._head_since = self._heard_at = self._written_at = self.loop.time()
+        if len(self.connections) > MAX_CONNECTIONS:
+            self._refuse(b"429 Too Many Requests", b"retry-after: 1\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes came."""
+        self._heard_at = self.loop.time()
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request came."""
+        super().on_message_begin()
+        self._in_head, self._head_bytes, self._head_since = True, 0, self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        """All of its head did."""
+        self._in_head, self._body_since = False, self.loop.time()
+        super().on_headers_complete()
+
+    def close_if_stuck(self, now: float) -> None:
+        """Ends the connection if its client does not get on."""
+        if self._takes_no_answer(now):
+            self.transport.abort()
+        elif not self.transport.is_closing() and self._sends_no_request(now):
+            self._refuse(b"408 Request Timeout")
+
+    def _takes_no_answer(self, now: float) -> bool:
+        unwritten = self.transport.get_write_buffer_size()
+        if not unwritten or unwritten != self._unwritten:
+            self._unwritten, self._written_at = unwritten, now
+        return now - self._written_at > ANSWER_IDLE_S
+
+    def _sends_no_request(self, now: float) -> bool:
+        if self._in_head:
+            return now - self._head_since > HEAD_S
+        cycle = self.cycle
+        # Else the service does not read, or has not answered `Expect: 100-continue`: the client waits for it.
+        is_awaited = cycle.more_body and not self.flow.read_paused and not cycle.waiting_for_100_continue
+        if not is_awaited or self.scope.get(PATIENT):
+            return False
+        return now - self._heard_at > BODY_IDLE_S or now - self._body_since > BODY_S
+
+    def _refuse(self, status: bytes, headers: bytes = b"") -> None:
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            self.transport.write(b"HTTP/1.1 %b\r\n%bcontent-length: 0\r\nconnection: close\r\n\r\n" % (status, headers))
+        self.transport.close()
+
+
+def close_stuck(connections: Iterable[object], now: float) -> None:
+    """Closes the connections whose clients do not get on; to be called every few seconds."""
+    for connection in list(connections):
+        if isinstance(connection, BoundedProtocol):
+            connection.close_if_stuck(now)
 
 
 class JoiningTransport:
-    """Joins two writes that follow each other; all else is the transport's."""
+    """Joins two writes that follow each other; all else that sends nothing is the transport's."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -39,10 +118,20 @@ class JoiningTransport:
             self._kept = data
             self._loop.call_soon(self._flush)
 
+    def writelines(self, parts: Iterable[bytes | memoryview]) -> None:
+        """Send several, after what is kept."""
+        for part in parts:
+            self.write(part)
+
     def close(self) -> None:
         """Close when all is sent."""
         self._flush()
         self._transport.close()
+
+    def write_eof(self) -> None:
+        """End our side of the connection when all is sent."""
+        self._flush()
+        self._transport.write_eof()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

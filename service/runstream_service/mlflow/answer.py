@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 from starlette.responses import Response
 
+from runstream_service import threads
+
+T = TypeVar("T")
+
 # MLflow stores the infinities as the largest doubles, and its clients and its UI expect those.
 _LARGEST = 1.7976931348623157e308
 # Below, packing saves less time on the wire than it takes.
 _GZIP_BYTES = 16_384
+# What is encoded on the event loop, within a millisecond.
+_SHORT_VALUES, _SHORT_CHARACTERS = 500, 65_536
 
 
 def encode(body: Mapping[str, Any], *, status: int = 200, accept_encoding: str = "") -> Response:
@@ -27,6 +33,38 @@ def encode(body: Mapping[str, Any], *, status: int = 200, accept_encoding: str =
             packed, status, {"content-encoding": "gzip", "vary": "accept-encoding"}, media_type="application/json"
         )
     return Response(data, status, media_type="application/json")
+
+
+async def encode_in_thread_if_long(body: Mapping[str, Any], *, accept_encoding: str = "") -> Response:
+    """The same, made in a thread if it takes more than a moment."""
+    if _is_short(body):
+        return encode(body, accept_encoding=accept_encoding)
+    return await threads.READS.run(encode, body, accept_encoding=accept_encoding)
+
+
+def _is_short(body: object) -> bool:
+    """Whether it has few values, and no long text; looks at no more than a few."""
+    waiting, characters = [body], 0
+    for _ in range(_SHORT_VALUES):
+        if not waiting:
+            return True
+        value = waiting.pop()
+        if isinstance(value, dict | list):
+            if len(value) > _SHORT_VALUES:
+                return False
+            waiting += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, str):
+            characters += len(value)
+            if characters > _SHORT_CHARACTERS:
+                return False
+    return not waiting
+
+
+async def rendered_all(render: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
+    """Each item rendered; in a thread if they are many."""
+    if len(items) <= _SHORT_VALUES:
+        return list(map(render, items))
+    return await threads.READS.run(lambda: list(map(render, items)))
 
 
 def number(value: float) -> float | str:

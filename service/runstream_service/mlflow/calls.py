@@ -27,8 +27,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A route that reads its request and makes its response itself. `path` as in Call, or whole if it begins with /."""
+    """A route that reads its request and makes its response itself. `path` as in Call, or whole if it begins with /.
+    `streams`: it passes its body on as that comes, instead of having it in memory as a whole."""
 
     method: str
     path: str
     handler: RawHandler
+    streams: bool = False

@@ -97,10 +97,10 @@ class _Asked:
 
 
 class GraphQL:
-    """The route /graphql. `entries` are those of routes.py by their paths."""
+    """The route /graphql. `entries` are those of routes.py."""
 
-    def __init__(self, entries: Mapping[str, Call | Raw]) -> None:
-        self._entries = {root: entries[path] for root, path in _ROOTS.items()}
+    def __init__(self, entries: Sequence[Call | Raw]) -> None:
+        self._entries = {root: _only(entries, path) for root, path in _ROOTS.items()}
 
     async def answer(self, request: Request) -> Response:
         """Raises MlflowError for what is no GraphQL request; what is wrong with its query is in the answer's errors."""
@@ -178,6 +178,13 @@ class GraphQL:
             call = self.call(asked, "mlflowGetExperiment", {"experimentId": experiment_id})
             asked.experiments[experiment_id] = asyncio.ensure_future(call)
         return _named(asked.experiments[experiment_id], "experiment")
+
+
+def _only(entries: Sequence[Call | Raw], path: str) -> Call | Raw:
+    found = [entry for entry in entries if entry.path == path]
+    if len(found) != 1:
+        raise ValueError(f"GraphQL is answered by the route {path}, of which there are {len(found)} in the table")
+    return found[0]
 
 
 class _Versions:

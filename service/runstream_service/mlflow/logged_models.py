@@ -12,7 +12,7 @@ from runstream_service.core.caller import ANYONE
 from runstream_service.core.logged_model_search import DatasetRef, OrderBy, Search
 from runstream_service.core.logged_models import STATUSES, NewModel
 from runstream_service.core.times import to_unix_ms
-from runstream_service.mlflow.answer import number, pairs, present
+from runstream_service.mlflow.answer import number, pairs, present, rendered_all
 from runstream_service.mlflow.artifacts import listing, locate
 from runstream_service.mlflow.errors import MlflowError, invalid
 from runstream_service.mlflow.experiments import parse_id
@@ -188,7 +188,7 @@ class LoggedModelHandlers:
             page_token=message.page_token,
         )
         models, token = await self._models.search(caller, asked)
-        return present(models=[rendered(model) for model in models], next_page_token=token or None)
+        return present(models=await rendered_all(rendered, models), next_page_token=token or None)
 
     async def list_artifacts(self, caller: Caller, message: ListArtifacts) -> Answer:
         path = check_path(message.artifact_directory_path, may_be_root=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,8 @@ from runstream_service.mlflow import (
     search,
     server,
 )
-from runstream_service.mlflow.answer import encode
+from runstream_service.mlflow.answer import encode_in_thread_if_long
+from runstream_service.mlflow.bodies import Bodies
 from runstream_service.mlflow.calls import Call, Raw, RawHandler
 from runstream_service.mlflow.errors import MlflowError, answer_to
 from runstream_service.mlflow.graphql import GraphQL
@@ -136,7 +139,7 @@ def _of_artifacts(core: Core) -> tuple[Call | Raw, ...]:
     return (
         Call("GET", f"{_PROXY}/artifacts", artifacts.ListBelow, handlers.list_below),
         Raw("GET", f"{_PROXY}/artifacts/{_PATH}", handlers.download),
-        Raw("PUT", f"{_PROXY}/artifacts/{_PATH}", handlers.upload),
+        Raw("PUT", f"{_PROXY}/artifacts/{_PATH}", handlers.upload, streams=True),
         Call("DELETE", f"{_PROXY}/artifacts/{_PATH}", artifacts.OnePath, handlers.delete),
         Raw("POST", f"{_PROXY}/mpu/create/{_PATH}", artifacts.no_multipart),
         Raw("POST", f"{_PROXY}/mpu/complete/{_PATH}", artifacts.no_multipart),
@@ -147,7 +150,7 @@ def _of_artifacts(core: Core) -> tuple[Call | Raw, ...]:
         Call("GET", "2.0/mlflow/artifacts/list", artifacts.ListOfRun, handlers.list_of_run),
         Raw("GET", "/get-artifact", handlers.get_of_run),
         Raw("GET", "/model-versions/get-artifact", handlers.get_of_version),
-        Raw("POST", "/ajax-api/2.0/mlflow/upload-artifact", handlers.upload_to_run),
+        Raw("POST", "/ajax-api/2.0/mlflow/upload-artifact", handlers.upload_to_run, streams=True),
     )
 
 
@@ -215,15 +218,28 @@ def _of_registry(core: Core) -> tuple[Call | Raw, ...]:
 def routes(core: Core) -> list[BaseRoute]:
     """The table as starlette's routes; what else is asked for below the two prefixes is unknown, in MLflow's form."""
     entries = table(core)
-    graphql = GraphQL({entry.path: entry for entry in entries})
+    graphql = GraphQL(entries)
     entries += tuple(Raw(method, "/graphql", graphql.answer) for method in ("GET", "POST"))
-    known = [_route(entry, path) for entry in entries for path in _paths(entry.path)]
+    check_distinct(entries)
+    bodies = Bodies()
+    known = [_route(entry, path, bodies) for entry in entries for path in _paths(entry.path)]
     unknown = [Route(prefix + "/{path:path}", _guarded(_unknown), methods=_METHODS) for prefix in _PREFIXES]
     return [*known, *unknown]
 
 
-def _route(entry: Call | Raw, path: str) -> Route:
-    endpoint = entry.handler if isinstance(entry, Raw) else _endpoint(entry)
+def check_distinct(entries: Sequence[Call | Raw]) -> None:
+    """Raises ValueError if two lines of the table are the same route: the second would never be asked."""
+    counts = Counter((entry.method, entry.path) for entry in entries)
+    doubled = [f"{method} {path}" for (method, path), count in counts.items() if count > 1]
+    if doubled:
+        raise ValueError(f"routes that are in the table twice: {', '.join(doubled)}")
+
+
+def _route(entry: Call | Raw, path: str, bodies: Bodies) -> Route:
+    if isinstance(entry, Call):
+        endpoint = _with_body_counted(_endpoint(entry), bodies)
+    else:
+        endpoint = entry.handler if entry.streams else _with_body_counted(entry.handler, bodies)
     return Route(path, _guarded(endpoint), methods=[entry.method])
 
 
@@ -235,9 +251,17 @@ def _endpoint(call: Call) -> RawHandler:
     async def endpoint(request: Request) -> Response:
         message = await read(request, call.message)
         answer = await call.handler(ANYONE, message)
-        return encode(answer, accept_encoding=request.headers.get("accept-encoding", ""))
+        return await encode_in_thread_if_long(answer, accept_encoding=request.headers.get("accept-encoding", ""))
 
     return endpoint
+
+
+def _with_body_counted(endpoint: RawHandler, bodies: Bodies) -> RawHandler:
+    async def counted(request: Request) -> Response:
+        async with bodies.counted(request) as same_request:
+            return await endpoint(same_request)
+
+    return counted
 
 
 def _guarded(endpoint: RawHandler) -> RawHandler:

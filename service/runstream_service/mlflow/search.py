@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runstream_service import threads
-from runstream_service.mlflow.answer import encode, present
+from runstream_service.mlflow.answer import encode, present, rendered_all
 from runstream_service.mlflow.errors import invalid
 from runstream_service.mlflow.experiments import parse_id
 from runstream_service.mlflow.experiments import rendered as rendered_experiment
@@ -92,7 +92,7 @@ class SearchHandlers:
             max_results=_checked_max_results(message.max_results),
             page_token=message.page_token,
         )
-        return present(experiments=[rendered_experiment(one) for one in found], next_page_token=token or None)
+        return present(experiments=await rendered_all(rendered_experiment, found), next_page_token=token or None)
 
 
 def _lifecycles(name: str, given: str | int) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from runstream_service.core.errors import ArtifactNotFound
+from runstream_service.http.protocol import PATIENT
 from runstream_service.mlflow.errors import MlflowError, answer_to, invalid
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ async def received(request: Request, *, at_most: int | None = None) -> AsyncIter
     Raises:
         MlflowError: the client went, or says nothing any more; or the body is longer than allowed.
     """
+    request.scope[PATIENT] = True  # the connection's own limits of time do not hold for files
     count, more, heard_at = 0, True, time.monotonic()
     while more:
         try:

@@ -1,0 +1,33 @@
+"""How many requests are under way at a time."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from runstream_service.http.pages import OPEN_PATHS, too_many
+
+# Each may hold a body and an answer. Many times what a replica serves in a second; the pages that say how it is are
+# answered in any case.
+MAX_REQUESTS = 1_000
+
+
+class Admission:
+    """ASGI middleware: a request above the bound is answered at once, with 429 and when to come again. uvicorn's own
+    limit would count idle connections, and would answer 503 to the probes, too."""
+
+    def __init__(self, app: ASGIApp, max_requests: int = MAX_REQUESTS) -> None:
+        self._app = app
+        self._max_requests = max_requests
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            return await self._app(scope, receive, send)
+        if self._under_way >= self._max_requests:
+            answer = too_many(f"This replica serves {self._max_requests:,} requests already; try again.")
+            return await answer(scope, receive, send)
+        self._under_way += 1
+        try:
+            return await self._app(scope, receive, send)
+        finally:
+            self._under_way -= 1

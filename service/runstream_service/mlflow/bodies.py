@@ -1,0 +1,45 @@
+"""Bodies of requests that are in memory: so many bytes in all requests together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+from starlette.types import Message
+
+from runstream_service.core.errors import Overloaded
+
+# Two of the longest, or 500 batches of 1,000 metrics. What is made of a body takes a few times its bytes, but that is
+# done for one big body at a time.
+MAX_BYTES = 96 << 20
+
+
+class Bodies:
+    """Counts the bytes as they come. Bodies that wait for each other would wait for ever, so one that finds no room is
+    refused."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+
+    @contextlib.asynccontextmanager
+    async def counted(self, request: Request) -> AsyncIterator[Request]:
+        """The request with its body counted until the end of the block. Reading it raises Overloaded if there is no
+        room."""
+        taken = 0
+
+        async def receive() -> Message:
+            nonlocal taken
+            message = await request.receive()
+            size = len(message.get("body", b""))
+            if size and self._bytes + size > self._max_bytes:
+                raise Overloaded("This replica has as many bytes of requests in memory as it takes; try again.")
+            taken += size
+            self._bytes += size
+            return message
+
+        try:
+            yield Request(request.scope, receive)
+        finally:
+            self._bytes -= taken

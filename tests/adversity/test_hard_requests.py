@@ -1,0 +1,146 @@
+"""The hardest requests of each kind over HTTP, while a stream is acknowledged and the service is asked how it is."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.databases import short_directory
+from tests.support.rest import Answer, Rest
+from tests.support.serve import ServeProcess
+from tests.support.watch import Watch
+
+MIB = 1 << 20
+# A machine that tests share keeps its event loops waiting for a tenth of a second itself. What is in `HARD` held it for
+# one to twenty-three seconds each.
+LONGEST_S = 0.75
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[ServeProcess]:
+    with short_directory() as directory, ServeProcess(directory) as serve:
+        yield serve
+
+
+@pytest.fixture(scope="module")
+def run_id(service: ServeProcess) -> str:
+    rest = Rest(service.http_url)
+    created = rest.post("runs/create", {"experiment_id": "0"}).body["run"]["info"]["run_id"]
+    rest.close()
+    return str(created)
+
+
+def filling(item: bytes, mebibytes: int) -> bytes:
+    """As many items of a JSON array as go into so many bytes."""
+    return item + (b"," + item) * ((mebibytes * MIB - len(item)) // (len(item) + 1))
+
+
+def search(**fields: object) -> Callable[[Rest, str], Answer]:
+    return lambda rest, _: rest.post("runs/search", {"experiment_ids": ["0"], **fields})
+
+
+def body(path: str, content: bytes) -> Callable[[Rest, str], Answer]:
+    return lambda rest, run_id: rest.post(path, content.replace(b"RUN", run_id.encode()))
+
+
+def graphql(query: str) -> Callable[[Rest, str], Answer]:
+    return lambda rest, _: rest.post("/graphql", {"query": query})
+
+
+def info_of(fields: str) -> Callable[[Rest, str], Answer]:
+    return graphql('{ mlflowGetRun(input:{runId:"a"}) { run { info { ' + fields + "} } } }")
+
+
+IDS = [f"'{number:032x}'" for number in range(25_000)]
+METRIC = b'{"key":"m","value":1,"timestamp":1,"step":1}'
+HARD: dict[str, tuple[Callable[[Rest, str], Answer], int]] = {
+    "small lists": (body("runs/set-tag", b'{"tags":[' + filling(b"[[1]]", 24) + b"]}"), 400),
+    "small objects": (body("runs/set-tag", b'{"tags":[' + filling(b'{"aB":1}', 24) + b"]}"), 400),
+    "fields": (body("runs/set-tag", b'{"a":{' + filling(b'"":1', 24) + b"}}"), 400),
+    "deep": (body("runs/set-tag", b'{"a":' + b"[" * MIB + b"]" * MIB + b"}"), 400),
+    "nearly too many lists": (body("runs/set-tag", b'{"tags":[' + b"[1]," * 9_900 + b"1]}"), 400),
+    "nearly too many numbers": (body("runs/search", b'{"experiment_ids":[' + b'"1",' * 49_000 + b'"1"]}'), 200),
+    "a long tag": (body("runs/set-tag", b'{"run_id":"RUN","key":"k","value":"' + b"[{,\\\"" * 5 * MIB + b'"}'), 200),
+    "a long key": (body("runs/set-tag", b'{"run_id":"RUN","key":"' + b"a/" * 8 * MIB + b'","value":""}'), 400),
+    "a batch of all too many": (
+        body("runs/log-batch", b'{"run_id":"RUN","metrics":[' + filling(METRIC, 24) + b"]}"), 400,
+    ),
+    "a batch of too many": (
+        body("runs/log-batch", b'{"run_id":"RUN","metrics":[' + b",".join([METRIC] * 9_000) + b"]}"), 400,
+    ),
+    "a batch with lists": (
+        body("runs/log-batch", b'{"run_id":"RUN","params":[' + b"[1]," * 60_000 + b"1]}"), 400,
+    ),
+    "comparisons": (search(filter=" AND ".join(["metrics.a < 1"] * 60_000)), 400),
+    "comparisons in 64 KiB": (search(filter=" AND ".join(["metrics.a < 1"] * 3_000)), 400),
+    "a list of ids": (search(filter=f"run_id IN ({', '.join(IDS)})"), 200),
+    "a list of numbers": (search(filter="run_id IN (" + "1," * 400_000 + "1)"), 400),
+    "orders": (search(order_by=["metrics.a"] * 40_000), 400),
+    "a long order": (search(order_by=["metrics." + "a." * 400_000]), 400),
+    "a page token": (search(page_token="A" * 4 * MIB), 400),
+    "fields of GraphQL": (info_of("runId " * 980), 200),
+    "fragments of GraphQL": (info_of("... on MlflowRunInfo { runId } " * 190), 200),
+    "GraphQL of megabytes": (graphql("{ " + "a " * 4 * MIB + "}"), 400),
+    "values of GraphQL": (body("/graphql", b'{"query":"{a}","variables":{"a":[' + filling(b"[1]", 8) + b"]}}"), 400),
+    "a query of many fields": (lambda rest, _: rest.get("experiments/search?" + "a&" * 20_000), 400),
+    "a long query": (lambda rest, _: rest.get("runs/get?run_id=" + "a" * 200_000), 431),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def watch(service: ServeProcess, run_id: str) -> Iterator[Watch]:
+    with Watch(service, run_id) as watching:
+        yield watching
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_no_request_holds_up_acknowledgements_and_liveness(
+    name: str, service: ServeProcess, run_id: str, watch: Watch
+) -> None:
+    send, status = HARD[name]
+    rest, answers = Rest(service.http_url), list[Answer]()
+    try:
+        longest = watch.during(lambda: answers.append(send(rest, run_id)))
+        print(f"{name}: {answers[0].status} {longest}")
+        assert answers[0].status == status, answers[0].content[:300]
+        assert len(answers[0].content) < 4_096
+        assert max(longest.values()) < LONGEST_S, longest
+    finally:
+        rest.close()
+
+
+def test_long_answers_do_not_hold_it_up_either(service: ServeProcess, watch: Watch) -> None:
+    rest = Rest(service.http_url)
+    prefix = uuid.uuid4().hex
+    for number in range(300):
+        tags = [{"key": f"tag {at}", "value": "x" * 4_000} for at in range(10)]
+        assert rest.post("experiments/create", {"name": f"{prefix} {number}", "tags": tags}).status == 200
+    answers = []
+
+    def ask() -> None:
+        caller = Rest(service.http_url)
+        content = json.dumps({"max_results": 1_000}).encode()
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
+        answers.append(caller.request("POST", "experiments/search", content, headers))
+        caller.close()
+
+    def ask_all() -> None:
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    longest = watch.during(ask_all)
+    assert [len(json.loads(gzip.decompress(answer.content))["experiments"]) >= 300 for answer in answers] == [True] * 4
+    assert max(longest.values()) < LONGEST_S, longest
+    rest.close()
+
+
+def test_the_event_loop_says_how_late_it_was(service: ServeProcess) -> None:
+    assert service.metric("runstream_event_loop_delay_seconds_count") > 10
