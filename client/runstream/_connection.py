@@ -103,7 +103,7 @@ class Connection:
         try:
             with self._channels.using(self._settings.address) as channel:
                 failure = self._speak(channel, stream)
-                if failure is not None and _goes_elsewhere(failure):
+                if failure is not None and failure.stream_goes_elsewhere:
                     self._channels.renew(self._settings.address, channel)
         finally:
             self.connected = False
@@ -315,12 +315,6 @@ class Connection:
             if self._stream is not None:
                 self._stream.call.cancel()
             self._state.notify_all()
-
-
-def _goes_elsewhere(failure: _status.Failure) -> bool:
-    """Whether the next stream should look for another replica. A stream torn by the network is INTERNAL or UNKNOWN as
-    often as UNAVAILABLE."""
-    return failure.retry is _status.Retry.ELSEWHERE or failure.code in ("INTERNAL", "UNKNOWN")
 
 
 def _reason_name(reason: int) -> str:

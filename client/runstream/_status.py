@@ -69,6 +69,12 @@ class Failure:
             return Retry.ELSEWHERE
         return _RETRY.get(self.code, Retry.A_FEW_TIMES)
 
+    @property
+    def stream_goes_elsewhere(self) -> bool:
+        """Whether the next stream should look for another replica. A stream that the network tore is INTERNAL or
+        UNKNOWN as often as UNAVAILABLE."""
+        return self.retry is Retry.ELSEWHERE or self.code in ("INTERNAL", "UNKNOWN")
+
     def __str__(self) -> str:
         label = f"{self.code} {self.reason}".strip()
         where = f" (field {self.field})" if self.field else ""

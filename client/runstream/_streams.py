@@ -26,6 +26,7 @@ _TAIL = "/runstream.v1.QueryService/Tail"
 
 # Between two tries of a tail that had begun.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
+_TAIL_TRIES = 6  # in a row, with failures that may be a stream that the network tore, or a bug
 
 _Answer = TypeVar("_Answer")
 
@@ -103,10 +104,12 @@ def aggregate(address: str, request: query_pb2.AggregateRequest, timeout_s: floa
 
 
 def tail(address: str, request: query_pb2.TailRequest, timeout_s: float) -> Iterator[News]:
-    """News for ever. The first failure is raised; later ones that may pass are waited out, from the last cursor on.
+    """News for ever. The first failure is raised; later ones that may pass, such as a stream that a proxy ended, are
+    waited out, from the last cursor on.
     When that has become too old, the tail begins again, and the history is told, so nothing is missed in between."""
     wait_s = _FIRST_WAIT_S
     begun = False
+    failures = 0  # of that kind, since the last response
     too_old = b""  # the cursor that was, until the history has been told
     while True:
         asked_s = 0.0
@@ -116,13 +119,15 @@ def tail(address: str, request: query_pb2.TailRequest, timeout_s: float) -> Iter
                     yield News([], too_old)  # the history begins, perhaps once more
                     for piece in _history_of(address, request, timeout_s):
                         yield News([piece], too_old, retold=True)
-                begun, too_old, wait_s = True, b"", _FIRST_WAIT_S
+                begun, failures, too_old, wait_s = True, 0, b"", _FIRST_WAIT_S
                 request.cursor = response.cursor
                 yield News([_columns(piece) for piece in response.series], response.cursor)
         except RunstreamError as error:
+            torn = error.code in ("INTERNAL", "UNKNOWN")
+            failures += torn
             if begun and error.reason == "CURSOR_TOO_OLD":
                 too_old, request.cursor = request.cursor, b""
-            elif not begun or not error.retryable:
+            elif not begun or not (error.retryable or (torn and failures < _TAIL_TRIES)):
                 raise
             asked_s = error.retry_after_s or 0.0
         time.sleep(max(wait_s * random.uniform(0.5, 1.0), asked_s))
@@ -155,7 +160,7 @@ def _stream(
 def failed(error: grpc.RpcError, address: str, channel: grpc.Channel) -> RunstreamError:
     """The exception for a call on `channel` that failed. The next call takes another channel where that may help."""
     failure = _status.from_rpc_error(error)
-    if failure.retry is _status.Retry.ELSEWHERE:
+    if failure.stream_goes_elsewhere:
         process.channels.renew(address, channel)
     return _status.to_exception(failure, address)
 

@@ -290,10 +290,24 @@ class Runs(run_pb2_grpc.RunServiceServicer):
 
 
 class Queries(query_pb2_grpc.QueryServiceServicer):
-    """History and Latest over the ledger's points, in pieces of seven."""
+    """History and Latest over the ledger's points, in pieces of seven; a Tail of nothing but cursors. `tail_faults` are
+    raised by the next tails, one each; the others say one cursor and stay open."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
+        self.tail_faults: list[Refused] = []
+        self.cursors: list[bytes] = []
+
+    def Tail(self, request: query_pb2.TailRequest, context: Any) -> Iterator[query_pb2.TailResponse]:
+        self.cursors.append(request.cursor)
+        if self.tail_faults:
+            self.tail_faults.pop(0).abort(context)
+        yield query_pb2.TailResponse(cursor=b"%d" % len(self.cursors))
+        if self.tail_faults:
+            self.tail_faults.pop(0).abort(context)
+        gone = threading.Event()
+        context.add_callback(gone.set)
+        gone.wait(20)
 
     def History(self, request: query_pb2.HistoryRequest, context: Any) -> Iterator[query_pb2.HistoryResponse]:
         if request.run_id not in self.ledger.runs:
@@ -350,17 +364,19 @@ class TestService:
 
     __test__ = False
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.ledger = Ledger()
+        self._host = host
         self.runs = Runs(self.ledger)
+        self.queries = Queries(self.ledger)
         self._server: grpc.Server | None = None
-        self.port = 0
+        self.port = port
         self.start()
 
     @property
     def address(self) -> str:
         """Where it listens."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self._host}:{self.port}"
 
     def start(self) -> None:
         """Listens; on the old port if there was one."""
@@ -372,8 +388,8 @@ class TestService:
         self._server = grpc.server(futures.ThreadPoolExecutor(32), options=options)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(self.ledger, self._server)
         run_pb2_grpc.add_RunServiceServicer_to_server(self.runs, self._server)
-        query_pb2_grpc.add_QueryServiceServicer_to_server(Queries(self.ledger), self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        query_pb2_grpc.add_QueryServiceServicer_to_server(self.queries, self._server)
+        self.port = self._server.add_insecure_port(self.address)
         self._server.start()
 
     def stop(self) -> None:

@@ -219,3 +219,36 @@ def test_whole_numbers_of_any_kind_are_steps_and_ranks(service, filled):
     client = runstream.Client(service.address)
     limits: Any = {"rank": np.int64(0), "attempt": 0.0, "min_step": np.float32(3), "max_step": np.array([5])}
     assert list(client.history(filled.run_id, "loss", **limits).steps) == [3, 4, 5]
+
+
+TORN = Refused(grpc.StatusCode.INTERNAL, "", "Received RST_STREAM with error code 2")
+
+
+def test_a_tail_goes_on_after_streams_that_the_network_tore(service, filled):
+    with runstream.Client(service.address) as client:
+        tail = client.tail(filled.run_id)
+        next(tail)
+        service.queries.tail_faults = [TORN, TORN, TORN]
+        service.queries.tail_faults.insert(0, Refused(grpc.StatusCode.UNAVAILABLE, "DRAINING"))
+        service.queries.tail_faults.insert(0, TORN)
+        tear_open_tails(service)
+        cursor = next(tail).cursor
+    assert len(service.queries.cursors) == 7
+    assert service.queries.cursors[1:] == [b"1"] * 6, "from the last cursor on"
+    assert cursor == b"7"
+
+
+def test_a_tail_that_fails_again_and_again_is_not_repeated_for_ever(service, filled):
+    with runstream.Client(service.address) as client:
+        tail = client.tail(filled.run_id)
+        next(tail)
+        service.queries.tail_faults = [TORN] * 50
+        tear_open_tails(service)
+        with pytest.raises(runstream.ServiceError):
+            next(tail)
+    assert len(service.queries.cursors) <= 10
+
+
+def tear_open_tails(service):
+    service.stop()
+    service.start()
