@@ -89,18 +89,16 @@ class Buffer:
 
     def put(self, metrics: Mapping[str, Any], step: Any, time_unix_us: Any) -> None:
         """Takes one row; about a microsecond."""
-        if type(metrics) is not dict and not hasattr(metrics, "keys"):
-            self.refuse(1, "not_a_mapping")
-            self._notices.refused(f"<{type(metrics).__name__}>", "is not a mapping of metrics to values")
-            return
-        row = dict(metrics)
+        row = metrics.copy() if type(metrics) is dict else self._row_of(metrics)
         for value in row.values():
             if type(value) not in IMMUTABLE_TYPES:
                 row = self._captured(row)
                 break
+        step_on_device = False
         if step is not None:
             if type(step) is not int:
                 step = self._captured_step(row, step)
+                step_on_device = type(step) is not int
             elif not INT64_MIN <= step <= INT64_MAX:
                 self._refuse_row(row, "bad_step", "has a step that does not fit into 64 bits")
                 return
@@ -109,7 +107,7 @@ class Buffer:
         if not count:
             return
         size = _ROW_BYTES + _POINT_BYTES * count
-        countable = step is None or type(step) is int  # not so one that is still on a device
+        first = False
         with self._lock:
             if step is None:
                 step = self._next_step
@@ -117,12 +115,12 @@ class Buffer:
                 self.refused[self.closed_for or "buffer_full"] += count
                 return
             # After the largest step of all, the count stays where it is.
-            if countable and self._next_step <= step < INT64_MAX:
+            if not step_on_device and self._next_step <= step < INT64_MAX:
                 self._next_step = step + 1
             self._room_points -= count
             self._room_bytes -= size
-            first = not self._rows
-            if first:
+            if not self._rows:
+                first = True
                 self._since_s = time.monotonic()
             self._rows.append((row, step, time_unix_us))
             waiting = len(self._rows)
@@ -217,6 +215,15 @@ class Buffer:
         with self._lock:
             waiting = self._max_points - self._room_points
             return self.acknowledged, waiting, self._max_bytes - self._room_bytes, dict(self.refused)
+
+    def _row_of(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """The row of a mapping that is no dict; empty, and refused, if it is no mapping. A list of pairs is none,
+        though dict() would take it."""
+        if hasattr(metrics, "keys"):
+            return dict(metrics)
+        self.refuse(1, "not_a_mapping")
+        self._notices.refused(f"<{type(metrics).__name__}>", "is not a mapping of metrics to values")
+        return {}
 
     def _captured(self, row: dict[str, Any]) -> dict[str, Any]:
         captured: dict[str, Any] = {}

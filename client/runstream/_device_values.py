@@ -7,9 +7,13 @@ reader wait, which is why only replaceable threads read.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import threading
 from typing import Any
+
+_CU_STREAM_CAPTURE_MODE_RELAXED = 2  # of CUDA's driver
 
 # A stream of its own for each reading thread and device: on the default stream, copying one number to the host would
 # wait for all that training has queued there since, perhaps behind a collective that never ends.
@@ -51,7 +55,10 @@ class TorchValue(DeviceValue):
         return event
 
     def ready(self) -> bool:
-        return self._computed is None or bool(self._computed.query())
+        if self._computed is None:
+            return True
+        _leave_captures_alone()
+        return bool(self._computed.query())
 
     def read(self) -> Any:
         if not (hasattr(self._runtime, "Stream") and hasattr(self._runtime, "stream")):
@@ -72,6 +79,7 @@ class CupyValue(DeviceValue):
             self._computed.record()  # on the current stream
 
     def ready(self) -> bool:
+        _leave_captures_alone()
         return bool(self._computed.done)
 
     def read(self) -> Any:
@@ -107,6 +115,25 @@ class OpaqueValue(DeviceValue):
 
     def read(self) -> Any:
         return host_number(self._array.numpy() if hasattr(self._array, "numpy") else self._array)
+
+
+def captures_graph(tensor: Any) -> bool:
+    """Whether the current stream of a PyTorch tensor's device records a CUDA graph instead of computing anything."""
+    runtime: Any = getattr(sys.modules.get("torch"), str(getattr(tensor.device, "type", "")), None)
+    return hasattr(runtime, "is_current_stream_capturing") and bool(runtime.is_current_stream_capturing())
+
+
+def _leave_captures_alone() -> None:
+    """Lets this thread ask for events while another one captures a CUDA graph. By default that breaks the capture, and
+    with it the training. Once for each thread; PyTorch does the same for its own watchdog of NCCL."""
+    if "captures" in _of_thread.__dict__:
+        return
+    _of_thread.captures = "left alone"
+    with contextlib.suppress(Exception):  # no CUDA here, or one without this function
+        import ctypes
+
+        driver = ctypes.CDLL("libcuda.so.1", mode=os.RTLD_NOLOAD | os.RTLD_NOW)  # only if the process has it already
+        driver.cuThreadExchangeStreamCaptureMode(ctypes.byref(ctypes.c_int(_CU_STREAM_CAPTURE_MODE_RELAXED)))
 
 
 def host_number(value: Any) -> Any:

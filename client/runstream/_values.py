@@ -11,7 +11,15 @@ import math
 import operator
 from typing import Any
 
-from runstream._device_values import CupyValue, DeviceValue, JaxValue, OpaqueValue, TorchValue, host_number
+from runstream._device_values import (
+    CupyValue,
+    DeviceValue,
+    JaxValue,
+    OpaqueValue,
+    TorchValue,
+    captures_graph,
+    host_number,
+)
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
@@ -141,7 +149,13 @@ def _capture_single(value: Any, kind: type, dtype_kind: str) -> Any:
         return OpaqueValue(value.read_value() if hasattr(value, "read_value") else value)
     if hasattr(value, "detach") and hasattr(value, "clone"):
         detached = value.detach()
-        return _converted(detached) if _on_host(detached) else TorchValue(detached)
+        if _on_host(detached):
+            return _converted(detached)
+        if captures_graph(detached):
+            raise RefusedValue(
+                "is a tensor of a CUDA graph that is being captured; log it after the graph was replayed"
+            )
+        return TorchValue(detached)
     if library == "numpy" and dtype_kind == "O":
         return _capture_object(value)
     if library == "numpy" and getattr(value, "mask", None) is not None and value.mask.item():

@@ -1,8 +1,9 @@
-"""One of two ranks that log tensors which are spread over them: python -m tests.frameworks.distributed RANK STORE"""
+"""Two ranks that log tensors which are spread over them: python -m tests.frameworks.distributed STORE"""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import torch
@@ -13,9 +14,16 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 import runstream
 
 
-def main(rank: int, store: str) -> None:
-    """Log a partial, a summed, a replicated and a sharded tensor."""
+def main(store: str) -> int:
+    """Become two processes, which import PyTorch only once; return whether one of them failed."""
     logging.basicConfig()
+    other = os.fork()
+    log(1 if other == 0 else 0, store)
+    return os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) if other else 0
+
+
+def log(rank: int, store: str) -> None:
+    """Log a partial, a summed, a replicated and a sharded tensor."""
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     mesh = init_device_mesh("cpu", (2,))
     partial = DTensor.from_local(torch.tensor(3.0 + rank), mesh, [Partial()])
@@ -29,4 +37,4 @@ def main(rank: int, store: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    sys.exit(main(sys.argv[1]))

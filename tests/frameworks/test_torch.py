@@ -108,22 +108,19 @@ def test_what_is_no_number_is_refused_alone(run, caplog):
 
 
 def test_a_distributed_tensor_is_its_number_or_is_refused_by_name(serve, run, client, tmp_path):
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.frameworks.distributed", str(rank), str(tmp_path / "store")],
-            cwd=ROOT,
-            env={**os.environ, "RUNSTREAM_ADDRESS": serve.grpc_address, "RUNSTREAM_RUN_ID": run.run_id},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    for rank, process in enumerate(ranks):
-        _, errors = process.communicate(timeout=100)
-        assert process.returncode == 0, errors
-        assert "metric 'partial' is a partial DTensor" in errors
-        assert "Call full_tensor() on all ranks" in errors
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.frameworks.distributed", str(tmp_path / "store")],
+        cwd=ROOT,
+        env={**os.environ, "RUNSTREAM_ADDRESS": serve.grpc_address, "RUNSTREAM_RUN_ID": run.run_id},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
         assert list(client.history(run.run_id, "replicated", rank=rank).values) == [7.0]
         assert list(client.history(run.run_id, "full", rank=rank).values) == [7.0]
         assert not client.history(run.run_id, "partial", rank=rank)
     assert list(client.history(run.run_id, "sharded").values) == [2.5]  # the rank that holds it
+    assert done.stderr.count("metric 'partial' is a partial DTensor") == 2
+    assert done.stderr.count("Call full_tensor() on all ranks") == 2

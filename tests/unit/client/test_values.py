@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import enum
 import math
+import os
 import sys
 import threading
 from decimal import Decimal
@@ -247,6 +248,39 @@ def test_a_reading_thread_has_one_stream_for_each_device(monkeypatch):
         thread.start()
         thread.join()
     assert cuda.log.count("new stream on cuda") == 2
+
+
+def test_a_tensor_of_a_graph_that_is_being_captured_is_refused(monkeypatch):
+    cuda: Any = FakeCuda()
+    cuda.is_current_stream_capturing = lambda: True
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    with pytest.raises(RefusedValue, match="log it after the graph was replayed"):
+        capture(Tensor(1.0, "cuda"))
+    cuda.is_current_stream_capturing = lambda: False
+    assert isinstance(capture(Tensor(1.0, "cuda")), DeviceValue)
+
+
+def test_a_thread_that_asks_for_events_does_so_in_a_mode_that_leaves_captures_alone(monkeypatch):
+    modes: list[tuple[int, int]] = []
+
+    class Driver:
+        def __init__(self, name: str, mode: int) -> None:
+            assert name == "libcuda.so.1"
+            assert mode & os.RTLD_NOLOAD
+
+        def cuThreadExchangeStreamCaptureMode(self, mode: Any) -> int:  # noqa: N802
+            modes.append((threading.get_ident(), mode._obj.value))
+            return 0
+
+    monkeypatch.setattr("ctypes.CDLL", Driver)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=FakeCuda()))
+    value = capture(Tensor(1.0, "cuda"))
+    assert not modes  # the thread that logs keeps its own mode
+    threads = [threading.Thread(target=lambda: [value.ready() for _ in range(3)]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    assert [mode for _, mode in modes] == [2, 2]
 
 
 def test_a_cupy_array_is_copied_and_waited_for_by_an_event(monkeypatch):
