@@ -128,7 +128,7 @@ def test_the_ui_lists_shows_and_uploads_files_of_a_run(ours: Rest, client: mlflo
     assert ours.request("POST", upload.format(run_id, "notes/a.md"), b"note").status == 200
     assert ours.get("/get-artifact", {"path": "notes/a.md", "run_uuid": run_id}).content == b"note"
     for path, content, words in (
-        (upload.format("", "a"), b"x", "Request must specify run_uuid."),
+        (upload.format("", "a"), b"x", "Request must specify run_id or run_uuid."),
         (upload.format(run_id, ""), b"x", "Request must specify path."),
         (upload.format(run_id, "a"), b"", "Request must specify data."),
         (upload.format(run_id, "../a"), b"x", "Invalid path"),

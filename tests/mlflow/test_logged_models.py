@@ -183,7 +183,7 @@ def test_bad_creations_are_refused_with_the_field(
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"experiment_ids": []}, "Missing value for required parameter 'experiment_ids'"),
+        ({"experiment_ids": None}, "Missing value for required parameter 'experiment_ids'"),
         ({"experiment_ids": ["x"]}, "Invalid experiment ID 'x'"),
         ({"filter": "name = 'a' OR name = 'b'"}, "filter"),
         ({"filter": "tags.a < 'b'"}, ""),

@@ -261,3 +261,76 @@ def test_a_name_of_more_than_one_line_is_refused_with_what_is_wrong_in_it(name: 
     salted = uuid.uuid4().hex + name
     answer = ours.post("experiments/create", {"name": salted})
     assert answer.error == (400, "INVALID_PARAMETER_VALUE", message.replace("'a'", repr(salted[:33])))
+
+
+def test_the_first_of_a_repeated_query_parameter_counts(peers: tuple[Peer, Peer]) -> None:
+    for path in (
+        "experiments/get?experiment_id=«experiment»&experiment_id=0",
+        "runs/get?run_id=«run»&run_id=x",
+        "runs/get?run_id=x&run_id=«run»",
+        "metrics/get-history?run_id=«run»&metric_key=a&metric_key=b&max_results=1&max_results=x",
+    ):
+        stock, ours = _both(peers, Call("GET", path))
+        assert ours == stock, path
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        # What none can be called is not there.
+        ("POST", "runs/delete-tag", {"run_id": "«run»", "key": "k" * 300}),
+        ("POST", "experiments/delete-experiment-tag", {"experiment_id": "«experiment»", "key": "k" * 300}),
+        ("DELETE", f"logged-models/«model»/tags/{'k' * 300}", {}),
+        ("GET", "registered-models/get", {"name": "n" * 300}),
+        ("GET", "registered-models/get", {"name": "a\nb{salt}"}),
+        ("GET", "registered-models/alias", {"name": "n" * 300, "alias": "a"}),
+        ("DELETE", "registered-models/delete", {"name": "n" * 300}),
+        ("GET", "model-versions/get", {"name": "n" * 300, "version": "1"}),
+        ("DELETE", "model-versions/delete", {"name": "n" * 300, "version": "1"}),
+        ("GET", "metrics/get-history-bulk-interval", {"run_ids": ["", "«run»"], "metric_key": "a"}),
+        ("POST", "logged-models/search", {"experiment_ids": []}),
+        ("POST", "logged-models/search", {}),
+        # What is told apart from a field that is not there.
+        ("POST", "runs/update", {"run_id": "«run»", "run_name": "null"}),
+        ("POST", "runs/log-metric", {"run_id": "«run»", "key": "b", "value": "null", "timestamp": 1}),
+        ("POST", "runs/set-tag", {"run_id": "«run»", "key": "null", "value": "null"}),
+        ("GET", "logged-models/«model»", {"allow_deleted": "TRUE"}),
+        # A dataset has a name and a digest.
+        *(
+            ("POST", "runs/log-metric", {"run_id": "«run»", "key": "b", "value": 1, "timestamp": 1, **half})
+            for half in ({"dataset_name": "d"}, {"dataset_digest": "1"}, {"dataset_name": "d", "model_id": "«model»"})
+        ),
+        (
+            "POST",
+            "runs/log-batch",
+            {"run_id": "«run»", "metrics": [{"key": "b", "value": 1, "timestamp": 1, "dataset_name": "d"}]},
+        ),
+    ],
+)
+def test_what_is_odd_is_answered_as_stock_does(method: str, path: str, body: Any, peers: tuple[Peer, Peer]) -> None:
+    stock, ours = _both(peers, Call(method, path, body))
+    assert ours == stock
+
+
+@pytest.mark.parametrize("text", ["null", "None", "true"])
+def test_a_text_that_is_no_time_is_refused(text: str, peers: tuple[Peer, Peer]) -> None:
+    answers = _both(peers, Call("POST", "runs/update", {"run_id": "«run»", "end_time": text}))
+    assert [(status, body["error_code"]) for status, body in answers] == [(400, "INVALID_PARAMETER_VALUE")] * 2
+
+
+@pytest.mark.parametrize("headers", [{}, TEXT], ids=["no type", "text"])
+def test_what_a_browser_asks_about_first_may_have_any_type(headers: dict[str, str], peers: tuple[Peer, Peer]) -> None:
+    named = '{"name": "{salt}", "key": "k", "description": "d"}'
+    for method, path in (("PATCH", "registered-models/update"), ("DELETE", "registered-models/delete-tag")):
+        stock, ours = _both(peers, Call(method, path, content=named, headers=headers))
+        assert ours == stock
+        assert ours[0] == 200
+
+
+def test_a_file_is_uploaded_for_a_run_by_either_name_of_its_id(ours: Rest, experiment_id: str) -> None:
+    run_id = ours.post("runs/create", {"experiment_id": experiment_id}).body["run"]["info"]["run_id"]
+    for name in ("run_id", "run_uuid"):
+        path = f"/ajax-api/2.0/mlflow/upload-artifact?{name}={run_id}&path={name}.txt"
+        assert ours.request("POST", path, b"content", {"Content-Type": "application/octet-stream"}).status == 200
+    files = ours.get("artifacts/list", {"run_id": run_id}).body["files"]
+    assert [file["path"] for file in files] == ["run_id.txt", "run_uuid.txt"]

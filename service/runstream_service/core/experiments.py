@@ -18,7 +18,7 @@ from runstream_service.core.errors import (
     InvalidField,
     NotFound,
 )
-from runstream_service.core.names import MAX_KEY_CHARACTERS, check_entries, check_name, check_text
+from runstream_service.core.names import check_entries, check_name, check_storable, check_text
 from runstream_service.core.pages import check_page_size, make_token, read_token
 from runstream_service.core.rows import tags_of
 from runstream_service.storage.queries import load
@@ -208,7 +208,7 @@ class Experiments:
         Raises:
             InvalidField, ExperimentNotFound, ExperimentDeleted, NotFound.
         """
-        check_text(key, field="key", max_characters=MAX_KEY_CHARACTERS)
+        check_storable(key, field="key")
         async with self._database.transaction() as connection:
             await lock_active(connection, caller, experiment_id)
             if await connection.execute(SQL["delete_tag"], experiment_id, key) == "DELETE 0":

@@ -14,7 +14,7 @@ import structlog
 from runstream_service.core import experiments
 from runstream_service.core.errors import InvalidField, NotFound
 from runstream_service.core.logged_model_search import Search, search
-from runstream_service.core.names import check_text, parse_run_id
+from runstream_service.core.names import check_storable, check_text, parse_run_id
 from runstream_service.core.rows import params_of, tags_of
 from runstream_service.core.run_names import generate_run_name
 from runstream_service.storage.queries import load
@@ -160,7 +160,7 @@ class LoggedModels:
 
     async def delete_tag(self, caller: Caller, model_id: str, key: str) -> None:
         """Takes a tag away. Raises NotFound if there is none of that key."""
-        check_text(key, field="key", max_characters=MAX_KEY_CHARACTERS)
+        check_storable(key, field="key")
         async with self._database.transaction() as connection:
             await _lock(connection, caller, model_id)
             if await connection.execute(SQL["delete_tag"], model_id, key) == "DELETE 0":

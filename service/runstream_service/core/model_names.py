@@ -7,7 +7,7 @@ import posixpath
 import re
 
 from runstream_service.core.errors import InvalidField
-from runstream_service.core.names import check_name, check_text
+from runstream_service.core.names import check_name, check_storable, check_text
 
 MAX_NAME_CHARACTERS = 256
 MAX_ALIAS_CHARACTERS = 255
@@ -25,8 +25,14 @@ _ALIAS = re.compile(r"[\w\-]*")
 _VERSION_ALIAS = re.compile(r"[vV]\d+")
 
 
+def check_new_model_name(name: str, *, field: str = "name") -> str:
+    """A name that may be given to a registered model. Raises InvalidField."""
+    check_model_name(name, field=field)
+    return check_name(name, field=field, max_characters=MAX_NAME_CHARACTERS)
+
+
 def check_model_name(name: str, *, field: str = "name") -> str:
-    """A name of a registered model: parts of `models:/name/1` and of paths, so without their punctuation.
+    """A name that may be looked for: part of `models:/name/1` and of paths, so without their punctuation.
 
     Raises:
         InvalidField.
@@ -42,7 +48,7 @@ def check_model_name(name: str, *, field: str = "name") -> str:
             f"{posixpath.normpath(name[:80])!r}",
             field=field,
         )
-    return check_name(name, field=field, max_characters=MAX_NAME_CHARACTERS)
+    return check_storable(name, field=field)
 
 
 def check_description(text: str) -> str:

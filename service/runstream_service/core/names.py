@@ -93,6 +93,15 @@ def check_text(text: str, *, field: str, max_characters: int) -> str:
         raise InvalidField(
             f"{field}: has {len(text):,} characters; at most {max_characters:,} are allowed", field=field
         )
+    return check_storable(text, field=field)
+
+
+def check_storable(text: str, *, field: str) -> str:
+    """A text that may be looked for, however long it is: no NUL and no lone surrogates.
+
+    Raises:
+        InvalidField: it has one.
+    """
     if not is_storable(text):
         raise InvalidField(f"{field}: has a NUL character or a lone surrogate", field=field)
     return text

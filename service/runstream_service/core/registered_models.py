@@ -18,6 +18,7 @@ from runstream_service.core.model_names import (
     check_description,
     check_model_name,
     check_new_alias,
+    check_new_model_name,
 )
 from runstream_service.core.model_search import MODELS, Search, search
 from runstream_service.core.model_versions import (
@@ -63,7 +64,7 @@ class RegisteredModels:
         self, caller: Caller, name: str, *, description: str = "", tags: Mapping[str, str] | None = None
     ) -> RegisteredModel:
         """Raises InvalidField, AlreadyExists."""
-        check_model_name(name)
+        check_new_model_name(name)
         check_description(description)
         checked = check_entries(tags or {}, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
         async with self._database.transaction() as connection:
@@ -92,7 +93,7 @@ class RegisteredModels:
         Raises:
             InvalidField, NotFound, AlreadyExists.
         """
-        check_model_name(new_name, field="new_name")
+        check_new_model_name(new_name, field="new_name")
         check_model_name(name)
         try:
             async with self._database.transaction() as connection:

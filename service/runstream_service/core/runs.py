@@ -23,7 +23,7 @@ from runstream_service.core.errors import (
     RunInOtherExperiment,
     RunNotFound,
 )
-from runstream_service.core.names import MAX_KEY_CHARACTERS, check_entries, check_text, parse_run_id
+from runstream_service.core.names import check_entries, check_storable, check_text, parse_run_id
 from runstream_service.core.pages import check_page_size, make_token, read_token
 from runstream_service.core.rows import params_of, tags_of
 from runstream_service.core.run_names import generate_run_name
@@ -325,7 +325,7 @@ class Runs:
             InvalidField, RunNotFound, RunDeleted, NotFound.
         """
         uid = parse_run_id(run_id, field="run_id")
-        check_text(key, field="key", max_characters=MAX_KEY_CHARACTERS)
+        check_storable(key, field="key")
         async with self._database.transaction() as connection:
             await hold_active(connection, caller, uid)
             if key != NAME_TAG and await connection.execute(SQL["delete_tag"], uid, key) == "DELETE 0":

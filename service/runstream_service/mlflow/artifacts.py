@@ -104,9 +104,10 @@ class ArtifactHandlers:
 
     async def upload_to_run(self, request: Request) -> Response:
         """upload-artifact, which the UI sends small files to."""
-        run_id, path = request.query_params.get("run_uuid"), request.query_params.get("path")
+        query = request.query_params
+        run_id, path = query.get("run_id") or query.get("run_uuid"), query.get("path")
         if not run_id:
-            raise invalid("Request must specify run_uuid.")
+            raise invalid("Request must specify run_id or run_uuid.")
         if not path:
             raise invalid("Request must specify path.")
         path, size = check_path(path), announced_size(request)

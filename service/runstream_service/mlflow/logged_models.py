@@ -109,7 +109,7 @@ class Order(Message):
 class SearchModels(Message):
     """logged-models/search."""
 
-    experiment_ids: tuple[str, ...] = ()
+    experiment_ids: tuple[str, ...] | None = None
     filter: str = ""
     datasets: tuple[OnDataset, ...] = ()
     max_results: Int64 = 0
@@ -169,7 +169,7 @@ class LoggedModelHandlers:
         return {}
 
     async def search(self, caller: Caller, message: SearchModels) -> Answer:
-        if not message.experiment_ids:
+        if message.experiment_ids is None:
             raise missing("experiment_ids")
         asked = Search(
             experiment_ids=[parse_id(one) for one in message.experiment_ids],

@@ -211,12 +211,19 @@ def _columns(metrics: Sequence[_AnyMetric]) -> Metrics | None:
     )
     if not usual:
         return None
-    of_models = [
+    related = [
         ModelMetric(row, metric.model_id, metric.dataset_name, metric.dataset_digest)
         for row, metric in enumerate(metrics)
-        if metric.model_id
+        if metric.model_id or metric.dataset_name or metric.dataset_digest
     ]
+    if not all(map(_is_of_whole_dataset, related)):
+        return None
+    of_models = [metric for metric in related if metric.model_id]
     return Metrics(keys, step, np.array(timestamps, np.int64), value, of_models)
+
+
+def _is_of_whole_dataset(metric: ModelMetric | _Metric) -> bool:
+    return bool(metric.dataset_name) == bool(metric.dataset_digest)
 
 
 def _is_right_key(key: str) -> bool:
@@ -269,7 +276,7 @@ def _check_metric_fields(raw: Any, path: str) -> None:
 
 
 def _read_metric(raw: Mapping[str, Any], path: str) -> _Metric:
-    return _Metric(
+    metric = _Metric(
         key=_text(raw["key"], f"{path}key"),
         value=_float(raw["value"], f"{path}value"),
         timestamp=to_ms(_int64(raw["timestamp"], f"{path}timestamp")),
@@ -278,6 +285,9 @@ def _read_metric(raw: Mapping[str, Any], path: str) -> _Metric:
         dataset_name=_text(raw.get("dataset_name", ""), f"{path}dataset_name"),
         dataset_digest=_text(raw.get("dataset_digest", ""), f"{path}dataset_digest"),
     )
+    if not _is_of_whole_dataset(metric):
+        raise invalid("Both dataset_name and dataset_digest must be provided if one is provided")
+    return metric
 
 
 def _check_metric(metric: _Metric, path: str) -> None:

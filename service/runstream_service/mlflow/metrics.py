@@ -190,7 +190,7 @@ class MetricHandlers:
 def _known(run_id: str) -> UUID | None:
     """What no run of ours can be called has no metrics, as what is not there."""
     try:
-        return parse_run_id(run_id)
+        return parse_run_id(run_id) if run_id else None
     except RunNotFound:
         return None
 

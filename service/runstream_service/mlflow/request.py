@@ -62,7 +62,8 @@ async def read(request: Request, kind: type[T]) -> T:
     path = request.path_params
     if request.method not in ("GET", "HEAD"):
         body = await read_body(request)
-        content_type = request.headers.get("content-type", "")
+        # As in MLflow. A browser asks before it sends any of the other methods for a stranger's page.
+        content_type = request.headers.get("content-type", "") if request.method in ("POST", "PUT") else ""
         return await in_thread_if_big(body, _from_body, body, content_type, path, kind)
     if request.query_params:
         return convert({**_from_query(request, kind), **path}, kind)
@@ -153,7 +154,7 @@ def normalise(value: Any, *, levels: int = MAX_LEVELS) -> Any:
 def convert(raw: dict[str, Any], kind: type[T]) -> T:
     """Checks types and ranges. Raises MlflowError."""
     try:
-        return msgspec.convert(_with_numbers(raw, kind), kind, strict=False)
+        return msgspec.convert(_with_numbers(raw, kind), kind)
     except msgspec.ValidationError as error:
         raise _explained(str(error), raw) from error
 
@@ -237,10 +238,19 @@ def _from_query(request: Request, kind: type[Message]) -> dict[str, Any]:
     lists = _list_fields(kind)
     names = {name: snake(name) for name in request.query_params}
     raw: dict[str, Any] = {
-        plain: request.query_params.getlist(name) if plain in lists else request.query_params[name]
+        plain: request.query_params.getlist(name) if plain in lists else request.query_params.getlist(name)[0]
         for name, plain in names.items()
     }
+    for name in _bool_fields(kind) & raw.keys():
+        raw[name] = _read_bool(raw[name])
     return normalise(raw)  # type: ignore[no-any-return]  # a dict of a dict
+
+
+def _read_bool(text: str) -> bool:
+    """As MLflow reads one in a query; in a body it is JSON's. Raises MlflowError."""
+    if text.lower() not in ("true", "false"):
+        raise invalid(f"Invalid boolean value: {text[:80]}, must be 'true' or 'false'.")
+    return text.lower() == "true"
 
 
 def _with_numbers(raw: Any, kind: type[Message]) -> Any:
@@ -271,6 +281,11 @@ def _number_fields(kind: type[Message]) -> Mapping[str, type[Message] | None]:
         elif int in (hint, *get_args(hint)) and str not in get_args(hint):
             found[name] = None
     return found
+
+
+@functools.cache
+def _bool_fields(kind: type[Message]) -> frozenset[str]:
+    return frozenset(name for name, hint in get_type_hints(kind).items() if hint is bool)
 
 
 @functools.cache

@@ -114,6 +114,20 @@ DIFFERENCES = (
         ours=_OK,
     ),
     Difference(
+        "a run is created without an experiment",
+        "it goes to Default, where MLflow's client sends it by itself; stock passes on the error of its database",
+        Call("POST", "runs/create", {}),
+        stock=(400, "BAD_REQUEST"),
+        ours=_OK,
+    ),
+    Difference(
+        "a search asks for a view of runs or experiments that there is none of",
+        "stock takes ACTIVE_ONLY for it",
+        Call("POST", "runs/search", {"experiment_ids": ["«experiment»"], "run_view_type": "deleted"}),
+        stock=_OK,
+        ours=_BAD,
+    ),
+    Difference(
         "a run is created with a tag whose key is empty or has more than 250 characters",
         "no other route takes such a key",
         _created_with({"key": "", "value": "x"}),
@@ -145,7 +159,7 @@ DIFFERENCES = (
         then=Call("GET", "metrics/get-history", {"run_id": "«run»", "metric_key": "a"}),
     ),
     Difference(
-        "an experiment's name has a control character, such as the end of a line that was read from a file",
+        "an experiment's or a registered model's name has a control character, such as the end of a line in a file",
         "names are shown in lines of text; the message says which character it is",
         Call("POST", "experiments/create", {"name": "{salt} b\n"}),
         stock=_OK,
