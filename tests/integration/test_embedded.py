@@ -141,6 +141,31 @@ async def test_supervisor_restarts_an_adopted_postgres(data_dir: Path) -> None:
         await asyncio.gather(supervisor, return_exceptions=True)
 
 
+async def test_supervisor_goes_on_whatever_a_restart_ends_with(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [asyncpg.InternalClientError("cannot switch to state 12"), asyncpg.InterfaceError("x"), KeyError("y")]
+    async with running(data_dir) as server:
+        connect = asyncpg.connect
+
+        async def connect_at_last(*arguments: object, **options: object) -> object:
+            if failures:
+                raise failures.pop()
+            return await connect(*arguments, **options)
+
+        monkeypatch.setattr(asyncpg, "connect", connect_at_last)
+        with structlog.testing.capture_logs() as logs:
+            supervisor = asyncio.create_task(server.supervise())
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGKILL)
+            ready = {"embedded_postgres_started", "embedded_postgres_adopted"}
+            while not any(log["action"] in ready for log in logs):
+                assert not supervisor.done()
+                await asyncio.sleep(0.01)
+            supervisor.cancel()
+        assert [log["action"] for log in logs].count("embedded_postgres_restart_failed") == 3
+        assert await query(server, "SELECT 1") == 1
+        await asyncio.gather(supervisor, return_exceptions=True)
+
+
 async def test_stale_pid_file_whose_number_somebody_else_has_now_does_no_harm(data_dir: Path) -> None:
     async with running(data_dir) as server:
         pid_file = server.cluster / "postmaster.pid"
