@@ -138,10 +138,14 @@ def export(run: str | None, experiment: str | None, format_: str, output: str, a
         try:
             with runstream.Client(address) as client:
                 directory = output.endswith(os.sep) or Path(output).is_dir()
-                points, runs = write(client, Job(run, experiment, format_, Path(output), directory))
+                done = write(client, Job(run, experiment, format_, Path(output), directory))
         except ModuleNotFoundError as error:
             _fail(f"{error.name} is missing; Parquet needs: pip install 'runstream[server,export]'")
-        click.echo(f"{points:,} points of {runs} run{'s' * (runs != 1)} in {output}")
+        click.echo(f"{done.points:,} points of {done.runs} run{'s' * (done.runs != 1)} in {output}")
+        for run_id, failure in done.failures.items():
+            click.echo(f"runstream: run {run_id} was not exported: {failure}", err=True)
+        if done.failures:
+            sys.exit(1)
 
 
 def _database_options(command: Callable[..., Any]) -> Callable[..., Any]:

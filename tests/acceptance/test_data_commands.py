@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import json
 import math
 import os
@@ -20,6 +21,7 @@ import pyarrow.parquet
 import pytest
 
 import runstream
+from runstream_service.export.command import Job, export
 from tests.support.databases import short_directory
 from tests.support.rest import Rest
 from tests.support.serve import COMMAND, ServeProcess, command_environment
@@ -254,6 +256,20 @@ def test_a_failed_export_leaves_no_file(serve: ServeProcess, tmp_path: Path) -> 
     assert "32 hex digits" in runstream_(serve, "export", "nonsense", *target, code=2)
     assert "either RUN or --experiment" in runstream_(serve, "export", *target, code=2)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_gone_does_not_keep_the_others_from_being_exported(
+    serve: ServeProcess, client: runstream.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        with start(serve, experiment="some gone", name=name) as run:
+            run.log({"loss": 1.0}, step=1)
+    first, second = client.list_runs("some gone")
+    gone = dataclasses.replace(first, run_id="0" * 32)
+    monkeypatch.setattr(client, "list_runs", lambda _: [first, gone, second])
+    done = export(client, Job(None, "some gone", "csv", tmp_path / "all", into_directory=True))
+    assert (done.points, done.runs, list(done.failures)) == (2, 2, [gone.run_id])
+    assert {file.name for file in (tmp_path / "all").iterdir()} == {f"{one.run_id}.csv" for one in (first, second)}
 
 
 # -- delete, retention, gc ---------------------------------------------------------------------------------------------

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from typing import Any
 
 import pytest
 
+from runstream_service.core.errors import Overloaded
 from runstream_service.query import hot
+from runstream_service.query import latest as latest_module
+from runstream_service.query.latest import Latest
 from runstream_service.query.series import MAX_STEP, MIN_STEP
 from runstream_service.query.snapshot import Reads
 from runstream_service.segments.decode import SegmentStream, segments_of
 from runstream_service.storage.database import Database
-from tests.integration.test_reads_during_rollup import QUESTIONS
+from tests.integration.test_reads_during_rollup import CALLER, QUESTIONS, history, latest
 from tests.support.stored import Point, make_run, prepare, put
 
 
@@ -99,3 +104,77 @@ async def test_segments_are_the_same_however_the_copy_is_cut(database: Database)
                 assert mine.tolist() == theirs.tolist()
     points = [point for one in whole for point in zip(one.step.tolist(), one.time_unix_us.tolist(), strict=True)]  # type: ignore[union-attr]
     assert sorted(points) == sorted(point[:2] for form in forms for point in form)
+
+
+async def test_one_series_is_divided_by_steps_where_all_of_it_is_not_needed_at_once(database: Database) -> None:
+    await prepare(database)
+    run_id = await make_run(database)
+    steps = [*range(300), *range(100), *([17] * 150)]  # some of them twice, and one more often than fits
+    random.Random(1).shuffle(steps)
+    long = await put(database, run_id, "long", hot=[(step, i, float(i)) for i, step in enumerate(steps)])
+    ids = [
+        await put(database, run_id, "before", hot=[(1, 1, 1.0)] * 3),
+        long,
+        await put(database, run_id, "after", hot=[(2, 2, 2.0)] * 4),
+    ]
+    seen: dict[int, list[tuple[int, int, float]]] = {0: [], 1: [], 2: []}
+    windows = 0
+    async with Reads(database, max_reads=1).snapshot() as snapshot:
+        async for window in hot.windows(snapshot, ids, max_rows=100, divide=True):
+            windows += 1
+            for position in range(window.start, window.end):
+                points = window.of(position)
+                assert len(points) <= 100 or set(points.step.tolist()) == {17}
+                assert all(window.low <= step <= window.high for step in points.step.tolist())
+                seen[position] += zip(
+                    points.step.tolist(), points.time_unix_us.tolist(), points.value.tolist(), strict=True
+                )
+    assert windows > 5
+    assert seen[1] == sorted(seen[1], key=lambda point: point[:2])
+    assert sorted(point[2] for point in seen[1]) == [float(i) for i in range(len(steps))]
+    assert [len(seen[position]) for position in (0, 2)] == [3, 4]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_more_hot_rows_of_a_series_than_anybody_holds_are_refused_for_a_moment_or_divided(
+    database: Database, question: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await prepare(database)
+    run_id = await make_run(database)
+    points = [(step, step, step / 8) for step in range(200)]
+    await put(database, run_id, "k", segments=[points[20:60]], hot=points[60:] + points[:20])
+    reads = Reads(database, max_reads=1)
+    expected = await question(reads, run_id)
+    monkeypatch.setattr(hot, "MAX_ROWS", 50)
+    monkeypatch.setattr(hot, "MAX_ROWS_OF_ONE", 100)
+    monkeypatch.setattr(hot, "_BLOCK_ROWS", 7)
+    if question in (history, latest):
+        assert await question(reads, run_id) == expected
+    else:
+        with pytest.raises(Overloaded, match="not rolled up yet; try again in a minute"):
+            await question(reads, run_id)
+    assert await latest(reads, run_id)  # the place for a read is free again
+
+
+async def test_reads_of_very_many_latest_values_go_one_at_a_time_and_others_beside_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latest_module, "_FEW_RUNS", 0)
+    await prepare(database)
+    large, small = await make_run(database), await make_run(database)
+    for number in range(8):
+        await put(database, large, f"k{number}", hot=[(1, 1, float(number))])
+    await put(database, small, "k", hot=[(1, 1, 2.0)])
+    reader = Latest(Reads(database, max_reads=2))
+    expected = (await reader.read(CALLER, [large])).value.tolist()
+    monkeypatch.setattr(latest_module, "MANY_SERIES", 3)
+    async with reader._large:
+        waiting = asyncio.create_task(reader.read(CALLER, [large]))
+        assert (await reader.read(CALLER, [small])).value.tolist() == [2.0]
+        assert not waiting.done()
+    assert (await waiting).value.tolist() == expected
+    monkeypatch.setattr(latest_module, "_LONGEST_WAIT_S", 0.01)
+    async with reader._large:
+        with pytest.raises(Overloaded, match="others read more than 3 series each"):
+            await reader.read(CALLER, [large])
+    assert (await reader.read(CALLER, [large])).value.tolist() == expected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -27,24 +27,51 @@ class Job:
     into_directory: bool
 
 
-def export(client: runstream.Client, job: Job) -> tuple[int, int]:
-    """Writes the files; answers how many points of how many runs. Raises RunstreamError, OSError."""
+@dataclass(slots=True)
+class Exported:
+    """What was written, and which runs were not, and why."""
+
+    points: int = 0
+    runs: int = 0
+    failures: dict[str, runstream.RunstreamError] = field(default_factory=dict)
+
+
+def export(client: runstream.Client, job: Job) -> Exported:
+    """Writes the files. In a directory, a run that is gone meanwhile does not keep the others from being written.
+
+    Raises:
+        RunstreamError, OSError.
+    """
     runs = client.list_runs(job.experiment or "") if job.run_id is None else [client.get_run(job.run_id)]
     with _progress() as progress:
         if not job.into_directory:
             job.output.parent.mkdir(parents=True, exist_ok=True)
             with Output(job.output, job.format) as writer:
-                return sum(_export_run(client, run, writer, progress) for run in runs), len(runs)
+                return Exported(sum(_export_run(client, run, writer, progress) for run in runs), len(runs))
         job.output.mkdir(parents=True, exist_ok=True)
-        points = 0
+        done = Exported()
         for run in runs:
-            with Output(job.output / f"{run.run_id}.{job.format}", job.format) as writer:
-                points += _export_run(client, run, writer, progress)
-    return points, len(runs)
+            _export_to_file(client, run, job, progress, done)
+    return done
+
+
+def _export_to_file(
+    client: runstream.Client, run: runstream.RunInfo, job: Job, progress: Progress, done: Exported
+) -> None:
+    try:
+        with Output(job.output / f"{run.run_id}.{job.format}", job.format) as writer:
+            done.points += _export_run(client, run, writer, progress)
+        done.runs += 1
+    except runstream.RunstreamError as error:
+        if error.retryable:  # the service is away, and would be for the next run
+            raise
+        done.failures[run.run_id] = error
 
 
 def _export_run(client: runstream.Client, run: runstream.RunInfo, writer: Writer, progress: Progress) -> int:
     series = [(one.key, one.rank, one.attempt) for one in client.latest(run.run_id)]
+    if not series:
+        client.get_run(run.run_id)  # raises if the run is gone, and has none for that
     task = progress.add_task(run.name, total=len(series), points="0")
     points = 0
     for key, rank, attempt in series:

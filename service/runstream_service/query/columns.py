@@ -24,6 +24,10 @@ class Columns:
         """Some of the points; nothing is copied."""
         return Columns(self.step[start:end], self.time_unix_us[start:end], self.value[start:end])
 
+    def at(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Columns:
+        """Some of the points, copied."""
+        return Columns(self.step[which], self.time_unix_us[which], self.value[which])
+
     def place_of(self, step: int, time_unix_us: int) -> int:
         """How many points are before (step, time). The points must be in order."""
         start = int(np.searchsorted(self.step, step, "left"))

@@ -69,16 +69,14 @@ async def read_series(
 ) -> None:
     """The same for series that are known already, in their order, with steps from `low` to `high`."""
     ids = [one.series_id for one in stored]
-    async with aclosing(hot.windows(snapshot, ids, min_step=low, max_step=high)) as windows:
+    async with aclosing(hot.windows(snapshot, ids, min_step=low, max_step=high, divide=True)) as windows:
         async for window in windows:
-            await _read_window(snapshot, stored, window, low, high, emit)
+            await _read_window(snapshot, stored, window, emit)
 
 
-async def _read_window(
-    snapshot: Snapshot, stored: Sequence[StoredSeries], window: HotWindow, low: int, high: int, emit: Emit
-) -> None:
-    """Streams the segments of the window's series, and puts the hot points between them."""
-    output = _Output(stored, window, low, high, emit)
+async def _read_window(snapshot: Snapshot, stored: Sequence[StoredSeries], window: HotWindow, emit: Emit) -> None:
+    """Streams the segments of the window's series and steps, and puts the hot points between them."""
+    output = _Output(stored, window, emit)
     segments = SegmentStream()
 
     async def receive(data: bytes) -> None:
@@ -86,7 +84,7 @@ async def _read_window(
             await output.add(segment)
 
     ids = [one.series_id for one in stored[window.start : window.end]]
-    await snapshot.stream("segments_in_order", ids, snapshot.visible_epoch, low, high, sink=receive)
+    await snapshot.stream("segments_in_order", ids, snapshot.visible_epoch, window.low, window.high, sink=receive)
     segments.finish()
     await output.go_to(window.end)
 
@@ -94,10 +92,9 @@ async def _read_window(
 class _Output:
     """Goes through the series of a window with their segments, which come in order."""
 
-    def __init__(self, stored: Sequence[StoredSeries], window: HotWindow, low: int, high: int, emit: Emit) -> None:
+    def __init__(self, stored: Sequence[StoredSeries], window: HotWindow, emit: Emit) -> None:
         self._stored = stored
         self._window = window
-        self._low, self._high = low, high
         self._emit = emit
         self._position = window.start - 1  # of the series that is being read
         self._merge = Merge()
@@ -110,7 +107,7 @@ class _Output:
             await self.go_to(position)
         assert segment.step is not None
         assert segment.time_unix_us is not None
-        points = Columns(segment.step, segment.time_unix_us, segment.value).between(self._low, self._high)
+        points = Columns(segment.step, segment.time_unix_us, segment.value).between(self._window.low, self._window.high)
         await self._give(
             self._merge.add(points, first_step=segment.first_step, first_time_unix_us=segment.min_time_unix_us)
         )

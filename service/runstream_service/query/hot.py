@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.query.columns import NO_POINTS, Columns
+from runstream_service.core.errors import Overloaded
+from runstream_service.query.columns import NO_POINTS, Columns, joined
 from runstream_service.query.series import MAX_STEP, MIN_STEP
+from runstream_service.query.snapshot import compute
 from runstream_service.query.spans import spans_of
 from runstream_service.storage.copy_rows import Layout, Rows, RowStream, float64, int64, unix_us
 
@@ -17,22 +19,28 @@ if TYPE_CHECKING:
     from runstream_service.query.snapshot import Snapshot
 
 LAYOUT = Layout([("series_id", ">i8"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])
-# Of each hot row 50 bytes are held at first. One series alone may have more; the hot table is bounded.
+# Of a window, 32 bytes each, and twice that while they are put in order.
 MAX_ROWS = 1_000_000
+# Of one series, for readers that need all of it at once; and of one step of one series. Then it is a backfill, and will
+# be in segments in a minute or two.
+MAX_ROWS_OF_ONE = 2_000_000
+_RETRY_AFTER_S = 10.0
 _BLOCK_ROWS = 32_768
 # Naming 50,000 series takes 30 ms. An idle system has no hot rows, and knowing that takes less than one.
 _MANY_SERIES = 1_000
 
 
 class HotWindow:
-    """All hot points of the series from `start` to `end` of a question, by the position of the series."""
+    """Hot points of the series from `start` to `end` of a question, by the position of the series: those with steps
+    from `low` to `high`, which are all that were asked for unless the window is a part of one series."""
 
-    def __init__(self, start: int, end: int, position: NDArray[np.int64], points: Columns) -> None:
+    def __init__(self, start: int, end: int, low: int, high: int, rows: _OrderedRows) -> None:
         self.start = start
         self.end = end
-        self._first = np.searchsorted(position, np.arange(start, end + 1))
-        self._position = position
-        self._points = points
+        self.low = low
+        self.high = high
+        self._position, self._points = rows
+        self._first = np.searchsorted(self._position, np.arange(end - start + 1))
 
     def __len__(self) -> int:
         return len(self._points)
@@ -42,13 +50,13 @@ class HotWindow:
         at = position - self.start
         if self._first[at] == self._first[at + 1]:
             return NO_POINTS
-        return self._points.part(int(self._first[at]), int(self._first[at + 1])).in_order()
+        return self._points.part(int(self._first[at]), int(self._first[at + 1]))
 
     def latest(self) -> tuple[NDArray[np.int64], Columns]:
         """The point of each series with the greatest (step, time, value), where NaN compares as 0, and its position."""
         points, position = self._points, self._position
         if not len(points):
-            return position, points
+            return np.zeros(0, np.int64), points
         starts = np.flatnonzero(np.diff(position, prepend=position[0] - 1))
         newest = np.repeat(np.maximum.reduceat(points.step, starts), np.diff(starts, append=len(position)))
         # Few are left to be sorted.
@@ -58,7 +66,7 @@ class HotWindow:
         last = last[order]
         ends = np.flatnonzero(np.diff(position[last], append=-1))
         last = last[ends]
-        return position[last], Columns(points.step[last], points.time_unix_us[last], points.value[last])
+        return position[last].astype(np.int64) + self.start, points.at(last)
 
 
 async def windows(
@@ -68,26 +76,35 @@ async def windows(
     min_step: int = MIN_STEP,
     max_step: int = MAX_STEP,
     max_rows: int | None = None,
+    divide: bool = False,
 ) -> AsyncGenerator[HotWindow, None]:
     """Windows over all series, in their order, each with at most `max_rows` points unless it is of one series.
 
-    Each window is a scan of the hot rows, so there are as few as memory allows; nearly always one.
+    `divide`: a series that has more is divided by steps into several windows. Each window is a scan of the hot rows, so
+    there are as few as memory allows; nearly always one.
+
+    Raises:
+        Overloaded: one series, or with `divide` one step of one, has more than MAX_ROWS_OF_ONE.
     """
-    start = 0
+    start, low = 0, min_step
     while start < len(series_ids):
-        wanted = series_ids[start:]
-        collector = _Collector(wanted, MAX_ROWS if max_rows is None else max_rows)
+        wanted = series_ids[start:] if low == min_step else series_ids[start : start + 1]
+        collector = _Collector(wanted, MAX_ROWS if max_rows is None else max_rows, max_step, divide=divide)
         async with snapshot.hot_rows():  # what is yielded below may be worked on for long
             there = len(series_ids) <= _MANY_SERIES or await _any(snapshot)
             if there:
-                arguments = (wanted, snapshot.visible_epoch, min_step, max_step, spans_of(wanted))
+                arguments = (wanted, snapshot.visible_epoch, low, max_step, spans_of(wanted))
                 await snapshot.stream("hot_points", *arguments, sink=collector.receive)
         if not there:
-            yield HotWindow(start, len(series_ids), np.zeros(0, np.int64), NO_POINTS)
+            yield HotWindow(start, len(series_ids), min_step, max_step, (np.zeros(0, np.int32), NO_POINTS))
             return
-        end, position, points = collector.finish()
-        yield HotWindow(start, start + end, position + start, points)
-        start += end
+        rows = await collector.finish()
+        yield HotWindow(start, start + collector.end, low, collector.high, rows)
+        del rows
+        if collector.high < max_step:
+            low = collector.high + 1
+        else:
+            start, low = start + collector.end, min_step
 
 
 async def any_rows(snapshot: Snapshot) -> bool:
@@ -101,59 +118,101 @@ async def _any(snapshot: Snapshot) -> bool:
     return bool(row[0])
 
 
-class _Collector:
-    """Keeps the rows of as many series, from the first on, as fit."""
+# Positions of series, and their points, by (position, step, time).
+_OrderedRows: TypeAlias = "tuple[NDArray[np.int32], Columns]"
 
-    def __init__(self, series_ids: Sequence[int], max_rows: int) -> None:
+
+class _Collector:
+    """Keeps the rows of as many series, from the first on, as fit; of one alone, if it may be divided, of as many
+    steps."""
+
+    def __init__(self, series_ids: Sequence[int], max_rows: int, max_step: int, *, divide: bool) -> None:
         ids = np.array(series_ids, np.int64)
-        self._order = np.argsort(ids)
+        self._order = np.argsort(ids).astype(np.int32)
         self._sorted_ids = ids[self._order]
         self._max_rows = max_rows
-        self._end = len(ids)
+        self._divide = divide
+        self.end = len(ids)
+        self.high = max_step
         self._stream = RowStream(LAYOUT, block_rows=_BLOCK_ROWS)
-        self._blocks: list[tuple[NDArray[np.int64], Rows]] = []
+        self._blocks: list[_OrderedRows] = []
         self._count = 0
+        self._too_many = False
+        self._lowest = MAX_STEP  # of all steps that were kept
 
     async def receive(self, data: bytes) -> None:
         for block in self._stream.feed(data):
             self._add(block)
 
-    def finish(self) -> tuple[int, NDArray[np.int64], Columns]:
-        """How many series fit, and their points by position (those of one series as they came), with the positions."""
+    async def finish(self) -> _OrderedRows:
+        """The rows that fit, in order; those of one series and (step, time) as they came. Raises Overloaded."""
         self._add(self._stream.finish())
+        if self._too_many:
+            raise Overloaded(
+                f"a series has more than {MAX_ROWS_OF_ONE:,} points that are not rolled up yet; try again in a minute",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        return await compute(self._count, self._put_in_order)
+
+    def _put_in_order(self) -> _OrderedRows:
         if not self._blocks:
-            return self._end, np.zeros(0, np.int64), NO_POINTS
+            return np.zeros(0, np.int32), NO_POINTS
         position = np.concatenate([positions for positions, _ in self._blocks])
-        rows = np.concatenate([block for _, block in self._blocks])
+        points = joined([points for _, points in self._blocks])
         self._blocks = []
-        if (position[1:] < position[:-1]).any():
-            order = np.argsort(position, kind="stable")
-            position, rows = position[order], rows[order]
-        return self._end, position, Columns(int64(rows["step"]), unix_us(rows["time"]), float64(rows["value"]))
+        if _in_order(position, points):
+            return position, points
+        order = np.lexsort((points.time_unix_us, points.step, position))
+        return position[order], points.at(order)
 
     def _add(self, rows: Rows) -> None:
-        if not len(rows):
+        if self._too_many or not len(rows):
             return
         position = self._order[np.searchsorted(self._sorted_ids, int64(rows["series_id"]))]
-        self._keep(position, rows)
-        if self._count > self._max_rows and self._end > 1:
-            self._give_way()
+        self._keep(position, Columns(int64(rows["step"]), unix_us(rows["time"]), float64(rows["value"])))
+        if self._count > self._max_rows and self.end > 1:
+            self._leave_series()
+        if self._count > self._max_rows and self.end == 1 and self._divide and self.high > self._lowest:
+            self._leave_steps()
+        if self._count > max(self._max_rows, MAX_ROWS_OF_ONE) and self.end == 1:
+            # Not an error yet: the driver would wait for the rest of the COPY in vain.
+            self._too_many, self._blocks = True, []
 
-    def _keep(self, position: NDArray[np.int64], rows: Rows) -> None:
-        inside = position < self._end
+    def _keep(self, position: NDArray[np.int32], points: Columns) -> None:
+        inside = (position < self.end) & (points.step <= self.high)
         if not inside.all():
-            position, rows = position[inside], rows[inside]
+            position, points = position[inside], points.at(inside)
         if len(position):
-            self._blocks.append((position, rows))
+            self._blocks.append((position, points))
             self._count += len(position)
+            self._lowest = min(self._lowest, int(points.step.min()))
 
-    def _give_way(self) -> None:
-        """Leaves so many of the last series to the next window that half of the place is free again."""
-        counts = np.zeros(self._end, np.int64)
-        for position, _ in self._blocks:
-            counts += np.bincount(position, minlength=self._end)
-        fitting = int(np.searchsorted(np.cumsum(counts), self._max_rows // 2, "right"))
-        self._end = max(1, fitting)
+    def _keep_again(self) -> None:
         blocks, self._blocks, self._count = self._blocks, [], 0
-        for position, rows in blocks:
-            self._keep(position, rows)
+        for position, points in blocks:
+            self._keep(position, points)
+
+    def _leave_series(self) -> None:
+        """Leaves so many of the last series to the next window that half of the place is free again."""
+        counts = np.zeros(self.end, np.int64)
+        for position, _ in self._blocks:
+            counts += np.bincount(position, minlength=self.end)
+        fitting = int(np.searchsorted(np.cumsum(counts), self._max_rows // 2, "right"))
+        self.end = max(1, fitting)
+        self._keep_again()
+
+    def _leave_steps(self) -> None:
+        """Leaves so many of the highest steps to the next window that half of the place is free again, or all but
+        one."""
+        steps = np.concatenate([points.step for _, points in self._blocks])
+        half = int(np.partition(steps, self._max_rows // 2)[self._max_rows // 2])
+        self.high = half - 1 if half > self._lowest else self._lowest
+        self._keep_again()
+
+
+def _in_order(position: NDArray[np.int32], points: Columns) -> bool:
+    same = position[1:] == position[:-1]
+    in_order = (points.step[1:] > points.step[:-1]) | (
+        (points.step[1:] == points.step[:-1]) & (points.time_unix_us[1:] >= points.time_unix_us[:-1])
+    )
+    return bool(((position[1:] > position[:-1]) | (same & in_order)).all())

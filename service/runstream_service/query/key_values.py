@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from runstream_service.query import hot
 from runstream_service.query.latest import STORED_VALUES, LatestPoints, correct
 from runstream_service.query.leading import leading
+from runstream_service.query.snapshot import compute
 from runstream_service.search.sql import LARGEST
 from runstream_service.storage.copy_rows import Layout, Rows, body, float64, int64, unix_us
 
@@ -96,12 +97,12 @@ class KeyValues:
             value=float64(rows["value"]),
         )
         if self._any_hot:
-            async with aclosing(hot.windows(self._snapshot, int64(rows["series_id"]).tolist())) as windows:
+            async with aclosing(hot.windows(self._snapshot, int64(rows["series_id"]).tolist(), divide=True)) as windows:
                 async for window in windows:
-                    correct(points, there, window)
+                    await compute(len(window), correct, points, there, window)
         return _one_of_each(points.rows(there))
 
-    async def _stored(self, asked: NDArray[np.bytes_], keys: Sequence[str]) -> bytes:
+    async def _stored(self, asked: NDArray[np.bytes_], keys: Sequence[str]) -> bytearray:
         if len(asked) >= MANY_RUNS:
             return await self._snapshot.copy_of(
                 "latest_of_keys_in_experiments", list(keys), self._experiment_ids, self._lifecycles

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.core.errors import InvalidField
+from runstream_service.core.errors import InvalidField, Overloaded
 from runstream_service.core.names import parse_run_id
 from runstream_service.query import hot
 from runstream_service.query.series import check_keys
+from runstream_service.query.snapshot import compute
 from runstream_service.storage.copy_rows import Layout, Rows, body, float64, int64, unix_us
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 MAX_RUNS = 1_000
 MAX_SERIES = 1_000_000
+# About 30 MB. Of calls with more, one at a time: it may take 250.
+MANY_SERIES = 100_000
+_LONGEST_WAIT_S = 60.0
 # What COPY and hashes of keys save of many series, they cost of few: two milliseconds of round trips.
 _FEW_RUNS = 4
 _FEW_SERIES = 1_000
@@ -94,25 +100,54 @@ class Latest:
 
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
+        self._large = asyncio.Lock()
 
     async def read(self, caller: Caller, run_ids: Sequence[str], keys: Sequence[str] = ()) -> LatestPoints:
         """The latest points of some runs; no keys mean all. Unknown runs are left out.
 
         Raises:
-            InvalidField, ReadTooSlow, DatabaseUnavailable.
+            InvalidField, ReadTooSlow, DatabaseUnavailable, Overloaded.
         """
         if not 1 <= len(run_ids) <= MAX_RUNS:
             raise InvalidField(f"run_ids: has {len(run_ids):,} runs; 1 to {MAX_RUNS:,} are allowed", field="run_ids")
         uids = sorted({parse_run_id(run_id, field="run_ids") for run_id in run_ids})
         check_keys(keys)
+        try:
+            return await self._read(caller, uids, keys, MANY_SERIES)
+        except _TooManySeries:
+            async with self._alone():
+                return await self._read(caller, uids, keys, MAX_SERIES)
+
+    async def _read(self, caller: Caller, uids: Sequence[UUID], keys: Sequence[str], max_series: int) -> LatestPoints:
         async with self._reads.snapshot() as snapshot:
             few = await _stored_of_few(snapshot, caller, uids, keys) if len(uids) <= _FEW_RUNS else None
-            series_ids, there, points = few or await _stored(snapshot, caller, uids, keys)
-            async with aclosing(hot.windows(snapshot, series_ids)) as windows:
+            series_ids, there, points = few or await _stored(snapshot, caller, uids, keys, max_series)
+            async with aclosing(hot.windows(snapshot, series_ids, divide=True)) as windows:
                 async for window in windows:
-                    correct(points, there, window)
-        points = points.rows(there)
-        return points.rows(np.lexsort((points.attempt, points.rank, points.key_index, points.run_index)))
+                    await compute(len(window), correct, points, there, window)
+        return await compute(len(points), _in_order, points, there)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        try:
+            await asyncio.wait_for(self._large.acquire(), _LONGEST_WAIT_S)
+        except (TimeoutError, asyncio.TimeoutError) as error:
+            raise Overloaded(f"others read more than {MANY_SERIES:,} series each; ask for fewer, or again") from error
+        try:
+            yield
+        finally:
+            self._large.release()
+
+
+class _TooManySeries(InvalidField):
+    """More than were asked for; the message is for the most that anybody may ask for."""
+
+
+def _in_order(points: LatestPoints, there: NDArray[np.bool_]) -> LatestPoints:
+    """Those that are there, in the order (run, key, rank, attempt)."""
+    rows = np.flatnonzero(there)
+    order = np.lexsort((points.attempt[rows], points.rank[rows], points.key_index[rows], points.run_index[rows]))
+    return points.rows(rows[order])
 
 
 async def _stored_of_few(
@@ -143,17 +178,29 @@ async def _stored_of_few(
 
 
 async def _stored(
-    snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str]
+    snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str], max_series: int
 ) -> tuple[list[int], NDArray[np.bool_], LatestPoints]:
     """All series, whether anything is stored of them, and what."""
-    rows, one_of_each, key_number = await _rows(snapshot, caller, run_ids, keys)
+    rows, one_of_each, key_number = await _rows(snapshot, caller, run_ids, keys, max_series)
+    texts = await snapshot.fetch("keys_of_series", int64(rows["series_id"][one_of_each]).tolist())
+    return await compute(len(rows), _columns, run_ids, rows, one_of_each, key_number, texts)
+
+
+def _columns(
+    run_ids: Sequence[UUID],
+    rows: Rows,
+    one_of_each: NDArray[np.int64],
+    key_number: NDArray[np.int64],
+    texts: Sequence[Sequence[Any]],
+) -> tuple[list[int], NDArray[np.bool_], LatestPoints]:
+    """`texts`: series and key of one series of each key."""
     series_ids = int64(rows["series_id"])
-    names, key_index = await _keys(snapshot, series_ids[one_of_each], key_number)
+    names, place = _keys_in_order(series_ids[one_of_each], texts)
     points = LatestPoints(
         run_ids=[run_id.hex for run_id in run_ids],
         keys=names,
         run_index=int64(rows["run"]) - 1,
-        key_index=key_index,
+        key_index=place[key_number],
         rank=int64(rows["rank"]),
         attempt=int64(rows["attempt"]),
         step=int64(rows["step"]),
@@ -164,7 +211,7 @@ async def _stored(
 
 
 async def _rows(
-    snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str]
+    snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str], max_series: int
 ) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64]]:
     """A row a series; one row of each key; and which of these has the same key as a row.
 
@@ -174,31 +221,36 @@ async def _rows(
     while True:
         seed = random.getrandbits(62)
         data = await snapshot.copy_of(
-            "latest_stored", caller.workspace_id, run_ids, list(keys) or None, seed, MAX_SERIES + 1
+            "latest_stored", caller.workspace_id, run_ids, list(keys) or None, seed, max_series + 1
         )
         rows = STORED.rows(body(data))
-        if len(rows) > MAX_SERIES:
-            raise InvalidField(
+        if len(rows) > max_series:
+            raise _TooManySeries(
                 f"run_ids: they have more than {MAX_SERIES:,} series; ask for fewer runs or keys at a time",
                 field="run_ids",
             )
-        _, one_of_each, key_number = np.unique(int64(rows["key_hash"]), return_index=True, return_inverse=True)
-        check = int64(rows["key_check"])
-        if (check[one_of_each][key_number] == check).all():
-            return rows, one_of_each, key_number
+        found = await compute(len(rows), _tell_keys_apart, rows)
+        if found is not None:
+            return rows, *found
 
 
-async def _keys(
-    snapshot: Snapshot, one_of_each: NDArray[np.int64], key_number: NDArray[np.int64]
+def _tell_keys_apart(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """One row of each key, and which of these has the same key as a row; None if two keys have the same hash."""
+    _, one_of_each, key_number = np.unique(int64(rows["key_hash"]), return_index=True, return_inverse=True)
+    check = int64(rows["key_check"])
+    return (one_of_each, key_number) if (check[one_of_each][key_number] == check).all() else None
+
+
+def _keys_in_order(
+    one_of_each: NDArray[np.int64], texts: Sequence[Sequence[Any]]
 ) -> tuple[list[str], NDArray[np.int64]]:
-    """The keys of these series in order, and the places in it of some of them."""
-    rows = await snapshot.fetch("keys_of_series", one_of_each.tolist())
-    key_of: dict[int, str] = {row[0]: row[1] for row in rows}
+    """The keys of these series in order, and where in it the key of each of them is."""
+    key_of: dict[int, str] = {row[0]: row[1] for row in texts}
     keys = [key_of[series_id] for series_id in one_of_each.tolist()]
     order = sorted(range(len(keys)), key=lambda number: keys[number].encode())
     place = np.empty(len(keys), np.int64)
     place[order] = np.arange(len(keys))
-    return [keys[number] for number in order], place[key_number]
+    return [keys[number] for number in order], place
 
 
 def correct(points: LatestPoints, there: NDArray[np.bool_], window: HotWindow) -> None:

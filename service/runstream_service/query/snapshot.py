@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from runstream_service import threads
 from runstream_service.core.errors import DatabaseUnavailable, ReadTooSlow
 from runstream_service.query.spans import Spans
 from runstream_service.storage.database import READ_TIMEOUT_S, incarnation_of
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SQL = load("points")
 
+T = TypeVar("T")
+
 Argument: TypeAlias = "int | bool | Sequence[int] | Sequence[str] | Spans"
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 
@@ -36,6 +38,7 @@ Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 _BEGIN_HOT_ROWS = "SAVEPOINT hot_rows; SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0"
 _END_HOT_ROWS = "ROLLBACK TO hot_rows; RELEASE hot_rows"
 
+_FEW_ROWS = 20_000
 _PARAMETER = re.compile(r"\$(\d+)\b")
 _INT4 = range(-(2**31), 2**31)
 
@@ -62,7 +65,7 @@ class Snapshot:
         await self.stream(name, *arguments, sink=keep)
         return b"".join(portions)
 
-    async def copy_of(self, name: str, *arguments: object) -> bytes:
+    async def copy_of(self, name: str, *arguments: object) -> bytearray:
         """The same for arguments of any type; two more round trips."""
         return await self.copy_of_sql(SQL[name], *arguments)
 
@@ -70,17 +73,17 @@ class Snapshot:
         """Rows of a statement that was put together."""
         return await self._connection.fetch(statement, *arguments, timeout=self.left_s())
 
-    async def copy_of_sql(self, statement: str, *arguments: object) -> bytes:
+    async def copy_of_sql(self, statement: str, *arguments: object) -> bytearray:
         """All that a COPY of a statement answers that was put together."""
-        output = io.BytesIO()
+        found = bytearray()
 
         async def keep(data: bytes) -> None:
-            output.write(data)
+            found.extend(data)
 
         await self._connection.copy_from_query(
             statement, *arguments, output=keep, format="binary", timeout=self.left_s()
         )
-        return output.getvalue()
+        return found
 
     async def stream(self, name: str, *arguments: Argument, sink: Sink) -> None:
         """Hands over what a COPY answers, as it comes. Waits for the sink, and so does PostgreSQL."""
@@ -178,6 +181,12 @@ def _in_time() -> Iterator[None]:
         raise DatabaseUnavailable(
             f"the read took longer than {READ_TIMEOUT_S:.0f} s; ask for fewer series or steps at a time"
         ) from error
+
+
+async def compute(rows: int, function: Callable[..., T], *arguments: Any) -> T:
+    """Calls a function that takes a fraction of a microsecond a row; in a thread, if the event loop would be held for
+    milliseconds."""
+    return function(*arguments) if rows <= _FEW_ROWS else await threads.READS.run(function, *arguments)
 
 
 def bind(statement: str, *arguments: Argument) -> str:

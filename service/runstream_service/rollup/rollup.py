@@ -154,7 +154,8 @@ async def copy_segments(connection: Connection, encoded: EncodedSegments) -> Non
             # As long as the socket takes all of it, the driver would ask for the next one without a pause.
             await asyncio.sleep(0)
 
-    await connection.copy_to_table("metric_segments", source=source(), columns=encode.COLUMNS, format="binary")
+    copied = await connection.copy_to_table("metric_segments", source=source(), columns=encode.COLUMNS, format="binary")
+    assert copied == f"COPY {encoded.count}", f"of {encoded.count} segments, PostgreSQL took {copied!r}"
 
 
 async def _upsert_latest(connection: Connection, newest: Points) -> None:

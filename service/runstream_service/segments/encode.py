@@ -114,6 +114,7 @@ class EncodedSegments:
 def encode(segments: Segments, epoch: int | NDArray[np.int64]) -> EncodedSegments:
     """Encode segments of an epoch, or each of its own."""
     points, counts = segments.points, segments.counts
+    assert counts.sum() == len(points), "a point is in no segment, or in two"
     everywhere = np.ones(len(segments), np.bool_)
     always = {
         "epoch": np.broadcast_to(epoch, len(segments)),
