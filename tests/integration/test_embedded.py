@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import psutil
@@ -146,7 +147,7 @@ async def test_supervisor_goes_on_whatever_a_restart_ends_with(data_dir: Path, m
     async with running(data_dir) as server:
         connect = asyncpg.connect
 
-        async def connect_at_last(*arguments: object, **options: object) -> object:
+        async def connect_at_last(*arguments: Any, **options: Any) -> Any:
             if failures:
                 raise failures.pop()
             return await connect(*arguments, **options)

@@ -238,7 +238,9 @@ class EmbeddedPostgres:
             return False
         if not runs_on(process, self.cluster):
             return False
-        self._child, self._process = None, process
+        if self._child is None or self._child.pid != postmaster.pid:
+            self._child = None  # else it is ours, and a step after its start failed
+        self._process = process
         if postmaster.socket_directory:  # perhaps started under another TMPDIR
             self._socket_directory = postmaster.socket_directory
         try:
