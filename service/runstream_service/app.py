@@ -239,6 +239,8 @@ class Service:
             metrics=self._metrics,
             version=self._version,
             allowed_hosts=self._settings.allowed_hosts,
+            trusted_proxies=self._settings.trusted_proxies,
+            path_prefix=self._settings.path_prefix,
         )
         config = uvicorn.Config(
             self._http_app,
@@ -247,6 +249,7 @@ class Service:
             access_log=False,
             lifespan="off",
             server_header=False,
+            proxy_headers=False,  # ours, which know X-Forwarded-Host as well
             ws="none",
         )
         self._http = HttpServer(config)
@@ -266,7 +269,7 @@ class Service:
 
     def _announce(self) -> None:
         """Tells where the service listens: to a program, or to a person."""
-        grpc_address, http_url = str(self._grpc_address), f"http://{self._http_address}"
+        grpc_address, http_url = str(self._grpc_address), f"http://{self._http_address}{self._settings.path_prefix}"
         where = str(self._postgres.data_dir) if self._postgres else "the given database"
         log.info("The service is ready", action="service_ready", grpc=grpc_address, http=http_url, data=where)
         if self._settings.json_ready:

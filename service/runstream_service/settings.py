@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,12 @@ from runstream_service.pool_shares import LEAST_POOL_SIZE
 from runstream_service.storage.database_url import DatabaseUrl
 
 T = TypeVar("T")
+
+# What the paths of the service begin with; a prefix that does so as well could not be told from them.
+TOP_PATHS = (
+    *("api", "ajax-api", "graphql", "get-artifact", "model-versions", "static-files"),
+    *("about", "health", "healthz", "metrics", "readyz", "version"),
+)
 
 ARTIFACT_SCHEMES = ("s3", "gs", "az", "abfss")
 NO_ARTIFACTS = "none"
@@ -39,6 +46,8 @@ class Settings:
     grpc_listen: Address
     http_listen: Address
     allowed_hosts: tuple[str, ...]
+    trusted_proxies: tuple[str, ...]  # addresses and networks, or "*"
+    path_prefix: str  # with a slash at its beginning and none at its end, or empty
     data_dir: Path
     artifacts: str  # a directory, the URL of a bucket, or NO_ARTIFACTS
     database_url: str | None = field(repr=False)  # it holds a password
@@ -80,6 +89,8 @@ OPTIONS = (
     Option("--grpc-listen", "127.0.0.1:50051", "Address of the gRPC server; port 0 takes any free one."),
     Option("--http-listen", "127.0.0.1:5000", "Address of the HTTP server; port 0 takes any free one."),
     Option("--allowed-hosts", "", "Public names of this service, with commas, * as a wildcard; others are refused."),
+    Option("--trusted-proxies", "", "Addresses or networks, with commas, whose X-Forwarded-* headers are taken."),
+    Option("--path-prefix", "", "Path below which HTTP is served, too, such as /runstream, for a proxy in front."),
     Option("--data-dir", "./runstream-data", "Where the embedded PostgreSQL keeps its data, and artifacts by default."),
     Option("--artifacts", "", "Where artifacts are kept: a directory, an s3://, gs:// or az:// URL, or none."),
     Option("--database", "", "URL of an existing PostgreSQL (14 or newer): postgresql://... Then nothing is embedded."),
@@ -128,6 +139,8 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         grpc_listen=read("--grpc-listen", _address, "127.0.0.1:50051"),
         http_listen=read("--http-listen", _address, "127.0.0.1:5000"),
         allowed_hosts=read("--allowed-hosts", _hosts, "runstream.example.org,*.example.org"),
+        trusted_proxies=read("--trusted-proxies", _proxies, "10.0.0.7,10.1.0.0/16"),
+        path_prefix=read("--path-prefix", _prefix, "/runstream"),
         data_dir=data_dir,
         artifacts=read("--artifacts", _artifacts, "./artifacts") or str(data_dir / "artifacts"),
         database_url=read("--database", _database_url, "postgresql://user:password@host:5432/runstream"),
@@ -165,6 +178,31 @@ def _hosts(text: str) -> tuple[str, ...]:
         if not re.fullmatch(r"[A-Za-z0-9.*_-]+", host):
             raise ValueError(f"{host!r} is not a name of a host; leave scheme, port and path out")
     return hosts
+
+
+def _proxies(text: str) -> tuple[str, ...]:
+    proxies = tuple(part.strip() for part in text.split(",") if part.strip())
+    if "*" in proxies and len(proxies) > 1:
+        raise ValueError("'*' trusts everybody; nothing else can stand beside it")
+    return proxies if proxies == ("*",) else tuple(map(_network, proxies))
+
+
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no address and no network (with zeros for all bits of its hosts)") from error
+    return text
+
+
+def _prefix(text: str) -> str:
+    prefix = text.rstrip("/")
+    if prefix and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", prefix):
+        raise ValueError(f"{text!r} is no path of letters, digits and . _ ~ - that begins with a slash")
+    first = prefix.split("/")[1] if prefix else ""
+    if first in TOP_PATHS or first in (".", ".."):
+        raise ValueError(f"{text!r} begins like paths of the service itself; take another one")
+    return prefix
 
 
 def _path(text: str) -> Path:

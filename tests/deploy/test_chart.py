@@ -12,8 +12,10 @@ import helm_python
 import kubernetes_validate
 import pytest
 import yaml
+from starlette.responses import PlainTextResponse
 
 from runstream_service.cannot_start import CannotStart
+from runstream_service.http.guard import Guard
 from runstream_service.logs import FORMATS, LEVELS
 from runstream_service.rpc.health import LIVENESS
 from runstream_service.settings import NO_ARTIFACTS, OPTIONS, read_settings
@@ -125,7 +127,17 @@ def test_a_number_among_the_settings_is_one_setting_with_the_range_of_the_servic
     [
         ({"settings": {"logLevel": "debug"}}, "RUNSTREAM_LOG_LEVEL", "debug"),
         ({"settings": {"logFormat": "text"}}, "RUNSTREAM_LOG_FORMAT", "text"),
-        ({"settings": {"allowedHosts": ["a.example.org", "*.b"]}}, "RUNSTREAM_ALLOWED_HOSTS", "a.example.org,*.b"),
+        (
+            {"settings": {"allowedHosts": ["a.example.org", "*.b"]}},
+            "RUNSTREAM_ALLOWED_HOSTS",
+            "runstream-http.ml,a.example.org,*.b",
+        ),
+        (
+            {"settings": {"trustedProxies": ["10.244.0.0/16", "fd00::7"]}},
+            "RUNSTREAM_TRUSTED_PROXIES",
+            "10.244.0.0/16,fd00::7",
+        ),
+        ({"settings": {"pathPrefix": "/ml/runs"}}, "RUNSTREAM_PATH_PREFIX", "/ml/runs"),
         ({"shutdown": {"graceSeconds": 45}}, "RUNSTREAM_SHUTDOWN_GRACE", "45"),
         ({"artifacts": {"kind": "volume"}}, "RUNSTREAM_ARTIFACTS", "/artifacts"),
         ({"artifacts": {"kind": "url", "url": "gs://bucket/files"}}, "RUNSTREAM_ARTIFACTS", "gs://bucket/files"),
@@ -143,7 +155,8 @@ def test_without_values_the_settings_are_the_defaults_of_the_service() -> None:
             assert given[option.variable] == option.default, option.flag
 
 
-PLACED = {"--grpc-listen", "--http-listen", "--data-dir", "--artifacts", "--log-format"}  # what a pod has to set itself
+# What a pod has to set itself.
+PLACED = {"--grpc-listen", "--http-listen", "--allowed-hosts", "--data-dir", "--artifacts", "--log-format"}
 
 
 def test_the_database_comes_from_a_secret_alone() -> None:
@@ -157,9 +170,44 @@ def test_the_database_comes_from_a_secret_alone() -> None:
 
 def test_the_names_of_the_ingress_are_names_that_the_service_accepts() -> None:
     allowed = environment(INSTALLATIONS["public"])["RUNSTREAM_ALLOWED_HOSTS"]
-    assert allowed == "runstream.example.org,*.runs.example.org,runs.example.org,old.example.org"
+    assert allowed == "runstream-http.ml,runstream.example.org,*.runs.example.org,runs.example.org,old.example.org"
     rules = one("Ingress", INSTALLATIONS["public"])["spec"]["rules"]
     assert [rule["host"] for rule in rules] == ["runstream.example.org", "*.runs.example.org"]
+
+
+async def test_the_service_is_known_by_all_names_that_it_has_in_the_cluster() -> None:
+    names = [thing["metadata"]["name"] for thing in objects({}) if thing["kind"] == "Service"]
+    (name,), namespace = [name for name in names if name.endswith("-http")], "ml"
+    guard = Guard(PlainTextResponse("fine"), environment({})["RUNSTREAM_ALLOWED_HOSTS"].split(","))
+    for host in (name, f"{name}.{namespace}", f"{name}.{namespace}.svc", f"{name}.{namespace}.svc.cluster.local"):
+        assert await status_under(guard, f"{host}:5000") == 200, host
+    assert await status_under(guard, f"{name}.elsewhere:5000") == 403
+
+
+async def status_under(guard: Guard, host: str) -> int:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", host.encode())]}
+    await guard(scope, receive, send)
+    return int(sent[0]["status"])
+
+
+def test_a_prefix_is_that_of_the_routes_too() -> None:
+    values = {
+        "settings": {"pathPrefix": "/ml"},
+        "ingress": {"enabled": True, "hosts": ["a.example.org"]},
+        "gateway": {"enabled": True, "parentRefs": [{"name": "public"}], "httpHosts": ["a.example.org"]},
+    }
+    (rule,) = one("Ingress", values)["spec"]["rules"]
+    assert [path["path"] for path in rule["http"]["paths"]] == ["/ml"]
+    (rule,) = one("HTTPRoute", values)["spec"]["rules"]
+    assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/ml"}}]
 
 
 def test_large_numbers_are_written_out() -> None:
@@ -433,6 +481,8 @@ WRONG: list[tuple[Values, str]] = [
     ({"settings": {"maxQueuedPoints": 10}}, "/settings/maxQueuedPoints"),
     ({"settings": {"logLevel": "loud"}}, "/settings/logLevel"),
     ({"settings": {"allowedHosts": ["https://runstream.example.org"]}}, "/settings/allowedHosts/0"),
+    ({"settings": {"trustedProxies": ["ingress-nginx"]}}, "/settings/trustedProxies/0"),
+    ({"settings": {"pathPrefix": "runs/"}}, "/settings/pathPrefix"),
     ({"settings": {"poolSize": 2.5}}, "/settings/poolSize"),
     ({"shutdown": {"graceSeconds": -1}}, "/shutdown/graceSeconds"),
     ({"settings": {"databaseWaitSeconds": 900}}, "probes.startupSeconds"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runstream_service.http.pages import OPEN_PATHS, too_many
+from runstream_service.http.paths import route_path
 
 # Each may hold a body and an answer. Many times what a replica serves in a second; the pages that say how it is are
 # answered in any case.
@@ -21,7 +22,7 @@ class Admission:
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        if scope["type"] != "http" or route_path(scope) in OPEN_PATHS:
             return await self._app(scope, receive, send)
         if self._under_way >= self._max_requests:
             answer = too_many(f"This replica serves {self._max_requests:,} requests already; try again.")

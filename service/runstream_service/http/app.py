@@ -13,9 +13,10 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runstream_service.http.admission import Admission
+from runstream_service.http.forwarded import Forwarded
 from runstream_service.http.guard import Guard
 from runstream_service.http.pages import json, make_pages
-from runstream_service.http.paths import SingleSlashes
+from runstream_service.http.paths import PathPrefix, SingleSlashes
 from runstream_service.http.ui import find_ui, ui_routes
 from runstream_service.metrics import Metrics
 from runstream_service.readiness import Readiness
@@ -28,14 +29,23 @@ class HttpApp:
     only, and answers to MLflow's clients that they should try again."""
 
     def __init__(
-        self, *, readiness: Readiness, metrics: Metrics, version: str, allowed_hosts: Sequence[str] = ()
+        self,
+        *,
+        readiness: Readiness,
+        metrics: Metrics,
+        version: str,
+        allowed_hosts: Sequence[str] = (),
+        trusted_proxies: Sequence[str] = (),
+        path_prefix: str = "",
     ) -> None:
         ui = find_ui()
         pages = make_pages(readiness, metrics, version, has_ui=ui is not None)
         self._always = [*pages, *(ui_routes(ui) if ui else ())]
         self._starlette = Starlette(routes=[*self._always, *_starting()])
-        # Slashes before the guard, which looks at paths.
-        self._app = CountRequests(SingleSlashes(Guard(Admission(self._starlette), allowed_hosts)), metrics)
+        # From the inside out. The guard looks at paths and at the Host, so what says what they are comes before it.
+        guarded = Guard(Admission(self._starlette), allowed_hosts)
+        located = SingleSlashes(PathPrefix(guarded, path_prefix))
+        self._app = CountRequests(Forwarded(located, trusted_proxies), metrics)
 
     def serve(self, routes: Sequence[BaseRoute]) -> None:
         """From now on, these as well; and before the others, since they are asked for most."""

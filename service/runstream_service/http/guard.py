@@ -21,9 +21,12 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runstream_service.http.pages import OPEN_PATHS
+from runstream_service.http.paths import route_path
 
 # Reserved for private networks (RFC 6762, RFC 8375, RFC 9476 and ICANN's .internal); the names of Kubernetes services.
 _PRIVATE = (".localhost", ".local", ".internal", ".home.arpa", ".alt", ".svc", ".cluster.local")
+# Of a name in DNS there may be 253 characters, and there are a scheme and a port.
+_LONGEST = 300
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 
 
@@ -33,7 +36,7 @@ class Guard:
     def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str]) -> None:
         self._app = app
         self._allowed = [
-            *(host.lower() for host in allowed_hosts),
+            *(host.lower().rstrip(".") for host in allowed_hosts),
             socket.gethostname().lower(),
             socket.getfqdn().lower(),
         ]
@@ -56,7 +59,7 @@ class Guard:
 
     def _problem(self, scope: Scope, headers: Headers) -> str:
         host = headers.get("host", "")
-        if scope["path"] not in OPEN_PATHS and not self._is_ours(_name(f"//{host}")):
+        if route_path(scope) not in OPEN_PATHS and not self._is_ours(_name(f"//{host}")):
             return (
                 "Invalid Host header - possible DNS rebinding attack detected. If this is a name of this service, tell "
                 "it so: --allowed-hosts (RUNSTREAM_ALLOWED_HOSTS)."
@@ -67,7 +70,12 @@ class Guard:
         name = _name(origin)
         if name == _name(f"//{host}") or _is_this_machine(name) or self._is_allowed(name):
             return ""
-        return "Cross-origin request blocked"
+        return (
+            f"Cross-origin request blocked: it comes from a page of {origin[:200]!r}, and was sent to {host[:200]!r}. "
+            "If both are names of this service, the proxy in between has to pass on the Host that it was asked for; or "
+            "name the first in --allowed-hosts (RUNSTREAM_ALLOWED_HOSTS), or the proxy in --trusted-proxies "
+            "(RUNSTREAM_TRUSTED_PROXIES) if it sends X-Forwarded-Host."
+        )
 
     def _is_ours(self, name: str) -> bool:
         return "." not in name or _is_address(name) or name.endswith(_PRIVATE) or self._is_allowed(name)
@@ -76,9 +84,13 @@ class Guard:
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._allowed)
 
 
-@functools.lru_cache(maxsize=1_024)
 def _name(url: str) -> str:
     """The host of a URL without its port; empty if there is none, as in `Origin: null`."""
+    return _name_of(url) if len(url) <= _LONGEST else "."  # no name of anybody
+
+
+@functools.lru_cache(maxsize=1_024)
+def _name_of(url: str) -> str:
     try:
         return (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:

@@ -1,9 +1,10 @@
-"""Paths with repeated slashes."""
+"""Paths: those with repeated slashes, and those below a prefix that a proxy gives to this service."""
 
 from __future__ import annotations
 
 import re
 
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _REPEATED = re.compile(r"/{2,}")
@@ -29,3 +30,31 @@ def single_slashes(path: str) -> str:
     callers = _CALLERS.search(path)
     at = callers.end() if callers else len(path)
     return _REPEATED.sub("/", path[:at]) + path[at:]
+
+
+class PathPrefix:
+    """ASGI middleware: everything is served below the prefix as well as without it, for proxies that pass it on and for
+    those that take it off. Inside it is the application's root_path, which Starlette makes links and redirects with."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not self._prefix:
+            return await self._app(scope, receive, send)
+        if scope["path"] == self._prefix:
+            # The web UI's links are relative to a path that ends in a slash.
+            query = scope["query_string"].decode("latin-1")
+            location = f"{self._prefix}/?{query}" if query else f"{self._prefix}/"
+            return await RedirectResponse(location, 308)(scope, receive, send)
+        if not scope["path"].startswith(f"{self._prefix}/"):
+            scope["path"] = self._prefix + scope["path"]
+        scope["root_path"] = self._prefix
+        return await self._app(scope, receive, send)
+
+
+def route_path(scope: Scope) -> str:
+    """The path without the prefix: what routes say."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))

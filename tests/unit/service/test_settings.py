@@ -55,6 +55,12 @@ def test_addresses_are_read_and_written_back(text: str, address: Address) -> Non
         ("--log-level", "loud", "is not one of debug, info"),
         ("--log-format", "xml", "is not one of auto, json"),
         ("--data-dir", "", "no directory is given"),
+        ("--trusted-proxies", "proxy.example.org", "is no address and no network"),
+        ("--trusted-proxies", "10.0.0.1/8", "is no address and no network"),
+        ("--trusted-proxies", "10.0.0.1,*", "trusts everybody"),
+        ("--path-prefix", "runs", "is no path"),
+        ("--path-prefix", "/a b", "is no path"),
+        ("--path-prefix", "/api/runs", "like paths of the service itself"),
         ("--artifacts", "ftp://host/x", "is no scheme that artifacts can be kept under"),
         ("--artifacts", "s3://", "no bucket is given"),
     ],
@@ -67,6 +73,11 @@ def test_wrong_values_name_flag_variable_and_a_right_example(flag: str, value: s
     assert words in str(caught.value)
     assert (caught.value.setting, caught.value.exit_code) == (flag, 2)
     read_settings({flag: caught.value.example})  # the example is right
+
+
+@pytest.mark.parametrize(("text", "prefix"), [("", ""), ("/", ""), ("/ml", "/ml"), ("/ml/runs/", "/ml/runs")])
+def test_a_prefix_is_taken_with_a_slash_at_its_end_and_without(text: str, prefix: str) -> None:
+    assert read_settings({"--path-prefix": text}).path_prefix == prefix
 
 
 def test_artifacts_are_below_the_data_directory_unless_said_otherwise() -> None:

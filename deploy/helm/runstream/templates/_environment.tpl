@@ -11,7 +11,11 @@
 - name: RUNSTREAM_HTTP_LISTEN
   value: {{ printf "%s:5000" $settings.listenAddress | quote }}
 - name: RUNSTREAM_ALLOWED_HOSTS
-  value: {{ concat (ternary .Values.ingress.hosts list .Values.ingress.enabled) (ternary .Values.gateway.httpHosts list .Values.gateway.enabled) $settings.allowedHosts | uniq | join "," | quote }}
+  value: {{ concat (list (printf "%s-http.%s" (include "runstream.name" .) .Release.Namespace)) (ternary .Values.ingress.hosts list .Values.ingress.enabled) (ternary .Values.gateway.httpHosts list .Values.gateway.enabled) $settings.allowedHosts | uniq | join "," | quote }}
+- name: RUNSTREAM_TRUSTED_PROXIES
+  value: {{ join "," $settings.trustedProxies | quote }}
+- name: RUNSTREAM_PATH_PREFIX
+  value: {{ $settings.pathPrefix | quote }}
 - name: RUNSTREAM_DATA_DIR
   value: /tmp/runstream-data
 - name: RUNSTREAM_ARTIFACTS

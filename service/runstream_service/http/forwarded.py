@@ -1,0 +1,40 @@
+"""What a trusted proxy says of the request that it passes on: X-Forwarded-For, -Proto and -Host."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+
+class Forwarded:
+    """ASGI middleware. Nobody else may say so: a page of a stranger in a browser could name a Host that is allowed."""
+
+    def __init__(self, app: ASGIApp, trusted_proxies: Sequence[str]) -> None:
+        self._app = app
+        self._trusted = ProxyHeadersMiddleware(app, list(trusted_proxies))  # type: ignore[arg-type]  # uvicorn's types
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client")
+        if scope["type"] != "http" or client is None:
+            return await self._app(scope, receive, send)
+        address = _unmapped(client[0])
+        if address not in self._trusted.trusted_hosts:
+            return await self._app(scope, receive, send)
+        scope["client"] = (address, client[1])
+        host = Headers(scope=scope).get("x-forwarded-host", "").partition(",")[0].strip()
+        if host:
+            MutableHeaders(scope=scope)["host"] = host
+        return await self._trusted(scope, receive, send)  # type: ignore[arg-type]
+
+
+def _unmapped(address: str) -> str:
+    """An IPv4 address as such, which a socket of IPv6 has as ::ffff:10.0.0.1."""
+    try:
+        mapped = getattr(ipaddress.ip_address(address), "ipv4_mapped", None)
+    except ValueError:
+        return address
+    return address if mapped is None else str(mapped)
