@@ -1,7 +1,8 @@
 """One gRPC channel per process and address, a new one after a failure, and what a fork needs of them.
 
 A channel stays with the replica that it found. When that one cannot serve (`Retry.ELSEWHERE`), `renew` makes way for a
-new channel, which looks the address up again and takes one of the replicas at random.
+new channel, which looks the address up again and takes one of the replicas at random, or the next one of a list of
+addresses.
 
 gRPC survives a fork only if no thread is inside of it and no connection is open at that moment, and if its core is not
 shutting down: closing the last channel starts a shutdown in the background, and a fork in the middle of that aborts
@@ -14,6 +15,7 @@ GRPC_ENABLE_FORK_SUPPORT=0 switches off handlers inside of gRPC that this rests 
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 from collections import Counter
@@ -39,9 +41,9 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A connection of our own: not one that another library in this process configured, and one that really closes.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-    # Of several addresses behind a name (a headless service, ipv4:host:port,host:port) not always the first.
-    ("grpc.service_config", '{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": true}}]}'),
 )
+# Of several addresses behind a name, such as that of a headless service, not always the first.
+_ANY_ADDRESS = ("grpc.service_config", '{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": true}}]}')
 
 
 class Channels:
@@ -51,6 +53,7 @@ class Channels:
         self._changed = threading.Condition()
         self._open: dict[str, grpc.Channel] = {}
         self._users: Counter[grpc.Channel] = Counter()
+        self._turns: dict[str, int] = {}  # which of the addresses of a list is the first
         self._retired: set[grpc.Channel] = set()  # replaced by `renew`; the last user closes it
         self._keeper: grpc.Channel | None = None
         self._forking = False
@@ -64,7 +67,7 @@ class Channels:
                 self._keeper = grpc.insecure_channel("127.0.0.1:1", options=OPTIONS)  # never connects
             channel = self._open.get(address)
             if channel is None:
-                channel = self._open[address] = grpc.insecure_channel(address, options=_options())
+                channel = self._open[address] = self._new_channel(address)
             self._users[channel] += 1
         try:
             yield channel
@@ -72,6 +75,16 @@ class Channels:
             with self._changed:
                 self._leave(channel)
                 self._changed.notify_all()
+
+    def _new_channel(self, address: str) -> grpc.Channel:
+        # gRPC on its own would send everything, even what goes to 127.0.0.1, through the proxy for web pages.
+        options = (*OPTIONS, ("grpc.enable_http_proxy", int(_settings.uses_http_proxy(os.environ))))
+        scheme, _, rest = address.partition(":")
+        addresses = rest.split(",")
+        if scheme not in ("ipv4", "ipv6") or len(addresses) == 1:
+            return grpc.insecure_channel(address, options=(*options, _ANY_ADDRESS))
+        turn = self._turns.setdefault(address, random.randrange(len(addresses))) % len(addresses)
+        return grpc.insecure_channel(f"{scheme}:{','.join(addresses[turn:] + addresses[:turn])}", options=options)
 
     def _leave(self, channel: grpc.Channel) -> None:
         self._users[channel] -= 1
@@ -87,6 +100,8 @@ class Channels:
         with self._changed:
             if self._open.get(address) is channel:
                 self._retired.add(self._open.pop(address))
+                if address in self._turns:
+                    self._turns[address] += 1
 
     def before_fork(self, deadline: float) -> bool:
         """Closes all channels that nobody uses; waits for the others until `deadline` (monotonic seconds)."""
@@ -122,11 +137,7 @@ class Channels:
         with self._changed:
             if address in self._open and self._open[address] not in self._users:
                 self._open.pop(address).close()
-
-
-def _options() -> tuple[tuple[str, int | str], ...]:
-    """gRPC on its own would send everything, even what goes to 127.0.0.1, through the proxy for web pages."""
-    return (*OPTIONS, ("grpc.enable_http_proxy", int(_settings.uses_http_proxy(os.environ))))
+                self._turns.pop(address, None)
 
 
 _never_destroyed: list[object] = []

@@ -51,6 +51,26 @@ def test_whoever_is_told_second_joins_the_channel_that_the_first_got(channels):
                 assert same is new
 
 
+def test_of_a_list_of_addresses_the_next_one_is_tried_first_after_a_failure(channels, monkeypatch):
+    targets: list[str] = []
+    new_channel = grpc.insecure_channel
+
+    def spy(target: str, options: Any) -> grpc.Channel:
+        targets.append(target)
+        return new_channel(target, options)
+
+    monkeypatch.setattr(grpc, "insecure_channel", spy)
+    a, b, c = "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"
+    address = f"ipv4:{a},{b},{c}"
+    for _ in range(6):
+        with channels.using(address) as channel:
+            channels.renew(address, channel)
+    orders = [[a, b, c], [b, c, a], [c, a, b]]
+    tried = [target.removeprefix("ipv4:").split(",") for target in targets if target.startswith("ipv4:")]
+    first = orders.index(tried[0])
+    assert tried == [orders[(first + turn) % 3] for turn in range(6)]
+
+
 def test_a_fork_waits_for_the_users_of_a_renewed_channel(channels):
     with channels.using(ADDRESS) as channel:
         channels.renew(ADDRESS, channel)
