@@ -6,6 +6,7 @@ work on it: gRPC's own pulls `_requests`, this one reads the answers. Only this 
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 import uuid
@@ -24,6 +25,7 @@ from runstream.v1 import ingest_pb2
 
 _METHOD = "/runstream.v1.IngestService/Append"
 _STABLE_S = 3.0  # a stream that was open for that long does not count as a failed try
+_DATABASE_AWAY_S = 5.0  # the longest wait for a database that no replica has
 _QUIET_S = 1.0  # a stream that broke is worth a warning if the next one has to wait longer
 # The service asks for another stream; nothing went wrong.
 _RECONNECT_REASONS = ("DRAINING", "DATABASE_CHANGED")
@@ -229,6 +231,9 @@ class Connection:
     def _retry_in(self, failure: _status.Failure, was_open: bool) -> float:
         backoff = self._fenced if failure.reason == "FENCED" else self._backoff
         wait_s = backoff.next_s(failure.retry_after_s)
+        if failure.reason == "DATABASE_UNAVAILABLE":
+            # Most outages of PostgreSQL are short, and all that was logged meanwhile waits for the next try.
+            wait_s = min(wait_s, random.uniform(0.5, 1.0) * _DATABASE_AWAY_S)
         # A proxy ends streams that are idle, a service asks for another one, a newer stream of this producer takes
         # over: none of it is worth a warning if the next stream is open soon.
         expected = was_open or failure.reason in (*_RECONNECT_REASONS, "FENCED")

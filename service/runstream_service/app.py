@@ -147,7 +147,9 @@ class Service:
         settings = self._settings
         await self._readiness.listen(self._metrics.readiness)
         options = (*GRPC_OPTIONS, *self._lifetime.grpc_options())
-        self._grpc = grpc.aio.server(interceptors=[CallInterceptor(self._metrics)], options=options)
+        self._grpc = grpc.aio.server(
+            interceptors=[CallInterceptor(self._metrics, check=self._check_database)], options=options
+        )
         self._grpc_address = listen_grpc(self._grpc, settings.grpc_listen)
         self._start_http()
         self._tasks["loop watcher"] = asyncio.create_task(LoopDelay(self._metrics.registry).run())
@@ -230,6 +232,10 @@ class Service:
         run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(core.experiments, core.runs), server)
         server.add_generic_rpc_handlers((query_handler(queries),))
         self._http_app.serve(mlflow_routes(core))
+
+    def _check_database(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.check_database()
 
     def _start_http(self) -> None:
         listeners = listen_http(self._settings.http_listen)

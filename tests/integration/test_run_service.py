@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from runstream.v1 import run_pb2
+from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.storage.database import Database
 from tests.support.rpc import Services, reason_of, serve_on
 
@@ -442,3 +443,13 @@ async def test_calls_above_the_bound_are_told_to_come_again(database, bounds):
             )  # fmt: skip
         assert [found.run_id for found in await asyncio.gather(*held)] == [run.run_id] * 3
         assert await get(services, run.run_id) == run
+
+
+async def test_a_replica_that_has_lost_its_database_says_so_at_once(database):
+    def lost() -> None:
+        raise DatabaseUnavailable("lost", retry_after_s=0.1)
+
+    async with serve_on(database, check=lost) as services, database.transaction() as connection:
+        await connection.execute("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE")
+        answer = refused(services.runs.GetRun(run_pb2.GetRunRequest(run_id=uuid.uuid4().hex)))
+        assert await asyncio.wait_for(answer, 5) == (Code.UNAVAILABLE, "DATABASE_UNAVAILABLE", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
@@ -37,10 +38,10 @@ class Services:
 
 
 @contextlib.asynccontextmanager
-async def serve_on(database: Database, **call_bounds: int) -> AsyncIterator[Services]:
+async def serve_on(database: Database, **of_calls: Any) -> AsyncIterator[Services]:
     """Serves RunService and QueryService from a database."""
     metrics = Metrics(version="test")
-    server = grpc.aio.server(interceptors=[CallInterceptor(metrics, **call_bounds)], options=GRPC_OPTIONS)
+    server = grpc.aio.server(interceptors=[CallInterceptor(metrics, **of_calls)], options=GRPC_OPTIONS)
     experiments = Experiments(database)
     run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(experiments, Runs(database, experiments)), server)
     reads = Reads(database, max_reads=5)

@@ -118,8 +118,14 @@ class IngestPipeline:
             return _draining()
         return DatabaseUnavailable(
             f"this replica has been without its database for {self._without_database_s:g} s; others may have it",
-            retry_after_s=1.0,
+            retry_after_s=0.1,
         )
+
+    def check_database(self) -> None:
+        """Raises DatabaseUnavailable if this replica has been without its database for some seconds. What needs it is
+        then better asked of another one, at once, than after ten seconds in line for a connection."""
+        if self._refusing.done() and not self._draining:
+            raise self.refusal()
 
     @contextlib.contextmanager
     def slot(self) -> Iterator[None]:

@@ -36,9 +36,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     """Turns exceptions into statuses and counts calls. Ingest streams do both by themselves, in ingest_servicer.py."""
 
     def __init__(
-        self, metrics: Metrics, *, max_calls: int = MAX_CALLS, max_bytes_of_calls: int = MAX_BYTES_OF_CALLS
+        self,
+        metrics: Metrics,
+        *,
+        check: Callable[[], None] = lambda: None,
+        max_calls: int = MAX_CALLS,
+        max_bytes_of_calls: int = MAX_BYTES_OF_CALLS,
     ) -> None:
+        """`check` raises the error of all calls that begin now, if they cannot be served."""
         self._metrics = metrics
+        self._check = check
         self._max_calls, self._max_bytes = max_calls, max_bytes_of_calls
         self._calls = self._bytes = 0
 
@@ -66,6 +73,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             begun = time.perf_counter()
             code = grpc.StatusCode.OK.name
             try:
+                self._check()
                 if method in LONG_LIVED:  # has a bound of its own
                     return await behavior(_decode(deserialize, request), context)
                 with self._place(len(request)):

@@ -1,0 +1,118 @@
+"""A replica that has lost PostgreSQL, or is full, beside one that is well: clients go where they are served.
+
+`CUT_SECONDS=600` makes the outage ten minutes long (CONTRIBUTING.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import runstream
+from tests.support.databases import short_directory, socket_of, through
+from tests.support.producers import Producers, assert_exactly_once
+from tests.support.proxy import Proxy
+from tests.support.serve import ServeProcess
+
+SECONDS = float(os.environ.get("CUT_SECONDS", "5"))
+CLIENTS = 8
+POINTS_PER_S = 500 if SECONDS < 60 else 2_000
+# It is asked every two seconds, has two to answer, and is given five more.
+SENT_ELSEWHERE_S = 30.0
+
+
+def _until(holds: Callable[[], object], timeout_s: float) -> None:
+    give_up = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def _streams(replica: ServeProcess) -> float:
+    return replica.metric("runstream_streams_open")
+
+
+def _ready(replica: ServeProcess) -> bool:
+    return replica.metric("runstream_ready") == 1
+
+
+@pytest.fixture
+def proxy(database_url: str) -> Iterator[Proxy]:
+    """Between one replica and PostgreSQL."""
+    with Proxy(socket_of(database_url)) as between:
+        yield between
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with short_directory() as made:
+        yield made
+
+
+def _refuse(proxy: Proxy) -> None:
+    proxy.refuse = True
+    proxy.cut()
+
+
+def _hole(proxy: Proxy) -> None:
+    proxy.stall()
+
+
+@pytest.mark.timeout(240 + 2 * SECONDS)
+@pytest.mark.parametrize("harm", [_refuse, _hole])
+def test_clients_of_a_replica_that_is_cut_off_from_postgres_go_to_another(
+    database_url: str, directory: Path, proxy: Proxy, harm: Callable[[Proxy], None]
+) -> None:
+    behind = ["--database", through(proxy.address, database_url)]
+    with (
+        ServeProcess(directory / "well", arguments=["--database", database_url]) as well,
+        ServeProcess(directory / "cut", arguments=behind) as cut,
+        contextlib.ExitStack() as stack,
+    ):
+        address = f"ipv4:{well.grpc_address},{cut.grpc_address}"
+        crews: list[Producers] = []
+        while not (crews and _streams(cut)):  # which replica a client takes is chance
+            crews.append(stack.enter_context(Producers(address, CLIENTS, POINTS_PER_S)))
+            _until(lambda: _streams(well) + _streams(cut) >= CLIENTS * len(crews), 30)
+        harm(proxy)
+        _until(lambda: _streams(cut) == 0, SENT_ELSEWHERE_S)
+        assert _streams(well) > 0
+        ends = time.monotonic() + SECONDS
+        jobs = 0
+        while time.monotonic() < ends or jobs < 5:
+            # New jobs find the replica that serves them, also when they ask the other one first.
+            with runstream.start_run("cut off", f"job {jobs}", address=address) as run:
+                run.log({"loss": 1.0}, step=1)
+                assert run.flush(60), run.stats()
+            assert run.stats().refused == {}
+            jobs += 1
+            time.sleep(0.5 if SECONDS < 60 else 10)
+        assert _streams(cut) == 0
+        for crew in crews:
+            assert_exactly_once(well.grpc_address, crew.run_id, crew.stop())
+        proxy.restore()
+        _until(lambda: _ready(cut), 60)
+        with runstream.start_run("cut off", "afterwards", address=cut.grpc_address) as run:
+            run.log({"loss": 1.0}, step=1)
+            assert run.flush(60), run.stats()
+
+
+def test_clients_that_find_a_full_replica_go_to_another(database_url: str, directory: Path) -> None:
+    on_database = ["--database", database_url]
+    with (
+        ServeProcess(directory / "free", arguments=on_database) as free,
+        ServeProcess(directory / "full", arguments=[*on_database, "--max-streams", "1"]) as full,
+        runstream.start_run("full", "first", address=full.grpc_address) as first,
+    ):
+        first.log({"loss": 1.0}, step=1)
+        assert first.flush(30)
+        with Producers(f"ipv4:{free.grpc_address},{full.grpc_address}", CLIENTS, POINTS_PER_S) as crew:
+            _until(lambda: _streams(free) == CLIENTS, 30)
+            assert _streams(full) == 1
+            reports = crew.stop()
+        assert_exactly_once(free.grpc_address, crew.run_id, reports)
