@@ -84,7 +84,6 @@ class Connection:
         self._asking_ledger = False  # the next Open claims to know nothing, to hear what is left
         self.streams_opened = 0
         self.connected = False
-        self.last_error = ""
 
     # Called by the connection's thread.
 
@@ -118,7 +117,7 @@ class Connection:
         if failure is None:
             return self._backoff.next_s()
         if failure.reason not in _RECONNECT_REASONS:
-            self.last_error = str(failure)
+            self._notices.last_error = str(failure)
         if failure.reason == "DRAINING" and was_open:
             self._backoff.reset()  # it was a good stream, also if it had nothing to bring
         return self._react(failure, was_open)
@@ -139,7 +138,9 @@ class Connection:
                 if "shutdown" in str(error):
                     # As in _control: no stream can be opened any more. One that is open already goes on to the end.
                     self._outbox.stop("closed")
-                    self.last_error = f"{error}: with this version of Python, call finish() before the program ends"
+                    self._notices.last_error = (
+                        f"{error}: with this version of Python, call finish() before the program ends"
+                    )
                 return _status.Failure("UNAVAILABLE", str(error))  # or else too many threads, for now
             self._stream = stream
         try:

@@ -99,7 +99,7 @@ class Control:
         self._answer_is_old = False  # the call under way was made before `ask_again`
         self._future: Any = None
         self.name = ""  # of the run, as the service has it
-        self.last_error = ""
+        self.end_refused = False
 
     # Called by the control thread.
 
@@ -232,7 +232,7 @@ class Control:
     def _failed(self, call: _Call, failure: _status.Failure) -> float:
         if self._stopping or self._pause_wanted:
             return 0.0
-        self.last_error = f"{call.method}: {failure}"
+        self._notices.last_error = f"{call.method}: {failure}"
         call.tries += 1
         if self._answer_is_old and failure.retry is _status.Retry.NEVER:
             return 0.0  # somebody wants to know how it is now
@@ -286,6 +286,7 @@ class Control:
                 self._calls.popleft()
                 self._calls.extendleft(reversed(self._halves(call)))
                 return
+        self.end_refused = call is self._finish
         self._notices.call_refused(call.method, list(call.entries), failure)
         self._done(call)
 
@@ -333,8 +334,9 @@ class Control:
                 # A newer value takes the place of the older one: whoever waits for that is answered by this.
                 waiting[key] = _Entry(value, size, old.number if old is not None else self._accepted)
             self._changed.notify_all()
-        for key in changed:
-            self._notices.warn("param %r refused: it was set to another value before (PARAM_CHANGED)", key)
+        if changed:
+            words = "has another value already, which waits to be sent; params are written once"
+            self._notices.call_refused("LogParams", changed, _status.Failure("ALREADY_EXISTS", words, "PARAM_CHANGED"))
         if full:
             self._notices.calls_full(kind, full, self._settings.max_call_bytes)
 

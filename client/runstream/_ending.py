@@ -39,7 +39,7 @@ class Ending:
         if not control.wait_finished(wait_s):
             return False
         if control.wait_settled(wait_s):
-            self.arrived = bool(self._flushed)
+            self.arrived = bool(self._flushed) and not control.end_refused
             return True
         return outbox.hopeless
 

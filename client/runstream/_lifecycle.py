@@ -30,6 +30,8 @@ class Handle(Protocol):
 
     def _begin_at_exit(self, status: str) -> Ending | None: ...
 
+    def _wait_finished(self, timeout_s: float) -> None: ...
+
     def _end_finish(self, *, at_exit: bool = False) -> None: ...
 
 
@@ -73,7 +75,7 @@ class Process:
     def at_exit(self) -> None:
         """Flushes and finishes what is still open. Never raises."""
         status = _exit_status()
-        timeout_s = 0.0
+        timeout_s, begun = 0.0, time.monotonic()
         endings: list[tuple[Handle, Ending]] = []
         for run in list(self._runs.values()):
             with _reported(run):
@@ -91,6 +93,9 @@ class Process:
             for run, _ in endings:
                 with _reported(run):
                     run._end_finish(at_exit=True)
+        # Those that another thread is finishing. It may be a daemon, which ends with the interpreter.
+        for run in list(self._runs.values()):
+            run._wait_finished(max(0.0, begun + timeout_s - time.monotonic()))
 
     def before_fork(self) -> None:
         """Empties gRPC of our threads and closes the channels; see `_channel` for why."""

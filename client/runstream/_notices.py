@@ -35,7 +35,8 @@ class Notices:
         self._early_time: tuple[int, str] | None = None
         self._full_seen = 0
         self._away = False
-        self._refused_entries: set[tuple[str, str]] = set()
+        self.last_error = ""  # of a stream or call, whichever was the last
+        self._refused_entries: set[str] = set()
         self._dropped_entries = 0
 
     def refused(self, key: str, why: str) -> None:
@@ -121,12 +122,22 @@ class Notices:
         """A final answer to a call, with the params or tags that it had."""
         what = {"LogParams": "param", "SetTags": "tag"}.get(method)
         if what is None:
-            self._warn("%s refused by the service: %s", method, failure)
+            self._warn("the end of the run is not set, so it stays RUNNING: the service refuses it (%s)", failure)
             return
-        fresh = [key for key in keys if (what, key) not in self._refused_entries]
-        if fresh and len(self._refused_entries) < _MAX_KEYS:
-            self._refused_entries.update((what, key) for key in fresh)
+        fresh = [key for key in keys if self._is_new(f"{what} {key}")]
+        if fresh:
             self._warn("%s %s refused: %s (said once for each)", what, _some(fresh), failure)
+
+    def entry_refused(self, why: Exception) -> None:
+        """A param or tag that does not have the right form."""
+        if self._is_new(str(why)):
+            self._warn("refused: %s (said once)", why)
+
+    def _is_new(self, refusal: str) -> bool:
+        if refusal in self._refused_entries or len(self._refused_entries) >= _MAX_KEYS:
+            return False
+        self._refused_entries.add(refusal)
+        return True
 
     def calls_full(self, what: str, keys: list[str], bound_bytes: int) -> None:
         """Params or tags that found no room."""

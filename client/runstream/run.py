@@ -19,6 +19,7 @@ from runstream._pipeline import Pipeline
 from runstream._values import describe
 from runstream.v1 import run_pb2
 
+_FINISH_TIMEOUT_S = 30.0
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 _STATUSES: dict[str, run_pb2.RunStatus] = {
     "FINISHED": run_pb2.RUN_STATUS_FINISHED,
@@ -151,20 +152,21 @@ class Run:
         True if they are: each is acknowledged, or refused for good and counted. False if not in time, or if nothing
         more can be sent (run deleted).
         """
-        return self._pipeline.flush(timeout)
+        return self._pipeline.flush(None if timeout is None else _patience(timeout))
 
-    def finish(self, status: Status = "FINISHED", timeout: float = 30.0) -> bool:
+    def finish(self, status: Status = "FINISHED", timeout: float = _FINISH_TIMEOUT_S) -> bool:
         """Flushes for at most `timeout` seconds, sets the run's end, and ends the handle. True if all arrived.
 
         Only rank 0, or the only process of a run, sets the end; other ranks detach. What did not arrive in time is
         dropped, counted, and reported in a warning. Raises nothing; a second call returns what the first one returned.
         """
+        timeout = _patience(timeout)
         try:
-            if not self._finish_lock.acquire(timeout=max(0.0, timeout)):
+            if not self._finish_lock.acquire(timeout=timeout):
                 return False  # another thread is finishing it, and has more patience
             try:
                 if not self._finished:
-                    self._finish(status, max(0.0, timeout))
+                    self._finish(status, timeout)
                 return bool(self._arrived)
             finally:
                 self._finish_lock.release()
@@ -185,13 +187,13 @@ class Run:
 
     def _begin_finish(self, status: str) -> Ending:
         self._finished = True
-        if status not in _STATUSES:
+        if not isinstance(status, str) or status not in _STATUSES:
             self._pipeline.notices.warn("finish(%r): expected FINISHED, FAILED or KILLED; taking FAILED", status)
+            status = "FAILED"
         last = None
         if self._ends_run:
-            number = _STATUSES.get(status, run_pb2.RUN_STATUS_FAILED)
             ended = time.time_ns() // 1000
-            last = run_pb2.FinishRunRequest(status=number, end_time_unix_us=ended, attempt=self.attempt)
+            last = run_pb2.FinishRunRequest(status=_STATUSES[status], end_time_unix_us=ended, attempt=self.attempt)
         self._ending = Ending(self._pipeline, last)
         return self._ending
 
@@ -229,7 +231,7 @@ class Run:
             connected=connection.connected,
             reconnects=max(0, connection.streams_opened - 1),
             series=len(pipeline.outbox.series),
-            last_error=connection.last_error or pipeline.control.last_error,
+            last_error=pipeline.notices.last_error,
         )
 
     def __enter__(self) -> Run:
@@ -242,7 +244,7 @@ class Run:
             self.finish("FINISHED")
         else:
             # The traceback is shown when this is over: no longer than at the end of the interpreter.
-            timeout = min(30.0, self._settings.exit_timeout_s)
+            timeout = min(_FINISH_TIMEOUT_S, self._settings.exit_timeout_s)
             self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED", timeout)
 
     def __repr__(self) -> str:
@@ -256,7 +258,7 @@ class Run:
     def _set(self, kind: str, entries: Mapping[str, Any]) -> None:
         notices = self._pipeline.notices
         try:
-            good = _entries.checked(kind, entries, lambda why: notices.warn("refused: %s", why))
+            good = _entries.checked(kind, entries, notices.entry_refused)
             if self._finished:
                 notices.limited(f"late {kind}", "%ss refused: the run is finished", kind)
             elif good:
@@ -306,8 +308,12 @@ class Run:
         self._new_pipeline()
         self._buffer.go_on_from(step)
 
+    def _wait_finished(self, timeout_s: float) -> None:
+        if self._finish_lock.acquire(timeout=timeout_s):
+            self._finish_lock.release()
+
     def _begin_at_exit(self, status: str) -> Ending | None:
-        """None if a thread that does not end is finishing the run."""
+        """None if another thread is finishing the run."""
         if not self._finish_lock.acquire(blocking=False):
             return None
         try:
@@ -384,6 +390,15 @@ def _identify(environ: dict[str, str], given: dict[str, Any]) -> tuple[_identity
     if run_index:
         identity = _identity.resolve(environ, **given, run_index=run_index)
     return identity, base_run_id
+
+
+def _patience(timeout: object) -> float:
+    """How long to wait, in seconds, whatever the caller gave: finish() raises nothing, and infinity is a long time."""
+    try:
+        seconds = float(timeout)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return _FINISH_TIMEOUT_S
+    return min(max(0.0, seconds), threading.TIMEOUT_MAX) if seconds == seconds else _FINISH_TIMEOUT_S
 
 
 def _raise(error: Exception) -> None:

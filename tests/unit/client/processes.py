@@ -146,6 +146,16 @@ def exit_that_did_not_end(points: int) -> None:
     thread.join()
 
 
+def finishes_in_a_daemon(points: int) -> None:
+    """Ends while a daemon thread is finishing the run."""
+    run = runstream.start_run("e", "end")
+    print(run.run_id, flush=True)
+    count(run, "parent", 0, points)
+    threading.Thread(target=run.finish, daemon=True).start()
+    while not run.stats().refused:  # finish() has begun
+        run.log({"late": 1.0})
+
+
 def two_services_at_exit(points: int) -> None:
     """Ends with runs at a service that nobody reaches and at one that is there."""
     for _ in range(3):

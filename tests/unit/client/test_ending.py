@@ -324,3 +324,51 @@ def test_a_wait_that_the_service_asked_for_is_not_cut_short_by_the_end(service, 
     asked = time.monotonic()
     assert run.finish(timeout=20)
     assert time.monotonic() - asked > 0.9
+
+
+@pytest.mark.parametrize("timeout", [None, float("inf"), float("nan"), "soon", -1.0], ids=repr)
+def test_a_limit_of_any_kind_ends_the_run_and_raises_nothing(service, start, timeout):
+    run = start("e")
+    run.log({"loss": 1.0})
+    assert run.flush(20)
+    run.flush(timeout)
+    assert run.finish(timeout=timeout) or timeout == -1.0
+    service.ledger.wait_for(lambda: [method for method, _ in service.runs.calls].count("FinishRun") == 1)
+
+
+def test_a_status_of_any_kind_ends_the_run(service, start, caplog):
+    run = start("e")
+    assert run.finish(["no", "status"])
+    assert status_of(service, run) == run_pb2.RUN_STATUS_FAILED
+    assert "expected FINISHED, FAILED or KILLED" in caplog.text
+
+
+def test_an_end_that_the_service_refuses_is_no_success(service, start, caplog):
+    run = start("e")
+    assert run.flush(20)
+    service.runs.broken = Refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "no good")
+    assert not run.finish(timeout=20)
+    assert "the end of the run is not set, so it stays RUNNING" in caplog.text
+
+
+def test_bad_params_and_tags_at_each_step_are_said_once(start, caplog):
+    run = start("e")
+    for _ in range(50):
+        run.set_tags({"t": "v" * 9_000})
+        run.log_params([1])
+    assert len(caplog.records) == 2
+
+
+def test_the_last_error_is_the_last_of_all(service, start):
+    run = start("e")
+    assert run.flush(20)
+    service.ledger.fault = lambda event, number: (_ for _ in ()).throw(Refused(grpc.StatusCode.UNKNOWN, "", "first"))
+    run.log({"loss": 1.0})
+    while "first" not in run.stats().last_error:
+        time.sleep(0.01)
+    service.ledger.fault = lambda event, number: None
+    assert run.flush(20)
+    service.runs.faults = [Refused(grpc.StatusCode.UNAVAILABLE, "", "second")]
+    run.set_tags({"a": 1})
+    assert run.flush(20)
+    assert "second" in run.stats().last_error

@@ -75,6 +75,7 @@ def test_a_spawned_child_flushes_and_finishes_its_own_run(service):
         ("sys_exit_with_zero", run_pb2.RUN_STATUS_FINISHED, 0),
         ("terminated", run_pb2.RUN_STATUS_FAILED, 143),
         ("exit_that_did_not_end", run_pb2.RUN_STATUS_FINISHED, 0),
+        ("finishes_in_a_daemon", run_pb2.RUN_STATUS_FINISHED, 0),
     ],
 )
 def test_the_interpreter_flushes_at_its_end_and_says_how_it_ended(service, program, status, code):
