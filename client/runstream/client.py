@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import grpc
 
-from runstream import _arguments, _identity, _settings, _streams
+from runstream import _arguments, _identity, _settings, _status, _streams
 from runstream._charts import AggregateCurve, ChartSeries
 from runstream._lifecycle import process
 from runstream._results import (
@@ -101,7 +101,7 @@ class Client:
         """The same as it comes, in pieces of at most 16,384 points: series by series in the order (key, rank, attempt),
         of one key, of some, or of all (None). Memory is needed for one piece only."""
         request = query_pb2.HistoryRequest(
-            run_id=self._run_id(run_id),
+            run_id=self._run_id(run_id, timeout),
             keys=_arguments.keys_to_read(keys),
             rank=_rank(rank),
             attempt=_attempt(attempt),
@@ -166,7 +166,7 @@ class Client:
         if axis not in _AXES:
             raise ValueError(f"axis must be 'step' or 'time', not {axis!r}")
         request = query_pb2.ChartRequest(
-            run_ids=self._run_ids(run_ids),
+            run_ids=self._run_ids(run_ids, timeout),
             keys=_arguments.keys_to_read(keys),
             rank=_rank(rank),
             attempt=_attempt(attempt),
@@ -192,7 +192,7 @@ class Client:
         Each step is a bucket if there are no more than `max_buckets` of them. An unknown key is an empty curve.
         """
         request = query_pb2.AggregateRequest(
-            run_id=self._run_id(run_id),
+            run_id=self._run_id(run_id, timeout),
             key=key,
             min_step=_arguments.integer_or_none("min_step", min_step),
             max_step=_arguments.integer_or_none("max_step", max_step),
@@ -273,16 +273,20 @@ class Client:
 
     def _limit(self, timeout: float | None) -> float | None:
         """The limit of a call in seconds: its own, 0 included, else that of the client."""
-        return _arguments.timeout_seconds(self.timeout if timeout is None else timeout)
+        seconds = _arguments.timeout_seconds(self.timeout if timeout is None else timeout)
+        if seconds == 0:  # gRPC might still take an answer that comes at once
+            failure = _status.Failure("DEADLINE_EXCEEDED", "a timeout of 0 has passed already")
+            raise _status.to_exception(failure, self.address)
+        return seconds
 
-    def _run_id(self, run_id: str) -> str:
+    def _run_id(self, run_id: str, timeout: float | None = None) -> str:
         """The id in its plain form; if this process has just started that run, it exists when this returns."""
         plain = _identity.check_run_id(run_id)
-        process.wait_created(self.address, plain, self.timeout)
+        process.wait_created(self.address, plain, self.timeout if timeout is None else timeout)
         return plain
 
-    def _run_ids(self, run_ids: str | Iterable[str]) -> list[str]:
-        return [self._run_id(run_id) for run_id in _arguments.run_ids_to_read(run_ids)]
+    def _run_ids(self, run_ids: str | Iterable[str], timeout: float | None = None) -> list[str]:
+        return [self._run_id(run_id, timeout) for run_id in _arguments.run_ids_to_read(run_ids)]
 
     def _call(self, stub: Any, method: str, request: Any) -> Any:
         with process.channels.using(self.address) as channel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import warnings
@@ -472,3 +473,24 @@ def test_settings_come_from_the_environment_and_bad_ones_are_named(monkeypatch, 
     assert from_environment(None, {}).address == "127.0.0.1:50051"
     assert from_environment(None, {"RUNSTREAM_BUFFER_BYTES": "lots"}).max_bytes == 64 * 1024 * 1024
     assert "RUNSTREAM_BUFFER_BYTES" in caplog.text
+
+
+@pytest.mark.parametrize("timeout", [math.inf, None, 20, "soon", math.nan], ids=str)
+def test_flush_and_finish_take_any_timeout(service, start, timeout):
+    run = start("e")
+    run.log({"loss": 1.0})
+    assert run.flush(timeout)
+    assert run.finish(timeout=timeout)
+    assert service.ledger.runs[run.run_id].status == run_pb2.RUN_STATUS_FINISHED
+    assert caplog.text.count("is no number of seconds; taking 30") == (
+        2 if timeout == "soon" or timeout != timeout else 0
+    )
+
+
+def test_a_negative_timeout_has_passed(service, start):
+    service.runs.hold = threading.Event()
+    run = start("e")
+    run.log({"loss": 1.0})
+    assert not run.flush(-1)
+    service.runs.hold.set()
+    assert run.flush(20)
