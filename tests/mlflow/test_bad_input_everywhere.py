@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 import socket
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from msgspec.structs import fields
 from runstream_service.core.pages import make_token
 from runstream_service.mlflow.calls import Call, Raw
 from runstream_service.mlflow.routes import Core, table
+from tests.support.polling import until_now
 from tests.support.rest import Answer, Rest
 from tests.support.serve import ServeProcess
 
@@ -209,14 +209,25 @@ def test_a_token_of_a_page_before_the_first_is_refused(method: str, path: str, o
     assert _send(method, f"/api/2.0/mlflow/{path}", request, ours).error[:2] == (400, "INVALID_PARAMETER_VALUE")
 
 
+def _requests(service: ServeProcess, path: str) -> float:
+    """How many requests of a route have ended, whatever became of them."""
+    name, route = "runstream_http_requests_total{", f'route="/api/2.0/mlflow/{path}"'
+    lines = [line for line in service.get("/metrics")[1].splitlines() if line.startswith(name) and route in line]
+    return sum(float(line.split()[-1]) for line in lines)
+
+
 def test_a_client_that_goes_in_the_middle_of_its_request_is_no_bug(service: ServeProcess, ours: Rest) -> None:
     logged = len(service.log_records)
     address = urlsplit(service.http_url)
-    for path in ("experiments/create", "runs/log-metric", "runs/log-batch"):
+    paths = ("experiments/create", "runs/log-metric", "runs/log-batch")
+    counted = sum(_requests(service, path) for path in paths)
+    for path in paths:
         with socket.create_connection((address.hostname, address.port)) as connection:
-            head = f"POST /api/2.0/mlflow/{path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 100\r\n\r\n"
-            connection.sendall(head.encode() + b'{"name": ')
-            time.sleep(0.1)
-    time.sleep(0.2)
+            head = f"POST /api/2.0/mlflow/{path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 100\r\n"
+            # The service says "go on" when the handler begins to read the body.
+            connection.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+            connection.sendall(b'{"name": ')
+    until_now(lambda: sum(_requests(service, path) for path in paths) == counted + len(paths))
     assert ours.get("experiments/get", {"experiment_id": "0"}).status == 200
     assert [record for record in service.log_records[logged:] if record["level"] == "error"] == []

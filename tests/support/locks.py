@@ -13,11 +13,25 @@ SELECT count(DISTINCT l.pid)
 """
 
 
-async def waiting_for_a_lock(database: Database, task: asyncio.Task[object], *, timeout_s: float = 30) -> None:
-    """Returns when a statement of this database waits for a lock; raises if the task ends before, or none ever does."""
+async def waiting_for_locks(database: Database, *, statements: int = 1, timeout_s: float = 30) -> None:
+    """Returns when so many statements of this database wait for a lock; raises if they never do."""
     give_up = asyncio.get_running_loop().time() + timeout_s
-    while not await database.fetchval(_WAITING):
-        assert not task.done(), f"it did not wait: {task}"
-        assert asyncio.get_running_loop().time() < give_up, "nothing waits for a lock"
+    while await database.fetchval(_WAITING) < statements:
+        assert asyncio.get_running_loop().time() < give_up, "too few statements wait for a lock"
         await asyncio.sleep(0.01)
-    assert not task.done()
+
+
+async def waits_for_a_lock(database: Database, task: asyncio.Task[object], *, timeout_s: float = 30) -> bool:
+    """Whether the task comes to wait for a lock, or ends before."""
+    give_up = asyncio.get_running_loop().time() + timeout_s
+    while not task.done():
+        if await database.fetchval(_WAITING):
+            return not task.done()
+        assert asyncio.get_running_loop().time() < give_up, "it neither waits for a lock nor ends"
+        await asyncio.sleep(0.01)
+    return False
+
+
+async def waiting_for_a_lock(database: Database, task: asyncio.Task[object]) -> None:
+    """Returns when the task waits for a lock; raises if it ends before, or never does."""
+    assert await waits_for_a_lock(database, task), f"it did not wait: {task}"

@@ -14,6 +14,7 @@ from runstream_service.ingest.group import SMALL_GROUP_POINTS
 from runstream_service.ingest.refusals import Reason
 from runstream_service.rollup import epochs
 from tests.integration.ingest.conftest import acknowledged, mutate, new_run, running_replica
+from tests.support.locks import waiting_for_locks
 
 EPOCH_LOCK = 1920298867
 BEGIN = "SELECT * FROM begin_group_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
@@ -215,32 +216,34 @@ async def test_the_commit_log_counts_the_points_that_were_stored(database, repli
 # Locks ----------------------------------------------------------------------------------------------------------------
 
 
-async def _groups_with_their_producers_in_opposite_order(database, run_id, rounds):
-    """Two writers lock the same ledger rows, asked for in opposite order, again and again."""
+async def _groups_with_their_producers_in_opposite_order(database, run_id):
+    """Two writers ask for the same three ledger rows in opposite order, while somebody holds the one in the middle.
+
+    A writer that takes rows as they are asked for then holds one end and waits for the middle, and so does the other.
+    When the middle comes free, each waits for what the other has.
+    """
     async with running_replica(database) as replica:
-        producers = [(await replica.open(run_id)).producer_id for _ in range(40)]
-    count = len(producers)
+        producers = sorted([(await replica.open(run_id)).producer_id for _ in range(3)])
 
     async def write(order: list[UUID]) -> None:
         writer = await database.connect_writer()
-        await writer.execute("SET deadlock_timeout = '5ms'")
         try:
-            for _ in range(rounds):
-                async with writer.transaction():
-                    await writer.fetch(
-                        BEGIN,
-                        order, [1] * count, [1] * count, [1] * count,
-                        list(range(1, count + 1)), [1] * count, [1] * count,
-                        *NO_WRITES,
-                    )  # fmt: skip
+            async with writer.transaction():
+                await writer.fetch(BEGIN, order, [1] * 3, [1] * 3, [1] * 3, [1, 2, 3], [1] * 3, [1] * 3, *NO_WRITES)
         finally:
             await writer.close()
 
-    await asyncio.gather(write(producers), write(producers[::-1]))
+    async with database.transaction() as holder:
+        await holder.execute("SELECT 1 FROM producers WHERE producer_id = $1 FOR UPDATE", producers[1])
+        writing = [asyncio.create_task(write(order)) for order in (producers, producers[::-1])]
+        await waiting_for_locks(database, statements=2)
+    for ended in await asyncio.gather(*writing, return_exceptions=True):
+        if ended is not None:
+            raise ended
 
 
 async def test_ledger_rows_asked_for_in_opposite_order_never_deadlock(database, run_id):
-    await _groups_with_their_producers_in_opposite_order(database, run_id, rounds=150)
+    await _groups_with_their_producers_in_opposite_order(database, run_id)
 
 
 async def test_without_the_producer_order_they_would(database, run_id):
@@ -253,7 +256,7 @@ async def test_without_the_producer_order_they_would(database, run_id):
            END LOOP;""",
     )
     with pytest.raises(asyncpg.DeadlockDetectedError):
-        await _groups_with_their_producers_in_opposite_order(database, run_id, rounds=3_000)
+        await _groups_with_their_producers_in_opposite_order(database, run_id)
 
 
 async def test_a_group_waits_for_a_ledger_row_that_somebody_holds(database, replica, run_id, stored):

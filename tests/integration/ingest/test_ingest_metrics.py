@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from uuid import uuid4
 
 import numpy as np
@@ -11,6 +11,7 @@ from runstream_service.core.caller import ANYONE
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
 from runstream_service.ingest.metric_writes import MetricWrites, RunPoints
 from tests.integration.ingest.conftest import TIME, acknowledged
+from tests.support.polling import until
 
 
 async def test_what_comes_in_is_counted_by_protocol_also_when_it_is_a_repeat(database, replica, run_id):
@@ -36,14 +37,15 @@ async def test_the_age_of_the_oldest_batch_grows_while_no_commit_succeeds(databa
     assert replica.metric("runstream_queue_oldest_seconds") == 0
     async with database.acquire() as connection, connection.transaction():
         await connection.execute("LOCK TABLE producers IN ACCESS EXCLUSIVE MODE")
+        before = time.monotonic()
         await replica.send(stream, 1, [1.0])
-        await asyncio.sleep(0.1)
+        after = time.monotonic()
+        await until(lambda: replica.metric("runstream_queue_oldest_seconds") > 0.1)
         await replica.send(stream, 2, [1.0])
-        await asyncio.sleep(0.1)
-        assert 0.2 <= replica.metric("runstream_queue_oldest_seconds") < 5
+        least, age = time.monotonic() - after, replica.metric("runstream_queue_oldest_seconds")
+        assert least <= age <= time.monotonic() - before  # of the first, not of the second
     await acknowledged(stream, 2)
-    while replica.metric("runstream_queue_oldest_seconds") > 0:
-        await asyncio.sleep(0.01)
+    await until(lambda: replica.metric("runstream_queue_oldest_seconds") == 0)
 
 
 async def test_encoding_is_measured_by_the_group(replica, run_id):

@@ -28,11 +28,14 @@ from runstream_service.ingest.group import SMALL_GROUP_POINTS
 from runstream_service.ingest.lanes import FEW_POINTS, Lanes
 from runstream_service.ingest.metric_writes import MetricWrites, RunPoints
 from runstream_service.ingest.metrics import IngestMetrics
+from runstream_service.ingest.stream import MIN_CHARGE_POINTS
 from runstream_service.ingest.write import MetricWrite
 from runstream_service.ingest.writer import Writer
 from runstream_service.retention.write_ids import WriteIdExpiry
 from tests.integration.ingest.conftest import TIME, acknowledged, mutate, new_run, running_replica
 from tests.integration.ingest.test_group_commit import BEGIN
+from tests.support.locks import waiting_for_a_lock, waiting_for_locks, waits_for_a_lock
+from tests.support.polling import until
 
 SIZES = pytest.mark.parametrize("count", [1, SMALL_GROUP_POINTS + 1], ids=["in one statement", "with COPY"])
 
@@ -82,11 +85,11 @@ async def test_writes_and_batches_of_streams_share_a_group(database, run_id):
         async with database.acquire() as holder, holder.transaction():
             await holder.execute("SELECT 1 FROM producers FOR UPDATE")
             await replica.send(stream, 1, [1.0])
-            await asyncio.sleep(0.05)
+            await waiting_for_locks(database)
             # These become one group, the next.
             waiting = [asyncio.create_task(writes.store(ANYONE, points(run_id, [value]))) for value in (2.0, 3.0)]
-            await asyncio.sleep(0.05)
             await replica.send(stream, 2, [4.0])
+            await until(lambda: replica.metric("runstream_queue_points") == 4 * MIN_CHARGE_POINTS)
         await asyncio.gather(*waiting)
         await acknowledged(stream, 2)
     assert await _stored_values(database) == [0.0, 1.0, 2.0, 3.0, 4.0]
@@ -248,8 +251,7 @@ async def _delete_while_a_group_is_under_way(database, run_id, runs) -> tuple[bo
         await connection.fetch(BEGIN, [], [], [], [], [], [], [], [uuid4()], [run_id], [0], [1])
         await connection.execute("INSERT INTO metric_points_hot SELECT 1, 1, $1, 7, now(), 7", series_id)
         deletion = asyncio.create_task(runs.delete_series(ANYONE, run_id.hex, ["loss"]))
-        await asyncio.sleep(0.2)
-        waited = not deletion.done()
+        waited = await waits_for_a_lock(database, deletion)
     assert await deletion == 1
     return waited, await database.fetchval("SELECT purge_epoch FROM series")
 
@@ -321,7 +323,7 @@ async def test_a_budget_that_stays_used_up_is_told_after_a_moment(database, run_
         async with database.acquire() as holder, holder.transaction():
             await holder.execute("SELECT 1 FROM runs FOR UPDATE")
             held = [asyncio.create_task(writes.store(ANYONE, points(run_id, [2.0]))) for _ in range(2)]
-            await asyncio.sleep(0.02)
+            await until(lambda: replica.metric("runstream_queue_points") == 2 * MIN_CHARGE_POINTS)
             with pytest.raises(Overloaded):
                 await writes.store(ANYONE, points(run_id, [3.0]))
         await asyncio.gather(*held)
@@ -386,7 +388,7 @@ async def test_a_write_that_the_end_of_the_service_overtakes_is_told_so(database
         async with database.acquire() as holder, holder.transaction():
             await holder.execute("SELECT 1 FROM runs FOR UPDATE")
             held = asyncio.create_task(writes.store(ANYONE, points(run_id, [2.0])))
-            await asyncio.sleep(0.05)
+            await waiting_for_a_lock(database, held)
             await replica.pipeline.stop()
             with pytest.raises(Draining):
                 await held

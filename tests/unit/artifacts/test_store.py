@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from obstore import exceptions
-from obstore.store import LocalStore
+from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
 from runstream_service.artifacts import store as module
 from runstream_service.artifacts.directory import Directory
@@ -135,10 +136,25 @@ def test_a_url_without_a_bucket_refuses_the_start() -> None:
         ArtifactStore.open("s3:///prefix")
 
 
-def test_buckets_are_opened_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("url", "kind", "bucket", "prefix"),
+    [
+        ("s3://bucket/prefix", S3Store, "bucket", "prefix"),
+        ("gs://bucket", GCSStore, "bucket", None),
+        ("az://container/a/b", AzureStore, "container", "a/b"),
+    ],
+)
+def test_buckets_are_opened_without_being_asked(
+    url: str, kind: type[Any], bucket: str, prefix: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them is there, and none answers: nothing is sent before the first file."""
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
-    for url in ("s3://bucket/prefix", "gs://bucket", "az://container/prefix"):
-        ArtifactStore.open(url)
+    opened = ArtifactStore.open(url)
+    assert opened.writable
+    store: Any = opened._store
+    assert isinstance(store, kind)
+    assert bucket in store.config.values()
+    assert store.prefix == prefix
 
 
 class HungDirectory(Directory):
