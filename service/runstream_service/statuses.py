@@ -10,11 +10,21 @@ from runstream_service.core import errors
 
 
 class Status(NamedTuple):
-    """gRPC's status code, and MLflow's error code."""
+    """gRPC's status code, MLflow's error code, and the HTTP status where it is not that of the code."""
 
     grpc: StatusCode
     mlflow: str
+    http: int | None = None
 
+    @property
+    def http_status(self) -> int:
+        """Over MLflow's routes."""
+        return self.http or HTTP_STATUSES[self.mlflow]
+
+
+# Nothing was done, for certain. MLflow's clients repeat every request after a 429, and from 3.18 on one that creates
+# something after nothing else: after a 503 it may be there twice.
+NOTHING_DONE = 429
 
 # An error without a line of its own takes its base class's. MLflow's clients repeat a request for minutes when they get
 # an HTTP status of 500 or more, so the caller's faults never do.
@@ -37,6 +47,8 @@ TABLE: dict[type[errors.CoreError], Status] = {
     errors.StoreRefuses: Status(StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
     errors.ArtifactsOff: Status(StatusCode.FAILED_PRECONDITION, "PERMISSION_DENIED"),
     errors.Retryable: Status(StatusCode.UNAVAILABLE, "TEMPORARILY_UNAVAILABLE"),
+    errors.Draining: Status(StatusCode.UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", NOTHING_DONE),
+    errors.NotConnected: Status(StatusCode.UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", NOTHING_DONE),
     errors.Overloaded: Status(StatusCode.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED"),
 }
 

@@ -172,7 +172,7 @@ def test_a_service_whose_connections_are_frozen_answers_all_calls_and_goes_on_by
         assert proxy.freeze() >= 10
         begun = time.monotonic()
         answers = list(threads.map(lambda _: _search(serve), range(20)))
-        assert set(answers) <= {200, 503}, answers
+        assert set(answers) <= {200, 429, 503}, answers
         while _search(serve) != 200:
             assert time.monotonic() - begun < SERVICE_SOON_S
         run.log({"loss": 1.0}, step=1)

@@ -29,6 +29,7 @@
         ├── OpenTimeout
         ├── Draining
         ├── DatabaseUnavailable
+        │   └── NotConnected    nothing was done with it
         │   └── DatabaseUnsuitable  it is there, and cannot keep the promises of the service as it is set up
         ├── DatabaseChanged     a stream was opened before a restart or a failover of the database
         └── StoreUnavailable
@@ -253,6 +254,10 @@ class DatabaseUnavailable(Retryable):
     """PostgreSQL does not answer, or ended the connection."""
 
     reason = "DATABASE_UNAVAILABLE"
+
+
+class NotConnected(DatabaseUnavailable):
+    """No connection to PostgreSQL was to be had, so nothing was done with it."""
 
 
 class DatabaseUnsuitable(DatabaseUnavailable):

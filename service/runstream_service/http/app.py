@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from runstream_service.http.admission import Admission
 from runstream_service.http.forwarded import Forwarded
 from runstream_service.http.guard import Guard
-from runstream_service.http.pages import json, make_pages
+from runstream_service.http.pages import make_pages, too_many
 from runstream_service.http.paths import PathPrefix, SingleSlashes
 from runstream_service.http.ui import find_ui, ui_routes
 from runstream_service.metrics import Metrics
@@ -57,10 +57,7 @@ class HttpApp:
 
 def _starting() -> list[BaseRoute]:
     async def starting(_request: Request) -> Response:
-        body = {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "runstream is starting: its database is not ready."}
-        response = json(body, status=503)
-        response.headers["retry-after"] = "1"
-        return response
+        return too_many("runstream is starting: its database is not ready.", code="TEMPORARILY_UNAVAILABLE")
 
     paths = ("/api/{path:path}", "/ajax-api/{path:path}", "/graphql", "/get-artifact", "/model-versions/get-artifact")
     return [Route(path, starting, methods=list(_METHODS)) for path in paths]

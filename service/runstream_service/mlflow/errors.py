@@ -17,16 +17,14 @@ log = structlog.get_logger()
 class MlflowError(Exception):
     """An error in MLflow's terms; raised by handlers for what only MLflow knows."""
 
-    def __init__(self, code: str, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, *, retry_after_s: float | None = None, status: int | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retry_after_s = retry_after_s
-
-    @property
-    def status(self) -> int:
-        """The HTTP status of the code."""
-        return HTTP_STATUSES[self.code]
+        self.status = HTTP_STATUSES[code] if status is None else status  # over HTTP
 
 
 def invalid(message: str) -> MlflowError:
@@ -39,10 +37,11 @@ def not_found(message: str) -> MlflowError:
     return MlflowError("RESOURCE_DOES_NOT_EXIST", message)
 
 
-def answer_to(error: Exception) -> Response:
-    """The response for whatever a handler raised."""
+def answer_to(error: Exception, *, outcome_is_unknown: bool = False) -> Response:
+    """The response for whatever a handler raised; perhaps after it had done something."""
     known = error_of(error)
-    response = encode({"error_code": known.code, "message": known.message}, status=known.status)
+    status = HTTP_STATUSES[known.code] if outcome_is_unknown else known.status
+    response = encode({"error_code": known.code, "message": known.message}, status=status)
     if known.retry_after_s is not None:
         # Whole seconds (RFC 9110, 10.2.3).
         response.headers["retry-after"] = str(max(1, round(known.retry_after_s)))
@@ -55,7 +54,10 @@ def error_of(error: Exception) -> MlflowError:
         return error
     if isinstance(error, errors.CoreError):
         retry_after_s = error.retry_after_s if isinstance(error, errors.Retryable) else None
-        return MlflowError(status_of(error).mlflow, _in_words_of_mlflow(error), retry_after_s=retry_after_s)
+        status = status_of(error)
+        return MlflowError(
+            status.mlflow, _in_words_of_mlflow(error), retry_after_s=retry_after_s, status=status.http_status
+        )
     return _internal(error)
 
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from runstream_service.core import effects
 from runstream_service.core.caller import ANYONE
 from runstream_service.mlflow import (
     artifacts,
@@ -268,10 +269,11 @@ def _guarded(endpoint: RawHandler) -> RawHandler:
     """Whatever goes wrong becomes an answer in MLflow's form."""
 
     async def guarded(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except Exception as error:
-            return answer_to(error)
+        with effects.watched() as effects_of_request:
+            try:
+                return await endpoint(request)
+            except Exception as error:
+                return answer_to(error, outcome_is_unknown=effects_of_request.possible)
 
     return guarded
 

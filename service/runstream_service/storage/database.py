@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import structlog
 
-from runstream_service.core.errors import CoreError, DatabaseUnavailable, DatabaseUnsuitable
+from runstream_service.core import effects
+from runstream_service.core.errors import CoreError, DatabaseUnavailable, DatabaseUnsuitable, NotConnected
 from runstream_service.storage import tls
 from runstream_service.storage.connections import (
     BELL,
@@ -130,6 +131,16 @@ def incarnation_of(connection: Connection | PooledConnection) -> str:
     return incarnation
 
 
+@contextlib.contextmanager
+def _not_connected() -> Iterator[None]:
+    """For what comes before anything is done: its failure says so."""
+    try:
+        with translated():
+            yield
+    except DatabaseUnavailable as error:
+        raise NotConnected(error.message, retry_after_s=error.retry_after_s) from error
+
+
 class Database:
     """A pool of connections. It recovers by itself when PostgreSQL restarts or fails over: a dead connection is
     replaced when used, by one to the server of the URL that takes writes.
@@ -170,9 +181,12 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def acquire(self) -> AsyncIterator[PooledConnection]:
-        """A connection of the pool. Waits at most 10 s for one."""
+        """A connection of the pool. Waits at most 10 s for one. Raises NotConnected if there is none."""
         with translated():
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            async with contextlib.AsyncExitStack() as stack:
+                with _not_connected():
+                    connection = await stack.enter_async_context(self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S))
+                effects.are_possible()
                 try:
                     yield connection
                 except asyncpg.ReadOnlySQLTransactionError:
