@@ -34,6 +34,9 @@ from runstream._launcher import Surroundings
 _NAMESPACE = uuid.UUID("5f0cbb2e-90a3-5c0d-9a3b-4d3f6d1d9a51")  # ours, once and for all
 _RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PMIX_RANK", "PMI_RANK")
 _SLURM_SPECIAL_STEPS = 0xFFFFFFF0  # batch script, interactive and extern steps count from the top
+# The runs of a process that launches its other ranks itself, newest first: "<what names launcher and run>=<run id> ..."
+LEFT_FOR_RANKS = "RUNSTREAM_RUNS_OF_RANK_0"
+_MAX_LEFT = 16  # of a loop of trainings, the newest
 INT32_MAX = 2**31 - 1
 
 
@@ -72,6 +75,8 @@ def resolve(
     explicit = run_id or environ.get("RUNSTREAM_RUN_ID", "").strip()
     if explicit:
         return Identity(check_run_id(explicit), found_rank, found_attempt, shared=True)
+    if found_rank > 0 and (of_rank_0 := _left_by_rank_0(environ, around, experiment, name)):
+        return Identity(of_rank_0, found_rank, found_attempt, shared=True)
     job = job_of(environ, around)
     if job is not None:
         derived_id = _derived_id(job, experiment, name, run_index)
@@ -79,6 +84,23 @@ def resolve(
     size = _world_size(environ, around)
     warning = _warning(found_rank, size) if rank is None else ""
     return Identity(uuid.uuid4().hex, found_rank, found_attempt, shared=False, warning=warning)
+
+
+def note_for_ranks(
+    environ: Mapping[str, str], around: Surroundings, experiment: str | None, name: str | None, run_id: str
+) -> str:
+    """The variable LEFT_FOR_RANKS with one more run: a process that launches the other ranks later has no job yet when
+    it starts its run, and they run the same program from its beginning."""
+    key = _derived_id((around.own_id(),), experiment, name, 0)
+    return " ".join([f"{key}={run_id}", *environ.get(LEFT_FOR_RANKS, "").split()][:_MAX_LEFT])
+
+
+def _left_by_rank_0(
+    environ: Mapping[str, str], around: Surroundings, experiment: str | None, name: str | None
+) -> str | None:
+    left = dict(entry.partition("=")[::2] for entry in reversed(environ.get(LEFT_FOR_RANKS, "").split()))
+    launcher = around.launcher_id(environ, ("RANK", "LOCAL_RANK")) if left else ""
+    return left.get(_derived_id((launcher,), experiment, name, 0)) if launcher else None
 
 
 def check_run_id(run_id: object) -> str:

@@ -60,7 +60,7 @@ class Surroundings:
         """
         markers = {name: environ[name] for name in names if name in environ}
         pid = os.getpid()
-        if self.is_multiprocessing_child() or not (_started_with(pid, markers) or self._launches_ranks()):
+        if self.is_multiprocessing_child() or not (_started_with(pid, markers) or self.launches_ranks()):
             pid = os.getppid()
         for _ in range(_MAX_ANCESTORS):
             if pid <= 0:
@@ -70,7 +70,12 @@ class Surroundings:
             pid = _parent_of(pid)
         return ""
 
-    def _launches_ranks(self) -> bool:
+    def own_id(self) -> str:
+        """What the ranks that this process launches call it."""
+        return _process_id(os.getpid())
+
+    def launches_ranks(self) -> bool:
+        """Whether this process, if it is rank 0, may start the other ranks itself."""
         return any(name in sys.modules for name in _RANK_0_LAUNCHES)
 
 

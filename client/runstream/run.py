@@ -14,6 +14,7 @@ from typing import Any, Literal
 from runstream import _entries, _identity, _settings
 from runstream._ending import Ending, wait_all
 from runstream._joining import Joining
+from runstream._launcher import Surroundings
 from runstream._lifecycle import process
 from runstream._pipeline import Pipeline
 from runstream._values import describe
@@ -368,6 +369,7 @@ def start_run(
         "attempt": _identity.check_int32("attempt", attempt),
     }
     identity, base_run_id = _identify(environ, given)
+    _leave_for_ranks(identity, experiment, name)
     run = Run(identity, experiment, name, settings, base_run_id)
     process.add(run)
     if identity.warning:
@@ -399,6 +401,14 @@ def _patience(timeout: object) -> float:
     except (TypeError, ValueError):
         return _FINISH_TIMEOUT_S
     return min(max(0.0, seconds), threading.TIMEOUT_MAX) if seconds == seconds else _FINISH_TIMEOUT_S
+
+
+def _leave_for_ranks(identity: _identity.Identity, experiment: str | None, name: str | None) -> None:
+    """Lightning's rank 0 starts the other ranks only when it trains: they find its run in their environment."""
+    around = Surroundings()
+    if not identity.shared and identity.rank == 0 and around.launches_ranks():
+        note = _identity.note_for_ranks(os.environ, around, experiment, name, identity.run_id)
+        os.environ[_identity.LEFT_FOR_RANKS] = note
 
 
 def _raise(error: Exception) -> None:

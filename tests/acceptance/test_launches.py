@@ -76,6 +76,7 @@ def launch(serve: ServeProcess, name: str, number: int, **environment: str) -> d
         pytest.param("launches", {**LIGHTNING, "RANK_VARIABLE": "RANK"}, id="DeepSpeed"),
         pytest.param("launches", PYTORCHJOB, id="PyTorchJob"),
         pytest.param("spawns_ranks", {}, id="mp.spawn"),
+        pytest.param("lightning", {}, id="Lightning, which launches its ranks after the run was started"),
     ],
 )
 def test_all_ranks_of_a_launch_share_a_run_that_the_next_launch_does_not(

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import runstream
 
@@ -216,6 +217,22 @@ def launches(ranks: int) -> None:
     environments = [{**os.environ, os.environ["RANK_VARIABLE"]: str(number)} for number in range(ranks)]
     children = [subprocess.Popen(here, env=environ) for environ in environments]
     sys.exit(max(child.wait() for child in children))
+
+
+def lightning(ranks: int) -> None:
+    """Starts its run first, and its other ranks later, as a program with Lightning does: they run it again."""
+    sys.modules["lightning"] = types.ModuleType("lightning")
+    run = runstream.start_run("launches", "n")
+    here = [sys.executable, "-m", "tests.unit.client.processes", "rank", "10"]
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="12399", WORLD_SIZE=str(ranks), LOCAL_RANK="0")
+    environments = [{**os.environ, "LOCAL_RANK": str(number)} for number in range(1, ranks)]
+    children = [subprocess.Popen(here, env=environ) for environ in environments]
+    count(run, "loss", 0, 10)
+    run.flush(30)
+    print(run.run_id, run.rank, run.attempt, flush=True)
+    ended = max(child.wait() for child in children)
+    run.finish()
+    sys.exit(ended)
 
 
 def _spawned_rank(number: int, ranks: int) -> None:
