@@ -9,7 +9,7 @@ import pytest
 
 import runstream
 from tests.support.polling import until_now
-from tests.support.proxy import Proxy
+from tests.support.proxy import Direction, Proxy
 from tests.support.serve import ServeProcess
 
 
@@ -92,3 +92,30 @@ def test_a_service_that_is_not_there_yet(serve, proxy):
         proxy.refuse = False
         assert run.flush(60)
     _assert_stored(serve, run, 1_000)
+
+
+def test_connections_that_are_ended_while_idle_are_no_news(serve, proxy, caplog):
+    with runstream.start_run("network", "idle", address=proxy.address) as run:
+        for step in range(5):
+            run.log({"loss": step}, step=step)
+            assert run.flush(60)
+            reconnects = run.stats().reconnects
+            proxy.cut()
+            until_now(lambda before=reconnects: run.stats().reconnects > before)
+    _assert_stored(serve, run, 5)
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_points_whose_acknowledgements_do_not_come_are_not_said_to_be_lost(serve, proxy, caplog):
+    run = runstream.start_run("network", "no-acks", address=proxy.address)
+    run.log({"loss": 0}, step=0)
+    assert run.flush(30)
+    proxy.stall(Direction.ANSWERS)
+    for step in range(1, 100):
+        run.log({"loss": step}, step=step)
+    with runstream.Client(serve.grpc_address) as client:
+        until_now(lambda: len(client.history(run.run_id, "loss")) == 100)
+        assert not run.finish(timeout=0.5)
+        assert run.stats().refused == {"unacknowledged": 99}
+        assert "99 were sent but not acknowledged (they may be stored)" in caplog.text
+        assert len(client.history(run.run_id, "loss")) == 100
