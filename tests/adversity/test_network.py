@@ -94,6 +94,10 @@ def test_a_service_that_is_not_there_yet(serve, proxy):
     _assert_stored(serve, run, 1_000)
 
 
+def _await_reconnect(run: runstream.Run, before: int) -> None:
+    until_now(lambda: run.stats().reconnects > before)
+
+
 def test_connections_that_are_ended_while_idle_are_no_news(serve, proxy, caplog):
     with runstream.start_run("network", "idle", address=proxy.address) as run:
         for step in range(5):
@@ -101,7 +105,7 @@ def test_connections_that_are_ended_while_idle_are_no_news(serve, proxy, caplog)
             assert run.flush(60)
             reconnects = run.stats().reconnects
             proxy.cut()
-            until_now(lambda before=reconnects: run.stats().reconnects > before)
+            _await_reconnect(run, reconnects)
     _assert_stored(serve, run, 5)
     assert [record.getMessage() for record in caplog.records] == []
 
