@@ -73,3 +73,9 @@ HTTP_STATUSES = {
 def status_of(error: BaseException) -> Status:
     """What an error is to callers; what is not the core's is a bug of ours."""
     return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), TABLE[errors.CoreError])
+
+
+def patience_s(away_s: float) -> float:
+    """When to come again to what has been away for some time: after as long again. MLflow's clients try seven times,
+    and a fixed second would make them give up after seven; so they wait out more than a minute."""
+    return min(max(1.0, away_s), 30.0)

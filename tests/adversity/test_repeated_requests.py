@@ -19,6 +19,7 @@ from urllib3.util import Retry
 from runstream_service.core import effects, errors
 from runstream_service.http.app import HttpApp
 from runstream_service.metrics import Metrics
+from runstream_service.mlflow.errors import answer_to
 from runstream_service.mlflow.routes import _guarded
 from runstream_service.readiness import Readiness
 from tests.support.databases import socket_of, through
@@ -103,6 +104,14 @@ async def test_a_request_that_may_have_done_something_is_not_said_to_have_done_n
 async def _begin() -> None:
     """As the database does when it has given out a connection; in a task of the request."""
     effects.are_possible()
+
+
+@pytest.mark.parametrize(("away_s", "retry_after"), [(0.0, "1"), (12.4, "12"), (3_600.0, "30")])
+async def test_a_client_comes_again_after_as_long_as_the_database_has_been_away(
+    away_s: float, retry_after: str
+) -> None:
+    """Seven tries of a second each would be over before most failovers are."""
+    assert answer_to(errors.NotConnected("no", away_s=away_s)).headers["retry-after"] == retry_after
 
 
 async def test_a_request_before_the_database_is_there_is_repeated() -> None:

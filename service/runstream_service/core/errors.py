@@ -257,7 +257,11 @@ class DatabaseUnavailable(Retryable):
 
 
 class NotConnected(DatabaseUnavailable):
-    """No connection to PostgreSQL was to be had, so nothing was done with it."""
+    """No connection to PostgreSQL was to be had, so nothing was done with it; for `away_s` there has been none."""
+
+    def __init__(self, message: str, *, away_s: float = 0.0, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.away_s = away_s
 
 
 class DatabaseUnsuitable(DatabaseUnavailable):

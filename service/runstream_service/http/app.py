@@ -20,6 +20,7 @@ from runstream_service.http.paths import PathPrefix, SingleSlashes
 from runstream_service.http.ui import find_ui, ui_routes
 from runstream_service.metrics import Metrics
 from runstream_service.readiness import Readiness
+from runstream_service.statuses import patience_s
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
@@ -56,8 +57,14 @@ class HttpApp:
 
 
 def _starting() -> list[BaseRoute]:
+    begun = time.monotonic()
+
     async def starting(_request: Request) -> Response:
-        return too_many("runstream is starting: its database is not ready.", code="TEMPORARILY_UNAVAILABLE")
+        return too_many(
+            "runstream is starting: its database is not ready.",
+            code="TEMPORARILY_UNAVAILABLE",
+            retry_after_s=patience_s(time.monotonic() - begun),
+        )
 
     paths = ("/api/{path:path}", "/ajax-api/{path:path}", "/graphql", "/get-artifact", "/model-versions/get-artifact")
     return [Route(path, starting, methods=list(_METHODS)) for path in paths]

@@ -89,9 +89,9 @@ def json(body: object, *, status: int = 200) -> Response:
     return Response(orjson.dumps(body), status_code=status, media_type="application/json")
 
 
-def too_many(message: str, *, code: str = "RESOURCE_EXHAUSTED") -> Response:
+def too_many(message: str, *, code: str = "RESOURCE_EXHAUSTED", retry_after_s: float = 1.0) -> Response:
     """The answer, in MLflow's form, to a request that was not looked at. MLflow's clients repeat it, also where a
     repeated 503 might do something twice."""
     response = json({"error_code": code, "message": message}, status=429)
-    response.headers["retry-after"] = "1"
+    response.headers["retry-after"] = str(max(1, round(retry_after_s)))
     return response

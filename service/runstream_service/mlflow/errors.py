@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from runstream_service.core import errors
 from runstream_service.mlflow.answer import encode
-from runstream_service.statuses import HTTP_STATUSES, status_of
+from runstream_service.statuses import HTTP_STATUSES, patience_s, status_of
 
 log = structlog.get_logger()
 
@@ -54,6 +54,8 @@ def error_of(error: Exception) -> MlflowError:
         return error
     if isinstance(error, errors.CoreError):
         retry_after_s = error.retry_after_s if isinstance(error, errors.Retryable) else None
+        if isinstance(error, errors.NotConnected):
+            retry_after_s = patience_s(error.away_s)
         status = status_of(error)
         return MlflowError(
             status.mlflow, _in_words_of_mlflow(error), retry_after_s=retry_after_s, status=status.http_status

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import time
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
@@ -131,16 +132,6 @@ def incarnation_of(connection: Connection | PooledConnection) -> str:
     return incarnation
 
 
-@contextlib.contextmanager
-def _not_connected() -> Iterator[None]:
-    """For what comes before anything is done: its failure says so."""
-    try:
-        with translated():
-            yield
-    except DatabaseUnavailable as error:
-        raise NotConnected(error.message, retry_after_s=error.retry_after_s) from error
-
-
 class Database:
     """A pool of connections. It recovers by itself when PostgreSQL restarts or fails over: a dead connection is
     replaced when used, by one to the server of the URL that takes writes.
@@ -157,6 +148,7 @@ class Database:
         self._ping_was_lost = False
         self._suspects = Suspects()
         self._incarnation = ""  # of the last ping that was answered
+        self._away_since: float | None = None
 
     @classmethod
     async def open(cls, url: str, *, max_size: int = 10, replica: ReplicaId | None = None) -> Database:
@@ -184,7 +176,7 @@ class Database:
         """A connection of the pool. Waits at most 10 s for one. Raises NotConnected if there is none."""
         with translated():
             async with contextlib.AsyncExitStack() as stack:
-                with _not_connected():
+                with self._connecting():
                     connection = await stack.enter_async_context(self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S))
                 effects.are_possible()
                 try:
@@ -193,6 +185,18 @@ class Database:
                     # The server became one that takes no writes. All connections to it are replaced when next used.
                     await self._pool.expire_connections()
                     raise
+
+    @contextlib.contextmanager
+    def _connecting(self) -> Iterator[None]:
+        """Before anything is done: a failure says so, and how long there has been nothing but failures."""
+        begun = time.monotonic()
+        try:
+            with translated():
+                yield
+        except DatabaseUnavailable as error:
+            self._away_since = self._away_since or begun
+            raise NotConnected(error.message, away_s=time.monotonic() - self._away_since) from error
+        self._away_since = None
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[PooledConnection]:
