@@ -98,13 +98,13 @@ class JaxValue(DeviceValue):
         if len(array.sharding.device_set) > 1:
             array = array.addressable_data(0)
         self._array = array.copy()
-        self._array.copy_to_host_async()
 
     def ready(self) -> bool:
         return bool(self._array.is_ready())
 
     def read(self) -> Any:
-        return host_number(self._array)
+        # An explicit transfer, which jax.transfer_guard("disallow") lets pass.
+        return host_number(sys.modules["jax"].device_get(self._array))
 
 
 class OpaqueValue(DeviceValue):

@@ -156,7 +156,7 @@ class Sender:
 
     def _hand_to_reader(self, key: str, step: Any, time_unix_us: int, value: Any) -> None:
         if len(self._device_points) >= self._limits.max_points:
-            self._refuse(key, "not_ready", f"is one value more than the {self._limits.max_points} that may wait for it")
+            self._refuse(key, "not_ready", f"is on a device, for which {self._limits.max_points} values wait already")
             return
         self._device_numbers += 1
         point = DevicePoint(self._device_numbers, key, step, time_unix_us, value, self._logged_s)
