@@ -60,7 +60,7 @@ class IngestServiceStub(object):
     itself, without a reason, above 4 MiB.)
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
-    UNAVAILABLE         OPEN_TIMEOUT         no message came within ten seconds after the call began.
+    UNAVAILABLE         OPEN_TIMEOUT         no message came within twenty seconds after the call began.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
     again. What was received is acknowledged, if it is committed within a few
     seconds. Reconnect over a new connection.
@@ -130,7 +130,7 @@ class IngestServiceServicer(object):
     itself, without a reason, above 4 MiB.)
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
-    UNAVAILABLE         OPEN_TIMEOUT         no message came within ten seconds after the call began.
+    UNAVAILABLE         OPEN_TIMEOUT         no message came within twenty seconds after the call began.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
     again. What was received is acknowledged, if it is committed within a few
     seconds. Reconnect over a new connection.
@@ -210,7 +210,7 @@ class IngestService(object):
     itself, without a reason, above 4 MiB.)
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
-    UNAVAILABLE         OPEN_TIMEOUT         no message came within ten seconds after the call began.
+    UNAVAILABLE         OPEN_TIMEOUT         no message came within twenty seconds after the call began.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
     again. What was received is acknowledged, if it is committed within a few
     seconds. Reconnect over a new connection.

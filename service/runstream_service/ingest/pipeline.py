@@ -24,6 +24,7 @@ from runstream_service.core.names import parse_run_id
 from runstream_service.ingest.budget import Budget
 from runstream_service.ingest.gate import HotGate
 from runstream_service.ingest.lanes import Lanes
+from runstream_service.ingest.limits import MAX_HELD_POINTS
 from runstream_service.ingest.series import ResolvedSeries, resolve_series
 from runstream_service.ingest.stream import ProducerStream
 from runstream_service.ingest.writer import Writer
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.ingest.decode import Batch
     from runstream_service.ingest.metrics import IngestMetrics
+    from runstream_service.ingest.stream import Submission
     from runstream_service.ingest.write import MetricWrite
     from runstream_service.storage.database import Database
 
@@ -44,8 +46,10 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 
-# Of Open and of Declare, with the wait for their turn. Clients of ours give an Open up after 30 s.
-ANSWER_TIMEOUT_S = 25.0
+# With the wait for a turn. Clients of ours give an Open up after 30 s; a Declare may have a thousand others before it,
+# of two thousand series each.
+OPEN_TIMEOUT_S = 25.0
+DECLARE_TIMEOUT_S = 120.0
 # Streams on a replica that has been without its database for so long are better served by another one. A restart of
 # PostgreSQL is often shorter.
 WITHOUT_DATABASE_S = 5.0
@@ -70,9 +74,11 @@ class IngestPipeline:
         max_streams: int = 5_000,
         max_openings: int = 5,
         max_series_per_run: int = 2_000_000,
+        max_held_points: int = MAX_HELD_POINTS,
         hot_rows_max: int = 20_000_000,
         on_commit: Callable[[], None] = lambda: None,
-        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        open_timeout_s: float = OPEN_TIMEOUT_S,
+        declare_timeout_s: float = DECLARE_TIMEOUT_S,
         write_timeout_s: float = WRITE_TIMEOUT_S,
         without_database_s: float = WITHOUT_DATABASE_S,
     ) -> None:
@@ -82,6 +88,8 @@ class IngestPipeline:
         self.gate = HotGate(hot_rows_max, metrics)
         self._max_streams = max_streams
         self.max_series_per_run = max_series_per_run
+        self._max_held_points = max_held_points
+        self._held_points = 0
         # When a job begins, hundreds of streams open at once. Reads would wait for a connection behind all of them.
         self._openings = asyncio.Semaphore(max_openings)
         self._writers = [Writer(f"writer-{n}", database, self._budget, metrics, on_commit) for n in range(writers)]
@@ -89,7 +97,8 @@ class IngestPipeline:
         self._tasks: list[asyncio.Task[None]] = []
         self._streams: dict[UUID, ProducerStream] = {}
         self._calls = 0
-        self._answer_timeout_s = answer_timeout_s
+        self._open_timeout_s = open_timeout_s
+        self._declare_timeout_s = declare_timeout_s
         self._write_timeout_s = write_timeout_s
         self._without_database_s = without_database_s
         self._draining = False
@@ -159,7 +168,7 @@ class IngestPipeline:
             InvalidField, RunNotFound, RunDeleted, LedgerBehind, Draining, DatabaseUnavailable.
         """
         run_id, producer_id = _identity(request)
-        stream = await self._answered(self._open_producer(caller, request, run_id, producer_id))
+        stream = await self._answered(self._open_producer(caller, request, run_id, producer_id), self._open_timeout_s)
         self._register(stream)
         try:
             yield stream
@@ -192,18 +201,18 @@ class IngestPipeline:
             producer_id, run_id, request.rank, request.attempt, session, committed_number, incarnation
         )
 
-    async def _answered(self, work: Coroutine[object, object, T]) -> T:
+    async def _answered(self, work: Coroutine[object, object, T], timeout_s: float) -> T:
         """The outcome of some work on the database. Work that does not end in time, or before this replica takes no
         more streams, is left behind: its connection may hang."""
         task = asyncio.ensure_future(work)
         try:
             ends: set[asyncio.Future[Any]] = {task, self._refusing}
-            await asyncio.wait(ends, timeout=self._answer_timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
             if self._refusing.done():
                 raise self.refusal()
-            raise DatabaseUnavailable(f"PostgreSQL has not answered within {self._answer_timeout_s:g} s")
+            raise DatabaseUnavailable(f"PostgreSQL has not answered within {timeout_s:g} s")
         finally:
             abandon(task)
 
@@ -218,7 +227,7 @@ class IngestPipeline:
         keys = stream.new_keys([(series.series_index, series.key) for series in request.series])
         if not keys:
             return
-        stream.bind(keys, await self._answered(self._resolve(stream, set(keys.values()))))
+        stream.bind(keys, await self._answered(self._resolve(stream, set(keys.values())), self._declare_timeout_s))
 
     async def _resolve(self, stream: ProducerStream, keys: set[str]) -> ResolvedSeries:
         async with self._openings, self._database.acquire() as connection:
@@ -238,20 +247,37 @@ class IngestPipeline:
 
         Raises:
             SequenceGap, UndeclaredSeries.
+            Overloaded: too much waits in this way already.
         """
         submission = stream.receive(batch)
         self.metrics.received.count("grpc", len(batch.value))
         if submission is None:
             return
-        try:
-            # Before the budget: who waits here holds nothing that others could use.
-            await self.gate.passed()
-            await self._budget.take(submission.charge)
-        except asyncio.CancelledError:
-            stream.dropped()
-            raise
+        if self.gate.closed or not self._budget.take_at_once(submission.charge):
+            try:
+                await self._wait_for_room(submission)
+            except BaseException:
+                stream.dropped()
+                raise
         # By producer, so that the batches of one are committed in order.
         self._writers[stream.producer_id.int % len(self._writers)].submit(submission)
+
+    async def _wait_for_room(self, submission: Submission) -> None:
+        """Each stream waits with the one batch that it has read. Those are bounded as well: thousands of streams with
+        batches of the largest size would be gigabytes."""
+        points = submission.charge
+        if self._held_points + points > self._max_held_points:
+            raise Overloaded(
+                f"{self._held_points:,} points wait on this replica for room in its queue; send the batch again",
+                retry_after_s=5.0,
+            )
+        self._held_points += points
+        try:
+            # The gate before the budget: who waits at it takes nothing that others could use.
+            await self.gate.passed()
+            await self._budget.take(points)
+        finally:
+            self._held_points -= points
 
     async def write(self, write: MetricWrite) -> None:
         """Commit a write; returns when it is committed.

@@ -30,12 +30,12 @@ log = structlog.get_logger()
 SERVICE = "runstream.v1.IngestService"
 
 # A call has a place among --max-streams before it says who it is. One that says nothing must not keep it.
-FIRST_MESSAGE_TIMEOUT_S = 10.0
+FIRST_MESSAGE_TIMEOUT_S = 20.0
 # How long a stream that is sent elsewhere waits for the commit of what was received of it. What is not acknowledged by
 # then is sent again on the next stream, and stored once.
 LAST_ACKS_TIMEOUT_S = 5.0
 # A status goes behind what was written before it. A client that reads nothing does not take it either.
-_STATUS_TIMEOUT_S = 3.0
+_STATUS_TIMEOUT_S = 10.0
 
 
 def ingest_handler(

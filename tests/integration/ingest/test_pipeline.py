@@ -132,6 +132,28 @@ async def test_a_full_budget_stops_the_taking_and_memory_stays_bounded(database,
     assert len(await stored()) == 1_200
 
 
+async def test_batches_that_were_read_and_wait_for_the_queue_are_bounded_and_those_above_are_sent_again(
+    database, run_id, stored
+):
+    async with running_replica(database, max_queued_points=1_000, max_held_points=1_500) as replica:
+        streams = [await replica.open(run_id, rank=rank) for rank in range(4)]
+        async with database.acquire() as holder, holder.transaction():
+            await holder.execute("SELECT 1 FROM producers FOR UPDATE")
+            await replica.send(streams[0], 1, [0.0] * 900)
+            waiting = [asyncio.ensure_future(replica.send(stream, 1, [1.0] * 700)) for stream in streams[1:3]]
+            await asyncio.sleep(0)
+            with pytest.raises(Overloaded):
+                await replica.send(streams[3], 1, [1.0] * 700)
+            assert streams[3].settled
+        await asyncio.gather(*waiting)
+        for stream in streams[:3]:
+            await acknowledged(stream, 1)
+        again = await replica.open(run_id, streams[3].producer_id, rank=3)
+        await replica.send(again, 1, [1.0] * 700)
+        await acknowledged(again, 1)
+    assert len(await stored()) == 900 + 3 * 700
+
+
 async def test_a_slot_is_given_back_however_its_stream_ends(database):
     async with running_replica(database, max_streams=1) as replica:
         for error in (None, Overloaded("x"), asyncio.CancelledError()):

@@ -83,7 +83,7 @@ async def test_a_client_that_connects_and_says_nothing_gives_its_place_up_soon(d
 
 
 async def test_an_open_that_the_database_does_not_answer_ends(database, run_id):
-    async with running_replica(database, answer_timeout_s=0.3) as replica, _connected(replica) as channel:
+    async with running_replica(database, open_timeout_s=0.3) as replica, _connected(replica) as channel:
         async with database.transaction() as connection:
             await connection.execute("LOCK TABLE producers IN ACCESS EXCLUSIVE MODE")
             assert await _outcome(Producer(channel, run_id)) == "DATABASE_UNAVAILABLE"
@@ -92,7 +92,7 @@ async def test_an_open_that_the_database_does_not_answer_ends(database, run_id):
 
 
 async def test_a_declaration_that_the_database_does_not_answer_ends_its_stream(database, run_id):
-    async with running_replica(database, answer_timeout_s=0.3) as replica, _connected(replica) as channel:
+    async with running_replica(database, declare_timeout_s=0.3) as replica, _connected(replica) as channel:
         producer = Producer(channel, run_id)
         await producer.open()
         async with database.transaction() as connection:
@@ -103,7 +103,7 @@ async def test_a_declaration_that_the_database_does_not_answer_ends_its_stream(d
 
 async def test_opens_that_wait_end_when_the_replica_has_lost_its_database(database, run_id):
     async with (
-        running_replica(database, answer_timeout_s=LONG_S, without_database_s=0.2) as replica,
+        running_replica(database, open_timeout_s=LONG_S, without_database_s=0.2) as replica,
         _connected(replica) as channel,
         database.transaction() as connection,
     ):
