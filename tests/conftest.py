@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +12,14 @@ import pytest
 from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
 from tests.support.databases import FAST, fresh_database, make_template, short_directory
+
+
+def pytest_configure() -> None:
+    """A suite in the background (`nohup make test &`) begins with these signals ignored, and so would every process
+    that it starts and stops by them."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture
