@@ -1,8 +1,19 @@
-"""How long the steps of something that has to end in time may take."""
+"""How long something that has to end in time, and the steps of it, may take. docs/deadlines.md lists all of them."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from runstream_service.core.errors import DatabaseUnavailable
+
+T = TypeVar("T")
+
+# A call that answers once, over gRPC or MLflow's routes. Each statement has a limit of its own, but a call may consist
+# of several. MLflow's clients give up after 120 s.
+CALL_TIMEOUT_S = 100.0
 
 
 class Deadline:
@@ -18,3 +29,15 @@ class Deadline:
     def share(self, part: float) -> float:
         """A part of the seconds that are left, for one step; the next one gets its part of what that leaves."""
         return self.left_s() * part
+
+
+async def within(work: Awaitable[T], timeout_s: float = CALL_TIMEOUT_S) -> T:
+    """The result of a whole call.
+
+    Raises:
+        DatabaseUnavailable: it was not there in time, and the call was cancelled; whether it had an effect is unknown.
+    """
+    try:
+        return await asyncio.wait_for(work, timeout_s)
+    except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
+        raise DatabaseUnavailable(f"the call was not answered within {timeout_s:g} s") from error

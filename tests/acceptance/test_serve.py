@@ -303,7 +303,7 @@ def test_bad_setting_is_refused_in_one_line_that_names_it(flag: str, value: str,
     settings.pop(flag, None)
     variable = "RUNSTREAM_" + flag[2:].replace("-", "_").upper()
     code, message = refused(*(word for pair in settings.items() for word in pair), environment={variable: value})
-    assert code == 2
+    assert code == (1 if "cannot be reached" in words else 2), "1: it may be there later"
     assert words in message
     last_line = message.splitlines()[-1]
     assert last_line.startswith(f"runstream: {flag} ({variable}): ")

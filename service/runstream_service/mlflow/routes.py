@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from runstream_service.core import effects
 from runstream_service.core.caller import ANYONE
+from runstream_service.deadline import within
 from runstream_service.mlflow import (
     artifacts,
     experiments,
@@ -251,7 +252,7 @@ def _paths(path: str) -> list[str]:
 def _endpoint(call: Call) -> RawHandler:
     async def endpoint(request: Request) -> Response:
         message = await read(request, call.message)
-        answer = await call.handler(ANYONE, message)
+        answer = await within(call.handler(ANYONE, message))
         return await encode_in_thread_if_long(answer, accept_encoding=request.headers.get("accept-encoding", ""))
 
     return endpoint

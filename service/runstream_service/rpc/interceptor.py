@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from runstream_service.core.errors import InvalidField, Overloaded
+from runstream_service.deadline import within
 from runstream_service.metrics import Metrics
 from runstream_service.rpc import status
 from runstream_service.statuses import status_of
@@ -64,11 +65,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
         )
         behavior: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
-        wrapped: Any = self._wrap(method, handler.request_deserializer, behavior)
+        wrapped: Any = self._wrap(method, handler.request_deserializer, behavior, streams=handler.response_streaming)
         # The request stays bytes here: bytes that are no message are the caller's fault, where gRPC says INTERNAL.
         return make(wrapped, request_deserializer=None, response_serializer=handler.response_serializer)
 
-    def _wrap(self, method: str, deserialize: Callable[[bytes], Any] | None, behavior: Behavior) -> Behavior:
+    def _wrap(
+        self, method: str, deserialize: Callable[[bytes], Any] | None, behavior: Behavior, *, streams: bool
+    ) -> Behavior:
         async def call(request: bytes, context: Context) -> Any:
             begun = time.perf_counter()
             code = grpc.StatusCode.OK.name
@@ -77,7 +80,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 if method in LONG_LIVED:  # has a bound of its own
                     return await behavior(_decode(deserialize, request), context)
                 with self._place(len(request)):
-                    return await behavior(_decode(deserialize, request), context)
+                    answer = behavior(_decode(deserialize, request), context)
+                    # A stream may wait for its reader, within the limits of a read.
+                    return await (answer if streams else within(answer))
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED.name  # the caller went away, or its deadline passed
                 raise

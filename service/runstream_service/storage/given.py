@@ -72,8 +72,10 @@ async def _wait_for(url: str, pool_size: int, deadline: Deadline, replica: Repli
         try:
             return await Database.open(url, max_size=pool_size, replica=replica)
         except DatabaseUnavailable as error:
-            if _is_hopeless(error) or not deadline.left_s():
+            if _is_hopeless(error):
                 raise _no_database(error.message) from error
+            if not deadline.left_s():
+                raise _no_database(error.message, exit_code=1) from error
             log.warning("Waiting for the database", action="database_awaited", error=error.message)
         except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise _no_database(str(error)) from error
@@ -111,5 +113,6 @@ async def _warn_of_lost_writes(database: Database) -> None:
         )
 
 
-def _no_database(why: str) -> CannotStart:
-    return CannotStart(f"cannot connect: {' '.join(why.split())}", setting="--database", example=EXAMPLE)
+def _no_database(why: str, *, exit_code: int = 2) -> CannotStart:
+    message = f"cannot connect: {' '.join(why.split())}"
+    return CannotStart(message, setting="--database", example=EXAMPLE, exit_code=exit_code)
