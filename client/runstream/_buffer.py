@@ -234,11 +234,11 @@ class Buffer:
         self, captured: dict[str, Any], metrics: Mapping[Any, Any], prefix: str | None, depth: int
     ) -> None:
         """Captures each value on its own: one that is refused or raises costs no other."""
-        for key, value in metrics.items():
-            if prefix is not None:
-                key = self._joined_or_refuse(prefix, key)
-                if key is None:
-                    continue
+        for given, value in metrics.items():
+            key = _full_key(prefix, given)
+            if key is None:
+                self._refuse_row((given if prefix is None else prefix,), *key_not_a_string(given))
+                continue
             try:
                 if type(value) not in IMMUTABLE_TYPES:
                     if isinstance(value, Mapping):
@@ -255,22 +255,11 @@ class Buffer:
                 else:
                     captured[key] = value
 
-    def _capture_nested(self, captured: dict[str, Any], metrics: Mapping[Any, Any], key: Any, depth: int) -> None:
-        if not isinstance(key, str):
-            self._refuse_row((key,), *key_not_a_string(key))
-        elif not depth:
-            self._refuse_row((key,), "bad_value", f"is a dict inside of more than {_MAX_DEPTH} others")
+    def _capture_nested(self, captured: dict[str, Any], metrics: Mapping[Any, Any], key: str, depth: int) -> None:
+        if depth:
+            self._capture_into(captured, metrics, key, depth - 1)
         else:
-            self._capture_into(captured, metrics, str.__str__(key), depth - 1)
-
-    def _joined_or_refuse(self, prefix: str, key: Any) -> str | None:
-        """The key of a value in a nested dict: "prefix/key". Numbers are keys there, such as those of classes."""
-        if isinstance(key, str):
-            return f"{prefix}/{str.__str__(key)}"
-        if type(key) is int:
-            return f"{prefix}/{key}"
-        self._refuse_row((prefix,), *key_not_a_string(key))
-        return None
+            self._refuse_row((key,), "bad_value", f"is a dict inside of more than {_MAX_DEPTH} others")
 
     def _captured_step(self, row: dict[str, Any], step: Any) -> int | DeviceValue:
         try:
@@ -304,3 +293,14 @@ class Buffer:
         self.refuse(len(keys), reason)
         for key in keys:
             self._notices.refused(shown_key(key), why)
+
+
+def _full_key(prefix: str | None, key: object) -> str | None:
+    """The key of a value, "prefix/key" in a nested dict, as a plain str: a subclass may have a hash that raises. None
+    if it is no string; small integers, such as those of classes, are keys of nested dicts."""
+    if isinstance(key, str):
+        plain = str.__str__(key)
+        return plain if prefix is None else f"{prefix}/{plain}"
+    if prefix is not None and type(key) is int and INT64_MIN <= key <= INT64_MAX:
+        return f"{prefix}/{key}"
+    return None

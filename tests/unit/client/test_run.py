@@ -336,8 +336,13 @@ def test_nothing_gets_out_of_log(start, caplog):
         __iter__ = __len__ = keys
 
     class Key(str):
+        hashed = False
+
         def __hash__(self) -> int:
-            return getattr(self, "hash", 1)
+            if self.hashed:
+                raise OutOfMemory
+            self.hashed = True
+            return 1
 
         __str__ = __repr__ = Broken.__repr__
 
@@ -349,9 +354,10 @@ def test_nothing_gets_out_of_log(start, caplog):
     run.log({"loss": 1.0}, step=Broken("float", "cpu"))
     run.log({"loss": 1.0}, time_unix_us=Broken("shape"))
     run.log({Broken("float"): 1.0, Key("key"): 2.0})
+    run.log({Broken("float"): 1.0, Key("key"): 2.0, "array": np.array(3.0), "nested": {10**5_000: 1.0}})
     assert run.flush(20)
-    assert dict(run.stats().refused) == {"log_failed": 1, "bad_step": 1, "bad_time": 1, "key_not_a_string": 1}
-    assert run.stats().acknowledged == 1
+    assert dict(run.stats().refused) == {"log_failed": 1, "bad_step": 1, "bad_time": 1, "key_not_a_string": 3}
+    assert run.stats().acknowledged == 3
     assert "'<Broken>' is a key of type Broken" in caplog.text
 
 
