@@ -28,6 +28,38 @@ def test_an_experiment_is_renamed_tagged_deleted_and_restored(client: mlflow.Mlf
     assert (found.name, found.tags, found.lifecycle_stage) == (f"renamed {experiment_id}", {}, "active")
 
 
+def test_the_name_of_a_deleted_experiment_is_refused_with_the_ways_on(
+    client: mlflow.MlflowClient, experiment_id: str
+) -> None:
+    name = client.get_experiment(experiment_id).name
+    client.delete_experiment(experiment_id)
+    other = client.create_experiment(f"other {name}")
+    for attempt in (lambda: client.create_experiment(name), lambda: client.rename_experiment(other, name)):
+        with pytest.raises(
+            mlflow.MlflowException, match=rf"restore it .its id is {experiment_id}.*runstream gc"
+        ) as raised:
+            attempt()
+        assert raised.value.error_code == "RESOURCE_ALREADY_EXISTS"
+    with pytest.raises(mlflow.MlflowException, match="restore the experiment, or permanently delete the experiment"):
+        mlflow.set_experiment(name)
+    client.restore_experiment(experiment_id)
+    assert mlflow.set_experiment(name).experiment_id == experiment_id
+
+
+def test_a_job_goes_on_after_its_experiment_was_deleted_and_restored(
+    client: mlflow.MlflowClient, experiment_id: str, run_id: str
+) -> None:
+    client.log_metric(run_id, "loss", 1.0, step=1)
+    client.delete_experiment(experiment_id)
+    with pytest.raises(mlflow.MlflowException, match="Current state is deleted"):
+        client.log_metric(run_id, "loss", 2.0, step=2)
+    client.restore_experiment(experiment_id)
+    client.log_metric(run_id, "loss", 3.0, step=3)
+    client.set_terminated(run_id)
+    assert [point.step for point in client.get_metric_history(run_id, "loss")] == [1, 3]
+    assert client.get_run(run_id).info.status == "FINISHED"
+
+
 def test_a_run_is_deleted_and_restored_and_knows_its_parent(
     client: mlflow.MlflowClient, experiment_id: str, run_id: str
 ) -> None:

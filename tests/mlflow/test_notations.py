@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from typing import Any
 from urllib.parse import urlencode
@@ -12,6 +13,7 @@ import pytest
 from tests.mlflow.same.calls import Call, Peer
 from tests.mlflow.same.compare import comparable
 from tests.support.rest import Rest
+from tests.support.serve import ServeProcess
 
 TEXT = {"Content-Type": "text/plain"}
 # What the cases ask for.
@@ -199,6 +201,21 @@ def test_a_time_is_the_same_in_every_unit(unit: str, number: int | str, ours: Re
     for key in "ab":
         history = ours.get("metrics/get-history", {"run_id": run_id, "metric_key": key}).body["metrics"]
         assert [point["timestamp"] for point in history] == [ms]
+
+
+def test_times_in_seconds_are_stored_as_they_came_and_warned_of_once(
+    ours: Rest, service: ServeProcess, experiment_id: str
+) -> None:
+    run_id = ours.post("runs/create", {"experiment_id": experiment_id}).body["run"]["info"]["run_id"]
+    now = int(time.time())
+    for step in (0, 1):
+        body = {"run_id": run_id, "key": "a", "value": 1, "timestamp": now + step, "step": step}
+        assert ours.post("runs/log-metric", body).status == 200
+    history = ours.get("metrics/get-history", {"run_id": run_id, "metric_key": "a"}).body["metrics"]
+    assert [point["timestamp"] for point in history] == [now, now + 1]
+    assert ours.post("runs/log-metric", {**body, "timestamp": 1, "key": "b"}).status == 200
+    warnings = [record for record in service.log_records if record["action"] == "times_in_seconds"]
+    assert [(record["run_id"], record["given"]) for record in warnings] == [(run_id, now)]
 
 
 def test_a_time_of_a_run_before_the_year_1_is_refused_with_the_callers_number(ours: Rest, experiment_id: str) -> None:

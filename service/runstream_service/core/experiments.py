@@ -85,7 +85,7 @@ class Experiments:
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(SQL["insert"], caller.workspace_id, name, artifact_location or None)
             if row is None:
-                raise _taken(name)
+                raise _taken(name, await connection.fetchrow(SQL["get_by_name"], caller.workspace_id, name))
             await connection.execute(SQL["upsert_tags"], row["experiment_id"], list(checked), list(checked.values()))
             return replace(from_row(row), tags=checked)
 
@@ -156,7 +156,8 @@ class Experiments:
                 await lock_active(connection, caller, experiment_id)
                 await connection.execute(SQL["rename"], experiment_id, name)
         except asyncpg.UniqueViolationError as error:
-            raise _taken(name) from error
+            holder = await self._database.fetchrow(SQL["get_by_name"], caller.workspace_id, name)
+            raise _taken(name, holder) from error
 
     async def delete(self, caller: Caller, experiment_id: int) -> None:
         """Marks an active experiment and its runs as deleted and fences their producers, in one transaction.
@@ -333,5 +334,12 @@ def _not_found(experiment_id: int) -> ExperimentNotFound:
     return ExperimentNotFound(f"no experiment with id {experiment_id}", field="experiment_id", subject=experiment_id)
 
 
-def _taken(name: str) -> AlreadyExists:
-    return AlreadyExists(f"Experiment(name={name}) already exists.", field="name", subject=name)
+def _taken(name: str, holder: asyncpg.Record | None) -> AlreadyExists:
+    """`holder` has the name, if it is still there."""
+    message = f"Experiment(name={name}) already exists."
+    if holder is not None and holder["lifecycle"] == "deleted":
+        message += (
+            f" It is deleted: restore it (its id is {holder['experiment_id']}), or free its name for good with "
+            "`runstream gc --purge-after-days 0`, which purges all that is deleted."
+        )
+    return AlreadyExists(message, field="name", subject=name)

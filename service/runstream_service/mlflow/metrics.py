@@ -32,6 +32,7 @@ from runstream_service.mlflow.request import (
     refused,
 )
 from runstream_service.mlflow.run_ids import parse_run_id, parse_run_id_strictly
+from runstream_service.mlflow.times import SecondsWarning
 from runstream_service.query.metric_rows import NO_ROWS, Place
 from runstream_service.query.series import MAX_STEP, MIN_STEP
 
@@ -93,6 +94,7 @@ class MetricHandlers:
         self._runs = runs
         self._run_metrics = run_metrics
         self._caller = caller
+        self._seconds = SecondsWarning()
 
     async def log_metric(self, request: Request) -> Response:
         content = await read_body(request)
@@ -177,6 +179,7 @@ class MetricHandlers:
     async def _store(self, run_id: UUID, metrics: Metrics, content: bytes) -> None:
         """Points first. If what is known of models cannot be stored then, the request fails, and its repeat finds the
         points there already and goes on from here."""
+        self._seconds.look_at(run_id, int(metrics.timestamp_ms[-1]))
         rows = _distinct(metrics)
         once = metrics if rows is None else metrics.take(rows)
         await self._writes.store(

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from uuid import UUID
+
+import structlog
+
 from runstream_service.ingest.limits import MAX_TIME_UNIX_US, MIN_TIME_UNIX_US
 from runstream_service.mlflow.errors import invalid
 
+log = structlog.get_logger()
+
+_DAY_S = 86_400
+_WARNING_EVERY_S = 60
 # At the end of the year 9999, and at the beginning of the year 1.
 MAX_TIMESTAMP_MS = MAX_TIME_UNIX_US // 1_000
 MIN_TIMESTAMP_MS = MIN_TIME_UNIX_US // 1_000
@@ -28,3 +37,25 @@ def to_us(number: int, field: str) -> int:
             "milliseconds since 1970."
         )
     return ms * 1_000
+
+
+class SecondsWarning:
+    """Warns, once a minute at most, of a metric whose time is in seconds. It is stored as it came, as of January 1970,
+    since MLflow does so and a caller may mean it; but a retention would delete it at once."""
+
+    def __init__(self) -> None:
+        self._next_s = 0.0
+
+    def look_at(self, run_id: UUID, time_ms: int) -> None:
+        """At one time of a request; the others are of the same unit."""
+        now_s = time.time()
+        # Read as milliseconds, these are some hours of one day of 1970.
+        if not now_s - 366 * _DAY_S <= time_ms <= now_s + _DAY_S or time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + _WARNING_EVERY_S
+        log.warning(
+            "Metrics come with times in seconds, and are stored as of January 1970: MLflow's are in milliseconds",
+            action="times_in_seconds",
+            run_id=run_id.hex,
+            given=time_ms,
+        )

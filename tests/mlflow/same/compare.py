@@ -11,8 +11,8 @@ from tests.support.rest import Answer
 
 # The walks send times far below.
 _NOW_MS = 1_700_000_000_000
-# Stock's messages may go on with its SQL.
-_SQL = re.compile(r"(?: Error: )?\((?:sqlite3|raised as|psycopg2).*", re.DOTALL)
+# Stock's messages may go on with its SQL, and ours with what to do about a name that something deleted has.
+_SQL = re.compile(r"(?: Error: )?\((?:sqlite3|raised as|psycopg2).*|(?<=already exists\.) It is deleted: .*", re.DOTALL)
 _EXPERIMENT = re.compile(
     r"(?P<before>\bid[= ]|\bID=|\bexperiment |mlflow-artifacts:/|experiment_id='|(?:artifact|file): ')(?P<id>-?\d+)\b"
 )
