@@ -35,7 +35,7 @@ def mlflow_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]
 
 
 @contextlib.contextmanager
-def stock_server(*, timeout_s: float = 60) -> Iterator[str]:
+def stock_server(*, timeout_s: float = 110) -> Iterator[str]:
     """Its address; it is gone afterwards.
 
     Raises:
