@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from runstream_service.core.caller import Caller
+from runstream_service.core.experiments import Experiments
+from runstream_service.core.runs import Launch, NewRun, Runs
 from runstream_service.liveness.metrics import LivenessMetrics
 from runstream_service.liveness.silent_runs import SilentRuns
 from runstream_service.storage.database import Database
@@ -183,3 +186,41 @@ async def test_notes_of_ended_and_deleted_runs_go_away(database: Database, repli
     replica.streaming = set()
     await replica.works(2 * BEAT_S)
     assert await database.fetchval(noted) == runs[2:]
+
+
+async def test_a_launch_with_the_id_of_one_that_was_killed_minutes_ago_has_a_run_of_its_own(
+    database: Database, replica: Replica
+) -> None:
+    runs = Runs(database, Experiments(database))
+    first = uuid.uuid4().hex
+
+    async def launch(rank: int) -> str:
+        new = NewRun(run_id=first, launch=Launch(rank=rank, age_us=1, derived=True))
+        return (await runs.create(Caller(workspace_id=1, principal="test"), new)).run.run_id.hex
+
+    assert await launch(0) == first
+    await open_stream(database, uuid.UUID(first))
+    replica.streaming = {uuid.UUID(first)}
+    await replica.works(AFTER_S)
+    assert await launch(1) == first  # a rank that is an hour late
+    replica.streaming = set()
+    await replica.works(2 * BEAT_S)
+    assert await launch(2) == first  # perhaps its streams have only broken
+    await replica.passes(AFTER_S)  # the service is away
+    assert await launch(2) == first
+    await replica.works(5 * BEAT_S)
+    second = await launch(0)
+    assert second != first
+    assert await launch(1) == second
+    assert (await run(database, uuid.UUID(first)))["status"] == "running"  # until it has been silent for long enough
+
+
+async def test_the_end_that_a_trainer_reports_takes_the_place_of_that_for_its_silence(
+    database: Database, replica: Replica
+) -> None:
+    run_id = await make_run(database)
+    assert await replica.works(AFTER_S + 2 * BEAT_S) == 1
+    runs = Runs(database, Experiments(database))
+    await runs.finish(Caller(workspace_id=1, principal="test"), run_id.hex, status="finished", end_time_unix_us=0)
+    assert await open_stream(database, run_id) == "ok"
+    assert (await run(database, run_id))["status"] == "finished"

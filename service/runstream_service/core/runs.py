@@ -50,6 +50,9 @@ MAX_INT32 = 2**31 - 1
 MAX_AGE_US = 100 * 365 * 86_400 * 1_000_000
 END_STATUSES = ("finished", "failed", "killed")
 STATUSES = ("running", "scheduled", *END_STATUSES)
+# A run that no replica has seen for so many beats of service time (liveness/) was killed, as far as the next launch is
+# concerned. A late rank of a launch that is under way finds the streams of the others.
+_ABANDONED_AFTER_S = 300.0
 # MLflow's other spelling of a run's name. It is not stored: writing it renames the run.
 NAME_TAG = "mlflow.runName"
 
@@ -405,7 +408,7 @@ async def _target_of(connection: PooledConnection, run_id: UUID, launch: Launch)
     """The run that the id leads to: of a derived id the newest launch, or the next one if that had ended before."""
     if not launch.derived:
         return _Target(run_id=run_id, exists=bool(await connection.fetchval(SQL["exists"], run_id)))
-    newest = await connection.fetchrow(SQL["newest_launch"], run_id, launch.age_us)
+    newest = await connection.fetchrow(SQL["newest_launch"], run_id, launch.age_us, _ABANDONED_AFTER_S)
     if newest is None:
         return _Target(run_id=run_id, exists=False)
     if launch.attempt > 0 or not newest["ended_before"]:

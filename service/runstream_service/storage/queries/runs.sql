@@ -29,12 +29,20 @@ SELECT EXISTS (SELECT FROM runs WHERE run_id = $1);
 
 -- name: newest_launch
 -- The newest run of an id that launches may share, and whether it had ended, or was deleted, before a caller started,
--- $2 microseconds ago (0: not known).
+-- $2 microseconds ago (0: not known). Also one that is running in name only: no replica has had a stream of it for $3
+-- seconds of service time, and its last sign of life is from before the caller started.
 SELECT run_id, launch_number,
        $2::bigint > 0 AND (
            (status IN ('finished', 'failed', 'killed') AND coalesce(end_recorded_at, ended_at) < started)
            OR (lifecycle = 'deleted' AND deleted_at < started)
-           OR purge_epoch IS NOT NULL) IS TRUE AS ended_before
+           OR purge_epoch IS NOT NULL
+           OR (status = 'running'
+               AND EXISTS (SELECT FROM run_connections noted, service_time
+                            WHERE noted.run_id = found.run_id AND noted.seen_up_s <= up_s - $3::float8
+                              AND coalesce(noted.seen_at, '-infinity') < started)
+               AND NOT EXISTS (SELECT FROM producers p
+                                WHERE p.run_id = found.run_id AND greatest(p.opened_at, p.committed_at) >= started))
+           ) IS TRUE AS ended_before
   FROM (SELECT * FROM runs WHERE run_id = $1
         UNION ALL
         (SELECT * FROM runs WHERE first_run_id = $1 ORDER BY launch_number DESC LIMIT 1)) found,
