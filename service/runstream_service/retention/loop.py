@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from runstream_service.retention.ledger import LedgerExpiry
 from runstream_service.retention.purge import Purge
 from runstream_service.retention.purged_files import PurgedFiles
 from runstream_service.retention.retention import Retention
@@ -63,7 +64,7 @@ class Step:
 
 
 class RetentionLoop:
-    """Purge, deletion of files, expiry of write ids and retention, beside each other."""
+    """Purge, deletion of files, expiry of write ids and ledger rows, and retention, beside each other."""
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class RetentionLoop:
             "purge": Purge(database, metrics, purge_after_days=purge_after_days).round,
             "files": PurgedFiles(database, store).round,
             "write_ids": WriteIdExpiry(database).round,
+            "ledger": LedgerExpiry(database).round_if_due,
             "retention": Retention(database, metrics).round_if_due,
         }
         self._steps = [Step(name, run_once, metrics, every_s) for name, run_once in work.items()]

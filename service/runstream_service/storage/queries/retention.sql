@@ -156,6 +156,13 @@ SELECT storage_location AS location FROM model_versions WHERE storage_location L
 UNION
 SELECT artifact_location FROM experiments WHERE workspace_id <> 0 AND artifact_location LIKE ANY ($1::text[]);
 
+-- name: forget_producers
+-- Forgets up to $1 producers that have neither opened a stream nor committed for 90 days.
+DELETE FROM producers
+ WHERE producer_id = ANY (ARRAY(
+       SELECT producer_id FROM producers
+        WHERE greatest(opened_at, committed_at) < now() - interval '90 days' LIMIT $1 FOR UPDATE SKIP LOCKED));
+
 -- name: claim_task
 -- Takes a task that is due for the next $2 seconds; no row if another replica has it.
 UPDATE shared_tasks SET due_at = now() + make_interval(secs => $2) WHERE name = $1 AND due_at <= now() RETURNING name;

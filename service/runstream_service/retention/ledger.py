@@ -1,0 +1,45 @@
+"""Forgets producers that have been silent for 90 days: each start of a process makes one, and a run may live for years.
+
+A producer that comes back later is told that the database knows none of its batches (LEDGER_BEHIND), takes a new id and
+goes on. One whose batches were committed, but never acknowledged, more than 90 days ago would store them again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    from runstream_service.storage.database import Database
+
+SQL = load("retention")
+
+_EVERY_S = 86_400.0
+_PRODUCERS_AT_ONCE = 10_000
+
+
+class LedgerExpiry:
+    """One round forgets all that have been silent for too long now."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def round_if_due(self) -> int:
+        """A round, if no replica has done one within the day."""
+        if await self._database.fetchval(SQL["claim_task"], "ledger", _EVERY_S) is None:
+            return 0
+        try:
+            return await self.round()
+        except Exception:
+            await self._database.execute(SQL["release_task"], "ledger")
+            raise
+
+    async def round(self) -> int:
+        """Returns how many were forgotten."""
+        forgotten = 0
+        while True:
+            command = await self._database.execute(SQL["forget_producers"], _PRODUCERS_AT_ONCE)
+            forgotten += (count := int(command.removeprefix("DELETE ")))
+            if count < _PRODUCERS_AT_ONCE:
+                return forgotten
