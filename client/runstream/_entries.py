@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from runstream._batches import has_control_character, is_utf8
+from runstream._batches import has_control_character, is_utf8, shown_key
+from runstream._values import describe
 
 _MAX_KEY = 250
 _MAX_PARAM = 6_000
@@ -39,18 +40,20 @@ def check_name(what: str, name: object) -> str:
 
 def _checked_key(kind: str, key: Any) -> str:
     if not isinstance(key, str):
-        raise TypeError(f"{kind} {key!r:.80}: its key must be a string, not {type(key).__name__}")
-    if not 1 <= len(key) <= _MAX_KEY or has_control_character(key) or not is_utf8(key):
-        raise ValueError(f"{kind} {key!r:.80}: its key must have 1 to {_MAX_KEY} characters, no control characters")
-    return key
+        raise TypeError(f"{kind} {shown_key(key)!r}: its key must be a string, not {type(key).__name__}")
+    plain = str.__str__(key)  # a subclass may have a hash and a repr of its own
+    if not 1 <= len(plain) <= _MAX_KEY or has_control_character(plain) or not is_utf8(plain):
+        raise ValueError(f"{kind} {plain!r:.80}: its key must have 1 to {_MAX_KEY} characters, no control characters")
+    return plain
 
 
 def _checked_value(kind: str, key: str, value: Any) -> str:
     try:
-        text = str(value)
+        text = str.__str__(str(value))
     except Exception as error:
-        raise TypeError(f"{kind} {key!r}: its value cannot become a string: {error!r}") from error
+        words = f"{kind} {shown_key(key)!r}: its value cannot become a string: {describe(error)}"
+        raise TypeError(words) from error
     limit = _MAX_PARAM if kind == "param" else _MAX_TAG
     if len(text) > limit or "\0" in text or not is_utf8(text):
-        raise ValueError(f"{kind} {key!r}: its value has {len(text)} characters; at most {limit}, no NUL")
+        raise ValueError(f"{kind} {shown_key(key)!r}: its value has {len(text)} characters; at most {limit}, no NUL")
     return text

@@ -265,7 +265,7 @@ class Run:
             elif good:
                 self._pipeline.put(kind, good)
         except Exception as error:
-            notices.warn("%ss refused: %r", kind, error)
+            notices.warn("%ss refused: %s", kind, describe(error))
 
     def _log_failed(self, metrics: Any, error: Exception) -> None:
         """Counts and notes a row that raised. Runs no code of its values, which may raise again or read a device."""

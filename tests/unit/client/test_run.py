@@ -7,7 +7,7 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -359,6 +359,46 @@ def test_nothing_gets_out_of_log(start, caplog):
     assert dict(run.stats().refused) == {"log_failed": 1, "bad_step": 1, "bad_time": 1, "key_not_a_string": 3}
     assert run.stats().acknowledged == 3
     assert "'<Broken>' is a key of type Broken" in caplog.text
+
+
+def test_a_param_or_tag_that_raises_costs_itself_alone(service, start, caplog):
+    class Silent:
+        def __str__(self) -> str:
+            raise OutOfMemory("no words")
+
+    class Key(str):
+        __str__ = __repr__ = Silent.__str__
+
+        def __hash__(self) -> int:
+            raise OutOfMemory("no hash")
+
+    run = start("e")
+    run.log_params({"silent": Silent(), Broken("float"): 1, "depth": 2})
+    run.set_tags(ItemsOf([(Key("key"), "value"), ("silent", Silent())]))
+    assert run.flush(20)
+    assert dict(service.ledger.runs[run.run_id].params) == {"depth": "2"}
+    assert dict(service.ledger.runs[run.run_id].tags) == {"key": "value"}
+    assert "param 'silent': its value cannot become a string: OutOfMemory: no words" in caplog.text
+    assert "'<Broken>': its key must be a string, not Broken" in caplog.text
+
+
+class ItemsOf(Mapping[Any, Any]):
+    """A mapping of keys that cannot be hashed."""
+
+    def __init__(self, items: list[tuple[Any, Any]]) -> None:
+        self._items = items
+
+    def items(self) -> Any:
+        return self._items
+
+    def __getitem__(self, key: Any) -> Any:
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[Any]:
+        return (key for key, _ in self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
 
 
 def test_a_step_on_a_device_is_not_shown_on_the_thread_that_logs(start):
