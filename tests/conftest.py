@@ -13,6 +13,14 @@ from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
 from tests.support.databases import FAST, fresh_database, make_template, short_directory
 
+pytest_plugins = ["tests.support.skips"]
+
+# A suite that is started in the background (`nohup make test &`) has signals ignored, and what it starts would inherit
+# that: programs under test could not be ended by them. A handler stays here, and is the default in what is started.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
+
 
 def pytest_configure() -> None:
     """A suite in the background (`nohup make test &`) begins with these signals ignored, and so would every process

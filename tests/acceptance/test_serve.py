@@ -175,6 +175,17 @@ def test_second_signal_forces_the_end(data_dir: Path) -> None:
         assert serve.get("/readyz")[0] == 200
 
 
+def test_a_service_that_was_started_in_the_background_ignores_ctrl_c_and_ends_when_asked(data_dir: Path) -> None:
+    ignoring = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *COMMAND]
+    with ServeProcess(data_dir, command=ignoring) as serve:
+        os.kill(serve.pid, signal.SIGINT)
+        assert serve.get("/readyz")[0] == 200
+        assert serve.terminate() == 0
+        assert [record["signal"] for record in serve.log_records if record["action"] == "shutdown_started"] == [
+            "SIGTERM"
+        ]
+
+
 # -- surviving -------------------------------------------------------------------------------------------------------
 
 

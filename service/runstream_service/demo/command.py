@@ -202,7 +202,9 @@ def shown_path(path: str) -> str:
 def _signals_raise() -> Iterator[None]:
     """Signals that ask us to end raise Interrupted, once; later ones, and those after the block, must not disturb the
     cleaning up, which takes bounded time."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # In the background (`nohup runstream demo &`) some are ignored, and have to stay so.
+    numbers = [number for number in asked if signal.getsignal(number) is not signal.SIG_IGN]
 
     def ignore() -> None:
         for number in numbers:
