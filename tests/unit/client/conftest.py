@@ -18,6 +18,10 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests do not depend on who started them."""
     for name in ("RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "SLURM_PROCID", "SLURM_STEP_ID"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("LOCAL_RANK", "NODE_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PMIX_NAMESPACE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("SLURM_STEP_NUM_TASKS", "RUNSTREAM_RUNS_OF_RANK_0", "TORCHELASTIC_RESTART_COUNT"):
+        monkeypatch.delenv(name, raising=False)
     for name in ("RUNSTREAM_RUN_ID", "RUNSTREAM_ATTEMPT", "RUNSTREAM_ADDRESS", "OMPI_COMM_WORLD_RANK", "PMIX_RANK"):
         monkeypatch.delenv(name, raising=False)
 

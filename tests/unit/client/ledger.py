@@ -221,6 +221,7 @@ class Runs(run_pb2_grpc.RunServiceServicer):
         self.poison, self.poisoned = "", Refused(grpc.StatusCode.INTERNAL, "INTERNAL")  # raised by calls with that key
         self.max_bytes = limits.MAX_MESSAGE_BYTES
         self.hold: threading.Event | None = None
+        self.other_run_id = ""  # of the run that a derived id leads to, if not to its own
 
     def _enter(self, method: str, request: Any, context: Any) -> run_pb2.Run:
         if self.hold is not None:
@@ -253,18 +254,20 @@ class Runs(run_pb2_grpc.RunServiceServicer):
             Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "", "Received message larger than max").abort(context)
 
     def CreateRun(self, request: run_pb2.CreateRunRequest, context: Any) -> run_pb2.CreateRunResponse:
+        run_id = self.other_run_id or request.run_id if request.derived else request.run_id
         run = self._enter("CreateRun", request, context)
         with self.ledger.lock:
-            created = request.run_id not in self.ledger.runs
+            created = run_id not in self.ledger.runs
             if created:
                 run = run_pb2.Run(
-                    run_id=request.run_id,
+                    run_id=run_id,
                     experiment=request.experiment or "Default",
                     name=request.name or "generated",
                     status=run_pb2.RUN_STATUS_RUNNING,
                     lifecycle=run_pb2.LIFECYCLE_ACTIVE,
                 )
-                self.ledger.runs[request.run_id] = run
+                self.ledger.runs[run_id] = run
+            run = self.ledger.runs[run_id]
         return run_pb2.CreateRunResponse(run=run, created=created)
 
     def GetRun(self, request: run_pb2.GetRunRequest, context: Any) -> run_pb2.GetRunResponse:
