@@ -63,3 +63,11 @@ async def test_what_was_written_is_sent_before_the_connection_is_closed(socket):
     transport.close()
     await asyncio.sleep(0)
     assert socket.writes == [b"goodbye", b"closed"]
+
+
+async def test_several_parts_at_once_come_after_what_was_kept(socket):
+    transport = JoiningTransport(socket, asyncio.get_running_loop())
+    transport.write(b"head ")
+    transport.writelines([b"one ", LONG, b" two"])
+    await asyncio.sleep(0)
+    assert b"".join(socket.writes) == b"head one " + LONG + b" two"

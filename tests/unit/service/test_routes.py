@@ -1,0 +1,26 @@
+"""The table of MLflow's routes is checked when the service starts."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runstream_service.mlflow.calls import Raw
+from runstream_service.mlflow.graphql import GraphQL
+from runstream_service.mlflow.routes import check_distinct
+
+
+async def handler(_request: Request) -> Response:
+    return Response()
+
+
+def test_a_route_that_is_in_the_table_twice_is_an_error_at_the_start() -> None:
+    check_distinct([Raw("GET", "2.0/mlflow/runs/get", handler), Raw("POST", "2.0/mlflow/runs/get", handler)])
+    with pytest.raises(ValueError, match=r"twice: GET 2\.0/mlflow/runs/get"):
+        check_distinct([Raw("GET", "2.0/mlflow/runs/get", handler)] * 2)
+
+
+def test_graphql_without_its_routes_is_an_error_at_the_start() -> None:
+    with pytest.raises(ValueError, match=r"2\.0/mlflow/experiments/get, of which there are 0 in the table"):
+        GraphQL([])
