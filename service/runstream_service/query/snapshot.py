@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from runstream_service import threads
-from runstream_service.core.errors import DatabaseUnavailable, ReadTooSlow
+from runstream_service.core.errors import DatabaseUnavailable, Overloaded, ReadTooSlow
 from runstream_service.query.spans import Spans
 from runstream_service.storage.database import READ_TIMEOUT_S, incarnation_of
 from runstream_service.storage.queries import load
@@ -39,6 +39,9 @@ _BEGIN_HOT_ROWS = "SAVEPOINT hot_rows; SET LOCAL enable_seqscan = off; SET LOCAL
 _END_HOT_ROWS = "ROLLBACK TO hot_rows; RELEASE hot_rows"
 
 _FEW_ROWS = 20_000
+# Of reads that wait for their turn: how many, and for how long. A read may take READ_TIMEOUT_S.
+_MAX_WAITING, _WAIT_S = 200, 30.0
+
 _PARAMETER = re.compile(r"\$(\d+)\b")
 _INT4 = range(-(2**31), 2**31)
 
@@ -136,11 +139,17 @@ class Snapshot:
 
 
 class Reads:
-    """Opens snapshots, at most `max_reads` at a time: slow readers must not take all of the pool's connections."""
+    """Opens snapshots, at most `max_reads` at a time: slow readers must not take all of the pool's connections. Others
+    wait; so many, and so long."""
 
-    def __init__(self, database: Database, *, max_reads: int) -> None:
+    def __init__(
+        self, database: Database, *, max_reads: int, max_waiting: int = _MAX_WAITING, wait_s: float = _WAIT_S
+    ) -> None:
         self._database = database
         self._places = asyncio.Semaphore(max_reads)
+        self._waiting = 0
+        self._max_waiting = max_waiting
+        self._wait_s = wait_s
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Snapshot]:
@@ -149,8 +158,9 @@ class Reads:
         Raises:
             ReadTooSlow: at the end; then what was read may not be complete.
             DatabaseUnavailable: also if the block takes longer than READ_TIMEOUT_S.
+            Overloaded: too many wait for their turn, or this one did for too long; nothing was read.
         """
-        async with self._places, self._database.acquire() as connection:
+        async with self._place(), self._database.acquire() as connection:
             with _in_time():
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     visible_epoch = await connection.fetchval(SQL["visible_epoch"])
@@ -158,6 +168,28 @@ class Reads:
             dropped_epoch = await connection.fetchval(SQL["dropped_epoch"])
         if dropped_epoch > visible_epoch:
             raise ReadTooSlow("the points that were being read moved meanwhile; ask again, for less at a time")
+
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        await (self._wait() if self._places.locked() else self._places.acquire())
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    async def _wait(self) -> None:
+        if self._waiting >= self._max_waiting:
+            raise Overloaded(f"{self._waiting} reads wait for their turn already; try again", retry_after_s=2.0)
+        self._waiting += 1
+        try:
+            await asyncio.wait_for(self._places.acquire(), self._wait_s)
+        except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
+            raise Overloaded(
+                f"others have been reading for {self._wait_s:.0f} s, as many as this replica lets; try again",
+                retry_after_s=2.0,
+            ) from error
+        finally:
+            self._waiting -= 1
 
     @contextlib.asynccontextmanager
     async def beside(self, snapshot: Snapshot) -> AsyncIterator[Snapshot | None]:

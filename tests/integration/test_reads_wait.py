@@ -1,0 +1,37 @@
+"""Reads wait for their turn: so many, and so long."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from runstream_service.core.errors import Overloaded
+from runstream_service.query.snapshot import Reads
+from runstream_service.storage.database import Database
+
+
+async def read(reads: Reads, ended: asyncio.Event) -> None:
+    async with reads.snapshot():
+        await ended.wait()
+
+
+async def test_a_read_too_many_is_told_to_come_again_and_those_that_wait_get_their_turn(database: Database) -> None:
+    reads, ended = Reads(database, max_reads=1, max_waiting=2), asyncio.Event()
+    under_way = [asyncio.ensure_future(read(reads, ended)) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="2 reads wait"):
+        await read(reads, ended)
+    ended.set()
+    await asyncio.gather(*under_way)
+    await read(reads, ended)
+
+
+async def test_a_read_does_not_wait_for_ever(database: Database) -> None:
+    reads, ended = Reads(database, max_reads=1, wait_s=0.1), asyncio.Event()
+    slow = asyncio.ensure_future(read(reads, ended))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="others have been reading"):
+        await read(reads, ended)
+    ended.set()
+    await slow
