@@ -170,7 +170,7 @@ def _torchrun_job(environ: Mapping[str, str], around: Surroundings) -> tuple[str
     launch = environ.get("TORCHELASTIC_RUN_ID", "").strip()
     if not launch:
         return None
-    if _is_on_one_node(environ):
+    if _is_on_one_node(environ) and not _may_grow(environ):
         step = _slurm_step(environ)
         if step and environ.get("ENVIRONMENT") == "BATCH":
             return ("torchrun", *step, launch)
@@ -221,6 +221,12 @@ def _world_size(environ: Mapping[str, str], around: Surroundings) -> int:
 def _is_on_one_node(environ: Mapping[str, str]) -> bool:
     size = _int(environ, "WORLD_SIZE")
     return size is not None and size == _int(environ, "LOCAL_WORLD_SIZE")
+
+
+def _may_grow(environ: Mapping[str, str]) -> bool:
+    """Whether other nodes may join this torchrun later; of its options its command line tells (see launcher_id)."""
+    least, between, most = environ.get("PET_NNODES", "").strip().partition(":")
+    return bool(between) and least != most
 
 
 def _is_loopback(address: str) -> bool:

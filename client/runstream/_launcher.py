@@ -60,7 +60,8 @@ class Surroundings:
         """
         markers = {name: environ[name] for name in names if name in environ}
         pid = os.getpid()
-        if self.is_multiprocessing_child() or not (_started_with(pid, markers) or self.launches_ranks()):
+        itself = "RANK" not in markers and self.launches_ranks()  # Lightning's rank 0 gives itself a LOCAL_RANK only
+        if self.is_multiprocessing_child() or not (_started_with(pid, markers) or itself):
             pid = os.getppid()
         for _ in range(_MAX_ANCESTORS):
             if pid <= 0:

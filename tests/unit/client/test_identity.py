@@ -61,6 +61,9 @@ class Around(Surroundings):
         pytest.param({}, None, 0, id="nothing"),
         pytest.param(TORCHRUN, ("torchelastic", "job-7"), 3, id="torchrun on two nodes"),
         pytest.param(ONE_NODE, ("torchrun", "agent-1"), 3, id="torchrun on one node: the id may be a constant"),
+        pytest.param(
+            {**ONE_NODE, "PET_NNODES": "1:4"}, ("torchelastic", "job-7"), 3, id="torchrun that other nodes may join"
+        ),
         pytest.param(PLAIN_TORCHRUN, ("torchrun", "agent-1"), 3, id="torchrun without an id, on one node"),
         pytest.param({**PLAIN_TORCHRUN, "LOCAL_WORLD_SIZE": "4"}, None, 3, id="torchrun without an id, on two nodes"),
         pytest.param(
@@ -256,3 +259,23 @@ def test_all_ranks_of_a_launcher_call_it_the_same_also_behind_wrapper_scripts():
 def test_a_torchrun_that_other_nodes_may_join_does_not_stand_for_its_launch(nodes: str, named: bool):
     said = subprocess.run([sys.executable, "-c", AGENT, nodes], check=True, capture_output=True, text=True)
     assert bool(said.stdout.strip()) == named
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+@pytest.mark.parametrize(
+    ("variables", "itself"),
+    [
+        pytest.param({"LOCAL_RANK": "0"}, True, id="Lightning's rank 0, which launches the others"),
+        pytest.param({"LOCAL_RANK": "0", "RANK": "0"}, False, id="a worker of Ray with Lightning"),
+    ],
+)
+def test_a_process_that_gives_itself_a_rank_is_its_own_launcher_only_with_lightning(variables, itself):
+    code = (
+        "import os, sys, types, runstream._launcher as l; sys.modules['lightning'] = types.ModuleType('lightning'); "
+        f"os.environ.update({variables!r}); "
+        "print(os.getpid(), l.Surroundings().launcher_id(os.environ, ('RANK', 'LOCAL_RANK')))"
+    )
+    bare = {key: value for key, value in os.environ.items() if key not in ("RANK", "LOCAL_RANK")}
+    said = subprocess.run([sys.executable, "-c", code], env=bare, check=True, capture_output=True, text=True).stdout
+    pid, launcher = said.split()
+    assert launcher.split("/")[2] == (pid if itself else str(os.getpid()))
