@@ -73,8 +73,9 @@ SCALE = click.FloatRange(0.01, 100)
 @runstream.command()
 @click.option(
     "--seconds",
-    help="Length of one round; of --workers, how long they log.  [default: 5; 60 with --workers]",
-    type=click.FloatRange(0.5, 600),
+    help="Length of one round; of --workers, how long they log; of --faults, how long a replica is cut off.  "
+    "[default: 5; 60 with --workers and --faults]",
+    type=click.FloatRange(0.5, 3_600),
 )
 @click.option("--pairs", default=3, show_default=True, help="Rounds of each load.", type=click.IntRange(1, 100))
 @click.option("--storage", is_flag=True, help="Measure what becomes of points instead: roll-up, sizes, reads, tail.")
@@ -122,7 +123,7 @@ def bench(
     if faults:
         from runstream_service.bench import faults as faults_bench
 
-        sys.exit(faults_bench.run(scale=scale, only=only, as_json=as_json))
+        sys.exit(faults_bench.run(scale=scale, seconds=seconds, only=only, as_json=as_json))
     if storage:
         from runstream_service.bench import storage as storage_bench
 

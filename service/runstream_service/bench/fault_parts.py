@@ -83,9 +83,11 @@ class Replica:
 
 
 @contextlib.asynccontextmanager
-async def replicas(count: int, database_url: str, directory: Path) -> AsyncIterator[list[Replica]]:
+async def replicas(
+    count: int, database_url: str, directory: Path, name: str = "replica"
+) -> AsyncIterator[list[Replica]]:
     """Some of them, watched."""
-    crew = [Replica(database_url, directory / f"replica-{number}.log") for number in range(count)]
+    crew = [Replica(database_url, directory / f"{name}-{number}.log") for number in range(count)]
     watchers: list[asyncio.Task[None]] = []
     try:
         await asyncio.gather(*(replica.start() for replica in crew))

@@ -5,4 +5,5 @@ ROUNDS = {
     "stopped": "PostgreSQL stopped",
     "slowed": "PostgreSQL slowed ten times",
     "killed": "PostgreSQL killed with -9",
+    "cut_off": "1 of 2 replicas cut off from PostgreSQL",
 }

@@ -22,6 +22,7 @@ from rich.table import Table
 
 from runstream_service.bench.fault_parts import Clients, Replica, clients, count, replicas, slowed
 from runstream_service.bench.fault_rounds import ROUNDS
+from runstream_service.bench.gate import Gate
 from runstream_service.bench.service import temporary_postgres
 from runstream_service.storage.embedded import EmbeddedPostgres
 
@@ -43,6 +44,7 @@ class _Rounds:
     postgres: EmbeddedPostgres
     crew: list[Replica]
     scale: float
+    seconds: float | None  # of the outage of one replica
     say: Say
     values: Values
 
@@ -94,6 +96,22 @@ class _Rounds:
             await self.postgres.start()
             await self._recovered("killed", load, harmed)
 
+    async def cut_off(self) -> None:
+        """Nothing goes through between a replica and PostgreSQL, while another one has it."""
+        directory = self.postgres.data_dir
+        async with (
+            Gate(self.postgres.url) as gate,
+            replicas(1, gate.url, directory, "cut-off") as (cut,),
+            self._round("cut_off", [self.crew[0], cut]) as load,
+        ):
+            harmed = time.monotonic()
+            gate.close()
+            await asyncio.sleep(self.seconds or self._minute_s)
+            # Not at the end: the clients have long been with the other replica.
+            self.values["cut_off_waiting_points"] = load.line["logged"] - load.line["acknowledged"]
+            gate.open()
+            await self._recovered("cut_off", load, harmed, [cut])
+
     @property
     def _minute_s(self) -> float:
         return _MINUTE_S * self.scale
@@ -104,20 +122,21 @@ class _Rounds:
         return max(0.7, _QUIET_S * min(1.0, self.scale))
 
     @contextlib.asynccontextmanager
-    async def _round(self, name: str) -> AsyncIterator[Clients]:
-        """Load from before the harm until after it; then everything is counted."""
+    async def _round(self, name: str, crew: Sequence[Replica] = ()) -> AsyncIterator[Clients]:
+        """Load from before the harm until after it; then everything is counted. By default on all replicas."""
         run_id = uuid.uuid4().hex
-        for replica in self.crew:
+        crew = crew or self.crew
+        for replica in crew:
             replica.rss_mb.clear()
         number = max(5, round(_CLIENTS * min(1.0, self.scale)))
-        addresses = [replica.grpc for replica in self.crew]
+        addresses = [replica.grpc for replica in crew]
         async with clients(run_id, addresses, number, _POINTS_PER_S * self.scale, self.say) as load:
             await asyncio.sleep(self._quiet_s)
             yield load
             await load.tell("stop")
             reports = await load.until(lambda line: line.get("reports"))
         # Before counting, which is a load of its own.
-        self.values[f"{name}_rss_max_mb"] = max(max(replica.rss_mb) for replica in self.crew)
+        self.values[f"{name}_rss_max_mb"] = max(max(replica.rss_mb) for replica in crew)
         self.say("  counting")
         found = await asyncio.to_thread(count, self.crew[0].grpc, run_id, [report["steps"] for report in reports])
         warnings = [warning for report in reports for warning in report["warnings"]]
@@ -138,20 +157,21 @@ class _Rounds:
             }
         )
 
-    async def _recovered(self, name: str, load: Clients, harmed: float) -> None:
-        """What followed from a harm that has just ended."""
+    async def _recovered(self, name: str, load: Clients, harmed: float, crew: Sequence[Replica] = ()) -> None:
+        """What followed from a harm that has just ended, to all replicas or some."""
+        crew = crew or self.crew
         ended = time.monotonic()
         await load.tell("mark")
         self.values[f"{name}_all_arrived_s"] = await load.until(lambda line: line["arrived_s"])
         await asyncio.sleep(self._quiet_s)
-        gone = [at for replica in self.crew if (at := replica.changed_at(False, harmed)) is not None]
-        back = [at for replica in self.crew if (at := replica.changed_at(True, min(gone, default=ended))) is not None]
+        gone = [at for replica in crew if (at := replica.changed_at(False, harmed)) is not None]
+        back = [at for replica in crew if (at := replica.changed_at(True, min(gone, default=ended))) is not None]
         self.values[f"{name}_replicas_not_ready"] = len(gone)
         self.values[f"{name}_not_ready_after_s"] = max(gone) - harmed if gone else None
         self.values[f"{name}_ready_after_s"] = max(0.0, max(back) - ended) if back else None
 
 
-def run(*, scale: float, only: Collection[str], as_json: bool) -> int:
+def run(*, scale: float, seconds: float | None, only: Collection[str], as_json: bool) -> int:
     """Measure some of `ROUNDS`, all if none is named; print; 1 if a point is lost or stored twice."""
     console = Console(stderr=True)
 
@@ -159,7 +179,7 @@ def run(*, scale: float, only: Collection[str], as_json: bool) -> int:
         console.print(f"{time.strftime('%H:%M:%S')} {what}", highlight=False)
 
     names = [name for name in ROUNDS if not only or name in only]
-    values = uvloop.run(_measure(names, scale, say))
+    values = uvloop.run(_measure(names, scale, seconds, say))
     if as_json:
         sys.stdout.write(json.dumps({key: _rounded(value) for key, value in values.items()}) + "\n")
     else:
@@ -167,19 +187,20 @@ def run(*, scale: float, only: Collection[str], as_json: bool) -> int:
     return 0 if values["rows_exact"] else 1
 
 
-async def _measure(names: Sequence[str], scale: float, say: Say) -> Values:
+async def _measure(names: Sequence[str], scale: float, seconds: float | None, say: Say) -> Values:
     values: Values = {}
     say(f"starting PostgreSQL and {_REPLICAS} replicas")
     async with (
         temporary_postgres() as postgres,
         replicas(_REPLICAS, postgres.url, postgres.data_dir) as crew,
     ):
-        rounds = _Rounds(postgres, crew, scale, say, values)
+        rounds = _Rounds(postgres, crew, scale, seconds, say, values)
         steps = {
             "rolling": rounds.restarted,
             "stopped": rounds.stopped,
             "slowed": rounds.slowed,
             "killed": rounds.killed,
+            "cut_off": rounds.cut_off,
         }
         for name in names:
             say(ROUNDS[name])
@@ -202,6 +223,7 @@ _ROWS = (
     ("replicas that were not ready", "replicas_not_ready", ""),
     ("    after", "not_ready_after_s", "s"),
     ("    ready again after", "ready_after_s", "s"),
+    ("points that waited at its end", "waiting_points", ""),
     ("everything had arrived after", "all_arrived_s", "s"),
     ("memory of a replica, most", "rss_max_mb", "MB"),
     ("waiting in all clients, most", "client_waiting_max_mb", "MB"),

@@ -49,7 +49,7 @@ log = structlog.get_logger()
 # With the wait for a turn. Clients of ours give an Open up after 30 s; a Declare may have a thousand others before it,
 # of two thousand series each.
 OPEN_TIMEOUT_S = 25.0
-DECLARE_TIMEOUT_S = 120.0
+DECLARE_TIMEOUT_S = 300.0
 # Streams on a replica that has been without its database for so long are better served by another one. A restart of
 # PostgreSQL is often shorter.
 WITHOUT_DATABASE_S = 5.0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# The first half of the advisory lock that writers of an epoch share; begin_group in 0001_initial.sql takes it.
+# The first half of the advisory lock that writers of an epoch share; begin_group_commit takes it (0010_no_open_epoch.sql).
 WRITERS_LOCK = 1920298867
 
 
