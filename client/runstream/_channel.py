@@ -95,8 +95,8 @@ class Channels:
                 channel.close()
 
     def renew(self, address: str, channel: grpc.Channel) -> None:
-        """Whoever comes from now on gets a new channel to the address, if this one, which the caller is using, is still
-        the current one. Streams on it go on."""
+        """Replaces the channel, which the caller is using, for all that come from now on, unless that was done already.
+        Streams on it go on."""
         with self._changed:
             if self._open.get(address) is channel:
                 self._retired.add(self._open.pop(address))
@@ -127,7 +127,7 @@ class Channels:
         return child
 
     def abandon(self, address: str) -> None:
-        """Forgets the channel without closing it: a call on it failed half-way, and closing would wait for ever."""
+        """Forgets the channel without closing it: a call on it failed half-way, and closing would wait forever."""
         with self._changed:
             if address in self._open:
                 _never_destroyed.append(self._open.pop(address))

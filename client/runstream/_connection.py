@@ -1,7 +1,7 @@
 """The connection's thread: opens the Append stream, sends sealed batches in order, reads acks, comes back.
 
 The order of one stream is that of proto/runstream/v1/ingest.proto: Open, (Opened), then Declare and Batch. Two threads
-work on it: gRPC's own pulls `_requests`, this one reads the answers. Only this one opens and ends streams.
+work on it: gRPC's own pulls `_requests`, this one reads the responses. Only this one opens and ends streams.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class Connection:
 
     def _on_ack(self, stream: _Stream, ack: ingest_pb2.Ack) -> None:
         refusals = [(_reason_name(one.reason), one.point_count, one.example) for one in ack.refusals]
-        # Told and counted before flush() returns, which the acknowledgement lets go.
+        # Reported and counted before flush() returns, which waits for the acknowledgement.
         self._notices.service_refused(refusals)
         counts = [(reason, count) for reason, count, _ in refusals]
         if self._outbox.acknowledge(stream.producer, ack.committed_number, counts):

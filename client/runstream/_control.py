@@ -30,7 +30,7 @@ _CALL_BYTES = 256 * 1024  # params or tags in one call: far below the message li
 _CALL_ENTRIES = 1_000  # the most that the service takes at once
 _ENTRY_BYTES = 16  # what the encoding adds to a key and its value
 _ENTRY_MEMORY = 300  # what the objects around a waiting entry take
-_TRIES = 6  # of a call that fails in a way that may be a bug
+_TRIES = 6  # of a call that fails in a way that may be a bug of the service
 # What may be wrong with one entry of a call and not with the others.
 _OF_ONE_ENTRY = ("INVALID_ARGUMENT", "ALREADY_EXISTS", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED")
 _QUIET_S = 1.0  # a first failure is worth a warning if the next try has to wait longer
@@ -53,7 +53,8 @@ class _Call:
     request: Any = None
     number: int = 0
     entries: dict[str, int] = field(default_factory=dict)
-    tries: int = 0
+    failures: int = 0
+    suspicious_failures: int = 0  # those that may be a bug that hits this call
 
 
 class Control:
@@ -136,9 +137,10 @@ class Control:
         for method, waiting in self._waiting.items():
             chosen: dict[str, str] = {}
             sizes: dict[str, int] = {}
-            number = 0
+            number = size = 0
             for key, entry in waiting.items():
-                if chosen and (len(chosen) == _CALL_ENTRIES or sum(sizes.values()) + entry.size > _CALL_BYTES):
+                size += entry.size
+                if chosen and (len(chosen) == _CALL_ENTRIES or size > _CALL_BYTES):
                     break
                 number = number or entry.number
                 chosen[key], sizes[key] = entry.value, entry.size
@@ -216,7 +218,8 @@ class Control:
         """The service has the run."""
         self._run_taken()
         with self._changed:
-            self._created, self._refusal, self._create.tries = True, None, 0
+            self._created, self._refusal = True, None
+            self._create.failures = self._create.suspicious_failures = 0
             self._changed.notify_all()
 
     def _done(self, call: _Call) -> None:
@@ -233,26 +236,25 @@ class Control:
         if self._stopping or self._pause_wanted:
             return 0.0
         self._notices.last_error = f"{call.method}: {failure}"
-        call.tries += 1
+        call.failures += 1
+        call.suspicious_failures += failure.retry is _status.Retry.A_FEW_TIMES or failure.reason == "RUN_NOT_FOUND"
+        hopeless = failure.retry is _status.Retry.NEVER or call.suspicious_failures >= _TRIES
         if self._answer_is_old and failure.retry is _status.Retry.NEVER:
             return 0.0  # somebody wants to know how it is now
         if failure.reason == "RUN_DELETED" and call is not self._finish:
             self.run_deleted(failure)
             return self._settings.backoff_max_s if call is self._create and self._finish is None else 0.0
         if call is self._create:
-            return self._create_failed(failure)
-        if failure.reason == "RUN_NOT_FOUND" and call.tries < _TRIES:
+            return self._create_failed(failure, hopeless)
+        if failure.reason == "RUN_NOT_FOUND" and call.suspicious_failures < _TRIES:
             self.create_again()
             return self._backoff.next_s()
-        if failure.retry is _status.Retry.NEVER or self._is_hopeless(call, failure):
+        if hopeless:
             self._refused(call, failure)
             return 0.0
         return self._retry_in(call, failure)
 
-    def _is_hopeless(self, call: _Call, failure: _status.Failure) -> bool:
-        return failure.retry is _status.Retry.A_FEW_TIMES and call.tries >= _TRIES
-
-    def _create_failed(self, failure: _status.Failure) -> float:
+    def _create_failed(self, failure: _status.Failure, hopeless: bool) -> float:
         if failure.reason == "RUN_IN_OTHER_EXPERIMENT":
             # The run exists, and the caller named it by its id: points belong there.
             if self._joining.experiment:
@@ -261,7 +263,7 @@ class Control:
             else:
                 self._taken()
             return 0.0
-        if failure.retry is not _status.Retry.NEVER and not self._is_hopeless(self._create, failure):
+        if not hopeless:
             return self._retry_in(self._create, failure)
         self._notices.once(
             "create",
@@ -275,7 +277,7 @@ class Control:
 
     def _retry_in(self, call: _Call, failure: _status.Failure) -> float:
         wait_s = self._backoff.next_s(failure.retry_after_s)
-        if call.tries > 1 or wait_s > _QUIET_S:
+        if call.failures > 1 or wait_s > _QUIET_S:
             self._notices.connection_failed(str(failure), wait_s)
         return wait_s
 
@@ -331,7 +333,7 @@ class Control:
                     full.append(key)
                     continue
                 self._waiting_bytes += more
-                # A newer value takes the place of the older one: whoever waits for that is answered by this.
+                # A newer value takes the place of the older one, also for a flush() that waits for that.
                 waiting[key] = _Entry(value, size, old.number if old is not None else self._accepted)
             self._changed.notify_all()
         if changed:
@@ -370,7 +372,7 @@ class Control:
             self._changed.wait_for(lambda: self._created or self._stopping or stopping())
 
     def wait_answered(self, timeout_s: float) -> None:
-        """Waits until the service has taken or refused the run, at most so long."""
+        """Waits until the service has taken or refused the run, at most that long."""
         at_most_s = min(timeout_s, threading.TIMEOUT_MAX)  # it may be infinite
         with self._changed:
             self._changed.wait_for(lambda: self._created or self._stopping or self._refusal is not None, at_most_s)

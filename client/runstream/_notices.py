@@ -1,4 +1,5 @@
-"""What the user is told, and how often. Uses the logger "runstream", so that `python -W error` cannot make log() raise.
+"""What is reported to the user, and how often. Uses the logger "runstream", so that `python -W error` cannot make
+log() raise.
 
 Everything here runs on the run's own threads, except `refused`, which only takes a note: a slow or broken log handler
 must not hold up training.
@@ -17,7 +18,7 @@ from runstream import _status
 logger = logging.getLogger("runstream")
 
 _REPEAT_S = 60.0
-_MAX_KEYS = 1_000  # so many different keys are warned about; after that, refusals are only counted
+_MAX_KEYS = 1_000  # warn about this many different keys; after that, refusals are only counted
 
 
 class Notices:
@@ -160,18 +161,18 @@ class Notices:
                 self._warn("the service refused %d points for good, reason %s, for example: %s", count, reason, example)
 
     def limited(self, about: str, message: str, *args: object) -> None:
-        """A warning that is given once a minute."""
+        """A warning at most once a minute."""
         if self._due(about):
             self._warn(message, *args)
 
     def once(self, about: str, message: str, *args: object) -> None:
-        """A warning that is given once in the life of the run."""
+        """A warning at most once in the life of the run."""
         if about not in self._last:
             self._last[about] = time.monotonic()
             self._warn(message, *args)
 
     def warn(self, message: str, *args: object) -> None:
-        """A warning that is given each time."""
+        """A warning each time."""
         self._warn(message, *args)
 
     def info(self, message: str, *args: object) -> None:

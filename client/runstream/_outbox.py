@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from runstream._batches import Batch, Columns, SeriesTable
 from runstream._buffer import Buffer, Marker
 
-_HISTORY = 4_096  # sizes of so many acknowledged batches are kept, to count what a restored database lost
+_HISTORY = 4_096  # keep the sizes of this many acknowledged batches, to count what a restored database lost
 
 
 class Outbox:
@@ -142,7 +142,7 @@ class Outbox:
                     self._buffer.settle(batch.points, batch.size, refuse)
                 self._batches.clear()
                 self.acknowledged_ordinal = self._ordinal
-                self._start_producer()  # numbers that were sent are bound to their points for ever
+                self._start_producer()  # numbers that were sent are bound to their points for good
             self.changed.notify_all()
 
     def unblock(self) -> str:

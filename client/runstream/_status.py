@@ -47,7 +47,7 @@ _RETRY: dict[str, Retry] = {
     "UNIMPLEMENTED": Retry.NEVER,
     "PERMISSION_DENIED": Retry.NEVER,
     "UNAUTHENTICATED": Retry.NEVER,
-    # A message above a limit of gRPC; that of a service with too much to do is told apart in `Failure.retry`.
+    # A message above a limit of gRPC. `Failure.retry` distinguishes a service with too much to do.
     "RESOURCE_EXHAUSTED": Retry.NEVER,
 }
 

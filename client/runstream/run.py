@@ -39,7 +39,7 @@ class RunStats:
     """
 
     logged: int
-    """Points given to log(), in any form."""
+    """Points that were passed to log(), in any form."""
     acknowledged: int
     """Points that the service has committed."""
     waiting: int
@@ -148,7 +148,7 @@ class Run:
         self._set("tag", tags)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Waits until all points, params and tags so far are answered; `timeout` in seconds, None: for ever.
+        """Waits until all points, params and tags so far are answered; `timeout` in seconds, None: no limit.
 
         True if they are: each is acknowledged, or refused for good and counted. False if not in time, or if nothing
         more can be sent (run deleted).
@@ -180,7 +180,7 @@ class Run:
         self._put = self._put_late
         try:
             wait_all([ending], timeout)
-        except BaseException:  # Ctrl-C: whoever waits has had enough
+        except BaseException:  # Ctrl-C: the user does not want to wait
             self._pipeline.abort()
             raise
         finally:

@@ -81,6 +81,17 @@ def test_a_hiccup_of_that_kind_is_survived(service, start):
     assert stored(service, run).tags["a"] == "1"
 
 
+def test_only_failures_of_that_kind_count_for_giving_up(service, start, caplog):
+    run = start("e", settings={"backoff_max_s": 0.05})
+    assert run.flush(20)
+    away = [Refused(UNAVAILABLE, "DATABASE_UNAVAILABLE", retry_s=0.001)] * 20
+    service.runs.faults = [*away, Refused(grpc.StatusCode.INTERNAL, ""), *away, Refused(grpc.StatusCode.UNKNOWN, "")]
+    run.set_tags({"a": 1})
+    assert run.flush(20)
+    assert stored(service, run).tags["a"] == "1"
+    assert "tag" not in caplog.text
+
+
 def test_a_tag_that_is_set_at_each_step_while_the_service_is_away_costs_one_entry_and_no_words(service, start, caplog):
     service.stop()
     run = start("e")
