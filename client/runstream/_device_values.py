@@ -8,6 +8,7 @@ reader wait, which is why only replaceable threads read.
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import sys
 import threading
@@ -139,7 +140,7 @@ def _leave_captures_alone() -> None:
 def host_number(value: Any) -> Any:
     """The int or float that a value of one element holds: the exact one, where its library tells it."""
     number = value.item() if hasattr(value, "item") else value
-    return int(number) if isinstance(number, int) else float(number)
+    return operator.index(number) if hasattr(type(number), "__index__") else float(number)
 
 
 def _own_stream(key: Any, make: Any) -> Any:

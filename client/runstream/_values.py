@@ -47,12 +47,13 @@ def capture(value: Any) -> Any:
         raise RefusedValue("is None, not a number")
     if isinstance(value, str):
         return _parsed(value)
-    if isinstance(value, (bytes, bytearray, complex)):
+    if isinstance(value, (bytes, bytearray, memoryview, complex)):
         raise RefusedValue(f"is {_name(value)}, not a number")
     shape = getattr(value, "shape", None)
     if shape is not None:
         return _capture_array(value, shape)
-    if hasattr(kind, "__float__"):  # Decimal, Fraction, IntEnum and other subclasses of int and float
+    # Decimal, Fraction, IntEnum and other subclasses of int and float
+    if hasattr(kind, "__float__") or hasattr(kind, "__index__"):
         return _converted(value)
     raise RefusedValue(f"is {_name(value)}, not a number")
 

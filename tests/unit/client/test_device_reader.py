@@ -61,8 +61,8 @@ def collected(reader: DeviceReader, enough: Callable[[list[DevicePoint]], bool])
     return points
 
 
-def threads() -> int:
-    return sum(thread.name == "runstream-device-reader" for thread in threading.enumerate())
+def started_since(before: list[threading.Thread]) -> int:
+    return sum(t.name == "runstream-device-reader" and t not in before for t in threading.enumerate())
 
 
 def test_ready_points_are_read_in_one_round_and_in_order(reader):
@@ -95,23 +95,22 @@ def test_a_thread_that_hangs_is_left_behind_and_its_point_still_comes(reader, wh
 
 
 def test_threads_that_hang_are_bounded_and_go_on_when_they_return(reader):
-    before = threads()
+    before = threading.enumerate()
     hanging = [Value(float(n), hangs_in="read") for n in range(10)]
     reader.submit([point(value) for value in hanging])
-    for _ in range(4):
-        deadline = time.monotonic() + 20
-        while sum(value.hanging.is_set() for value in hanging) < 4 and time.monotonic() < deadline:
-            reader.collect(0.02)
-    for _ in range(10):
+    deadline = time.monotonic() + 20
+    while sum(value.hanging.is_set() for value in hanging) < 4 and time.monotonic() < deadline:
         reader.collect(0.02)
-    assert sum(value.hanging.is_set() for value in hanging) == threads() - before == 4
+    for _ in range(10):  # longer than it takes to leave a thread behind
+        reader.collect(0.02)
+    assert sum(value.hanging.is_set() for value in hanging) == started_since(before) == 4
     for value in hanging:
         value.released.set()
     assert len(collected(reader, lambda points: len(points) == 10)) == 10
     deadline = time.monotonic() + 20
-    while threads() - before > 1 and time.monotonic() < deadline:
+    while started_since(before) > 1 and time.monotonic() < deadline:
         time.sleep(0.005)
-    assert threads() - before == 1
+    assert started_since(before) == 1
 
 
 def test_a_point_that_was_given_up_is_not_touched_any_more(reader):

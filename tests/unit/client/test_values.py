@@ -59,6 +59,11 @@ class Float(float):
     pass
 
 
+class Index:
+    def __index__(self) -> int:
+        return 2**62 + 1
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -69,6 +74,7 @@ class Float(float):
         (-(2**1000), -(2.0**1000)),
         (Colour.RED, 3.0),
         (Float(0.5), 0.5),
+        (Index(), float(2**62)),
         (Decimal("0.1"), 0.1),
         (Fraction(1, 4), 0.25),
         ("0.5", 0.5),
@@ -113,6 +119,7 @@ def test_nan_is_a_value(value):
         "",
         b"1",
         bytearray(b"1"),
+        memoryview(b"1"),
         None,
         [1.0],
         (1.0,),
@@ -372,6 +379,7 @@ def test_a_tensorflow_variable_is_read_into_a_tensor_on_its_device():
         (np.array(2**62 + 1), 2**62 + 1),
         (Tensor(2**62 + 1, "cpu"), 2**62 + 1),
         (np.array(2**62 + 1, dtype=object), 2**62 + 1),
+        (Index(), 2**62 + 1),
         (Decimal(4), 4),
         (Fraction(4), 4),
         (-(2.0**63), -(2**63)),
