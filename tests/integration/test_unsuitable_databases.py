@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import subprocess
@@ -12,6 +13,7 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
+import runstream
 from runstream_service.cannot_start import CannotStart
 from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
@@ -279,3 +281,22 @@ async def test_parameters_of_libpq_are_taken_and_those_without_effect_named(data
         record = serve.wait_for_action("database_url_parameters_ignored")
         assert record["parameters"] == [part.partition("=")[0] for part in parameters.split("&")]
         assert "database_not_durable" in serve.actions(), "fsync is off in the tests' server"
+
+
+async def test_a_right_that_is_taken_away_later_is_named_and_given_back(
+    admin: asyncpg.Connection, roles: Iterator[str], database_url: str, data_dir: Path
+) -> None:
+    role = next(roles)
+    await admin.execute(f"CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA public TO {role}")
+    url = as_role(database_url, role)
+    with (
+        ServeProcess(data_dir, arguments=["--database", url, "--epoch-seconds", "1"]) as serve,
+        runstream.start_run("rights", "taken", address=serve.grpc_address) as run,
+    ):
+        await admin.execute(f"REVOKE CREATE ON SCHEMA public FROM {role}")
+        run.log({"loss": 1.0}, step=1)
+        assert run.flush(30)
+        failed = await asyncio.to_thread(serve.wait_for_action, "rollup_failed", timeout_s=60)
+        assert "GRANT CREATE" in failed["message"]
+        await admin.execute(f"GRANT CREATE ON SCHEMA public TO {role}")
+        await asyncio.to_thread(serve.wait_for_action, "epoch_rolled", timeout_s=60)

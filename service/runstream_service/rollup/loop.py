@@ -19,6 +19,7 @@ from runstream_service.rollup import epochs, hot_index, rollup
 from runstream_service.rollup.drop import Dropper
 from runstream_service.rollup.merge import Merger
 from runstream_service.rollup.sizes import measure_sizes
+from runstream_service.storage.requirements import way_on
 from runstream_service.storage.session import Session
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class _Runner:
     def _report(self, step: _Step, error: Exception) -> None:
         self._metrics.failed(step.name, error)
         log.warning(
-            f"A step of roll-up failed ({step.name}); trying it again: {error!r}",
+            f"A step of roll-up failed ({step.name}); trying it again: {error!r}{way_on(error)}",
             action="rollup_failed",
             step=step.name,
             retry_in_s=round(step.failed(), 3),

@@ -101,6 +101,16 @@ async def check(connection: Connection, names: OurNames) -> None:
         )
 
 
+def way_on(error: BaseException) -> str:
+    """What to do about rights that were taken away while the service runs; empty for other errors."""
+    if not isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return ""
+    return (
+        ". The user has lost a right that it needs: GRANT CREATE, USAGE on the schema of runstream's tables to it, and "
+        "make it their owner or a member of the role that is (docs/operations.md, The database)"
+    )
+
+
 def _check_session(session: asyncpg.Record) -> None:
     if session["encoding"] != "UTF8":
         raise _refusal(

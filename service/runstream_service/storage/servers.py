@@ -9,6 +9,7 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from runstream_service.deadline import Deadline
+from runstream_service.storage import tls
 from runstream_service.storage.connections import CONNECT_TIMEOUT_S
 from runstream_service.storage.database_url import DatabaseUrl, Server
 
@@ -83,7 +84,7 @@ def _says(error: BaseException) -> int:
     """How much an error says of why there is no connection: what a server answered more than that none did."""
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return 1
-    return 2 if isinstance(error, asyncpg.PostgresError) else 0
+    return 2 if isinstance(error, asyncpg.PostgresError) or tls.trouble(error) is not None else 0
 
 
 def _close_unwanted(task: asyncio.Task[C]) -> None:
