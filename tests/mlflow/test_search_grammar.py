@@ -251,10 +251,10 @@ def test_what_nothing_stored_has_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["run_id IN (" + "'a''a" * 50_000, "a" * 900_000, "(" * 100_000])
 def test_a_filter_cannot_keep_the_service_busy(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(InvalidField):
         parse_filter(text, RUNS)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 HARD = {
