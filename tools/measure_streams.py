@@ -62,14 +62,18 @@ class Load:
         opening = ingest_pb2.Open(run_id=self.run_id, producer_id=uuid.uuid4().bytes, rank=rank, first_unacked=1)
         return ingest_pb2.AppendRequest(open=opening).SerializeToString()
 
-    @property
-    def streams_open(self) -> float:
-        """As the service counts them."""
+    def metric(self, name: str) -> float:
+        """What the service shows under a name, with its labels."""
         connection = http.client.HTTPConnection(self.service.http.removeprefix("http://"), timeout=30)
         with contextlib.closing(connection):
             connection.request("GET", "/metrics")
             lines = connection.getresponse().read().decode().splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith("runstream_streams_open "))
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+    @property
+    def streams_open(self) -> float:
+        """As the service counts them."""
+        return self.metric("runstream_streams_open")
 
     @property
     def rss_mb(self) -> float:
@@ -206,7 +210,9 @@ async def batches(count: int, points: int) -> None:
             await asyncio.wait(writes, timeout=30)
             await asyncio.sleep(3)
             _say(f"{count} streams with a batch of {points} points each that waits: {load.rss_mb:.0f} MB")
+            received = load.metric('runstream_points_received_total{protocol="grpc"}')
             _say(f"{before:.0f} MB before, {silent:.0f} MB when open; {load.streams_open:.0f} are open still")
+            _say(f"{received / 1e6:.1f} million points were received")
             for write in writes:
                 write.cancel()
 

@@ -18,8 +18,8 @@ _OPENS_AT = 0.9
 
 class HotGate:
     """Closed while more points wait for roll-up than `max_points`: streams are then not read, so HTTP/2 flow control
-    stops their clients, which keep their points. Roll-up measures every second (rollup/loop.py): until it does, the bound
-    may be exceeded by what is committed in that second."""
+    stops their clients, which keep their points. Roll-up measures every second (rollup/loop.py): until it does, the
+    bound may be exceeded by what is committed in that second."""
 
     def __init__(self, max_points: int, metrics: IngestMetrics) -> None:
         self._max_points = max_points

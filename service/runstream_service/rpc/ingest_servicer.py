@@ -98,7 +98,7 @@ class IngestServicer:
 
     async def _open_request(self, context: Context) -> ingest_pb2.Open:
         """The first message. A client that says nothing must neither keep its place nor hold up a shutdown."""
-        reading = asyncio.create_task(_next_message(context))
+        reading = asyncio.create_task(_next_request(context))
         ends: set[asyncio.Future[Any]] = {reading, self._pipeline.refusing}
         try:
             await asyncio.wait(ends, timeout=self._first_message_timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -111,10 +111,9 @@ class IngestServicer:
                         field="open",
                     )
                 )
-            message = reading.result()
+            request = reading.result()
         finally:
             abandon(reading)
-        request = None if message is None else decode(message)
         if not isinstance(request, ingest_pb2.Open):
             raise OpenExpected("message: the first message of a stream must be open", field="open")
         return request
@@ -140,8 +139,7 @@ class IngestServicer:
             abandon(reader, answering)
 
     async def _read(self, stream: ProducerStream, context: Context) -> None:
-        while (message := await _next_message(context)) is not None:
-            request = decode(message)
+        while (request := await _next_request(context)) is not None:
             if isinstance(request, Batch):
                 await self._pipeline.submit(stream, request)
             elif isinstance(request, ingest_pb2.Declare):
@@ -174,8 +172,9 @@ async def _end(context: Context, error: Exception) -> None:
         raise asyncio.CancelledError from None
 
 
-async def _next_message(context: Context) -> bytes | None:
-    """The client's next message; None when it half-closed."""
+async def _next_request(context: Context) -> ingest_pb2.Open | ingest_pb2.Declare | Batch | None:
+    """The client's next message, decoded; None when it half-closed. The bytes of it are gone when this returns: a batch
+    that waits for room in the queue would hold them beside its columns."""
     message: Any = await context.read()
     if message is grpc.aio.EOF:
         return None
@@ -184,7 +183,7 @@ async def _next_message(context: Context) -> bytes | None:
             f"message: {len(message):,} bytes; at most {MAX_MESSAGE_BYTES:,} are taken. Send smaller batches",
             field="message",
         )
-    return message  # type: ignore[no-any-return] # bytes: the handler has no deserializer
+    return decode(message)
 
 
 async def _answer(stream: ProducerStream, context: Context, last: asyncio.Event) -> None:
