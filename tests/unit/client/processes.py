@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -155,6 +156,18 @@ def finishes_in_a_daemon(points: int) -> None:
     threading.Thread(target=run.finish, daemon=True).start()
     while not run.stats().refused:  # finish() has begun
         run.log({"late": 1.0})
+
+
+def without_threads(points: int) -> None:
+    """A container at its limit of processes: no thread can be started."""
+    if os.getuid() == 0:  # no limit holds for root
+        os.setresuid(60_123, 60_123, 60_123)
+    resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+    with runstream.start_run("e", "end", params={"a": 1}) as run:
+        count(run, "parent", 0, points)
+        print(run.flush(5), flush=True)
+    print(run.finish(), dict(run.stats().refused), flush=True)
+    runstream.start_run("e", "left open").log({"parent": 1.0})
 
 
 def two_services_at_exit(points: int) -> None:

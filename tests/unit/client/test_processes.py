@@ -86,6 +86,14 @@ def test_the_interpreter_flushes_at_its_end_and_says_how_it_ended(service, progr
     assert result.stderr.count("Traceback") == (program in ("raises", "interrupted")), result.stderr
 
 
+def test_a_process_that_can_start_no_thread_trains_to_its_end(service):
+    result = run_program(service, "without_threads", 100)
+    check(service, result)
+    assert result.stdout.splitlines() == ["False", "False {'no_threads': 100}"]
+    assert result.stderr.count("no thread can be started") == 2  # runs
+    assert "bug" not in result.stderr
+
+
 def test_runs_that_are_open_at_the_end_do_not_wait_for_each_other(service):
     """The first ones cannot be reached, and would take all of the time."""
     result = run_program(service, "two_services_at_exit", 2_000, RUNSTREAM_EXIT_TIMEOUT_S="3")
