@@ -22,14 +22,6 @@ for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(_number, lambda *_: None)
 
 
-def pytest_configure() -> None:
-    """A suite in the background (`nohup make test &`) begins with these signals ignored, and so would every process
-    that it starts and stops by them."""
-    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
-        if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, handler)
-
-
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
     """An empty directory in which an embedded PostgreSQL can live, also for root."""

@@ -7,6 +7,7 @@ deleted.
     orphans.py         finds files of runs and models that are not in the database
     retention.py       deletes the old points of experiments
     write_ids.py       forgets the ids of HTTP metric writes
+    ledger.py          forgets producers that nobody has heard of for long
     command.py         `runstream gc`, which does all of it once
 
 Everything happens in chunks, each a short transaction, and any replica may do each: row locks make it one.
