@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,6 +18,7 @@ import pytest
 
 import runstream
 from runstream._sender import DeviceLimits
+from runstream._settings import Settings
 from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Refused
 from tests.unit.client.test_values import Tensor
@@ -537,3 +540,11 @@ def test_a_negative_timeout_has_passed(service, start):
     assert not run.flush(-1)
     service.runs.hold.set()
     assert run.flush(20)
+
+
+def test_the_document_of_deadlines_says_what_the_client_does():
+    document = Path(__file__).parents[3] / "docs" / "deadlines.md"
+    rows = re.findall(r"^\|[^|]+\| ([0-9.]+) s \|[^|]+\| `(\w+_s)` \|$", document.read_text(), re.MULTILINE)
+    assert len(rows) == 5
+    defaults = Settings()
+    assert {name: float(seconds) for seconds, name in rows} == {name: getattr(defaults, name) for _, name in rows}
