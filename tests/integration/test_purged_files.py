@@ -144,6 +144,25 @@ async def test_files_that_a_registered_version_has_stay_until_it_is_deleted(
     assert not (root / str(experiment.experiment_id)).exists()
 
 
+async def test_files_that_a_version_names_by_its_run_alone_stay_too(
+    database: Database, root: Path, runs: Runs, purge: Purge, files: PurgedFiles
+) -> None:
+    experiment = await Experiments(database).create_new(ANYONE, "mine")
+    run, other = [await new_run(runs, experiment.experiment_id) for _ in range(2)]
+    file, of_other = put(root, run.artifact_uri, "model/MLmodel"), put(root, other.artifact_uri)
+    await RegisteredModels(database).create(ANYONE, "registered")
+    source = f"runs:/{run.run_id.hex}/model"
+    versions = ModelVersions(database)
+    await versions.create(ANYONE, NewVersion(name="registered", source=source, run_id=run.run_id.hex))
+    await Experiments(database).delete(ANYONE, experiment.experiment_id)
+    assert (await purge.round()).experiments == 1
+    assert await files.round() == 1
+    assert (file.exists(), of_other.exists()) == (True, False)
+    await versions.delete(ANYONE, "registered", "1")
+    await due_again(database)
+    assert await files.round() == 2
+
+
 async def test_the_directory_of_a_purged_experiment_goes_and_a_place_that_was_chosen_for_it_stays(
     database: Database, root: Path, runs: Runs, purge: Purge, files: PurgedFiles
 ) -> None:

@@ -25,7 +25,7 @@ class RetentionMetrics:
         self._runs = Counter("runstream_purged_runs_total", "Deleted runs that are gone.", registry=registry)
         self._failures = Counter(
             "runstream_retention_failures_total",
-            "Steps of purge and retention that failed and are tried again: purge, files, write_ids, ledger or retention.",
+            "Steps of purge and retention that failed and are tried again: purge, files, write_ids, ledger, retention.",
             ["step"], registry=registry,
         )  # fmt: skip
 

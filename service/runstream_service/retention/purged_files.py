@@ -70,10 +70,11 @@ class PurgedFiles:
         deleted = 0
         failures: list[Exception] = []
         while paths := [row["path"] for row in await self._database.fetch(SQL["claim_artifacts"], _PATHS_AT_ONCE)]:
-            needed = await still_needed(self._database, paths)
-            await self._database.execute(SQL["postpone_artifacts"], sorted(needed))
-            for path in paths:
-                if path not in needed:
+            # Experiments last: the directory of one that still has others of these in it has to wait for them.
+            for path in sorted(paths, key=_is_of_experiment):
+                if await still_needed(self._database, [path]):
+                    await self._database.execute(SQL["postpone_artifacts"], [path])
+                else:
                     deleted += await self._delete(path, failures)
         if failures:
             raise failures[0]
@@ -92,12 +93,30 @@ class PurgedFiles:
 
 
 async def still_needed(database: Database, paths: Sequence[str]) -> set[str]:
-    """Those in which, or in a place around which, a registered version or another experiment has its files."""
-    # The last part of a path is an id, or stands for itself in every spelling of a URI.
-    patterns = [f"%{path.rpartition('/')[2]}%" for path in paths]
-    found = await database.fetch(SQL["locations_that_match"], patterns)
-    used = [used for row in found if (used := _path(row["location"])) is not None]
-    return {path for path in paths if any(_overlap(path, one) for one in used)}
+    """Those in which, or in a place around which, a registered version or another experiment has its files.
+
+    A version may name them by the id of its run or model alone (runs:/...).
+    """
+    rows = await database.fetch(SQL["locations_that_match"], [f"%{_last_part(path)}%" for path in paths])
+    locations = [row["location"] for row in rows]
+    used = [place for location in locations if (place := _path(location)) is not None]
+    parents = {row["parent"] for row in await database.fetch(SQL["parents_of_waiting"], list(paths))}
+    return {
+        path
+        for path in paths
+        if path in parents
+        or any(_overlap(path, place) for place in used)
+        or (not _is_of_experiment(path) and any(_last_part(path) in location for location in locations))
+    }
+
+
+def _last_part(path: str) -> str:
+    """The id of a run or model, or of an experiment, which is written alike in every spelling of a URI."""
+    return path.rpartition("/")[2]
+
+
+def _is_of_experiment(path: str) -> bool:
+    return "/" not in path
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -163,6 +163,11 @@ DELETE FROM producers
        SELECT producer_id FROM producers
         WHERE greatest(opened_at, committed_at) < now() - interval '90 days' LIMIT $1 FOR UPDATE SKIP LOCKED));
 
+-- name: parents_of_waiting
+-- Those of some directories in which others are to be deleted, and are not yet.
+SELECT parent FROM unnest($1::text[]) AS parent
+ WHERE EXISTS (SELECT FROM purged_artifacts WHERE starts_with(path, parent || '/'));
+
 -- name: claim_task
 -- Takes a task that is due for the next $2 seconds; no row if another replica has it.
 UPDATE shared_tasks SET due_at = now() + make_interval(secs => $2) WHERE name = $1 AND due_at <= now() RETURNING name;
