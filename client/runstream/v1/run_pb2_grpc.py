@@ -38,7 +38,7 @@ class RunServiceStub(object):
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
     NOT_FOUND           EXPERIMENT_NOT_FOUND     no such experiment for this caller.
     FAILED_PRECONDITION RUN_DELETED              the run is deleted; restore it first.
-    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted (not from CreateRun).
+    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted; CreateRun takes a numbered one.
     ALREADY_EXISTS      PARAM_CHANGED            a param has another value already; params are written once.
     ALREADY_EXISTS      RUN_IN_OTHER_EXPERIMENT  the run id is taken by a run of another experiment.
     RESOURCE_EXHAUSTED  OVERLOADED               as many calls are under way as this replica takes.
@@ -133,7 +133,7 @@ class RunServiceServicer(object):
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
     NOT_FOUND           EXPERIMENT_NOT_FOUND     no such experiment for this caller.
     FAILED_PRECONDITION RUN_DELETED              the run is deleted; restore it first.
-    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted (not from CreateRun).
+    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted; CreateRun takes a numbered one.
     ALREADY_EXISTS      PARAM_CHANGED            a param has another value already; params are written once.
     ALREADY_EXISTS      RUN_IN_OTHER_EXPERIMENT  the run id is taken by a run of another experiment.
     RESOURCE_EXHAUSTED  OVERLOADED               as many calls are under way as this replica takes.
@@ -328,7 +328,7 @@ class RunService(object):
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
     NOT_FOUND           EXPERIMENT_NOT_FOUND     no such experiment for this caller.
     FAILED_PRECONDITION RUN_DELETED              the run is deleted; restore it first.
-    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted (not from CreateRun).
+    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted; CreateRun takes a numbered one.
     ALREADY_EXISTS      PARAM_CHANGED            a param has another value already; params are written once.
     ALREADY_EXISTS      RUN_IN_OTHER_EXPERIMENT  the run id is taken by a run of another experiment.
     RESOURCE_EXHAUSTED  OVERLOADED               as many calls are under way as this replica takes.
