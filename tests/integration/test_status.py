@@ -85,5 +85,7 @@ async def test_a_database_that_is_none_of_ours_is_told_from_one_that_is_away(pos
     finally:
         await connection.execute("DROP DATABASE empty_one WITH (FORCE)")
         await connection.close()
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(CannotStart, match='database "there_is_none" does not exist'):
         await look(with_database(postgres.url, "there_is_none"), None)
+    with pytest.raises(DatabaseUnavailable):
+        await look("postgresql://postgres@127.0.0.1:1/away", None)
