@@ -241,6 +241,8 @@ def test_an_order_of_runs_is_read_as_mlflow_reads_it(text: str) -> None:
 def test_a_field_is_ordered_by_once() -> None:
     with pytest.raises(InvalidField, match="duplicate fields"):
         parse_order_by(["start_time", "Created DESC"], RUNS)
+    orders = parse_order_by(["name DESC", "experiment_id", "attribute.name ASC"], EXPERIMENTS)
+    assert [(order.key, order.descending) for order in orders] == [("name", True), ("experiment_id", False)]
 
 
 @pytest.mark.parametrize("text", ["params.a = 'x\0'", "params.a = '\ud800'", "run_id IN ('\\x00')"])

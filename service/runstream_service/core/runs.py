@@ -195,10 +195,10 @@ class Runs:
         check_text(user, field="user", max_characters=MAX_USER_CHARACTERS)
         started_at = to_datetime(started_at_unix_us, field="start_time")
         checked = check_entries(tags or {}, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
-        name, checked = _named(name, checked)
         run_id = uuid.uuid4()
         async with self._database.transaction() as connection:
             await experiments.lock_active(connection, caller, experiment_id, shared=True)
+            name, checked = _named(name, checked)
             await connection.execute(SQL["insert"], run_id, experiment_id, name, user, started_at)
             await _upsert_tags(connection, run_id, checked)
             return await _get(connection, caller, run_id)

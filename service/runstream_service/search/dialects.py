@@ -51,11 +51,13 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The language of one kind of entity. `order_keys`: attributes to order by, with what they stand for."""
+    """The language of one kind of entity. `order_keys`: attributes to order by, with what they stand for. A field that
+    is repeated in an order is refused, or the first counts."""
 
     name: str
     kinds: tuple[Kind, ...]
     order_keys: Mapping[str, str]
+    may_repeat_orders: bool = False
     by_word: Mapping[str, Kind] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -132,6 +134,7 @@ EXPERIMENTS = Dialect(
         Kind("tag", ("tag", "tags"), Rule(_LIKENESS | _PRESENCE), orders=False),
     ),
     order_keys={key: key for key in ("name", "experiment_id", "creation_time", "last_update_time")},
+    may_repeat_orders=True,
 )
 
 REGISTERED_MODELS = Dialect(

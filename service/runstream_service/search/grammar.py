@@ -139,9 +139,12 @@ def parse_order_by(texts: Sequence[str], dialect: Dialect) -> tuple[Order, ...]:
     if len(texts) > MAX_ORDERS:
         raise InvalidField(f"order_by: has {len(texts):,} fields; at most {MAX_ORDERS} are allowed", field="order_by")
     orders = tuple(_parsed_order(_check_text(text, "order_by", _CACHED_CHARACTERS), dialect) for text in texts)
-    if len({(order.kind, order.key) for order in orders}) < len(orders):
+    once: dict[tuple[str, str], Order] = {}
+    for order in orders:
+        once.setdefault((order.kind, order.key), order)
+    if len(once) < len(orders) and not dialect.may_repeat_orders:
         raise InvalidField(f"`order_by` contains duplicate fields: {list(texts)}", field="order_by")
-    return orders
+    return tuple(once.values())
 
 
 def parse_field(text: str, dialect: Dialect) -> tuple[str, str]:
