@@ -114,6 +114,14 @@ DIFFERENCES = (
         ours=_OK,
     ),
     Difference(
+        "an experiment is created with two tags of one key",
+        "the last counts, as with set-experiment-tag; stock says that the experiment exists",
+        Call("POST", "experiments/create", {"name": "{salt} b", "tags": [{"key": "a", "value": v} for v in "12"]}),
+        stock=(400, "RESOURCE_ALREADY_EXISTS"),
+        ours=_OK,
+        path="(no walk sends it)",
+    ),
+    Difference(
         "a run is created without an experiment",
         "it goes to Default, where MLflow's client sends it by itself; stock passes on the error of its database",
         Call("POST", "runs/create", {}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.mlflow.same.calls import Call
-from tests.mlflow.same.values import key, value
+from tests.mlflow.same.values import key, pairs, value
 from tests.mlflow.same.walk import Area, World
 
 _LIMIT = 20_000
@@ -16,7 +16,7 @@ def create(world: World) -> Call:
     name = f"«experiment {len(world.experiments)}»"
     body: dict[str, Any] = {"name": _name(world)}
     if world.rarely(0.3):
-        body["tags"] = [{"key": key(world), "value": value(world, _LIMIT)} for _ in range(world.chance.randrange(3))]
+        body["tags"] = pairs(world, _LIMIT, most=3)
     if world.rarely(0.1):
         body["artifact_location"] = world.chance.choice(
             ("s3://bucket/a", "s3://bucket/a?b=c", "s3://b/a#x", "s3://b/;x", "")
