@@ -259,8 +259,8 @@ class DatabaseUnavailable(Retryable):
 class NotConnected(DatabaseUnavailable):
     """No connection to PostgreSQL was to be had, so nothing was done with it; for `away_s` there has been none."""
 
-    def __init__(self, message: str, *, away_s: float = 0.0, retry_after_s: float = 1.0) -> None:
-        super().__init__(message, retry_after_s=retry_after_s)
+    def __init__(self, message: str, *, away_s: float = 0.0, retry_after_s: float = 1.0, field: str = "") -> None:
+        super().__init__(message, retry_after_s=retry_after_s, field=field)
         self.away_s = away_s
 
 

@@ -32,7 +32,21 @@ class Batch:
     sent_us: int | None = None
 
 
-def decode(message: bytes) -> ingest_pb2.Open | ingest_pb2.Declare | Batch:
+@dataclass(slots=True)
+class EncodedDeclare:
+    """A Declare as it came. Decoded it is six times as large, and thousands may wait for their turn."""
+
+    message: bytes
+
+    def decode(self) -> ingest_pb2.Declare:
+        """Raises MalformedMessage."""
+        try:
+            return ingest_pb2.AppendRequest.FromString(self.message).declare
+        except DecodeError as exc:
+            raise _malformed(self.message) from exc
+
+
+def decode(message: bytes) -> ingest_pb2.Open | EncodedDeclare | Batch:
     """Decode one AppendRequest.
 
     Raises:
@@ -48,17 +62,19 @@ def decode(message: bytes) -> ingest_pb2.Open | ingest_pb2.Declare | Batch:
                 batch.oldest_age_us = packed.oldest_age_us
                 batch.sent_us = packed.sent_us if packed.HasField("sent_us") else None
             return batch
+        if kind == "declare":
+            return EncodedDeclare(message)
         # Rare messages: parse again, with all fields.
         request = ingest_pb2.AppendRequest.FromString(message)
     except DecodeError as exc:
-        raise MalformedMessage(
-            f"message: {len(message)} bytes are not a runstream.v1.AppendRequest", field="message"
-        ) from exc
+        raise _malformed(message) from exc
     if kind == "open":
         return request.open
-    if kind == "declare":
-        return request.declare
     raise MalformedMessage("message: set one of open, declare and batch", field="message")
+
+
+def _malformed(message: bytes) -> MalformedMessage:
+    return MalformedMessage(f"message: {len(message)} bytes are not a runstream.v1.AppendRequest", field="message")
 
 
 def _columns(batch: packed_pb2.PackedBatch) -> Batch:

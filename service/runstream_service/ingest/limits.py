@@ -9,6 +9,8 @@ MAX_SERIES_PER_STREAM = 32_768
 # In batches that were read and wait in front of a queue that is full, one a stream. About 250 MB, which is seven
 # thousand streams of our clients, with batches of 1,000 points. Above, streams end with OVERLOADED.
 MAX_HELD_POINTS = 7_000_000
+# 28 as they came, and 8 for the series ids. Declarations that wait are counted by their bytes.
+BYTES_PER_HELD_POINT = 36
 
 # Years 1 to 9999, the range of PostgreSQL's ISO dates and of Python's datetime. Microseconds since 1970.
 MIN_TIME_UNIX_US = -62_135_596_800_000_000

@@ -24,7 +24,7 @@ from runstream_service.core.names import parse_run_id
 from runstream_service.ingest.budget import Budget
 from runstream_service.ingest.gate import HotGate
 from runstream_service.ingest.lanes import Lanes
-from runstream_service.ingest.limits import MAX_HELD_POINTS
+from runstream_service.ingest.limits import BYTES_PER_HELD_POINT, MAX_HELD_POINTS
 from runstream_service.ingest.series import ResolvedSeries, resolve_series
 from runstream_service.ingest.stream import ProducerStream
 from runstream_service.ingest.writer import Writer
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from runstream.v1 import ingest_pb2
     from runstream_service.core.caller import Caller
-    from runstream_service.ingest.decode import Batch
+    from runstream_service.ingest.decode import Batch, EncodedDeclare
     from runstream_service.ingest.metrics import IngestMetrics
     from runstream_service.ingest.stream import Submission
     from runstream_service.ingest.write import MetricWrite
@@ -92,6 +92,7 @@ class IngestPipeline:
         self._held_points = 0
         # When a job begins, hundreds of streams open at once. Reads would wait for a connection behind all of them.
         self._openings = asyncio.Semaphore(max_openings)
+        self._declaring = asyncio.Semaphore(max_openings)
         self._writers = [Writer(f"writer-{n}", database, self._budget, metrics, on_commit) for n in range(writers)]
         self._lanes = Lanes(self._writers)
         self._tasks: list[asyncio.Task[None]] = []
@@ -149,7 +150,7 @@ class IngestPipeline:
         if self._calls >= self._max_streams:
             raise Overloaded(
                 f"{self._calls} streams are open, the most this replica takes (RUNSTREAM_MAX_STREAMS)",
-                retry_after_s=5.0,
+                retry_after_s=1.0,
             )
         self._calls += 1
         self.metrics.streams_open.set(self._calls)
@@ -216,6 +217,21 @@ class IngestPipeline:
         finally:
             abandon(task)
 
+    async def declare_in_turn(self, stream: ProducerStream, encoded: EncodedDeclare) -> None:
+        """As `declare`. When a job begins, thousands come at once: they wait as they came, and as many are decoded as
+        may ask the database.
+
+        Raises:
+            MalformedMessage.
+            Overloaded: too much waits already.
+        """
+        with self._held(len(encoded.message) // BYTES_PER_HELD_POINT):
+            await self._answered(self._declare_in_turn(stream, encoded), self._declare_timeout_s)
+
+    async def _declare_in_turn(self, stream: ProducerStream, encoded: EncodedDeclare) -> None:
+        async with self._declaring:
+            await self.declare(stream, encoded.decode())
+
     async def declare(self, stream: ProducerStream, request: ingest_pb2.Declare) -> None:
         """Give the declared indexes their series; the points of keys that get none are refused.
 
@@ -266,16 +282,21 @@ class IngestPipeline:
         """Each stream waits with the one batch that it has read. Those are bounded as well: thousands of streams with
         batches of the largest size would be gigabytes."""
         points = submission.charge
-        if self._held_points + points > self._max_held_points:
-            raise Overloaded(
-                f"{self._held_points:,} points wait on this replica for room in its queue; send the batch again",
-                retry_after_s=5.0,
-            )
-        self._held_points += points
-        try:
+        with self._held(points):
             # The gate before the budget: who waits at it takes nothing that others could use.
             await self.gate.passed()
             await self._budget.take(points)
+
+    @contextlib.contextmanager
+    def _held(self, points: int) -> Iterator[None]:
+        if self._held_points + points > self._max_held_points:
+            raise Overloaded(
+                f"{self._held_points:,} points wait on this replica for room in its queue; send the batch again",
+                retry_after_s=1.0,
+            )
+        self._held_points += points
+        try:
+            yield
         finally:
             self._held_points -= points
 

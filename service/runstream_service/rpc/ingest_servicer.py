@@ -13,7 +13,7 @@ from runstream.v1 import ingest_pb2
 from runstream_service.core.caller import ANYONE
 from runstream_service.core.errors import CoreError, Draining, MessageTooLarge, OpenExpected, OpenTimeout
 from runstream_service.core.lifetime import Lifetime
-from runstream_service.ingest.decode import Batch, decode
+from runstream_service.ingest.decode import Batch, EncodedDeclare, decode
 from runstream_service.ingest.limits import MAX_BATCH_POINTS, MAX_MESSAGE_BYTES, MAX_SERIES_PER_STREAM
 from runstream_service.rpc import status
 from runstream_service.tasks import abandon
@@ -142,8 +142,8 @@ class IngestServicer:
         while (request := await _next_request(context)) is not None:
             if isinstance(request, Batch):
                 await self._pipeline.submit(stream, request)
-            elif isinstance(request, ingest_pb2.Declare):
-                await self._pipeline.declare(stream, request)
+            elif isinstance(request, EncodedDeclare):
+                await self._pipeline.declare_in_turn(stream, request)
             else:
                 raise OpenExpected("open: only the first message of a stream may be open", field="open")
 
@@ -172,7 +172,7 @@ async def _end(context: Context, error: Exception) -> None:
         raise asyncio.CancelledError from None
 
 
-async def _next_request(context: Context) -> ingest_pb2.Open | ingest_pb2.Declare | Batch | None:
+async def _next_request(context: Context) -> ingest_pb2.Open | EncodedDeclare | Batch | None:
     """The client's next message, decoded; None when it half-closed. The bytes of it are gone when this returns: a batch
     that waits for room in the queue would hold them beside its columns."""
     message: Any = await context.read()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from runstream.v1 import ingest_pb2, packed_pb2, query_pb2
 from runstream_service.core.errors import ColumnLengths, MalformedMessage
-from runstream_service.ingest.decode import Batch, decode
+from runstream_service.ingest.decode import Batch, EncodedDeclare, decode
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 points = st.lists(st.tuples(st.integers(0, 2**32 - 1), int64, int64, st.floats(width=64)), max_size=50)
@@ -119,7 +119,9 @@ def test_a_column_that_an_encoder_split_in_two_records_is_refused_rather_than_ha
 )
 def test_bytes_that_are_no_message_are_refused_as_malformed(message):
     with pytest.raises(MalformedMessage) as caught:
-        decode(message)
+        request = decode(message)
+        assert isinstance(request, EncodedDeclare)
+        request.decode()
     assert caught.value.field == "message"
 
 

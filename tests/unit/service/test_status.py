@@ -49,6 +49,8 @@ TABLE = [
     (errors.OpenTimeout, Code.UNAVAILABLE, "OPEN_TIMEOUT"),
     (errors.Draining, Code.UNAVAILABLE, "DRAINING"),
     (errors.DatabaseUnavailable, Code.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
+    (errors.NotConnected, Code.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
+    (errors.DatabaseUnsuitable, Code.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
     (errors.DatabaseChanged, Code.UNAVAILABLE, "DATABASE_CHANGED"),
     (errors.StoreFull, Code.RESOURCE_EXHAUSTED, "STORE_FULL"),
     (errors.StoreRefuses, Code.PERMISSION_DENIED, "STORE_REFUSES"),
