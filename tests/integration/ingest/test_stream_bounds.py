@@ -204,3 +204,25 @@ async def test_after_draining_nothing_is_open(replica, run_id, drained):
         else:
             producer.call.cancel()
         await _until(lambda: replica.metric("runstream_streams_open") == 0)
+
+
+async def test_declarations_that_wait_for_their_turn_are_bounded_and_those_above_are_sent_again(database, run_id):
+    keys = [f"key {number} {'x' * 200}" for number in range(200)]  # 43 kB
+    async with (
+        running_replica(database, max_openings=1, max_held_points=2_500) as replica,
+        _connected(replica) as channel,
+    ):
+        producers = [Producer(channel, run_id) for _ in range(3)]
+        for rank, producer in enumerate(producers):
+            await producer.open(rank=rank)
+        async with database.transaction() as connection:
+            await connection.execute("LOCK TABLE series IN ACCESS EXCLUSIVE MODE")
+            for producer in producers:
+                await producer.declare(*keys)
+            ended = [asyncio.create_task(producer.end()) for producer in producers]
+            done, waiting = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED, timeout=30)
+            assert [(await one)[1] for one in done] == ["OVERLOADED"]
+            assert len(waiting) == 2
+        for producer in producers:
+            producer.call.cancel()
+        await asyncio.wait(ended, timeout=30)

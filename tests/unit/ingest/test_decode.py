@@ -119,10 +119,14 @@ def test_a_column_that_an_encoder_split_in_two_records_is_refused_rather_than_ha
 )
 def test_bytes_that_are_no_message_are_refused_as_malformed(message):
     with pytest.raises(MalformedMessage) as caught:
-        request = decode(message)
-        assert isinstance(request, EncodedDeclare)
-        request.decode()
+        _decode_whole(message)
     assert caught.value.field == "message"
+
+
+def _decode_whole(message: bytes) -> None:
+    request = decode(message)
+    assert isinstance(request, EncodedDeclare)
+    request.decode()
 
 
 def test_deep_nesting_is_refused_rather_than_recursed_into():
