@@ -166,6 +166,8 @@ def _usual_metric(body: bytes) -> LogMetricBody | None:
         usual = _LOG_METRIC.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+    if not _is_of_whole_dataset(usual):
+        return None
     metrics = _columns([usual])
     return LogMetricBody(usual.run_id, metrics) if metrics is not None and usual.run_id else None
 
@@ -176,6 +178,9 @@ def _usual_batch(body: bytes) -> LogBatchBody | None:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     if not usual.run_id or len(usual.metrics) > MAX_METRICS:
+        return None
+    # Looking at the text first is much faster, as nearly no metric is of a dataset.
+    if b"dataset_" in body and not all(map(_is_of_whole_dataset, usual.metrics)):
         return None
     metrics = _columns(usual.metrics)
     return None if metrics is None else LogBatchBody(usual.run_id, metrics, usual.params, usual.tags)
@@ -211,18 +216,15 @@ def _columns(metrics: Sequence[_AnyMetric]) -> Metrics | None:
     )
     if not usual:
         return None
-    related = [
+    of_models = [
         ModelMetric(row, metric.model_id, metric.dataset_name, metric.dataset_digest)
         for row, metric in enumerate(metrics)
-        if metric.model_id or metric.dataset_name or metric.dataset_digest
+        if metric.model_id
     ]
-    if not all(map(_is_of_whole_dataset, related)):
-        return None
-    of_models = [metric for metric in related if metric.model_id]
     return Metrics(keys, step, np.array(timestamps, np.int64), value, of_models)
 
 
-def _is_of_whole_dataset(metric: ModelMetric | _Metric) -> bool:
+def _is_of_whole_dataset(metric: _AnyMetric) -> bool:
     return bool(metric.dataset_name) == bool(metric.dataset_digest)
 
 
