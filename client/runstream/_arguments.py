@@ -18,10 +18,7 @@ def keys_to_read(keys: str | Iterable[str] | None) -> list[str]:
 
 def some_keys(keys: str | Iterable[str], otherwise: str) -> list[str]:
     """At least one metric key: a string is one key. `otherwise` says what to do instead of passing none."""
-    names = [keys] if isinstance(keys, str) else list(keys)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"keys must be strings, not {type(name).__name__}")
+    names = _strings("keys", keys)
     if not names:
         # In a message, no keys are all keys.
         raise ValueError(f"keys is empty; {otherwise}")
@@ -30,7 +27,17 @@ def some_keys(keys: str | Iterable[str], otherwise: str) -> list[str]:
 
 def run_ids_to_read(run_ids: str | Iterable[str]) -> list[str]:
     """Run ids: a string is one."""
-    return [check_run_id(one) for one in ([run_ids] if isinstance(run_ids, str) else run_ids)]
+    return [check_run_id(one) for one in _strings("run_ids", run_ids)]
+
+
+def _strings(name: str, given: str | Iterable[str]) -> list[str]:
+    if isinstance(given, str):
+        return [given]
+    strings = list(given) if isinstance(given, Iterable) else [given]
+    for one in strings:
+        if not isinstance(one, str):
+            raise TypeError(f"{name} must be strings, not {type(one).__name__}")
+    return strings
 
 
 def integer(name: str, value: Any, least: int = INT64_MIN, most: int = INT64_MAX) -> int:

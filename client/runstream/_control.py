@@ -180,7 +180,7 @@ class Control:
         except RuntimeError as error:
             self._channels.abandon(self._settings.address)
             if "shutdown" not in str(error):
-                return self._retry_in(call, _status.Failure("UNAVAILABLE", str(error)))  # too many threads, for now
+                return self._failed(call, _status.Failure("UNAVAILABLE", str(error)))  # too many threads, for now
             # Python 3.12.0 to 3.12.2 starts no threads once the interpreter is ending, and a call that can be
             # cancelled needs one. A call that blocks does not.
             self._no_threads = True
@@ -277,7 +277,8 @@ class Control:
 
     def _retry_in(self, call: _Call, failure: _status.Failure) -> float:
         wait_s = self._backoff.next_s(failure.retry_after_s)
-        if call.failures > 1 or wait_s > _QUIET_S:
+        # What may be a bug came over a connection that works, and is reported when it is given up.
+        if failure.retry is not _status.Retry.A_FEW_TIMES and (call.failures > 1 or wait_s > _QUIET_S):
             self._notices.connection_failed(str(failure), wait_s)
         return wait_s
 

@@ -60,8 +60,9 @@ class Ending:
 
     def report(self, wait_s: float) -> None:
         """Says what is being waited for."""
-        waiting = self.pipeline.buffer.account()[1]
-        self.pipeline.notices.finishing(wait_s, waiting, self.pipeline.control.pending())
+        pipeline = self.pipeline
+        waiting = pipeline.buffer.account()[1]
+        pipeline.notices.finishing(wait_s, waiting, pipeline.waiting_for_devices(), pipeline.control.pending())
 
     def _set_flushed(self, flushed: bool) -> None:
         self._flushed = flushed

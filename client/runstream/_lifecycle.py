@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import builtins
 import contextlib
 import functools
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Protocol
 
 from runstream._channel import Channels
@@ -136,7 +137,7 @@ def _exit_status() -> str:
 
 class _ExitCode:
     """What the program said that it ends with. No exit handler can see the SystemExit that ends the interpreter, so
-    sys.exit is wrapped; not seen is a `raise SystemExit` of one's own."""
+    sys.exit, exit and quit are wrapped; not seen is a `raise SystemExit` of one's own."""
 
     def __init__(self) -> None:
         self.value: Any = None
@@ -144,18 +145,34 @@ class _ExitCode:
     def watch(self) -> None:
         """From now on. What was said before did not end the program."""
         self.value = None
-        if getattr(sys.exit, "_of_runstream", False):
-            return
-        original = sys.exit
+        if not getattr(sys.exit, "_of_runstream", False):
+            sys.exit = self._watched_exit(sys.exit)
+        # exit and quit are two objects of one class; an interpreter may have others, or none.
+        quitter: Any = type(getattr(builtins, "quit", None))
+        if quitter.__module__ == "_sitebuiltins" and not getattr(quitter.__call__, "_of_runstream", False):
+            quitter.__call__ = self._watched_quit(quitter.__call__)
 
+    def _watched_exit(self, original: Callable[[Any], NoReturn]) -> Callable[..., NoReturn]:
         @functools.wraps(original)
         def exit_and_remember(status: Any = None, /) -> NoReturn:
-            if threading.current_thread() is threading.main_thread():  # in others it ends only the thread
-                self.value = status
+            self._remember(status)
             original(status)
 
         exit_and_remember._of_runstream = True  # type: ignore[attr-defined]
-        sys.exit = exit_and_remember
+        return exit_and_remember
+
+    def _watched_quit(self, original: Callable[[Any, Any], NoReturn]) -> Callable[..., NoReturn]:
+        @functools.wraps(original)
+        def quit_and_remember(quitter: Any, code: Any = None) -> NoReturn:
+            self._remember(code)
+            original(quitter, code)
+
+        quit_and_remember._of_runstream = True  # type: ignore[attr-defined]
+        return quit_and_remember
+
+    def _remember(self, status: Any) -> None:
+        if threading.current_thread() is threading.main_thread():  # in others it ends only the thread
+            self.value = status
 
 
 @contextlib.contextmanager

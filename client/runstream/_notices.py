@@ -197,16 +197,16 @@ class Notices:
             error,
         )
 
-    def finishing(self, wait_s: float, points: int, calls: int) -> None:
-        """The end of the run takes a while."""
-        self._warn(
-            "waiting up to %.0f s for the service at %s, which has not taken %d points and %d calls yet; Ctrl-C to "
-            "leave without them",
-            wait_s,
-            self._address,
-            points,
-            calls,
-        )
+    def finishing(self, wait_s: float, points: int, on_devices: int, calls: int) -> None:
+        """The end of the run takes a while. Of the points, some may wait for their devices."""
+        at_service, waits = points - on_devices, []
+        if at_service > 0 or calls or not on_devices:
+            waits.append(
+                f"the service at {self._address}, which has not taken {at_service} points and {calls} calls yet"
+            )
+        if on_devices:
+            waits.append(f"{on_devices} values that their device has not computed yet")
+        self._warn("waiting up to %.0f s for %s; Ctrl-C to leave without them", wait_s, ", and for ".join(waits))
 
     def _warn(self, message: str, *args: object) -> None:
         self._say(logging.WARNING, message, *args)

@@ -112,6 +112,10 @@ class Pipeline:
         self.buffer.mark(marker)
         return marker
 
+    def waiting_for_devices(self) -> int:
+        """How many points wait for the device that computes them."""
+        return self._sender.waiting_for_devices()
+
     def flush(self, timeout_s: float | None) -> bool:
         """Waits until everything logged and set so far is answered."""
         if not self.started:

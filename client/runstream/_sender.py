@@ -76,6 +76,10 @@ class Sender:
         self._markers: deque[tuple[int, Marker]] = deque()  # with the last number before them
         self._reported: set[str] = set()
 
+    def waiting_for_devices(self) -> int:
+        """How many points wait for their device. Any thread may ask."""
+        return len(self._device_points)
+
     def run(self) -> None:
         """Until the pipeline stops."""
         try:

@@ -280,11 +280,12 @@ class Run:
         stats = self.stats()
         self._pipeline.notices.warn(
             "finished, but not everything reached the service at %s in time: %d points were not sent, %d were sent but "
-            "not acknowledged (they may be stored), %d params, tags and ends of the run are missing; refused so far: "
-            "%s; last error: %s",
+            "not acknowledged (they may be stored), %d were not computed by their device, %d params, tags and ends of "
+            "the run are missing; refused so far: %s; last error: %s",
             self._settings.address,
             stats.refused.get("not_sent", 0) + stats.waiting,
             stats.refused.get("unacknowledged", 0),
+            stats.refused.get("not_ready", 0),
             stats.pending_calls,
             dict(stats.refused),
             stats.last_error or "none",

@@ -119,6 +119,20 @@ def sys_exit_with_code(points: int) -> None:
     sys.exit(3)
 
 
+def exit_with_code(points: int) -> None:
+    """Ends by exit() with a code."""
+    falls_off_the_end(points)
+    exit(5)
+
+
+def quit_with_zero(points: int) -> None:
+    """Ends by quit() well, after an exit() that did not end the program."""
+    falls_off_the_end(points)
+    with contextlib.suppress(SystemExit):
+        exit(2)
+    quit()
+
+
 def sys_exit_with_words(points: int) -> None:
     """Ends by sys.exit() with a message."""
     falls_off_the_end(points)

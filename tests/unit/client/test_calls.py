@@ -72,6 +72,7 @@ def test_a_call_that_meets_a_bug_of_the_service_is_given_up_after_a_few_tries(se
     kept = stored(service, run)
     assert (set(kept.tags), set(kept.params), kept.status) == ({"good"}, {"lr"}, run_pb2.RUN_STATUS_FINISHED)
     assert "tag 'bad' refused" in caplog.text
+    assert "no connection" not in caplog.text
 
 
 def test_a_hiccup_of_that_kind_is_survived(service, start):

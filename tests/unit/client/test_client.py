@@ -208,6 +208,9 @@ def test_a_timeout_of_zero_has_passed_and_an_infinite_one_is_none(service, fille
         (lambda client, run: client.list_experiments(limit=-1), ValueError, "limit must be between 0"),
         (lambda client, run: client.get_experiment(1.5), TypeError, "experiment must be an integer"),
         (lambda client, run: client.set_retention(1, -1), ValueError, "days must be between 0"),
+        (lambda client, run: client.latest(run, 5), TypeError, "keys must be strings, not int"),
+        (lambda client, run: client.latest(5), TypeError, "run_ids must be strings, not int"),
+        (lambda client, run: client.chart([run, None], "loss"), TypeError, "run_ids must be strings, not NoneType"),
     ],
 )
 def test_an_argument_of_a_wrong_form_is_named(call, error, words):

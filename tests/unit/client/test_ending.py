@@ -65,6 +65,17 @@ def test_when_only_some_threads_can_be_started_nothing_raises_either(service, mo
     assert not [one for one in threading.enumerate() if one.name.startswith("runstream-")]
 
 
+def test_a_call_for_which_there_is_no_thread_is_named_as_the_last_error(service, start, monkeypatch):
+    def no_thread(*arguments, **named):
+        raise RuntimeError("can't start new thread")
+
+    run = start("e")
+    assert run.flush(20)
+    monkeypatch.setattr("grpc._channel._UnaryUnaryMultiCallable.future", no_thread)
+    assert not run.finish(timeout=0.3)
+    assert "can't start new thread" in run.stats().last_error
+
+
 def test_an_end_that_fails_in_a_way_that_nobody_foresaw_does_not_raise(service, start, monkeypatch, caplog):
     run = start("e")
     monkeypatch.setattr(run_module, "wait_all", lambda *_: 1 / 0)

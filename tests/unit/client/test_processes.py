@@ -72,6 +72,8 @@ def test_a_spawned_child_flushes_and_finishes_its_own_run(service):
         ("interrupted", run_pb2.RUN_STATUS_KILLED, -2),
         ("sys_exit_with_code", run_pb2.RUN_STATUS_FAILED, 3),
         ("sys_exit_with_words", run_pb2.RUN_STATUS_FAILED, 1),
+        ("exit_with_code", run_pb2.RUN_STATUS_FAILED, 5),
+        ("quit_with_zero", run_pb2.RUN_STATUS_FINISHED, 0),
         ("sys_exit_with_zero", run_pb2.RUN_STATUS_FINISHED, 0),
         ("terminated", run_pb2.RUN_STATUS_FAILED, 143),
         ("exit_that_did_not_end", run_pb2.RUN_STATUS_FINISHED, 0),

@@ -243,7 +243,9 @@ def test_a_device_value_that_is_not_ready_at_the_end_is_counted_and_named(servic
     run.log({"loss": gate}, step=0)
     run.log({"heartbeat": 1.0}, step=0)
     assert gate.reading.wait(20)
-    assert not run.finish(timeout=1.0)
+    assert not run.finish(timeout=2.5)
+    assert "waiting up to 0 s for 1 values that their device has not computed yet" in caplog.text
+    assert "1 were not computed by their device" in caplog.text
     assert dict(run.stats().refused) == {"not_ready": 1}
     assert (run.stats().acknowledged, run.stats().waiting, run.stats().buffered_bytes) == (1, 0, 0)
     assert "metric 'loss' had not been computed by its device when the run ended" in caplog.text
