@@ -12,6 +12,7 @@ from uuid import UUID
 import grpc
 import pytest
 
+from runstream.v1 import query_pb2, query_pb2_grpc
 from runstream_service.core.caller import ANYONE
 from runstream_service.ingest.stream import ProducerStream
 from runstream_service.query import news, tail, tail_messages
@@ -459,6 +460,25 @@ async def test_a_slow_caller_reads_on_by_itself_and_misses_nothing(
     await replica.polled()
     assert steps == list(range(total + 1))
     slow.cancel()
+
+
+async def test_a_caller_that_never_reads_gives_its_place_up(
+    database: Database, run_id: UUID, loss: int, hand: HandMade
+) -> None:
+    small_window = (("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0))
+    async with (
+        tail_replica(database, write_timeout_s=0.5) as replica,
+        grpc.aio.insecure_channel(replica.address, options=small_window) as channel,
+    ):
+        deaf = query_pb2_grpc.QueryServiceStub(channel).Tail(query_pb2.TailRequest(run_id=run_id.hex))
+        await deaf.read()
+        assert replica.metric("runstream_tail_streams") == 1
+        give_up = asyncio.get_running_loop().time() + 60
+        begin = 0
+        while replica.metric("runstream_tail_streams"):
+            assert asyncio.get_running_loop().time() < give_up
+            await hand.write(loss, range(begin, begin := begin + 5_000))
+            await asyncio.sleep(0.05)
 
 
 async def test_a_large_commit_comes_in_parts_that_each_have_a_cursor(

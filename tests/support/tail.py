@@ -60,14 +60,14 @@ class TailReplica:
 
 
 @contextlib.asynccontextmanager
-async def tail_replica(database: Database) -> AsyncIterator[TailReplica]:
+async def tail_replica(database: Database, **timeouts: float) -> AsyncIterator[TailReplica]:
     """Serves Tail from a database."""
     metrics = Metrics(version="test")
     bell = CommitBell(database)
     tail = Tail(database, bell, TailMetrics(metrics.registry))
     tasks = [asyncio.create_task(bell.run()), asyncio.create_task(tail.run())]
     server = grpc.aio.server(interceptors=[CallInterceptor(metrics)])
-    server.add_generic_rpc_handlers((tail_handler(tail),))
+    server.add_generic_rpc_handlers((tail_handler(tail, **timeouts),))
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:

@@ -61,6 +61,7 @@ class IngestServiceStub(object):
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
     UNAVAILABLE         OPEN_TIMEOUT         no message came within twenty seconds after the call began.
+    UNAVAILABLE         CLIENT_STALLED       nothing of what was sent was read for two minutes.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
     again. What was received is acknowledged, if it is committed within a few
     seconds. Reconnect over a new connection.
@@ -131,6 +132,7 @@ class IngestServiceServicer(object):
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
     UNAVAILABLE         OPEN_TIMEOUT         no message came within twenty seconds after the call began.
+    UNAVAILABLE         CLIENT_STALLED       nothing of what was sent was read for two minutes.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
     again. What was received is acknowledged, if it is committed within a few
     seconds. Reconnect over a new connection.
@@ -211,6 +213,7 @@ class IngestService(object):
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
     UNAVAILABLE         OPEN_TIMEOUT         no message came within twenty seconds after the call began.
+    UNAVAILABLE         CLIENT_STALLED       nothing of what was sent was read for two minutes.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
     again. What was received is acknowledged, if it is committed within a few
     seconds. Reconnect over a new connection.

@@ -27,6 +27,7 @@
     └── Retryable               nobody's; try again after `retry_after_s`
         ├── Overloaded
         ├── OpenTimeout
+        ├── ClientStalled
         ├── Draining
         ├── DatabaseUnavailable
         │   └── NotConnected    nothing was done with it
@@ -242,6 +243,12 @@ class OpenTimeout(Retryable):
     """A stream was begun and nothing came on it: its client, or the network, hangs."""
 
     reason = "OPEN_TIMEOUT"
+
+
+class ClientStalled(Retryable):
+    """Its client reads nothing of what is sent to it, while its connection is up."""
+
+    reason = "CLIENT_STALLED"
 
 
 class Draining(Retryable):

@@ -16,6 +16,7 @@ from runstream_service.core.lifetime import Lifetime
 from runstream_service.ingest.decode import Batch, EncodedDeclare, decode
 from runstream_service.ingest.limits import MAX_BATCH_POINTS, MAX_MESSAGE_BYTES, MAX_SERIES_PER_STREAM
 from runstream_service.rpc import status
+from runstream_service.rpc.unread import WRITE_TIMEOUT_S, taken_in_time
 from runstream_service.tasks import abandon
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ FIRST_MESSAGE_TIMEOUT_S = 20.0
 # How long a stream that is sent elsewhere waits for the commit of what was received of it. What is not acknowledged by
 # then is sent again on the next stream, and stored once.
 LAST_ACKS_TIMEOUT_S = 5.0
-# A status goes behind what was written before it. A client that reads nothing does not take it either.
-_STATUS_TIMEOUT_S = 10.0
 
 
 def ingest_handler(
@@ -44,6 +43,7 @@ def ingest_handler(
     *,
     first_message_timeout_s: float = FIRST_MESSAGE_TIMEOUT_S,
     last_acks_timeout_s: float = LAST_ACKS_TIMEOUT_S,
+    write_timeout_s: float = WRITE_TIMEOUT_S,
 ) -> grpc.GenericRpcHandler:
     """The service's handler. It takes and gives bytes: batches are decoded by columns (ingest/decode.py), and what is
     no message at all gets a clear status instead of gRPC's own INTERNAL."""
@@ -52,6 +52,7 @@ def ingest_handler(
         lifetime or Lifetime(),
         first_message_timeout_s=first_message_timeout_s,
         last_acks_timeout_s=last_acks_timeout_s,
+        write_timeout_s=write_timeout_s,
     )
     return grpc.method_handlers_generic_handler(
         SERVICE, {"Append": grpc.stream_stream_rpc_method_handler(servicer.append)}
@@ -68,11 +69,13 @@ class IngestServicer:
         *,
         first_message_timeout_s: float,
         last_acks_timeout_s: float,
+        write_timeout_s: float,
     ) -> None:
         self._pipeline = pipeline
         self._lifetime = lifetime
         self._first_message_timeout_s = first_message_timeout_s
         self._last_acks_timeout_s = last_acks_timeout_s
+        self._write_timeout_s = write_timeout_s
 
     async def append(self, _requests: Any, context: Context) -> None:
         """Serve one Append stream from its first moment to its status."""
@@ -86,7 +89,7 @@ class IngestServicer:
                 raise asyncio.CancelledError from error  # the client went away, noticed by a write
             except Exception as error:
                 reason = error.reason if isinstance(error, CoreError) else "INTERNAL"
-                await _end(context, error)
+                await status.abort(context, error)
             finally:
                 self._pipeline.metrics.stream_ended(reason)
 
@@ -122,7 +125,7 @@ class IngestServicer:
         """Read and acknowledge side by side until the client half-closes or the stream fails."""
         half_closed = asyncio.Event()
         reader = asyncio.create_task(self._read(stream, context))
-        answering = asyncio.create_task(_answer(stream, context, half_closed))
+        answering = asyncio.create_task(self._answer(stream, context, half_closed))
         try:
             await _first_of(reader, answering, stream.failed)
             if reader.done() and not stream.failed.done():
@@ -147,6 +150,24 @@ class IngestServicer:
             else:
                 raise OpenExpected("open: only the first message of a stream may be open", field="open")
 
+    async def _answer(self, stream: ProducerStream, context: Context, last: asyncio.Event) -> None:
+        """Send Opened, then acks as commits come in; ends when `last` is set and all is acknowledged."""
+        opened = ingest_pb2.Opened(
+            committed_number=stream.committed_number,
+            max_batch_points=MAX_BATCH_POINTS,
+            max_message_bytes=MAX_MESSAGE_BYTES,
+            max_series=MAX_SERIES_PER_STREAM,
+        )
+        response = ingest_pb2.AppendResponse(opened=opened)
+        while True:
+            with taken_in_time(stream.fail, self._write_timeout_s):
+                await context.write(response.SerializeToString())
+            if (update := await stream.next_ack(last)) is None:
+                return
+            committed_number, refusals = update
+            ack = ingest_pb2.Ack(committed_number=committed_number, refusals=[_refusal(r) for r in refusals])
+            response = ingest_pb2.AppendResponse(ack=ack)
+
     async def _fail(self, stream: ProducerStream, answering: asyncio.Task[None], last: asyncio.Event) -> None:
         """Raise the stream's error. A stream that is sent elsewhere is first told of what was received, so that its
         client has as little as possible to send again; but only if that is committed, and read by its client, soon."""
@@ -164,14 +185,6 @@ async def _first_of(*ends: asyncio.Future[Any]) -> None:
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _end(context: Context, error: Exception) -> None:
-    """End the call with the error's status; gRPC keeps that for a client which does not read it now."""
-    try:
-        await asyncio.wait_for(status.abort(context, error), _STATUS_TIMEOUT_S)
-    except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
-        raise asyncio.CancelledError from None
-
-
 async def _next_request(context: Context) -> ingest_pb2.Open | EncodedDeclare | Batch | None:
     """The client's next message, decoded; None when it half-closed. The bytes of it are gone when this returns: a batch
     that waits for room in the queue would hold them beside its columns."""
@@ -184,21 +197,6 @@ async def _next_request(context: Context) -> ingest_pb2.Open | EncodedDeclare | 
             field="message",
         )
     return decode(message)
-
-
-async def _answer(stream: ProducerStream, context: Context, last: asyncio.Event) -> None:
-    """Send Opened, then acks as commits come in; ends when `last` is set and all is acknowledged."""
-    opened = ingest_pb2.Opened(
-        committed_number=stream.committed_number,
-        max_batch_points=MAX_BATCH_POINTS,
-        max_message_bytes=MAX_MESSAGE_BYTES,
-        max_series=MAX_SERIES_PER_STREAM,
-    )
-    await context.write(ingest_pb2.AppendResponse(opened=opened).SerializeToString())
-    while (update := await stream.next_ack(last)) is not None:
-        committed_number, refusals = update
-        ack = ingest_pb2.Ack(committed_number=committed_number, refusals=[_refusal(r) for r in refusals])
-        await context.write(ingest_pb2.AppendResponse(ack=ack).SerializeToString())
 
 
 def _refusal(refusal: Refusal) -> ingest_pb2.Refusal:

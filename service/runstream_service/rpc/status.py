@@ -21,6 +21,9 @@ log = structlog.get_logger()
 DOMAIN = "runstream"
 DETAILS_KEY = "grpc-status-details-bin"
 
+# A status goes behind what was written before it. A client that reads nothing does not take it either.
+STATUS_TIMEOUT_S = 10.0
+
 
 def rpc_status(error: errors.CoreError) -> status_pb2.RpcStatus:
     """The error as google.rpc.Status, with ErrorInfo, and RetryInfo where a retry makes sense."""
@@ -36,12 +39,16 @@ def rpc_status(error: errors.CoreError) -> status_pb2.RpcStatus:
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> NoReturn:
-    """Ends a call with the error's status. For an unexpected error: INTERNAL and an id that the log line has too."""
+    """Ends a call with the error's status, which gRPC keeps for a client that does not read it now. For an unexpected
+    error: INTERNAL and an id that the log line has too."""
     if not isinstance(error, errors.CoreError):
         error = _internal(error)
     status = rpc_status(error)
     try:
-        await context.abort(status_of(error).grpc, error.message, ((DETAILS_KEY, status.SerializeToString()),))
+        ending = context.abort(status_of(error).grpc, error.message, ((DETAILS_KEY, status.SerializeToString()),))
+        await asyncio.wait_for(ending, STATUS_TIMEOUT_S)
+    except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
+        raise asyncio.CancelledError from None
     except grpc.aio.InternalError as gone:
         # The caller has left; nobody reads the status. gRPC would log that as an error of ours.
         raise asyncio.CancelledError from gone

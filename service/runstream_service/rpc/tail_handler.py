@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -9,6 +10,7 @@ import grpc
 from runstream.v1 import packed_pb2, query_pb2
 from runstream_service.query.tail import TailQuestion
 from runstream_service.rpc.caller import caller_of
+from runstream_service.rpc.unread import WRITE_TIMEOUT_S, stalled
 
 if TYPE_CHECKING:
     from runstream_service.query.cursor import Cursor
@@ -21,7 +23,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 SERVICE = "runstream.v1.QueryService"
 
 
-def tail_handler(tail: Tail) -> grpc.GenericRpcHandler:
+def tail_handler(tail: Tail, *, write_timeout_s: float = WRITE_TIMEOUT_S) -> grpc.GenericRpcHandler:
     """The handler of this one method; the others of the service are in query_servicer.py."""
 
     async def serve(request: query_pb2.TailRequest, context: Context) -> None:
@@ -34,7 +36,11 @@ def tail_handler(tail: Tail) -> grpc.GenericRpcHandler:
 
         async def emit(entries: list[tuple[Series, Points]], cursor: Cursor) -> None:
             packed = [_packed(series, points) for series, points in entries]
-            await context.write(packed_pb2.PackedTailResponse(series=packed, cursor=cursor.encode()))
+            response = packed_pb2.PackedTailResponse(series=packed, cursor=cursor.encode())
+            try:
+                await asyncio.wait_for(context.write(response), write_timeout_s)
+            except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
+                raise stalled(write_timeout_s) from None
 
         await tail.read(caller_of(context), question, emit)
 

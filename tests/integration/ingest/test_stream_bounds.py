@@ -160,10 +160,15 @@ async def test_an_old_stream_waits_only_a_moment_for_commits(database, replica, 
             await _until(lambda: replica.metric("runstream_streams_open") == 0)
 
 
-async def test_a_client_that_never_reads_gives_its_place_up_when_its_time_is_over(replica, run_id):
+@pytest.mark.parametrize(
+    ("lifetime", "write_timeout_s", "reason"),
+    [(Lifetime(2.0), 60.0, "DRAINING"), (Lifetime(), 1.0, "CLIENT_STALLED")],
+    ids=["old", "never_old"],
+)
+async def test_a_client_that_never_reads_gives_its_place_up(replica, run_id, lifetime, write_timeout_s, reason):
     small_window = (("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0))
     async with (
-        serving(replica, Lifetime(2.0), last_acks_timeout_s=0.2) as address,
+        serving(replica, lifetime, last_acks_timeout_s=0.2, write_timeout_s=write_timeout_s) as address,
         grpc.aio.insecure_channel(address, options=small_window) as channel,
     ):
         deaf = Producer(channel, run_id)
@@ -173,7 +178,7 @@ async def test_a_client_that_never_reads_gives_its_place_up_when_its_time_is_ove
             await deaf.batch(number, [1.0])
             await asyncio.sleep(0.001)
         await _until(lambda: replica.metric("runstream_streams_open") == 0)
-        await _until(lambda: replica.metric("runstream_streams_ended_total", reason="DRAINING") == 1)
+        await _until(lambda: replica.metric("runstream_streams_ended_total", reason=reason) == 1)
         first = await deaf.call.read()
         assert first.ack.committed_number < 500, "the client had room for all acks, so this shows nothing"
 

@@ -47,6 +47,7 @@ TABLE = [
     (errors.CommitFailed, Code.INTERNAL, "COMMIT_FAILED"),
     (errors.Overloaded, Code.RESOURCE_EXHAUSTED, "OVERLOADED"),
     (errors.OpenTimeout, Code.UNAVAILABLE, "OPEN_TIMEOUT"),
+    (errors.ClientStalled, Code.UNAVAILABLE, "CLIENT_STALLED"),
     (errors.Draining, Code.UNAVAILABLE, "DRAINING"),
     (errors.DatabaseUnavailable, Code.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
     (errors.NotConnected, Code.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
