@@ -49,8 +49,8 @@ def listen_grpc(server: grpc.aio.Server, address: Address) -> Address:
 
 
 def listen_http(address: Address) -> list[socket.socket]:
-    """Binds the port for `HttpServer.serve(sockets=...)`, on all addresses of the host, as gRPC does: `[::]` takes IPv4
-    as well, and `localhost` is 127.0.0.1 and ::1. Raises CannotStart."""
+    """Binds the port for `HttpServer.serve(sockets=...)`, on all addresses of the host, as gRPC does: `[::]` and
+    `0.0.0.0` are all of IPv4 and of IPv6, and `localhost` is 127.0.0.1 and ::1. Raises CannotStart."""
     return _bind(address, "--http-listen", "127.0.0.1:5000")
 
 
@@ -67,7 +67,10 @@ def _bind(address: Address, setting: str, example: str) -> list[socket.socket]:
 
 
 def _places(address: Address) -> list[tuple[int, str]]:
-    """Families and addresses of a host. `localhost` always has both, whatever /etc/hosts says."""
+    """Families and addresses of a host. `localhost` always has both, whatever /etc/hosts says, and so has each of the
+    addresses that stand for all: gRPC makes no difference between them, and cannot be told to."""
+    if address.host in ("0.0.0.0", "::"):  # noqa: S104 - the setting says so
+        return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]  # noqa: S104
     if address.host == "localhost":
         return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -85,9 +88,8 @@ def _bind_all(places: list[tuple[int, str]], port: int) -> list[socket.socket]:
     missing: OSError | None = None
     any_port = port == 0
     for family, host in places:
-        both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
         try:
-            listener = socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
+            listener = socket.create_server((host, port), family=family, backlog=2048)
         except OSError as error:
             if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 missing = error

@@ -25,6 +25,9 @@ TOP_PATHS = (
 ARTIFACT_SCHEMES = ("s3", "gs", "az", "abfss")
 NO_ARTIFACTS = "none"
 
+# A client tries again after half a minute at most, and a connection that went silent is noticed after 40 s.
+LEAST_SILENT_RUN_AFTER_S = 60.0
+
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
 
 
@@ -112,7 +115,7 @@ OPTIONS = (
         "--silent-run-after",
         "3600",
         "Seconds after which a run whose producers are all gone is ended as KILLED; it runs again when one comes back. "
-        "0: never.",
+        "At least 60; 0: never.",
     ),
     Option("--shutdown-grace", "20", "Seconds from SIGTERM until everything has ended."),
     Option("--log-level", "info", f"Least severity that is logged: {', '.join(LEVELS)}."),
@@ -157,7 +160,7 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         max_read_age_s=read("--max-read-age", _seconds(0, 86_400), "60"),
         hot_rows_max=read("--hot-rows-max", _whole(1, 10_000_000_000), "20000000"),
         purge_after_days=read("--purge-after-days", _whole(0, 36_500), "30"),
-        silent_run_after_s=read("--silent-run-after", _seconds(0, 999_999), "3600"),
+        silent_run_after_s=read("--silent-run-after", _silent_run_after, "3600"),
         shutdown_grace_s=read("--shutdown-grace", _seconds(1, 3_600), "20"),
         json_ready=json_ready,
         log_level=read("--log-level", _one_of(LEVELS), "info"),
@@ -256,6 +259,17 @@ def _seconds(least: float, most: float) -> Callable[[str], float]:
         return number
 
     return parse
+
+
+def _silent_run_after(text: str) -> float:
+    seconds = _seconds(0, 999_999)(text)
+    if 0 < seconds < LEAST_SILENT_RUN_AFTER_S:
+        raise ValueError(
+            f"{seconds:g} s are too short: a client that lost its connection may wait for half a minute before it "
+            "tries again, and its run would be ended meanwhile; the least is "
+            f"{LEAST_SILENT_RUN_AFTER_S:g}, and 0 ends none"
+        )
+    return seconds
 
 
 def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import runstream
@@ -9,6 +10,9 @@ from tests.support.databases import short_directory
 from tests.support.producers import Producers
 from tests.support.proxy import Proxy
 from tests.support.serve import ServeProcess
+
+# A minute is the least that it takes as a setting.
+IMPATIENT = "from runstream_service import cli, settings; settings.LEAST_SILENT_RUN_AFTER_S = 0.0; cli.main()"
 
 
 def wait_for_status(client: runstream.Client, run_id: str, status: str, timeout_s: float = 60) -> None:
@@ -22,7 +26,9 @@ def wait_for_status(client: runstream.Client, run_id: str, status: str, timeout_
 def test_a_killed_training_is_killed_and_one_that_comes_back_runs_on() -> None:
     with (
         short_directory() as directory,
-        ServeProcess(directory / "data", arguments=["--silent-run-after", "3"]) as serve,
+        ServeProcess(
+            directory / "data", command=(sys.executable, "-c", IMPATIENT), arguments=["--silent-run-after", "3"]
+        ) as serve,
         Proxy(serve.grpc_address) as proxy,
     ):
         client = runstream.Client(serve.grpc_address)

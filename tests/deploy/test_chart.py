@@ -484,6 +484,7 @@ WRONG: list[tuple[Values, str]] = [
     ({"settings": {"trustedProxies": ["ingress-nginx"]}}, "/settings/trustedProxies/0"),
     ({"settings": {"pathPrefix": "runs/"}}, "/settings/pathPrefix"),
     ({"settings": {"poolSize": 2.5}}, "/settings/poolSize"),
+    ({"settings": {"silentRunAfterSeconds": 30}}, "/settings/silentRunAfterSeconds"),
     ({"shutdown": {"graceSeconds": -1}}, "/shutdown/graceSeconds"),
     ({"settings": {"databaseWaitSeconds": 900}}, "probes.startupSeconds"),
     ({"artifacts": {"kind": "disk"}}, "/artifacts/kind"),

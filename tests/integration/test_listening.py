@@ -28,7 +28,7 @@ needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv
 
 
 @needs_ipv6
-@pytest.mark.parametrize("host", ["[::]", "localhost"])
+@pytest.mark.parametrize("host", ["[::]", "0.0.0.0", "localhost"])
 def test_a_service_answers_on_ipv4_and_ipv6(data_dir: Path, host: str) -> None:
     serve = ServeProcess(data_dir)
     serve.grpc_address, serve.http_url = f"{host}:0", f"http://{host}:0"
@@ -41,7 +41,10 @@ def test_a_service_answers_on_ipv4_and_ipv6(data_dir: Path, host: str) -> None:
                 grpc.channel_ready_future(channel).result(10)
 
 
-def test_a_name_is_listened_on_at_each_of_its_addresses_that_this_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("host", "found"), [("localhost", "127.0.0.1"), ("0.0.0.0", "0.0.0.0"), ("::", "0.0.0.0")])
+def test_a_name_is_listened_on_at_each_of_its_addresses_that_this_machine_has(
+    monkeypatch: pytest.MonkeyPatch, host: str, found: str
+) -> None:
     """Many containers have no IPv6."""
     create = socket.create_server
 
@@ -51,8 +54,8 @@ def test_a_name_is_listened_on_at_each_of_its_addresses_that_this_machine_has(mo
         return create(where, family=family, **options)
 
     monkeypatch.setattr(socket, "create_server", without_ipv6)
-    (listener,) = listen_http(Address("localhost", 0))
-    assert listener.getsockname()[0] == "127.0.0.1"
+    (listener,) = listen_http(Address(host, 0))
+    assert listener.getsockname()[0] == found
     listener.close()
 
 

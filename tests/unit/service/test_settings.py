@@ -51,6 +51,7 @@ def test_addresses_are_read_and_written_back(text: str, address: Address) -> Non
         ("--max-streams", "1e3", "is not a whole number"),
         ("--max-connection-age", "30min", "is not a number of seconds"),
         ("--silent-run-after", "1h", "is not a number of seconds from 0"),
+        ("--silent-run-after", "59", "59 s are too short"),
         ("--shutdown-grace", "nan", "is not a number of seconds"),
         ("--shutdown-grace", "0", "is not a number of seconds from 1"),
         ("--log-level", "loud", "is not one of debug, info"),
