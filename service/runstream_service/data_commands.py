@@ -182,6 +182,8 @@ def status(database: str | None, data_dir: Path, as_json: bool) -> None:
             click.echo(show.as_json(found))
         else:
             show.show(found, Console(highlight=False))
+        if found.unread:
+            _fail(f"could not be read: {', '.join(found.unread)}")
 
 
 @click.command()

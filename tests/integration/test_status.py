@@ -36,13 +36,16 @@ async def test_the_silent_producer_is_the_newest_of_its_rank_in_a_run_that_is_ru
     await add_producer(database, running, rank=0, attempt=1, committed="1 second")
     await add_producer(database, running, rank=1, attempt=0, committed="2 hours")
     producers = (await look(database_url, None)).producers
+    assert producers is not None
     assert (producers.runs, producers.producers, producers.heard) == (1, 2, 1)
     silent = producers.silent_longest
     assert silent is not None
     assert (silent.run_id, silent.rank, silent.attempt) == (running.hex, 1, 0)
     assert 7_200 <= silent.silent_s < 7_300
     await add_producer(database, running, rank=2, attempt=0, committed=None)
-    silent = (await look(database_url, None)).producers.silent_longest
+    producers = (await look(database_url, None)).producers
+    assert producers is not None
+    silent = producers.silent_longest
     assert silent is not None
     assert (silent.rank, silent.committed_at) == (2, None)
     assert 36_000 <= silent.silent_s < 36_100
@@ -56,11 +59,13 @@ async def test_points_are_counted_once_and_estimated_when_there_are_many(databas
     await database.execute("INSERT INTO commits (commit_no, epoch, point_count) VALUES (1, 2, 5)")
     status = await look(database_url, None)
     assert (status.points_stored, status.points_exact, status.rollup_lag_points) == (405, True, 5)
+    assert status.epoch is not None
     assert (status.epoch.open, status.epoch.visible, status.epoch.points, status.points_last_minute) == (2, 1, 5, 5)
     pages = await database.fetchval(looking.SQL["segment_pages"])
     monkeypatch.setattr(looking, "_SAMPLED_PAGES", pages * 5 // 6)
     estimated = await look(database_url, None)
     assert not estimated.points_exact
+    assert estimated.points_stored is not None
     assert 100 < estimated.points_stored < 1_000
 
 
@@ -69,11 +74,25 @@ async def test_a_replica_is_its_connections_of_all_kinds_and_visitors_are_none(d
     replica = await Database.open(database_url, replica=ours)
     kinds = [await replica.connect_writer(), await replica.connect_rollup(), await replica.connect_bell()]
     await replica.ping()
-    (found,) = (await look(database_url, None)).replicas
+    replicas = (await look(database_url, None)).replicas
+    assert replicas is not None
+    (found,) = replicas
     assert (found.version, found.host, found.pid, found.connections) == ("1.2.3", "some-host", 7, 5)
     for connection in kinds:
         await connection.close()
     await replica.close()
+
+
+async def test_a_part_that_cannot_be_read_costs_itself_alone(database, database_url):
+    await database.execute("ALTER TABLE producers RENAME TO away")
+    await database.execute("UPDATE epochs SET state = 'closing' WHERE state = 'open'")
+    status = await look(database_url, None)
+    assert status.unread.keys() == {"producers", "epochs"}
+    assert "producers" in status.unread["producers"]
+    assert "none is open" in status.unread["epochs"]
+    assert (status.producers, status.epoch) == (None, None)
+    assert status.database is not None
+    assert (status.points_stored, status.rollup_lag_points) == (0, 0)
 
 
 async def test_a_database_that_is_none_of_ours_is_told_from_one_that_is_away(postgres, database_url):

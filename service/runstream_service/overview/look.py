@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
 from runstream_service.cannot_start import CannotStart
-from runstream_service.rollup.epochs import Backlog, measure
+from runstream_service.core.errors import CoreError, NotConnected, NotFound
+from runstream_service.rollup.epochs import measure
 from runstream_service.rollup.sizes import measure_sizes
 from runstream_service.storage.given import open_at_once
 from runstream_service.storage.migrate import packaged_migrations
@@ -20,7 +22,9 @@ from runstream_service.storage.queries import load
 from runstream_service.storage.replica import ReplicaId
 
 if TYPE_CHECKING:
-    from runstream_service.storage.database import PooledConnection
+    from runstream_service.storage.database import Database, PooledConnection
+
+T = TypeVar("T")
 
 SQL = load("status")
 
@@ -99,22 +103,24 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All of it, at `at`. `points_stored` is estimated from a sample of the segments unless `points_exact`."""
+    """All of it, at `at`. `points_stored` is estimated from a sample of the segments unless `points_exact`. What could
+    not be read is None, and `unread` says why, by the name of the part."""
 
     at: datetime
-    database: DatabaseStatus
-    replicas: list[ReplicaStatus]
-    points_last_minute: int
-    rollup_lag_points: int
-    rollup_lag_s: float
-    epoch: EpochStatus
-    points_stored: int
-    points_exact: bool
-    database_bytes: int
-    hot_bytes: int
-    segments_bytes: int
+    database: DatabaseStatus | None
+    replicas: list[ReplicaStatus] | None
+    points_last_minute: int | None
+    rollup_lag_points: int | None
+    rollup_lag_s: float | None
+    epoch: EpochStatus | None
+    points_stored: int | None
+    points_exact: bool | None
+    database_bytes: int | None
+    hot_bytes: int | None
+    segments_bytes: int | None
     disk: Disk | None
-    producers: ProducerStatus
+    producers: ProducerStatus | None
+    unread: dict[str, str]
 
 
 async def look(url: str, data_dir: Path | None) -> Status:
@@ -126,43 +132,73 @@ async def look(url: str, data_dir: Path | None) -> Status:
     """
     database = await open_at_once(url, max_size=1)
     try:
-        async with database.snapshot() as connection:
-            return await _look(connection, data_dir)
-    except asyncpg.UndefinedTableError as error:
-        raise CannotStart(
-            "the database answers, but has no tables of runstream: no service was ever started on it",
-            setting="--database",
-        ) from error
+        at: datetime = await database.fetchval("SELECT now()")
+        return await _look(_Parts(database), data_dir, at)
     finally:
         await database.close()
 
 
-async def _look(connection: PooledConnection, data_dir: Path | None) -> Status:
-    server = await _server(connection)
-    backlog = await measure(connection)
-    sizes = await measure_sizes(connection)
-    in_segments, exact = await _points_in_segments(connection)
+class _Parts:
+    """Reads one part of the status after the other. One that fails, for a lock or a right, costs itself alone."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.failures: dict[str, str] = {}
+
+    async def read(self, part: str, ask: Callable[[PooledConnection], Awaitable[T]]) -> T | None:
+        """What it says; None if it cannot be had.
+
+        Raises:
+            NotConnected: nothing can be had.
+        """
+        try:
+            async with self._database.snapshot() as connection:
+                return await ask(connection)
+        except (CannotStart, NotConnected):
+            raise
+        except Exception as error:  # whatever it is, an operator who looks at the rest may find out
+            self.failures[part] = error.message if isinstance(error, CoreError) else str(error) or repr(error)
+            return None
+
+
+async def _look(parts: _Parts, data_dir: Path | None, at: datetime) -> Status:
+    server = await parts.read("database", _server)
+    replicas = await parts.read("replicas", _replicas)
+    ingest = await parts.read("ingest", _points_last_minute)
+    backlog = await parts.read("roll-up", measure)
+    epoch = await parts.read("epochs", _epoch)
+    in_segments, exact = await parts.read("stored", _points_in_segments) or (None, None)
+    sizes = await parts.read("on disk", measure_sizes)
+    producers = await parts.read("producers", _producers)
+    disk = None if data_dir is None else await parts.read("disk", lambda _: _disk(data_dir))
     return Status(
-        at=await connection.fetchval("SELECT now()"),
+        at=at,
         database=server,
-        replicas=await _replicas(connection),
-        points_last_minute=await connection.fetchval(SQL["ingest"]),
-        rollup_lag_points=backlog.points,
-        rollup_lag_s=round(backlog.age_s, 3),
-        epoch=await _epoch(connection, backlog),
-        points_stored=in_segments + backlog.points,
+        replicas=replicas,
+        points_last_minute=ingest,
+        rollup_lag_points=backlog.points if backlog else None,
+        rollup_lag_s=round(backlog.age_s, 3) if backlog else None,
+        epoch=epoch,
+        points_stored=None if in_segments is None or backlog is None else in_segments + backlog.points,
         points_exact=exact,
-        database_bytes=sizes.database,
-        hot_bytes=sizes.hot,
-        segments_bytes=sizes.segments,
-        disk=None if data_dir is None else _disk(data_dir),
-        producers=await _producers(connection),
+        database_bytes=sizes.database if sizes else None,
+        hot_bytes=sizes.hot if sizes else None,
+        segments_bytes=sizes.segments if sizes else None,
+        disk=disk,
+        producers=producers,
+        unread=parts.failures,
     )
 
 
 async def _server(connection: PooledConnection) -> DatabaseStatus:
     asked = time.perf_counter()
-    row = await connection.fetchrow(SQL["database"])
+    try:
+        row = await connection.fetchrow(SQL["database"])
+    except asyncpg.UndefinedTableError as error:
+        raise CannotStart(
+            "the database answers, but has no tables of runstream: no service was ever started on it",
+            setting="--database",
+        ) from error
     answered_ms = (time.perf_counter() - asked) * 1_000
     assert row is not None
     return DatabaseStatus(
@@ -194,10 +230,16 @@ async def _replicas(connection: PooledConnection) -> list[ReplicaStatus]:
     return sorted(found, key=lambda replica: (replica.host, replica.pid))
 
 
-async def _epoch(connection: PooledConnection, backlog: Backlog) -> EpochStatus:
+async def _points_last_minute(connection: PooledConnection) -> int:
+    points: int = await connection.fetchval(SQL["ingest"])
+    return points
+
+
+async def _epoch(connection: PooledConnection) -> EpochStatus:
     row = await connection.fetchrow(SQL["epoch"])
-    assert row is not None
-    return EpochStatus(row["epoch"], row["opened_at"], row["points"], backlog.visible_epoch, backlog.dropped_epoch)
+    if row is None:
+        raise NotFound("none is open; a running service opens one within seconds")
+    return EpochStatus(row["epoch"], row["opened_at"], row["points"], row["visible_epoch"], row["dropped_epoch"])
 
 
 async def _points_in_segments(connection: PooledConnection) -> tuple[int, bool]:
@@ -226,6 +268,6 @@ async def _producers(connection: PooledConnection) -> ProducerStatus:
     return ProducerStatus(row["runs"], row["producers"], row["heard"], silent)
 
 
-def _disk(data_dir: Path) -> Disk:
+async def _disk(data_dir: Path) -> Disk:
     usage = shutil.disk_usage(data_dir)
     return Disk(usage.total, usage.free)

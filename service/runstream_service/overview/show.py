@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from runstream_service.overview.look import SilentProducer, Status
+from runstream_service.overview.look import DatabaseStatus, EpochStatus, ProducerStatus, SilentProducer, Status
 
 _INDENT = (0, 2, 0, 0)
 
@@ -38,6 +38,8 @@ def _parts(status: Status) -> Iterator[RenderableType]:
 
 
 def _replicas(status: Status) -> RenderableType:
+    if status.replicas is None:
+        return f"replicas {_unread(status, 'replicas')}\n"
     if not status.replicas:
         return "[yellow]no replica of the service is connected to this database[/]\n"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
@@ -55,29 +57,27 @@ def _replicas(status: Status) -> RenderableType:
 
 
 def _lines(status: Status) -> Iterator[tuple[str, str]]:
-    epoch, producers = status.epoch, status.producers
-    yield "database", _database(status)
-    yield "ingest", f"{status.points_last_minute / 60:,.0f} points/s in the last minute"
-    yield "roll-up", _behind(status)
-    yield (
-        "epochs",
-        f"{epoch.open:,} is open for {_span(status.at - epoch.opened_at)} with {epoch.points:,} points; "
-        f"visible to {epoch.visible:,}, dropped to {epoch.dropped:,}",
-    )
-    about = "" if status.points_exact else "about "
-    yield "stored", f"{about}{status.points_stored:,} points"
-    yield "on disk", _on_disk(status)
-    yield (
-        "producers",
-        f"{producers.producers:,} ranks of {producers.runs:,} running runs; "
-        f"{producers.heard:,} committed in the last minute",
-    )
-    if producers.silent_longest is not None:
-        yield "silent longest", _silent(status, producers.silent_longest)
+    for name, text in (
+        ("database", _database(status.database)),
+        ("ingest", _ingest(status.points_last_minute)),
+        ("roll-up", _behind(status.rollup_lag_points, status.rollup_lag_s)),
+        ("epochs", _epochs(status, status.epoch)),
+        ("stored", _stored(status)),
+        ("on disk", _on_disk(status)),
+        ("producers", _producers(status.producers)),
+    ):
+        yield name, _unread(status, name) if text is None else text
+    if status.producers is not None and status.producers.silent_longest is not None:
+        yield "silent longest", _silent(status, status.producers.silent_longest)
 
 
-def _database(status: Status) -> str:
-    database = status.database
+def _unread(status: Status, name: str) -> str:
+    return f"[yellow]could not be read: {escape(status.unread.get(name, 'see above'))}[/]"
+
+
+def _database(database: DatabaseStatus | None) -> str | None:
+    if database is None:
+        return None
     schema = f"schema {database.schema_version}"
     if database.schema_version != database.schema_version_known:
         schema += f" [yellow](this runstream has {database.schema_version_known})[/]"
@@ -88,20 +88,49 @@ def _database(status: Status) -> str:
     )
 
 
-def _behind(status: Status) -> str:
-    if not status.rollup_lag_points:
-        return "nothing waits"
-    age = _span(timedelta(seconds=status.rollup_lag_s))
-    return f"{status.rollup_lag_points:,} points wait, the oldest for {age}"
+def _ingest(points: int | None) -> str | None:
+    return None if points is None else f"{points / 60:,.0f} points/s in the last minute"
 
 
-def _on_disk(status: Status) -> str:
+def _behind(points: int | None, age_s: float | None) -> str | None:
+    if points is None or age_s is None:
+        return None
+    return f"{points:,} points wait, the oldest for {_span(timedelta(seconds=age_s))}" if points else "nothing waits"
+
+
+def _epochs(status: Status, epoch: EpochStatus | None) -> str | None:
+    if epoch is None:
+        return None
+    return (
+        f"{epoch.open:,} is open for {_span(status.at - epoch.opened_at)} with {epoch.points:,} points; "
+        f"visible to {epoch.visible:,}, dropped to {epoch.dropped:,}"
+    )
+
+
+def _stored(status: Status) -> str | None:
+    if status.points_stored is None:
+        return None
+    return f"{'' if status.points_exact else 'about '}{status.points_stored:,} points"
+
+
+def _on_disk(status: Status) -> str | None:
+    if status.database_bytes is None or status.segments_bytes is None or status.hot_bytes is None:
+        return None
     text = (
         f"{_size(status.database_bytes)}: segments {_size(status.segments_bytes)}, hot rows {_size(status.hot_bytes)}"
     )
     if status.disk is not None:
         text += f"; {_size(status.disk.free_bytes)} of {_size(status.disk.total_bytes)} free"
     return text
+
+
+def _producers(producers: ProducerStatus | None) -> str | None:
+    if producers is None:
+        return None
+    return (
+        f"{producers.producers:,} ranks of {producers.runs:,} running runs; "
+        f"{producers.heard:,} committed in the last minute"
+    )
 
 
 def _silent(status: Status, producer: SilentProducer) -> str:

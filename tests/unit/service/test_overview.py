@@ -36,6 +36,7 @@ STATUS = Status(
     segments_bytes=19_999_999_999,
     disk=Disk(10**12, 5 * 10**11),
     producers=ProducerStatus(0, 0, 0, None),
+    unread={},
 )
 
 
@@ -65,12 +66,19 @@ def test_the_page_fits_into_80_columns():
 
 
 def test_what_is_wrong_is_said():
+    assert STATUS.database is not None
     database = replace(STATUS.database, synchronous_standby_names="ANY 1 (*)", schema_version=5)
     text = page(replace(STATUS, replicas=[], database=database, rollup_lag_points=7, rollup_lag_s=61.0))
     for part in (
         "no replica of the service is connected", "standbys: ANY 1 (*)", "schema 5 (this runstream has 6)",
         "7 points wait, the oldest for 1 min 1 s",
     ):  # fmt: skip
+        assert part in text, text
+
+
+def test_what_could_not_be_read_is_said_and_the_rest_is_shown():
+    text = page(replace(STATUS, points_stored=None, producers=None, unread={"stored": "no [right]", "producers": "x"}))
+    for part in ("stored     could not be read: no [right]", "producers  could not be read: x", "nothing waits"):
         assert part in text, text
 
 

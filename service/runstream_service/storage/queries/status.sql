@@ -19,11 +19,11 @@ SELECT coalesce(sum(point_count), 0)::bigint AS points FROM commits
  WHERE committed_at > now() - interval '1 minute';
 
 -- name: epoch
--- The open epoch, and what is in it.
-SELECT e.epoch, e.opened_at, coalesce(sum(c.point_count), 0)::bigint AS points
-  FROM epochs e LEFT JOIN commits c USING (epoch)
+-- The open epoch, what is in it, and where the watermarks stand.
+SELECT e.epoch, e.opened_at, coalesce(sum(c.point_count), 0)::bigint AS points, w.visible_epoch, w.dropped_epoch
+  FROM epochs e LEFT JOIN commits c USING (epoch) CROSS JOIN watermark w
  WHERE e.state = 'open'
- GROUP BY e.epoch;
+ GROUP BY e.epoch, w.visible_epoch, w.dropped_epoch;
 
 -- name: segment_pages
 -- How many pages segments take, without their arrays.
