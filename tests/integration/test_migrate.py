@@ -99,6 +99,11 @@ def test_packaged_files_are_well_formed() -> None:
     assert packaged_migrations()[0].name == "initial"
 
 
+def test_two_files_with_one_number_are_both_named() -> None:
+    with pytest.raises(ValueError, match=r"0002_second.sql and 0002_third.sql have the same number"):
+        parse_migrations({"0001_first.sql": FIRST, "0002_second.sql": SECOND, "0002_third.sql": SECOND})
+
+
 @pytest.mark.parametrize(
     "files",
     [
@@ -106,7 +111,6 @@ def test_packaged_files_are_well_formed() -> None:
         {"0001_a.sql": "-- when: sometime\n"},
         {"1_a.sql": FIRST},
         {"0002_a.sql": FIRST},
-        {"0001_a.sql": FIRST, "0001_b.sql": SECOND},
     ],
 )
 def test_files_of_a_wrong_form_are_refused(files: dict[str, str]) -> None:

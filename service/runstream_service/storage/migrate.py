@@ -74,10 +74,13 @@ def packaged_migrations() -> list[Migration]:
 def parse_migrations(files: dict[str, str]) -> list[Migration]:
     """Checks names, first lines and that versions run from 1 without gaps; ValueError otherwise, a mistake of ours."""
     migrations = []
+    by_number: dict[str, str] = {}
     for file_name, sql in sorted(files.items()):
         name, first_line = FILE_NAME.fullmatch(file_name), FIRST_LINE.fullmatch(sql.partition("\n")[0])
         if name is None or first_line is None:
             raise ValueError(f"{file_name}: must be NNNN_name.sql and begin with `-- when: before` or `-- when: after`")
+        if (other := by_number.setdefault(name[1], file_name)) != file_name:
+            raise ValueError(f"{other} and {file_name} have the same number; the one that came later takes the next")
         migrations.append(Migration(int(name[1]), name[2], first_line[1], sql))
     if [migration.version for migration in migrations] != list(range(1, len(migrations) + 1)):
         raise ValueError(f"migration versions must run from 1 without gaps: {sorted(files)}")
