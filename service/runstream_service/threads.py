@@ -12,12 +12,13 @@ import functools
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from runstream_service.core.errors import Overloaded
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -105,3 +106,18 @@ READS = ThreadPool("reads", threads=min(16, _PROCESSORS + 4), max_waiting=1_000)
 PARSING = ThreadPool("reading requests", threads=1, max_waiting=64)
 # Queries of MLflow's UI are checked and executed in Python: a second or more for what is just within the limits.
 GRAPHQL = ThreadPool("GraphQL", threads=2, max_waiting=64)
+
+# A cheap function is called as often within a millisecond.
+_FEW = 500
+
+
+async def call_each(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    """What a cheap function returns for each item; called in the pool of the reads if there are many items, so that
+    the event loop is not held up.
+
+    Raises:
+        Overloaded: too many reads wait already.
+    """
+    if len(items) <= _FEW:
+        return list(map(function, items))
+    return await READS.run(lambda: list(map(function, items)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import threading
@@ -16,14 +17,21 @@ from tests.support.serve import ServeProcess
 from tests.support.watch import Watch
 
 MIB = 1 << 20
-# A machine that tests share keeps event loops waiting for some tenths of a second itself, and gRPC's own threads for
-# longer. What is in `HARD` held the loop for one to twenty-three seconds each.
-LONGEST_S = {"healthz": 0.75, "ack": 2.5, "health": 2.5}
+# A machine that tests share makes everybody wait for some tenths of a second now and then, while a request that holds
+# up others does so each time: the best of some tries counts. Alone on two processors, it is a tenth of a second.
+LONGEST_S = 0.3
+TRIES = 6
 
 
-def too_late(longest: dict[str, float]) -> dict[str, float]:
-    """What waited longer than it may."""
-    return {what: seconds for what, seconds in longest.items() if seconds > LONGEST_S[what]}
+def check_delays(watch: Watch, work: Callable[[], object], *, longest_s: float = LONGEST_S) -> None:
+    """Fails if acknowledgements or probes waited for too long each time that the work was done."""
+    tries: list[dict[str, float]] = []
+    for _ in range(TRIES):
+        tries.append(watch.during(work))
+        if max(tries[-1].values()) <= longest_s:
+            break
+    print(tries)
+    assert min(max(longest.values()) for longest in tries) <= longest_s, tries
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +66,8 @@ def graphql(query: str) -> Callable[[Rest, str], Answer]:
 
 
 def info_of(fields: str) -> Callable[[Rest, str], Answer]:
-    return graphql('{ mlflowGetRun(input:{runId:"a"}) { run { info { ' + fields + "} } } }")
+    # So long that its check is not kept for the next time.
+    return graphql('{ mlflowGetRun(input:{runId:"a"}) { run { info { ' + fields + "} } } }" + " " * 8_000)
 
 
 IDS = [f"'{number:032x}'" for number in range(25_000)]
@@ -108,15 +117,15 @@ def test_no_request_holds_up_acknowledgements_and_liveness(
     name: str, service: ServeProcess, run_id: str, watch: Watch
 ) -> None:
     send, status = HARD[name]
-    rest, answers = Rest(service.http_url), list[Answer]()
-    try:
-        longest = watch.during(lambda: answers.append(send(rest, run_id)))
-        print(f"{name}: {answers[0].status} {longest}")
-        assert answers[0].status == status, answers[0].content[:300]
-        assert len(answers[0].content) < 4_096
-        assert not too_late(longest)
-    finally:
-        rest.close()
+    answers: list[Answer] = []
+
+    def ask() -> None:
+        with contextlib.closing(Rest(service.http_url)) as rest:
+            answers.append(send(rest, run_id))
+
+    check_delays(watch, ask)
+    assert {answer.status for answer in answers} == {status}, answers[0].content[:300]
+    assert max(len(answer.content) for answer in answers) < 4_096
 
 
 def test_long_answers_do_not_hold_it_up_either(service: ServeProcess, watch: Watch) -> None:
@@ -141,9 +150,9 @@ def test_long_answers_do_not_hold_it_up_either(service: ServeProcess, watch: Wat
         for thread in threads:
             thread.join()
 
-    longest = watch.during(ask_all)
-    assert [len(json.loads(gzip.decompress(answer.content))["experiments"]) >= 300 for answer in answers] == [True] * 4
-    assert not too_late(longest)
+    # They are packed in threads, and unpacked here: that alone keeps two processors busy.
+    check_delays(watch, ask_all, longest_s=1.0)
+    assert all(len(json.loads(gzip.decompress(answer.content))["experiments"]) >= 300 for answer in answers)
     rest.close()
 
 

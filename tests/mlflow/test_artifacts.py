@@ -167,7 +167,7 @@ def test_names_that_lead_elsewhere_or_nowhere_are_refused(ours: Rest, service: S
     assert answer.error[2].startswith("Invalid path")
     assert files_below(stored(service)) == before
     if name not in ("a/", "a?b", ""):
-        assert ours.get(PROXY + name).status == 400
+        assert ours.get(PROXY + name).status == (404 if len(name) > 250 else 400)
     if name != "a?b":
         assert ours.send("DELETE", PROXY + name).status == (200 if name == "a/" else 400)
 
@@ -204,6 +204,23 @@ def test_missing_files_and_directories_are_told_apart(ours: Rest, directory: str
         assert ours.request("PUT", PROXY + taken, b"x").error[:2] == (400, "INVALID_PARAMETER_VALUE")
     for path in (f"{directory}/deep/a.txt", f"{directory}/nowhere"):
         assert ours.get(PROXY.rstrip("/"), {"path": path}).body == {}
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 500 + "b"])
+def test_under_a_name_that_is_too_long_there_is_nothing(
+    ours: Rest, client: mlflow.MlflowClient, directory: str, name: str
+) -> None:
+    run_id = client.create_run("0").info.run_id
+    model_id = client.create_logged_model("0").model_id
+    root_uri = client.get_run(run_id).info.artifact_uri
+    assert ours.get(PROXY.rstrip("/"), {"path": f"{directory}/{name}"}).body == {}
+    assert ours.get("/api/2.0/mlflow/artifacts/list", {"run_id": run_id, "path": name}).body == {"root_uri": root_uri}
+    directories = f"/api/2.0/mlflow/logged-models/{model_id}/artifacts/directories"
+    assert "files" not in ours.get(directories, {"artifact_directory_path": name}).body
+    files = f"/ajax-api/2.0/mlflow/logged-models/{model_id}/artifacts/files?artifact_file_path={name}"
+    for path in (f"{PROXY}{directory}/{name}", f"/get-artifact?run_id={run_id}&path={name}", files):
+        assert ours.get(path).error[:2] == (404, "RESOURCE_DOES_NOT_EXIST")
+    assert ours.request("PUT", f"{PROXY}{directory}/{name}", b"x").error[:2] == (400, "INVALID_PARAMETER_VALUE")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pathlib
 import re
 from urllib.parse import unquote, urlsplit
 
-from runstream_service.core.errors import InvalidField
+from runstream_service.core.errors import ArtifactNotFound, InvalidField
 
 # The longest name of an object in a bucket has 1,024 bytes, a prefix of the operator's among them.
 MAX_PATH_BYTES = 950
@@ -21,6 +21,10 @@ _REFUSED = re.compile(r"[#\\\x00\ud800-\udfff]")
 _ROUTE = "/mlflow-artifacts/artifacts/"
 
 
+class PathTooLong(InvalidField):
+    """No store could keep a file of that name."""
+
+
 def check_path(text: str, *, may_be_root: bool = False) -> str:
     """The path of a file or directory below the store's root, without empty and `.` segments.
 
@@ -29,6 +33,7 @@ def check_path(text: str, *, may_be_root: bool = False) -> str:
 
     Raises:
         InvalidField: it would lead out of the root, or no store could keep it.
+        PathTooLong: of these, the one that only has too many characters.
     """
     path = _CONTROL.sub(lambda found: f"%{ord(found[0]):02x}", _decoded(text))
     if (
@@ -43,11 +48,35 @@ def check_path(text: str, *, may_be_root: bool = False) -> str:
         raise _invalid()
     joined = "/".join(segments)
     if len(joined.encode()) > MAX_PATH_BYTES or any(len(segment.encode()) > MAX_NAME_BYTES for segment in segments):
-        raise InvalidField(
+        raise PathTooLong(
             f"Invalid path: it may have at most {MAX_PATH_BYTES} bytes, and {MAX_NAME_BYTES} between two slashes",
             field="path",
         )
     return joined
+
+
+def check_path_to_read(text: str) -> str:
+    """The path of a file that is to be read. As in MLflow, a path that is too long is that of no file.
+
+    Raises:
+        InvalidField, ArtifactNotFound.
+    """
+    try:
+        return check_path(text)
+    except PathTooLong as error:
+        raise ArtifactNotFound(f"No such artifact: '{text[:80]}...', whose path is too long", field="path") from error
+
+
+def check_path_to_list(text: str) -> str | None:
+    """The path of a directory that is to be listed; None if it is too long, so that nothing is in it.
+
+    Raises:
+        InvalidField.
+    """
+    try:
+        return check_path(text, may_be_root=True)
+    except PathTooLong:
+        return None
 
 
 def path_of_uri(uri: str) -> str | None:

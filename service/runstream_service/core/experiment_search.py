@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from runstream_service import threads
 from runstream_service.core.experiments import Experiment, from_row
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.search.dialects import EXPERIMENTS
@@ -68,7 +69,7 @@ class ExperimentSearch:
             """,  # noqa: S608  # all text is ours
             *parameters.values,
         )
-        page = [from_row(row) for row in rows[:max_results]]
+        page = await threads.call_each(from_row, rows[:max_results])
         more = len(rows) > max_results
         return page, make_offset_token(of=_PAGES, offset=start + max_results) if more else ""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import orjson
@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from starlette.responses import Response
 
 from runstream_service import threads
-
-T = TypeVar("T")
 
 # MLflow stores the infinities as the largest doubles, and its clients and its UI expect those.
 _LARGEST = 1.7976931348623157e308
@@ -58,13 +56,6 @@ def _is_short(body: object) -> bool:
             if characters > _SHORT_CHARACTERS:
                 return False
     return not waiting
-
-
-async def rendered_all(render: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
-    """Each item rendered; in a thread if they are many."""
-    if len(items) <= _SHORT_VALUES:
-        return list(map(render, items))
-    return await threads.READS.run(lambda: list(map(render, items)))
 
 
 def number(value: float) -> float | str:

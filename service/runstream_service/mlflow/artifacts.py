@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runstream_service.artifacts.paths import check_path, path_of_uri
+from runstream_service.artifacts.paths import check_path, check_path_to_list, check_path_to_read, path_of_uri
 from runstream_service.core.caller import ANYONE
 from runstream_service.mlflow.answer import present
 from runstream_service.mlflow.errors import MlflowError, invalid
@@ -68,7 +68,7 @@ class ArtifactHandlers:
 
     async def download(self, request: Request) -> Response:
         """Streams a file."""
-        return await sent(self._store, check_path(request.path_params["path"]), request)
+        return await sent(self._store, check_path_to_read(request.path_params["path"]), request)
 
     async def delete(self, _caller: Caller, message: OnePath) -> Answer:
         """A file or a directory; nothing there is fine."""
@@ -77,19 +77,20 @@ class ArtifactHandlers:
 
     async def list_below(self, _caller: Caller, message: ListBelow) -> Answer:
         """A directory of the store; names relative to it."""
-        return await listing(self._store, check_path(message.path, may_be_root=True))
+        path = check_path_to_list(message.path)
+        return {} if path is None else await listing(self._store, path)
 
     async def list_of_run(self, caller: Caller, message: ListOfRun) -> Answer:
         """A directory of a run's files; names relative to the run."""
-        path = check_path(message.path, may_be_root=True)
+        path = check_path_to_list(message.path)
         run = await self._runs.get(caller, parse_run_id(message.run_id).hex)
-        files = await listing(self._store, locate(run.artifact_uri, path), shown_below=path)
+        files = {} if path is None else await listing(self._store, locate(run.artifact_uri, path), shown_below=path)
         return {"root_uri": run.artifact_uri, **files}
 
     async def get_of_run(self, request: Request) -> Response:
         """/get-artifact, from which the UI shows and downloads."""
         query = request.query_params
-        path = check_path(check_given(query.get("path", ""), "path"))
+        path = check_path_to_read(check_given(query.get("path", ""), "path"))
         run_id = parse_run_id(query.get("run_id") or query.get("run_uuid") or "")
         run = await self._runs.get(ANYONE, run_id.hex)
         return await sent(self._store, locate(run.artifact_uri, path), request)
@@ -97,7 +98,7 @@ class ArtifactHandlers:
     async def get_of_version(self, request: Request) -> Response:
         """/model-versions/get-artifact: the same for a version of a registered model."""
         query = request.query_params
-        path = check_path(check_given(query.get("path", ""), "path"))
+        path = check_path_to_read(check_given(query.get("path", ""), "path"))
         name, version = check_given(query.get("name", ""), "name"), check_given(query.get("version", ""), "version")
         location = await self._versions.storage_location(ANYONE, name, version)
         return await sent(self._store, locate(location, path), request)

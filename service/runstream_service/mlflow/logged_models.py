@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runstream_service.artifacts.paths import check_path
+from runstream_service import threads
+from runstream_service.artifacts.paths import check_path_to_list, check_path_to_read
 from runstream_service.core.caller import ANYONE
 from runstream_service.core.logged_model_search import DatasetRef, OrderBy, Search
 from runstream_service.core.logged_models import STATUSES, NewModel
 from runstream_service.core.times import to_unix_ms
-from runstream_service.mlflow.answer import number, pairs, present, rendered_all
+from runstream_service.mlflow.answer import number, pairs, present
 from runstream_service.mlflow.artifacts import listing, locate
 from runstream_service.mlflow.errors import MlflowError, invalid
 from runstream_service.mlflow.experiments import parse_id
@@ -188,12 +189,12 @@ class LoggedModelHandlers:
             page_token=message.page_token,
         )
         models, token = await self._models.search(caller, asked)
-        return present(models=await rendered_all(rendered, models), next_page_token=token or None)
+        return present(models=await threads.call_each(rendered, models), next_page_token=token or None)
 
     async def list_artifacts(self, caller: Caller, message: ListArtifacts) -> Answer:
-        path = check_path(message.artifact_directory_path, may_be_root=True)
+        path = check_path_to_list(message.artifact_directory_path)
         model = await self._models.get(caller, message.model_id)
-        files = await listing(self._store, locate(model.artifact_uri, path), shown_below=path)
+        files = {} if path is None else await listing(self._store, locate(model.artifact_uri, path), shown_below=path)
         return {"root_uri": model.artifact_uri, **files}
 
     async def get_artifact(self, request: Request) -> Response:
@@ -201,7 +202,7 @@ class LoggedModelHandlers:
         text = request.query_params.get("artifact_file_path")
         if not text:
             raise MlflowError("BAD_REQUEST", 'Request must include the "artifact_file_path" query parameter.')
-        path = check_path(text)
+        path = check_path_to_read(text)
         model = await self._models.get(ANYONE, request.path_params["model_id"])
         return await sent(self._store, locate(model.artifact_uri, path), request)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from runstream_service import threads
 from runstream_service.core.model_names import MAX_TAG_CHARACTERS
 from runstream_service.core.model_search import VERSIONS
 from runstream_service.core.model_versions import NewVersion
 from runstream_service.core.times import to_unix_ms
-from runstream_service.mlflow.answer import pairs, present, rendered_all
+from runstream_service.mlflow.answer import pairs, present
 from runstream_service.mlflow.model_search import SearchVersions, checked_search
 from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length
 from runstream_service.mlflow.request import Message, Pair, check_given, wrong_type
@@ -119,7 +120,7 @@ class ModelVersionHandlers:
 
     async def search(self, caller: Caller, message: SearchVersions) -> Answer:
         found, token = await self._versions.search(caller, checked_search(message, VERSIONS.max_results))
-        versions = await rendered_all(functools.partial(rendered, aliases=False), found)
+        versions = await threads.call_each(functools.partial(rendered, aliases=False), found)
         return present(model_versions=versions, next_page_token=token or None)
 
     async def transition_stage(self, caller: Caller, message: TransitionStage) -> Answer:

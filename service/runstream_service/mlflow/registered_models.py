@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from runstream_service import threads
 from runstream_service.core.model_search import MODELS
 from runstream_service.core.times import to_unix_ms
 from runstream_service.mlflow import model_versions
-from runstream_service.mlflow.answer import pairs, present, rendered_all
+from runstream_service.mlflow.answer import pairs, present
 from runstream_service.mlflow.model_search import SearchModels, checked_search
 from runstream_service.mlflow.model_versions import checked_tags
 from runstream_service.mlflow.names import check_key
@@ -114,7 +115,7 @@ class RegisteredModelHandlers:
 
     async def search(self, caller: Caller, message: SearchModels) -> Answer:
         found, token = await self._models.search(caller, checked_search(message, MODELS.max_results))
-        return present(registered_models=await rendered_all(rendered, found), next_page_token=token or None)
+        return present(registered_models=await threads.call_each(rendered, found), next_page_token=token or None)
 
     async def get_latest_versions(self, caller: Caller, message: GetLatestVersions) -> Answer:
         found = await self._versions.latest(caller, check_given(message.name, "name"), message.stages)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runstream_service import threads
-from runstream_service.mlflow.answer import encode, present, rendered_all
+from runstream_service.mlflow.answer import encode, present
 from runstream_service.mlflow.errors import invalid
 from runstream_service.mlflow.experiments import parse_id
 from runstream_service.mlflow.experiments import rendered as rendered_experiment
@@ -68,7 +68,7 @@ class SearchHandlers:
     async def runs(self, request: Request) -> Response:
         message = await read(request, SearchRuns)
         question = Question(
-            experiment_ids=[parse_id(text) for text in message.experiment_ids],
+            experiment_ids=await threads.call_each(parse_id, message.experiment_ids),
             filter=message.filter,
             order_by=message.order_by,
             lifecycles=_lifecycles("run_view_type", message.run_view_type),
@@ -92,7 +92,8 @@ class SearchHandlers:
             max_results=_checked_max_results(message.max_results),
             page_token=message.page_token,
         )
-        return present(experiments=await rendered_all(rendered_experiment, found), next_page_token=token or None)
+        experiments = await threads.call_each(rendered_experiment, found)
+        return present(experiments=experiments, next_page_token=token or None)
 
 
 def _lifecycles(name: str, given: str | int) -> tuple[str, ...]:

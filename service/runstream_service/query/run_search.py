@@ -18,6 +18,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_service import threads
 from runstream_service.core.names import is_run_id
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.core.runs import NAME_TAG
@@ -132,9 +133,9 @@ class RunSearch:
                     if comparison.key in group:
                         there, value = (column[matching] for column in values[comparison.key])
                         matching = matching[there & _COMPARE[comparison.operator](value, comparison.value)]
-        order = _sorted(matching, orders, values, ranks)
+        order = await threads.READS.run(_sorted, matching, orders, values, ranks)
         raw = candidates.tobytes()
-        return [UUID(bytes=raw[16 * at : 16 * at + 16]) for at in order[wanted].tolist()]
+        return await threads.call_each(lambda at: UUID(bytes=raw[16 * at : 16 * at + 16]), order[wanted].tolist())
 
     @contextlib.asynccontextmanager
     async def _readers(

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from runstream_service.core.errors import Overloaded
-from runstream_service.threads import ThreadPool
+from runstream_service.threads import ThreadPool, call_each
 
 
 @contextlib.asynccontextmanager
@@ -74,3 +74,11 @@ def test_a_call_that_hangs_does_not_keep_the_process_from_ending():
         asyncio.run(main())"""
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert ended.stdout == "gave up\n"
+
+
+async def test_a_cheap_function_is_called_in_a_thread_for_many_items_and_at_once_for_few():
+    here = threading.get_ident()
+    assert await call_each(str, [1, 2]) == ["1", "2"]
+    assert set(await call_each(lambda _: threading.get_ident(), range(10))) == {here}
+    assert here not in await call_each(lambda _: threading.get_ident(), range(10_000))
+    assert await call_each(str, range(10_000)) == [str(number) for number in range(10_000)]
