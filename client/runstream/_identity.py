@@ -38,6 +38,11 @@ _SLURM_SPECIAL_STEPS = 0xFFFFFFF0  # batch script, interactive and extern steps 
 LEFT_FOR_RANKS = "RUNSTREAM_RUNS_OF_RANK_0"
 _MAX_LEFT = 16  # of a loop of trainings, the newest
 INT32_MAX = 2**31 - 1
+_OF_UNKNOWN_RANK = (
+    "MASTER_ADDR is set and multiprocessing started this process, as it starts ranks of torch.distributed, but nothing "
+    "says yet which rank it is, so that every rank makes a run of its own, as rank 0; call start_run() after "
+    "init_process_group(), or pass run_id= (the same 32 hex digits for all ranks) and rank="
+)
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,7 @@ def resolve(
     if job is not None:
         derived_id = _derived_id(job, experiment, name, run_index)
         return Identity(derived_id, found_rank, found_attempt, shared=True, derived=True)
-    size = _world_size(environ, around)
-    warning = _warning(found_rank, size) if rank is None else ""
+    warning = _warning(environ, around, found_rank) if rank is None else ""
     return Identity(uuid.uuid4().hex, found_rank, found_attempt, shared=False, warning=warning)
 
 
@@ -195,15 +199,23 @@ def _rendezvous_job(environ: Mapping[str, str], around: Surroundings) -> tuple[s
     return ("rendezvous on one node", launcher or socket.gethostname(), port)
 
 
-def _warning(rank: int, size: int) -> str:
+def _warning(environ: Mapping[str, str], around: Surroundings, rank: int) -> str:
+    size = _world_size(environ, around)
     if rank == 0 and size <= 1:
-        return ""
+        return _OF_UNKNOWN_RANK if _may_become_a_rank(environ, around) else ""
     which = f"rank {rank}" + (f" of {size}" if size > rank else "")
     return (
         f"this process is {which}, but nothing in its environment names the job for all of its ranks, so that every "
         "rank makes a run of its own; set RUNSTREAM_RUN_ID to the same 32 hex digits for all ranks, and RANK for each, "
         "or pass run_id= and rank= to start_run()"
     )
+
+
+def _may_become_a_rank(environ: Mapping[str, str], around: Surroundings) -> bool:
+    """Whether it looks as if torch.multiprocessing started this process, and torch.distributed is yet to be set up."""
+    has_master = environ.get("MASTER_ADDR", "").strip() and environ.get("MASTER_PORT", "").strip()
+    known = around.group() is not None or _first_int(environ, (*_RANKS, "LOCAL_RANK", "WORLD_SIZE")) is not None
+    return bool(has_master and not known and around.is_multiprocessing_child())
 
 
 def _rank_on_its_node(environ: Mapping[str, str]) -> int:

@@ -195,6 +195,21 @@ def test_a_rank_without_a_shared_job_is_warned_and_told_what_to_set(environ, gro
     assert not resolve(environ, experiment="e", name="n", rank=1, surroundings=around).warning
 
 
+def test_a_spawned_rank_that_is_not_known_as_one_yet_is_warned_about():
+    def warning(environ: dict[str, str], around: Around, rank: int | None = None) -> str:
+        return resolve(environ, experiment="e", name="n", rank=rank, surroundings=around).warning
+
+    environ = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    spawned = Around(child=True)
+    assert "after init_process_group()" in warning(environ, spawned)
+    assert not warning(environ, spawned, rank=1)
+    assert not warning(environ, Around(child=True, group=(1, 2)))
+    assert not warning(environ, Around(child=True, group=(0, 1)))
+    assert not warning({**environ, "WORLD_SIZE": "1"}, spawned)
+    assert not warning(environ, Around())
+    assert not warning({}, spawned)
+
+
 def test_a_run_id_is_32_hex_digits():
     assert check_run_id("0123456789ABCDEF0123456789abcdef") == "0123456789abcdef" * 2
     for wrong in ("", "0" * 31, "g" * 32, "0" * 33):
