@@ -39,6 +39,7 @@ class Step:
         self._metrics = metrics
         self._every_s = every_s
         self._failures_in_a_row = 0
+        metrics.expect(name)
 
     async def run(self) -> None:
         """Run until cancelled."""

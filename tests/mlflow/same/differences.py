@@ -202,6 +202,24 @@ DIFFERENCES = (
         ours=(400, "BAD_REQUEST"),
     ),
     Difference(
+        "a body has more than 50,000 values, or 10,000 objects and lists",
+        "no request may hold up others; more in [operations.md](operations.md#limits-of-requests-over-http)",
+        Call("POST", "runs/log-batch", {"run_id": "«run»", "unknown": [0] * 50_001}),
+        stock=_OK,
+        ours=_BAD,
+    ),
+    Difference(
+        "a filter has more than 100 comparisons, or 64 KiB besides lists of ids",
+        "the same",
+        Call(
+            "POST",
+            "runs/search",
+            {"experiment_ids": ["0"], "filter": " AND ".join(["attributes.status != 'FAILED'"] * 101)},
+        ),
+        stock=_OK,
+        ours=_BAD,
+    ),
+    Difference(
         "a text has a NUL character",
         "PostgreSQL cannot store one: stock answers 500 there, and stores it on SQLite",
         Call("POST", "runs/set-tag", {"run_id": "«run»", "key": "a", "value": "x\0y"}),
