@@ -30,6 +30,8 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A half-open connection is noticed within 40 s. The service permits a ping every 10 s.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # gRPC has pings of its own as well, to measure the line; while one is under way, keepalive waits for its minute.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
     # Repeating is the sender's, which knows what was committed; gRPC would only hide failures from it.
     ("grpc.enable_retries", 0),

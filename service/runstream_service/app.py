@@ -74,6 +74,7 @@ GRPC_OPTIONS = (
     # And we ping them, so that the streams of a machine that vanished end within 80 s.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),  # a minute otherwise, and keepalive waits for a ping that is under way
     # A thousand workers connect in one moment. Above a thousand calls that wait to be looked at, gRPC would cancel some
     # at random; ours wait, and --max-streams says of those above it that they have to come again.
     ("grpc.server.max_pending_requests", _MANY_CALLS),

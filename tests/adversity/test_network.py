@@ -83,6 +83,16 @@ def test_a_silent_network_stops_neither_training_nor_memory_and_all_arrives_afte
     _assert_stored(serve, run, 50_000)
 
 
+def test_a_connection_that_a_firewall_forgot_is_replaced_within_forty_seconds(serve, proxy):
+    with runstream.start_run("network", "forgotten", address=proxy.address) as run:
+        run.log({"loss": 0}, step=0)
+        assert run.flush(30)
+        proxy.freeze()
+        run.log({"loss": 1}, step=1)
+        assert run.flush(50), "a ping of gRPC's own, with a minute for its answer, kept keepalive waiting"
+    _assert_stored(serve, run, 2)
+
+
 def test_a_service_that_is_not_there_yet(serve, proxy):
     proxy.refuse = True
     with runstream.start_run("network", "early", address=proxy.address) as run:
