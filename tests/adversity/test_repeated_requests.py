@@ -20,7 +20,7 @@ from runstream_service.core import effects, errors
 from runstream_service.http.app import HttpApp
 from runstream_service.metrics import Metrics
 from runstream_service.mlflow.errors import answer_to
-from runstream_service.mlflow.routes import _guarded
+from runstream_service.mlflow.routes import guarded
 from runstream_service.readiness import Readiness
 from tests.support.databases import socket_of, through
 from tests.support.proxy import Proxy
@@ -96,7 +96,7 @@ async def test_a_request_that_may_have_done_something_is_not_said_to_have_done_n
             await asyncio.create_task(_begin())
         raise error
 
-    answer = await _guarded(endpoint)(Request({"type": "http"}))
+    answer = await guarded(endpoint)(Request({"type": "http", "query_string": b""}))
     assert answer.status_code == status
     assert ("retry-after" in answer.headers) == isinstance(error, errors.Retryable)
 

@@ -65,11 +65,16 @@ async def read(request: Request, kind: type[T]) -> T:
         # As in MLflow. A browser asks before it sends any of the other methods for a stranger's page.
         content_type = request.headers.get("content-type", "") if request.method in ("POST", "PUT") else ""
         return await in_thread_if_big(body, _from_body, body, content_type, path, kind)
-    _check_query(request)
     if request.query_params:
         return convert({**_from_query(request, kind), **path}, kind)
     body = await _body_of_get(request)
     return await in_thread_if_big(body, _from_body_of_get, body, path, kind)
+
+
+def check_query(request: Request) -> None:
+    """Before it is taken apart: tens of thousands of fields take tens of milliseconds. Raises MlflowError."""
+    if request.scope["query_string"].count(b"&") > MAX_QUERY_FIELDS:
+        raise invalid(f"The request's query has more than {MAX_QUERY_FIELDS:,} fields.")
 
 
 async def read_body(request: Request) -> bytes:
@@ -231,12 +236,6 @@ def _from_body_of_get(body: bytes, path: dict[str, Any], kind: type[T]) -> T:
         if error.code == "BAD_REQUEST":
             return convert(path, kind)
         raise
-
-
-def _check_query(request: Request) -> None:
-    """Before it is taken apart: tens of thousands of fields take tens of milliseconds. Raises MlflowError."""
-    if request.scope["query_string"].count(b"&") > MAX_QUERY_FIELDS:
-        raise invalid(f"The request's query has more than {MAX_QUERY_FIELDS:,} fields.")
 
 
 def _from_query(request: Request, kind: type[Message]) -> dict[str, Any]:

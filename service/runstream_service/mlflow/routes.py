@@ -32,7 +32,7 @@ from runstream_service.mlflow.bodies import Bodies
 from runstream_service.mlflow.calls import Call, Raw, RawHandler
 from runstream_service.mlflow.errors import MlflowError, answer_to
 from runstream_service.mlflow.graphql import GraphQL
-from runstream_service.mlflow.request import read
+from runstream_service.mlflow.request import check_query, read
 from runstream_service.mlflow.run_answers import RunAnswers
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def routes(core: Core) -> list[BaseRoute]:
     check_distinct(entries)
     bodies = Bodies()
     known = [_route(entry, path, bodies) for entry in entries for path in _paths(entry.path)]
-    unknown = [Route(prefix + "/{path:path}", _guarded(_unknown), methods=_METHODS) for prefix in _PREFIXES]
+    unknown = [Route(prefix + "/{path:path}", guarded(_unknown), methods=_METHODS) for prefix in _PREFIXES]
     return [*known, *unknown]
 
 
@@ -242,7 +242,7 @@ def _route(entry: Call | Raw, path: str, bodies: Bodies) -> Route:
         endpoint = _with_body_counted(_endpoint(entry), bodies)
     else:
         endpoint = entry.handler if entry.streams else _with_body_counted(entry.handler, bodies)
-    return Route(path, _guarded(endpoint), methods=[entry.method])
+    return Route(path, guarded(endpoint), methods=[entry.method])
 
 
 def _paths(path: str) -> list[str]:
@@ -266,17 +266,18 @@ def _with_body_counted(endpoint: RawHandler, bodies: Bodies) -> RawHandler:
     return counted
 
 
-def _guarded(endpoint: RawHandler) -> RawHandler:
+def guarded(endpoint: RawHandler) -> RawHandler:
     """Whatever goes wrong becomes an answer in MLflow's form."""
 
-    async def guarded(request: Request) -> Response:
+    async def answer(request: Request) -> Response:
         with effects.watched() as effects_of_request:
             try:
+                check_query(request)
                 return await endpoint(request)
             except Exception as error:
                 return answer_to(error, outcome_is_unknown=effects_of_request.possible)
 
-    return guarded
+    return answer
 
 
 async def _unknown(request: Request) -> Response:
