@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from runstream_service.core.errors import CoreError, DatabaseUnavailable
+from runstream_service.storage import connections
 from runstream_service.storage.database import Database, is_data_error, translate
 from runstream_service.storage.embedded import EmbeddedPostgres
 from tests.support.databases import with_database
@@ -28,6 +29,16 @@ async def test_writer_session_has_durable_commits_and_short_timeouts(database: D
         "application_name": "runstream-writer",
         "transaction_isolation": "read committed",
     }
+
+
+async def test_a_connection_that_was_lost_before_its_first_use_is_an_unavailable_database(database: Database) -> None:
+    writer = await database.connect_writer()
+    writer.terminate()
+    while not writer.is_closed() or writer._transport.get_extra_info("socket").fileno() >= 0:  # type: ignore[attr-defined]
+        await asyncio.sleep(0.01)
+    with pytest.raises(ConnectionError, match="lost at once") as lost:
+        connections._watch_socket(writer)  # type: ignore[arg-type]
+    assert isinstance(translate(lost.value), DatabaseUnavailable)
 
 
 async def test_pool_recovers_after_all_its_connections_were_terminated(database: Database) -> None:

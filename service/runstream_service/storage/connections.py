@@ -191,8 +191,13 @@ async def _begin_session(connection: OurConnection, kind: ConnectionKind) -> Non
 
 
 def _watch_socket(connection: OurConnection) -> None:
-    """The kernel notices a peer that is gone, and tells the driver, which does not look for it."""
+    """The kernel notices a peer that is gone, and tells the driver, which does not look for it.
+
+    Raises ConnectionError if the connection was lost before it could be used.
+    """
     sock = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # the driver has no other way
+    if sock is not None and sock.fileno() < 0:
+        raise ConnectionError("the connection was lost at once")
     if sock is None or sock.family == socket.AF_UNIX:
         return
     options: list[tuple[int, str, int]] = [

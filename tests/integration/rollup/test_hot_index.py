@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -115,3 +116,45 @@ async def test_an_epoch_is_summarised_until_it_is_rolled_up(lab: Lab, state: str
     await lab.append(line(series, 0, 1_000))
     await lab.database.execute("UPDATE epochs SET state = $1", state)
     assert await hot_index.summarise(lab.connection) > 0
+
+
+async def test_rows_that_are_copied_while_a_large_partition_is_summarised_are_found(lab: Lab) -> None:
+    """With a second page of its map made in the middle of a COPY, the index would miss the rest of that COPY."""
+    (series,) = await lab.new_series(1)
+    epoch = await lab.database.fetchval("SELECT epoch FROM epochs WHERE state = 'open'")
+    partition = f"metric_points_hot_{epoch}"
+    columns = ("series_id", "step", "time", "value", "epoch", "commit_no")
+    pages = f"SELECT pg_relation_size('{partition}') / 8192"
+    row = "$1::bigint, n, now(), 0.0, $2::int, 1"
+    names = ", ".join(columns)
+    fill = f"INSERT INTO {partition} ({names}) SELECT {row} FROM generate_series(1::bigint, $3::int) n"
+    await lab.database.execute(fill, series, epoch, 100_000)
+    rows_a_page = 100_000 / await lab.database.fetchval(pages)
+    await lab.database.execute(fill, series, epoch, int(10_870 * rows_a_page) - 100_000)
+    assert 10_860 < await lab.database.fetchval(pages) < 10_880
+    await hot_index.summarise(lab.connection)
+    others = series + 1_000_000
+    written, summarised = asyncio.Event(), asyncio.Event()
+
+    def rows(first: int, count: int) -> bytes:
+        return "".join(f"{others}\t{step}\tnow\t0\t{epoch}\t1\n" for step in range(first, first + count)).encode()
+
+    async def source() -> AsyncIterator[bytes]:
+        yield rows(0, 5_000)
+        # Until PostgreSQL has put these into pages, which then are beyond the first page of the map.
+        written.set()
+        await summarised.wait()
+        yield rows(5_000, 3_000)
+
+    async def summarise() -> None:
+        await written.wait()
+        while await lab.database.fetchval(pages) <= 10_890:
+            await asyncio.sleep(0.01)
+        await hot_index.summarise(lab.connection)
+        summarised.set()
+
+    async with lab.database.acquire() as writer:
+        copying = writer.copy_to_table(partition, source=source(), columns=columns, format="text")
+        await asyncio.gather(copying, summarise())
+    (scan,) = await plan(lab.database, [others])
+    assert scan["Actual Rows"] == 8_000
