@@ -104,9 +104,9 @@ def aggregate(address: str, request: query_pb2.AggregateRequest, timeout_s: floa
 
 
 def tail(address: str, request: query_pb2.TailRequest, timeout_s: float) -> Iterator[News]:
-    """News for ever. The first failure is raised; later ones that may pass, such as a stream that a proxy ended, are
+    """Endless News. The first failure is raised; later ones that may pass, such as a stream that a proxy ended, are
     waited out, from the last cursor on.
-    When that has become too old, the tail begins again, and the history is told, so nothing is missed in between."""
+    When that has become too old, the tail begins again, and the whole history comes first, so nothing is missed."""
     wait_s = _FIRST_WAIT_S
     begun = False
     failures = 0  # of that kind, since the last response
