@@ -10,6 +10,11 @@ parent or child (seen with grpcio 1.72 and 1.76). So before a fork everybody lea
 further channel, never connected, keeps the core alive for as long as the process lives. With that order, 1,200 forks
 of a streaming process went well on grpcio 1.72.2, 1.76.0, 1.80.0 and 1.85.1; without it most failed before 1.80.
 GRPC_ENABLE_FORK_SUPPORT=0 switches off handlers inside of gRPC that this rests upon: then a forked child cannot send.
+
+What ended before the fork is a danger, too. A call or channel that nobody needs any more takes a lock when it is
+destroyed, and a thread of gRPC may have held that lock when the process forked. In the child that thread does not
+exist, and whichever thread the garbage collector runs in waits forever, be it the trainer's. So the child keeps what
+its parent had.
 """
 
 from __future__ import annotations
@@ -18,9 +23,11 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 
@@ -59,6 +66,7 @@ class Channels:
         self._retired: set[grpc.Channel] = set()  # replaced by `renew`; the last user closes it
         self._keeper: grpc.Channel | None = None
         self._forking = False
+        self._not_destroyed_yet: weakref.WeakSet[Any] = weakref.WeakSet()  # channels and calls, also those that ended
 
     @contextmanager
     def using(self, address: str) -> Iterator[grpc.Channel]:
@@ -70,6 +78,7 @@ class Channels:
             channel = self._open.get(address)
             if channel is None:
                 channel = self._open[address] = self._new_channel(address)
+                self._not_destroyed_yet.add(channel)
             self._users[channel] += 1
         try:
             yield channel
@@ -96,6 +105,10 @@ class Channels:
                 self._retired.remove(channel)
                 channel.close()
 
+    def watch(self, call: grpc.Call) -> None:
+        """Has to be told of each call that is not over when the method that made it returns."""
+        self._not_destroyed_yet.add(call)
+
     def renew(self, address: str, channel: grpc.Channel) -> None:
         """Replaces the channel, which the caller is using, for all that come from now on, unless that was done already.
         Streams on it go on."""
@@ -121,11 +134,11 @@ class Channels:
             self._changed.notify_all()
 
     def for_child(self) -> Channels:
-        """The channels of a forked child: none open. Inherited ones are kept from being destroyed: that would reach
-        into the parent's connections."""
+        """The channels of a forked child: none open. Inherited ones are kept from being destroyed, and so are calls:
+        that would reach into the parent's connections, or wait for its threads."""
         child = Channels()
         child._keeper = self._keeper
-        _never_destroyed.append((self._open, self._retired))
+        _never_destroyed.append((self._open, self._retired, list(self._not_destroyed_yet)))
         return child
 
     def abandon(self, address: str) -> None:

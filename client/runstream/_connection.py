@@ -133,6 +133,7 @@ class Connection:
                 return None
             try:
                 stream.call = append(self._requests(stream))
+                self._channels.watch(stream.call)
             except RuntimeError as error:
                 self._channels.abandon(self._settings.address)
                 if "shutdown" in str(error):

@@ -167,6 +167,7 @@ class Control:
                         return 0.0
                     if not self._no_threads:
                         self._future = method.future(request, timeout=self._settings.call_timeout_s)
+                        self._channels.watch(self._future)
                     future, self._under_way, self._answer_is_old = self._future, call, False
                 try:
                     response = future.result() if future else method(request, timeout=_LAST_CALL_S)
@@ -207,6 +208,7 @@ class Control:
                         return
                     run_id, timeout_s = self._joining.run_id, self._settings.call_timeout_s
                     self._future = call = _earlier_steps.start_reading(channel, run_id, timeout_s)
+                    self._channels.watch(call)
                 self._earlier_steps.ended(_earlier_steps.last_steps(call, self._joining.rank, self._joining.attempt))
         except (grpc.RpcError, grpc.FutureCancelledError, RuntimeError):
             pass

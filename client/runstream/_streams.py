@@ -149,6 +149,7 @@ def _stream(
         call = channel.unary_stream(
             method, request_serializer=type(request).SerializeToString, response_deserializer=deserialize
         )(request, timeout=timeout_s)
+        process.channels.watch(call)
         try:
             yield from call
         except grpc.RpcError as error:

@@ -6,6 +6,7 @@ Each logs the key "parent" or "child<n>"; values count from 0, so that the test 
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import resource
@@ -52,6 +53,47 @@ def os_fork(rounds: int) -> None:
     stop.set()
     thread.join()
     print("failed", failed, flush=True)
+    run.finish()
+
+
+def fork_while_a_call_is_locked(points: int) -> None:
+    """A call that is over is garbage in the child, and a thread of the parent held its lock."""
+    run = runstream.start_run("e", "locked")
+    count(run, "parent", 0, points)
+    run.flush(20)
+    stream = run._pipeline.connection._stream
+    assert stream is not None
+    call = stream.call
+    del stream
+    if os.fork() == 0:  # ends the call
+        os._exit(0)
+    os.wait()
+    count(run, "parent", points, points)
+    run.flush(20)
+
+    locked, release = threading.Event(), threading.Event()
+
+    def hold(lock: threading.Condition) -> None:
+        with lock:
+            locked.set()
+            release.wait()
+
+    thread = threading.Thread(target=hold, args=(call._state.condition,))
+    thread.start()
+    locked.wait()
+    gc.disable()
+    garbage = [call]
+    garbage.append(garbage)
+    del call, garbage
+    if os.fork() == 0:
+        signal.alarm(10)
+        gc.collect()
+        count(run, "child0", 0, points)
+        os._exit(0 if run.flush(5) else 3)
+    print("child", os.wait()[1], flush=True)
+    release.set()
+    thread.join()
+    gc.enable()
     run.finish()
 
 

@@ -48,6 +48,14 @@ def test_a_streaming_process_forks_many_times_and_both_sides_store_every_point_o
     assert len(service.ledger.producers) == 26
 
 
+def test_a_forked_child_waits_for_no_thread_of_its_parent_to_collect_garbage(service):
+    result = run_program(service, "fork_while_a_call_is_locked", 100)
+    check(service, result)
+    assert result.stdout == "child 0\n"
+    count_up(service, "parent", 200)
+    count_up(service, "child0", 100)
+
+
 def test_multiprocessing_children_flush_at_their_end_without_being_told(service):
     check(service, run_program(service, "fork_pool", 12))
     count_up(service, "parent", 1_200)
