@@ -4,6 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# The tests start hundreds of processes; where this is set, as it often is in containers, each would compile all modules.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo serve test test-only test-frameworks bench bench-faults bench-mlflow lint format gen gen-check clean
 
@@ -43,7 +45,7 @@ $(FRAMEWORKS_STAMP): pyproject.toml tests/frameworks/requirements.txt
 	$(FRAMEWORKS)/bin/python -m pip install --quiet --requirement tests/frameworks/requirements.txt --editable '.[server]'
 	@touch $@
 
-test-frameworks: $(FRAMEWORKS_STAMP) ## test the client with real PyTorch and JAX, on the CPU (downloads them)
+test-frameworks: $(FRAMEWORKS_STAMP) ## test with real PyTorch (on the CPU), JAX and other MLflows (downloads them)
 	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks
 
 bench: $(STAMP) ## measure ingest, ack latency and the cost of log()

@@ -93,8 +93,8 @@ class _Stream:
             if load.pause_s:
                 await asyncio.sleep(due - time.perf_counter())
                 due += load.pause_s
+            self._sent_at.append(time.perf_counter())  # before: the acknowledgement can be faster than the return
             await self._call.write(batch_message(load.batch_points, load.keys, self.sent) + _stamp())
-            self._sent_at.append(time.perf_counter())
             self.sent += 1
         await self._call.done_writing()
         await reader

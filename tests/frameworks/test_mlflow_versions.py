@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.environments import environment
+from tests.support.serve import ServeProcess
 from tests.support.stock import mlflow_environment
 
 SCRIPT = Path(__file__).with_name("classic_script.py")
@@ -21,11 +22,11 @@ VERSIONS = (
 @pytest.mark.timeout(700)
 @pytest.mark.parametrize(("name", "packages", "extras"), VERSIONS, ids=[name for name, _, _ in VERSIONS])
 def test_a_classic_script_runs_unchanged(
-    server: str, name: str, packages: tuple[str, ...], extras: tuple[str, ...], tmp_path: Path
+    serve: ServeProcess, name: str, packages: tuple[str, ...], extras: tuple[str, ...], tmp_path: Path
 ) -> None:
     python = environment(name, *packages)
     done = subprocess.run(
-        [str(python), str(SCRIPT), server, *extras],
+        [str(python), str(SCRIPT), serve.http_url, *extras],
         cwd=tmp_path,
         env=mlflow_environment({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}),
         capture_output=True,
