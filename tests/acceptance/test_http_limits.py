@@ -126,6 +126,15 @@ async def test_a_client_that_takes_no_answer_is_disconnected(server: HttpServer,
     writer.close()
 
 
+async def test_the_end_of_a_long_body_does_not_count_as_the_head_that_follows_it(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /x HTTP/1.1\r\nContent-Length: 100000\r\n\r\n" + b"a" * 100_000 + b"GET /5 HTTP/1.1\r\nHo")
+    assert (await reader.readuntil(b"100000")).startswith(b"HTTP/1.1 200 ")
+    writer.write(b"st: localhost\r\n\r\n")
+    assert (await reader.readuntil(b"xxxxx")).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
 async def test_a_request_in_time_and_one_more_on_the_same_connection_are_answered(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for body in (b"abc", b"x" * 300_000):

@@ -32,6 +32,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """
 
     _in_head = True
+    _body_ended = False
     _head_bytes = 0
     _head_since = _body_since = _heard_at = _written_at = 0.0
     _unwritten = 0
@@ -47,8 +48,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Some bytes came."""
         self._heard_at = self.loop.time()
+        for start in range(0, len(data), MAX_HEAD_BYTES):
+            if self.transport.is_closing():
+                return
+            self._parse(data[start : start + MAX_HEAD_BYTES])
+
+    def _parse(self, data: bytes) -> None:
+        self._body_ended = False
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
+        # How much of the data is of the head is not known when the body of the request before ended in it, too. Such a
+        # part is not counted, so a head may be as long again as it should.
+        if self._in_head and not self._body_ended and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(b"431 Request Header Fields Too Large")
@@ -62,6 +72,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """All of its head did."""
         self._in_head, self._body_since = False, self.loop.time()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The last byte of a request came."""
+        self._body_ended = True
+        super().on_message_complete()
 
     def close_if_stuck(self, now: float) -> None:
         """Ends the connection if its client does not get on."""
