@@ -19,9 +19,10 @@ PROCESSES, KEYS, KILLS = 4, 5, 2
 _SCRIPT = Path(__file__).with_name("mlflow_client.py")
 # Attempts at random, not at times that become rarer and rarer: the test would be mostly waiting.
 _CLIENT = {
-    # Waits that grow to 13 s, 25 s in all and the jitter: a service takes long to start on a busy machine.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "9",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0.05",
+    # Half a minute in all: a service takes long to start on a busy machine.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "60",
+    "_MLFLOW_HTTP_REQUEST_MAX_RETRIES_LIMIT": "60",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "1.0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
