@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import importlib.util
 import os
 import re
 import select
@@ -35,12 +34,11 @@ from runstream import _settings
 from runstream_service.core import errors
 from runstream_service.settings import OPTIONS, read_settings
 from runstream_service.statuses import status_of
-from runstream_service.storage.cluster import INSTALLATION, WHEEL
 from runstream_service.storage.database import Database
 from runstream_service.storage.migrate import migrate, packaged_migrations
 from tests.deploy.chart import CHART
 from tests.deploy.chart import objects as chart_objects
-from tests.support.databases import short_directory, with_database
+from tests.support.databases import PROGRAMS, short_directory, with_database
 from tests.support.markdown import ROOT, Block, blocks_of, documents, links_of, table_of
 from tests.support.serve import ServeProcess, command_environment
 
@@ -203,7 +201,7 @@ def pg_dump(reader: Reader, found: re.Match[str]) -> None:
     reader.run(
         sys.executable, "-c", "import runstream as r\nwith r.start_run('kept') as run: run.log({'loss': 1.5}, step=1)"
     )
-    reader.run(str(POSTGRES / "pg_dump"), *shlex.split(found[1]), reader.serve.database_url)
+    reader.run(str(PROGRAMS / "pg_dump"), *shlex.split(found[1]), reader.serve.database_url)
 
 
 def pg_restore(reader: Reader, found: re.Match[str]) -> None:
@@ -215,7 +213,7 @@ def pg_restore(reader: Reader, found: re.Match[str]) -> None:
         await connection.execute("CREATE DATABASE restored")
         before = await connection.fetch(POINTS)
         await connection.close()
-        reader.run(str(POSTGRES / "pg_restore"), *shlex.split(found[1]), f"--dbname={there}", found[2])
+        reader.run(str(PROGRAMS / "pg_restore"), *shlex.split(found[1]), f"--dbname={there}", found[2])
         connection = await asyncpg.connect(there)
         assert (await connection.fetch(POINTS)) == before != []
         await connection.close()
@@ -226,8 +224,6 @@ def pg_restore(reader: Reader, found: re.Match[str]) -> None:
     asyncio.run(restored())
 
 
-(_WHEEL,) = importlib.util.find_spec(WHEEL).submodule_search_locations  # type: ignore[union-attr, misc]  # installed
-POSTGRES = Path(_WHEEL, INSTALLATION, "bin")
 POINTS = "SELECT run_id, key, count(*), sum(value::numeric) FROM metric_points GROUP BY 1, 2 ORDER BY 1, 2"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
+import re
 
 import asyncpg
 import pytest
@@ -11,7 +13,10 @@ import structlog
 
 from runstream_service.cannot_start import CannotStart
 from runstream_service.storage.database import Database
+from runstream_service.storage.definitions import packaged_definitions, parse_definitions
 from runstream_service.storage.migrate import migrate, packaged_migrations, parse_migrations
+from runstream_service.storage.requirements import OurNames
+from tests.support.databases import schema_of
 
 FIRST = "-- when: before\nCREATE TABLE one (x int);"
 SECOND = "-- when: after\nALTER TABLE one ADD COLUMN y int;"
@@ -93,6 +98,84 @@ async def test_changed_file_is_refused(empty: Database) -> None:
 async def test_pool_gets_its_timeouts_back(empty: Database) -> None:
     await migrate(empty, TWO)
     assert await empty.fetchval("SHOW statement_timeout") == "1min"
+
+
+# -- functions and views ----------------------------------------------------------------------------------------------
+
+DEFINED = """
+SELECT p.oid::regprocedure::text AS name, pg_get_functiondef(p.oid) AS text
+  FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace
+UNION ALL
+SELECT c.relname, pg_get_viewdef(c.oid) || coalesce(obj_description(c.oid), '')
+  FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'v'
+ ORDER BY 1
+"""
+
+
+async def test_every_function_and_view_has_the_text_of_its_file(database: Database) -> None:
+    in_database = await database.fetch(DEFINED)
+    definitions = packaged_definitions()
+    assert {row["name"].partition("(")[0] for row in in_database} == set(definitions)
+    for definition in definitions.values():
+        await database.execute(definition.statements)
+    assert await database.fetch(DEFINED) == in_database
+
+
+async def test_a_function_whose_text_is_not_that_of_its_file_is_found(database: Database) -> None:
+    in_database = await database.fetch(DEFINED)
+    statements = packaged_definitions()["open_producer"].statements
+    await database.execute(statements.replace("session = p.session + 1", "session = p.session"))
+    assert await database.fetch(DEFINED) != in_database
+
+
+def test_names_that_only_files_of_functions_have_are_ours() -> None:
+    names = OurNames.created_by(migration.statements for migration in packaged_migrations())
+    assert names.functions | names.relations >= packaged_definitions().keys()
+
+
+async def test_a_database_of_any_version_becomes_the_same_as_a_new_one(empty: Database, database_url: str) -> None:
+    schemas = {}
+    for version in range(len(packaged_migrations())):
+        await empty.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        await migrate(empty, packaged_migrations()[:version])
+        await migrate(empty)
+        schemas[version] = schema_of(database_url)
+    assert [version for version, schema in schemas.items() if schema != schemas[0]] == []
+
+
+def test_files_that_databases_have_applied_are_as_they_were() -> None:
+    texts = "".join(migration.sql for migration in packaged_migrations()[:15])
+    assert hashlib.sha256(texts.encode()).hexdigest()[:16] == "ccd454c915563855"
+
+
+def test_migrations_call_no_function_whose_text_they_do_not_have() -> None:
+    """It may be installed by a later migration only. What it did is then written out (CONTRIBUTING.md)."""
+    for migration in packaged_migrations()[15:]:
+        created = OurNames.created_by([migration.sql]).functions
+        sql = re.sub(r"(?m)^(--|DROP FUNCTION).*", "", migration.sql)
+        called = {name for name in packaged_definitions() if re.search(rf"\b{name}\s*\(", sql)}
+        assert called <= created, migration.name
+
+
+async def test_a_function_that_changed(empty: Database) -> None:
+    """One in SQL, which PostgreSQL accepts only when the columns that it names are there."""
+    create = "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT {} FROM one';\n"
+    x, y = (parse_definitions({"functions/f.sql": create.format(column)}) for column in "xy")
+    first = f"{FIRST}\nINSERT INTO one VALUES (1);\n-- install: f {x['f'].fingerprint}\n"
+    second = f"-- when: before\nALTER TABLE one ADD y int DEFAULT 2;\n-- install: f {y['f'].fingerprint}\n"
+    older = parse_migrations({"0001_first.sql": first}, x)
+    newer = parse_migrations({"0001_first.sql": first, "0002_second.sql": second}, y)
+
+    await migrate(empty, older)
+    assert await empty.fetchval("SELECT f()") == 1
+    await migrate(empty, newer)
+    assert await empty.fetchval("SELECT f()") == 2
+    await migrate(empty, older)  # a replica of the release before starts again, in the middle of the upgrade
+    assert await empty.fetchval("SELECT f()") == 2
+
+    await empty.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    await migrate(empty, newer)
+    assert await empty.fetchval("SELECT f()") == 2
 
 
 def test_packaged_files_are_well_formed() -> None:

@@ -186,6 +186,27 @@ async def test_a_name_that_a_later_migration_wants(admin: asyncpg.Connection, da
         await database.close()
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE TABLE metric_points (x int)",
+        "CREATE VIEW metric_points AS SELECT 1 AS x",
+        "CREATE FUNCTION create_hot_partition(int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    ],
+)
+async def test_something_else_where_a_view_or_a_function_was(
+    admin: asyncpg.Connection, database_url: str, made: str
+) -> None:
+    database = await Database.open(database_url, max_size=1)
+    try:
+        await migrate(database, packaged_migrations()[:15])
+        await admin.execute("DROP VIEW metric_points; DROP FUNCTION create_hot_partition")
+        await admin.execute(made)
+    finally:
+        await database.close()
+    assert "refuses migration 0016_definitions, of which nothing was done: " in await refusal(database_url)
+
+
 async def test_an_encoding_that_cannot_store_every_text(admin: asyncpg.Connection, database_url: str) -> None:
     await admin.execute(
         "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER libc"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import os
+import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
+from runstream_service.storage.cluster import INSTALLATION, WHEEL
 from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
 from runstream_service.storage.migrate import migrate
@@ -23,6 +27,8 @@ FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "ma
 MEMORY = Path("/dev/shm")
 MEMORY_NEEDED_BYTES = 2 << 30
 _numbers = itertools.count(1)
+(_WHEEL,) = importlib.util.find_spec(WHEEL).submodule_search_locations  # type: ignore[union-attr, misc]  # installed
+PROGRAMS = Path(_WHEEL, INSTALLATION, "bin")  # pg_dump and the like, of the version of the server
 
 
 @contextlib.contextmanager
@@ -77,6 +83,13 @@ async def _administrate(url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+def schema_of(url: str) -> str:
+    """All that a database has but its rows, as SQL."""
+    command = [str(PROGRAMS / "pg_dump"), "--schema-only", url]
+    dump = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return re.sub(r"(?m)^\\(un)?restrict .*\n", "", dump)  # with a new key in each dump
 
 
 def socket_of(url: str) -> str:

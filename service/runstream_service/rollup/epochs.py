@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# The first half of the advisory lock that writers of an epoch share; begin_group_commit in 0010_no_open_epoch.sql takes
-# it.
+# The first half of the advisory lock that writers of an epoch share; begin_group_commit takes it
+# (storage/functions/begin_group_commit.sql).
 WRITERS_LOCK = 1920298867
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 
@@ -14,6 +15,7 @@ from runstream_service.cannot_start import CannotStart
 from runstream_service.storage import requirements
 from runstream_service.storage.connections import Connection
 from runstream_service.storage.database import Database, translated
+from runstream_service.storage.definitions import Definition, packaged_definitions, with_definitions
 from runstream_service.storage.requirements import OurNames
 
 log = structlog.get_logger()
@@ -41,6 +43,8 @@ _REFUSALS = (
     asyncpg.DuplicateObjectError,
     asyncpg.DuplicateFunctionError,
     asyncpg.InvalidFunctionDefinitionError,
+    asyncpg.InvalidTableDefinitionError,
+    asyncpg.WrongObjectTypeError,
 )
 
 
@@ -50,16 +54,19 @@ class Migration:
 
     The release before runs on what a `before` migration makes, since replicas of both run during an upgrade; so that an
     upgrade can be taken back, too.
+
+    `sql` is the text of the file. `statements` is what runs: that, with the functions and views that it installs.
     """
 
     version: int
     name: str
     when: str
     sql: str
+    statements: str
 
     @property
     def sha256(self) -> str:
-        """Fingerprint of the file."""
+        """Fingerprint of the file, which has those of the texts that were current when it was written."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
@@ -67,21 +74,25 @@ def packaged_migrations() -> list[Migration]:
     """The files of this release, in order."""
     folder = resources.files(__package__) / "migrations"
     return parse_migrations(
-        {file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".sql")}
+        {file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".sql")},
+        packaged_definitions(),
     )
 
 
-def parse_migrations(files: dict[str, str]) -> list[Migration]:
-    """Checks names, first lines and that versions run from 1 without gaps; ValueError otherwise, a mistake of ours."""
+def parse_migrations(files: Mapping[str, str], definitions: Mapping[str, Definition] | None = None) -> list[Migration]:
+    """Checks names, first lines, that versions run from 1 without gaps, and that the definitions are installed as they
+    are; ValueError otherwise, a mistake of ours."""
     migrations = []
     by_number: dict[str, str] = {}
-    for file_name, sql in sorted(files.items()):
+    in_order = sorted(files.items())
+    statements = with_definitions([sql for _, sql in in_order], definitions or {})
+    for (file_name, sql), statements_of_file in zip(in_order, statements, strict=True):
         name, first_line = FILE_NAME.fullmatch(file_name), FIRST_LINE.fullmatch(sql.partition("\n")[0])
         if name is None or first_line is None:
             raise ValueError(f"{file_name}: must be NNNN_name.sql and begin with `-- when: before` or `-- when: after`")
         if (other := by_number.setdefault(name[1], file_name)) != file_name:
             raise ValueError(f"{other} and {file_name} have the same number; the one that came later takes the next")
-        migrations.append(Migration(int(name[1]), name[2], first_line[1], sql))
+        migrations.append(Migration(int(name[1]), name[2], first_line[1], sql, statements_of_file))
     if [migration.version for migration in migrations] != list(range(1, len(migrations) + 1)):
         raise ValueError(f"migration versions must run from 1 without gaps: {sorted(files)}")
     return migrations
@@ -105,7 +116,7 @@ async def migrate(database: Database, migrations: list[Migration] | None = None)
 async def _migrate(connection: Connection, known: list[Migration]) -> int:
     # Here it waits for another replica that is at it.
     await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
-    await requirements.check(connection, OurNames.created_by(migration.sql for migration in known))
+    await requirements.check(connection, OurNames.created_by(migration.statements for migration in known))
     await connection.execute(CREATE_TABLE)
     applied = await connection.fetch("SELECT version, name, when_text, sha256 FROM schema_migrations ORDER BY version")
     _compare(applied, known)
@@ -144,7 +155,7 @@ async def _apply(connection: Connection, migration: Migration) -> None:
     """Runs one file and records it, both or neither."""
     try:
         async with connection.transaction():
-            await connection.execute(migration.sql)
+            await connection.execute(migration.statements)
             await connection.execute(
                 "INSERT INTO schema_migrations (version, name, when_text, sha256) VALUES ($1, $2, $3, $4)",
                 migration.version,
@@ -155,7 +166,7 @@ async def _apply(connection: Connection, migration: Migration) -> None:
     except _REFUSALS as error:
         raise CannotStart(
             f"the database refuses migration {migration.version:04}_{migration.name}, of which nothing was done: "
-            f"{error}",
+            + " ".join(str(error).split()),  # one line, also where PostgreSQL adds a hint
             setting="--database",
         ) from error
     log.info(

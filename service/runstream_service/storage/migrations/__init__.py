@@ -1,1 +1,1 @@
-"""Ordered SQL files; each is applied once, in one transaction."""
+"""Ordered SQL files; each is applied once, in one transaction. What they install by name: functions/, views/."""

@@ -1,0 +1,9 @@
+-- Makes the partition of an epoch. CREATE and ATTACH rather than PARTITION OF, which would lock the parent exclusively.
+-- A partition only grows and is dropped whole, so autovacuum has nothing to do there. It has no primary key; the replica
+-- identity lets a publication cover it.
+CREATE OR REPLACE FUNCTION create_hot_partition(new_epoch int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TABLE metric_points_hot_%s (LIKE metric_points_hot) WITH (autovacuum_enabled = false)', new_epoch);
+    EXECUTE format('ALTER TABLE metric_points_hot_%s REPLICA IDENTITY FULL', new_epoch);
+    EXECUTE format('ALTER TABLE metric_points_hot ATTACH PARTITION metric_points_hot_%s FOR VALUES IN (%s)', new_epoch, new_epoch);
+END $$;

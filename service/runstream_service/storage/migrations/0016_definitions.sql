@@ -1,0 +1,18 @@
+-- when: before
+-- From here on the texts of functions and views are not in migrations: functions/NAME.sql and views/NAME.sql have the
+-- current one, and a migration names what it installs (definitions.py). This one changes none of them. Texts in the
+-- migrations before it are what was current at their time.
+
+-- install: begin_group 6701fc549327
+-- install: begin_group_commit a0c9860888ad
+-- install: commit_small_group 061531ad3e4d
+-- install: commit_small_points 246818b666d5
+-- install: count_deleted_series fe6bcbc85507
+-- install: count_new_series e9b16145b49e
+-- install: create_hot_partition e72a24ca26e3
+-- install: open_producer ad1007e57dc5
+-- install: resolve_series ade8249dafa5
+-- install: logged_model_details fa84ec18f6f7
+-- install: metric_points 17aa63c38fa4
+-- install: registered_model_details c8c5180fb906
+-- install: model_version_details e953106aaa1b
