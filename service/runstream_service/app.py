@@ -88,7 +88,7 @@ SERVICES = tuple(
 
 
 def run(settings: Settings) -> int:
-    """Runs the service until a signal ends it; answers the exit code. Raises CannotStart."""
+    """Runs the service until a signal ends it; returns the exit code. Raises CannotStart."""
     backend = api_implementation.Type()
     if backend != "upb":
         raise CannotStart(
@@ -121,7 +121,7 @@ class Service:
         self._tail: Tail | None = None
         self._grpc: grpc.aio.Server | None = None
         self._http: uvicorn.Server | None = None
-        # Tasks that run as long as the service. One that ends by itself ends the service.
+        # Tasks that run as long as the service. If one ends before it is stopped, the service ends.
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stop_requested = asyncio.Event()
 
@@ -297,7 +297,7 @@ class Service:
         ended = [name for name, task in self._tasks.items() if task.done()]
         for name in ended:
             error = self._tasks[name].exception()
-            log.critical(f"The {name} ended by itself", action="service_failed", task=name, exc_info=error)
+            log.critical(f"The {name} ended unexpectedly", action="service_failed", task=name, exc_info=error)
         return 1 if ended or self._pipeline.crashed.done() else 0
 
     def _handle_signals(self) -> None:

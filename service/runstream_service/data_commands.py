@@ -100,7 +100,7 @@ def delete(run: str, keys: tuple[str, ...], yes: bool, address: str | None) -> N
 
 @click.command()
 @click.argument("experiment")
-@click.option("--days", type=click.IntRange(1, 36_500), help="Delete points that are older than so many days.")
+@click.option("--days", type=click.IntRange(1, 36_500), help="Delete points that are older than this many days.")
 @click.option("--forever", is_flag=True, help="Keep all points.")
 @_address_option
 def retention(experiment: str, days: int | None, forever: bool, address: str | None) -> None:
@@ -112,7 +112,7 @@ def retention(experiment: str, days: int | None, forever: bool, address: str | N
 
         with runstream.Client(address) as client:
             client.set_retention(experiment, days)
-        kept = f"{days} days" if days else "for ever"
+        kept = f"{days} days" if days else "forever"
         click.echo(f"points of experiment {experiment!r} are kept {kept}")
 
 
@@ -195,7 +195,7 @@ def status(database: str | None, data_dir: Path, as_json: bool) -> None:
     default=30,
     show_default=True,
     type=click.IntRange(0, 36_500),
-    help="Purge runs that were deleted so many days ago; 0: all deleted ones.",
+    help="Purge runs that were deleted at least this many days ago; 0: all deleted ones.",
 )
 @click.option(
     "--artifacts",

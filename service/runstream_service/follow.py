@@ -14,7 +14,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def follow(client: runstream.Client, run_id: str, keys: Sequence[str], rank: int | None, *, as_json: bool) -> None:
-    """Prints until interrupted. Raises RunstreamError for what does not pass by itself."""
+    """Prints until interrupted. Raises RunstreamError for a failure that retries do not cure."""
     line = _json_line if as_json else _text_line
     retold = False
     for news in client.tail(run_id, keys or None, rank=rank):

@@ -1,4 +1,4 @@
-"""What the process is told before and after it starts, so that its memory stays flat and its event loop free."""
+"""Settings of the process itself, made at its start, so that its memory stays flat and its event loop free."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def before_start() -> None:
 
 
 def raise_file_limit() -> None:
-    """Each client has a connection, and often 1,024 open files are allowed, for the sake of programs that use select().
-    Whoever does not may raise that by themselves."""
+    """Raises the limit of open files. Each client has a connection, and often only 1,024 files are allowed, for the
+    sake of programs that use select(). A program that does not use it may raise its own limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = _MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES)
     with contextlib.suppress(ValueError, OSError):  # a system that has a lower bound of its own: it stays as it was

@@ -98,12 +98,12 @@ OPTIONS = (
     Option("--artifacts", "", "Where artifacts are kept: a directory, an s3://, gs:// or az:// URL, or none."),
     Option("--database", "", "URL of an existing PostgreSQL (14 or newer): postgresql://... Then nothing is embedded."),
     Option("--database-wait", "30", "Seconds to wait at the start for a database that does not answer yet."),
-    Option("--pool-size", "10", "Most connections to PostgreSQL, beside one for each writer and five more."),
+    Option("--pool-size", "10", "Most connections to PostgreSQL, besides one for each writer and five more."),
     Option("--writers", "2", "Ingest writers, each with a connection of its own; 2 keep a small machine busy."),
     Option("--max-queued-points", "400000", "Points in memory that wait for their commit; above, streams wait."),
-    Option("--max-streams", "5000", "Ingest streams at a time; a further one is told to try again later."),
+    Option("--max-streams", "5000", "Most ingest streams at a time; a further one is refused and tries again later."),
     Option("--max-series-per-run", "2000000", "Series (metric, rank, attempt) of a run; further ones are refused."),
-    Option("--max-connection-age", "1800", "Seconds after which a stream has to look for a replica anew; 0: never."),
+    Option("--max-connection-age", "1800", "Seconds after which a stream has to choose a replica again; 0: never."),
     Option("--epoch-rows", "2000000", "Hot rows that are rolled up into segments together."),
     Option("--epoch-seconds", "60", "Seconds after which fewer are rolled up, too."),
     Option("--max-read-age", "60", "Seconds that hot rows are kept for reads that began before they were rolled up."),
@@ -186,7 +186,7 @@ def _hosts(text: str) -> tuple[str, ...]:
 def _proxies(text: str) -> tuple[str, ...]:
     proxies = tuple(part.strip() for part in text.split(",") if part.strip())
     if "*" in proxies and len(proxies) > 1:
-        raise ValueError("'*' trusts everybody; nothing else can stand beside it")
+        raise ValueError("'*' trusts everybody; leave out the other entries")
     return proxies if proxies == ("*",) else tuple(map(_network, proxies))
 
 

@@ -71,7 +71,7 @@ HTTP_STATUSES = {
 
 
 def status_of(error: BaseException) -> Status:
-    """What an error is to callers; what is not the core's is a bug of ours."""
+    """The status that callers get for an error. An exception that is no CoreError is a bug of the service."""
     return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), TABLE[errors.CoreError])
 
 

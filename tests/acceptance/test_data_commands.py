@@ -311,7 +311,7 @@ def test_retention_is_set_and_taken_back(serve: ServeProcess, client: runstream.
     start(serve, experiment="old").finish()
     assert runstream_(serve, "retention", "old", "--days", 7) == "points of experiment 'old' are kept 7 days\n"
     assert client.get_experiment("old").retention_days == 7
-    assert runstream_(serve, "retention", "old", "--forever") == "points of experiment 'old' are kept for ever\n"
+    assert runstream_(serve, "retention", "old", "--forever") == "points of experiment 'old' are kept forever\n"
     assert client.get_experiment("old").retention_days is None
     assert "either --days or --forever" in runstream_(serve, "retention", "old", code=2)
     assert "EXPERIMENT_NOT_FOUND" in runstream_(serve, "retention", "nothing", "--days", 1, code=1)

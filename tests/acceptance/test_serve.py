@@ -141,7 +141,7 @@ def test_sigterm_ends_in_time_while_a_client_watches_and_never_leaves(data_dir: 
     with serve, grpc.insecure_channel(serve.grpc_address) as channel:
         updates = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert next(updates).status == SERVING
-        assert serve.terminate(timeout_s=60) == 0  # the client would stay for ever
+        assert serve.terminate(timeout_s=60) == 0  # the client would stay forever
         assert next(updates).status == NOT_SERVING
 
 

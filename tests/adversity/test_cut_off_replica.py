@@ -1,4 +1,4 @@
-"""A replica that has lost PostgreSQL, or is full, beside one that is well: clients go where they are served.
+"""One replica has lost PostgreSQL, or is full, and another is well: clients go where they are served.
 
 `CUT_SECONDS=600` makes the outage ten minutes long (CONTRIBUTING.md).
 """

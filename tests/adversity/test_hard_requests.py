@@ -49,7 +49,7 @@ def run_id(service: ServeProcess) -> str:
 
 
 def filling(item: bytes, mebibytes: int) -> bytes:
-    """As many items of a JSON array as go into so many bytes."""
+    """As many items of a JSON array as fit into `mebibytes`."""
     return item + (b"," + item) * ((mebibytes * MIB - len(item)) // (len(item) + 1))
 
 

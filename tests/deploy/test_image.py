@@ -121,7 +121,7 @@ def test_every_file_of_the_packages_is_installed(installed: Installed) -> None:
 
 
 def files_of(package: Path) -> set[str]:
-    """Without what Python writes beside them."""
+    """The files of a package, without the byte code that Python writes next to them."""
     return {
         str(path.relative_to(package))
         for path in package.rglob("*")

@@ -25,7 +25,7 @@ TWO = parse_migrations({"0001_first.sql": FIRST, "0002_second.sql": SECOND})
 
 @pytest.fixture
 async def empty(database: Database) -> Database:
-    """A database without anything of ours."""
+    """A database without any of runstream's objects."""
     await database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     return database
 

@@ -1,4 +1,4 @@
-"""Reads wait for their turn: so many, and so long."""
+"""Reads wait for their turn; how many wait, and how long, is bounded."""
 
 from __future__ import annotations
 

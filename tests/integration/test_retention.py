@@ -186,7 +186,7 @@ async def test_purge_waits_until_roll_up_has_passed_and_nothing_comes_back(
     await roll_up(database)
     await write(hand, database, run_id, "loss", range(3, 5))
     await delete_series(services, run_id, "loss")
-    await write(hand, database, run_id, "loss", range(5, 7))  # anew
+    await write(hand, database, run_id, "loss", range(5, 7))  # a new series of the same key
     assert await purger.round() == purge.Purged()
     assert await purger.waiting() == purge.Waiting(series=1)
     await roll_up(database)

@@ -1,4 +1,4 @@
-"""Methods of MLflow's client that no test of an area calls by itself."""
+"""Methods of MLflow's client that the tests of the areas do not call directly."""
 
 from __future__ import annotations
 

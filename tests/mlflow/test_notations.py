@@ -1,4 +1,4 @@
-"""What a request may look like beside what MLflow's Python client sends: each case is answered as stock answers it."""
+"""Forms of requests other than those that MLflow's Python client sends: each case is answered as stock answers it."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ def test_the_first_of_a_repeated_query_parameter_counts(peers: tuple[Peer, Peer]
         ("GET", "metrics/get-history-bulk-interval", {"run_ids": ["", "«run»"], "metric_key": "a"}),
         ("POST", "logged-models/search", {"experiment_ids": []}),
         ("POST", "logged-models/search", {}),
-        # What is told apart from a field that is not there.
+        # What differs from a field that is not there.
         ("POST", "runs/update", {"run_id": "«run»", "run_name": "null"}),
         ("POST", "runs/log-metric", {"run_id": "«run»", "key": "b", "value": "null", "timestamp": 1}),
         ("POST", "runs/set-tag", {"run_id": "«run»", "key": "null", "value": "null"}),

@@ -1,4 +1,4 @@
-"""What this service does not keep: the UI finds none of it, as on a new stock server; clients are told so."""
+"""What this service does not keep: the UI finds none of it, as on a new stock server; clients get an error."""
 
 from __future__ import annotations
 

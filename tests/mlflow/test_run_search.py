@@ -1,4 +1,4 @@
-"""Searches of runs and experiments beside a stock server: the same ids in the same order, the same codes."""
+"""Searches of runs and experiments compared with a stock server: the same ids in the same order, the same codes."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_run_created_over_http_is_the_streams_too(service: ServeProcess, ours: R
     ours.post("runs/delete", {"run_id": run_id})
     streams.restore_run(run_id)
     assert ours.get("runs/get", {"run_id": run_id}).body["run"]["info"]["lifecycle_stage"] == "active"
-    # A job that is told the id of the run joins it.
+    # A job that is started with the id of the run joins it.
     with runstream.start_run("Default", run_id=run_id, params={"p": 1}, address=service.grpc_address) as run:
         run.set_tags({"mlflow.runName": "by stream", "u": "2"})
         assert run.flush(30)

@@ -80,7 +80,7 @@ def _run(client: mlflow.MlflowClient, run_id: str) -> Left:
 
 
 def _model(client: mlflow.MlflowClient, model_id: str) -> Left:
-    """The file of what it is made of tells ids, which have other lengths there."""
+    """The fields and files of a model. MLmodel's size is left out: it contains ids, which are longer on one server."""
     files = client.list_logged_model_artifacts(model_id)
     sizes = {file.path: file.file_size for file in files if file.path != "MLmodel"}
     model = client.get_logged_model(model_id)

@@ -1,4 +1,4 @@
-"""Our parser of filters and orders beside MLflow's own, on texts that are written, generated and mutated."""
+"""Our parser of filters and orders compared with MLflow's own, on texts that are written, generated and mutated."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 EXPERIMENT = "digits seen in a browser"
 # What the UI takes a 404 for: other things than tracking, which it asks for on every page, and whether a name is free.
 TAKES_A_404 = ("users/current", "assistant/", "experiments/get-by-name?")
-# Messages of the UI go after a few seconds; this tells of each when it comes.
+# Messages of the UI disappear after a few seconds; this reports each one when it appears.
 _TELL_OF_NOTICES = """
 new MutationObserver((changes) => {
   for (const node of changes.flatMap((change) => [...change.addedNodes])) {
@@ -340,7 +340,7 @@ def _switch_to(page: Page, mode: str) -> None:
 
 
 def _saved(ui: Ui, name: str) -> str:
-    """Saves what is on the page as a view; answers the link that the UI gives for it."""
+    """Saves what is on the page as a view; returns the link that the UI gives for it."""
     ui.page.get_by_test_id("saved-views-trigger").click()
     ui.page.get_by_test_id("saved-views-save-current").click()
     ui.page.get_by_test_id("save-view-name-input").fill(name)

@@ -14,7 +14,7 @@ SELECT count(DISTINCT l.pid)
 
 
 async def waiting_for_locks(database: Database, *, statements: int = 1, timeout_s: float = 30) -> None:
-    """Returns when so many statements of this database wait for a lock; raises if they never do."""
+    """Returns when this many statements of the database wait for a lock; raises if they never do."""
     give_up = asyncio.get_running_loop().time() + timeout_s
     while await database.fetchval(_WAITING) < statements:
         assert asyncio.get_running_loop().time() < give_up, "too few statements wait for a lock"

@@ -26,7 +26,7 @@ needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason
 
 
 def metrics_named_in(text: str) -> set[str]:
-    """Names of ours; a histogram's series count as the histogram."""
+    """Names of runstream's metrics; a histogram's series count as the histogram."""
     names = re.findall(r"\brunstream_\w+", text)
     return {re.sub(r"(_seconds|_points)_(bucket|sum|count)$", r"\1", name) for name in names}
 

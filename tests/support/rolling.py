@@ -12,7 +12,7 @@ from runstream_service.storage.database import Database
 
 
 async def roll_up(database: Database) -> int:
-    """Closes the open epoch if it has points, and rolls up all that is closed; answers the watermark."""
+    """Closes the open epoch if it has points, and rolls up all that is closed; returns the watermark."""
     metrics = RollupMetrics(CollectorRegistry())
     connection = await database.connect_rollup()
     try:

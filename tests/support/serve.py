@@ -90,7 +90,7 @@ class ServeProcess:
         self.grpc_address, self.http_url = ready["grpc"], ready["http"]
 
     def terminate(self, *, timeout_s: float = 30) -> int:
-        """SIGTERM; answers the exit code."""
+        """Sends SIGTERM; returns the exit code."""
         assert self._process is not None
         self._process.terminate()
         return self.wait(timeout_s=timeout_s)
@@ -116,7 +116,7 @@ class ServeProcess:
         self.start()
 
     def wait(self, *, timeout_s: float = 30) -> int:
-        """Waits for the end; answers the exit code."""
+        """Waits for the end; returns the exit code."""
         assert self._process is not None
         code = self._process.wait(timeout_s)
         if self._process.stdout is not None:
@@ -195,7 +195,7 @@ class ServeProcess:
         return [record["action"] for record in self.log_records]
 
     def wait_for_action(self, action: str, *, count: int = 1, timeout_s: float = 30) -> dict[str, Any]:
-        """Waits until the log has so many records of an action; answers the last one."""
+        """Waits until the log has `count` records of an action; returns the last one."""
         give_up = time.monotonic() + timeout_s
         while True:
             found = [record for record in self.log_records if record["action"] == action]

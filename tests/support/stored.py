@@ -47,7 +47,7 @@ async def put(
     rank: int = 0,
     attempt: int = 0,
 ) -> int:
-    """Each list of `segments` becomes one segment; answers the series' number."""
+    """Each list of `segments` becomes one segment; returns the series' id."""
     series_id: int = await database.fetchval(
         "SELECT series_id FROM resolve_series($1, $2, $3, $4)", uuid.UUID(run_id), rank, attempt, [key]
     )

@@ -122,11 +122,11 @@ class Caller:
         return self
 
     async def reached(self, count: int) -> Caller:
-        """Waits for so many points."""
+        """Waits until `count` points have arrived."""
         return await self.until(lambda: len(self.points) >= count)
 
     async def got(self, count: int) -> list[int]:
-        """Waits for so many points, and until one too many would have come; the steps, sorted."""
+        """Waits until `count` points have arrived, and until one too many would have; returns the steps, sorted."""
         await self.reached(count)
         await self.replica.polled()
         assert len(self.points) == count

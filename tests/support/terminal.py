@@ -58,7 +58,7 @@ class Terminal:
         os.write(self._main, keys)
 
     def wait(self, *, timeout_s: float = 60) -> int:
-        """Reads to the end; answers the exit code."""
+        """Reads to the end; returns the exit code."""
         give_up = time.monotonic() + timeout_s
         while self._read(give_up - time.monotonic()):
             pass

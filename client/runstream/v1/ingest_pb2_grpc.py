@@ -51,8 +51,8 @@ class IngestServiceStub(object):
     NOT_FOUND           RUN_NOT_FOUND        no such run for this caller. Create it, then open again.
     FAILED_PRECONDITION RUN_DELETED          the run was deleted. (A finished run still takes points.)
     ABORTED             FENCED               a newer stream of the same producer took over, or the run was deleted.
-    Whoever holds the newer stream goes on; the older one stops. A client
-    that knows of no newer stream opens again and is told.
+    The client of the newer stream goes on, the older one stops. A client
+    that knows of no newer stream opens again; the answer says why.
     DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
     once acknowledged are gone. The client counts them, takes a new producer
     id and goes on.
@@ -122,8 +122,8 @@ class IngestServiceServicer(object):
     NOT_FOUND           RUN_NOT_FOUND        no such run for this caller. Create it, then open again.
     FAILED_PRECONDITION RUN_DELETED          the run was deleted. (A finished run still takes points.)
     ABORTED             FENCED               a newer stream of the same producer took over, or the run was deleted.
-    Whoever holds the newer stream goes on; the older one stops. A client
-    that knows of no newer stream opens again and is told.
+    The client of the newer stream goes on, the older one stops. A client
+    that knows of no newer stream opens again; the answer says why.
     DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
     once acknowledged are gone. The client counts them, takes a new producer
     id and goes on.
@@ -203,8 +203,8 @@ class IngestService(object):
     NOT_FOUND           RUN_NOT_FOUND        no such run for this caller. Create it, then open again.
     FAILED_PRECONDITION RUN_DELETED          the run was deleted. (A finished run still takes points.)
     ABORTED             FENCED               a newer stream of the same producer took over, or the run was deleted.
-    Whoever holds the newer stream goes on; the older one stops. A client
-    that knows of no newer stream opens again and is told.
+    The client of the newer stream goes on, the older one stops. A client
+    that knows of no newer stream opens again; the answer says why.
     DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
     once acknowledged are gone. The client counts them, takes a new producer
     id and goes on.

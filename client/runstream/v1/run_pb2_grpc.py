@@ -226,7 +226,8 @@ class RunServiceServicer(object):
 
     def DeleteSeries(self, request, context):
         """Deletes all points of some keys of a run, of all ranks and attempts. They are out of every answer at once; their
-        space is freed soon after. A training job that goes on logging such a key starts it anew. No such key is no error.
+        space is freed soon after. A training job that goes on logging such a key starts a new series of it. A key that
+        does not exist is no error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

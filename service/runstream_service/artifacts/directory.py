@@ -37,7 +37,8 @@ class Directory:
     def check_inside(self, path: str) -> None:
         """Raises InvalidField if a link leads the path out of the root.
 
-        Whoever could put a link there between this look and the use can write to the directory without our help.
+        A link could still be put there between this check and the use, but only by somebody who can write to the
+        directory anyway.
         """
         if not self.is_inside(path):
             raise InvalidField("Invalid path: a link leads out of the artifact store", field="path")

@@ -83,7 +83,7 @@ def path_of_uri(uri: str) -> str | None:
     """Where in this store the root of a run's or a model's files is; None if the URI points elsewhere.
 
     Raises:
-        InvalidField: it is a path of ours, but no good one.
+        InvalidField: it is a URI of this service's artifacts, but its path is invalid.
     """
     parts = urlsplit(uri)
     if parts.scheme == "mlflow-artifacts":

@@ -67,7 +67,7 @@ class Parts:
     bytes: int
     at_once: int
     max_count: int
-    max_uploads: int  # others wait, unread, or are told to come again
+    max_uploads: int  # others wait, unread, or are refused and may be repeated
 
 
 DIRECTORY_PARTS = Parts(bytes=1 << 20, at_once=2, max_count=1 << 40, max_uploads=64)
@@ -163,7 +163,7 @@ class ArtifactStore:
         return self._writable
 
     def tidy(self) -> None:
-        """Deletes what killed uploads left in a directory, beside everything else; buckets do that by a rule of theirs.
+        """Deletes in the background what killed uploads left in a directory; for buckets, a lifecycle rule does that.
 
         In a thread that nothing waits for: the directory may have millions of files.
         """
@@ -287,8 +287,8 @@ class ArtifactStore:
         return await self._in_time(self._threads.run(function, *arguments))
 
     async def _in_time(self, work: Awaitable[T]) -> T:
-        """Waits for the store, and not for ever: a thread that hangs stays behind, and its place in the pool is taken
-        until it returns."""
+        """Waits for the store for a limited time: a thread that hangs is left behind, and its place in the pool is
+        taken until it returns."""
         return await asyncio.wait_for(work, self._stalled_s)
 
 
@@ -354,7 +354,7 @@ def _refusing_what_is_not_there() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _translated(path: str) -> Iterator[None]:
-    """The one place where the library's exceptions become ours. What callers see names no directory of ours."""
+    """The one place where the library's exceptions are translated. Messages name no directory of the host."""
     try:
         yield
     except CoreError:

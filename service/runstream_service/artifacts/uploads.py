@@ -1,4 +1,4 @@
-"""Places for uploads: each holds parts of a file in memory, so there are so many and no more."""
+"""Places for uploads: each holds parts of a file in memory, so their number is bounded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runstream_service.core.errors import Overloaded
 
 # How long a further upload waits, unread, for a place; its client is held back by TCP meanwhile.
 WAIT_S = 10.0
-# Further ones than so many are refused at once.
+# Uploads beyond this many waiting ones are refused at once.
 MAX_WAITING = 256
 # An upload of which less than so much came in so long gives its place to one that waits: 2 KiB/s.
 SLOW_BYTES, SLOW_S = 64 << 10, 30.0

@@ -1,4 +1,4 @@
-"""`runstream bench`: what the service reaches here, beside what COPY alone reaches in the same run.
+"""`runstream bench`: what the service reaches on this machine, and what COPY alone reaches in the same run.
 
 load.py      streams that push points and count what was acknowledged
 raw_copy.py  the yardstick

@@ -29,7 +29,7 @@ KEYS = 50
 _TICK_S = 0.05
 _SAY_EVERY_S = 0.1
 _FLUSH_S = 300.0
-# What each client tells of itself, in memory that all share.
+# What each client reports, in memory that all share.
 _LOGGED, _ACKNOWLEDGED, _BYTES, _WARNINGS, _COLUMNS = range(5)
 
 Table: TypeAlias = "np.ndarray[tuple[int, int], np.dtype[np.int64]]"

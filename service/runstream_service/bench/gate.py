@@ -1,4 +1,4 @@
-"""A gate between one replica and PostgreSQL: while it is closed, nothing goes through, and nobody is told."""
+"""A gate between one replica and PostgreSQL: while it is closed, nothing goes through, and neither side gets errors."""
 
 from __future__ import annotations
 

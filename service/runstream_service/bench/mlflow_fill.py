@@ -124,4 +124,4 @@ _METRICS_OF_MLFLOW = f"""
 INSERT INTO {{}} (key, value, timestamp, run_uuid, step, is_nan)
 SELECT 'm' || k, (start_time * {_RUN_FACTOR} + k * {_KEY_FACTOR}) % {_MODULUS} / {_MODULUS}.0, 1, run_uuid, 0, false
   FROM runs, generate_series(0, $2::int - 1) k WHERE experiment_id = $1
-"""  # noqa: S608 - numbers of ours
+"""  # noqa: S608 - our own numbers

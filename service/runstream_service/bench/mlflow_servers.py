@@ -120,7 +120,7 @@ def environment(name: str, packages: Sequence[str], *options: str) -> Path:
         shutil.rmtree(cache, ignore_errors=True)
         venv.create(cache, with_pip=True)
         install = [str(cache / "bin" / "python"), "-m", "pip", "install", "--quiet", *options, *packages]
-        done = subprocess.run(install, capture_output=True, text=True, check=False)  # noqa: S603 - names of ours
+        done = subprocess.run(install, capture_output=True, text=True, check=False)  # noqa: S603 - our own names
         if done.returncode:
             raise NotInstalled((done.stderr.strip().splitlines() or ["pip failed"])[-1])
         ready.write_text(wanted)

@@ -24,7 +24,8 @@ from runstream_service.bench.storage_reads import Reader, repeated, tail_latenci
 from runstream_service.bench.yardsticks import bytes_per_point
 from runstream_service.retention.command import collect
 
-# The last epoch closes after so many seconds without being full; else the clock would mostly wait for that.
+# The last epoch is not full and closes after this many seconds. With the default, most of the measured time would be
+# spent waiting for that.
 _EPOCH_SECONDS = "5"
 _TAIL_LOAD = Load(streams=20, batch_points=500, pause_s=0.1)  # 100,000 points/s
 _TAIL_SECONDS = 15.0
@@ -71,7 +72,7 @@ async def _measure(scale: float, say: Callable[[str], None]) -> Values:
             await _reads(reader, long.run_id, ten.run_id, many.run_ids, values)
             say("sizes")
             await _sizes(parts, values)
-            say("live tail beside 100,000 points/s")
+            say("live tail under 100,000 points/s")
             await _tail(parts, values)
             say("deleting a run")
             await _delete(parts, channel, doomed, values)

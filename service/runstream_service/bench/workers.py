@@ -1,4 +1,4 @@
-"""`runstream bench --workers N`: what so many training workers take, each of which logs 20 metrics once a second.
+"""`runstream bench --workers N`: what N training workers cost, each of which logs 20 metrics once a second.
 
 Everything is counted until their points are rolled up and merged, so that nothing is left for later; only memory,
 acknowledgements and traffic are of the time in which they log.

@@ -131,7 +131,7 @@ class Experiments:
         """
         if days is not None and not 1 <= days <= MAX_RETENTION_DAYS:
             raise InvalidField(
-                f"retention_days: {days} is not from 1 to {MAX_RETENTION_DAYS:,}; leave it out to keep points for ever",
+                f"retention_days: {days} is not from 1 to {MAX_RETENTION_DAYS:,}; leave it out to keep points forever",
                 field="retention_days",
             )
         if await self._database.fetchval(SQL["set_retention"], caller.workspace_id, experiment_id, days) is None:
@@ -219,7 +219,7 @@ class Experiments:
 async def lock_active(
     connection: PooledConnection, caller: Caller, experiment_id: int, *, shared: bool = False
 ) -> None:
-    """Holds an active experiment as it is until the transaction ends; `shared`: beside others who do so.
+    """Locks an active experiment as it is until the transaction ends; `shared`: others may do so at the same time.
 
     Raises:
         ExperimentNotFound, ExperimentDeleted.

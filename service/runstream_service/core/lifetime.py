@@ -1,7 +1,7 @@
 """How long a stream may last, so that clients spread over all replicas again after some were added.
 
 A stream would stay with its replica as long as its job runs; new replicas would have nothing to do for days. So a
-stream that is old enough is told to go elsewhere, as by a replica that shuts down.
+stream that is old enough is asked to reconnect elsewhere, as by a replica that shuts down.
 """
 
 from __future__ import annotations

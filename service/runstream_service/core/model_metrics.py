@@ -1,4 +1,4 @@
-"""Metrics that runs log for models: a few a model, beside the points of the run."""
+"""Metrics that runs log for models: a few per model, stored apart from the points of the run."""
 
 from __future__ import annotations
 

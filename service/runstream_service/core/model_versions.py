@@ -397,7 +397,7 @@ async def _origin_in_model(
 
 
 async def _location_of_run(connection: PooledConnection, caller: Caller, run_id: str) -> str | None:
-    """Where the artifacts of a run are; None for none of ours."""
+    """Where the artifacts of a run are; None if this service has no such run."""
     try:
         row = await connection.fetchrow(SQL["source_run"], caller.workspace_id, parse_run_id(run_id, field="run_id"))
     except InvalidField:

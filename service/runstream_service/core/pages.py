@@ -65,4 +65,4 @@ def read_token(token: str, *, of: str, shape: tuple[type[int] | type[str], ...])
 
 
 def _no_token() -> InvalidField:
-    return InvalidField("page_token: is not a token of ours; take next_page_token as it is", field="page_token")
+    return InvalidField("page_token: is not one of this service; pass next_page_token unchanged", field="page_token")

@@ -50,8 +50,8 @@ MAX_INT32 = 2**31 - 1
 MAX_AGE_US = 100 * 365 * 86_400 * 1_000_000
 END_STATUSES = ("finished", "failed", "killed")
 STATUSES = ("running", "scheduled", *END_STATUSES)
-# A run that no replica has seen for so many beats of service time (liveness/) was killed, as far as the next launch is
-# concerned. A late rank of a launch that is under way finds the streams of the others.
+# A run that no replica has seen for this many seconds of service time (liveness/) was killed, as far as the next launch
+# is concerned. A late rank of a launch that is under way finds the streams of the others.
 _ABANDONED_AFTER_S = 300.0
 # MLflow's other spelling of a run's name. It is not stored: writing it renames the run.
 NAME_TAG = "mlflow.runName"
@@ -186,7 +186,7 @@ class Runs:
         started_at_unix_us: int,
         tags: Mapping[str, str] | None = None,
     ) -> Run:
-        """Creates a run with an id of ours in an experiment that is there.
+        """Creates a run in an existing experiment. The service chooses the id.
 
         Raises:
             InvalidField, ExperimentNotFound, ExperimentDeleted.
@@ -309,7 +309,7 @@ class Runs:
             await _upsert_tags(connection, uid, checked)
 
     async def append_to_tag(self, caller: Caller, run_id: str, key: str, append: Callable[[str | None], str]) -> None:
-        """Writes a tag anew from what it is, None if it is not there; one caller after the other.
+        """Replaces a tag by what `append` makes of its value (None: there is no such tag); one caller after the other.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted; and what `append` raises.
@@ -396,7 +396,7 @@ async def _lock(connection: PooledConnection, caller: Caller, run_id: UUID) -> N
 
 
 async def hold_active(connection: PooledConnection, caller: Caller, run_id: UUID) -> None:
-    """Holds an active run against deletion until the transaction ends, beside others who write to it.
+    """Locks an active run against deletion until the transaction ends; others may write to it at the same time.
 
     Raises:
         RunNotFound, RunDeleted.
@@ -529,7 +529,7 @@ def _named(name: str, tags: dict[str, str]) -> tuple[str, dict[str, str]]:
 
 
 def _run(row: asyncpg.Record) -> Run:
-    """A run without what is stored beside it."""
+    """A run without what other tables hold of it."""
     return Run(**_fields(row))
 
 

@@ -48,7 +48,7 @@ class Interrupted(BaseException):
 
 
 def run(options: Options) -> int:
-    """Runs the demo and stops all that it started; answers the exit code."""
+    """Runs the demo and stops all that it started; returns the exit code."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 gets question marks, not a traceback
     console = Console(highlight=False)

@@ -10,7 +10,7 @@ import numpy as np
 
 from runstream_service.demo.model import Floats
 
-# A rank that is this much late is dead: the others must not wait for it for ever.
+# A rank that is this late is dead: the others must not wait for it forever.
 _LATE_S = 60.0
 
 

@@ -40,7 +40,7 @@ def view_for(console: Console, *, ranks: int, steps: int) -> View:
 
 
 class LiveView:
-    """A table with one line a rank, redrawn some ten times a second."""
+    """A table with one line per rank, redrawn about ten times a second."""
 
     def __init__(self, console: Console, *, ranks: int, steps: int) -> None:
         self._ranks = ranks

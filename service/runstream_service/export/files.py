@@ -1,4 +1,4 @@
-"""Parquet and CSV files of points. One is written beside its place and moved there when it is complete."""
+"""Parquet and CSV files of points. A file is written under a temporary name and renamed when it is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies of requests that are in memory: so many bytes in all requests together."""
+"""Limits the memory that the bodies of all requests take together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_BYTES = 96 << 20
 
 
 class Bodies:
-    """Counts the bytes as they come. Bodies that wait for each other would wait for ever, so one that finds no room is
+    """Counts the bytes as they arrive. Bodies that wait for each other would wait forever, so one that finds no room is
     refused."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:

@@ -191,7 +191,7 @@ class MetricHandlers:
 
 
 def _known(run_id: str) -> UUID | None:
-    """What no run of ours can be called has no metrics, as what is not there."""
+    """None for an id that no run of this service can have: it has no metrics, like a run that does not exist."""
     try:
         return parse_run_id(run_id) if run_id else None
     except RunNotFound:

@@ -136,7 +136,7 @@ def normalise(value: Any, *, levels: int = MAX_LEVELS) -> Any:
     """Names in snake case, without nulls; `run_uuid`, the old name of `run_id`, under the new one.
 
     Raises:
-        MlflowError: a field is there under both spellings, or more than so many levels are within each other.
+        MlflowError: a field is there under both spellings, or the value is nested too deeply.
     """
     if not isinstance(value, list | dict):
         return value

@@ -57,7 +57,7 @@ class RunAnswers:
         return _rendered(*await self._read(caller, run_ids))
 
     async def encode_many(self, caller: Caller, run_ids: Sequence[UUID]) -> orjson.Fragment | None:
-        """The same as JSON, made in portions and beside the event loop; None if there are no runs.
+        """The same as JSON, encoded in portions outside the event loop; None if there are no runs.
 
         Raises:
             ReadTooSlow, DatabaseUnavailable.

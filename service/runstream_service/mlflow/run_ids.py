@@ -15,7 +15,7 @@ _FORM = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
 
 
 def parse_run_id(text: str) -> UUID:
-    """The id of a run. What no run of ours can have is not found.
+    """The id of a run. An id that no run of this service can have is reported as not found.
 
     Raises:
         MlflowError: there is none.

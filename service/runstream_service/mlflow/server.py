@@ -18,7 +18,7 @@ class Nothing(Message):
 
 
 async def server_info(_caller: Caller, _message: Nothing) -> dict[str, Any]:
-    """server-info: what this server can do beside the basics."""
+    """server-info: what this server can do besides the basics."""
     return {
         "store_type": "SqlStore",
         "workspaces_enabled": False,

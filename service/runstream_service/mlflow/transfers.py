@@ -133,7 +133,7 @@ def _headers(path: str, stat: Stat) -> dict[str, str]:
 
 
 def media_type(name: str) -> str:
-    """What MLflow's UI is told a file is, by its name."""
+    """The media type that MLflow's UI gets for a file, derived from its name."""
     extension = name.rpartition(".")[2] if "." in name.lstrip(".") else name
     if extension in _TEXT:
         return "text/plain"

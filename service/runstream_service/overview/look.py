@@ -70,8 +70,8 @@ class EpochStatus:
 
 @dataclass(frozen=True, slots=True)
 class SilentProducer:
-    """The rank of a running run that has committed nothing for the longest time, or never since `opened_at`. A stream
-    is opened anew every --max-connection-age: one that was not is of a process that is gone."""
+    """The rank of a running run that has committed nothing for the longest time, or never since `opened_at`. A client
+    reopens its stream every --max-connection-age: a stream that was not reopened belongs to a process that is gone."""
 
     run_id: str
     run_name: str

@@ -1,9 +1,9 @@
 """Points and summaries of segments -> buckets.
 
 An atom is what lies together in one bucket and is not divided any more: some neighbouring points, or a whole segment.
-Buckets are made of atoms, and it does not matter in which order these come: which atom is first and which is last in
-its bucket is told by keys, pairs of (position, tie) at which the atom begins and ends. On the step axis the position is
-the step and the tie the time; on the time axis the other way round.
+Buckets are made of atoms, and it does not matter in which order these come: keys decide which atom is first and which
+is last in its bucket. A key is a pair of (position, tie) at which the atom begins or ends. On the step axis the
+position is the step and the tie the time; on the time axis the other way round.
 
 A segment that is one atom overlaps no other atom (curves.py sees to that), so its keys need not be exact: bounds do.
 """
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
-# A segment may reach beyond its bucket as long as it is not longer than so many buckets: with segments of equal length
-# at least two of three buckets are used then, and no array is read.
+# A segment may reach beyond its bucket as long as it is not longer than this many buckets: with segments of equal
+# length at least two of three buckets are used then, and no array is read.
 WHOLE_SEGMENT_BUCKETS = 1.5
 # Sums that overflow are made again of numbers so much smaller. What that loses is far below such a sum's precision.
 _SCALE = 2.0**-80

@@ -1,4 +1,4 @@
-"""The picture of curves: at most so many buckets each, exact."""
+"""The picture of curves: exact, with a limited number of buckets each."""
 
 from __future__ import annotations
 

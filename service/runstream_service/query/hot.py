@@ -193,7 +193,7 @@ class _Collector:
             self._keep(position, points)
 
     def _leave_series(self) -> None:
-        """Leaves so many of the last series to the next window that half of the place is free again."""
+        """Leaves as many of the last series to the next window as it takes to have half of the room free again."""
         counts = np.zeros(self.end, np.int64)
         for position, _ in self._blocks:
             counts += np.bincount(position, minlength=self.end)
@@ -202,8 +202,8 @@ class _Collector:
         self._keep_again()
 
     def _leave_steps(self) -> None:
-        """Leaves so many of the highest steps to the next window that half of the place is free again, or all but
-        one."""
+        """Leaves as many of the highest steps to the next window as it takes to have half of the room free again, or
+        all but one."""
         steps = np.concatenate([points.step for _, points in self._blocks])
         half = int(np.partition(steps, self._max_rows // 2)[self._max_rows // 2])
         self.high = half - 1 if half > self._lowest else self._lowest

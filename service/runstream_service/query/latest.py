@@ -215,8 +215,8 @@ async def _rows(
 ) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64]]:
     """A row a series; one row of each key; and which of these has the same key as a row.
 
-    So the text of a key is read once, however many series have it. Keys are told apart by a hash of 64 bits. Should two
-    have the same one, their second hashes differ, and it is asked again with another seed.
+    So the text of a key is read once, however many series have it. A hash of 64 bits distinguishes keys. Should two
+    have the same one, their second hashes differ, and the query is repeated with another seed.
     """
     while True:
         seed = random.getrandbits(62)

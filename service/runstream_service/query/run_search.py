@@ -1,6 +1,6 @@
 """Which runs match a filter, and in which order.
 
-What is stored of runs beside points is compared and ordered by PostgreSQL; without metrics that is one statement.
+PostgreSQL compares and orders all that is stored of runs except points; without metrics that is one statement.
 Metrics are compared by their latest values, which are read as columns, of all candidates at once, and corrected by hot
 rows. Joining them in SQL instead left it to the planner's guesses whether 10,000 runs took 60 ms or 14 s.
 """
@@ -276,7 +276,7 @@ def _condition(comparison: Comparison, parameters: Parameters) -> str:
 
 
 def _id_condition(comparison: Comparison, parameters: Parameters) -> str:
-    """By the primary key. What is no id of ours equals none."""
+    """A comparison of run ids, by the primary key. A text that is no id of this service equals none."""
     texts = comparison.value if isinstance(comparison.value, tuple) else (comparison.value,)
     # As text, which the driver takes too: making 25,000 UUIDs of them would hold the event loop.
     ids = [text for text in texts if isinstance(text, str) and is_run_id(text)]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from runstream_service.query.series import StoredSeries
     from runstream_service.query.snapshot import Snapshot
 
-# Where more than one point of so many is wanted, whole segments are read sooner than single points of them.
+# Where more than one point in this many is wanted, it is faster to read whole segments than single points of them.
 SPARSE = 8
 
 

@@ -140,7 +140,7 @@ class Snapshot:
 
 class Reads:
     """Opens snapshots, at most `max_reads` at a time: slow readers must not take all of the pool's connections. Others
-    wait; so many, and so long."""
+    wait; their number and their time are bounded."""
 
     def __init__(
         self, database: Database, *, max_reads: int, max_waiting: int = _MAX_WAITING, wait_s: float = _WAIT_S

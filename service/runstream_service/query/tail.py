@@ -3,7 +3,7 @@
 1. One reader in each replica looks for new commits when the bell rings, or once a second, and reads their rows for all
    streams at once (news.py). What a stream has been told of is its cursor; the reading begins at the oldest one.
 2. Each stream has a queue of bounded size. One that is full is taken out of the shared reading, and its stream reads
-   on by itself from its own cursor, a portion at a time, until nothing is missing; then it takes part again. So a slow
+   on alone from its own cursor, a portion at a time, until nothing is missing; then it takes part again. So a slow
    caller holds up nobody and costs a bounded amount of memory.
 3. Nothing rests upon the order of commits, upon rings, or upon which replica answers: a cursor is a snapshot, and what
    was not visible in it and is now, is new (cursor.py).
@@ -102,7 +102,7 @@ class _Stream:
 
 
 class Tail:
-    """All tails of one replica. `run` has to run beside them."""
+    """All tails of one replica. `run` has to run as long as there are any."""
 
     def __init__(
         self,
@@ -233,7 +233,7 @@ class Tail:
                 with translated():
                     await asyncio.wait_for(self._poll(together), _POLL_WITHIN_S)
             except CursorTooOld:
-                # After a long silence of the database. Each finds out for itself, by itself.
+                # The database was away for too long. Each stream finds out alone whether its own cursor is too old.
                 for stream in together:
                     self._fall_behind(stream)
             except Exception as error:

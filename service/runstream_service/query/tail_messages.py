@@ -65,7 +65,7 @@ def _new_rows(portion: list[Commit], rows: Rows, since: Cursor) -> Rows:
 def _of_commit(
     rows: Rows, xid: int, told: Cursor, series_ids: Int64s, names: Mapping[int, Series]
 ) -> Iterator[Message]:
-    """A commit by itself, cut between series."""
+    """The messages of one commit alone, cut between series."""
     entries: list[Points] = []
     for entry in rows.by_series(series_ids):
         if entries and _size([*entries, entry]) > _MAX_BYTES:

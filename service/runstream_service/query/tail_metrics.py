@@ -29,6 +29,6 @@ class TailMetrics:
             registry=registry,
         )  # fmt: skip
         self.fell_behind = Counter(
-            "runstream_tail_fell_behind_total", "How often a stream was slower than the points and read on by itself.",
+            "runstream_tail_fell_behind_total", "How often a stream was slower than the points and read on alone.",
             registry=registry,
         )  # fmt: skip

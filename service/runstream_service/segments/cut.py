@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from runstream_service.segments.points import Float64Column, Int64Column, Points, series_starts
 
-# At most so many points a segment. PostgreSQL stores long arrays in pieces of 1,996 bytes, four a page: 20 bytes of an
+# Most points of a segment. PostgreSQL stores long arrays in pieces of 1,996 bytes, four a page: 20 bytes of an
 # array's header and 988 elements of 4 bytes fit into two of them, of 2 bytes into one. More would need a piece for the
 # last few bytes, and leave most of a page empty (measured, times of 4 bytes, with 500 points: 11.7 bytes a point, with
 # 494: 8.8).

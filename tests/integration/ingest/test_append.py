@@ -346,7 +346,7 @@ async def test_a_client_that_connected_and_says_nothing_does_not_hold_up_a_shutd
 
 
 async def _received(replica: Replica, batches: int) -> None:
-    """Until the service has read and queued so many batches."""
+    """Wait until the service has read and queued this many batches."""
     while True:
         streams = list(replica.pipeline._streams.values())
         if streams and (streams[0]._received_number or 0) >= batches:

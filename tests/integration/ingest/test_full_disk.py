@@ -19,7 +19,7 @@ END $$;
 CREATE TRIGGER fail BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION fail();
 """
 _ERRORS = {"53100": "DiskFullError", "53200": "OutOfMemoryError", "58030": "PostgresIOError"}
-# The step in which the writer meets it: begin_group, or the COPY, where bad data is told apart.
+# The step in which the writer meets it: begin_group, or the COPY, where it must not be taken for bad data.
 _TABLES = ["commits", "metric_points_hot_1"]
 
 

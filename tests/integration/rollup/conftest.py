@@ -20,7 +20,7 @@ from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.storage.database import Connection, Database
 from tests.support.points import Point
 
-# As docs/storage.md has it, and the hot rows beside.
+# The statement of docs/storage.md, and the hot rows in addition.
 POINTS_OF_SEGMENTS = """
 SELECT s.series_id, coalesce(p.step, s.first_step + (p.i - 1) * s.step_stride) AS step,
        coalesce(p.time, s.min_time + coalesce(p.time_offset, (p.i - 1) * s.time_stride + p.time_residual)
@@ -43,7 +43,7 @@ class KilledError(Exception):
 
 
 class Fragile:
-    """A connection that dies after so many statements: the statement is done, its answer comes, nothing more."""
+    """A connection that dies after `survives` statements: the last one is done and answered, then nothing more."""
 
     def __init__(self, connection: Connection, survives: int, killer: Database) -> None:
         self._connection = connection
@@ -187,7 +187,7 @@ class Lab:
             connection.terminate()
 
     async def killed(self, do: Callable[[Any], Awaitable[Any]], survives: int) -> bool:
-        """Do something on a connection that dies after so many statements; says whether it did."""
+        """Do something on a connection that dies after `survives` statements; says whether it died."""
         async with self.replica() as connection:
             try:
                 await do(Fragile(connection, survives, self.database))

@@ -20,7 +20,7 @@ from tests.support.points import POINT, Point, columns
 
 
 async def written(lab, points: list[Point], epoch: int = 1) -> list[Any]:
-    """Encode and copy; answers the rows of metric_segments."""
+    """Encode and copy; returns the rows of metric_segments."""
     await lab.connection.execute("TRUNCATE metric_segments")
     await copy_segments(lab.connection, encode(cut(in_order(columns(points))), epoch))
     rows: list[Any] = await lab.connection.fetch("SELECT * FROM metric_segments ORDER BY series_id, first_step")

@@ -1,4 +1,4 @@
-"""Whoever does a step may be killed after any statement; another replica goes on, and every point is there once."""
+"""A replica may be killed after any statement of any step; another one goes on, and every point is there once."""
 
 from __future__ import annotations
 

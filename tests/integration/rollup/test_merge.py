@@ -13,7 +13,7 @@ from tests.integration.rollup.conftest import line, new_run
 
 
 async def epochs_of(lab, series: list[int], epochs: int, points: int, *, until: str = "drop") -> None:
-    """So many epochs with so many points of each series."""
+    """Write `epochs` epochs with `points` points of each series."""
     start = len([p for p in lab.expected if p[0] == series[0]])
     for number in range(epochs):
         await lab.append([point for one in series for point in line(one, start + number * points, points)])

@@ -123,7 +123,7 @@ DIFFERENCES = (
     ),
     Difference(
         "a run is created without an experiment",
-        "it goes to Default, where MLflow's client sends it by itself; stock passes on the error of its database",
+        "it goes to Default, where MLflow's client sends it unasked; stock passes on the error of its database",
         Call("POST", "runs/create", {}),
         stock=(400, "BAD_REQUEST"),
         ours=_OK,

@@ -261,7 +261,7 @@ def logs_from_another_thread_at_exit(points: int) -> None:
 
 
 def daemon_thread_at_exit(points: int) -> None:
-    """A daemon thread logs for ever."""
+    """A daemon thread logs forever."""
     run = runstream.start_run("e", "daemon")
 
     def stream() -> None:

@@ -245,7 +245,7 @@ def test_a_signal_handler_may_log_while_log_holds_the_lock():
 
 
 def test_a_signal_handler_that_logs_at_any_call_inside_of_log_costs_no_point():
-    # CPython runs signal handlers where functions are called and return; the profiler is told of the same places.
+    # CPython runs signal handlers where functions are called and return; the profiler is called at the same places.
     for max_points in (1_000, 3):
         for nth in range(60):
             buffer, first = make(max_points=max_points)

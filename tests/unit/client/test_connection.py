@@ -171,7 +171,7 @@ def test_a_stream_that_is_refused_says_what_to_do(service, start, caplog, code, 
 
 
 def test_a_service_that_commits_but_never_acks_is_asked_again(service, start):
-    """The lost ack: Opened tells what was committed, and that alone settles the account."""
+    """The lost ack: Opened says what was committed, and the client needs nothing else to know it."""
     run = start("e")
     service.ledger.fault = once("committed", 3, Cut())
     log_steps(run, 0, 3_000)
@@ -198,7 +198,7 @@ def test_a_restored_database_is_noticed_counted_and_survived(service, start, cap
 
 
 def test_data_loss_that_was_none_stores_nothing_twice_and_alarms_nobody(service, start, caplog):
-    """An old state answers the first Open, the right one the second, which knows more than was acknowledged."""
+    """The first Open is answered from an old state, the second from the right one, which knows more than was acked."""
     run = start("e")
     log_steps(run, 0, 3_000)
     expect(run, service, 3_000)

@@ -23,7 +23,7 @@ def status_of(service, run):
 
 @pytest.fixture
 def no_threads(monkeypatch):
-    """None of ours can be started; all others can."""
+    """No thread of runstream can be started; all others can."""
     start = threading.Thread.start
 
     def refuse(thread):

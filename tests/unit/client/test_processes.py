@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 def run_program(
     service, name, number, python=sys.executable, timeout=60, **environment
 ) -> subprocess.CompletedProcess[str]:
-    """Runs one of `processes.py` against the service; answers the finished process."""
+    """Runs one of `processes.py` against the service; returns the finished process."""
     paths = [str(ROOT), str(ROOT / "client")]
     return subprocess.run(
         [python, "-m", "tests.unit.client.processes", name, str(number)],

@@ -1,4 +1,4 @@
-"""What the client says when the protobuf beside it cannot run its generated code."""
+"""What the client says when the installed protobuf cannot run its generated code."""
 
 from __future__ import annotations
 

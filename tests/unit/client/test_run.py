@@ -473,7 +473,7 @@ def test_start_run_and_log_do_not_wait_for_a_service_that_hangs(service, start):
     begun = time.monotonic()
     run = start("e", params={"a": 1})
     run.log({"loss": 1.0})
-    assert time.monotonic() - begun < 10.0  # it hangs for ever
+    assert time.monotonic() - begun < 10.0  # the service hangs forever
     assert not run.flush(0.05)
     service.runs.hold.set()
     assert run.flush(20)

@@ -1,4 +1,4 @@
-"""What the process is told before it starts."""
+"""Settings of the process itself, made before it starts."""
 
 from __future__ import annotations
 

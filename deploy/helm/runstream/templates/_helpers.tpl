@@ -92,7 +92,7 @@ capabilities:
 {{- $most := include "runstream.mostReplicas" . | int -}}
 {{- $artifacts := "for example artifacts.kind: url with artifacts.url: s3://bucket/prefix, or artifacts.kind: volume with artifacts.volume.accessMode: ReadWriteMany" -}}
 {{- if and (eq .Values.artifacts.kind "temporary") (gt $most 1) -}}
-{{- fail (printf "artifacts.kind: temporary is in each pod by itself, and there may be %d replicas, so that files would be found by chance; set what replicas share, %s; or replicas: 1" $most $artifacts) -}}
+{{- fail (printf "artifacts.kind: temporary is a directory of each pod alone, and there may be %d replicas, so that files would be found by chance; set storage that replicas share, %s; or replicas: 1" $most $artifacts) -}}
 {{- end -}}
 {{- if and (include "runstream.oneMount" .) (gt $most 1) -}}
 {{- fail (printf "artifacts.volume.accessMode: %s can be mounted by one pod, and there may be %d replicas; set what replicas share, %s; or replicas: 1" .Values.artifacts.volume.accessMode $most $artifacts) -}}
