@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-# So many takers get their turn in one turn of the event loop. All at once, two hundred streams that wake up together
-# would keep the loop from feeding a COPY for some 20 ms (measured: the COPY then took three times as long).
+# How many waiting takers to wake per iteration of the event loop. If two hundred streams woke up at once, the loop
+# could not feed a COPY for about 20 ms (measured: the COPY then took three times as long).
 _TURNS_AT_ONCE = 8
 
 
 class Budget:
     """A bound on waiting points. When it is used up, takers wait in line, so streams are not read any more and HTTP/2
-    flow control stops their clients. First come, first served: a stream has at most one taker in the line, so a noisy
-    one cannot push the others aside."""
+    flow control stops their clients. The line is served in order, and a stream has at most one taker in it, so a busy
+    stream cannot push the others aside."""
 
     def __init__(self, capacity_points: int) -> None:
         self.capacity_points = capacity_points
@@ -22,14 +22,14 @@ class Budget:
         self._serving = False
 
     def take_at_once(self, points: int) -> bool:
-        """Take `points` if they fit now and nobody waits; says whether they did."""
+        """Take `points` if they fit now and nobody waits; returns whether they did."""
         if self._line or not self._fits(points):
             return False
         self.waiting_points += points
         return True
 
     async def take(self, points: int) -> None:
-        """Take `points`, waiting until they fit. A request above the whole capacity fits an empty budget."""
+        """Take `points`, waiting until they fit. More than the whole capacity fits into a budget that is unused."""
         if self.take_at_once(points):
             return
         turn = asyncio.get_running_loop().create_future()
@@ -37,7 +37,7 @@ class Budget:
         try:
             await turn
         except asyncio.CancelledError:
-            # Cancelled after its turn came: what it was given must go back, or the budget shrinks for ever.
+            # Cancelled after its turn came: the points must be given back, or the budget shrinks forever.
             if turn.done() and not turn.cancelled():
                 self.give_back(points)
             raise
@@ -54,7 +54,7 @@ class Budget:
             asyncio.get_running_loop().call_soon(self._serve)
 
     def _serve(self) -> None:
-        """Let the first in line take, as far as they fit."""
+        """Serve the line from its head, as far as the points fit."""
         self._serving = False
         turns = 0
         while self._line and turns < _TURNS_AT_ONCE:

@@ -31,16 +31,16 @@ ROW = np.dtype(
     ]
 )
 
-# PostgreSQL counts microseconds from 2000-01-01, we from 1970-01-01.
+# PostgreSQL counts microseconds from 2000-01-01, runstream from 1970-01-01.
 POSTGRES_EPOCH_UNIX_US = 946_684_800_000_000
 
-# Big enough that a message's own cost does not show, small enough that the backend starts on the first while we still
-# send the others, and that nobody holds the group twice.
+# Large enough that the cost of a message does not matter. Small enough that the backend starts on the first chunk while
+# the others are still being sent, and that neither side holds the group twice.
 _CHUNK_BYTES = 256 * 1024
 
 
 def _empty_row() -> npt.NDArray[np.uint8]:
-    """The bytes that are the same in every row: the counts; the values are zero."""
+    """A row with the bytes that all rows share: the number and the lengths of its fields. The values are zero."""
     row = np.zeros(1, ROW)
     row["fields"] = len(COLUMNS)
     for column in COLUMNS:
@@ -60,9 +60,9 @@ def encode(
     time_unix_us: Int64Column,
     value: Float64Column,
 ) -> memoryview:
-    """Encode points of one commit, sorted by series (in order of arrival within one): a series then lies together on
-    few pages, and roll-up sorts runs instead of noise. Each column has shape (n,); times are within years 1 to 9999.
-    Returns n rows of 66 bytes between header and trailer.
+    """Encode the points of one commit, sorted by series, and by arrival within a series: the points of a series are
+    then together on few pages, and roll-up sorts data that is mostly in order. Each column has shape (n,); times are
+    within years 1 to 9999. Returns n rows of 66 bytes between header and trailer.
     """
     count = len(series_id)
     buffer = np.empty(len(_HEADER) + count * ROW.itemsize + len(_TRAILER), np.uint8)
@@ -84,7 +84,7 @@ def encode(
 async def chunks(encoded: memoryview) -> AsyncIterator[bytes]:
     """The encoded rows in pieces, as asyncpg's copy_to_table takes them."""
     for start in range(0, len(encoded), _CHUNK_BYTES):
-        # A view will do: the driver copies it into its write buffer.
+        # A view is enough: the driver copies it into its write buffer.
         yield cast("bytes", encoded[start : start + _CHUNK_BYTES])
 
 

@@ -20,21 +20,21 @@ _UINT32, _INT64, _FLOAT64 = np.dtype("<u4"), np.dtype("<i8"), np.dtype("<f8")
 
 @dataclass(slots=True)
 class Batch:
-    """A numbered batch as it came; row i of each column is one point. The columns are views of the message."""
+    """A numbered batch as received; row i of each column is one point. The columns are views of the message."""
 
     number: int
     series_index: UInt32Column
     step: Int64Column
     time_unix_us: Int64Column
     value: Float64Column
-    # What the client's clock says of it, in microseconds; see ingest.proto.
+    # By the client's clock, in microseconds; see ingest.proto.
     oldest_age_us: int | None = None
     sent_us: int | None = None
 
 
 @dataclass(slots=True)
 class EncodedDeclare:
-    """A Declare as it came. Decoded it is six times as large, and thousands may wait for their turn."""
+    """A Declare as received. Decoded it is six times as large, and thousands may wait for their turn."""
 
     message: bytes
 

@@ -1,10 +1,13 @@
 """How long points take from log() to their commit, though the clocks of clients and service differ.
 
-Three spans, none of which compares two clocks: from log() to sending, which the client measures; on the way; from here
-to the commit. The one on the way matters when streams are not read: batches then wait in buffers of the network, sent
-but not received. It is what the two clocks have moved apart since the fastest batch of the stream, so that just the
-time which that one took is missing, a millisecond or so. How far clocks drift apart in the life of a stream, with half
-an hour as --max-connection-age, is less than a tenth of a second.
+The time is the sum of three spans, none of which compares two clocks:
+
+- From log() to sending: the client measures it.
+- On the way. This matters when streams are not read: batches then wait in network buffers, sent but not received. How
+  long a batch takes is the time of receipt minus the time of sending, less the same difference of the fastest batch of
+  the stream. Only the time that the fastest batch took is missing then, about a millisecond. In the life of a stream,
+  half an hour with the default of --max-connection-age, clocks drift apart by less than a tenth of a second.
+- From receipt to commit: the service measures it.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
     from runstream_service.ingest.decode import Batch
 
-# So that one client with a clock gone mad does not spoil the sum for all.
+# A bound, so that one client with a wrong clock does not spoil the sum for all.
 _LONGEST_US = 30 * 86_400 * 1_000_000
 
 # Clients seal a batch after half a second. A long outage of the service may last an hour.
@@ -29,14 +32,14 @@ _BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 
 
 class SenderClock:
-    """What is known of the clock at the other end of one stream."""
+    """What is known about the clock of the client of one stream."""
 
     def __init__(self) -> None:
         self._fastest_us: int | None = None
 
     def logged_at(self, batch: Batch, received: float) -> float | None:
-        """When the oldest point of a batch was logged, by our own monotonic clock, as `received` is; None if its client
-        does not say."""
+        """When the oldest point of a batch was logged, by the monotonic clock of this process, like `received`; None if
+        the client does not send its age."""
         if batch.oldest_age_us is None:
             return None
         age_us = min(batch.oldest_age_us, _LONGEST_US)
@@ -45,7 +48,7 @@ class SenderClock:
         return received - age_us / 1e6
 
     def _on_the_way_us(self, sent_us: int, received: float) -> int:
-        """Longer than the fastest batch by so much."""
+        """How much longer the batch took on the way than the fastest batch of the stream."""
         apart_us = round(received * 1e6) - sent_us
         if self._fastest_us is None or apart_us < self._fastest_us:
             self._fastest_us = apart_us
@@ -53,7 +56,8 @@ class SenderClock:
 
 
 class LogToCommit(Collector):
-    """The histogram. Plain numbers, as it counts batches: a Histogram's lock and labels cost five times as much."""
+    """The histogram, kept in plain numbers: it counts every batch, and a Histogram's lock and labels cost five times as
+    much."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(_BUCKETS_S) + 1)
@@ -69,7 +73,7 @@ class LogToCommit(Collector):
         bounds = (*(str(bound) for bound in _BUCKETS_S), "+Inf")
         yield HistogramMetricFamily(
             "runstream_log_to_commit_seconds",
-            "From log() of the oldest point of a batch to its commit, as far as clients say.",
+            "From log() of the oldest point of a batch to its commit, for clients that send its age.",
             buckets=list(zip(bounds, accumulate(self._counts), strict=True)),
             sum_value=self._sum_s,
         )

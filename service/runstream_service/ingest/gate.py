@@ -1,4 +1,4 @@
-"""Stops the taking of batches while the hot table is too large."""
+"""Stops ingest while the hot table is too large."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Opens again at this part of the bound, so that it does not flap with every commit.
+# The gate opens again at this fraction of the bound, so that it does not open and close with every commit.
 _OPENS_AT = 0.9
 
 
 class HotGate:
     """Closed while more points wait for roll-up than `max_points`: streams are then not read, so HTTP/2 flow control
-    stops their clients, which keep their points. Roll-up measures every second (rollup/loop.py): until it does, the
-    bound may be exceeded by what is committed in that second."""
+    stops their clients, which keep their points. Roll-up measures every second (rollup/loop.py), so the bound may be
+    exceeded by the points that are committed in that second."""
 
     def __init__(self, max_points: int, metrics: IngestMetrics) -> None:
         self._max_points = max_points
@@ -29,21 +29,21 @@ class HotGate:
 
     @property
     def closed(self) -> bool:
-        """Whether the taking is stopped."""
+        """Whether ingest is stopped."""
         return not self._opened.is_set()
 
     async def passed(self) -> None:
-        """Wait until it is open."""
+        """Wait until the gate is open."""
         if self.closed:
             await self._opened.wait()
 
     def measured(self, points: int) -> None:
-        """Take note of how many points wait for roll-up."""
+        """Close or open the gate according to the number of points that wait for roll-up."""
         if not self.closed and points > self._max_points:
             self._opened.clear()
             self._metrics.held(True)
             log.warning(
-                f"{points:,} points wait for roll-up, more than {self._max_points:,}: ingest stops until it caught up",
+                f"{points:,} points wait for roll-up, more than {self._max_points:,}: ingest waits for roll-up",
                 action="ingest_held",
                 points=points,
                 hot_rows_max=self._max_points,
@@ -51,4 +51,4 @@ class HotGate:
         elif self.closed and points <= self._max_points * _OPENS_AT:
             self._opened.set()
             self._metrics.held(False)
-            log.info("Roll-up caught up: ingest goes on", action="ingest_resumed", points=points)
+            log.info("Roll-up has caught up: ingest continues", action="ingest_resumed", points=points)

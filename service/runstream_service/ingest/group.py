@@ -1,4 +1,4 @@
-"""What waits -> one group: what to ask of the database, and after its verdict what to copy."""
+"""Batches and writes that wait -> one group: the arguments for the ledger, and after its verdict the rows to copy."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from runstream_service.ingest.stream import ProducerStream
 
-# What a writer commits: a batch of a stream, or a write that stands for itself.
+# What a writer commits: a batch of a stream, or a write that came over HTTP.
 Item: TypeAlias = Submission | MetricWrite
 
-# Up to so many points, one statement commits a group: it saves the round trips of BEGIN, COPY and COMMIT, for which
-# callers over HTTP wait before they send on. Eight of them with 50 points each are one group. (Measured with half as
-# many: 200 streams with 250 points a batch get 0.53 to 0.62 of raw COPY, as they do without.)
+# Up to this many points, one statement commits a group. That saves the round trips of BEGIN, COPY and COMMIT, for which
+# callers over HTTP wait before they send more. Eight of them with 50 points each are one group. (Measured with half of
+# this bound: 200 streams with 250 points a batch reach 0.53 to 0.62 of raw COPY, the same as without the statement.)
 SMALL_GROUP_POINTS = 512
 
 
@@ -53,7 +53,7 @@ class Group:
         self.items = items
         self._claims: list[_Claim] = []
         self._writes: list[MetricWrite] = []
-        # A request that came again while its first copy still waits, with that.
+        # Each request that was repeated while its first copy still waits, together with the first copy.
         self._repeats: list[tuple[MetricWrite, MetricWrite]] = []
         self._sort(items)
         self.accepted: list[Item] = []
@@ -119,7 +119,7 @@ class Group:
                 self.duplicates.append(repeat)
 
     def _judged(self) -> list[Sequence[Item]]:
-        """Items by what has one verdict, in the order of the verdicts."""
+        """The items that share a verdict, in the order of the verdicts."""
         return [*(claim.submissions for claim in self._claims), *([write] for write in self._writes)]
 
     def encode(self) -> memoryview | None:

@@ -1,4 +1,4 @@
-"""Which writer takes a write that came over HTTP."""
+"""Chooses the writer of a write that came over HTTP."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from runstream_service.ingest.write import MetricWrite
     from runstream_service.ingest.writer import Writer
 
-# Of the first writer, waiting or being committed. More than this is no group that is committed in a moment any more.
+# Most points that wait or are being committed at the first writer. A larger group takes noticeably long to commit.
 FEW_POINTS = 1_000
 
 
 class Lanes:
-    """The first writer while it has little to do: callers that wait for their answers then share groups, and a commit
-    takes as long for eight writes as for one. (Measured, 8 callers with 50 points each: 1.3 times the points that two
-    writers take, whose groups are half as large.) Above, writers by run.
+    """Writes go to the first writer while it has little to do. Callers that wait for their answers then share groups,
+    and a commit takes as long for eight writes as for one. (Measured with 8 callers of 50 points each: 1.3 times the
+    points that two writers take, whose groups are half as large.) With more load, the run decides on the writer.
 
-    All that is under way of a run is with one writer. Then a deletion of the run gets its turn between two groups, as
-    only one of them can hold its lock.
+    All writes of a run that are under way are with one writer. So only one group at a time holds the lock of the run,
+    and a deletion of the run gets its turn between two groups.
     """
 
     def __init__(self, writers: Sequence[Writer]) -> None:

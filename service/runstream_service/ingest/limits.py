@@ -1,4 +1,4 @@
-"""Bounds of the ingest path. Opened tells them to clients; proto/runstream/v1/ingest.proto documents them."""
+"""Bounds of the ingest path. Clients get them in Opened; proto/runstream/v1/ingest.proto documents them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ MAX_MESSAGE_BYTES = 1 << 20
 # 28 bytes a point: a full batch is 448 KiB, well below the message bound.
 MAX_BATCH_POINTS = 16_384
 MAX_SERIES_PER_STREAM = 32_768
-# In batches that were read and wait in front of a queue that is full, one a stream. About 250 MB, which is seven
-# thousand streams of our clients, with batches of 1,000 points. Above, streams end with OVERLOADED.
+# Most points in batches that were read while the queue was full; each stream waits with at most one. This is about
+# 250 MB: seven thousand streams of our own clients, with batches of 1,000 points. Above, streams end with OVERLOADED.
 MAX_HELD_POINTS = 7_000_000
-# 28 as they came, and 8 for the series ids. Declarations that wait are counted by their bytes.
+# 28 as received, and 8 for the series id. Declarations that wait are counted by their bytes.
 BYTES_PER_HELD_POINT = 36
 
 # Years 1 to 9999, the range of PostgreSQL's ISO dates and of Python's datetime. Microseconds since 1970.

@@ -1,4 +1,4 @@
-"""Points of MLflow's HTTP routes -> writes: their series, looked up once and then remembered."""
+"""Points of MLflow's HTTP routes -> writes. Series are looked up once and then cached."""
 
 from __future__ import annotations
 
@@ -27,18 +27,20 @@ if TYPE_CHECKING:
 
 SQL = load("writes")
 
-# Of a series that came over HTTP.
+# Rank and attempt of every series that is written over HTTP.
 RANK, ATTEMPT = -1, 0
 
-# About 200 bytes each. Runs that have not been written to for the longest time are forgotten first.
+# About 200 bytes each. The runs that were written to least recently are evicted first.
 MAX_REMEMBERED_SERIES = 200_000
-# Each look fails only if series of the run were deleted between it and the commit.
+# How often series are looked up for one write. A repeat is needed only if series of the run were deleted, or the
+# database failed over, between the look-up and the commit.
 _LOOKS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class RunPoints:
-    """Points to store in one run; row i of every column is one point. `write_id` tells a repeat (MetricWrite)."""
+    """Points to store in one run; row i of every column is one point. A repeat has the same `write_id` (see
+    MetricWrite)."""
 
     run_id: UUID
     write_id: UUID
@@ -50,7 +52,8 @@ class RunPoints:
 
 @dataclass(slots=True)
 class _RunSeries:
-    """The series of a run by key, as they were under a generation, in an incarnation of the database."""
+    """The series of a run by key. They are valid for one generation of the run's series in one incarnation of the
+    database."""
 
     generation: int
     incarnation: str
@@ -71,7 +74,7 @@ class MetricWrites:
         self._remembered_series = 0
 
     async def store(self, caller: Caller, points: RunPoints) -> None:
-        """Returns when the points are committed, each once however often this is repeated within an hour.
+        """Returns when the points are committed. Repeating the same write within an hour stores nothing twice.
 
         Raises:
             RunNotFound, RunDeleted, InvalidField, Overloaded, Draining, DatabaseUnavailable.
@@ -101,14 +104,15 @@ class MetricWrites:
             await _generation_of(connection, caller, run_id)
 
     async def _series_of(self, caller: Caller, points: RunPoints) -> _RunSeries:
-        """Knows at least all keys of the points."""
+        """The series of the run, with at least all keys of the points."""
         series = self._remembered.get((caller.workspace_id, points.run_id))
         if series is not None:
             self._remembered.move_to_end((caller.workspace_id, points.run_id))
             if series.ids.keys() >= set(points.key):
                 return series
         async with self._database.acquire() as connection:
-            # The generation first: series that are deleted from now on have a later one, and the write will be told.
+            # The generation is read first: if series are deleted from now on, it increases, and the write is refused as
+            # stale.
             fresh = _RunSeries(await _generation_of(connection, caller, points.run_id), incarnation_of(connection))
             if series is None or (series.generation, series.incarnation) != (fresh.generation, fresh.incarnation):
                 series = fresh
@@ -128,7 +132,7 @@ class MetricWrites:
         return series
 
     def _refuse(self, points: RunPoints, resolved: ResolvedSeries) -> NoReturn:
-        """As with MLflow, a request is stored whole or not at all."""
+        """Refuses the whole request: as with MLflow, it is stored completely or not at all."""
         reason, example = next(iter(resolved.refused.values()))
         self._pipeline.metrics.points_refused(reason, len(points.key))
         kind = TooManySeries if reason is Reason.TOO_MANY_SERIES else InvalidField
@@ -144,7 +148,7 @@ class MetricWrites:
             self._remembered_series -= oldest.counted
 
     def _forget(self, caller: Caller, run_id: UUID, series: _RunSeries | None) -> None:
-        """Unless another request has put newer ones in their place."""
+        """Removes cached series, unless another request has replaced them by newer ones."""
         if series is not None and self._remembered.get((caller.workspace_id, run_id)) is series:
             del self._remembered[caller.workspace_id, run_id]
             self._remembered_series -= series.counted

@@ -1,5 +1,5 @@
-"""Prometheus metrics of the ingest path. Counted per group or per stream; what is
-counted per batch are plain numbers; nothing is counted per point."""
+"""Prometheus metrics of the ingest path. They are counted per group or per stream; those that are counted per batch are
+plain numbers; nothing is counted per point."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _POINTS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 150_000)
 
 
 class Received(Collector):
-    """What came in through one front end. Plain numbers, as these are counted per batch; read when metrics are."""
+    """Batches and points received, by protocol. They are plain numbers, as they are counted per batch."""
 
     def __init__(self) -> None:
         self._batches = {"grpc": 0, "http": 0}
@@ -54,15 +54,15 @@ class Received(Collector):
 
 
 class IngestMetrics:
-    """What the ingest path did and holds."""
+    """All metrics of the ingest path."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.streams_open = Gauge(
-            "runstream_streams_open", "Append streams that are open, also those that have not said yet whose they are.",
+            "runstream_streams_open", "Append streams that are open, also those that have not sent Open yet.",
             registry=registry,
         )  # fmt: skip
         self.streams_capacity = Gauge(
-            "runstream_streams_capacity", "At so many open streams, further ones are refused (--max-streams).",
+            "runstream_streams_capacity", "Most open streams; further ones are refused (--max-streams).",
             registry=registry,
         )  # fmt: skip
         self._streams_ended = Counter(
@@ -76,19 +76,19 @@ class IngestMetrics:
             "runstream_points_committed_total", "Points that were committed, each once.", registry=registry
         )
         self._duplicate_batches = Counter(
-            "runstream_batches_duplicate_total", "Batches that were sent again though committed; not stored again.",
+            "runstream_batches_duplicate_total", "Batches that were sent again after their commit; not stored again.",
             registry=registry,
         )  # fmt: skip
         self._refused = Counter(
             "runstream_points_refused_total", "Points that were refused for good, by reason.",
             ["reason"], registry=registry,
         )  # fmt: skip
-        for reason in Reason:  # at 0 from the start: an increase of a series that appears is not seen
+        for reason in Reason:  # at 0 from the start: Prometheus sees no increase in a series that has just appeared
             self._refused.labels(reason.value)
         self._lost = Counter(
             "runstream_batches_lost_total",
-            "Batches once acknowledged that the database does not know any more (restored, or failed over without a "
-            "synchronous standby).",
+            "Batches that were acknowledged and that the database does not know any more (it was restored, or failed "
+            "over without a synchronous standby).",
             registry=registry,
         )
         self._log_to_commit = LogToCommit()
@@ -118,7 +118,7 @@ class IngestMetrics:
             registry=registry,
         )  # fmt: skip
         self._queue_capacity = Gauge(
-            "runstream_queue_capacity_points", "At so many waiting points, streams are not read any more.",
+            "runstream_queue_capacity_points", "Most waiting points; at this number, streams are not read any more.",
             registry=registry,
         )  # fmt: skip
         self._held = Gauge(
@@ -129,13 +129,13 @@ class IngestMetrics:
         )
 
     def held(self, held: bool) -> None:
-        """Say whether ingest waits for roll-up now."""
+        """Record whether ingest waits for roll-up now."""
         self._held.set(1 if held else 0)
         if held:
             self._times_held.inc()
 
     def watch(self, budget: Budget, oldest: Callable[[], float | None]) -> None:
-        """Show the budget, and how long ago the oldest batch came (`time.monotonic()`), when the metrics are read."""
+        """Export the budget, and the age of the oldest batch (`time.monotonic()`), whenever the metrics are read."""
         self._queue_oldest.set_function(lambda: 0.0 if (came := oldest()) is None else time.monotonic() - came)
         self._queue_points.set_function(lambda: budget.waiting_points)
         self._queue_capacity.set(budget.capacity_points)
@@ -168,9 +168,9 @@ class IngestMetrics:
         self._streams_ended.labels(reason).inc()
 
     def duplicate_batches(self, batches: int) -> None:
-        """Count repeats that the committed number of a stream sorted out."""
+        """Count batches that a stream skipped because their number was committed already."""
         self._duplicate_batches.inc(batches)
 
     def acknowledged_batches_lost(self, batches: int) -> None:
-        """Count what a client was told and the ledger does not know."""
+        """Count batches that a client got acknowledged and that the ledger does not know."""
         self._lost.inc(batches)

@@ -1,4 +1,4 @@
-"""Opens streams, spreads producers over writers, drains."""
+"""Opens streams, distributes producers over writers, drains."""
 
 from __future__ import annotations
 
@@ -46,23 +46,23 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 
-# With the wait for a turn. Clients of ours give an Open up after 30 s; a Declare may have a thousand others before it,
-# of two thousand series each.
+# Both include the wait for a turn. Our own clients give up an Open after 30 s. A Declare may have to wait for a
+# thousand others, of two thousand series each.
 OPEN_TIMEOUT_S = 25.0
 DECLARE_TIMEOUT_S = 300.0
-# Streams on a replica that has been without its database for so long are better served by another one. A restart of
+# When a replica has been without its database for this long, another one serves its streams better. A restart of
 # PostgreSQL is often shorter.
 WITHOUT_DATABASE_S = 5.0
-# HTTP has no flow control that a client would notice: it is told to come again.
+# HTTP has no flow control that reaches a client, so after this wait a write is refused and has to be sent again.
 _BUDGET_TIMEOUT_S = 0.5
-# MLflow's clients give a request up after 120 s.
+# MLflow's clients give up a request after 120 s.
 WRITE_TIMEOUT_S = 60.0
 
 
 class IngestPipeline:
-    """The ingest path of one replica. `max_queued_points` bounds what waits, `max_streams` who may send,
-    `max_openings` how many connections of the pool opening and declaring take, `hot_rows_max` what is stored and not
-    rolled up yet. `on_commit` is called after each commit; it must not wait."""
+    """The ingest path of one replica. `max_queued_points` bounds the points that wait, `max_streams` the open streams,
+    `max_openings` the connections of the pool that opening and declaring take, `hot_rows_max` the rows that are stored
+    and not rolled up yet. `on_commit` is called after each commit; it must not wait."""
 
     def __init__(
         self,
@@ -90,7 +90,8 @@ class IngestPipeline:
         self.max_series_per_run = max_series_per_run
         self._max_held_points = max_held_points
         self._held_points = 0
-        # When a job begins, hundreds of streams open at once. Reads would wait for a connection behind all of them.
+        # When a job begins, hundreds of streams open at once. Without a bound, reads would wait behind all of them for
+        # a connection.
         self._openings = asyncio.Semaphore(max_openings)
         self._declaring = asyncio.Semaphore(max_openings)
         self._writers = [Writer(f"writer-{n}", database, self._budget, metrics, on_commit) for n in range(writers)]
@@ -105,8 +106,8 @@ class IngestPipeline:
         self._draining = False
         self._refusing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._until_refusing: asyncio.TimerHandle | None = None
-        # A writer only ends when it is cancelled. Anything else is a bug, and its streams would wait for ever: whoever
-        # runs the service waits for this and stops, so that another replica takes over.
+        # A writer only ends when it is cancelled. Anything else is a bug, and its streams would wait forever: so app.py
+        # waits for this future and then stops the service, and another replica takes over.
         self.crashed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         metrics.watch(self._budget, self._oldest)
         metrics.streams_capacity.set(max_streams)
@@ -132,15 +133,15 @@ class IngestPipeline:
         )
 
     def check_database(self) -> None:
-        """Raises DatabaseUnavailable if this replica has been without its database for some seconds. What needs it is
-        then better asked of another one, at once, than after ten seconds in line for a connection."""
+        """Raises DatabaseUnavailable if this replica has been without its database for some seconds. A caller should
+        then go to another replica at once, instead of after ten seconds in line for a connection."""
         if self._refusing.done() and not self._draining:
             raise self.refusal()
 
     @contextlib.contextmanager
     def slot(self) -> Iterator[None]:
-        """One of the `max_streams` places. A call takes it before it says anything, and gives it back however it ends.
-        So whatever a call waits for, there are never more of them.
+        """One of the `max_streams` places. A call takes it before its first message, and gives it back however it ends.
+        So the bound also holds for calls that have not opened a stream yet.
 
         Raises:
             Overloaded, Draining, DatabaseUnavailable.
@@ -162,8 +163,8 @@ class IngestPipeline:
 
     @contextlib.asynccontextmanager
     async def open(self, caller: Caller, request: ingest_pb2.Open) -> AsyncIterator[ProducerStream]:
-        """A producer's stream; any older one of the same producer is fenced. What it submitted is committed also after
-        its end.
+        """A producer's stream; any older one of the same producer is fenced. Batches that were submitted are committed
+        even if the stream has ended.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted, LedgerBehind, Draining, DatabaseUnavailable.
@@ -195,7 +196,7 @@ class IngestPipeline:
             self.metrics.acknowledged_batches_lost(lost)
             raise LedgerBehind(
                 f"open.first_unacked: batches up to {request.first_unacked - 1} were acknowledged, but the database "
-                f"knows {committed_number}: it was restored to an older state. Go on under a new producer_id",
+                f"knows {committed_number}: it was restored to an older state. Continue under a new producer_id",
                 field="open.first_unacked",
             )
         return ProducerStream(
@@ -203,8 +204,8 @@ class IngestPipeline:
         )
 
     async def _answered(self, work: Coroutine[object, object, T], timeout_s: float) -> T:
-        """The outcome of some work on the database. Work that does not end in time, or before this replica takes no
-        more streams, is left behind: its connection may hang."""
+        """The outcome of some work on the database. The work is abandoned when it takes too long, or when this replica
+        stops taking streams: its connection may hang."""
         task = asyncio.ensure_future(work)
         try:
             ends: set[asyncio.Future[Any]] = {task, self._refusing}
@@ -218,12 +219,12 @@ class IngestPipeline:
             abandon(task)
 
     async def declare_in_turn(self, stream: ProducerStream, encoded: EncodedDeclare) -> None:
-        """As `declare`. When a job begins, thousands come at once: they wait as they came, and as many are decoded as
-        may ask the database.
+        """Does what `declare` does, for a few streams at a time. When a job begins, thousands of declarations come at
+        once: they wait encoded, and only those are decoded that may use the database now.
 
         Raises:
             MalformedMessage.
-            Overloaded: too much waits already.
+            Overloaded: too many points and declarations wait already.
         """
         with self._held(len(encoded.message) // BYTES_PER_HELD_POINT):
             await self._answered(self._declare_in_turn(stream, encoded), self._declare_timeout_s)
@@ -233,7 +234,7 @@ class IngestPipeline:
             await self.declare(stream, encoded.decode())
 
     async def declare(self, stream: ProducerStream, request: ingest_pb2.Declare) -> None:
-        """Give the declared indexes their series; the points of keys that get none are refused.
+        """Assign series to the declared indexes; if a key gets none, its points are refused.
 
         Raises:
             InvalidField: an index got two keys.
@@ -259,11 +260,11 @@ class IngestPipeline:
             )
 
     async def submit(self, stream: ProducerStream, batch: Batch) -> None:
-        """Take one batch; waits while the budget is used up or the hot table full, so that the caller stops reading.
+        """Take one batch. Waits while the budget is used up or the hot table is full, so that the caller stops reading.
 
         Raises:
             SequenceGap, UndeclaredSeries.
-            Overloaded: too much waits in this way already.
+            Overloaded: too many points wait in this way already.
         """
         submission = stream.receive(batch)
         self.metrics.received.count("grpc", len(batch.value))
@@ -279,11 +280,11 @@ class IngestPipeline:
         self._writers[stream.producer_id.int % len(self._writers)].submit(submission)
 
     async def _wait_for_room(self, submission: Submission) -> None:
-        """Each stream waits with the one batch that it has read. Those are bounded as well: thousands of streams with
-        batches of the largest size would be gigabytes."""
+        """Each stream waits with the one batch that it has read. These are bounded as well: thousands of streams with
+        batches of the largest size would take gigabytes."""
         points = submission.charge
         with self._held(points):
-            # The gate before the budget: who waits at it takes nothing that others could use.
+            # The gate comes before the budget: a stream that waits at it holds nothing that others could use.
             await self.gate.passed()
             await self._budget.take(points)
 
@@ -306,7 +307,8 @@ class IngestPipeline:
         Raises:
             Overloaded: the hot table is full, or the budget is still used up after a moment.
             Draining, RunNotFound, RunDeleted, SeriesMoved, InvalidField.
-            DatabaseUnavailable: there is no outcome yet; it may still be committed. Its repeat is known by its id.
+            DatabaseUnavailable: there is no outcome yet; it may still be committed. A repeat has the same id, and
+            stores nothing twice.
         """
         if self._draining:
             raise _draining()
@@ -315,8 +317,8 @@ class IngestPipeline:
         if not self._budget.take_at_once(write.charge):
             await self._wait_for_budget(write.charge)
         self._lanes.submit(write)
-        # The outcome is the writer's to set, also when the caller has left or waited long enough: until then the write
-        # is under way.
+        # Only the writer sets the outcome, even if the caller has left or waited long enough: until then the write is
+        # under way.
         await asyncio.wait({write.outcome}, timeout=self._write_timeout_s)
         if not write.outcome.done():
             raise DatabaseUnavailable(f"no commit within {self._write_timeout_s:g} s; send the same request again")
@@ -332,8 +334,8 @@ class IngestPipeline:
             ) from None
 
     async def readiness_changed(self, ready: bool) -> None:
-        """Group commits that failed are tried again at once when the database is back. While it is away for longer,
-        streams are sent to other replicas, which may have it still."""
+        """Group commits that failed are tried again at once when the database is back. When it is away for longer,
+        streams are sent to other replicas, which may still reach it."""
         if self._until_refusing is not None:
             self._until_refusing.cancel()
             self._until_refusing = None
@@ -347,7 +349,7 @@ class IngestPipeline:
             writer.try_again()
 
     def drain(self) -> None:
-        """Take no new streams and end the open ones when what they sent is committed and acknowledged."""
+        """Take no new streams; end the open ones as soon as what they sent is committed and acknowledged."""
         self._draining = True
         self._refuse()
 

@@ -1,4 +1,4 @@
-"""Points that will never be stored: why, how many, and one of them in words."""
+"""Points that will never be stored: the reason, their number, and an example in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys -> series ids: made where they are missing, within the bound of series per run."""
+"""Keys -> series ids. Missing series are created, within the bound of series per run."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 SQL = load("writes")
 
-# To find the keys that PostgreSQL refuses among others, their group is halved. This many statements find some dozens of
-# them among thousands; what is left then is refused together.
+# A group of keys is halved repeatedly to find those that PostgreSQL refuses. This many statements find some dozens of
+# them among thousands; the groups that are left then are refused as a whole.
 _MAX_STATEMENTS = 500
 
 
 @dataclass(slots=True)
 class ResolvedSeries:
-    """The series of some keys, and why the others have none."""
+    """The series of some keys, and the reasons why other keys have none."""
 
     ids: dict[str, int] = field(default_factory=dict)
     refused: dict[str, tuple[Reason, str]] = field(default_factory=dict)
@@ -39,7 +39,7 @@ async def resolve_series(
     *,
     max_series_per_run: int,
 ) -> ResolvedSeries:
-    """The series of keys, each of them once. Keys that PostgreSQL refuses as bad data cost only themselves."""
+    """The series of some distinct keys. If PostgreSQL refuses a key as bad data, the other keys still get theirs."""
     resolved = ResolvedSeries()
     groups, statements = [sorted(keys)], 0
     while groups:
@@ -66,6 +66,6 @@ async def resolve_series(
 
 def _too_many(key: str, max_series_per_run: int) -> str:
     return (
-        f"key {key[:80]!r}: the run has {max_series_per_run:,} series, the most that the service keeps of one "
+        f"key {key[:80]!r}: the run has {max_series_per_run:,} series, the most that a run may have "
         "(--max-series-per-run); do not put steps or ids into keys"
     )

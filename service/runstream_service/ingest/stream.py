@@ -1,4 +1,4 @@
-"""One producer's stream: what it declared, which batch comes next, what is committed."""
+"""One producer's stream: the series it declared, the number of the next batch, the last committed batch."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 # No key has this hash.
 _NO_KEY = 0
-# So many refused keys of a stream have an example of their own; further ones share the last, so that a stream which
-# declares nothing but nonsense does not fill the memory with it.
+# How many refused keys of a stream have an example of their own. Further ones share the last, so that a stream that
+# declares many bad keys does not fill the memory.
 _MAX_EXAMPLES = 100
 _UNDECLARED = -1
 # The series table holds a series id, _UNDECLARED, or for a refused series this minus the position of its refusal.
 _REFUSED = -2
-# In a column of series ids, for points refused for another reason than their key.
+# Stands in a column of series ids for points that are refused for another reason than their key.
 _REFUSED_BEYOND = _REFUSED_FOR_TIME = np.iinfo(np.int64).min
 
 _KEY_REASONS = {
@@ -45,14 +45,14 @@ _KEY_REASONS = {
 }
 
 
-# What a batch costs of the budget at least: its own bookkeeping is worth about so many points of 28 bytes. Without it,
-# any number of empty batches could wait.
+# The least that a batch is charged to the budget: its bookkeeping takes about as much memory as this many points of 28
+# bytes. Without it, any number of empty batches could wait.
 MIN_CHARGE_POINTS = 32
 
 
 @dataclass(slots=True)
 class Submission:
-    """One batch on its way to the database; the columns have one length and hold only what can be stored."""
+    """One batch on its way to the database; its columns are equally long and hold only points that can be stored."""
 
     stream: ProducerStream
     number: int
@@ -61,13 +61,13 @@ class Submission:
     time_unix_us: Int64Column
     value: Float64Column
     refusals: list[Refusal] = field(default_factory=list)
-    # Points taken from the budget until the stream is told; stays as it was when points are refused later.
+    # Points taken from the budget until the stream knows the outcome; unchanged when points are refused later.
     charge: int = field(init=False)
-    # As many as its writer counted when it took it; stays as it was when points are refused later.
+    # The points that its writer counted when it took the batch; unchanged when points are refused later.
     queued_points: int = 0
-    # True once the stream was told what became of it.
+    # True once the stream knows the outcome.
     told: bool = False
-    # When it came, by the monotonic clock.
+    # When it was received, by the monotonic clock.
     came: float = field(default_factory=time.monotonic)
     # When its oldest point was logged, by the same clock; None if the client does not say.
     logged: float | None = None
@@ -94,12 +94,12 @@ class Submission:
         self.stream.dropped()
 
     def refuse(self, reason: Reason, why: str) -> bool:
-        """Nothing of it will be stored; says whether it has to be committed as empty nevertheless."""
+        """Nothing of it will be stored. Returns whether it has to be committed as empty nevertheless."""
         self.refuse_all(reason, f"batch {self.number}: {why}")
         return True
 
     def error_of(self, verdict: str, committed_before: int) -> CoreError | None:
-        """What begin_group_commit says of its producer."""
+        """The error that follows from begin_group_commit's verdict on its producer, if any."""
         stream = self.stream
         if verdict == "fenced":
             return Fenced(
@@ -108,7 +108,7 @@ class Submission:
                 field="open.producer_id",
             )
         if verdict == "gap" and committed_before < stream.committed_number:
-            return open_again(f"the ledger stands at {committed_before}, below what this stream was told")
+            return open_again(f"the ledger stands at {committed_before}, below this stream's last commit")
         if verdict == "gap":
             return SequenceGap(
                 f"batch.number: the ledger stands at {committed_before}; send the batches after it again",
@@ -118,11 +118,11 @@ class Submission:
 
     @property
     def incarnation(self) -> str:
-        """Of the database that knows its stream and series."""
+        """The incarnation of the database that knows its stream and series."""
         return self.stream.incarnation
 
     def outlived(self) -> CoreError:
-        """What becomes of it in another incarnation."""
+        """The error of a batch whose stream was opened in another incarnation."""
         return self.stream.outlived()
 
     @property
@@ -131,7 +131,7 @@ class Submission:
         return self.stream.run_id
 
     def refuse_all(self, reason: Reason, example: str) -> None:
-        """Make it an empty batch: committing that uses its number up, so the next batch is not blocked."""
+        """Make it an empty batch: committing that uses up its number, so the next batch is not blocked."""
         self.refusals.append(Refusal(reason, self.points, example))
         empty = slice(0, 0)
         self.series_id, self.step = self.series_id[empty], self.step[empty]
@@ -139,15 +139,15 @@ class Submission:
 
 
 def open_again(why: str) -> DatabaseChanged:
-    """Ends a stream whose session and series the database may not know any more. Open tells what was lost, if anything
-    was, and Declare gives the series anew."""
+    """The error that ends a stream whose session and series the database may not know any more. The next Open reports
+    what was lost, if anything was, and the next Declare looks up the series again."""
     return DatabaseChanged(f"the stream has to be opened again: {why}", retry_after_s=0.1)
 
 
 class ProducerStream:
     """State of one Append stream after Open. Used by one event loop; nothing here blocks.
 
-    Its session and series are true in one incarnation of the database, and are written to no other.
+    Its session and series are valid in one incarnation of the database, and are written to no other.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class ProducerStream:
         self.committed_number = committed_number
         self.incarnation = incarnation
         self.duplicate_batches = 0
-        # Set once when the stream must end for a reason that is not its own message, such as fencing.
+        # Set once when the stream must end for a reason other than its own messages, such as fencing.
         self.failed: asyncio.Future[CoreError] = asyncio.get_running_loop().create_future()
         self._clock = SenderClock()
         self._received_number: int | None = None
@@ -176,17 +176,17 @@ class ProducerStream:
         self._acknowledged_number = committed_number
         self._refusals: dict[Reason, Refusal] = {}
         self._changed = asyncio.Event()
-        # Of the key of each index, to notice that an index is declared again with another one. Keys themselves would
-        # take ten times as much, and a replica has millions of them.
+        # The hash of the key of each index, to notice when an index is declared again with another key. The keys
+        # themselves would take ten times as much memory, and a replica has millions of them.
         self._key_hashes = np.full(64, _NO_KEY, np.int64)
         self._series = np.full(64, _UNDECLARED, np.int64)
-        # All indexes below this one have a series id: none is undeclared, none refused.
+        # All indexes below this one have a series id: none is undeclared or refused.
         self._settled_series = 0
         self._refused_keys: list[tuple[Reason, str]] = []
         self._shared_examples: dict[Reason, int] = {}
 
     def outlived(self) -> DatabaseChanged:
-        """What ends it in another incarnation."""
+        """The error that ends a stream that was opened in another incarnation."""
         return open_again("it was opened before the database was restarted or failed over")
 
     # Declaring -------------------------------------------------------------------------------------------------------
@@ -258,10 +258,10 @@ class ProducerStream:
     # Receiving -------------------------------------------------------------------------------------------------------
 
     def receive(self, batch: Batch) -> Submission | None:
-        """Check a batch and turn its indexes into series ids. None: a repeat of what is committed.
+        """Check a batch and turn its indexes into series ids. Returns None if the batch is committed already.
 
         Raises:
-            SequenceGap: not the number after the last.
+            SequenceGap: its number does not follow the last one.
             UndeclaredSeries: an index that was not declared on this stream.
         """
         self._check_number(batch.number)
@@ -271,7 +271,7 @@ class ProducerStream:
             return None
         submission = self._submission(batch)
         submission.logged = self._clock.logged_at(batch, submission.came)
-        # Only now: a batch that ended the stream with an error was not received.
+        # Set only now: a batch that ended the stream with an error was not received.
         self._received_number = batch.number
         self._in_flight += 1
         return submission
@@ -279,7 +279,7 @@ class ProducerStream:
     def _check_number(self, number: int) -> None:
         last = self._received_number
         if last is None:
-            # A resent window may begin anywhere up to the next number.
+            # Batches that are sent again may begin anywhere up to the next number.
             lowest, highest = 1, self.committed_number + 1
         else:
             lowest = highest = last + 1
@@ -361,7 +361,7 @@ class ProducerStream:
     # Ending ----------------------------------------------------------------------------------------------------------
 
     def committed(self, number: int, refusals: list[Refusal]) -> None:
-        """A batch is committed (or was before, with no refusals to tell)."""
+        """A batch is committed (or was before; then it has no refusals to report)."""
         self._in_flight -= 1
         self.committed_number = max(self.committed_number, number)
         merge(self._refusals, refusals)
@@ -383,12 +383,12 @@ class ProducerStream:
         return self._in_flight == 0
 
     def wake(self) -> None:
-        """Let next_ack look again: its `last` was set."""
+        """Let next_ack check again: its `last` was set."""
         self._changed.set()
 
     async def next_ack(self, last: asyncio.Event) -> tuple[int, list[Refusal]] | None:
-        """Wait for news: the committed number and the refusals since the ack before. None once `last` is set and
-        nothing is on its way to the database any more."""
+        """Wait for the next ack: the committed number, and the refusals since the previous ack. None once `last` is set
+        and nothing is on its way to the database any more."""
         while True:
             if self.committed_number > self._acknowledged_number or self._refusals:
                 self._acknowledged_number = self.committed_number
@@ -401,7 +401,7 @@ class ProducerStream:
 
 
 def _grown(column: Int64Column, index: int, empty: int) -> Int64Column:
-    """A longer one, which has that index, too."""
+    """A longer copy of the column that has this index, too."""
     grown = np.full(min(max(2 * len(column), index + 1), MAX_SERIES_PER_STREAM), empty, np.int64)
     grown[: len(column)] = column
     return grown

@@ -1,4 +1,4 @@
-"""A metric write that came over HTTP, on its way to the database. It has no producer: it stands for itself."""
+"""A metric write that came over HTTP, on its way to the database. It has no producer and no stream."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class SeriesMoved(CoreError):
-    """Series of the run were deleted, or the database failed over, after the write had looked them up: it must look
-    again. Callers never see it."""
+    """Series of the run were deleted, or the database failed over, after the write had looked them up: they must be
+    looked up again. Callers never see this error."""
 
     reason = "SERIES_MOVED"
 
 
 @dataclass(slots=True)
 class MetricWrite:
-    """Points of one run; the columns have one length and hold only what can be stored.
+    """Points of one run; the columns are equally long and hold only points that can be stored.
 
-    Its id is a hash of the run and of the request's body. A request that comes again within an hour of its commit,
-    since its answer was lost, has the same id, and stores nothing. That is what MLflow does with an honest repeat, too:
-    it drops points of which key, timestamp, step and value are there already, and a body says all four of each point.
+    Its id is a hash of the run and of the request's body. A request that is sent again within an hour of its commit,
+    because its answer was lost, has the same id, and stores nothing. That is also what MLflow does with a repeated
+    request: it drops points whose key, timestamp, step and value it has already, and a body has all four of each point.
     """
 
     write_id: UUID
@@ -41,16 +41,16 @@ class MetricWrite:
     step: Int64Column
     time_unix_us: Int64Column
     value: Float64Column
-    # Of the stream's batches it has these: the number that the only batch of a producer would have, and no refusals.
+    # For the writer, it looks like a batch of a stream: with the number of a producer's only batch, and no refusals.
     number: int = 1
     refusals: list[Refusal] = field(default_factory=list)
     charge: int = field(init=False)
     queued_points: int = 0
     told: bool = False
-    # When it came, by the monotonic clock.
+    # When it was received, by the monotonic clock.
     came: float = field(default_factory=time.monotonic)
     logged: None = None
-    # None when committed, now or before.
+    # Result None: it is committed, now or by an earlier request.
     outcome: asyncio.Future[CoreError | None] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ class MetricWrite:
         self._end(None)
 
     def failed(self, error: CoreError) -> None:
-        """It was not stored, and why."""
+        """It was not stored, for this reason."""
         self._end(error)
 
     def dropped(self) -> None:
@@ -75,23 +75,23 @@ class MetricWrite:
         self._end(Draining("this replica shuts down; send the request again", retry_after_s=1.0))
 
     def refuse(self, _reason: Reason, why: str) -> bool:
-        """Nothing of it will be stored; says whether it has to be committed as empty nevertheless."""
+        """Nothing of it will be stored. Returns whether it has to be committed as empty nevertheless: never."""
         self._end(InvalidField(f"metrics: PostgreSQL refused the points: {why}", field="metrics"))
         return False
 
     def error_of(self, verdict: str, _committed_before: int) -> CoreError | None:
-        """What begin_group_commit says of it."""
+        """The error that follows from begin_group_commit's verdict on it, if any."""
         run_id = self.run_id.hex
         if verdict == "missing":
             return RunNotFound(f"no run with id {run_id}", field="run_id", subject=run_id)
         if verdict == "deleted":
             return RunDeleted(f"the run {run_id} is deleted; restore it first", field="run_id", subject=run_id)
         if verdict == "stale":
-            return SeriesMoved(f"series of the run {run_id} were deleted meanwhile")
+            return SeriesMoved(f"series of the run {run_id} were deleted in the meantime")
         return None
 
     def outlived(self) -> CoreError:
-        """What becomes of it in another incarnation."""
+        """The error of a write whose series were looked up in another incarnation."""
         return SeriesMoved(f"the database was restarted since series of the run {self.run_id.hex} were looked up")
 
     def _end(self, error: CoreError | None) -> None:

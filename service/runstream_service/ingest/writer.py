@@ -1,21 +1,22 @@
-"""Collects batches and writes until the database is free, then commits them as one group.
+"""Collects batches and HTTP writes until the database is free, then commits them as one group.
 
-1. While a group is being committed, others pile up; the next group is all of them. So the size of a group follows
-   the load by itself: one batch when little comes in, tens of thousands of points when much does.
+1. While a group is being committed, further batches collect; the next group is all of them. So the size of a group
+   follows the load automatically: one batch when little comes in, tens of thousands of points when much does.
 2. A group is one transaction on the writer's own connection: begin_group_commit (epoch, writes, ledger), COPY, COMMIT;
-   a small one is one statement that does all of that. Its batches and writes are told only after the database has
-   answered that.
+   a small group is one statement that does all of that. Its batches and writes are acknowledged only after the
+   database has confirmed the commit.
 3. When the outcome is not known (connection lost, server stopped, timeout), the same group is tried again on a new
-   connection. The ledger and the ids of writes tell what of it had been committed, so a try too many stores nothing
+   connection. The ledger and the ids of writes show what had been committed, so an unnecessary try stores nothing
    twice. Meanwhile the budget fills and streams are not read: nothing is lost and memory stays bounded.
 4. That connection may lead to another incarnation of the database: the server was restarted, a standby took over, a
    backup was restored. The state may be an older one, which does not know a series, or has given its id to another. So
-   what was looked up in another incarnation is not written; its stream is opened, and its series are declared, again.
+   batches whose series were looked up in another incarnation are not written: their streams have to be opened, and
+   their series declared, again.
 5. When PostgreSQL refuses rows as bad data, each batch and write is tried alone; a batch that fails alone commits as
-   empty. All of that ends before the next group begins, because the next batches of those producers follow by number.
-6. A group that fails again and again for a reason that nobody thought of is taken apart in the same way. What fails
-   alone, too, is not stored and not refused: its stream ends with an error, and its client keeps it. So one batch that
-   hits a bug never stops the others of its writer.
+   empty. All of that ends before the next group begins, because the next batches of those producers follow in order.
+6. A group that fails repeatedly for an unknown reason is taken apart in the same way. A batch that fails alone, too, is
+   neither stored nor refused: its stream ends with an error, and its client keeps it. So one batch that hits a bug
+   never stops the others of its writer.
 """
 
 from __future__ import annotations
@@ -49,11 +50,11 @@ log = structlog.get_logger()
 # Bounds the transaction and its buffers: 66 bytes a point in COPY BINARY, so about 8 MiB a writer.
 MAX_GROUP_POINTS = 131_072
 
-# One budget for all steps of one try. Above the server's own timeouts (database.py), so that the server's clear error
-# comes first; this one is for a connection that hangs without a word.
+# One time limit for all steps of one try. It is above the server's own timeouts (database.py), so that the server's
+# clear error comes first; this one is for a connection that hangs without an error.
 _TRY_TIMEOUT_S = 45.0
 _TOLD_AT_ONCE = 16
-# How often a group is tried for all that fails for an unknown reason, and what was taken out of one.
+# How often a group is tried that fails for an unknown reason, and how often each of its batches alone.
 _TRIES_OF_GROUP, _TRIES_ALONE = 4, 2
 _FIRST_BACKOFF_S = 0.05
 _LONGEST_BACKOFF_S = 5.0
@@ -64,7 +65,7 @@ _COMMIT_SMALL = "SELECT * FROM commit_small_points($1, $2, $3, $4, $5, $6, $7, $
 
 class RowsRefusedError(Exception):
     """COPY failed because of the rows; its cause says why. Only COPY raises it: the same SQLSTATE from
-    begin_group_commit would be a fault of ours, and refusing points for it would lose them."""
+    begin_group_commit would be a bug of the service, and refusing points for it would lose them."""
 
 
 class Writer:
@@ -77,7 +78,7 @@ class Writer:
         self._on_commit = on_commit
         self._budget = budget
         self._metrics = metrics
-        # Of what is not committed yet.
+        # The points that are not committed yet.
         self.points = 0
         self._waiting: deque[Item] = deque()
         self._taken: list[Item] = []  # the group that is being committed
@@ -88,24 +89,25 @@ class Writer:
         self._session = Session(self._connect)
 
     def submit(self, submission: Item) -> None:
-        """Hand over a submission whose charge was taken from the budget; its stream is told of the outcome."""
+        """Hand over a submission whose charge was taken from the budget; its stream learns the outcome."""
         submission.queued_points = submission.points
         self.points += submission.queued_points
         self._waiting.append(submission)
         self._wake.set()
 
     def try_again(self) -> None:
-        """The database answers again: what failed does not wait for its time."""
+        """The database answers again: retry a failed group now, without waiting for the rest of its backoff."""
         self._hurry.set()
 
     @property
     def oldest(self) -> float | None:
-        """When the first of what is not committed yet came."""
+        """When the oldest batch or write that is not committed yet was received."""
         first = next(iter(self._taken or self._waiting), None)
         return None if first is None else first.came
 
     async def run(self) -> None:
-        """Commit groups until cancelled. What is then not committed is dropped: clients send it again elsewhere."""
+        """Commit groups until cancelled. What is not committed then is dropped: clients send it again to another
+        replica."""
         try:
             while True:
                 await self._wake.wait()
@@ -132,8 +134,8 @@ class Writer:
         return taken
 
     async def _commit(self, submissions: list[Item], *, tries: int = _TRIES_OF_GROUP) -> None:
-        """Commit submissions, whatever it takes; returns when each of them has been told. `tries` bounds only those
-        that fail for an unknown reason: a database that is away is waited for."""
+        """Commit submissions; returns when each of them has its outcome. `tries` only bounds failures for an unknown
+        reason: a database that is away is waited for without a bound."""
         delay_s = _FIRST_BACKOFF_S
         while submissions:
             group = Group(submissions)
@@ -152,7 +154,7 @@ class Writer:
                     await self._refuse(submissions[0], exc.__cause__ or exc)
                 break
             except Exception as exc:
-                # The transaction is gone or in doubt. A new connection and the ledger will tell which.
+                # The transaction is gone or in doubt. The ledger shows which, on a new connection.
                 self._report_failure(group, exc, delay_s)
                 tries -= translate(exc) is None
                 if not tries:
@@ -174,11 +176,11 @@ class Writer:
         return connection
 
     async def _try(self, group: Group) -> None:
-        """One transaction, or the reason why its outcome is not known; the connection is cut then."""
+        """Run one transaction. If it raises, the outcome is not known, and the connection is closed."""
         await self._session.run(lambda connection: self._transact(connection, group), timeout_s=_TRY_TIMEOUT_S)
 
     async def _transact(self, connection: Connection, group: Group) -> None:
-        """No ROLLBACK when a step fails: the session ends the connection, which cannot hang."""
+        """There is no ROLLBACK when a step fails: the session closes the connection instead, which cannot hang."""
         if group.is_small and await self._transact_at_once(connection, group):
             return
         # READ COMMITTED, as begin_group_commit needs it, whatever the database's default is.
@@ -193,13 +195,13 @@ class Writer:
         await connection.execute("COMMIT")
 
     async def _transact_at_once(self, connection: Connection, group: Group) -> bool:
-        """The whole transaction in one statement; says whether that was possible. (It is READ COMMITTED by the settings
-        of the connection.)"""
+        """Run the whole transaction in one statement; returns whether that was possible. (It is READ COMMITTED by the
+        settings of the connection.)"""
         try:
             rows = await connection.fetch(_COMMIT_SMALL, *group.begin_arguments(), *group.row_arguments())
         except Exception as exc:
             if is_data_error(exc):
-                return False  # and nothing was done: step by step it shows whether it was the rows
+                return False  # nothing was stored; the separate steps show whether the rows are to blame
             raise
         group.judge([Verdict(*row) for row in rows])
         return True
@@ -217,8 +219,8 @@ class Writer:
         self._metrics.copy_seconds.observe(time.perf_counter() - started)
 
     async def _each_alone(self, submissions: list[Item], error: BaseException) -> bool:
-        """Something is wrong with one submission of a group: find it, without harm to the others. False if there is
-        but one, which is it."""
+        """A submission of the group causes an error: find it by committing each one alone, so that the others succeed.
+        Returns False if there is only one."""
         if len(submissions) == 1:
             return False
         log.info(
@@ -233,7 +235,8 @@ class Writer:
         return True
 
     def _give_up(self, item: Item, error: Exception) -> None:
-        """It fails alone, for an unknown reason. It is not refused: perhaps the next release stores it."""
+        """End the stream of an item that fails alone, for an unknown reason. The item is not refused: the next release
+        may be able to store it."""
         log.error(
             f"A batch cannot be committed; its stream ends, and its client keeps it: {error!r}",
             action="batch_failed",
@@ -246,13 +249,13 @@ class Writer:
         self._tell_one(
             item,
             CommitFailed(
-                f"batch {item.number} of {item.points} points could not be committed, for a fault of the service: "
-                f"{type(error).__name__}. It is not stored; its log has batch_failed with the cause"
+                f"batch {item.number} of {item.points} points could not be committed because of a bug of the service: "
+                f"{type(error).__name__}. It is not stored; the service's log has the cause (batch_failed)"
             ),
         )
 
     async def _refuse(self, refused: Item, error: BaseException) -> None:
-        """PostgreSQL does not take the rows of it."""
+        """PostgreSQL refuses the rows of this item as bad data: commit a batch as empty, and let a write fail."""
         log.warning(
             f"PostgreSQL refused the rows of a batch: {error}",
             action="batch_refused",
@@ -268,8 +271,8 @@ class Writer:
             self._settle(refused)
 
     async def _tell(self, group: Group) -> None:
-        """Acknowledge, in portions: two hundred streams that all write their acks at once would keep the event loop
-        from feeding the other writers' COPY."""
+        """Report the outcomes in portions: two hundred streams that all write their acks at once would keep the event
+        loop from feeding the other writers' COPY."""
         outcomes: list[tuple[Item, CoreError | None]] = [
             *((submission, None) for submission in group.accepted),
             *((submission, None) for submission in group.duplicates),
