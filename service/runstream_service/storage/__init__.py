@@ -1,1 +1,1 @@
-"""What talks to PostgreSQL: the embedded server, the connections, the migrations."""
+"""Everything that talks to PostgreSQL: the embedded server, the connections, the migrations."""

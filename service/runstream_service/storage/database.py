@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, and the one place where the driver's exceptions become ours."""
+"""Connections to PostgreSQL, and the one place where the driver's exceptions are translated."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ READ_TIMEOUT_S = 60.0
 # (58030), lock, idle and transaction timeouts, read-only after a failover, wrong password or missing database while
 # somebody changes them.
 UNAVAILABLE_STATES = ("08", "40", "53", "57", "58030", "55P03", "25P03", "25P04", "25006", "28", "3D000")
-# A prepared statement that we made is not there, or one that we did not make is.
+# A prepared statement of this session is missing, or one of another session is there.
 _SESSION_NOT_KEPT = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 DATA_STATES = ("22", "23")
 
 _READ_ONLY = "SELECT current_setting('transaction_read_only') = 'on'"
 
-# One round trip.
+# One string, so that it takes one round trip.
 _BEGIN_SNAPSHOT = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
     "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL max_parallel_workers_per_gather = 0"
@@ -66,9 +66,10 @@ _BEGIN_SNAPSHOT = (
 
 
 def translate(error: BaseException) -> CoreError | None:
-    """The core's error for a driver's exception; None if it is not the database's unavailability (so: a bug, or data).
+    """The core's error for an exception of the driver. None if the exception does not mean that the database is
+    unavailable, but a bug or bad data.
 
-    Writes `raise translated from error` at the call.
+    Callers write `raise translated from error`.
     """
     if isinstance(error, CoreError):
         return error
@@ -92,8 +93,8 @@ def translate(error: BaseException) -> CoreError | None:
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return DatabaseUnavailable("PostgreSQL takes no writes: each server that answers is a standby or read-only")
     if isinstance(error, asyncpg.InternalClientError):
-        # Such as "cannot switch to state 12": the server ended the connection while it was idle, and the driver has not
-        # noticed yet. That connection is of no more use; a new one may well be.
+        # Such as "cannot switch to state 12": the server closed the connection while it was idle, and the driver has
+        # not noticed yet. This connection cannot be used any more; a new one probably can.
         return DatabaseUnavailable(f"the connection to PostgreSQL is unusable: {error}")
     if isinstance(error, TIMEOUTS):
         return DatabaseUnavailable("PostgreSQL did not answer in time")
@@ -106,13 +107,13 @@ def translate(error: BaseException) -> CoreError | None:
 
 
 def is_data_error(error: BaseException) -> bool:
-    """Says whether PostgreSQL refused the data itself (SQLSTATE 22*, 23*): trying again is of no use."""
+    """Whether PostgreSQL refused the data itself (SQLSTATE 22*, 23*), so that trying again does not help."""
     return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(DATA_STATES)
 
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Raises DatabaseUnavailable for what the driver raises inside, where it is that; other exceptions pass."""
+    """Raises DatabaseUnavailable for exceptions of the driver that mean it; other exceptions pass unchanged."""
     try:
         yield
     except Exception as error:
@@ -123,18 +124,18 @@ def translated() -> Iterator[None]:
 
 
 def incarnation_of(connection: Connection | PooledConnection) -> str:
-    """Which life of which server a connection of a `Database` leads to; to be compared, and nothing else.
+    """The incarnation of the server that a connection of a `Database` leads to. It is only meant to be compared.
 
-    What was read in one, such as the id of a series, must not be written in another: that may be an older state, which
-    does not know the id, or has given it to something else.
+    What was read in one incarnation, such as the id of a series, must not be written in another one: its state may be
+    older, and may not know the id, or have given it to something else.
     """
     incarnation: str = connection.incarnation  # type: ignore[union-attr]  # a pool's proxy passes it on
     return incarnation
 
 
 class Database:
-    """A pool of connections. It recovers by itself when PostgreSQL restarts or fails over: a dead connection is
-    replaced when used, by one to the server of the URL that takes writes.
+    """A pool of connections. It recovers automatically when PostgreSQL restarts or fails over: a dead connection is
+    replaced at its next use, by a connection to the server of the URL that takes writes.
 
     All methods raise DatabaseUnavailable.
     """
@@ -152,8 +153,8 @@ class Database:
 
     @classmethod
     async def open(cls, url: str, *, max_size: int = 10, replica: ReplicaId | None = None) -> Database:
-        """Connects; as a replica of the service, or as a visitor. Raises DatabaseUnavailable, or ValueError if the URL
-        is none."""
+        """Connects, for a replica of the service or (without `replica`) for another command. Raises
+        DatabaseUnavailable, or ValueError if the URL is invalid."""
         database = cls(DatabaseUrl.parse(url), replica)
 
         async def connect(*_: object, **__: object) -> Connection:
@@ -182,13 +183,14 @@ class Database:
                 try:
                     yield connection
                 except asyncpg.ReadOnlySQLTransactionError:
-                    # The server became one that takes no writes. All connections to it are replaced when next used.
+                    # The server takes no writes any more. All connections to it are replaced at their next use.
                     await self._pool.expire_connections()
                     raise
 
     @contextlib.contextmanager
     def _connecting(self) -> Iterator[None]:
-        """Before anything is done: a failure says so, and how long there has been nothing but failures."""
+        """Turns failures to connect into NotConnected: it says that nothing was done, and since when connecting
+        fails."""
         begun = time.monotonic()
         try:
             with translated():
@@ -220,20 +222,20 @@ class Database:
             return await connection.fetchval(query, *arguments)
 
     async def execute(self, query: str, *arguments: object) -> str:
-        """Runs a statement; answers its command tag."""
+        """Runs a statement; returns its command tag."""
         async with self.acquire() as connection:
             return await connection.execute(query, *arguments)
 
     async def connect_writer(self) -> Connection:
-        """A connection of its own for an ingest writer, outside the pool; the caller closes it.
+        """A connection for an ingest writer, outside the pool; the caller closes it.
 
-        Times are microseconds since 2000-01-01 on it, as PostgreSQL has them.
+        On it, times are PostgreSQL's microseconds since 2000-01-01.
         """
         with translated():
             return await self._connect_for_times_as_numbers(WRITER)
 
     async def connect_bell(self) -> Connection:
-        """A connection of its own that listens and notifies; the caller ends it."""
+        """A connection for LISTEN and NOTIFY, outside the pool; the caller closes it."""
         with translated():
             return await self._connect(BELL)
 
@@ -246,16 +248,16 @@ class Database:
             try:
                 yield connection
             except TIMEOUTS:
-                connection.terminate()  # another statement would wait for the answer that does not come
+                connection.terminate()  # a ROLLBACK would wait for an answer, too
                 raise
             finally:
                 if not connection.is_closed():
                     await connection.execute("ROLLBACK", timeout=ACQUIRE_TIMEOUT_S)
 
     async def connect_rollup(self) -> Connection:
-        """A connection of its own for roll-up, outside the pool; the caller closes it.
+        """A connection for roll-up, outside the pool; the caller closes it.
 
-        Times are microseconds since 2000-01-01 on it, as PostgreSQL has them: whole columns go through unconverted.
+        On it, times are PostgreSQL's microseconds since 2000-01-01, so whole columns pass through unconverted.
         """
         with translated():
             return await self._connect_for_times_as_numbers(ROLLUP)
@@ -276,16 +278,16 @@ class Database:
         return connection
 
     async def connect_migration(self) -> Connection:
-        """A connection of its own for what may take hours; the caller closes it."""
+        """A connection for statements that may take hours, outside the pool; the caller closes it."""
         with translated():
             return await self._connect(MIGRATION)
 
     async def ping(self, *, timeout_s: float = 2.0) -> None:
         """Returns if PostgreSQL answers a query within the time, and takes writes.
 
-        Uses a connection of its own: that all of the pool are busy does not mean that the database is away. When it
-        finds another server than before, connections to that one are cut: they may hang on a machine that is gone. When
-        it had to connect again to the same server, those that have gone silent are cut.
+        It uses a connection outside the pool: the database is not away just because the pool is busy. When it finds
+        another server than before, all connections to the earlier one are closed: they may hang on a machine that is
+        gone. When it had to reconnect to the same server, connections that have gone silent are closed.
         """
         try:
             with translated():
@@ -332,7 +334,7 @@ class Database:
         return self._pool.get_size() - self._pool.get_idle_size()
 
     async def close(self, *, within_s: float = 5.0) -> None:
-        """Waits for what runs, then closes; cuts it off after `within_s`."""
+        """Waits for running work, then closes all connections; after `within_s` it closes them at once."""
         if self._ping_connection is not None:
             self._ping_connection.terminate()
         try:

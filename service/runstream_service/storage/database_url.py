@@ -1,8 +1,8 @@
-"""The URL of a PostgreSQL, taken apart: which servers it names, and the rest of it.
+"""Parses the URL of a PostgreSQL: the servers that it names, and the rest.
 
-The driver asks the servers of a URL one after another, all of them within one timeout: the first one that is dead takes
-all of it. So servers.py asks them one by one, and the URL is read here, where a wrong one is refused in words that hold
-nothing of it, as its parts may be parts of a password.
+The driver tries the servers of a URL one after another within one timeout, and a first server that is dead uses up all
+of it. So servers.py connects to each of them itself, and the URL is parsed here. Messages about a wrong URL contain no
+part of it, since each part may belong to a password.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from runstream_service.storage import tls, url_parameters
 
 DEFAULT_PORT = 5432
-# All of them mean a server that takes writes, or do not rule it out. The service looks for that one.
+# Each of these asks for a server that takes writes, or allows one. The service always looks for such a server.
 _TARGETS = ("read-write", "primary", "any")
 _TARGETS_WITHOUT_WRITES = ("read-only", "standby", "prefer-standby")
 
@@ -36,7 +36,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrl:
-    """A checked URL. No servers: those that PGHOST or the driver say."""
+    """A checked URL. If it names no servers, PGHOST or the driver's default decides."""
 
     servers: tuple[Server, ...]
     rest: str = field(repr=False)  # the URL without servers; it holds the password
@@ -44,12 +44,12 @@ class DatabaseUrl:
 
     @classmethod
     def parse(cls, text: str) -> DatabaseUrl:
-        """Takes `postgresql://user:password@host:5432,other-host:5432/database?name=value` apart.
+        """Parses `postgresql://user:password@host:5432,other-host:5432/database?name=value`.
 
-        Servers may also stand in the query, as `host=a,b&port=5432,5433`; so may the directory of a unix socket.
+        Servers may also be in the query, as `host=a,b&port=5432,5433`; so may the directory of a unix socket.
 
         Raises:
-            ValueError: it is none; says what is wrong without showing any of it.
+            ValueError: the URL is invalid; the message says why without showing any part of it.
         """
         parts = _PARTS.fullmatch(text)
         if parts is None:
@@ -73,7 +73,7 @@ class DatabaseUrl:
 
 
 def _query(text: str) -> list[tuple[str, str]]:
-    """Names and values, still encoded."""
+    """The names and values of a query, still percent-encoded."""
     pairs = [part.partition("=") for part in text.split("&")] if text else []
     if not all(name and equals for name, equals, _ in pairs):
         raise ValueError(f"what follows the ? of the URL must be name=value, with & between. {_ENCODE}")
@@ -92,7 +92,7 @@ def _check_target(values: list[str]) -> None:
 
 
 def _servers(hosts: str) -> tuple[Server, ...]:
-    """Of `host:port,[::1]:port`."""
+    """The servers of `host:port,[::1]:port`."""
     servers = []
     for position, text in enumerate(hosts.split(","), start=1):
         match = _HOST.fullmatch(text)

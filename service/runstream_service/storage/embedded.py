@@ -1,4 +1,4 @@
-"""A real PostgreSQL on a directory of ours: made on first use, adopted when it still runs, restarted when it dies."""
+"""A real PostgreSQL in the data directory: created on first use, adopted if it still runs, restarted when it dies."""
 
 from __future__ import annotations
 
@@ -40,16 +40,18 @@ log = structlog.get_logger()
 
 DATABASE = "runstream"
 POLL_S = 0.05
-# PostgreSQL replays its log after a crash, which may take minutes. It is not hurried, only reported.
+# PostgreSQL replays its log after a crash, which may take minutes. The service waits for it and reports it this often.
 RECOVERY_LOG_EVERY_S = 5.0
 # Backends outlive a killed postmaster until they notice; a new one must not start before they are gone.
 ORPHANS_QUIT_AFTER_S, ORPHANS_KILL_AFTER_S = 2.0, 10.0
 START_RETRY_FOR_S = 60.0
 RESTART_DELAY_MIN_S, RESTART_DELAY_MAX_S = 0.2, 30.0
-# What passes by itself: shared memory of backends that are just going, a lock file of a postmaster that is.
+# Causes of a failed start that soon pass: shared memory of backends, or a lock file of a postmaster, that are just
+# ending.
 PASSING = ("pre-existing shared memory block", 'lock file "')
 
-# For a laptop: modest memory, full durability. Given on the command line, so that a newer release changes them.
+# For a laptop: modest memory, full durability. They are passed on the command line, so that a newer release can change
+# them.
 OPTIONS: Mapping[str, str] = {
     "listen_addresses": "",  # the unix socket in a private directory is the only way in
     "unix_socket_permissions": "0700",
@@ -76,7 +78,7 @@ OPTIONS: Mapping[str, str] = {
 
 
 class PostgresDied(Exception):
-    """The process ended while it should have run. `passing` says whether another try may well succeed."""
+    """The process ended while it should have run. `passing`: another try will probably succeed."""
 
     def __init__(self, last_words: str, *, passing: bool) -> None:
         super().__init__(f"PostgreSQL ended while starting: {last_words}")
@@ -84,7 +86,7 @@ class PostgresDied(Exception):
 
 
 class EmbeddedPostgres:
-    """PostgreSQL in `data_dir/postgres`. One holder per directory at a time, on this machine.
+    """PostgreSQL in `data_dir/postgres`. Only one process of this machine at a time can use a directory.
 
     `options` overrides single server settings (tests switch fsync off).
     """
@@ -100,7 +102,7 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """How to connect; a unix socket. Valid once started, and the same after a restart."""
+        """The URL of its unix socket. Valid once started, and the same after a restart."""
         return f"postgresql://postgres@/{DATABASE}?host={quote(str(self._socket_directory), safe='')}&port=5432"
 
     @property
@@ -133,7 +135,7 @@ class EmbeddedPostgres:
                 try:
                     await self._bring_up()
                     break
-                except Exception as error:  # whatever it is: without the supervisor the service would end
+                except Exception as error:  # any exception: if the supervisor ended, the service would end
                     log.error(
                         "The embedded PostgreSQL did not start; trying again",
                         action="embedded_postgres_restart_failed",
@@ -162,13 +164,13 @@ class EmbeddedPostgres:
                 self._lock = None
 
     def kill(self) -> None:
-        """Ends PostgreSQL at once, for a forced exit; nothing committed is lost, the next start replays the log."""
+        """Ends PostgreSQL at once, for a forced exit. Nothing committed is lost: the next start replays the log."""
         self._signal(signal.SIGQUIT)
 
     # -- the directory -----------------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        """Account, programs, socket directory, and on first use the cluster itself."""
+        """Determines account, programs and socket directory, and creates the cluster on first use."""
         self._account: Account = account_for(self.cluster)
         check_reachable(self.data_dir, self._account)
         self._programs = programs_for(self.data_dir, self._account)
@@ -177,14 +179,14 @@ class EmbeddedPostgres:
             self._initialise()
 
     def _initialise(self) -> None:
-        """Runs initdb beside the final place and renames, so that a half-made cluster is never taken for one."""
+        """Runs initdb in a temporary directory and renames it, so that an unfinished cluster is never used."""
         unfinished = self.data_dir / "postgres.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         if self._account.switch:
             os.chown(unfinished, self._account.uid, self._account.gid)
         command = [str(self._programs / "initdb"), "--pgdata", str(unfinished)]
-        command += ["--username", "postgres", "--auth", "trust"]  # the socket's directory keeps others out
+        command += ["--username", "postgres", "--auth", "trust"]  # only this account can enter the socket's directory
         command += ["--encoding", "UTF8", "--locale-provider", "builtin", "--locale", "C.UTF-8", "--no-instructions"]
         done = subprocess.run(  # noqa: S603 - our own command line
             command,
@@ -200,12 +202,12 @@ class EmbeddedPostgres:
             last_line = done.stdout.decode(errors="replace").strip().splitlines()[-1:]
             raise CannotStart(f"initdb failed in {self.data_dir}: {' '.join(last_line)}", exit_code=1)
         unfinished.rename(self.cluster)
-        log.info("Made a new PostgreSQL cluster", action="embedded_postgres_created", directory=str(self.cluster))
+        log.info("Created a new PostgreSQL cluster", action="embedded_postgres_created", directory=str(self.cluster))
 
     # -- the process -------------------------------------------------------------------------------------------------
 
     async def _bring_up(self) -> None:
-        """Adopts or starts PostgreSQL, waits until it is ready, and makes sure that our database exists."""
+        """Adopts or starts PostgreSQL, waits until it is ready, and makes sure that the database exists."""
         begun = time.monotonic()
         adopted = await self._adopt()
         while not adopted:
@@ -228,7 +230,7 @@ class EmbeddedPostgres:
         )
 
     async def _adopt(self) -> bool:
-        """Takes over a PostgreSQL that runs on the cluster already; one that is stopping is waited for instead."""
+        """Takes over a PostgreSQL that runs on the cluster already; waits for its end if it is stopping."""
         postmaster = read_postmaster(self.cluster)
         if postmaster is None:
             return False
@@ -239,7 +241,7 @@ class EmbeddedPostgres:
         if not runs_on(process, self.cluster):
             return False
         if self._child is None or self._child.pid != postmaster.pid:
-            self._child = None  # else it is ours, and a step after its start failed
+            self._child = None  # otherwise this process started it, and a later step failed
         self._process = process
         if postmaster.socket_directory:  # perhaps started under another TMPDIR
             self._socket_directory = postmaster.socket_directory
@@ -250,14 +252,16 @@ class EmbeddedPostgres:
         return True
 
     async def _wait_for_orphans(self) -> None:
-        """Waits for the backends of a postmaster that was killed; tells them to go when they do not."""
+        """Waits for the backends of a postmaster that was killed; signals them when they do not end."""
         begun = time.monotonic()
         while orphans := list(processes_of(self.cluster)):
             waited_s = time.monotonic() - begun
             if waited_s > ORPHANS_QUIT_AFTER_S:
-                log.warning("Old PostgreSQL processes linger", action="embedded_postgres_orphans", count=len(orphans))
+                log.warning(
+                    "Old PostgreSQL processes are still running", action="embedded_postgres_orphans", count=len(orphans)
+                )
                 for orphan in orphans:
-                    # Their shared memory is lost with the postmaster; the log replay makes good what they held.
+                    # Their shared memory is lost with the postmaster; the replay of the log restores what was in it.
                     orphan.send_signal(signal.SIGQUIT if waited_s < ORPHANS_KILL_AFTER_S else signal.SIGKILL)
                 await asyncio.sleep(1.0)
             await asyncio.sleep(POLL_S)
@@ -266,7 +270,8 @@ class EmbeddedPostgres:
         forget_recycled_pid(self._socket_directory / ".s.PGSQL.5432.lock")
 
     def _launch(self) -> None:
-        """Starts `postgres` in a session of its own: a Ctrl-C in the terminal is ours to handle, in our order."""
+        """Starts `postgres` in a session of its own, so that Ctrl-C in the terminal only reaches the service, which
+        then stops everything in order."""
         command = [str(self._programs / "postgres"), "-D", str(self.cluster), "-k", str(self._socket_directory)]
         options = {**self._options, "cluster_name": cluster_name(self.cluster)}
         for name, value in options.items():
@@ -321,7 +326,7 @@ class EmbeddedPostgres:
         return True
 
     def _signal(self, number: signal.Signals) -> bool:
-        """Signals the postmaster; psutil does not hit a process that has taken over the pid."""
+        """Signals the postmaster; psutil never signals another process that has got its pid."""
         if not self._alive() or self._process is None:
             return False
         try:
@@ -331,7 +336,8 @@ class EmbeddedPostgres:
         return True
 
     def _death(self) -> PostgresDied:
-        """Describes the end of a start. What comes before the log collector goes to our file, the rest to its own."""
+        """Describes a failed start. Messages from before the log collector starts are in postgres-start.log, later ones
+        in the collector's files."""
         early = last_failure(self.data_dir / "postgres-start.log")
         logs = sorted((self.cluster / "log").glob("*.log"), key=lambda path: path.stat().st_mtime)
         words = early or (last_failure(logs[-1]) if logs else "") or "it left no message"

@@ -1,4 +1,4 @@
-"""Connects to a database that somebody else runs: waits for it as long as that can help, and checks that it does."""
+"""Connects to an external database: waits for it while that can help, and checks that it is suitable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 OLDEST_POSTGRES = 14
 EXAMPLE = "postgresql://user:password@host:5432/runstream"
 
-# Waiting does not change these. A protocol violation is what a pooler says to parameters that it does not know.
+# Waiting does not cure these. A pooler reports a protocol violation for parameters that it does not know.
 _HOPELESS = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -51,10 +51,10 @@ async def open_given(url: str, *, pool_size: int, wait_s: float, replica: Replic
 
 
 async def open_at_once(url: str, *, max_size: int) -> Database:
-    """The same for a command that does its work and ends: nothing is waited for.
+    """The database at a URL, for a command that does its work and ends: it does not wait for the database.
 
     Raises:
-        CannotStart: something is wrong with the URL, or with what it leads to.
+        CannotStart: something is wrong with the URL or with the server behind it.
         DatabaseUnavailable: the database does not answer.
     """
     try:
@@ -99,7 +99,7 @@ async def _check_version(database: Database) -> None:
 
 
 async def _warn_of_lost_writes(database: Database) -> None:
-    """Not refused: somebody may want it so, for a test."""
+    """Warns only, since somebody may want these settings, for a test."""
     off = await database.fetchval(
         "SELECT string_agg(name, ', ' ORDER BY name) FROM pg_settings "
         "WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'"

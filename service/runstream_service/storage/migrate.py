@@ -1,4 +1,4 @@
-"""Brings a database's schema to what this code needs: ordered SQL files, each applied once, in one transaction."""
+"""Migrates a database's schema to what this code needs: ordered SQL files, each applied once, in one transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 FILE_NAME = re.compile(r"(\d{4})_(\w+)\.sql")
 FIRST_LINE = re.compile(r"-- when: (before|after)\s*")
-# Two replicas that start at once apply one after the other. Any constant that nobody else uses.
+# Makes replicas that start at the same time migrate one after the other. Any constant that nobody else uses will do.
 ADVISORY_LOCK = 1920298866
 
 CREATE_TABLE = """
@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 """
 
 
-# What is wrong with the database, not with us: rights that are missing, names that somebody else took.
+# Causes that lie in the database, not in runstream: missing rights, or names that somebody else uses.
 _REFUSALS = (
     asyncpg.InsufficientPrivilegeError,
     asyncpg.DuplicateTableError,
@@ -52,10 +52,10 @@ _REFUSALS = (
 class Migration:
     """One file. `when` says whether it may run before (expand) or only after (contract) the code that needs it.
 
-    The release before runs on what a `before` migration makes, since replicas of both run during an upgrade; so that an
-    upgrade can be taken back, too.
+    The previous release has to run on the result of a `before` migration, since replicas of both releases run during an
+    upgrade, and an upgrade may be rolled back.
 
-    `sql` is the text of the file. `statements` is what runs: that, with the functions and views that it installs.
+    `sql` is the text of the file. `statements` is what runs: that text, with the functions and views that it installs.
     """
 
     version: int
@@ -66,7 +66,7 @@ class Migration:
 
     @property
     def sha256(self) -> str:
-        """Fingerprint of the file, which has those of the texts that were current when it was written."""
+        """Fingerprint of the file, which contains those of the texts that were current when it was written."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
@@ -80,8 +80,8 @@ def packaged_migrations() -> list[Migration]:
 
 
 def parse_migrations(files: Mapping[str, str], definitions: Mapping[str, Definition] | None = None) -> list[Migration]:
-    """Checks names, first lines, that versions run from 1 without gaps, and that the definitions are installed as they
-    are; ValueError otherwise, a mistake of ours."""
+    """Checks names, first lines, that versions run from 1 without gaps, and that the current definitions are installed.
+    A ValueError is a bug of this release."""
     migrations = []
     by_number: dict[str, str] = {}
     in_order = sorted(files.items())
@@ -99,10 +99,10 @@ def parse_migrations(files: Mapping[str, str], definitions: Mapping[str, Definit
 
 
 async def migrate(database: Database, migrations: list[Migration] | None = None) -> int:
-    """Applies what is missing; answers the version then reached. Safe to call from several replicas at once.
+    """Applies missing migrations; returns the version that is then reached. Several replicas may call it at once.
 
-    Raises CannotStart if a newer release took something away from the database (`after`), if it was made by files that
-    have changed since, or if it does not do (requirements.py).
+    Raises CannotStart if a newer release has removed something from the database (`after`), if it was made by files
+    that have changed since, or if it is not suitable (requirements.py).
     """
     known = packaged_migrations() if migrations is None else migrations
     connection = await database.connect_migration()
@@ -114,7 +114,7 @@ async def migrate(database: Database, migrations: list[Migration] | None = None)
 
 
 async def _migrate(connection: Connection, known: list[Migration]) -> int:
-    # Here it waits for another replica that is at it.
+    # Waits here for another replica that is migrating.
     await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
     await requirements.check(connection, OurNames.created_by(migration.statements for migration in known))
     await connection.execute(CREATE_TABLE)
@@ -126,12 +126,12 @@ async def _migrate(connection: Connection, known: list[Migration]) -> int:
 
 
 def _compare(applied: list[asyncpg.Record], known: list[Migration]) -> None:
-    """What the database has applied, with what this release has."""
+    """Compares the migrations that the database has with those of this release."""
     newer = applied[len(known) :]
     if taken_away := [row for row in newer if row["when_text"] != "before"]:
         raise CannotStart(
             f"the database has schema version {applied[-1]['version']}, this runstream knows only {len(known)}, and "
-            f"{taken_away[0]['version']:04}_{taken_away[0]['name']} ended that older releases run on it; "
+            f"{taken_away[0]['version']:04}_{taken_away[0]['name']} removed what older releases need; "
             "run the newer release, or restore a backup from before the upgrade",
             setting="--database",
         )
@@ -152,7 +152,7 @@ def _compare(applied: list[asyncpg.Record], known: list[Migration]) -> None:
 
 
 async def _apply(connection: Connection, migration: Migration) -> None:
-    """Runs one file and records it, both or neither."""
+    """Runs one file and records it, in one transaction."""
     try:
         async with connection.transaction():
             await connection.execute(migration.statements)

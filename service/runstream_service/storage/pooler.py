@@ -1,8 +1,8 @@
-"""Finds a connection pooler between the service and PostgreSQL, and whether it keeps sessions.
+"""Detects a connection pooler between the service and PostgreSQL, and whether it keeps sessions.
 
 A pooler in session mode gives each connection a session of its own, as PostgreSQL does. In transaction mode, statements
-of one connection run in any session: settings, LISTEN, advisory locks and prepared statements of the service would be
-anybody's. Nothing says so by itself, as long as there is one client.
+of one connection run in any session: settings, LISTEN, advisory locks and prepared statements would not stay with the
+connection that made them. With only one client, nobody would notice.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _CONNECTIONS = 3
 
 
 async def check(database: Database) -> None:
-    """Warn of a pooler that keeps sessions.
+    """Warn about a pooler that keeps sessions.
 
     Raises:
-        DatabaseUnsuitable: it does not keep them.
+        DatabaseUnsuitable: there is a pooler that does not keep them.
     """
     async with contextlib.AsyncExitStack() as open_transactions:
         first = await database.connect_bell()
         open_transactions.callback(first.terminate)
         backend_pid = await first.fetchval("SELECT pg_backend_pid()")
         if backend_pid == first.get_server_pid():
-            return  # PostgreSQL itself: its first message told the same number
+            return  # PostgreSQL itself: its first message had the same number
         others = []
         try:
             for _ in range(_CONNECTIONS):
-                # It has its session as long as the transaction lasts, one that was free: that of `first`, unless that
-                # is kept for it.
+                # As long as its transaction lasts, it has a session that was free: that of `first`, unless the pooler
+                # keeps that session for `first`.
                 other = await database.connect_bell()
                 open_transactions.callback(other.terminate)
                 await other.execute("BEGIN")

@@ -1,7 +1,7 @@
-"""Replicas tell PostgreSQL who they are by the names of their connections, so that nobody has to keep a list of them.
+"""Replicas identify themselves in PostgreSQL by the names of their connections, so nobody has to keep a list of them.
 
-A name is `runstream-writer/0.1.0 HOST:PID`: what the connection is for, the version, and whose it is. A replica that
-dies is gone from pg_stat_activity with its connections; there is no heartbeat and no row to clean up.
+A name is `runstream-writer/0.1.0 HOST:PID`: the purpose of the connection, the version, and the process. A replica that
+dies disappears from pg_stat_activity with its connections; there is no heartbeat and no row to clean up.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import re
 import socket
 from dataclasses import dataclass
 
-# PostgreSQL cuts longer names; the longest kind is `runstream-rollup/`.
+# PostgreSQL truncates longer names; the longest kind is `runstream-rollup/`.
 _NAME_BYTES = 63 - len("runstream-rollup/")
 _NAME = re.compile(r"runstream(?:-[a-z]+)?/(?P<version>\S+) (?P<host>\S+):(?P<pid>[0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaId:
-    """Which process of which host runs which version. On Kubernetes the host is the pod."""
+    """A process of the service: its version, host and pid. On Kubernetes the host is the pod."""
 
     version: str
     host: str
@@ -26,16 +26,17 @@ class ReplicaId:
 
     @classmethod
     def of_this_process(cls, version: str) -> ReplicaId:
-        """The one that we are."""
+        """The id of this process."""
         return cls(version, socket.gethostname(), os.getpid())
 
     @classmethod
     def parse(cls, application_name: str) -> ReplicaId | None:
-        """Whose connection it is; None if no replica's."""
+        """The replica that a connection belongs to; None if it belongs to none."""
         found = _NAME.fullmatch(application_name)
         return None if found is None else cls(found["version"], found["host"], int(found["pid"]))
 
     def application_name(self, kind: str) -> str:
-        """The name of a connection of ours. Of a long host the end is kept: there pods of one deployment differ."""
+        """The name of a connection of this replica. A long host name keeps its end: there pods of a deployment
+        differ."""
         room = _NAME_BYTES - len(f"{self.version} :{self.pid}")
         return f"{kind}/{self.version} {self.host[-room:]}:{self.pid}"

@@ -1,5 +1,5 @@
-"""What a database has to be so that the service can keep its promises. What is wrong is said before anything is made or
-changed in it, in one sentence with the way on."""
+"""What a database must fulfil so that the service can keep its promises. It is checked before anything is created or
+changed in the database, and each message says what to do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SELECT current_setting('server_encoding') AS encoding,
        current_schema()::text AS schema,
        coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create
 """
-# Every schema_migrations that the search path shows, the first schema first.
+# Every table schema_migrations on the search path, in its order.
 _MIGRATIONS_TABLES = """
 SELECT n.nspname::text AS schema, array_agg(a.attname::text) AS columns
   FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, i)
@@ -63,21 +63,21 @@ SELECT 'function', proname::text FROM pg_proc
 
 @dataclass(frozen=True, slots=True)
 class OurNames:
-    """The names that migrations give to what they create: relations share one space of names, functions another."""
+    """The names of all objects that migrations create. Relations share one namespace, functions have another."""
 
     relations: frozenset[str]
     functions: frozenset[str]
 
     @classmethod
     def created_by(cls, statements: Iterable[str]) -> OurNames:
-        """Read from the statements themselves."""
+        """Collects the names from the CREATE statements of the migrations."""
         found = [(match["kind"], match["name"]) for sql in statements for match in _CREATED.finditer(sql)]
         relations = {name for kind, name in found if kind != "FUNCTION"} | {"schema_migrations"}
         return cls(frozenset(relations), frozenset(name for kind, name in found if kind == "FUNCTION"))
 
 
 async def check(connection: Connection, names: OurNames) -> None:
-    """Refuse a database that does not do, before anything is made in it. Raises CannotStart."""
+    """Refuse an unsuitable database before anything is created in it. Raises CannotStart."""
     session = await connection.fetchrow(_SESSION)
     assert session is not None
     _check_session(session)
@@ -102,7 +102,7 @@ async def check(connection: Connection, names: OurNames) -> None:
 
 
 def way_on(error: BaseException) -> str:
-    """What to do about rights that were taken away while the service runs; empty for other errors."""
+    """Advice for rights that were revoked while the service runs; empty for other errors."""
     if not isinstance(error, asyncpg.InsufficientPrivilegeError):
         return ""
     return (
@@ -132,7 +132,7 @@ def _check_session(session: asyncpg.Record) -> None:
 async def _check_that_names_are_free(
     connection: Connection, names: OurNames, session: asyncpg.Record, tables: dict[str, set[str]]
 ) -> None:
-    """A first start: what has one of our names, somebody else made."""
+    """On a first start, any object with one of these names was made by somebody else."""
     taken = await connection.fetch(_TAKEN, sorted(names.relations), sorted(names.functions))
     if not taken:
         return

@@ -15,25 +15,26 @@ from runstream_service.storage.database_url import DatabaseUrl, Server
 
 C = TypeVar("C", bound=asyncpg.Connection)
 
-# A server that has not answered by then is given company. One whose machine died says nothing at all, not even no.
+# If a server has not answered after this time, the next one is tried in parallel. A server whose machine is dead does
+# not answer at all.
 NEXT_SERVER_AFTER_S = 0.5
 
 
 class Servers:
-    """Those of one URL. Asks first the one that took writes the last time."""
+    """The servers of one URL. The one that took writes the last time is tried first."""
 
     def __init__(self, url: DatabaseUrl) -> None:
         self._url = url
         self._servers: list[Server | None] = [*url.servers] or [None]
 
     async def connect(self, application_name: str, kind: type[C], *, answer_timeout_s: float) -> C:
-        """A connection to the first server that answers and takes writes; at most 10 s. On it, an answer is waited for
-        at most `answer_timeout_s`.
+        """A connection to the first server that answers and takes writes, within 10 s. Its statements wait at most
+        `answer_timeout_s` for an answer.
 
-        A standby is never taken, nor a server whose transactions are read-only by default.
+        A standby is never used, nor a server whose transactions are read-only by default.
 
         Raises:
-            TimeoutError, OSError, asyncpg.PostgresError: of several servers, what says most.
+            TimeoutError, OSError, asyncpg.PostgresError: the most informative error of all servers.
             asyncpg.TargetServerAttributeNotMatched: none takes writes.
         """
 
@@ -81,7 +82,7 @@ class Servers:
 
 
 def _says(error: BaseException) -> int:
-    """How much an error says of why there is no connection: what a server answered more than that none did."""
+    """How informative an error is: the answer of a server says more than a missing answer."""
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return 1
     return 2 if isinstance(error, asyncpg.PostgresError) or tls.trouble(error) is not None else 0

@@ -1,4 +1,4 @@
-"""A connection of one's own, made again when it was lost, and transactions on it."""
+"""A dedicated connection that is opened again when it was lost, and transactions on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @contextlib.asynccontextmanager
 async def transaction(connection: Connection) -> AsyncIterator[None]:
-    """Read committed, as roll-up needs it: each statement sees what was committed before it began."""
+    """A read-committed transaction, as roll-up needs it: each statement sees what was committed before it began."""
     await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
     try:
         yield
@@ -27,7 +27,7 @@ async def transaction(connection: Connection) -> AsyncIterator[None]:
 
 
 class Session:
-    """What writers and roll-up work on: outside the pool, and one piece of work at a time."""
+    """The connection of a writer or of roll-up: outside the pool, and for one piece of work at a time."""
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
         self._connect = connect
@@ -47,13 +47,13 @@ class Session:
             self._connection.add_termination_listener(set_lost)
 
     async def run(self, work: Callable[[Connection], Awaitable[T]], *, timeout_s: float) -> T:
-        """Do some work. If it fails in any way the connection is gone, and with it all that was not committed."""
+        """Do some work. If it fails in any way, the connection is closed, and what was not committed is rolled back."""
         assert self._connection is not None, "not connected"
         working = asyncio.ensure_future(work(self._connection))
         watched: set[asyncio.Future[Any]] = {working, self._lost}
         try:
-            # asyncpg's COPY waits for ever when the connection goes while its write buffer is full, so the loss of the
-            # connection is watched beside it. Where both happened, the work's own outcome counts.
+            # asyncpg's COPY waits forever when the connection is lost while its write buffer is full, so the loss of
+            # the connection is watched, too. If both happen, the outcome of the work counts.
             await asyncio.wait(watched, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 return working.result()
@@ -69,14 +69,15 @@ class Session:
                 working.add_done_callback(_consume_outcome)
 
     def disconnect(self) -> None:
-        """Cut the connection; what was not committed is rolled back. Not a polite goodbye, which could hang on the very
-        connection that just failed."""
+        """Close the connection without a goodbye message, which could hang on the connection that just failed. What was
+        not committed is rolled back."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
 
 def _consume_outcome(working: asyncio.Future[T]) -> None:
-    """Nobody waits for it any more; asked for, its exception is not reported as forgotten."""
+    """Nobody waits for the work any more. Its exception is retrieved so that asyncio does not report it as
+    unhandled."""
     if not working.cancelled():
         working.exception()

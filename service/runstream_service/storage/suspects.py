@@ -1,8 +1,8 @@
-"""Finds connections that have gone silent: those over which nothing comes any more, though nobody has closed them.
+"""Finds connections that have gone silent: nothing arrives over them any more, although nobody has closed them.
 
-A firewall, a load balancer or a NAT table that forgets its connections drops what is sent over them, both ways, while
-new ones work. The driver would wait for each answer until its timeout. So when the connection of the ping has been
-lost, all others are suspected, and PostgreSQL is asked over a new one what it is doing for them.
+A firewall, a load balancer or a NAT table that forgets its connections drops what is sent over them in both directions,
+while new connections work. The driver would wait for each answer until its timeout. So when the connection of the ping
+was lost, all others are suspected, and PostgreSQL is asked over a new one what it is doing for them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from runstream_service.storage.connections import OurConnection
 
 log = structlog.get_logger()
 
-# PostgreSQL knows nothing of this connection (`gone`), has received a statement since we suspect it (`heard`), is at
-# work for it, or has not been for two seconds: then we wait for an answer that was lost, or have sent what did not
-# arrive, or want nothing at all. Only what is written to a peer that does not read counts as no work.
+# A suspected connection is in one of four states. PostgreSQL does not know it (it has no row here). PostgreSQL has
+# received a statement since it is suspected (`heard`). PostgreSQL is at work for it (`at_work`), which does not include
+# writing to a peer that does not read. Or PostgreSQL has been idle for two seconds: then an answer or a statement was
+# lost, or the connection is not in use.
 _LOOK = """
 SELECT pid,
        coalesce(query_start > $2, false) AS heard,
@@ -30,20 +31,20 @@ SELECT pid,
 
 
 class Suspects:
-    """Connections that may be silent. Each is cut, or turns out to be alive; one whose statement runs is asked for
-    again, until that has ended."""
+    """Connections that may be silent. Each is closed, or turns out to be alive; one whose statement is running is
+    checked again until the statement has ended."""
 
     def __init__(self) -> None:
         self._connections: dict[int, OurConnection] = {}
         self._since: datetime.datetime | None = None
 
     async def suspect(self, connections: Iterable[OurConnection], asker: OurConnection) -> None:
-        """Suspect all that are older than the asker."""
+        """Suspect all connections that are older than `asker`."""
         self._since = await asker.fetchval("SELECT clock_timestamp()")
         self._connections = {c.backend_pid: c for c in connections if c is not asker and not c.is_closed()}
 
     async def look(self, asker: OurConnection) -> None:
-        """Cut those over which nothing comes any more."""
+        """Close the connections over which nothing arrives any more."""
         self._connections = {pid: c for pid, c in self._connections.items() if not c.is_closed()}
         if not self._connections:
             return

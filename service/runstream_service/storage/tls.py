@@ -1,4 +1,4 @@
-"""What is wrong when TLS to PostgreSQL does not work, in words. None of it is cured by waiting."""
+"""Explains failures of TLS to PostgreSQL. Waiting cures none of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FILES = {
     "sslcrl": "PGSSLCRL",
 }
 
-# By OpenSSL's name of the reason.
+# Keys are OpenSSL's names of the reasons.
 _REASONS = {
     "KEY_VALUES_MISMATCH": "the key (sslkey) is not the one of the certificate (sslcert)",
     "NO_CERTIFICATE_OR_CRL_FOUND": "a file that should hold certificates (sslrootcert or sslcrl) holds none",
@@ -23,16 +23,16 @@ _REASONS = {
     "BAD_DECRYPT": "the password (sslpassword) does not open the key (sslkey)",
     "WRONG_VERSION_NUMBER": "the server does not speak TLS",
     "TLSV1_ALERT_UNKNOWN_CA": "the server does not accept our certificate (sslcert)",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server asks for a certificate of ours; give sslcert and sslkey",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server asks for a client certificate; give sslcert and sslkey",
 }
 
 
 def check_files(parameters: Mapping[str, str]) -> None:
-    """Refuse files that cannot be read. The driver would say no more than "no such file", as it does of a socket of a
+    """Refuse files that cannot be read. The driver would only report "no such file", as it does for the socket of a
     server that has not started yet.
 
     Raises:
-        ValueError: names the parameter and the file.
+        ValueError: its message names the parameter and the file.
     """
     for name, variable in _FILES.items():
         if path := parameters.get(name) or os.environ.get(variable):
@@ -43,7 +43,7 @@ def check_files(parameters: Mapping[str, str]) -> None:
 
 
 def trouble(error: BaseException) -> str | None:
-    """What is wrong with TLS; None if it is not that, or if it may pass."""
+    """What is wrong with TLS; None if the error has another cause, or if it may pass."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"the certificate of the server is not accepted: {error.verify_message}; sslrootcert has to name the "
@@ -55,6 +55,6 @@ def trouble(error: BaseException) -> str | None:
     if isinstance(error, ssl.SSLError):
         reason = "PEM_LIB" if "PEM lib" in str(error) else error.reason or ""
         return _REASONS.get(reason, f"TLS failed: {error.reason or error}")
-    if isinstance(error, ConnectionError) and "SSL upgrade" in str(error):  # the driver's own words
+    if isinstance(error, ConnectionError) and "SSL upgrade" in str(error):  # the driver's wording
         return "the server does not speak TLS, which sslmode asks for; sslmode=prefer or disable does without"
     return None

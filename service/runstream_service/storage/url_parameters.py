@@ -1,7 +1,7 @@
-"""The parameters that a URL of PostgreSQL may have: libpq's, which providers put into the URLs that they hand out.
+"""The parameters that a URL of PostgreSQL may have: those of libpq, which providers put into the URLs that they give.
 
-The driver takes what it does not know for a setting of the session, and PostgreSQL then says something about an
-"unrecognized configuration parameter". So they are sorted here.
+The driver treats an unknown parameter as a setting of the session, and PostgreSQL then reports an "unrecognized
+configuration parameter". So parameters are sorted here, with clearer messages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _UNDERSTOOD = {
     *("sslmode", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "sslnegotiation"),
     *("ssl_min_protocol_version", "ssl_max_protocol_version"),
 }
-# The service has values of its own for these, or its driver does not know them and does well without.
+# The service uses its own values for these, or its driver does not know them and does not need them.
 _WITHOUT_EFFECT = {
     *("application_name", "fallback_application_name", "client_encoding", "connect_timeout", "tcp_user_timeout"),
     *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "load_balance_hosts"),
@@ -35,7 +35,7 @@ _IN_OTHER_WORDS = {
     "pgbouncer": "is no parameter of PostgreSQL's URLs; leave it out, and give the address of PostgreSQL itself, or of "
     "a pooler in session mode",
     "replication": "asks for a connection of another kind; leave it out",
-    # They make a connection safer, and are not passed over in silence.
+    # These make a connection safer, so they are not ignored silently.
     "require_auth": "is not understood, so nobody would check it; leave it out",
     "requirepeer": "is not understood, so nobody would check it; leave it out",
     "sslcrldir": "is not understood, so nobody would check it; give one file as sslcrl",
@@ -46,10 +46,11 @@ _NO_PARAMETER = (
 
 
 def sort(pairs: list[tuple[str, str]], *, encode: str) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
-    """Those that count, and the names of those without effect. Values are still encoded.
+    """The parameters to use, and the names of those without effect. Values are still encoded.
 
     Raises:
-        ValueError: one of them is none, or is not understood. Shows its name, unless that may be part of a password.
+        ValueError: a parameter is unknown or not supported. The message shows its name, unless that may be part of a
+        password.
     """
     maybe_password = any("@" in value for _, value in pairs)  # of a login with a ? in it
     kept, ignored = [], []
