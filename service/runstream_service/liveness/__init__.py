@@ -1,5 +1,6 @@
-"""Which runs somebody still works on: runs whose producers are gone are ended, and run again when one comes back.
+"""Finds the runs that nobody works on any more. Runs whose producers are gone are ended, and are set to running again
+when a producer comes back.
 
-A training that is killed cannot say so. What is known of it is that no replica has a stream of it and that nothing is
-committed; after `--silent-run-after` of that the run is ended as killed, at its last sign of life.
+A training job that is killed cannot report it. The service only sees that no replica has a stream of the run and that
+nothing is committed. After `--silent-run-after` of that, the run is ended as killed, at the time of its last activity.
 """

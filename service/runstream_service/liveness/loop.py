@@ -1,4 +1,4 @@
-"""When silent runs are looked for: every minute, on each replica."""
+"""Searches for silent runs every minute, on each replica."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _BEAT_S = 60.0
-# A run is seen that often before it could be taken for silent.
+# A run is checked this often before it can count as silent.
 _BEATS_TILL_SILENT = 6
 
 
 class LivenessLoop:
-    """Beats until it is cancelled; with `silent_after_s` 0 it does nothing."""
+    """Runs rounds of SilentRuns until it is cancelled; with `silent_after_s` 0 it does nothing."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class LivenessMetrics:
-    """What this replica ended, and what it could not look at."""
+    """The runs that this replica ended, and the rounds that failed."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._ended = Counter(

@@ -1,14 +1,14 @@
 """Ends runs whose producers are all gone.
 
-1. Each replica advances the service time: the time during which the service was up. An outage, of the service or of its
-   database, must not make all trainings look silent: they had nobody to speak to. So after it, each has the rest of its
-   time to come back.
-2. It notes the service time at which it had an open stream, for each run of its streams.
-3. One replica a round looks for running runs that no replica has seen for `silent_after_s` of service time and that
-   committed nothing meanwhile, and ends them. One without a note gets one first, so that it has all of its time.
+1. Each replica advances the service time: the time during which the service was up. Jobs cannot reach the service
+   during an outage of it or of its database, and must not count as silent for that. So after an outage, each job has
+   the rest of its time to come back.
+2. For each run with an open stream, the replica notes the current service time.
+3. In each round, one replica ends the running runs that no replica has noted for `silent_after_s` of service time and
+   that committed nothing in that time. A run without a note gets one first, so that it has all of its time.
 
-Runs that came over MLflow's HTTP routes have no streams that could be missed; they are left alone, also those that have
-points from both.
+Runs that log over MLflow's HTTP routes have no streams that could be missed. They are left alone, even if they have
+points from streams, too.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ log = structlog.get_logger()
 
 SQL = load("liveness")
 
-# A round takes so many at most; the next one goes on.
+# A round handles at most this many; the next round continues.
 _NOTED_AT_ONCE = 10_000
 _ENDED_AT_ONCE = 1_000
 _LOGGED_AT_ONCE = 20
 
 
 class SilentRuns:
-    """One round is one beat of this replica. `streaming_runs` says which runs it has open streams of."""
+    """One round is one beat of this replica. `streaming_runs` returns the runs that have open streams here."""
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class SilentRuns:
         self._beat_s = beat_s
 
     async def round(self) -> int:
-        """Note what this replica sees, and end what nobody sees. Returns how many runs were ended."""
-        # Two beats at most: a replica that was away for longer did not serve meanwhile.
+        """Note the runs that have streams here, and end the runs that no replica has. Returns how many were ended."""
+        # At most two beats: a replica that was away for longer did not serve in that time.
         up_s: float = await self._database.fetchval(SQL["advance"], 2 * self._beat_s)
         if runs := sorted(self._streaming_runs()):
             await self._note(runs, up_s)
@@ -64,7 +64,7 @@ class SilentRuns:
     async def _note(self, runs: list[UUID], up_s: float) -> None:
         for start in range(0, len(runs), _NOTED_AT_ONCE):
             some = runs[start : start + _NOTED_AT_ONCE]
-            # A stream that opened while its run was being ended.
+            # Sets runs to running again whose streams opened while they were being ended.
             await self._database.execute(SQL["revive"], some)
             await self._database.execute(SQL["note_seen"], some, up_s)
 
@@ -72,7 +72,7 @@ class SilentRuns:
         async with self._database.transaction() as connection:
             up_s = await connection.fetchval(SQL["take_turn"], self._beat_s / 2)
             if up_s is None:
-                return 0  # another replica has just looked
+                return 0  # another replica has just done it
             await connection.execute(SQL["forget"])
             await connection.execute(SQL["note_missed"], up_s, _NOTED_AT_ONCE)
             ended = await connection.fetch(

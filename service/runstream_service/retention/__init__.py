@@ -1,5 +1,4 @@
-"""The end of what is stored: deleted series, runs, models and experiments are purged, with their files; old points are
-deleted.
+"""Deletes stored data for good: deleted series, runs, models and experiments with their files, and old points.
 
     loop.py            when each step runs, in every replica
     purge.py           deletes the rows of what was deleted
@@ -7,8 +6,8 @@ deleted.
     orphans.py         finds files of runs and models that are not in the database
     retention.py       deletes the old points of experiments
     write_ids.py       forgets the ids of HTTP metric writes
-    ledger.py          forgets producers that nobody has heard of for long
+    ledger.py          forgets producers that have been silent for long
     command.py         `runstream gc`, which does all of it once
 
-Everything happens in chunks, each a short transaction, and any replica may do each: row locks make it one.
+All work is done in chunks, each of them a short transaction. Any replica may do a chunk; row locks let only one do it.
 """

@@ -1,5 +1,5 @@
-"""`runstream gc`: purge and retention now, and files that nothing names any more. It works on the database itself,
-that of a URL or of a running service."""
+"""`runstream gc`: purge and retention now, and the deletion of files that nothing refers to any more. It works directly
+on the database: that of a URL, or of a running service."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Collected:
-    """What was deleted, what waits for roll-up or for the service to delete its files, and what failed."""
+    """What was deleted, what waits for roll-up, how many files the service still has to delete, and what failed."""
 
     purged: Purged = field(default_factory=Purged)
     expired: Expired = field(default_factory=Expired)
@@ -32,10 +32,10 @@ class Collected:
 
 
 async def collect(url: str, *, purge_after_days: int) -> Collected:
-    """One round of each; one that fails does not keep the others from being done.
+    """Runs one round of purge and one of retention; if one fails, the other is done nevertheless.
 
     Raises:
-        DatabaseUnavailable: there is no database.
+        DatabaseUnavailable: the database does not answer.
     """
     database = await open_at_once(url, max_size=2)
     try:
@@ -60,8 +60,8 @@ async def _tried(name: str, work: Awaitable[T], otherwise: T, failures: dict[str
 
 
 async def orphans(url: str, location: str, *, delete: bool) -> AsyncIterator[Orphan]:
-    """Files that nothing in the database names. `delete`: each is deleted before it is handed over, and what purge
-    recorded is deleted first.
+    """Files that nothing in the database refers to. With `delete`, each is deleted before it is yielded, and the files
+    that purge has recorded are deleted first.
 
     Raises:
         CannotStart, CoreError.

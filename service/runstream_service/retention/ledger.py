@@ -1,7 +1,7 @@
-"""Forgets producers that have been silent for 90 days: each start of a process makes one, and a run may live for years.
+"""Forgets producers that have been silent for 90 days: each start of a process makes one, and a run may last for years.
 
-A producer that comes back later is told that the database knows none of its batches (LEDGER_BEHIND), takes a new id and
-goes on. One whose batches were committed, but never acknowledged, more than 90 days ago would store them again.
+A producer that comes back later is refused because the database knows none of its batches (LEDGER_BEHIND); it takes a
+new id and continues. If its batches were committed more than 90 days ago, but never acknowledged, it stores them again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PRODUCERS_AT_ONCE = 10_000
 
 
 class LedgerExpiry:
-    """One round forgets all that have been silent for too long now."""
+    """One round forgets all producers that have been silent for too long."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -36,7 +36,7 @@ class LedgerExpiry:
             raise
 
     async def round(self) -> int:
-        """Returns how many were forgotten."""
+        """Returns how many producers were forgotten."""
         forgotten = 0
         while True:
             command = await self._database.execute(SQL["forget_producers"], _PRODUCERS_AT_ONCE)

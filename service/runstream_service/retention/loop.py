@@ -1,5 +1,5 @@
-"""When each step of purge and retention runs. Every replica runs them all, and each step has its own patience: one that
-fails again and again does not keep the others from being done."""
+"""Runs the steps of purge and retention repeatedly. Every replica runs all of them. Each step has its own backoff, so
+that a step that fails repeatedly does not keep the others from running."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 EVERY_S = 60.0
-# A step that fails again and again is tried ever more rarely.
+# A step that fails repeatedly is tried less and less often, up to this interval.
 _LONGEST_BACKOFF_S = 1_800.0
 
 
@@ -44,7 +44,7 @@ class Step:
     async def run(self) -> None:
         """Run until cancelled."""
         while True:
-            # Not all replicas at once: the others would find the locks taken, and look again for nothing.
+            # A random wait, so that replicas do not run the step at once: all but one would find the locks taken.
             await asyncio.sleep(self._wait_s() * random.uniform(0.5, 1.0))
             try:
                 await self._run_once()
@@ -65,7 +65,7 @@ class Step:
 
 
 class RetentionLoop:
-    """Purge, deletion of files, expiry of write ids and ledger rows, and retention, beside each other."""
+    """Runs purge, deletion of files, expiry of write ids and of ledger rows, and retention concurrently."""
 
     def __init__(
         self,

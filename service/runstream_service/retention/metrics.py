@@ -15,11 +15,11 @@ class RetentionMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._points = Counter(
-            "runstream_deleted_points_total", "Points whose space was freed, by why: purge or retention.",
+            "runstream_deleted_points_total", "Points whose space was freed, by reason: purge or retention.",
             ["reason"], registry=registry,
         )  # fmt: skip
         self._segments = Counter(
-            "runstream_deleted_segments_total", "Segments that they were in, by why.", ["reason"], registry=registry
+            "runstream_deleted_segments_total", "Segments that were deleted, by reason.", ["reason"], registry=registry
         )
         self._series = Counter("runstream_purged_series_total", "Deleted series that are gone.", registry=registry)
         self._runs = Counter("runstream_purged_runs_total", "Deleted runs that are gone.", registry=registry)
@@ -43,7 +43,8 @@ class RetentionMetrics:
         self._runs.inc()
 
     def expect(self, step: str) -> None:
-        """Show a step from its start on, with no failures: of a series that begins at 1, no rate shows the first."""
+        """Export a step with 0 failures from the start: a rate does not show the first failure of a series that begins
+        at 1."""
         self._failures.labels(step)
 
     def failed(self, step: str) -> None:

@@ -1,7 +1,7 @@
-"""Files of runs and logged models that are not in the database: of purges before files were deleted with them, or
-written by an upload after its run was purged.
+"""Finds files of runs and logged models that are not in the database. Earlier releases purged runs without their files,
+and an upload may have written a file after its run was purged.
 
-Only directories that this service would have made are looked at, and only what has been left alone for a day.
+Only directories that this service could have made are considered, and only those that have not changed for a day.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SQL = load("retention")
 
-# An upload may go on for hours, and its run may be committed in this moment.
+# An upload may take hours, and its run may be being committed right now.
 MIN_AGE = timedelta(days=1)
 _AT_ONCE = 1_000
 _EXPERIMENT = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -46,7 +46,7 @@ class Orphans:
         self._store = store
 
     async def find(self) -> AsyncIterator[Orphan]:
-        """One after the other, as they are found."""
+        """Yields the orphans one after the other, as they are found."""
         experiments, known = await self._experiments()
         for gone in experiments - known:
             async for orphan in self._measured([str(gone)]):
@@ -62,8 +62,8 @@ class Orphans:
                     yield orphan
 
     async def _experiments(self) -> tuple[set[int], set[int]]:
-        """Ids that have a directory, and those of them that have a row. An id that this database has never given out is
-        left alone: its directory is not ours."""
+        """The ids that have a directory, and those of them that have a row. Ids that this database has never assigned
+        are left out: their directories belong to somebody else."""
         last_id = await self._database.fetchval(SQL["last_experiment_id"])
         named = {int(name) for name in await self._directories("") if _EXPERIMENT.fullmatch(name)}
         given_out = {one for one in named if one <= last_id}
@@ -71,7 +71,7 @@ class Orphans:
         return given_out, {row["experiment_id"] for row in rows}
 
     async def _other_roots(self) -> list[str]:
-        """Places in this store that were chosen for experiments."""
+        """The locations in this store that users chose for experiments."""
         rows = await self._database.fetch(SQL["chosen_locations"])
         return sorted({path for row in rows if (path := path_of_location(row["artifact_location"]))})
 
@@ -79,7 +79,7 @@ class Orphans:
         return [entry.name for entry in await self._store.list(path) if entry.is_directory]
 
     async def _unknown(self, root: str, names: Sequence[str], query: str) -> AsyncIterator[Orphan]:
-        """Those whose id the database does not know."""
+        """The directories whose id the database does not know."""
         for start in range(0, len(names), _AT_ONCE):
             part = names[start : start + _AT_ONCE]
             known = {row["name"] for row in await self._database.fetch(SQL[query], part)}
@@ -87,7 +87,7 @@ class Orphans:
                 yield orphan
 
     async def _measured(self, paths: Sequence[str]) -> AsyncIterator[Orphan]:
-        """Without those that something needs, and those in which something is new."""
+        """The directories as orphans, without those that are still needed, and those that contain a new file."""
         needed = await still_needed(self._database, paths)
         oldest_new = datetime.now(timezone.utc) - MIN_AGE
         for path in paths:

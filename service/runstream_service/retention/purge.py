@@ -1,17 +1,18 @@
-"""Deletes what was marked as deleted, when nothing can bring it back.
+"""Deletes for good what users deleted, when it cannot be restored any more.
 
 1. A series or run is marked with the highest epoch that had commits after its producers were fenced, and is out of
    every answer from then on (Runs.delete_series, and _mark_run below).
-2. Its hot rows lie in that epoch or earlier ones. Roll-up still makes segments of them; when the watermark has reached
-   the epoch, that is over.
-3. Then segments go, some thousand at a time, then latest values and the series; at last the run with its ledger.
-4. A deleted experiment is marked when all of its runs are: it moves to a workspace that nobody is in, which frees its
-   name. It goes when they are gone.
+2. Its hot rows are in that epoch or in earlier ones. Roll-up still turns them into segments, until the watermark has
+   reached the epoch.
+3. Then the segments are deleted, some thousand at a time, then latest values and the series, and finally the run with
+   its ledger.
+4. A deleted experiment is marked when all of its runs are marked: it moves to a workspace that nobody uses, which frees
+   its name. It is deleted when its runs are gone.
 
-Series are locked first, in a statement of its own: a merge holds the same lock while it replaces segments, and a DELETE
-that waits for it would not see what it inserts.
+Series are locked first, in a separate statement: a merge holds the same lock while it replaces segments, and a DELETE
+that waited for the merge would not see the segments that it inserts.
 
-Whatever is deleted, where its files are is recorded in the same transaction (purged_files.py).
+The paths of the files of what is deleted are recorded in the same transaction (purged_files.py).
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ log = structlog.get_logger()
 
 SQL = load("retention")
 
-# About two million points when they are merged; 30 ms.
+# When merged, these are about two million points; deleting them takes 30 ms.
 _SEGMENTS_AT_ONCE = 2_000
 _SERIES_AT_ONCE = 500
 _SERIES_MARKED_AT_ONCE = 10_000
 _MODELS_AT_ONCE = 500
-# After so many single failures in a phase the trouble is not with what is deleted.
+# After this many failures in a phase, the cause is probably not in the single runs and experiments.
 _MOST_FAILURES = 10
 
 
@@ -56,7 +57,7 @@ class Purged:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What is marked and waits for roll-up."""
+    """What is marked for deletion and waits for roll-up."""
 
     series: int = 0
     runs: int = 0
@@ -64,7 +65,7 @@ class Waiting:
 
 
 class Purge:
-    """One round is all that can be purged now."""
+    """One round purges all that can be purged now."""
 
     def __init__(self, database: Database, metrics: RetentionMetrics, *, purge_after_days: int) -> None:
         self._database = database
@@ -74,8 +75,8 @@ class Purge:
     async def round(self) -> Purged:
         """Mark what was deleted long enough ago, then delete all that is marked and rolled up.
 
-        Every phase is tried whatever became of the others, and so is every run and experiment. Raises the first failure
-        at the end.
+        Every phase is tried even if others fail, and so is every run and experiment. Raises the first failure at the
+        end.
         """
         done = Purged()
         failures: list[Exception] = []
@@ -112,7 +113,7 @@ class Purge:
     async def _to_the_end(
         self, chunk: Callable[[Purged], Awaitable[bool]], done: Purged, failures: list[Exception]
     ) -> None:
-        """Repeats a chunk until there is no more to do."""
+        """Repeats a chunk until there is nothing left to do."""
         try:
             while await chunk(done):
                 pass
@@ -122,9 +123,10 @@ class Purge:
     async def _one_by_one(
         self, take_one: Callable[[list[Any], list[Any]], Awaitable[bool]], failures: list[Exception]
     ) -> int:
-        """Takes one after the other until there is none; one that fails is left to the next round. Says how many.
+        """Purges one after the other until there is none left; one that fails is left to the next round. Returns how
+        many.
 
-        `take_one` gets the ids that are to be left alone, and puts the id that it works on into the second list.
+        `take_one` gets the ids to skip, and puts the id that it works on into the second list.
         """
         failed: list[Any] = []
         count = 0
@@ -148,7 +150,7 @@ class Purge:
         return count
 
     async def _mark_run(self, failed: list[Any], taken: list[Any]) -> bool:
-        """Its producers were fenced when it was deleted, and since then it takes none."""
+        """Marks a run. Its producers were fenced when it was deleted, and it has accepted none since."""
         async with self._database.transaction() as connection:
             run_id = await connection.fetchval(SQL["run_due"], self._purge_after_days, failed)
             if run_id is not None:
@@ -167,11 +169,11 @@ class Purge:
                 return False
             taken.append(experiment_id)
             if await connection.fetchval(SQL["mark_experiment"], experiment_id) is None:
-                failed.append(experiment_id)  # a run came up in it meanwhile
+                failed.append(experiment_id)  # a run was created in it in the meantime
         return True
 
     async def _delete_series(self, done: Purged) -> bool:
-        """One chunk. Says whether there was any."""
+        """Deletes one chunk of series and segments. Returns whether there was any."""
         async with self._database.transaction() as connection:
             series_ids = [row["series_id"] for row in await connection.fetch(SQL["doomed_series"], _SERIES_AT_ONCE)]
             if not series_ids:
@@ -202,7 +204,7 @@ class Purge:
         return True
 
     async def _delete_models(self, done: Purged) -> bool:
-        """One chunk of logged models. Says whether there was any."""
+        """Deletes one chunk of logged models. Returns whether there was any."""
         async with self._database.transaction() as connection:
             models = await connection.fetch(SQL["doomed_models"], self._purge_after_days, _MODELS_AT_ONCE)
             if not models:
@@ -220,6 +222,7 @@ class Purge:
             taken.append(experiment["experiment_id"])
             await connection.execute(SQL["delete_experiment"], experiment["experiment_id"])
             if experiment["artifact_location"] is None:
-                # A place that was chosen for it may be one of others, too; of that, only its runs' and models' go.
+                # A location that a user chose may be in use by others, too: there, only the files of the experiment's
+                # runs and models are deleted.
                 await purged_files.record(connection, [str(experiment["experiment_id"])])
         return True

@@ -4,8 +4,8 @@ Purge writes their paths into a table, in the transaction that deletes their row
 replica dies or the store is away: a path stays in the table until its files are deleted. Only this service's own store
 is touched; files that an experiment keeps elsewhere stay there.
 
-A registered version outlives the run that it is of. A place in which it, or another experiment, has files stays until
-it is gone.
+A registered version outlives its run. A location in which a version or another experiment has files is kept until that
+is gone, too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 SQL = load("retention")
 
-# Nobody else takes them for ten minutes; a directory of very many files may take some.
+# They are claimed for ten minutes. A directory with very many files may take some of them.
 _PATHS_AT_ONCE = 10
 
 
@@ -44,12 +44,12 @@ def path_of_model(model_id: str, experiment_id: int, location: str | None) -> st
 
 
 def path_of_location(location: str) -> str | None:
-    """Where in this service's store a URI points; None if that is elsewhere."""
+    """The path in this service's store that a URI points to; None if it points elsewhere."""
     return _path(location)
 
 
 async def record(connection: PooledConnection, paths: Sequence[str | None]) -> None:
-    """Remembers, in the caller's transaction, what is to be deleted."""
+    """Records, in the caller's transaction, the paths whose files are to be deleted."""
     await connection.execute(SQL["record_artifacts"], [path for path in paths if path])
 
 
@@ -66,11 +66,11 @@ class PurgedFiles:
         """Returns how many files and directories were deleted. One that fails is tried again in ten minutes; raises the
         first failure after all have been tried."""
         if not self._store.writable:
-            return 0  # a replica with another setting has the store
+            return 0  # another replica has a store (--artifacts)
         deleted = 0
         failures: list[Exception] = []
         while paths := [row["path"] for row in await self._database.fetch(SQL["claim_artifacts"], _PATHS_AT_ONCE)]:
-            # Experiments last: the directory of one that still has others of these in it has to wait for them.
+            # Experiments come last: the directory of an experiment has to wait for the other paths inside it.
             for path in sorted(paths, key=_is_of_experiment):
                 if await still_needed(self._database, [path]):
                     await self._database.execute(SQL["postpone_artifacts"], [path])
@@ -83,8 +83,8 @@ class PurgedFiles:
     async def _delete(self, path: str, failures: list[Exception]) -> bool:
         try:
             await self._store.delete(path)
-        except InvalidField as error:  # a link leads out of the store: not ours to delete
-            log.warning(f"Files of what was purged stay: {error.message}", action="purged_files_left", path=path)
+        except InvalidField as error:  # a link leads out of the store: what is there must not be deleted
+            log.warning(f"Files of purged data stay: {error.message}", action="purged_files_left", path=path)
         except Exception as error:
             failures.append(error)
             return False
@@ -93,9 +93,9 @@ class PurgedFiles:
 
 
 async def still_needed(database: Database, paths: Sequence[str]) -> set[str]:
-    """Those in which, or in a place around which, a registered version or another experiment has its files.
+    """The paths that overlap with a location where a registered version or another experiment has its files.
 
-    A version may name them by the id of its run or model alone (runs:/...).
+    A version may refer to files by the id of its run or model alone (runs:/...).
     """
     rows = await database.fetch(SQL["locations_that_match"], [f"%{_last_part(path)}%" for path in paths])
     locations = [row["location"] for row in rows]
@@ -111,7 +111,7 @@ async def still_needed(database: Database, paths: Sequence[str]) -> set[str]:
 
 
 def _last_part(path: str) -> str:
-    """The id of a run or model, or of an experiment, which is written alike in every spelling of a URI."""
+    """The id of a run, a model or an experiment. It is the same in every spelling of a URI."""
     return path.rpartition("/")[2]
 
 
@@ -125,6 +125,6 @@ def _overlap(one: str, other: str) -> bool:
 
 def _path(uri: str) -> str | None:
     try:
-        return path_of_uri(uri) or None  # the whole store is nobody's
+        return path_of_uri(uri) or None  # the root of the store is never deleted
     except InvalidField:
         return None

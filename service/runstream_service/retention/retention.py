@@ -1,11 +1,11 @@
-"""Deletes the old points of experiments that do not keep them for ever.
+"""Deletes the old points of experiments that have a retention.
 
-By whole segments: one goes when its newest point is too old. So a point may stay longer, by as much as the segment
-spans, and until it is rolled up. What is known as a series' latest value stays: tables of runs go on showing it.
+Whole segments are deleted: each when its newest point is too old. So a point may stay longer, by as much as its segment
+spans, and at least until it is rolled up. The latest value of a series stays: tables of runs continue to show it.
 
-A point is never older than its run. The time of a point is what its caller says, and seconds that were taken for
-microseconds, or a history that was imported, would be gone within the hour. So runs that started within the retention
-keep all of their points, and need no look.
+A point never counts as older than its run. The caller sets the time of a point, and without this rule, seconds that
+were sent as microseconds, or an imported history, would be deleted within the hour. So runs that started within the
+retention keep all of their points, and are not examined.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ log = structlog.get_logger()
 
 SQL = load("retention")
 
-# Retention counts in days, and has to look at all old runs of its experiments: once an hour, in one replica.
+# Retention counts in days, and has to examine all old runs of its experiments. So it runs once an hour, in one replica.
 EVERY_S = 3_600.0
-# A look at the segments of so many runs is one statement.
+# One statement examines the segments of this many runs.
 _RUNS_AT_ONCE = 200
 _SERIES_AT_ONCE = 500
 _SEGMENTS_AT_ONCE = 2_000
-# Lookups by key. The planner would read all segments, when it believes that many of them are old.
+# Forces look-ups by key. The planner would read all segments if it estimates that many of them are old.
 _LOOK_UP = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
 
 
@@ -49,7 +49,7 @@ class Expired:
 
 
 class Retention:
-    """One round looks at every run of every experiment that has a retention, if the run is old enough."""
+    """One round examines every run that is old enough, of every experiment that has a retention."""
 
     def __init__(self, database: Database, metrics: RetentionMetrics) -> None:
         self._database = database
@@ -66,7 +66,7 @@ class Retention:
             raise
 
     async def round(self) -> Expired:
-        """Delete all segments that are too old now. An experiment that fails does not keep others from theirs; raises
+        """Delete all segments that are too old now. If an experiment fails, the others are done nevertheless; raises
         the first failure at the end."""
         done = Expired()
         failures: list[Exception] = []
@@ -103,7 +103,7 @@ class Retention:
             last = runs[-1]
 
     async def _of_runs(self, run_ids: Sequence[UUID], keep_from: datetime, done: Expired) -> bool:
-        """One chunk. Says whether there was any."""
+        """Deletes one chunk of segments. Returns whether there was any."""
         async with self._database.transaction() as connection:
             await connection.execute(_LOOK_UP)
             found = await connection.fetch(SQL["series_with_old_segments"], run_ids, keep_from, _SERIES_AT_ONCE)

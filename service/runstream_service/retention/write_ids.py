@@ -1,4 +1,4 @@
-"""Forgets the ids of HTTP metric writes an hour after their commit: no client repeats a request after so long."""
+"""Forgets the ids of HTTP metric writes an hour after their commit: no client repeats a request that late."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 SQL = load("writes")
 
-# Some tens of milliseconds.
+# One statement takes some tens of milliseconds.
 _WRITES_AT_ONCE = 10_000
 
 
 class WriteIdExpiry:
-    """One round forgets all that are too old now."""
+    """One round forgets all ids that are too old."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def round(self) -> int:
-        """Returns how many were forgotten."""
+        """Returns how many ids were forgotten."""
         forgotten = 0
         while True:
             command = await self._database.execute(SQL["forget_writes"], _WRITES_AT_ONCE)

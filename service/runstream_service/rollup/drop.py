@@ -1,4 +1,4 @@
-"""Drops the partitions that no reader may want any more."""
+"""Drops the partitions that no reader needs any more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Dropped epochs that are kept for people to look at.
+# How many rows of dropped epochs are kept in the table epochs, for people who investigate something.
 _KEPT_EPOCHS = 1_000
 
 _DUE = """
@@ -26,25 +26,25 @@ SELECT e.epoch FROM epochs e, watermark w
 
 
 class Dropper:
-    """Drops in the order of epochs, so that D, the highest dropped one, says it of all before."""
+    """Drops partitions in the order of epochs, so that all epochs up to D, the highest dropped one, are dropped."""
 
     def __init__(self, max_read_age_s: float) -> None:
         self._max_read_age_s = max_read_age_s
         self._lock_timeout_ms = _FIRST_LOCK_TIMEOUT_MS
 
     async def drop(self, connection: Connection) -> int | None:
-        """Drop the next partition if it is time; answers its epoch.
+        """Drop the next partition if it is due; returns its epoch.
 
-        A reader took W before it read, and W was at least this epoch for `max_read_age`, the limit of a read. Should
-        one be slower all the same, it finds D above its W when it looks at D after its last row. For that, D must be
-        raised not later than the rows vanish: it is one transaction.
+        Every reader fetches W before it reads. W has been at least this epoch for `max_read_age`, the limit of a read,
+        so no read that still runs needs the partition. A read that is slower nevertheless finds D above its W when it
+        checks D after its last row. For that, D must be raised no later than the rows disappear: it is one transaction.
         """
         if await connection.fetchval(_DUE, self._max_read_age_s) is None:
             return None
         try:
             epoch = await self._drop_next(connection)
         except asyncpg.LockNotAvailableError:
-            # Readers that were there first. With short ones all the time, the very short wait never succeeds.
+            # Readers hold the lock. If there are short reads all the time, a very short wait never succeeds.
             self._lock_timeout_ms = min(2 * self._lock_timeout_ms, _LONGEST_LOCK_TIMEOUT_MS)
             return None
         self._lock_timeout_ms = _FIRST_LOCK_TIMEOUT_MS
@@ -55,7 +55,7 @@ class Dropper:
     async def _drop_next(self, connection: Connection) -> int | None:
         async with transaction(connection):
             if not await connection.fetchval("SELECT true FROM watermark FOR UPDATE SKIP LOCKED"):
-                return None  # another replica is at it, or publishes
+                return None  # another replica is dropping, or publishing
             epoch: int | None = await connection.fetchval(_DUE, self._max_read_age_s)
             if epoch is None:
                 return None
@@ -65,7 +65,8 @@ class Dropper:
                 "UPDATE epochs SET state = 'dropped', dropped_at = clock_timestamp() WHERE epoch = $1", epoch
             )
             await connection.execute("UPDATE watermark SET dropped_epoch = $1", epoch)
-            # Last, since it shuts out readers until COMMIT. While we wait for the lock, new readers wait behind us.
+            # This is last, since it blocks readers until COMMIT. While it waits for the lock, new readers wait behind
+            # it.
             await connection.execute(f"SET LOCAL lock_timeout = '{self._lock_timeout_ms}ms'")
             await connection.execute(f"DROP TABLE IF EXISTS {partition(epoch)}")
         return epoch

@@ -1,7 +1,7 @@
 """The life of an epoch: open, closing, sealed, (rolled up: rollup.py) rolled, visible, (drop.py) dropped.
 
-Every function here may run on several replicas at once, and may be killed after any statement: what is committed then
-is a state from which any replica goes on.
+Every function here may run on several replicas at once, and may be killed after any statement: any replica can continue
+from what is committed then.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WRITERS_LOCK = 1920298867
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What readers still have to read from hot rows: the epochs beyond the visible one."""
+    """What readers still have to read from hot rows: the epochs after the visible one."""
 
     visible_epoch: int
     dropped_epoch: int
@@ -34,7 +34,7 @@ class Backlog:
 
 
 async def measure(connection: Connection | PooledConnection) -> Backlog:
-    """Where the watermarks stand, and how much lies beyond."""
+    """The watermarks, and the number and the age of the points in later epochs."""
     row = await connection.fetchrow(
         """
         SELECT w.visible_epoch, w.dropped_epoch, coalesce(sum(c.point_count), 0)::bigint AS points,
@@ -48,20 +48,22 @@ async def measure(connection: Connection | PooledConnection) -> Backlog:
 
 
 async def rotate(connection: Connection, *, max_rows: int, max_age_s: float) -> int | None:
-    """Close the open epoch if it is full, or old and not empty; the next one is open then. Answers which was closed.
+    """Close the open epoch if it is full, or old and not empty, and open the next one. Returns the epoch that was
+    closed.
 
-    The age counts from the first commit, so that the first point after a quiet hour does not make an epoch of its own.
+    The age counts from the first commit. Otherwise the first point after a quiet hour would close the epoch at once.
     """
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM epochs WHERE state = 'open')"):
         await _open_missing(connection)
     if not await _is_due(connection, max_rows, max_age_s):
         return None
     async with transaction(connection):
-        # Who gets the row does it. The others need not wait: it is being done.
+        # The replica that locks the row rotates the epoch; the others skip it.
         closed: int | None = await connection.fetchval(
             "SELECT epoch FROM epochs WHERE state = 'open' FOR UPDATE SKIP LOCKED"
         )
-        # Once more: while we waited, another replica may have rotated, and this is the next epoch, hardly begun.
+        # Checked again under the lock: another replica may have rotated in the meantime, and this is the next epoch,
+        # which has hardly begun.
         if closed is None or not await _is_due(connection, max_rows, max_age_s):
             return None
         await connection.execute("UPDATE epochs SET state = 'closing' WHERE epoch = $1", closed)
@@ -72,8 +74,8 @@ async def rotate(connection: Connection, *, max_rows: int, max_age_s: float) -> 
 
 
 async def _open_missing(connection: Connection) -> None:
-    """Open an epoch where none is, as in a database that somebody restored or repaired by hand. Nothing can be stored
-    meanwhile. Its number is above all that may have points, or a partition."""
+    """Open an epoch if none is open, as in a database that somebody restored or repaired by hand; until then nothing
+    can be stored. Its number is above that of every epoch that may have points or a partition."""
     async with transaction(connection):
         await connection.execute("LOCK TABLE epochs IN SHARE ROW EXCLUSIVE MODE")
         opened: int | None = await connection.fetchval(
@@ -90,7 +92,7 @@ async def _open_missing(connection: Connection) -> None:
             """
         )
         if opened is None:
-            return  # another replica did
+            return  # another replica has opened one
         await connection.execute("SELECT create_hot_partition($1)", opened)
     log.warning(
         f"No epoch was open, as after a restore by hand; epoch {opened} is now", action="epoch_missing", epoch=opened
@@ -111,12 +113,12 @@ async def _is_due(connection: Connection, max_rows: int, max_age_s: float) -> bo
 
 
 async def seal(connection: Connection) -> bool:
-    """Seal the epochs that nobody writes any more. False if one is still being written.
+    """Seal the closing epochs that nobody writes any more. Returns False if one is still being written.
 
-    Writers hold the shared lock of their epoch until their commit is visible, and look at the epoch's state after they
-    got it. So once the exclusive lock was to be had, and `closing` is committed, nobody adds to the epoch. The lock is
-    only tried for, never waited for: behind a waiting exclusive request, writers that are just about to find out that
-    the epoch is closed would wait too.
+    Writers hold the shared lock of their epoch until their commit is visible, and check the epoch's state after they
+    got the lock. So once `closing` is committed and the exclusive lock has been acquired, nobody adds to the epoch. The
+    lock is tried without waiting: writers that are about to find out that the epoch is closed would queue behind a
+    waiting exclusive request.
     """
     closing = await connection.fetch("SELECT epoch FROM epochs WHERE state = 'closing' ORDER BY epoch")
     sealed = 0
@@ -133,15 +135,15 @@ async def seal(connection: Connection) -> bool:
 
 
 async def publish(connection: Connection) -> int:
-    """Let readers take the epochs that are rolled up from their segments, in order. Answers how many became visible.
+    """Publish rolled-up epochs in order: from then on, readers use their segments. Returns how many became visible.
 
-    A transaction of its own, after the one that wrote the segments: whoever sees the watermark sees the segments.
+    This is a separate transaction after the one that wrote the segments: who sees the watermark also sees the segments.
     """
     published = 0
     while await connection.fetchval("SELECT EXISTS (SELECT FROM epochs WHERE state = 'rolled')"):
         async with transaction(connection):
             visible = await connection.fetchval("SELECT visible_epoch FROM watermark FOR UPDATE")
-            # A new statement: it sees what whoever had the lock before us did.
+            # A separate statement, so that it sees the changes of the replica that held the lock before.
             moved = await connection.execute(
                 "UPDATE epochs SET state = 'visible', visible_at = clock_timestamp() "
                 "WHERE epoch = $1 AND state = 'rolled'",

@@ -1,4 +1,4 @@
-"""Summarises the pages of hot rows that were written since the last time, so that reads can skip them."""
+"""Summarises the pages of hot rows that were written since the last round, so that reads can skip them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from runstream_service.storage.database import Connection
 
-# A page of the index's map has 1,360 ranges of eight pages. From version 17 on, PostgreSQL remembers during a COPY how
-# many pages the map has. When another one is added meanwhile, the COPY takes the ranges on it for ranges that nobody
-# has summarised, and does not widen the summaries of those that now are: reads miss its rows. So in a partition that is
-# being written, summarising ends well before the map needs its second page, and goes on when the epoch is sealed.
+# A page of the index's range map covers 1,360 ranges of eight pages. Since version 17, PostgreSQL caches during a COPY
+# how many pages the map has. When a page is added in the meantime, the COPY treats the ranges on it as not summarised,
+# and does not widen their summaries even if they are: reads would miss its rows. So in a partition that is being
+# written, summarising stops well before the map needs its second page, and continues when the epoch is sealed.
 _MOST_PAGES_WHILE_WRITTEN = 8_192
-# The BRIN index of each partition that reads go to and that may have new pages. There are none in an epoch that is
-# rolled up: it was looked at while it was sealed.
+# The BRIN index of each partition that reads use and that may have new pages. An epoch that is rolled up has none: they
+# were summarised while it was sealed.
 _INDEXES = """
 SELECT i.indexrelid
   FROM epochs e
@@ -27,12 +27,12 @@ SELECT i.indexrelid
 
 
 async def summarise(connection: Connection) -> int:
-    """Summarise new pages; answers how many ranges of pages were new.
+    """Summarise new pages; returns how many ranges of pages were new.
 
-    Writers and readers go on meanwhile. A row that is written into a range while it is summarised, or later, widens the
-    summary before it is committed, as long as the map has one page: nothing is missed. Whoever dies in the middle
-    leaves one range that is always scanned. Each partition is a statement of its own: two replicas never wait for each
-    other in a circle.
+    Writers and readers continue in the meantime. A row that is written into a range while it is summarised, or later,
+    widens the summary before it is committed, as long as the map has one page: no row is missed. A replica that dies
+    here leaves one range that is always scanned. Each partition has a statement of its own, so that two replicas cannot
+    deadlock.
     """
     count = 0
     for (index,) in await connection.fetch(_INDEXES, _MOST_PAGES_WHILE_WRITTEN):

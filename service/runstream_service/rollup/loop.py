@@ -1,7 +1,7 @@
-"""Does every step again and again, whatever fails. Every replica runs it: row locks make each step one replica's.
+"""Repeats every step of roll-up, whatever fails. Every replica runs it; row locks let one replica do each step.
 
-Three runners, each with a connection of its own: a VACUUM of a very large table must not hold up roll-up, and reads
-need new hot rows in the index while an epoch is rolled up.
+There are three runners, each with its own connection: a VACUUM of a very large table must not delay roll-up, and reads
+need new hot rows in the index also while an epoch is being rolled up.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _EVERY_S = 1.0
-# Of new hot rows only those of the last moment are not in the index. When there are none it is two short statements.
+# Only the hot rows of the last moment are missing from the index. Without new rows, a turn is two short statements.
 _INDEX_EVERY_S = 0.25
-# For graphs; it looks at every file of the database.
+# The sizes are for graphs, and measuring them reads the size of every file of the database.
 _SIZES_EVERY_S = 30.0
-# While a group commit of the closed epoch is still under way, and while there is more to do.
+# The pause while a group commit of the closed epoch is still under way, and while there is more to do.
 _SOON_S = 0.02
 _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
-# Above the server's own timeouts (database.py), so that its clear error comes first. A huge epoch is many statements.
+# Above the server's own timeouts (database.py), so that its clear error comes first. A huge epoch takes many
+# statements.
 _ROLL_TIMEOUT_S = 900.0
 _STEP_TIMEOUT_S = 180.0
-# With a VACUUM, which has no other limit.
+# It includes a VACUUM, which has no other limit.
 _MERGE_TIMEOUT_S = 6 * 3_600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollupOptions:
-    """When an epoch closes, and how long its hot rows stay for reads that began before."""
+    """When an epoch closes, and how long its hot rows are kept for reads that began before it was rolled up."""
 
     epoch_rows: int = 2_000_000
     epoch_seconds: float = 60.0
@@ -55,11 +56,11 @@ class RollupOptions:
 
 
 class _Step:
-    """One step with its own patience: one that fails again and again does not keep the others from being done."""
+    """One step with its own backoff, so that a step that fails repeatedly does not keep the others from running."""
 
     def __init__(self, name: str, do: Callable[[Connection], Awaitable[bool]], timeout_s: float) -> None:
         self.name = name
-        self.do = do  # answers whether there is more to do at once
+        self.do = do  # returns whether there is more to do at once
         self.timeout_s = timeout_s
         self._backoff_s = _FIRST_BACKOFF_S
         self._not_before = 0.0
@@ -72,7 +73,7 @@ class _Step:
         self._backoff_s = _FIRST_BACKOFF_S
 
     def failed(self) -> float:
-        """Wait longer each time; answers how long."""
+        """Schedule the next try, later after each failure; returns the wait in seconds."""
         wait_s = self._backoff_s * random.uniform(0.5, 1.0)
         self._not_before = time.monotonic() + wait_s
         self._backoff_s = min(2 * self._backoff_s, _LONGEST_BACKOFF_S)
@@ -90,7 +91,7 @@ class _Runner:
         self._connect = _Step("connect", _nothing, _STEP_TIMEOUT_S)
 
     async def run(self) -> None:
-        """Run until cancelled. Then the connection is cut: what was not committed, another replica does again."""
+        """Run until cancelled. Then the connection is closed; another replica does again what was not committed."""
         try:
             while True:
                 more = await self.turn()
@@ -99,7 +100,7 @@ class _Runner:
             self._session.disconnect()
 
     async def turn(self) -> bool:
-        """Every step once. Says whether there is more to do at once. Raises nothing but CancelledError."""
+        """Run every step once. Returns whether there is more to do at once. Only raises CancelledError."""
         more = False
         for step in self._steps:
             if not self._connect.due:
@@ -138,7 +139,8 @@ class _Runner:
 
 
 class RollupLoop:
-    """Keeps hot rows few: epochs close, become segments, become visible, and their partitions go. And segments few."""
+    """Keeps hot rows and segments few: epochs are closed, rolled up into segments, published and dropped, and small
+    segments are merged."""
 
     def __init__(self, database: Database, metrics: RollupMetrics, gate: HotGate, options: RollupOptions) -> None:
         self._metrics = metrics
@@ -176,7 +178,7 @@ class RollupLoop:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def turn(self) -> None:
-        """Every step once, in order."""
+        """Run every step once, in order."""
         for runner in self._runners:
             await runner.turn()
 
@@ -194,7 +196,7 @@ class RollupLoop:
 
     async def _rotate(self, connection: Connection) -> bool:
         options = self._options
-        # Ingest that stands still fills no epoch: then the open one closes as it is.
+        # While ingest is held, no epoch fills up, so the open one is closed as it is.
         max_rows = 1 if self._gate.closed else options.epoch_rows
         closed = await epochs.rotate(connection, max_rows=max_rows, max_age_s=options.epoch_seconds)
         return closed is not None
@@ -218,7 +220,7 @@ class RollupLoop:
         return False
 
     async def _merge(self, connection: Connection) -> bool:
-        # The least urgent: not while roll-up is behind.
+        # Merging is the least urgent step, and waits while roll-up is behind.
         if self._backlog is not None and self._backlog.points > 2 * self._options.epoch_rows:
             return False
         return await self._merger.merge(connection)

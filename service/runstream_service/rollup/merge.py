@@ -1,10 +1,10 @@
-"""Merges small segments of a series into large ones, when its run has ended or many of them have come together.
+"""Merges small segments of a series into large ones, when its run has ended or when it has many of them.
 
-1. Only segments of epochs up to D. Readers of hot rows beyond an older W are told to read again then, so nobody can
-   be in between; and what roll-up writes meanwhile has a higher epoch.
-2. The series are locked first, and those that are marked for deletion left alone. Whoever deletes segments locks the
-   series before, in a statement of its own: a DELETE that waits for our rows would not see the ones that we insert.
-3. What is deleted is what is inserted: the points come from DELETE .. RETURNING, in the same transaction. The new
+1. Only segments of epochs up to D are merged. A reader whose W is below D has to read again anyway, so no reader can
+   see a part of the change; and the segments that roll-up writes in the meantime have a higher epoch.
+2. The series are locked first; those that are marked for deletion are left alone. All code that deletes segments locks
+   the series before, in a separate statement: a DELETE that waited for the rows would not see the inserted ones.
+3. Exactly the deleted points are inserted: they come from DELETE .. RETURNING, in the same transaction. The new
    segments have the highest epoch of the old ones.
 """
 
@@ -35,26 +35,26 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# While the run goes on: so many segments less have to come of it, or so many full ones, so that a point of a slow
-# series is not rewritten again and again.
+# While the run is active, a merge has to save this many segments, or to result in this many full ones, so that points
+# of a slow series are not rewritten repeatedly.
 _LEAST_GAIN = 8
 _LEAST_FULL = 4
 
-# What one transaction takes. It bounds memory, some 100 bytes a point, and how long the event loop is held: what
-# PostgreSQL answers of 2,000 segments are two milliseconds of Python.
+# The size of one transaction. It bounds memory, about 100 bytes per point, and how long the event loop is held:
+# PostgreSQL's answer about 2,000 segments takes two milliseconds of Python.
 _SEGMENTS_AT_ONCE = 2_000
 _POINTS_AT_ONCE = 250_000
 _GIVE_WAY_S = 0.0005
 _GROUP_POINTS = 64 * MAX_POINTS
 _EXAMINED_AT_ONCE = 500
-# Deleted segments that are worth a VACUUM: these, and this part of all.
+# How many deleted segments are worth a VACUUM: this number, plus this fraction of all segments.
 _SWEEP_AT_LEAST = 1_000
 _VACUUM_TIMEOUT_S = 5 * 3_600
 _SWEEP_PART = 0.03
-# A look through all small segments begins when D has moved, or after so long, for runs that ended.
+# A search through all small segments begins when D has moved, or after this time, because of runs that ended.
 _LOOK_EVERY_S = 30.0
 
-# Small is what the index metric_segments_small has (0002_segments.sql).
+# A segment is small if it is in the index metric_segments_small (0002_segments.sql).
 _EXAMINE = """
 WITH small AS (
     SELECT series_id, count(*) AS segments, sum(point_count) AS points
@@ -88,7 +88,7 @@ SELECT m.series_id, m.first_step, m.point_count, m.epoch
  ORDER BY m.series_id, m.first_step
 """
 
-# The columns are those that decode.SegmentStream takes.
+# The columns are those that decode.SegmentStream expects.
 _TAKE = """
 DELETE FROM metric_segments m USING (VALUES {groups}) AS g (number, series_id, low, high)
  WHERE m.series_id = g.series_id AND m.first_step BETWEEN g.low AND g.high
@@ -105,7 +105,7 @@ class _Group:
     """Small segments of one series with no large one between them."""
 
     series_id: int
-    low: int  # their first steps
+    low: int  # lowest and highest first step
     high: int
     segments: int = 0
     points: int = 0
@@ -117,7 +117,7 @@ class _Group:
 
 
 class Merger:
-    """Looks through the series that have small segments, a page at a time."""
+    """Searches the series that have small segments, a page at a time."""
 
     def __init__(self, metrics: RollupMetrics) -> None:
         self._metrics = metrics
@@ -127,7 +127,7 @@ class Merger:
         self._unswept = 0  # segments that were deleted since the last VACUUM
 
     async def merge(self, connection: Connection) -> bool:
-        """Merge some series, if there are any worth it; says whether something was merged."""
+        """Merge some series, if any is worth it; returns whether something was merged."""
         if self._unswept:
             await self._sweep(connection)
         dropped_epoch = await connection.fetchval("SELECT dropped_epoch FROM watermark")
@@ -168,14 +168,14 @@ class Merger:
         return True
 
     async def _sweep(self, connection: Connection) -> None:
-        """Free the space of merged segments for the next ones, before there is much of it: autovacuum looks once a
-        minute, and by then all segments of a large run may have been written a second time, beside the first."""
+        """Free the space of merged segments for the next ones before there is much of it. Autovacuum only checks once a
+        minute; by then, all segments of a large run may have been written a second time."""
         stored = await connection.fetchval("SELECT reltuples FROM pg_class WHERE oid = 'metric_segments'::regclass")
         if self._unswept < _SWEEP_AT_LEAST + _SWEEP_PART * stored:
             return
-        # It reads what has changed, and all of the indexes: on a very large table that takes its time.
+        # VACUUM reads what has changed, and all of the indexes. On a very large table that takes long.
         await connection.execute(f"SET statement_timeout = '{_VACUUM_TIMEOUT_S}s'")
-        # Not to give space back to the disk: that would need an exclusive lock, and it is wanted again soon.
+        # TRUNCATE FALSE: to give space back to the disk would need an exclusive lock, and it is needed again soon.
         await connection.execute(
             "VACUUM (SKIP_LOCKED, TRUNCATE FALSE) metric_segments", timeout=_VACUUM_TIMEOUT_S + ANSWER_MARGIN_S
         )
@@ -188,7 +188,7 @@ def _gain(segments: int, points: int) -> int:
 
 
 def _choose(examined: list[asyncpg.Record]) -> list[int]:
-    """The first series that are worth it, as many as go into one transaction."""
+    """The first series that are worth merging, as many as fit into one transaction."""
     chosen: list[int] = []
     segments = points = 0
     for row in examined:
@@ -204,7 +204,7 @@ def _choose(examined: list[asyncpg.Record]) -> list[int]:
 
 
 def _groups(segments: list[asyncpg.Record]) -> list[_Group]:
-    """Neighbours, so that merged segments do not reach over large ones: a chart would get coarse there."""
+    """Groups neighbouring segments only. A merged segment that overlaps large ones would make charts coarse there."""
     groups: list[_Group] = []
     group: _Group | None = None
     count = points = 0
@@ -228,7 +228,7 @@ def _groups(segments: list[asyncpg.Record]) -> list[_Group]:
 
 
 async def _take(connection: Connection, groups: list[_Group], dropped_epoch: int) -> list[bytes]:
-    """Delete the segments of the groups; answers what was in them, as the COPY tells it."""
+    """Delete the segments of the groups; returns their content in COPY format."""
     values = ", ".join(
         f"({number}::bigint, {group.series_id}::bigint, '{group.low}'::bigint, '{group.high}'::bigint)"
         for number, group in enumerate(groups)
@@ -244,19 +244,19 @@ async def _take(connection: Connection, groups: list[_Group], dropped_epoch: int
 
 
 def _merge(taken: list[bytes], groups: list[_Group]) -> tuple[int, EncodedSegments | None]:
-    """Put the points of each group together. Answers how many segments they were in, and what they are in now."""
+    """Join the points of each group. Returns the number of the old segments, and the new segments."""
     stream = SegmentStream()
     found: list[Segment] = []
     for data in taken:
         found += stream.feed(data)
-        # This is Python, and a thread in it gives way to the event loop only every 5 ms.
+        # Without this, a thread that runs Python code would only yield to the event loop every 5 ms.
         time.sleep(_GIVE_WAY_S)
     stream.finish()
     return len(found), _encode(_points(found), groups) if found else None
 
 
 def _points(found: list[Segment]) -> Points:
-    """Until they are cut, the number of the group stands for the series."""
+    """The points of all segments in order. The number of the group is in place of the series id until they are cut."""
     sizes = [len(segment.value) for segment in found]
     points = Points(
         np.repeat([segment.owner for segment in found], sizes).astype(np.int64),

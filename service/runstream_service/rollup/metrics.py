@@ -16,14 +16,14 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
 class RollupMetrics:
-    """What this replica did, and what it saw in the database."""
+    """What this replica did, and what it measured in the database."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lag_points = Gauge(
             "runstream_rollup_lag_points", "Points that reads still take from hot rows.", registry=registry
         )
         self._lag_seconds = Gauge(
-            "runstream_rollup_lag_seconds", "Age of the oldest of them; 0 if there are none.", registry=registry
+            "runstream_rollup_lag_seconds", "Age of the oldest such point; 0 if there are none.", registry=registry
         )
         self._visible = Gauge(
             "runstream_rollup_visible_epoch", "Up to this epoch, reads take segments (W).", registry=registry
@@ -53,14 +53,14 @@ class RollupMetrics:
         )  # fmt: skip
 
     def measured(self, backlog: Backlog) -> None:
-        """Show what the database said."""
+        """Export the backlog that was measured."""
         self._lag_points.set(backlog.points)
         self._lag_seconds.set(backlog.age_s)
         self._visible.set(backlog.visible_epoch)
         self._dropped.set(backlog.dropped_epoch)
 
     def sized(self, sizes: Sizes) -> None:
-        """Show how much disk is taken."""
+        """Export the sizes on disk."""
         self._database_bytes.set(sizes.database)
         self._table_bytes.labels("hot").set(sizes.hot)
         self._table_bytes.labels("segments").set(sizes.segments)

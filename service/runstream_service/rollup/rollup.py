@@ -1,4 +1,4 @@
-"""Rolls a sealed epoch up: its hot rows become segments and latest values, in one transaction."""
+"""Rolls up a sealed epoch: its hot rows become segments and latest values, in one transaction."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Hot rows that are in memory at once: 192 MiB of blocks are 3 million rows, which are 32 bytes each here. An epoch of
-# the usual size is one piece.
+# How much of a partition is in memory at once: 192 MiB of blocks are 3 million rows, which take 32 bytes each here. An
+# epoch of the usual size is one piece.
 PIECE_BYTES = 192 << 20
 
-# Points that are cut and encoded at once, some 60 bytes each while that lasts.
+# How many points are cut and encoded at once; each takes about 60 bytes during that.
 _PART_POINTS = 250_000
 
-# Series in one statement: its arguments are encoded on the event loop, which must not be held for more than a few
-# milliseconds. A time goes through a codec in Python, an id does not.
+# How many series are in one statement. Its arguments are encoded on the event loop, which must not be held for more
+# than a few milliseconds. A time passes through a codec in Python, an id does not.
 _SERIES_AT_ONCE = 2_000
 _LATEST_AT_ONCE = 500
 
@@ -47,10 +47,10 @@ SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::float8[]
      > (l.step, l.time, CASE l.value WHEN 'NaN' THEN 0 ELSE l.value END)
 """
 
-# Marked for deletion, or gone already. Not needed for being right (purge waits for the watermark), but why write what
-# will be deleted? Subqueries, so that it is two lookups by key for each series whatever the planner believes: as a join
-# it was quadratic before the first ANALYZE, and 100,000 series took two minutes. (To ask for all that are marked is
-# short too, but while a large run is purged its answer is long.)
+# The series that are marked for deletion, or gone already. Skipping them is not needed for correctness (purge waits for
+# the watermark), but saves writing what will be deleted. Subqueries make it two look-ups by key per series, whatever
+# the planner estimates: as a join it was quadratic before the first ANALYZE, and 100,000 series took two minutes. (A
+# query for all marked series would be short, too, but its answer is long while a large run is purged.)
 _DEAD_SERIES = """
 SELECT wanted.series_id FROM unnest($1::bigint[]) AS wanted (series_id)
  WHERE (SELECT s.purge_epoch IS NULL AND (SELECT r.purge_epoch IS NULL FROM runs r WHERE r.run_id = s.run_id)
@@ -60,7 +60,7 @@ SELECT wanted.series_id FROM unnest($1::bigint[]) AS wanted (series_id)
 
 @dataclass(slots=True)
 class Rolled:
-    """What became of an epoch."""
+    """The result of rolling up one epoch."""
 
     epoch: int
     read: int = 0  # rows of the partition
@@ -69,16 +69,17 @@ class Rolled:
 
 
 async def roll(connection: Connection, metrics: RollupMetrics, *, piece_bytes: int = PIECE_BYTES) -> Rolled | None:
-    """Roll up the oldest sealed epoch that nobody else is at; None if there is none.
+    """Roll up the oldest sealed epoch that no other replica is rolling up; None if there is none.
 
-    It becomes visible by a transaction of its own (epochs.publish): readers would otherwise have to see the watermark
-    and the segments in one snapshot, which several nodes do not share.
+    A separate transaction makes it visible (epochs.publish). Otherwise readers would have to see the watermark and the
+    segments in one snapshot, which several nodes do not share.
     """
     started = time.perf_counter()
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM epochs WHERE state = 'sealed')"):
         return None
     async with transaction(connection):
-        # Whoever has the row rolls the epoch up; if he dies, the row is free and the epoch still sealed.
+        # The replica that locks the row rolls up the epoch. If it dies, the row is unlocked and the epoch is still
+        # sealed.
         epoch = await connection.fetchval(
             "SELECT epoch FROM epochs WHERE state = 'sealed' ORDER BY epoch LIMIT 1 FOR UPDATE SKIP LOCKED"
         )
@@ -110,7 +111,7 @@ async def roll(connection: Connection, metrics: RollupMetrics, *, piece_bytes: i
 
 async def _roll_piece(connection: Connection, rolled: Rolled, points: Points) -> None:
     rolled.read += len(points)
-    # In threads: numpy lets go of the interpreter while it sorts and computes, and the event loop feeds ingest.
+    # In threads: numpy releases the interpreter while it sorts and computes, so the event loop can serve ingest.
     series = await threads.ROLLUP.run(_sort, points)
     dead = await _dead_series(connection, series)
     if dead:
@@ -124,7 +125,7 @@ async def _roll_piece(connection: Connection, rolled: Rolled, points: Points) ->
 
 
 def _sort(points: Points) -> Int64Column:
-    """Put them in order; answers the series that they are of."""
+    """Put the points in order; returns their distinct series."""
     put_in_order(points)
     return points.series_id[series_starts(points)]
 
@@ -151,7 +152,7 @@ async def copy_segments(connection: Connection, encoded: EncodedSegments) -> Non
     async def source() -> AsyncIterator[bytes]:
         for chunk in encoded.chunks():
             yield chunk
-            # As long as the socket takes all of it, the driver would ask for the next one without a pause.
+            # Without this, the driver asks for the next chunk without a pause as long as the socket takes all data.
             await asyncio.sleep(0)
 
     copied = await connection.copy_to_table("metric_segments", source=source(), columns=encode.COLUMNS, format="binary")
@@ -159,8 +160,8 @@ async def copy_segments(connection: Connection, encoded: EncodedSegments) -> Non
 
 
 async def _upsert_latest(connection: Connection, newest: Points) -> None:
-    """Ordered by series, as the points are: two replicas that roll up two epochs never wait for each other in a
-    circle."""
+    """Updates rows in the order of series, like the points, so that two replicas that roll up two epochs cannot
+    deadlock."""
     for first in range(0, len(newest), _LATEST_AT_ONCE):
         part = newest.take(slice(first, first + _LATEST_AT_ONCE))
         await connection.execute(

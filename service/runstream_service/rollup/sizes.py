@@ -1,4 +1,4 @@
-"""How much disk the database takes."""
+"""Measures how much disk the database takes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Sizes:
 
 
 async def measure_sizes(connection: Connection | PooledConnection) -> Sizes:
-    """Asks the file system, so it costs the same however many rows there are. What is not there has
-    no size: a partition may be dropped meanwhile."""
+    """Reads the sizes of files, so it costs the same however many rows there are. A table that does not exist has size
+    0: a partition may be dropped in the meantime."""
     row = await connection.fetchrow(
         """
         SELECT pg_database_size(current_database()) AS database,
