@@ -1,4 +1,4 @@
-"""Streams metric points from training workers to the runstream service: durably, exactly once, fast.
+"""Streams metric points from training workers to the runstream service: fast, durably, and exactly once.
 
     import runstream
 
@@ -8,10 +8,10 @@
     runstream.Client().history(run.run_id, "loss").values
 
 `start_run` and `Run` never wait for the network and never raise once started; `Client` blocks and raises
-`RunstreamError`. What the client has to say goes to the logger "runstream".
+`RunstreamError`. The client reports problems to the logger "runstream".
 """
 
-from runstream import _protobuf_version as _protobuf_version  # first: what follows imports generated code
+from runstream import _protobuf_version as _protobuf_version  # first: the imports below load generated code
 from runstream.client import (
     AggregateCurve,
     ChartSeries,

@@ -12,21 +12,21 @@ from runstream._values import INT64_MAX, INT64_MIN, RefusedValue, capture_step, 
 
 
 def keys_to_read(keys: str | Iterable[str] | None) -> list[str]:
-    """Metric keys: a string is one key; None asks for all, which a message says with none."""
+    """Metric keys: a string is one key; None asks for all, which is an empty list in a message."""
     return [] if keys is None else some_keys(keys, "None asks for all keys")
 
 
 def some_keys(keys: str | Iterable[str], otherwise: str) -> list[str]:
-    """At least one metric key: a string is one key. `otherwise` says what to do instead of passing none."""
+    """At least one metric key; a string is one key. `otherwise` completes the error message for an empty list."""
     names = _strings("keys", keys)
     if not names:
-        # In a message, no keys are all keys.
+        # In a message, an empty list means all keys.
         raise ValueError(f"keys is empty; {otherwise}")
     return names
 
 
 def run_ids_to_read(run_ids: str | Iterable[str]) -> list[str]:
-    """Run ids: a string is one."""
+    """Run ids; a string is one id."""
     return [check_run_id(one) for one in _strings("run_ids", run_ids)]
 
 
@@ -55,12 +55,12 @@ def integer(name: str, value: Any, least: int = INT64_MIN, most: int = INT64_MAX
 
 
 def integer_or_none(name: str, value: Any, least: int = INT64_MIN, most: int = INT64_MAX) -> int | None:
-    """The same, or None."""
+    """A whole number as in `integer`, or None."""
     return None if value is None else integer(name, value, least, most)
 
 
 def timeout_seconds(timeout: Any) -> float | None:
-    """A timeout in seconds, as gRPC takes it: None for an infinite one. 0 is a timeout that has passed."""
+    """A timeout in seconds, as gRPC expects it: None if it is infinite. A timeout of 0 has passed already."""
     try:
         seconds = float(timeout)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""How long to wait before trying again: exponential, with full jitter, and never less than the service asked for."""
+"""Waits before trying again: exponential, with jitter, and never shorter than the service asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class Backoff:
-    """Waits of one repeated action, in seconds."""
+    """The waits between the tries of one action, in seconds."""
 
     def __init__(self, first_s: float, max_s: float) -> None:
         self._first_s = first_s
@@ -18,11 +18,11 @@ class Backoff:
         self._asked_s = 0.0  # what the service asked for last
 
     def reset(self) -> None:
-        """The action went well: the next failure is the first."""
+        """The action succeeded: the next failure counts as the first."""
         self._failures = 0
 
     def next_s(self, retry_after_s: float | None = None, at_least_s: float = 0.0) -> float:
-        """The wait before the next try. Jitter keeps thousands of ranks from coming back in the same moment."""
+        """The wait before the next try. Jitter keeps thousands of ranks from coming back at the same moment."""
         ceiling = min(self._max_s, self._first_s * 2 ** min(self._failures, 30))
         self._failures += 1
         self._asked_s = retry_after_s or 0.0
@@ -32,7 +32,7 @@ class Backoff:
     def wait(
         self, changed: threading.Condition, seconds: float, stopping: Callable[[], bool], hurry: Callable[[], bool]
     ) -> None:
-        """Waits under `changed`, which is held. `hurry` shortens that to what the service asked for."""
+        """Waits on `changed`, which the caller holds. `hurry` shortens the wait to what the service asked for."""
         begun = time.monotonic()
         changed.wait_for(lambda: stopping() or hurry(), seconds)
         left = begun + min(seconds, self._asked_s) - time.monotonic()

@@ -1,7 +1,7 @@
-"""Columns, and the numbered batches that they are sealed into.
+"""Columns of points, and the numbered batches that they are sealed into.
 
-A batch is serialised once. Its bytes are bound to its number for ever: what was committed is recognised by the number
-alone, so that other bytes under the same number would be lost, or stored twice.
+A batch is serialised once. Its bytes are bound to its number forever: the service recognises a committed batch by the
+number alone, so that other bytes under the same number would be lost, or stored twice.
 """
 
 from __future__ import annotations
@@ -24,35 +24,36 @@ class Batch:
     ordinal: int
     number: int
     points: int
-    data: bytes  # a whole AppendRequest, but for what `sent_at` adds
+    data: bytes  # a whole AppendRequest, except for what `sent_at` adds
     logged_s: float  # by the monotonic clock; none of its points was logged before
 
     @property
     def size(self) -> int:
-        """Bytes that it holds in memory."""
+        """The bytes that it takes in memory."""
         return len(self.data) + _BATCH_OVERHEAD_BYTES
 
     def series_indexes(self) -> set[int]:
-        """Which series it uses; read from the bytes, so that waiting batches need no memory for it."""
+        """The series that it uses. They are read from the bytes, so that waiting batches need no memory for them."""
         column = array("I", packed_pb2.PackedAppendRequest.FromString(self.data).batch.series_index)
         return set(_swapped(column))
 
     def sent_at(self, now_s: float) -> bytes:
-        """As it goes over the wire at that time of the monotonic clock: with its age, from which the service learns how
-        long points take from log() to commit. Two messages one after the other are one with the fields of both."""
+        """The bytes to send at this time of the monotonic clock: with the age of the batch, by which the service
+        measures how long points take from log() to commit. Two serialised messages in a row are one message with all
+        fields."""
         age_us = max(0, round((now_s - self.logged_s) * 1e6))
         stamp = packed_pb2.PackedAppendRequest(oldest_age_us=age_us, sent_us=round(now_s * 1e6))
         return self.data + stamp.SerializeToString()
 
     def renumbered(self, number: int) -> Batch:
-        """The same points for another producer, whose numbering is its own."""
+        """The same points for another producer, which has its own numbering."""
         message = packed_pb2.PackedAppendRequest.FromString(self.data)
         message.batch.number = number
         return Batch(self.ordinal, number, self.points, message.SerializeToString(), self.logged_s)
 
 
 class Columns:
-    """Points on their way into the next batch. Only the sender's thread touches it."""
+    """Points on their way into the next batch. Only the sender's thread uses it."""
 
     def __init__(self, logged_s: float = 0.0) -> None:
         self.logged_s = logged_s  # by the monotonic clock; none of the points was logged before
@@ -104,14 +105,14 @@ class SeriesTable:
         return self._indexes.get(key)
 
     def add(self, key: str) -> int:
-        """The index of a new key; `refusal_of(key)` was empty and there is room."""
+        """The index of a new key. The caller has checked `refusal_of(key)` and that there is room."""
         index = len(self._keys)
         self._keys.append(key)  # first: a stream that sees the index must find the key
         self._indexes[key] = index
         return index
 
     def declarations(self, indexes: set[int]) -> list[bytes]:
-        """Declare messages for these series, as they go over the wire."""
+        """Serialised Declare messages for these series."""
         ordered = sorted(indexes)
         messages = []
         for start in range(0, len(ordered), _DECLARE_SERIES):
@@ -125,7 +126,7 @@ class SeriesTable:
 
 
 def refusal_of(key: object) -> tuple[str, str] | None:
-    """Why a metric key will not do, as (reason, words); None if it will. The service has the same rules."""
+    """Why a metric key is refused, as (reason, words); None if it is valid. The service has the same rules."""
     if not isinstance(key, str):
         return key_not_a_string(key)
     if not key:
@@ -140,12 +141,12 @@ def refusal_of(key: object) -> tuple[str, str] | None:
 
 
 def key_not_a_string(key: object) -> tuple[str, str]:
-    """The refusal of such a key, as `refusal_of` returns it."""
+    """The refusal of a key that is not a string, in the form of `refusal_of`."""
     return "key_not_a_string", f"is a key of type {type(key).__name__}, not a string"
 
 
 def shown_key(key: object) -> str:
-    """A key as warnings show it. What is no string is not asked for its text: that may raise, or read a device."""
+    """A key as warnings show it. An object that is no string is not converted: that may raise, or read a device."""
     return str.__str__(key) if isinstance(key, str) else f"<{type(key).__name__}>"
 
 

@@ -1,10 +1,10 @@
-"""The hand-over from training to sending: `put` is what log() costs, and the only place where points are let in.
+"""Hands points from the training thread to the sender. `put` is what log() costs, and the only way in for points.
 
-One lock, held for some ten bytecodes, never while anything waits. It is an RLock, because a signal handler that logs
-may interrupt log() on the same thread and come into the middle of what the lock protects. CPython runs signal handlers
-where a function is called or returns and where a loop starts again, never inside of `a += b` for plain numbers. So
-nothing below reads a counter, calls something, and then writes that counter: what an interrupting log() counts stays
-counted.
+There is one lock. It is held for about ten bytecodes, and never while anything waits. It is an RLock, because a signal
+handler that logs may interrupt log() on the same thread in the middle of what the lock protects. CPython runs signal
+handlers where a function is called or returns and where a loop starts again, never inside of `a += b` for plain
+numbers. So nothing below reads a counter, calls something, and then writes that counter: the points that an
+interrupting log() counts stay counted.
 """
 
 from __future__ import annotations
@@ -35,22 +35,23 @@ _SECONDS = range(500_000_000, 5_000_000_000)
 _MILLISECONDS = range(500_000_000_000, 5_000_000_000_000)
 _MAX_DEPTH = 8  # of dicts inside of dicts
 
-# What a waiting row takes, estimated high: its tuple, dict and numbers. After sealing the true size counts.
+# What a waiting row takes, estimated high: its tuple, dict and numbers. After sealing, the true size counts.
 _ROW_BYTES = 300
 _POINT_BYTES = 90
 
 
 def row_bytes(points: int) -> int:
-    """What a waiting row of so many points is charged."""
+    """The bytes that a waiting row with this many points is charged."""
     return _ROW_BYTES + _POINT_BYTES * points
 
 
-# So many rows wake the sender before its time; enough that waking it costs nothing, few enough to keep up.
+# This many rows wake the sender early: enough rows that waking it costs little per row, few enough that it keeps up.
 _WAKE_ROWS = 500
 
 
 class Marker:
-    """Stands in the queue behind everything logged before; the sender notes which batch that ended with."""
+    """Stands in the queue behind everything logged before. The sender sets the ordinal of the batch that ends with
+    it."""
 
     def __init__(self) -> None:
         self.ordinal: int | None = None
@@ -70,7 +71,7 @@ class Buffer:
     def __init__(self, max_points: int, max_bytes: int, notices: Notices, on_first: Callable[[], None]) -> None:
         self._lock = threading.RLock()
         self._rows: list[Entry | Marker] = []
-        self._since_s = 0.0  # when the first of them came, by the monotonic clock
+        self._since_s = 0.0  # when the first of them was added, by the monotonic clock
         self._max_points = max_points
         self._max_bytes = max_bytes
         self._room_points = max_points
@@ -78,17 +79,17 @@ class Buffer:
         self._next_step = 0
         self._notices = notices
         self._on_first = on_first
-        # A binary semaphore. Not threading.Event: its set() takes a lock that is not reentrant, and a signal handler
-        # that logs inside log() would wait for itself.
+        # A lock that is used as a binary semaphore. It is no threading.Event: set() of that takes a lock that is not
+        # reentrant, and a signal handler that logs inside log() would wait for itself.
         self._wake = threading.Lock()
         self._wake.acquire()
-        self.closed_for = ""  # the refusal reason once nothing is taken any more: finished, run_deleted, sender_died
-        # By reason. Not a Counter: that one's `+= 1` of a new reason calls a function in between.
+        self.closed_for = ""  # why further points are refused: finished, no_threads, sender_died; or empty
+        # By reason. It is no Counter: `+= 1` of a new reason would call a Python function in between.
         self.refused: defaultdict[str, int] = defaultdict(int)
         self.acknowledged = 0
 
     def put(self, metrics: Mapping[str, Any], step: Any, time_unix_us: Any) -> None:
-        """Takes one row; about a microsecond."""
+        """Takes one row, in about a microsecond."""
         row = metrics.copy() if type(metrics) is dict else self._row_of(metrics)
         for value in row.values():
             if type(value) not in IMMUTABLE_TYPES:
@@ -114,7 +115,7 @@ class Buffer:
             if self.closed_for or self._room_points < count or self._room_bytes < size:
                 self.refused[self.closed_for or "buffer_full"] += count
                 return
-            # After the largest step of all, the count stays where it is.
+            # The largest possible step has no successor: then the count stays as it is.
             if not step_on_device and self._next_step <= step < INT64_MAX:
                 self._next_step = step + 1
             self._room_points -= count
@@ -138,25 +139,25 @@ class Buffer:
         self.wake()
 
     def wake(self) -> None:
-        """Wakes the sender. Safe in a signal handler; waking twice is waking once."""
+        """Wakes the sender. Safe in a signal handler; waking it twice has the effect of once."""
         try:  # noqa: SIM105 (contextlib.suppress costs a microsecond here)
             self._wake.release()
         except RuntimeError:
             pass
 
     def wait(self, timeout_s: float) -> None:
-        """The sender waits here until it is woken, or for that long."""
+        """The sender waits here until it is woken, or for this long."""
         self._wake.acquire(timeout=timeout_s)
 
     def take(self) -> tuple[list[Entry | Marker], float]:
-        """Takes all rows in one step; and when the first of them came, by the monotonic clock. (Of each row that would
-        cost log() a look at the clock.)"""
+        """Takes all rows in one step; returns them, and when the first of them was added, by the monotonic clock. (To
+        note the time of each row, log() would have to read the clock.)"""
         with self._lock:
             rows, self._rows = self._rows, []
             return rows, self._since_s
 
     def repack(self, freed_bytes: int) -> None:
-        """The sender has packed rows into something smaller (or larger, if negative)."""
+        """The sender has packed rows, which freed this many bytes (or took more, if negative)."""
         with self._lock:
             self._room_bytes += freed_bytes
 
@@ -177,17 +178,17 @@ class Buffer:
             self.refused[reason] += points
 
     def close(self, reason: str) -> None:
-        """From now on every point is refused for `reason`; the first reason stays."""
+        """Refuses every point from now on, for `reason`; the first reason stays."""
         with self._lock:
             self.closed_for = self.closed_for or reason
 
     def refuse(self, points: int, reason: str) -> None:
-        """Counts points that never came in."""
+        """Counts points that were never added."""
         with self._lock:
             self.refused[reason] += points
 
     def write_off(self, reason: str) -> None:
-        """Counts everything that still waits as refused: the threads that would send it have ended."""
+        """Counts all waiting points as refused: the threads that would send them have ended."""
         with self._lock:
             self._rows = []
             waiting = self._max_points - self._room_points
@@ -201,24 +202,25 @@ class Buffer:
         return self._next_step
 
     def count_step(self, step: int) -> None:
-        """A step that was read from a device: the next log() without a step counts on from it."""
+        """Notes a step that was read from a device: the next log() without a step continues from it."""
         with self._lock:
             if self._next_step <= step < INT64_MAX:
                 self._next_step = step + 1
 
     def go_on_from(self, step: int) -> None:
-        """A forked child counts steps on from where its parent was."""
+        """Continues the count of steps, in a forked child, where its parent was."""
         self._next_step = step
 
     def account(self) -> tuple[int, int, int, dict[str, int]]:
-        """Points acknowledged, points waiting, bytes waiting, refused points by reason; one consistent look."""
+        """Points acknowledged, points waiting, bytes waiting, refused points by reason; read consistently under the
+        lock."""
         with self._lock:
             waiting = self._max_points - self._room_points
             return self.acknowledged, waiting, self._max_bytes - self._room_bytes, dict(self.refused)
 
     def _row_of(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """The row of a mapping that is no dict; empty, and refused, if it is no mapping. A list of pairs is none,
-        though dict() would take it."""
+        """The row of a mapping that is no dict. It is empty, and refused, if `metrics` is no mapping; a list of pairs
+        is none, though dict() would accept it."""
         if hasattr(metrics, "keys"):
             return dict(metrics)
         self.refuse(1, "not_a_mapping")
@@ -233,7 +235,7 @@ class Buffer:
     def _capture_into(
         self, captured: dict[str, Any], metrics: Mapping[Any, Any], prefix: str | None, depth: int
     ) -> None:
-        """Captures each value on its own: one that is refused or raises costs no other."""
+        """Captures each value separately: if one is refused or raises, the others are still captured."""
         for given, value in metrics.items():
             key = _full_key(prefix, given)
             if key is None:

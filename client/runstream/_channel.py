@@ -1,15 +1,15 @@
-"""One gRPC channel per process and address, a new one after a failure, and what a fork needs of them.
+"""One gRPC channel per process and address, replaced after a failure and closed around a fork.
 
-A channel stays with the replica that it found. When that one cannot serve (`Retry.ELSEWHERE`), `renew` makes way for a
-new channel, which looks the address up again and takes one of the replicas at random, or the next one of a list of
-addresses.
+A channel stays with the replica that it connected to. When that replica cannot serve (`Retry.ELSEWHERE`), `renew`
+replaces the channel by a new one, which resolves the address again and connects to one of the replicas at random, or to
+the next one of a list of addresses.
 
 gRPC survives a fork only if no thread is inside of it and no connection is open at that moment, and if its core is not
 shutting down: closing the last channel starts a shutdown in the background, and a fork in the middle of that aborts
-parent or child (seen with grpcio 1.72 and 1.76). So before a fork everybody leaves, the channels are closed, and one
-further channel, never connected, keeps the core alive for as long as the process lives. With that order, 1,200 forks
-of a streaming process went well on grpcio 1.72.2, 1.76.0, 1.80.0 and 1.85.1; without it most failed before 1.80.
-GRPC_ENABLE_FORK_SUPPORT=0 switches off handlers inside of gRPC that this rests upon: then a forked child cannot send.
+parent or child (seen with grpcio 1.72 and 1.76). So before a fork all threads leave gRPC, the channels are closed, and
+one further channel, never connected, keeps the core alive for as long as the process lives. With that order, 1,200
+forks of a streaming process succeeded on grpcio 1.72.2, 1.76.0, 1.80.0 and 1.85.1; without it most failed before 1.80.
+GRPC_ENABLE_FORK_SUPPORT=0 disables handlers inside of gRPC that this depends on: then a forked child cannot send.
 
 What ended before the fork is a danger, too. A call or channel that nobody needs any more takes a lock when it is
 destroyed, and a thread of gRPC may have held that lock when the process forked. In the child that thread does not
@@ -37,26 +37,27 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A half-open connection is noticed within 40 s. The service permits a ping every 10 s.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # gRPC has pings of its own as well, to measure the line; while one is under way, keepalive waits for its minute.
+    # gRPC also sends pings to measure bandwidth; while one is under way, keepalive waits for its timeout of a minute.
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
-    # Repeating is the sender's, which knows what was committed; gRPC would only hide failures from it.
+    # The sender repeats, since it knows what was committed; gRPC's own retries would only hide failures from it.
     ("grpc.enable_retries", 0),
-    # gRPC's own wait before it dials again, up to two minutes by default; ours must be the one that counts.
+    # gRPC's own wait before it reconnects is up to two minutes by default. It is short, so that the client's own
+    # counts.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # A name may point to another address within seconds; gRPC would look it up twice a minute.
+    # A name may resolve to another address within seconds; by default, gRPC would resolve it at most twice a minute.
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
-    # A connection of our own: not one that another library in this process configured, and one that really closes.
+    # Connections are not shared with channels of other libraries in this process, and really close with their channel.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
 )
-# Of several addresses behind a name, such as that of a headless service, not always the first.
+# If a name has several addresses, such as that of a headless service, connect to a random one, not always the first.
 _ANY_ADDRESS = ("grpc.service_config", '{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": true}}]}')
 
 
 class Channels:
-    """The channels of this process. A user holds one only while it is `using` it."""
+    """The channels of this process. Code may use a channel only inside a block of `using`."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -88,7 +89,7 @@ class Channels:
                 self._changed.notify_all()
 
     def _new_channel(self, address: str) -> grpc.Channel:
-        # gRPC on its own would send everything, even what goes to 127.0.0.1, through the proxy for web pages.
+        # By default, gRPC would send everything through the proxy for web pages, even requests to 127.0.0.1.
         options = (*OPTIONS, ("grpc.enable_http_proxy", int(_settings.uses_http_proxy(os.environ))))
         scheme, _, rest = address.partition(":")
         addresses = rest.split(",")
@@ -106,12 +107,12 @@ class Channels:
                 channel.close()
 
     def watch(self, call: grpc.Call) -> None:
-        """Has to be told of each call that is not over when the method that made it returns."""
+        """Registers a call; needed for each call that is not over when the method that made it returns."""
         self._not_destroyed_yet.add(call)
 
     def renew(self, address: str, channel: grpc.Channel) -> None:
-        """Replaces the channel, which the caller is using, for all that come from now on, unless that was done already.
-        Streams on it go on."""
+        """Replaces the channel, which the caller is using, for all later users, unless that was done already. Streams
+        on it continue."""
         with self._changed:
             if self._open.get(address) is channel:
                 self._retired.add(self._open.pop(address))
@@ -128,21 +129,21 @@ class Channels:
             return free
 
     def after_fork_in_parent(self) -> None:
-        """Lets users in again."""
+        """Lets threads use channels again."""
         with self._changed:
             self._forking = False
             self._changed.notify_all()
 
     def for_child(self) -> Channels:
-        """The channels of a forked child: none open. Inherited ones are kept from being destroyed, and so are calls:
-        that would reach into the parent's connections, or wait for its threads."""
+        """The channels of a forked child; none is open. Inherited channels and calls are never destroyed: that would
+        use the parent's connections, or wait for its threads."""
         child = Channels()
         child._keeper = self._keeper
         _never_destroyed.append((self._open, self._retired, list(self._not_destroyed_yet)))
         return child
 
     def abandon(self, address: str) -> None:
-        """Forgets the channel without closing it: a call on it failed half-way, and closing would wait forever."""
+        """Drops the channel without closing it: a call on it failed half-way, and closing would wait forever."""
         with self._changed:
             if address in self._open:
                 _never_destroyed.append(self._open.pop(address))

@@ -1,4 +1,4 @@
-"""Pictures: what `Client.chart` and `Client.aggregate` answer."""
+"""The results of `Client.chart` and `Client.aggregate`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ChartSeries:
-    """One curve in columns of equal length, one entry a bucket that has points, in the order of the axis.
+    """One curve in columns of equal length, with one entry per bucket that has points, in the order of the axis.
 
     Positions are steps, or microseconds since 1970. `min`, `max` and `mean` are of the finite values, NaN where there
     are none. `numpy.frombuffer(column)` copies nothing. `attempt` is the newest one that has points.
@@ -38,10 +38,10 @@ class ChartSeries:
 
 @dataclass(frozen=True)
 class AggregateCurve:
-    """One curve out of all ranks in columns of equal length, one entry a bucket that has points, in the order of steps.
+    """One curve out of all ranks in columns of equal length, one entry per bucket that has points, in order of steps.
 
-    `rank_counts` says how many ranks have a finite value. Where none has, `min`, `max` and `mean` are NaN and the ranks
-    -1. `numpy.frombuffer(column)` copies nothing.
+    `rank_counts` is the number of ranks with a finite value. If it is 0, `min`, `max` and `mean` are NaN and the ranks
+    are -1. `numpy.frombuffer(column)` copies nothing.
     """
 
     run_id: str

@@ -1,7 +1,7 @@
-"""The connection's thread: opens the Append stream, sends sealed batches in order, reads acks, comes back.
+"""The connection's thread: opens the Append stream, sends sealed batches in order, reads acks, and reconnects.
 
-The order of one stream is that of proto/runstream/v1/ingest.proto: Open, (Opened), then Declare and Batch. Two threads
-work on it: gRPC's own pulls `_requests`, this one reads the responses. Only this one opens and ends streams.
+A stream follows proto/runstream/v1/ingest.proto: Open, (Opened), then Declare and Batch. Two threads work on it: a
+thread of gRPC iterates over `_requests`, this one reads the responses. Only this one opens and ends streams.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from runstream._settings import Settings
 from runstream.v1 import ingest_pb2
 
 _METHOD = "/runstream.v1.IngestService/Append"
-_STABLE_S = 3.0  # a stream that was open for that long does not count as a failed try
-_DATABASE_AWAY_S = 5.0  # the longest wait for a database that no replica has
-_QUIET_S = 1.0  # a stream that broke is worth a warning if the next one has to wait longer
-# The service asks for another stream; nothing went wrong.
+_STABLE_S = 3.0  # a stream that was open for this long does not count as a failed try
+_DATABASE_AWAY_S = 5.0  # the longest wait while the database is unavailable
+_QUIET_S = 1.0  # warn about a broken stream only if the next one has to wait longer
+# With these reasons the service asks for another stream; nothing is wrong.
 _RECONNECT_REASONS = ("DRAINING", "DATABASE_CHANGED")
 
 
 class _Stream:
-    """One Append stream: what is known of it, shared by the thread that sends and the one that reads."""
+    """The state of one Append stream, shared by the thread that sends and the one that reads."""
 
     def __init__(self, producer: uuid.UUID) -> None:
         self.producer = producer
         self.next_number = 0
         self.declared: set[int] = set()
         self.opened = threading.Event()  # or ended
-        self.opened_s: float | None = None  # when Opened came, by the monotonic clock
-        self.timed_out = False  # Opened did not come
+        self.opened_s: float | None = None  # when Opened was received, by the monotonic clock
+        self.timed_out = False  # Opened was not received in time
         self.ended = False
-        self.replaced = False  # ended by us, for a new producer
+        self.replaced = False  # ended by this side, because of a new producer
         self.call: Any = None
 
 
 class Connection:
-    """Brings one run's outbox to the service until `stop`."""
+    """Sends one run's outbox to the service until `stop`."""
 
     def __init__(
         self,
@@ -73,25 +73,26 @@ class Connection:
         self._create_again = create_again
         self._run_deleted = run_deleted
         self._backoff = Backoff(settings.backoff_first_s, settings.backoff_max_s)
-        # Apart from the other: acks do not reset it, or two processes with one producer id would fight at full speed.
+        # A separate backoff that acks do not reset: otherwise two processes with one producer id would fence each other
+        # at full speed.
         self._fenced = Backoff(settings.backoff_first_s, settings.backoff_max_s)
         self._stream: _Stream | None = None
         self._stopping = False
         self._pause_wanted = False
         self._hurry = False
-        self._state = threading.Condition()  # guards the four above; nothing else is waited for under it
+        self._state = threading.Condition()  # guards the four above; never held while waiting for something else
         self._missing_created = 0
-        self._asking_ledger = False  # the next Open claims to know nothing, to hear what is left
+        self._asking_ledger = False  # the next Open claims no acknowledged batch, to learn what the database has
         self.streams_opened = 0
         self.connected = False
 
     # Called by the connection's thread.
 
     def run(self) -> None:
-        """Until stopped: one stream after another."""
+        """Runs one stream after another until stopped."""
         while not self._done():
             self._wait_created(self._done)
-            self._sleep(0.0)  # passes the gate of a fork
+            self._sleep(0.0)  # waits while a fork is under way
             if not self._done():
                 self._sleep(self._one_stream())
 
@@ -119,7 +120,7 @@ class Connection:
         if failure.reason not in _RECONNECT_REASONS:
             self._notices.last_error = str(failure)
         if failure.reason == "DRAINING" and was_open:
-            self._backoff.reset()  # it was a good stream, also if it had nothing to bring
+            self._backoff.reset()  # the stream worked, even if it acknowledged nothing
         return self._react(failure, was_open)
 
     def _speak(self, channel: grpc.Channel, stream: _Stream) -> _status.Failure | None:
@@ -137,7 +138,7 @@ class Connection:
             except RuntimeError as error:
                 self._channels.abandon(self._settings.address)
                 if "shutdown" in str(error):
-                    # As in _control: no stream can be opened any more. One that is open already goes on to the end.
+                    # As in _control: no stream can be opened any more. One that is open already continues to the end.
                     self._outbox.stop("closed")
                     self._notices.last_error = (
                         f"{error}: with this version of Python, call finish() before the program ends"
@@ -177,8 +178,8 @@ class Connection:
             return
         self._asking_ledger = False
         if not outbox.acknowledged_number <= committed <= outbox.highest_sent:
-            # Restored from an older state; or, above what was ever sent, another process has our producer id, and
-            # what we would send under these numbers would be taken for repeats.
+            # Too low: the database was restored from an older state. Above what was ever sent: another process uses the
+            # same producer id, and batches sent under these numbers would count as repeats.
             stream.replaced = True
             stream.call.cancel()
             self._new_producer(committed)
@@ -203,28 +204,28 @@ class Connection:
 
     def _on_ack(self, stream: _Stream, ack: ingest_pb2.Ack) -> None:
         refusals = [(_reason_name(one.reason), one.point_count, one.example) for one in ack.refusals]
-        # Reported and counted before flush() returns, which waits for the acknowledgement.
+        # They are reported and counted before flush() returns, since it waits for the acknowledgement.
         self._notices.service_refused(refusals)
         counts = [(reason, count) for reason, count, _ in refusals]
         if self._outbox.acknowledge(stream.producer, ack.committed_number, counts):
             self._backoff.reset()
 
     def _react(self, failure: _status.Failure, was_open: bool) -> float:
-        """What the contract says to do after each status; returns the wait in seconds."""
+        """Does what the contract prescribes for each status; returns the wait in seconds."""
         if failure.code == "DATA_LOSS":
-            # The status does not say how much is left. Opened does, to a client that claims to know nothing.
+            # The status does not say what the database still has. Opened does, if Open claims no acknowledged batch.
             self._asking_ledger = True
             return self._backoff.next_s()
         if failure.reason == "RUN_NOT_FOUND":
             self._create_again()
             self._missing_created += 1
-            # Once is a database that was restored or a run that was purged; twice in a row is something else.
+            # Once, the database was restored or the run was purged; twice in a row, something else is wrong.
             return 0.0 if self._missing_created == 1 else self._retry_in(failure, was_open)
         if failure.reason == "RUN_DELETED":
             self._run_deleted(failure)
-            return 0.0  # until the control thread hears that the run is there again
+            return 0.0  # then the control thread waits until the run is restored
         if failure.retry is _status.Retry.NEVER:
-            # Points are never given up for it: an operator may change the service, or what is in between.
+            # Points are kept nevertheless: an operator may change the service, or what is in between.
             self._notices.stream_refused(failure)
             self._outbox.block()
             return self._backoff.next_s(failure.retry_after_s, self._settings.backoff_protocol_s)
@@ -234,10 +235,10 @@ class Connection:
         backoff = self._fenced if failure.reason == "FENCED" else self._backoff
         wait_s = backoff.next_s(failure.retry_after_s)
         if failure.reason == "DATABASE_UNAVAILABLE":
-            # Most outages of PostgreSQL are short, and all that was logged meanwhile waits for the next try.
+            # Most outages of PostgreSQL are short, and all points logged in the meantime wait for the next try.
             wait_s = min(wait_s, random.uniform(0.5, 1.0) * _DATABASE_AWAY_S)
-        # A proxy ends streams that are idle, a service asks for another one, a newer stream of this producer takes
-        # over: none of it is worth a warning if the next stream is open soon.
+        # A proxy ends idle streams, a service asks for another stream, a newer stream of this producer takes over: none
+        # of that is worth a warning if the next stream is open soon.
         expected = was_open or failure.reason in (*_RECONNECT_REASONS, "FENCED")
         if not expected or wait_s > _QUIET_S:
             self._notices.connection_failed(str(failure), wait_s)
@@ -249,18 +250,18 @@ class Connection:
         if foreign:
             self._notices.warn(
                 "another process streams under this run's producer id (is this process a copy of it?): the service has "
-                "stored batch %d, which was never sent from here. Nothing is lost; going on under a new producer id",
+                "stored batch %d, which was never sent from here. Nothing is lost; continuing under a new producer id",
                 committed,
             )
             return
         self._notices.warn(
             "the service's database knows less than it had acknowledged (restored to an older state): %d acknowledged "
-            "points are lost (in all: stats().lost_acknowledged); going on under a new producer id",
+            "points are lost (in all: stats().lost_acknowledged); continuing under a new producer id",
             lost,
         )
 
     def _sleep(self, seconds: float) -> None:
-        """Waits that long, also as long as a fork is under way; returns at once when stopping."""
+        """Waits this long, and as long as a fork is under way; returns at once when stopping."""
         with self._state:
             self._backoff.wait(self._state, seconds, lambda: self._stopping, lambda: self._hurry)
             self._hurry = self._hurry and not seconds
@@ -310,13 +311,13 @@ class Connection:
             self._state.notify_all()
 
     def ask_again(self) -> None:
-        """Tries now; only a wait that the service asked for is kept."""
+        """Retries now; only a wait that the service asked for is kept."""
         with self._state:
             self._hurry = True
             self._state.notify_all()
 
     def stop(self) -> None:
-        """Ends the thread, the stream at once; call it when the outbox is stopped."""
+        """Ends the stream at once, and then the thread; to be called when the outbox is stopped."""
         with self._state:
             self._stopping = True
             if self._stream is not None:
@@ -325,7 +326,7 @@ class Connection:
 
 
 def _reason_name(reason: int) -> str:
-    """KEY_TOO_LONG of the contract is "key_too_long" in stats(); an unknown number keeps its number."""
+    """The name of a reason in stats(): KEY_TOO_LONG becomes "key_too_long", an unknown number "reason_<number>"."""
     try:
         return ingest_pb2.RefusalReason.Name(reason).removeprefix("REFUSAL_REASON_").lower()
     except ValueError:

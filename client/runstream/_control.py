@@ -1,9 +1,9 @@
 """The control thread: creates the run, writes its params and tags, and sets its end.
 
-All of these calls are idempotent, so that each is repeated until it is answered; one that may have met a bug of the
-service only a few times, so that it does not hold up the others. Params and tags wait by key: of a tag that is set
-again and again while the service is away, the newest value is sent. Bounds: `Settings.max_call_bytes` for what waits,
-`_CALL_BYTES` for one call. The run's end has a place of its own.
+All of these calls are idempotent, so each is repeated until it is answered. A call that may have met a bug of the
+service is only repeated a few times, so that it does not delay the others. Params and tags wait by key: if a tag is set
+repeatedly while the service is away, only its newest value is sent. Bounds: `Settings.max_call_bytes` for all that
+waits, `_CALL_BYTES` for one call. The run's end does not count for these bounds.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from runstream.v1 import run_pb2, run_pb2_grpc
 
 _LAST_CALL_S = 5.0  # deadline of a call at the interpreter's end that cannot be cancelled
 _CALL_BYTES = 256 * 1024  # params or tags in one call: far below the message limits of services and proxies
-_CALL_ENTRIES = 1_000  # the most that the service takes at once
+_CALL_ENTRIES = 1_000  # the most that the service accepts in one call
 _ENTRY_BYTES = 16  # what the encoding adds to a key and its value
 _ENTRY_MEMORY = 300  # what the objects around a waiting entry take
 _TRIES = 6  # of a call that fails in a way that may be a bug of the service
-# What may be wrong with one entry of a call and not with the others.
+# Codes of failures that one entry of a call may have caused alone.
 _OF_ONE_ENTRY = ("INVALID_ARGUMENT", "ALREADY_EXISTS", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED")
-_QUIET_S = 1.0  # a first failure is worth a warning if the next try has to wait longer
+_QUIET_S = 1.0  # warn about a first failure only if the next try has to wait longer
 
 
 @dataclass
@@ -42,7 +42,7 @@ class _Entry:
 
     value: str
     size: int  # encoded
-    number: int  # of the request that brought it, of the first if a newer value took its place
+    number: int  # of the request that set it; if a newer value has replaced it, of the first request
 
 
 @dataclass
@@ -54,14 +54,14 @@ class _Call:
     number: int = 0
     entries: dict[str, int] = field(default_factory=dict)
     failures: int = 0
-    suspicious_failures: int = 0  # those that may be a bug that hits this call
+    suspicious_failures: int = 0  # failures that may be a bug that this call triggers
 
 
 class Control:
     """Makes one run's unary calls until `stop`.
 
-    `run_refused` is called when the service does not take the run (it is deleted, or cannot be created), `run_taken`
-    when it does.
+    `run_refused` is called when the service refuses the run (it is deleted, or cannot be created), `run_taken` when
+    the service accepts it.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Control:
     # Called by the control thread.
 
     def run(self) -> None:
-        """Until stopped: the run first, then one call after another."""
+        """Creates the run first, then makes one call after another, until stopped."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping or (not self._pause_wanted and self._next() is not None))
@@ -130,7 +130,7 @@ class Control:
         return self._calls[0] if self._calls else self._finish
 
     def _deleted(self) -> bool:
-        """A deleted run takes its end and nothing else."""
+        """Whether the run is deleted: then the service only accepts its end."""
         return self._refusal is not None and self._refusal.reason == "RUN_DELETED"
 
     def _collect(self) -> Iterable[_Call]:
@@ -200,7 +200,7 @@ class Control:
         return 0.0
 
     def _read_earlier_steps(self) -> None:
-        """For a warning only: if it fails, nothing is lost but that."""
+        """Reads the last steps of earlier processes. They are only used for a warning, so failures are ignored."""
         try:
             with self._channels.using(self._settings.address) as channel:
                 with self._changed:
@@ -217,7 +217,7 @@ class Control:
                 self._future = None
 
     def _taken(self) -> None:
-        """The service has the run."""
+        """Notes that the service has the run."""
         self._run_taken()
         with self._changed:
             self._created, self._refusal = True, None
@@ -225,7 +225,7 @@ class Control:
             self._changed.notify_all()
 
     def _done(self, call: _Call) -> None:
-        """The call is answered, for better or worse."""
+        """Removes a call that has its final answer."""
         with self._changed:
             if call is self._finish:
                 self._finish = None
@@ -242,7 +242,7 @@ class Control:
         call.suspicious_failures += failure.retry is _status.Retry.A_FEW_TIMES or failure.reason == "RUN_NOT_FOUND"
         hopeless = failure.retry is _status.Retry.NEVER or call.suspicious_failures >= _TRIES
         if self._answer_is_old and failure.retry is _status.Retry.NEVER:
-            return 0.0  # somebody wants to know how it is now
+            return 0.0  # ask_again() was called in the meantime: ask once more
         if failure.reason == "RUN_DELETED" and call is not self._finish:
             self.run_deleted(failure)
             return self._settings.backoff_max_s if call is self._create and self._finish is None else 0.0
@@ -258,7 +258,7 @@ class Control:
 
     def _create_failed(self, failure: _status.Failure, hopeless: bool) -> float:
         if failure.reason == "RUN_IN_OTHER_EXPERIMENT":
-            # The run exists, and the caller named it by its id: points belong there.
+            # The run exists, and the caller asked for it by its id: points belong there.
             if self._joining.experiment:
                 self._notices.once("experiment", "%s; points go to the run of that id", failure)
                 self._joining.in_any_experiment()
@@ -279,13 +279,14 @@ class Control:
 
     def _retry_in(self, call: _Call, failure: _status.Failure) -> float:
         wait_s = self._backoff.next_s(failure.retry_after_s)
-        # What may be a bug came over a connection that works, and is reported when it is given up.
+        # A failure that may be a bug came over a working connection; it is reported when the call is given up.
         if failure.retry is not _status.Retry.A_FEW_TIMES and (call.failures > 1 or wait_s > _QUIET_S):
             self._notices.connection_failed(str(failure), wait_s)
         return wait_s
 
     def _refused(self, call: _Call, failure: _status.Failure) -> None:
-        """A final answer. If one entry may be to blame, the halves are tried, so that only bad ones are lost."""
+        """Handles a final refusal. If one entry may be to blame, both halves are tried, so that only bad ones are
+        lost."""
         with self._changed:
             if failure.code in _OF_ONE_ENTRY and len(call.entries) > 1:
                 self._calls.popleft()
@@ -318,7 +319,7 @@ class Control:
     # Called by any thread.
 
     def put(self, kind: str, entries: Mapping[str, str]) -> None:
-        """Queues params or tags (`kind`), those for which there is room, and reports the others."""
+        """Queues the params or tags (`kind`) for which there is room, and reports the others."""
         full: list[str] = []
         changed: list[str] = []
         with self._changed:
@@ -336,7 +337,7 @@ class Control:
                     full.append(key)
                     continue
                 self._waiting_bytes += more
-                # A newer value takes the place of the older one, also for a flush() that waits for that.
+                # A newer value replaces the older one, and a flush() that waits for the older one waits for it.
                 waiting[key] = _Entry(value, size, old.number if old is not None else self._accepted)
             self._changed.notify_all()
         if changed:
@@ -346,7 +347,7 @@ class Control:
             self._notices.calls_full(kind, full, self._settings.max_call_bytes)
 
     def finish(self, request: run_pb2.FinishRunRequest) -> None:
-        """Sets the run's end when all else is answered."""
+        """Sets the run's end after everything else is answered."""
         with self._changed:
             self._accepted += 1
             self._finish = _Call("FinishRun", request, self._accepted)
@@ -354,7 +355,7 @@ class Control:
             self._changed.notify_all()
 
     def finish_first(self) -> None:
-        """Time is up: the run's end goes before whatever else still waits."""
+        """The time is up: sends the run's end before everything else that waits."""
         with self._changed:
             self._finish_first = self._hurry = True
             if self._future is not None and self._under_way is not self._finish:
@@ -362,7 +363,7 @@ class Control:
             self._changed.notify_all()
 
     def ask_again(self) -> None:
-        """Tries now, also what the service refused before; only a wait that it asked for is kept."""
+        """Retries now, including what the service has refused; only a wait that it asked for is kept."""
         with self._changed:
             self._hurry = True
             self._answer_is_old = self._under_way is self._create
@@ -370,28 +371,28 @@ class Control:
             self._changed.notify_all()
 
     def wait_created(self, stopping: Callable[[], bool]) -> None:
-        """Waits until the run exists, or `stopping` is true when somebody calls `notify`."""
+        """Waits until the run exists, or until `stopping` is true, which is checked after `notify`."""
         with self._changed:
             self._changed.wait_for(lambda: self._created or self._stopping or stopping())
 
     def wait_answered(self, timeout_s: float) -> None:
-        """Waits until the service has taken or refused the run, at most that long."""
+        """Waits until the service has accepted or refused the run, at most this long."""
         at_most_s = min(timeout_s, threading.TIMEOUT_MAX)  # it may be infinite
         with self._changed:
             self._changed.wait_for(lambda: self._created or self._stopping or self._refusal is not None, at_most_s)
 
     def create_again(self) -> None:
-        """The service does not know the run (any more)."""
+        """Creates the run again, because the service does not know it (any more)."""
         with self._changed:
             self._created = False
             self._changed.notify_all()
 
     def run_deleted(self, failure: _status.Failure) -> None:
-        """The service said that the run is deleted; asked again now and then, as that can be taken back."""
+        """Notes that the run is deleted. The service is asked again from time to time, as a run can be restored."""
         self._refuse_run(failure)
 
     def wait_settled(self, timeout_s: float | None) -> bool:
-        """Waits until everything queued so far is answered; False if not in time, or if the run is not taken."""
+        """Waits until everything queued so far is answered; False if not in time, or if the run is refused."""
         with self._changed:
             target = self._accepted
             self._changed.wait_for(
@@ -413,18 +414,18 @@ class Control:
         return self._created and all(number > target for number in firsts)
 
     def pending(self) -> int:
-        """How many params and tags wait, and the run's end if it does."""
+        """How many params and tags wait, plus 1 if the run's end does."""
         with self._changed:
             waiting = sum(map(len, self._waiting.values())) + sum(len(call.entries) for call in self._calls)
             return waiting + (self._finish is not None)
 
     def notify(self) -> None:
-        """Wakes all waiters to look again."""
+        """Wakes all waiters, so that they check their conditions again."""
         with self._changed:
             self._changed.notify_all()
 
     def pause(self) -> None:
-        """Gives up the call under way and makes no other until `resume`. Does not wait."""
+        """Cancels the call under way and makes no other until `resume`. Does not wait."""
         with self._changed:
             self._pause_wanted = True
             if self._future is not None:
@@ -432,13 +433,13 @@ class Control:
             self._changed.notify_all()
 
     def resume(self) -> None:
-        """Makes calls again; the one that was given up is repeated."""
+        """Makes calls again; the cancelled one is repeated."""
         with self._changed:
             self._pause_wanted = False
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Ends the thread; what waits is dropped."""
+        """Ends the thread; calls that wait are dropped."""
         with self._changed:
             self._stopping = True
             if self._future is not None:

@@ -1,8 +1,8 @@
-"""Reads device values on threads of its own, so that a value which never becomes ready holds up nothing else.
+"""Reads device values on separate threads, so that a value that never becomes ready delays nothing else.
 
-Whatever touches a device may hang when the device does: copying a number, and even asking whether it is ready. So the
-sender never does; it hands points over and collects those that are read. A reading thread that hangs is left behind,
-and another one takes over.
+Every access to a device may hang when the device hangs: copying a number, and even asking whether it is ready. So the
+sender never accesses a device; it hands over points, and collects those that are read. A reading thread that hangs is
+left behind, and another one takes over.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 from runstream._device_values import DeviceValue
 from runstream._values import RefusedValue, describe, to_float, whole_step
 
-_STUCK_S = 5.0  # a thread that reads one value for longer is left behind
+_STUCK_S = 5.0  # a thread that takes longer to read one value is left behind
 _MAX_STUCK = 3  # how many threads are left behind; after that, values wait for one of them to return
-_FIRST_POLL_S, _LONGEST_POLL_S = 0.005, 0.25  # between two questions whether values are ready
-# A round of questions may take this share of the time between two rounds: many values wait only if the device hangs.
+_FIRST_POLL_S, _LONGEST_POLL_S = 0.005, 0.25  # the pause between two rounds of checks whether values are ready
+# A round of checks may take this fraction of the time between two rounds: many values only wait if the device hangs.
 _POLL_SHARE = 0.1
 _SLICE_READS = 100  # pause after this many reads, so that the training thread gets the interpreter
 _PAUSE_S = 0.000_05
 
 
 class DevicePoint:
-    """A point whose value or step is on a device. Once read, both are numbers, or `refusal` is (reason, words)."""
+    """A point whose value or step is on a device. Once read, both are numbers, or `refusal` is a (reason, words)."""
 
     __slots__ = ("abandoned", "key", "number", "refusal", "step", "time_unix_us", "value", "waiting_since_s")
 
@@ -41,7 +41,7 @@ class DevicePoint:
         self.abandoned = False  # nobody waits for it any more
 
     def read_if_ready(self) -> bool:
-        """False if the device has not computed it. Never raises."""
+        """Reads the point; returns False if the device has not computed it yet. Never raises."""
         return self._read_step() and (self.refusal is not None or self._read_value())
 
     def _read_step(self) -> bool:
@@ -72,19 +72,20 @@ class DevicePoint:
 
 
 class DeviceReader:
-    """Points in, the same points out as they are read, in whatever order that is. `wake` is called when there are some.
+    """Takes points, and returns them in the order in which they are read. Calls `wake` when some are read.
 
-    Bound: what the caller hands over. At most `_MAX_STUCK + 1` threads, started when the first point comes.
+    Bound: the points that the caller hands over. At most `_MAX_STUCK + 1` threads, the first started with the first
+    point.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._changed = threading.Condition()  # guards all below
-        self._queue: deque[DevicePoint] = deque()  # to be looked at in this round
-        self._not_ready: list[DevicePoint] = []  # were looked at in this round
+        self._queue: deque[DevicePoint] = deque()  # still to be checked in this round
+        self._not_ready: list[DevicePoint] = []  # were checked in this round and are not ready
         self._read: list[DevicePoint] = []
         self._thread: threading.Thread | None = None  # the one that takes from the queue
-        self._busy_since_s: float | None = None  # it reads a point, since then
+        self._busy_since_s: float | None = None  # since when it has been reading a point
         self._stuck = 0
         self._stopped = False
 
@@ -96,7 +97,7 @@ class DeviceReader:
             self._changed.notify_all()
 
     def collect(self, patience_s: float) -> list[DevicePoint]:
-        """Points that were read since the last call. Waits for a round over all points, but not for longer than
+        """Returns the points that were read since the last call. Waits for a round over all points, but at most
         `patience_s`. Replaces a thread that hangs."""
         with self._changed:
             self._changed.wait_for(self._idle, patience_s)

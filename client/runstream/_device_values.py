@@ -1,8 +1,8 @@
-"""Numbers on an accelerator. They are captured on the training thread, behind the work that computes them and without
-waiting for it; threads of the `DeviceReader` ask whether they are ready, and read them.
+"""Numbers on an accelerator. The training thread captures them: it queues a copy behind the work that computes them,
+without waiting. Threads of the `DeviceReader` check whether they are ready, and read them.
 
-PyTorch for CUDA, XPU and others, CuPy and JAX can be asked. What cannot be asked is read at once and may make its
-reader wait, which is why only replaceable threads read.
+PyTorch for CUDA, XPU and others, CuPy and JAX can say whether a value is ready. Values of other libraries are read at
+once, which may make the reader wait; that is why only replaceable threads read.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Any
 
 _CU_STREAM_CAPTURE_MODE_RELAXED = 2  # of CUDA's driver
 
-# A stream of its own for each reading thread and device: on the default stream, copying one number to the host would
-# wait for all that training has queued there since, perhaps behind a collective that never ends.
+# Each reading thread has a stream of its own per device. On the default stream, copying a number to the host would wait
+# for all work that training has queued there since, perhaps behind a collective operation that never ends.
 _of_thread = threading.local()
 
 
 class DeviceValue:
-    """A number that a device has computed, or will."""
+    """A number that a device has computed, or will compute."""
 
     def ready(self) -> bool:
-        """Whether it is computed. Never waits; true where the library cannot say."""
+        """Whether it is computed. Never waits; True if the library cannot say."""
         return True
 
     def read(self) -> Any:
-        """The number; waits for it where it is not ready. Raises what the library raises."""
+        """The number; waits for it if it is not ready. Raises what the library raises."""
         raise NotImplementedError
 
 
@@ -44,7 +44,7 @@ class TorchValue(DeviceValue):
         self._computed = self._record()
 
     def _record(self) -> Any:
-        """An event behind the clone, on the stream that is current now: it need not be the default one, which does not
+        """Records an event behind the clone, on the current stream. That may not be the default stream, which does not
         wait for it."""
         if not hasattr(self._runtime, "Event"):
             return None
@@ -94,8 +94,8 @@ class JaxValue(DeviceValue):
     """An array of JAX, copied on its device: the next step may donate the original's memory."""
 
     def __init__(self, array: Any) -> None:
-        # Of an array on several devices, its copy on one of ours. A program over all of them would have to be started
-        # by every process of the job.
+        # Of an array on several devices, take the copy on one device of this process. A computation over all of them
+        # would have to be started by every process of the job.
         if len(array.sharding.device_set) > 1:
             array = array.addressable_data(0)
         self._array = array.copy()
@@ -109,7 +109,7 @@ class JaxValue(DeviceValue):
 
 
 class OpaqueValue(DeviceValue):
-    """Any other immutable array."""
+    """An immutable array of any other library."""
 
     def __init__(self, array: Any) -> None:
         self._array = array
@@ -125,8 +125,8 @@ def captures_graph(tensor: Any) -> bool:
 
 
 def _leave_captures_alone() -> None:
-    """Lets this thread ask for events while another one captures a CUDA graph. By default that breaks the capture, and
-    with it the training. Once for each thread; PyTorch does the same for its own watchdog of NCCL."""
+    """Lets this thread query events while another one captures a CUDA graph. By default that breaks the capture, and
+    with it the training. Needed once per thread; PyTorch does the same for its own NCCL watchdog."""
     if "captures" in _of_thread.__dict__:
         return
     _of_thread.captures = "left alone"
@@ -138,7 +138,7 @@ def _leave_captures_alone() -> None:
 
 
 def host_number(value: Any) -> Any:
-    """The int or float that a value of one element holds: the exact one, where its library tells it."""
+    """The int or float of a value with one element; exact, if its library supports that."""
     number = value.item() if hasattr(value, "item") else value
     return operator.index(number) if hasattr(type(number), "__index__") else float(number)
 

@@ -1,5 +1,5 @@
 """Notices steps that an earlier process has logged already as the same rank and attempt of the run: a job that was
-restarted from a checkpoint without raising its attempt. Nothing tells the two values of such a step apart later.
+restarted from a checkpoint without raising its attempt. Later, nothing distinguishes the two values of such a step.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from typing import Any
 from runstream._notices import Notices
 from runstream.v1 import query_pb2, query_pb2_grpc
 
-_MAX_SERIES = 100_000  # look at no more of the run's series; what is left out is not noticed
+_MAX_SERIES = 100_000  # examine at most this many series of the run; repeated steps of others are not noticed
 
 
 class EarlierSteps:
-    """Compares the first step of each key here with its last one before, whichever is known first.
+    """Compares the first step of each key in this process with its last step of earlier ones, in any order of arrival.
 
-    Both sides write down what they know before they look at the other's, so that none is missed between two threads.
+    Each side stores its own step before it reads the other one, so that no pair is missed between two threads.
     """
 
     def __init__(self, notices: Notices) -> None:
@@ -51,12 +51,12 @@ class EarlierSteps:
 
 
 def start_reading(channel: Any, run_id: str, timeout_s: float) -> Any:
-    """The call that gives the latest points of a run; it can be cancelled from another thread."""
+    """Starts the call for the latest points of a run; it can be cancelled from another thread."""
     return query_pb2_grpc.QueryServiceStub(channel).Latest(query_pb2.LatestRequest(run_ids=[run_id]), timeout=timeout_s)
 
 
 def last_steps(call: Any, rank: int, attempt: int) -> dict[str, int]:
-    """The last step of each key of one rank and attempt, from that call."""
+    """The last step of each key of one rank and attempt, from the call of `start_reading`."""
     last: dict[str, int] = {}
     seen = 0
     for response in call:

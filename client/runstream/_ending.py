@@ -1,4 +1,4 @@
-"""How runs end: everything logged is brought to the service, then the run's end. All runs of a process, or one."""
+"""Ends runs: everything logged is sent to the service, then the run's end. For one run, or all runs of a process."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from runstream._pipeline import Pipeline
 from runstream.v1 import run_pb2
 
-_REPORT_AFTER_S = 2.0  # a wait of that length is reported
-_TURN_S = 0.05  # all runs that end at once have a turn within that time
-_LAST_MOMENT_S = 0.2  # what the run's end gets when time is up before anything else got through
+_REPORT_AFTER_S = 2.0  # a longer wait is reported
+_TURN_S = 0.05  # within this time, each of the runs that end at once gets a turn
+_LAST_MOMENT_S = 0.2  # extra time for the run's end, when the time is up
 
 
 class Ending:
-    """The end of one run in this process, in steps: several can go side by side under one deadline."""
+    """The end of one run in this process, in steps, so that several runs can end concurrently under one deadline."""
 
     def __init__(self, pipeline: Pipeline, last: run_pb2.FinishRunRequest | None) -> None:
         self.pipeline = pipeline
@@ -26,7 +26,7 @@ class Ending:
         pipeline.ask_again()
 
     def advance(self, wait_s: float) -> bool:
-        """Waits at most that long; True when it is over: everything is answered, or the rest has no chance."""
+        """Waits at most this long; True when it is over: everything is answered, or nothing more can be."""
         outbox, control = self.pipeline.outbox, self.pipeline.control
         if not self.pipeline.started:
             self.arrived = self._last is None
@@ -44,14 +44,14 @@ class Ending:
         return outbox.hopeless
 
     def hurry(self) -> None:
-        """Time is up: the run's end goes before everything else, also when points are left. It is worth saying."""
+        """The time is up: send the run's end before everything else, even if points are left."""
         if self._flushed is None:
             self._set_flushed(False)
         self.pipeline.control.finish_first()
 
     def close(self, at_exit: bool) -> None:
         """Ends the threads. An acknowledgement that comes at the last moment still counts."""
-        sealed = self._marker.ordinal is not None  # otherwise there are values that the sender has to give up
+        sealed = self._marker.ordinal is not None  # otherwise the sender still has to give up values on devices
         self.pipeline.stop_sending()
         if not self.arrived and sealed and self.pipeline.outbox.wait_settled(self._marker, 0.0):
             self._flushed = True
@@ -59,7 +59,7 @@ class Ending:
         self.pipeline.shut_down(at_exit)
 
     def report(self, wait_s: float) -> None:
-        """Says what is being waited for."""
+        """Reports what is being waited for."""
         pipeline = self.pipeline
         waiting = pipeline.buffer.account()[1]
         pipeline.notices.finishing(wait_s, waiting, pipeline.waiting_for_devices(), pipeline.control.pending())
@@ -71,7 +71,7 @@ class Ending:
 
 
 def wait_all(endings: Sequence[Ending], timeout_s: float) -> None:
-    """Lets all of them end under one deadline."""
+    """Lets all runs end under one deadline."""
     begun = time.monotonic()
     left = _advance(endings, min(timeout_s, _REPORT_AFTER_S))
     if left and timeout_s > _REPORT_AFTER_S:
@@ -84,7 +84,7 @@ def wait_all(endings: Sequence[Ending], timeout_s: float) -> None:
 
 
 def _advance(endings: Sequence[Ending], timeout_s: float) -> list[Ending]:
-    """Those that are not over by then."""
+    """Advances all endings; returns those that are not over in time."""
     deadline = time.monotonic() + timeout_s
     left = list(endings)
     while left:

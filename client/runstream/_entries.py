@@ -1,4 +1,4 @@
-"""Rules for params and tags, as the service has them."""
+"""Rules for params and tags, the same as in the service."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_name(what: str, name: object) -> str:
 def _checked_key(kind: str, key: Any) -> str:
     if not isinstance(key, str):
         raise TypeError(f"{kind} {shown_key(key)!r}: its key must be a string, not {type(key).__name__}")
-    plain = str.__str__(key)  # a subclass may have a hash and a repr of its own
+    plain = str.__str__(key)  # a subclass may define its own hash and repr
     if not 1 <= len(plain) <= _MAX_KEY or has_control_character(plain) or not is_utf8(plain):
         raise ValueError(f"{kind} {plain!r:.80}: its key must have 1 to {_MAX_KEY} characters, no control characters")
     return plain

@@ -1,25 +1,25 @@
-"""Which run, rank and attempt this process is: functions of the environment and of what the system says of the process.
+"""Determines run, rank and attempt of this process from its environment and from what the system knows about it.
 
-The process that started us is asked in the order in which launchers nest, innermost first: torchrun inside mpirun or
-srun, mpirun inside sbatch. (Inside a Slurm allocation mpirun starts its daemons with srun, so on remote nodes a rank
-sees the daemon's SLURM_PROCID and SLURM_STEP_ID: that is why Open MPI is asked before Slurm.)
+Launchers are tried in the order in which they nest, innermost first: torchrun inside mpirun or srun, mpirun inside
+sbatch. (Inside a Slurm allocation, mpirun starts its daemons with srun, so a rank on a remote node sees SLURM_PROCID
+and SLURM_STEP_ID of the daemon: that is why Open MPI is tried before Slurm.)
 
 What all ranks of a job share:
 
-torchrun   On one node the agent process that started them: TORCHELASTIC_RUN_ID is what --rdzv-id says, often the same
-           in every launch. In a step of a Slurm batch job that step instead, which a requeued job comes back to. On
-           several nodes TORCHELASTIC_RUN_ID with Slurm's job; not if it is "none", the default without --rdzv-id. Then
-           the launcher outside of torchrun is asked.
+torchrun   On one node, the agent process that started them: TORCHELASTIC_RUN_ID is the value of --rdzv-id, often the
+           same in every launch. In a step of a Slurm batch job that step instead, as a requeued job has it again. On
+           several nodes, TORCHELASTIC_RUN_ID with Slurm's job; but not "none", the default without --rdzv-id. Then the
+           launcher outside of torchrun is tried.
 Open MPI   OMPI_MCA_orte_precondition_transports, 128 random bits that mpirun draws for each launch (version 4, and 5
            where it sets it), joined with PMIX_NAMESPACE: in version 5 "prterun-<host>-<pid>@<n>", in version 4 a
            hash of 16 bits, too short on its own.
-Slurm      cluster, job id and step id, in a step of several tasks only: a batch script's commands outside of a step,
-           and what somebody starts by hand in an interactive step, are single processes.
+Slurm      cluster, job id and step id, in a step of several tasks only: commands of a batch script outside of a step,
+           and those of an interactive step, are single processes.
 PMIx       PMIX_NAMESPACE, for any other PMIx launcher.
 others     MASTER_ADDR and MASTER_PORT, where WORLD_SIZE is above 1: Lightning, DeepSpeed, PyTorchJob, mp.spawn. On one
            node with the process that started the ranks.
 
-None of these is unique for certain, so the service is told that the id was derived (see CreateRun in run.proto).
+None of these is certain to be unique, so CreateRun says that the id was derived (see run.proto).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from dataclasses import dataclass
 
 from runstream._launcher import Surroundings
 
-_NAMESPACE = uuid.UUID("5f0cbb2e-90a3-5c0d-9a3b-4d3f6d1d9a51")  # ours, once and for all
+_NAMESPACE = uuid.UUID("5f0cbb2e-90a3-5c0d-9a3b-4d3f6d1d9a51")  # runstream's own; it never changes
 _RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PMIX_RANK", "PMI_RANK")
 _SLURM_SPECIAL_STEPS = 0xFFFFFFF0  # batch script, interactive and extern steps count from the top
 # The runs of a process that launches its other ranks itself, newest first: "<what names launcher and run>=<run id> ..."
 LEFT_FOR_RANKS = "RUNSTREAM_RUNS_OF_RANK_0"
-_MAX_LEFT = 16  # of a loop of trainings, the newest
+_MAX_LEFT = 16  # the newest ones, of a loop of trainings
 INT32_MAX = 2**31 - 1
 _OF_UNKNOWN_RANK = (
     "MASTER_ADDR is set and multiprocessing started this process, as it starts ranks of torch.distributed, but nothing "
@@ -47,8 +47,8 @@ _OF_UNKNOWN_RANK = (
 
 @dataclass(frozen=True)
 class Identity:
-    """`shared` is True if other processes can come to the same run id, `derived` if it comes from the launcher's job;
-    `warning` is empty or for the log."""
+    """`shared` is True if other processes can determine the same run id, `derived` if it comes from the launcher's job.
+    `warning` is for the log, or empty."""
 
     run_id: str
     rank: int
@@ -93,8 +93,8 @@ def resolve(
 def note_for_ranks(
     environ: Mapping[str, str], around: Surroundings, experiment: str | None, name: str | None, run_id: str
 ) -> str:
-    """The variable LEFT_FOR_RANKS with one more run: a process that launches the other ranks later has no job yet when
-    it starts its run, and they run the same program from its beginning."""
+    """The value of LEFT_FOR_RANKS with one more run. A process that launches the other ranks later has no job yet when
+    it starts its run, and the other ranks run the same program from its beginning."""
     key = _derived_id((around.own_id(),), experiment, name, 0)
     return " ".join([f"{key}={run_id}", *environ.get(LEFT_FOR_RANKS, "").split()][:_MAX_LEFT])
 
@@ -134,14 +134,14 @@ def rank_of(environ: Mapping[str, str], surroundings: Surroundings | None = None
     group = (surroundings or Surroundings()).group()
     if group is not None and group[1] > 1:
         return group[0]
-    # In a step of one task it is 0 for all that this task starts.
+    # In a step of one task, SLURM_PROCID is 0 for all processes that this task starts.
     names = _RANKS if _shared_step(environ) else tuple(name for name in _RANKS if name != "SLURM_PROCID")
     found = _first_int(environ, names)
     return found if found is not None else _rank_on_its_node(environ)
 
 
 def attempt_of(environ: Mapping[str, str]) -> int:
-    """How often the job was restarted. A requeued Slurm job starts torchrun's count again, so the two are combined."""
+    """How often the job was restarted. Requeueing a Slurm job resets torchrun's count, so the two are combined."""
     explicit = _int(environ, "RUNSTREAM_ATTEMPT")
     if explicit is not None:
         return explicit
@@ -154,7 +154,7 @@ def attempt_of(environ: Mapping[str, str]) -> int:
 
 
 def job_of(environ: Mapping[str, str], surroundings: Surroundings | None = None) -> tuple[str, ...] | None:
-    """What names the launch for all of its ranks, launcher first; None if nothing does."""
+    """Values that identify the launch in all of its ranks, the launcher first; None if there are none."""
     around = surroundings or Surroundings()
     if torchrun := _torchrun_job(environ, around):
         return torchrun
@@ -180,7 +180,7 @@ def _torchrun_job(environ: Mapping[str, str], around: Surroundings) -> tuple[str
             return ("torchrun", *step, launch)
         if agent := around.launcher_id(environ, ("TORCHELASTIC_RUN_ID",)):
             return ("torchrun", agent)
-    # Of Slurm the job alone: there may be a step for each node.
+    # Only the job of Slurm is used: each node may have its own step.
     return ("torchelastic", launch, *_slurm_job(environ)) if launch != "none" else None
 
 
@@ -191,7 +191,7 @@ def _rendezvous_job(environ: Mapping[str, str], around: Surroundings) -> tuple[s
         return None
     if not _is_loopback(address) and not _is_on_one_node(environ):
         return ("rendezvous", address, port, around.kubernetes_namespace(), *_slurm_job(environ))
-    # The master of a PyTorchJob may be told that it is itself "localhost", while the workers have its name.
+    # The master of a PyTorchJob may have MASTER_ADDR "localhost", while its workers have its name.
     in_pod = environ.get("KUBERNETES_SERVICE_HOST") and not around.is_multiprocessing_child()
     if in_pod and _int(environ, "LOCAL_RANK") is None and not _is_on_one_node(environ):
         return None
@@ -212,14 +212,14 @@ def _warning(environ: Mapping[str, str], around: Surroundings, rank: int) -> str
 
 
 def _may_become_a_rank(environ: Mapping[str, str], around: Surroundings) -> bool:
-    """Whether it looks as if torch.multiprocessing started this process, and torch.distributed is yet to be set up."""
+    """Whether torch.multiprocessing probably started this process, and torch.distributed is not set up yet."""
     has_master = environ.get("MASTER_ADDR", "").strip() and environ.get("MASTER_PORT", "").strip()
     known = around.group() is not None or _first_int(environ, (*_RANKS, "LOCAL_RANK", "WORLD_SIZE")) is not None
     return bool(has_master and not known and around.is_multiprocessing_child())
 
 
 def _rank_on_its_node(environ: Mapping[str, str]) -> int:
-    """LOCAL_RANK, counted on from the nodes before if it is known how many ranks each of them has."""
+    """LOCAL_RANK, plus the ranks of the nodes before if the number of ranks per node is known."""
     local = _int(environ, "LOCAL_RANK") or 0
     node = _first_int(environ, ("NODE_RANK", "GROUP_RANK")) or 0
     return min(INT32_MAX, node * (_int(environ, "LOCAL_WORLD_SIZE") or 0) + local)
@@ -236,7 +236,7 @@ def _is_on_one_node(environ: Mapping[str, str]) -> bool:
 
 
 def _may_grow(environ: Mapping[str, str]) -> bool:
-    """Whether other nodes may join this torchrun later; of its options its command line tells (see launcher_id)."""
+    """Whether other nodes may join this torchrun later, by its variables; launcher_id checks its command line."""
     least, between, most = environ.get("PET_NNODES", "").strip().partition(":")
     return bool(between) and least != most
 
@@ -255,12 +255,12 @@ def _slurm_step(environ: Mapping[str, str]) -> tuple[str, str, str] | None:
 
 
 def _shared_step(environ: Mapping[str, str]) -> tuple[str, str, str] | None:
-    """The step, unless it is known to have one task only."""
+    """The step, unless it is known to have only one task."""
     return None if _int(environ, "SLURM_STEP_NUM_TASKS") == 1 else _slurm_step(environ)
 
 
 def _slurm_job(environ: Mapping[str, str]) -> tuple[str, str] | tuple[()]:
-    """Cluster and job: the ids of two clusters' jobs are the same numbers."""
+    """Cluster and job: jobs of two clusters may have the same number."""
     job = environ.get("SLURM_JOB_ID", "").strip()
     return (environ.get("SLURM_CLUSTER_NAME", "").strip(), job) if job else ()
 

@@ -1,7 +1,7 @@
-"""Which run a handle writes to: the id it came with, until the service has answered CreateRun.
+"""Which run a handle writes to: that of its own id, until the service has answered CreateRun.
 
-A launcher's id may be the same in the next launch. The service knows whether the run of that id had ended before this
-process started, and then answers with another run, the same one for all ranks.
+A launcher's id may be the same in the next launch. The service knows whether the run of this id had ended before the
+process started. Then it answers with another run, the same one for all ranks.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from runstream._launcher import process_age_us
 from runstream._notices import Notices
 from runstream.v1 import run_pb2
 
-# Reading the id waits for the service so long, once. Only for derived ids of a first attempt: all others are final.
+# Reading the id waits this long for the service, once, and only for derived ids: all others are final.
 _WAIT_FOR_ID_S = 2.0
 
 
 class Joining:
-    """The CreateRun of one handle, and what it led to. `answered` is called by the control thread, the rest by any."""
+    """The CreateRun of one handle, and its result. The control thread calls `answered`; any thread calls the rest."""
 
     def __init__(self, identity: Identity, request: run_pb2.CreateRunRequest) -> None:
         self._identity = identity
@@ -38,33 +38,33 @@ class Joining:
 
     @property
     def rank(self) -> int:
-        """As in CreateRunRequest."""
+        """The same as in CreateRunRequest."""
         return self._request.rank
 
     @property
     def attempt(self) -> int:
-        """As in CreateRunRequest."""
+        """The same as in CreateRunRequest."""
         return self._request.attempt
 
     @property
     def experiment(self) -> str:
-        """The experiment that was asked for; empty: none in particular."""
+        """The experiment that was asked for; empty if any will do."""
         return self._request.experiment
 
     def request(self) -> run_pb2.CreateRunRequest:
-        """The request as it is now: how long ago the caller started changes while the service is away."""
+        """The request with the current age of the caller, which grows while the service is away."""
         self._request.age_us = self._age_us()
         return self._request
 
     def _age_us(self) -> int:
-        """Of the process: a late rank of a launch has been there when its run ended. Of the handle, if the id was given
-        on purpose: then a run that had ended is meant to go on."""
+        """For a derived id, the age of the process: a late rank of a launch existed already when its run ended. For an
+        id that was passed explicitly, the age of the handle: then a run that had ended is to be resumed."""
         if self._request.derived:
             return process_age_us()
         return max(1, int((time.monotonic() - self._started_s) * 1e6))
 
     def final_run_id(self) -> str:
-        """The id, if it may still change after a short wait for the service."""
+        """The id. If it may still change, waits a short time for the service, once."""
         if not self._final.is_set():
             if not self._shown:
                 self._final.wait(_WAIT_FOR_ID_S)
@@ -72,7 +72,7 @@ class Joining:
         return self.run_id
 
     def in_any_experiment(self) -> None:
-        """The run of this id is in another experiment than asked for, and is meant all the same."""
+        """Accepts that the run of this id is in another experiment than the requested one."""
         self._request.experiment = ""
 
     def answered(self, response: run_pb2.CreateRunResponse, notices: Notices) -> None:
@@ -81,7 +81,7 @@ class Joining:
         if run.run_id and run.run_id != self.run_id:
             self._move(run.run_id, notices)
         self._final.set()
-        # The next CreateRun, if the service forgets the run, means exactly this one.
+        # If the service forgets the run, the next CreateRun must create exactly this one.
         self._request.derived = False
         if self.experiment and run.experiment != self.experiment:
             notices.once(
@@ -107,7 +107,7 @@ class Joining:
             notices.info("the launcher gave this job the same id as an earlier one, whose run %s has ended", before)
 
     def for_forked_child(self) -> Joining:
-        """Another one with locks of its own; the child writes to the same run."""
+        """A copy with its own locks; the child writes to the same run."""
         request = run_pb2.CreateRunRequest()
         request.CopyFrom(self._request)
         child = Joining(replace(self._identity, run_id=self.run_id, derived=self._request.derived), request)

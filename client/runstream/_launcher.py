@@ -1,6 +1,7 @@
-"""What the system says of this process: how old it is, which process launched it, and what is loaded in it.
+"""What the system knows about this process: its age, the process that launched it, and the modules that it has loaded.
 
-Linux tells all of it in /proc. Elsewhere the launcher has no name, and a process counts as old as its first question.
+Linux has all of that in /proc. On other systems, the launcher has no id, and the age counts from the import of this
+module.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _started_s: float | None = (
 
 
 class Surroundings:
-    """This process, as `_identity` needs to know it. Tests replace it."""
+    """The facts about this process that `_identity` needs. Tests replace it."""
 
     def group(self) -> tuple[int, int] | None:
         """Rank and size of torch.distributed's process group, if the program has set one up."""
@@ -53,10 +54,10 @@ class Surroundings:
             return ""
 
     def launcher_id(self, environ: Mapping[str, str], names: tuple[str, ...]) -> str:
-        """Names the process that gave this one `names`, uniquely in time; empty where the system does not tell.
+        """An id, unique in time, of the process that set the variables `names` for this one; empty if it is unknown.
 
-        Wrapper scripts between the two have the same variables, and each rank its own wrapper: what is looked for is
-        the nearest ancestor without them.
+        Wrapper scripts between the two have the same variables, and each rank has its own wrapper, so this is the
+        nearest ancestor without the variables.
         """
         markers = {name: environ[name] for name in names if name in environ}
         pid = os.getpid()
@@ -72,7 +73,7 @@ class Surroundings:
         return ""
 
     def own_id(self) -> str:
-        """What the ranks that this process launches call it."""
+        """The launcher_id that the ranks launched by this process get."""
         return _process_id(os.getpid())
 
     def launches_ranks(self) -> bool:
@@ -81,7 +82,7 @@ class Surroundings:
 
 
 def process_age_us() -> int:
-    """How long this process has lived, in microseconds. After a fork that of the parent: the child belongs to it."""
+    """The age of this process in microseconds. After a fork, the age of the parent, since the child belongs to it."""
     global _started_s
     if _started_s is None:
         _started_s = _start_of_process()
@@ -97,7 +98,7 @@ def _start_of_process() -> float:
 
 
 def _boot_clock_s() -> float:
-    # The clock of the start times in /proc: it goes on while the machine is suspended.
+    # The clock of the start times in /proc. It also runs while the machine is suspended.
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
@@ -122,7 +123,7 @@ def _parent_of(pid: int) -> int:
 
 
 def _process_id(pid: int) -> str:
-    """Boot id, namespace of pids, pid and start time; empty where there is no /proc."""
+    """Boot id, pid namespace, pid and start time; empty if there is no /proc."""
     stat = _stat(pid)
     if stat is None:
         return ""
@@ -146,7 +147,8 @@ def _started_with(pid: int, markers: Mapping[str, str]) -> bool:
 
 
 def _may_grow(pid: int) -> bool:
-    """Whether it is a torchrun that other nodes may join later (--nnodes=1:4): it does not stand for the launch."""
+    """Whether a process is a torchrun that other nodes may join later (--nnodes=1:4), so that it is not the only one of
+    its launch."""
     try:
         command = (_PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""What a run survives in the life of its process: forks, the end of the interpreter, the end of a child process."""
+"""Handles forks, the end of the interpreter, and the end of a multiprocessing child, for all runs of a process."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from runstream._channel import Channels
 from runstream._ending import Ending, wait_all
 from runstream._pipeline import Pipeline
 
-_FORK_WAIT_S = 2.0  # how long a fork may wait for our threads to leave gRPC; it takes milliseconds
+_FORK_WAIT_S = 2.0  # how long a fork may wait until runstream's threads have left gRPC; it takes milliseconds
 
 
 class Handle(Protocol):
-    """A run, as this module needs it."""
+    """The interface of a run that this module needs."""
 
     def _pipeline_of_process(self) -> Pipeline: ...
 
@@ -42,12 +42,12 @@ class Process:
     def __init__(self) -> None:
         self.channels = Channels()
         self._runs: dict[int, Handle] = {}
-        # From before a fork to after it: two threads that fork at once take turns.
+        # Held from before a fork until after it, so that two threads that fork at once take turns.
         self._fork_lock = threading.RLock()
         self._exit_hook_pid = 0
 
     def add(self, run: Handle) -> None:
-        """Keeps a run until it is finished, so that one that nobody holds any more is flushed at exit, too."""
+        """Keeps a run until it is finished, so that a run without other references is flushed at exit, too."""
         self._runs[id(run)] = run
         _exit_code.watch()
 
@@ -56,7 +56,7 @@ class Process:
         self._runs.pop(id(run), None)
 
     def wait_created(self, address: str, run_id: str, timeout_s: float) -> None:
-        """Lets a reader wait for a run that this process has just started, and that is being created."""
+        """Lets a reader wait for a run that this process has just started, until it is created."""
         for run in list(self._runs.values()):
             run._wait_created(address, run_id, timeout_s)
 
@@ -74,7 +74,7 @@ class Process:
         util.Finalize(None, self.at_exit, exitpriority=100)
 
     def at_exit(self) -> None:
-        """Flushes and finishes what is still open. Never raises."""
+        """Flushes and finishes all open runs. Never raises an Exception."""
         status = _exit_status()
         timeout_s, begun = 0.0, time.monotonic()
         endings: list[tuple[Handle, Ending]] = []
@@ -94,22 +94,22 @@ class Process:
             for run, _ in endings:
                 with _reported(run):
                     run._end_finish(at_exit=True)
-        # Those that another thread is finishing. It may be a daemon, which ends with the interpreter.
+        # Wait for runs that another thread is finishing: it may be a daemon, which ends with the interpreter.
         for run in list(self._runs.values()):
             run._wait_finished(max(0.0, begun + timeout_s - time.monotonic()))
 
     def before_fork(self) -> None:
-        """Empties gRPC of our threads and closes the channels; see `_channel` for why."""
+        """Lets all threads of runstream leave gRPC and closes the channels; see `_channel` for why."""
         self._fork_lock.acquire()
         try:
             for run in list(self._runs.values()):
                 run._pipeline_of_process().pause()
             self.channels.before_fork(time.monotonic() + _FORK_WAIT_S)
-        except Exception:  # noqa: S110 (a fork must not fail for our sake, and this is no place to log)
+        except Exception:  # noqa: S110 (runstream must not make a fork fail, and this is no place to log)
             pass
 
     def after_fork_in_parent(self) -> None:
-        """Everything goes on: the protocol makes a reconnect harmless."""
+        """Resumes everything: the protocol makes a reconnect harmless."""
         try:
             self.channels.after_fork_in_parent()
             for run in list(self._runs.values()):
@@ -118,7 +118,7 @@ class Process:
             self._fork_lock.release()
 
     def after_fork_in_child(self) -> None:
-        """New locks, new channels, new pipelines; the parent sends what was waiting."""
+        """Makes new locks, channels and pipelines; the parent sends the points that were waiting."""
         self._fork_lock = threading.RLock()
         self.channels = self.channels.for_child()
         for run in list(self._runs.values()):
@@ -136,14 +136,14 @@ def _exit_status() -> str:
 
 
 class _ExitCode:
-    """What the program said that it ends with. No exit handler can see the SystemExit that ends the interpreter, so
-    sys.exit, exit and quit are wrapped; not seen is a `raise SystemExit` of one's own."""
+    """The exit status of the program. No exit handler can see the SystemExit that ends the interpreter, so sys.exit,
+    exit and quit are wrapped; a `raise SystemExit` in the program is not seen."""
 
     def __init__(self) -> None:
         self.value: Any = None
 
     def watch(self) -> None:
-        """From now on. What was said before did not end the program."""
+        """Starts watching. An earlier status did not end the program, so it is reset."""
         self.value = None
         if not getattr(sys.exit, "_of_runstream", False):
             sys.exit = self._watched_exit(sys.exit)
@@ -171,7 +171,7 @@ class _ExitCode:
         return quit_and_remember
 
     def _remember(self, status: Any) -> None:
-        if threading.current_thread() is threading.main_thread():  # in others it ends only the thread
+        if threading.current_thread() is threading.main_thread():  # in other threads it only ends the thread
             self.value = status
 
 

@@ -1,8 +1,8 @@
-"""What is reported to the user, and how often. Uses the logger "runstream", so that `python -W error` cannot make
-log() raise.
+"""Reports to the user, and limits how often. Uses the logger "runstream" and no Python warnings, so that `python -W
+error` cannot make log() raise.
 
-Everything here runs on the run's own threads, except `refused`, which only takes a note: a slow or broken log handler
-must not hold up training.
+Everything here runs on the run's own threads, except `refused`, which only stores a note: a slow or broken log handler
+must not delay training.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from runstream import _status
 logger = logging.getLogger("runstream")
 
 _REPEAT_S = 60.0
-_MAX_KEYS = 1_000  # warn about this many different keys; after that, refusals are only counted
+_MAX_KEYS = 1_000  # warn about at most this many different keys; further refusals are only counted
 
 
 class Notices:
@@ -28,15 +28,15 @@ class Notices:
         self.run_id = run_id
         self._address = address
         self._max_points = max_points
-        # Appended by any thread without a lock (deque.append is atomic); when full, the oldest notes go: they are
-        # only words, the counts are in the buffer.
+        # Any thread appends without a lock (deque.append is atomic). When it is full, the oldest notes are dropped:
+        # they are only texts, the counts are in the buffer.
         self._notes: deque[tuple[str, str]] = deque(maxlen=_MAX_KEYS)
         self._warned: set[str] = set()
         self._last: dict[str, float] = {}
         self._early_time: tuple[int, str] | None = None
         self._full_seen = 0
         self._away = False
-        self.last_error = ""  # of a stream or call, whichever was the last
+        self.last_error = ""  # the last error of a stream or call
         self._refused_entries: set[str] = set()
         self._dropped_entries = 0
 
@@ -50,7 +50,7 @@ class Notices:
         self._early_time = time_unix_us, unit
 
     def not_ready(self, key: str, waited_s: float, give_up_after_s: float) -> None:
-        """A value has not been computed by its device for long."""
+        """Reports a value that its device has not computed for long."""
         self._warn(
             "a value of metric %r has not been computed by its device for %.0f s; everything else is stored meanwhile. "
             "A value that is not computed %.0f s after log(), or when the run ends, is refused as not_ready (said once "
@@ -61,7 +61,7 @@ class Notices:
         )
 
     def write(self, refused: Mapping[str, int]) -> None:
-        """Writes what was noted, and that the buffer is full if it is."""
+        """Writes the notes as warnings, and a warning if points were refused because the buffer was full."""
         while self._notes:
             key, why = self._notes.popleft()
             if key not in self._warned and len(self._warned) < _MAX_KEYS:
@@ -87,7 +87,7 @@ class Notices:
             self._full_seen = full
 
     def connection_failed(self, why: str, retry_in_s: float) -> None:
-        """The service did not answer, or the stream broke."""
+        """Reports that the service did not answer, or that the stream broke."""
         if self._due("connection"):
             self._away = True
             self._warn(
@@ -101,13 +101,13 @@ class Notices:
             )
 
     def connected(self) -> None:
-        """The stream is open; said only if its absence was."""
+        """Reports that the stream is open again, if its loss was reported."""
         if self._away:
             self._away = False
             self._say(logging.INFO, "connected to the runstream service at %s again", self._address)
 
     def stream_refused(self, failure: _status.Failure) -> None:
-        """A status that trying again alone does not cure."""
+        """Reports a status that retrying alone does not cure."""
         if self._due("refused"):
             self._say(
                 logging.ERROR,
@@ -120,7 +120,7 @@ class Notices:
             )
 
     def call_refused(self, method: str, keys: list[str], failure: _status.Failure) -> None:
-        """A final answer to a call, with the params or tags that it had."""
+        """Reports a final refusal of a call, with the params or tags in it."""
         what = {"LogParams": "param", "SetTags": "tag"}.get(method)
         if what is None:
             self._warn("the end of the run is not set, so it stays RUNNING: the service refuses it (%s)", failure)
@@ -130,7 +130,7 @@ class Notices:
             self._warn("%s %s refused: %s (said once for each)", what, _some(fresh), failure)
 
     def entry_refused(self, why: Exception) -> None:
-        """A param or tag that does not have the right form."""
+        """Reports an invalid param or tag."""
         if self._is_new(str(why)):
             self._warn("refused: %s (said once)", why)
 
@@ -141,7 +141,7 @@ class Notices:
         return True
 
     def calls_full(self, what: str, keys: list[str], bound_bytes: int) -> None:
-        """Params or tags that found no room."""
+        """Reports params or tags that were dropped because too many wait."""
         self._dropped_entries += len(keys)
         if self._due("calls"):
             self._warn(
@@ -155,41 +155,41 @@ class Notices:
             )
 
     def service_refused(self, refusals: Iterable[tuple[str, int, str]]) -> None:
-        """Points that the service will never store: (reason, count, example)."""
+        """Reports points that the service will never store: (reason, count, example)."""
         for reason, count, example in refusals:
             if self._due(f"service/{reason}"):
                 self._warn("the service refused %d points for good, reason %s, for example: %s", count, reason, example)
 
     def limited(self, about: str, message: str, *args: object) -> None:
-        """A warning at most once a minute."""
+        """Writes a warning at most once a minute."""
         if self._due(about):
             self._warn(message, *args)
 
     def once(self, about: str, message: str, *args: object) -> None:
-        """A warning at most once in the life of the run."""
+        """Writes a warning at most once per run."""
         if about not in self._last:
             self._last[about] = time.monotonic()
             self._warn(message, *args)
 
     def warn(self, message: str, *args: object) -> None:
-        """A warning each time."""
+        """Writes a warning every time."""
         self._warn(message, *args)
 
     def info(self, message: str, *args: object) -> None:
-        """What is no trouble, each time."""
+        """Writes an informational message every time."""
         self._say(logging.INFO, message, *args)
 
     def died(self, thread: str, error: BaseException) -> None:
-        """A thread of the run ended by a bug."""
+        """Reports a thread of the run that a bug has ended."""
         self._say(
             logging.ERROR,
-            "%s died by a bug in runstream; from now on points are refused and counted, training goes on",
+            "%s died because of a bug in runstream; from now on points are refused and counted, training goes on",
             thread,
             error=error,
         )
 
     def no_threads(self, error: BaseException) -> None:
-        """The threads of the run could not be started."""
+        """Reports that the threads of the run could not be started."""
         self.once(
             "threads",
             "no thread can be started (%s); what this run logs is refused and counted, training goes on. Raise the "
@@ -198,7 +198,7 @@ class Notices:
         )
 
     def finishing(self, wait_s: float, points: int, on_devices: int, calls: int) -> None:
-        """The end of the run takes a while. Of the points, some may wait for their devices."""
+        """Reports what the end of the run waits for. `on_devices` of the `points` wait for their devices."""
         at_service, waits = points - on_devices, []
         if at_service > 0 or calls or not on_devices:
             waits.append(

@@ -1,4 +1,4 @@
-"""Sealed batches, in order, until they are acknowledged; and which producer they are numbered for."""
+"""Sealed batches, in order, until they are acknowledged; and the producer for which they are numbered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HISTORY = 4_096  # keep the sizes of this many acknowledged batches, to count w
 
 
 class Outbox:
-    """What is sealed and not acknowledged. Bounded by the buffer's account, which every batch is part of.
+    """Batches that are sealed and not acknowledged. The buffer's account bounds them, as it includes every batch.
 
     Numbers are contiguous: the first waiting batch has number `acknowledged_number + 1`.
     """
@@ -34,10 +34,10 @@ class Outbox:
         self.lost_acknowledged = 0
         self._sizes: deque[int] = deque(maxlen=_HISTORY)
         self._producer_points = 0  # acknowledged points of this producer
-        self.blocked = False  # the service takes nothing of this run now; asked again now and then
-        self.refusing = ""  # why what is sealed is refused until further notice: run_deleted
-        self.closing = False  # nothing more is sent; what was sent may still be acknowledged
-        self.stopped = ""  # why nothing more will happen: closed, no_threads, sender_died
+        self.blocked = False  # the service accepts nothing of this run now; it is asked again from time to time
+        self.refusing = ""  # why new batches are refused until `unblock`: run_deleted; empty: they are not
+        self.closing = False  # nothing more is sent; batches that were sent may still be acknowledged
+        self.stopped = ""  # why everything has ended: closed, no_threads, sender_died; empty: it has not
 
     def seal(self, columns: Columns, charged_bytes: int) -> None:
         """Adds the columns as the next batch; `charged_bytes` is what the buffer's account holds for them."""
@@ -63,7 +63,7 @@ class Outbox:
     def wait_settled(self, marker: Marker, timeout_s: float | None) -> bool:
         """Waits until everything before the marker is acknowledged; False if it will not be, or not in time."""
         with self.changed:
-            # What is refused here is settled as soon as it is sealed, so that it is counted when flush() returns.
+            # A batch that is refused here is settled when it is sealed, so that it is counted when flush() returns.
             self.changed.wait_for(
                 lambda: self._settled(marker) or self.stopped or (self.blocked and not self.refusing), timeout_s
             )
@@ -71,11 +71,11 @@ class Outbox:
 
     @property
     def hopeless(self) -> bool:
-        """Whether waiting for acknowledgements is of no use, at least for now."""
+        """Whether there is no point in waiting for acknowledgements, at least for now."""
         return bool(self.blocked or self.stopped)
 
     def wait_next(self, producer: uuid.UUID, number: int, ended: Callable[[], bool]) -> Batch | None:
-        """The producer's batch of that number as soon as there is one; None when `ended`, or if the producer is."""
+        """Waits for the producer's batch of this number; None when `ended`, or when the producer was replaced."""
 
         def over() -> bool:
             return bool(ended() or self.stopped or self.closing or self.producer != producer)
@@ -89,12 +89,12 @@ class Outbox:
             return batch
 
     def acknowledge(self, producer: uuid.UUID, number: int, refusals: Iterable[tuple[str, int]] = ()) -> int:
-        """All of the producer up to the number is committed, except for `refusals` (reason, count). Returns how many
-        points that settled."""
+        """Settles the producer's batches up to the number: they are committed, except for `refusals` (reason, count).
+        Returns how many points that were."""
         with self.changed:
             points = 0
             if self.producer != producer:
-                return points  # all of it is settled in another way
+                return points  # its batches have been renumbered for another producer, or are settled already
             number = min(number, self.highest_sent)  # nobody can have committed what was never sent
             while self._batches and self._batches[0].number <= number:
                 batch = self._batches.popleft()
@@ -112,8 +112,8 @@ class Outbox:
     def change_producer(self, committed_number: int) -> int:
         """Starts a new numbering for what is not acknowledged.
 
-        Answers how many acknowledged points the service has lost: those above `committed_number`. (If they were
-        more than the last 4,096 batches, all that this producer ever sent counts.)
+        Returns how many acknowledged points the service has lost: those above `committed_number`. (If they were in
+        more than the last 4,096 batches, all acknowledged points of this producer count.)
         """
         with self.changed:
             missing = max(0, self.acknowledged_number - committed_number)
@@ -132,8 +132,8 @@ class Outbox:
         self._sizes.clear()
 
     def block(self, refuse: str = "") -> None:
-        """The service takes nothing of this run now: nobody should wait for it. With a reason to `refuse` for, what
-        waits and what comes is refused and counted until `unblock`."""
+        """Notes that the service accepts nothing of this run now, so nobody should wait for it. With a reason to
+        `refuse` for, waiting and new batches are refused and counted until `unblock`."""
         with self.changed:
             self.blocked = True
             if refuse and not self.refusing:
@@ -142,30 +142,30 @@ class Outbox:
                     self._buffer.settle(batch.points, batch.size, refuse)
                 self._batches.clear()
                 self.acknowledged_ordinal = self._ordinal
-                self._start_producer()  # numbers that were sent are bound to their points for good
+                self._start_producer()  # numbers that were sent are bound to their points forever
             self.changed.notify_all()
 
     def unblock(self) -> str:
-        """The service may take points again; returns what they were refused for meanwhile, if they were."""
+        """Notes that the service may accept points again; returns the reason why they were refused, if they were."""
         with self.changed:
             refused_for, self.refusing, self.blocked = self.refusing, "", False
             self.changed.notify_all()
             return refused_for
 
     def ask_again(self) -> None:
-        """Waiting makes sense again: the service is asked once more."""
+        """Lets callers wait again, because the service is asked once more."""
         with self.changed:
             self.blocked = False
             self.changed.notify_all()
 
     def close(self) -> None:
-        """Sends nothing more; what was sent may still be acknowledged."""
+        """Sends nothing more; batches that were sent may still be acknowledged."""
         with self.changed:
             self.closing = True
             self.changed.notify_all()
 
     def stop(self, why: str) -> None:
-        """Nothing more is sent or acknowledged; what waits is counted as refused."""
+        """Ends sending and acknowledging; all waiting batches are counted as refused."""
         with self.changed:
             self.stopped = self.stopped or why
             for batch in self._batches:
@@ -175,7 +175,7 @@ class Outbox:
             self.changed.notify_all()
 
     def notify(self) -> None:
-        """Wakes all waiters to look again at what they wait for."""
+        """Wakes all waiters, so that they check their conditions again."""
         with self.changed:
             self.changed.notify_all()
 

@@ -1,7 +1,7 @@
-"""Wires the parts of one run in one process: buffer -> sender -> outbox -> connection, and the control thread.
+"""Connects the parts of one run in one process: buffer -> sender -> outbox -> connection, and the control thread.
 
-A pipeline belongs to the process that made it. A forked child makes its own, with a producer id of its own; the
-parent's goes on in the parent.
+A pipeline belongs to the process that made it. A forked child makes a new one, with a new producer id; the parent's
+pipeline continues in the parent.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class Pipeline:
                 ("connection", self.connection.run),
                 ("control", self.control.run),
             ):
-                # Daemons: a program that hangs in a thread of ours at exit would be worse than a lost point; the exit
-                # handler flushes before.
+                # Daemons: a program that hangs at exit because of these threads would be worse than a lost point. The
+                # exit handler flushes before.
                 thread = threading.Thread(
                     target=self._guarded, args=(name, target), name=f"runstream-{name}", daemon=True
                 )
@@ -107,7 +107,7 @@ class Pipeline:
         self.control.put(kind, entries)
 
     def mark(self) -> Marker:
-        """A mark behind everything logged so far."""
+        """Puts a marker behind everything logged so far."""
         marker = Marker()
         self.buffer.mark(marker)
         return marker
@@ -117,7 +117,7 @@ class Pipeline:
         return self._sender.waiting_for_devices()
 
     def flush(self, timeout_s: float | None) -> bool:
-        """Waits until everything logged and set so far is answered."""
+        """Waits until everything that was logged and set so far is answered."""
         if not self.started:
             return True
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -126,7 +126,7 @@ class Pipeline:
         return self.control.wait_settled(left) and flushed
 
     def ask_again(self) -> None:
-        """Tries now, also what was refused; the last chance before the end."""
+        """Retries now, including what was refused: the last chance before the end."""
         self.outbox.ask_again()
         self.control.ask_again()
         self.connection.ask_again()
@@ -137,12 +137,12 @@ class Pipeline:
         self.control.pause()
 
     def resume(self) -> None:
-        """Lets them go on."""
+        """Lets the threads use gRPC again."""
         self.connection.resume()
         self.control.resume()
 
     def stop_sending(self) -> None:
-        """Sends no more points. What was sent may still be acknowledged, for a moment."""
+        """Stops sending points. For a moment, batches that were sent may still be acknowledged."""
         self._sender_stopping = True
         self.buffer.wake()
         self._join("sender", _SENDER_S)
@@ -152,9 +152,10 @@ class Pipeline:
             self._join("connection", _END_OF_STREAM_S)
 
     def shut_down(self, at_exit: bool) -> None:
-        """Ends the threads; what is left is counted.
+        """Ends the threads; points that are left are counted as refused.
 
-        At the interpreter's end the channel is left open: the process closes it, and closing could wait for a thread.
+        At the interpreter's end the channel is left open: it ends with the process, and closing it could wait for a
+        thread.
         """
         self.abort()
         self._join("connection", _END_OF_STREAM_S)
@@ -165,7 +166,7 @@ class Pipeline:
             self._channels.close_unused(self.settings.address)
 
     def abort(self) -> None:
-        """Ends everything at once, and waits for nothing."""
+        """Ends everything at once, without waiting."""
         self._sender_stopping = True
         self.outbox.stop("closed")
         self.connection.stop()
@@ -187,20 +188,20 @@ class Pipeline:
         self.notices.once(
             "deleted",
             "the run was deleted; its points are refused and counted from now on. After Client.restore_run(), points "
-            "are taken again within a minute; those of the time between are lost",
+            "are accepted again within a minute; those logged in between are lost",
         )
 
     def _run_taken(self) -> None:
         if self.outbox.unblock():
             self.notices.warn(
-                "the run was restored; its points are taken again. %d were refused meanwhile",
+                "the run was restored; its points are accepted again. %d were refused in between",
                 self.buffer.account()[3].get("run_deleted", 0),
             )
 
     def _guarded(self, name: str, target: Callable[[], Any]) -> None:
         try:
             target()
-        except BaseException as error:  # whatever it is, training goes on
+        except BaseException as error:  # any error: training goes on
             self._died(name, error)
 
     def _died(self, name: str, error: BaseException) -> None:
@@ -208,7 +209,7 @@ class Pipeline:
         self.notices.died(f"the {name} thread", error)
 
     def _give_up(self, reason: str, write_off: bool = True) -> None:
-        """From now on everything is refused. Unless `write_off`, the sender still takes out what waits."""
+        """Refuses everything from now on. Without `write_off`, the sender still settles the waiting rows."""
         self.buffer.close(reason)
         self.outbox.stop(reason)
         self.connection.stop()

@@ -1,10 +1,10 @@
-"""Imported before any generated code: a protobuf that cannot run it is refused in a sentence that says what to do."""
+"""Checks the installed protobuf before generated code is imported, so that the error message says what to do."""
 
 from __future__ import annotations
 
 import google.protobuf
 
-# As in pyproject.toml: the release of the generated code, up to the last one that still runs it.
+# As in pyproject.toml: from the release that generated the code, up to the last one that can run it.
 _OLDEST, _BEYOND = (6, 30), (8, 0)
 
 
@@ -16,7 +16,7 @@ def check(version: str) -> None:
     oldest, beyond = (".".join(map(str, bound)) for bound in (_OLDEST, _BEYOND))
     raise ImportError(
         f"runstream needs protobuf {oldest} or newer, below {beyond}; protobuf {version} is installed. Install another "
-        f'one: pip install "protobuf>={oldest},<{beyond}". If a package of yours needs that one, such as mlflow or '
+        f'one: pip install "protobuf>={oldest},<{beyond}". If another package needs that version, such as mlflow or '
         "mlflow-skinny before 2.22, you can log without this package: point MLflow's client at the HTTP port of the "
         "runstream service."
     )

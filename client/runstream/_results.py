@@ -1,4 +1,4 @@
-"""What `Client` answers."""
+"""The results of `Client`'s methods."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class History(Sequence[Point]):
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment as the service has it."""
+    """An experiment as the service stores it."""
 
     experiment_id: int
     name: str
@@ -112,8 +112,8 @@ class Experiment:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run as the service has it. `status` is RUNNING, SCHEDULED, FINISHED, FAILED or KILLED; `end_time_unix_us` is
-    None while it runs. `params` and `tags` are filled by `get_run` only."""
+    """A run as the service stores it. `status` is RUNNING, SCHEDULED, FINISHED, FAILED or KILLED; `end_time_unix_us` is
+    None while it runs. Only `get_run` fills `params` and `tags`."""
 
     run_id: str
     experiment_id: int
@@ -130,10 +130,10 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class News:
-    """New points of a run, series by series, perhaps none. `cursor` is where to go on from after them.
+    """New points of a run, series by series, perhaps none. To continue after them, pass `cursor` to `Client.tail`.
 
-    `retold`: they are a piece of the run's history, because the tail could not go on where it was. The first of such
-    pieces in a row begins the history: forget what came before. Their cursor is the one that was too old.
+    `retold`: they are a piece of the run's history, because the tail could not continue where it was. The first such
+    piece in a row starts the history: discard all earlier points. Their cursor is the one that was too old.
     """
 
     series: list[SeriesColumns]
@@ -145,7 +145,7 @@ class News:
 
 
 def to_experiment(message: run_pb2.Experiment) -> Experiment:
-    """As the service sent it."""
+    """Converts the message of the service."""
     return Experiment(
         experiment_id=message.experiment_id,
         name=message.name,
@@ -157,7 +157,7 @@ def to_experiment(message: run_pb2.Experiment) -> Experiment:
 
 
 def to_run_info(message: run_pb2.Run) -> RunInfo:
-    """As the service sent it."""
+    """Converts the message of the service."""
     return RunInfo(
         run_id=message.run_id,
         experiment_id=message.experiment_id,

@@ -1,6 +1,5 @@
-"""The sender's thread: rows -> columns -> sealed batches. It never touches the network or an accelerator, so that a
-slow one cannot keep rows in the expensive form, and never holds the interpreter for long, so that training does not
-wait for it.
+"""The sender's thread: rows -> columns -> sealed batches. It never uses the network or an accelerator: if one is slow,
+rows must not stay in their large form. It never holds the interpreter for long, so that training does not wait for it.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from runstream._notices import Notices
 from runstream._outbox import Outbox
 from runstream._values import RefusedValue, describe, to_float
 
-# Sleep briefly after this many points. Releasing the interpreter lock alone would not do: the thread that releases it
-# mostly gets it back before a waiting one has woken up.
+# Sleep briefly after this many points, so that the training thread gets the interpreter. Releasing the interpreter lock
+# is not enough: the thread that releases it usually gets it back before a waiting one has woken up.
 _SLICE_POINTS = 500
 _PAUSE_S = 0.000_05
-# Do not sleep while this many rows wait: against a loop that only logs, getting the lock back takes 5 ms each time (the
-# interpreter's switch interval), and the buffer would fill although the service is there.
+# Do not sleep while this many rows wait: if training only logs in a loop, getting the lock back takes 5 ms each time
+# (the interpreter's switch interval), and the buffer would fill although the service is available.
 _BACKLOG_ROWS = 5_000
 _KEY_BYTES = 300  # what a new series takes: key, table entries
-_DEVICE_POINT_BYTES = row_bytes(1)  # what a point is charged while its value is on a device
-_DEVICE_PATIENCE_S = 0.05  # wait this long for values that are being read, so that they get into the batch of their row
-_MAX_REPORTED_KEYS = 100  # report this many keys whose values do not become ready
+_DEVICE_POINT_BYTES = row_bytes(1)  # the charge of a point while its value is on a device
+_DEVICE_PATIENCE_S = 0.05  # wait this long for values that are being read, so that they go into the batch of their row
+_MAX_REPORTED_KEYS = 100  # report at most this many keys whose values do not become ready
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Sender:
         self._hurry = False
         self._limits = limits or DeviceLimits()
         self._reader = DeviceReader(buffer.wake)
-        # Points that the reader has, in the order in which they were logged; by their number.
+        # Points that the reader has, by their number, in the order in which they were logged.
         self._device_points: dict[int, DevicePoint] = {}
         self._device_numbers = 0
         self._submitted: list[DevicePoint] = []
@@ -81,7 +80,7 @@ class Sender:
         return len(self._device_points)
 
     def run(self) -> None:
-        """Until the pipeline stops."""
+        """Runs until the pipeline stops."""
         try:
             self._run()
         finally:
@@ -93,7 +92,8 @@ class Sender:
             self._buffer.wait(max(0.0, sealed_at + self._interval_s - time.monotonic()))
             self.drain()
             self._notices.write(self._buffer.refused)
-            # Woken early (many rows), full batches have left and the rest waits for its time.
+            # When it was woken early by many rows, full batches are sealed already, and the rest waits for the
+            # interval.
             if time.monotonic() - sealed_at >= self._interval_s:
                 self._seal()
                 sealed_at = time.monotonic()
@@ -105,7 +105,7 @@ class Sender:
         self._notices.write(self._buffer.refused)
 
     def drain(self) -> None:
-        """Packs everything that was handed over so far, and what was read from devices meanwhile."""
+        """Packs all rows that were handed over so far, and all points that were read from devices in the meantime."""
         entries, self._logged_s = self._buffer.take()
         if not len(self._columns):
             self._columns.logged_s = self._logged_s
@@ -154,7 +154,7 @@ class Sender:
             packed += 1
             if len(self._columns) >= self._outbox.batch_points:
                 self._seal()
-        # The row's charge becomes that of its points; the refused ones have left the account already.
+        # The charge of the row is replaced by that of its points; the refused ones have left the account already.
         on_devices = self._device_numbers - first_number
         self._freed_bytes += row_bytes(len(metrics)) - packed * POINT_BYTES - on_devices * _DEVICE_POINT_BYTES
 
@@ -211,7 +211,7 @@ class Sender:
             self._refuse(point.key, "not_ready", f"had not been computed by its device {when}")
 
     def _release_markers(self) -> None:
-        """Settles the markers before which no point waits for its device any more."""
+        """Reaches the markers before which no point waits for its device any more."""
         while self._markers and (not self._device_points or next(iter(self._device_points)) > self._markers[0][0]):
             self._seal()
             self._outbox.reach(self._markers.popleft()[1])
@@ -229,7 +229,7 @@ class Sender:
         self._buffer.repack(freed)
 
     def _plain_or_refuse(self, key: object) -> Any:
-        """The text of a key whose type is a subclass of str: it may have a hash and an order of its own."""
+        """The plain text of a key whose type is a subclass of str, which may define its own hash and order."""
         if isinstance(key, str):
             return str.__str__(key)
         self._refuse(key, *key_not_a_string(key))

@@ -1,4 +1,4 @@
-"""Where the service is and how much may wait in memory: arguments, else environment, else defaults."""
+"""The address of the service and the bounds of memory: from arguments, else the environment, else defaults."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ DEFAULT_ADDRESS = "127.0.0.1:50051"
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run sends. Times in seconds, sizes in bytes."""
+    """How a run sends its points. Times are in seconds, sizes in bytes."""
 
     address: str = DEFAULT_ADDRESS
     max_points: int = 1_000_000  # queue, open columns and unacknowledged batches together
     max_bytes: int = 64 * 1024 * 1024
     max_call_bytes: int = 16 * 1024 * 1024  # params and tags that wait
-    batch_points: int = 1_000  # a batch is sealed when it has that many points...
-    batch_interval_s: float = 0.5  # ...or is that old
+    batch_points: int = 1_000  # a batch is sealed when it has this many points...
+    batch_interval_s: float = 0.5  # ...or is this old
     exit_timeout_s: float = 10.0  # how long the interpreter's exit may wait for the last points
     call_timeout_s: float = 15.0  # deadline of one unary call; it is repeated
-    open_timeout_s: float = 30.0  # a stream that is not answered by then is given up
+    open_timeout_s: float = 30.0  # a stream that is not answered within this time is given up
     backoff_first_s: float = 0.1
     backoff_max_s: float = 30.0
     backoff_protocol_s: float = 60.0  # after an error that a retry alone will not cure
 
 
 def from_environment(address: str | None, environ: Mapping[str, str]) -> Settings:
-    """Settings of this process. A bad `address` raises; a bad variable warns and leaves the default."""
+    """The settings of this process. A bad `address` raises; a bad variable causes a warning and keeps the default."""
     defaults = Settings()
     return Settings(
         address=check_address(address if address is not None else environ.get("RUNSTREAM_ADDRESS") or DEFAULT_ADDRESS),
@@ -53,7 +53,7 @@ def check_address(address: object) -> str:
 
 
 def uses_http_proxy(environ: Mapping[str, str]) -> bool:
-    """Whether connections go through the proxy that the environment names for web pages: only if asked for."""
+    """Whether connections go through the proxy for web pages that the environment names; only if asked for."""
     return environ.get("RUNSTREAM_HTTP_PROXY", "").strip().lower() in ("1", "true", "yes", "on")
 
 

@@ -1,7 +1,7 @@
-"""Foreign errors stop here: grpc.RpcError with its google.rpc details becomes a `Failure`, and that an exception.
+"""Translates gRPC errors: grpc.RpcError with its google.rpc details -> `Failure` -> an exception of `errors`.
 
 This is also the one place that decides whether a failed call is retried, and where: streams, unary calls and `Client`
-all ask `Failure.retry`. proto/runstream/v1 has the same rule in words.
+all use `Failure.retry`. proto/runstream/v1 documents the same rules.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Retry(enum.Enum):
 
 
 _RETRY: dict[str, Retry] = {
-    # This replica drains, has lost its database, is out of reach, or does not answer.
+    # This replica drains, has lost its database, is unreachable, or does not answer.
     "UNAVAILABLE": Retry.ELSEWHERE,
     "DEADLINE_EXCEEDED": Retry.ELSEWHERE,
-    # A newer stream took over, a read was too slow, or somebody on the way hung up.
+    # A newer stream took over, a read was too slow, or something on the way closed the connection.
     "ABORTED": Retry.HERE,
     "CANCELLED": Retry.HERE,
     "INTERNAL": Retry.A_FEW_TIMES,
@@ -71,8 +71,8 @@ class Failure:
 
     @property
     def stream_goes_elsewhere(self) -> bool:
-        """Whether the next stream should look for another replica. A stream that the network tore is INTERNAL or
-        UNKNOWN as often as UNAVAILABLE."""
+        """Whether the next stream should go to another replica. A stream that the network has cut ends as INTERNAL or
+        UNKNOWN as often as it does as UNAVAILABLE."""
         return self.retry is Retry.ELSEWHERE or self.code in ("INTERNAL", "UNKNOWN")
 
     def __str__(self) -> str:
@@ -107,7 +107,7 @@ def _details(error: grpc.RpcError) -> tuple[status_pb2.ErrorInfo, float | None]:
                 delay = status_pb2.RetryInfo.FromString(item.value).retry_delay
                 retry = max(0.0, delay.seconds + delay.nanos / 1e9)
     except (AttributeError, DecodeError, TypeError, ValueError):
-        pass  # a proxy in between may answer with anything; the status code alone still decides
+        pass  # a proxy in between may send any details; then the status code alone decides
     return info, retry
 
 
@@ -131,8 +131,8 @@ _EXCEPTIONS: dict[str, type[errors.RunstreamError]] = {
 }
 
 _NOT_ALLOWED = (
-    "The runstream service asks for no credentials, so a proxy, gateway or mesh in between does: let this program "
-    "through there, or give an address behind it (address=, else RUNSTREAM_ADDRESS)"
+    "The runstream service asks for no credentials, so a proxy, gateway or mesh in between does: allow this program "
+    "there, or give an address behind it (address=, else RUNSTREAM_ADDRESS)"
 )
 _ADVICE = {
     "UNAUTHENTICATED": _NOT_ALLOWED,
@@ -146,12 +146,12 @@ _ADVICE = {
 
 
 def advice(failure: Failure) -> str:
-    """What a user can do about it, as a sentence; empty if nothing."""
+    """A sentence that says what a user can do; empty if there is nothing to do."""
     return "" if failure.reason == "OVERLOADED" else _ADVICE.get(failure.code, "")
 
 
 def through_proxy() -> str:
-    """Words for a message about a failed connection: which proxy it went through, if any."""
+    """The part of a message about a failed connection that names the proxy, if there is one."""
     variable = _settings.http_proxy_variable(os.environ)
     return f" through the proxy in ${variable} (RUNSTREAM_HTTP_PROXY is set)" if variable else ""
 

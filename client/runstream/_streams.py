@@ -1,4 +1,4 @@
-"""The streams that `Client` reads: points in columns, as blocks of memory (packed.proto), not an object a number."""
+"""The streams that `Client` reads: points in columns, as blocks of memory (packed.proto), not as single objects."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _AGGREGATE = "/runstream.v1.QueryService/Aggregate"
 _LATEST = "/runstream.v1.QueryService/Latest"
 _TAIL = "/runstream.v1.QueryService/Tail"
 
-# Between two tries of a tail that had begun.
+# The wait between two tries of a tail that had started.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
-_TAIL_TRIES = 6  # in a row, with failures that may be a stream that the network tore, or a bug
+_TAIL_TRIES = 6  # in a row, with failures that may be a stream that the network has cut, or a bug
 
 _Answer = TypeVar("_Answer")
 
 
 def history(address: str, request: query_pb2.HistoryRequest, timeout_s: float | None) -> Iterator[SeriesColumns]:
-    """Pieces of series as they come."""
+    """Yields pieces of series as they arrive."""
     for response in _stream(address, _HISTORY, request, packed_pb2.PackedHistoryResponse.FromString, timeout_s):
         yield _columns(response)
 
 
 def latest(address: str, request: query_pb2.LatestRequest, timeout_s: float | None) -> Iterator[LatestPoint]:
-    """Points as they come."""
+    """Yields points as they arrive."""
     for response in _stream(address, _LATEST, request, packed_pb2.PackedLatestResponse.FromString, timeout_s):
         count = response.point_count
         columns = (
@@ -55,7 +55,7 @@ def latest(address: str, request: query_pb2.LatestRequest, timeout_s: float | No
 
 
 def chart(address: str, request: query_pb2.ChartRequest, timeout_s: float | None) -> Iterator[ChartSeries]:
-    """Curves as they come."""
+    """Yields curves as they arrive."""
     for response in _stream(address, _CHART, request, packed_pb2.PackedChartResponse.FromString, timeout_s):
         whose = query_pb2.Series.FromString(response.series)
         count = response.bucket_count
@@ -77,7 +77,7 @@ def chart(address: str, request: query_pb2.ChartRequest, timeout_s: float | None
 
 
 def aggregate(address: str, request: query_pb2.AggregateRequest, timeout_s: float | None) -> AggregateCurve:
-    """The one curve."""
+    """Returns the curve."""
     with process.channels.using(address) as channel:
         call = channel.unary_unary(
             _AGGREGATE,
@@ -104,19 +104,19 @@ def aggregate(address: str, request: query_pb2.AggregateRequest, timeout_s: floa
 
 
 def tail(address: str, request: query_pb2.TailRequest, timeout_s: float) -> Iterator[News]:
-    """Endless News. The first failure is raised; later ones that may pass, such as a stream that a proxy ended, are
-    waited out, from the last cursor on.
-    When that has become too old, the tail begins again, and the whole history comes first, so nothing is missed."""
+    """Yields News without end. A failure of the first call is raised. After later ones that may pass, such as a stream
+    that a proxy ended, the tail waits and continues from the last cursor. When that has become too old, the tail starts
+    again with the whole history, so that nothing is missed."""
     wait_s = _FIRST_WAIT_S
     begun = False
     failures = 0  # of that kind, since the last response
-    too_old = b""  # the cursor that was, until the history has been told
+    too_old = b""  # the cursor that was too old, until the history has been yielded
     while True:
         asked_s = 0.0
         try:
             for response in _stream(address, _TAIL, request, packed_pb2.PackedTailResponse.FromString, None):
                 if too_old:
-                    yield News([], too_old)  # the history begins, perhaps once more
+                    yield News([], too_old)
                     for piece in _history_of(address, request, timeout_s):
                         yield News([piece], too_old, retold=True)
                 begun, failures, too_old, wait_s = True, 0, b"", _FIRST_WAIT_S
@@ -135,7 +135,7 @@ def tail(address: str, request: query_pb2.TailRequest, timeout_s: float) -> Iter
 
 
 def _history_of(address: str, request: query_pb2.TailRequest, timeout_s: float) -> Iterator[SeriesColumns]:
-    """The history of what a tail is about."""
+    """The history of the series of a tail."""
     rank = request.rank if request.HasField("rank") else None
     question = query_pb2.HistoryRequest(run_id=request.run_id, keys=request.keys, rank=rank)
     return history(address, question, timeout_s)
@@ -144,7 +144,7 @@ def _history_of(address: str, request: query_pb2.TailRequest, timeout_s: float) 
 def _stream(
     address: str, method: str, request: Any, deserialize: Callable[[bytes], _Answer], timeout_s: float | None
 ) -> Iterator[_Answer]:
-    """The answers of a call; it is cancelled when nobody wants them any more. Raises RunstreamError."""
+    """Yields the answers of a call; cancels it when the iterator is closed. Raises RunstreamError."""
     with process.channels.using(address) as channel:
         call = channel.unary_stream(
             method, request_serializer=type(request).SerializeToString, response_deserializer=deserialize
@@ -159,7 +159,7 @@ def _stream(
 
 
 def failed(error: grpc.RpcError, address: str, channel: grpc.Channel) -> RunstreamError:
-    """The exception for a call on `channel` that failed. The next call takes another channel where that may help."""
+    """The exception for a failed call on `channel`. If another channel may help, the next call uses another one."""
     failure = _status.from_rpc_error(error)
     if failure.stream_goes_elsewhere:
         process.channels.renew(address, channel)

@@ -1,8 +1,8 @@
-"""What may be a metric's value or a step, and how `log()` captures it without making the training thread wait.
+"""Checks the values and steps of `log()`, and captures them without making the training thread wait.
 
-What lives in host memory becomes a number at once, since arrays may change after log(). What lives on an accelerator
-becomes a `DeviceValue`, which a thread of our own reads when the device has computed it. Nothing is imported for this:
-libraries are recognised by what their objects have.
+A value in host memory becomes a number at once, since arrays may change after log(). A value on an accelerator becomes
+a `DeviceValue`, which a thread of runstream reads when the device has computed it. No library is imported for that:
+their objects are recognised by their attributes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from runstream._device_values import (
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
-# Types whose values are immutable and in host memory: kept by reference, converted by the sender. Grows by the few
-# scalar types of numpy and ml_dtypes, as they are met, so that numpy.float32 costs no more than float.
+# Types whose values are immutable and in host memory: they are kept by reference and converted by the sender. The few
+# scalar types of numpy and ml_dtypes are added when they first appear, so that numpy.float32 costs no more than float.
 IMMUTABLE_TYPES: set[type] = {float, int, bool}
 
 _NON_NUMERIC_KINDS = frozenset("cSUMm")  # numpy kinds: complex, bytes, str, datetime, timedelta
@@ -32,7 +32,7 @@ _SCALAR_MODULES = ("numpy", "ml_dtypes")
 
 
 class RefusedValue(Exception):
-    """Not a single number; the message says what it is instead."""
+    """The value is not a single number; the message says what it is instead."""
 
 
 def capture(value: Any) -> Any:
@@ -59,7 +59,7 @@ def capture(value: Any) -> Any:
 
 
 def capture_step(value: Any) -> int | DeviceValue:
-    """A step: a whole number of 64 bits in any form that `capture` takes but text, or a `DeviceValue`, which
+    """A step: a whole number of 64 bits in any form that `capture` accepts, except text; or a `DeviceValue`, which
     `whole_step` checks when it is read. Raises like `capture`."""
     if isinstance(value, str):
         raise RefusedValue("is a str, not an integer")
@@ -98,7 +98,7 @@ def whole_microseconds(value: Any) -> int:
 
 
 def to_float(number: Any) -> float:
-    """A captured number of host memory, or what a `DeviceValue` has read, as a float. Raises RefusedValue."""
+    """A captured number, or one that a `DeviceValue` has read, as a float. Raises RefusedValue."""
     try:
         return float(number)
     except OverflowError:
@@ -106,7 +106,7 @@ def to_float(number: Any) -> float:
 
 
 def describe(error: BaseException) -> str:
-    """What an exception says, without running code of anybody else: its `str` may read a tensor, or raise."""
+    """Describes an exception without calling its own code: its `str` may read a tensor, or raise."""
     try:
         words = [str(part) for part in error.args if type(part) in (str, int)]
         return ": ".join([type(error).__name__, *words])[:300]
@@ -115,7 +115,7 @@ def describe(error: BaseException) -> str:
 
 
 def _parsed(text: str) -> float:
-    # As MLflow does, in the client and over HTTP.
+    # MLflow accepts text as well, in its client and over HTTP.
     try:
         return float(text)
     except ValueError:
@@ -178,7 +178,7 @@ def _capture_jax(value: Any) -> Any:
 
 
 def _capture_distributed(value: Any) -> Any:
-    """A DTensor of torch: what this rank holds of it, if that is the number."""
+    """The local part of a DTensor of torch, if it is the whole number."""
     if any(placement.is_partial() for placement in value.placements):
         raise RefusedValue(
             "is a partial DTensor: this rank holds only a part of the sum. Call full_tensor() on all ranks and log that"
@@ -187,7 +187,7 @@ def _capture_distributed(value: Any) -> Any:
 
 
 def _capture_object(value: Any) -> Any:
-    """What an array of Python objects holds."""
+    """The object in an array of Python objects."""
     inner = value.item()
     if getattr(inner, "shape", None):
         raise RefusedValue(f"is an array that holds {_name(inner)}, not a single number")

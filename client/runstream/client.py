@@ -1,4 +1,4 @@
-"""Reading back: `Client`. Every call blocks, has a timeout, and raises `RunstreamError` if it fails."""
+"""Reading: `Client`. Every call blocks, has a timeout, and raises `RunstreamError` if it fails."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ _LATEST_RUNS = 1_000  # run ids in one call
 
 
 class Client:
-    """Reads runs and points, and deletes them. Safe to share between threads, and after a fork.
+    """Reads and deletes runs and points. Safe to share between threads, and to use after a fork.
 
-    `address` is as in `start_run`; `timeout` is the limit of one call in seconds, infinite for none. An argument of a
-    wrong form raises TypeError or ValueError, with its name.
+    `address` is as in `start_run`. `timeout` is the limit of one call in seconds; it may be infinite. An argument of a
+    wrong form raises TypeError or ValueError, which names it.
     """
 
     def __init__(self, address: str | None = None, *, timeout: float = 60.0) -> None:
@@ -68,7 +68,8 @@ class Client:
         max_step: int | None = None,
         timeout: float | None = None,
     ) -> History:
-        """All points of a metric: of one rank and attempt, or of all; steps from `min_step` to `max_step` inclusive.
+        """All points of a metric, of one rank and attempt or of all, with steps from `min_step` to `max_step`
+        inclusive.
 
         An unknown key has no points; an unknown run raises NotFound.
         """
@@ -98,8 +99,8 @@ class Client:
         max_step: int | None = None,
         timeout: float | None = None,
     ) -> Iterator[SeriesColumns]:
-        """The same as it comes, in pieces of at most 16,384 points: series by series in the order (key, rank, attempt),
-        of one key, of some, or of all (None). Memory is needed for one piece only."""
+        """Yields a history as it arrives, in pieces of at most 16,384 points: series by series in the order (key, rank,
+        attempt), of one key, several keys, or all (None). It needs memory for one piece only."""
         request = query_pb2.HistoryRequest(
             run_id=self._run_id(run_id, timeout),
             keys=_arguments.keys_to_read(keys),
@@ -118,12 +119,14 @@ class Client:
         rank: int | None = None,
         cursor: bytes = b"",
     ) -> Iterator[News]:
-        """New points of a run as they are committed, for ever: from now on, or from the `cursor` of some News on.
+        """Yields new points of a run as they are committed, without end: from now on, or from the `cursor` of some
+        News.
 
-        The first News comes at once and may be empty. Each point comes once: after a lost connection it goes on by
-        itself. After minutes without a connection, or when another database server took over, that is not possible:
-        then the whole history comes first, in News that are `retold`. The `cursor` of an earlier call that has become
-        too old raises InvalidArgument with reason CURSOR_TOO_OLD: read `history`. Close the iterator to end the call.
+        The first News comes at once and may be empty. Each point comes once: after a lost connection, the tail
+        continues automatically. After minutes without a connection, or when another database server took over, it
+        cannot continue: then the whole history comes first, in News that are `retold`. If the `cursor` of an earlier
+        call has become too old, the call raises InvalidArgument with reason CURSOR_TOO_OLD: read `history` instead.
+        Close the iterator to end the call.
         """
         request = query_pb2.TailRequest(
             run_id=self._run_id(run_id),
@@ -156,12 +159,12 @@ class Client:
         max_buckets: int = 1_000,
         timeout: float | None = None,
     ) -> list[ChartSeries]:
-        """The picture of some metrics of up to 100 runs: a curve for each (run, key, rank), in at most `max_buckets`
-        buckets that together have every point once. No spike is lost: each bucket has its least and greatest value.
+        """Curves of metrics of up to 100 runs: one for each (run, key, rank), in at most `max_buckets` buckets. Every
+        point is in one bucket, and no spike is lost: each bucket has its least and greatest value.
 
-        The axis is divided between two positions, both included: steps, or microseconds since 1970. Without them from
-        the first to the last point. Without `attempt`, the newest one wins from its first step on. A series of no more
-        points than buckets comes point by point.
+        The axis is divided between two positions, both included: steps, or microseconds since 1970. They default to the
+        first and the last point. Without `attempt`, the newest one wins from its first step on. If a series has no more
+        points than buckets, each point has a bucket of its own.
         """
         if axis not in _AXES:
             raise ValueError(f"axis must be 'step' or 'time', not {axis!r}")
@@ -187,9 +190,9 @@ class Client:
         max_buckets: int = 1_000,
         timeout: float | None = None,
     ) -> AggregateCurve:
-        """One curve out of all ranks of a run: least, greatest and mean value, and which rank had them: the straggler.
+        """One curve over all ranks of a run: the least, greatest and mean value, and which ranks had the extremes.
 
-        Each step is a bucket if there are no more than `max_buckets` of them. An unknown key is an empty curve.
+        Each step has its own bucket if there are no more than `max_buckets` steps. An unknown key has an empty curve.
         """
         request = query_pb2.AggregateRequest(
             run_id=self._run_id(run_id, timeout),
@@ -201,7 +204,7 @@ class Client:
         return _streams.aggregate(self.address, request, self._limit(timeout))
 
     def get_run(self, run_id: str) -> RunInfo:
-        """One run with params and tags, also a deleted one."""
+        """One run with its params and tags, even if it is deleted."""
         request = run_pb2.GetRunRequest(run_id=self._run_id(run_id))
         response: run_pb2.GetRunResponse = self._call(run_pb2_grpc.RunServiceStub, "GetRun", request)
         return to_run_info(response.run)
@@ -226,25 +229,25 @@ class Client:
         return [to_experiment(one) for one in self._pages("ListExperiments", request, "experiments", limit)]
 
     def delete_run(self, run_id: str) -> None:
-        """Marks a run as deleted: it takes no points any more. `restore_run` takes that back."""
+        """Marks a run as deleted: it accepts no points any more. `restore_run` undoes that."""
         request = run_pb2.DeleteRunRequest(run_id=self._run_id(run_id))
         self._call(run_pb2_grpc.RunServiceStub, "DeleteRun", request)
 
     def restore_run(self, run_id: str) -> None:
-        """Takes a deletion back. Handles that are still open take points again within a minute."""
+        """Restores a deleted run. Handles that are still open send points again within a minute."""
         request = run_pb2.RestoreRunRequest(run_id=self._run_id(run_id))
         self._call(run_pb2_grpc.RunServiceStub, "RestoreRun", request)
 
     def delete_series(self, run_id: str, keys: str | Iterable[str]) -> int:
-        """Deletes all points of some keys of a run, of all ranks and attempts, for good; answers how many series that
-        were. A job that goes on logging such a key starts it anew."""
+        """Deletes all points of some keys of a run for good, of all ranks and attempts; returns the number of series
+        that were deleted. If a job continues to log such a key, a new series starts."""
         names = _arguments.some_keys(keys, "name the metrics to delete")
         request = run_pb2.DeleteSeriesRequest(run_id=self._run_id(run_id), keys=names)
         response: run_pb2.DeleteSeriesResponse = self._call(run_pb2_grpc.RunServiceStub, "DeleteSeries", request)
         return response.series_count
 
     def set_retention(self, experiment: str | int, days: int | None) -> None:
-        """Deletes the points of an experiment (its name or id) when they are older than so many days; None: never."""
+        """Deletes points of an experiment (its name or id) when they are older than `days`; None: never."""
         request = run_pb2.SetRetentionRequest(
             experiment_id=self._experiment_id(experiment),
             retention_days=_arguments.integer_or_none("days", days, 0, _INT32_MAX),
@@ -252,7 +255,7 @@ class Client:
         self._call(run_pb2_grpc.RunServiceStub, "SetRetention", request)
 
     def close(self) -> None:
-        """Closes the connection if nobody else in this process uses it. The client opens it again when needed."""
+        """Closes the connection if nothing else in this process uses it. The client opens it again when needed."""
         process.channels.close_unused(self.address)
 
     def __enter__(self) -> Client:
@@ -272,15 +275,15 @@ class Client:
         return _arguments.integer("experiment", experiment)
 
     def _limit(self, timeout: float | None) -> float | None:
-        """The limit of a call in seconds: its own, 0 included, else that of the client."""
+        """The limit of a call in seconds: its own, even if it is 0, else that of the client."""
         seconds = _arguments.timeout_seconds(self.timeout if timeout is None else timeout)
-        if seconds == 0:  # gRPC might still take an answer that comes at once
+        if seconds == 0:  # gRPC might still accept an answer that arrives at once
             failure = _status.Failure("DEADLINE_EXCEEDED", "a timeout of 0 has passed already")
             raise _status.to_exception(failure, self.address)
         return seconds
 
     def _run_id(self, run_id: str, timeout: float | None = None) -> str:
-        """The id in its plain form; if this process has just started that run, it exists when this returns."""
+        """The id in its plain form. If this process has just started the run, waits until the run exists."""
         plain = _identity.check_run_id(run_id)
         process.wait_created(self.address, plain, self.timeout if timeout is None else timeout)
         return plain

@@ -1,15 +1,15 @@
-"""What the read side raises. Logging never raises any of these; see `Run`.
+"""The exceptions that `Client` raises. Logging never raises any of these; see `Run`.
 
-RunstreamError                an answer of the service, or none; `retryable` says whether trying again can help
-├── InvalidArgument           the caller's: a field has a wrong form; `field` names it
-├── NotFound                  the caller's: no such run or experiment (or not yours)
-├── AlreadyExists             the caller's: a param has another value, a run id is taken
-├── FailedPrecondition        the caller's: the run or experiment is deleted; restore it first
-├── PermissionDenied          the caller's: no, or not enough, rights
-├── Unavailable               nobody's: no connection, or the service's database is away; try again
-├── Overloaded                nobody's: the service has as much work as it takes; try after `retry_after_s`
-├── DeadlineExceeded          nobody's: no answer in the time given
-└── ServiceError              the service's: a bug, lost data, or an answer that this client does not know
+RunstreamError                base class; `retryable` says whether trying again can help
+├── InvalidArgument           fault of the caller: a field has a wrong form; `field` names it
+├── NotFound                  fault of the caller: there is no such run or experiment (for this caller)
+├── AlreadyExists             fault of the caller: a param has another value, or a run id is taken
+├── FailedPrecondition        fault of the caller: the run or experiment is deleted; restore it first
+├── PermissionDenied          fault of the caller: missing rights
+├── Unavailable               nobody's fault: no connection, or the service's database is away; try again
+├── Overloaded                nobody's fault: the service is at its capacity; try after `retry_after_s`
+├── DeadlineExceeded          nobody's fault: no answer within the timeout
+└── ServiceError              fault of the service: a bug, lost data, or an answer that this client does not know
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Unavailable(RunstreamError):
 
 
 class Overloaded(RunstreamError):
-    """The service has as much work as it takes."""
+    """The service is at its capacity."""
 
     retryable = True
 

@@ -33,7 +33,7 @@ _inherited: list[object] = []  # pipelines of a parent process: destroying them 
 
 @dataclass(frozen=True)
 class RunStats:
-    """Where the points of one run handle in this process are.
+    """The state of the points of one run handle in this process.
 
     `logged == acknowledged + waiting + sum(refused.values())` at any moment.
     """
@@ -45,7 +45,7 @@ class RunStats:
     waiting: int
     """Points in memory: not sent, or sent and not acknowledged."""
     refused: Mapping[str, int]
-    """Points that were not and, except for the unacknowledged ones, will not be stored, by reason.
+    """Points that were not stored and, except for the unacknowledged ones, will not be, by reason.
 
     Here: bad_value, bad_step, bad_time, not_ready (its device had not computed it when the run ended, or for half an
     hour), not_a_mapping, key_not_a_string, key_empty, key_too_long, key_control_character, key_not_utf8,
@@ -55,7 +55,7 @@ class RunStats:
     RefusalReason in proto/, in lower case.
     """
     buffered_bytes: int
-    """Bytes that the waiting points take; for those not packed yet, an estimate."""
+    """Bytes that the waiting points take; an estimate for those that are not packed yet."""
     lost_acknowledged: int
     """Points that were acknowledged and are gone, because the service's database was restored to an older state."""
     pending_calls: int
@@ -67,11 +67,11 @@ class RunStats:
     series: int
     """Different metric keys."""
     last_error: str
-    """What went wrong last with the connection; empty if nothing ever did."""
+    """The last error of the connection; empty if there was none."""
 
 
 class Run:
-    """A handle on one run, in one process. Made by `start_run`; a context manager that finishes the run.
+    """A handle on one run, in one process. `start_run` makes it. As a context manager, it finishes the run.
 
     All methods may be called from any thread, from signal handlers, and after a fork: the child sends on its own, as
     the same rank and attempt, and leaves finishing to the parent.
@@ -97,8 +97,8 @@ class Run:
         self._settings = settings
         self._base_run_id = base_run_id
         self._ends_run = identity.rank == 0 or not identity.shared
-        self._finish_lock = threading.RLock()  # a signal handler may finish a run that is finishing
-        self._finished = False  # or about to be
+        self._finish_lock = threading.RLock()  # reentrant: a signal handler may call finish() during finish()
+        self._finished = False  # True from the start of finish() on
         self._ending: Ending | None = None
         self._arrived: bool | None = None  # what finish() returned
         request = run_pb2.CreateRunRequest(
@@ -114,22 +114,23 @@ class Run:
     def run_id(self) -> str:
         """32 hex digits.
 
-        An id that was derived from the launcher's job may turn out to be that of an earlier launch, whose run has
-        ended; then the service gives this one another. So reading a derived id waits up to 2 s for the service, once.
+        If the id was derived from the launcher's job, it may be that of an earlier launch, whose run has ended; then
+        the service assigns another id. So reading a derived id waits up to 2 s for the service, once.
         """
         return self._joining.final_run_id()
 
     def log(self, metrics: Mapping[str, Any], step: int | None = None, *, time_unix_us: int | None = None) -> None:
-        """Logs metrics of one step. Never blocks, never raises; about a microsecond.
+        """Logs metrics of one step, in about a microsecond. Never blocks, never raises.
 
-        Values: numbers of any kind, and arrays and tensors with one element; NaN and infinities are values. Nested
-        dicts are flattened with "/". A value is captured as it is now; one on an accelerator is copied there and read
-        when the device has computed it, so that nothing is synchronised. Anything else is refused, with one warning per
-        key in the log "runstream", and counted in `stats().refused`; the other values of the call are logged.
+        Values may be numbers of any kind, and arrays and tensors with one element; NaN and infinities are allowed.
+        Nested dicts are flattened with "/". A value is captured as it is now; one on an accelerator is copied there and
+        read when the device has computed it, so that nothing is synchronised. Anything else is refused, with one
+        warning per key in the log "runstream", and counted in `stats().refused`; the other values of the call are
+        logged.
 
-        `step` is any whole number of 64 bits; None: one more than the largest that this handle has logged, from 0.
-        `time_unix_us` is microseconds since 1970, UTC; None: now. If the service is away, points wait in memory up to
-        a bound (see RUNSTREAM_BUFFER_POINTS); beyond it they are refused and counted.
+        `step` is any whole number of 64 bits; None: one more than the largest step that this handle has logged,
+        starting at 0. `time_unix_us` is microseconds since 1970, UTC; None: now. If the service is away, points wait in
+        memory up to a bound (see RUNSTREAM_BUFFER_POINTS); beyond it they are refused and counted.
         """
         try:
             self._put(metrics, step, time_unix_us)
@@ -137,9 +138,10 @@ class Run:
             self._log_failed(metrics, error)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Writes params, in the background. Values become strings, up to 6,000 characters; they are written once.
+        """Writes params, in the background. Values become strings, up to 6,000 characters; they cannot be changed
+        later.
 
-        Bad ones are refused with a warning; so is, by the service, a param that has another value already.
+        Invalid params are refused with a warning. The service refuses a param that has another value already.
         """
         self._set("param", params)
 
@@ -148,23 +150,25 @@ class Run:
         self._set("tag", tags)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Waits until all points, params and tags so far are answered; `timeout` in seconds, None: no limit.
+        """Waits until all points, params and tags so far are answered. `timeout` is in seconds; None: no limit.
 
-        True if they are: each is acknowledged, or refused for good and counted. False if not in time, or if nothing
-        more can be sent (run deleted).
+        Returns True if they are: each is acknowledged, or refused for good and counted. Returns False if not in time,
+        or if nothing more can be sent (the run is deleted).
         """
         return self._pipeline.flush(None if timeout is None else _patience(timeout))
 
     def finish(self, status: Status = "FINISHED", timeout: float = _FINISH_TIMEOUT_S) -> bool:
-        """Flushes for at most `timeout` seconds, sets the run's end, and ends the handle. True if all arrived.
+        """Flushes for at most `timeout` seconds, sets the run's end, and closes the handle. Returns True if all
+        arrived.
 
-        Only rank 0, or the only process of a run, sets the end; other ranks detach. What did not arrive in time is
-        dropped, counted, and reported in a warning. Raises nothing; a second call returns what the first one returned.
+        Only rank 0, or the only process of a run, sets the end; other ranks detach. Points that did not arrive in time
+        are dropped, counted, and reported in a warning. Never raises; a second call returns what the first one
+        returned.
         """
         timeout = _patience(timeout)
         try:
             if not self._finish_lock.acquire(timeout=timeout):
-                return False  # another thread is finishing it, and has more patience
+                return False  # another thread is finishing it, with a longer timeout
             try:
                 if not self._finished:
                     self._finish(status, timeout)
@@ -199,10 +203,10 @@ class Run:
         return self._ending
 
     def _put_late(self, metrics: Mapping[str, Any], step: int | None, time_unix_us: int | None) -> None:
-        self._put = self._buffer.put  # which refuses and counts it, as all that follow
+        self._put = self._buffer.put  # it refuses and counts this call, and all later ones
         self._pipeline.notices.warn(
-            "log() after finish(): such points are refused, and counted in stats().refused as finished (said once). "
-            "Finish a run after its last log(), or start another run"
+            "log() was called after finish(): such points are refused, and counted in stats().refused as finished "
+            "(said once). Call finish() after the last log(), or start another run"
         )
         self._buffer.put(metrics, step, time_unix_us)
 
@@ -217,7 +221,7 @@ class Run:
             self._warn_incomplete()
 
     def stats(self) -> RunStats:
-        """A consistent look at the counters; cheap."""
+        """The counters, read consistently; cheap."""
         pipeline = self._pipeline
         acknowledged, waiting, size, refused = self._buffer.account()
         connection = pipeline.connection
@@ -244,7 +248,7 @@ class Run:
         if kind is None or (isinstance(error, SystemExit) and not error.code):
             self.finish("FINISHED")
         else:
-            # The traceback is shown when this is over: no longer than at the end of the interpreter.
+            # Python shows the traceback only after this, so wait no longer than at the end of the interpreter.
             timeout = min(_FINISH_TIMEOUT_S, self._settings.exit_timeout_s)
             self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED", timeout)
 
@@ -268,7 +272,7 @@ class Run:
             notices.warn("%ss refused: %s", kind, describe(error))
 
     def _log_failed(self, metrics: Any, error: Exception) -> None:
-        """Counts and notes a row that raised. Runs no code of its values, which may raise again or read a device."""
+        """Counts and notes a row that raised. Calls no code of its values, which may raise again or read a device."""
         try:
             points = max(1, len(metrics))
         except Exception:
@@ -335,11 +339,11 @@ def start_run(
     tags: Mapping[str, Any] | None = None,
     address: str | None = None,
 ) -> Run:
-    """Starts a run, or joins one: all processes that come to the same run id share it.
+    """Starts a run, or joins one: all processes with the same run id share it.
 
     Args:
         experiment: Its experiment, created if missing; None: `Default`.
-        name: Its name; None: the service makes one.
+        name: Its name; None: the service makes one up.
         run_id: 32 hex digits; None: RUNSTREAM_RUN_ID, else derived from the launcher's job (torchrun, Slurm, Open MPI,
             or MASTER_ADDR and MASTER_PORT) with experiment and name, so that all ranks share the run, else a fresh one.
             A run that has ended is RUNNING again when it is resumed by its id.
@@ -347,8 +351,8 @@ def start_run(
             LOCAL_RANK, else 0.
         attempt: How often the job was restarted; None: RUNSTREAM_ATTEMPT, TORCHELASTIC_RESTART_COUNT,
             SLURM_RESTART_COUNT, else 0.
-        params: As `Run.log_params`.
-        tags: As `Run.set_tags`.
+        params: As in `Run.log_params`.
+        tags: As in `Run.set_tags`.
         address: host:port of the service; None: RUNSTREAM_ADDRESS, else 127.0.0.1:50051.
 
     A run that is still open when the interpreter ends is flushed for up to 10 s (RUNSTREAM_EXIT_TIMEOUT_S) and
@@ -384,7 +388,8 @@ def start_run(
 
 
 def _identify(environ: dict[str, str], given: dict[str, Any]) -> tuple[_identity.Identity, str]:
-    """The identity, and a derived id's own run id: a second run of the same job and name is not the first again."""
+    """The identity, and for a derived id the id of the job's first run: a second run of the same job and name in this
+    process gets another id."""
     identity = _identity.resolve(environ, **given)
     if not identity.derived:
         return identity, ""
@@ -396,7 +401,7 @@ def _identify(environ: dict[str, str], given: dict[str, Any]) -> tuple[_identity
 
 
 def _patience(timeout: object) -> float:
-    """How long to wait, in seconds, whatever the caller gave: finish() raises nothing, and infinity is a long time."""
+    """A timeout in seconds from any argument: finish() never raises, and infinity becomes the longest possible wait."""
     try:
         seconds = float(timeout)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -405,7 +410,7 @@ def _patience(timeout: object) -> float:
 
 
 def _leave_for_ranks(identity: _identity.Identity, experiment: str | None, name: str | None) -> None:
-    """Lightning's rank 0 starts the other ranks only when it trains: they find its run in their environment."""
+    """Lightning's rank 0 starts the other ranks only when it trains, so they get its run through their environment."""
     around = Surroundings()
     if not identity.shared and identity.rank == 0 and around.launches_ranks():
         note = _identity.note_for_ranks(os.environ, around, experiment, name, identity.run_id)

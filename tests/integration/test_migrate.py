@@ -84,7 +84,7 @@ async def test_an_upgrade_that_only_added_can_be_taken_back(empty: Database) -> 
 
 async def test_one_that_took_something_away_cannot(empty: Database) -> None:
     await migrate(empty, TWO)
-    with pytest.raises(CannotStart, match="schema version 2, this runstream knows only 1, and 0002_second ended"):
+    with pytest.raises(CannotStart, match="schema version 2, this runstream knows only 1, and 0002_second removed"):
         await migrate(empty, TWO[:1])
 
 

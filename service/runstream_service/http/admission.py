@@ -1,4 +1,4 @@
-"""How many requests are under way at a time."""
+"""Bounds how many requests are under way at a time."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from runstream_service.http.pages import OPEN_PATHS, too_many
 from runstream_service.http.paths import route_path
 
-# Each may hold a body and an answer. Many times what a replica serves in a second; the pages that say how it is are
-# answered in any case.
+# Each request may hold a body and an answer. The bound is many times what a replica serves in a second. The pages that
+# report its state are always answered.
 MAX_REQUESTS = 1_000
 
 
 class Admission:
-    """ASGI middleware: a request above the bound is answered at once, with 429 and when to come again. uvicorn's own
-    limit would count idle connections, and would answer 503 to the probes, too."""
+    """ASGI middleware: a request above the bound is answered at once with 429 and Retry-After. uvicorn's own limit
+    would count idle connections, and would answer 503 to the probes, too."""
 
     def __init__(self, app: ASGIApp, max_requests: int = MAX_REQUESTS) -> None:
         self._app = app

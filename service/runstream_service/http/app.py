@@ -26,8 +26,8 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class HttpApp:
-    """The ASGI application, with every request counted. Before the database is there it knows its own pages and the UI
-    only, and answers to MLflow's clients that they should try again."""
+    """The ASGI application; it counts every request. Until the database is ready, it only serves its own pages and the
+    UI, and asks MLflow's clients to try again."""
 
     def __init__(
         self,
@@ -43,13 +43,14 @@ class HttpApp:
         pages = make_pages(readiness, metrics, version, has_ui=ui is not None)
         self._always = [*pages, *(ui_routes(ui) if ui else ())]
         self._starlette = Starlette(routes=[*self._always, *_starting()])
-        # From the inside out. The guard looks at paths and at the Host, so what says what they are comes before it.
+        # Built from the inside out. The guard checks paths and the Host, so the middlewares that set them run before
+        # it.
         guarded = Guard(Admission(self._starlette), allowed_hosts)
         located = SingleSlashes(PathPrefix(guarded, path_prefix))
         self._app = CountRequests(Forwarded(located, trusted_proxies), metrics)
 
     def serve(self, routes: Sequence[BaseRoute]) -> None:
-        """From now on, these as well; and before the others, since they are asked for most."""
+        """Adds routes. They come before the others, since they get most requests."""
         self._starlette.router.routes[:] = [*routes, *self._always]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +72,7 @@ def _starting() -> list[BaseRoute]:
 
 
 class CountRequests:
-    """Counts requests by the template of their route: paths have ids in them, and strangers choose paths."""
+    """Counts requests by the template of their route, because paths contain ids, and any caller can make up paths."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -95,6 +96,6 @@ class CountRequests:
         finally:
             # Starlette leaves the route that it chose in the scope.
             route = getattr(scope.get("route"), "path", "unknown")
-            # Methods are the client's choice as well.
+            # A caller can make up methods as well.
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self._metrics.http_ended(method, route, status, time.perf_counter() - begun)

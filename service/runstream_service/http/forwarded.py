@@ -1,4 +1,4 @@
-"""What a trusted proxy says of the request that it passes on: X-Forwarded-For, -Proto and -Host."""
+"""Applies the headers of trusted proxies: X-Forwarded-For, -Proto and -Host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 
 class Forwarded:
-    """ASGI middleware. Nobody else may say so: a page of a stranger in a browser could name a Host that is allowed."""
+    """ASGI middleware. It ignores the headers of all others: a web page of an attacker could name an allowed Host."""
 
     def __init__(self, app: ASGIApp, trusted_proxies: Sequence[str]) -> None:
         self._app = app
@@ -32,7 +32,7 @@ class Forwarded:
 
 
 def _unmapped(address: str) -> str:
-    """An IPv4 address as such, which a socket of IPv6 has as ::ffff:10.0.0.1."""
+    """An IPv4 address in its plain form; an IPv6 socket shows it as ::ffff:10.0.0.1."""
     try:
         mapped = getattr(ipaddress.ip_address(address), "ipv4_mapped", None)
     except ValueError:

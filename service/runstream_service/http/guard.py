@@ -1,10 +1,10 @@
-"""What a browser may be tricked into: pages of strangers that send requests to this service.
+"""Protects against web pages of attackers that make a browser send requests to this service.
 
-There is no authentication yet, so two things are checked as MLflow's server does.
-DNS rebinding: a stranger's page whose name suddenly leads to this machine. Its requests carry the stranger's name as
-their Host, which is none of ours: addresses, localhost, names without a dot, names that no public DNS server answers
-for, and what --allowed-hosts says.
-Requests from a stranger's page: those that change something carry its Origin, which is not our Host.
+There is no authentication yet, so two things are checked, as MLflow's server does.
+DNS rebinding: the name of an attacker's page suddenly resolves to this machine. Its requests carry that name as their
+Host. Allowed are addresses, localhost, names without a dot, names that no public DNS server resolves, and those of
+--allowed-hosts.
+Cross-origin requests: requests from an attacker's page that change something carry its Origin, which is not the Host.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from runstream_service.http.pages import OPEN_PATHS
 from runstream_service.http.paths import route_path
 
-# Reserved for private networks (RFC 6762, RFC 8375, RFC 9476 and ICANN's .internal); the names of Kubernetes services.
+# Names reserved for private networks (RFC 6762, RFC 8375, RFC 9476 and ICANN's .internal), and of Kubernetes services.
 _PRIVATE = (".localhost", ".local", ".internal", ".home.arpa", ".alt", ".svc", ".cluster.local")
-# Of a name in DNS there may be 253 characters, and there are a scheme and a port.
+# A name in DNS has at most 253 characters; a scheme and a port come in addition.
 _LONGEST = 300
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 
 
 class Guard:
-    """ASGI middleware."""
+    """ASGI middleware: refuses requests with a foreign Host, and cross-origin requests that change something."""
 
     def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str]) -> None:
         self._app = app
@@ -61,8 +61,8 @@ class Guard:
         host = headers.get("host", "")
         if route_path(scope) not in OPEN_PATHS and not self._is_ours(_name(f"//{host}")):
             return (
-                "Invalid Host header - possible DNS rebinding attack detected. If this is a name of this service, tell "
-                "it so: --allowed-hosts (RUNSTREAM_ALLOWED_HOSTS)."
+                "Invalid Host header - possible DNS rebinding attack detected. If this is a name of this service, add "
+                "it to --allowed-hosts (RUNSTREAM_ALLOWED_HOSTS)."
             )
         origin = headers.get("origin")
         if origin is None or scope["method"] not in _CHANGING:
@@ -72,8 +72,8 @@ class Guard:
             return ""
         return (
             f"Cross-origin request blocked: it comes from a page of {origin[:200]!r}, and was sent to {host[:200]!r}. "
-            "If both are names of this service, the proxy in between has to pass on the Host that it was asked for; or "
-            "name the first in --allowed-hosts (RUNSTREAM_ALLOWED_HOSTS), or the proxy in --trusted-proxies "
+            "If both are names of this service, let the proxy in between pass on the original Host; or add the first "
+            "to --allowed-hosts (RUNSTREAM_ALLOWED_HOSTS); or add the proxy to --trusted-proxies "
             "(RUNSTREAM_TRUSTED_PROXIES) if it sends X-Forwarded-Host."
         )
 
@@ -86,7 +86,7 @@ class Guard:
 
 def _name(url: str) -> str:
     """The host of a URL without its port; empty if there is none, as in `Origin: null`."""
-    return _name_of(url) if len(url) <= _LONGEST else "."  # no name of anybody
+    return _name_of(url) if len(url) <= _LONGEST else "."  # equals no name
 
 
 @functools.lru_cache(maxsize=1_024)
@@ -94,7 +94,7 @@ def _name_of(url: str) -> str:
     try:
         return (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
-        return "."  # no name of anybody
+        return "."  # equals no name
 
 
 @functools.lru_cache(maxsize=1_024)

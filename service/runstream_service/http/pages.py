@@ -1,4 +1,4 @@
-"""What is answered whatever the state of the service is: to Prometheus, to Kubernetes, to a person with a browser."""
+"""Pages that are served in any state of the service: for Prometheus, for Kubernetes, for people with a browser."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ with runstream.start_run(experiment="digits", name="first") as run:
 <a href="readyz">/readyz</a> it can serve</p>
 """
 _WITH_UI = '<p>Experiments, runs and curves: <a href="./">MLflow\'s web UI</a>.</p>'
-_WITHOUT_UI = """<p>MLflow's web UI can be shown here, on the same data. It comes with the package mlflow: install that
-beside runstream and start the service again.</p>
+_WITHOUT_UI = """<p>MLflow's web UI can be shown here, on the same data. It comes with the package mlflow: install it
+alongside runstream and restart the service.</p>
 <pre>pip install 'runstream[server,ui]'</pre>"""
 
 
-# Asked by machines that watch the service: by whatever name, and whatever else it is doing.
+# Paths for monitoring. They are served under any Host and under any load.
 OPEN_PATHS = ("/metrics", "/healthz", "/readyz", "/health", "/version")
 
 
@@ -66,7 +66,7 @@ def make_pages(readiness: Readiness, metrics: Metrics, version: str, *, has_ui: 
         )
         return HTMLResponse(page)
 
-    # MLflow's clients and its load balancers' checks ask these two.
+    # MLflow's clients and checks of load balancers request these two.
     async def health(_request: Request) -> Response:
         return PlainTextResponse("OK")
 
@@ -90,8 +90,8 @@ def json(body: object, *, status: int = 200) -> Response:
 
 
 def too_many(message: str, *, code: str = "RESOURCE_EXHAUSTED", retry_after_s: float = 1.0) -> Response:
-    """The answer, in MLflow's form, to a request that was not looked at. MLflow's clients repeat it, also where a
-    repeated 503 might do something twice."""
+    """The answer, in MLflow's form, to a request that was refused unread. MLflow's clients repeat a request after 429
+    even where they do not after 503, because it might be executed twice."""
     response = json({"error_code": code, "message": message}, status=429)
     response.headers["retry-after"] = str(max(1, round(retry_after_s)))
     return response

@@ -1,4 +1,4 @@
-"""Paths: those with repeated slashes, and those below a prefix that a proxy gives to this service."""
+"""Normalises paths: repeated slashes, and the prefix under which a proxy serves this service."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _REPEATED = re.compile(r"/{2,}")
-# What follows is a file's path or a tag's key, and the caller's own.
+# The rest of the path is a file's path or a tag's key, which stays as the caller wrote it.
 _CALLERS = re.compile(r"/mlflow-artifacts/+(?:artifacts|presigned|mpu/+\w+)/|/logged-models/+[^/]+/+tags/")
 
 
 class SingleSlashes:
-    """ASGI middleware: repeated slashes in a path count as one, since a base URL may end with one of its own. MLflow's
-    server does the same, partly by redirects, which old clients do not follow with a POST."""
+    """ASGI middleware: repeated slashes in a path count as one, since a base URL may end with a slash. MLflow's server
+    does the same, partly by redirects, which old clients do not follow for a POST."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -26,15 +26,15 @@ class SingleSlashes:
 
 
 def single_slashes(path: str) -> str:
-    """The path with repeated slashes as one, but for the end of it that callers choose."""
+    """The path with single slashes, except in the last part that callers choose."""
     callers = _CALLERS.search(path)
     at = callers.end() if callers else len(path)
     return _REPEATED.sub("/", path[:at]) + path[at:]
 
 
 class PathPrefix:
-    """ASGI middleware: everything is served below the prefix as well as without it, for proxies that pass it on and for
-    those that take it off. Inside it is the application's root_path, which Starlette makes links and redirects with."""
+    """ASGI middleware: everything is served with and without the prefix, for proxies that pass it on and for those that
+    strip it. Inside, it is the application's root_path, from which Starlette makes links and redirects."""
 
     def __init__(self, app: ASGIApp, prefix: str) -> None:
         self._app = app
@@ -55,6 +55,6 @@ class PathPrefix:
 
 
 def route_path(scope: Scope) -> str:
-    """The path without the prefix: what routes say."""
+    """The path without the prefix, as in the routes."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))

@@ -1,4 +1,4 @@
-"""uvicorn's protocol with one write an answer, and with bounds that uvicorn has not."""
+"""uvicorn's HTTP protocol with one write per answer, and with bounds that uvicorn lacks."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# Longer parts are neither copied for that nor kept.
+# Longer parts are not copied to be joined, but sent at once.
 _JOINED_BYTES = 16_384
 
-# What a connection costs: the head of a request, and what of its body nobody has asked for yet.
+# A connection holds the head of a request, and the part of its body that was not read yet.
 MAX_CONNECTIONS = 4_096
 MAX_HEAD_BYTES = 64 << 10
-# From the connection, or the first byte of a later request, to the end of its head.
+# Most seconds from the connection, or from the first byte of a later request, to the end of its head.
 HEAD_S = 20.0
-# Without a byte of a body that the service waits for, and for the whole of it. Uploads of files may pause for longer,
-# and take as long as they take: `transfers.py` marks them as patient, and ends them itself.
+# Most seconds without a byte of a body that the service waits for, and for the whole body. Uploads of files may pause
+# for longer, and have no limit: `transfers.py` marks them as patient, and ends them itself.
 BODY_IDLE_S, BODY_S = 60.0, 600.0
-# Without taking a byte of an answer.
+# Most seconds in which the client takes no byte of an answer.
 ANSWER_IDLE_S = 120.0
 PATIENT = "runstream.patient"
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Sends the head and the body of a short answer together. uvloop writes at once whatever it is given, so each of
-    the two was a packet of its own, which the caller woke up for.
+    """Sends the head and the body of a short answer together. uvloop writes everything at once, so otherwise each of
+    the two is a packet of its own, and wakes up the caller.
 
-    Refuses heads that are too long, and connections above a number. `close_stuck` closes those that do not get on.
+    Refuses heads that are too long, and connections above a number. `close_stuck` closes connections that are stuck.
     """
 
     _in_head = True
@@ -38,7 +38,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _unwritten = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A connection begins."""
+        """A connection was made."""
         joining = JoiningTransport(cast("asyncio.Transport", transport), self.loop)
         super().connection_made(cast("asyncio.Transport", joining))
         self._head_since = self._heard_at = self._written_at = self.loop.time()
@@ -46,7 +46,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(b"429 Too Many Requests", b"retry-after: 1\r\n")
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes came."""
+        """Some bytes arrived."""
         self._heard_at = self.loop.time()
         for start in range(0, len(data), MAX_HEAD_BYTES):
             if self.transport.is_closing():
@@ -64,12 +64,12 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(b"431 Request Header Fields Too Large")
 
     def on_message_begin(self) -> None:
-        """The first byte of a request came."""
+        """The first byte of a request arrived."""
         super().on_message_begin()
         self._in_head, self._head_bytes, self._head_since = True, 0, self.loop.time()
 
     def on_headers_complete(self) -> None:
-        """All of its head did."""
+        """The whole head of the request arrived."""
         self._in_head, self._body_since = False, self.loop.time()
         super().on_headers_complete()
 
@@ -79,7 +79,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def close_if_stuck(self, now: float) -> None:
-        """Ends the connection if its client does not get on."""
+        """Closes the connection if its client neither sends the rest of its request nor takes its answer."""
         if self._takes_no_answer(now):
             self.transport.abort()
         elif not self.transport.is_closing() and self._sends_no_request(now):
@@ -95,7 +95,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._in_head:
             return now - self._head_since > HEAD_S
         cycle = self.cycle
-        # Else the service does not read, or has not answered `Expect: 100-continue`: the client waits for it.
+        # Otherwise the client waits for the service, which does not read, or has not answered `Expect: 100-continue`.
         is_awaited = cycle.more_body and not self.flow.read_paused and not cycle.waiting_for_100_continue
         if not is_awaited or self.scope.get(PATIENT):
             return False
@@ -109,14 +109,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def close_stuck(connections: Iterable[object], now: float) -> None:
-    """Closes the connections whose clients do not get on; to be called every few seconds."""
+    """Closes the connections that are stuck; to be called every few seconds."""
     for connection in list(connections):
         if isinstance(connection, BoundedProtocol):
             connection.close_if_stuck(now)
 
 
 class JoiningTransport:
-    """Joins two writes that follow each other; all else that sends nothing is the transport's."""
+    """Joins two consecutive writes; passes all methods that send nothing to the transport."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -124,7 +124,7 @@ class JoiningTransport:
         self._kept: bytes | memoryview = b""
 
     def write(self, data: bytes | memoryview) -> None:
-        """Send with what is written next, or in the event loop's next turn."""
+        """Send together with the next write, or in the next iteration of the event loop."""
         if self._kept:
             self._flush(data)
         elif len(data) > _JOINED_BYTES:
@@ -134,17 +134,17 @@ class JoiningTransport:
             self._loop.call_soon(self._flush)
 
     def writelines(self, parts: Iterable[bytes | memoryview]) -> None:
-        """Send several, after what is kept."""
+        """Send several parts, after the one that is kept."""
         for part in parts:
             self.write(part)
 
     def close(self) -> None:
-        """Close when all is sent."""
+        """Close when everything is sent."""
         self._flush()
         self._transport.close()
 
     def write_eof(self) -> None:
-        """End our side of the connection when all is sent."""
+        """Close this side of the connection when everything is sent."""
         self._flush()
         self._transport.write_eof()
 

@@ -1,4 +1,4 @@
-"""MLflow's own web UI: the static files in the installed mlflow package, which is not imported for that."""
+"""MLflow's own web UI: the static files of the installed package mlflow, which is not imported for that."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-# Names of these files have a hash of their content, so they never change.
+# The names of these files contain a hash of their content, so the files never change.
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 
@@ -29,7 +29,7 @@ def ui_routes(build: Path) -> list[BaseRoute]:
     """The page at / and its files. All of its links are relative, so it works below any prefix that ends in a slash."""
 
     async def index(_request: Request) -> Response:
-        # Names other files by their hashes: after an upgrade the old page would ask for files that are gone.
+        # It refers to other files by their hashes: after an upgrade, a cached page would request files that are gone.
         return FileResponse(build / "index.html", headers={"cache-control": "no-cache"})
 
     return [Route("/", index), Mount("/static-files", _Hashed(directory=build))]

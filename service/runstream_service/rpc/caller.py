@@ -1,4 +1,4 @@
-"""Who calls. The one function that authentication will replace."""
+"""The identity of a caller: the one function that authentication will replace."""
 
 from __future__ import annotations
 

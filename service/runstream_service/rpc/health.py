@@ -1,4 +1,4 @@
-"""grpc.health.v1, told by the same checks as /readyz; and for probes of liveness, by none."""
+"""grpc.health.v1: reports the same checks as /readyz, and no checks at all for liveness probes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from runstream_service.readiness import Readiness
 
-# Not of the contract: the name that a probe of liveness asks for. It serves as long as the process answers at all, for
-# a restart would not bring the database back.
+# The name that a liveness probe asks for; it is no service of the contract. It is SERVING as long as the process
+# answers at all, because a restart would not bring the database back.
 LIVENESS = "liveness"
 
 

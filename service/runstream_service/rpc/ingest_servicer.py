@@ -30,10 +30,10 @@ log = structlog.get_logger()
 
 SERVICE = "runstream.v1.IngestService"
 
-# A call has a place among --max-streams before it says who it is. One that says nothing must not keep it.
+# A call takes a place among --max-streams before its first message. A call that sends none must not keep the place.
 FIRST_MESSAGE_TIMEOUT_S = 20.0
-# How long a stream that is sent elsewhere waits for the commit of what was received of it. What is not acknowledged by
-# then is sent again on the next stream, and stored once.
+# How long a stream that is sent to another replica waits for the commit of the batches that it has received. Batches
+# that are not acknowledged by then are sent again on the next stream, and stored once.
 LAST_ACKS_TIMEOUT_S = 5.0
 
 
@@ -45,8 +45,8 @@ def ingest_handler(
     last_acks_timeout_s: float = LAST_ACKS_TIMEOUT_S,
     write_timeout_s: float = WRITE_TIMEOUT_S,
 ) -> grpc.GenericRpcHandler:
-    """The service's handler. It takes and gives bytes: batches are decoded by columns (ingest/decode.py), and what is
-    no message at all gets a clear status instead of gRPC's own INTERNAL."""
+    """The service's handler. It receives and returns bytes: batches are decoded by columns (ingest/decode.py), and
+    bytes that are no message get a clear status instead of gRPC's own INTERNAL."""
     servicer = IngestServicer(
         pipeline,
         lifetime or Lifetime(),
@@ -78,8 +78,8 @@ class IngestServicer:
         self._write_timeout_s = write_timeout_s
 
     async def append(self, _requests: Any, context: Context) -> None:
-        """Serve one Append stream from its first moment to its status."""
-        reason = "CANCELLED"  # unless we get to the end ourselves: the client went away
+        """Serve one Append stream from its start to its status."""
+        reason = "CANCELLED"  # the client went away, unless one of the cases below applies
         with contextlib.ExitStack() as slot:
             try:
                 slot.enter_context(self._pipeline.slot())
@@ -100,7 +100,7 @@ class IngestServicer:
                 await self._serve(stream, context)
 
     async def _open_request(self, context: Context) -> ingest_pb2.Open:
-        """The first message. A client that says nothing must neither keep its place nor hold up a shutdown."""
+        """The first message. A client that sends none must neither keep its place nor delay a shutdown."""
         reading = asyncio.create_task(_next_request(context))
         ends: set[asyncio.Future[Any]] = {reading, self._pipeline.refusing}
         try:
@@ -110,7 +110,7 @@ class IngestServicer:
                     self._pipeline.refusal()
                     if self._pipeline.refusing.done()
                     else OpenTimeout(
-                        f"no message came within {self._first_message_timeout_s:g} s; a stream begins with open",
+                        f"no message arrived within {self._first_message_timeout_s:g} s; a stream begins with open",
                         field="open",
                     )
                 )
@@ -122,7 +122,7 @@ class IngestServicer:
         return request
 
     async def _serve(self, stream: ProducerStream, context: Context) -> None:
-        """Read and acknowledge side by side until the client half-closes or the stream fails."""
+        """Read and acknowledge concurrently until the client half-closes or the stream fails."""
         half_closed = asyncio.Event()
         reader = asyncio.create_task(self._read(stream, context))
         answering = asyncio.create_task(self._answer(stream, context, half_closed))
@@ -132,7 +132,7 @@ class IngestServicer:
                 reader.result()  # raises what was wrong with a message
                 half_closed.set()
                 stream.wake()
-                # What it sent may still turn out to be fenced, for example.
+                # Its last batches may still fail, for example because the producer is fenced.
                 await _first_of(answering, stream.failed)
             if stream.failed.done():
                 abandon(reader)
@@ -151,7 +151,7 @@ class IngestServicer:
                 raise OpenExpected("open: only the first message of a stream may be open", field="open")
 
     async def _answer(self, stream: ProducerStream, context: Context, last: asyncio.Event) -> None:
-        """Send Opened, then acks as commits come in; ends when `last` is set and all is acknowledged."""
+        """Send Opened, then acks as batches are committed; ends when `last` is set and all batches are acknowledged."""
         opened = ingest_pb2.Opened(
             committed_number=stream.committed_number,
             max_batch_points=MAX_BATCH_POINTS,
@@ -169,8 +169,8 @@ class IngestServicer:
             response = ingest_pb2.AppendResponse(ack=ack)
 
     async def _fail(self, stream: ProducerStream, answering: asyncio.Task[None], last: asyncio.Event) -> None:
-        """Raise the stream's error. A stream that is sent elsewhere is first told of what was received, so that its
-        client has as little as possible to send again; but only if that is committed, and read by its client, soon."""
+        """Raise the stream's error. A stream that is sent to another replica first gets its last acks, so that its
+        client has as little as possible to send again; but only if they are committed, and read by the client, soon."""
         error = stream.failed.result()
         if isinstance(error, Draining):
             last.set()
@@ -186,8 +186,8 @@ async def _first_of(*ends: asyncio.Future[Any]) -> None:
 
 
 async def _next_request(context: Context) -> ingest_pb2.Open | EncodedDeclare | Batch | None:
-    """The client's next message, decoded; None when it half-closed. The bytes of it are gone when this returns: a batch
-    that waits for room in the queue would hold them beside its columns."""
+    """The client's next message, decoded; None when it half-closed. The bytes of a Declare or Batch are not kept here:
+    a batch that waits for room in the queue would hold them in addition to its columns."""
     message: Any = await context.read()
     if message is grpc.aio.EOF:
         return None

@@ -1,4 +1,4 @@
-"""What all calls of our unary and server-streaming methods have in common: error mapping, metrics."""
+"""What all calls of unary and server-streaming methods have in common: bounds, error mapping, metrics."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]  # generic only in the stubs
 
 OURS = "/runstream."
-# A call with 1,000 tags of 4,000 characters. Clients of ours send much smaller ones.
+# Enough for 1,000 tags of 4,000 characters. Our own clients send much smaller calls.
 MAX_CALL_BYTES = 4 << 20
-# At a time, with all bytes of their requests. Calls that come when a job of thousands begins wait for a connection of
-# the pool; above these bounds they are told to come again, which costs less than to keep them.
+# How many calls are under way at a time, and the bytes of their requests. When a job of thousands of ranks begins, its
+# calls wait for a connection of the pool. Above these bounds they are refused and repeated, which costs less than to
+# keep them.
 MAX_CALLS = 2_000
 MAX_BYTES_OF_CALLS = 64 << 20
-# Open for as long as somebody looks: their time says nothing.
+# These calls last as long as somebody reads, so their durations are not measured.
 LONG_LIVED = ("/runstream.v1.QueryService/Tail",)
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Turns exceptions into statuses and counts calls. Ingest streams do both by themselves, in ingest_servicer.py."""
+    """Turns exceptions into statuses and counts calls. For ingest streams, ingest_servicer.py does both."""
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         max_calls: int = MAX_CALLS,
         max_bytes_of_calls: int = MAX_BYTES_OF_CALLS,
     ) -> None:
-        """`check` raises the error of all calls that begin now, if they cannot be served."""
+        """`check` raises an error if calls that begin now cannot be served."""
         self._metrics = metrics
         self._check = check
         self._max_calls, self._max_bytes = max_calls, max_bytes_of_calls
@@ -66,7 +67,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         )
         behavior: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
         wrapped: Any = self._wrap(method, handler.request_deserializer, behavior, streams=handler.response_streaming)
-        # The request stays bytes here: bytes that are no message are the caller's fault, where gRPC says INTERNAL.
+        # The request stays bytes here: if they are no message, that is the caller's fault, but gRPC would report
+        # INTERNAL.
         return make(wrapped, request_deserializer=None, response_serializer=handler.response_serializer)
 
     def _wrap(
@@ -77,7 +79,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             code = grpc.StatusCode.OK.name
             try:
                 self._check()
-                if method in LONG_LIVED:  # has a bound of its own
+                if method in LONG_LIVED:  # the tails have a bound of their own
                     return await behavior(_decode(deserialize, request), context)
                 with self._place(len(request)):
                     answer = behavior(_decode(deserialize, request), context)

@@ -44,7 +44,7 @@ class Queries:
 
 
 def query_handler(queries: Queries) -> grpc.GenericRpcHandler:
-    """The service's handler. Not the generated one: answers are Packed messages, the same bytes."""
+    """The service's handler. It is not the generated one: answers are Packed messages, which have the same bytes."""
     servicer = QueryServicer(queries)
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "History": grpc.unary_stream_rpc_method_handler(
@@ -72,13 +72,13 @@ def query_handler(queries: Queries) -> grpc.GenericRpcHandler:
 
 
 class QueryServicer:
-    """One method an RPC; their contract is in query.proto."""
+    """One method per RPC; their contract is in query.proto."""
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
 
     async def history(self, request: query_pb2.HistoryRequest, context: Context) -> None:
-        """Streams pieces as they come out of PostgreSQL; a slow caller is waited for."""
+        """Streams pieces as PostgreSQL sends them; waits for a slow caller."""
         question = HistoryQuestion(
             run_id=request.run_id,
             keys=list(request.keys),
@@ -91,7 +91,7 @@ class QueryServicer:
         await self._queries.history.read(caller_of(context), question, emit)
 
     async def latest(self, request: query_pb2.LatestRequest, context: Context) -> None:
-        """Streams what was read at once."""
+        """Streams points that were read in one step."""
         points = await self._queries.latest.read(caller_of(context), list(request.run_ids), list(request.keys))
         for piece in points.pieces(MAX_LATEST_POINTS):
             await context.write(_packed_latest(piece))
@@ -114,7 +114,7 @@ class QueryServicer:
     async def aggregate(
         self, request: query_pb2.AggregateRequest, context: Context
     ) -> packed_pb2.PackedAggregateResponse:
-        """Answers the whole curve at once."""
+        """Returns the whole curve in one message."""
         question = AggregateQuestion(
             run_id=request.run_id,
             key=request.key,
@@ -133,7 +133,7 @@ def _axis(number: int) -> Axis:
 
 
 def present(request: Any, *names: str) -> dict[str, Any]:
-    """The optional fields that the request has."""
+    """The optional fields that are set in the request."""
     return {name: getattr(request, name) for name in names if request.HasField(name)}
 
 

@@ -23,7 +23,7 @@ _STATUS_NAMES: dict[int, str] = {
 
 
 class RunServicer(run_pb2_grpc.RunServiceServicer):
-    """One method an RPC; their contract is in run.proto."""
+    """One method per RPC; their contract is in run.proto."""
 
     def __init__(self, experiments: Experiments, runs: Runs) -> None:
         self._experiments = experiments

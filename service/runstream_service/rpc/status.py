@@ -1,4 +1,4 @@
-"""Where an error becomes a gRPC status with details."""
+"""Turns an error into a gRPC status with details."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 DOMAIN = "runstream"
 DETAILS_KEY = "grpc-status-details-bin"
 
-# A status goes behind what was written before it. A client that reads nothing does not take it either.
+# A status is sent after the messages that were written before it. A client that reads nothing does not get it either.
 STATUS_TIMEOUT_S = 10.0
 
 
@@ -39,8 +39,8 @@ def rpc_status(error: errors.CoreError) -> status_pb2.RpcStatus:
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> NoReturn:
-    """Ends a call with the error's status, which gRPC keeps for a client that does not read it now. For an unexpected
-    error: INTERNAL and an id that the log line has too."""
+    """Ends a call with the error's status, which gRPC keeps for a client that does not read it now. An unexpected error
+    becomes INTERNAL with an id that the log line has, too."""
     if not isinstance(error, errors.CoreError):
         error = _internal(error)
     status = rpc_status(error)
@@ -50,18 +50,18 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseExceptio
     except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
         raise asyncio.CancelledError from None
     except grpc.aio.InternalError as gone:
-        # The caller has left; nobody reads the status. gRPC would log that as an error of ours.
+        # The caller has left, and nobody reads the status. gRPC would log that as an error of the service.
         raise asyncio.CancelledError from gone
     raise AssertionError("abort() raises")
 
 
 def _internal(bug: BaseException) -> errors.CoreError:
-    """Logs a bug with its traceback; what the caller gets names only the log line."""
+    """Logs a bug with its traceback; the caller only gets the id of the log line."""
     error_id = secrets.token_hex(4)
-    log.error("A call failed for a bug in the service", action="rpc_failed", error_id=error_id, exc_info=bug)
-    return errors.CoreError(f"internal error {error_id}; the service's log says more under this id")
+    log.error("A call failed because of a bug in the service", action="rpc_failed", error_id=error_id, exc_info=bug)
+    return errors.CoreError(f"internal error {error_id}; the service's log has details under this id")
 
 
 def _packed(type_name: str, message: Message) -> AnyMessage:
-    """Packs under the official type name: ours has the same fields, and every gRPC tool knows that one."""
+    """Packs a message under its official type name, which every gRPC tool knows; our own type has the same fields."""
     return AnyMessage(type_url=f"type.googleapis.com/{type_name}", value=message.SerializeToString())

@@ -234,7 +234,7 @@ def test_log_after_finish_is_said_once(service, start, caplog):
     for _ in range(5):
         run.log({"loss": 1.0})
         run.set_tags({"a": 1})
-    assert caplog.text.count("log() after finish()") == 1
+    assert caplog.text.count("log() was called after finish()") == 1
     assert caplog.text.count("tags refused: the run is finished") == 1
     assert dict(run.stats().refused) == {"finished": 5}
 
@@ -289,7 +289,7 @@ def test_a_run_that_was_restored_takes_points_again_and_gets_its_end(service, st
     assert run.finish()
     assert status_of(service, run) == FINISHED
     assert caplog.text.count("was deleted; its points are refused") == 1
-    assert caplog.text.count("was restored; its points are taken again. 1 were refused meanwhile") == 1
+    assert caplog.text.count("was restored; its points are accepted again. 1 were refused in between") == 1
     stats = run.stats()
     assert stats.logged == stats.acknowledged + sum(stats.refused.values()) == 3
 
