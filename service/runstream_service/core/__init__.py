@@ -1,1 +1,1 @@
-"""What both front ends call: who asks, what can go wrong, runs and experiments."""
+"""The core that both front ends call: callers, errors, runs, experiments and models."""

@@ -1,4 +1,5 @@
-"""Who asks. Every core call takes a Caller first, so that isolation is a filter and authentication an interceptor."""
+"""The caller of a request. Every core function takes a Caller first, so that isolation is a filter in its statements,
+and authentication can be an interceptor."""
 
 from __future__ import annotations
 
@@ -13,5 +14,5 @@ class Caller:
     principal: str
 
 
-# Until authentication exists, whoever reaches the service is this one (workspace 1 is `default`, migration 0001).
+# Until there is authentication, everybody is this caller (workspace 1 is `default`, migration 0001).
 ANYONE = Caller(workspace_id=1, principal="anonymous")

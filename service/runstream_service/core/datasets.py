@@ -1,4 +1,4 @@
-"""What runs read and made: datasets and models. Datasets belong to experiments, and many runs read the same one."""
+"""Inputs and outputs of runs: datasets and models. Datasets belong to experiments; many runs may read the same one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class DatasetInput:
-    """A dataset that a run read, with what it says of that, such as for training or for evaluation."""
+    """A dataset that a run read, with the tags of this use, such as training or evaluation."""
 
     dataset: Dataset
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Whether a request that failed may have done something: what it began may be committed."""
+"""Records whether a failed request may have had effects: a transaction that it began may be committed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 
 class Effects:
-    """Of one request."""
+    """Whether one request may have had effects."""
 
     def __init__(self) -> None:
         self.possible = False
@@ -19,7 +19,7 @@ _CURRENT: ContextVar[Effects | None] = ContextVar("effects", default=None)
 
 @contextlib.contextmanager
 def watched() -> Iterator[Effects]:
-    """Of what is done in the block, and in tasks that begin in it."""
+    """The effects of the block, and of tasks that are started in it."""
     effects = Effects()
     token = _CURRENT.set(effects)
     try:
@@ -29,7 +29,7 @@ def watched() -> Iterator[Effects]:
 
 
 def are_possible() -> None:
-    """From here on: somebody has a connection to the database."""
+    """Notes that effects are possible from now on: the request has got a connection to the database."""
     effects = _CURRENT.get()
     if effects is not None:
         effects.possible = True

@@ -1,37 +1,37 @@
-"""The errors of the core. Each carries the decision: whose fault it is and whether trying again helps.
+"""The errors of the core. Each class says whose fault the error is, and whether trying again helps.
 
     CoreError
-    ├── InvalidField            the caller's: a field has a wrong form
+    ├── InvalidField            fault of the caller: a field has a wrong form
     │   └── TooManySeries
-    ├── ProtocolError           the caller's: the stream broke the protocol; `reason` says how
+    ├── ProtocolError           fault of the caller: the stream broke the protocol; `reason` says how
     │   ├── MalformedMessage
     │   ├── OpenExpected
     │   ├── ColumnLengths
     │   ├── UndeclaredSeries
     │   └── SequenceGap
-    ├── NotFound                what the request names is not there
+    ├── NotFound                what the request names does not exist
     │   ├── RunNotFound
     │   ├── ExperimentNotFound
     │   └── ArtifactNotFound
     ├── AlreadyExists           the name or id is taken
     │   └── RunInOtherExperiment
     ├── RunDeleted, ExperimentDeleted, ParamChanged
-    ├── MessageTooLarge         the caller's: a message is too long
-    ├── Fenced                  nobody's: a newer stream of this producer took over
+    ├── MessageTooLarge         fault of the caller: a message is too long
+    ├── Fenced                  nobody's fault: a newer stream of this producer took over
     ├── LedgerBehind            the database lost what it had acknowledged
     ├── CommitFailed            a batch hits a bug of the service
     ├── ReadTooSlow             a read outlived the rows it was reading
-    ├── CursorTooOld            a tail's cursor is from before rows that are gone from the hot table
+    ├── CursorTooOld            rows after the cursor of a tail have been dropped from the hot table
     ├── StoreFull               the artifact store has no room
-    ├── StoreRefuses            the artifact store lets this service not in
-    └── Retryable               nobody's; try again after `retry_after_s`
+    ├── StoreRefuses            the artifact store refuses this service
+    └── Retryable               nobody's fault; try again after `retry_after_s`
         ├── Overloaded
         ├── OpenTimeout
         ├── ClientStalled
         ├── Draining
         ├── DatabaseUnavailable
-        │   └── NotConnected    nothing was done with it
-        │   └── DatabaseUnsuitable  it is there, and cannot keep the promises of the service as it is set up
+        │   ├── NotConnected    there was no connection, so nothing was done
+        │   └── DatabaseUnsuitable  its setup does not allow the service to keep its promises
         ├── DatabaseChanged     a stream was opened before a restart or a failover of the database
         └── StoreUnavailable
 
@@ -45,8 +45,8 @@ from typing import NamedTuple
 
 
 class CoreError(Exception):
-    """Base. `reason` is stable and public; `field` names the request's field that was wrong, or is empty; `subject` is
-    the id or name that it is about, for front ends that have words of their own."""
+    """Base class. `reason` is stable and public. `field` names the request's field that was wrong, or is empty.
+    `subject` is the id or name that the error is about, for front ends that have their own messages."""
 
     reason = "INTERNAL"
 
@@ -64,7 +64,7 @@ class InvalidField(CoreError):
 
 
 class TooManySeries(InvalidField):
-    """The run has as many series as it may."""
+    """The run has the most series that it may have."""
 
     reason = "TOO_MANY_SERIES"
 
@@ -98,25 +98,25 @@ class UndeclaredSeries(ProtocolError):
 
 
 class SequenceGap(ProtocolError):
-    """A batch number is not the one after the last."""
+    """A batch number does not follow the last one."""
 
     reason = "SEQUENCE_GAP"
 
 
 class NotFound(CoreError):
-    """What the request names is not there, or not the caller's."""
+    """What the request names does not exist, or not for this caller."""
 
     reason = "NOT_FOUND"
 
 
 class RunNotFound(NotFound):
-    """No such run, or not the caller's."""
+    """There is no such run, or not for this caller."""
 
     reason = "RUN_NOT_FOUND"
 
 
 class ExperimentNotFound(NotFound):
-    """No such experiment, or not the caller's."""
+    """There is no such experiment, or not for this caller."""
 
     reason = "EXPERIMENT_NOT_FOUND"
 
@@ -140,7 +140,7 @@ class ExperimentDeleted(CoreError):
 
 
 class ParamChange(NamedTuple):
-    """A param that would have been written over."""
+    """A param that would have been changed."""
 
     key: str
     stored: str
@@ -184,43 +184,43 @@ class Fenced(CoreError):
 
 
 class LedgerBehind(CoreError):
-    """The ledger knows less than the client was told: the database was restored to an older state."""
+    """The ledger knows less than the client got acknowledged: the database was restored to an older state."""
 
     reason = "LEDGER_BEHIND"
 
 
 class CommitFailed(CoreError):
-    """A batch fails again and again for a bug of the service; nothing of it is stored, and nothing is final."""
+    """A batch fails repeatedly because of a bug of the service; it is neither stored nor refused for good."""
 
     reason = "COMMIT_FAILED"
 
 
 class ReadTooSlow(CoreError):
-    """The partition that a read needed was dropped meanwhile; a smaller read will do."""
+    """The partition that a read needed was dropped in the meantime; a smaller read will succeed."""
 
     reason = "READ_TOO_SLOW"
 
 
 class CursorTooOld(CoreError):
-    """The commits after the cursor cannot be told any more: their hot rows are gone."""
+    """The commits after the cursor cannot be sent any more: their hot rows are gone."""
 
     reason = "CURSOR_TOO_OLD"
 
 
 class StoreFull(CoreError):
-    """The artifact store has no room; that takes a person longer than a client repeats a call."""
+    """The artifact store is full. Somebody has to make room, which takes longer than a client retries."""
 
     reason = "STORE_FULL"
 
 
 class StoreRefuses(CoreError):
-    """The artifact store does not let this service in: wrong credentials, or a directory of somebody else's."""
+    """The artifact store refuses this service: wrong credentials, or a directory that belongs to somebody else."""
 
     reason = "STORE_REFUSES"
 
 
 class ArtifactsOff(CoreError):
-    """This service keeps no files; whoever runs it decided so."""
+    """This service keeps no files (--artifacts none)."""
 
     reason = "ARTIFACTS_OFF"
 
@@ -234,25 +234,25 @@ class Retryable(CoreError):
 
 
 class Overloaded(Retryable):
-    """The service has as much work as it takes."""
+    """The service is at its capacity."""
 
     reason = "OVERLOADED"
 
 
 class OpenTimeout(Retryable):
-    """A stream was begun and nothing came on it: its client, or the network, hangs."""
+    """A stream was opened, but no message arrived: its client, or the network, hangs."""
 
     reason = "OPEN_TIMEOUT"
 
 
 class ClientStalled(Retryable):
-    """Its client reads nothing of what is sent to it, while its connection is up."""
+    """The client reads no messages, although its connection is up."""
 
     reason = "CLIENT_STALLED"
 
 
 class Draining(Retryable):
-    """This replica shuts down, or the stream is old: another one answers."""
+    """This replica shuts down, or the stream has reached its maximum age: another replica serves the client."""
 
     reason = "DRAINING"
 
@@ -264,7 +264,7 @@ class DatabaseUnavailable(Retryable):
 
 
 class NotConnected(DatabaseUnavailable):
-    """No connection to PostgreSQL was to be had, so nothing was done with it; for `away_s` there has been none."""
+    """There was no connection to PostgreSQL, so nothing was done. Connecting has failed for `away_s` seconds."""
 
     def __init__(self, message: str, *, away_s: float = 0.0, retry_after_s: float = 1.0, field: str = "") -> None:
         super().__init__(message, retry_after_s=retry_after_s, field=field)
@@ -272,12 +272,13 @@ class NotConnected(DatabaseUnavailable):
 
 
 class DatabaseUnsuitable(DatabaseUnavailable):
-    """PostgreSQL, or what is between, is set up so that the service cannot keep its promises. Somebody has to change
-    that; at the start of the service there is no point in waiting for it."""
+    """PostgreSQL, or a pooler in between, is set up so that the service cannot keep its promises. Somebody has to
+    change that; the start of the service does not wait for it."""
 
 
 class DatabaseChanged(Retryable):
-    """PostgreSQL was restarted or failed over since the stream was opened: what the stream knows of it may be wrong."""
+    """PostgreSQL was restarted or failed over since the stream was opened, so the stream's session and series may be
+    invalid."""
 
     reason = "DATABASE_CHANGED"
 

@@ -36,9 +36,9 @@ MAX_LOCATION_CHARACTERS = 2_048
 MAX_TAG_CHARACTERS = 20_000
 MAX_RETENTION_DAYS = 36_500
 DEFAULT_NAME = "Default"
-# Names that are tried for a run whose experiment is deleted: the name, then with (2) to (20) behind it.
+# The names that are tried for a run whose experiment is deleted: the name itself, then with (2) to (20) appended.
 _MAX_NAME_NUMBER = 20
-# A conflict means that somebody else has just created the name; that it is gone again right away, a purge.
+# A conflict means that somebody else has just created the name; if it is gone again at once, it was purged.
 _MAX_TRIES = 3
 
 
@@ -52,18 +52,18 @@ class Experiment:
     created_at: datetime
     updated_at: datetime
     retention_days: int | None = None  # points are deleted when they are older; None: never
-    artifact_location: str = ""  # a URI; what its runs and models keep lies below
+    artifact_location: str = ""  # a URI; the files of its runs and models are below it
     tags: dict[str, str] = field(default_factory=dict)
 
 
 class Experiments:
-    """All methods raise DatabaseUnavailable too."""
+    """All methods also raise DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, caller: Caller, name: str) -> tuple[Experiment, bool]:
-        """Gets the experiment of that name, or creates it; says whether it did.
+        """Gets the experiment with this name, or creates it; returns whether it was created.
 
         Raises:
             InvalidField, ExperimentDeleted.
@@ -94,7 +94,7 @@ class Experiments:
 
         Raises:
             InvalidField: not exactly one of the two is given.
-            ExperimentNotFound: the caller has none of that id or name.
+            ExperimentNotFound: the caller has no experiment with this id or name.
         """
         if experiment_id is not None and name is None:
             row = await self._database.fetchrow(SQL["get_by_id"], caller.workspace_id, experiment_id)
@@ -181,7 +181,7 @@ class Experiments:
         )
 
     async def restore(self, caller: Caller, experiment_id: int) -> None:
-        """Brings a deleted experiment back, with all of its runs that are not purged yet.
+        """Restores a deleted experiment, with all of its runs that are not purged yet.
 
         Raises:
             ExperimentNotFound: also if it is not deleted.
@@ -193,7 +193,7 @@ class Experiments:
             await connection.execute(SQL["restore_runs"], experiment_id)
 
     async def set_tag(self, caller: Caller, experiment_id: int, key: str, value: str) -> None:
-        """Writes a tag of an active experiment over an earlier value.
+        """Sets a tag of an active experiment, replacing an earlier value.
 
         Raises:
             InvalidField, ExperimentNotFound, ExperimentDeleted.
@@ -204,7 +204,7 @@ class Experiments:
             await connection.execute(SQL["upsert_tags"], experiment_id, [key], [value])
 
     async def delete_tag(self, caller: Caller, experiment_id: int, key: str) -> None:
-        """Takes a tag of an active experiment away.
+        """Deletes a tag of an active experiment.
 
         Raises:
             InvalidField, ExperimentNotFound, ExperimentDeleted, NotFound.
@@ -244,7 +244,8 @@ async def _lock(connection: PooledConnection, caller: Caller, experiment_id: int
 async def get_or_create(
     connection: PooledConnection, caller: Caller, name: str, *, field: str
 ) -> tuple[Experiment, bool]:
-    """In the caller's transaction (read committed, so that a look after a conflict sees what committed meanwhile).
+    """Gets or creates an experiment in the caller's transaction (which is read committed, so that the query after a
+    conflict sees what was committed in the meantime).
 
     Raises:
         InvalidField, ExperimentDeleted.
@@ -261,18 +262,18 @@ async def get_or_create(
 
 
 async def hold_for_run(connection: PooledConnection, caller: Caller, name: str, *, field: str) -> Experiment:
-    """An active experiment for a new run, created if missing, which cannot be deleted until the transaction ends.
+    """An active experiment for a new run, created if missing. It cannot be deleted until the transaction ends.
 
-    If the experiment of that name is deleted, one with a number behind the name takes its place: a training is under
-    way, and an error would cost its points.
+    If the experiment with this name is deleted, one with a number after the name is used instead: an error would cost
+    the points of a running training job.
 
     Raises:
-        InvalidField, ExperimentDeleted: so are all that could take its place.
+        InvalidField, ExperimentDeleted: all experiments that could be used instead are deleted, too.
     """
     check_name(name, field=field, max_characters=MAX_NAME_CHARACTERS)
     for candidate in _names_for_runs(name):
         experiment, _ = await _find_or_insert(connection, caller, candidate)
-        # The lock waits for a deletion that is under way, and then sees it.
+        # The lock waits for a concurrent deletion, and then sees it.
         lifecycle = await connection.fetchval(SQL["lock_shared"], caller.workspace_id, experiment.experiment_id)
         if lifecycle == "active":
             return experiment
@@ -294,9 +295,9 @@ def _names_for_runs(name: str) -> list[str]:
 
 
 async def _find_or_insert(connection: PooledConnection, caller: Caller, name: str) -> tuple[Experiment, bool]:
-    """The experiment of that name, perhaps a deleted one; says whether it is new."""
+    """The experiment with this name, which may be deleted, and whether it is new."""
     for _ in range(_MAX_TRIES):
-        # Nearly always it exists, and an insertion that conflicts would use up an id each time.
+        # It nearly always exists, and a conflicting insertion would use up an id each time.
         row = await connection.fetchrow(SQL["get_by_name"], caller.workspace_id, name)
         if row is not None:
             return from_row(row), False
@@ -307,12 +308,12 @@ async def _find_or_insert(connection: PooledConnection, caller: Caller, name: st
 
 
 def default_location(experiment_id: int) -> str:
-    """Where the artifacts of an experiment are that has no location of its own: in this service's store."""
+    """The location of an experiment's artifacts in this service's store, used if no other location was chosen."""
     return f"mlflow-artifacts:/{experiment_id}"
 
 
 def below(location: str | None, experiment_id: int, path: str) -> str:
-    """A place below an experiment's location. A query, as of s3://bucket/a?region=b, stays at the end, as in MLflow."""
+    """A path below an experiment's location. A query, as in s3://bucket/a?region=b, stays at the end, as in MLflow."""
     place, mark, query = (location or default_location(experiment_id)).partition("?")
     return f"{place.removesuffix('/')}/{path}{mark}{query}"
 
@@ -335,7 +336,7 @@ def _not_found(experiment_id: int) -> ExperimentNotFound:
 
 
 def _taken(name: str, holder: asyncpg.Record | None) -> AlreadyExists:
-    """`holder` has the name, if it is still there."""
+    """The error for a name that is taken; `holder` is the experiment that has it, if it still exists."""
     message = f"Experiment(name={name}) already exists."
     if holder is not None and holder["lifecycle"] == "deleted":
         message += (

@@ -1,4 +1,4 @@
-"""What runs read and made, written down. Every write may be repeated, and may race with itself."""
+"""Stores inputs and outputs of runs. Every write may be repeated, also concurrently."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ MAX_MODEL_ID_CHARACTERS = 36
 
 
 class Inputs:
-    """All methods raise DatabaseUnavailable too. Run ids are text of 32 lower-case hex digits, else InvalidField."""
+    """All methods also raise DatabaseUnavailable, and InvalidField for a run id that is not 32 lower-case hex
+    digits."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -42,8 +43,8 @@ class Inputs:
     async def log_inputs(
         self, caller: Caller, run_id: str, *, datasets: Sequence[DatasetInput] = (), models: Sequence[str] = ()
     ) -> None:
-        """Writes down datasets and models that a run read. A dataset is the one of its experiment that has its name and
-        digest; what the run says already of an input stays.
+        """Stores datasets and models that a run read. Name and digest identify a dataset in its experiment. Tags that
+        the run has already given an input stay.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted.
@@ -71,7 +72,7 @@ class Inputs:
                 await connection.execute(SQL["insert_models_in"], uid, sorted(set(models)))
 
     async def log_outputs(self, caller: Caller, run_id: str, models: Sequence[ModelOutput]) -> None:
-        """Writes down models that a run made; the last step of a model counts.
+        """Stores models that a run made; for a model, the last step counts.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted.
@@ -86,7 +87,7 @@ class Inputs:
             )
 
     async def datasets_of(self, caller: Caller, experiment_ids: Sequence[int]) -> list[DatasetSummary]:
-        """The datasets that runs of some experiments read, with each context in which they did; at most 1,000."""
+        """The datasets that runs of some experiments read, with each context of their use; at most 1,000."""
         rows = await self._database.fetch(SQL["summaries"], caller.workspace_id, experiment_ids, MAX_SUMMARIES)
         return [DatasetSummary(*row) for row in rows]
 

@@ -1,7 +1,7 @@
-"""How long a stream may last, so that clients spread over all replicas again after some were added.
+"""Limits the age of streams, so that clients spread over all replicas again after some were added.
 
-A stream would stay with its replica as long as its job runs; new replicas would have nothing to do for days. So a
-stream that is old enough is asked to reconnect elsewhere, as by a replica that shuts down.
+A stream would stay with its replica as long as its job runs, and new replicas would have nothing to do for days. So an
+old stream is ended in the same way as by a replica that shuts down: its client reconnects elsewhere.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from collections.abc import Callable, Iterator
 
 from runstream_service.core.errors import Draining
 
-# Streams that began together, when a job did or a replica went, must not all come back in one moment.
+# Jitter: streams that began together, when a job started or a replica ended, must not all reconnect at the same moment.
 _SHORTEST, _LONGEST = 0.9, 1.1
-# gRPC has a maximum age of connections, with jitter of its own (a tenth both ways). It closes none with a stream on it,
-# but new streams go to a new connection. It has to come first: a client of any kind that opens its stream again is then
-# not on the old connection for another round.
+# gRPC has a maximum age of connections, with its own jitter (a tenth in both directions). It does not close a
+# connection that has a stream, but new streams go to a new connection. This age has to be lower, so that any client
+# that opens its stream again does not use the old connection for another round.
 _CONNECTION = 0.8
 
 
 class Lifetime:
-    """About `seconds`; 0: no limit."""
+    """Streams last about `seconds`; 0: no limit."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds
 
     @contextlib.contextmanager
     def of(self, end: Callable[[Draining], None]) -> Iterator[None]:
-        """Ends a stream, by calling `end`, that lasts longer than this block may."""
+        """Calls `end` to end a stream if the block lasts longer than a stream may."""
         if not self._seconds:
             yield
             return
@@ -44,5 +44,5 @@ class Lifetime:
             timer.cancel()
 
     def grpc_options(self) -> tuple[tuple[str, int], ...]:
-        """What the server has to be told of connections."""
+        """The server's options for the age of connections."""
         return (("grpc.max_connection_age_ms", round(self._seconds * _CONNECTION * 1_000)),) if self._seconds else ()

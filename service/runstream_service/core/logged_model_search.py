@@ -1,5 +1,5 @@
-"""Searches for logged models: a filter, an order and a page -> a statement. Pages are counted by an offset, as in
-MLflow: models of some experiments are few."""
+"""Searches for logged models: a filter, an order and a page -> a statement. Pages use an offset, as in MLflow, since
+experiments have few models."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class DatasetRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderBy:
-    """A field to order by; of a metric, perhaps on a dataset."""
+    """A field to order by. A metric may be restricted to a dataset."""
 
     field: str
     ascending: bool = True
@@ -57,7 +57,7 @@ class OrderBy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """What a caller searches for. `max_results` 0 means 50."""
+    """The arguments of a search. `max_results` 0 means 50."""
 
     experiment_ids: Sequence[int]
     filter: str = ""
@@ -90,7 +90,7 @@ async def search(connection: PooledConnection, caller: Caller, asked: Search) ->
     comparisons = await read_filter(asked.filter, LOGGED_MODELS)
     conditions = conjunction(_conditions(asked, comparisons, parameters))
     columns, terms = _orders(asked.order_by, parameters)
-    # Of columns, since an order may not be by an expression of a column that the statement itself makes.
+    # A subquery, since ORDER BY cannot use expressions of columns that the same statement computes.
     rows = await connection.fetch(
         f"SELECT * FROM (SELECT d.*{columns} FROM logged_model_details d WHERE d.workspace_id = $1"  # noqa: S608  # the grammar's, with parameters
         f" AND d.experiment_id = ANY ($2::bigint[]) AND d.deleted_at IS NULL AND {conditions}) d"
@@ -124,13 +124,13 @@ def _check(asked: Search) -> None:
 
 
 def _fingerprint(asked: Search) -> int:
-    """A token goes on with the search that it came from, and with no other."""
+    """A hash of the search, so that a token can only continue the search that it came from."""
     order = [asdict(one) for one in asked.order_by]
     return zlib.crc32(json.dumps([list(asked.experiment_ids), asked.filter, order]).encode())
 
 
 def _conditions(asked: Search, comparisons: Sequence[Comparison], parameters: Parameters) -> list[str]:
-    # Metrics are those on the datasets; without any in the filter: some metric on them.
+    # Conditions on metrics only apply to metrics on these datasets; without such conditions, there must be some metric.
     on_datasets = _on_datasets(asked.datasets, parameters)
     conditions = [_condition(one, on_datasets, parameters) for one in comparisons]
     if asked.datasets and not any(one.kind == "metric" for one in comparisons):
@@ -172,7 +172,7 @@ def _on_dataset(name: str, digest: str, parameters: Parameters) -> str:
 
 
 def _orders(order_by: Sequence[OrderBy], parameters: Parameters) -> tuple[str, list[str]]:
-    """Further columns of the inner select, and the terms of the order."""
+    """Additional columns of the inner select, and the terms of the order."""
     columns, terms, named = "", [], set()
     for number, order in enumerate(order_by):
         kind, key = parse_field(order.field, LOGGED_MODELS)
@@ -187,7 +187,7 @@ def _orders(order_by: Sequence[OrderBy], parameters: Parameters) -> tuple[str, l
             )
             terms += metric_order_terms(f"d.metric_{number}", descending=descending)
         elif key in _TIMES:
-            # By milliseconds: what MLflow cannot tell apart is ordered by the next field, as there.
+            # By milliseconds: as in MLflow, times that are equal in milliseconds are ordered by the next field.
             terms.append(order_term(f"date_trunc('milliseconds', {_TIMES[key]})", descending=descending))
         else:
             terms.append(order_term(_TEXTS[key], descending=descending, is_text=True))

@@ -40,7 +40,7 @@ _BAD_IN_NAMES = ("/", ":", ".", "%", '"', "'")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelMetric:
-    """A metric that a run logged for a model, perhaps on a dataset."""
+    """A metric that a run logged for a model, optionally on a dataset."""
 
     run_id: UUID
     key: str
@@ -71,7 +71,7 @@ class LoggedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewModel:
-    """What a caller says of a model to create; empty texts mean: not said."""
+    """The arguments for a new model; an empty text means that it was not given."""
 
     experiment_id: int
     name: str = ""
@@ -82,14 +82,14 @@ class NewModel:
 
 
 class LoggedModels:
-    """All methods raise DatabaseUnavailable too; those that change one that is not there, NotFound. As in MLflow, one
-    that is deleted can still be changed."""
+    """All methods also raise DatabaseUnavailable; those that change a model raise NotFound if it does not exist. As in
+    MLflow, a deleted model can still be changed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, caller: Caller, new: NewModel) -> LoggedModel:
-        """Creates a model whose files are still to come.
+        """Creates a model; its files are uploaded afterwards.
 
         Raises:
             InvalidField: also if a param has two values.
@@ -121,7 +121,7 @@ class LoggedModels:
             return await _models(connection, rows), token
 
     async def finalize(self, caller: Caller, model_id: str, status: str) -> LoggedModel:
-        """Says what became of the upload."""
+        """Sets the status after the upload."""
         if status not in STATUSES:
             raise InvalidField(f"status: {status[:40]!r} is not one of {', '.join(STATUSES)}", field="status")
         async with self._database.transaction() as connection:
@@ -130,14 +130,14 @@ class LoggedModels:
             return await _get(connection, caller, model_id, also_deleted=True)
 
     async def delete(self, caller: Caller, model_id: str) -> None:
-        """Takes a model out of sight; its files stay."""
+        """Marks a model as deleted; its files stay until it is purged."""
         async with self._database.transaction() as connection:
             await _lock(connection, caller, model_id)
             await connection.execute(SQL["delete"], model_id)
         log.info("Deleted a logged model", action="logged_model_deleted", model_id=model_id, by=caller.principal)
 
     async def log_params(self, caller: Caller, model_id: str, params: Sequence[tuple[str, str]]) -> None:
-        """Adds params. Each is written once; the same value again is fine.
+        """Adds params. A param cannot be changed; the same value again is accepted.
 
         Raises:
             InvalidField: also if a param has another value already.
@@ -152,14 +152,14 @@ class LoggedModels:
                 raise _changed(changed["key"], changed["value"], checked[changed["key"]])
 
     async def set_tags(self, caller: Caller, model_id: str, tags: Mapping[str, str]) -> None:
-        """Writes tags over earlier values. Raises InvalidField."""
+        """Sets tags, replacing earlier values. Raises InvalidField."""
         checked = _checked(tags, "tags")
         async with self._database.transaction() as connection:
             await _lock(connection, caller, model_id)
             await connection.execute(SQL["upsert_tags"], model_id, list(checked), list(checked.values()))
 
     async def delete_tag(self, caller: Caller, model_id: str, key: str) -> None:
-        """Takes a tag away. Raises NotFound if there is none of that key."""
+        """Deletes a tag. Raises NotFound if there is no tag with this key."""
         check_storable(key, field="key")
         async with self._database.transaction() as connection:
             await _lock(connection, caller, model_id)
@@ -177,7 +177,7 @@ async def _get(
 
 
 async def _lock(connection: PooledConnection, caller: Caller, model_id: str) -> None:
-    """Holds a model as it is until the transaction ends. Raises NotFound."""
+    """Locks a model until the transaction ends. Raises NotFound."""
     _check_id(model_id)
     if await connection.fetchval(SQL["lock"], caller.workspace_id, model_id) is None:
         raise _not_found(model_id)
@@ -221,7 +221,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_id(model_id: str) -> None:
-    """An id that cannot be stored is one of no model."""
+    """Raises NotFound for an id that cannot be stored, since no model can have it."""
     check_text(model_id, field="model_id", max_characters=MAX_KEY_CHARACTERS)
 
 
@@ -234,7 +234,7 @@ def _params(params: Sequence[tuple[str, str]]) -> dict[str, str]:
 
 
 def _checked(entries: Mapping[str, str], name: str) -> dict[str, str]:
-    """Params or tags, sorted by key, so that two callers never wait in a circle. MLflow takes any text as a key."""
+    """Params or tags, sorted by key, so that two callers cannot deadlock. MLflow accepts any text as a key."""
     if len(entries) > MAX_ENTRIES:
         raise InvalidField(f"{name}: has {len(entries):,} entries; at most {MAX_ENTRIES:,} are allowed", field=name)
     for key, value in entries.items():

@@ -23,7 +23,7 @@ MAX_TEXT_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class ModelMetric:
-    """One value of a model, perhaps on a dataset (else the texts are empty)."""
+    """One value of a model, optionally on a dataset (otherwise the texts are empty)."""
 
     model_id: str
     key: str
@@ -35,13 +35,13 @@ class ModelMetric:
 
 
 class ModelMetrics:
-    """Both methods raise DatabaseUnavailable too."""
+    """Both methods also raise DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def check(self, caller: Caller, metrics: Sequence[ModelMetric]) -> None:
-        """Raises NotFound if one of their models is not there, or InvalidField."""
+        """Raises NotFound if one of their models does not exist, or InvalidField."""
         for metric in metrics:
             check_text(metric.model_id, field="model_id", max_characters=MAX_TEXT_CHARACTERS)
             check_text(metric.dataset_name, field="dataset_name", max_characters=MAX_TEXT_CHARACTERS)
@@ -53,7 +53,7 @@ class ModelMetrics:
                 raise NotFound(f"Logged model with ID '{model_id}' not found.", field="model_id", subject=model_id)
 
     async def log(self, run_id: UUID, metrics: Sequence[ModelMetric]) -> None:
-        """Stores what is not there yet, of metrics that were checked. Models that are gone by now are left out."""
+        """Stores checked metrics that are not stored yet. Models that were deleted since the check are left out."""
         await self._database.execute(
             SQL["insert_model_metrics"],
             run_id,

@@ -1,4 +1,4 @@
-"""Rules of the model registry for what callers choose: MLflow's, in its words, for gRPC has none of its own yet."""
+"""Rules for names in the model registry. They are MLflow's, with its messages, as gRPC does not serve the registry."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_new_model_name(name: str, *, field: str = "name") -> str:
 
 
 def check_model_name(name: str, *, field: str = "name") -> str:
-    """A name that may be looked for: part of `models:/name/1` and of paths, so without their punctuation.
+    """A name that may exist: it is part of `models:/name/1` and of paths, so it must not contain their separators.
 
     Raises:
         InvalidField.
@@ -57,7 +57,7 @@ def check_description(text: str) -> str:
 
 
 def check_alias(alias: str) -> str:
-    """An alias that may be looked for; `latest` is one too. Raises InvalidField."""
+    """An alias that may exist, including `latest`. Raises InvalidField."""
     if not alias:
         raise InvalidField("Registered model alias name cannot be empty.", field="alias")
     if not _ALIAS.fullmatch(alias):
@@ -85,7 +85,7 @@ def check_new_alias(alias: str) -> str:
 
 
 def canonical_stage(stage: str) -> str:
-    """A stage as it is stored, whatever its case. Raises InvalidField."""
+    """A stage as it is stored, for any spelling in upper or lower case. Raises InvalidField."""
     if stage.lower() not in _CANONICAL:
         raise InvalidField(
             f"Invalid Model Version stage: {stage[:80]}. Value must be one of {', '.join(STAGES)}.", field="stage"

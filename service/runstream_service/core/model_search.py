@@ -1,6 +1,6 @@
 """Searches in the model registry: a filter, an order and a page -> a statement.
 
-Pages are counted by an offset, as MLflow's are: a registry is small, and it is ordered by fields that change.
+Pages use an offset, as in MLflow: a registry is small, and it is ordered by fields that change.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from runstream_service.search.grammar import Comparison, Order
     from runstream_service.storage.database import Database
 
-# A prompt is a registered model with this tag. Searches are for models, unless a filter asks for it.
+# A prompt is a registered model with this tag. Searches only find models, unless a filter has this tag.
 IS_PROMPT = "mlflow.prompt.is_prompt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """What a caller searches for. `max_results` counts the entries of a page."""
+    """The arguments of a search. `max_results` is the number of entries of a page."""
 
     filter: str = ""
     order_by: Sequence[str] = ()
@@ -45,15 +45,15 @@ class Search:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Area:
-    """One of the two things to search for. `view` is called d in the statement."""
+    """One of the two kinds of objects to search for. `view` has the alias d in the statement."""
 
     dialect: Dialect
     view: str
     max_results: int
     tags: str  # what follows FROM: the tags of an entry
     prompt_tags: str  # the tags that say that it is a prompt
-    order_by: tuple[str, ...]  # where the caller says none
-    ties: tuple[str, ...]  # after what the caller says
+    order_by: tuple[str, ...]  # if the caller gives none
+    ties: tuple[str, ...]  # appended to the caller's order
 
 
 MODELS = _Area(
@@ -70,14 +70,14 @@ VERSIONS = _Area(
     view="model_version_details",
     max_results=200_000,
     tags="model_version_tags t WHERE t.registered_model_id = d.registered_model_id AND t.version = d.version",
-    # Of any version, as in MLflow.
+    # Tags of any version count, as in MLflow.
     prompt_tags="model_version_tags t WHERE t.registered_model_id = d.registered_model_id",
     order_by=("last_updated_timestamp DESC",),
     ties=("name ASC", "version_number DESC"),
 )
 
 _TEXTS = {"name": "d.name", "run_id": "d.run_id", "source_path": "d.source"}
-# Times by milliseconds: what MLflow cannot tell apart is ordered by the next field, as there.
+# Times by milliseconds: as in MLflow, times that are equal in milliseconds are ordered by the next field.
 _ORDERED = {
     "name": "d.name",
     "version_number": "d.version",

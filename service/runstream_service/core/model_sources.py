@@ -1,7 +1,7 @@
-"""What a model version may be made of: a URI of a place outside, or below the run or logged model it is said to be of.
+"""Checks sources of model versions: an external URI, or one below the run or logged model that the version names.
 
-The checks are MLflow's, and there for safety: whoever may load a version reads what its source points at, so nobody may
-register somebody else's artifacts, or files of the machine that this service runs on.
+The checks are MLflow's, and are needed for security: everybody who may load a version can read the files of its source,
+so nobody may register artifacts of others, or files of the machine that this service runs on.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from runstream_service.core.errors import InvalidField
 from runstream_service.core.model_names import LATEST, MAX_SOURCE_CHARACTERS
 from runstream_service.core.names import check_text
 
-# Schemes whose host is the caller's choice, and would be asked by whoever downloads: only below what the run or the
-# logged model itself keeps its artifacts in, where they are asked anyway. This service never asks them.
+# Schemes with a host that the caller chooses, and that everybody who downloads would contact. They are only allowed
+# below the artifact location of the run or the logged model, which is contacted anyway. This service never contacts
+# them.
 _HOST_ADDRESSED = frozenset({"ftp", "sftp", "hdfs", "viewfs", "http", "https", "mlflow-artifacts", "r2", "b2", "abfss"})
 _THIS_MACHINE = ("localhost", "127.0.0.1")
-# Each turn takes one layer of %25 away; more than a few is an attack.
+# Each round removes one layer of %25; more than a few are an attack.
 _MAX_UNQUOTINGS = 16
 
 
@@ -37,7 +38,7 @@ class ModelUri:
 
 
 def check_source(source: str) -> str:
-    """What holds of every source. Raises InvalidField."""
+    """Checks that apply to every source. Raises InvalidField."""
     return check_text(source, field="source", max_characters=MAX_SOURCE_CHARACTERS)
 
 
@@ -70,7 +71,7 @@ def parse_model_uri(source: str) -> ModelUri | None:
 
 
 def check_below_run(source: str, run_id: str, location: str | None) -> None:
-    """A source that is said to be of a run, or of nothing. `location`: where the run's artifacts are, if it is ours.
+    """Checks a source for which a run, or nothing, was given. `location`: the run's artifacts, if this service has it.
 
     Raises:
         InvalidField.
@@ -93,7 +94,7 @@ def check_below_run(source: str, run_id: str, location: str | None) -> None:
 
 
 def check_below_model(source: str, model_id: str, location: str | None) -> None:
-    """A source that is said to be of a logged model. `location` is where its artifacts are, if there is one.
+    """Checks a source for which a logged model was given. `location`: the model's artifacts, if it exists.
 
     Raises:
         InvalidField.
@@ -126,7 +127,7 @@ def is_local(uri: str) -> bool:
 
 
 def reject(source: str, what: str) -> NoReturn:
-    """Raises InvalidField: the source is not of what `what` (`run_id` or `model_id`) names."""
+    """Raises InvalidField: the source does not belong to the run or model of the parameter `what`."""
     raise InvalidField(
         f"Invalid model version source: '{source}'. The {what} request parameter must identify the resource that "
         "contains the source.",
@@ -144,7 +145,7 @@ def _reject_local(source: str, what: str) -> NoReturn:
 
 
 def _check_plain(source: str) -> None:
-    """An absolute path without a way up, however often it is quoted."""
+    """Checks for an absolute path without `..`, however often it is quoted."""
     plain = _unquoted(source, unquote_plus)
     path = re.sub(r"/+", "/", _split(plain).path.rstrip("/"))
     if "\x00" in plain or ".." in plain.split("/") or not path.startswith("/") or posixpath.normpath(path) != path:
@@ -170,7 +171,7 @@ def _check_host(source: str, location: str | None) -> None:
 
 
 def _is_ours(source: str) -> bool:
-    """Whether it names something in this service's own artifact store."""
+    """Whether a source is in this service's own artifact store."""
     return _split(source).scheme == "mlflow-artifacts"
 
 
@@ -190,7 +191,7 @@ def _is_below_path(source: str, root: str) -> bool:
 
 
 def _unquoted(text: str, unquoting: Callable[[str], str]) -> str:
-    """Without any layer of quoting."""
+    """The text without any layer of quoting."""
     for _ in range(_MAX_UNQUOTINGS):
         if (plain := unquoting(text)) == text:
             return text

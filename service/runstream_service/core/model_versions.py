@@ -49,7 +49,7 @@ class ModelVersion:
 
     name: str
     version: int
-    description: str | None  # None: the last update said nothing
+    description: str | None  # None: the last update had no description
     stage: str
     source: str
     run_id: str
@@ -62,7 +62,7 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewVersion:
-    """What a caller says of a version to create. None is not the same as empty: see `ModelVersions.create`."""
+    """The arguments for a new version. None is not the same as empty: see `ModelVersions.create`."""
 
     name: str
     source: str
@@ -75,7 +75,7 @@ class NewVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Origin:
-    """Where a new version comes from, after all that its source may refer to was looked up."""
+    """The origin of a new version, with everything looked up that its source may refer to."""
 
     source: str
     storage_location: str
@@ -84,8 +84,8 @@ class _Origin:
 
 
 class ModelVersions:
-    """All methods raise DatabaseUnavailable too. Every write locks the registered model first, so none waits in a
-    circle and numbers are given one after the other."""
+    """All methods also raise DatabaseUnavailable. Every write locks the registered model first, so writes cannot
+    deadlock, and numbers are assigned one after the other."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -93,11 +93,11 @@ class ModelVersions:
     async def create(self, caller: Caller, new: NewVersion) -> ModelVersion:
         """Creates a version under the next number.
 
-        A source that is a version of a registered model passes its run on, unless `run_id` says the same.
+        If the source is a version of a registered model, the new version gets its run, too.
 
         Raises:
-            InvalidField: also if the source is not of the run or logged model that is named.
-            NotFound: no such registered model, or none that the source names.
+            InvalidField: also if the source does not belong to the given run or logged model.
+            NotFound: no such registered model, or the source refers to something that does not exist.
         """
         check_model_name(new.name)
         check_description(new.description)
@@ -139,7 +139,7 @@ class ModelVersions:
             return await _by_alias(connection, caller, check_model_name(name), check_alias(alias))
 
     async def latest(self, caller: Caller, name: str, stages: Sequence[str]) -> list[ModelVersion]:
-        """The newest version in each of these stages; in each that there is, if none is given.
+        """The newest version in each of these stages; if none is given, in every stage.
 
         Raises:
             InvalidField, NotFound.
@@ -154,14 +154,14 @@ class ModelVersions:
         return [from_row(row) for row in rows], token
 
     async def storage_location(self, caller: Caller, name: str, version: str) -> str:
-        """The URI below which the files of a version are. Raises InvalidField, NotFound."""
+        """The URI of the files of a version. Raises InvalidField, NotFound."""
         check_model_name(name)
         number = parse_version(name, version)
         async with self._database.acquire() as connection:
             return await _storage_location(connection, caller, name, number)
 
     async def describe(self, caller: Caller, name: str, version: str, description: str | None) -> ModelVersion:
-        """Gives a version another description, or none. Raises InvalidField, NotFound."""
+        """Sets or removes the description of a version. Raises InvalidField, NotFound."""
         check_description(description or "")
         number = parse_version(name, version)
         async with self._database.transaction() as connection:
@@ -172,7 +172,7 @@ class ModelVersions:
     async def set_stage(
         self, caller: Caller, name: str, version: str, stage: str, *, archive_others: bool
     ) -> ModelVersion:
-        """Moves a version to a stage; `archive_others` moves those that are in an active stage out of it.
+        """Moves a version to a stage; `archive_others` archives the versions that are in that (active) stage.
 
         Raises:
             InvalidField, NotFound.
@@ -199,7 +199,7 @@ class ModelVersions:
             await connection.execute(SQL["delete_version"], model, number)
 
     async def set_tag(self, caller: Caller, name: str, version: str, key: str, value: str) -> None:
-        """Writes a tag over an earlier value. Raises InvalidField, NotFound."""
+        """Sets a tag, replacing an earlier value. Raises InvalidField, NotFound."""
         check_entries({key: value}, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
         number = parse_version(name, version)
         async with self._database.transaction() as connection:
@@ -207,7 +207,7 @@ class ModelVersions:
             await connection.execute(SQL["upsert_version_tags"], model, number, [key], [value])
 
     async def delete_tag(self, caller: Caller, name: str, version: str, key: str) -> None:
-        """Takes a tag away, if it is there. Raises InvalidField, NotFound."""
+        """Deletes a tag, if it exists. Raises InvalidField, NotFound."""
         number = parse_version(name, version)
         async with self._database.transaction() as connection:
             model = await lock_version(connection, caller, name, number)
@@ -215,7 +215,7 @@ class ModelVersions:
 
 
 def parse_version(name: str, text: str) -> int:
-    """The number of a version of a model. Raises InvalidField, or NotFound for a number that none can have."""
+    """Parses a version number. Raises InvalidField, or NotFound for a number that no version can have."""
     try:
         number = int(text)
     except ValueError as error:
@@ -226,7 +226,8 @@ def parse_version(name: str, text: str) -> int:
 
 
 async def lock(connection: PooledConnection, caller: Caller, name: str) -> int:
-    """Holds a registered model and all that belongs to it until the transaction ends; its id. Raises NotFound."""
+    """Locks a registered model and all that belongs to it until the transaction ends; returns its id. Raises
+    NotFound."""
     model = await connection.fetchval(SQL["lock"], caller.workspace_id, name)
     if model is None:
         raise model_not_found(name)
@@ -234,7 +235,7 @@ async def lock(connection: PooledConnection, caller: Caller, name: str) -> int:
 
 
 def model_not_found(name: str) -> NotFound:
-    """In MLflow's words."""
+    """The error for a missing registered model, with MLflow's message."""
     return NotFound(f"Registered Model with name={name} not found", field="name", subject=name)
 
 
@@ -281,7 +282,7 @@ def _version_not_found(name: str, version: int | str) -> NotFound:
 
 
 async def lock_version(connection: PooledConnection, caller: Caller, name: str, version: int) -> int:
-    """Locks the registered model of a version; its id. Raises InvalidField, NotFound."""
+    """Locks the registered model of a version; returns its id. Raises InvalidField, NotFound."""
     model = await connection.fetchval(SQL["lock"], caller.workspace_id, check_model_name(name))
     if model is None or not await connection.fetchval(SQL["has_version"], model, version):
         raise _version_not_found(name, version)
@@ -342,7 +343,7 @@ def _origin_of_prompt(new: NewVersion) -> _Origin:
 
 
 async def _origin_in_version(connection: PooledConnection, caller: Caller, new: NewVersion, uri: ModelUri) -> _Origin:
-    """Another version: what it may say of its origin is what that one says."""
+    """The origin of a version whose source is another version: it has to be the origin of that one."""
     version = await _named(connection, caller, new.source, uri)
     if new.run_id not in (None, version.run_id) or new.model_id:
         raise InvalidField(
@@ -382,7 +383,7 @@ async def _named(connection: PooledConnection, caller: Caller, source: str, uri:
 async def _origin_in_model(
     connection: PooledConnection, caller: Caller, new: NewVersion, model_id: str, *, whole: bool
 ) -> _Origin:
-    """A logged model, `whole` or files of it."""
+    """The origin of a version whose source is a logged model (`whole`), or files of one."""
     row = await connection.fetchrow(SQL["source_model"], caller.workspace_id, model_id)
     location = None if row is None else _location(row, f"models/{model_id}/artifacts")
     model_sources.check_below_model(new.source, model_id, location)
@@ -410,11 +411,11 @@ def _location(row: asyncpg.Record, path: str) -> str:
 
 
 async def _register(connection: PooledConnection, model_id: str, name: str, version: int) -> None:
-    """Adds a version to the list that its logged model carries in a tag."""
+    """Adds a version to the list in a tag of its logged model."""
     stored = await connection.fetchval(SQL["lock_registrations"], model_id, _REGISTRATIONS)
     try:
         listed: Any = json.loads(stored or "[]")
-    except ValueError:  # a caller may have written anything there
+    except ValueError:  # a caller may have set the tag to anything
         listed = []
     listed = listed if isinstance(listed, list) else []
     entry = {"name": name, "version": version}

@@ -14,13 +14,13 @@ MAX_ENTRIES = 1_000
 
 # Unicode category Cc, which is exactly these (https://www.unicode.org/reports/tr44/#General_Category_Values).
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# Neither PostgreSQL nor UTF-8 has these. Lone surrogates come out of JSON's \ud800.
+# PostgreSQL and UTF-8 cannot represent these. Lone surrogates come from escapes such as \ud800 in JSON.
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class KeyProblem(Enum):
-    """What is wrong with a key of a metric, param or tag; the value says it in words."""
+    """What is wrong with the key of a metric, param or tag; the value is a text for messages."""
 
     EMPTY = "is empty; a key has 1 to 250 characters"
     TOO_LONG = "has more than 250 characters"
@@ -52,18 +52,18 @@ def parse_run_id(text: str, *, field: str) -> UUID:
     """A run id as callers write it: 32 lower-case hex digits.
 
     Raises:
-        InvalidField: it is anything else; `field` is the request's field that held it.
+        InvalidField: it is anything else; `field` is the request's field that contained it.
     """
     if not _RUN_ID.fullmatch(text):
         raise InvalidField(
-            f"{field}: {text[:80]!r} is not a run id; it has 32 lower-case hex digits, as CreateRun answers them",
+            f"{field}: {text[:80]!r} is not a run id; a run id has 32 lower-case hex digits, as CreateRun returns it",
             field=field,
         )
     return UUID(hex=text)
 
 
 def check_name(name: str, *, field: str, max_characters: int) -> str:
-    """A name that must be there, in one line: 1 to `max_characters` characters, no control characters.
+    """A mandatory name in one line: 1 to `max_characters` characters, no control characters.
 
     Raises:
         InvalidField: it is anything else.
@@ -77,7 +77,7 @@ def check_name(name: str, *, field: str, max_characters: int) -> str:
 
 
 def _control_character(name: str, at: int) -> str:
-    """Mostly it is the end of a line, of a name that was read from a file."""
+    """Describes the control character. Usually it is a line ending of a name that was read from a file."""
     if not _CONTROL.search(name.strip()):
         return f"begins or ends with the control character {name[at]!r}, such as the end of a line; take it away"
     return f"has the control character {name[at]!r} after {name[max(0, at - 40) : at]!r}; names are one line of text"
@@ -97,10 +97,10 @@ def check_text(text: str, *, field: str, max_characters: int) -> str:
 
 
 def check_storable(text: str, *, field: str) -> str:
-    """A text that may be looked for, however long it is: no NUL and no lone surrogates.
+    """A text of any length that a search may contain: no NUL and no lone surrogates.
 
     Raises:
-        InvalidField: it has one.
+        InvalidField: it contains one.
     """
     if not is_storable(text):
         raise InvalidField(f"{field}: has a NUL character or a lone surrogate", field=field)
@@ -108,7 +108,7 @@ def check_storable(text: str, *, field: str) -> str:
 
 
 def check_entries(entries: Mapping[str, str], *, field: str, max_value_characters: int) -> dict[str, str]:
-    """Params or tags, sorted by key: at most 1,000, with right keys and storable values.
+    """Params or tags, sorted by key: at most 1,000, with valid keys and storable values.
 
     Raises:
         InvalidField: one of them is anything else; the message names its key.

@@ -1,4 +1,4 @@
-"""Pages of a list: their size, and tokens that say where the next one begins."""
+"""Pages of a list: their size, and the tokens with the position of the next page."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from typing import Any
 from runstream_service.core.errors import InvalidField
 
 DEFAULT_SIZE, MAX_SIZE = 100, 1_000
-# The longest has a name or two in it.
+# The longest tokens contain one or two names.
 _MAX_TOKEN_CHARACTERS = 8_192
 
 
 def check_page_size(size: int) -> int:
-    """0 means 100. Raises InvalidField for what is not from 0 to 1,000."""
+    """The size of a page; 0 means 100. Raises InvalidField if it is not from 0 to 1,000."""
     if not 0 <= size <= MAX_SIZE:
         raise InvalidField(f"page_size: {size} is not from 0 to {MAX_SIZE:,}", field="page_size")
     return size or DEFAULT_SIZE
 
 
 def make_token(*, of: str, after: list[int | str]) -> str:
-    """A token for the page after an entry. `of` names the list; a token fits no other. Opaque to callers.
+    """A token for the page after an entry. `of` names the list: a token is only valid for this one. Opaque to callers.
 
-    The checksum is there against mistakes, not against forgery: a token opens nothing that its holder may not see.
+    The checksum detects mistakes, not forgery: a token gives access to nothing that its holder may not see.
     """
     payload = json.dumps([of, *after], separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(zlib.crc32(payload).to_bytes(4, "big") + payload).decode().rstrip("=")
 
 
 def make_offset_token(*, of: str, offset: int) -> str:
-    """The same for a list whose pages are counted."""
+    """A token for a list whose pages use an offset."""
     return make_token(of=of, after=[offset])
 
 
 def read_offset_token(token: str, *, of: str) -> int:
-    """Where a page begins: what `make_offset_token` was given, 0 for the first page. Raises InvalidField."""
+    """The offset of a page, as passed to `make_offset_token`; 0 for the first page. Raises InvalidField."""
     (offset,) = read_token(token, of=of, shape=(int,)) or (0,)
     if offset < 0:
         raise _no_token()
@@ -44,7 +44,7 @@ def read_offset_token(token: str, *, of: str) -> int:
 
 
 def read_token(token: str, *, of: str, shape: tuple[type[int] | type[str], ...]) -> list[Any] | None:
-    """What `make_token` was given, of these types; None for the first page. Raises InvalidField for anything else."""
+    """The values passed to `make_token`, of these types; None for the first page. Raises InvalidField otherwise."""
     if not token:
         return None
     if len(token) > _MAX_TOKEN_CHARACTERS:

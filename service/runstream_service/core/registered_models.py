@@ -55,7 +55,7 @@ class RegisteredModel:
 
 
 class RegisteredModels:
-    """All methods raise DatabaseUnavailable too. Every write locks the registered model first."""
+    """All methods also raise DatabaseUnavailable. Every write locks the registered model first."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -88,7 +88,7 @@ class RegisteredModels:
         return [_registered_model(row, versions[row["registered_model_id"]]) for row in rows], token
 
     async def rename(self, caller: Caller, name: str, new_name: str) -> RegisteredModel:
-        """Gives a registered model another name; versions, tags and aliases stay with it.
+        """Renames a registered model; it keeps its versions, tags and aliases.
 
         Raises:
             InvalidField, NotFound, AlreadyExists.
@@ -109,7 +109,7 @@ class RegisteredModels:
             ) from error
 
     async def describe(self, caller: Caller, name: str, description: str) -> RegisteredModel:
-        """Gives a registered model another description. Raises InvalidField, NotFound."""
+        """Changes the description of a registered model. Raises InvalidField, NotFound."""
         check_description(description)
         async with self._locked(caller, name) as (connection, model):
             await connection.execute(SQL["describe"], model, description)
@@ -122,18 +122,18 @@ class RegisteredModels:
         log.info("Deleted a registered model", action="registered_model_deleted", name=name, by=caller.principal)
 
     async def set_tag(self, caller: Caller, name: str, key: str, value: str) -> None:
-        """Writes a tag over an earlier value. Raises InvalidField, NotFound."""
+        """Sets a tag, replacing an earlier value. Raises InvalidField, NotFound."""
         check_entries({key: value}, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
         async with self._locked(caller, name) as (connection, model):
             await connection.execute(SQL["upsert_tags"], model, [key], [value])
 
     async def delete_tag(self, caller: Caller, name: str, key: str) -> None:
-        """Takes a tag away, if it is there. Raises InvalidField, NotFound."""
+        """Deletes a tag, if it exists. Raises InvalidField, NotFound."""
         async with self._locked(caller, name) as (connection, model):
             await connection.execute(SQL["delete_tag"], model, key)
 
     async def set_alias(self, caller: Caller, name: str, alias: str, version: str) -> None:
-        """Points an alias at a version, wherever it pointed before. Raises InvalidField, NotFound."""
+        """Points an alias at a version; it may have pointed at another one. Raises InvalidField, NotFound."""
         check_model_name(name)
         check_new_alias(alias)
         number = parse_version(name, version)
@@ -142,14 +142,14 @@ class RegisteredModels:
             await connection.execute(SQL["set_alias"], model, alias, number)
 
     async def delete_alias(self, caller: Caller, name: str, alias: str) -> None:
-        """Takes an alias away, if it is there. Raises InvalidField, NotFound."""
+        """Deletes an alias, if it exists. Raises InvalidField, NotFound."""
         check_alias(alias)
         async with self._locked(caller, name) as (connection, model):
             await connection.execute(SQL["delete_alias"], model, alias)
 
     @contextlib.asynccontextmanager
     async def _locked(self, caller: Caller, name: str) -> AsyncIterator[tuple[PooledConnection, int]]:
-        """A transaction that holds a registered model, and its id."""
+        """A transaction that locks a registered model, and the id of the model."""
         check_model_name(name)
         async with self._database.transaction() as connection:
             yield connection, await lock(connection, caller, name)
@@ -164,7 +164,7 @@ async def _get(connection: PooledConnection, caller: Caller, name: str) -> Regis
 
 
 def _registered_model(row: asyncpg.Record, latest_versions: list[ModelVersion]) -> RegisteredModel:
-    """Of a row of the view registered_model_details."""
+    """Converts a row of the view registered_model_details."""
     return RegisteredModel(
         name=row["name"],
         description=row["description"],
@@ -177,7 +177,8 @@ def _registered_model(row: asyncpg.Record, latest_versions: list[ModelVersion]) 
 
 
 async def _taken(connection: PooledConnection, caller: Caller, name: str, *, prompt: bool) -> AlreadyExists:
-    """Prompts and models share their names, so the one may stand in the other's way."""
+    """The error for a name that is taken. Prompts and models share one namespace, so the message says which one has
+    it."""
     row = await connection.fetchrow(SQL["get"], caller.workspace_id, name)
     tags = {} if row is None else tags_of(row)
     stored, wanted = ("Prompt" if one else "Registered Model" for one in (is_prompt(tags), prompt))

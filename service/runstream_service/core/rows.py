@@ -1,4 +1,4 @@
-"""What rows of runs, experiments and models have in common: each has its params and tags as columns of arrays."""
+"""Columns that rows of runs, experiments and models share: params and tags as arrays."""
 
 from __future__ import annotations
 

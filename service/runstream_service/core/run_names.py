@@ -1,4 +1,4 @@
-"""Names for runs whose creators gave none."""
+"""Generates names for runs that are created without one."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ ADJECTIVES, NOUNS = _ADJECTIVES.split(), _NOUNS.split()
 
 
 def generate_run_name() -> str:
-    """Such as `swift-otter-417`. To talk about a run, not to identify it: names repeat."""
+    """A name such as `swift-otter-417`. It is for people; it does not identify a run, since names repeat."""
     return f"{random.choice(ADJECTIVES)}-{random.choice(NOUNS)}-{random.randrange(1_000)}"

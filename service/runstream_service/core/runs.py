@@ -1,4 +1,4 @@
-"""Runs with their params and tags. Every write may be repeated, and may race with itself from all ranks of a job."""
+"""Runs with their params and tags. Every write may be repeated, also concurrently by all ranks of a job."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ STATUSES = ("running", "scheduled", *END_STATUSES)
 # A run that no replica has seen for this many seconds of service time (liveness/) was killed, as far as the next launch
 # is concerned. A late rank of a launch that is under way finds the streams of the others.
 _ABANDONED_AFTER_S = 300.0
-# MLflow's other spelling of a run's name. It is not stored: writing it renames the run.
+# MLflow's tag for the name of a run. It is not stored as a tag: setting it renames the run.
 NAME_TAG = "mlflow.runName"
 
 
@@ -80,10 +80,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """What a caller says of itself: enough to tell a late rank, a restart and another launch apart.
+    """What a caller reports about itself: enough to distinguish a late rank, a restart and another launch.
 
-    `derived` is True if the run id was derived from what names a job for its launcher, which the next launch may be
-    given too. `age_us` says how long ago the caller started; 0: not said, then no run counts as ended before.
+    `derived` is True if the run id was derived from the launcher's id of the job, which the next launch may have, too.
+    `age_us` is how long ago the caller started; 0: unknown, then no run counts as ended before that.
     """
 
     rank: int = 0
@@ -94,7 +94,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """What a caller says of a run to create; empty texts and 0 mean: not said."""
+    """The arguments for a new run; empty texts and 0 mean that a value was not given."""
 
     run_id: str = ""
     experiment: str = ""
@@ -108,7 +108,7 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatedRun:
-    """What `Runs.create` found or made; the flags are those of CreateRunResponse."""
+    """The run that `Runs.create` found or created; the flags are those of CreateRunResponse."""
 
     run: Run
     created: bool
@@ -117,7 +117,7 @@ class CreatedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
-    """The run that a caller's id leads to: whether it is there, and its place among the launches of that id."""
+    """The run that a caller's id leads to: whether it exists, and its number among the launches of that id."""
 
     run_id: UUID
     exists: bool
@@ -126,14 +126,15 @@ class _Target:
 
 
 class Runs:
-    """All methods raise DatabaseUnavailable too. Run ids are text of 32 lower-case hex digits, else InvalidField."""
+    """All methods also raise DatabaseUnavailable, and InvalidField for a run id that is not 32 lower-case hex
+    digits."""
 
     def __init__(self, database: Database, experiments_: Experiments) -> None:
         self._database = database
         self._experiments = experiments_
 
     async def create(self, caller: Caller, new: NewRun) -> CreatedRun:
-        """Creates a run, or gets the one that the id leads to; rank 0 sets one that had ended to running again.
+        """Creates a run, or gets the one that the id leads to; rank 0 sets an ended run to running again.
 
         Raises:
             InvalidField, ExperimentDeleted, RunInOtherExperiment, RunDeleted.
@@ -152,8 +153,8 @@ class Runs:
                 experiment = await experiments.hold_for_run(
                     connection, caller, new.experiment or experiments.DEFAULT_NAME, field="experiment"
                 )
-                # Waits for another rank that creates the same run right now: then either that one rolled back and this
-                # one inserts, or it committed and the look below sees the whole run.
+                # Waits for another rank that is creating the same run. Either the other one rolls back and this one
+                # inserts, or the other one commits and the query below sees the whole run.
                 inserted = await connection.fetchval(
                     SQL["insert_launch"],
                     target.run_id, experiment.experiment_id, name, new.user, started_at,
@@ -204,7 +205,7 @@ class Runs:
             return await _get(connection, caller, run_id)
 
     async def get(self, caller: Caller, run_id: str) -> Run:
-        """Gets a run with its params and tags, perhaps a deleted one.
+        """Gets a run with its params and tags; it may be deleted.
 
         Raises:
             InvalidField, RunNotFound.
@@ -213,7 +214,7 @@ class Runs:
             return await _get(connection, caller, parse_run_id(run_id, field="run_id"))
 
     async def get_many(self, caller: Caller, run_ids: Sequence[UUID]) -> list[Run]:
-        """The runs of some ids in the order of these, as `get` has them; those that are not there are left out."""
+        """Runs with params and tags, in the order of the ids; missing runs are left out."""
         rows = await self._database.fetch(SQL["get"], caller.workspace_id, run_ids)
         found = {row["run_id"]: row for row in rows}
         return [_whole_run(found[run_id]) for run_id in run_ids if run_id in found]
@@ -241,8 +242,8 @@ class Runs:
     async def finish(
         self, caller: Caller, run_id: str, *, status: str, end_time_unix_us: int, attempt: int | None = None
     ) -> None:
-        """Sets the end status and the time (0: now, or the time of an earlier call with this status), also of a deleted
-        run, which may be restored. The end of an older attempt than the newest is not taken.
+        """Sets the end status and the time (0: now, or the time of an earlier call with this status), even of a deleted
+        run, since it may be restored. The end of an attempt that is not the newest is ignored.
 
         Raises:
             InvalidField, RunNotFound.
@@ -264,7 +265,7 @@ class Runs:
         status: str | None = None,
         ended_at_unix_us: int | None = None,
     ) -> Run:
-        """Changes what is said of a run, which may also run again; its end is taken away by 0. Answers all of it.
+        """Changes name, status or end time of a run; an end time of 0 removes it. Returns the whole run.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted.
@@ -280,7 +281,7 @@ class Runs:
             return await _get(connection, caller, uid)
 
     async def log_params(self, caller: Caller, run_id: str, params: Mapping[str, str]) -> None:
-        """Writes params, all or none; one that is there already must have the same value.
+        """Writes params, all or none; a param that exists already must have the same value.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted, ParamChanged.
@@ -292,7 +293,7 @@ class Runs:
             await _insert_params(connection, uid, checked)
 
     async def set_tags(self, caller: Caller, run_id: str, tags: Mapping[str, str]) -> None:
-        """Writes tags over earlier values; NAME_TAG renames the run.
+        """Sets tags, replacing earlier values; NAME_TAG renames the run.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted.
@@ -300,7 +301,7 @@ class Runs:
         uid = parse_run_id(run_id, field="run_id")
         checked = check_entries(tags, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
         name = check_text(checked.pop(NAME_TAG, ""), field=NAME_TAG, max_characters=MAX_NAME_CHARACTERS)
-        # A lock that is shared at first and exclusive later would be a deadlock of two renamings.
+        # An exclusive lock from the start: two renamings that upgrade a shared lock would deadlock.
         lock = SQL["lifecycle_for_update" if name else "lifecycle_for_share"]
         async with self._database.transaction() as connection:
             await _lock_active(connection, caller, uid, lock)
@@ -322,7 +323,7 @@ class Runs:
             await _upsert_tags(connection, uid, checked)
 
     async def delete_tag(self, caller: Caller, run_id: str, key: str) -> None:
-        """Takes a tag away. NAME_TAG stays: every run has a name.
+        """Deletes a tag. NAME_TAG cannot be deleted, since every run has a name.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted, NotFound.
@@ -335,14 +336,14 @@ class Runs:
                 raise NotFound(f"No tag with name: {key} in run with id {uid.hex}", field="key", subject=key)
 
     async def delete(self, caller: Caller, run_id: str) -> None:
-        """Marks a run as deleted and fences its producers, in one transaction: no point comes in afterwards.
+        """Marks a run as deleted and fences its producers, in one transaction: no points are accepted afterwards.
 
         Raises:
             InvalidField, RunNotFound.
         """
         uid = parse_run_id(run_id, field="run_id")
         async with self._database.transaction() as connection:
-            # open_producer locks the run too: a stream opens wholly before this (and is fenced) or wholly after (and
+            # open_producer locks the run, too: a stream is opened either before this (and is fenced) or after it (and
             # is refused).
             await _lock(connection, caller, uid)
             await connection.execute(SQL["mark_deleted"], uid)
@@ -351,7 +352,7 @@ class Runs:
         log.info("Deleted a run", action="run_deleted", run_id=uid.hex, producers=len(producers), by=caller.principal)
 
     async def delete_series(self, caller: Caller, run_id: str, keys: Sequence[str]) -> int:
-        """Takes all points of some keys of a run out of every answer, for good; says how many series that were.
+        """Removes all points of some keys of a run from every answer, for good; returns the number of series.
 
         Raises:
             InvalidField, RunNotFound.
@@ -366,12 +367,13 @@ class Runs:
                 raise _not_found(uid)
             if not await connection.fetchval(SQL["has_series"], uid, list(keys)):
                 return 0
-            # The ledger rows first: a group commit that holds them ends before the mark is made, which then knows its
-            # epoch, and one that gets them after us is fenced. So no point of these series can land in a later epoch
-            # than the mark says, whatever epochs open meanwhile.
+            # The ledger rows are locked first. A group commit that holds them ends before the mark is made, so the mark
+            # knows its epoch; a group commit that locks them later is fenced. So no point of these series can be stored
+            # in a later epoch than that of the mark, whatever epochs are opened in the meantime.
             await connection.execute(SQL["lock_producers"], uid)
             marked = await connection.execute(SQL["mark_series"], uid, list(keys))
-            # What a session is for streams: HTTP writes that looked these series up before look again.
+            # The generation does for HTTP writes what the session does for streams: writes that looked up these series
+            # before look them up again.
             await connection.execute(SQL["raise_generation"], uid)
             await connection.execute(SQL["fence_producers"], uid)
         count = int(marked.removeprefix("UPDATE "))
@@ -379,7 +381,7 @@ class Runs:
         return count
 
     async def restore(self, caller: Caller, run_id: str) -> None:
-        """Takes a deletion back. Producers that were fenced open again by themselves.
+        """Restores a deleted run. Its fenced producers open streams again automatically.
 
         Raises:
             InvalidField, RunNotFound.
@@ -405,7 +407,7 @@ async def hold_active(connection: PooledConnection, caller: Caller, run_id: UUID
 
 
 async def _target_of(connection: PooledConnection, run_id: UUID, launch: Launch) -> _Target:
-    """The run that the id leads to: of a derived id the newest launch, or the next one if that had ended before."""
+    """The run that the id leads to. For a derived id, that is the newest launch, or the next one if that had ended."""
     if not launch.derived:
         return _Target(run_id=run_id, exists=bool(await connection.fetchval(SQL["exists"], run_id)))
     newest = await connection.fetchrow(SQL["newest_launch"], run_id, launch.age_us, _ABANDONED_AFTER_S)
@@ -414,14 +416,14 @@ async def _target_of(connection: PooledConnection, run_id: UUID, launch: Launch)
     if launch.attempt > 0 or not newest["ended_before"]:
         return _Target(run_id=newest["run_id"], exists=True)
     number = newest["launch_number"] + 1
-    # All ranks come to the same id, and so to one row, whichever of them is first.
+    # All ranks get the same id, and so the same row, whichever of them is first.
     return _Target(
         run_id=uuid.uuid5(run_id, f"launch {number}"), exists=False, first_run_id=run_id, launch_number=number
     )
 
 
 async def _check_found(connection: PooledConnection, caller: Caller, run_id: UUID, experiment: str) -> None:
-    """The run that has the id must be of the experiment, if the caller named one, and not on its way out."""
+    """Checks that the run with the id belongs to the experiment, if the caller named one, and is not being purged."""
     row = await connection.fetchrow(SQL["get_experiment_of"], run_id)
     if row is None or row["is_purged"]:
         raise RunDeleted(
@@ -447,7 +449,7 @@ def _checked_launch(launch: Launch) -> Launch:
 
 
 def _log_created(created: bool, run: Run, asked: UUID, new: NewRun) -> None:
-    """What is not as the caller asked for is worth a line, once a run."""
+    """Logs, once per run, if it is not what the caller asked for."""
     if created and run.run_id != asked:
         log.info(
             "Another launch came with the run id of one that had ended; it has a run of its own",
@@ -472,7 +474,7 @@ async def _get(connection: PooledConnection, caller: Caller, run_id: UUID) -> Ru
 
 
 async def _lock_active(connection: PooledConnection, caller: Caller, run_id: UUID, query: str) -> None:
-    """Holds a run's lifecycle until the transaction ends. Raises RunNotFound, RunDeleted."""
+    """Locks a run's lifecycle until the transaction ends. Raises RunNotFound, RunDeleted."""
     lifecycle = await connection.fetchval(query, caller.workspace_id, run_id)
     if lifecycle is None:
         raise _not_found(run_id)
@@ -491,7 +493,7 @@ async def _insert_params(connection: PooledConnection, run_id: UUID, params: dic
         changes = [ParamChange(key, stored[key], value) for key, value in params.items() if key in stored]
         key, old, new = changes[0]
         raise ParamChanged(
-            f"params: {key!r} is {old[:80]!r} already, not {new[:80]!r}; params are written once",
+            f"params: {key!r} is {old[:80]!r} already, not {new[:80]!r}; params cannot be changed",
             field="params",
             subject=run_id.hex,
             changes=changes,
@@ -516,7 +518,7 @@ def _deleted(run_id: UUID) -> RunDeleted:
 
 
 def _named(name: str, tags: dict[str, str]) -> tuple[str, dict[str, str]]:
-    """A new run's name, perhaps from NAME_TAG or ours, and its other tags."""
+    """A new run's name (given, from NAME_TAG, or generated), and its other tags."""
     tag = check_text(tags.get(NAME_TAG, ""), field=NAME_TAG, max_characters=MAX_NAME_CHARACTERS)
     if name and tag and name != tag:
         raise InvalidField(

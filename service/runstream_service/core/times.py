@@ -1,4 +1,4 @@
-"""Times as callers say them (microseconds since 1970, UTC) and as PostgreSQL's driver does (datetime)."""
+"""Converts times between microseconds since 1970 (UTC), as callers use them, and the datetimes of the driver."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def to_datetime(unix_us: int, *, field: str) -> datetime:
-    """Raises InvalidField for what is before year 1 or after year 9999.
+    """Raises InvalidField for a time before year 1 or after year 9999.
 
-    Also for the first and the last microsecond of these years, which the driver takes for minus and plus infinity.
+    It also does for the first and the last microsecond of these years, which the driver treats as minus and plus
+    infinity.
     """
     try:
         time = EPOCH + timedelta(microseconds=unix_us)
@@ -26,10 +27,10 @@ def to_datetime(unix_us: int, *, field: str) -> datetime:
 
 
 def to_unix_us(time: datetime) -> int:
-    """Exact, also before 1970."""
+    """Exact, even before 1970."""
     return (time - EPOCH) // _MICROSECOND
 
 
 def to_unix_ms(time: datetime) -> int:
-    """Rounded down, as MLflow has times."""
+    """Milliseconds as in MLflow, rounded down."""
     return to_unix_us(time) // 1_000
