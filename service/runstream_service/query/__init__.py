@@ -1,1 +1,1 @@
-"""Reads of points."""
+"""Reads points: histories, latest values, charts, aggregates, searches, live tail."""

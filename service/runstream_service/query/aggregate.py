@@ -1,4 +1,4 @@
-"""One curve out of all ranks of a run: least, greatest, mean, and which rank had them."""
+"""One curve over all ranks of a run: least, greatest and mean value, and the ranks that had the extremes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.query.snapshot import Reads, Snapshot
 
-# Summaries of more segments are read twice rather than kept: first for the extent, then for the curve.
+# Summaries of more segments than this are not kept, but read twice: first for the extent, then for the curve.
 _KEPT_SEGMENTS = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AggregateQuestion:
-    """Which key and steps; None means: no such bound."""
+    """The key and the range of steps; None means no bound."""
 
     run_id: str
     key: str
@@ -37,7 +37,7 @@ class AggregateQuestion:
 
 @dataclass(frozen=True, slots=True)
 class AggregateCurve:
-    """One row a bucket that has points. Ranks are -1, and min, max, mean NaN, where no rank has a finite value."""
+    """One row per bucket that has points. If no rank has a finite value, ranks are -1 and min, max, mean are NaN."""
 
     first_step: Int64
     last_step: Int64
@@ -59,7 +59,7 @@ class Aggregate:
         self._reads = reads
 
     async def read(self, caller: Caller, question: AggregateQuestion) -> AggregateCurve:
-        """The curve. Of each rank the newest attempt counts from its first step on.
+        """The curve. For each rank, the newest attempt counts from its first step on.
 
         Raises:
             InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable.
@@ -81,7 +81,7 @@ class Aggregate:
 
 
 class _Ranks:
-    """The sources of all ranks, which may be gone through several times."""
+    """The sources of all ranks; they can be iterated several times."""
 
     def __init__(self, snapshot: Snapshot, curves: Sequence[Curve], wanted: Range) -> None:
         self._snapshot = snapshot
@@ -90,7 +90,7 @@ class _Ranks:
         self._kept: list[list[Sources]] | None = None
 
     async def batches(self) -> AsyncGenerator[list[Sources], None]:
-        """Some ranks at a time."""
+        """Yields the sources of some ranks at a time."""
         if self._kept is not None:
             for sources in self._kept:
                 yield sources
@@ -108,7 +108,7 @@ class _Ranks:
 
 
 async def _divider(snapshot: Snapshot, ranks: _Ranks, count: int) -> Divider:
-    """Each step a bucket if there are not too many, else buckets of equal width, the same for all ranks."""
+    """One bucket per step if there are not too many steps, else buckets of equal width, the same for all ranks."""
     low, high, least_steps = MAX_STEP, MIN_STEP, 0
     async with aclosing(ranks.batches()) as parts:
         async for sources in parts:
@@ -124,13 +124,13 @@ async def _divider(snapshot: Snapshot, ranks: _Ranks, count: int) -> Divider:
 
 
 def _least_steps(sources: Sources) -> int:
-    """A number of different steps that there are at least, from what is known without reading arrays."""
+    """A lower bound of the number of different steps, computed without reading arrays."""
     if not len(sources.first):
         return len(np.unique(sources.hot_position))
     order = np.argsort(sources.first, kind="stable")
     first, last = sources.first[order], sources.last[order]
     reach = np.maximum.accumulate(last)
-    # Segments that begin after all before them have ended share no step.
+    # A segment that begins after all earlier ones have ended shares no step with them.
     alone = np.concatenate([[True], first[1:] > reach[:-1]]) & ~sources.cut[order]
     regular = np.where(sources.step_stride[order] > 0, sources.point_count[order], 1)
     least = np.where(sources.step_stride[order] >= 0, regular, np.where(first < last, 2, 1))
@@ -150,7 +150,7 @@ async def _steps(snapshot: Snapshot, ranks: _Ranks, count: int) -> Int64 | None:
 
 
 class _Fold:
-    """Takes the buckets of one rank after the other, by rank."""
+    """Combines the buckets of all ranks, one rank after the other."""
 
     def __init__(self, divider: Divider) -> None:
         size = divider.count
@@ -165,7 +165,7 @@ class _Fold:
         self._max_rank = np.full(size, -1, np.int64)
 
     def add(self, rank: int, buckets: Buckets) -> None:
-        """Ranks must come in ascending order: of two that are alike, the first stays."""
+        """Adds a rank. Ranks must be added in ascending order: of two equal values, the first rank stays."""
         at = buckets.number
         self._there[at] = True
         self._first[at] = np.minimum(self._first[at], buckets.first_position)
@@ -176,11 +176,11 @@ class _Fold:
         self._put(self._max, self._max_rank, at, buckets.max[finite], rank, np.greater)
         self._rank_count[at] += 1
         share = 1.0 / self._rank_count[at]
-        # Not the difference to the mean so far, nor a sum: these could be beyond the largest double.
+        # A weighted mean: a sum, or the difference to the current mean, could exceed the largest double.
         self._mean[at] = self._mean[at] * (1.0 - share) + buckets.mean[finite] * share
 
     def curve(self) -> AggregateCurve:
-        """What came together."""
+        """The combined curve."""
         there = self._there
         some = self._rank_count[there] > 0
         return AggregateCurve(

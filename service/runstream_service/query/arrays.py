@@ -1,4 +1,5 @@
-"""Curves from sources to buckets: which segments go in by their summaries, and the arrays of the others."""
+"""Curves: sources -> buckets. Decides which segments are read by their summaries, and reads the arrays of the
+others."""
 
 from __future__ import annotations
 
@@ -27,22 +28,23 @@ from runstream_service.segments.decode import IRREGULAR, Segment, place_text, se
 if TYPE_CHECKING:
     from runstream_service.query.snapshot import Snapshot
 
-# So many points of arrays are read at a time, while as many are decoded: 16 bytes each as they come, 24 as columns.
+# How many points of arrays are read at a time, while as many others are decoded: 16 bytes each as received, 24 as
+# columns.
 MAX_POINTS = 200_000
 
-# Segments to be read, by (series_id, place): the number of the builder, and of the segment in its sources.
+# The segments to be read, by (series_id, place): the numbers of the builder, and of the segment in its sources.
 Chunk = dict[tuple[int, int], tuple[int, int]]
 
 
 class CurveBuilder:
-    """One curve. Without a divider its points are collected one by one: `points` has them in the end."""
+    """Builds one curve. Without a divider its points are collected one by one, and `points` returns them."""
 
     def __init__(self, sources: Sources, divider: Divider | None) -> None:
         self.sources = sources
         self._divider = divider
         self._atoms: list[Atoms] = []
         self._points: list[tuple[Int64, Int64, Float64]] = []
-        # Segments whose arrays are read; of the second kind with their ties, and sorted.
+        # Segments whose arrays are read: `alone` without, `mixed` with their ties, because they have to be sorted.
         self.alone, self.mixed = self._choose()
         if divider is not None:
             self._atoms.append(_atoms_of_segments(sources, ~(self.alone | self.mixed)))
@@ -92,7 +94,7 @@ class CurveBuilder:
         return position[order], value[order]
 
     def collected(self) -> tuple[Int64, Int64, Float64]:
-        """Positions, ties and values of all points as they came."""
+        """Positions, ties and values of all points, unsorted."""
         if not self._points:
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
         position, tie, value = (np.concatenate(column) for column in zip(*self._points, strict=True))
@@ -105,7 +107,7 @@ class CurveBuilder:
         return buckets_of(self._divider, self._atoms)
 
     def divide(self, divider: Divider) -> Buckets:
-        """Points that were collected one by one, in buckets after all."""
+        """Divides points that were collected one by one into buckets."""
         self._divider, self._atoms = divider, []
         for position, tie, value in self._points:
             self._take_points(position, tie, value)
@@ -121,16 +123,16 @@ class CurveBuilder:
     def _within(
         self, number: int, position: Int64, tie: Int64 | None, value: Float64
     ) -> tuple[Int64, Int64 | None, Float64]:
-        """What is in the range of points that are in order."""
+        """The points in the range, of points that are in order."""
         if not self.sources.cut[number]:
             return position, tie, value
-        # On the step axis the bounds have the last step that counts; on the time axis such segments are mixed.
+        # On the step axis, the bounds include the last step that counts; on the time axis, such segments are mixed.
         start = int(np.searchsorted(position, self.sources.first[number], "left"))
         end = int(np.searchsorted(position, self.sources.last[number], "right"))
         return position[start:end], tie, value[start:end]
 
     def _inside(self, number: int, position: Int64, tie: Int64 | None, value: Float64) -> tuple[Int64, Int64, Float64]:
-        """What is in the range of points in any order."""
+        """The points in the range, of points in any order."""
         assert tie is not None
         if not self.sources.cut[number]:
             return position, tie, value
@@ -141,9 +143,9 @@ class CurveBuilder:
 
 
 async def read_arrays(snapshot: Snapshot, builders: Sequence[CurveBuilder]) -> None:
-    """Reads what the builders of one question need, a bounded number of points at a time."""
+    """Reads the arrays that the builders of one query need, a bounded number of points at a time."""
     axis = builders[0].sources.range.axis if builders else Axis.STEP
-    # In a thread: it is tens of milliseconds, in which the loop serves others, and PostgreSQL sends the next chunk.
+    # In a thread: it takes tens of milliseconds, in which the loop serves others, and PostgreSQL sends the next chunk.
     decoding: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     decoding.set_result(None)
     try:
@@ -159,7 +161,7 @@ async def read_arrays(snapshot: Snapshot, builders: Sequence[CurveBuilder]) -> N
 
 
 async def read_steps(snapshot: Snapshot, sources: Sources) -> Int64:
-    """The different steps of a curve; arrays are read only where steps are not regular."""
+    """The different steps of a curve; arrays are only read if steps are not regular."""
     regular = sources.step_stride != IRREGULAR
     steps = [sources.hot_position, *(_regular_steps(sources, number) for number in np.flatnonzero(regular).tolist())]
     different = np.unique(np.concatenate(steps))
@@ -196,7 +198,7 @@ async def _copy(snapshot: Snapshot, chunk: Chunk, *, times: bool, steps: bool) -
 
 
 def _chunks(builders: Sequence[CurveBuilder], *, mixed: bool) -> Iterator[Chunk]:
-    """What has to be read, a bounded number of points at a time."""
+    """The segments to be read, in chunks with a bounded number of points."""
     chunk: Chunk = {}
     points = 0
     for which, builder in enumerate(builders):
@@ -216,7 +218,7 @@ def _take(
 ) -> None:
     found: dict[int, list[tuple[int, Segment]]] = {}
     for segment in segments_of(data, times=times, steps=steps):
-        # A ctid may be in several tables, if these are the parts of a distributed one; with the series it is in one.
+        # If the table is distributed, several of its parts may have the same ctid; with the series id it is unique.
         key = (segment.owner, segment.place)
         if key in chunk:
             which, number = chunk.pop(key)

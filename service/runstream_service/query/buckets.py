@@ -1,11 +1,11 @@
 """Points and summaries of segments -> buckets.
 
-An atom is what lies together in one bucket and is not divided any more: some neighbouring points, or a whole segment.
+An atom is in one bucket as a whole and is not divided any further: some neighbouring points, or a whole segment.
 Buckets are made of atoms, and it does not matter in which order these come: keys decide which atom is first and which
 is last in its bucket. A key is a pair of (position, tie) at which the atom begins or ends. On the step axis the
 position is the step and the tie the time; on the time axis the other way round.
 
-A segment that is one atom overlaps no other atom (curves.py sees to that), so its keys need not be exact: bounds do.
+A segment that is one atom overlaps no other atom (curves.py ensures that), so bounds are enough as its keys.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Float64 = NDArray[np.float64]
 # A segment may reach beyond its bucket as long as it is not longer than this many buckets: with segments of equal
 # length at least two of three buckets are used then, and no array is read.
 WHOLE_SEGMENT_BUCKETS = 1.5
-# Sums that overflow are made again of numbers so much smaller. What that loses is far below such a sum's precision.
+# Sums that overflow are computed again from values that are scaled down by this. The loss is far below their precision.
 _SCALE = 2.0**-80
 
 
 class Divider(Protocol):
-    """Says which positions are in which bucket. Does not decrease along the axis."""
+    """Assigns positions to buckets. The bucket never decreases along the axis."""
 
     count: int
 
@@ -37,7 +37,7 @@ class Divider(Protocol):
         ...
 
     def takes_whole(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
-        """Which spans may go whole into the bucket of their first position."""
+        """Which spans may be put as a whole into the bucket of their first position."""
         ...
 
 
@@ -51,44 +51,44 @@ class Grid:
         self._width = (high - low + 1) / count
 
     def of(self, position: Int64) -> Int64:
-        """Positions outside count as those at the ends."""
+        """Positions outside of the range count as its ends."""
         inside = np.clip(position, self._low, self._high)
-        # Offsets take up to 64 bits. Division keeps edges that are whole numbers exact, which a factor would not.
+        # Offsets have up to 64 bits. Division keeps edges that are whole numbers exact; a factor would not.
         bucket = _offset(inside, self._low) / self._width
         return np.minimum(bucket.astype(np.int64), self.count - 1)
 
     def takes_whole(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
-        """Those in one bucket, and those that are not much longer than a bucket."""
+        """Spans within one bucket, and spans that are not much longer than a bucket."""
         near: NDArray[np.bool_] = _offset(last, first) <= WHOLE_SEGMENT_BUCKETS * self._width
         same: NDArray[np.bool_] = self.of(first) == self.of(last)
         return near | same
 
 
 class Table:
-    """A bucket for each of some positions, which are all there are."""
+    """One bucket for each position; no other positions occur."""
 
     def __init__(self, positions: Int64) -> None:
         self.count = len(positions)
         self._positions = positions
 
     def of(self, position: Int64) -> Int64:
-        """The place among the positions."""
+        """The index among the positions."""
         return np.searchsorted(self._positions, position).astype(np.int64)
 
     def takes_whole(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
-        """Those of a single position."""
+        """Spans with a single position."""
         single: NDArray[np.bool_] = first == last
         return single
 
 
 def _offset(position: Int64, start: Int64 | np.int64) -> Float64:
-    """Distances of up to 64 bits. The difference wraps around, and is right again when seen without a sign."""
+    """Distances of up to 64 bits. The difference may wrap around, but is correct when read as unsigned."""
     return np.subtract(position, start).view(np.uint64).astype(np.float64)
 
 
 @dataclass(slots=True)
 class Atoms:
-    """Atoms in columns. Min and max are infinite where no value is finite; the sum is of the finite values."""
+    """Atoms in columns. If no value is finite, min and max are infinite; the sum is that of the finite values."""
 
     first_position: Int64
     first_tie: Int64
@@ -108,17 +108,16 @@ class Atoms:
 
 
 def scaled(sums: Float64) -> Float64:
-    """For `small_sum`, of sums that did not overflow."""
+    """Values of `small_sum` for sums that did not overflow."""
     return sums * _SCALE
 
 
 def atoms_of_points(
     divider: Divider, position: Int64, first_tie: Int64, last_tie: Int64, value: Float64, breaks: NDArray[np.bool_]
 ) -> Atoms:
-    """Points of one curve: a new atom begins with each bucket, and where `breaks` is set.
+    """Atoms of the points of one curve: a new atom begins with each bucket, and where `breaks` is set.
 
-    Positions must not decrease except at breaks. Of points with equal positions in one atom the first is before the
-    last.
+    Positions must not decrease except at breaks. Points with equal positions in one atom keep their order.
     """
     bucket = divider.of(position)
     starts = np.flatnonzero(breaks | (np.diff(bucket, prepend=-1) != 0))
@@ -152,7 +151,7 @@ def atoms_of_points(
 
 @dataclass(slots=True)
 class Buckets:
-    """One row a bucket that has points, in the order of the axis. Where no value is finite, min, max, mean are NaN."""
+    """One row per bucket that has points, in the order of the axis. If no value is finite, min, max, mean are NaN."""
 
     number: Int64
     first_position: Int64
@@ -170,14 +169,14 @@ class Buckets:
 
 
 def buckets_of(divider: Divider, parts: Sequence[Atoms]) -> Buckets:
-    """All atoms of a curve, in any order, put together by bucket."""
+    """The buckets of all atoms of a curve, which may be in any order."""
     atoms = _joined(parts)
     if not len(atoms):
         return _no_buckets()
     bucket = divider.of(atoms.first_position)
     begin = (atoms.first_tie, atoms.first_position)
     end = (atoms.last_tie, atoms.last_position)
-    # Of two that begin alike the one that ends first is first: then it is a single point, or points that are equal.
+    # Of two atoms with the same beginning, the one that ends first is first: it is one point, or several equal points.
     by_begin = np.lexsort((*end, *begin, bucket))
     by_end = np.lexsort((*begin, *end, bucket))
     number = bucket[by_begin]
@@ -198,7 +197,7 @@ def buckets_of(divider: Divider, parts: Sequence[Atoms]) -> Buckets:
         last=atoms.last[lasts],
         min=least,
         max=most,
-        # Rounding must not bring the mean outside.
+        # Rounding must not move the mean out of the range of the values.
         mean=np.clip(_means(atoms, by_begin, starts, finite_count), least, most),
     )
 
@@ -213,7 +212,7 @@ def _means(atoms: Atoms, order: NDArray[np.intp], starts: NDArray[np.intp], coun
 
 
 def buckets_of_points(position: Int64, value: Float64) -> Buckets:
-    """Each point a bucket of its own."""
+    """One bucket per point."""
     finite = np.isfinite(value)
     known = np.where(finite, value, np.nan)
     return Buckets(

@@ -1,4 +1,4 @@
-"""The picture of curves: exact, with a limited number of buckets each."""
+"""Charts: curves in a limited number of buckets, exact."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ MAX_CURVES = 1_000
 MAX_SERIES = 20_000  # with all attempts
 DEFAULT_BUCKETS = 1_000
 MAX_BUCKETS = 10_000
-# Buckets that wait for the end of the read, which is when it is known that nothing was missed. Beyond, they are sent.
+# How many buckets wait for the end of the read, when it is known that nothing was missed. Above, they are sent earlier.
 _WAITING_BUCKETS = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChartQuestion:
-    """What the picture shows; None means: no such bound. No keys means: all keys."""
+    """The arguments of a chart; None means no bound. No keys means all keys."""
 
     run_ids: Sequence[str]
     keys: Sequence[str] = ()
@@ -53,7 +53,7 @@ class Chart:
         self._reads = reads
 
     async def read(self, caller: Caller, question: ChartQuestion, emit: Emit) -> None:
-        """Hands over one curve after the other, in the order (run as asked, key, rank, attempt).
+        """Passes one curve after the other to `emit`, in the order (run as requested, key, rank, attempt).
 
         Raises:
             InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable.
@@ -104,7 +104,7 @@ async def _emit_all(waiting: Sequence[tuple[Series, Buckets]], emit: Emit) -> No
 
 async def _pictures(snapshot: Snapshot, sources: Sequence[Sources], count: int) -> list[tuple[Series, Buckets]]:
     grids = [Grid(*(one.extent() or (0, 0)), count) for one in sources]
-    # With so few points that each may be a bucket, all are read.
+    # If there are so few points that each can have a bucket, all are read.
     builders = [
         CurveBuilder(one, grid if one.whole_count > count else None) for one, grid in zip(sources, grids, strict=True)
     ]
@@ -120,7 +120,7 @@ async def _pictures(snapshot: Snapshot, sources: Sequence[Sources], count: int) 
 
 
 def bucket_count(max_buckets: int) -> int:
-    """The number of buckets asked for. Raises InvalidField."""
+    """The requested number of buckets. Raises InvalidField."""
     if not 0 <= max_buckets <= MAX_BUCKETS:
         raise InvalidField(f"max_buckets: is {max_buckets:,}; 0 to {MAX_BUCKETS:,} are allowed", field="max_buckets")
     return max_buckets or DEFAULT_BUCKETS

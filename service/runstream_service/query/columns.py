@@ -21,7 +21,7 @@ class Columns:
         return len(self.step)
 
     def part(self, start: int | None, end: int | None) -> Columns:
-        """Some of the points; nothing is copied."""
+        """A slice of the points; nothing is copied."""
         return Columns(self.step[start:end], self.time_unix_us[start:end], self.value[start:end])
 
     def at(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Columns:
@@ -35,7 +35,7 @@ class Columns:
         return start + int(np.searchsorted(self.time_unix_us[start:end], time_unix_us, "left"))
 
     def between(self, min_step: int, max_step: int) -> Columns:
-        """Those with steps from `min_step` to `max_step`. The points must be in order."""
+        """The points with steps from `min_step` to `max_step`. The points must be in order."""
         if not len(self) or (self.step[0] >= min_step and self.step[-1] <= max_step):
             return self
         return self.part(
@@ -43,7 +43,7 @@ class Columns:
         )
 
     def in_order(self) -> Columns:
-        """The same points by (step, time). Those that are in order already, as most are, cost a look at each."""
+        """The same points by (step, time). Points that are in order already, as most are, are only compared once."""
         later = self.step[1:] > self.step[:-1]
         if later.all() or (later | ((self.step[1:] == self.step[:-1]) & self._time_rises())).all():
             return self
@@ -56,7 +56,7 @@ class Columns:
 
 
 def joined(parts: Sequence[Columns]) -> Columns:
-    """One after the other."""
+    """Concatenates columns."""
     if len(parts) == 1:
         return parts[0]
     return Columns(

@@ -1,5 +1,5 @@
-"""Curves: the series of one (run, key, rank), of which the newest attempt wins from its first step on; and from where
-their points come: segments by their summaries, and hot points."""
+"""Curves: the series of one (run, key, rank), of which the newest attempt wins from its first step on. Also the sources
+of their points: summaries of segments, and hot points."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from runstream_service.storage.copy_rows import Rows, body, float64, int64, unix
 if TYPE_CHECKING:
     from runstream_service.query.snapshot import Snapshot
 
-# So many series have their summaries in memory at a time, unless one curve has more attempts.
+# How many series have their summaries in memory at a time, unless one curve has more attempts.
 _BATCH_SERIES = 16
 
 
 class Axis(Enum):
-    """What is divided into buckets."""
+    """The axis that is divided into buckets."""
 
     STEP = "step"
     TIME = "time"
@@ -43,7 +43,7 @@ class Range:
     high: int = MAX_STEP
 
     def steps(self) -> tuple[int, int]:
-        """The steps in the range; on the time axis any step may be."""
+        """The steps in the range; on the time axis, all steps."""
         return (self.low, self.high) if self.axis is Axis.STEP else (MIN_STEP, MAX_STEP)
 
 
@@ -55,12 +55,12 @@ class Curve:
 
     @property
     def ids(self) -> list[int]:
-        """The numbers of the series."""
+        """The ids of the series."""
         return [stored.series_id for stored in self.attempts]
 
 
 def curves_of(stored: Sequence[StoredSeries]) -> list[Curve]:
-    """Of series in the order (run, key, rank, attempt)."""
+    """The curves of series that are in the order (run, key, rank, attempt)."""
 
     def whose(one: StoredSeries) -> tuple[str, str, int]:
         return one.series.run_id, one.series.key, one.series.rank
@@ -70,7 +70,7 @@ def curves_of(stored: Sequence[StoredSeries]) -> list[Curve]:
 
 @dataclass(slots=True)
 class Sources:
-    """Where the points of a curve come from: segments in columns, and hot points in order.
+    """The sources of the points of a curve: segments in columns, and hot points in order.
 
     `first`, `last` and their ties (see buckets.py) are bounds of a segment's points that are in the range.
     """
@@ -87,7 +87,7 @@ class Sources:
     first_tie: Int64
     last: Int64
     last_tie: Int64
-    cut: NDArray[np.bool_]  # some of its points are perhaps not in the range
+    cut: NDArray[np.bool_]  # some of its points may be out of the range
     in_order: NDArray[np.bool_]  # along the axis, and told apart from points that are not in the range without the tie
     point_count: Int64
     finite_count: Int64
@@ -102,7 +102,7 @@ class Sources:
 
     @property
     def whole_count(self) -> int:
-        """Points that are in the range for certain."""
+        """The number of points that are certainly in the range."""
         return int(self.point_count[~self.cut].sum()) + len(self.hot_position)
 
     def extent(self) -> tuple[int, int] | None:
@@ -112,12 +112,12 @@ class Sources:
         return (min(lows), max(highs)) if lows else None
 
     def overlapping(self) -> NDArray[np.bool_]:
-        """Segments within whose bounds others, or hot points, begin or end: whose place in the order is open."""
+        """Segments that overlap others, or have hot points within their bounds, so that their order is not known."""
         return overlapping((self.first, self.first_tie), (self.last, self.last_tie), (self.hot_position, self.hot_tie))
 
 
 async def batches(snapshot: Snapshot, curves: Sequence[Curve], wanted: Range) -> AsyncGenerator[list[Sources], None]:
-    """Sources of some curves at a time, in their order; all curves in the end. Curves that have no points at all are
+    """Yields the sources of some curves at a time, in their order, until all curves are done. Curves without points are
     left out."""
     stored = [one for curve in curves for one in curve.attempts]
     low, high = wanted.steps()
@@ -139,7 +139,7 @@ async def batches(snapshot: Snapshot, curves: Sequence[Curve], wanted: Range) ->
 
 
 def _next_batch(waiting: list[Curve], hot_points: dict[int, Columns]) -> list[Curve]:
-    """Takes curves whose hot points are there; one whose attempts are in two windows waits for the second of them."""
+    """Takes curves whose hot points are read; a curve whose attempts are in two windows waits for the second one."""
     batch: list[Curve] = []
     count = 0
     while waiting and waiting[-1].attempts[-1].series_id in hot_points:
@@ -172,7 +172,7 @@ async def _load(
 
 
 async def _first_steps(snapshot: Snapshot, curves: Sequence[Curve], hot_points: dict[int, Columns]) -> dict[int, int]:
-    """The first step of each attempt that has points, in or out of the range."""
+    """The first step of each attempt that has points, even if it is out of the range."""
     ids = [series_id for curve in curves for series_id in curve.ids]
     if not ids:
         return {}
@@ -186,7 +186,7 @@ async def _first_steps(snapshot: Snapshot, curves: Sequence[Curve], hot_points: 
 
 
 def _last_steps(curve: Curve, first_steps: dict[int, int]) -> list[int]:
-    """The last step of each attempt that counts: the one before the first of any newer attempt."""
+    """The last step that counts of each attempt: the one before the first step of any newer attempt."""
     last = MAX_STEP
     found = []
     for series_id in reversed(curve.ids):
@@ -197,7 +197,7 @@ def _last_steps(curve: Curve, first_steps: dict[int, int]) -> list[int]:
 
 
 def _sources(series: Series, wanted: Range, parts: Sequence[tuple[Rows, Columns, int]]) -> Sources:
-    """Puts the attempts of a curve together: (summaries, hot points in order, last step)."""
+    """Combines the attempts of a curve: (summaries, hot points in order, last step)."""
     rows = np.concatenate([rows for rows, _, _ in parts])
     max_step = np.concatenate([np.full(len(rows), np.int64(max(last, MIN_STEP))) for rows, _, last in parts])
     none_left = np.concatenate([np.full(len(rows), last < MIN_STEP) for rows, _, last in parts])
@@ -211,7 +211,7 @@ def _sources(series: Series, wanted: Range, parts: Sequence[tuple[Rows, Columns,
         hot_position, hot_tie = points.step, points.time_unix_us
     else:
         first, last, first_tie, last_tie = min_time, max_time, first_step, counts
-        # To leave out what a newer attempt replaced, steps are needed.
+        # Steps are needed to leave out the points that a newer attempt replaced.
         in_order = rows["time_ordered"] & (last_step <= max_step)
         hot_position, hot_tie = points.time_unix_us, points.step
     kept = (first <= wanted.high) & (last >= wanted.low) & (first_step <= max_step) & ~none_left
@@ -252,8 +252,8 @@ Pairs = tuple[Int64, Int64]
 
 
 def overlapping(begin: Pairs, end: Pairs, points: Pairs) -> NDArray[np.bool_]:
-    """Which spans overlap another one, or have a point strictly inside. Spans and points are pairs in lexicographic
-    order; spans that only touch do not overlap."""
+    """Which spans overlap another one, or have a point strictly inside. Begins, ends and points are pairs that compare
+    lexicographically; spans that only touch do not overlap."""
     count = len(begin[0])
     found = np.zeros(count, np.bool_)
     if not count:
@@ -278,7 +278,7 @@ def _any_between(points: Int64, begin: Int64, end: Int64) -> bool:
 
 
 def _ranks(*columns: Pairs) -> list[Int64]:
-    """Numbers that compare as the pairs do."""
+    """Numbers that compare in the same way as the pairs."""
     major = np.concatenate([column[0] for column in columns])
     minor = np.concatenate([column[1] for column in columns])
     order = np.lexsort((minor, major))

@@ -1,4 +1,4 @@
-"""All points of series, exactly, streamed."""
+"""Histories: streams all points of series, exactly."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_PIECE_POINTS = 16_384
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryQuestion:
-    """Which points; None means: no such bound. No keys means: all keys. Step bounds are inclusive."""
+    """The arguments of a history; None means no bound. No keys means all keys. Bounds of steps are inclusive."""
 
     run_id: str
     keys: Sequence[str] = ()
@@ -43,10 +43,10 @@ class History:
         self._reads = reads
 
     async def read(self, caller: Caller, question: HistoryQuestion, emit: Emit) -> None:
-        """Hands over all points, series by series in the order (key, rank, attempt), each by (step, time), in pieces of
-        at most 16,384.
+        """Passes all points to `emit`, series by series in the order (key, rank, attempt), each by (step, time), in
+        pieces of at most 16,384.
 
-        Waits for `emit` before it reads on, so a slow receiver slows PostgreSQL down instead of filling our memory.
+        Waits for `emit` before it reads more, so a slow receiver slows PostgreSQL down instead of filling the memory.
 
         Raises:
             InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable (also for a read of more than 60 s).
@@ -67,7 +67,7 @@ async def _read(snapshot: Snapshot, caller: Caller, question: HistoryQuestion, e
 async def read_series(
     snapshot: Snapshot, stored: Sequence[StoredSeries], emit: Emit, *, low: int = MIN_STEP, high: int = MAX_STEP
 ) -> None:
-    """The same for series that are known already, in their order, with steps from `low` to `high`."""
+    """Streams series that are known already, in their order, with steps from `low` to `high`."""
     ids = [one.series_id for one in stored]
     async with aclosing(hot.windows(snapshot, ids, min_step=low, max_step=high, divide=True)) as windows:
         async for window in windows:
@@ -75,7 +75,7 @@ async def read_series(
 
 
 async def _read_window(snapshot: Snapshot, stored: Sequence[StoredSeries], window: HotWindow, emit: Emit) -> None:
-    """Streams the segments of the window's series and steps, and puts the hot points between them."""
+    """Streams the segments of the window's series and steps, and merges the hot points into them."""
     output = _Output(stored, window, emit)
     segments = SegmentStream()
 
@@ -90,7 +90,7 @@ async def _read_window(snapshot: Snapshot, stored: Sequence[StoredSeries], windo
 
 
 class _Output:
-    """Goes through the series of a window with their segments, which come in order."""
+    """Iterates over the series of a window with their segments, which arrive in order."""
 
     def __init__(self, stored: Sequence[StoredSeries], window: HotWindow, emit: Emit) -> None:
         self._stored = stored
@@ -101,7 +101,7 @@ class _Output:
         self._chunks = Chunks(MAX_PIECE_POINTS)
 
     async def add(self, segment: Segment) -> None:
-        """The next segment; its owner is a position within the window, from 1."""
+        """Adds the next segment; its owner is a position within the window, from 1."""
         position = self._window.start + segment.owner - 1
         if position != self._position:
             await self.go_to(position)
@@ -113,8 +113,8 @@ class _Output:
         )
 
     async def go_to(self, position: int) -> None:
-        """Ends the series that is being read, and those after it that have no segments; begins the one at `position`,
-        with its hot points waiting."""
+        """Ends the current series, and the following ones without segments; begins the one at `position`, with its hot
+        points waiting."""
         while self._position < position:
             if self._position >= self._window.start:
                 await self._give(self._merge.finish())

@@ -1,4 +1,4 @@
-"""Hot rows of some series, in windows: bounded memory however many there are."""
+"""Reads hot rows of some series in windows, so that memory is bounded however many there are."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from runstream_service.query.snapshot import Snapshot
 
 LAYOUT = Layout([("series_id", ">i8"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])
-# Of a window, 32 bytes each, and twice that while they are put in order.
+# Most rows of a window; each takes 32 bytes, and twice that while they are sorted.
 MAX_ROWS = 1_000_000
-# Of one series, for readers that need all of it at once; and of one step of one series. Then it is a backfill, and will
-# be in segments in a minute or two.
+# Most rows of one series, for readers that need all of it at once; and of one step of one series. Only a backfill has
+# more, and it is in segments after a minute or two.
 MAX_ROWS_OF_ONE = 2_000_000
 _RETRY_AFTER_S = 10.0
 _BLOCK_ROWS = 32_768
-# Naming 50,000 series takes 30 ms. An idle system has no hot rows, and knowing that takes less than one.
+# A statement with 50,000 series takes 30 ms. An idle system has no hot rows, and to check that takes less than 1 ms.
 _MANY_SERIES = 1_000
 
 
 class HotWindow:
-    """Hot points of the series from `start` to `end` of a question, by the position of the series: those with steps
-    from `low` to `high`, which are all that were asked for unless the window is a part of one series."""
+    """Hot points of the series from `start` to `end` of a query, by the position of the series: those with steps from
+    `low` to `high`, which are all requested steps unless the window is a part of one series."""
 
     def __init__(self, start: int, end: int, low: int, high: int, rows: _OrderedRows) -> None:
         self.start = start
@@ -59,7 +59,7 @@ class HotWindow:
             return np.zeros(0, np.int64), points
         starts = np.flatnonzero(np.diff(position, prepend=position[0] - 1))
         newest = np.repeat(np.maximum.reduceat(points.step, starts), np.diff(starts, append=len(position)))
-        # Few are left to be sorted.
+        # Only few are left to be sorted.
         last = np.flatnonzero(points.step == newest)
         value = points.value[last]
         order = np.lexsort((np.where(np.isnan(value), 0.0, value), points.time_unix_us[last], position[last]))
@@ -78,10 +78,10 @@ async def windows(
     max_rows: int | None = None,
     divide: bool = False,
 ) -> AsyncGenerator[HotWindow, None]:
-    """Windows over all series, in their order, each with at most `max_rows` points unless it is of one series.
+    """Yields windows over all series, in their order, each with at most `max_rows` points unless it is one series.
 
-    `divide`: a series that has more is divided by steps into several windows. Each window is a scan of the hot rows, so
-    there are as few as memory allows; nearly always one.
+    `divide`: a series with more points is divided by steps into several windows. Each window is a scan of the hot rows,
+    so there are as few as memory allows; nearly always one.
 
     Raises:
         Overloaded: one series, or with `divide` one step of one, has more than MAX_ROWS_OF_ONE.
@@ -90,7 +90,7 @@ async def windows(
     while start < len(series_ids):
         wanted = series_ids[start:] if low == min_step else series_ids[start : start + 1]
         collector = _Collector(wanted, MAX_ROWS if max_rows is None else max_rows, max_step, divide=divide)
-        async with snapshot.hot_rows():  # what is yielded below may be worked on for long
+        async with snapshot.hot_rows():  # not around the yield below: its consumer may take long
             there = len(series_ids) <= _MANY_SERIES or await _any(snapshot)
             if there:
                 arguments = (wanted, snapshot.visible_epoch, low, max_step, spans_of(wanted))
@@ -118,13 +118,13 @@ async def _any(snapshot: Snapshot) -> bool:
     return bool(row[0])
 
 
-# Positions of series, and their points, by (position, step, time).
+# Positions of series, and their points, in the order (position, step, time).
 _OrderedRows: TypeAlias = "tuple[NDArray[np.int32], Columns]"
 
 
 class _Collector:
-    """Keeps the rows of as many series, from the first on, as fit; of one alone, if it may be divided, of as many
-    steps."""
+    """Keeps the rows of as many series as fit, from the first on; or, if a series may be divided, of as many of its
+    steps as fit."""
 
     def __init__(self, series_ids: Sequence[int], max_rows: int, max_step: int, *, divide: bool) -> None:
         ids = np.array(series_ids, np.int64)
@@ -145,7 +145,8 @@ class _Collector:
             self._add(block)
 
     async def finish(self) -> _OrderedRows:
-        """The rows that fit, in order; those of one series and (step, time) as they came. Raises Overloaded."""
+        """The rows that fit, in order; equal (step, time) of a series stay in the order of arrival. Raises
+        Overloaded."""
         self._add(self._stream.finish())
         if self._too_many:
             raise Overloaded(
@@ -175,7 +176,7 @@ class _Collector:
         if self._count > self._max_rows and self.end == 1 and self._divide and self.high > self._lowest:
             self._leave_steps()
         if self._count > max(self._max_rows, MAX_ROWS_OF_ONE) and self.end == 1:
-            # Not an error yet: the driver would wait for the rest of the COPY in vain.
+            # Not raised here: the driver would wait in vain for the rest of the COPY.
             self._too_many, self._blocks = True, []
 
     def _keep(self, position: NDArray[np.int32], points: Columns) -> None:

@@ -1,4 +1,4 @@
-"""The latest values of some keys in thousands of runs, as columns: what searches by metrics compare and order by."""
+"""Reads the latest values of some keys in thousands of runs, as columns, for searches that use metrics."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 Places = NDArray[np.intp]
 
-# From this many runs on, naming them takes longer than reading the series of their whole experiments.
+# From this many runs on, a statement with their ids takes longer than reading the series of their whole experiments.
 MANY_RUNS = 1_000
 _STORED = Layout([("run_id", "S16"), ("key", ">i8"), *STORED_VALUES])
 _STORED_OF_KEY = Layout([("run_id", "S16"), ("rank", ">i4"), ("attempt", ">i4"), ("value", ">f8")])
 
 
 class Values(NamedTuple):
-    """Of each run, whether it is known to have the key, and its latest value as MLflow shows it."""
+    """For each run, whether it has the key, and its latest value as MLflow shows it."""
 
     there: NDArray[np.bool_]
     value: NDArray[np.float64]
 
 
 class KeyValues:
-    """Reads them. All runs are of these experiments and in these lifecycles, which may have others, too."""
+    """Reads latest values. All runs are in these experiments and lifecycles, which may have other runs, too."""
 
     def __init__(
         self, snapshot: Snapshot, experiment_ids: Sequence[int], lifecycles: Sequence[str], *, any_hot: bool
@@ -47,8 +47,8 @@ class KeyValues:
         self._any_hot = any_hot
 
     async def read(self, run_ids: NDArray[np.bytes_], wanted: Places, keys: Sequence[str]) -> dict[str, Values]:
-        """The values of each key in the order of the runs, of those at the `wanted` places, which are some. Ids are 16
-        bytes each."""
+        """The values of each key, in the order of the runs, for the runs at the `wanted` places (at least one). Ids
+        have 16 bytes each."""
         asked = run_ids[wanted]
         if len(keys) > 1 or self._any_hot or len(asked) < MANY_RUNS:
             points = await self._latest(asked, keys)
@@ -64,7 +64,7 @@ class KeyValues:
         return found
 
     async def _stored_of_key(self, asked: NDArray[np.bytes_], key: str) -> LatestPoints:
-        """One point a run, when there are no hot rows."""
+        """One point per run, if there are no hot rows."""
         data = await self._snapshot.copy_of("values_of_key_in_experiments", key, self._experiment_ids, self._lifecycles)
         rows, position = _of_runs(asked, _STORED_OF_KEY.rows(body(data)))
         unknown = np.zeros(len(rows), np.int64)
@@ -82,7 +82,7 @@ class KeyValues:
         return _one_of_each(points)
 
     async def _latest(self, asked: NDArray[np.bytes_], keys: Sequence[str]) -> LatestPoints:
-        """One point a run and key."""
+        """One point per run and key."""
         rows, position = _of_runs(asked, _STORED.rows(body(await self._stored(asked, keys))))
         there = rows["there"].copy()
         points = LatestPoints(
@@ -113,7 +113,7 @@ class KeyValues:
 
 
 def _of_runs(asked: NDArray[np.bytes_], rows: Rows) -> tuple[Rows, Places]:
-    """The rows that are of one of these runs, and of which."""
+    """The rows that belong to these runs, and the place of the run of each row."""
     order = np.argsort(asked)
     position = order[np.minimum(np.searchsorted(asked[order], rows["run_id"]), len(order) - 1)]
     inside = asked[position] == rows["run_id"]

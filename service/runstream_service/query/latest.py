@@ -1,4 +1,4 @@
-"""The latest value of each series: what roll-up stored, corrected by the hot rows."""
+"""Reads the latest value of each series: the one that roll-up stored, corrected by the hot rows."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 MAX_RUNS = 1_000
 MAX_SERIES = 1_000_000
-# About 30 MB. Of calls with more, one at a time: it may take 250.
+# These take about 30 MB. Calls with more series run one at a time: each may take 250 MB.
 MANY_SERIES = 100_000
 _LONGEST_WAIT_S = 60.0
-# What COPY and hashes of keys save of many series, they cost of few: two milliseconds of round trips.
+# For many series, COPY and hashes of keys save time; for up to this many, they cost two milliseconds of round trips.
 _FEW_RUNS = 4
 _FEW_SERIES = 1_000
 
-# The columns of a series and of what roll-up stored as its latest point, if it did.
+# The columns of a series, and of the latest point that roll-up stored for it, if any.
 STORED_VALUES = (
     ("series_id", ">i8"),
     ("rank", ">i4"),
@@ -81,7 +81,7 @@ class LatestPoints:
         )
 
     def pieces(self, size: int) -> Iterator[LatestPoints]:
-        """At most `size` rows each, with only the runs and keys that are in them."""
+        """Pieces of at most `size` rows, each with only its own runs and keys."""
         for start in range(0, len(self), size):
             piece = self.rows(slice(start, start + size))
             runs, run_index = np.unique(piece.run_index, return_inverse=True)
@@ -140,11 +140,11 @@ class Latest:
 
 
 class _TooManySeries(InvalidField):
-    """More than were asked for; the message is for the most that anybody may ask for."""
+    """There are more series than the current limit; the message is about the highest limit."""
 
 
 def _in_order(points: LatestPoints, there: NDArray[np.bool_]) -> LatestPoints:
-    """Those that are there, in the order (run, key, rank, attempt)."""
+    """The points that exist, in the order (run, key, rank, attempt)."""
     rows = np.flatnonzero(there)
     order = np.lexsort((points.attempt[rows], points.rank[rows], points.key_index[rows], points.run_index[rows]))
     return points.rows(rows[order])
@@ -153,7 +153,7 @@ def _in_order(points: LatestPoints, there: NDArray[np.bool_]) -> LatestPoints:
 async def _stored_of_few(
     snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str]
 ) -> tuple[list[int], NDArray[np.bool_], LatestPoints] | None:
-    """The same as `_stored` in one round trip; None if there are too many series for that."""
+    """Does what `_stored` does in one round trip; None if there are too many series for that."""
     rows = await snapshot.fetch(
         "latest_stored_of_few", caller.workspace_id, run_ids, list(keys) or None, _FEW_SERIES + 1
     )
@@ -180,7 +180,7 @@ async def _stored_of_few(
 async def _stored(
     snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str], max_series: int
 ) -> tuple[list[int], NDArray[np.bool_], LatestPoints]:
-    """All series, whether anything is stored of them, and what."""
+    """All series, whether a latest point is stored for each, and that point."""
     rows, one_of_each, key_number = await _rows(snapshot, caller, run_ids, keys, max_series)
     texts = await snapshot.fetch("keys_of_series", int64(rows["series_id"][one_of_each]).tolist())
     return await compute(len(rows), _columns, run_ids, rows, one_of_each, key_number, texts)
@@ -193,7 +193,7 @@ def _columns(
     key_number: NDArray[np.int64],
     texts: Sequence[Sequence[Any]],
 ) -> tuple[list[int], NDArray[np.bool_], LatestPoints]:
-    """`texts`: series and key of one series of each key."""
+    """Converts rows to columns. `texts`: series and key of one series of each key."""
     series_ids = int64(rows["series_id"])
     names, place = _keys_in_order(series_ids[one_of_each], texts)
     points = LatestPoints(
@@ -213,7 +213,7 @@ def _columns(
 async def _rows(
     snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str], max_series: int
 ) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64]]:
-    """A row a series; one row of each key; and which of these has the same key as a row.
+    """One row per series; one row of each key; and for each row, which of these has the same key.
 
     So the text of a key is read once, however many series have it. A hash of 64 bits distinguishes keys. Should two
     have the same one, their second hashes differ, and the query is repeated with another seed.
@@ -235,7 +235,7 @@ async def _rows(
 
 
 def _tell_keys_apart(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """One row of each key, and which of these has the same key as a row; None if two keys have the same hash."""
+    """One row of each key, and for each row which of these has the same key; None if two keys have the same hash."""
     _, one_of_each, key_number = np.unique(int64(rows["key_hash"]), return_index=True, return_inverse=True)
     check = int64(rows["key_check"])
     return (one_of_each, key_number) if (check[one_of_each][key_number] == check).all() else None
@@ -244,7 +244,7 @@ def _tell_keys_apart(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]] 
 def _keys_in_order(
     one_of_each: NDArray[np.int64], texts: Sequence[Sequence[Any]]
 ) -> tuple[list[str], NDArray[np.int64]]:
-    """The keys of these series in order, and where in it the key of each of them is."""
+    """The sorted keys of these series, and the index of the key of each series."""
     key_of: dict[int, str] = {row[0]: row[1] for row in texts}
     keys = [key_of[series_id] for series_id in one_of_each.tolist()]
     order = sorted(range(len(keys)), key=lambda number: keys[number].encode())
@@ -254,7 +254,7 @@ def _keys_in_order(
 
 
 def correct(points: LatestPoints, there: NDArray[np.bool_], window: HotWindow) -> None:
-    """Puts the latest hot points in where they are later than what is stored."""
+    """Replaces stored points by hot points that are later."""
     position, latest = window.latest()
     found = (latest.step, latest.time_unix_us, _comparable(latest.value))
     known = (points.step[position], points.time_unix_us[position], _comparable(points.value[position]))

@@ -1,4 +1,4 @@
-"""One latest value a key: what those see who know neither ranks nor attempts, as MLflow's clients."""
+"""One latest value per key, for callers that know neither ranks nor attempts, such as MLflow's clients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def read_leading(latest: Latest, caller: Caller, run_ids: Sequence[str]) -
 
 
 def leading(points: LatestPoints) -> LatestPoints:
-    """Of each run and key the newest attempt of the lowest rank that logged it: its first step on, it wins.
+    """For each run and key, the point of the newest attempt of the lowest rank that logged it.
 
     The points must be in the order (run, key, rank, attempt).
     """
@@ -33,7 +33,8 @@ def leading(points: LatestPoints) -> LatestPoints:
         return points
     new_key = _changes(points.run_index) | _changes(points.key_index)
     new_rank = new_key | _changes(points.rank)
-    # The lowest rank of a key are the rows from where the key begins to where a rank begins; the last is the newest.
+    # The rows of a key's lowest rank are those from where the key begins to where the rank changes; the last is the
+    # newest.
     starts = np.flatnonzero(new_rank)
     ends = np.append(starts[1:], len(points)) - 1
     return points.rows(ends[new_key[starts]])

@@ -1,7 +1,7 @@
-"""Merges sources of points of one series, each in order, that come in the order of their beginnings.
+"""Merges sources of points of one series. Each source is in order, and sources arrive in the order of their beginnings.
 
-What lies before the beginning of the newest source cannot be preceded by anything that is still to come, and is given
-out. So only points of sources that overlap are held, and only those are sorted.
+Nothing that follows can precede the points before the beginning of the newest source, so these are returned at once.
+Only points of overlapping sources are held and sorted.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from runstream_service.query.columns import Columns, joined
 
 
 class Merge:
-    """One series."""
+    """The merge of one series."""
 
     def __init__(self) -> None:
         self._waiting: list[Columns] = []
 
     def add(self, source: Columns, *, first_step: int, first_time_unix_us: int) -> Iterator[Columns]:
-        """Takes a source of which no point, and none of later sources, is before (first_step, first_time); gives the
-        points that come next."""
+        """Adds a source. No point of it, or of later sources, is before (first_step, first_time). Yields the points
+        that are next in order."""
         ready, waiting = [], []
         for points in self._waiting:
             cut = points.place_of(first_step, first_time_unix_us)
@@ -34,7 +34,7 @@ class Merge:
             yield joined(ready).in_order()
 
     def finish(self) -> Iterator[Columns]:
-        """The rest."""
+        """Yields the remaining points."""
         if self._waiting:
             yield joined(self._waiting).in_order()
         self._waiting = []
@@ -49,7 +49,7 @@ class Chunks:
         self._count = 0
 
     def add(self, points: Columns) -> Iterator[Columns]:
-        """The pieces that are complete with these."""
+        """Adds points; yields the pieces that are complete now."""
         self._parts.append(points)
         self._count += len(points)
         if self._count < self._size:
@@ -62,7 +62,7 @@ class Chunks:
         self._count -= full
 
     def finish(self) -> Iterator[Columns]:
-        """The last piece."""
+        """Yields the last piece."""
         if self._count:
             yield joined(self._parts)
         self._parts, self._count = [], 0

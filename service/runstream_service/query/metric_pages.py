@@ -1,4 +1,4 @@
-"""The rows of one run by time, a page at a time: only the segments that a page may have rows of are read."""
+"""Reads the rows of one run by time, a page at a time, and only the segments that may have rows of the page."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 async def read_page(
     snapshot: Snapshot, sources: Sequence[Sources], after: Place | None, limit: int | None
 ) -> MetricRows:
-    """The rows after a place, or all, by (timestamp, step, value); if there are more than `limit` of them, at least so
-    many and the next one, none left out. The sources are on the time axis, from that place on."""
+    """The rows after a place, or all rows, by (timestamp, step, value). If there are more than `limit`, at least one
+    more than `limit` is returned, without gaps. The sources are on the time axis, from that place on."""
     builders = [CurveBuilder(one, None) for one in sources]
     if not builders:
         return NO_ROWS
@@ -41,11 +41,11 @@ async def read_page(
         rows = _rows(builders, after)
         if read == len(first):
             return rows
-        # Before the first segment that has not been read, nothing is missing.
+        # All rows before the first segment that was not read are complete.
         rows = rows.take(rows.timestamp_ms < first[by_time[read]] // 1_000)
         if limit is not None and len(rows) > limit:
             return rows
-        # Segments that overlap, points that are there twice, or that are before the page.
+        # Too few rows: segments may overlap, and points may be equal, or before the page.
         wanted = 2 * int(total[read - 1])
 
 

@@ -1,7 +1,7 @@
-"""Points as those see them who know neither ranks nor attempts, nor more than milliseconds: as MLflow's clients.
+"""Points as callers see them that know neither ranks nor attempts, and only milliseconds: MLflow's clients.
 
-Points that are the same to such a caller are one row: requests that were repeated in another form leave such points,
-and MLflow has each once.
+Points that are equal for such a caller are one row: requests that were repeated in another form leave such points, and
+MLflow has each of them once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from runstream_service.query.buckets import Float64, Int64
 
-# MLflow stores the infinities so.
+# How MLflow stores infinities.
 _LARGEST = np.finfo(np.float64).max
 
 
@@ -33,14 +33,14 @@ class MetricRows:
         return MetricRows(self.step[rows], self.timestamp_ms[rows], self.value[rows])
 
     def by_time(self) -> MetricRows:
-        """In the order (timestamp, step, value), where NaN is 0, and after 0."""
+        """The rows in the order (timestamp, step, value), where NaN counts as 0, and comes after 0."""
         order = np.argsort(self.timestamp_ms, kind="stable")
         if not _rises(self.timestamp_ms[order]):
             order = np.lexsort((np.isnan(self.value), _comparable(self.value), self.step, self.timestamp_ms))
         return self.take(order)
 
     def after(self, place: Place) -> MetricRows:
-        """Those that come after a place in the order of by_time."""
+        """The rows after a place in the order of by_time."""
         later = np.zeros(len(self), np.bool_)
         same = np.ones(len(self), np.bool_)
         columns = (self.timestamp_ms, self.step, _comparable(self.value), np.isnan(self.value))
@@ -50,7 +50,7 @@ class MetricRows:
         return self.take(later)
 
     def place(self, row: int) -> Place:
-        """Where a row is in the order of by_time."""
+        """The place of a row in the order of by_time."""
         is_nan = bool(np.isnan(self.value[row]))
         value = 0.0 if is_nan else float(self.value[row])
         return Place(int(self.timestamp_ms[row]), int(self.step[row]), value, is_nan)
@@ -67,9 +67,9 @@ class Place:
 
 
 def rows_of(step: Int64, time_unix_us: Int64, value: Float64) -> MetricRows:
-    """Points in any order, by (step, timestamp, value), where NaN is 0, and after 0; each once."""
+    """Points in any order -> distinct rows by (step, timestamp, value), where NaN counts as 0, and comes after 0."""
     rows = MetricRows(step, time_unix_us // 1_000, in_range(value))
-    # Nearly always all steps are different. Those that are nearly in order are quickly sorted by one column.
+    # Nearly always all steps are different. Sorting by one column is fast if they are nearly in order.
     order = np.argsort(step, kind="stable")
     if _rises(step[order]):
         return rows.take(order)
@@ -84,7 +84,7 @@ def rows_of(step: Int64, time_unix_us: Int64, value: Float64) -> MetricRows:
 
 
 def in_range(value: Float64) -> Float64:
-    """The infinities as MLflow has them."""
+    """Values with infinities as MLflow stores them."""
     return np.clip(value, -_LARGEST, _LARGEST)
 
 

@@ -1,5 +1,5 @@
-"""The points of one key of runs, as MLflow's clients see them (metric_rows.py): of a key that several ranks logged, the
-series of the lowest rank, all attempts."""
+"""Reads the points of one key of runs, as MLflow's clients see them (metric_rows.py): if several ranks logged the key,
+all attempts of the lowest rank."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RUNS_AT_ONCE = 10
 
 
 class RunMetrics:
-    """Reads them. Runs and keys that are not there have no rows.
+    """Reads rows of metrics. Missing runs and keys have no rows.
 
     All methods raise InvalidField, ReadTooSlow and DatabaseUnavailable.
     """
@@ -35,8 +35,8 @@ class RunMetrics:
     async def history(
         self, caller: Caller, run_id: UUID, key: str, *, after: Place | None = None, limit: int | None = None
     ) -> tuple[MetricRows, Place | None]:
-        """Rows by (timestamp, step, value): at most `limit`, and after a place. If there are more, also the place after
-        which those come."""
+        """At most `limit` rows by (timestamp, step, value), after a place. If there are more, also the place after
+        which they follow."""
         rows = NO_ROWS
         async with self._reads.snapshot() as snapshot:
             stored = await leading_series(snapshot, caller, [run_id], key)
@@ -52,10 +52,10 @@ class RunMetrics:
     async def first_rows(
         self, caller: Caller, run_ids: Sequence[UUID], key: str, limit: int
     ) -> list[tuple[str, MetricRows]]:
-        """At most `limit` rows of all runs together: run by run as asked, each by (timestamp, step, value)."""
+        """At most `limit` rows of all runs together: run by run as requested, each by (timestamp, step, value)."""
         found: list[tuple[str, MetricRows]] = []
         async with self._reads.snapshot() as snapshot:
-            # A few at a time: nearly always the first ones fill the answer.
+            # A few runs at a time: usually the first ones fill the answer.
             for start in range(0, len(run_ids), _RUNS_AT_ONCE):
                 stored = await leading_series(snapshot, caller, run_ids[start : start + _RUNS_AT_ONCE], key)
                 async with aclosing(sources_by_run(snapshot, stored, Range(Axis.TIME))) as batches:
@@ -71,8 +71,8 @@ class RunMetrics:
     async def samples(
         self, caller: Caller, run_ids: Sequence[UUID], key: str, steps: tuple[int, int], count: int
     ) -> dict[str, MetricRows]:
-        """By run id at most `count` rows of those with steps between two (inclusive), evenly spread over the rows in
-        the order (step, timestamp, value), the last among them."""
+        """For each run id, at most `count` rows with steps in a range (inclusive), evenly spread over its rows in the
+        order (step, timestamp, value), including the last one."""
         async with self._reads.snapshot() as snapshot:
             stored = await leading_series(snapshot, caller, run_ids, key)
             return await read_samples(snapshot, stored, steps, count)

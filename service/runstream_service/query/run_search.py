@@ -1,4 +1,4 @@
-"""Which runs match a filter, and in which order.
+"""Searches runs: finds those that match a filter, in an order.
 
 PostgreSQL compares and orders all that is stored of runs except points; without metrics that is one statement.
 Metrics are compared by their latest values, which are read as columns, of all candidates at once, and corrected by hot
@@ -44,13 +44,13 @@ Indices = NDArray[np.intp]
 
 _HEX = "replace(r.run_id::text, '-', '')"
 _LOCATION = "coalesce(e.artifact_location, 'mlflow-artifacts:/' || e.experiment_id)"
-# Text columns by MLflow's name; status as MLflow writes it.
+# Text columns by MLflow's names; the status in MLflow's spelling.
 _TEXTS = {
     "run_id": _HEX,
     "run_name": "r.name",
     "status": "upper(r.status)",
     "user_id": "r.user_name",
-    # As core.experiments.below makes it.
+    # The same as core.experiments.below.
     "artifact_uri": rf"regexp_replace({_LOCATION}, '/?(\?.*)?$', '/' || {_HEX} || '/artifacts\1')",
 }
 _TIMES = {"start_time": "r.started_at", "end_time": "r.ended_at"}
@@ -69,7 +69,7 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What to search for. `lifecycles`: of `active` and `deleted`."""
+    """The arguments of a search. `lifecycles`: some of `active` and `deleted`."""
 
     experiment_ids: Sequence[int]
     filter: str = ""
@@ -141,7 +141,7 @@ class RunSearch:
     async def _readers(
         self, snapshot: Snapshot, scope: _Scope, candidates: int, keys: int, *, any_hot: bool
     ) -> AsyncIterator[list[KeyValues]]:
-        """One, or two to read two keys of many runs at a time: each takes PostgreSQL some 15 ms of 10,000 runs."""
+        """One reader, or two that read two keys of many runs at a time: a key takes about 15 ms for 10,000 runs."""
 
         def reader(of: Snapshot) -> KeyValues:
             return KeyValues(of, scope.experiment_ids, scope.lifecycles, any_hot=any_hot)
@@ -159,7 +159,7 @@ class RunSearch:
 
 
 class _Scope:
-    """The candidates: what remains but for the conditions on metrics."""
+    """The candidates: the runs that match all conditions except those on metrics."""
 
     def __init__(self, caller: Caller, question: Question, comparisons: Sequence[Comparison]) -> None:
         self.lifecycles, self.experiment_ids = list(question.lifecycles), list(question.experiment_ids)
@@ -171,7 +171,7 @@ class _Scope:
    AND r.purge_epoch IS NULL AND {conjunction(conditions)}"""
 
     def term(self, order: Order) -> str:
-        """What to order by, but for metrics."""
+        """The SQL expression of an order by a field that is no metric."""
         if order.kind == "attribute" and order.key in _TIMES:
             return order_term(_TIMES[order.key], descending=order.descending)
         if order.kind == "attribute" or (order.kind == "tag" and order.key == NAME_TAG):
@@ -194,8 +194,8 @@ async def _by_the_rest(snapshot: Snapshot, scope: _Scope, orders: Sequence[Order
 
 
 def _groups(keys: Sequence[str], readers: int, *, any_hot: bool) -> Iterator[Sequence[str]]:
-    """Keys to be read together: one a reader, since each leaves fewer candidates. Not so if there are hot rows: those
-    are scanned each time."""
+    """Keys to be read together: one per reader, since each leaves fewer candidates. If there are hot rows, all keys are
+    read together, because hot rows are scanned each time."""
     size = len(keys) if any_hot else readers
     return (keys[start : start + size] for start in range(0, len(keys), size))
 
@@ -206,7 +206,7 @@ async def _read(
     if len(readers) == 1:
         return await readers[0].read(candidates, matching, keys)
     reading = [reader.read(candidates, matching, [key]) for reader, key in zip(readers, keys, strict=False)]
-    # Both have to be over before one's failure ends the transactions that they read in.
+    # Both have to end before the failure of one ends the transactions that they read in.
     values: dict[str, Values] = {}
     for found in await asyncio.gather(*reading, return_exceptions=True):
         if isinstance(found, BaseException):
@@ -218,7 +218,7 @@ async def _read(
 async def _candidates(
     snapshot: Snapshot, scope: _Scope, orders: Sequence[Order], rest: Sequence[Order]
 ) -> tuple[NDArray[np.bytes_], dict[Order, NDArray[np.int64]]]:
-    """Ids in the order that decides between equals, and the place of each by the fields that are no metrics."""
+    """Ids in the order that decides between equal runs, and the place of each by the fields that are no metrics."""
     terms = [scope.term(order) for order in rest]
     columns = "".join(f", dense_rank() OVER (ORDER BY {term})" for term in terms)
     data = await snapshot.copy_of_sql(
@@ -236,7 +236,7 @@ def _sorted(
     values: dict[str, Values],
     ranks: dict[Order, NDArray[np.int64]],
 ) -> Indices:
-    """Numbers, then NaN, then what has none, in both directions. Equals stay as they come."""
+    """Sorts numbers first, then NaN, then missing values, in both directions. The sort is stable."""
     columns: list[NDArray[Any]] = []
     for order in orders:
         if order.kind != "metric":
@@ -249,7 +249,7 @@ def _sorted(
 
 
 def _with_ties(orders: Sequence[Order], terms: Sequence[str]) -> list[str]:
-    """Newest first, then by id."""
+    """The terms with the default order appended: newest first, then by id."""
     by_start = any((order.kind, order.key) == ("attribute", "start_time") for order in orders)
     return [*terms, *([] if by_start else ["r.started_at DESC"]), "r.run_id"]
 
@@ -278,7 +278,7 @@ def _condition(comparison: Comparison, parameters: Parameters) -> str:
 def _id_condition(comparison: Comparison, parameters: Parameters) -> str:
     """A comparison of run ids, by the primary key. A text that is no id of this service equals none."""
     texts = comparison.value if isinstance(comparison.value, tuple) else (comparison.value,)
-    # As text, which the driver takes too: making 25,000 UUIDs of them would hold the event loop.
+    # As text, which the driver accepts, too: converting 25,000 UUIDs would hold the event loop.
     ids = [text for text in texts if isinstance(text, str) and is_run_id(text)]
     is_any = f"r.run_id = ANY ({parameters.add(ids, 'uuid[]')})"
     return is_any if comparison.operator in ("=", "IN") else f"NOT ({is_any})"

@@ -1,4 +1,4 @@
-"""Where the points of runs come from, as those see them who do not know ranks: all attempts of the lowest rank."""
+"""Sources of the points of runs for callers that do not know ranks: all attempts of the lowest rank."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ async def leading_series(snapshot: Snapshot, caller: Caller, run_ids: Sequence[U
 async def sources_by_run(
     snapshot: Snapshot, stored: Sequence[StoredSeries], wanted: Range
 ) -> AsyncGenerator[list[tuple[str, list[Sources]]], None]:
-    """The sources of some runs at a time, in their order, by run id. Attempts stand side by side: none replaces another
-    one. Runs without points may be left out."""
+    """Yields the sources of some runs at a time, in their order, by run id. All attempts are included: none replaces
+    another one. Runs without points may be left out."""
     waiting: list[Sources] = []
     async with aclosing(batches(snapshot, [Curve((one,)) for one in stored], wanted)) as found:
         async for batch in found:
             *whole, (_, last) = _by_run([*waiting, *batch]) or [("", [])]
-            waiting = last  # perhaps there is more of this run
+            waiting = last  # there may be more of this run
             if whole:
                 yield whole
     if waiting:

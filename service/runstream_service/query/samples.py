@@ -1,8 +1,8 @@
-"""Some rows of each run that stand for all of them, of which as few as possible are read.
+"""Reads a sample of the rows of each run, and as few points as possible for that.
 
-Which rows those are follows from how many there are. Where the steps of a segment are regular, and nothing else has
-points among them, each of its points is one row, at a place in the order that is known beforehand: of such a segment
-only the points that are wanted are read. Of all others all are, as two of them may be one row.
+The number of rows determines which rows are in the sample. If the steps of a segment are regular, and nothing else has
+points among them, each of its points is one row, with a known place in the order: only the wanted points of such a
+segment are read. All other segments are read completely, as two of their points may be one row.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ SPARSE = 8
 async def read_samples(
     snapshot: Snapshot, stored: Sequence[StoredSeries], steps: tuple[int, int], count: int
 ) -> dict[str, MetricRows]:
-    """By run id at most `count` rows of those with steps between two (inclusive), evenly spread over the rows in the
-    order (step, timestamp, value), the last among them."""
+    """For each run id, at most `count` rows with steps in a range (inclusive), evenly spread over its rows in the order
+    (step, timestamp, value), including the last one."""
     found: dict[str, MetricRows] = {}
     async with aclosing(sources_by_run(snapshot, stored, Range(Axis.STEP, *steps))) as batches:
         async for batch in batches:
@@ -50,8 +50,8 @@ async def read_samples(
 
 
 def spread(rows: int, count: int) -> Int64:
-    """Which of some rows in order stand for them: the first of each bucket of SQL's NTILE(count), and instead of the
-    last one of those the last of all."""
+    """The indexes of the sample of some rows: the first row of each bucket of SQL's NTILE(count), but the last row of
+    all in place of the last one of these."""
     if rows <= count:
         return np.arange(rows, dtype=np.int64)
     size, larger = divmod(rows, count)
@@ -62,7 +62,7 @@ def spread(rows: int, count: int) -> Int64:
 
 
 class _Sample:
-    """Of one run; its sources are its attempts."""
+    """The sample of one run; its sources are its attempts."""
 
     def __init__(self, sources: Sequence[Sources], count: int) -> None:
         self._count = count
@@ -73,14 +73,14 @@ class _Sample:
         self._segments = _joined([_segments(one, its) for one, its in zip(sources, sparse, strict=True)])
 
     async def read_whole(self, snapshot: Snapshot) -> None:
-        """Reads the segments that have to be read whole. Then it is known which points of the others are wanted."""
+        """Reads the segments that have to be read completely. After that, the wanted points of the others are known."""
         await read_arrays(snapshot, self._builders)
         parts = [builder.collected() for builder in self._builders]
         step, time, value = (np.concatenate(column) for column in zip(*parts, strict=True))
         self._builders = []
         whole, segments = rows_of(step, time, value), self._segments
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(segments.points)])
-        # Where the segments begin among all rows; and of each wanted row the segment that begins at or before it.
+        # Where the segments begin among all rows; and for each wanted row the segment that begins at or before it.
         starts = before[:-1] + np.searchsorted(whole.step, segments.step)
         wanted = spread(int(before[-1]) + len(whole), self._count)
         number = np.searchsorted(starts, wanted, "right") - 1
@@ -91,7 +91,7 @@ class _Sample:
         self._put(~self._single, whole.take((wanted - before[number + 1])[~self._single]))
         number = number[self._single]
         offset = wanted[self._single] - starts[number]
-        # What is not known yet of their rows is filled in by `take`.
+        # `take` fills in the rest of their rows.
         self.series_id, self.place = segments.series_id[number], segments.place[number]
         self.position = segments.position[number] + offset
         self._step = segments.step[number] + offset * segments.stride[number]
@@ -108,8 +108,8 @@ class _Sample:
 
 @dataclass(frozen=True, slots=True)
 class _Segments:
-    """Segments of which single points are read, from their first point that is in the range: its step, its position,
-    and how many points there are from there on."""
+    """Segments of which single points are read, from their first point in the range: its step, its position, and the
+    number of points from there on."""
 
     series_id: Int64
     place: Int64
@@ -120,12 +120,12 @@ class _Segments:
 
 
 def _sparse(sources: Sequence[Sources], count: int) -> list[NDArray[np.bool_]]:
-    """Of which segments of each source single points may be read."""
+    """The segments of each source of which single points may be read."""
     points = np.concatenate([one.point_count for one in sources])
     stride = np.concatenate([one.step_stride for one in sources])
     first, last = (np.concatenate(column) for column in zip(*((one.first, one.last) for one in sources), strict=True))
     hot = np.sort(np.concatenate([one.hot_position for one in sources]))
-    # With these ties, spans that only touch do overlap: rows of one step are ordered by what is not known here.
+    # With these ties, spans that only touch overlap: the order of rows with the same step is not known here.
     begin, end, inner = (first, np.full(len(first), 0)), (last, np.full(len(last), 2)), (hot, np.full(len(hot), 1))
     found = ((stride > 0) | (points == 1)) & ~overlapping(begin, end, inner)
     if points.sum() + len(hot) < SPARSE * count:
@@ -150,7 +150,7 @@ def _segments(sources: Sources, chosen: NDArray[np.bool_]) -> _Segments:
 
 
 def _joined(parts: Sequence[_Segments]) -> _Segments:
-    """All that have points, in the order of their steps."""
+    """All segments that have points, in the order of their steps."""
     columns = [np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(_Segments)]
     joined = _Segments(*columns)
     order = np.argsort(joined.step)
@@ -159,7 +159,7 @@ def _joined(parts: Sequence[_Segments]) -> _Segments:
 
 
 async def _read_points(snapshot: Snapshot, samples: Sequence[_Sample]) -> None:
-    """The single points of all samples at once."""
+    """Reads the single points of all samples at once."""
     series_id = np.concatenate([sample.series_id for sample in samples])
     place = np.concatenate([sample.place for sample in samples])
     position = np.concatenate([sample.position for sample in samples])

@@ -1,4 +1,4 @@
-"""Which series a question is about."""
+"""Finds the series of a query."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MIN_STEP, MAX_STEP = -(2**63), 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Names one series. `run_id` is 32 hex digits."""
+    """The name of one series. `run_id` has 32 hex digits."""
 
     run_id: str
     key: str
@@ -31,7 +31,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class StoredSeries:
-    """A series and its number."""
+    """A series and its id."""
 
     series_id: int
     series: Series
@@ -46,8 +46,8 @@ async def series_of_run(
     rank: int | None = None,
     attempt: int | None = None,
 ) -> list[StoredSeries]:
-    """The series of a run in the order (key, rank, attempt); no keys mean all. Those that are being purged are not
-    there.
+    """The series of a run in the order (key, rank, attempt); no keys mean all. Series that are being purged are left
+    out.
 
     Raises:
         InvalidField, RunNotFound.
@@ -70,7 +70,7 @@ async def series_of_runs(
     attempt: int | None = None,
     limit: int | None = None,
 ) -> list[StoredSeries]:
-    """The same for several runs, in their order; at most `limit` series. Runs that are not there have none."""
+    """The series of several runs, in their order; at most `limit` series. Missing runs have none."""
     rows = await snapshot.fetch(
         "series_of_runs", caller.workspace_id, run_ids, list(keys) or None, rank, attempt, limit
     )
@@ -78,7 +78,7 @@ async def series_of_runs(
 
 
 async def check_runs(snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], *, field: str) -> None:
-    """Raises RunNotFound if one of these runs is not there."""
+    """Raises RunNotFound if one of these runs does not exist."""
     found = {row["run_id"] for row in await snapshot.fetch("runs_found", caller.workspace_id, run_ids)}
     for run_id in run_ids:
         if run_id not in found:
@@ -86,7 +86,7 @@ async def check_runs(snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID]
 
 
 def check_keys(keys: Sequence[str]) -> None:
-    """Raises InvalidField for more than 1,000 keys, or one that no key can be."""
+    """Raises InvalidField for more than 1,000 keys, or for an impossible key."""
     if len(keys) > MAX_KEYS:
         raise InvalidField(f"keys: has {len(keys):,} keys; at most {MAX_KEYS:,} are allowed", field="keys")
     if any("\0" in key for key in keys):

@@ -1,9 +1,9 @@
-"""One answer, one snapshot: the watermark, segments and hot rows that belong together, read in a transaction.
+"""Snapshots: each answer reads a watermark, segments and hot rows that belong together, in one transaction.
 
-    W = visible_epoch; segments of epochs <= W and hot rows of epochs > W are every point once.
+    W = visible_epoch; segments of epochs <= W and hot rows of epochs > W contain every point once.
 
-Segments are under MVCC; dropping a partition of hot rows is not. So, when all is read, a new snapshot is asked whether
-a drop has passed W; if it has, rows may have been missing, and the read fails with ReadTooSlow.
+Segments are under MVCC; dropping a partition of hot rows is not. So, when everything is read, a new snapshot shows
+whether an epoch above W was dropped. If so, rows may have been missing, and the read fails with ReadTooSlow.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ T = TypeVar("T")
 Argument: TypeAlias = "int | bool | Sequence[int] | Sequence[str] | Spans"
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 
-# Partitions of hot rows have no statistics, so the planner would not believe that their index leads past most rows.
-# A savepoint that is rolled back: the settings go with the locks.
+# Partitions of hot rows have no statistics, so the planner would not choose their index, which skips most rows. The
+# savepoint is rolled back, which undoes the settings and releases the locks.
 _BEGIN_HOT_ROWS = "SAVEPOINT hot_rows; SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0"
 _END_HOT_ROWS = "ROLLBACK TO hot_rows; RELEASE hot_rows"
 
 _FEW_ROWS = 20_000
-# Of reads that wait for their turn: how many, and for how long. A read may take READ_TIMEOUT_S.
+# How many reads may wait for their turn, and for how long. A read may take READ_TIMEOUT_S.
 _MAX_WAITING, _WAIT_S = 200, 30.0
 
 _PARAMETER = re.compile(r"\$(\d+)\b")
@@ -47,7 +47,7 @@ _INT4 = range(-(2**31), 2**31)
 
 
 class Snapshot:
-    """What a read does its statements with. Points come by COPY, all else by fetch."""
+    """Runs the statements of a read. Points are read by COPY, everything else by fetch."""
 
     def __init__(self, connection: PooledConnection, visible_epoch: int, deadline: float) -> None:
         self._connection = connection
@@ -59,7 +59,7 @@ class Snapshot:
         return await self._connection.fetch(SQL[name], *arguments, timeout=self.left_s())
 
     async def copy(self, name: str, *arguments: Argument) -> bytes:
-        """All that a COPY of a statement answers."""
+        """The whole COPY of a statement of points.sql."""
         portions: list[bytes] = []
 
         async def keep(data: bytes) -> None:
@@ -69,15 +69,15 @@ class Snapshot:
         return b"".join(portions)
 
     async def copy_of(self, name: str, *arguments: object) -> bytearray:
-        """The same for arguments of any type; two more round trips."""
+        """Does what `copy` does, for arguments of any type; takes two more round trips."""
         return await self.copy_of_sql(SQL[name], *arguments)
 
     async def fetch_sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """Rows of a statement that was put together."""
+        """Rows of a composed statement."""
         return await self._connection.fetch(statement, *arguments, timeout=self.left_s())
 
     async def copy_of_sql(self, statement: str, *arguments: object) -> bytearray:
-        """All that a COPY of a statement answers that was put together."""
+        """The whole COPY of a composed statement."""
         found = bytearray()
 
         async def keep(data: bytes) -> None:
@@ -89,29 +89,29 @@ class Snapshot:
         return found
 
     async def stream(self, name: str, *arguments: Argument, sink: Sink) -> None:
-        """Hands over what a COPY answers, as it comes. Waits for the sink, and so does PostgreSQL."""
+        """Passes a COPY to a sink as it arrives. Waits for the sink, and so does PostgreSQL."""
         await self._connection.copy_from_query(
             bind(SQL[name], *arguments), output=sink, format="binary", timeout=self.left_s()
         )
 
     async def plan_each_time(self) -> None:
-        """Plans for the values that are asked for, from here on: of a search, they decide how it is best done."""
+        """Makes a plan for each statement's values from here on: in a search, they determine the best plan."""
         await self._connection.execute(
             "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off; "
             "SET LOCAL max_parallel_workers_per_gather = 0"
         )
 
     async def look_up_at_once(self) -> None:
-        """From here on each index once, whatever the planner believes: it would read all of 20,000 runs to find a
-        hundred. Looking for 10,000 latest values of 400,000 all at once takes 3 ms, one after the other 12, and going
-        through all of them 50."""
+        """Lets statements from here on scan each index once, whatever the planner estimates: it would read all of
+        20,000 runs to find a hundred. Looking up 10,000 of 400,000 latest values at once takes 3 ms, one after the
+        other 12 ms, and reading all of them 50 ms."""
         await self._connection.execute(
             "SET LOCAL enable_seqscan = off; SET LOCAL random_page_cost = 1.1; SET LOCAL enable_nestloop = off"
         )
 
     async def share(self, connection: PooledConnection) -> Snapshot | None:
-        """The same for a connection that has just begun a transaction; None if that leads to another server, after a
-        failover, say."""
+        """Imports the snapshot on a connection that has just begun a transaction; None if the connection leads to
+        another server, for instance after a failover."""
         if incarnation_of(connection) != incarnation_of(self._connection):
             return None
         name = await self._connection.fetchval("SELECT pg_export_snapshot()", timeout=self.left_s())
@@ -120,14 +120,14 @@ class Snapshot:
 
     @contextlib.asynccontextmanager
     async def hot_rows(self) -> AsyncIterator[None]:
-        """For reading hot rows. Gives their locks back at the end of the block, not of the transaction: who drops
-        partitions waits for readers of hot rows, and writers wait for him."""
+        """A block for reading hot rows. It releases their locks at the end of the block, not of the transaction: a
+        replica that drops a partition waits for readers of hot rows, and writers wait for that replica."""
         await self._connection.execute(_BEGIN_HOT_ROWS, timeout=self.left_s())
         yield  # after a failure the whole transaction is rolled back
         await self._connection.execute(_END_HOT_ROWS, timeout=self.left_s())
 
     async def in_time(self, work: Coroutine[Any, Any, None]) -> None:
-        """Waits for somebody else, but not beyond the time of the read: PostgreSQL cannot clean up meanwhile."""
+        """Waits for the caller, but not beyond the time of the read: PostgreSQL cannot clean up in the meantime."""
         await asyncio.wait_for(work, self.left_s())
 
     def left_s(self) -> float:
@@ -167,7 +167,7 @@ class Reads:
                     yield Snapshot(connection, visible_epoch, time.monotonic() + READ_TIMEOUT_S)
             dropped_epoch = await connection.fetchval(SQL["dropped_epoch"])
         if dropped_epoch > visible_epoch:
-            raise ReadTooSlow("the points that were being read moved meanwhile; ask again, for less at a time")
+            raise ReadTooSlow("the points that were being read were moved meanwhile; ask again, for less at a time")
 
     @contextlib.asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
@@ -185,7 +185,7 @@ class Reads:
             await asyncio.wait_for(self._places.acquire(), self._wait_s)
         except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
             raise Overloaded(
-                f"others have been reading for {self._wait_s:.0f} s, as many as this replica lets; try again",
+                f"the most reads that this replica allows have been running for {self._wait_s:.0f} s; try again",
                 retry_after_s=2.0,
             ) from error
         finally:
@@ -193,8 +193,8 @@ class Reads:
 
     @contextlib.asynccontextmanager
     async def beside(self, snapshot: Snapshot) -> AsyncIterator[Snapshot | None]:
-        """The same snapshot on one more connection, to read two things at a time; None if the pool has none to spare:
-        whoever has one must not wait for another."""
+        """The same snapshot on one more connection, to read two things at a time; None if the pool has no free one: a
+        read that has a connection must not wait for another one."""
         if self._database.in_use >= self._database.capacity:
             yield None
             return
@@ -216,14 +216,14 @@ def _in_time() -> Iterator[None]:
 
 
 async def compute(rows: int, function: Callable[..., T], *arguments: Any) -> T:
-    """Calls a function that takes a fraction of a microsecond a row; in a thread, if the event loop would be held for
+    """Calls a function that takes a fraction of a microsecond per row; in a thread if it would hold the event loop for
     milliseconds."""
     return function(*arguments) if rows <= _FEW_ROWS else await threads.READS.run(function, *arguments)
 
 
 def bind(statement: str, *arguments: Argument) -> str:
-    """Puts numbers into a COPY statement, which takes no parameters. Text only as ctids, which `place_text` makes.
-    Spans are of h.series_id, the only column that there are any of."""
+    """Writes numbers into a COPY statement, which takes no parameters. The only texts are ctids, which `place_text`
+    makes. Spans are of h.series_id, the only column with spans."""
     return _PARAMETER.sub(lambda match: _literal(arguments[int(match[1]) - 1]), statement)
 
 
@@ -231,7 +231,7 @@ def _literal(argument: Argument) -> str:
     if isinstance(argument, bool):
         return str(argument).lower()
     if isinstance(argument, int):
-        # A number that is too long for int8 would be numeric, and so would the comparison be: the type is said.
+        # The type is written out: a number that does not fit into int8 would make the comparison numeric.
         return str(argument) if argument in _INT4 and argument >= 0 else f"'{argument:d}'::bigint"
     if isinstance(argument, Spans):
         return argument.condition("h.series_id")

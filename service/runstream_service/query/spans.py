@@ -1,4 +1,4 @@
-"""Few spans that have all of many numbers: an index can be asked for each of the spans, not for each number."""
+"""Covers many numbers by few spans: an index can be queried for each span, but not for each number."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# A span more is a scan more of the index of each partition, 0.2 ms; a span less may be many pages more.
+# One more span is one more scan of the index of each partition, 0.2 ms; one span less may mean many more pages.
 MAX_SPANS = 16
-# Series with numbers this close are mostly on the same pages.
+# Series with ids this close are mostly on the same pages.
 _NEAR = 8
 
 
@@ -21,13 +21,13 @@ class Spans:
     highs: Sequence[int]
 
     def condition(self, column: str) -> str:
-        """As SQL."""
+        """The spans as an SQL condition."""
         spans = zip(self.lows, self.highs, strict=True)
         return " OR ".join(f"{column} BETWEEN '{low:d}'::bigint AND '{high:d}'::bigint" for low, high in spans)
 
 
 def spans_of(numbers: Sequence[int]) -> Spans:
-    """At most MAX_SPANS spans with all numbers (of which there is one at least), divided where the gaps are widest."""
+    """At most MAX_SPANS spans that contain all numbers (at least one), divided where the gaps are widest."""
     ordered = np.unique(np.array(numbers, np.int64))
     gaps = np.diff(ordered)
     widest = np.argsort(-gaps, kind="stable")[: MAX_SPANS - 1]
