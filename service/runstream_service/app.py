@@ -64,19 +64,19 @@ log = structlog.get_logger()
 
 _MANY_CALLS = 1_000_000
 GRPC_OPTIONS = (
-    ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a share of somebody else's connections
-    # Append has a smaller limit of its own.
+    ("grpc.so_reuseport", 0),  # so that a port that is in use is an error, instead of being shared
+    # Append has its own, smaller limit.
     ("grpc.max_receive_message_length", MAX_CALL_BYTES),
-    # Clients may ping every 10 s, also without a call; five pings too early end a connection.
+    # Clients may ping every 10 s, even without a call; a connection ends after five pings that come too early.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 5),
-    # And we ping them, so that the streams of a machine that vanished end within 80 s.
+    # The service pings clients, so that the streams of a machine that vanished end within 80 s.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.ping_timeout_ms", 20_000),  # a minute otherwise, and keepalive waits for a ping that is under way
-    # A thousand workers connect in one moment. Above a thousand calls that wait to be looked at, gRPC would cancel some
-    # at random; ours wait, and --max-streams says of those above it that they have to come again.
+    ("grpc.http2.ping_timeout_ms", 20_000),  # a minute by default, and keepalive waits for a ping that is under way
+    # A thousand workers may connect at the same moment. By default, gRPC cancels calls at random if more than a
+    # thousand wait to be accepted. Here they wait, and those above --max-streams are refused and repeated.
     ("grpc.server.max_pending_requests", _MANY_CALLS),
     ("grpc.server.max_pending_requests_hard_limit", _MANY_CALLS),
 )
@@ -143,8 +143,8 @@ class Service:
     # -- startup -----------------------------------------------------------------------------------------------------
 
     async def _startup(self) -> None:
-        """Ports first, since a taken one is the quickest to tell; HTTP before the database, which may take minutes to
-        replay its log, while /healthz has to say that the process lives."""
+        """Opens ports first, since a port in use can be reported at once. Starts HTTP before the database, which may
+        take minutes to replay its log, while /healthz has to answer."""
         settings = self._settings
         await self._readiness.listen(self._metrics.readiness)
         options = (*GRPC_OPTIONS, *self._lifetime.grpc_options())
@@ -156,7 +156,7 @@ class Service:
         self._tasks["loop watcher"] = asyncio.create_task(LoopDelay(self._metrics.registry).run())
 
         self._database = await self._open_database()
-        # After it: by default artifacts are below --data-dir, and what is wrong with that is said of that.
+        # After the database: artifacts are below --data-dir by default, and errors should name that setting.
         self._artifacts = ArtifactStore.open(settings.artifacts)
         self._artifacts.tidy()
         self._metrics.watch(self._database)
@@ -228,7 +228,7 @@ class Service:
         self._tasks["liveness"] = asyncio.create_task(loop.run())
 
     def _serve_calls(self, server: grpc.aio.Server, database: Database, pipeline: IngestPipeline) -> None:
-        """What answers one call at a time: runs, reads, and MLflow's routes, which have them too."""
+        """Adds the handlers of single calls: runs, reads, and MLflow's routes, which use both."""
         core, queries = wire_calls(database, pipeline, self._artifacts, shares=self._shares)
         run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(core.experiments, core.runs), server)
         server.add_generic_rpc_handlers((query_handler(queries),))
@@ -256,14 +256,14 @@ class Service:
             access_log=False,
             lifespan="off",
             server_header=False,
-            proxy_headers=False,  # ours, which know X-Forwarded-Host as well
+            proxy_headers=False,  # http/forwarded.py does that, and supports X-Forwarded-Host as well
             ws="none",
         )
         self._http = HttpServer(config)
         self._tasks["HTTP server"] = asyncio.create_task(self._http.serve(sockets=listeners))
 
     async def _open_database(self) -> Database:
-        """Connects to the given database, or starts the embedded one and connects to that."""
+        """Connects to the external database, or starts the embedded one and connects to it."""
         url, replica = self._settings.database_url, ReplicaId.of_this_process(self._version)
         if url is None:
             self._postgres = EmbeddedPostgres(self._settings.data_dir)
@@ -275,7 +275,7 @@ class Service:
         )
 
     def _announce(self) -> None:
-        """Tells where the service listens: to a program, or to a person."""
+        """Reports the addresses of the service: as JSON for a program, or in the log for a person."""
         grpc_address, http_url = str(self._grpc_address), f"http://{self._http_address}{self._settings.path_prefix}"
         where = str(self._postgres.data_dir) if self._postgres else "the given database"
         log.info("The service is ready", action="service_ready", grpc=grpc_address, http=http_url, data=where)
@@ -307,7 +307,7 @@ class Service:
                 loop.add_signal_handler(number, self._on_signal, number)
 
     def _on_signal(self, number: signal.Signals) -> None:
-        """The first signal asks, the second forces."""
+        """The first signal requests a stop, the second forces it."""
         if not self._stop_requested.is_set():
             log.info("Shutting down", action="shutdown_started", signal=number.name)
             self._stop_requested.set()
@@ -318,7 +318,7 @@ class Service:
         os._exit(128 + number)
 
     async def _unless_stopped(self, work: Awaitable[None]) -> bool:
-        """Does the work, but drops it when a signal comes; says whether it was done."""
+        """Does the work, but cancels it when a signal arrives; returns whether it was done."""
         task = asyncio.ensure_future(work)
         stopped = asyncio.ensure_future(self._stop_requested.wait())
         await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -333,10 +333,10 @@ class Service:
     # -- shutdown ----------------------------------------------------------------------------------------------------
 
     async def _shutdown(self) -> None:
-        """Stops intake, then what serves it, then what that stands on; all within `--shutdown-grace`."""
+        """Stops the intake, then the parts that process it, then the database; all within `--shutdown-grace`."""
         deadline = Deadline(self._settings.shutdown_grace_s)
         await self._readiness.fails(SHUTDOWN, "shutting down")
-        # Streams end with DRAINING when what was read of them is committed and acknowledged; gRPC waits for that.
+        # Streams end with DRAINING when their batches are committed and acknowledged; gRPC waits for that.
         if self._pipeline is not None:
             self._pipeline.drain()
         if self._tail is not None:
@@ -359,7 +359,7 @@ class Service:
         if self._postgres is not None:
             with _step("stop PostgreSQL"):
                 await self._postgres.stop(within_s=deadline.share(0.8))
-        if self._stop_requested.is_set():  # else it has been said why it ends
+        if self._stop_requested.is_set():  # otherwise the reason was logged already
             log.info("The service has stopped", action="service_stopped", seconds_left=round(deadline.left_s(), 1))
 
     async def _stop_http(self, server: uvicorn.Server, within_s: float) -> None:
@@ -379,7 +379,7 @@ class Service:
 
 @contextlib.contextmanager
 def _step(name: str) -> Iterator[None]:
-    """A step of the shutdown: its failure is logged and must not keep the next ones from happening."""
+    """A step of the shutdown: if it fails, that is logged, and the next steps are done nevertheless."""
     try:
         yield
     except Exception:

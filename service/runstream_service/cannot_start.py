@@ -1,4 +1,4 @@
-"""What `runstream serve` says when it cannot start: one line that names the setting, never a traceback."""
+"""The error for a service that cannot start: reported in one line that names the setting, never as a traceback."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from __future__ import annotations
 class CannotStart(Exception):
     """The service refuses to start.
 
-    `setting` is the flag that decides it (empty if none does), `example` a value that would work. `exit_code` is 2 for
-    bad configuration and 1 for trouble at run time.
+    `setting` is the flag that is wrong (empty if there is none), `example` a value that would work. `exit_code` is 2
+    for bad configuration and 1 for failures at run time.
     """
 
     def __init__(self, message: str, *, setting: str = "", example: str = "", exit_code: int = 2) -> None:

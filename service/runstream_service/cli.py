@@ -1,4 +1,4 @@
-"""The command `runstream`. Comes with the thin client too, hence nothing but the standard library at the top."""
+"""The command `runstream`. The thin client includes it, too, so only the standard library is imported at the top."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Runs the command line; without the [server] extra, says how to install it."""
+    """Runs the command line; if the extra [server] is missing, says how to install it."""
     try:
         from runstream_service.commands import runstream
     except ModuleNotFoundError as error:

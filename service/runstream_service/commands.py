@@ -1,4 +1,4 @@
-"""The subcommands of `runstream`: they read options, call one function and turn its refusal into one line."""
+"""The subcommands of `runstream`: they read options, call one function, and report its error in one line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def runstream() -> None:
 
 
 def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Declares all settings as options. Their values stay text here: settings.py checks them in one place."""
+    """Declares all settings as options. Their values stay text here; settings.py checks all of them."""
     for option in reversed(OPTIONS):
         command = click.option(
             option.flag,
@@ -57,9 +57,9 @@ def serve(json_ready: bool, **values: str) -> None:
             {f"--{name.replace('_', '-')}": value for name, value in values.items()}, json_ready=json_ready
         )
         logs.configure(level=settings.log_level, format=settings.log_format)
-        # We start programs (PostgreSQL) but never go on in a fork: gRPC's fork handlers would only make noise.
+        # The service starts programs (PostgreSQL), but never continues in a fork: gRPC's fork handlers would only log.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
-        from runstream_service.app import run  # late: `--help` need not wait for numpy and grpc
+        from runstream_service.app import run  # imported late, so that `--help` need not wait for numpy and grpc
 
         sys.exit(run(settings))
     except CannotStart as refusal:

@@ -1,4 +1,4 @@
-"""Subcommands for what is stored: status, tail, export, delete, retention, gc. Exit code 1 for trouble, 2 for wrong
+"""Subcommands for stored data: status, tail, export, delete, retention, gc. Exit code 1 means failure, 2 wrong
 usage."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runstream_service.cannot_start import CannotStart
 
 @contextlib.contextmanager
 def _one_line() -> Iterator[None]:
-    """Turns what goes wrong into one line and an exit code."""
+    """Reports an error in one line, and sets the exit code."""
     import asyncpg
 
     from runstream import RunstreamError
@@ -38,7 +38,7 @@ def _one_line() -> Iterator[None]:
     except ValueError as error:
         _fail(str(error), 2)
     except BrokenPipeError:
-        # `runstream tail ... | head`. What is left in the buffer would raise again at exit.
+        # `runstream tail ... | head`. The rest of the buffer would raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
@@ -77,7 +77,7 @@ def tail(run: str, keys: tuple[str, ...], rank: int | None, as_json: bool, addre
             with runstream.Client(address) as client:
                 follow(client, run, keys, rank, as_json=as_json)
         except KeyboardInterrupt:
-            sys.exit(0)  # it is how one ends it
+            sys.exit(0)  # Ctrl-C is the normal way to end it
 
 
 @click.command()
@@ -247,7 +247,7 @@ def _collect(url: str, purge_after_days: int) -> None:
 
 
 def _artifact_store(place: str, data_dir: Path) -> str:
-    """Where the service keeps artifacts, as its settings say it. It is not made here."""
+    """The location of the service's artifacts, from its settings. It is not created here."""
     from runstream_service.settings import NO_ARTIFACTS
 
     found = place or os.environ.get("RUNSTREAM_ARTIFACTS") or str(data_dir / "artifacts")

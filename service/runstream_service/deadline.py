@@ -1,4 +1,4 @@
-"""How long something that has to end in time, and the steps of it, may take. docs/deadlines.md lists all of them."""
+"""Deadlines of work, and of its steps. docs/deadlines.md lists all limits."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from runstream_service.core.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 
-# A call that answers once, over gRPC or MLflow's routes. Each statement has a limit of its own, but a call may consist
-# of several. MLflow's clients give up after 120 s.
+# The limit of a call with one answer, over gRPC or MLflow's routes. Each statement has its own limit, but a call may
+# consist of several. MLflow's clients give up after 120 s.
 CALL_TIMEOUT_S = 100.0
 
 
 class Deadline:
-    """A moment that is some seconds away, by the monotonic clock."""
+    """A time some seconds in the future, by the monotonic clock."""
 
     def __init__(self, within_s: float) -> None:
         self._at = time.monotonic() + within_s
@@ -27,7 +27,7 @@ class Deadline:
         return max(0.0, self._at - time.monotonic())
 
     def share(self, part: float) -> float:
-        """A part of the seconds that are left, for one step; the next one gets its part of what that leaves."""
+        """A fraction of the seconds that are left, for one step; the next step gets its fraction of the rest."""
         return self.left_s() * part
 
 
@@ -35,7 +35,8 @@ async def within(work: Awaitable[T], timeout_s: float = CALL_TIMEOUT_S) -> T:
     """The result of a whole call.
 
     Raises:
-        DatabaseUnavailable: it was not there in time, and the call was cancelled; whether it had an effect is unknown.
+        DatabaseUnavailable: there was no result in time, and the call was cancelled; whether it had an effect is
+        unknown.
     """
     try:
         return await asyncio.wait_for(work, timeout_s)

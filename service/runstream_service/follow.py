@@ -1,4 +1,4 @@
-"""`runstream tail`: prints points as they come."""
+"""`runstream tail`: prints points as they arrive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def follow(client: runstream.Client, run_id: str, keys: Sequence[str], rank: int
     retold = False
     for news in client.tail(run_id, keys or None, rank=rank):
         if news.retold and not retold:
-            # Only after minutes without a connection, or when another database server took over.
+            # Happens only after minutes without a connection, or when another database server took over.
             sys.stderr.write("runstream: some points came while the service was out of reach; going on from now\n")
         retold = news.retold
         if not retold:

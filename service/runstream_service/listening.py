@@ -1,4 +1,4 @@
-"""The sockets that the service listens on, and the words for those it cannot have."""
+"""Opens the sockets that the service listens on, with clear errors for those that are not available."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from runstream_service.cannot_start import CannotStart
 from runstream_service.http.protocol import close_stuck
 from runstream_service.settings import Address
 
-# To find a port that is free on each address of a name.
+# How often to try to find a port that is free on all addresses of a name.
 _TRIES = 20
 # uvicorn's tick is a tenth of a second.
 _TICKS_BETWEEN_LOOKS = 20
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn without its signal handlers: ours stop everything in order; and without connections that are stuck."""
+    """uvicorn without its signal handlers, since app.py stops everything in order, and with closing of stuck
+    connections."""
 
     async def on_tick(self, counter: int) -> bool:
-        """Says whether to end."""
+        """Returns whether to end."""
         if counter % _TICKS_BETWEEN_LOOKS == 0:
             close_stuck(self.server_state.connections, asyncio.get_running_loop().time())
         return await super().on_tick(counter)
@@ -37,7 +38,7 @@ class HttpServer(uvicorn.Server):
 
 
 def listen_grpc(server: grpc.aio.Server, address: Address) -> Address:
-    """Binds a port of the server; answers with the real port. Raises CannotStart with a reason, which gRPC has not."""
+    """Binds a port of the server; returns the real port. Raises CannotStart with a reason, which gRPC does not give."""
     if address.port != 0:
         for listener in _bind(address, "--grpc-listen", "127.0.0.1:50051"):
             listener.close()
@@ -67,8 +68,8 @@ def _bind(address: Address, setting: str, example: str) -> list[socket.socket]:
 
 
 def _places(address: Address) -> list[tuple[int, str]]:
-    """Families and addresses of a host. `localhost` always has both, whatever /etc/hosts says, and so has each of the
-    addresses that stand for all: gRPC makes no difference between them, and cannot be told to."""
+    """Families and addresses of a host. `localhost` always has both families, whatever /etc/hosts says. So has each of
+    the wildcard addresses: gRPC does not distinguish them, and has no option for it."""
     if address.host in ("0.0.0.0", "::"):  # noqa: S104 - the setting says so
         return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]  # noqa: S104
     if address.host == "localhost":
@@ -78,11 +79,11 @@ def _places(address: Address) -> list[tuple[int, str]]:
 
 
 def _bind_all(places: list[tuple[int, str]], port: int) -> list[socket.socket]:
-    """Sockets of one port, of any port if it is 0; none if that is not free everywhere. What this machine does not have
-    (::1 without IPv6) is left out, as long as there is something else.
+    """Sockets of one port, or of any port if it is 0; none if that is not free on all addresses. Addresses that this
+    machine does not have (::1 without IPv6) are left out, as long as there are others.
 
     Raises:
-        OSError: the port that was asked for cannot be had.
+        OSError: the requested port is not available.
     """
     listeners: list[socket.socket] = []
     missing: OSError | None = None

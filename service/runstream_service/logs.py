@@ -18,7 +18,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("auto", "json", "text")
 
-# The password of a URL, wherever it stands in a text: in the authority, or as a query parameter.
+# The password of a URL anywhere in a text: in the authority, or as a query parameter.
 _URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@?#]*:)[^\s/?#]*(@)", re.IGNORECASE)
 _QUERY_PASSWORD = re.compile(r"(\b(?:password|passfile|sslpassword)=)[^&\s'\"]+", re.IGNORECASE)
 
@@ -29,7 +29,7 @@ def mask_secrets(text: str) -> str:
 
 
 def configure(*, level: str = "info", format: str = "auto", stream: TextIO | None = None) -> None:
-    """Sets up structlog, and the standard library's logging, through which grpc, uvicorn and asyncpg speak."""
+    """Sets up structlog, and the standard library's logging, which grpc, uvicorn and asyncpg use."""
     output = stream or sys.stderr
     as_json = format == "json" or (format == "auto" and not output.isatty())
     shared: list[Processor] = [
@@ -62,14 +62,14 @@ def configure(*, level: str = "info", format: str = "auto", stream: TextIO | Non
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
-    # What they say at INFO is about themselves; requests are counted in the metrics.
+    # Their INFO records are about their own state; requests are counted in the metrics.
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "grpc"):
         logging.getLogger(name).setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
 
 
 def _json_renderers() -> list[Processor]:
     return [
-        # Without local variables: they hold callers' data and secrets, and make a page of every record.
+        # Without local variables: they contain callers' data and secrets, and make every record a page long.
         structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
         structlog.processors.EventRenamer("message"),
         structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
@@ -85,7 +85,7 @@ def _text_renderers(*, colors: bool) -> list[Processor]:
 
 
 def _library_record(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Gives records of libraries an action, and says which one speaks."""
+    """Gives records of libraries an action, and the name of the library."""
     record: logging.LogRecord = event["_record"]
     event.setdefault("action", "library_message")
     event["logger"] = record.name
@@ -93,5 +93,5 @@ def _library_record(_logger: WrappedLogger, _method: str, event: EventDict) -> E
 
 
 def _mask(_logger: WrappedLogger, _method: str, line: EventDict | str) -> str:
-    """Masks the finished line, so that nothing gets by: no nested value, no traceback."""
+    """Masks the finished line, so that no nested value and no traceback is missed."""
     return mask_secrets(str(line))

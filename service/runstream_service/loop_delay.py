@@ -1,4 +1,4 @@
-"""How late the event loop is: everything that this process serves waits for it."""
+"""Measures how late the event loop is, since everything that this process serves waits for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class LoopDelay:
-    """Asks the loop ten times a second to be woken, and counts by how much it is late."""
+    """Schedules a wake-up ten times a second, and records how late it is."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._seconds = Histogram(
@@ -21,7 +21,7 @@ class LoopDelay:
         )  # fmt: skip
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until it is cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + _PERIOD_S

@@ -27,7 +27,7 @@ class Metrics:
     """The registry, and the metrics of calls, of the database and of the process."""
 
     def __init__(self, *, version: str) -> None:
-        # The *_created series double the page and tell nothing that rate() needs.
+        # The *_created series double the page, and rate() does not need them.
         disable_created_metrics()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)

@@ -1,4 +1,4 @@
-"""Whether this replica can serve, computed from named checks. `/readyz` and grpc.health.v1 tell the same from here."""
+"""Whether this replica can serve, computed from named checks. `/readyz` and grpc.health.v1 both report this."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 DATABASE, MIGRATIONS, SHUTDOWN = "database", "migrations", "shutdown"
 
 PING_EVERY_S = 2.0
-# Soon again once it is away: recovery should show within a second.
+# More often while the database is away: recovery should be noticed within a second.
 PING_EVERY_WHILE_DOWN_S = 0.5
 PING_TIMEOUT_S = 2.0
 
@@ -24,7 +24,7 @@ Listener = Callable[[bool], Awaitable[None]]
 
 
 class Readiness:
-    """The checks that fail at the moment, each with its reason in words. Starts with all failing."""
+    """The checks that fail now, each with its reason. At the start, all of them fail."""
 
     def __init__(self) -> None:
         self._problems: dict[str, str] = {DATABASE: "not connected yet", MIGRATIONS: "not applied yet"}
@@ -32,7 +32,7 @@ class Readiness:
 
     @property
     def problems(self) -> dict[str, str]:
-        """What is not ready, by the name of the check."""
+        """The reasons of failing checks, by the name of the check."""
         return dict(self._problems)
 
     @property
@@ -41,7 +41,7 @@ class Readiness:
         return not self._problems
 
     async def listen(self, listener: Listener) -> None:
-        """Calls back now and at every change between ready and not ready."""
+        """Calls the listener now, and at every change between ready and not ready."""
         self._listeners.append(listener)
         await listener(self.ready)
 
@@ -61,13 +61,13 @@ class Readiness:
 
 
 async def watch_database(database: Database, readiness: Readiness, metrics: Metrics) -> None:
-    """Asks PostgreSQL every two seconds whether it is there. Runs until cancelled."""
+    """Pings PostgreSQL every two seconds. Runs until cancelled."""
     up = True
     while True:
         try:
             await database.ping(timeout_s=PING_TIMEOUT_S)
             problem = ""
-        except Exception as error:  # also one that nobody thought of means: it does not answer
+        except Exception as error:  # any exception means that it does not answer
             problem = error.message if isinstance(error, CoreError) else f"{type(error).__name__}: {error}"
         metrics.database_answers(not problem)
         if problem:

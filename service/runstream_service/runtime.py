@@ -14,19 +14,19 @@ _ARENAS = 2
 _MMAP_BYTES = 1 << 20
 _TRIM_BYTES = 4 << 20
 _MOST_FILES = 1 << 20
-# Python's default is 5 ms. The event loop asks for the interpreter each time that it waited for the network, several
-# times for one acknowledgement, and a thread that reads a big request keeps it for so long each time.
+# Python's default is 5 ms. The event loop needs the interpreter after each wait for the network, several times for one
+# acknowledgement, and a thread that reads a big request keeps it for this long each time.
 _SWITCH_S = 0.001
 
 
 def before_start() -> None:
-    """Before there are threads.
+    """Sets limits of the allocator and of threads; to be called before there are threads.
 
-    By default every thread gets a heap of its own, and arrays of up to 32 MiB are put into these once one of that size
-    was freed; what is free there is lost to the others, and to the system. Measured in the storage benchmark: 190 to
-    250 MB after a load that needs 120.
+    By default every thread gets a separate heap, and after an array of up to 32 MiB was freed, arrays of that size are
+    put into these heaps. Free memory there cannot be used by other threads or by the system. Measured in the storage
+    benchmark: 190 to 250 MB after a load that needs 120.
     """
-    with contextlib.suppress(AttributeError, OSError):  # another C library; there is nothing to be told
+    with contextlib.suppress(AttributeError, OSError):  # another C library, without this function
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_ARENA_MAX, _ARENAS)
         mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
@@ -40,11 +40,11 @@ def raise_file_limit() -> None:
     sake of programs that use select(). A program that does not use it may raise its own limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = _MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES)
-    with contextlib.suppress(ValueError, OSError):  # a system that has a lower bound of its own: it stays as it was
+    with contextlib.suppress(ValueError, OSError):  # a system with a lower limit: the current one stays
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
 
 
 def after_start() -> None:
-    """What lives as long as the service need not be looked at by every garbage collection: a full one took 25 ms."""
+    """Excludes objects that live as long as the service from garbage collections: a full one took 25 ms."""
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""What the operator may set. Everything is read and checked here, before anything starts."""
+"""The settings of the service. All of them are read and checked here, before anything starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runstream_service.storage.database_url import DatabaseUrl
 
 T = TypeVar("T")
 
-# What the paths of the service begin with; a prefix that does so as well could not be told from them.
+# The first segments of the service's own paths; a prefix that begins with one could not be distinguished from them.
 TOP_PATHS = (
     *("api", "ajax-api", "graphql", "get-artifact", "model-versions", "static-files"),
     *("about", "health", "healthz", "metrics", "readyz", "version"),
@@ -25,7 +25,7 @@ TOP_PATHS = (
 ARTIFACT_SCHEMES = ("s3", "gs", "az", "abfss")
 NO_ARTIFACTS = "none"
 
-# A client tries again after half a minute at most, and a connection that went silent is noticed after 40 s.
+# A client retries after at most half a minute, and notices a silent connection after 40 s.
 LEAST_SILENT_RUN_AFTER_S = 60.0
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
@@ -66,7 +66,7 @@ class Settings:
     max_read_age_s: float
     hot_rows_max: int
     purge_after_days: int
-    silent_run_after_s: float  # 0: silent runs are left alone
+    silent_run_after_s: float  # 0: silent runs are not ended
     shutdown_grace_s: float
     json_ready: bool
     log_level: str
@@ -83,11 +83,11 @@ class Option:
 
     @property
     def variable(self) -> str:
-        """The environment variable of the same meaning."""
+        """The environment variable with the same meaning."""
         return "RUNSTREAM_" + self.flag.removeprefix("--").replace("-", "_").upper()
 
 
-# Without --json-ready, which takes no value.
+# All options except --json-ready, which takes no value.
 OPTIONS = (
     Option("--grpc-listen", "127.0.0.1:50051", "Address of the gRPC server; port 0 takes any free one."),
     Option("--http-listen", "127.0.0.1:5000", "Address of the HTTP server; port 0 takes any free one."),
@@ -124,7 +124,7 @@ OPTIONS = (
 
 
 def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Settings:
-    """Checks all values, by flag; what is missing takes its default.
+    """Checks all values, by flag; a missing one gets its default.
 
     Raises:
         CannotStart: a value is wrong; it names the flag, the variable and an example.
@@ -150,7 +150,7 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         database_wait_s=read("--database-wait", _seconds(0, 3_600), "30"),
         pool_size=read("--pool-size", _pool_size, "10"),
         writers=read("--writers", _whole(1, 64), "2"),
-        # One full batch has to fit.
+        # A full batch has to fit.
         max_queued_points=read("--max-queued-points", _whole(16_384, 1_000_000_000), "400000"),
         max_streams=read("--max-streams", _whole(1, 1_000_000), "5000"),
         max_series_per_run=read("--max-series-per-run", _whole(1, 1_000_000_000), "2000000"),

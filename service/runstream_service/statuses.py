@@ -1,4 +1,5 @@
-"""The one table that says what each error of the core is to callers: over gRPC, and over MLflow's HTTP routes."""
+"""The table that maps each error of the core to the status that callers get, over gRPC and over MLflow's HTTP
+routes."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from runstream_service.core import errors
 
 
 class Status(NamedTuple):
-    """gRPC's status code, MLflow's error code, and the HTTP status where it is not that of the code."""
+    """gRPC's status code, MLflow's error code, and the HTTP status if it is not the one of that code."""
 
     grpc: StatusCode
     mlflow: str
@@ -18,16 +19,16 @@ class Status(NamedTuple):
 
     @property
     def http_status(self) -> int:
-        """Over MLflow's routes."""
+        """The HTTP status over MLflow's routes."""
         return self.http or HTTP_STATUSES[self.mlflow]
 
 
-# Nothing was done, for certain. MLflow's clients repeat every request after a 429, and from 3.18 on one that creates
-# something after nothing else: after a 503 it may be there twice.
+# Certainly nothing was done. MLflow's clients repeat every request after a 429. Since 3.18, they repeat requests that
+# create something after no other status: after a 503 it might be created twice.
 NOTHING_DONE = 429
 
-# An error without a line of its own takes its base class's. MLflow's clients repeat a request for minutes when they get
-# an HTTP status of 500 or more, so the caller's faults never do.
+# An error without a line uses that of its base class. MLflow's clients repeat a request for minutes after an HTTP
+# status of 500 or more, so faults of the caller never have one.
 TABLE: dict[type[errors.CoreError], Status] = {
     errors.CoreError: Status(StatusCode.INTERNAL, "INTERNAL_ERROR"),
     errors.InvalidField: Status(StatusCode.INVALID_ARGUMENT, "INVALID_PARAMETER_VALUE"),
@@ -52,7 +53,7 @@ TABLE: dict[type[errors.CoreError], Status] = {
     errors.Overloaded: Status(StatusCode.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED"),
 }
 
-# mlflow.exceptions.ERROR_CODE_TO_HTTP_STATUS, as far as we use it.
+# The part of mlflow.exceptions.ERROR_CODE_TO_HTTP_STATUS that is used here.
 HTTP_STATUSES = {
     "BAD_REQUEST": 400,
     "INVALID_PARAMETER_VALUE": 400,
@@ -65,7 +66,7 @@ HTTP_STATUSES = {
     "INTERNAL_ERROR": 500,
     "NOT_IMPLEMENTED": 501,
     "TEMPORARILY_UNAVAILABLE": 503,
-    # Not MLflow's. Its clients repeat a 500 or 503 for minutes, while a full disk stays full.
+    # This one is not MLflow's: its clients repeat a 500 or 503 for minutes, while a full disk stays full.
     "INSUFFICIENT_STORAGE": 507,
 }
 
@@ -76,6 +77,6 @@ def status_of(error: BaseException) -> Status:
 
 
 def patience_s(away_s: float) -> float:
-    """When to come again to what has been away for some time: after as long again. MLflow's clients try seven times,
-    and a fixed second would make them give up after seven; so they wait out more than a minute."""
+    """When to retry after something has been away for `away_s`: after the same time again. MLflow's clients try seven
+    times. With a fixed second they would give up after seven seconds; with this they survive more than a minute."""
     return min(max(1.0, away_s), 30.0)

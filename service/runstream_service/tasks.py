@@ -7,8 +7,8 @@ from typing import Any
 
 
 def abandon(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel tasks without waiting for their end, which may take as long as a connection hangs. Their exceptions are
-    not reported as forgotten."""
+    """Cancel tasks without waiting for their end, which may take as long as a connection hangs. asyncio does not report
+    their exceptions as unhandled."""
     for task in tasks:
         task.cancel()
         task.add_done_callback(_consume_outcome)

@@ -1,7 +1,7 @@
-"""Threads for work that blocks: a pool for each kind of it, so that one kind that hangs holds up no other.
+"""Threads for blocking work, with a pool for each kind, so that one kind that hangs does not delay the others.
 
-asyncio's own pool is one for all: six calls on a network file system that does not answer would fill it, and everything
-else that needs a thread would wait behind them.
+asyncio has one pool for everything: six calls on a network file system that does not answer would fill it, and all
+other work that needs a thread would wait behind them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 class ThreadPool:
-    """At most `threads` calls run at a time and `max_waiting` more wait; a further one raises Overloaded.
+    """At most `threads` calls run at a time, and `max_waiting` more wait; a further one raises Overloaded.
 
-    The threads are daemons: one that hangs in a system call does not keep the process from ending, which the threads of
-    concurrent.futures do.
+    The threads are daemons: a thread that hangs in a system call does not keep the process from ending, unlike the
+    threads of concurrent.futures.
     """
 
     def __init__(self, name: str, *, threads: int, max_waiting: int) -> None:
@@ -34,7 +34,7 @@ class ThreadPool:
         self._threads = threads
         self._max_calls = threads + max_waiting
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
-        # Guards the two counts below: calls end in the threads.
+        # Guards the two counts below, because calls end in the threads.
         self._lock = threading.Lock()
         self._unfinished = 0
         self._started = 0
@@ -69,7 +69,7 @@ class ThreadPool:
     def _start_thread(self) -> None:
         try:
             threading.Thread(target=self._work, name=self._name, daemon=True).start()
-        except RuntimeError as error:  # the system gives no more threads
+        except RuntimeError as error:  # the system has no more threads
             with self._lock:
                 self._started -= 1
                 self._unfinished -= 1
@@ -87,7 +87,7 @@ class ThreadPool:
         except BaseException as error:
             self._leave()
             return future.set_exception(error)
-        self._leave()  # first, so that whoever gets the result finds a place for the next call
+        self._leave()  # first, so that the receiver of the result finds a free place for its next call
         return future.set_result(result)
 
     def _leave(self) -> None:
@@ -97,23 +97,23 @@ class ThreadPool:
 
 _PROCESSORS = os.cpu_count() or 1
 
-# Whose callers bound what waits: roll-up does one step of a kind at a time, and reads have places. Answers of MLflow's
-# routes are encoded in the pool of the reads.
+# The callers of these bound the waiting calls: roll-up does one step of a kind at a time, and reads have places.
+# Answers of MLflow's routes are encoded in the pool of the reads.
 ROLLUP = ThreadPool("roll-up", threads=min(8, _PROCESSORS + 2), max_waiting=100)
 READS = ThreadPool("reads", threads=min(16, _PROCESSORS + 4), max_waiting=1_000)
-# Bodies of MLflow's requests that take more than a moment to read. One thread, and few that wait: each has a body in
-# memory, and much of the work is Python's.
+# For bodies of MLflow's requests that take long to read. It has one thread, and few calls may wait: each holds a body
+# in memory, and much of the work is Python code.
 PARSING = ThreadPool("reading requests", threads=1, max_waiting=64)
-# Queries of MLflow's UI are checked and executed in Python: a second or more for what is just within the limits.
+# Queries of MLflow's UI are checked and executed in Python: one that is just within the limits takes a second or more.
 GRAPHQL = ThreadPool("GraphQL", threads=2, max_waiting=64)
 
-# A cheap function is called as often within a millisecond.
+# This many calls of a cheap function take about a millisecond.
 _FEW = 500
 
 
 async def call_each(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
-    """What a cheap function returns for each item; called in the pool of the reads if there are many items, so that
-    the event loop is not held up.
+    """The results of a cheap function for all items. With many items it runs in the pool of the reads, so that the
+    event loop is not blocked.
 
     Raises:
         Overloaded: too many reads wait already.

@@ -1,4 +1,4 @@
-"""Wires what answers one call at a time: the domain and the reads, which gRPC and MLflow's routes share."""
+"""Wires the parts that serve single calls: the core and the reads, which gRPC and MLflow's routes share."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def wire_calls(
     database: Database, pipeline: IngestPipeline, artifacts: ArtifactStore, *, shares: PoolShares
 ) -> tuple[Core, Queries]:
-    """What MLflow's routes call, and what QueryService serves."""
+    """Makes the core of MLflow's routes, and the reads of QueryService."""
     histories = Reads(database, max_reads=shares.histories)
     answers = Reads(database, max_reads=shares.answers)
     latest = Latest(answers)

@@ -47,7 +47,7 @@ def program(serve: ServeProcess, name: str, number: int, **environment: str) -> 
 
 
 def finished(process: subprocess.Popen[str]) -> str:
-    """Waits for its end; answers what it printed."""
+    """Waits for its end; returns its output."""
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     return output

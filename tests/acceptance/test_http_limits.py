@@ -64,7 +64,7 @@ def test_a_head_that_is_too_long_is_refused_before_it_ends(service: ServeProcess
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Reads the body; answers how long it is, or as long as the path says."""
+    """Reads the body; answers with its length, or with as many bytes as the path says."""
     assert scope["type"] == "http"
     request = Request(scope, receive)
     body = await request.body()

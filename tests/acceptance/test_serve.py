@@ -47,7 +47,7 @@ def health_of(serve: ServeProcess, service: str = "") -> int:
 
 
 def refused(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
-    """Starts with settings that must be refused; answers exit code and stderr."""
+    """Starts with settings that must be refused; returns exit code and stderr."""
     done = subprocess.run(
         [*COMMAND, "serve", *arguments],
         env=command_environment(environment),

@@ -73,7 +73,7 @@ class Ui:
         return self.open(f"experiments/{self.experiment_id}/runs/{self.runs[name].info.run_id}{tab}")
 
     def note(self, response: Response) -> None:
-        """Remembers answers that the UI cannot have liked."""
+        """Records answers that are errors for the UI."""
         if response.status >= 400 and not any(part in response.url for part in TAKES_A_404):
             self.refused.append(f"{response.status} {response.request.method} {response.url}")
 

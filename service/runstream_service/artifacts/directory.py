@@ -1,4 +1,4 @@
-"""What a local directory needs beyond what a bucket does. Everything here blocks: call it in a thread."""
+"""Handles what a local directory needs in addition to a bucket. All functions block, so call them in a thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runstream_service.core.errors import InvalidField
 
-# What the library calls a file that it writes; `check_path` lets nobody else have such a name.
+# The library's name for a file that is being written; `check_path` refuses such names for others.
 _UNFINISHED = re.compile(r".+#[0-9]+")
 
 
@@ -24,14 +24,14 @@ class Directory:
 
     @classmethod
     def make(cls, root: Path) -> Directory:
-        """Makes it if it is not there, and tries whether files can be written. Raises OSError."""
+        """Creates the directory if it does not exist, and checks that files can be written. Raises OSError."""
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):
             return cls(root)
 
     @property
     def root(self) -> Path:
-        """Without links."""
+        """The root with all links resolved."""
         return self._root
 
     def check_inside(self, path: str) -> None:
@@ -48,11 +48,11 @@ class Directory:
         return Path(os.path.realpath(self._root / path)).is_relative_to(self._root)
 
     def only_inside(self, paths: list[str]) -> set[str]:
-        """Those that no link leads out with."""
+        """The paths that do not lead out of the root through a link."""
         return {path for path in paths if not os.path.islink(self._root / path) or self.is_inside(path)}
 
     def delete(self, path: str) -> None:
-        """Deletes a file, or a directory with all that is below. Of a link, the link alone."""
+        """Deletes a file, or a directory with everything below it. If it is a link, only deletes the link."""
         target = self._root / path
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
@@ -60,13 +60,13 @@ class Directory:
             target.unlink(missing_ok=True)
 
     def delete_unfinished(self, *, older_than_s: float) -> int:
-        """Deletes what uploads left that were killed, and says how many. Of younger ones some may still be written to,
-        perhaps by another replica."""
+        """Deletes parts of killed uploads, and returns their number. Younger parts are kept, since they may still be
+        written to, perhaps by another replica."""
         before, count = time.time() - older_than_s, 0
         for directory, _, names in os.walk(self._root):
             for name in filter(_UNFINISHED.fullmatch, names):
                 path = Path(directory, name)
-                with contextlib.suppress(OSError):  # somebody else was quicker, or it is not ours
+                with contextlib.suppress(OSError):  # another replica has deleted it, or it belongs to somebody else
                     if path.lstat().st_mtime < before:
                         path.unlink()
                         count += 1

@@ -1,4 +1,4 @@
-"""Names of files in the store: text of callers -> a path that cannot leave it."""
+"""Names of files in the store: text of a caller -> a path that cannot lead out of the store."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from urllib.parse import unquote, urlsplit
 
 from runstream_service.core.errors import ArtifactNotFound, InvalidField
 
-# The longest name of an object in a bucket has 1,024 bytes, a prefix of the operator's among them.
+# The name of an object in a bucket has at most 1,024 bytes, including the operator's prefix.
 MAX_PATH_BYTES = 950
-# A directory's limit is 255; while a file is written, its name has a few bytes more.
+# The limit of a directory is 255 bytes; while a file is written, its name has a few bytes more.
 MAX_NAME_BYTES = 250
-# Each round takes one layer of percent encoding away. Nobody needs as many.
+# Each round removes one layer of percent encoding. No honest caller needs this many.
 _MAX_ROUNDS = 10
 _CONTROL = re.compile(r"[\x01-\x1f\x7f]")
-# A fragment to MLflow's clients, which refuse whole listings that have one; a separator to those on Windows; and what
-# no store takes.
+# A fragment for MLflow's clients, which refuse a whole listing that contains one; a separator for clients on Windows;
+# and characters that no store accepts.
 _REFUSED = re.compile(r"[#\\\x00\ud800-\udfff]")
 _ROUTE = "/mlflow-artifacts/artifacts/"
 
 
 class PathTooLong(InvalidField):
-    """No store could keep a file of that name."""
+    """No store can keep a file with this name."""
 
 
 def check_path(text: str, *, may_be_root: bool = False) -> str:
     """The path of a file or directory below the store's root, without empty and `.` segments.
 
-    As MLflow does, percent encoding is decoded until nothing is left of it, and control characters are written in it:
-    its clients do the same with the names in a listing.
+    As in MLflow, percent encoding is decoded until none is left, and control characters are encoded: its clients do the
+    same with the names in a listing.
 
     Raises:
-        InvalidField: it would lead out of the root, or no store could keep it.
-        PathTooLong: of these, the one that only has too many characters.
+        InvalidField: it would lead out of the root, or no store can keep it.
+        PathTooLong: it only has too many characters (a subclass of InvalidField).
     """
     path = _CONTROL.sub(lambda found: f"%{ord(found[0]):02x}", _decoded(text))
     if (
@@ -56,7 +56,7 @@ def check_path(text: str, *, may_be_root: bool = False) -> str:
 
 
 def check_path_to_read(text: str) -> str:
-    """The path of a file that is to be read. As in MLflow, a path that is too long is that of no file.
+    """The path of a file that is to be read. As in MLflow, no file has a path that is too long.
 
     Raises:
         InvalidField, ArtifactNotFound.
@@ -68,7 +68,7 @@ def check_path_to_read(text: str) -> str:
 
 
 def check_path_to_list(text: str) -> str | None:
-    """The path of a directory that is to be listed; None if it is too long, so that nothing is in it.
+    """The path of a directory that is to be listed; None if it is too long, so that the listing is empty.
 
     Raises:
         InvalidField.
@@ -80,7 +80,7 @@ def check_path_to_list(text: str) -> str | None:
 
 
 def path_of_uri(uri: str) -> str | None:
-    """Where in this store the root of a run's or a model's files is; None if the URI points elsewhere.
+    """The path in this store of the root of a run's or a model's files; None if the URI points elsewhere.
 
     Raises:
         InvalidField: it is a URI of this service's artifacts, but its path is invalid.

@@ -1,4 +1,4 @@
-"""The artifact store: one interface over a directory and buckets. Nothing is ever whole in memory."""
+"""The artifact store: one interface for a directory and for buckets. No file is ever in memory as a whole."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 READ_BYTES = 1 << 20
-# No upload takes so long: a client that sends nothing for five minutes is dropped.
+# No upload takes this long: a client that sends nothing for five minutes is dropped.
 UNFINISHED_S = 24 * 3600.0
-# A file operation that takes longer hangs. Below MLflow's own timeout of 120 s, so that its clients hear of it.
+# A file operation that takes longer hangs. Below MLflow's own timeout of 120 s, so that its clients get the error.
 STALLED_S = 100.0
-# Of a directory: calls that block, in a pool of their own (a network file system may hang for hours).
+# For blocking calls on a directory, in a separate pool (a network file system may hang for hours).
 _THREADS, _WAITING = 8, 256
-# Below MLflow's own timeout of 120 s, so that its clients hear what is wrong.
+# Below MLflow's own timeout of 120 s, so that its clients get the error.
 _RETRY = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 _LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -61,8 +61,8 @@ _NAME_TAKEN = {errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST}
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """In which pieces uploads are written. In memory of one upload are a piece that fills, one that waits, and those on
-    their way: 64 x 4 MiB for a directory, 20 x 15 MiB for a bucket (or more of a file beyond 45 GB)."""
+    """The pieces in which uploads are written. For each upload, a piece that fills, one that waits, and those on their
+    way are in memory: 64 x 4 MiB for a directory, 20 x 15 MiB for a bucket (or more for a file beyond 45 GB)."""
 
     bytes: int
     at_once: int
@@ -71,7 +71,7 @@ class Parts:
 
 
 DIRECTORY_PARTS = Parts(bytes=1 << 20, at_once=2, max_count=1 << 40, max_uploads=64)
-# S3 takes parts from 5 MiB on, 10,000 of them at most.
+# S3 requires parts of at least 5 MiB, and at most 10,000 of them.
 BUCKET_PARTS = Parts(bytes=5 << 20, at_once=1, max_count=9_000, max_uploads=20)
 
 
@@ -84,13 +84,13 @@ class Entry:
 
     @property
     def is_directory(self) -> bool:
-        """Else a file."""
+        """Whether it is a directory; otherwise it is a file."""
         return self.size is None
 
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What there is to know about a file without reading it."""
+    """Size and version of a file."""
 
     size: int
     etag: str
@@ -98,7 +98,7 @@ class Stat:
 
 @dataclass(slots=True)
 class Usage:
-    """What is below a directory."""
+    """Number, size and age of the files below a directory."""
 
     files: int = 0
     size_bytes: int = 0
@@ -116,7 +116,7 @@ class Reading:
 
 
 class ArtifactStore:
-    """All paths are as `check_path` makes them; the methods raise InvalidField, StoreRefuses, StoreUnavailable too."""
+    """Paths must come from `check_path`. All methods also raise InvalidField, StoreRefuses and StoreUnavailable."""
 
     def __init__(
         self,
@@ -136,14 +136,14 @@ class ArtifactStore:
 
     @classmethod
     def open(cls, location: str) -> ArtifactStore:
-        """A directory, which is made, a bucket by URL, or NO_ARTIFACTS. Raises CannotStart."""
+        """Opens a directory, which is created if missing, a bucket by its URL, or NO_ARTIFACTS. Raises CannotStart."""
         if location == NO_ARTIFACTS:
             return cls(MemoryStore(), writable=False)  # it stays empty
         scheme, separator, _ = location.partition("://")
         if not separator:
             return cls._open_directory(Path(location))
         try:
-            # The account, keys and endpoint are in the environment, under the names that the cloud's own tools read.
+            # Account, keys and endpoint come from the environment, under the names that the cloud's own tools use.
             return cls(from_url(location, retry_config=_RETRY))  # type: ignore[call-overload]  # one a cloud
         except (exceptions.BaseError, ValueError) as error:
             raise _cannot_start(f"cannot use the {scheme} URL: {_first_line(error)}", "s3://bucket/prefix") from error
@@ -159,13 +159,13 @@ class ArtifactStore:
 
     @property
     def writable(self) -> bool:
-        """Whether there is a store at all (--artifacts)."""
+        """Whether there is a store (--artifacts is not none)."""
         return self._writable
 
     def tidy(self) -> None:
         """Deletes in the background what killed uploads left in a directory; for buckets, a lifecycle rule does that.
 
-        In a thread that nothing waits for: the directory may have millions of files.
+        Runs in a thread that nothing waits for: the directory may have millions of files.
         """
         if self._directory is not None:
             threading.Thread(target=_tidy, args=(self._directory,), name="tidy artifacts", daemon=True).start()
@@ -178,7 +178,7 @@ class ArtifactStore:
         return Stat(meta["size"], meta["e_tag"] or "")
 
     async def read(self, path: str, *, start: int = 0, end: int | None = None) -> Reading:
-        """Begins to read a file, from `start` to before `end`. Raises ArtifactNotFound."""
+        """Begins to read a file, from `start` up to but not including `end`. Raises ArtifactNotFound."""
         await self._check_inside(path)
         options: GetOptions = {}
         if end is not None:
@@ -197,8 +197,8 @@ class ArtifactStore:
                 yield memoryview(chunk)
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], *, size: int | None = None) -> None:
-        """Writes a file as a whole: it is there, on the disk, when this returns, and not at all when it raises, which
-        includes whatever `chunks` raises. `size` is a hint.
+        """Writes a file as a whole: when this returns, the file is on the disk; when it raises, including an exception
+        of `chunks`, there is no file. `size` is a hint.
 
         Raises:
             ArtifactsOff, StoreFull.
@@ -221,7 +221,7 @@ class ArtifactStore:
         parts = _regrouped(chunks, part_bytes)
         first = await anext(parts, b"")
         if len(first) < part_bytes:
-            # As a bucket does it in one request.
+            # A bucket does that in one request.
             await self._in_time(obstore.put_async(self._store, path, first, use_multipart=False))
             return
         feed = _Feed(first, parts)
@@ -236,7 +236,7 @@ class ArtifactStore:
         await feed.until_written(asyncio.ensure_future(putting), self._stalled_s)
 
     async def list(self, path: str) -> list[Entry]:
-        """What is directly in a directory, by name; nothing if it is a file or is not there."""
+        """The entries of a directory, by name; none if it is a file or does not exist."""
         await self._check_inside(path)
         with _translated(path):
             found = await self._in_time(obstore.list_with_delimiter_async(self._store, path or None))
@@ -250,7 +250,7 @@ class ArtifactStore:
         )
 
     async def usage(self, path: str) -> Usage:
-        """How much is below a directory."""
+        """The number, size and age of the files below a directory."""
         await self._check_inside(path)
         found = Usage()
         with _translated(path):
@@ -262,11 +262,11 @@ class ArtifactStore:
         return found
 
     async def delete(self, path: str) -> None:
-        """Deletes a file, or a directory with all that is below; does nothing if it is not there."""
+        """Deletes a file, or a directory with everything below it; does nothing if it does not exist."""
         await self._check_inside(path)
         with _translated(path):
             if self._directory is not None:
-                # The library follows links when it walks a directory, also those that lead out.
+                # When it walks a directory, the library follows links, even those that lead out.
                 await self._in_thread(self._directory.delete, path)
             else:
                 await self._in_time(self._delete_objects(path))
@@ -299,8 +299,8 @@ def _tidy(directory: Directory) -> None:
 
 
 async def _regrouped(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
-    """The same bytes in pieces of `size`, the last one smaller: what comes from a socket is small, and each piece
-    crosses into another runtime."""
+    """The same bytes in pieces of `size`, the last one smaller: chunks from a socket are small, and each piece is
+    passed to another runtime."""
     buffer = bytearray()
     async for chunk in chunks:
         buffer += chunk
@@ -314,12 +314,12 @@ async def _regrouped(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[b
 
 
 class _Feed:
-    """The pieces of a file that the library takes as it can. Knows for how long it has taken none."""
+    """Feeds the pieces of a file to the library. It knows for how long the library has taken none."""
 
     def __init__(self, first: bytes, rest: AsyncIterator[bytes]) -> None:
         self._first: bytes | None = first
         self._rest = rest
-        self._handed_at: float | None = None  # None while the library waits for us, that is, for the client
+        self._handed_at: float | None = None  # None while the library waits for the next piece, that is, for the client
 
     def __aiter__(self) -> _Feed:
         return self
@@ -333,7 +333,7 @@ class _Feed:
             self._handed_at = time.monotonic()
 
     async def until_written(self, putting: asyncio.Future[Any], stalled_s: float) -> None:
-        """Waits for the library. Raises TimeoutError when it has done nothing for so long."""
+        """Waits for the library. Raises TimeoutError when it has done nothing for `stalled_s`."""
         try:
             while not (await asyncio.wait([putting], timeout=min(1.0, stalled_s)))[0]:
                 if self._handed_at is not None and time.monotonic() - self._handed_at > stalled_s:
@@ -345,7 +345,7 @@ class _Feed:
 
 @contextlib.contextmanager
 def _refusing_what_is_not_there() -> Iterator[None]:
-    """What is not there when a file is written is the bucket."""
+    """When a file is written, "not found" means that the bucket does not exist."""
     try:
         yield
     except ArtifactNotFound as error:
@@ -397,7 +397,7 @@ def _refused(error: BaseException) -> StoreRefuses:
 
 
 def _first_line(error: BaseException) -> str:
-    """The library's messages have pages of detail."""
+    """The first line of an error, since the library's messages contain pages of details."""
     return str(error).partition("\n")[0]
 
 

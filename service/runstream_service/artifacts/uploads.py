@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator
 
 from runstream_service.core.errors import Overloaded
 
-# How long a further upload waits, unread, for a place; its client is held back by TCP meanwhile.
+# How long a further upload waits, unread, for a place; in that time, TCP stops its client.
 WAIT_S = 10.0
 # Uploads beyond this many waiting ones are refused at once.
 MAX_WAITING = 256
-# An upload of which less than so much came in so long gives its place to one that waits: 2 KiB/s.
+# An upload that sends less than this in this time gives its place to a waiting one: 2 KiB/s.
 SLOW_BYTES, SLOW_S = 64 << 10, 30.0
 
 
 class Uploads:
-    """Hands out the places."""
+    """Assigns the places."""
 
     def __init__(self, places: int, *, wait_s: float = WAIT_S, slow_s: float = SLOW_S) -> None:
         self._places = asyncio.Semaphore(places)
@@ -53,7 +53,7 @@ class Uploads:
 
 
 class Upload:
-    """One that has a place, and keeps it while its data comes, or nobody else wants it."""
+    """An upload that has a place. It keeps the place while its data arrives, or while nobody else waits."""
 
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
@@ -61,10 +61,10 @@ class Upload:
         self._since = time.monotonic()
 
     async def watched(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The same chunks. An empty one says that nothing has come for some seconds.
+        """The same chunks. An empty one means that nothing has arrived for some seconds.
 
         Raises:
-            Overloaded: they come so slowly that this upload makes room for another.
+            Overloaded: they arrive so slowly that this upload has to make room for another one.
         """
         async for chunk in chunks:
             self._count(len(chunk))

@@ -168,7 +168,7 @@ class Clients:
         self._said.set()  # whoever still waits has to learn that there are no more
 
     async def until(self, holds: Callable[[dict[str, Any]], Any]) -> Any:
-        """Waits until something is true of the last line; answers it. Raises RuntimeError if the clients end."""
+        """Waits until something is true of the last line; returns that line. Raises RuntimeError if the clients end."""
         while not (found := holds(self.line)):
             if self.process.stdout is None or self.process.stdout.at_eof():
                 raise RuntimeError("the clients ended")

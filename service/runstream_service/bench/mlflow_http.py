@@ -75,7 +75,7 @@ class Connection:
             raise Failed(f"{status}: {body[:300].decode(errors='replace')}")
 
     async def download(self, path: str) -> int:
-        """GET of a long body, which is dropped part by part; answers its length. Raises Failed."""
+        """GETs a long body, drops it part by part, and returns its length. Raises Failed."""
         self._writer.write(self.get(path))
         status, length = await self._read_head()
         received = 0

@@ -138,7 +138,7 @@ class _Rank:
             return Finished(task.rank, self._logged, run.stats(), began, ended)
 
     def _step(self, step: int) -> dict[str, float]:
-        """One step of data-parallel training; answers what it has to say for itself."""
+        """One step of data-parallel training; returns its metrics."""
         began = time.perf_counter()
         outcome = self._learn()
         gradient = self._exchange.mean(step, self._task.rank, outcome.gradient)

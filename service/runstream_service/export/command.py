@@ -29,7 +29,7 @@ class Job:
 
 @dataclass(slots=True)
 class Exported:
-    """What was written, and which runs were not, and why."""
+    """The written files, and the runs that could not be written, with the reasons."""
 
     points: int = 0
     runs: int = 0
@@ -37,7 +37,7 @@ class Exported:
 
 
 def export(client: runstream.Client, job: Job) -> Exported:
-    """Writes the files. In a directory, a run that is gone meanwhile does not keep the others from being written.
+    """Writes the files. In a directory, the other runs are written even if a run has been deleted in the meantime.
 
     Raises:
         RunstreamError, OSError.
@@ -63,7 +63,7 @@ def _export_to_file(
             done.points += _export_run(client, run, writer, progress)
         done.runs += 1
     except runstream.RunstreamError as error:
-        if error.retryable:  # the service is away, and would be for the next run
+        if error.retryable:  # the service is away, also for the next run
             raise
         done.failures[run.run_id] = error
 
@@ -71,7 +71,7 @@ def _export_to_file(
 def _export_run(client: runstream.Client, run: runstream.RunInfo, writer: Writer, progress: Progress) -> int:
     series = [(one.key, one.rank, one.attempt) for one in client.latest(run.run_id)]
     if not series:
-        client.get_run(run.run_id)  # raises if the run is gone, and has none for that
+        client.get_run(run.run_id)  # raises if there are no points because the run is gone
     task = progress.add_task(run.name, total=len(series), points="0")
     points = 0
     for key, rank, attempt in series:
@@ -86,7 +86,8 @@ def _export_run(client: runstream.Client, run: runstream.RunInfo, writer: Writer
 def _pieces(
     client: runstream.Client, run_id: str, key: str, rank: int, attempt: int
 ) -> Iterator[runstream.SeriesColumns]:
-    """A series, tried again as long as nothing of it was written: what came before cannot be told from what comes."""
+    """The pieces of a series. It is only retried before its first piece was written, since a retry starts from the
+    beginning."""
     for left in reversed(range(_TRIES)):
         begun = False
         try:

@@ -14,7 +14,7 @@ import runstream
 
 COLUMNS = ("experiment", "run_id", "run_name", "key", "rank", "attempt", "step", "time", "value")
 
-# Points of a row group: 20 MB of memory while it is written.
+# Points of a row group, which takes 20 MB of memory while it is written.
 _GROUP_POINTS = 262_144
 
 
@@ -27,7 +27,7 @@ class Writer(Protocol):
 
 
 class CsvWriter:
-    """Times in ISO 8601, UTC; numbers so that they are read back as they were; nan, inf and -inf."""
+    """Writes times in ISO 8601, UTC; numbers that are exact when they are read again; nan, inf and -inf."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", encoding="utf-8", newline="")
@@ -35,7 +35,7 @@ class CsvWriter:
         self._csv.writerow(COLUMNS)
 
     def add(self, run: runstream.RunInfo, piece: runstream.SeriesColumns) -> None:
-        """One line a point."""
+        """Writes one line per point."""
         whose = (run.experiment, run.run_id, run.name, piece.key, piece.rank, piece.attempt)
         times = np.datetime_as_string(np.frombuffer(piece.times_unix_us, np.int64).astype("M8[us]"), timezone="UTC")
         rows = zip(piece.steps, times.tolist(), map(repr, piece.values), strict=True)
@@ -47,10 +47,10 @@ class CsvWriter:
 
 
 class ParquetWriter:
-    """Names as dictionaries, times as microseconds in UTC, in row groups of bounded size."""
+    """Writes names as dictionaries and times as microseconds in UTC, in row groups of bounded size."""
 
     def __init__(self, path: Path) -> None:
-        # Late: only who exports Parquet has to have it installed.
+        # Imported late: it only has to be installed to export Parquet.
         import pyarrow
         import pyarrow.parquet
 
@@ -64,7 +64,7 @@ class ParquetWriter:
         self._points = 0
 
     def add(self, run: runstream.RunInfo, piece: runstream.SeriesColumns) -> None:
-        """Keep the piece until there is a row group."""
+        """Keep the piece until a row group is full."""
         arrow, count = self._arrow, len(piece)
         names = (run.experiment, run.run_id, run.name, piece.key)
         indexes = arrow.array(np.zeros(count, np.int32))
@@ -95,7 +95,7 @@ FORMATS: dict[str, Callable[[Path], Writer]] = {"parquet": ParquetWriter, "csv":
 
 
 class Output:
-    """A context manager: the file is in its place only if all went well."""
+    """A context manager that moves the file to its final name only if everything succeeded."""
 
     def __init__(self, path: Path, format_: str) -> None:
         self._path = path

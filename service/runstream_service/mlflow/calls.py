@@ -1,4 +1,4 @@
-"""What a line of the table in routes.py is."""
+"""The kinds of lines of the table in routes.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RawHandler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A route that takes a message and answers one. `path` is what follows /api/ or /ajax-api/."""
+    """A route that takes a message and returns one. `path` is the part after /api/ or /ajax-api/."""
 
     method: str
     path: str
@@ -27,8 +27,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A route that reads its request and makes its response itself. `path` as in Call, or whole if it begins with /.
-    `streams`: it passes its body on as that comes, instead of having it in memory as a whole."""
+    """A route that reads its request and makes its response itself. `path` is as in Call, or complete if it begins with
+    /. `streams`: it processes its body as it arrives, instead of having it in memory as a whole."""
 
     method: str
     path: str

@@ -1,1 +1,1 @@
-"""`runstream status`: looks at the database that all replicas share, and shows what an operator asks first."""
+"""`runstream status`: reads the database that all replicas share, and shows the state of the service."""

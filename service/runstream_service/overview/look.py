@@ -1,4 +1,4 @@
-"""What the database says of the replicas that use it, of what they wrote, and of itself."""
+"""Reads from the database the state of its replicas, of their data, and of the database itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 SQL = load("status")
 
-# So many pages of segments are read at most, to count points: 16 MB, about 15 million points.
+# Most pages of segments that are read to count points: 16 MB, about 15 million points.
 _SAMPLED_PAGES = 2_000
 
 
@@ -48,7 +48,7 @@ class DatabaseStatus:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """A process of the service: since when it is connected, and how often."""
+    """A process of the service: since when it is connected, and its number of connections."""
 
     host: str
     pid: int
@@ -59,7 +59,7 @@ class ReplicaStatus:
 
 @dataclass(frozen=True, slots=True)
 class EpochStatus:
-    """The open epoch, and up to which ones reads take segments (`visible`) and hot rows are gone (`dropped`)."""
+    """The open epoch, the last one that reads take from segments (`visible`), and the last dropped one (`dropped`)."""
 
     open: int
     opened_at: datetime
@@ -85,7 +85,7 @@ class SilentProducer:
 
 @dataclass(frozen=True, slots=True)
 class ProducerStatus:
-    """Ranks of runs that are running; `heard` of them committed something in the last minute."""
+    """Ranks of running runs; `heard` is the number of them that committed something in the last minute."""
 
     runs: int
     producers: int
@@ -95,7 +95,7 @@ class ProducerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The file system that the embedded PostgreSQL is on; of another one nobody here knows."""
+    """The file system of the embedded PostgreSQL; that of an external one is unknown."""
 
     total_bytes: int
     free_bytes: int
@@ -103,8 +103,8 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All of it, at `at`. `points_stored` is estimated from a sample of the segments unless `points_exact`. What could
-    not be read is None, and `unread` says why, by the name of the part."""
+    """The whole status, at the time `at`. `points_stored` is estimated from a sample of the segments unless
+    `points_exact`. Parts that could not be read are None, and `unread` has the reasons by the name of the part."""
 
     at: datetime
     database: DatabaseStatus | None
@@ -124,11 +124,11 @@ class Status:
 
 
 async def look(url: str, data_dir: Path | None) -> Status:
-    """Asks the database at `url`; `data_dir` says where it lies if it is an embedded one.
+    """Reads the status from the database at `url`; `data_dir` is its directory if it is an embedded one.
 
     Raises:
         DatabaseUnavailable: it does not answer.
-        CannotStart: it is not one that the service uses.
+        CannotStart: it is not a database of the service.
     """
     database = await open_at_once(url, max_size=1)
     try:
@@ -139,24 +139,25 @@ async def look(url: str, data_dir: Path | None) -> Status:
 
 
 class _Parts:
-    """Reads one part of the status after the other. One that fails, for a lock or a right, costs itself alone."""
+    """Reads the parts of the status one after the other. If one fails, because of a lock or a right, only that one is
+    missing."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.failures: dict[str, str] = {}
 
     async def read(self, part: str, ask: Callable[[PooledConnection], Awaitable[T]]) -> T | None:
-        """What it says; None if it cannot be had.
+        """The result of a part; None if it cannot be read.
 
         Raises:
-            NotConnected: nothing can be had.
+            NotConnected: no part can be read.
         """
         try:
             async with self._database.snapshot() as connection:
                 return await ask(connection)
         except (CannotStart, NotConnected):
             raise
-        except Exception as error:  # whatever it is, an operator who looks at the rest may find out
+        except Exception as error:  # any error: the other parts may help an operator to find the cause
             self.failures[part] = error.message if isinstance(error, CoreError) else str(error) or repr(error)
             return None
 
@@ -243,7 +244,7 @@ async def _epoch(connection: PooledConnection) -> EpochStatus:
 
 
 async def _points_in_segments(connection: PooledConnection) -> tuple[int, bool]:
-    """How many, and whether all were counted."""
+    """The number of points in segments, and whether it is exact."""
     pages = await connection.fetchval(SQL["segment_pages"])
     share = min(1.0, _SAMPLED_PAGES / max(1, pages))
     points = await connection.fetchval(SQL["segment_points"], 100 * share)

@@ -1,4 +1,4 @@
-"""The status as a page for people, or as JSON."""
+"""Prints the status for people, or as JSON."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _INDENT = (0, 2, 0, 0)
 
 
 def as_json(status: Status) -> str:
-    """One object; times as ISO 8601, sizes in bytes, spans in seconds."""
+    """The status as one JSON object; times in ISO 8601, sizes in bytes, durations in seconds."""
     return json.dumps(asdict(status), default=datetime.isoformat, ensure_ascii=False)
 
 
 def show(status: Status, console: Console) -> None:
-    """Prints it, as wide as the terminal is."""
+    """Prints the status in the width of the terminal."""
     console.print(Group(*_parts(status)))
 
 
@@ -142,7 +142,7 @@ def _silent(status: Status, producer: SilentProducer) -> str:
 
 
 def _span(span: timedelta) -> str:
-    """In its two largest units, such as 2 h 5 min."""
+    """A duration in its two largest units, such as 2 h 5 min."""
     left = max(0, round(span.total_seconds()))
     parts: list[str] = []
     for name, seconds in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
@@ -153,7 +153,7 @@ def _span(span: timedelta) -> str:
 
 
 def _size(size: int) -> str:
-    """In units of a thousand, as disks are sold."""
+    """A size in decimal units (powers of 1,000)."""
     number, unit = float(size), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if number < 999.5:

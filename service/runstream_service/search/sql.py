@@ -32,7 +32,7 @@ class Parameters:
         self.values: list[Any] = list(first)
 
     def add(self, value: object, sql_type: str) -> str:
-        """Keeps a value; answers what stands for it in the statement, such as $3::text."""
+        """Adds a value; returns its placeholder in the statement, such as $3::text."""
         self.values.append(value)
         return f"${len(self.values)}::{sql_type}"
 

@@ -1,4 +1,4 @@
-"""Segments: up to about a thousand points of one series in a row of metric_segments.
+"""Segments: up to about a thousand points of one series in one row of metric_segments.
 
 points.py    points as columns, and their order
 cut.py       points -> segments: cuts, summaries, which encoding fits

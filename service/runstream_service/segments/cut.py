@@ -18,7 +18,7 @@ MAX_POINTS = 988
 
 _MAX_OFFSET = np.iinfo(np.int32).max
 _RESIDUALS = np.iinfo(np.int16)
-# PostgreSQL multiplies an interval by a double, which is exact up to 2**53.
+# PostgreSQL multiplies intervals by doubles, which are exact up to 2**53.
 _MAX_LINE_US = 1 << 52
 
 
@@ -38,13 +38,13 @@ class Segments:
     min_time: Int64Column
     max_time: Int64Column
     finite_count: Int64Column
-    min_value: Float64Column  # meaningless, as max_value and sum_value, where finite_count is 0
+    min_value: Float64Column  # like max_value and sum_value, undefined if finite_count is 0
     max_value: Float64Column
     sum_value: Float64Column
     first_value: Float64Column
     last_value: Float64Column
     time_ordered: NDArray[np.bool_]
-    step_stride: Int64Column  # meaningless where steps are not regular
+    step_stride: Int64Column  # undefined if steps are not regular
     regular_steps: NDArray[np.bool_]
     time_stride: Int64Column
     time_residual: Int64Column  # of each point: its distance from the line min_time + i * time_stride
@@ -61,7 +61,7 @@ def cut(points: Points) -> Segments:
     starts = _starts(points)
     counts = np.diff(starts, append=len(points)).astype(np.int64)
     lasts = starts + counts - 1
-    with np.errstate(all="ignore"):  # infinities, NaN, and sums beyond the largest double are meant
+    with np.errstate(all="ignore"):  # infinities, NaN, and sums beyond the largest double are allowed
         finite_count, min_value, max_value, sum_value = _finite_summaries(points.value, starts, counts)
         stride, regular = _strides(points.step, starts, counts)
         min_time, max_time = _reduce(np.minimum, points.time, starts), _reduce(np.maximum, points.time, starts)
@@ -94,7 +94,8 @@ def cut(points: Points) -> Segments:
 
 
 def parts(points: Points, max_points: int) -> list[Points]:
-    """Points in order, in parts of about `max_points` that give the same segments as all at once, in bounded memory."""
+    """Divides points in order into parts of about `max_points`. Cutting the parts gives the same segments as cutting
+    all at once, in bounded memory."""
     starts = _starts(points)
     edges = np.searchsorted(starts, np.arange(0, len(points), max_points))
     firsts = np.unique(starts[np.minimum(edges, len(starts) - 1)]).tolist() if len(starts) else []
@@ -125,10 +126,10 @@ def _finite_summaries(
 
 
 def _strides(step: Int64Column, starts: NDArray[np.intp], counts: Int64Column) -> tuple[Int64Column, NDArray[np.bool_]]:
-    """The distance of the first two steps (0 of a single one), and whether all of them have it.
+    """The distance of the first two steps (0 for a single one), and whether all steps have this distance.
 
-    Steps may lie anywhere in 64 bits, so that a difference may wrap around and be negative. Then the steps are not
-    called regular: whoever computes first_step + i * step_stride must not overflow either.
+    Steps may be any 64-bit numbers, so a difference may wrap around and be negative. Then the steps do not count as
+    regular: first_step + i * step_stride must not overflow for readers either.
     """
     distance = np.empty_like(step)
     np.subtract(step[1:], step[:-1], out=distance[1:])
@@ -143,7 +144,7 @@ def _strides(step: Int64Column, starts: NDArray[np.intp], counts: Int64Column) -
 def _lines(
     time: Int64Column, starts: NDArray[np.intp], counts: Int64Column, min_time: Int64Column, max_time: Int64Column
 ) -> tuple[Int64Column, Int64Column, NDArray[np.bool_]]:
-    """A stride for each segment, how far each point is from that line, and whether 2 bytes are enough for that."""
+    """A stride for each segment, the distance of each point from that line, and whether 2 bytes are enough for it."""
     span = max_time - min_time
     stride = span // np.maximum(counts - 1, 1)
     position = np.arange(len(time)) - np.repeat(starts, counts)
@@ -154,14 +155,14 @@ def _lines(
 
 
 def _not_real(value: Float64Column) -> NDArray[np.bool_]:
-    """Which values would change on the way through 4 bytes. -0.0 and infinities do not, and NaN stays NaN."""
+    """Which values would change if stored in 4 bytes. -0.0 and infinities do not change, and NaN stays NaN."""
     changed: NDArray[np.bool_] = value.astype(np.float32) != value
     changed &= ~np.isnan(value)
     return changed
 
 
 def _falls(column: Int64Column, starts: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Whether a value is less than the one before, in its segment."""
+    """Whether a value is less than the previous one in its segment."""
     falls = np.zeros(len(column), np.bool_)
     np.less(column[1:], column[:-1], out=falls[1:])
     falls[starts] = False

@@ -18,8 +18,8 @@ from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US, HEADER_BYTES
 
 # -- summaries -------------------------------------------------------------------------------------------------------
 
-# As the query `segment_summaries` in points.sql gives them; nothing is null there. `place` is the ctid: together with
-# series_id it names a row, as long as the snapshot lasts.
+# The columns of the query `segment_summaries` in points.sql, none of which is null. `place` is the ctid: together with
+# series_id it identifies a row during the snapshot.
 SUMMARY = Layout(
     [
         ("place", "V6"),
@@ -40,7 +40,7 @@ SUMMARY = Layout(
     ]
 )
 IRREGULAR = -1  # stands for a step_stride that is null
-# As the query `points_at` gives them; nothing is null there either.
+# The columns of the query `points_at`, none of which is null.
 POINT = Layout([("number", ">i8"), ("time", ">i8"), ("value", ">f8")])
 _PLACE_WEIGHTS = np.array([1 << 40, 1 << 32, 1 << 24, 1 << 16, 1 << 8, 1], np.int64)
 
@@ -59,8 +59,8 @@ def place_text(place: int) -> str:
 
 # -- whole segments --------------------------------------------------------------------------------------------------
 
-# As the queries `segments_in_order` and `segments_at` in points.sql give them: seven columns that are never null,
-# then the six arrays, of which most are. `owner` is what the query says whose segment it is: a series_id or a position.
+# The columns of the queries `segments_in_order` and `segments_at` in points.sql: seven columns that are never null,
+# then the six arrays, most of which are. `owner` identifies the series of the segment: a series_id or a position.
 _FIXED = struct.Struct(">h i6s iq iq iq ii iq iq".replace(" ", ""))
 _FIELDS = 13
 _WIDTHS = (6, 8, 8, 8, 4, 8, 8)
@@ -76,7 +76,7 @@ _DOUBLE = np.dtype([("bytes", ">i4"), ("element", ">f8")])
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The points of one segment, ordered by (step, time). Steps and times are None if they were not asked for."""
+    """The points of one segment, ordered by (step, time). Steps and times are None if they were not requested."""
 
     owner: int
     place: int
@@ -88,7 +88,7 @@ class Segment:
 
 
 class SegmentStream:
-    """Takes the bytes of a COPY in whatever portions they arrive, gives segments."""
+    """Takes the bytes of a COPY in whatever portions they arrive, and returns segments."""
 
     def __init__(self, *, steps: bool = True, times: bool = True) -> None:
         self._steps = steps
@@ -118,7 +118,7 @@ class SegmentStream:
         assert self._pending == TRAILER, "the COPY has no end"
 
     def _parse(self, data: bytes, start: int) -> tuple[Segment, int] | None:
-        """The segment that begins at `start` and where the next one does; None if it is not complete."""
+        """The segment that begins at `start`, and the start of the next one; None if it is not complete."""
         at = start + _FIXED.size
         if at > len(data):
             return None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from runstream_service.segments.cut import Segments
 
-# Those that are never null come first: with them a row begins with a part of constant size.
+# Columns that are never null come first, so that a row begins with a part of constant size.
 _ALWAYS = {
     "series_id": ">i8",
     "epoch": ">i4",
@@ -51,7 +51,7 @@ _CHUNK_SEGMENTS = 32
 
 @dataclass(slots=True)
 class _Fixed:
-    """Columns of constant width: one slice a segment, or `absent` where they are null."""
+    """Columns of constant width: one slice per segment, or `absent` if they are null."""
 
     data: memoryview
     width: int
@@ -59,7 +59,7 @@ class _Fixed:
     absent: bytes
 
     def fields(self, first: int, end: int) -> list[memoryview | bytes]:
-        """Of these segments."""
+        """The fields of these segments."""
         return [
             self.data[i * self.width : (i + 1) * self.width] if present else self.absent
             for i, present in enumerate(self.present[first:end].tolist(), first)
@@ -68,8 +68,8 @@ class _Fixed:
 
 @dataclass(slots=True)
 class _Array:
-    """An array column: heads and elements of those segments that have it, one after the other. What is known of each
-    segment stays in numpy: Python lists of a hundred thousand are what the garbage collector walks through."""
+    """An array column: heads and elements of the segments that have it, one after the other. The data of each segment
+    stays in numpy, because the garbage collector would walk through Python lists of a hundred thousand objects."""
 
     heads: memoryview
     elements: memoryview
@@ -80,7 +80,7 @@ class _Array:
     counts: NDArray[np.int64]
 
     def fields(self, first: int, end: int) -> list[memoryview | bytes]:
-        """Of these segments."""
+        """The fields of these segments."""
         columns = (column[first:end].tolist() for column in (self.present, self.rank, self.starts, self.counts))
         return [self._field(*of_segment) for of_segment in zip(*columns, strict=True)]
 
@@ -94,7 +94,7 @@ class _Array:
 
 @dataclass(slots=True)
 class EncodedSegments:
-    """The rows, ready to be sent; `chunks` can be asked for again."""
+    """The rows, ready to be sent; `chunks` can be called several times."""
 
     count: int
     _fixed: list[_Fixed]
@@ -112,7 +112,7 @@ class EncodedSegments:
 
 
 def encode(segments: Segments, epoch: int | NDArray[np.int64]) -> EncodedSegments:
-    """Encode segments of an epoch, or each of its own."""
+    """Encode segments of one epoch, or of an epoch for each segment."""
     points, counts = segments.points, segments.counts
     assert counts.sum() == len(points), "a point is in no segment, or in two"
     everywhere = np.ones(len(segments), np.bool_)

@@ -8,12 +8,12 @@ from runstream_service.segments.points import Points, series_starts
 
 
 def latest(points: Points) -> Points:
-    """One point a series, of points that are in order."""
+    """One point per series, of points that are in order."""
     if len(points) == 0:
         return points
     ends = np.append(series_starts(points)[1:], len(points))
     chosen = ends - 1
-    # Points of one series, step and time lie together; where the last such group has several, the value decides.
+    # Points with the same series, step and time are adjacent; if the last such group has several, the value decides.
     same = (
         (points.series_id[1:] == points.series_id[:-1])
         & (points.step[1:] == points.step[:-1])

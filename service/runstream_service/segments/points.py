@@ -1,4 +1,4 @@
-"""Points of many series as numpy columns, and how they are put in order."""
+"""Points of many series as numpy columns, and their sorting."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Points:
 
 
 def concatenate(parts: list[Points]) -> Points:
-    """One after the other; there must be at least one part."""
+    """Concatenates at least one part."""
     return Points(
         np.concatenate([part.series_id for part in parts]),
         np.concatenate([part.step for part in parts]),
@@ -41,17 +41,17 @@ def concatenate(parts: list[Points]) -> Points:
 
 
 def in_order(points: Points) -> Points:
-    """The points by (series, step, time); equal ones in the order they came."""
+    """The points by (series, step, time); equal ones in the order of arrival."""
     points = points.take(slice(None))
     put_in_order(points)
     return points
 
 
 def put_in_order(points: Points) -> None:
-    """The same, in place of the columns that there were: at most one of them is in memory twice.
+    """Sorts in place like `in_order`, so that at most one of the columns is in memory twice.
 
-    Points of a series usually come in order already. So they are gathered by series, and only the series in which
-    something came late are really sorted: measured, a third of the time of sorting all by three keys.
+    Points of a series usually arrive in order. So points are grouped by series, and only the series with late points
+    are really sorted: measured, that takes a third of the time of sorting everything by three keys.
     """
     order = _by_series(points.series_id)
     points.series_id = points.series_id[order]
@@ -65,18 +65,18 @@ def put_in_order(points: Points) -> None:
     unsorted = np.logical_or.reduceat(np.concatenate([[False], late]), starts)
     rows = np.flatnonzero(np.repeat(unsorted, np.diff(starts, append=len(points))))
     part = points.take(rows)
-    # Whole series were taken out, each together, so that each comes back to its own rows.
+    # Whole series were taken out, so each of them goes back to its own rows.
     part = part.take(np.lexsort((part.time, part.step, part.series_id)))
     points.step[rows], points.time[rows], points.value[rows] = part.step, part.time, part.value
 
 
 def series_starts(points: Points) -> NDArray[np.intp]:
-    """Where a series begins, in points that lie together by series."""
+    """Where each series begins, in points that are grouped by series."""
     return np.flatnonzero(np.concatenate([[True], points.series_id[1:] != points.series_id[:-1]])[: len(points)])
 
 
 def _late(points: Points) -> NDArray[np.bool_]:
-    """Whether point i + 1 belongs before point i, of the same series."""
+    """Whether point i + 1 belongs before point i of the same series."""
     before, after = points.step[:-1], points.step[1:]
     late: NDArray[np.bool_] = (after < before) | ((after == before) & (points.time[1:] < points.time[:-1]))
     late &= points.series_id[1:] == points.series_id[:-1]

@@ -55,7 +55,7 @@ def packaged_definitions() -> dict[str, Definition]:
 
 
 def parse_definitions(files: Mapping[str, str]) -> dict[str, Definition]:
-    """Checks that each file makes what its name says, and nothing else; ValueError otherwise, a mistake of ours."""
+    """Checks that each file creates the object of its name, and nothing else. A ValueError is a bug of this release."""
     definitions: dict[str, Definition] = {}
     for file_name, text in sorted(files.items()):
         folder, _, name = file_name.removesuffix(".sql").partition("/")
@@ -75,8 +75,8 @@ def with_definitions(migrations: Sequence[str], definitions: Mapping[str, Defini
     Nothing is installed at earlier places: the text of that time is not kept, and the current one may need tables that
     a later migration makes. A database that is on its way through all of them keeps the text that it has until then.
 
-    Raises ValueError, a mistake of ours, unless the last that migrations say of a definition is to install the text of
-    its file, or to drop it where there is no file.
+    Raises ValueError, a bug of this release, unless the last mention of each definition in the migrations installs the
+    text of its file, or drops it if there is no file.
     """
     last: dict[str, tuple[int, re.Match[str]]] = {}
     for number, sql in enumerate(migrations):

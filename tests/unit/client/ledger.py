@@ -188,7 +188,7 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
     # for tests
 
     def restore(self, committed: int) -> int:
-        """Goes back to an older state, as a restored database does; answers how many points that lost."""
+        """Goes back to an older state, as a restored database does; returns how many points that lost."""
         with self.lock:
             lost = 0
             for producer in self.producers.values():

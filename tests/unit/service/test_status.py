@@ -64,7 +64,7 @@ Call = Callable[[Exception], Awaitable[grpc.aio.AioRpcError]]
 
 @pytest.fixture
 async def call() -> AsyncIterator[Call]:
-    """Raises an error in a real server; answers what a real client gets."""
+    """Raises an error in a real server; returns what a real client gets."""
     raised: list[Exception] = []
 
     async def fail(_request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:

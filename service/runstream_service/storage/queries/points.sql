@@ -80,7 +80,7 @@ SELECT s.ctid, s.series_id, s.first_step, s.min_time, s.point_count, coalesce(s.
 -- name: points_at
 -- COPY. Single points of the segments $2 of the series $1 (places as segment_summaries of the same snapshot told them): of
 -- the segment i those at the positions $5[$3[i]] to $5[$4[i]], with their number in $5. An array that is stored outside of
--- its row is fetched anew for each element that is taken; || '{}' fetches it once, and OFFSET 0 keeps that so.
+-- its row is fetched again for each element that is taken; || '{}' fetches it once, and OFFSET 0 keeps that so.
 SELECT p.number,
        coalesce(g.times[p.position],
                 g.min_time + coalesce(g.time_offsets[p.position],

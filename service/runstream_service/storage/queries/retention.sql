@@ -70,7 +70,7 @@ DELETE FROM runs WHERE run_id = $1;
 -- name: experiment_due
 -- An experiment that was deleted at least $1 days ago, all of whose runs are marked and that is none of $2, locked. Nothing
 -- but its deletion, and its retention, sets updated_at of a deleted one. Number 0 stays: MLflow's clients log to it when
--- they are told no other.
+-- no other is given.
 SELECT e.experiment_id FROM experiments e
  WHERE e.lifecycle = 'deleted' AND e.workspace_id <> 0 AND e.experiment_id <> 0
    AND e.updated_at <= now() - make_interval(days => $1)
@@ -177,7 +177,7 @@ UPDATE shared_tasks SET due_at = now() + make_interval(secs => $2) WHERE name = 
 UPDATE shared_tasks SET due_at = now() WHERE name = $1;
 
 -- name: experiments
--- Experiments whose points are not kept for ever, and from when on they are kept.
+-- Experiments whose points are not kept forever, and from when on they are kept.
 SELECT experiment_id, name, retention_days, now() - make_interval(days => retention_days) AS keep_from
   FROM experiments
  WHERE retention_days IS NOT NULL

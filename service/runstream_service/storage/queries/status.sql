@@ -1,5 +1,5 @@
 -- name: database
--- The server; it takes writes, or nobody would be connected. 42P01 (no such table) if it is not a database of ours.
+-- The server; it takes writes, or nobody would be connected. 42P01 (no such table) if it is not a database of runstream.
 SELECT current_setting('server_version') AS version,
        current_setting('max_connections')::int AS max_connections,
        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
