@@ -31,7 +31,7 @@ async def test_a_read_does_not_wait_for_ever(database: Database) -> None:
     reads, ended = Reads(database, max_reads=1, wait_s=0.1), asyncio.Event()
     slow = asyncio.ensure_future(read(reads, ended))
     await asyncio.sleep(0)
-    with pytest.raises(Overloaded, match="others have been reading"):
+    with pytest.raises(Overloaded, match="reads as this replica allows have been running"):
         await read(reads, ended)
     ended.set()
     await slow

@@ -1,4 +1,4 @@
-"""What a handler answers -> an HTTP response, as MLflow's clients read it."""
+"""The answer of a handler -> an HTTP response in the form that MLflow's clients expect."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from runstream_service import threads
 
 # MLflow stores the infinities as the largest doubles, and its clients and its UI expect those.
 _LARGEST = 1.7976931348623157e308
-# Below, packing saves less time on the wire than it takes.
+# Below this size, compression takes longer than it saves on the network.
 _GZIP_BYTES = 16_384
-# What is encoded on the event loop, within a millisecond.
+# Answers up to this size are encoded on the event loop, within a millisecond.
 _SHORT_VALUES, _SHORT_CHARACTERS = 500, 65_536
 
 
 def encode(body: Mapping[str, Any], *, status: int = 200, accept_encoding: str = "") -> Response:
-    """A JSON response, packed where the caller takes that and it is worth it."""
+    """A JSON response, compressed if the caller accepts that and it is worth it."""
     data = orjson.dumps(body)
     if len(data) >= _GZIP_BYTES and "gzip" in accept_encoding:
         packed = gzip.compress(data, compresslevel=1)
@@ -34,14 +34,14 @@ def encode(body: Mapping[str, Any], *, status: int = 200, accept_encoding: str =
 
 
 async def encode_in_thread_if_long(body: Mapping[str, Any], *, accept_encoding: str = "") -> Response:
-    """The same, made in a thread if it takes more than a moment."""
+    """A JSON response as by `encode`; a long one is made in a thread."""
     if _is_short(body):
         return encode(body, accept_encoding=accept_encoding)
     return await threads.READS.run(encode, body, accept_encoding=accept_encoding)
 
 
 def _is_short(body: object) -> bool:
-    """Whether it has few values, and no long text; looks at no more than a few."""
+    """Whether a body has few values, and no long text; only checks a few."""
     waiting, characters = [body], 0
     for _ in range(_SHORT_VALUES):
         if not waiting:
@@ -66,17 +66,17 @@ def number(value: float) -> float | str:
 
 
 def numbers(values: NDArray[np.float64]) -> list[float | str]:
-    """The same for many."""
+    """Values of metrics in JSON, as by `number`."""
     if np.isfinite(values).all():
         return values.tolist()  # type: ignore[no-any-return]  # numpy knows no element types of lists
     return [number(value) for value in values.tolist()]
 
 
 def pairs(entries: Mapping[str, str]) -> list[dict[str, str]]:
-    """Params or tags, as MLflow's messages have them."""
+    """Params or tags in the form of MLflow's messages."""
     return [{"key": key, "value": value} for key, value in entries.items()]
 
 
 def present(**fields: Any) -> dict[str, Any]:
-    """The fields that have something in them: MLflow leaves out what is not set, and empty lists."""
+    """The fields that are set and not empty: MLflow leaves out unset fields and empty lists."""
     return {name: value for name, value in fields.items() if value is not None and value != []}

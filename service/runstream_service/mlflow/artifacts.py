@@ -1,4 +1,4 @@
-"""Artifacts: the proxy that MLflow's clients send files through, and what its UI asks for."""
+"""Artifacts: the proxy for the files of MLflow's clients, and the requests of its UI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 
-# What the UI may upload.
+# The largest upload of the UI.
 MAX_UI_UPLOAD_BYTES = 10 << 20
 
 
@@ -40,7 +40,7 @@ class OnePath(Message):
 
 
 class ListOfRun(Message):
-    """artifacts/list. There is one page, as in MLflow; the token is never given out."""
+    """artifacts/list. There is only one page, as in MLflow, so no token is ever returned."""
 
     run_id: str
     path: str = ""
@@ -48,7 +48,7 @@ class ListOfRun(Message):
 
 
 class ArtifactHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, store: ArtifactStore, runs: Runs, versions: ModelVersions) -> None:
         self._store = store
@@ -56,7 +56,7 @@ class ArtifactHandlers:
         self._versions = versions
 
     async def upload(self, request: Request) -> Response:
-        """The body becomes a file; it is there as a whole or not at all."""
+        """Stores the body as a file, completely or not at all."""
         path = request.path_params["path"]
         if request.url.query:
             # A client that does not encode the ? in a file's name would store it under another one, unnoticed.
@@ -71,7 +71,7 @@ class ArtifactHandlers:
         return await sent(self._store, check_path_to_read(request.path_params["path"]), request)
 
     async def delete(self, _caller: Caller, message: OnePath) -> Answer:
-        """A file or a directory; nothing there is fine."""
+        """Deletes a file or a directory; it need not exist."""
         await self._store.delete(check_path(message.path))
         return {}
 
@@ -123,29 +123,29 @@ class ArtifactHandlers:
 
 
 async def no_multipart(_request: Request) -> Response:
-    """MLflow's clients send the file through us when they read this."""
+    """After this answer, MLflow's clients send the file through this service."""
     raise MlflowError("NOT_IMPLEMENTED", "Multipart upload is not supported for the current artifact repository")
 
 
 async def no_multipart_download(_request: Request) -> Response:
-    """As above, for downloads."""
+    """After this answer, MLflow's clients download the file through this service."""
     raise MlflowError("NOT_IMPLEMENTED", "Multipart download is not supported for the current artifact repository")
 
 
 async def no_presigned_upload(_request: Request) -> Response:
-    """As above, for clients of other clouds."""
+    """After this answer, MLflow's clients send the file through this service, whatever their cloud is."""
     raise MlflowError("NOT_IMPLEMENTED", "Presigned upload is not supported for the current artifact repository")
 
 
 async def no_presigned_download(_request: Request) -> Response:
-    """As above, for clients of other clouds."""
+    """After this answer, MLflow's clients send the file through this service, whatever their cloud is."""
     raise MlflowError("NOT_IMPLEMENTED", "Presigned download is not supported for the current artifact repository")
 
 
 def locate(root_uri: str, path: str) -> str:
-    """Where in our store a file below a URI is. Raises MlflowError if it is in another one.
+    """The path in this service's store of a file below a URI. Raises MlflowError if it is in another store.
 
-    Stock MLflow fetches it from there, with the server's own credentials, wherever a caller made the URI point to.
+    Stock MLflow would fetch it with the server's own credentials, from any place that a caller made the URI point to.
     """
     root = path_of_uri(root_uri)
     if root is None:
@@ -161,7 +161,7 @@ async def listing(store: ArtifactStore, path: str, *, shown_below: str = "") -> 
     """MLflow's list of files of a directory."""
     prefix = f"{shown_below}/" if shown_below else ""
     files = [
-        # Like MLflow, which leaves the size of an empty file out.
+        # As in MLflow, the size of an empty file is left out.
         present(path=prefix + entry.name, is_dir=entry.is_directory, file_size=entry.size or None)
         for entry in await store.list(path)
     ]

@@ -10,8 +10,8 @@ from starlette.types import Message
 
 from runstream_service.core.errors import Overloaded
 
-# Two of the longest, or 500 batches of 1,000 metrics. What is made of a body takes a few times its bytes, but that is
-# done for one big body at a time.
+# Enough for two of the longest bodies, or 500 batches of 1,000 metrics. A decoded body takes several times as much, but
+# only one big body is decoded at a time.
 MAX_BYTES = 96 << 20
 
 

@@ -14,7 +14,7 @@ MAX_TAG_CHARACTERS = 8_000
 
 
 def checked_param(param: Pair, *, path: str = "") -> tuple[str, str]:
-    """Key and value, cut off at 6,000 characters; `path` is where a batch has it. Raises MlflowError."""
+    """Key and value, cut off at 6,000 characters; `path` is its place in a batch. Raises MlflowError."""
     check_key(check_given(param.key, f"{path}key"), f"{path}key")
     check_length(param.key, "Param key", MAX_KEY_CHARACTERS)
     return param.key, truncated(param.value, "Param value", MAX_PARAM_CHARACTERS)
@@ -35,7 +35,7 @@ def checked_params(params: Sequence[Pair]) -> dict[str, str]:
 
 
 def checked_tag(tag: Pair, *, path: str = "") -> tuple[str, str]:
-    """Key and value, cut off at 8,000 characters; `path` is where a batch has it. Raises MlflowError."""
+    """Key and value, cut off at 8,000 characters; `path` is its place in a batch. Raises MlflowError."""
     check_key(check_given(tag.key, f"{path}key"), f"{path}key")
     check_length(tag.key, f"{path}key", MAX_KEY_CHARACTERS)
     return tag.key, truncated(tag.value, f"{path}value", MAX_TAG_CHARACTERS)

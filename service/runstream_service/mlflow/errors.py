@@ -1,4 +1,4 @@
-"""Where an error becomes an answer in MLflow's form, in its words where clients know them."""
+"""Turns an error into an answer in MLflow's form, with its messages where clients compare them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 class MlflowError(Exception):
-    """An error in MLflow's terms; raised by handlers for what only MLflow knows."""
+    """An error with MLflow's code; handlers raise it for errors that only exist in MLflow's API."""
 
     def __init__(
         self, code: str, message: str, *, retry_after_s: float | None = None, status: int | None = None
@@ -28,7 +28,7 @@ class MlflowError(Exception):
 
 
 def invalid(message: str) -> MlflowError:
-    """INVALID_PARAMETER_VALUE, the most frequent."""
+    """INVALID_PARAMETER_VALUE, the most frequent error."""
     return MlflowError("INVALID_PARAMETER_VALUE", message)
 
 
@@ -38,7 +38,7 @@ def not_found(message: str) -> MlflowError:
 
 
 def answer_to(error: Exception, *, outcome_is_unknown: bool = False) -> Response:
-    """The response for whatever a handler raised; perhaps after it had done something."""
+    """The response for an exception of a handler, which may have had effects."""
     known = error_of(error)
     status = HTTP_STATUSES[known.code] if outcome_is_unknown else known.status
     response = encode({"error_code": known.code, "message": known.message}, status=status)
@@ -49,7 +49,7 @@ def answer_to(error: Exception, *, outcome_is_unknown: bool = False) -> Response
 
 
 def error_of(error: Exception) -> MlflowError:
-    """Whatever a handler raised, in MLflow's terms. A bug gets an id that its log line has too."""
+    """The MlflowError for an exception of a handler. A bug gets an id that its log line has, too."""
     if isinstance(error, MlflowError):
         return error
     if isinstance(error, errors.CoreError):
@@ -64,7 +64,7 @@ def error_of(error: Exception) -> MlflowError:
 
 
 def _in_words_of_mlflow(error: errors.CoreError) -> str:
-    """Clients and scripts compare some messages."""
+    """MLflow's message for an error, since clients and scripts compare some messages."""
     subject = error.subject
     if isinstance(error, errors.RunNotFound):
         return f"Run with id={subject} not found"

@@ -23,7 +23,7 @@ Answer = dict[str, Any]
 
 MAX_NAME_CHARACTERS = 500
 MAX_TAG_CHARACTERS = 20_000
-# Each takes one layer of %25 away.
+# Each round removes one layer of %25.
 _MAX_UNQUOTINGS = 10
 _ID = re.compile(r"-?[0-9]{1,18}")
 
@@ -93,7 +93,7 @@ class ExperimentHandlers:
         try:
             return {"experiment": rendered(await self._experiments.get(caller, name=name))}
         except (ExperimentNotFound, InvalidField) as error:
-            # None has a name that could not be given either.
+            # No experiment can have an invalid name.
             raise not_found(f"Could not find experiment with name '{name}'") from error
 
     async def update(self, caller: Caller, message: Update) -> Answer:
@@ -122,7 +122,7 @@ class ExperimentHandlers:
 
 
 def parse_id(text: str) -> int:
-    """The number of an experiment. Raises MlflowError."""
+    """Parses the id of an experiment. Raises MlflowError."""
     check_given(text, "experiment_id")
     if not _ID.fullmatch(text):
         raise invalid(f"Invalid experiment ID '{text[:80]}'. Experiment ID must be a valid integer.")
@@ -165,7 +165,7 @@ def _check_location(location: str) -> str:
 
 
 def _checked_tags(tags: Sequence[Pair]) -> dict[str, str]:
-    """The last of two tags with one key counts, as in MLflow."""
+    """Checks tags. If two have the same key, the last one counts, as in MLflow."""
     for tag in tags:
         check_key(tag.key, "key")
         check_length(tag.key, "key", MAX_KEY_CHARACTERS)

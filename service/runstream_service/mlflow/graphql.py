@@ -1,7 +1,7 @@
-"""GraphQL, of which MLflow's UI sends a handful of queries: the calls of routes.py under other names.
+"""GraphQL: MLflow's UI sends a handful of queries, which are the calls of routes.py under other names.
 
-graphql-core (the reference implementation in pure Python) parses, checks and executes; ours are the schema, and one way
-to resolve a field: what the REST answer has under the same name.
+graphql-core (the reference implementation in pure Python) parses, checks and executes queries. This module adds the
+schema, and resolves each field to the field of the REST answer with the same name.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Message
 
-# MLflow's limits; the UI's longest query has some 50 fields.
+# MLflow's limits; the longest query of the UI has about 50 fields.
 MAX_ROOT_FIELDS = 10
 MAX_ALIASES = 10
 MAX_DEPTH = 10
 MAX_SELECTIONS = 1_000
-# Of one object. Each is compared with each other: 1,000 took more than a second.
+# Most fields of one object. Each is compared with all others: 1,000 took more than a second.
 MAX_FIELDS = 200
 MAX_TOKENS = 5_000
 MAX_CHARACTERS = 100_000
-# The UI sends the same few queries again and again; longer ones are not its, and would take memory.
+# The UI repeats the same few queries; longer ones are not from the UI, and a cache of them would take memory.
 _CACHED_CHARACTERS = 8_000
 
 _ROOTS = {
@@ -71,7 +71,7 @@ _ROOTS = {
     "mlflowSearchModelVersions": "2.0/mlflow/model-versions/search",
     "mlflowSearchRuns": "2.0/mlflow/runs/search",
 }
-# What a message's fields are when they are not set, as in protobuf, from which stock servers answer.
+# The values of unset fields, as in protobuf, which stock servers use.
 _UNSET: dict[str, Any] = {"String": "", "LongString": 0, "Float": 0.0, "Boolean": False, "Int": 0}
 
 
@@ -88,8 +88,8 @@ SCHEMA = _read_schema()
 
 @dataclass(slots=True)
 class _Asked:
-    """One request: who asks, and what it looked up already. `service` is the event loop that handlers run on; the query
-    itself is executed in a thread, on a loop of its own."""
+    """One request: its caller, and the results that it has looked up already. `service` is the event loop on which
+    handlers run; the query itself is executed in a thread with a separate loop."""
 
     caller: Caller
     service: asyncio.AbstractEventLoop
@@ -97,13 +97,13 @@ class _Asked:
 
 
 class GraphQL:
-    """The route /graphql. `entries` are those of routes.py."""
+    """The route /graphql. `entries` is the table of routes.py."""
 
     def __init__(self, entries: Sequence[Call | Raw]) -> None:
         self._entries = {root: _only(entries, path) for root, path in _ROOTS.items()}
 
     async def answer(self, request: Request) -> Response:
-        """Raises MlflowError for what is no GraphQL request; what is wrong with its query is in the answer's errors."""
+        """Answers a request. Raises MlflowError if it is no GraphQL request; errors of its query are in the answer."""
         asked = await _read(request)
         query, variables, operation = asked.get("query"), asked.get("variables"), asked.get("operationName")
         if not isinstance(query, str):
@@ -141,7 +141,7 @@ class GraphQL:
         return await result if isinstance(result, Awaitable) else result
 
     def _resolve(self, source: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
-        """Any field of any type."""
+        """Resolves any field of any type."""
         if source is None:
             return self._root(info, arguments.get("input") or {})
         if info.parent_type.name == "MlflowRunExtension" and info.field_name == "experiment":
@@ -162,7 +162,7 @@ class GraphQL:
         return answer
 
     async def call(self, asked: _Asked, root: str, given: dict[str, Any]) -> Any:
-        """The answer of the REST route behind a root field."""
+        """The answer of the REST route of a root field."""
         calling = asyncio.run_coroutine_threadsafe(self._call(asked.caller, root, given), asked.service)
         return await asyncio.wrap_future(calling)
 
@@ -173,7 +173,7 @@ class GraphQL:
         return orjson.loads((await entry.handler(_request(entry.method, fields))).body)
 
     def _experiment(self, asked: _Asked, experiment_id: str) -> Awaitable[Any]:
-        """The experiment of a run; once for all runs of it."""
+        """The experiment of a run; looked up once for all of its runs."""
         if experiment_id not in asked.experiments:
             call = self.call(asked, "mlflowGetExperiment", {"experimentId": experiment_id})
             asked.experiments[experiment_id] = asyncio.ensure_future(call)
@@ -188,7 +188,7 @@ def _only(entries: Sequence[Call | Raw], path: str) -> Call | Raw:
 
 
 class _Versions:
-    """The model versions of the runs of one answer: one search for all of them, when the first is asked for."""
+    """The model versions of the runs of one answer: one search for all of them, when the first is requested."""
 
     def __init__(self, graphql: GraphQL, asked: _Asked, run_ids: Sequence[str]) -> None:
         self._search = functools.partial(graphql.call, asked, "mlflowSearchModelVersions")
@@ -224,7 +224,7 @@ def _request(method: str, fields: dict[str, Any]) -> Request:
 
 
 async def _read(request: Request) -> dict[str, Any]:
-    """The request's object: the body of a POST; of a GET the query, where the variables are JSON."""
+    """The object of a request: the body of a POST, or the query of a GET, in which the variables are JSON."""
     if request.method == "POST":
         body = await read_body(request)
         return await in_thread_if_big(body, parse_json, body, request.headers.get("content-type", ""))
@@ -241,14 +241,14 @@ def _encoded(data: Any, errors: Sequence[GraphQLError], accept_encoding: str = "
 
 
 def _words_of(error: GraphQLError) -> str:
-    """Of a handler's error those that its REST route would answer."""
+    """The message of an error; for an error of a handler, that of its REST route."""
     cause = error.original_error
     return error.message if cause is None or isinstance(cause, GraphQLError) else error_of(cause).message
 
 
 @functools.lru_cache(maxsize=32)
 def _checked(query: str) -> tuple[DocumentNode | None, list[GraphQLError]]:
-    """A query that may be executed, or what is wrong with it."""
+    """A valid query, or its errors."""
     try:
         document = parse(query, max_tokens=MAX_TOKENS)
     except GraphQLError as error:
@@ -258,7 +258,7 @@ def _checked(query: str) -> tuple[DocumentNode | None, list[GraphQLError]]:
 
 
 def _beyond_limits(document: DocumentNode) -> list[GraphQLError]:
-    """What is too much of a query: counted before anything else looks at it."""
+    """Errors of a query that exceeds the limits; they are checked before anything else."""
     fragments = {
         node.name.value: node.selection_set for node in document.definitions if isinstance(node, FragmentDefinitionNode)
     }
@@ -284,7 +284,7 @@ def _beyond_limits(document: DocumentNode) -> list[GraphQLError]:
 
 
 def _fields(selection_set: SelectionSetNode, fragments: Mapping[str, SelectionSetNode]) -> Iterator[FieldNode]:
-    """The fields of one level, with those of the fragments in it; each fragment once, so that a circle ends."""
+    """The fields of one level, including those of its fragments; each fragment once, so that cycles end."""
     seen: set[str] = set()
     waiting = list(selection_set.selections)
     while waiting:
@@ -301,7 +301,7 @@ def _fields(selection_set: SelectionSetNode, fragments: Mapping[str, SelectionSe
 
 
 def _unset(kind: Any) -> Any:
-    """What a field of this type is when the answer does not have it."""
+    """The value of a field of this type if the answer does not have it."""
     nullable = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
     if isinstance(nullable, GraphQLList):
         return []

@@ -1,4 +1,4 @@
-"""What runs read and made: datasets and models."""
+"""Inputs and outputs of runs: datasets and models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 
-# Where clients of version 2 keep what they know of the models of a run.
+# The tag in which clients of version 2 keep the models of a run.
 HISTORY_TAG = "mlflow.log-model.history"
 MAX_EXPERIMENTS = 20
 _OF_HISTORY = ("run_id", "artifact_path", "utc_time_created", "model_uuid")
@@ -49,13 +49,13 @@ class DatasetInputFields(Message):
 
 
 class ModelIn(Message):
-    """A model that was read."""
+    """A model as an input."""
 
     model_id: str
 
 
 class ModelOut(Message):
-    """A model that was made."""
+    """A model as an output."""
 
     model_id: str
     step: Int64 = 0
@@ -161,7 +161,7 @@ def _model_ids(models: Sequence[ModelIn | ModelOut]) -> list[str]:
 
 
 def _entry_of_history(model_json: str) -> Answer:
-    """What the history keeps of a model: where it is, and its flavors without their configuration."""
+    """The entry of a model in the history: its location, and its flavors without their configuration."""
     try:
         model = orjson.loads(model_json)
     except orjson.JSONDecodeError as error:
@@ -179,7 +179,7 @@ def _entry_of_history(model_json: str) -> Answer:
 
 
 def _appended(history: str | None, entry: Answer) -> str:
-    """The history with one more entry, unless it is there: clients repeat a request whose answer they did not see."""
+    """The history with one more entry, unless it exists: clients repeat a request whose answer was lost."""
     try:
         entries = orjson.loads(history) if history else []
     except orjson.JSONDecodeError:

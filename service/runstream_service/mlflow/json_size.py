@@ -1,7 +1,7 @@
-"""How much work a body of JSON makes, before anything is made of it.
+"""Estimates how much work a body of JSON causes before it is decoded.
 
-Decoding holds the interpreter until it is done, for a second or more per million small lists, while bytes alone cost
-next to nothing. So values are counted first; and what may take more than some milliseconds is done in a thread.
+Decoding holds the interpreter until it is done, for a second or more per million small lists, while long texts cost
+almost nothing. So values are counted first, and work that may take more than some milliseconds is done in a thread.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ T = TypeVar("T")
 MAX_VALUES = 50_000
 MAX_CONTAINERS = 10_000
 
-# Below, a body is read on the event loop: within two milliseconds, whatever is in it.
+# Below this size, a body is read on the event loop: within two milliseconds, whatever its content is.
 _SMALL_BYTES, _SMALL_VALUES = 64 << 10, 500
 _TINY_BYTES = 1 << 10
-# Bytes are looked through without letting other threads run, so that is done in pieces.
+# Bytes are searched without letting other threads run, so that is done in pieces.
 _PIECE_BYTES = 256 << 10
 _COMMA, _BRACKET, _BRACE, _QUOTE = (ord(character) for character in ',[{"')
 _NO_BACKSLASH = re.compile(rb"[^\\]")
 
 
 async def in_thread_if_big(body: bytes, function: Callable[..., T], *arguments: object) -> T:
-    """The function's result, for work on a body: big ones are worked on one after the other in a thread, since two
-    threads that run Python would keep the event loop waiting twice as long.
+    """The result of a function that works on a body. Big bodies are processed one after the other in a thread, since
+    two threads that run Python would make the event loop wait twice as long.
 
     Raises:
         Overloaded: too many wait for it.
@@ -44,7 +44,7 @@ async def in_thread_if_big(body: bytes, function: Callable[..., T], *arguments: 
 
 
 def is_small(body: bytes) -> bool:
-    """Whether reading it takes no time that matters."""
+    """Whether a body can be read in negligible time."""
     return len(body) <= _TINY_BYTES or (len(body) <= _SMALL_BYTES and sum(_most(body)) <= _SMALL_VALUES)
 
 
@@ -61,7 +61,7 @@ def check_values(body: bytes) -> None:
 
 
 def _most(body: bytes) -> tuple[int, int]:
-    """Values, and objects and lists, that there are at the most."""
+    """Upper bounds of the number of values, and of the number of objects and lists."""
     commas = containers = 0
     for start in range(0, len(body), _PIECE_BYTES):
         end = start + _PIECE_BYTES
@@ -71,7 +71,7 @@ def _most(body: bytes) -> tuple[int, int]:
 
 
 def _counted(body: bytes) -> tuple[int, int]:
-    """The same without what is in texts."""
+    """The exact numbers, not counting what is inside of texts."""
     values = containers = start = 0
     in_text = 0
     while start < len(body):

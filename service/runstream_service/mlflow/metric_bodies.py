@@ -1,9 +1,9 @@
 """Bodies of log-metric and log-batch -> columns.
 
-Nearly every body is what MLflow's clients send: it fits the structs below, whose fields msgspec fills and checks in C
-(measured: 1,000 metrics in 0.25 ms and 0.13 ms more to columns; orjson and dicts: 0.4 and 0.24). Any other body is read
-again, slowly, field by field, which either finds what is unusual about it (names in camel case, numbers as text) or
-says what is wrong in MLflow's words.
+Nearly every body has the form that MLflow's clients send: it fits the structs below, whose fields msgspec fills and
+checks in C (measured: 1,000 metrics in 0.25 ms, and 0.13 ms more to columns; orjson and dicts: 0.4 and 0.24). Any other
+body is read again, slowly, field by field. That handles unusual forms (names in camel case, numbers as text), or
+reports the error with MLflow's message.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from runstream_service.mlflow.request import (
 from runstream_service.mlflow.times import MAX_TIMESTAMP_MS, to_ms
 
 MAX_METRICS = 1_000
-# What is read on the event loop: a batch of 1,000 metrics has some 170 KB, and decoding as much of anything into the
-# structs below takes two milliseconds at the most. Others are read in a thread.
+# Bodies up to this size are read on the event loop: a batch of 1,000 metrics has about 170 KB, and decoding as much of
+# any content into the structs below takes at most two milliseconds. Larger ones are read in a thread.
 _USUAL_METRIC_BYTES, _USUAL_BATCH_BYTES = 64 << 10, 256 << 10
 
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
@@ -46,7 +46,7 @@ _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class ModelMetric:
-    """A metric that was logged for a model, perhaps on a dataset; `row` is its place in the columns."""
+    """A metric that was logged for a model, optionally on a dataset; `row` is its row in the columns."""
 
     row: int
     model_id: str
@@ -68,7 +68,7 @@ class Metrics:
         return len(self.key)
 
     def take(self, rows: NDArray[np.int64]) -> Metrics:
-        """Some of the rows, without what they say of models."""
+        """Some of the rows, without their models."""
         return Metrics(
             [self.key[row] for row in rows.tolist()], self.step[rows], self.timestamp_ms[rows], self.value[rows]
         )
@@ -130,7 +130,7 @@ class _LogBatch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _Pairs(Message):
-    """What of a log-batch is not metrics."""
+    """The parts of a log-batch that are not metrics."""
 
     params: tuple[Pair, ...] = ()
     tags: tuple[Pair, ...] = ()
@@ -179,7 +179,7 @@ def _usual_batch(body: bytes) -> LogBatchBody | None:
         return None
     if not usual.run_id or len(usual.metrics) > MAX_METRICS:
         return None
-    # Looking at the text first is much faster, as nearly no metric is of a dataset.
+    # Searching the text first is much faster, since few metrics have a dataset.
     if b"dataset_" in body and not all(map(_is_of_whole_dataset, usual.metrics)):
         return None
     metrics = _columns(usual.metrics)
@@ -198,7 +198,7 @@ def _read_big_batch(body: bytes, content_type: str) -> LogBatchBody:
 
 
 def _columns(metrics: Sequence[_AnyMetric]) -> Metrics | None:
-    """None if there is anything unusual or wrong in them."""
+    """The columns of metrics; None if any is unusual or wrong."""
     if not metrics:
         return NO_METRICS
     keys = [metric.key for metric in metrics]
@@ -348,7 +348,7 @@ def _text(value: Any, path: str) -> str:
 
 def _float(value: Any, path: str) -> float:
     number = real_number(value)
-    # A literal that no double can hold; as text it is an infinity, as in MLflow.
+    # A literal that no double can represent; as text it is an infinity, as in MLflow.
     if number is None or (math.isinf(number) and not isinstance(value, str)):
         raise wrong_type(path, value)
     return number

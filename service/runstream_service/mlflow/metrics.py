@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from runstream_service.query.run_metrics import RunMetrics
 
 MAX_METRICS, MAX_PARAMS, MAX_TAGS, MAX_ENTITIES = 1_000, 100, 100, 1_000
-# Of the bulk reads: runs, rows of all of them, rows of each.
+# Limits of the bulk reads: runs, rows of all of them, rows of each.
 MAX_RUNS, MAX_BULK_METRICS, MAX_SAMPLES = 100, 25_000, 2_500
 _MAX_TOKEN_CHARACTERS = 1_024
 
@@ -105,8 +105,8 @@ class MetricHandlers:
         return encode({})
 
     async def log_batch(self, request: Request) -> Response:
-        """Everything is checked before anything is stored. Then, as in MLflow, params, metrics and tags are stored one
-        after the other; what fails leaves what was before it, and the whole may be repeated."""
+        """Checks everything before anything is stored. Then, as in MLflow, params, metrics and tags are stored one
+        after the other. If one fails, the earlier ones stay stored, and the whole request may be repeated."""
         content = await read_body(request)
         body = await read_log_batch(content, request.headers.get("content-type", ""))
         run_id = parse_run_id_strictly(body.run_id)
@@ -177,8 +177,8 @@ class MetricHandlers:
             await self._of_models.check(self._caller, [_of_model(metrics, metric) for metric in metrics.of_models])
 
     async def _store(self, run_id: UUID, metrics: Metrics, content: bytes) -> None:
-        """Points first. If what is known of models cannot be stored then, the request fails, and its repeat finds the
-        points there already and goes on from here."""
+        """Stores the points first. If the metrics of models cannot be stored then, the request fails; its repeat finds
+        the points stored already and continues from here."""
         self._seconds.look_at(run_id, int(metrics.timestamp_ms[-1]))
         rows = _distinct(metrics)
         once = metrics if rows is None else metrics.take(rows)
@@ -226,9 +226,9 @@ def _write_id(run_id: UUID, content: bytes) -> UUID:
 
 
 def _distinct(metrics: Metrics) -> NDArray[np.int64] | None:
-    """The rows without those that are there before already, in order; None if that is all of them."""
+    """The distinct rows, in order; None if all are distinct."""
     count = len(metrics)
-    # Nearly always a key has each step once: seen in a sixth of the time that sorting takes.
+    # Usually a key has each step only once; checking that takes a sixth of the time of sorting.
     if count == 1 or len(set(zip(metrics.key, metrics.step.tolist(), strict=True))) == count:
         return None
     numbers: dict[str, int] = {}
@@ -300,7 +300,7 @@ def _rendered(key: str, rows: MetricRows, **more: str) -> list[dict[str, Any]]:
 
 
 def _place(token: str) -> Place | None:
-    """What the token of a page says: after which row the next one begins."""
+    """Parses the token of a page: the place of the row after which the next page begins."""
     if not token:
         return None
     if len(token) > _MAX_TOKEN_CHARACTERS:

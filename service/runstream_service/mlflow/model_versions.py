@@ -64,7 +64,7 @@ class TransitionStage(Message):
     name: str
     version: str
     stage: str
-    archive_existing_versions: Any = False  # bool; not so declared, since then also "true" and 1 would do
+    archive_existing_versions: Any = False  # bool; not declared as such, since then "true" and 1 would be accepted, too
 
 
 class SetTag(Message):
@@ -149,7 +149,7 @@ def one(version: ModelVersion) -> Answer:
 
 
 def rendered(version: ModelVersion, *, aliases: bool = True) -> Answer:
-    """MLflow's ModelVersion; lists of versions come without aliases, as there."""
+    """MLflow's ModelVersion; lists of versions have no aliases, as in MLflow."""
     return present(
         name=version.name,
         version=str(version.version),

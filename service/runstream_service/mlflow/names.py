@@ -1,4 +1,4 @@
-"""MLflow's rules for the keys and values that callers choose (mlflow.utils.validation), in its words."""
+"""MLflow's rules for keys and values (mlflow.utils.validation), with its messages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _NAME = re.compile(r"[/\w.\- :]*")
 
 
 def check_key(key: str, path: str) -> str:
-    """A key of a metric, param or tag; `path` is where the request has it. Raises MlflowError."""
+    """A key of a metric, param or tag; `path` is its place in the request. Raises MlflowError."""
     if len(key) > _MAX_LOOKED_AT:
-        # Checked no further: taking megabytes apart would take long, and its caller would get them back.
+        # Not checked further: parsing megabytes would take long, and the caller would get them back in the message.
         raise invalid(f"'{path}' exceeds the maximum length of {MAX_KEY_CHARACTERS} characters")
     if not _NAME.fullmatch(key):
         raise _invalid_value(
@@ -52,7 +52,7 @@ def truncated(text: str, what: str, limit: int) -> str:
 
 
 def check_storable(text: str, what: str) -> str:
-    """A text that a database can keep. Raises MlflowError."""
+    """A text that a database can store. Raises MlflowError."""
     if not is_storable(text):
         raise invalid(f"'{what}' has a NUL character or a lone surrogate, which cannot be stored.")
     return text

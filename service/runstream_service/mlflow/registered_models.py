@@ -148,7 +148,7 @@ class RegisteredModelHandlers:
 
 
 def rendered(model: RegisteredModel) -> Answer:
-    """MLflow's RegisteredModel. Its versions come without their aliases; the model has them all."""
+    """MLflow's RegisteredModel. Its versions have no aliases; the model has all of them."""
     return present(
         name=model.name,
         creation_timestamp=to_unix_ms(model.created_at),

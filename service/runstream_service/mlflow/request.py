@@ -1,8 +1,8 @@
 """Query or body -> a message. The messages are msgspec structs, in the files of their handlers.
 
-As MLflow does: unknown fields are ignored, null means not given, numbers may come as text in any notation, names may
-come in camel case. Other than MLflow, which stores zeros for what it cannot read: a wrong type is an error with its
-field.
+As in MLflow, unknown fields are ignored, null means that a field is not set, numbers may be text in any notation, and
+names may be in camel case. Unlike MLflow, which stores zeros for values that it cannot read, a wrong type is an error
+that names the field.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ T = TypeVar("T", bound="Message")
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 
-# Metrics come 1,000 at a time in some 170 KB; a tag of a run may have megabytes of table references.
+# A batch of 1,000 metrics has about 170 KB; a tag of a run may have megabytes of table references.
 MAX_BODY_BYTES = 32 << 20
 MAX_QUERY_FIELDS = 1_000
 # As in protobuf; MLflow's deepest message has 5.
 MAX_LEVELS = 100
-# Callers choose names; no message has a field with a longer one.
+# Callers can send any names; no message has a field with a longer one.
 _CACHED_CHARACTERS = 100
-# Python takes time in the square of the digits to read an integer.
+# Python needs time in the square of the number of digits to parse an integer.
 _MAX_NUMBER_CHARACTERS = 400
 
 _PLACE = re.compile(r"(?P<what>.*) - at `\$\.?(?P<path>.*)`", re.DOTALL)
@@ -42,7 +42,7 @@ _SEE = " See the API docs for more information about request parameters."
 
 
 class Message(msgspec.Struct, kw_only=True):
-    """Base of all messages. A field without a default has to be there."""
+    """Base class of all messages. A field without a default is required."""
 
 
 class Pair(Message):
@@ -53,8 +53,8 @@ class Pair(Message):
 
 
 async def read(request: Request, kind: type[T]) -> T:
-    """The message of a request: the query of a GET, or its body if it has no query; the body of any other request; and
-    what its path says.
+    """The message of a request: from the query of a GET, or its body if it has no query; from the body of any other
+    request; and from its path.
 
     Raises:
         MlflowError: INVALID_PARAMETER_VALUE, with the field's name.
@@ -62,7 +62,7 @@ async def read(request: Request, kind: type[T]) -> T:
     path = request.path_params
     if request.method not in ("GET", "HEAD"):
         body = await read_body(request)
-        # As in MLflow. A browser asks before it sends any of the other methods for a stranger's page.
+        # As in MLflow. For other methods, a browser sends a preflight request before those of a foreign page.
         content_type = request.headers.get("content-type", "") if request.method in ("POST", "PUT") else ""
         return await in_thread_if_big(body, _from_body, body, content_type, path, kind)
     if request.query_params:
@@ -72,13 +72,13 @@ async def read(request: Request, kind: type[T]) -> T:
 
 
 def check_query(request: Request) -> None:
-    """Before it is taken apart: tens of thousands of fields take tens of milliseconds. Raises MlflowError."""
+    """Checks a query before it is parsed: tens of thousands of fields take tens of milliseconds. Raises MlflowError."""
     if request.scope["query_string"].count(b"&") > MAX_QUERY_FIELDS:
         raise invalid(f"The request's query has more than {MAX_QUERY_FIELDS:,} fields.")
 
 
 async def read_body(request: Request) -> bytes:
-    """The whole body. Raises MlflowError if it is too long, or its client goes."""
+    """The whole body. Raises MlflowError if it is too long, or if the client disconnects."""
     if int_header(request, "content-length") > MAX_BODY_BYTES:
         raise _too_long()  # before its client sends all of it
     chunks: list[bytes] = []
@@ -95,7 +95,7 @@ async def read_body(request: Request) -> bytes:
 
 
 def int_header(request: Request, name: str) -> int:
-    """A whole number that a header has; 0 if it has none."""
+    """The whole number in a header; 0 if there is none."""
     text = request.headers.get(name, "")
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
 
@@ -126,9 +126,9 @@ def parse_json(body: bytes, content_type: str) -> Any:
 
 
 def check_content_type(content_type: str) -> None:
-    """Raises MlflowError if a body is said not to be JSON."""
+    """Raises MlflowError if the content type of a body is not JSON."""
     if content_type.partition(";")[0].strip().lower() not in ("application/json", ""):
-        # Not only for form: a browser sends other types to a foreign server without asking it first.
+        # Needed for security: a browser sends other types to a foreign server without a preflight request.
         raise invalid(f"Bad Request. Content-Type should be one of ['application/json'], not {content_type[:80]!r}.")
 
 
@@ -166,11 +166,11 @@ def convert(raw: dict[str, Any], kind: type[T]) -> T:
 
 
 def whole_number(value: Any) -> int | None:
-    """A whole number in any notation that MLflow takes, such as 5, 5.0, "5" or "1e+05" (R writes 100000 so); None if
-    it is something else."""
+    """A whole number in any notation that MLflow accepts, such as 5, 5.0, "5" or "1e+05" (R's notation of 100000); None
+    for anything else."""
     if isinstance(value, str):
         try:
-            # MLflow takes white space too, but for spaces.
+            # MLflow also accepts white space, except spaces.
             return None if " " in value or len(value) > _MAX_NUMBER_CHARACTERS else int(value)
         except ValueError:
             value = real_number(value)
@@ -180,7 +180,7 @@ def whole_number(value: Any) -> int | None:
 
 
 def real_number(value: Any) -> float | None:
-    """A number, NaN or an infinity in any notation that MLflow takes; None if it is something else."""
+    """A number, NaN or an infinity in any notation that MLflow accepts; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, str) and len(value) > _MAX_NUMBER_CHARACTERS:
@@ -192,25 +192,25 @@ def real_number(value: Any) -> float | None:
 
 
 def check_given(value: str, name: str) -> str:
-    """A text that has to be there and not be empty. Raises MlflowError."""
+    """A required text that must not be empty. Raises MlflowError."""
     if not value:
         raise missing(name)
     return value
 
 
 def missing(name: str) -> MlflowError:
-    """As MLflow says it."""
+    """MLflow's error for a missing field."""
     return refused(f"Missing value for required parameter '{name}'.")
 
 
 def refused(why: str) -> MlflowError:
-    """As MLflow says what its schema of a request does not allow."""
+    """MLflow's error for a request that its schema does not allow."""
     return invalid(why + _SEE)
 
 
 def wrong_type(name: str, value: Any) -> MlflowError:
-    """As MLflow says it."""
-    # Of a long text or list only what is shown is written out.
+    """MLflow's error for a value of a wrong type."""
+    # Only the part of a long text or list that is shown is formatted.
     part = value[:200] if isinstance(value, str | list) else value
     shown = json.dumps(part, sort_keys=True, separators=(",", ":"), default=repr)[:200]
     hint = f" Hint: Value was of type '{type(value).__name__}'."
@@ -228,8 +228,8 @@ async def _body_of_get(request: Request) -> bytes:
 
 
 def _from_body_of_get(body: bytes, path: dict[str, Any], kind: type[T]) -> T:
-    """As in MLflow: whatever its type is called, and if it is no JSON, it does not count. No page of a stranger's in a
-    browser can send one."""
+    """The message in the body of a GET. As in MLflow, its content type does not matter, and a body that is no JSON is
+    ignored. A foreign page in a browser cannot send one."""
     try:
         return _from_body(body, "", path, kind)
     except MlflowError as error:
@@ -251,14 +251,14 @@ def _from_query(request: Request, kind: type[Message]) -> dict[str, Any]:
 
 
 def _read_bool(text: str) -> bool:
-    """As MLflow reads one in a query; in a body it is JSON's. Raises MlflowError."""
+    """Parses a boolean in a query as MLflow does; in a body, it is JSON's. Raises MlflowError."""
     if text.lower() not in ("true", "false"):
         raise invalid(f"Invalid boolean value: {text[:80]}, must be 'true' or 'false'.")
     return text.lower() == "true"
 
 
 def _with_numbers(raw: Any, kind: type[Message]) -> Any:
-    """The same with whole numbers as such: msgspec takes fewer notations of them than MLflow."""
+    """Converts whole numbers from all notations of MLflow, since msgspec accepts fewer."""
     fields = _number_fields(kind)
     if not fields or not isinstance(raw, dict):
         return raw
@@ -299,7 +299,7 @@ def _list_fields(kind: type[Message]) -> frozenset[str]:
 
 
 def snake(name: str) -> str:
-    """A name in camel case, as protobuf's JSON has it too, in snake case."""
+    """Converts a name from camel case, which protobuf's JSON allows, to snake case."""
     return _snake(name) if len(name) <= _CACHED_CHARACTERS else _HUMP.sub(r"_\1", name).lower()
 
 
@@ -309,7 +309,7 @@ def _snake(name: str) -> str:
 
 
 def _explained(message: str, raw: dict[str, Any]) -> MlflowError:
-    """msgspec's message in MLflow's words."""
+    """msgspec's error as MLflow's message."""
     place = _PLACE.fullmatch(message)
     what, path = (place["what"], place["path"]) if place else (message, "")
     absent = _MISSING.fullmatch(what)
@@ -325,7 +325,7 @@ def _value_at(raw: Any, path: str) -> Any:
 
 
 def _hint(body: bytes) -> str:
-    """Python's json writes these, and JSON has no such thing."""
+    """A hint about literals such as NaN, which Python's json writes although they are no JSON."""
     if re.search(rb":\s*-?(NaN|Infinity)\b", body):
         return 'Send not-a-number and the infinities as text: "NaN", "Infinity", "-Infinity".'
     return ""

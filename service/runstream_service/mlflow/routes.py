@@ -1,4 +1,4 @@
-"""The table of MLflow's routes: each is served below /api, for clients, and below /ajax-api, for the UI."""
+"""The table of MLflow's routes. Each is served below /api, for clients, and below /ajax-api, for the UI."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """What the handlers call."""
+    """The parts that the handlers call."""
 
     experiments: Experiments
     experiment_search: ExperimentSearch
@@ -75,7 +75,7 @@ class Core:
 
 
 def table(core: Core) -> tuple[Call | Raw, ...]:
-    """Every route of MLflow's that this service answers."""
+    """All routes of MLflow that this service serves."""
     of_experiments = experiments.ExperimentHandlers(core.experiments)
     of_inputs = inputs.InputHandlers(core.inputs, core.runs)
     of_metrics = metrics.MetricHandlers(core.metric_writes, core.model_metrics, core.runs, core.run_metrics, ANYONE)
@@ -83,7 +83,7 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
     of_runs = runs.RunHandlers(core.runs, answers)
     searches = search.SearchHandlers(core.run_search, answers, core.experiment_search, ANYONE)
     return (
-        # Metrics, first since they are asked for most.
+        # Metrics are first, since they get most requests.
         Raw("POST", "2.0/mlflow/runs/log-metric", of_metrics.log_metric),
         Raw("POST", "2.0/mlflow/runs/log-batch", of_metrics.log_batch),
         Raw("GET", "2.0/mlflow/metrics/get-history", of_metrics.get_history),
@@ -110,7 +110,7 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
         Call("POST", "2.0/mlflow/runs/log-parameter", runs.LogParameter, of_runs.log_parameter),
         Call("POST", "2.0/mlflow/runs/set-tag", runs.SetTag, of_runs.set_tag),
         Call("POST", "2.0/mlflow/runs/delete-tag", runs.DeleteTag, of_runs.delete_tag),
-        # What runs read and made.
+        # Inputs and outputs of runs.
         Call("POST", "2.0/mlflow/runs/log-inputs", inputs.LogInputs, of_inputs.log_inputs),
         Call("POST", "2.0/mlflow/runs/outputs", inputs.LogOutputs, of_inputs.log_outputs),
         Call("POST", "2.0/mlflow/runs/log-model", inputs.LogModel, of_inputs.log_model),
@@ -126,7 +126,7 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
 
 
 def _for_the_ui_alone() -> tuple[Call, ...]:
-    """Of traces, evaluation and the gateway there is nothing here, and a refusal the UI would show or repeat."""
+    """Routes of traces, evaluation and the gateway, which find nothing: the UI would show or repeat an error."""
     return (
         Call("GET", "/ajax-api/2.0/mlflow/gateway-proxy", server.Nothing, server.no_gateway),
         Call("POST", "/ajax-api/3.0/mlflow/traces/search", server.Nothing, server.none_found),
@@ -218,7 +218,7 @@ def _of_registry(core: Core) -> tuple[Call | Raw, ...]:
 
 
 def routes(core: Core) -> list[BaseRoute]:
-    """The table as starlette's routes; what else is asked for below the two prefixes is unknown, in MLflow's form."""
+    """The table as Starlette's routes; all other paths below the two prefixes get MLflow's error for unknown ones."""
     entries = table(core)
     graphql = GraphQL(entries)
     entries += tuple(Raw(method, "/graphql", graphql.answer) for method in ("GET", "POST"))
@@ -230,7 +230,7 @@ def routes(core: Core) -> list[BaseRoute]:
 
 
 def check_distinct(entries: Sequence[Call | Raw]) -> None:
-    """Raises ValueError if two lines of the table are the same route: the second would never be asked."""
+    """Raises ValueError if two lines of the table have the same route: the second one would never be used."""
     counts = Counter((entry.method, entry.path) for entry in entries)
     doubled = [f"{method} {path}" for (method, path), count in counts.items() if count > 1]
     if doubled:
@@ -267,7 +267,7 @@ def _with_body_counted(endpoint: RawHandler, bodies: Bodies) -> RawHandler:
 
 
 def guarded(endpoint: RawHandler) -> RawHandler:
-    """Whatever goes wrong becomes an answer in MLflow's form."""
+    """Turns every exception of a handler into an answer in MLflow's form."""
 
     async def answer(request: Request) -> Response:
         with effects.watched() as effects_of_request:

@@ -1,4 +1,4 @@
-"""Runs with their latest metrics, as MLflow's messages have them; one or thousands."""
+"""One or thousands of runs with their latest metrics, in the form of MLflow's messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Answer = dict[str, Any]
 MetricsByRun = dict[str, list[Answer]]
 
-# Of a page of thousands of runs, as many at a time: the event loop is held for some milliseconds, not for seconds.
+# How many runs of a page of thousands are rendered at a time: it holds the event loop for milliseconds, not seconds.
 _PORTION = 250
 
 
@@ -49,7 +49,7 @@ class RunAnswers:
         return found[0]
 
     async def get_many(self, caller: Caller, run_ids: Sequence[UUID]) -> list[Answer]:
-        """The runs of these ids in their order; those that are not there are left out.
+        """The runs with these ids in their order; missing ones are left out.
 
         Raises:
             ReadTooSlow, DatabaseUnavailable.
@@ -85,7 +85,7 @@ def _rendered(runs: Sequence[Run], portions: Sequence[LatestPoints]) -> list[Ans
 
 
 def rendered_metrics(portions: Sequence[LatestPoints]) -> MetricsByRun:
-    """MLflow's Metrics by run, of one latest point a key."""
+    """MLflow's Metrics by run, with the latest point of each key."""
     found: MetricsByRun = {}
     for points in portions:
         names = [found.setdefault(run_id, []) for run_id in points.run_ids]
@@ -103,7 +103,7 @@ def rendered_metrics(portions: Sequence[LatestPoints]) -> MetricsByRun:
 
 
 def rendered_run(run: Run, metrics: list[Answer]) -> Answer:
-    """MLflow's Run. Inputs and outputs are there also when they are empty."""
+    """MLflow's Run. It has inputs and outputs even if they are empty."""
     return {
         "info": rendered_info(run),
         "data": present(metrics=metrics, params=pairs(run.params), tags=pairs({**run.tags, NAME_TAG: run.name})),
@@ -116,7 +116,7 @@ def rendered_run(run: Run, metrics: list[Answer]) -> Answer:
 
 
 def rendered_info(run: Run) -> Answer:
-    """MLflow's RunInfo. An end at 0 is none."""
+    """MLflow's RunInfo. An end time of 0 means that there is none."""
     run_id = run.run_id.hex
     return present(
         run_uuid=run_id,

@@ -1,4 +1,4 @@
-"""Run ids as MLflow's callers give them."""
+"""Parses the run ids of MLflow's callers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def parse_run_id(text: str) -> UUID:
     """The id of a run. An id that no run of this service can have is reported as not found.
 
     Raises:
-        MlflowError: there is none.
+        MlflowError: the id is missing.
         RunNotFound.
     """
     try:
@@ -28,7 +28,8 @@ def parse_run_id(text: str) -> UUID:
 
 
 def parse_run_id_strictly(text: str) -> UUID:
-    """The same, where MLflow looks at the form first: log-batch, log-inputs. Raises MlflowError, RunNotFound."""
+    """The id of a run for log-batch and log-inputs, where MLflow checks its form first. Raises MlflowError,
+    RunNotFound."""
     if not _FORM.fullmatch(check_given(text, "run_id")):
         raise invalid(f"Invalid value {json.dumps(text[:256])} for parameter 'run_id' supplied.")
     return parse_run_id(text)

@@ -1,4 +1,4 @@
-"""Runs: messages and handlers, but for search, metrics and inputs."""
+"""Runs: messages and handlers, except for search, metrics and inputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 
-# As MLflow numbers them, from 1.
+# MLflow's numbers, from 1.
 _STATUSES = ("running", "scheduled", "finished", "failed", "killed")
 _NAMES = [status.upper() for status in _STATUSES]
 
@@ -78,7 +78,7 @@ class RunHandlers:
         self._answers = answers
 
     async def create(self, caller: Caller, message: Create) -> Answer:
-        # MLflow takes any key here, unlike later.
+        # MLflow accepts any key here, unlike later.
         tags = {
             check_given(tag.key, f"tags[{index}].key"): truncated(tag.value, f"tags[{index}].value", MAX_TAG_CHARACTERS)
             for index, tag in enumerate(message.tags)
@@ -92,7 +92,7 @@ class RunHandlers:
             tags=tags,
         )
         answer = rendered_run(run, [])
-        del answer["outputs"]  # a new run has none of these, in MLflow, but empty inputs
+        del answer["outputs"]  # in MLflow, a new run has no outputs, but empty inputs
         return {"run": answer}
 
     async def get(self, caller: Caller, message: One) -> Answer:
@@ -141,7 +141,7 @@ class RunHandlers:
 
 
 def _status(given: str | int | None) -> str | None:
-    """Ours, from a name or a number. A name that MLflow does not know changes nothing, as there."""
+    """The core's status from MLflow's name or number. As in MLflow, an unknown name changes nothing."""
     if isinstance(given, str) and given.isdecimal() and len(given) == 1:
         given = int(given)
     if given is None or isinstance(given, str):

@@ -28,7 +28,7 @@ _LIFECYCLES = {
     "ACTIVE_ONLY": ("active",),
     "DELETED_ONLY": ("deleted",),
     "ALL": ("active", "deleted"),
-    # As MLflow numbers them.
+    # MLflow's numbers.
     "1": ("active",),
     "2": ("deleted",),
     "3": ("active", "deleted"),
@@ -78,7 +78,7 @@ class SearchHandlers:
         run_ids, token = await self._runs.search(self._caller, question)
         runs = await self._answers.encode_many(self._caller, run_ids)
         accepted = request.headers.get("accept-encoding", "")
-        # Packing a page of thousands of runs takes long.
+        # Compressing a page of thousands of runs takes long.
         return await threads.READS.run(
             encode, present(runs=runs, next_page_token=token or None), accept_encoding=accepted
         )

@@ -1,4 +1,4 @@
-"""What clients and the UI ask about the server itself."""
+"""Requests of clients and of the UI about the server itself."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from runstream_service.mlflow.request import Message
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
 
-# Which MLflow the answers are those of. Its clients read it at /version before they send some things.
+# The version of MLflow that this API corresponds to. Clients read it at /version before they use some features.
 MLFLOW_VERSION = "3.17.2"
 
 
 class Nothing(Message):
-    """A request that says nothing."""
+    """A request without fields."""
 
 
 async def server_info(_caller: Caller, _message: Nothing) -> dict[str, Any]:
@@ -28,15 +28,15 @@ async def server_info(_caller: Caller, _message: Nothing) -> dict[str, Any]:
 
 
 async def ui_telemetry(_caller: Caller, _message: Nothing) -> dict[str, Any]:
-    """Tells the UI to report nothing to anybody."""
+    """Disables the telemetry of the UI."""
     return {"disable_ui_telemetry": True, "disable_ui_events": [], "ui_rollout_percentage": 0}
 
 
 async def no_gateway(_caller: Caller, _message: Nothing) -> dict[str, Any]:
-    """The endpoints of a gateway: there is none."""
+    """The endpoints of a gateway, which this service does not have."""
     return {"endpoints": []}
 
 
 async def none_found(_caller: Caller, _message: Nothing) -> dict[str, Any]:
-    """A search in what this server does not keep."""
+    """A search for objects that this server does not store."""
     return {}

@@ -1,4 +1,4 @@
-"""Times as MLflow's callers give them: milliseconds since 1970, or what is meant for them."""
+"""Times of MLflow's callers: milliseconds since 1970, or times in another unit by mistake."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ log = structlog.get_logger()
 
 _DAY_S = 86_400
 _WARNING_EVERY_S = 60
-# At the end of the year 9999, and at the beginning of the year 1.
+# The end of the year 9999, and the beginning of the year 1.
 MAX_TIMESTAMP_MS = MAX_TIME_UNIX_US // 1_000
 MIN_TIMESTAMP_MS = MIN_TIME_UNIX_US // 1_000
 
 
 def to_ms(number: int) -> int:
-    """A time in milliseconds. One in microseconds or nanoseconds is known by its size, if it is after January 1978: as
-    milliseconds it would be after the year 9999."""
+    """A time in milliseconds. A time in microseconds or nanoseconds is recognised by its size if it is after January
+    1978: as milliseconds it would be after the year 9999."""
     if number <= MAX_TIMESTAMP_MS:
         return number
     return number // 1_000 if number <= 1_000 * MAX_TIMESTAMP_MS else number // 1_000_000
 
 
 def to_us(number: int, field: str) -> int:
-    """The same in microseconds, for the times of a run. Raises MlflowError if it is before the year 1."""
+    """A time in microseconds, for the times of a run. Raises MlflowError if it is before the year 1."""
     ms = to_ms(number)
-    # The driver takes the first microsecond for minus infinity.
+    # The driver treats the first microsecond as minus infinity.
     if ms <= MIN_TIMESTAMP_MS:
         raise invalid(
             f"Invalid value {number} for parameter '{field}' supplied: it is before the year 1. Times are in "
@@ -40,16 +40,16 @@ def to_us(number: int, field: str) -> int:
 
 
 class SecondsWarning:
-    """Warns, once a minute at most, of a metric whose time is in seconds. It is stored as it came, as of January 1970,
-    since MLflow does so and a caller may mean it; but a retention would delete it at once."""
+    """Warns, at most once a minute, about a metric whose time is in seconds. It is stored unchanged, as of January
+    1970, since MLflow does so and the caller may intend it; but a retention would delete it at once."""
 
     def __init__(self) -> None:
         self._next_s = 0.0
 
     def look_at(self, run_id: UUID, time_ms: int) -> None:
-        """At one time of a request; the others are of the same unit."""
+        """Checks one time of a request; the others have the same unit."""
         now_s = time.time()
-        # Read as milliseconds, these are some hours of one day of 1970.
+        # As milliseconds, these are a few hours of one day in 1970.
         if not now_s - 366 * _DAY_S <= time_ms <= now_s + _DAY_S or time.monotonic() < self._next_s:
             return
         self._next_s = time.monotonic() + _WARNING_EVERY_S

@@ -21,28 +21,28 @@ from runstream_service.mlflow.errors import MlflowError, answer_to, invalid
 if TYPE_CHECKING:
     from runstream_service.artifacts.store import ArtifactStore, Stat
 
-# A client that sends nothing for so long has gone without a word. A VPN that connects again takes a minute or two.
+# A client that sends nothing for this long has vanished. A VPN that reconnects takes a minute or two.
 IDLE_S = 300.0
-# How often a body of which nothing comes is looked at: it may have to make room for another one.
+# How often a stalled body is checked: it may have to make room for another one.
 _LOOK_S = 2.0
 
 _TEXT_EXTENSIONS = """
 txt log err cfg conf cnf cf ini properties prop hocon toml yaml yml xml json js py py3 csv tsv md rst ipynb
 MLmodel MLproject
 """
-# MLflow shows these as text, whatever the system's table of types says.
+# MLflow shows these as text, whatever type the system's table has for them.
 _TEXT = frozenset(_TEXT_EXTENSIONS.split())
 _RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 
 
 async def received(request: Request, *, at_most: int | None = None) -> AsyncIterator[bytes]:
-    """The chunks of a request's body; an empty one when none has come for some seconds.
+    """The chunks of a request's body; an empty one if none has arrived for some seconds.
 
     Raises:
-        MlflowError: the client went, or says nothing any more; or the body is longer than allowed.
+        MlflowError: the client disconnected or has stalled, or the body is longer than allowed.
     """
-    request.scope[PATIENT] = True  # the connection's own limits of time do not hold for files
+    request.scope[PATIENT] = True  # the time limits of the connection do not apply to files
     count, more, heard_at = 0, True, time.monotonic()
     while more:
         try:
@@ -63,17 +63,17 @@ async def received(request: Request, *, at_most: int | None = None) -> AsyncIter
 
 
 def announced_size(request: Request) -> int | None:
-    """The length of the body, if the request says it."""
+    """The length of the body, if the request has it."""
     text = request.headers.get("content-length", "")
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 async def sent(store: ArtifactStore, path: str, request: Request) -> Response:
-    """A file, or the range of it that the request asks for; always as an attachment, so that a browser does not run it
-    in our name.
+    """A file, or the range that the request asks for. It is always an attachment, so that a browser does not execute it
+    in the origin of this service.
 
     Raises:
-        ArtifactNotFound, MlflowError: it is a directory.
+        ArtifactNotFound; MlflowError if it is a directory.
     """
     try:
         return await _head(store, path) if request.method == "HEAD" else await _get(store, path, request)
@@ -115,7 +115,7 @@ async def _answer(store: ArtifactStore, path: str, start: int = 0, end: int | No
 
 
 def _range(first: str, last: str, size: int) -> tuple[int, int]:
-    """From and to before which byte; RFC 9110, 14.1.2."""
+    """The first byte, and the one after the last; RFC 9110, 14.1.2."""
     if not first:
         return max(0, size - int(last)), size
     return int(first), min(size, int(last) + 1) if last else size

@@ -1,10 +1,11 @@
-"""Where a tail stands: which commits it has told of. A PostgreSQL snapshot, as commit numbers are not in commit order.
+"""The position of a tail: the commits that it has sent. It is a PostgreSQL snapshot, since commit numbers are not in
+the order of commits.
 
-A snapshot sees every transaction below `xmin`, none from `xmax` on, and those in between that were not running then.
+A snapshot sees every transaction below `xmin`, none from `xmax` on, and those in between that were not running.
 Snapshots of one lineage of a database are ordered by time: a later one sees all that an earlier one saw.
 
-A standby that takes over, and a database that is restored, give transaction ids out again that the lost part of the old
-history had used. Commits with such ids would be taken for told. So a cursor says of which lineage it is.
+A standby that takes over, or a database that is restored, assigns transaction ids again that the lost part of the old
+history had used. Commits with such ids would count as sent. So a cursor contains the lineage of its database.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from runstream_service.core.errors import InvalidField
 _VERSION = b"2;"
 # Cursors of earlier releases have no lineage.
 _FIRST_VERSION = b"1;"
-# lineage ; epoch ; series told of the commit that is half told, or nothing ; snapshot
+# lineage ; epoch ; last series sent of a commit that is sent in part, or nothing ; snapshot
 _FORM = re.compile(
     r"(?P<lineage>[0-9a-f]{16});(?P<epoch>\d{1,10});(?:(?P<xid>\d{1,20}),(?P<series>\d{1,19}))?;(?P<snapshot>\d{1,20}:\d{1,20}:[\d,]*)"
 )
 _NO_LINEAGE = "0" * 16
-# 10,000 transactions that run at once; PostgreSQL has fewer connections.
+# Enough for 10,000 concurrent transactions; PostgreSQL has fewer connections.
 _MAX_BYTES = 220_000
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A pg_snapshot. `running` is sorted and lies in xmin <= xid < xmax."""
+    """A pg_snapshot. `running` is sorted, with xmin <= xid < xmax."""
 
     xmin: int
     xmax: int
@@ -38,7 +39,7 @@ class Snapshot:
 
     @classmethod
     def parse(cls, text: str) -> Snapshot:
-        """From PostgreSQL's text form. Raises ValueError for what PostgreSQL would refuse."""
+        """Parses PostgreSQL's text form. Raises ValueError for texts that PostgreSQL would refuse."""
         low, high, running = text.split(":")
         xids = tuple(int(xid) for xid in running.split(",")) if running else ()
         xmin, xmax = int(low), int(high)
@@ -51,7 +52,7 @@ class Snapshot:
         return f"{self.xmin}:{self.xmax}:{','.join(map(str, self.running))}"
 
     def sees(self, xid: int) -> bool:
-        """What pg_visible_in_snapshot answers."""
+        """The same as pg_visible_in_snapshot."""
         if xid < self.xmin:
             return True
         if xid >= self.xmax:
@@ -61,13 +62,13 @@ class Snapshot:
 
     @property
     def age(self) -> tuple[int, int]:
-        """Sorts real snapshots by time: transactions begin (xmax grows), then end (fewer run)."""
+        """A key that sorts real snapshots by time: transactions begin (xmax grows), then end (fewer run)."""
         return (self.xmax, -len(self.running))
 
     def advanced(self, to: Snapshot, through: int) -> Snapshot:
-        """Sees what this one sees, and of what the later snapshot `to` sees the transactions up to `through`.
+        """A snapshot that also sees those transactions up to `through` that the later snapshot `to` sees.
 
-        So that news may be told in portions, in the order of their xids, each with a cursor after it.
+        So new commits can be sent in portions, in the order of their xids, each with a cursor after it.
         """
         xmax = max(self.xmax, min(through + 1, to.xmax))
         running = [xid for xid in to.running if xid <= through]
@@ -77,13 +78,13 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """All commits that `snapshot` sees were told. Those that it does not see lie in `epoch` or later ones: it is the
-    lowest that was not sealed then, so a transaction that was still running can only have written there or later.
+    """All commits that `snapshot` sees were sent. The others are in `epoch` or later ones: it is the lowest epoch that
+    was not sealed then, so a transaction that was still running can only have written to it or to later ones.
 
-    `half_told`: of the commit of this xid (a large one), the series up to this id were told, too.
+    `half_told`: of the (large) commit with this xid, the series up to this id were sent, too.
     """
 
-    lineage: str  # of the database, 16 hex digits; all zeros in a cursor of an earlier release: it is of none
+    lineage: str  # of the database, 16 hex digits; all zeros (unknown) in a cursor of an earlier release
     snapshot: Snapshot
     epoch: int
     half_told: tuple[int, int] | None = None
@@ -95,7 +96,7 @@ class Cursor:
 
     @classmethod
     def decode(cls, data: bytes) -> Cursor:
-        """Raises InvalidField for bytes that are no cursor."""
+        """Parses a cursor. Raises InvalidField for bytes that are none."""
         try:
             if data.startswith(_FIRST_VERSION):
                 data = _VERSION + _NO_LINEAGE.encode() + b";" + data.removeprefix(_FIRST_VERSION)
@@ -107,13 +108,13 @@ class Cursor:
             half = (int(match["xid"]), int(match["series"])) if match["xid"] else None
             return cls(match["lineage"], Snapshot.parse(match["snapshot"]), int(match["epoch"]), half)
         except ValueError as error:
-            raise InvalidField("cursor: is not one that Tail answered", field="cursor") from error
+            raise InvalidField("cursor: is not one that Tail returned", field="cursor") from error
 
     def advanced(self, to: Snapshot, through: int) -> Cursor:
-        """After all commits up to `through` that `to` sees."""
+        """The cursor after all commits up to `through` that `to` sees."""
         half = self.half_told if self.half_told and self.half_told[0] > through else None
         return replace(self, snapshot=self.snapshot.advanced(to, through), half_told=half)
 
     def within(self, xid: int, series_id: int) -> Cursor:
-        """After the series up to this one of the commit of `xid`."""
+        """The cursor after the series up to this one of the commit with this xid."""
         return replace(self, half_told=(xid, series_id))

@@ -1,10 +1,10 @@
 """Reads the rows of new commits from the hot table, which has no index.
 
-Rows are appended, so the rows of a commit lie behind the end that the partition had before its transaction began, but
-for a page here and there: each connection goes on where it stopped, and PostgreSQL extends a table by up to 64 pages
-at once and hands the unused ones out later. So a scan begins at that end less a margin, and what it finds is counted
-against `commits.point_count`; when rows are missing, the whole partition is scanned. A wrong guess costs time, never
-points.
+Rows are appended, so the rows of a commit are behind the end that the partition had before its transaction began,
+except for some pages: each connection continues on the page where it stopped, and PostgreSQL extends a table by up to
+64 pages at once and uses them later. So a scan begins at that end minus a margin, and the number of rows that it finds
+is compared with `commits.point_count`; when rows are missing, the whole partition is scanned. A wrong guess costs time,
+but never points.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ if TYPE_CHECKING:
 
 SQL = load("tail")
 
-# Of one reading: 58 bytes a row in COPY BINARY, so 8 MiB. As large as the largest group, so that a commit always fits.
+# Most points of one reading: 58 bytes a row in COPY BINARY, so 8 MiB. It is the size of the largest group, so that a
+# commit always fits.
 PORTION_POINTS = 131_072
-# Pages before the end: 64 at a time for each of a few writers.
+# The margin in pages: 64 at a time for each of a few writers.
 _MARGIN_BLOCKS = 512
 _MARKS = 256
 
 _LAYOUT = Layout([("commit_no", ">i4"), ("series_id", ">i8"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])
 
-# Stands for the series in rows that tell a count.
+# Is in place of the series id in rows that contain a count.
 _COUNT = -1
-# Of later commits than these there are none.
+# No commit is later than this.
 _NO_EPOCH = 2**31 - 1
 _NOTHING = Snapshot(1, 1)
 
@@ -51,7 +52,7 @@ Copied = NDArray[np.void]
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A group commit that is new; its transaction began when `xid` was given out."""
+    """A new group commit; its transaction began when `xid` was assigned."""
 
     commit_no: int
     xid: int
@@ -61,8 +62,8 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is new now: the lineage of the database and the snapshot of the look, the lowest epoch not sealed in it, new
-    commits by xid."""
+    """The new commits, by xid; with the lineage of the database, the snapshot that was taken, and the lowest epoch that
+    is not sealed in it."""
 
     lineage: str
     snapshot: Snapshot
@@ -71,16 +72,16 @@ class Look:
 
     @property
     def cursor(self) -> Cursor:
-        """All of it told."""
+        """The cursor after all of these commits."""
         return Cursor(self.lineage, self.snapshot, self.epoch)
 
     def after(self, portion: list[Commit], since: Cursor) -> Cursor:
-        """Where a cursor stands that was told of all portions up to this one."""
+        """The cursor after all portions up to this one."""
         last = portion[-1]
         return self.cursor if last == self.commits[-1] else since.advanced(self.snapshot, last.xid)
 
     def portions(self) -> Iterator[list[Commit]]:
-        """The commits in groups of at most PORTION_POINTS; a larger commit is one alone."""
+        """The commits in groups of at most PORTION_POINTS; a larger commit is a group of its own."""
         portion: list[Commit] = []
         points = 0
         for commit in self.commits:
@@ -108,7 +109,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Columns of equal length, sorted by series; of one series in the order (xid, place in the table)."""
+    """Columns of equal length, sorted by series, and within a series by (xid, place in the table)."""
 
     xid: Int64s
     series_id: Int64s
@@ -120,7 +121,7 @@ class Rows:
         return len(self.xid)
 
     def where(self, mask: NDArray[np.bool_]) -> Rows:
-        """Only these."""
+        """The rows that the mask selects."""
         return Rows(self.xid[mask], self.series_id[mask], self.step[mask], self.time_unix_us[mask], self.value[mask])
 
     def by_series(self, series_ids: Int64s) -> list[Points]:
@@ -135,15 +136,15 @@ class Rows:
 
 
 class Frontier:
-    """Where rows of a transaction may lie, from the sizes that partitions had before it began."""
+    """Estimates where rows of a transaction are, from the sizes that partitions had before it began."""
 
     def __init__(self) -> None:
         self._sizes: dict[int, int] = {}
         self._marks: collections.deque[tuple[int, dict[int, int]]] = collections.deque(maxlen=_MARKS)
 
     def saw(self, snapshot: Snapshot, sizes: dict[int, int]) -> None:
-        """Sizes in blocks, measured after the snapshot. So they are at most those that the *next* snapshot's future
-        transactions found: sizes of one look make a mark with the xmax of the one after."""
+        """Notes sizes in blocks, measured after the snapshot. Transactions that are in the future of the *next*
+        snapshot find at least these sizes: the sizes of one reading are stored with the xmax of the next one."""
         if not self._marks or snapshot.xmax > self._marks[-1][0]:
             self._marks.append((snapshot.xmax, self._sizes))
         self._sizes = sizes
@@ -157,21 +158,21 @@ class Frontier:
 
 
 class Lineages:
-    """Which history of which database a connection leads to: its cluster, its timeline (a new one begins when a standby
-    takes over and when a backup is restored), and itself among the databases of the cluster. 16 hex digits."""
+    """The lineage of the database of a connection: a hash of its cluster, its timeline (a new one begins when a standby
+    takes over, and when a backup is restored), and its id in the cluster. 16 hex digits."""
 
     def __init__(self) -> None:
-        self._known = ("", "")  # an incarnation of the database, and its lineage, which is the same all its life
+        self._known = ("", "")  # an incarnation of the database, and its lineage, which never changes within it
 
     async def of(self, connection: PooledConnection) -> str:
-        """Asks in a transaction of the caller, once for each incarnation."""
+        """Reads the lineage in a transaction of the caller, once per incarnation."""
         incarnation = incarnation_of(connection)
         if self._known[0] != incarnation:
             self._known = (incarnation, await self._ask(connection) or _digest(incarnation))
         return self._known[1]
 
     async def _ask(self, connection: PooledConnection) -> str | None:
-        """None where the server does not say. Then each of its restarts counts as another lineage."""
+        """None if the server does not provide it. Then each of its restarts counts as another lineage."""
         await connection.execute("SAVEPOINT lineage")
         try:
             return _digest(await connection.fetchval(SQL["lineage"]))
@@ -185,7 +186,7 @@ def _digest(text: str) -> str:
 
 
 class NewsReader:
-    """Reads within a transaction of the caller (Database.snapshot), so that all its answers belong to one snapshot."""
+    """Reads within a transaction of the caller (Database.snapshot), so that all results belong to one snapshot."""
 
     def __init__(self, metrics: TailMetrics) -> None:
         self._metrics = metrics
@@ -193,7 +194,7 @@ class NewsReader:
         self._lineages = Lineages()
 
     async def look(self, connection: PooledConnection, since: Cursor | None) -> Look:
-        """What is new since a cursor; without one, nothing. Raises CursorTooOld."""
+        """The commits since a cursor; none without a cursor. Raises CursorTooOld."""
         lineage = await self._lineages.of(connection)
         if since is not None and since.lineage != lineage:
             raise _too_old(
@@ -251,8 +252,8 @@ class NewsReader:
                 return rows
             if block:
                 self._metrics.full_scans.inc()
-        # The statement held a lock that keeps the partition. So it was gone before, and D has passed the epoch since
-        # our snapshot.
+        # The statement held a lock that keeps the partition. So it was dropped before the statement, and after the
+        # snapshot.
         raise _too_old("the points after it were just dropped from the hot table")
 
     async def _copy(

@@ -185,7 +185,7 @@ class Reads:
             await asyncio.wait_for(self._places.acquire(), self._wait_s)
         except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
             raise Overloaded(
-                f"the most reads that this replica allows have been running for {self._wait_s:.0f} s; try again",
+                f"as many reads as this replica allows have been running for {self._wait_s:.0f} s; try again",
                 retry_after_s=2.0,
             ) from error
         finally:

@@ -1,12 +1,12 @@
-"""Live tail: each new point of a run to everybody who asked, once, about as soon as it is committed.
+"""Live tail: sends each new point of a run, once, to every caller that asked for it, soon after its commit.
 
-1. One reader in each replica looks for new commits when the bell rings, or once a second, and reads their rows for all
-   streams at once (news.py). What a stream has been told of is its cursor; the reading begins at the oldest one.
-2. Each stream has a queue of bounded size. One that is full is taken out of the shared reading, and its stream reads
-   on alone from its own cursor, a portion at a time, until nothing is missing; then it takes part again. So a slow
-   caller holds up nobody and costs a bounded amount of memory.
-3. Nothing rests upon the order of commits, upon rings, or upon which replica answers: a cursor is a snapshot, and what
-   was not visible in it and is now, is new (cursor.py).
+1. One reader in each replica checks for new commits when the bell rings, or once a second, and reads their rows for
+   all streams at once (news.py). The cursor of a stream is what it has been sent; reading begins at the oldest one.
+2. Each stream has a queue of bounded size. When it is full, the stream leaves the shared reading and reads alone from
+   its own cursor, a portion at a time, until it has caught up; then it takes part again. So a slow caller delays
+   nobody and costs a bounded amount of memory.
+3. Nothing depends on the order of commits, on rings, or on which replica answers: a cursor is a snapshot, and a commit
+   that was not visible in it, and is now, is new (cursor.py).
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_STREAMS = 256
-# 24 bytes each. A message is put into an empty queue however large it is (3 MB at most).
+# They take 24 bytes each. A message is put into an empty queue however large it is (3 MB at most).
 MAX_QUEUED_POINTS = 65_536
 MAX_QUEUED_POINTS_OF_ALL = 1_000_000
 _POLL_AT_LEAST_EVERY_S = 1.0
 _POLL_AT_MOST_EVERY_S = 0.1
-# For a connection that hangs without a word.
+# For a connection that hangs without an error.
 _POLL_WITHIN_S = 30.0
-# The shared reader rests twice as long as it worked, but not so long that points come late.
+# The shared reader pauses twice as long as it worked, but not so long that points are late.
 _REST, _LONGEST_REST_S = 2, 0.2
-# A stream without news gets the cursor of now so often, so that it can be picked up after minutes of silence.
+# A stream without new points gets the current cursor this often, so that it can be continued after minutes of silence.
 CURSOR_EVERY_S = 5.0
 _READING_ALONE = 2
 _NAMES_KEPT = 200_000
@@ -58,7 +58,7 @@ _NAMES_KEPT = 200_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TailQuestion:
-    """Whose points; no keys means all, no rank means all. No cursor means: from now on."""
+    """The arguments of a tail; no keys and no rank mean all. No cursor means from now on."""
 
     run_id: str
     keys: Sequence[str] = ()
@@ -72,7 +72,7 @@ Emit = Callable[[list[tuple[Series, Points]], Cursor], Awaitable[None]]
 
 @dataclass(eq=False, slots=True)
 class _Stream:
-    """One call of Tail. All up to `cursor` was put into its queue, or sent."""
+    """One call of Tail. Everything up to `cursor` was put into its queue, or sent."""
 
     caller: Caller
     run_id: UUID
@@ -87,7 +87,7 @@ class _Stream:
 
     @property
     def question(self) -> tuple[int, UUID, tuple[str, ...] | None, int | None]:
-        """Streams that ask the same share the look for their series."""
+        """Streams with the same arguments share the query for their series."""
         return (self.caller.workspace_id, self.run_id, tuple(self.keys) if self.keys else None, self.rank)
 
     def put(self, message: Message) -> None:
@@ -121,16 +121,16 @@ class Tail:
         self._any_together = asyncio.Event()
         self._alone = asyncio.Semaphore(max_reading_alone)
         self._names: dict[int, Series] = {}
-        self._names_from = ""  # which incarnation of the database
+        self._names_from = ""  # the incarnation of the database
         self._draining = False
         self._lifetime = lifetime or Lifetime()
 
     # -- streams -----------------------------------------------------------------------------------------------------
 
     async def read(self, caller: Caller, question: TailQuestion, emit: Emit) -> None:
-        """Hands over new points as they come; ends with an error, or when cancelled.
+        """Passes new points to `emit` as they are committed; ends with an error, or when cancelled.
 
-        The first answer has no points and the cursor of now, or the one that was given.
+        The first message has no points, and the current cursor or the one that was passed.
 
         Raises:
             InvalidField, RunNotFound, CursorTooOld, Overloaded, Draining, DatabaseUnavailable.
@@ -144,7 +144,7 @@ class Tail:
             look = await self._reader.look(connection, since)
             stream = _Stream(caller, run_id, keys, question.rank, since or look.cursor)
             await self._series_of(connection, stream)
-        self._check_room()  # again: others may have come meanwhile
+        self._check_room()  # again: others may have joined in the meantime
         self._streams.add(stream)
         self._metrics.streams.inc()
         try:
@@ -155,7 +155,7 @@ class Tail:
             self._metrics.streams.dec()
 
     async def _serve(self, stream: _Stream, emit: Emit, *, alone: bool) -> None:
-        """From its cursor on (`alone`), or from now; alone again whenever it fell behind."""
+        """Serves a stream from its cursor on (`alone`) or from now on; alone again whenever it has fallen behind."""
         await emit([], stream.cursor)
         while True:
             while alone and await self._read_alone(stream):
@@ -166,7 +166,7 @@ class Tail:
             alone = True
 
     def drain(self) -> None:
-        """Take no new streams and end the open ones; their callers go on elsewhere from their cursors."""
+        """Take no new streams and end the open ones; their callers continue on other replicas from their cursors."""
         self._draining = True
         for stream in self._streams:
             stream.fail(_draining())
@@ -182,18 +182,18 @@ class Tail:
         self._any_together.set()
 
     async def _follow(self, stream: _Stream, emit: Emit) -> None:
-        """Sends what the shared reader puts into the queue; returns when the stream fell behind and all is sent."""
+        """Sends the messages of the shared reader; returns when the stream has fallen behind and its queue is sent."""
         while stream.together:
             try:
                 await asyncio.wait_for(stream.wake.wait(), CURSOR_EVERY_S)
             except (TimeoutError, asyncio.TimeoutError):
-                if not stream.queue:  # else the cursor is beyond what was sent
+                if not stream.queue:  # otherwise the cursor is ahead of the messages that were sent
                     await emit([], stream.cursor)
             stream.wake.clear()
             await self._send(stream, emit)
 
     async def _send(self, stream: _Stream, emit: Emit) -> None:
-        """Sends what is in the queue. Raises the stream's error at once: its cursor covers what is not sent."""
+        """Sends the queue. Raises the stream's error at once: the rest is sent again after the last cursor."""
         while stream.error is None and stream.queue:
             message = stream.queue.popleft()
             stream.queued_points -= message.points
@@ -203,7 +203,7 @@ class Tail:
             raise stream.error
 
     async def _read_alone(self, stream: _Stream) -> bool:
-        """Reads the next portion after the stream's cursor; says whether there is more."""
+        """Reads the next portion after the stream's cursor; returns whether there is more."""
         async with self._alone, self._database.snapshot() as connection:
             look = await self._reader.look(connection, stream.cursor)
             series_ids = await self._series_of(connection, stream)
@@ -248,14 +248,14 @@ class Tail:
             await self._bell.wait(_POLL_AT_LEAST_EVERY_S)
 
     async def _poll(self, streams: list[_Stream]) -> None:
-        """One look at what is new, for some streams. Those whose queue is full fall behind."""
-        # Real snapshots, so they have an order: a stream joins with the cursor of a whole look, and gets such ones.
+        """Reads new commits once, for some streams. Streams whose queue is full fall behind."""
+        # These are real snapshots, so they have an order: a stream joins with the cursor of a complete reading.
         since = min((stream.cursor for stream in streams), key=lambda cursor: cursor.snapshot.age)
         async with self._database.snapshot() as connection:
             look = await self._reader.look(connection, since)
             for stream in streams:
                 if stream.cursor.lineage != look.lineage:
-                    self._fall_behind(stream)  # and finds out that its cursor is too old
+                    self._fall_behind(stream)  # it then finds out that its cursor is too old
             streams = [stream for stream in streams if stream.together]
             if look.commits:
                 series = await self._series_of_all(connection, streams)
@@ -278,8 +278,8 @@ class Tail:
         streams: list[_Stream],
         series: dict[object, Int64s],
     ) -> list[_Stream]:
-        """Answers who keeps up. The others take no part in the rest of this look: by the time it ends they may have
-        read on by themselves and joined again with a newer cursor."""
+        """Returns the streams that keep up. The others take no part in the rest of this reading: before it ends, they
+        may have read alone and joined again with a newer cursor."""
         room = MAX_QUEUED_POINTS_OF_ALL - sum(stream.queued_points for stream in self._streams)
         keep_up = []
         for stream in streams:
@@ -311,7 +311,8 @@ class Tail:
         return np.sort(np.array(found, np.int64))
 
     async def _series_of_all(self, connection: PooledConnection, streams: list[_Stream]) -> dict[object, Int64s]:
-        """By question. Asked each time there is news: then new series are there, and deleted ones are not."""
+        """The series by the arguments of streams. They are queried for each reading, to include new series and exclude
+        deleted ones."""
         series: dict[object, Int64s] = {}
         for stream in streams:
             if stream.question not in series:
@@ -323,7 +324,7 @@ class Tail:
         return series
 
     async def _names_of(self, connection: PooledConnection, rows: Rows) -> dict[int, Series]:
-        """What the series of some rows are called. Theirs alone: others may clear what is kept, whenever this waits."""
+        """The names of the series of some rows. Only these are returned, since other readings may clear the cache."""
         if len(self._names) > _NAMES_KEPT or self._names_from != incarnation_of(connection):
             self._names = {}
             self._names_from = incarnation_of(connection)

@@ -1,4 +1,4 @@
-"""What one caller of Tail gets of the rows that were read for all: its series, in messages of bounded size.
+"""Makes the messages of one caller of Tail from the rows that were read for all: its series, in bounded sizes.
 
 Each message has the cursor after it.
 """
@@ -14,7 +14,7 @@ from runstream_service.query.cursor import Cursor
 from runstream_service.query.news import Commit, Int64s, Look, Points, Rows
 from runstream_service.query.series import Series
 
-# A gRPC client takes 4 MiB unless told otherwise. One series of the largest commit is 3.1 MB, so it fits.
+# A gRPC client accepts 4 MiB by default. One series of the largest commit takes 3.1 MB, so it fits.
 _MAX_BYTES = 2 << 20
 _BYTES_A_POINT = 24
 _BYTES_A_SERIES = 1_100  # a key of 250 characters of four bytes
@@ -22,7 +22,7 @@ _BYTES_A_SERIES = 1_100  # a key of 250 characters of four bytes
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """New points, one entry a series, and the cursor after them."""
+    """New points, with one entry per series, and the cursor after them."""
 
     entries: list[tuple[Series, Points]]
     cursor: Cursor
@@ -36,7 +36,7 @@ class Message:
 def messages(
     look: Look, portion: list[Commit], rows: Rows, since: Cursor, series_ids: Int64s, names: Mapping[int, Series]
 ) -> Iterator[Message]:
-    """The rows of `portion` that are new to a cursor, of some series (sorted)."""
+    """The messages with the rows of `portion` that are new after a cursor, of some series (sorted)."""
     rows = _new_rows(portion, rows, since)
     entries = rows.by_series(series_ids)
     if _size(entries) <= _MAX_BYTES:
@@ -47,12 +47,12 @@ def messages(
     for commit in portion:
         yield from _of_commit(rows.where(rows.xid == commit.xid), commit.xid, told, series_ids, names)
         told = told.advanced(look.snapshot, commit.xid)
-        # The cursor of a commit's last message says that all of it was told.
+        # The cursor of a commit's last message is after the whole commit.
         yield Message([], told)
 
 
 def _new_rows(portion: list[Commit], rows: Rows, since: Cursor) -> Rows:
-    """Without what the cursor has been told of: it may be ahead of others for whom the rows were read, too."""
+    """The rows after the cursor: it may be ahead of other cursors for which the rows were read, too."""
     known = [commit.xid for commit in portion if since.snapshot.sees(commit.xid)]
     if known:
         rows = rows.where(~np.isin(rows.xid, known))

@@ -13,7 +13,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class TailMetrics:
-    """What tails did."""
+    """The metrics of tails."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.streams = Gauge("runstream_tail_streams", "Tail streams that are open.", registry=registry)
