@@ -38,8 +38,8 @@ from runstream_service.loop_delay import LoopDelay
 from runstream_service.metrics import Metrics
 from runstream_service.mlflow.routes import routes as mlflow_routes
 from runstream_service.pool_shares import PoolShares
-from runstream_service.query.tail import Tail
-from runstream_service.query.tail_metrics import TailMetrics
+from runstream_service.query.tail.metrics import TailMetrics
+from runstream_service.query.tail.tail import Tail
 from runstream_service.readiness import DATABASE, MIGRATIONS, SHUTDOWN, Readiness, watch_database
 from runstream_service.retention.loop import RetentionLoop
 from runstream_service.retention.metrics import RetentionMetrics

@@ -14,13 +14,13 @@ from runstream_service.core.registered_models import RegisteredModels
 from runstream_service.core.runs import Runs
 from runstream_service.ingest.metric_writes import MetricWrites
 from runstream_service.mlflow.routes import Core
-from runstream_service.query.aggregate import Aggregate
-from runstream_service.query.chart import Chart
-from runstream_service.query.history import History
+from runstream_service.query.charts.aggregate import Aggregate
+from runstream_service.query.charts.chart import Chart
+from runstream_service.query.history.history import History
 from runstream_service.query.latest import Latest
-from runstream_service.query.run_metrics import RunMetrics
-from runstream_service.query.run_search import RunSearch
-from runstream_service.query.snapshot import Reads
+from runstream_service.query.mlflow_view.run_metrics import RunMetrics
+from runstream_service.query.reading.read_transaction import Reads
+from runstream_service.query.run_search.run_search import RunSearch
 from runstream_service.rpc.query_servicer import Queries
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runstream_service.core.caller import Caller
-from runstream_service.query.aggregate import Aggregate, AggregateCurve, AggregateQuestion
-from runstream_service.query.snapshot import Reads
+from runstream_service.query.charts.aggregate import Aggregate, AggregateCurve, AggregateQuestion
+from runstream_service.query.reading.read_transaction import Reads
 from runstream_service.storage.database import Database
 from tests.integration.test_chart_model import everything, mean_of, newest_wins, parts
 from tests.support.stored import Point, make_run, prepare, put

@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runstream_service.core.caller import Caller
-from runstream_service.query.buckets import Buckets
-from runstream_service.query.chart import Chart, ChartQuestion
-from runstream_service.query.columns import Columns
-from runstream_service.query.curves import Axis
-from runstream_service.query.history import History, HistoryQuestion
-from runstream_service.query.series import Series
-from runstream_service.query.snapshot import Reads
+from runstream_service.query.charts.buckets import Buckets
+from runstream_service.query.charts.chart import Chart, ChartQuestion
+from runstream_service.query.charts.curves import Axis
+from runstream_service.query.history.history import History, HistoryQuestion
+from runstream_service.query.reading.columns import Columns
+from runstream_service.query.reading.read_transaction import Reads
+from runstream_service.query.reading.series import Series
 from runstream_service.storage.database import Database
 from tests.support.stored import Point, make_run, prepare, put
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from runstream_service.core.errors import Overloaded
-from runstream_service.query import hot
 from runstream_service.query import latest as latest_module
 from runstream_service.query.latest import Latest
-from runstream_service.query.series import MAX_STEP, MIN_STEP
-from runstream_service.query.snapshot import Reads
+from runstream_service.query.reading import hot_rows
+from runstream_service.query.reading.read_transaction import Reads
+from runstream_service.query.reading.series import MAX_STEP, MIN_STEP
 from runstream_service.segments.decode import SegmentStream, segments_of
 from runstream_service.storage.database import Database
 from tests.integration.test_reads_during_rollup import CALLER, QUESTIONS, history, latest
@@ -41,8 +41,8 @@ async def test_many_hot_rows_are_read_in_several_windows(
     reads = Reads(database, max_reads=1)
     expected = await question(reads, run_id)
     for rows in (1, 60, 61, 150, 1_000):
-        monkeypatch.setattr(hot, "MAX_ROWS", rows)
-        monkeypatch.setattr(hot, "_BLOCK_ROWS", 7)
+        monkeypatch.setattr(hot_rows, "MAX_ROWS", rows)
+        monkeypatch.setattr(hot_rows, "_BLOCK_ROWS", 7)
         assert await question(reads, run_id) == expected
 
 
@@ -53,7 +53,7 @@ async def test_windows_hold_what_fits_and_all_series_come(database: Database) ->
     ids.reverse()
     seen = []
     async with Reads(database, max_reads=1).snapshot() as snapshot:
-        async for window in hot.windows(snapshot, ids, max_rows=100):
+        async for window in hot_rows.windows(snapshot, ids, max_rows=100):
             assert len(window) <= 100
             seen += [len(window.of(position)) for position in range(window.start, window.end)]
     assert seen == [10 * i for i in range(9)][::-1]
@@ -62,7 +62,7 @@ async def test_windows_hold_what_fits_and_all_series_come(database: Database) ->
 async def test_many_series_are_not_named_when_nothing_is_hot(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hot, "_MANY_SERIES", 1)
+    monkeypatch.setattr(hot_rows, "_MANY_SERIES", 1)
     await prepare(database)
     run_id = await make_run(database)
     stored = [[(step, step, 1.0) for step in range(10)]]
@@ -71,10 +71,10 @@ async def test_many_series_are_not_named_when_nothing_is_hot(
     before = [await question(reads, run_id) for question in QUESTIONS]
     monkeypatch.undo()
     assert [await question(reads, run_id) for question in QUESTIONS] == before
-    monkeypatch.setattr(hot, "_MANY_SERIES", 1)
+    monkeypatch.setattr(hot_rows, "_MANY_SERIES", 1)
     await put(database, run_id, "k1", hot=[(10, 10, 2.0)])
     async with reads.snapshot() as snapshot:
-        (window,) = [window async for window in hot.windows(snapshot, ids)]
+        (window,) = [window async for window in hot_rows.windows(snapshot, ids)]
     assert [len(window.of(position)) for position in range(3)] == [0, 1, 0]
 
 
@@ -120,7 +120,7 @@ async def test_one_series_is_divided_by_steps_where_all_of_it_is_not_needed_at_o
     seen: dict[int, list[tuple[int, int, float]]] = {0: [], 1: [], 2: []}
     windows = 0
     async with Reads(database, max_reads=1).snapshot() as snapshot:
-        async for window in hot.windows(snapshot, ids, max_rows=100, divide=True):
+        async for window in hot_rows.windows(snapshot, ids, max_rows=100, divide=True):
             windows += 1
             for position in range(window.start, window.end):
                 points = window.of(position)
@@ -145,9 +145,9 @@ async def test_more_hot_rows_of_a_series_than_anybody_holds_are_refused_for_a_mo
     await put(database, run_id, "k", segments=[points[20:60]], hot=points[60:] + points[:20])
     reads = Reads(database, max_reads=1)
     expected = await question(reads, run_id)
-    monkeypatch.setattr(hot, "MAX_ROWS", 50)
-    monkeypatch.setattr(hot, "MAX_ROWS_OF_ONE", 100)
-    monkeypatch.setattr(hot, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(hot_rows, "MAX_ROWS", 50)
+    monkeypatch.setattr(hot_rows, "MAX_ROWS_OF_ONE", 100)
+    monkeypatch.setattr(hot_rows, "_BLOCK_ROWS", 7)
     if question in (history, latest):
         assert await question(reads, run_id) == expected
     else:

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runstream_service.core.caller import Caller
-from runstream_service.query import samples
-from runstream_service.query.metric_rows import MetricRows
-from runstream_service.query.run_metrics import RunMetrics
-from runstream_service.query.snapshot import Reads
+from runstream_service.query.mlflow_view import downsample
+from runstream_service.query.mlflow_view.metric_rows import MetricRows
+from runstream_service.query.mlflow_view.run_metrics import RunMetrics
+from runstream_service.query.reading.read_transaction import Reads
 from runstream_service.storage.database import Database
 from tests.support.stored import Point, make_run, prepare, put
 
@@ -115,7 +115,7 @@ async def test_samples_of_random_points_are_those_of_the_points(
     bounds: tuple[int, int] | None,
     count: int,
 ) -> None:
-    monkeypatch.setattr(samples, "SPARSE", 0)  # single points are read wherever they may be
+    monkeypatch.setattr(downsample, "SPARSE", 0)  # single points are read wherever they may be
     run_id, rows = await store(database, attempts)
     low, high = sorted(bounds) if bounds else (FIRST_STEP, LAST_STEP)
     metrics = RunMetrics(Reads(database, max_reads=1))

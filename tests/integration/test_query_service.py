@@ -15,8 +15,8 @@ import grpc
 import pytest
 
 from runstream.v1 import query_pb2, query_pb2_grpc, run_pb2
-from runstream_service.query import snapshot
-from runstream_service.query.snapshot import SQL
+from runstream_service.query.reading import read_transaction
+from runstream_service.query.reading.read_transaction import SQL
 from runstream_service.storage.database import Database
 from tests.support.rpc import Services, reason_of, serve_on
 from tests.support.segments import roll_up_all
@@ -209,7 +209,7 @@ async def test_caller_that_leaves_in_the_middle_gives_its_connection_back(servic
 async def test_reader_that_takes_no_more_hot_points_is_ended_in_time(
     services: Services, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot, "READ_TIMEOUT_S", 4.0)
+    monkeypatch.setattr(read_transaction, "READ_TIMEOUT_S", 4.0)
     await _fill(services, run_id, 300_000)
     # Else gRPC takes many megabytes that nobody has asked for yet.
     small = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))
@@ -240,7 +240,7 @@ async def _in_transactions(services: Services) -> int:
 async def test_slow_reader_slows_postgres_down_and_is_ended_in_time(
     services: Services, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot, "READ_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(read_transaction, "READ_TIMEOUT_S", 2.0)
     await _fill_segments(services, run_id, 500)
     stream = services.query.History(query_pb2.HistoryRequest(run_id=run_id))
     await stream.read()

@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry
 from runstream_service.core.caller import Caller
 from runstream_service.core.errors import ReadTooSlow
 from runstream_service.ingest import copy_binary
-from runstream_service.query.aggregate import Aggregate, AggregateQuestion
-from runstream_service.query.chart import Chart, ChartQuestion
-from runstream_service.query.history import History, HistoryQuestion
+from runstream_service.query.charts.aggregate import Aggregate, AggregateQuestion
+from runstream_service.query.charts.chart import Chart, ChartQuestion
+from runstream_service.query.history.history import History, HistoryQuestion
 from runstream_service.query.latest import Latest
-from runstream_service.query.snapshot import Reads, Snapshot
+from runstream_service.query.reading.read_transaction import Reads, Snapshot
 from runstream_service.rollup.drop import Dropper
 from runstream_service.rollup.merge import Merger
 from runstream_service.rollup.metrics import RollupMetrics

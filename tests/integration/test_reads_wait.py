@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from runstream_service.core.errors import Overloaded
-from runstream_service.query.snapshot import Reads
+from runstream_service.query.reading.read_transaction import Reads
 from runstream_service.storage.database import Database
 
 

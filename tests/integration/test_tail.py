@@ -15,10 +15,10 @@ import pytest
 from runstream.v1 import query_pb2, query_pb2_grpc
 from runstream_service.core.caller import ANYONE
 from runstream_service.ingest.stream import ProducerStream
-from runstream_service.query import news, tail, tail_messages
-from runstream_service.query.cursor import Cursor, Snapshot
-from runstream_service.query.news import Points
-from runstream_service.query.series import Series
+from runstream_service.query.reading.series import Series
+from runstream_service.query.tail import commit_reader, messages, tail
+from runstream_service.query.tail.commit_reader import Points
+from runstream_service.query.tail.cursor import Cursor, Snapshot
 from runstream_service.storage.database import Database
 from tests.integration.ingest.conftest import acknowledged, running_replica
 from tests.support.rolling import roll_up
@@ -284,7 +284,7 @@ async def test_a_partition_that_is_dropped_between_look_and_rows_ends_the_stream
     cursor = await (await replica.follow(run_id).opened()).leave()
     await hand.write(loss, [1])
     await rotate(database)
-    look = news.NewsReader.look
+    look = commit_reader.NewsReader.look
 
     async def look_and_drop(self, connection, since):
         seen = await look(self, connection, since)
@@ -292,7 +292,7 @@ async def test_a_partition_that_is_dropped_between_look_and_rows_ends_the_stream
             await drop(database, 1)
         return seen
 
-    monkeypatch.setattr(news.NewsReader, "look", look_and_drop)
+    monkeypatch.setattr(commit_reader.NewsReader, "look", look_and_drop)
     error = await replica.follow(run_id, cursor=cursor).ended()
     assert reason_of(error) == (Code.OUT_OF_RANGE, "CURSOR_TOO_OLD", "cursor")
 
@@ -427,7 +427,7 @@ async def test_a_slow_caller_reads_on_by_itself_and_misses_nothing(
     replica: TailReplica, run_id: UUID, loss: int, hand: HandMade, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "MAX_QUEUED_POINTS", 5_000)
-    monkeypatch.setattr(news, "PORTION_POINTS", 5_000)
+    monkeypatch.setattr(commit_reader, "PORTION_POINTS", 5_000)
     steps: list[int] = []
     cursors: list[Cursor] = []
     go_on = asyncio.Event()
@@ -484,7 +484,7 @@ async def test_a_caller_that_never_reads_gives_its_place_up(
 async def test_a_large_commit_comes_in_parts_that_each_have_a_cursor(
     replica: TailReplica, database: Database, run_id: UUID, hand: HandMade, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tail_messages, "_MAX_BYTES", 3_000)
+    monkeypatch.setattr(messages, "_MAX_BYTES", 3_000)
     first = await new_series(database, run_id, "key0")
     for number in range(1, 7):
         assert await new_series(database, run_id, f"key{number}") == first + number
@@ -509,7 +509,7 @@ async def test_a_large_commit_comes_in_parts_that_each_have_a_cursor(
 async def test_scans_begin_near_the_end_and_a_wrong_guess_costs_only_a_scan(
     replica: TailReplica, run_id: UUID, loss: int, hand: HandMade, other_hand: HandMade, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(news, "_MARGIN_BLOCKS", 1)  # a connection goes on in its last page
+    monkeypatch.setattr(commit_reader, "_MARGIN_BLOCKS", 1)  # a connection goes on in its last page
     caller = await replica.follow(run_id).opened()
     await other_hand.write(loss, [0])  # in the first page, where its connection goes on later
     count = 1

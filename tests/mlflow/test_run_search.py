@@ -12,9 +12,9 @@ import pytest
 import runstream
 from runstream_service.core.caller import ANYONE
 from runstream_service.core.errors import InvalidField
-from runstream_service.query import key_values
-from runstream_service.query.run_search import Question, RunSearch
-from runstream_service.query.snapshot import Reads
+from runstream_service.query.reading.read_transaction import Reads
+from runstream_service.query.run_search import metric_columns
+from runstream_service.query.run_search.run_search import Question, RunSearch
 from runstream_service.storage.database import Database
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
@@ -117,7 +117,7 @@ async def test_generated_searches_of_runs_find_what_stock_mlflow_finds(
     search = RunSearch(Reads(database, max_reads=2))
     for number in range(SEARCHES):
         # Series of runs by name or of whole experiments; with hot rows, and later without any.
-        monkeypatch.setattr(key_values, "MANY_RUNS", 1 if number % 2 else 1_000)
+        monkeypatch.setattr(metric_columns, "MANY_RUNS", 1 if number % 2 else 1_000)
         if number == SEARCHES // 2:
             await roll_up(database)
         filter_, order_by = a_filter(chance), an_order(chance)
@@ -136,7 +136,7 @@ async def test_generated_searches_of_runs_find_what_stock_mlflow_finds(
 async def test_a_search_by_two_metrics_reads_them_at_once_or_does_with_one_connection(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_values, "MANY_RUNS", 1)
+    monkeypatch.setattr(metric_columns, "MANY_RUNS", 1)
     chance = random.Random(SEED)
     for number in range(RUNS):
         await write_to_ours(database, f"{number:032x}", a_run(chance, number), hot=False)

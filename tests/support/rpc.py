@@ -14,11 +14,11 @@ from runstream_service.app import GRPC_OPTIONS
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.runs import Runs
 from runstream_service.metrics import Metrics
-from runstream_service.query.aggregate import Aggregate
-from runstream_service.query.chart import Chart
-from runstream_service.query.history import History
+from runstream_service.query.charts.aggregate import Aggregate
+from runstream_service.query.charts.chart import Chart
+from runstream_service.query.history.history import History
 from runstream_service.query.latest import Latest
-from runstream_service.query.snapshot import Reads
+from runstream_service.query.reading.read_transaction import Reads
 from runstream_service.rpc.interceptor import CallInterceptor
 from runstream_service.rpc.query_servicer import Queries, query_handler
 from runstream_service.rpc.run_servicer import RunServicer

@@ -15,8 +15,8 @@ import grpc
 
 from runstream.v1 import query_pb2, query_pb2_grpc
 from runstream_service.metrics import Metrics
-from runstream_service.query.tail import Tail
-from runstream_service.query.tail_metrics import TailMetrics
+from runstream_service.query.tail.metrics import TailMetrics
+from runstream_service.query.tail.tail import Tail
 from runstream_service.rpc.interceptor import CallInterceptor
 from runstream_service.rpc.tail_handler import tail_handler
 from runstream_service.storage.bell import CommitBell

@@ -33,8 +33,8 @@ from runstream_service.mlflow.request import (
 )
 from runstream_service.mlflow.run_ids import parse_run_id, parse_run_id_strictly
 from runstream_service.mlflow.times import SecondsWarning
-from runstream_service.query.metric_rows import NO_ROWS, Place
-from runstream_service.query.series import MAX_STEP, MIN_STEP
+from runstream_service.query.mlflow_view.metric_rows import NO_ROWS, Place
+from runstream_service.query.reading.series import MAX_STEP, MIN_STEP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from runstream_service.core.runs import Runs
     from runstream_service.ingest.metric_writes import MetricWrites
     from runstream_service.mlflow.metric_bodies import ModelMetric as BodyMetric
-    from runstream_service.query.metric_rows import MetricRows
-    from runstream_service.query.run_metrics import RunMetrics
+    from runstream_service.query.mlflow_view.metric_rows import MetricRows
+    from runstream_service.query.mlflow_view.run_metrics import RunMetrics
 
 MAX_METRICS, MAX_PARAMS, MAX_TAGS, MAX_ENTITIES = 1_000, 100, 100, 1_000
 # Limits of the bulk reads: runs, rows of all of them, rows of each.

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from runstream_service.core.runs import Runs
     from runstream_service.ingest.metric_writes import MetricWrites
     from runstream_service.query.latest import Latest
-    from runstream_service.query.run_metrics import RunMetrics
-    from runstream_service.query.run_search import RunSearch
+    from runstream_service.query.mlflow_view.run_metrics import RunMetrics
+    from runstream_service.query.run_search.run_search import RunSearch
 
 _PREFIXES = ("/api", "/ajax-api")
 _PROXY, _PATH = "2.0/mlflow-artifacts", "{path:path}"

@@ -13,7 +13,7 @@ from runstream_service.core.errors import RunNotFound
 from runstream_service.core.runs import NAME_TAG
 from runstream_service.core.times import to_unix_us
 from runstream_service.mlflow.answer import numbers, pairs, present
-from runstream_service.query.leading import read_leading
+from runstream_service.query.mlflow_view.primary_series import read_leading
 
 if TYPE_CHECKING:
     from uuid import UUID

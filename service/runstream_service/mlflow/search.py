@@ -10,7 +10,7 @@ from runstream_service.mlflow.errors import invalid
 from runstream_service.mlflow.experiments import parse_id
 from runstream_service.mlflow.experiments import rendered as rendered_experiment
 from runstream_service.mlflow.request import Int64, Message, read, wrong_type
-from runstream_service.query.run_search import Question
+from runstream_service.query.run_search.run_search import Question
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.core.experiment_search import ExperimentSearch
     from runstream_service.mlflow.run_answers import RunAnswers
-    from runstream_service.query.run_search import RunSearch
+    from runstream_service.query.run_search.run_search import RunSearch
 
 Answer = dict[str, Any]
 

@@ -1,1 +1,10 @@
-"""Reads points: histories, latest values, charts, aggregates, searches, live tail."""
+"""Reads points: one package or module per question. docs/queries.md says how each is answered.
+
+reading/       what every read of stored points is made of: start here
+history/       all points of some series
+latest.py      the latest point of each series
+charts/        the course of curves, in a limited number of buckets
+run_search/    which runs match a filter, and in which order
+mlflow_view/   points as MLflow's clients see them, who know neither ranks nor attempts
+tail/          new points as they are committed; needs nothing of the others but reading/series.py
+"""

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from runstream_service.core.errors import InvalidField, Overloaded
 from runstream_service.core.names import parse_run_id
-from runstream_service.query import hot
-from runstream_service.query.series import check_keys
-from runstream_service.query.snapshot import compute
+from runstream_service.query.reading import hot_rows
+from runstream_service.query.reading.read_transaction import compute
+from runstream_service.query.reading.series import check_keys
 from runstream_service.storage.copy_rows import Layout, Rows, body, float64, int64, unix_us
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from runstream_service.core.caller import Caller
-    from runstream_service.query.hot import HotWindow
-    from runstream_service.query.snapshot import Reads, Snapshot
+    from runstream_service.query.reading.hot_rows import HotWindow
+    from runstream_service.query.reading.read_transaction import Reads, Snapshot
 
 MAX_RUNS = 1_000
 MAX_SERIES = 1_000_000
@@ -122,7 +122,7 @@ class Latest:
         async with self._reads.snapshot() as snapshot:
             few = await _stored_of_few(snapshot, caller, uids, keys) if len(uids) <= _FEW_RUNS else None
             series_ids, there, points = few or await _stored(snapshot, caller, uids, keys, max_series)
-            async with aclosing(hot.windows(snapshot, series_ids, divide=True)) as windows:
+            async with aclosing(hot_rows.windows(snapshot, series_ids, divide=True)) as windows:
                 async for window in windows:
                     await compute(len(window), correct, points, there, window)
         return await compute(len(points), _in_order, points, there)

@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 
 from runstream.v1 import packed_pb2, query_pb2
 from runstream_service.core.errors import InvalidField
-from runstream_service.query.aggregate import AggregateQuestion
-from runstream_service.query.chart import ChartQuestion
-from runstream_service.query.curves import Axis
-from runstream_service.query.history import HistoryQuestion
+from runstream_service.query.charts.aggregate import AggregateQuestion
+from runstream_service.query.charts.chart import ChartQuestion
+from runstream_service.query.charts.curves import Axis
+from runstream_service.query.history.history import HistoryQuestion
 from runstream_service.rpc.caller import caller_of
 
 if TYPE_CHECKING:
-    from runstream_service.query.aggregate import Aggregate, AggregateCurve
-    from runstream_service.query.buckets import Buckets
-    from runstream_service.query.chart import Chart
-    from runstream_service.query.columns import Columns
-    from runstream_service.query.history import History
+    from runstream_service.query.charts.aggregate import Aggregate, AggregateCurve
+    from runstream_service.query.charts.buckets import Buckets
+    from runstream_service.query.charts.chart import Chart
+    from runstream_service.query.history.history import History
     from runstream_service.query.latest import Latest, LatestPoints
-    from runstream_service.query.series import Series
+    from runstream_service.query.reading.columns import Columns
+    from runstream_service.query.reading.series import Series
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from runstream.v1 import packed_pb2, query_pb2
-from runstream_service.query.tail import TailQuestion
+from runstream_service.query.tail.tail import TailQuestion
 from runstream_service.rpc.caller import caller_of
 from runstream_service.rpc.unread import WRITE_TIMEOUT_S, stalled
 
 if TYPE_CHECKING:
-    from runstream_service.query.cursor import Cursor
-    from runstream_service.query.news import Points
-    from runstream_service.query.series import Series
-    from runstream_service.query.tail import Tail
+    from runstream_service.query.reading.series import Series
+    from runstream_service.query.tail.commit_reader import Points
+    from runstream_service.query.tail.cursor import Cursor
+    from runstream_service.query.tail.tail import Tail
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from runstream_service.query import hot
-from runstream_service.query.snapshot import SQL, Reads, bind
-from runstream_service.query.spans import spans_of
+from runstream_service.query.reading import hot_rows
+from runstream_service.query.reading.read_transaction import SQL, Reads, bind
+from runstream_service.query.reading.spans import spans_of
 from runstream_service.rollup import hot_index
 from runstream_service.storage.database import Database
 from tests.integration.rollup.conftest import Lab, line
@@ -90,7 +90,7 @@ async def test_rows_that_come_while_pages_are_summarised_are_found(lab: Lab) -> 
     await asyncio.gather(*others)
     async with Reads(lab.database, max_reads=1).snapshot() as snapshot:
         for wanted in (series, series[7:8], series[::9]):
-            async for window in hot.windows(snapshot, wanted):
+            async for window in hot_rows.windows(snapshot, wanted):
                 counts = [len(window.of(position)) for position in range(window.start, window.end)]
                 assert counts == [1_000] * len(wanted)
 

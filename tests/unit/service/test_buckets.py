@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_service.query.buckets import Grid, Table
+from runstream_service.query.charts.buckets import Grid, Table
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runstream_service.core.errors import InvalidField
-from runstream_service.query.cursor import Cursor, Snapshot
+from runstream_service.query.tail.cursor import Cursor, Snapshot
 
 
 @st.composite

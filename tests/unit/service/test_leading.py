@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from runstream_service.query.latest import LatestPoints
-from runstream_service.query.leading import leading
+from runstream_service.query.mlflow_view.primary_series import leading
 
 
 def points(*rows: tuple[int, int, int, int]) -> LatestPoints:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_service.query.curves import Pairs, overlapping
+from runstream_service.query.charts.curves import Pairs, overlapping
 
 PAIR = st.tuples(st.integers(0, 6), st.integers(0, 3))
 SPANS = st.lists(st.tuples(PAIR, PAIR).map(lambda pair: (min(pair), max(pair))), max_size=8)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runstream_service.query.arrays import CurveBuilder, read_arrays
-from runstream_service.query.metric_rows import NO_ROWS, MetricRows, Place, rows_of
+from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays
+from runstream_service.query.mlflow_view.metric_rows import NO_ROWS, MetricRows, Place, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runstream_service.query.curves import Sources
-    from runstream_service.query.snapshot import Snapshot
+    from runstream_service.query.charts.curves import Sources
+    from runstream_service.query.reading.read_transaction import Snapshot
 
 
 async def read_page(

@@ -7,14 +7,14 @@ from contextlib import aclosing
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from runstream_service.query.curves import Curve, Range, Sources, batches
-from runstream_service.query.series import StoredSeries, series_of_runs
+from runstream_service.query.charts.curves import Curve, Range, Sources, batches
+from runstream_service.query.reading.series import StoredSeries, series_of_runs
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from runstream_service.core.caller import Caller
-    from runstream_service.query.snapshot import Snapshot
+    from runstream_service.query.reading.read_transaction import Snapshot
 
 
 async def leading_series(snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], key: str) -> list[StoredSeries]:

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runstream_service.core.errors import CursorTooOld
-from runstream_service.query.cursor import Cursor, Snapshot
+from runstream_service.query.tail.cursor import Cursor, Snapshot
 from runstream_service.storage.copy_rows import Layout, body, float64, int64, unix_us
 from runstream_service.storage.database import incarnation_of
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
-    from runstream_service.query.tail_metrics import TailMetrics
+    from runstream_service.query.tail.metrics import TailMetrics
     from runstream_service.storage.database import PooledConnection
 
 SQL = load("tail")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runstream_service.query.cursor import Cursor
-from runstream_service.query.news import Commit, Int64s, Look, Points, Rows
-from runstream_service.query.series import Series
+from runstream_service.query.reading.series import Series
+from runstream_service.query.tail.commit_reader import Commit, Int64s, Look, Points, Rows
+from runstream_service.query.tail.cursor import Cursor
 
 # A gRPC client accepts 4 MiB by default. One series of the largest commit takes 3.1 MB, so it fits.
 _MAX_BYTES = 2 << 20

@@ -1,7 +1,8 @@
 """Live tail: sends each new point of a run, once, to every caller that asked for it, soon after its commit.
 
 1. One reader in each replica checks for new commits when the bell rings, or once a second, and reads their rows for
-   all streams at once (news.py). The cursor of a stream is what it has been sent; reading begins at the oldest one.
+   all streams at once (commit_reader.py). The cursor of a stream is what it has been sent; reading begins at the oldest
+   one.
 2. Each stream has a queue of bounded size. When it is full, the stream leaves the shared reading and reads alone from
    its own cursor, a portion at a time, until it has caught up; then it takes part again. So a slow caller delays
    nobody and costs a bounded amount of memory.
@@ -26,15 +27,15 @@ import structlog
 from runstream_service.core.errors import CoreError, CursorTooOld, Draining, Overloaded, RunNotFound
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.core.names import parse_run_id
-from runstream_service.query.cursor import Cursor
-from runstream_service.query.news import SQL, Commit, Int64s, Look, NewsReader, Points, Rows
-from runstream_service.query.series import Series, check_keys
-from runstream_service.query.tail_messages import Message, messages
+from runstream_service.query.reading.series import Series, check_keys
+from runstream_service.query.tail.commit_reader import SQL, Commit, Int64s, Look, NewsReader, Points, Rows
+from runstream_service.query.tail.cursor import Cursor
+from runstream_service.query.tail.messages import Message, messages
 from runstream_service.storage.database import incarnation_of, translated
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
-    from runstream_service.query.tail_metrics import TailMetrics
+    from runstream_service.query.tail.metrics import TailMetrics
     from runstream_service.storage.bell import CommitBell
     from runstream_service.storage.database import Database, PooledConnection
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runstream_service import threads
-from runstream_service.query.buckets import (
+from runstream_service.query.charts.buckets import (
     Atoms,
     Buckets,
     Divider,
@@ -22,11 +22,11 @@ from runstream_service.query.buckets import (
     buckets_of_points,
     scaled,
 )
-from runstream_service.query.curves import Axis, Sources
+from runstream_service.query.charts.curves import Axis, Sources
 from runstream_service.segments.decode import IRREGULAR, Segment, place_text, segments_of
 
 if TYPE_CHECKING:
-    from runstream_service.query.snapshot import Snapshot
+    from runstream_service.query.reading.read_transaction import Snapshot
 
 # How many points of arrays are read at a time, while as many others are decoded: 16 bytes each as received, 24 as
 # columns.

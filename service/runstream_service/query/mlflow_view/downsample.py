@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.query.arrays import CurveBuilder, read_arrays
-from runstream_service.query.buckets import Float64, Int64
-from runstream_service.query.curves import Axis, Range, overlapping
-from runstream_service.query.metric_rows import MetricRows, in_range, rows_of
-from runstream_service.query.run_sources import sources_by_run
+from runstream_service.query.charts.buckets import Float64, Int64
+from runstream_service.query.charts.curves import Axis, Range, overlapping
+from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays
+from runstream_service.query.mlflow_view.metric_rows import MetricRows, in_range, rows_of
+from runstream_service.query.mlflow_view.run_sources import sources_by_run
 from runstream_service.segments.decode import POINT, place_text
 from runstream_service.storage.copy_rows import body, float64, unix_us
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runstream_service.query.curves import Sources
-    from runstream_service.query.series import StoredSeries
-    from runstream_service.query.snapshot import Snapshot
+    from runstream_service.query.charts.curves import Sources
+    from runstream_service.query.reading.read_transaction import Snapshot
+    from runstream_service.query.reading.series import StoredSeries
 
 # Where more than one point in this many is wanted, it is faster to read whole segments than single points of them.
 SPARSE = 8

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from runstream_service.query.curves import Axis, Range
-from runstream_service.query.metric_pages import read_page
-from runstream_service.query.metric_rows import NO_ROWS, MetricRows, Place
-from runstream_service.query.run_sources import leading_series, sources_by_run
-from runstream_service.query.samples import read_samples
-from runstream_service.query.series import MIN_STEP
+from runstream_service.query.charts.curves import Axis, Range
+from runstream_service.query.mlflow_view.downsample import read_samples
+from runstream_service.query.mlflow_view.metric_pages import read_page
+from runstream_service.query.mlflow_view.metric_rows import NO_ROWS, MetricRows, Place
+from runstream_service.query.mlflow_view.run_sources import leading_series, sources_by_run
+from runstream_service.query.reading.series import MIN_STEP
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from runstream_service.core.caller import Caller
-    from runstream_service.query.snapshot import Reads
+    from runstream_service.query.reading.read_transaction import Reads
 
 _RUNS_AT_ONCE = 10
 

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runstream_service.core.errors import Overloaded
-from runstream_service.query.columns import NO_POINTS, Columns, joined
-from runstream_service.query.series import MAX_STEP, MIN_STEP
-from runstream_service.query.snapshot import compute
-from runstream_service.query.spans import spans_of
+from runstream_service.query.reading.columns import NO_POINTS, Columns, joined
+from runstream_service.query.reading.read_transaction import compute
+from runstream_service.query.reading.series import MAX_STEP, MIN_STEP
+from runstream_service.query.reading.spans import spans_of
 from runstream_service.storage.copy_rows import Layout, Rows, RowStream, float64, int64, unix_us
 
 if TYPE_CHECKING:
-    from runstream_service.query.snapshot import Snapshot
+    from runstream_service.query.reading.read_transaction import Snapshot
 
 LAYOUT = Layout([("series_id", ">i8"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])
 # Most rows of a window; each takes 32 bytes, and twice that while they are sorted.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runstream_service.query.columns import Columns, joined
+from runstream_service.query.reading.columns import Columns, joined
 
 
 class Merge:

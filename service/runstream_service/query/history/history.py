@@ -7,16 +7,16 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runstream_service.query import hot
-from runstream_service.query.columns import Columns
-from runstream_service.query.merge import Chunks, Merge
-from runstream_service.query.series import MAX_STEP, MIN_STEP, Series, StoredSeries, series_of_run
+from runstream_service.query.history.streaming_merge import Chunks, Merge
+from runstream_service.query.reading import hot_rows
+from runstream_service.query.reading.columns import Columns
+from runstream_service.query.reading.series import MAX_STEP, MIN_STEP, Series, StoredSeries, series_of_run
 from runstream_service.segments.decode import Segment, SegmentStream
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
-    from runstream_service.query.hot import HotWindow
-    from runstream_service.query.snapshot import Reads, Snapshot
+    from runstream_service.query.reading.hot_rows import HotWindow
+    from runstream_service.query.reading.read_transaction import Reads, Snapshot
 
 MAX_PIECE_POINTS = 16_384
 
@@ -69,7 +69,7 @@ async def read_series(
 ) -> None:
     """Streams series that are known already, in their order, with steps from `low` to `high`."""
     ids = [one.series_id for one in stored]
-    async with aclosing(hot.windows(snapshot, ids, min_step=low, max_step=high, divide=True)) as windows:
+    async with aclosing(hot_rows.windows(snapshot, ids, min_step=low, max_step=high, divide=True)) as windows:
         async for window in windows:
             await _read_window(snapshot, stored, window, emit)
 

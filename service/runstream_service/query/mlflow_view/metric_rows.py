@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.query.buckets import Float64, Int64
+from runstream_service.query.charts.buckets import Float64, Int64
 
 # How MLflow stores infinities.
 _LARGEST = np.finfo(np.float64).max

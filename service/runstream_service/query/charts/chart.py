@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from runstream_service.core.errors import InvalidField
 from runstream_service.core.names import parse_run_id
-from runstream_service.query.arrays import CurveBuilder, read_arrays
-from runstream_service.query.buckets import Buckets, Grid
-from runstream_service.query.curves import Axis, Curve, Range, Sources, batches, curves_of
-from runstream_service.query.series import MAX_STEP, MIN_STEP, Series, check_keys, check_runs, series_of_runs
+from runstream_service.query.charts.buckets import Buckets, Grid
+from runstream_service.query.charts.curves import Axis, Curve, Range, Sources, batches, curves_of
+from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays
+from runstream_service.query.reading.series import MAX_STEP, MIN_STEP, Series, check_keys, check_runs, series_of_runs
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from runstream_service.core.caller import Caller
-    from runstream_service.query.snapshot import Reads, Snapshot
+    from runstream_service.query.reading.read_transaction import Reads, Snapshot
 
 MAX_RUNS = 100
 MAX_CURVES = 1_000

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from runstream_service.core.caller import Caller
-    from runstream_service.query.snapshot import Snapshot
+    from runstream_service.query.reading.read_transaction import Snapshot
 
 MAX_KEYS = 1_000
 MIN_STEP, MAX_STEP = -(2**63), 2**63 - 1

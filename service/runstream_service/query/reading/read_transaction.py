@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from runstream_service import threads
 from runstream_service.core.errors import DatabaseUnavailable, Overloaded, ReadTooSlow
-from runstream_service.query.spans import Spans
+from runstream_service.query.reading.spans import Spans
 from runstream_service.storage.database import READ_TIMEOUT_S, incarnation_of
 from runstream_service.storage.queries import load
 

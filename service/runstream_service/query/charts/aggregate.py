@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.query.arrays import CurveBuilder, read_arrays, read_steps
-from runstream_service.query.buckets import Buckets, Divider, Float64, Grid, Int64, Table
-from runstream_service.query.chart import bucket_count, range_of
-from runstream_service.query.curves import Axis, Curve, Range, Sources, batches, curves_of
-from runstream_service.query.series import MAX_STEP, MIN_STEP, series_of_run
+from runstream_service.query.charts.buckets import Buckets, Divider, Float64, Grid, Int64, Table
+from runstream_service.query.charts.chart import bucket_count, range_of
+from runstream_service.query.charts.curves import Axis, Curve, Range, Sources, batches, curves_of
+from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays, read_steps
+from runstream_service.query.reading.series import MAX_STEP, MIN_STEP, series_of_run
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
-    from runstream_service.query.snapshot import Reads, Snapshot
+    from runstream_service.query.reading.read_transaction import Reads, Snapshot
 
 # Summaries of more segments than this are not kept, but read twice: first for the extent, then for the curve.
 _KEPT_SEGMENTS = 200_000

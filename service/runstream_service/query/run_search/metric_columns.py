@@ -10,15 +10,15 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.query import hot
 from runstream_service.query.latest import STORED_VALUES, LatestPoints, correct
-from runstream_service.query.leading import leading
-from runstream_service.query.snapshot import compute
+from runstream_service.query.mlflow_view.primary_series import leading
+from runstream_service.query.reading import hot_rows
+from runstream_service.query.reading.read_transaction import compute
 from runstream_service.search.sql import LARGEST
 from runstream_service.storage.copy_rows import Layout, Rows, body, float64, int64, unix_us
 
 if TYPE_CHECKING:
-    from runstream_service.query.snapshot import Snapshot
+    from runstream_service.query.reading.read_transaction import Snapshot
 
 Places = NDArray[np.intp]
 
@@ -97,7 +97,9 @@ class KeyValues:
             value=float64(rows["value"]),
         )
         if self._any_hot:
-            async with aclosing(hot.windows(self._snapshot, int64(rows["series_id"]).tolist(), divide=True)) as windows:
+            async with aclosing(
+                hot_rows.windows(self._snapshot, int64(rows["series_id"]).tolist(), divide=True)
+            ) as windows:
                 async for window in windows:
                     await compute(len(window), correct, points, there, window)
         return _one_of_each(points.rows(there))

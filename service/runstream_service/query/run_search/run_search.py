@@ -22,8 +22,9 @@ from runstream_service import threads
 from runstream_service.core.names import is_run_id
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.core.runs import NAME_TAG
-from runstream_service.query import hot, key_values
-from runstream_service.query.key_values import KeyValues, Values
+from runstream_service.query.reading import hot_rows
+from runstream_service.query.run_search import metric_columns
+from runstream_service.query.run_search.metric_columns import KeyValues, Values
 from runstream_service.search.dialects import RUNS
 from runstream_service.search.grammar import Comparison, Order, parse_order_by, read_filter
 from runstream_service.search.sql import (
@@ -38,7 +39,7 @@ from runstream_service.storage.copy_rows import Layout, body, int64
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
-    from runstream_service.query.snapshot import Reads, Snapshot
+    from runstream_service.query.reading.read_transaction import Reads, Snapshot
 
 Indices = NDArray[np.intp]
 
@@ -121,7 +122,7 @@ class RunSearch:
         candidates, ranks = await _candidates(snapshot, scope, orders, rest)
         keys = list(dict.fromkeys([c.key for c in metrics] + [order.key for order in orders if order.kind == "metric"]))
         await snapshot.look_up_at_once()
-        any_hot = await hot.any_rows(snapshot)
+        any_hot = await hot_rows.any_rows(snapshot)
         values: dict[str, Values] = {}
         matching = np.arange(len(candidates))
         async with self._readers(snapshot, scope, len(candidates), len(keys), any_hot=any_hot) as readers:
@@ -146,7 +147,7 @@ class RunSearch:
         def reader(of: Snapshot) -> KeyValues:
             return KeyValues(of, scope.experiment_ids, scope.lifecycles, any_hot=any_hot)
 
-        if any_hot or keys < 2 or candidates < key_values.MANY_RUNS:
+        if any_hot or keys < 2 or candidates < metric_columns.MANY_RUNS:
             yield [reader(snapshot)]
             return
         async with self._reads.beside(snapshot) as other:

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.query import hot
-from runstream_service.query.buckets import Float64, Int64
-from runstream_service.query.columns import NO_POINTS, Columns, joined
-from runstream_service.query.series import MAX_STEP, MIN_STEP, Series, StoredSeries
+from runstream_service.query.charts.buckets import Float64, Int64
+from runstream_service.query.reading import hot_rows
+from runstream_service.query.reading.columns import NO_POINTS, Columns, joined
+from runstream_service.query.reading.series import MAX_STEP, MIN_STEP, Series, StoredSeries
 from runstream_service.segments.decode import SUMMARY, places
 from runstream_service.storage.copy_rows import Rows, body, float64, int64, unix_us
 
 if TYPE_CHECKING:
-    from runstream_service.query.snapshot import Snapshot
+    from runstream_service.query.reading.read_transaction import Snapshot
 
 # How many series have their summaries in memory at a time, unless one curve has more attempts.
 _BATCH_SERIES = 16
@@ -126,7 +126,7 @@ async def batches(snapshot: Snapshot, curves: Sequence[Curve], wanted: Range) ->
     hot_points: dict[int, Columns] = {}
     waiting = list(reversed(curves))
     async with aclosing(
-        hot.windows(snapshot, [one.series_id for one in stored], min_step=low, max_step=high)
+        hot_rows.windows(snapshot, [one.series_id for one in stored], min_step=low, max_step=high)
     ) as windows:
         async for window in windows:
             for position in range(window.start, window.end):
