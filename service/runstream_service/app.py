@@ -52,10 +52,10 @@ from runstream_service.rpc.query_servicer import query_handler
 from runstream_service.rpc.run_servicer import RunServicer
 from runstream_service.rpc.tail_handler import tail_handler
 from runstream_service.settings import Address, Settings
-from runstream_service.storage.bell import CommitBell
+from runstream_service.storage.commit_notifier import CommitNotifier
 from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
-from runstream_service.storage.given import open_given
+from runstream_service.storage.external import open_external
 from runstream_service.storage.migrate import migrate
 from runstream_service.storage.replica import ReplicaId
 from runstream_service.wiring import wire_calls
@@ -167,9 +167,9 @@ class Service:
             watch_database(self._database, self._readiness, self._metrics)
         )
 
-        bell = CommitBell(self._database)
-        self._tasks["commit bell"] = asyncio.create_task(bell.run())
-        self._pipeline = self._start_ingest(self._database, bell)
+        notifier = CommitNotifier(self._database)
+        self._tasks["commit notifier"] = asyncio.create_task(notifier.run())
+        self._pipeline = self._start_ingest(self._database, notifier)
         await self._readiness.listen(self._pipeline.readiness_changed)
         self._start_rollup(self._database, self._pipeline)
         self._start_retention(self._database)
@@ -178,7 +178,7 @@ class Service:
         self._serve_calls(self._grpc, self._database, self._pipeline)
         self._tail = Tail(
             self._database,
-            bell,
+            notifier,
             TailMetrics(self._metrics.registry),
             self._lifetime,
             max_reading_alone=self._shares.tails,
@@ -189,7 +189,7 @@ class Service:
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         await self._grpc.start()
 
-    def _start_ingest(self, database: Database, bell: CommitBell) -> IngestPipeline:
+    def _start_ingest(self, database: Database, notifier: CommitNotifier) -> IngestPipeline:
         pipeline = IngestPipeline(
             database,
             IngestMetrics(self._metrics.registry),
@@ -198,7 +198,7 @@ class Service:
             max_streams=self._settings.max_streams,
             max_openings=self._shares.openings,
             max_series_per_run=self._settings.max_series_per_run,
-            on_commit=bell.ring,
+            on_commit=notifier.notify,
             hot_rows_max=self._settings.hot_rows_max,
         )
         pipeline.start()
@@ -270,7 +270,7 @@ class Service:
             await self._postgres.start()
             self._tasks["PostgreSQL supervisor"] = asyncio.create_task(self._postgres.supervise())
             return await Database.open(self._postgres.url, max_size=self._settings.pool_size, replica=replica)
-        return await open_given(
+        return await open_external(
             url, pool_size=self._settings.pool_size, wait_s=self._settings.database_wait_s, replica=replica
         )
 
@@ -349,7 +349,7 @@ class Service:
                 await self._stop_http(self._http, deadline.share(0.3))
         if self._pipeline is not None:
             await self._pipeline.stop()
-        for name in ("loop watcher", "roll-up", "retention", "liveness", "tail reader", "commit bell"):
+        for name in ("loop watcher", "roll-up", "retention", "liveness", "tail reader", "commit notifier"):
             await self._cancel(name)
         for name in ("database monitor", "PostgreSQL supervisor"):
             await self._cancel(name)

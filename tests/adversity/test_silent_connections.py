@@ -121,7 +121,7 @@ async def test_every_session_watches_its_socket_and_has_a_driver_that_waits_long
         "pool": connections.POOL,
         "writer": connections.WRITER,
         "rollup": connections.ROLLUP,
-        "bell": connections.BELL,
+        "notifier": connections.NOTIFIER,
         "migration": connections.MIGRATION,
     }
     async with database.acquire() as pooled:
@@ -129,7 +129,7 @@ async def test_every_session_watches_its_socket_and_has_a_driver_that_waits_long
             "pool": pooled,
             "writer": await database.connect_writer(),
             "rollup": await database.connect_rollup(),
-            "bell": await database.connect_bell(),
+            "notifier": await database.connect_notifier(),
             "migration": await database.connect_migration(),
         }
         for name, connection in made.items():

@@ -20,8 +20,8 @@ import structlog.testing
 
 from runstream_service.cannot_start import CannotStart
 from runstream_service.storage import embedded
-from runstream_service.storage.cluster import forget_recycled_pid, own_directory, processes_of
 from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.storage.postgres_files import ensure_private_directory, processes_of, remove_stale_pid_file
 
 SMALL = {"shared_buffers": "16MB"}
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another account")
@@ -189,10 +189,10 @@ async def test_stale_pid_file_whose_number_somebody_else_has_now_does_no_harm(da
 def test_pid_file_of_a_postgres_is_never_removed(data_dir: Path) -> None:
     pid_file = data_dir / "postmaster.pid"
     pid_file.write_text(f"{os.getpid()}\n")
-    forget_recycled_pid(pid_file)
+    remove_stale_pid_file(pid_file)
     assert not pid_file.exists()
     pid_file.write_text("garbage")
-    forget_recycled_pid(pid_file)
+    remove_stale_pid_file(pid_file)
     assert pid_file.exists()
 
 
@@ -252,15 +252,15 @@ async def test_root_runs_postgres_as_nobody(data_dir: Path) -> None:
 
 @root_only
 def test_somebody_elses_socket_directory_is_not_taken(data_dir: Path) -> None:
-    from runstream_service.storage.cluster import account_for
+    from runstream_service.storage.postgres_files import account_for
 
     account = account_for(data_dir / "missing")
     (data_dir / "theirs").mkdir()
     (data_dir / "link").symlink_to(data_dir)
-    assert not own_directory(data_dir / "theirs", account)
-    assert not own_directory(data_dir / "link", account)
-    assert own_directory(data_dir / "ours", account)
-    assert own_directory(data_dir / "ours", account)
+    assert not ensure_private_directory(data_dir / "theirs", account)
+    assert not ensure_private_directory(data_dir / "link", account)
+    assert ensure_private_directory(data_dir / "ours", account)
+    assert ensure_private_directory(data_dir / "ours", account)
 
 
 @root_only

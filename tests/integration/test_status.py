@@ -72,7 +72,7 @@ async def test_points_are_counted_once_and_estimated_when_there_are_many(databas
 async def test_a_replica_is_its_connections_of_all_kinds_and_visitors_are_none(database, database_url):
     ours = ReplicaId("1.2.3", "some-host", 7)
     replica = await Database.open(database_url, replica=ours)
-    kinds = [await replica.connect_writer(), await replica.connect_rollup(), await replica.connect_bell()]
+    kinds = [await replica.connect_writer(), await replica.connect_rollup(), await replica.connect_notifier()]
     await replica.ping()
     replicas = (await look(database_url, None)).replicas
     assert replicas is not None

@@ -81,7 +81,7 @@ async def rotate(database: Database, *, roll: bool = True) -> int:
 
 
 async def listening(database: Database, *, other_than: int = 0) -> int:
-    """The process of PostgreSQL that rings for this replica."""
+    """The process of PostgreSQL that notifies for this replica."""
     give_up = asyncio.get_running_loop().time() + 30
     while True:
         pid = await database.fetchval(
@@ -161,7 +161,7 @@ async def test_deleted_series_are_out_at_once_and_begin_anew(
     assert await caller.got(2) == [1, 3]
 
 
-async def test_without_rings_points_come_within_two_seconds(
+async def test_without_notifications_points_come_within_two_seconds(
     replica: TailReplica, run_id: UUID, loss: int, hand: HandMade
 ) -> None:
     caller = await replica.follow(run_id).opened()
@@ -170,7 +170,7 @@ async def test_without_rings_points_come_within_two_seconds(
     await caller.until(lambda: len(caller.points) == 1, timeout_s=3)
 
 
-async def test_the_bell_rings_again_after_its_connection_was_cut(
+async def test_the_notifier_works_again_after_its_connection_was_cut(
     replica: TailReplica, database: Database, monkeypatch: pytest.MonkeyPatch, run_id: UUID, loss: int, hand: HandMade
 ) -> None:
     monkeypatch.setattr(tail, "_POLL_AT_LEAST_EVERY_S", 60.0)

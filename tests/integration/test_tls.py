@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runstream_service.cannot_start import CannotStart
-from runstream_service.storage.given import open_at_once, open_given
+from runstream_service.storage.external import open_at_once, open_external
 from runstream_service.storage.replica import ReplicaId
 from tests.support.databases import short_directory, socket_of, through
 from tests.support.proxy import Proxy
@@ -56,7 +56,7 @@ def replica() -> ReplicaId:
 
 async def test_certificates_that_are_right(url: str, certificates: Path, replica: ReplicaId) -> None:
     for mode in ("prefer", "require", f"verify-ca&sslrootcert={certificates}/{SERVER}.crt"):
-        database = await open_given(f"{url}?sslmode={mode}", pool_size=1, wait_s=0, replica=replica)
+        database = await open_external(f"{url}?sslmode={mode}", pool_size=1, wait_s=0, replica=replica)
         try:
             assert await database.fetchval("SELECT 1") == 1
         finally:
@@ -81,7 +81,7 @@ async def test_what_cannot_work_is_refused_at_once(
     monkeypatch.setenv("HOME", "/nonexistent")
     wrong = f"{url}?{parameters.format(certificates)}"
     openings: list[Callable[[], Awaitable[object]]] = [
-        lambda: open_given(wrong, pool_size=1, wait_s=100, replica=replica),
+        lambda: open_external(wrong, pool_size=1, wait_s=100, replica=replica),
         lambda: open_at_once(wrong, max_size=1),
     ]
     for opening in openings:
@@ -96,4 +96,4 @@ async def test_a_server_without_tls(database_url: str, replica: ReplicaId) -> No
     with Proxy(socket_of(database_url)) as proxy:
         wrong = f"{through(proxy.address, database_url)}?sslmode=require"
         with pytest.raises(CannotStart, match="the server does not speak TLS"):
-            await asyncio.wait_for(open_given(wrong, pool_size=1, wait_s=100, replica=replica), 20)
+            await asyncio.wait_for(open_external(wrong, pool_size=1, wait_s=100, replica=replica), 20)

@@ -16,10 +16,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from runstream_service.storage.cluster import INSTALLATION, WHEEL
 from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
 from runstream_service.storage.migrate import migrate
+from runstream_service.storage.postgres_files import INSTALLATION, WHEEL
 
 TEMPLATE = "runstream_template"
 # Nothing here outlives the session. Tests that kill PostgreSQL start their own, with fsync on.

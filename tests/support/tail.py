@@ -19,7 +19,7 @@ from runstream_service.query.tail.metrics import TailMetrics
 from runstream_service.query.tail.tail import Tail
 from runstream_service.rpc.interceptor import CallInterceptor
 from runstream_service.rpc.tail_handler import tail_handler
-from runstream_service.storage.bell import CommitBell
+from runstream_service.storage.commit_notifier import CommitNotifier
 from runstream_service.storage.database import Database
 
 TIME = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -30,7 +30,7 @@ class TailReplica:
     """What one replica of the service has for Tail."""
 
     tail: Tail
-    bell: CommitBell
+    notifier: CommitNotifier
     metrics: Metrics
     stub: query_pb2_grpc.QueryServiceStub
     address: str
@@ -42,10 +42,10 @@ class TailReplica:
         return Caller(self.stub.Tail(request), self)
 
     async def polled(self, times: int = 3, *, timeout_s: float = 30) -> None:
-        """Waits until the shared reader has looked for new commits so often, rung for each time.
+        """Waits until the shared reader has looked for new commits so often, notified each time.
 
         The second look begins after this was called, and what it hands out has arrived by the end of the third: nobody
-        rings twice within a tenth of a second, and all of it is in this process.
+        notifies twice within a tenth of a second, and all of it is in this process.
         """
         give_up = asyncio.get_running_loop().time() + timeout_s
         enough = self.metric("runstream_tail_poll_seconds_count") + times
@@ -63,16 +63,16 @@ class TailReplica:
 async def tail_replica(database: Database, **timeouts: float) -> AsyncIterator[TailReplica]:
     """Serves Tail from a database."""
     metrics = Metrics(version="test")
-    bell = CommitBell(database)
-    tail = Tail(database, bell, TailMetrics(metrics.registry))
-    tasks = [asyncio.create_task(bell.run()), asyncio.create_task(tail.run())]
+    notifier = CommitNotifier(database)
+    tail = Tail(database, notifier, TailMetrics(metrics.registry))
+    tasks = [asyncio.create_task(notifier.run()), asyncio.create_task(tail.run())]
     server = grpc.aio.server(interceptors=[CallInterceptor(metrics)])
     server.add_generic_rpc_handlers((tail_handler(tail, **timeouts),))
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
         async with grpc.aio.insecure_channel(address) as channel:
-            yield TailReplica(tail, bell, metrics, query_pb2_grpc.QueryServiceStub(channel), address, database)
+            yield TailReplica(tail, notifier, metrics, query_pb2_grpc.QueryServiceStub(channel), address, database)
     finally:
         tail.drain()
         await server.stop(1)
@@ -182,7 +182,7 @@ class HandMade:
         )
 
     async def commit(self) -> None:
-        """And the COMMIT, with a ring as from a writer."""
+        """And the COMMIT, with a notification as from a writer."""
         await self.connection.execute("COMMIT")
         await self.connection.execute("NOTIFY runstream_commits")
 

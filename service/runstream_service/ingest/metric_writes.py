@@ -12,7 +12,7 @@ from runstream_service.core.errors import InvalidField, Overloaded, RunDeleted, 
 from runstream_service.ingest.refusals import Reason
 from runstream_service.ingest.series import resolve_series
 from runstream_service.ingest.write import MetricWrite, SeriesMoved
-from runstream_service.storage.database import incarnation_of
+from runstream_service.storage.database import server_start_id_of
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ class RunPoints:
 
 @dataclass(slots=True)
 class _RunSeries:
-    """The series of a run by key. They are valid for one generation of the run's series in one incarnation of the
-    database."""
+    """The series of a run by key. They are valid for one generation of the run's series, and until the database's
+    server is restarted or replaced."""
 
     generation: int
-    incarnation: str
+    server_start_id: str
     ids: dict[str, int] = field(default_factory=dict)
     counted: int = 0
 
@@ -86,7 +86,7 @@ class MetricWrites:
                 points.write_id,
                 points.run_id,
                 series.generation,
-                series.incarnation,
+                series.server_start_id,
                 np.array([series.ids[key] for key in points.key], np.int64),
                 points.step,
                 points.time_unix_us,
@@ -113,8 +113,11 @@ class MetricWrites:
         async with self._database.acquire() as connection:
             # The generation is read first: if series are deleted from now on, it increases, and the write is refused as
             # stale.
-            fresh = _RunSeries(await _generation_of(connection, caller, points.run_id), incarnation_of(connection))
-            if series is None or (series.generation, series.incarnation) != (fresh.generation, fresh.incarnation):
+            fresh = _RunSeries(await _generation_of(connection, caller, points.run_id), server_start_id_of(connection))
+            if series is None or (series.generation, series.server_start_id) != (
+                fresh.generation,
+                fresh.server_start_id,
+            ):
                 series = fresh
             missing = set(points.key) - series.ids.keys()
             resolved = await resolve_series(

@@ -28,7 +28,7 @@ from runstream_service.ingest.limits import BYTES_PER_HELD_POINT, MAX_HELD_POINT
 from runstream_service.ingest.series import ResolvedSeries, resolve_series
 from runstream_service.ingest.stream import ProducerStream
 from runstream_service.ingest.writer import Writer
-from runstream_service.storage.database import incarnation_of
+from runstream_service.storage.database import server_start_id_of
 from runstream_service.tasks import abandon
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class IngestPipeline:
                 "SELECT * FROM open_producer($1, $2, $3, $4, $5)",
                 caller.workspace_id, run_id, producer_id, request.rank, request.attempt,
             )  # fmt: skip
-            incarnation = incarnation_of(connection)
+            server_start_id = server_start_id_of(connection)
         assert row is not None
         run_state, session, committed_number = row
         _check_run(run_state, request)
@@ -200,7 +200,7 @@ class IngestPipeline:
                 field="open.first_unacked",
             )
         return ProducerStream(
-            producer_id, run_id, request.rank, request.attempt, session, committed_number, incarnation
+            producer_id, run_id, request.rank, request.attempt, session, committed_number, server_start_id
         )
 
     async def _answered(self, work: Coroutine[object, object, T], timeout_s: float) -> T:
@@ -238,7 +238,7 @@ class IngestPipeline:
 
         Raises:
             InvalidField: an index got two keys.
-            DatabaseChanged: the stream was opened in another incarnation of the database.
+            DatabaseChanged: the server was restarted, or replaced, after the stream was opened.
             DatabaseUnavailable.
         """
         keys = stream.new_keys([(series.series_index, series.key) for series in request.series])
@@ -248,8 +248,8 @@ class IngestPipeline:
 
     async def _resolve(self, stream: ProducerStream, keys: set[str]) -> ResolvedSeries:
         async with self._openings, self._database.acquire() as connection:
-            if incarnation_of(connection) != stream.incarnation:
-                raise stream.outlived()
+            if server_start_id_of(connection) != stream.server_start_id:
+                raise stream.server_changed_error()
             return await resolve_series(
                 connection,
                 stream.run_id,

@@ -117,13 +117,13 @@ class Submission:
         return None
 
     @property
-    def incarnation(self) -> str:
-        """The incarnation of the database that knows its stream and series."""
-        return self.stream.incarnation
+    def server_start_id(self) -> str:
+        """Which start of the server knows its stream and series."""
+        return self.stream.server_start_id
 
-    def outlived(self) -> CoreError:
-        """The error of a batch whose stream was opened in another incarnation."""
-        return self.stream.outlived()
+    def server_changed_error(self) -> CoreError:
+        """The error of a batch whose stream was opened before the server was restarted or replaced."""
+        return self.stream.server_changed_error()
 
     @property
     def run_id(self) -> UUID:
@@ -147,7 +147,8 @@ def open_again(why: str) -> DatabaseChanged:
 class ProducerStream:
     """State of one Append stream after Open. Used by one event loop; nothing here blocks.
 
-    Its session and series are valid in one incarnation of the database, and are written to no other.
+    Its session and series are valid on the server with `server_start_id`, and are never used after a restart of it or
+    on another server.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class ProducerStream:
         attempt: int,
         session: int,
         committed_number: int,
-        incarnation: str,
+        server_start_id: str,
     ) -> None:
         self.producer_id = producer_id
         self.run_id = run_id
@@ -166,7 +167,7 @@ class ProducerStream:
         self.attempt = attempt
         self.session = session
         self.committed_number = committed_number
-        self.incarnation = incarnation
+        self.server_start_id = server_start_id
         self.duplicate_batches = 0
         # Set once when the stream must end for a reason other than its own messages, such as fencing.
         self.failed: asyncio.Future[CoreError] = asyncio.get_running_loop().create_future()
@@ -185,8 +186,8 @@ class ProducerStream:
         self._refused_keys: list[tuple[Reason, str]] = []
         self._shared_examples: dict[Reason, int] = {}
 
-    def outlived(self) -> DatabaseChanged:
-        """The error that ends a stream that was opened in another incarnation."""
+    def server_changed_error(self) -> DatabaseChanged:
+        """The error that ends a stream that was opened before the server was restarted or replaced."""
         return open_again("it was opened before the database was restarted or failed over")
 
     # Declaring -------------------------------------------------------------------------------------------------------

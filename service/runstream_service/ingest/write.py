@@ -36,7 +36,7 @@ class MetricWrite:
     write_id: UUID
     run_id: UUID
     generation: int
-    incarnation: str  # of the database that gave the series their ids
+    server_start_id: str  # of the server that gave the series their ids
     series_id: Int64Column
     step: Int64Column
     time_unix_us: Int64Column
@@ -90,8 +90,8 @@ class MetricWrite:
             return SeriesMoved(f"series of the run {run_id} were deleted in the meantime")
         return None
 
-    def outlived(self) -> CoreError:
-        """The error of a write whose series were looked up in another incarnation."""
+    def server_changed_error(self) -> CoreError:
+        """The error of a write whose series were looked up before the server was restarted or replaced."""
         return SeriesMoved(f"the database was restarted since series of the run {self.run_id.hex} were looked up")
 
     def _end(self, error: CoreError | None) -> None:

@@ -8,10 +8,10 @@
 3. When the outcome is not known (connection lost, server stopped, timeout), the same group is tried again on a new
    connection. The ledger and the ids of writes show what had been committed, so an unnecessary try stores nothing
    twice. Meanwhile the budget fills and streams are not read: nothing is lost and memory stays bounded.
-4. That connection may lead to another incarnation of the database: the server was restarted, a standby took over, a
-   backup was restored. The state may be an older one, which does not know a series, or has given its id to another. So
-   batches whose series were looked up in another incarnation are not written: their streams have to be opened, and
-   their series declared, again.
+4. The server behind that connection may be another one: it was restarted, a standby took over, a backup was restored.
+   Its state may be an older one, which does not know a series, or has given its id to another. So batches whose series
+   were looked up before that (by `server_start_id`) are not written: their streams have to be opened, and their series
+   declared, again.
 5. When PostgreSQL refuses rows as bad data, each batch and write is tried alone; a batch that fails alone commits as
    empty. All of that ends before the next group begins, because the next batches of those producers follow in order.
 6. A group that fails repeatedly for an unknown reason is taken apart in the same way. A batch that fails alone, too, is
@@ -34,8 +34,8 @@ from runstream_service.core.errors import CommitFailed
 from runstream_service.ingest import copy_binary
 from runstream_service.ingest.group import Group, Item, Verdict
 from runstream_service.ingest.refusals import Reason
-from runstream_service.storage.database import incarnation_of, is_data_error, translate
-from runstream_service.storage.session import Session
+from runstream_service.storage.database import is_data_error, server_start_id_of, translate
+from runstream_service.storage.dedicated_connection import DedicatedConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,8 +85,8 @@ class Writer:
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
         self._database = database
-        self._incarnation = ""  # of the connection
-        self._session = Session(self._connect)
+        self._server_start_id = ""  # of the connection
+        self._session = DedicatedConnection(self._connect)
 
     def submit(self, submission: Item) -> None:
         """Hand over a submission whose charge was taken from the budget; its stream learns the outcome."""
@@ -143,9 +143,9 @@ class Writer:
             self._hurry.clear()
             try:
                 await self._session.connect()
-                if outlived := [item for item in submissions if item.incarnation != self._incarnation]:
-                    for item in outlived:
-                        self._tell_one(item, item.outlived())
+                if stale := [item for item in submissions if item.server_start_id != self._server_start_id]:
+                    for item in stale:
+                        self._tell_one(item, item.server_changed_error())
                     submissions = [item for item in submissions if not item.told]
                     continue
                 await self._try(group)
@@ -172,7 +172,7 @@ class Writer:
 
     async def _connect(self) -> Connection:
         connection = await self._database.connect_writer()
-        self._incarnation = incarnation_of(connection)
+        self._server_start_id = server_start_id_of(connection)
         return connection
 
     async def _try(self, group: Group) -> None:

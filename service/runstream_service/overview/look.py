@@ -16,7 +16,7 @@ from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import CoreError, NotConnected, NotFound
 from runstream_service.rollup.epochs import measure
 from runstream_service.rollup.sizes import measure_sizes
-from runstream_service.storage.given import open_at_once
+from runstream_service.storage.external import open_at_once
 from runstream_service.storage.migrate import packaged_migrations
 from runstream_service.storage.queries import load
 from runstream_service.storage.replica import ReplicaId

@@ -15,7 +15,7 @@ from runstream_service.retention.orphans import Orphan, Orphans
 from runstream_service.retention.purge import Purge, Purged, Waiting
 from runstream_service.retention.purged_files import PurgedFiles
 from runstream_service.retention.retention import Expired, Retention
-from runstream_service.storage.given import open_at_once
+from runstream_service.storage.external import open_at_once
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import asyncpg
 import structlog
 
 from runstream_service.rollup.hot_rows import partition
-from runstream_service.storage.session import transaction
+from runstream_service.storage.dedicated_connection import transaction
 
 if TYPE_CHECKING:
     from runstream_service.storage.database import Connection

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from runstream_service.storage.session import transaction
+from runstream_service.storage.dedicated_connection import transaction
 
 if TYPE_CHECKING:
     from runstream_service.storage.database import Connection, PooledConnection

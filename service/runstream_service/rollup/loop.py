@@ -19,8 +19,8 @@ from runstream_service.rollup import epochs, hot_index, rollup
 from runstream_service.rollup.drop import Dropper
 from runstream_service.rollup.merge import Merger
 from runstream_service.rollup.sizes import measure_sizes
+from runstream_service.storage.dedicated_connection import DedicatedConnection
 from runstream_service.storage.requirements import way_on
-from runstream_service.storage.session import Session
 
 if TYPE_CHECKING:
     from runstream_service.ingest.gate import HotGate
@@ -85,7 +85,7 @@ class _Runner:
 
     def __init__(self, database: Database, metrics: RollupMetrics, steps: Sequence[_Step], every_s: float) -> None:
         self._every_s = every_s
-        self._session = Session(database.connect_rollup)
+        self._session = DedicatedConnection(database.connect_rollup)
         self._metrics = metrics
         self._steps = steps
         self._connect = _Step("connect", _nothing, _STEP_TIMEOUT_S)

@@ -25,7 +25,7 @@ from runstream_service.segments.encode import EncodedSegments, encode
 from runstream_service.segments.points import Points, put_in_order
 from runstream_service.storage.connections import ANSWER_MARGIN_S, ROLLUP
 from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
-from runstream_service.storage.session import transaction
+from runstream_service.storage.dedicated_connection import transaction
 
 if TYPE_CHECKING:
     import asyncpg

@@ -17,7 +17,7 @@ from runstream_service.segments import encode
 from runstream_service.segments.cut import cut, parts
 from runstream_service.segments.latest import latest
 from runstream_service.segments.points import Points, put_in_order, series_starts
-from runstream_service.storage.session import transaction
+from runstream_service.storage.dedicated_connection import transaction
 
 if TYPE_CHECKING:
     from runstream_service.rollup.metrics import RollupMetrics

@@ -20,7 +20,7 @@ from asyncpg.transaction import Transaction
 from runstream_service.core.errors import DatabaseUnsuitable
 
 if TYPE_CHECKING:
-    from runstream_service.storage.servers import Servers
+    from runstream_service.storage.failover import Servers
 
     # Generic only in the stubs.
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -97,8 +97,8 @@ def _shown(seconds: int) -> str:
 POOL = ConnectionKind("runstream", 60, {"idle_in_transaction_session_timeout": "1min"})
 # It reads no tables. With the role of the user that logged in, it sees the sessions of that user (suspects.py).
 PING = ConnectionKind("runstream-ping", 10, {"idle_in_transaction_session_timeout": "1min", "role": "none"})
-# Its only transactions are NOTIFY. They are hints, and need not wait for a disk.
-BELL = ConnectionKind("runstream-bell", 10, {"synchronous_commit": "off"})
+# commit_notifier.py. Its only transactions are NOTIFY. They are hints, and need not wait for a disk.
+NOTIFIER = ConnectionKind("runstream-bell", 10, {"synchronous_commit": "off"})
 # The timeouts are short because a frozen replica must not keep locks on ledger rows or on an epoch.
 WRITER = ConnectionKind("runstream-writer", 30, {"idle_in_transaction_session_timeout": "15s"})
 # Roll-up reads and writes millions of rows in a transaction. JIT compilation of its few statements costs more than it
@@ -123,10 +123,10 @@ MIGRATION = ConnectionKind(
     "runstream-migration", 6 * 3_600, {"lock_timeout": "0", "idle_in_transaction_session_timeout": "1min"}
 )
 
-# The incarnation: one run of one server process. After a restart, a failover or a restore, the state of the database
-# may be older than before.
+# The server_start_id stands for one run of one server process. After a restart, a failover or a restore, the state of
+# the database may be older than before.
 _IDENTITY = (
-    "SELECT extract(epoch FROM pg_postmaster_start_time())::text AS incarnation, pg_backend_pid() AS backend_pid, "
+    "SELECT extract(epoch FROM pg_postmaster_start_time())::text AS server_start_id, pg_backend_pid() AS backend_pid, "
     "ARRAY(SELECT current_setting(name) FROM unnest($1::text[]) WITH ORDINALITY AS n (name, i) ORDER BY i) AS shown"
 )
 
@@ -141,10 +141,10 @@ class OurTransaction(Transaction):
 
 
 class OurConnection(asyncpg.Connection):
-    """A connection that knows the incarnation of its database, and keeps its settings when the pool resets it."""
+    """A connection that knows the server_start_id of its server, and keeps its settings when the pool resets it."""
 
-    __slots__ = ("backend_pid", "incarnation", "session_sql")
-    incarnation: str
+    __slots__ = ("backend_pid", "server_start_id", "session_sql")
+    server_start_id: str
     backend_pid: int
     session_sql: str
 
@@ -181,7 +181,7 @@ async def _begin_session(connection: OurConnection, kind: ConnectionKind) -> Non
     await connection.execute(connection.session_sql, timeout=CONNECT_TIMEOUT_S)
     found = await connection.fetchrow(_IDENTITY, list(wanted), timeout=CONNECT_TIMEOUT_S)
     assert found is not None
-    connection.incarnation, connection.backend_pid = found["incarnation"], found["backend_pid"]
+    connection.server_start_id, connection.backend_pid = found["server_start_id"], found["backend_pid"]
     for (name, value), shown in zip(wanted.items(), found["shown"], strict=True):
         if shown != value:
             raise DatabaseUnsuitable(

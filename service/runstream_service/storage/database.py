@@ -18,8 +18,8 @@ from runstream_service.core import effects
 from runstream_service.core.errors import CoreError, DatabaseUnavailable, DatabaseUnsuitable, NotConnected
 from runstream_service.storage import tls
 from runstream_service.storage.connections import (
-    BELL,
     MIGRATION,
+    NOTIFIER,
     PING,
     POOL,
     ROLLUP,
@@ -33,7 +33,7 @@ from runstream_service.storage.connections import (
     open_connection,
 )
 from runstream_service.storage.database_url import DatabaseUrl
-from runstream_service.storage.servers import Servers
+from runstream_service.storage.failover import Servers
 from runstream_service.storage.suspects import Suspects
 
 __all__ = ["Connection", "Database", "Pool", "PooledConnection"]
@@ -123,14 +123,14 @@ def translated() -> Iterator[None]:
         raise better from error
 
 
-def incarnation_of(connection: Connection | PooledConnection) -> str:
-    """The incarnation of the server that a connection of a `Database` leads to. It is only meant to be compared.
+def server_start_id_of(connection: Connection | PooledConnection) -> str:
+    """Identifies the start of the server that a connection of a `Database` leads to. It is only meant to be compared.
 
-    What was read in one incarnation, such as the id of a series, must not be written in another one: its state may be
-    older, and may not know the id, or have given it to something else.
+    What was read under one id, such as the id of a series, must not be written under another one: that server's state
+    may be older, and may not know the series, or have given its id to something else.
     """
-    incarnation: str = connection.incarnation  # type: ignore[union-attr]  # a pool's proxy passes it on
-    return incarnation
+    server_start_id: str = connection.server_start_id  # type: ignore[union-attr]  # a pool's proxy passes it on
+    return server_start_id
 
 
 class Database:
@@ -148,7 +148,7 @@ class Database:
         self._ping_connection: OurConnection | None = None
         self._ping_was_lost = False
         self._suspects = Suspects()
-        self._incarnation = ""  # of the last ping that was answered
+        self._server_start_id = ""  # of the last ping that was answered
         self._away_since: float | None = None
 
     @classmethod
@@ -234,10 +234,10 @@ class Database:
         with translated():
             return await self._connect_for_times_as_numbers(WRITER)
 
-    async def connect_bell(self) -> Connection:
+    async def connect_notifier(self) -> Connection:
         """A connection for LISTEN and NOTIFY, outside the pool; the caller closes it."""
         with translated():
-            return await self._connect(BELL)
+            return await self._connect(NOTIFIER)
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[PooledConnection]:
@@ -291,32 +291,32 @@ class Database:
         """
         try:
             with translated():
-                await asyncio.wait_for(self._ask(), timeout_s)
+                await asyncio.wait_for(self._check_writable(), timeout_s)
         except BaseException:
             if self._ping_connection is not None:
                 self._ping_connection.terminate()
                 self._ping_connection, self._ping_was_lost = None, True
             raise
 
-    async def _ask(self) -> None:
+    async def _check_writable(self) -> None:
         if self._ping_connection is None:
             self._ping_connection = await self._connect(PING)
-            self._leave_others(incarnation_of(self._ping_connection))
+            self._drop_stale_connections(server_start_id_of(self._ping_connection))
             if self._ping_was_lost:
                 await self._suspects.suspect(self._connections, self._ping_connection)
                 self._ping_was_lost = False
-        await self._suspects.look(self._ping_connection)
+        await self._suspects.check(self._ping_connection)
         if await self._ping_connection.fetchval(_READ_ONLY):
             raise DatabaseUnavailable("PostgreSQL takes no writes: it has become a standby, or read-only")
 
-    def _leave_others(self, incarnation: str) -> None:
-        others = [c for c in self._connections if c.incarnation != incarnation and not c.is_closed()]
+    def _drop_stale_connections(self, server_start_id: str) -> None:
+        others = [c for c in self._connections if c.server_start_id != server_start_id and not c.is_closed()]
         for connection in others:
             connection.terminate()
-        if self._incarnation and incarnation != self._incarnation:
+        if self._server_start_id and server_start_id != self._server_start_id:
             message = "PostgreSQL was restarted, or another server took over"
             log.warning(message, action="database_changed", connections_cut=len(others))
-        self._incarnation = incarnation
+        self._server_start_id = server_start_id
 
     @property
     def size(self) -> int:

@@ -1,7 +1,7 @@
 """Parses the URL of a PostgreSQL: the servers that it names, and the rest.
 
 The driver tries the servers of a URL one after another within one timeout, and a first server that is dead uses up all
-of it. So servers.py connects to each of them itself, and the URL is parsed here. Messages about a wrong URL contain no
+of it. So failover.py connects to each of them itself, and the URL is parsed here. Messages about a wrong URL contain no
 part of it, since each part may belong to a password.
 """
 

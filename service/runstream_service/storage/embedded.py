@@ -20,18 +20,18 @@ import psutil
 import structlog
 
 from runstream_service.cannot_start import CannotStart
-from runstream_service.storage.cluster import (
+from runstream_service.storage.postgres_files import (
     Account,
     account_for,
     check_reachable,
     clean_environment,
     cluster_name,
-    forget_recycled_pid,
     last_failure,
     lock_directory,
     processes_of,
     programs_for,
     read_postmaster,
+    remove_stale_pid_file,
     runs_on,
     socket_directory_for,
 )
@@ -265,9 +265,9 @@ class EmbeddedPostgres:
                     orphan.send_signal(signal.SIGQUIT if waited_s < ORPHANS_KILL_AFTER_S else signal.SIGKILL)
                 await asyncio.sleep(1.0)
             await asyncio.sleep(POLL_S)
-        forget_recycled_pid(self.cluster / "postmaster.pid")
+        remove_stale_pid_file(self.cluster / "postmaster.pid")
         assert self._socket_directory is not None, "prepared before"
-        forget_recycled_pid(self._socket_directory / ".s.PGSQL.5432.lock")
+        remove_stale_pid_file(self._socket_directory / ".s.PGSQL.5432.lock")
 
     def _launch(self) -> None:
         """Starts `postgres` in a session of its own, so that Ctrl-C in the terminal only reaches the service, which

@@ -27,7 +27,7 @@ async def check(database: Database) -> None:
         DatabaseUnsuitable: there is a pooler that does not keep them.
     """
     async with contextlib.AsyncExitStack() as open_transactions:
-        first = await database.connect_bell()
+        first = await database.connect_notifier()
         open_transactions.callback(first.terminate)
         backend_pid = await first.fetchval("SELECT pg_backend_pid()")
         if backend_pid == first.get_server_pid():
@@ -37,7 +37,7 @@ async def check(database: Database) -> None:
             for _ in range(_CONNECTIONS):
                 # As long as its transaction lasts, it has a session that was free: that of `first`, unless the pooler
                 # keeps that session for `first`.
-                other = await database.connect_bell()
+                other = await database.connect_notifier()
                 open_transactions.callback(other.terminate)
                 await other.execute("BEGIN")
                 others.append(await other.fetchval("SELECT pg_backend_pid()"))

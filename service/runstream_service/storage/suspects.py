@@ -21,7 +21,7 @@ log = structlog.get_logger()
 # received a statement since it is suspected (`heard`). PostgreSQL is at work for it (`at_work`), which does not include
 # writing to a peer that does not read. Or PostgreSQL has been idle for two seconds: then an answer or a statement was
 # lost, or the connection is not in use.
-_LOOK = """
+_CHECK = """
 SELECT pid,
        coalesce(query_start > $2, false) AS heard,
        coalesce(state = 'active' AND wait_event_type IS DISTINCT FROM 'Client', false)
@@ -43,12 +43,12 @@ class Suspects:
         self._since = await asker.fetchval("SELECT clock_timestamp()")
         self._connections = {c.backend_pid: c for c in connections if c is not asker and not c.is_closed()}
 
-    async def look(self, asker: OurConnection) -> None:
+    async def check(self, asker: OurConnection) -> None:
         """Close the connections over which nothing arrives any more."""
         self._connections = {pid: c for pid, c in self._connections.items() if not c.is_closed()}
         if not self._connections:
             return
-        found = {row["pid"]: row for row in await asker.fetch(_LOOK, list(self._connections), self._since)}
+        found = {row["pid"]: row for row in await asker.fetch(_CHECK, list(self._connections), self._since)}
         silent = [c for pid, c in self._connections.items() if pid not in found or _is_silent(found[pid])]
         self._connections = {pid: c for pid, c in self._connections.items() if pid in found and _is_at_work(found[pid])}
         for connection in silent:

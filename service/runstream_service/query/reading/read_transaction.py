@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from runstream_service import threads
 from runstream_service.core.errors import DatabaseUnavailable, Overloaded, ReadTooSlow
 from runstream_service.query.reading.spans import Spans
-from runstream_service.storage.database import READ_TIMEOUT_S, incarnation_of
+from runstream_service.storage.database import READ_TIMEOUT_S, server_start_id_of
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Snapshot:
     async def share(self, connection: PooledConnection) -> Snapshot | None:
         """Imports the snapshot on a connection that has just begun a transaction; None if the connection leads to
         another server, for instance after a failover."""
-        if incarnation_of(connection) != incarnation_of(self._connection):
+        if server_start_id_of(connection) != server_start_id_of(self._connection):
             return None
         name = await self._connection.fetchval("SELECT pg_export_snapshot()", timeout=self.left_s())
         await connection.execute(f"SET TRANSACTION SNAPSHOT '{name}'", timeout=self.left_s())

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from runstream_service.core.errors import CursorTooOld
 from runstream_service.query.tail.cursor import Cursor, Snapshot
 from runstream_service.storage.copy_rows import Layout, body, float64, int64, unix_us
-from runstream_service.storage.database import incarnation_of
+from runstream_service.storage.database import server_start_id_of
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Lineages:
 
     async def of(self, connection: PooledConnection) -> str:
         """Reads the lineage in a transaction of the caller, once per incarnation."""
-        incarnation = incarnation_of(connection)
+        incarnation = server_start_id_of(connection)
         if self._known[0] != incarnation:
             self._known = (incarnation, await self._ask(connection) or _digest(incarnation))
         return self._known[1]

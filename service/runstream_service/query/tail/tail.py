@@ -1,13 +1,13 @@
 """Live tail: sends each new point of a run, once, to every caller that asked for it, soon after its commit.
 
-1. One reader in each replica checks for new commits when the bell rings, or once a second, and reads their rows for
+1. One reader in each replica checks for new commits when it is notified, or once a second, and reads their rows for
    all streams at once (commit_reader.py). The cursor of a stream is what it has been sent; reading begins at the oldest
    one.
 2. Each stream has a queue of bounded size. When it is full, the stream leaves the shared reading and reads alone from
    its own cursor, a portion at a time, until it has caught up; then it takes part again. So a slow caller delays
    nobody and costs a bounded amount of memory.
-3. Nothing depends on the order of commits, on rings, or on which replica answers: a cursor is a snapshot, and a commit
-   that was not visible in it, and is now, is new (cursor.py).
+3. Nothing depends on the order of commits, on notifications, or on which replica answers: a cursor is a snapshot, and a
+   commit that was not visible in it, and is now, is new (cursor.py).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from runstream_service.query.reading.series import Series, check_keys
 from runstream_service.query.tail.commit_reader import SQL, Commit, Int64s, Look, NewsReader, Points, Rows
 from runstream_service.query.tail.cursor import Cursor
 from runstream_service.query.tail.messages import Message, messages
-from runstream_service.storage.database import incarnation_of, translated
+from runstream_service.storage.database import server_start_id_of, translated
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.query.tail.metrics import TailMetrics
-    from runstream_service.storage.bell import CommitBell
+    from runstream_service.storage.commit_notifier import CommitNotifier
     from runstream_service.storage.database import Database, PooledConnection
 
 log = structlog.get_logger()
@@ -108,14 +108,14 @@ class Tail:
     def __init__(
         self,
         database: Database,
-        bell: CommitBell,
+        notifier: CommitNotifier,
         metrics: TailMetrics,
         lifetime: Lifetime | None = None,
         *,
         max_reading_alone: int = _READING_ALONE,
     ) -> None:
         self._database = database
-        self._bell = bell
+        self._notifier = notifier
         self._metrics = metrics
         self._reader = NewsReader(metrics)
         self._streams: set[_Stream] = set()
@@ -246,7 +246,7 @@ class Tail:
             took = time.monotonic() - began
             self._metrics.poll_seconds.observe(took)
             await asyncio.sleep(max(_POLL_AT_MOST_EVERY_S - took, min(_REST * took, _LONGEST_REST_S)))
-            await self._bell.wait(_POLL_AT_LEAST_EVERY_S)
+            await self._notifier.wait(_POLL_AT_LEAST_EVERY_S)
 
     async def _poll(self, streams: list[_Stream]) -> None:
         """Reads new commits once, for some streams. Streams whose queue is full fall behind."""
@@ -326,9 +326,9 @@ class Tail:
 
     async def _names_of(self, connection: PooledConnection, rows: Rows) -> dict[int, Series]:
         """The names of the series of some rows. Only these are returned, since other readings may clear the cache."""
-        if len(self._names) > _NAMES_KEPT or self._names_from != incarnation_of(connection):
+        if len(self._names) > _NAMES_KEPT or self._names_from != server_start_id_of(connection):
             self._names = {}
-            self._names_from = incarnation_of(connection)
+            self._names_from = server_start_id_of(connection)
         kept = self._names
         found = np.unique(rows.series_id).tolist()
         names = {series_id: kept[series_id] for series_id in found if series_id in kept}

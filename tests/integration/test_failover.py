@@ -12,7 +12,7 @@ import pytest
 
 from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.storage.database import Database
-from runstream_service.storage.servers import NEXT_SERVER_AFTER_S
+from runstream_service.storage.failover import NEXT_SERVER_AFTER_S
 
 
 def beside(url: str, *hosts: str) -> str:

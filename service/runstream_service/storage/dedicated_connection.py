@@ -26,7 +26,7 @@ async def transaction(connection: Connection) -> AsyncIterator[None]:
     await connection.execute("COMMIT")
 
 
-class Session:
+class DedicatedConnection:
     """The connection of a writer or of roll-up: outside the pool, and for one piece of work at a time."""
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:

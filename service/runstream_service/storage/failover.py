@@ -66,22 +66,22 @@ class Servers:
                         failures.append(error)
                         del trying[task]
                         continue
-                    self._prefer(trying.pop(task))
+                    self._remember_primary(trying.pop(task))
                     return task.result()
                 if not done and not waiting:
                     failures.append(TimeoutError())
                     break
-            raise max(failures, key=_says)
+            raise max(failures, key=_informativeness)
         finally:
             for task in trying:
                 task.cancel()
                 task.add_done_callback(_close_unwanted)
 
-    def _prefer(self, server: Server | None) -> None:
+    def _remember_primary(self, server: Server | None) -> None:
         self._servers.sort(key=lambda other: other != server)  # stable: the others keep their order
 
 
-def _says(error: BaseException) -> int:
+def _informativeness(error: BaseException) -> int:
     """How informative an error is: the answer of a server says more than a missing answer."""
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return 1
