@@ -21,6 +21,6 @@ class PoolShares:
 
     @classmethod
     def of(cls, pool_size: int) -> PoolShares:
-        """Of a pool of at least LEAST_POOL_SIZE."""
+        """The shares of a pool of at least LEAST_POOL_SIZE connections."""
         tenths = (3, 2, 2, 1)
         return cls(*(max(1, pool_size * share // 10) for share in tenths))

@@ -1,4 +1,4 @@
-"""Training processes with the real client, each a rank of one run, that log steadily while their service is harmed:
+"""Training processes with the real client, each a rank of one run, that log steadily while the service has faults:
 
 python -m runstream_service.bench.fault_clients ADDRESSES RUN_ID CLIENTS POINTS_PER_S
 
@@ -36,12 +36,12 @@ Table: TypeAlias = "np.ndarray[tuple[int, int], np.dtype[np.int64]]"
 
 
 def value_of(step: float, key: int) -> float:
-    """What is logged for a key in a step."""
+    """The value that is logged for a key in a step."""
     return step * 0.5 + key
 
 
 class _Heard(logging.Handler):
-    """Counts what the client warns of."""
+    """Counts the client's warnings."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -129,7 +129,7 @@ class _Watch:
 
 
 def main(address: str, run_id: str, clients: int, points_per_s: float) -> None:
-    """Until told to stop."""
+    """Runs until the command "stop"."""
     # The last row is where the clients look whether to stop.
     table: Table = np.frombuffer(mmap.mmap(-1, (clients + 1) * _COLUMNS * 8), np.int64).reshape(clients + 1, _COLUMNS)
     # Forked, so that fifty processes import their libraries once. Nothing of gRPC has been started before.

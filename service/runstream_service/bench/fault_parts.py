@@ -1,4 +1,4 @@
-"""What `runstream bench --faults` harms and looks at: replicas, a PostgreSQL that can be slowed, a crew of clients."""
+"""The parts of `runstream bench --faults`: replicas, a PostgreSQL that can be slowed down, and client processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SLICE_S, _SLOWED = 0.01, 10
 
 
 class Replica:
-    """One `runstream serve` that can be restarted on the same ports, and what can be seen of it from outside."""
+    """One `runstream serve` that can be restarted on the same ports, and its state as seen from outside."""
 
     def __init__(self, database_url: str, log_file: Path) -> None:
         self._database_url = database_url
@@ -39,7 +39,7 @@ class Replica:
 
     @property
     def grpc(self) -> str:
-        """Where clients find it."""
+        """The address for clients."""
         assert self._service is not None
         return self._service.grpc
 
@@ -57,7 +57,7 @@ class Replica:
         await self._running.aclose()
 
     async def watch(self) -> None:
-        """Looks at readiness and memory until cancelled."""
+        """Records readiness and memory until cancelled."""
         while True:
             ready = await self._is_ready()
             if not self.readiness or self.readiness[-1][1] != ready:
@@ -86,7 +86,7 @@ class Replica:
 async def replicas(
     count: int, database_url: str, directory: Path, name: str = "replica"
 ) -> AsyncIterator[list[Replica]]:
-    """Some of them, watched."""
+    """Starts some replicas and watches them."""
     crew = [Replica(database_url, directory / f"{name}-{number}.log") for number in range(count)]
     watchers: list[asyncio.Task[None]] = []
     try:
@@ -154,7 +154,7 @@ class Clients:
     _said: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def read(self) -> None:
-        """Reads lines until there are no more."""
+        """Reads lines until the end."""
         assert self.process.stdout is not None
         shown = time.monotonic()
         while text := await self.process.stdout.readline():

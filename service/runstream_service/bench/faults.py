@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class _Rounds:
-    """What the rounds share."""
+    """The state that all rounds share."""
 
     postgres: EmbeddedPostgres
     crew: list[Replica]

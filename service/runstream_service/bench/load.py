@@ -36,13 +36,13 @@ class Load:
 
     @property
     def name(self) -> str:
-        """As in the report's keys."""
+        """The name of the load in the keys of the report."""
         return f"{self.streams}x{self.batch_points}"
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What one round of a load did."""
+    """The result of one round of a load."""
 
     run_id: str
     seconds: float
@@ -134,7 +134,7 @@ def batch_message(points: int, keys: int, position: int) -> bytes:
 
 
 def _stamp() -> bytes:
-    """What our client adds at each sending."""
+    """The fields that runstream's client adds at each sending."""
     sent_us = round(time.monotonic() * 1e6)
     return packed_pb2.PackedAppendRequest(oldest_age_us=500_000, sent_us=sent_us).SerializeToString()
 

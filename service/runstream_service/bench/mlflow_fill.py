@@ -56,7 +56,7 @@ async def through_http(server: Server, scale: float) -> Filled:
 
 
 async def into_tables_of_mlflow(server: Server, scale: float) -> Filled:
-    """The same, by SQL into the tables of stock MLflow: its routes would take a quarter of an hour."""
+    """Fills the tables of stock MLflow by SQL: its routes would take a quarter of an hour."""
     filled = await _begin(server)
     database = await asyncpg.connect(server.database_url)
     try:

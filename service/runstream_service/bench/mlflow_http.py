@@ -17,7 +17,7 @@ class Failed(Exception):
 
 
 class Connection:
-    """To one server."""
+    """A connection to one server."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
         self._reader = reader
@@ -26,7 +26,7 @@ class Connection:
 
     @classmethod
     async def open(cls, url: str) -> Connection:
-        """To the server of a URL."""
+        """Connects to the server of a URL."""
         address = urlsplit(url)
         reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=_CHUNK)
         return cls(reader, writer, address.netloc)
@@ -34,7 +34,7 @@ class Connection:
     @classmethod
     @contextlib.asynccontextmanager
     async def to(cls, url: str) -> AsyncIterator[Connection]:
-        """One for a short while: servers close those that are idle for some seconds."""
+        """A connection for a short time: servers close connections that are idle for some seconds."""
         connection = await cls.open(url)
         try:
             yield connection

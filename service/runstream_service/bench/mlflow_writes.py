@@ -37,7 +37,7 @@ async def measure(server: Server, seconds: float) -> Values:
 
 
 async def make_runs(server: Server, count: int) -> list[str]:
-    """So many runs in a new experiment."""
+    """Creates `count` runs in a new experiment."""
     async with Connection.to(server.url) as connection:
         created = await connection.call(API + "experiments/create", {"name": f"bench {uuid.uuid4().hex}"})
         body = {"experiment_id": created["experiment_id"], "start_time": 1}

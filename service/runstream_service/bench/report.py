@@ -1,4 +1,4 @@
-"""What a benchmark found: one JSON object for programs, one table for people."""
+"""The results of a benchmark: one JSON object for programs, one table for people."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ _AIMS = {"200x250": ">= 0.6", "20x1000": ">= 0.8"}
 
 
 def _usage(pairs: list[Pair]) -> dict[str, float]:
-    """Of ingest alone: nothing is rolled up meanwhile."""
+    """The usage of ingest alone: nothing is rolled up in the meantime."""
     rounds = [{**pair.usage.per_point(pair.points), "points_per_commit": pair.points / pair.commits} for pair in pairs]
     return {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
 

@@ -51,7 +51,7 @@ async def _roll(connection: Connection) -> float:
 
 
 async def _fill(connection: Connection) -> None:
-    """As ingest leaves an epoch: groups, each sorted by series."""
+    """Fills an epoch as ingest does: in groups, each sorted by series."""
     run_id = uuid.uuid4()
     await connection.execute(_MAKE_SERIES, run_id)
     await connection.execute(

@@ -80,7 +80,7 @@ class Session:
         return Pair(raw, outcome.points_per_s, usage, outcome.points_acknowledged, commits)
 
     async def ack_latencies_s(self, seconds: float) -> list[float]:
-        """From sending a batch to reading its ack, under the light load."""
+        """The times from sending a batch to reading its ack, under the light load."""
         outcome = await push(self._address, LIGHT, seconds)
         await self._check_and_clear(LIGHT, outcome)
         return outcome.ack_latencies_s

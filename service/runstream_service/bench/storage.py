@@ -1,4 +1,4 @@
-"""`runstream bench --storage`: what becomes of points, and how fast they are read, while writing and at rest."""
+"""`runstream bench --storage`: how points are rolled up, and how fast they are read, while writing and at rest."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def doomed(scale: float) -> Load:
 
 
 def sustained(scale: float) -> Load:
-    """The rest: 4,000 series, and at least three epochs of two million points."""
+    """The main load: 4,000 series, and at least three epochs of two million points."""
     others = 3_000_000 + DOOMED_POINTS * scale
     points = max(6_500_000, TOTAL_POINTS * scale - others)
     return Load(streams=200, batch_points=250, keys=20, batches=round(points / 50_000))
@@ -75,6 +75,6 @@ async def _push_small_run(channel: grpc.aio.Channel, run_id: str) -> None:
 
 
 async def rolled_up(database: Database) -> None:
-    """Until no committed point waits for its roll-up."""
+    """Waits until no committed point waits for its roll-up."""
     while await database.fetchval(_WAITING):  # noqa: ASYNC110 - PostgreSQL has no event for it
         await asyncio.sleep(0.1)

@@ -14,11 +14,11 @@ from runstream.v1 import packed_pb2, query_pb2
 
 _SERVICE = "/runstream.v1.QueryService"
 
-Read = Callable[[], Awaitable[float]]  # answers milliseconds
+Read = Callable[[], Awaitable[float]]  # returns milliseconds
 
 
 class Reader:
-    """Asks the service; every method answers milliseconds."""
+    """Reads from the service; every method returns milliseconds."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
@@ -49,7 +49,7 @@ class Reader:
 
 
 async def repeated(read: Read, times: int) -> list[float]:
-    """The same read again and again, sorted."""
+    """The sorted times of a repeated read."""
     return sorted([await read() for _ in range(times)])
 
 
@@ -66,7 +66,7 @@ async def while_loading(load: Awaitable[Any], reads: dict[str, Read]) -> dict[st
 
 
 async def tail_latencies_ms(address: str, run_id: str, seconds: float) -> list[float]:
-    """From log() in another process to the subscriber, for each point of a run that logs every 20 ms."""
+    """The times from log() in another process to the subscriber, for each point of a run that logs every 20 ms."""
     async with grpc.aio.insecure_channel(address) as channel:
         ask: Any = channel.unary_stream(f"{_SERVICE}/Tail", response_deserializer=query_pb2.TailResponse.FromString)
         call = ask(query_pb2.TailRequest(run_id=run_id).SerializeToString())

@@ -1,4 +1,4 @@
-"""What a load takes: processor time of the service and of its PostgreSQL, and what PostgreSQL writes."""
+"""The cost of a load: processor time of the service and of its PostgreSQL, and the bytes that PostgreSQL writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8 AS wal,
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Since the beginning, or between two readings."""
+    """The usage since the beginning, or between two readings."""
 
     service_cpu_s: float
     postgres_cpu_s: float
@@ -28,7 +28,7 @@ class Usage:
     page_bytes: float  # written to tables and indexes, which PostgreSQL puts off to its next checkpoint
 
     def since(self, before: Usage) -> Usage:
-        """What came between."""
+        """The usage between two readings."""
         return Usage(
             self.service_cpu_s - before.service_cpu_s,
             self.postgres_cpu_s - before.postgres_cpu_s,
@@ -37,7 +37,7 @@ class Usage:
         )
 
     def per_point(self, points: int) -> dict[str, float]:
-        """As in the reports: CPU seconds per million points, bytes per point."""
+        """Figures of the reports: CPU seconds per million points, bytes per point."""
         return {
             "service_cpu_s_per_million_points": self.service_cpu_s / points * 1e6,
             "postgres_cpu_s_per_million_points": self.postgres_cpu_s / points * 1e6,
@@ -73,7 +73,7 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 def postgres_cpu_seconds(postmaster: psutil.Process) -> float:
-    """Of all processes of a PostgreSQL so far, also of those that have ended."""
+    """CPU seconds of all processes of a PostgreSQL so far, including those that have ended."""
     total = sum(postmaster.cpu_times()[:4])  # its own, and that of its ended children
     for child in postmaster.children():
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""What others would store: a table with one row a point and a btree, and MLflow's own table, in the same PostgreSQL."""
+"""Sizes for comparison: a table with a row per point and a btree, and MLflow's own table, in the same PostgreSQL."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SELECT 'train/metric_' || n % 20, random(), 1790000000000 + n, md5((n % 50)::tex
 
 
 async def bytes_per_point(database: Database) -> dict[str, float]:
-    """Of both, indexes included. Takes some seconds."""
+    """Bytes per point of both tables, including indexes. Takes some seconds."""
     sizes = {}
     for name, script in (("btree_rows", _BTREE), ("mlflow", _MLFLOW)):
         await database.execute(script.format(points=POINTS))

@@ -1,4 +1,4 @@
-"""What happens, from start to exit code."""
+"""The flow of the demo, from its start to the exit code."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from runstream_service.demo.service import Service
 from runstream_service.demo.view import view_for
 from runstream_service.demo.worker import Finished, Progress, Task
 
-_LISTEN_S = 0.25  # how often the service is looked at while no rank has news
+_LISTEN_S = 0.25  # how often the service is checked while no rank reports anything
 
 
 @dataclass(frozen=True)
 class Options:
-    """Of the command line. Without a data directory a temporary one is used."""
+    """The options of the command line. Without a data directory a temporary one is used."""
 
     steps: int
     workers: int
@@ -178,12 +178,12 @@ class _Demo:
         self._console.print(f"[green]✓[/] {escape(what)}")
 
     def _print_plain(self, text: str) -> None:
-        """As it is: lines to copy must not be wrapped."""
+        """Prints a text unchanged: lines to copy must not be wrapped."""
         self._console.print(text, markup=False, soft_wrap=True)
 
 
 def shown_program() -> str:
-    """How the user can call this command again from here."""
+    """The command with which the user can call this program again."""
     found = shutil.which("runstream")
     if found and Path(found).absolute() == Path(sys.argv[0]).absolute():
         return "runstream"
@@ -193,15 +193,15 @@ def shown_program() -> str:
 
 
 def shown_path(path: str) -> str:
-    """Relative where it lies below the working directory."""
+    """A path, relative if it is below the working directory."""
     inside = Path(path).absolute()
     return shlex.quote(os.path.relpath(inside) if inside.is_relative_to(Path.cwd()) else str(inside))
 
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """Signals that ask us to end raise Interrupted, once; later ones, and those after the block, must not disturb the
-    cleaning up, which takes bounded time."""
+    """Signals that end the program raise Interrupted, once; later ones, and those after the block, must not disturb the
+    clean-up, which takes bounded time."""
     asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     # In the background (`nohup runstream demo &`) some are ignored, and have to stay so.
     numbers = [number for number in asked if signal.getsignal(number) is not signal.SIG_IGN]

@@ -1,4 +1,4 @@
-"""The worker processes: starts them, listens to them, ends them."""
+"""The worker processes: starts them, reads their reports, ends them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GOODBYE_S, _STOP_S = 10.0, 2.0  # to say that the run has finished; to stop
 
 
 class Crew:
-    """One process a task. A context manager: leaves no process."""
+    """One process per task. A context manager that leaves no process behind."""
 
     def __init__(self, tasks: list[Task]) -> None:
         # Not forked: this process has threads, and every rank should begin as one that a launcher starts.
@@ -44,11 +44,12 @@ class Crew:
 
     @property
     def working(self) -> bool:
-        """Whether somebody has not finished yet."""
+        """Whether any rank has not finished yet."""
         return bool(self._unfinished)
 
     def listen(self, timeout_s: float) -> Iterator[Message]:
-        """What has come since, waiting at most so long for the first. Raises DemoFailed if a rank died or failed."""
+        """The reports since the last call; waits at most `timeout_s` for the first. Raises DemoFailed if a rank
+        failed."""
         for connection in wait(list(self._ranks), timeout_s):
             assert isinstance(connection, Connection)
             rank = self._ranks[connection]

@@ -1,7 +1,7 @@
-"""Why a demo ends with exit code 1."""
+"""The error that ends a demo with exit code 1."""
 
 from __future__ import annotations
 
 
 class DemoFailed(Exception):
-    """Says in words for the terminal what went wrong."""
+    """The demo failed; the message for the terminal says why."""

@@ -1,4 +1,4 @@
-"""What was stored, read back through the query RPC: compared with what was logged, as a table, and as a chart."""
+"""Reads back through the query RPC what was stored: compares it with what was logged; shows a table and a chart."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHART_HEIGHT = 15
 
 @dataclass(frozen=True)
 class Stored:
-    """A run as the service gives it back; series in the order (key, rank)."""
+    """A run as it was read back; series in the order (key, rank)."""
 
     run: runstream.RunInfo
     series: list[runstream.SeriesColumns]
@@ -33,7 +33,7 @@ class Stored:
 
 
 def read_back(address: str, run_id: str) -> Stored:
-    """Asks the service for the run and for every point of it. Raises DemoFailed if it does not answer."""
+    """Reads the run and all of its points. Raises DemoFailed if the service does not answer."""
     try:
         with runstream.Client(address) as client:
             keys = sorted({point.key for point in client.latest(run_id)})
@@ -44,7 +44,7 @@ def read_back(address: str, run_id: str) -> Stored:
 
 
 def compare(stored: Stored, finished: Iterable[Finished]) -> list[str]:
-    """What differs between logged and read back: nothing, if each point is there once, bit for bit."""
+    """The differences between logged and stored points: none if each point is stored once, bit for bit."""
     logged = {
         (key, rank.rank): (rank.logged.steps[key], values)
         for rank in finished
@@ -61,7 +61,7 @@ def compare(stored: Stored, finished: Iterable[Finished]) -> list[str]:
 
 
 def stored_table(stored: Stored) -> Table:
-    """One line a series."""
+    """A table with one line per series."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("key", no_wrap=True)
     for heading in ("rank", "points", "first", "last", "min", "max"):

@@ -1,4 +1,4 @@
-"""What the terminal shows while the ranks train: a live table, or a few plain lines where there is no terminal."""
+"""Shows progress while the ranks train: a live table, or a few plain lines if there is no terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class View(Protocol):
     """Shows progress; a context manager."""
 
     def show(self, progress: Progress) -> None:
-        """A rank has said where it is."""
+        """Shows the progress of a rank."""
 
     def __enter__(self) -> View: ...
 
@@ -51,7 +51,7 @@ class LiveView:
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=10)
 
     def show(self, progress: Progress) -> None:
-        """Takes it up for the next redraw."""
+        """Stores it for the next redraw."""
         if not self._latest:
             self._began = time.monotonic()
         self._latest[progress.rank] = progress

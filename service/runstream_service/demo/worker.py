@@ -25,7 +25,7 @@ _FLUSH_S = 30.0
 
 @dataclass(frozen=True)
 class Task:
-    """What a rank needs. Only rank 0 has test samples."""
+    """The input of a rank. Only rank 0 has test samples."""
 
     run_id: str
     address: str
@@ -38,7 +38,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a rank is. Accuracy and throughput are running means over some fifty steps; a single one jumps."""
+    """The progress of a rank. Accuracy and throughput are running means over about fifty steps; single values jump."""
 
     rank: int
     step: int
@@ -51,7 +51,7 @@ class Progress:
 
 @dataclass
 class Logged:
-    """What a rank handed to log(), for comparison with what is read back: key -> steps and values."""
+    """The points that a rank passed to log(), for comparison with those that are read back: key -> steps and values."""
 
     steps: dict[str, array[int]] = field(default_factory=dict)
     values: dict[str, array[float]] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Logged:
 
 @dataclass(frozen=True)
 class Finished:
-    """A rank is through. Times are seconds since 1970: just before the first log(), and when all was acknowledged."""
+    """A rank has finished. Times are seconds since 1970: just before the first log(), and when all was acknowledged."""
 
     rank: int
     logged: Logged

@@ -37,7 +37,7 @@ class Definition:
 
     @property
     def fingerprint(self) -> str:
-        """Of the statements. The comment above them is not part of it, since it is not in the database."""
+        """The fingerprint of the statements, without the comment above them, which is not in the database."""
         return hashlib.sha256(self.statements.encode()).hexdigest()[:12]
 
 

@@ -1,5 +1,5 @@
 -- name: insert
--- Datasets that the experiment of a run does not have yet. They come sorted, so that two callers never wait in a circle.
+-- Datasets that the experiment of a run does not have yet. They come sorted, so that two callers cannot deadlock.
 INSERT INTO datasets (experiment_id, name, digest, source_type, source, schema, profile)
 SELECT r.experiment_id, n.*
   FROM runs r, unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS n
@@ -21,7 +21,7 @@ ON CONFLICT (run_id, dataset_id) DO NOTHING;
 INSERT INTO run_model_inputs (run_id, model_id) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING;
 
 -- name: upsert_models_out
--- The models that a run made, each with its last step. Ids come sorted, so that two callers never wait in a circle.
+-- The models that a run made, each with its last step. Ids come sorted, so that two callers cannot deadlock.
 INSERT INTO run_model_outputs (run_id, model_id, step)
 SELECT $1, n.model_id, n.step FROM unnest($2::text[], $3::bigint[]) AS n (model_id, step)
 ON CONFLICT (run_id, model_id) DO UPDATE SET step = excluded.step;

@@ -1,12 +1,12 @@
 -- name: get_by_name
--- One experiment of a workspace, also a deleted one.
+-- One experiment of a workspace, even if it is deleted.
 SELECT e.*, ARRAY(SELECT t.key FROM experiment_tags t WHERE t.experiment_id = e.experiment_id ORDER BY t.key) AS tag_keys,
        ARRAY(SELECT t.value FROM experiment_tags t WHERE t.experiment_id = e.experiment_id ORDER BY t.key) AS tag_values
   FROM experiments e
  WHERE e.workspace_id = $1 AND e.name = $2;
 
 -- name: get_by_id
--- One experiment of a workspace, also a deleted one.
+-- One experiment of a workspace, even if it is deleted.
 SELECT e.*, ARRAY(SELECT t.key FROM experiment_tags t WHERE t.experiment_id = e.experiment_id ORDER BY t.key) AS tag_keys,
        ARRAY(SELECT t.value FROM experiment_tags t WHERE t.experiment_id = e.experiment_id ORDER BY t.key) AS tag_values
   FROM experiments e
@@ -42,11 +42,11 @@ UPDATE experiments SET retention_days = $3, updated_at = now()
 RETURNING experiment_id;
 
 -- name: rename
--- Gives an experiment another name; a taken one is a unique violation.
+-- Renames an experiment; a name that is taken is a unique violation.
 UPDATE experiments SET name = $2, updated_at = now() WHERE experiment_id = $1;
 
 -- name: set_lifecycle
--- Deletes or restores an experiment; its runs are statements of their own.
+-- Deletes or restores an experiment; separate statements do that for its runs.
 UPDATE experiments SET lifecycle = $2, updated_at = now() WHERE experiment_id = $1;
 
 -- name: lock_runs
@@ -54,11 +54,11 @@ UPDATE experiments SET lifecycle = $2, updated_at = now() WHERE experiment_id = 
 SELECT run_id FROM runs WHERE experiment_id = $1 AND purge_epoch IS NULL ORDER BY run_id FOR NO KEY UPDATE;
 
 -- name: delete_runs
--- Takes an experiment's runs out of sight; the first deletion's time stays.
+-- Marks an experiment's runs as deleted; the time of the first deletion stays.
 UPDATE runs SET lifecycle = 'deleted', deleted_at = now() WHERE experiment_id = $1 AND lifecycle = 'active';
 
 -- name: restore_runs
--- Brings all of an experiment's runs back, also those that were deleted before it was.
+-- Restores all of an experiment's runs, even those that were deleted before it.
 UPDATE runs SET lifecycle = 'active', deleted_at = NULL
  WHERE experiment_id = $1 AND lifecycle = 'deleted' AND purge_epoch IS NULL;
 
@@ -67,15 +67,15 @@ UPDATE runs SET lifecycle = 'active', deleted_at = NULL
 SELECT producer_id FROM producers WHERE run_id = ANY ($1::uuid[]) ORDER BY producer_id FOR UPDATE;
 
 -- name: fence_producers
--- Raises the sessions of the producers of some runs: streams that are open can write no more.
+-- Raises the sessions of the producers of some runs: open streams cannot write any more.
 UPDATE producers SET session = session + 1 WHERE run_id = ANY ($1::uuid[]);
 
 -- name: upsert_tags
--- Writes tags over earlier values. Keys come sorted, so that two callers never wait in a circle.
+-- Sets tags, replacing earlier values. Keys come sorted, so that two callers cannot deadlock.
 INSERT INTO experiment_tags AS stored (experiment_id, key, value)
 SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS new (key, value)
 ON CONFLICT (experiment_id, key) DO UPDATE SET value = excluded.value WHERE stored.value <> excluded.value;
 
 -- name: delete_tag
--- Takes a tag away.
+-- Deletes a tag.
 DELETE FROM experiment_tags WHERE experiment_id = $1 AND key = $2;

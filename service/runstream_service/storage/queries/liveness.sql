@@ -6,7 +6,7 @@ UPDATE service_time
 RETURNING up_s;
 
 -- name: revive
--- Runs that were ended for their silence although there are streams of them are running again.
+-- Sets runs to running again that were ended for their silence although they have streams.
 UPDATE runs SET status = 'running', ended_at = NULL, end_recorded_at = NULL, ended_as_silent = false
  WHERE run_id IN (SELECT run_id FROM runs WHERE run_id = ANY ($1::uuid[]) AND ended_as_silent AND lifecycle = 'active'
                    ORDER BY run_id FOR NO KEY UPDATE);
@@ -21,13 +21,13 @@ SELECT r.run_id, $2::float8, now() FROM runs r
 ON CONFLICT (run_id) DO UPDATE SET seen_up_s = greatest(noted.seen_up_s, excluded.seen_up_s), seen_at = now();
 
 -- name: take_turn
--- Gives the service time to one replica in $1 seconds.
+-- Returns the service time to one replica per $1 seconds; no row for others.
 UPDATE service_time SET judged_at = clock_timestamp()
  WHERE judged_at <= clock_timestamp() - make_interval(secs => $1::float8)
 RETURNING up_s;
 
 -- name: forget
--- Notes of runs that are not running any more.
+-- Deletes the notes of runs that are not running any more.
 DELETE FROM run_connections noted USING runs r
  WHERE r.run_id = noted.run_id AND NOT (r.status = 'running' AND r.lifecycle = 'active');
 
@@ -45,7 +45,7 @@ ON CONFLICT (run_id) DO NOTHING;
 
 -- name: end_silent
 -- Ends runs that nobody has seen since service time $1 and that committed nothing and opened no stream for $2 seconds, at
--- most $3 of them, at their last sign of life. Not those with points that came over HTTP (rank -1).
+-- most $3 of them, at the time of their last activity. Not those with points that came over HTTP (rank -1).
 WITH silent AS (
     SELECT r.run_id, noted.seen_at, heard.at AS heard_at
       FROM run_connections noted JOIN runs r USING (run_id),

@@ -8,7 +8,7 @@ SELECT d.* FROM logged_model_details d
  WHERE d.workspace_id = $1 AND d.model_id = $2 AND ($3 OR d.deleted_at IS NULL);
 
 -- name: lock
--- Locks a model, also a deleted one, for a change; no row if there is none.
+-- Locks a model for a change, even if it is deleted; no row if there is none.
 SELECT m.model_id FROM logged_models m JOIN experiments e USING (experiment_id)
  WHERE e.workspace_id = $1 AND m.model_id = $2 FOR NO KEY UPDATE OF m;
 
@@ -20,15 +20,15 @@ SELECT model_id, run_id, key, step, time, value, dataset_name, dataset_digest
  ORDER BY model_id, key COLLATE "C", time, step, run_id, dataset_name, dataset_digest, value;
 
 -- name: set_status
--- What became of the upload of a model.
+-- Sets the status of a model after its upload.
 UPDATE logged_models SET status = $2, updated_at = now() WHERE model_id = $1;
 
 -- name: delete
--- Takes a model out of sight; the first deletion's time stays.
+-- Marks a model as deleted; the time of the first deletion stays.
 UPDATE logged_models SET deleted_at = coalesce(deleted_at, now()), updated_at = now() WHERE model_id = $1;
 
 -- name: insert_params
--- Writes params that are not there yet.
+-- Writes params that do not exist yet.
 INSERT INTO logged_model_params (model_id, key, value)
 SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS new (key, value)
 ON CONFLICT (model_id, key) DO NOTHING;
@@ -41,11 +41,11 @@ SELECT stored.key, stored.value
  LIMIT 1;
 
 -- name: upsert_tags
--- Writes tags over earlier values.
+-- Sets tags, replacing earlier values.
 INSERT INTO logged_model_tags AS stored (model_id, key, value)
 SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS new (key, value)
 ON CONFLICT (model_id, key) DO UPDATE SET value = excluded.value WHERE stored.value <> excluded.value;
 
 -- name: delete_tag
--- Takes a tag away.
+-- Deletes a tag.
 DELETE FROM logged_model_tags WHERE model_id = $1 AND key = $2;

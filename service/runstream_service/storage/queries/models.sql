@@ -9,7 +9,7 @@ RETURNING registered_model_id;
 SELECT registered_model_id FROM registered_models WHERE workspace_id = $1 AND name = $2 FOR NO KEY UPDATE;
 
 -- name: lock_two
--- Locks those of two names that exist, in one order for all, so that two renamings never wait in a circle.
+-- Locks those of two names that exist, in one order for all, so that two renamings cannot deadlock.
 SELECT registered_model_id, name FROM registered_models
  WHERE workspace_id = $1 AND name IN ($2, $3) ORDER BY name FOR NO KEY UPDATE;
 
@@ -27,7 +27,7 @@ SELECT * FROM (
  ORDER BY registered_model_id, version;
 
 -- name: rename
--- Gives a registered model another name; a taken one is a unique violation. Its versions count as changed with it.
+-- Renames a registered model; a name that is taken is a unique violation. Its versions count as changed with it.
 WITH renamed AS (
     UPDATE registered_models SET name = $2, updated_at = statement_timestamp()
      WHERE registered_model_id = $1 RETURNING registered_model_id
@@ -36,7 +36,7 @@ UPDATE model_versions v SET updated_at = statement_timestamp()
   FROM renamed WHERE v.registered_model_id = renamed.registered_model_id;
 
 -- name: describe
--- Gives a registered model another description.
+-- Changes the description of a registered model.
 UPDATE registered_models SET description = $2, updated_at = statement_timestamp() WHERE registered_model_id = $1;
 
 -- name: delete
@@ -44,13 +44,13 @@ UPDATE registered_models SET description = $2, updated_at = statement_timestamp(
 DELETE FROM registered_models WHERE registered_model_id = $1;
 
 -- name: upsert_tags
--- Writes tags of a registered model over earlier values.
+-- Sets tags of a registered model, replacing earlier values.
 INSERT INTO registered_model_tags AS stored (registered_model_id, key, value)
 SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS new (key, value)
 ON CONFLICT (registered_model_id, key) DO UPDATE SET value = excluded.value WHERE stored.value <> excluded.value;
 
 -- name: delete_tag
--- Takes a tag of a registered model away.
+-- Deletes a tag of a registered model.
 DELETE FROM registered_model_tags WHERE registered_model_id = $1 AND key = $2;
 
 -- name: set_alias
@@ -59,7 +59,7 @@ INSERT INTO registered_model_aliases (registered_model_id, alias, version) VALUE
 ON CONFLICT (registered_model_id, alias) DO UPDATE SET version = excluded.version;
 
 -- name: delete_alias
--- Takes an alias away.
+-- Deletes an alias.
 DELETE FROM registered_model_aliases WHERE registered_model_id = $1 AND alias = $2;
 
 -- name: create_version
@@ -92,7 +92,7 @@ SELECT storage_location FROM model_version_details WHERE workspace_id = $1 AND n
 SELECT true FROM model_versions WHERE registered_model_id = $1 AND version = $2;
 
 -- name: describe_version
--- Gives a version another description.
+-- Changes the description of a version.
 UPDATE model_versions SET description = $3, updated_at = statement_timestamp()
  WHERE registered_model_id = $1 AND version = $2;
 
@@ -117,14 +117,14 @@ WITH touched AS (
 DELETE FROM model_versions WHERE registered_model_id = $1 AND version = $2;
 
 -- name: upsert_version_tags
--- Writes tags of a version over earlier values.
+-- Sets tags of a version, replacing earlier values.
 INSERT INTO model_version_tags AS stored (registered_model_id, version, key, value)
 SELECT $1, $2, key, value FROM unnest($3::text[], $4::text[]) AS new (key, value)
 ON CONFLICT (registered_model_id, version, key) DO UPDATE SET value = excluded.value
  WHERE stored.value <> excluded.value;
 
 -- name: delete_version_tag
--- Takes a tag of a version away.
+-- Deletes a tag of a version.
 DELETE FROM model_version_tags WHERE registered_model_id = $1 AND version = $2 AND key = $3;
 
 -- name: source_run
@@ -144,6 +144,6 @@ SELECT t.value FROM logged_models l LEFT JOIN logged_model_tags t ON t.model_id 
  WHERE l.model_id = $1 FOR NO KEY UPDATE OF l;
 
 -- name: set_registrations
--- Writes that tag.
+-- Sets the tag of a logged model that lists the versions that were made of it.
 INSERT INTO logged_model_tags (model_id, key, value) VALUES ($1, $2, $3)
 ON CONFLICT (model_id, key) DO UPDATE SET value = excluded.value;

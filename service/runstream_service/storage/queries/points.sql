@@ -1,9 +1,9 @@
 -- name: visible_epoch
--- The watermark W. Segments of epochs <= W and hot rows of epochs > W are every point once.
+-- The watermark W. Segments of epochs <= W and hot rows of epochs > W contain every point once.
 SELECT visible_epoch FROM watermark;
 
 -- name: dropped_epoch
--- The highest epoch whose hot rows are gone. Asked in a new snapshot: above W, what was read may have lacked rows.
+-- The highest epoch whose hot rows are gone. Read in a new snapshot: if it is above W, rows may have been missed.
 SELECT dropped_epoch FROM watermark;
 
 -- name: series_of_run
@@ -17,7 +17,7 @@ SELECT s.series_id, s.key, s.rank, s.attempt
  ORDER BY s.key COLLATE "C", s.rank, s.attempt;
 
 -- name: runs_found
--- Which of some runs the workspace has, also deleted ones; not those that are being purged.
+-- Those of some runs that the workspace has, even deleted ones, but not those that are being purged.
 SELECT r.run_id
   FROM runs r JOIN experiments e USING (experiment_id)
  WHERE e.workspace_id = $1 AND r.run_id = ANY ($2::uuid[]) AND r.purge_epoch IS NULL;
@@ -36,7 +36,7 @@ SELECT s.series_id, s.run_id, s.key, s.rank, s.attempt
  LIMIT $6;
 
 -- name: hot_points
--- COPY. Hot rows of the series $1 above the watermark $2, with steps from $3 to $4. Unsorted: we sort faster. $5: a few
+-- COPY. Hot rows of the series $1 above the watermark $2, with steps from $3 to $4. Unsorted: numpy sorts faster. $5: a few
 -- spans of h.series_id that have all of $1. The index is scanned once a span; + 0 keeps that from being once a series.
 SELECT h.series_id, h.step, h.time, h.value
   FROM metric_points_hot h
@@ -56,7 +56,7 @@ SELECT s.ctid, w.position, s.first_step, s.min_time, s.point_count, coalesce(s.s
  ORDER BY w.position, s.first_step, s.min_time;
 
 -- name: segment_summaries
--- COPY. What is known of the segments of the series $1 up to the watermark $2 that have steps from $3 to $4, without
+-- COPY. The summaries of the segments of the series $1 up to the watermark $2 that have steps from $3 to $4, without
 -- their arrays.
 SELECT s.ctid, s.series_id, s.first_step, s.last_step, s.min_time, s.max_time, s.point_count, s.finite_count,
        coalesce(s.min_value, 'NaN'), coalesce(s.max_value, 'NaN'), coalesce(s.sum_value, 0),
@@ -65,7 +65,7 @@ SELECT s.ctid, s.series_id, s.first_step, s.last_step, s.min_time, s.max_time, s
  WHERE s.series_id = ANY ($1) AND s.epoch <= $2 AND s.first_step <= $4 AND s.last_step >= $3;
 
 -- name: segments_at
--- COPY. The segments of the series $1 at the places $2 (as segment_summaries of the same snapshot told them), with
+-- COPY. The segments of the series $1 at the places $2 (from segment_summaries in the same snapshot), with
 -- times if $3, with steps if $4: arrays that are not needed are not even fetched.
 SELECT s.ctid, s.series_id, s.first_step, s.min_time, s.point_count, coalesce(s.step_stride, -1),
        coalesce(s.time_stride, 0),
@@ -78,7 +78,7 @@ SELECT s.ctid, s.series_id, s.first_step, s.min_time, s.point_count, coalesce(s.
  WHERE s.series_id = ANY ($1) AND s.ctid = ANY ($2);
 
 -- name: points_at
--- COPY. Single points of the segments $2 of the series $1 (places as segment_summaries of the same snapshot told them): of
+-- COPY. Single points of the segments $2 of the series $1 (places from segment_summaries in the same snapshot): of
 -- the segment i those at the positions $5[$3[i]] to $5[$4[i]], with their number in $5. An array that is stored outside of
 -- its row is fetched again for each element that is taken; || '{}' fetches it once, and OFFSET 0 keeps that so.
 SELECT p.number,
@@ -156,7 +156,7 @@ SELECT f.run_id, f.key, f.series_id, f.rank, f.attempt,
   LEFT JOIN latest_values l ON l.series_id = f.series_id AND l.series_id = ANY (ARRAY(SELECT series_id FROM found));
 
 -- name: values_of_key_in_experiments
--- COPY. What is left of that for one key $1 while there are no hot rows, which is asked for most.
+-- COPY. The same for one key $1 without hot rows, the most frequent case.
 WITH found AS MATERIALIZED (
     SELECT s.run_id, s.series_id, s.rank, s.attempt
       FROM runs r JOIN series s USING (run_id)

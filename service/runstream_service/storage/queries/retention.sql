@@ -8,13 +8,13 @@ SELECT run_id FROM runs
    FOR UPDATE SKIP LOCKED;
 
 -- name: mark_run
--- Takes a run out of sight for good, with the epoch up to which it may have points, as mark_series in runs.sql.
+-- Removes a run from all answers for good, with the epoch up to which it may have points, as mark_series in runs.sql.
 UPDATE runs
    SET purge_epoch = coalesce((SELECT max(epoch) FROM commits), (SELECT visible_epoch FROM watermark))
  WHERE run_id = $1;
 
 -- name: mark_series
--- Marks up to $1 series of marked runs as their run is. No series comes up in such a run any more.
+-- Marks up to $1 series of marked runs as their run is. No series is created in such a run any more.
 UPDATE series s
    SET purge_epoch = marked.purge_epoch
   FROM (SELECT live.series_id, r.purge_epoch
@@ -25,7 +25,7 @@ UPDATE series s
 
 -- name: doomed_series
 -- Series that are marked and whose points have all been rolled up, locked. Another replica takes other ones; a merge that
--- is at them has the lock, and they wait for the next round.
+-- is at them has the lock, and such series wait for the next round.
 SELECT series_id FROM series
  WHERE purge_epoch <= (SELECT visible_epoch FROM watermark)
  ORDER BY purge_epoch, series_id
@@ -33,7 +33,7 @@ SELECT series_id FROM series
    FOR UPDATE SKIP LOCKED;
 
 -- name: delete_segments
--- Deletes up to $2 segments of some series; says how many, and how many points were in them.
+-- Deletes up to $2 segments of some series; returns their number, and the number of their points.
 WITH gone AS (
     DELETE FROM metric_segments
      WHERE ctid = ANY (ARRAY(SELECT ctid FROM metric_segments WHERE series_id = ANY ($1::bigint[]) LIMIT $2))
@@ -42,7 +42,7 @@ WITH gone AS (
 SELECT count(*) AS segments, coalesce(sum(point_count), 0)::bigint AS points FROM gone;
 
 -- name: delete_latest
--- Deletes what is known as the latest values of some series.
+-- Deletes the latest values of some series.
 DELETE FROM latest_values WHERE series_id = ANY ($1::bigint[]);
 
 -- name: delete_series
@@ -127,11 +127,11 @@ SELECT (SELECT count(*) FROM series, watermark WHERE purge_epoch > visible_epoch
        (SELECT count(*) FROM experiments WHERE workspace_id = 0) AS experiments;
 
 -- name: record_artifacts
--- Remembers files and directories that are to be deleted.
+-- Records files and directories that are to be deleted.
 INSERT INTO purged_artifacts (path) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING;
 
 -- name: claim_artifacts
--- Up to $1 of them whose time has come, first those that wait longest. Nobody else takes them for the next ten minutes.
+-- Claims up to $1 of them that are due, the longest waiting first. No other replica claims them for ten minutes.
 UPDATE purged_artifacts
    SET not_before = now() + interval '10 minutes'
  WHERE path IN (SELECT path FROM purged_artifacts WHERE not_before <= now()
@@ -139,15 +139,15 @@ UPDATE purged_artifacts
 RETURNING path;
 
 -- name: postpone_artifacts
--- Leaves some of them for an hour: something still needs them.
+-- Postpones some of them by an hour, because something still needs them.
 UPDATE purged_artifacts SET not_before = now() + interval '1 hour' WHERE path = ANY ($1::text[]);
 
 -- name: forget_artifacts
--- They are deleted.
+-- Removes paths whose files are deleted.
 DELETE FROM purged_artifacts WHERE path = ANY ($1::text[]);
 
 -- name: artifacts_waiting
--- How many of them are left.
+-- The number of paths whose files are still to be deleted.
 SELECT count(*) FROM purged_artifacts;
 
 -- name: locations_that_match
@@ -169,11 +169,11 @@ SELECT parent FROM unnest($1::text[]) AS parent
  WHERE EXISTS (SELECT FROM purged_artifacts WHERE starts_with(path, parent || '/'));
 
 -- name: claim_task
--- Takes a task that is due for the next $2 seconds; no row if another replica has it.
+-- Claims a task that is due, for the next $2 seconds; no row if another replica has it.
 UPDATE shared_tasks SET due_at = now() + make_interval(secs => $2) WHERE name = $1 AND due_at <= now() RETURNING name;
 
 -- name: release_task
--- Gives a task that failed back, for any replica.
+-- Releases a task that failed, so that any replica can claim it.
 UPDATE shared_tasks SET due_at = now() WHERE name = $1;
 
 -- name: experiments
@@ -207,7 +207,7 @@ SELECT series_id FROM series
    FOR NO KEY UPDATE;
 
 -- name: delete_old_segments
--- Deletes up to $3 segments of some series that are older than $2; says how many, and how many points were in them.
+-- Deletes up to $3 segments of some series that are older than $2; returns their number, and the number of their points.
 WITH gone AS (
     DELETE FROM metric_segments
      WHERE ctid = ANY (ARRAY(
@@ -217,21 +217,21 @@ WITH gone AS (
 SELECT count(*) AS segments, coalesce(sum(point_count), 0)::bigint AS points FROM gone;
 
 -- name: last_experiment_id
--- The highest id of an experiment that was ever given out.
+-- The highest id that was ever assigned to an experiment.
 SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('experiments', 'experiment_id')::regclass), 0);
 
 -- name: known_experiments
--- Those of some experiments that are there, also if they are deleted.
+-- Those of some experiments that exist, even if they are deleted.
 SELECT experiment_id FROM experiments WHERE experiment_id = ANY ($1::bigint[]);
 
 -- name: known_runs
--- Those of some runs that are there, also if they are deleted, as artifact paths write their ids.
+-- Those of some runs that exist, even if they are deleted, as artifact paths write their ids.
 SELECT replace(run_id::text, '-', '') AS name FROM runs WHERE run_id = ANY ($1::text[]::uuid[]);
 
 -- name: known_models
--- Those of some logged models that are there, also if they are deleted.
+-- Those of some logged models that exist, even if they are deleted.
 SELECT model_id AS name FROM logged_models WHERE model_id = ANY ($1::text[]);
 
 -- name: chosen_locations
--- Where experiments keep files for which a place was chosen.
+-- The artifact locations that were chosen for experiments.
 SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location IS NOT NULL;

@@ -93,7 +93,7 @@ SELECT r.run_id, r.experiment_id, e.name AS experiment, e.artifact_location, r.n
  LIMIT $4;
 
 -- name: lifecycle_for_share
--- Locks a run against deletion until the transaction ends, so that no write lands in a run that was deleted meanwhile.
+-- Locks a run against deletion until the transaction ends, so that nothing is written to a deleted run.
 SELECT r.lifecycle
   FROM runs r JOIN experiments e USING (experiment_id)
  WHERE e.workspace_id = $1 AND r.run_id = $2 AND r.purge_epoch IS NULL
@@ -107,7 +107,7 @@ SELECT r.lifecycle
    FOR NO KEY UPDATE OF r;
 
 -- name: lock_run
--- Locks a run against everything: streams that open and series that come up (open_producer, resolve_series) wait.
+-- Locks a run against everything: opening streams and new series (open_producer, resolve_series) wait.
 SELECT r.lifecycle
   FROM runs r JOIN experiments e USING (experiment_id)
  WHERE e.workspace_id = $1 AND r.run_id = $2 AND r.purge_epoch IS NULL
@@ -118,7 +118,7 @@ SELECT r.lifecycle
 SELECT EXISTS (SELECT FROM series WHERE run_id = $1 AND key = ANY ($2::text[]) AND purge_epoch IS NULL);
 
 -- name: mark_series
--- Takes series of a run out of sight for good, with the epoch up to which they may have points: the highest that has
+-- Removes series of a run from all answers for good, with the epoch up to which they may have points: the highest that has
 -- any commits. Not the open one, which would not close while nobody writes.
 UPDATE series
    SET purge_epoch = coalesce((SELECT max(epoch) FROM commits), (SELECT visible_epoch FROM watermark))
@@ -144,7 +144,7 @@ UPDATE runs
  WHERE run_id = $1;
 
 -- name: insert_params
--- Writes params that are not there yet. Keys come sorted, so that two callers never wait in a circle.
+-- Writes params that do not exist yet. Keys come sorted, so that two callers cannot deadlock.
 INSERT INTO params (run_id, key, value)
 SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS new (key, value)
 ON CONFLICT (run_id, key) DO NOTHING;
@@ -157,13 +157,13 @@ SELECT stored.key, stored.value
  WHERE stored.run_id = $1 AND stored.value <> new.value;
 
 -- name: upsert_tags
--- Writes tags over earlier values. Keys come sorted, so that two callers never wait in a circle.
+-- Sets tags, replacing earlier values. Keys come sorted, so that two callers cannot deadlock.
 INSERT INTO tags AS stored (run_id, key, value)
 SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS new (key, value)
 ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value WHERE stored.value <> excluded.value;
 
 -- name: delete_tag
--- Takes a tag away.
+-- Deletes a tag.
 DELETE FROM tags WHERE run_id = $1 AND key = $2;
 
 -- name: get_tag
@@ -171,21 +171,21 @@ DELETE FROM tags WHERE run_id = $1 AND key = $2;
 SELECT value FROM tags WHERE run_id = $1 AND key = $2;
 
 -- name: mark_deleted
--- Takes a run out of sight; the first deletion's time stays.
+-- Marks a run as deleted; the time of the first deletion stays.
 UPDATE runs SET lifecycle = 'deleted', deleted_at = now() WHERE run_id = $1 AND lifecycle = 'active';
 
 -- name: mark_active
--- Takes a deletion back.
+-- Restores a deleted run.
 UPDATE runs SET lifecycle = 'active', deleted_at = NULL WHERE run_id = $1;
 
 -- name: lock_producers
--- Locks a run's ledger rows in the order in which group commits lock them, so that neither waits in a circle.
+-- Locks a run's ledger rows in the order in which group commits lock them, so that the two cannot deadlock.
 SELECT producer_id FROM producers WHERE run_id = $1 ORDER BY producer_id FOR UPDATE;
 
 -- name: fence_producers
--- Raises the sessions of a run's producers: streams that are open can write no more.
+-- Raises the sessions of a run's producers: open streams cannot write any more.
 UPDATE producers SET session = session + 1 WHERE run_id = $1;
 
 -- name: raise_generation
--- Tells HTTP metric writes that series which they looked up may be deleted.
+-- Makes HTTP metric writes stale that looked up series which may be deleted now.
 UPDATE runs SET series_generation = series_generation + 1 WHERE run_id = $1;

@@ -7,7 +7,7 @@ SELECT current_setting('server_version') AS version,
        (SELECT max(version) FROM schema_migrations) AS schema_version;
 
 -- name: connections
--- Who is connected. Of other users' connections a user sees no names, unless it may read all statistics.
+-- The connections. A user sees no names of other users' connections, unless it may read all statistics.
 SELECT application_name, min(backend_start) AS since, count(*) AS connections
   FROM pg_stat_activity
  WHERE datname = current_database() AND application_name LIKE 'runstream%/%'
@@ -19,7 +19,7 @@ SELECT coalesce(sum(point_count), 0)::bigint AS points FROM commits
  WHERE committed_at > now() - interval '1 minute';
 
 -- name: epoch
--- The open epoch, what is in it, and where the watermarks stand.
+-- The open epoch, the points in it, and the watermarks.
 SELECT e.epoch, e.opened_at, coalesce(sum(c.point_count), 0)::bigint AS points, w.visible_epoch, w.dropped_epoch
   FROM epochs e LEFT JOIN commits c USING (epoch) CROSS JOIN watermark w
  WHERE e.state = 'open'

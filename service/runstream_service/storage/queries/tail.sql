@@ -33,7 +33,7 @@ SELECT ARRAY(
  WHERE e.workspace_id = $1 AND r.run_id = $2 AND r.purge_epoch IS NULL;
 
 -- name: names
--- What series are called.
+-- The names of series.
 SELECT series_id, run_id, key, rank, attempt FROM series WHERE series_id = ANY ($1::bigint[]);
 
 -- name: rows
@@ -50,7 +50,7 @@ UNION ALL
 SELECT commit_no, -1, count(*), 'epoch', 0 FROM found GROUP BY commit_no;
 
 -- name: lineage
--- Which history of which database this is; no standby is asked.
+-- The lineage of the database: its cluster, its timeline and itself. Not for standbys.
 SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
                  left(pg_walfile_name(pg_current_wal_lsn()), 8),
                  (SELECT oid FROM pg_database WHERE datname = current_database()));

@@ -1,5 +1,5 @@
 -- name: run_to_write_to
--- Whether a run of the workspace takes points, and the generation of its series.
+-- Whether a run of the workspace accepts points, and the generation of its series.
 SELECT r.lifecycle, r.series_generation
   FROM runs r JOIN experiments e USING (experiment_id)
  WHERE e.workspace_id = $1 AND r.run_id = $2 AND r.purge_epoch IS NULL;
@@ -15,13 +15,13 @@ DELETE FROM http_writes
        SELECT ctid FROM http_writes WHERE written_at < now() - interval '1 hour' LIMIT $1 FOR UPDATE SKIP LOCKED));
 
 -- name: find_models
--- Which of some logged models are there.
+-- Those of some logged models that exist.
 SELECT m.model_id
   FROM logged_models m JOIN experiments e USING (experiment_id)
  WHERE e.workspace_id = $1 AND m.model_id = ANY ($2::text[]) AND m.deleted_at IS NULL;
 
 -- name: insert_model_metrics
--- Metrics that a run logged for models; those that are there already stay. Sorted, so that two callers never wait in a
+-- Metrics that a run logged for models; existing ones stay. Sorted, so that two callers never wait in a
 -- circle.
 INSERT INTO logged_model_metrics (model_id, run_id, key, step, time, value, dataset_name, dataset_digest)
 SELECT w.model_id, $1, w.key, w.step, w.time, w.value, w.dataset_name, w.dataset_digest
