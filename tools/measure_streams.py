@@ -72,7 +72,7 @@ class Load:
 
     @property
     def streams_open(self) -> float:
-        """As the service counts them."""
+        """The number of streams that the service counts."""
         return self.metric("runstream_streams_open")
 
     @property

@@ -76,7 +76,7 @@ class Reader:
                 command(self, found)
 
     def environment(self, extra: dict[str, str]) -> dict[str, str]:
-        """Without a launcher, unless one is asked for."""
+        """The environment without a launcher, unless one is asked for."""
         launcher = re.compile("RANK$|^SLURM_|^OMPI_|^PMI|^TORCHELASTIC_|WORLD_SIZE$")
         bare = {name: value for name, value in command_environment().items() if not launcher.search(name)}
         return {**bare, "RUNSTREAM_ADDRESS": self.serve.grpc_address, "MLFLOW_DISABLE_TELEMETRY": "true", **extra}

@@ -55,7 +55,7 @@ class Follower(threading.Thread):
 
 
 def wait_until_spread(replicas: list[ServeProcess]) -> None:
-    """Until each replica has a stream."""
+    """Waits until each replica has a stream."""
     give_up = time.monotonic() + 30
     while not all(replica.metric("runstream_streams_open") for replica in replicas):
         assert time.monotonic() < give_up, [replica.metric("runstream_streams_open") for replica in replicas]

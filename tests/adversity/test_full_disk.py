@@ -62,7 +62,7 @@ def test_a_full_disk_delays_points_and_loses_and_refuses_none(small_disk):
 
 
 def _wait_for(serve: ServeProcess, line: str, otherwise: str) -> None:
-    """Until the metrics have such a line."""
+    """Waits until the metrics have such a line."""
     give_up = time.monotonic() + 60
     while not re.search(line, serve.get("/metrics")[1], re.MULTILINE):
         assert time.monotonic() < give_up, otherwise

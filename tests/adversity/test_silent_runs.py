@@ -16,7 +16,7 @@ IMPATIENT = "from runstream_service import cli, settings; settings.LEAST_SILENT_
 
 
 def wait_for_status(client: runstream.Client, run_id: str, status: str, timeout_s: float = 60) -> None:
-    """Until the run has it."""
+    """Waits until the run has this status."""
     give_up = time.monotonic() + timeout_s
     while (now := client.get_run(run_id).status) != status:
         assert time.monotonic() < give_up, f"still {now}"

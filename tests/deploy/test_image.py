@@ -34,7 +34,7 @@ EXTRAS = ("server", "ui")  # that the image may be built with
 
 
 def dockerfile() -> str:
-    """Without comments, continued lines joined."""
+    """The text of the Dockerfile, without comments, and with continued lines joined."""
     text = re.sub(r"(?m)^#.*\n", "", (DEPLOY / "Dockerfile").read_text())
     return re.sub(r"\s*\\\n\s*", " ", text)
 

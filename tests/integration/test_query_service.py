@@ -281,7 +281,7 @@ async def _fill(services: Services, run_id: str, count: int) -> None:
 
 
 async def _fill_segments(services: Services, run_id: str, count: int) -> None:
-    """The same in segments of a thousand points."""
+    """The same points in segments of a thousand."""
     await prepare(services.database)
     await put(services.database, run_id, "many", segments=[[(step, step, step / 3) for step in range(1_000)]])
     await services.database.execute(

@@ -117,7 +117,7 @@ def _experiment_id(server: str) -> str:
 
 
 def _shown(value: float) -> str:
-    """As the UI writes a metric."""
+    """A metric's value in the format of the UI."""
     return f"{value:.4f}".rstrip("0")
 
 
@@ -352,7 +352,7 @@ def _saved(ui: Ui, name: str) -> str:
 
 
 def _opened_by_somebody_else(ui: Ui, browser: Browser, link: str) -> Page:
-    """In a browser that has never been here."""
+    """A page in a browser that has no state of this service."""
     page = browser.new_context(viewport=ui.page.viewport_size).new_page()
     ui.listen(page)
     page.goto(link)

@@ -24,7 +24,7 @@ class Query:
 
 
 def dashboard(name: str) -> Dashboard:
-    """As it is in its file."""
+    """The dashboard as it is in its file."""
     read: Dashboard = json.loads((DASHBOARDS / f"{name}.json").read_text())
     return read
 

@@ -16,7 +16,7 @@ async def until(condition: Callable[[], object], *, timeout_s: float = 60) -> No
 
 
 def until_now(condition: Callable[[], object], *, timeout_s: float = 60) -> None:
-    """The same without an event loop."""
+    """Polls like `until`, without an event loop."""
     give_up = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < give_up, f"it did not come about within {timeout_s:g} s"

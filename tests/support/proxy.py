@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Direction(enum.Flag):
-    """From whom to whom bytes flow: requests go to the target, answers come back from it."""
+    """The direction in which bytes flow: requests go to the target, answers come back from it."""
 
     REQUESTS = enum.auto()
     ANSWERS = enum.auto()

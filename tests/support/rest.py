@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Of one call."""
+    """The answer of one call."""
 
     status: int
     content: bytes

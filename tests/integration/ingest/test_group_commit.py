@@ -320,7 +320,7 @@ async def test_rows_that_postgres_refuses_fail_alone(database, run_id, stored):
 
 
 async def test_a_data_error_that_is_not_of_the_rows_refuses_nothing(database, replica, run_id, stored):
-    """The same class of SQLSTATE from begin_group: trying again, not throwing points away."""
+    """The same class of SQLSTATE from begin_group makes the writer try again, and not refuse the points."""
     await database.execute("INSERT INTO commits (commit_no, epoch, point_count) VALUES (1, 1, 0)")
     stream = await replica.open(run_id)
     await replica.send(stream, 1, [1.0])

@@ -115,7 +115,7 @@ async def test_opens_that_wait_end_when_the_replica_has_lost_its_database(databa
 
 
 async def test_streams_of_a_replica_that_has_lost_its_database_are_sent_elsewhere(database, run_id, stored):
-    """Also when what was received of them is not committed: another replica takes it."""
+    """They end even if their batches are not committed: another replica takes these."""
     async with running_replica(database, without_database_s=0.2) as replica, _connected(replica) as channel:
         producer = Producer(channel, run_id)
         await producer.open()

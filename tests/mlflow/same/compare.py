@@ -55,7 +55,7 @@ def _comparable(value: Any, names: Mapping[str, str], field: str) -> Any:
 
 
 def _run_data(value: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Of the latest metrics of a run the order says nothing; of its history it does."""
+    """The data of a run. The order of its latest metrics has no meaning; that of a history has."""
     if "metrics" not in value or not {"params", "tags"} & value.keys():
         return {}
     return {"metrics": sorted((_comparable(metric, names, "metric") for metric in value["metrics"]), key=json.dumps)}

@@ -101,7 +101,7 @@ def _file(world: World) -> str:
 
 
 def _path(world: World) -> str:
-    """Of a file, mostly one that there is; of a directory, too."""
+    """The path of a file, mostly of an existing one; sometimes of a directory."""
     directories = [name for name in _DIRECTORIES if name and not name.endswith("/")]
     return world.chance.choice(_BAD) if world.rarely() else world.chance.choice((*_FILES[:8], *_FILES, *directories))
 

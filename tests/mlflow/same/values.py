@@ -13,19 +13,19 @@ _NUMBERS: tuple[Any, ...] = (0, 1, -1, 0.5, 1e-300, 1e300, 3, 2.5, -2.5, "NaN", 
 
 
 def key(world: World) -> str:
-    """Of a metric, param or tag."""
+    """A key of a metric, param or tag."""
     return world.chance.choice(_STRANGE_KEYS if world.rarely(0.05) else _KEYS)
 
 
 def value(world: World, limit: int) -> str:
-    """Of a param or tag; rarely about as long as allowed."""
+    """A value of a param or tag; rarely about as long as allowed."""
     if world.rarely(0.03):
         return "y" * (limit + world.chance.choice((-1, 0, 1, 500)))
     return world.chance.choice(_VALUES)
 
 
 def number(world: World) -> Any:
-    """Of a metric."""
+    """A value of a metric."""
     if world.rarely(0.5):
         return round(world.chance.gauss(0, 10), 3)
     return world.chance.choice(_NUMBERS)

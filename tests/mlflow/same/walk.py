@@ -77,7 +77,7 @@ class Walk:
     calls: int = 0
 
     def go(self, ours: Rest, theirs: Rest, *, seconds: float, calls: int = 2**62) -> None:
-        """Until the time is over, or the two are too different to go on."""
+        """Walks until the time is over, or until the two servers are too different to continue."""
         peers = Peer(theirs), Peer(ours)
         give_up = time.monotonic() + seconds
         for call in self._calls():

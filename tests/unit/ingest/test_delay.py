@@ -1,4 +1,4 @@
-"""From log() to commit, by clocks that have nothing to do with each other."""
+"""The time from log() to commit, measured with unrelated clocks."""
 
 from __future__ import annotations
 

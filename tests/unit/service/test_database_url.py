@@ -80,7 +80,7 @@ def test_a_wrong_url_is_refused_in_words_without_its_password(url: str, words: s
 
 
 def test_parameters_without_effect_are_named_and_do_not_reach_the_driver() -> None:
-    """As providers write them into their URLs."""
+    """Parameters that providers write into their URLs."""
     parsed = DatabaseUrl.parse("postgresql://u:p@db/x?sslmode=require&channel_binding=require&connect_timeout=10")
     assert parsed.ignored == ("channel_binding", "connect_timeout")
     assert parsed.rest == "postgresql://u:p@/x?sslmode=require"

@@ -17,7 +17,7 @@ from runstream_service.threads import ThreadPool, call_each
 
 @contextlib.asynccontextmanager
 async def hung(pool: ThreadPool, calls: int) -> AsyncIterator[None]:
-    """So many calls that do not return until the end of the block."""
+    """Starts this many calls that do not return until the end of the block."""
     released = threading.Event()
     tasks = [asyncio.ensure_future(pool.run(released.wait, 60)) for _ in range(calls)]
     await asyncio.sleep(0)
