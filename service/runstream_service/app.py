@@ -170,7 +170,7 @@ class Service:
         notifier = CommitNotifier(self._database)
         self._tasks["commit notifier"] = asyncio.create_task(notifier.run())
         self._pipeline = self._start_ingest(self._database, notifier)
-        await self._readiness.listen(self._pipeline.readiness_changed)
+        await self._readiness.listen(self._pipeline.on_readiness)
         self._start_rollup(self._database, self._pipeline)
         self._start_retention(self._database)
         self._start_liveness(self._database, self._pipeline)

@@ -12,7 +12,7 @@ from runstream_service.core.model_metrics import ModelMetrics
 from runstream_service.core.model_versions import ModelVersions
 from runstream_service.core.registered_models import RegisteredModels
 from runstream_service.core.runs import Runs
-from runstream_service.ingest.metric_writes import MetricWrites
+from runstream_service.ingest.http_writes import HttpIngest
 from runstream_service.mlflow.routes import Core
 from runstream_service.query.charts.aggregate import Aggregate
 from runstream_service.query.charts.chart import Chart
@@ -47,7 +47,7 @@ def wire_calls(
         latest=latest,
         registered_models=RegisteredModels(database),
         model_versions=ModelVersions(database),
-        metric_writes=MetricWrites(database, pipeline),
+        http_ingest=HttpIngest(database, pipeline),
         model_metrics=ModelMetrics(database),
         run_metrics=RunMetrics(answers),
         artifacts=artifacts,

@@ -15,7 +15,7 @@ from typing import Any
 import prometheus_client
 
 from runstream_service.cli import main
-from runstream_service.ingest.delay import LogToCommit, SenderClock
+from runstream_service.ingest.latency import ClientClockOffset, LogToCommitHistogram
 from runstream_service.ingest.metrics import Received
 
 
@@ -27,8 +27,8 @@ def count_calls() -> Counter[str]:
         (prometheus_client.Gauge, ("inc", "dec", "set", "labels")),
         (prometheus_client.Histogram, ("observe", "labels")),
         (Received, ("count",)),
-        (SenderClock, ("logged_at",)),
-        (LogToCommit, ("observe",)),
+        (ClientClockOffset, ("logged_at",)),
+        (LogToCommitHistogram, ("observe",)),
     ):
         for method in methods:
             setattr(kind, method, _counted(calls, f"{kind.__name__}.{method}", getattr(kind, method)))

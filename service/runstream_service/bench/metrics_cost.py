@@ -21,7 +21,7 @@ from runstream_service.bench.load import Load, push
 from runstream_service.bench.service import service
 from runstream_service.bench.usage import cpu_seconds
 from runstream_service.ingest.decode import Batch
-from runstream_service.ingest.delay import LogToCommit, SenderClock
+from runstream_service.ingest.latency import ClientClockOffset, LogToCommitHistogram
 from runstream_service.ingest.metrics import Received
 
 # Many small batches, in small groups: 2,000 a second, a fifth of what a core takes. Counting costs most there.
@@ -66,7 +66,7 @@ def _costs_s() -> dict[str, float]:
     labelled = Counter("labelled", "One with a label.", ["reason"], registry=registry)
     gauge = Gauge("gauge", "A gauge.", registry=registry)
     histogram = Histogram("histogram", "A histogram.", buckets=_LONG_HISTOGRAM, registry=registry)
-    received, clock, delays = Received(), SenderClock(), LogToCommit()
+    received, clock, delays = Received(), ClientClockOffset(), LogToCommitHistogram()
     nothing = np.zeros(0, "<i8")
     batch = Batch(1, nothing.astype("<u4"), nothing, nothing, nothing.astype("<f8"), oldest_age_us=500_000, sent_us=1)
     calls: dict[str, Callable[[], object]] = {
@@ -79,7 +79,7 @@ def _costs_s() -> dict[str, float]:
         "Gauge.set": lambda: gauge.set(1),
         "Histogram.observe": lambda: histogram.observe(1e9),
         "Received.count": lambda: received.count("grpc", 20),
-        "SenderClock.logged_at": lambda: clock.logged_at(batch, 1.0),
-        "LogToCommit.observe": lambda: delays.observe(0.6),
+        "ClientClockOffset.logged_at": lambda: clock.logged_at(batch, 1.0),
+        "LogToCommitHistogram.observe": lambda: delays.observe(0.6),
     }
     return {name: min(timeit.repeat(call, number=_CALLS, repeat=_REPEATS)) / _CALLS for name, call in calls.items()}

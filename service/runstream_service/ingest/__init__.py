@@ -1,14 +1,16 @@
-"""The path of a point, in the order of the calls. rpc/ingest_servicer.py calls pipeline.py, which calls the others.
+"""The path of a point, in the order of the calls. rpc/ingest_servicer.py and mlflow/metrics.py call it.
 
-pipeline.py     opens streams, distributes producers over writers, drains
 decode.py       message bytes -> columns
+latency.py      when a batch was logged, though the clocks of clients and service differ
+http_writes.py  points of MLflow's HTTP routes, which have no producer
+pipeline.py     opens streams, takes batches and writes, distributes them over the writers, drains
 series.py       keys -> series, within the bound of a run
 stream.py       one producer's stream: declared series, batch numbers, refusals, acks
-write.py        one metric write of MLflow's HTTP routes; it has no producer
-metric_writes.py  its series, looked up and remembered
-gate.py         stops the reading of streams while roll-up is too far behind
-budget.py       how many points may wait; when it is used up, streams are not read
-group.py        waiting batches -> one group: what to ask of the ledger, what to copy
-copy_binary.py  columns -> COPY BINARY rows
+limits.py       how large messages, batches and streams may be
+refusals.py     points that will never be stored, by reason
+backpressure.py stops the reading of streams: roll-up is too far behind, or too many points wait
 writer.py       collects until the database is free, then commits a group
+group.py        waiting batches and writes -> one group: what to ask of the ledger, what to copy
+copy_binary.py  columns -> COPY BINARY rows
+metrics.py      Prometheus metrics of all that
 """

@@ -9,8 +9,8 @@ import numpy as np
 
 from runstream_service.core.errors import CoreError
 from runstream_service.ingest import copy_binary
-from runstream_service.ingest.stream import Submission
-from runstream_service.ingest.write import MetricWrite
+from runstream_service.ingest.http_writes import PendingWrite
+from runstream_service.ingest.stream import PendingBatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runstream_service.ingest.stream import ProducerStream
 
 # What a writer commits: a batch of a stream, or a write that came over HTTP.
-Item: TypeAlias = Submission | MetricWrite
+Pending: TypeAlias = PendingBatch | PendingWrite
 
 # Up to this many points, one statement commits a group. That saves the round trips of BEGIN, COPY and COMMIT, for which
 # callers over HTTP wait before they send more. Eight of them with 50 points each are one group. (Measured with half of
@@ -39,49 +39,49 @@ class Verdict:
 
 
 @dataclass(slots=True)
-class _Claim:
+class _ProducerRange:
     """The batches of one stream in a group: consecutive numbers."""
 
     stream: ProducerStream
-    submissions: list[Submission]
+    batches: list[PendingBatch]
 
 
 class Group:
     """Items that share a transaction. Batches of one stream are consecutive, as the stream checked."""
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self, items: Sequence[Pending]) -> None:
         self.items = items
-        self._claims: list[_Claim] = []
-        self._writes: list[MetricWrite] = []
+        self._ranges: list[_ProducerRange] = []
+        self._writes: list[PendingWrite] = []
         # Each request that was repeated while its first copy still waits, together with the first copy.
-        self._repeats: list[tuple[MetricWrite, MetricWrite]] = []
-        self._sort(items)
-        self.accepted: list[Item] = []
-        self.duplicates: list[Item] = []
-        self.rejected: list[tuple[Item, CoreError]] = []
+        self._repeats: list[tuple[PendingWrite, PendingWrite]] = []
+        self._partition(items)
+        self.accepted: list[Pending] = []
+        self.duplicates: list[Pending] = []
+        self.rejected: list[tuple[Pending, CoreError]] = []
         self._verdicts: list[Verdict] = []
 
-    def _sort(self, items: Sequence[Item]) -> None:
-        claims: dict[tuple[UUID, int], _Claim] = {}
-        writes: dict[UUID, MetricWrite] = {}
+    def _partition(self, items: Sequence[Pending]) -> None:
+        ranges: dict[tuple[UUID, int], _ProducerRange] = {}
+        writes: dict[UUID, PendingWrite] = {}
         for item in items:
-            if isinstance(item, Submission):
+            if isinstance(item, PendingBatch):
                 stream = item.stream
-                claims.setdefault((stream.producer_id, stream.session), _Claim(stream, [])).submissions.append(item)
+                ranges.setdefault((stream.producer_id, stream.session), _ProducerRange(stream, [])).batches.append(item)
             elif (first := writes.setdefault(item.write_id, item)) is not item:
                 self._repeats.append((item, first))
-        self._claims = list(claims.values())
+        self._ranges = list(ranges.values())
         self._writes = list(writes.values())
 
     def begin_arguments(self) -> tuple[list[Any], ...]:
         """Arguments of the SQL function begin_group_commit."""
-        producers = enumerate(self._claims, start=1)
-        batches = [(position, s.number, s.points) for position, claim in producers for s in claim.submissions]
+        producers = enumerate(self._ranges, start=1)
+        batches = [(position, s.number, s.points) for position, producer in producers for s in producer.batches]
         return (
-            [claim.stream.producer_id for claim in self._claims],
-            [claim.stream.session for claim in self._claims],
-            [claim.submissions[0].number for claim in self._claims],
-            [claim.submissions[-1].number for claim in self._claims],
+            [producer.stream.producer_id for producer in self._ranges],
+            [producer.stream.session for producer in self._ranges],
+            [producer.batches[0].number for producer in self._ranges],
+            [producer.batches[-1].number for producer in self._ranges],
             *([batch[column] for batch in batches] for column in range(3)),
             [write.write_id for write in self._writes],
             [write.run_id for write in self._writes],
@@ -91,7 +91,7 @@ class Group:
 
     def row_arguments(self) -> tuple[list[Any], ...]:
         """The further arguments of the SQL function commit_small_points: the points of all batches, then writes."""
-        items = [item for items in self._judged() for item in items]
+        items = [item for items in self._by_verdict() for item in items]
         return (
             [series_id for item in items for series_id in item.series_id.tolist()],
             [step for item in items for step in item.step.tolist()],
@@ -99,12 +99,12 @@ class Group:
             [value for item in items for value in item.value.tolist()],
         )
 
-    def judge(self, verdicts: list[Verdict]) -> None:
+    def apply_verdicts(self, verdicts: list[Verdict]) -> None:
         """Sort the items by what the database said; only accepted ones are copied."""
         self._verdicts = verdicts
-        for items, verdict in zip(self._judged(), verdicts, strict=True):
+        for items, verdict in zip(self._by_verdict(), verdicts, strict=True):
             for item in items:
-                error = item.error_of(verdict.verdict, verdict.committed_before)
+                error = item.error_for_verdict(verdict.verdict, verdict.committed_before)
                 if error is not None:
                     self.rejected.append((item, error))
                 elif verdict.verdict == "duplicate" or item.number <= verdict.committed_before:
@@ -118,9 +118,9 @@ class Group:
             else:
                 self.duplicates.append(repeat)
 
-    def _judged(self) -> list[Sequence[Item]]:
+    def _by_verdict(self) -> list[Sequence[Pending]]:
         """The items that share a verdict, in the order of the verdicts."""
-        return [*(claim.submissions for claim in self._claims), *([write] for write in self._writes)]
+        return [*(producer.batches for producer in self._ranges), *([write] for write in self._writes)]
 
     def encode(self) -> memoryview | None:
         """The accepted points as COPY BINARY; None if there are none."""

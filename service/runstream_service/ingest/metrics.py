@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from runstream_service.ingest.delay import LogToCommit
+from runstream_service.ingest.latency import LogToCommitHistogram
 from runstream_service.ingest.refusals import Reason
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from runstream_service.ingest.budget import Budget
+    from runstream_service.ingest.backpressure import PointBudget
     from runstream_service.ingest.group import Group
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -91,7 +91,7 @@ class IngestMetrics:
             "over without a synchronous standby).",
             registry=registry,
         )
-        self._log_to_commit = LogToCommit()
+        self._log_to_commit = LogToCommitHistogram()
         registry.register(self._log_to_commit)
         self._group_points = Histogram(
             "runstream_group_points", "Points in a group commit.", buckets=_POINTS, registry=registry
@@ -134,25 +134,25 @@ class IngestMetrics:
         if held:
             self._times_held.inc()
 
-    def watch(self, budget: Budget, oldest: Callable[[], float | None]) -> None:
+    def watch(self, budget: PointBudget, oldest: Callable[[], float | None]) -> None:
         """Export the budget, and the age of the oldest batch (`time.monotonic()`), whenever the metrics are read."""
-        self._queue_oldest.set_function(lambda: 0.0 if (came := oldest()) is None else time.monotonic() - came)
+        self._queue_oldest.set_function(lambda: 0.0 if (received := oldest()) is None else time.monotonic() - received)
         self._queue_points.set_function(lambda: budget.waiting_points)
         self._queue_capacity.set(budget.capacity_points)
 
     def group_committed(self, group: Group, seconds: float) -> None:
         """Count one group after its COMMIT."""
-        stored = sum(submission.points for submission in group.accepted)
+        stored = sum(item.points for item in group.accepted)
         self._group_points.observe(stored)
         self._group_seconds.observe(seconds)
         self._committed.inc(stored)
         if group.duplicates:
             self._duplicate_batches.inc(len(group.duplicates))
         now = time.monotonic()
-        for submission in group.accepted:
-            if submission.logged is not None:
-                self._log_to_commit.observe(now - submission.logged)
-            for refusal in submission.refusals:
+        for item in group.accepted:
+            if item.oldest_logged_at is not None:
+                self._log_to_commit.observe(now - item.oldest_logged_at)
+            for refusal in item.refusals:
                 self._refused.labels(refusal.reason.value).inc(refusal.points)
 
     def points_refused(self, reason: Reason, points: int) -> None:

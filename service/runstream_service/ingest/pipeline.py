@@ -1,4 +1,4 @@
-"""Opens streams, distributes producers over writers, drains."""
+"""Opens streams, takes their batches and the writes over HTTP, distributes them over the writers, drains."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ from runstream_service.core.errors import (
     RunNotFound,
 )
 from runstream_service.core.names import parse_run_id
-from runstream_service.ingest.budget import Budget
-from runstream_service.ingest.gate import HotGate
-from runstream_service.ingest.lanes import Lanes
+from runstream_service.ingest.backpressure import HotTableGate, PointBudget
 from runstream_service.ingest.limits import BYTES_PER_HELD_POINT, MAX_HELD_POINTS
 from runstream_service.ingest.series import ResolvedSeries, resolve_series
 from runstream_service.ingest.stream import ProducerStream
@@ -32,14 +30,14 @@ from runstream_service.storage.database import server_start_id_of
 from runstream_service.tasks import abandon
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 
     from runstream.v1 import ingest_pb2
     from runstream_service.core.caller import Caller
     from runstream_service.ingest.decode import Batch, EncodedDeclare
+    from runstream_service.ingest.http_writes import PendingWrite
     from runstream_service.ingest.metrics import IngestMetrics
-    from runstream_service.ingest.stream import Submission
-    from runstream_service.ingest.write import MetricWrite
+    from runstream_service.ingest.stream import PendingBatch
     from runstream_service.storage.database import Database
 
 T = TypeVar("T")
@@ -57,6 +55,8 @@ WITHOUT_DATABASE_S = 5.0
 _BUDGET_TIMEOUT_S = 0.5
 # MLflow's clients give up a request after 120 s.
 WRITE_TIMEOUT_S = 60.0
+# Most points that wait or are being committed at the first writer. A larger group takes noticeably long to commit.
+SHARED_GROUP_POINTS = 1_000
 
 
 class IngestPipeline:
@@ -84,18 +84,18 @@ class IngestPipeline:
     ) -> None:
         self._database = database
         self.metrics = metrics
-        self._budget = Budget(max_queued_points)
-        self.gate = HotGate(hot_rows_max, metrics)
+        self._budget = PointBudget(max_queued_points)
+        self.gate = HotTableGate(hot_rows_max, metrics)
         self._max_streams = max_streams
         self.max_series_per_run = max_series_per_run
         self._max_held_points = max_held_points
         self._held_points = 0
         # When a job begins, hundreds of streams open at once. Without a bound, reads would wait behind all of them for
         # a connection.
-        self._openings = asyncio.Semaphore(max_openings)
+        self._open_slots = asyncio.Semaphore(max_openings)
         self._declaring = asyncio.Semaphore(max_openings)
         self._writers = [Writer(f"writer-{n}", database, self._budget, metrics, on_commit) for n in range(writers)]
-        self._lanes = Lanes(self._writers)
+        self._router = WriterRouter(self._writers)
         self._tasks: list[asyncio.Task[None]] = []
         self._streams: dict[UUID, ProducerStream] = {}
         self._calls = 0
@@ -104,8 +104,8 @@ class IngestPipeline:
         self._write_timeout_s = write_timeout_s
         self._without_database_s = without_database_s
         self._draining = False
-        self._refusing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._until_refusing: asyncio.TimerHandle | None = None
+        self._not_accepting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stop_accepting_timer: asyncio.TimerHandle | None = None
         # A writer only ends when it is cancelled. Anything else is a bug, and its streams would wait forever: so app.py
         # waits for this future and then stops the service, and another replica takes over.
         self.crashed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -119,11 +119,11 @@ class IngestPipeline:
             task.add_done_callback(self._report_crash)
 
     @property
-    def refusing(self) -> asyncio.Future[None]:
-        """Done while no streams are taken; `refusal` says why."""
-        return self._refusing
+    def not_accepting(self) -> asyncio.Future[None]:
+        """Done while no streams are taken; `not_accepting_error` says why."""
+        return self._not_accepting
 
-    def refusal(self) -> Retryable:
+    def not_accepting_error(self) -> Retryable:
         """Why no streams are taken now: this replica shuts down, or has lost its database."""
         if self._draining:
             return _draining()
@@ -135,8 +135,8 @@ class IngestPipeline:
     def check_database(self) -> None:
         """Raises DatabaseUnavailable if this replica has been without its database for some seconds. A caller should
         then go to another replica at once, instead of after ten seconds in line for a connection."""
-        if self._refusing.done() and not self._draining:
-            raise self.refusal()
+        if self._not_accepting.done() and not self._draining:
+            raise self.not_accepting_error()
 
     @contextlib.contextmanager
     def slot(self) -> Iterator[None]:
@@ -146,8 +146,8 @@ class IngestPipeline:
         Raises:
             Overloaded, Draining, DatabaseUnavailable.
         """
-        if self._refusing.done():
-            raise self.refusal()
+        if self._not_accepting.done():
+            raise self.not_accepting_error()
         if self._calls >= self._max_streams:
             raise Overloaded(
                 f"{self._calls} streams are open, the most this replica takes (RUNSTREAM_MAX_STREAMS)",
@@ -169,8 +169,9 @@ class IngestPipeline:
         Raises:
             InvalidField, RunNotFound, RunDeleted, LedgerBehind, Draining, DatabaseUnavailable.
         """
-        run_id, producer_id = _identity(request)
-        stream = await self._answered(self._open_producer(caller, request, run_id, producer_id), self._open_timeout_s)
+        run_id, producer_id = _parse_open(request)
+        opening = self._open_producer(caller, request, run_id, producer_id)
+        stream = await self._with_timeout(opening, self._open_timeout_s)
         self._register(stream)
         try:
             yield stream
@@ -182,7 +183,7 @@ class IngestPipeline:
     async def _open_producer(
         self, caller: Caller, request: ingest_pb2.Open, run_id: UUID, producer_id: UUID
     ) -> ProducerStream:
-        async with self._openings, self._database.acquire() as connection:
+        async with self._open_slots, self._database.acquire() as connection:
             row = await connection.fetchrow(
                 "SELECT * FROM open_producer($1, $2, $3, $4, $5)",
                 caller.workspace_id, run_id, producer_id, request.rank, request.attempt,
@@ -203,17 +204,17 @@ class IngestPipeline:
             producer_id, run_id, request.rank, request.attempt, session, committed_number, server_start_id
         )
 
-    async def _answered(self, work: Coroutine[object, object, T], timeout_s: float) -> T:
+    async def _with_timeout(self, work: Coroutine[object, object, T], timeout_s: float) -> T:
         """The outcome of some work on the database. The work is abandoned when it takes too long, or when this replica
         stops taking streams: its connection may hang."""
         task = asyncio.ensure_future(work)
         try:
-            ends: set[asyncio.Future[Any]] = {task, self._refusing}
+            ends: set[asyncio.Future[Any]] = {task, self._not_accepting}
             await asyncio.wait(ends, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
-            if self._refusing.done():
-                raise self.refusal()
+            if self._not_accepting.done():
+                raise self.not_accepting_error()
             raise DatabaseUnavailable(f"PostgreSQL has not answered within {timeout_s:g} s")
         finally:
             abandon(task)
@@ -227,7 +228,7 @@ class IngestPipeline:
             Overloaded: too many points and declarations wait already.
         """
         with self._held(len(encoded.message) // BYTES_PER_HELD_POINT):
-            await self._answered(self._declare_in_turn(stream, encoded), self._declare_timeout_s)
+            await self._with_timeout(self._declare_in_turn(stream, encoded), self._declare_timeout_s)
 
     async def _declare_in_turn(self, stream: ProducerStream, encoded: EncodedDeclare) -> None:
         async with self._declaring:
@@ -244,10 +245,10 @@ class IngestPipeline:
         keys = stream.new_keys([(series.series_index, series.key) for series in request.series])
         if not keys:
             return
-        stream.bind(keys, await self._answered(self._resolve(stream, set(keys.values())), self._declare_timeout_s))
+        stream.bind(keys, await self._with_timeout(self._resolve(stream, set(keys.values())), self._declare_timeout_s))
 
     async def _resolve(self, stream: ProducerStream, keys: set[str]) -> ResolvedSeries:
-        async with self._openings, self._database.acquire() as connection:
+        async with self._open_slots, self._database.acquire() as connection:
             if server_start_id_of(connection) != stream.server_start_id:
                 raise stream.server_changed_error()
             return await resolve_series(
@@ -266,27 +267,27 @@ class IngestPipeline:
             SequenceGap, UndeclaredSeries.
             Overloaded: too many points wait in this way already.
         """
-        submission = stream.receive(batch)
+        pending = stream.receive(batch)
         self.metrics.received.count("grpc", len(batch.value))
-        if submission is None:
+        if pending is None:
             return
-        if self.gate.closed or not self._budget.take_at_once(submission.charge):
+        if self.gate.closed or not self._budget.try_acquire(pending.charge):
             try:
-                await self._wait_for_room(submission)
+                await self._wait_for_room(pending)
             except BaseException:
-                stream.dropped()
+                stream.abandoned()
                 raise
         # By producer, so that the batches of one are committed in order.
-        self._writers[stream.producer_id.int % len(self._writers)].submit(submission)
+        self._writers[stream.producer_id.int % len(self._writers)].submit(pending)
 
-    async def _wait_for_room(self, submission: Submission) -> None:
+    async def _wait_for_room(self, pending: PendingBatch) -> None:
         """Each stream waits with the one batch that it has read. These are bounded as well: thousands of streams with
         batches of the largest size would take gigabytes."""
-        points = submission.charge
+        points = pending.charge
         with self._held(points):
             # The gate comes before the budget: a stream that waits at it holds nothing that others could use.
-            await self.gate.passed()
-            await self._budget.take(points)
+            await self.gate.wait_open()
+            await self._budget.acquire(points)
 
     @contextlib.contextmanager
     def _held(self, points: int) -> Iterator[None]:
@@ -301,12 +302,12 @@ class IngestPipeline:
         finally:
             self._held_points -= points
 
-    async def write(self, write: MetricWrite) -> None:
+    async def write(self, write: PendingWrite) -> None:
         """Commit a write; returns when it is committed.
 
         Raises:
             Overloaded: the hot table is full, or the budget is still used up after a moment.
-            Draining, RunNotFound, RunDeleted, SeriesMoved, InvalidField.
+            Draining, RunNotFound, RunDeleted, SeriesCacheStale, InvalidField.
             DatabaseUnavailable: there is no outcome yet; it may still be committed. A repeat has the same id, and
             stores nothing twice.
         """
@@ -314,9 +315,9 @@ class IngestPipeline:
             raise _draining()
         if self.gate.closed:
             raise Overloaded("too many points wait for roll-up (RUNSTREAM_HOT_ROWS_MAX); try again", retry_after_s=2.0)
-        if not self._budget.take_at_once(write.charge):
+        if not self._budget.try_acquire(write.charge):
             await self._wait_for_budget(write.charge)
-        self._lanes.submit(write)
+        self._router.submit(write)
         # Only the writer sets the outcome, even if the caller has left or waited long enough: until then the write is
         # under way.
         await asyncio.wait({write.outcome}, timeout=self._write_timeout_s)
@@ -327,42 +328,42 @@ class IngestPipeline:
 
     async def _wait_for_budget(self, charge: int) -> None:
         try:
-            await asyncio.wait_for(self._budget.take(charge), _BUDGET_TIMEOUT_S)
+            await asyncio.wait_for(self._budget.acquire(charge), _BUDGET_TIMEOUT_S)
         except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
             raise Overloaded(
                 "too many points wait for their commit (RUNSTREAM_MAX_QUEUED_POINTS); try again", retry_after_s=1.0
             ) from None
 
-    async def readiness_changed(self, ready: bool) -> None:
+    async def on_readiness(self, ready: bool) -> None:
         """Group commits that failed are tried again at once when the database is back. When it is away for longer,
         streams are sent to other replicas, which may still reach it."""
-        if self._until_refusing is not None:
-            self._until_refusing.cancel()
-            self._until_refusing = None
+        if self._stop_accepting_timer is not None:
+            self._stop_accepting_timer.cancel()
+            self._stop_accepting_timer = None
         if not ready:
             loop = asyncio.get_running_loop()
-            self._until_refusing = loop.call_later(self._without_database_s, self._refuse)
+            self._stop_accepting_timer = loop.call_later(self._without_database_s, self._stop_accepting)
             return
-        if self._refusing.done() and not self._draining:
-            self._refusing = asyncio.get_running_loop().create_future()
+        if self._not_accepting.done() and not self._draining:
+            self._not_accepting = asyncio.get_running_loop().create_future()
         for writer in self._writers:
-            writer.try_again()
+            writer.retry_now()
 
     def drain(self) -> None:
         """Take no new streams; end the open ones as soon as what they sent is committed and acknowledged."""
         self._draining = True
-        self._refuse()
+        self._stop_accepting()
 
-    def _refuse(self) -> None:
-        if not self._refusing.done():
-            self._refusing.set_result(None)
+    def _stop_accepting(self) -> None:
+        if not self._not_accepting.done():
+            self._not_accepting.set_result(None)
         for stream in self._streams.values():
-            stream.fail(self.refusal())
+            stream.fail(self.not_accepting_error())
 
     async def stop(self) -> None:
         """Stop the writers; what is not committed is dropped, unacknowledged."""
-        if self._until_refusing is not None:
-            self._until_refusing.cancel()
+        if self._stop_accepting_timer is not None:
+            self._stop_accepting_timer.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -372,7 +373,7 @@ class IngestPipeline:
         return {stream.run_id for stream in self._streams.values()}
 
     def _oldest(self) -> float | None:
-        return min((came for writer in self._writers if (came := writer.oldest) is not None), default=None)
+        return min((received for writer in self._writers if (received := writer.oldest) is not None), default=None)
 
     def _report_crash(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None or self.crashed.done():
@@ -392,15 +393,48 @@ class IngestPipeline:
                     field="open.producer_id",
                 )
             )
-        if self._refusing.done():
-            stream.fail(self.refusal())
+        if self._not_accepting.done():
+            stream.fail(self.not_accepting_error())
+
+
+class WriterRouter:
+    """Writes go to the first writer while it has little to do. Callers that wait for their answers then share groups,
+    and a commit takes as long for eight writes as for one. (Measured with 8 callers of 50 points each: 1.3 times the
+    points that two writers take, whose groups are half as large.) With more load, the run decides on the writer.
+
+    All writes of a run that are under way are with one writer. So only one group at a time holds the lock of the run,
+    and a deletion of the run gets its turn between two groups.
+    """
+
+    def __init__(self, writers: Sequence[Writer]) -> None:
+        self._writers = writers
+        self._under_way: dict[UUID, tuple[Writer, int]] = {}
+
+    def submit(self, write: PendingWrite) -> None:
+        """Hand it to its writer."""
+        run_id = write.run_id
+        writer, count = self._under_way.get(run_id) or (self._choose(write), 0)
+        self._under_way[run_id] = (writer, count + 1)
+        write.outcome.add_done_callback(lambda _: self._ended(run_id))
+        writer.submit(write)
+
+    def _choose(self, write: PendingWrite) -> Writer:
+        first = self._writers[0]
+        if first.points + write.points <= SHARED_GROUP_POINTS:
+            return first
+        return self._writers[write.run_id.int % len(self._writers)]
+
+    def _ended(self, run_id: UUID) -> None:
+        writer, count = self._under_way.pop(run_id)
+        if count > 1:
+            self._under_way[run_id] = (writer, count - 1)
 
 
 def _draining() -> Draining:
     return Draining("this replica shuts down; reconnect", retry_after_s=0.1)
 
 
-def _identity(request: ingest_pb2.Open) -> tuple[UUID, UUID]:
+def _parse_open(request: ingest_pb2.Open) -> tuple[UUID, UUID]:
     run_id = parse_run_id(request.run_id, field="open.run_id")
     if len(request.producer_id) != 16 or not any(request.producer_id):
         raise InvalidField(

@@ -27,7 +27,7 @@ class Refusal:
     example: str
 
 
-def merge(into: dict[Reason, Refusal], refusals: list[Refusal]) -> None:
+def add_up(into: dict[Reason, Refusal], refusals: list[Refusal]) -> None:
     """Add up by reason; the first example stays."""
     for refusal in refusals:
         known = into.get(refusal.reason)

@@ -11,14 +11,14 @@ import numpy as np
 
 from runstream_service.core.errors import DatabaseChanged, Fenced, InvalidField, SequenceGap, UndeclaredSeries
 from runstream_service.core.names import KeyProblem, key_problem
-from runstream_service.ingest.delay import SenderClock
+from runstream_service.ingest.latency import ClientClockOffset
 from runstream_service.ingest.limits import (
     MAX_BATCH_POINTS,
     MAX_SERIES_PER_STREAM,
     MAX_TIME_UNIX_US,
     MIN_TIME_UNIX_US,
 )
-from runstream_service.ingest.refusals import Reason, Refusal, merge
+from runstream_service.ingest.refusals import Reason, Refusal, add_up
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -51,7 +51,7 @@ MIN_CHARGE_POINTS = 32
 
 
 @dataclass(slots=True)
-class Submission:
+class PendingBatch:
     """One batch on its way to the database; its columns are equally long and hold only points that can be stored."""
 
     stream: ProducerStream
@@ -66,11 +66,11 @@ class Submission:
     # The points that its writer counted when it took the batch; unchanged when points are refused later.
     queued_points: int = 0
     # True once the stream knows the outcome.
-    told: bool = False
+    completed: bool = False
     # When it was received, by the monotonic clock.
-    came: float = field(default_factory=time.monotonic)
+    received_at: float = field(default_factory=time.monotonic)
     # When its oldest point was logged, by the same clock; None if the client does not say.
-    logged: float | None = None
+    oldest_logged_at: float | None = None
 
     def __post_init__(self) -> None:
         self.charge = max(len(self.step), MIN_CHARGE_POINTS)
@@ -80,25 +80,20 @@ class Submission:
         """How many points are to be stored."""
         return len(self.series_id)
 
-    def committed(self) -> None:
-        """It is in the database."""
-        self.stream.committed(self.number, self.refusals)
+    def complete(self, error: CoreError | None) -> None:
+        """Report the outcome to the stream: it is in the database (None), or it was not stored, which ends the
+        stream."""
+        if error is None:
+            self.stream.committed(self.number, self.refusals)
+        else:
+            self.stream.fail(error)
+            self.stream.abandoned()
 
-    def failed(self, error: CoreError) -> None:
-        """It was not stored, which ends its stream."""
-        self.stream.fail(error)
-        self.stream.dropped()
+    def abandon(self) -> None:
+        """The service stops before the outcome is known; the batch is sent again on another stream."""
+        self.stream.abandoned()
 
-    def dropped(self) -> None:
-        """The service stops before it is known to be committed; it is sent again on another stream."""
-        self.stream.dropped()
-
-    def refuse(self, reason: Reason, why: str) -> bool:
-        """Nothing of it will be stored. Returns whether it has to be committed as empty nevertheless."""
-        self.refuse_all(reason, f"batch {self.number}: {why}")
-        return True
-
-    def error_of(self, verdict: str, committed_before: int) -> CoreError | None:
+    def error_for_verdict(self, verdict: str, committed_before: int) -> CoreError | None:
         """The error that follows from begin_group_commit's verdict on its producer, if any."""
         stream = self.stream
         if verdict == "fenced":
@@ -108,7 +103,7 @@ class Submission:
                 field="open.producer_id",
             )
         if verdict == "gap" and committed_before < stream.committed_number:
-            return open_again(f"the ledger stands at {committed_before}, below this stream's last commit")
+            return reopen_error(f"the ledger stands at {committed_before}, below this stream's last commit")
         if verdict == "gap":
             return SequenceGap(
                 f"batch.number: the ledger stands at {committed_before}; send the batches after it again",
@@ -138,7 +133,7 @@ class Submission:
         self.time_unix_us, self.value = self.time_unix_us[empty], self.value[empty]
 
 
-def open_again(why: str) -> DatabaseChanged:
+def reopen_error(why: str) -> DatabaseChanged:
     """The error that ends a stream whose session and series the database may not know any more. The next Open reports
     what was lost, if anything was, and the next Declare looks up the series again."""
     return DatabaseChanged(f"the stream has to be opened again: {why}", retry_after_s=0.1)
@@ -171,7 +166,7 @@ class ProducerStream:
         self.duplicate_batches = 0
         # Set once when the stream must end for a reason other than its own messages, such as fencing.
         self.failed: asyncio.Future[CoreError] = asyncio.get_running_loop().create_future()
-        self._clock = SenderClock()
+        self._clock_offset = ClientClockOffset()
         self._received_number: int | None = None
         self._in_flight = 0
         self._acknowledged_number = committed_number
@@ -182,13 +177,13 @@ class ProducerStream:
         self._key_hashes = np.full(64, _NO_KEY, np.int64)
         self._series = np.full(64, _UNDECLARED, np.int64)
         # All indexes below this one have a series id: none is undeclared or refused.
-        self._settled_series = 0
+        self._resolved_below = 0
         self._refused_keys: list[tuple[Reason, str]] = []
         self._shared_examples: dict[Reason, int] = {}
 
     def server_changed_error(self) -> DatabaseChanged:
         """The error that ends a stream that was opened before the server was restarted or replaced."""
-        return open_again("it was opened before the database was restarted or failed over")
+        return reopen_error("it was opened before the database was restarted or failed over")
 
     # Declaring -------------------------------------------------------------------------------------------------------
 
@@ -253,12 +248,12 @@ class ProducerStream:
         if index >= len(self._series):
             self._series = _grown(self._series, index, _UNDECLARED)
         self._series[index] = entry
-        while self._lookup(self._settled_series) >= 0:
-            self._settled_series += 1
+        while self._lookup(self._resolved_below) >= 0:
+            self._resolved_below += 1
 
     # Receiving -------------------------------------------------------------------------------------------------------
 
-    def receive(self, batch: Batch) -> Submission | None:
+    def receive(self, batch: Batch) -> PendingBatch | None:
         """Check a batch and turn its indexes into series ids. Returns None if the batch is committed already.
 
         Raises:
@@ -270,12 +265,12 @@ class ProducerStream:
             self._received_number = batch.number
             self.duplicate_batches += 1
             return None
-        submission = self._submission(batch)
-        submission.logged = self._clock.logged_at(batch, submission.came)
+        pending = self._pending(batch)
+        pending.oldest_logged_at = self._clock_offset.logged_at(batch, pending.received_at)
         # Set only now: a batch that ended the stream with an error was not received.
         self._received_number = batch.number
         self._in_flight += 1
-        return submission
+        return pending
 
     def _check_number(self, number: int) -> None:
         last = self._received_number
@@ -292,28 +287,28 @@ class ProducerStream:
                 field="batch.number",
             )
 
-    def _submission(self, batch: Batch) -> Submission:
+    def _pending(self, batch: Batch) -> PendingBatch:
         count = len(batch.value)
         if count > MAX_BATCH_POINTS:
-            submission = Submission(self, batch.number, batch.step, batch.step, batch.time_unix_us, batch.value)
-            submission.refuse_all(Reason.BATCH_TOO_LARGE, f"batch {batch.number} has {count} points")
-            return submission
+            pending = PendingBatch(self, batch.number, batch.step, batch.step, batch.time_unix_us, batch.value)
+            pending.refuse_all(Reason.BATCH_TOO_LARGE, f"batch {batch.number} has {count} points")
+            return pending
         if count == 0:
-            return Submission(self, batch.number, batch.step, batch.step, batch.time_unix_us, batch.value)
+            return PendingBatch(self, batch.number, batch.step, batch.step, batch.time_unix_us, batch.value)
         series_id, refusals = self._series_ids(batch.series_index)
-        submission = Submission(
+        pending = PendingBatch(
             self, batch.number, series_id, batch.step, batch.time_unix_us, batch.value, refusals=refusals
         )
-        self._refuse_times(submission)
+        self._refuse_times(pending)
         if refusals:
-            _keep(submission, (submission.series_id >= 0))
-        return submission
+            _keep(pending, (pending.series_id >= 0))
+        return pending
 
     def _series_ids(self, series_index: UInt32Column) -> tuple[Int64Column, list[Refusal]]:
         """The series id of each point; negative for points that are refused."""
         try:
-            # Nearly always: the indexes below `_settled_series` need no look at their entries.
-            return self._series[: self._settled_series].take(series_index), []
+            # Nearly always: the indexes below `_resolved_below` need no look at their entries.
+            return self._series[: self._resolved_below].take(series_index), []
         except IndexError:
             return self._series_ids_one_by_one(series_index)
 
@@ -347,17 +342,17 @@ class ProducerStream:
             reason, example = self._refused_keys[_REFUSED - int(entry)]
             refusals.append(Refusal(reason, int(points), example))
 
-    def _refuse_times(self, submission: Submission) -> None:
-        times = submission.time_unix_us
+    def _refuse_times(self, pending: PendingBatch) -> None:
+        times = pending.time_unix_us
         # The ufuncs themselves: ndarray.min() takes twice as long for a few hundred values.
         if np.minimum.reduce(times) >= MIN_TIME_UNIX_US and np.maximum.reduce(times) <= MAX_TIME_UNIX_US:
             return
-        wrong = ((times < MIN_TIME_UNIX_US) | (times > MAX_TIME_UNIX_US)) & (submission.series_id >= 0)
+        wrong = ((times < MIN_TIME_UNIX_US) | (times > MAX_TIME_UNIX_US)) & (pending.series_id >= 0)
         if not wrong.any():
             return
         example = f"time_unix_us {int(times[wrong][0])} is not in years 1 to 9999 (microseconds since 1970)"
-        submission.refusals.append(Refusal(Reason.TIME_OUT_OF_RANGE, int(wrong.sum()), example))
-        submission.series_id[wrong] = _REFUSED_FOR_TIME
+        pending.refusals.append(Refusal(Reason.TIME_OUT_OF_RANGE, int(wrong.sum()), example))
+        pending.series_id[wrong] = _REFUSED_FOR_TIME
 
     # Ending ----------------------------------------------------------------------------------------------------------
 
@@ -365,10 +360,10 @@ class ProducerStream:
         """A batch is committed (or was before; then it has no refusals to report)."""
         self._in_flight -= 1
         self.committed_number = max(self.committed_number, number)
-        merge(self._refusals, refusals)
+        add_up(self._refusals, refusals)
         self._changed.set()
 
-    def dropped(self) -> None:
+    def abandoned(self) -> None:
         """A batch will not be committed by this stream: it is fenced, or the service stops."""
         self._in_flight -= 1
         self._changed.set()
@@ -379,7 +374,7 @@ class ProducerStream:
             self.failed.set_result(error)
 
     @property
-    def settled(self) -> bool:
+    def nothing_in_flight(self) -> bool:
         """True when nothing of this stream is on its way to the database."""
         return self._in_flight == 0
 
@@ -395,7 +390,7 @@ class ProducerStream:
                 self._acknowledged_number = self.committed_number
                 refusals, self._refusals = self._refusals, {}
                 return self._acknowledged_number, list(refusals.values())
-            if last.is_set() and self.settled:
+            if last.is_set() and self.nothing_in_flight:
                 return None
             self._changed.clear()
             await self._changed.wait()
@@ -408,6 +403,6 @@ def _grown(column: Int64Column, index: int, empty: int) -> Int64Column:
     return grown
 
 
-def _keep(submission: Submission, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
-    submission.series_id, submission.step = submission.series_id[rows], submission.step[rows]
-    submission.time_unix_us, submission.value = submission.time_unix_us[rows], submission.value[rows]
+def _keep(pending: PendingBatch, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
+    pending.series_id, pending.step = pending.series_id[rows], pending.step[rows]
+    pending.time_unix_us, pending.value = pending.time_unix_us[rows], pending.value[rows]

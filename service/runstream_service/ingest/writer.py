@@ -32,8 +32,9 @@ import structlog
 
 from runstream_service.core.errors import CommitFailed
 from runstream_service.ingest import copy_binary
-from runstream_service.ingest.group import Group, Item, Verdict
+from runstream_service.ingest.group import Group, Pending, Verdict
 from runstream_service.ingest.refusals import Reason
+from runstream_service.ingest.stream import PendingBatch
 from runstream_service.storage.database import is_data_error, server_start_id_of, translate
 from runstream_service.storage.dedicated_connection import DedicatedConnection
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runstream_service.core.errors import CoreError
-    from runstream_service.ingest.budget import Budget
+    from runstream_service.ingest.backpressure import PointBudget
     from runstream_service.ingest.metrics import IngestMetrics
     from runstream_service.storage.database import Connection, Database
 
@@ -53,7 +54,7 @@ MAX_GROUP_POINTS = 131_072
 # One time limit for all steps of one try. It is above the server's own timeouts (database.py), so that the server's
 # clear error comes first; this one is for a connection that hangs without an error.
 _TRY_TIMEOUT_S = 45.0
-_TOLD_AT_ONCE = 16
+_COMPLETED_AT_ONCE = 16
 # How often a group is tried that fails for an unknown reason, and how often each of its batches alone.
 _TRIES_OF_GROUP, _TRIES_ALONE = 4, 2
 _FIRST_BACKOFF_S = 0.05
@@ -72,7 +73,7 @@ class Writer:
     """One connection, one group at a time. A producer always uses the same writer."""
 
     def __init__(
-        self, name: str, database: Database, budget: Budget, metrics: IngestMetrics, on_commit: Callable[[], None]
+        self, name: str, database: Database, budget: PointBudget, metrics: IngestMetrics, on_commit: Callable[[], None]
     ) -> None:
         self.name = name
         self._on_commit = on_commit
@@ -80,30 +81,30 @@ class Writer:
         self._metrics = metrics
         # The points that are not committed yet.
         self.points = 0
-        self._waiting: deque[Item] = deque()
-        self._taken: list[Item] = []  # the group that is being committed
+        self._waiting: deque[Pending] = deque()
+        self._committing: list[Pending] = []  # the group that is being committed
         self._wake = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._retry_now = asyncio.Event()
         self._database = database
         self._server_start_id = ""  # of the connection
-        self._session = DedicatedConnection(self._connect)
+        self._connection = DedicatedConnection(self._connect)
 
-    def submit(self, submission: Item) -> None:
-        """Hand over a submission whose charge was taken from the budget; its stream learns the outcome."""
-        submission.queued_points = submission.points
-        self.points += submission.queued_points
-        self._waiting.append(submission)
+    def submit(self, item: Pending) -> None:
+        """Hand over an item whose charge was taken from the budget; its stream learns the outcome."""
+        item.queued_points = item.points
+        self.points += item.queued_points
+        self._waiting.append(item)
         self._wake.set()
 
-    def try_again(self) -> None:
+    def retry_now(self) -> None:
         """The database answers again: retry a failed group now, without waiting for the rest of its backoff."""
-        self._hurry.set()
+        self._retry_now.set()
 
     @property
     def oldest(self) -> float | None:
         """When the oldest batch or write that is not committed yet was received."""
-        first = next(iter(self._taken or self._waiting), None)
-        return None if first is None else first.came
+        first = next(iter(self._committing or self._waiting), None)
+        return None if first is None else first.received_at
 
     async def run(self) -> None:
         """Commit groups until cancelled. What is not committed then is dropped: clients send it again to another
@@ -111,21 +112,21 @@ class Writer:
         try:
             while True:
                 await self._wake.wait()
-                self._taken = self._take_group()
-                await self._commit(self._taken)
-                self._taken = []
+                self._committing = self._take_group()
+                await self._commit(self._committing)
+                self._committing = []
                 if not self._waiting:
                     self._wake.clear()
         finally:
-            for submission in (*self._taken, *self._waiting):
-                if not submission.told:
-                    submission.dropped()
-                    self._settle(submission)
-            self._taken = []
+            for item in (*self._committing, *self._waiting):
+                if not item.completed:
+                    item.abandon()
+                    self._release(item)
+            self._committing = []
             self._waiting.clear()
-            self._session.disconnect()
+            self._connection.disconnect()
 
-    def _take_group(self) -> list[Item]:
+    def _take_group(self) -> list[Pending]:
         taken = [self._waiting.popleft()]
         points = taken[0].points
         while self._waiting and points + self._waiting[0].points <= MAX_GROUP_POINTS:
@@ -133,41 +134,41 @@ class Writer:
             taken.append(self._waiting.popleft())
         return taken
 
-    async def _commit(self, submissions: list[Item], *, tries: int = _TRIES_OF_GROUP) -> None:
-        """Commit submissions; returns when each of them has its outcome. `tries` only bounds failures for an unknown
+    async def _commit(self, items: list[Pending], *, tries: int = _TRIES_OF_GROUP) -> None:
+        """Commit items; returns when each of them has its outcome. `tries` only bounds failures for an unknown
         reason: a database that is away is waited for without a bound."""
         delay_s = _FIRST_BACKOFF_S
-        while submissions:
-            group = Group(submissions)
+        while items:
+            group = Group(items)
             started = time.perf_counter()
-            self._hurry.clear()
+            self._retry_now.clear()
             try:
-                await self._session.connect()
-                if stale := [item for item in submissions if item.server_start_id != self._server_start_id]:
+                await self._connection.connect()
+                if stale := [item for item in items if item.server_start_id != self._server_start_id]:
                     for item in stale:
-                        self._tell_one(item, item.server_changed_error())
-                    submissions = [item for item in submissions if not item.told]
+                        self._complete(item, item.server_changed_error())
+                    items = [item for item in items if not item.completed]
                     continue
                 await self._try(group)
             except RowsRefusedError as exc:
-                if not await self._each_alone(submissions, exc.__cause__ or exc):
-                    await self._refuse(submissions[0], exc.__cause__ or exc)
+                if not await self._retry_one_by_one(items, exc.__cause__ or exc):
+                    await self._refuse(items[0], exc.__cause__ or exc)
                 break
             except Exception as exc:
                 # The transaction is gone or in doubt. The ledger shows which, on a new connection.
                 self._report_failure(group, exc, delay_s)
                 tries -= translate(exc) is None
                 if not tries:
-                    if not await self._each_alone(submissions, exc):
-                        self._give_up(submissions[0], exc)
+                    if not await self._retry_one_by_one(items, exc):
+                        self._give_up(items[0], exc)
                     break
                 with contextlib.suppress(TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
-                    await asyncio.wait_for(self._hurry.wait(), delay_s * random.uniform(0.5, 1.0))
+                    await asyncio.wait_for(self._retry_now.wait(), delay_s * random.uniform(0.5, 1.0))
                 delay_s = min(2 * delay_s, _LONGEST_BACKOFF_S)
             else:
                 self._metrics.group_committed(group, time.perf_counter() - started)
                 self._on_commit()
-                await self._tell(group)
+                await self._complete_group(group)
                 break
 
     async def _connect(self) -> Connection:
@@ -177,16 +178,16 @@ class Writer:
 
     async def _try(self, group: Group) -> None:
         """Run one transaction. If it raises, the outcome is not known, and the connection is closed."""
-        await self._session.run(lambda connection: self._transact(connection, group), timeout_s=_TRY_TIMEOUT_S)
+        await self._connection.run(lambda connection: self._transact(connection, group), timeout_s=_TRY_TIMEOUT_S)
 
     async def _transact(self, connection: Connection, group: Group) -> None:
-        """There is no ROLLBACK when a step fails: the session closes the connection instead, which cannot hang."""
-        if group.is_small and await self._transact_at_once(connection, group):
+        """There is no ROLLBACK when a step fails: the connection is closed instead, which cannot hang."""
+        if group.is_small and await self._commit_in_one_statement(connection, group):
             return
         # READ COMMITTED, as begin_group_commit needs it, whatever the database's default is.
         await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         rows = await connection.fetch(_BEGIN, *group.begin_arguments())
-        group.judge([Verdict(*row) for row in rows])
+        group.apply_verdicts([Verdict(*row) for row in rows])
         started = time.perf_counter()
         encoded = group.encode()
         self._metrics.encode_seconds.observe(time.perf_counter() - started)
@@ -194,7 +195,7 @@ class Writer:
             await self._copy(connection, group.table, encoded)
         await connection.execute("COMMIT")
 
-    async def _transact_at_once(self, connection: Connection, group: Group) -> bool:
+    async def _commit_in_one_statement(self, connection: Connection, group: Group) -> bool:
         """Run the whole transaction in one statement; returns whether that was possible. (It is READ COMMITTED by the
         settings of the connection.)"""
         try:
@@ -203,7 +204,7 @@ class Writer:
             if is_data_error(exc):
                 return False  # nothing was stored; the separate steps show whether the rows are to blame
             raise
-        group.judge([Verdict(*row) for row in rows])
+        group.apply_verdicts([Verdict(*row) for row in rows])
         return True
 
     async def _copy(self, connection: Connection, table: str, encoded: memoryview) -> None:
@@ -218,23 +219,23 @@ class Writer:
             raise
         self._metrics.copy_seconds.observe(time.perf_counter() - started)
 
-    async def _each_alone(self, submissions: list[Item], error: BaseException) -> bool:
-        """A submission of the group causes an error: find it by committing each one alone, so that the others succeed.
+    async def _retry_one_by_one(self, items: list[Pending], error: BaseException) -> bool:
+        """An item of the group causes an error: find it by committing each one alone, so that the others succeed.
         Returns False if there is only one."""
-        if len(submissions) == 1:
+        if len(items) == 1:
             return False
         log.info(
-            f"A group of {len(submissions)} batches and writes cannot be committed; trying each alone",
+            f"A group of {len(items)} batches and writes cannot be committed; trying each alone",
             action="group_isolated",
             writer=self.name,
-            batches=len(submissions),
+            batches=len(items),
             error=repr(error),
         )
-        for submission in submissions:
-            await self._commit([submission], tries=_TRIES_ALONE)
+        for item in items:
+            await self._commit([item], tries=_TRIES_ALONE)
         return True
 
-    def _give_up(self, item: Item, error: Exception) -> None:
+    def _give_up(self, item: Pending, error: Exception) -> None:
         """End the stream of an item that fails alone, for an unknown reason. The item is not refused: the next release
         may be able to store it."""
         log.error(
@@ -246,7 +247,7 @@ class Writer:
             points=item.points,
             exc_info=error,
         )
-        self._tell_one(
+        self._complete(
             item,
             CommitFailed(
                 f"batch {item.number} of {item.points} points could not be committed because of a bug of the service: "
@@ -254,7 +255,7 @@ class Writer:
             ),
         )
 
-    async def _refuse(self, refused: Item, error: BaseException) -> None:
+    async def _refuse(self, refused: Pending, error: BaseException) -> None:
         """PostgreSQL refuses the rows of this item as bad data: commit a batch as empty, and let a write fail."""
         log.warning(
             f"PostgreSQL refused the rows of a batch: {error}",
@@ -265,35 +266,33 @@ class Writer:
             points=refused.points,
             error=repr(error),
         )
-        if refused.refuse(Reason.DATABASE, str(error)):
+        if isinstance(refused, PendingBatch):
+            refused.refuse_all(Reason.DATABASE, f"batch {refused.number}: {error}")
             await self._commit([refused])
         else:
-            self._settle(refused)
+            self._complete(refused, refused.refused_error(str(error)))
 
-    async def _tell(self, group: Group) -> None:
+    async def _complete_group(self, group: Group) -> None:
         """Report the outcomes in portions: two hundred streams that all write their acks at once would keep the event
         loop from feeding the other writers' COPY."""
-        outcomes: list[tuple[Item, CoreError | None]] = [
-            *((submission, None) for submission in group.accepted),
-            *((submission, None) for submission in group.duplicates),
+        outcomes: list[tuple[Pending, CoreError | None]] = [
+            *((item, None) for item in group.accepted),
+            *((item, None) for item in group.duplicates),
             *group.rejected,
         ]
-        for first in range(0, len(outcomes), _TOLD_AT_ONCE):
-            for submission, error in outcomes[first : first + _TOLD_AT_ONCE]:
-                self._tell_one(submission, error)
+        for first in range(0, len(outcomes), _COMPLETED_AT_ONCE):
+            for item, error in outcomes[first : first + _COMPLETED_AT_ONCE]:
+                self._complete(item, error)
             await asyncio.sleep(0)
 
-    def _tell_one(self, submission: Item, error: CoreError | None) -> None:
-        if error is None:
-            submission.committed()
-        else:
-            submission.failed(error)
-        self._settle(submission)
+    def _complete(self, item: Pending, error: CoreError | None) -> None:
+        item.complete(error)
+        self._release(item)
 
-    def _settle(self, submission: Item) -> None:
-        submission.told = True
-        self.points -= submission.queued_points
-        self._budget.give_back(submission.charge)
+    def _release(self, item: Pending) -> None:
+        item.completed = True
+        self.points -= item.queued_points
+        self._budget.release(item.charge)
 
     def _report_failure(self, group: Group, error: Exception, delay_s: float) -> None:
         self._metrics.commit_failed(error)

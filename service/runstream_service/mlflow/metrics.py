@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from runstream_service import threads
 from runstream_service.core.errors import ParamChanged, RunNotFound
 from runstream_service.core.model_metrics import ModelMetric
-from runstream_service.ingest.metric_writes import RunPoints
+from runstream_service.ingest.http_writes import RunPoints
 from runstream_service.mlflow.answer import encode
 from runstream_service.mlflow.entries import checked_params, checked_tags
 from runstream_service.mlflow.errors import invalid
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.core.model_metrics import ModelMetrics
     from runstream_service.core.runs import Runs
-    from runstream_service.ingest.metric_writes import MetricWrites
+    from runstream_service.ingest.http_writes import HttpIngest
     from runstream_service.mlflow.metric_bodies import ModelMetric as BodyMetric
     from runstream_service.query.mlflow_view.metric_rows import MetricRows
     from runstream_service.query.mlflow_view.run_metrics import RunMetrics
@@ -87,7 +87,7 @@ class MetricHandlers:
     """One method a route of routes.py."""
 
     def __init__(
-        self, writes: MetricWrites, of_models: ModelMetrics, runs: Runs, run_metrics: RunMetrics, caller: Caller
+        self, writes: HttpIngest, of_models: ModelMetrics, runs: Runs, run_metrics: RunMetrics, caller: Caller
     ) -> None:
         self._writes = writes
         self._of_models = of_models
@@ -182,7 +182,7 @@ class MetricHandlers:
         self._seconds.look_at(run_id, int(metrics.timestamp_ms[-1]))
         rows = _distinct(metrics)
         once = metrics if rows is None else metrics.take(rows)
-        await self._writes.store(
+        await self._writes.write(
             self._caller,
             RunPoints(run_id, _write_id(run_id, content), once.key, once.step, once.timestamp_ms * 1_000, once.value),
         )

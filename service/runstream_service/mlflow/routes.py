@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from runstream_service.core.model_versions import ModelVersions
     from runstream_service.core.registered_models import RegisteredModels
     from runstream_service.core.runs import Runs
-    from runstream_service.ingest.metric_writes import MetricWrites
+    from runstream_service.ingest.http_writes import HttpIngest
     from runstream_service.query.latest import Latest
     from runstream_service.query.mlflow_view.run_metrics import RunMetrics
     from runstream_service.query.run_search.run_search import RunSearch
@@ -67,7 +67,7 @@ class Core:
     latest: Latest
     registered_models: RegisteredModels
     model_versions: ModelVersions
-    metric_writes: MetricWrites
+    http_ingest: HttpIngest
     model_metrics: ModelMetrics
     run_metrics: RunMetrics
     artifacts: ArtifactStore
@@ -78,7 +78,7 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
     """All routes of MLflow that this service serves."""
     of_experiments = experiments.ExperimentHandlers(core.experiments)
     of_inputs = inputs.InputHandlers(core.inputs, core.runs)
-    of_metrics = metrics.MetricHandlers(core.metric_writes, core.model_metrics, core.runs, core.run_metrics, ANYONE)
+    of_metrics = metrics.MetricHandlers(core.http_ingest, core.model_metrics, core.runs, core.run_metrics, ANYONE)
     answers = RunAnswers(core.runs, core.latest)
     of_runs = runs.RunHandlers(core.runs, answers)
     searches = search.SearchHandlers(core.run_search, answers, core.experiment_search, ANYONE)

@@ -23,7 +23,7 @@ from runstream_service.storage.dedicated_connection import DedicatedConnection
 from runstream_service.storage.requirements import way_on
 
 if TYPE_CHECKING:
-    from runstream_service.ingest.gate import HotGate
+    from runstream_service.ingest.backpressure import HotTableGate
     from runstream_service.rollup.metrics import RollupMetrics
     from runstream_service.storage.database import Connection, Database
 
@@ -142,7 +142,7 @@ class RollupLoop:
     """Keeps hot rows and segments few: epochs are closed, rolled up into segments, published and dropped, and small
     segments are merged."""
 
-    def __init__(self, database: Database, metrics: RollupMetrics, gate: HotGate, options: RollupOptions) -> None:
+    def __init__(self, database: Database, metrics: RollupMetrics, gate: HotTableGate, options: RollupOptions) -> None:
         self._metrics = metrics
         self._gate = gate
         self._options = options
@@ -191,7 +191,7 @@ class RollupLoop:
     async def _measure(self, connection: Connection) -> bool:
         self._backlog = await epochs.measure(connection)
         self._metrics.measured(self._backlog)
-        self._gate.measured(self._backlog.points)
+        self._gate.update(self._backlog.points)
         return False
 
     async def _rotate(self, connection: Connection) -> bool:

@@ -102,13 +102,13 @@ class IngestServicer:
     async def _open_request(self, context: Context) -> ingest_pb2.Open:
         """The first message. A client that sends none must neither keep its place nor delay a shutdown."""
         reading = asyncio.create_task(_next_request(context))
-        ends: set[asyncio.Future[Any]] = {reading, self._pipeline.refusing}
+        ends: set[asyncio.Future[Any]] = {reading, self._pipeline.not_accepting}
         try:
             await asyncio.wait(ends, timeout=self._first_message_timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
                 raise (
-                    self._pipeline.refusal()
-                    if self._pipeline.refusing.done()
+                    self._pipeline.not_accepting_error()
+                    if self._pipeline.not_accepting.done()
                     else OpenTimeout(
                         f"no message arrived within {self._first_message_timeout_s:g} s; a stream begins with open",
                         field="open",

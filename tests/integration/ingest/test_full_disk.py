@@ -47,7 +47,7 @@ async def test_when_the_database_is_back_nobody_waits_for_the_next_try(database,
     await replica.send(stream, 1, [1.0])
     await _failed(replica, "DiskFullError", times=1)
     await database.execute("DROP TRIGGER fail ON commits")
-    await replica.pipeline.readiness_changed(True)
+    await replica.pipeline.on_readiness(True)
     assert await acknowledged(stream, 1) == []
 
 

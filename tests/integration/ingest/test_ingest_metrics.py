@@ -9,7 +9,7 @@ import numpy as np
 
 from runstream_service.core.caller import ANYONE
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
-from runstream_service.ingest.metric_writes import MetricWrites, RunPoints
+from runstream_service.ingest.http_writes import HttpIngest, RunPoints
 from tests.integration.ingest.conftest import TIME, acknowledged
 from tests.support.polling import until
 
@@ -24,7 +24,7 @@ async def test_what_comes_in_is_counted_by_protocol_also_when_it_is_a_repeat(dat
     points = RunPoints(
         run_id, uuid4(), ["loss"], np.zeros(1, np.int64), np.full(1, TIME, np.int64), np.ones(1, np.float64)
     )
-    await MetricWrites(database, replica.pipeline).store(ANYONE, points)
+    await HttpIngest(database, replica.pipeline).write(ANYONE, points)
     assert replica.metric("runstream_batches_received_total", protocol="grpc") == 2
     assert replica.metric("runstream_points_received_total", protocol="grpc") == 6
     assert replica.metric("runstream_batches_received_total", protocol="http") == 1

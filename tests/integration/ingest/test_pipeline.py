@@ -144,7 +144,7 @@ async def test_batches_that_were_read_and_wait_for_the_queue_are_bounded_and_tho
             await asyncio.sleep(0)
             with pytest.raises(Overloaded):
                 await replica.send(streams[3], 1, [1.0] * 700)
-            assert streams[3].settled
+            assert streams[3].nothing_in_flight
         await asyncio.gather(*waiting)
         for stream in streams[:3]:
             await acknowledged(stream, 1)
@@ -189,7 +189,7 @@ async def test_a_stopped_pipeline_drops_what_waits_unacknowledged(database, run_
             for number in (1, 2, 3):
                 await replica.send(stream, number, [1.0])
             await replica.pipeline.stop()
-            assert stream.settled
+            assert stream.nothing_in_flight
             assert stream.committed_number == 0
             assert replica.metric("runstream_queue_points") == 0
     assert await stored() == []

@@ -11,10 +11,10 @@ from runstream.v1 import ingest_pb2
 from runstream_service.core.caller import ANYONE
 from runstream_service.core.errors import InvalidField, TooManySeries
 from runstream_service.ingest.decode import Batch
-from runstream_service.ingest.metric_writes import MetricWrites
+from runstream_service.ingest.http_writes import HttpIngest
 from runstream_service.ingest.refusals import Reason
 from tests.integration.ingest.conftest import TIME, acknowledged, new_run, running_replica
-from tests.integration.ingest.test_metric_writes import points
+from tests.integration.ingest.test_http_writes import points
 
 
 async def _declare(replica, stream, keys) -> None:
@@ -49,13 +49,13 @@ async def test_series_above_the_bound_of_the_run_are_refused_point_by_point(data
 
 async def test_a_request_that_would_make_too_many_series_is_refused_whole_and_known_series_go_on(database, run_id):
     async with running_replica(database, max_series_per_run=3) as replica:
-        writes = MetricWrites(database, replica.pipeline)
+        writes = HttpIngest(database, replica.pipeline)
         for key in "abc":
-            await writes.store(ANYONE, points(run_id, [1.0], key=key))
+            await writes.write(ANYONE, points(run_id, [1.0], key=key))
         with pytest.raises(TooManySeries, match="--max-series-per-run"):
-            await writes.store(ANYONE, points(run_id, [1.0, 2.0], key="d"))
+            await writes.write(ANYONE, points(run_id, [1.0, 2.0], key="d"))
         assert replica.metric("runstream_points_refused_total", reason="too_many_series") == 2
-        await writes.store(ANYONE, points(run_id, [2.0], key="a"))
+        await writes.write(ANYONE, points(run_id, [2.0], key="a"))
     assert await database.fetchval("SELECT count(*) FROM series") == 3
 
 
@@ -91,5 +91,5 @@ async def test_a_key_that_postgres_does_not_take_costs_only_its_own_points(datab
         assert (refusal.reason, refusal.points) == (Reason.DATABASE, 2)
         assert "bad" in refusal.example
         with pytest.raises(InvalidField, match="bad"):
-            await MetricWrites(database, replica.pipeline).store(ANYONE, points(run_id, [1.0], key="bad"))
+            await HttpIngest(database, replica.pipeline).write(ANYONE, points(run_id, [1.0], key="bad"))
     assert len(await stored()) == 52

@@ -110,7 +110,7 @@ async def test_opens_that_wait_end_when_the_replica_has_lost_its_database(databa
         await connection.execute("LOCK TABLE producers IN ACCESS EXCLUSIVE MODE")
         waiting = asyncio.create_task(_outcome(Producer(channel, run_id)))
         await _until(lambda: replica.metric("runstream_streams_open") == 1)
-        await replica.pipeline.readiness_changed(ready=False)
+        await replica.pipeline.on_readiness(ready=False)
         assert await asyncio.wait_for(waiting, 10) == "DATABASE_UNAVAILABLE"
 
 
@@ -123,10 +123,10 @@ async def test_streams_of_a_replica_that_has_lost_its_database_are_sent_elsewher
         async with database.transaction() as connection:
             await connection.execute("LOCK TABLE producers IN ACCESS EXCLUSIVE MODE")
             await producer.batch(1, [1.0])
-            await replica.pipeline.readiness_changed(ready=False)
+            await replica.pipeline.on_readiness(ready=False)
             assert await producer.end() == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE", "")
             assert await _outcome(Producer(channel, run_id)) == "DATABASE_UNAVAILABLE", "it takes no new ones either"
-        await replica.pipeline.readiness_changed(ready=True)
+        await replica.pipeline.on_readiness(ready=True)
         again = Producer(channel, run_id, producer.producer)
         committed = (await again.open()).committed_number
         await again.declare("loss")
@@ -141,8 +141,8 @@ async def test_a_database_that_comes_back_soon_costs_no_stream(database, run_id)
         producer = Producer(channel, run_id)
         await producer.open()
         await producer.declare("loss")
-        await replica.pipeline.readiness_changed(ready=False)
-        await replica.pipeline.readiness_changed(ready=True)
+        await replica.pipeline.on_readiness(ready=False)
+        await replica.pipeline.on_readiness(ready=True)
         await asyncio.sleep(0.4)
         await producer.batch(1, [1.0])
         await producer.ack(1)

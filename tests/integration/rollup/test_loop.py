@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from runstream_service.core.errors import DatabaseUnavailable
-from runstream_service.ingest.gate import HotGate
+from runstream_service.ingest.backpressure import HotTableGate
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.rollup.loop import RollupLoop, RollupOptions
 from runstream_service.rollup.metrics import RollupMetrics
@@ -30,7 +30,7 @@ class Replica:
 
     def __init__(self, database: Database, options: RollupOptions = AT_ONCE, hot_rows_max: int = 10**9) -> None:
         self.registry = CollectorRegistry()
-        self.gate = HotGate(hot_rows_max, IngestMetrics(self.registry))
+        self.gate = HotTableGate(hot_rows_max, IngestMetrics(self.registry))
         self.loop = RollupLoop(database, RollupMetrics(self.registry), self.gate, options)
 
     def metric(self, name: str, **labels: str) -> float:
@@ -226,13 +226,13 @@ async def test_above_the_hot_bound_ingest_stops_and_goes_on_when_roll_up_caught_
 async def test_a_stream_that_waits_at_the_gate_can_be_ended(lab):
     async with running_replica(lab.database, hot_rows_max=10) as ingest:
         stream = await ingest.open(lab.run_id)
-        ingest.pipeline.gate.measured(11)
+        ingest.pipeline.gate.update(11)
         blocked = asyncio.create_task(ingest.send(stream, 1, [0.5]))
         await asyncio.sleep(0)
         blocked.cancel()
         with pytest.raises(asyncio.CancelledError):
             await blocked
-        assert stream.settled
+        assert stream.nothing_in_flight
 
 
 async def _connection(database: Database) -> Connection:

@@ -96,10 +96,10 @@ async def test_a_bad_key_costs_its_own_points_only(key, reason):
     stream = await _stream(keys=("loss",))
     assert stream.new_keys([(1, key), (2, "accuracy")]) == {2: "accuracy"}
     stream.bind({2: "accuracy"}, ResolvedSeries({"accuracy": 7}))
-    submission = stream.receive(_batch(1, [1, 0, 1, 2]))
-    assert submission.series_id.tolist() == [100, 7]
-    assert submission.step.tolist() == [1, 3]
-    assert [(r.reason, r.points) for r in submission.refusals] == [(reason, 2)]
+    pending = stream.receive(_batch(1, [1, 0, 1, 2]))
+    assert pending.series_id.tolist() == [100, 7]
+    assert pending.step.tolist() == [1, 3]
+    assert [(r.reason, r.points) for r in pending.refusals] == [(reason, 2)]
 
 
 @pytest.mark.parametrize(
@@ -114,9 +114,9 @@ async def test_thousands_of_bad_keys_are_refused_without_keeping_each():
     stream = await _stream()
     count = 5_000
     assert stream.new_keys([(index, f"{index}\n") for index in range(1, count)]) == {}
-    submission = stream.receive(_batch(1, range(count)))
-    assert submission.points == 1
-    assert sum(refusal.points for refusal in submission.refusals) == count - 1
+    pending = stream.receive(_batch(1, range(count)))
+    assert pending.points == 1
+    assert sum(refusal.points for refusal in pending.refusals) == count - 1
     assert len(stream._refused_keys) < 200
 
 
@@ -132,49 +132,49 @@ async def test_what_a_stream_keeps_of_its_keys_is_small():
 async def test_points_with_a_time_outside_years_1_to_9999_are_refused_alone():
     stream = await _stream()
     times = [MIN_TIME_UNIX_US, MIN_TIME_UNIX_US - 1, 0, MAX_TIME_UNIX_US, MAX_TIME_UNIX_US + 1, -(2**63), 2**63 - 1]
-    submission = stream.receive(_batch(1, [0] * 7, times))
-    assert submission.time_unix_us.tolist() == [MIN_TIME_UNIX_US, 0, MAX_TIME_UNIX_US]
-    assert [(r.reason, r.points) for r in submission.refusals] == [(Reason.TIME_OUT_OF_RANGE, 4)]
-    assert str(MIN_TIME_UNIX_US - 1) in submission.refusals[0].example
+    pending = stream.receive(_batch(1, [0] * 7, times))
+    assert pending.time_unix_us.tolist() == [MIN_TIME_UNIX_US, 0, MAX_TIME_UNIX_US]
+    assert [(r.reason, r.points) for r in pending.refusals] == [(Reason.TIME_OUT_OF_RANGE, 4)]
+    assert str(MIN_TIME_UNIX_US - 1) in pending.refusals[0].example
 
 
 async def test_a_point_that_is_wrong_twice_is_refused_once():
     stream = await _stream()
     stream.new_keys([(1, "")])
-    submission = stream.receive(_batch(1, [1, 0], [2**63 - 1, 0]))
-    assert sum(r.points for r in submission.refusals) == 1
-    assert submission.points == 1
+    pending = stream.receive(_batch(1, [1, 0], [2**63 - 1, 0]))
+    assert sum(r.points for r in pending.refusals) == 1
+    assert pending.points == 1
 
 
 async def test_series_above_the_bound_are_refused_and_counted():
     stream = await _stream()
     assert stream.new_keys([(MAX_SERIES_PER_STREAM, "one too many")]) == {}
-    submission = stream.receive(_batch(1, [0, MAX_SERIES_PER_STREAM, 2**32 - 1]))
-    assert submission.points == 1
-    assert [(r.reason, r.points) for r in submission.refusals] == [(Reason.TOO_MANY_SERIES, 2)]
+    pending = stream.receive(_batch(1, [0, MAX_SERIES_PER_STREAM, 2**32 - 1]))
+    assert pending.points == 1
+    assert [(r.reason, r.points) for r in pending.refusals] == [(Reason.TOO_MANY_SERIES, 2)]
 
 
 async def test_a_batch_that_is_too_large_uses_its_number_up_and_stores_nothing():
     stream = await _stream()
-    submission = stream.receive(_batch(1, [0] * (MAX_BATCH_POINTS + 1)))
-    assert (submission.number, submission.points) == (1, 0)
-    assert [(r.reason, r.points) for r in submission.refusals] == [(Reason.BATCH_TOO_LARGE, MAX_BATCH_POINTS + 1)]
+    pending = stream.receive(_batch(1, [0] * (MAX_BATCH_POINTS + 1)))
+    assert (pending.number, pending.points) == (1, 0)
+    assert [(r.reason, r.points) for r in pending.refusals] == [(Reason.BATCH_TOO_LARGE, MAX_BATCH_POINTS + 1)]
     assert stream.receive(_batch(2)).points == 1
 
 
 async def test_an_empty_batch_is_a_batch():
     stream = await _stream()
-    submission = stream.receive(_batch(1, []))
-    assert submission.points == 0
-    assert submission.charge > 0, "or any number of them could wait"
+    pending = stream.receive(_batch(1, []))
+    assert pending.points == 0
+    assert pending.charge > 0, "or any number of them could wait"
 
 
 async def test_one_ack_tells_of_many_commits_and_adds_refusals_up():
     stream = await _stream()
     stream.new_keys([(1, "")])
-    submissions = [stream.receive(_batch(number, [0, 1])) for number in (1, 2, 3)]
-    for submission in submissions:
-        stream.committed(submission.number, submission.refusals)
+    all_pending = [stream.receive(_batch(number, [0, 1])) for number in (1, 2, 3)]
+    for pending in all_pending:
+        stream.committed(pending.number, pending.refusals)
     number, refusals = await stream.next_ack(asyncio.Event())
     assert number == 3
     assert [(r.reason, r.points) for r in refusals] == [(Reason.KEY_EMPTY, 3)]
@@ -182,13 +182,13 @@ async def test_one_ack_tells_of_many_commits_and_adds_refusals_up():
 
 async def test_the_last_ack_waits_for_what_is_on_its_way():
     stream = await _stream()
-    submission = stream.receive(_batch(1))
+    pending = stream.receive(_batch(1))
     last = asyncio.Event()
     last.set()
     waiting = asyncio.ensure_future(stream.next_ack(last))
     await asyncio.sleep(0)
     assert not waiting.done()
-    stream.committed(submission.number, [])
+    stream.committed(pending.number, [])
     assert (await waiting)[0] == 1
     assert await stream.next_ack(last) is None
 
@@ -212,10 +212,10 @@ def test_every_point_is_either_submitted_or_refused(keys, data):
         stream.bind(wanted, ResolvedSeries(ids))
         index = data.draw(st.lists(st.integers(0, len(keys) - 1), max_size=30))
         times = data.draw(st.lists(st.sampled_from([0, 2**62, -(2**62)]), min_size=len(index), max_size=len(index)))
-        submission = stream.receive(_batch(1, index, times))
-        assert submission is not None
-        assert submission.points + sum(refusal.points for refusal in submission.refusals) == len(index)
+        pending = stream.receive(_batch(1, index, times))
+        assert pending is not None
+        assert pending.points + sum(refusal.points for refusal in pending.refusals) == len(index)
         good = [i for i, time in zip(index, times, strict=True) if i in wanted and time == 0]
-        assert submission.points == len(good)
+        assert pending.points == len(good)
 
     asyncio.run(play())

@@ -31,7 +31,7 @@ _LONGEST_US = 30 * 86_400 * 1_000_000
 _BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0)
 
 
-class SenderClock:
+class ClientClockOffset:
     """What is known about the clock of the client of one stream."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class SenderClock:
         return apart_us - self._fastest_us
 
 
-class LogToCommit(Collector):
+class LogToCommitHistogram(Collector):
     """The histogram, kept in plain numbers: it counts every batch, and a Histogram's lock and labels cost five times as
     much."""
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from runstream_service.ingest.decode import Batch
-from runstream_service.ingest.delay import LogToCommit, SenderClock
+from runstream_service.ingest.latency import ClientClockOffset, LogToCommitHistogram
 
 _EMPTY = np.empty(0)
 
@@ -19,11 +19,11 @@ def _batch(oldest_age_us=None, sent_us=None):
 
 
 def test_a_client_that_says_nothing_is_not_observed():
-    assert SenderClock().logged_at(_batch(sent_us=5), 100.0) is None
+    assert ClientClockOffset().logged_at(_batch(sent_us=5), 100.0) is None
 
 
 def test_an_age_alone_counts_from_the_receipt():
-    clock = SenderClock()
+    clock = ClientClockOffset()
     assert clock.logged_at(_batch(2_000_000), 100.0) == pytest.approx(98.0)
     assert clock.logged_at(_batch(0), 200.0) == pytest.approx(200.0)
 
@@ -31,7 +31,7 @@ def test_an_age_alone_counts_from_the_receipt():
 @given(st.integers(0, 2**62), st.lists(st.tuples(st.floats(0, 60), st.floats(0, 60)), min_size=1, max_size=20))
 def test_time_on_the_way_is_told_from_the_difference_of_the_clocks(origin_us, batches):
     """Each batch: how long it waited before its sending and on its way; the first one went through at once."""
-    clock = SenderClock()
+    clock = ClientClockOffset()
     now_s = 1_000.0
     for age_s, on_the_way_s in [(0.0, 0.0), *batches]:
         now_s += 10
@@ -43,21 +43,21 @@ def test_time_on_the_way_is_told_from_the_difference_of_the_clocks(origin_us, ba
 
 
 def test_a_fast_batch_after_a_slow_one_is_not_younger_than_its_age():
-    clock = SenderClock()
+    clock = ClientClockOffset()
     clock.logged_at(_batch(0, 50_000_000), 1_009.0)
     assert clock.logged_at(_batch(500_000, 60_000_000), 1_010.0) == pytest.approx(1_009.5)
 
 
 @pytest.mark.parametrize(("age_us", "sent_us"), [(2**64 - 1, None), (2**64 - 1, 0), (0, 0)])
 def test_a_clock_gone_mad_counts_as_thirty_days_at_most(age_us, sent_us):
-    clock = SenderClock()
+    clock = ClientClockOffset()
     clock.logged_at(_batch(0, 2**64 - 1), 100.0)
     assert clock.logged_at(_batch(age_us, sent_us), 100.0) == 100.0 - 30 * 86_400
 
 
 def test_the_histogram_counts_from_ten_milliseconds_to_an_hour():
     registry = CollectorRegistry()
-    delays = LogToCommit()
+    delays = LogToCommitHistogram()
     registry.register(delays)
     for seconds in (0.002, 0.6, 0.6, 4_000.0):
         delays.observe(seconds)

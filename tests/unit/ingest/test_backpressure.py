@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_service.ingest.budget import Budget
+from runstream_service.ingest.backpressure import PointBudget
 
 
 async def _started(*coroutines):
@@ -18,49 +18,49 @@ async def _started(*coroutines):
 
 
 async def test_taking_waits_until_there_is_room():
-    budget = Budget(100)
-    await budget.take(80)
-    (second,) = await _started(budget.take(30))
+    budget = PointBudget(100)
+    await budget.acquire(80)
+    (second,) = await _started(budget.acquire(30))
     assert not second.done()
-    budget.give_back(80)
+    budget.release(80)
     await second
     assert budget.waiting_points == 30
 
 
 async def test_takers_are_served_in_the_order_in_which_they_came():
-    budget = Budget(100)
-    await budget.take(100)
-    large, small = await _started(budget.take(90), budget.take(10))
-    budget.give_back(50)
+    budget = PointBudget(100)
+    await budget.acquire(100)
+    large, small = await _started(budget.acquire(90), budget.acquire(10))
+    budget.release(50)
     await asyncio.sleep(0.001)
     assert not large.done()
     assert not small.done(), "a small request must not overtake, or large ones starve"
-    budget.give_back(50)
+    budget.release(50)
     await asyncio.gather(large, small)
 
 
 async def test_a_request_above_the_capacity_fits_an_empty_budget():
-    budget = Budget(100)
-    await budget.take(1_000)
+    budget = PointBudget(100)
+    await budget.acquire(1_000)
     assert budget.waiting_points == 1_000
 
 
 async def test_a_cancelled_taker_leaves_no_trace():
-    budget = Budget(100)
-    await budget.take(100)
-    first, second = await _started(budget.take(50), budget.take(50))
+    budget = PointBudget(100)
+    await budget.acquire(100)
+    first, second = await _started(budget.acquire(50), budget.acquire(50))
     first.cancel()
     await asyncio.sleep(0)
-    budget.give_back(100)
+    budget.release(100)
     await second
     assert budget.waiting_points == 50
 
 
 async def test_a_taker_cancelled_after_its_turn_came_gives_back_what_it_got():
-    budget = Budget(100)
-    await budget.take(100)
-    (waiting,) = await _started(budget.take(60))
-    budget.give_back(100)
+    budget = PointBudget(100)
+    await budget.acquire(100)
+    (waiting,) = await _started(budget.acquire(60))
+    budget.release(100)
     await asyncio.sleep(0)  # its turn has come, but it has not run yet
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -69,10 +69,10 @@ async def test_a_taker_cancelled_after_its_turn_came_gives_back_what_it_got():
 
 
 async def test_a_long_line_is_served_in_portions_so_that_others_get_the_loop():
-    budget = Budget(100)
-    await budget.take(100)
-    takers = await _started(*(budget.take(1) for _ in range(50)))
-    budget.give_back(100)
+    budget = PointBudget(100)
+    await budget.acquire(100)
+    takers = await _started(*(budget.acquire(1) for _ in range(50)))
+    budget.release(100)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert 0 < sum(taker.done() for taker in takers) < 50
@@ -83,8 +83,8 @@ async def test_a_long_line_is_served_in_portions_so_that_others_get_the_loop():
 @given(st.lists(st.tuples(st.integers(1, 120), st.booleans()), max_size=40))
 def test_whatever_is_taken_cancelled_and_returned_the_sum_is_right(requests):
     async def play() -> None:
-        budget = Budget(100)
-        tasks = [(asyncio.ensure_future(budget.take(points)), points, cancel) for points, cancel in requests]
+        budget = PointBudget(100)
+        tasks = [(asyncio.ensure_future(budget.acquire(points)), points, cancel) for points, cancel in requests]
         await asyncio.sleep(0)
         for task, points, cancel in tasks:
             if cancel:
@@ -93,7 +93,7 @@ def test_whatever_is_taken_cancelled_and_returned_the_sum_is_right(requests):
             if not cancel or (task.done() and not task.cancelled()):
                 await task
                 assert budget.waiting_points <= max(100, points)
-                budget.give_back(points)
+                budget.release(points)
         await asyncio.gather(*(task for task, _, _ in tasks), return_exceptions=True)
         assert budget.waiting_points == 0
 

@@ -23,13 +23,12 @@ from runstream_service.core.errors import (
 )
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.runs import Runs
-from runstream_service.ingest.budget import Budget
+from runstream_service.ingest.backpressure import PointBudget
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
-from runstream_service.ingest.lanes import FEW_POINTS, Lanes
-from runstream_service.ingest.metric_writes import MetricWrites, RunPoints
+from runstream_service.ingest.http_writes import HttpIngest, PendingWrite, RunPoints
 from runstream_service.ingest.metrics import IngestMetrics
+from runstream_service.ingest.pipeline import SHARED_GROUP_POINTS, WriterRouter
 from runstream_service.ingest.stream import MIN_CHARGE_POINTS
-from runstream_service.ingest.write import MetricWrite
 from runstream_service.ingest.writer import Writer
 from runstream_service.retention.write_ids import WriteIdExpiry
 from tests.integration.ingest.conftest import TIME, acknowledged, mutate, new_run, running_replica
@@ -67,7 +66,7 @@ async def _stored_values(database) -> list[float]:
 @SIZES
 async def test_points_are_stored_as_they_came(database, replica, run_id, count):
     values = [*([0.5] * (count - 1)), float("-inf")]
-    await MetricWrites(database, replica.pipeline).store(ANYONE, points(run_id, values))
+    await HttpIngest(database, replica.pipeline).write(ANYONE, points(run_id, values))
     assert await _stored_values(database) == sorted(values)
     row = await database.fetchrow("SELECT key, rank, attempt, count(*) FROM series GROUP BY key, rank, attempt")
     assert tuple(row) == ("loss", -1, 0, 1)
@@ -79,15 +78,15 @@ async def test_points_are_stored_as_they_came(database, replica, run_id, count):
 
 async def test_writes_and_batches_of_streams_share_a_group(database, run_id):
     async with running_replica(database, writers=1) as replica:
-        writes = MetricWrites(database, replica.pipeline)
-        await writes.store(ANYONE, points(run_id, [0.0]))
+        writes = HttpIngest(database, replica.pipeline)
+        await writes.write(ANYONE, points(run_id, [0.0]))
         stream = await replica.open(run_id)
         async with database.acquire() as holder, holder.transaction():
             await holder.execute("SELECT 1 FROM producers FOR UPDATE")
             await replica.send(stream, 1, [1.0])
             await waiting_for_locks(database)
             # These become one group, the next.
-            waiting = [asyncio.create_task(writes.store(ANYONE, points(run_id, [value]))) for value in (2.0, 3.0)]
+            waiting = [asyncio.create_task(writes.write(ANYONE, points(run_id, [value]))) for value in (2.0, 3.0)]
             await replica.send(stream, 2, [4.0])
             await until(lambda: replica.metric("runstream_queue_points") == 4 * MIN_CHARGE_POINTS)
         await asyncio.gather(*waiting)
@@ -103,7 +102,7 @@ async def test_of_a_group_in_one_statement_only_what_is_new_is_stored(database, 
         stream, fenced = await replica.open(run_id), await replica.open(run_id, rank=1)
         await replica.send(stream, 1, [1.0])
         await acknowledged(stream, 1)
-        await MetricWrites(database, replica.pipeline).store(ANYONE, points(run_id, [2.0], write_id=repeated))
+        await HttpIngest(database, replica.pipeline).write(ANYONE, points(run_id, [2.0], write_id=repeated))
     series_id = await database.fetchval("SELECT min(series_id) FROM series")
     writer = await database.connect_writer()
     try:
@@ -124,39 +123,39 @@ async def test_of_a_group_in_one_statement_only_what_is_new_is_stored(database, 
 
 
 async def test_few_writes_share_the_first_writer_and_many_are_spread(idle_writers):
-    lanes, few = Lanes(idle_writers), FEW_POINTS // 4
+    router, few = WriterRouter(idle_writers), SHARED_GROUP_POINTS // 4
     for _ in range(4):
-        lanes.submit(write(uuid4(), few))
+        router.submit(write(uuid4(), few))
     assert [writer.points for writer in idle_writers] == [4 * few, 0]
     for run in (2, 3, 4, 5):
-        lanes.submit(write(UUID(int=run), 1_000))
+        router.submit(write(UUID(int=run), 1_000))
     assert [writer.points for writer in idle_writers] == [4 * few + 2_000, 2_000]
 
 
 async def test_all_that_is_under_way_of_a_run_is_with_one_writer(idle_writers):
-    lanes, run = Lanes(idle_writers), UUID(int=1)
-    first = write(run, FEW_POINTS)
-    lanes.submit(first)
-    lanes.submit(write(uuid4(), 1))
+    router, run = WriterRouter(idle_writers), UUID(int=1)
+    first = write(run, SHARED_GROUP_POINTS)
+    router.submit(first)
+    router.submit(write(uuid4(), 1))
     second = write(run, 1_000)
-    lanes.submit(second)  # the second writer's by its run, were there not the first write
-    assert idle_writers[0].points >= FEW_POINTS + 1_000
+    router.submit(second)  # the second writer's by its run, were there not the first write
+    assert idle_writers[0].points >= SHARED_GROUP_POINTS + 1_000
     for ended in (first, second):
-        ended.committed()
+        ended.complete(None)
     await asyncio.sleep(0)
-    lanes.submit(write(run, 1_000))
+    router.submit(write(run, 1_000))
     assert idle_writers[1].points >= 1_000
 
 
 @pytest.fixture
 async def idle_writers(database) -> list[Writer]:
-    metrics, budget = IngestMetrics(CollectorRegistry()), Budget(1_000_000)
+    metrics, budget = IngestMetrics(CollectorRegistry()), PointBudget(1_000_000)
     return [Writer(f"writer-{number}", database, budget, metrics, lambda: None) for number in range(2)]
 
 
-def write(run_id: UUID, count: int) -> MetricWrite:
+def write(run_id: UUID, count: int) -> PendingWrite:
     column = np.zeros(count, np.int64)
-    return MetricWrite(uuid4(), run_id, 0, "", column, column, column, np.zeros(count))
+    return PendingWrite(uuid4(), run_id, 0, "", column, column, column, np.zeros(count))
 
 
 # Repeats --------------------------------------------------------------------------------------------------------------
@@ -166,7 +165,7 @@ def write(run_id: UUID, count: int) -> MetricWrite:
 async def test_a_repeat_stores_nothing_on_whichever_replica(database, replica, other_replica, run_id, count):
     write_id = uuid4()
     for where in (replica, other_replica, replica):
-        await MetricWrites(database, where.pipeline).store(ANYONE, points(run_id, [1.0] * count, write_id=write_id))
+        await HttpIngest(database, where.pipeline).write(ANYONE, points(run_id, [1.0] * count, write_id=write_id))
     assert await _stored_values(database) == [1.0] * count
     assert replica.metric("runstream_batches_duplicate_total") == 1
 
@@ -178,23 +177,23 @@ async def test_without_the_ids_a_repeat_would_double_points(database, replica, r
         "CASE WHEN n.write_id IS NULL THEN 'duplicate' ELSE 'advanced' END",
         "'advanced'",
     )
-    writes, write_id = MetricWrites(database, replica.pipeline), uuid4()
+    writes, write_id = HttpIngest(database, replica.pipeline), uuid4()
     for _ in range(2):
-        await writes.store(ANYONE, points(run_id, [1.0], write_id=write_id))
+        await writes.write(ANYONE, points(run_id, [1.0], write_id=write_id))
     assert await _stored_values(database) == [1.0, 1.0]
 
 
 async def test_repeats_that_come_all_at_once_are_one(database, replica, other_replica, run_id):
     write_id = uuid4()
-    places = [MetricWrites(database, where.pipeline) for where in (replica, other_replica)] * 20
-    await asyncio.gather(*(place.store(ANYONE, points(run_id, [1.0], write_id=write_id)) for place in places))
+    places = [HttpIngest(database, where.pipeline) for where in (replica, other_replica)] * 20
+    await asyncio.gather(*(place.write(ANYONE, points(run_id, [1.0], write_id=write_id)) for place in places))
     assert await _stored_values(database) == [1.0]
 
 
 async def test_ids_are_forgotten_after_an_hour(database, replica, run_id):
-    writes, write_id = MetricWrites(database, replica.pipeline), uuid4()
-    await writes.store(ANYONE, points(run_id, [1.0], write_id=write_id))
-    await writes.store(ANYONE, points(run_id, [2.0]))
+    writes, write_id = HttpIngest(database, replica.pipeline), uuid4()
+    await writes.write(ANYONE, points(run_id, [1.0], write_id=write_id))
+    await writes.write(ANYONE, points(run_id, [2.0]))
     assert await WriteIdExpiry(database).round() == 0
     await database.execute(
         "UPDATE http_writes SET written_at = now() - interval '61 minutes' WHERE write_id = $1", write_id
@@ -207,28 +206,28 @@ async def test_ids_are_forgotten_after_an_hour(database, replica, run_id):
 
 
 async def test_runs_that_are_not_there_or_deleted_take_nothing(database, replica, run_id, runs):
-    writes = MetricWrites(database, replica.pipeline)
+    writes = HttpIngest(database, replica.pipeline)
     with pytest.raises(RunNotFound):
-        await writes.store(ANYONE, points(uuid4(), [1.0]))
+        await writes.write(ANYONE, points(uuid4(), [1.0]))
     with pytest.raises(RunNotFound):
-        await writes.store(Caller(workspace_id=2, principal="mallory"), points(run_id, [1.0]))
-    await writes.store(ANYONE, points(run_id, [1.0]))
+        await writes.write(Caller(workspace_id=2, principal="mallory"), points(run_id, [1.0]))
+    await writes.write(ANYONE, points(run_id, [1.0]))
     await runs.delete(ANYONE, run_id.hex)
     with pytest.raises(RunDeleted):  # the series are remembered: the group finds out
-        await writes.store(ANYONE, points(run_id, [2.0]))
+        await writes.write(ANYONE, points(run_id, [2.0]))
     with pytest.raises(RunDeleted):
-        await writes.store(ANYONE, points(run_id, [2.0], key="new"))
+        await writes.write(ANYONE, points(run_id, [2.0], key="new"))
     await runs.restore(ANYONE, run_id.hex)
-    await writes.store(ANYONE, points(run_id, [3.0]))
+    await writes.write(ANYONE, points(run_id, [3.0]))
     assert await _stored_values(database) == [1.0, 3.0]
 
 
 async def _write_after_a_deletion_of_series(database, replica, run_id, runs) -> list[float]:
     """What of the values 1 and 2 readers can see, when the series were deleted in between."""
-    writes = MetricWrites(database, replica.pipeline)
-    await writes.store(ANYONE, points(run_id, [1.0]))
+    writes = HttpIngest(database, replica.pipeline)
+    await writes.write(ANYONE, points(run_id, [1.0]))
     assert await runs.delete_series(ANYONE, run_id.hex, ["loss"]) == 1
-    await writes.store(ANYONE, points(run_id, [2.0]))
+    await writes.write(ANYONE, points(run_id, [2.0]))
     rows = await database.fetch(
         "SELECT value FROM metric_points_hot JOIN series USING (series_id) WHERE purge_epoch IS NULL"
     )
@@ -276,10 +275,10 @@ async def test_writes_streams_and_deletions_never_wait_in_a_circle(database, run
     over = asyncio.Event()
 
     async def write(replica, run_id):
-        writes = MetricWrites(database, replica.pipeline)
+        writes = HttpIngest(database, replica.pipeline)
         while not over.is_set():
             with contextlib.suppress(RunDeleted):
-                await writes.store(ANYONE, points(run_id, [1.0]))
+                await writes.write(ANYONE, points(run_id, [1.0]))
 
     async def stream(replica, run_id):
         while not over.is_set():
@@ -309,38 +308,38 @@ async def test_writes_streams_and_deletions_never_wait_in_a_circle(database, run
 
 async def test_a_full_hot_table_is_told_at_once(database, run_id):
     async with running_replica(database, hot_rows_max=10) as replica:
-        replica.pipeline.gate.measured(11)
+        replica.pipeline.gate.update(11)
         with pytest.raises(Overloaded):
-            await MetricWrites(database, replica.pipeline).store(ANYONE, points(run_id, [1.0]))
-        replica.pipeline.gate.measured(0)
-        await MetricWrites(database, replica.pipeline).store(ANYONE, points(run_id, [1.0]))
+            await HttpIngest(database, replica.pipeline).write(ANYONE, points(run_id, [1.0]))
+        replica.pipeline.gate.update(0)
+        await HttpIngest(database, replica.pipeline).write(ANYONE, points(run_id, [1.0]))
 
 
 async def test_a_budget_that_stays_used_up_is_told_after_a_moment(database, run_id):
     async with running_replica(database, max_queued_points=64) as replica:
-        writes = MetricWrites(database, replica.pipeline)
-        await writes.store(ANYONE, points(run_id, [1.0]))
+        writes = HttpIngest(database, replica.pipeline)
+        await writes.write(ANYONE, points(run_id, [1.0]))
         async with database.acquire() as holder, holder.transaction():
             await holder.execute("SELECT 1 FROM runs FOR UPDATE")
-            held = [asyncio.create_task(writes.store(ANYONE, points(run_id, [2.0]))) for _ in range(2)]
+            held = [asyncio.create_task(writes.write(ANYONE, points(run_id, [2.0]))) for _ in range(2)]
             await until(lambda: replica.metric("runstream_queue_points") == 2 * MIN_CHARGE_POINTS)
             with pytest.raises(Overloaded):
-                await writes.store(ANYONE, points(run_id, [3.0]))
+                await writes.write(ANYONE, points(run_id, [3.0]))
         await asyncio.gather(*held)
-        await writes.store(ANYONE, points(run_id, [4.0]))
+        await writes.write(ANYONE, points(run_id, [4.0]))
     assert await _stored_values(database) == [1.0, 2.0, 2.0, 4.0]
 
 
 async def test_a_write_without_an_outcome_is_answered_and_may_be_repeated(database, other_replica, run_id):
     write = points(run_id, [1.0])
     async with running_replica(database, write_timeout_s=1.0) as replica:
-        writes = MetricWrites(database, replica.pipeline)
-        await writes.store(ANYONE, points(run_id, [0.0]))  # looks the series up, which the lock would hold up
+        writes = HttpIngest(database, replica.pipeline)
+        await writes.write(ANYONE, points(run_id, [0.0]))  # looks the series up, which the lock would hold up
         async with database.acquire() as holder, holder.transaction():
             await holder.execute("SELECT 1 FROM runs FOR UPDATE")
             with pytest.raises(DatabaseUnavailable):
-                await writes.store(ANYONE, write)
-        await MetricWrites(database, other_replica.pipeline).store(ANYONE, write)
+                await writes.write(ANYONE, write)
+        await HttpIngest(database, other_replica.pipeline).write(ANYONE, write)
     assert await _stored_values(database) == [0.0, 1.0]
 
 
@@ -351,13 +350,13 @@ async def test_a_write_whose_caller_waits_no_longer_is_still_under_way_with_its_
         "INSERT INTO runs (run_id, experiment_id, name, started_at) VALUES ($1, 0, 'test', now())", run_id
     )
     async with running_replica(database, write_timeout_s=1.0) as replica:
-        writes = MetricWrites(database, replica.pipeline)
-        await writes.store(ANYONE, points(run_id, [0.0]))
+        writes = HttpIngest(database, replica.pipeline)
+        await writes.write(ANYONE, points(run_id, [0.0]))
         async with database.acquire() as holder, holder.transaction():
             await holder.execute("SELECT 1 FROM runs FOR UPDATE")
             for first_value in (1.0, 2.0):
                 with pytest.raises(DatabaseUnavailable):
-                    await writes.store(ANYONE, points(run_id, [first_value] * (FEW_POINTS - 100)))
+                    await writes.write(ANYONE, points(run_id, [first_value] * (SHARED_GROUP_POINTS - 100)))
             waiting = await holder.fetchval(
                 "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
                 "AND application_name = 'runstream-writer' AND datname = current_database()"
@@ -378,16 +377,16 @@ async def test_a_writer_counts_what_was_refused_out_again(database, run_id):
 async def test_a_replica_that_drains_takes_no_writes(database, replica, run_id):
     replica.pipeline.drain()
     with pytest.raises(Draining):
-        await MetricWrites(database, replica.pipeline).store(ANYONE, points(run_id, [1.0]))
+        await HttpIngest(database, replica.pipeline).write(ANYONE, points(run_id, [1.0]))
 
 
 async def test_a_write_that_the_end_of_the_service_overtakes_is_told_so(database, run_id):
     async with running_replica(database) as replica:
-        writes = MetricWrites(database, replica.pipeline)
-        await writes.store(ANYONE, points(run_id, [1.0]))
+        writes = HttpIngest(database, replica.pipeline)
+        await writes.write(ANYONE, points(run_id, [1.0]))
         async with database.acquire() as holder, holder.transaction():
             await holder.execute("SELECT 1 FROM runs FOR UPDATE")
-            held = asyncio.create_task(writes.store(ANYONE, points(run_id, [2.0])))
+            held = asyncio.create_task(writes.write(ANYONE, points(run_id, [2.0])))
             await waiting_for_a_lock(database, held)
             await replica.pipeline.stop()
             with pytest.raises(Draining):
@@ -401,11 +400,11 @@ async def test_a_write_that_the_end_of_the_service_overtakes_is_told_so(database
 async def test_a_write_that_postgres_refuses_fails_alone(database, run_id, count):
     await database.execute("ALTER TABLE metric_points_hot_1 ADD CHECK (value <> 666)")
     async with running_replica(database, writers=1) as replica:
-        writes = MetricWrites(database, replica.pipeline)
-        await writes.store(ANYONE, points(run_id, [0.0]))
+        writes = HttpIngest(database, replica.pipeline)
+        await writes.write(ANYONE, points(run_id, [0.0]))
         bad = points(run_id, [666.0] * count)
         outcomes = await asyncio.gather(
-            *(writes.store(ANYONE, write) for write in (points(run_id, [1.0]), bad, points(run_id, [2.0]))),
+            *(writes.write(ANYONE, write) for write in (points(run_id, [1.0]), bad, points(run_id, [2.0]))),
             return_exceptions=True,
         )
         assert [type(outcome) for outcome in outcomes] == [type(None), InvalidField, type(None)]
@@ -413,10 +412,10 @@ async def test_a_write_that_postgres_refuses_fails_alone(database, run_id, count
 
 
 async def test_few_series_are_remembered_and_all_are_found(database, replica):
-    writes = MetricWrites(database, replica.pipeline, max_remembered_series=3)
+    writes = HttpIngest(database, replica.pipeline, max_cached_series=3)
     ids = [await new_run(database) for _ in range(5)]
     for value in range(3):
         for run_id in ids:
-            await writes.store(ANYONE, points(run_id, [float(value)], key=f"k{value}"))
+            await writes.write(ANYONE, points(run_id, [float(value)], key=f"k{value}"))
     assert await database.fetchval("SELECT count(*) FROM series") == 15
     assert len(await _stored_values(database)) == 15
