@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from runstream_service.query.reading import hot_rows
+from runstream_service.query.reading.hot_rows import spans_of
 from runstream_service.query.reading.read_transaction import SQL, Reads, bind
-from runstream_service.query.reading.spans import spans_of
 from runstream_service.rollup import hot_index
 from runstream_service.storage.database import Database
 from tests.integration.rollup.conftest import Lab, line

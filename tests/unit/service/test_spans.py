@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from runstream_service.query.reading.spans import MAX_SPANS, spans_of
+from runstream_service.query.reading.hot_rows import MAX_SPANS, spans_of
 
 
 @pytest.mark.parametrize(

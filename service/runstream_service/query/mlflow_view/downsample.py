@@ -18,7 +18,7 @@ from runstream_service.query.charts.buckets import Float64, Int64
 from runstream_service.query.charts.curves import Axis, Range, overlapping
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays
 from runstream_service.query.mlflow_view.metric_rows import MetricRows, in_range, rows_of
-from runstream_service.query.mlflow_view.run_sources import sources_by_run
+from runstream_service.query.mlflow_view.primary_series import sources_by_run
 from runstream_service.segments.decode import POINT, place_text
 from runstream_service.storage.copy_rows import body, float64, unix_us
 

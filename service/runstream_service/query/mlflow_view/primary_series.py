@@ -1,17 +1,28 @@
-"""One latest value per key, for callers that know neither ranks nor attempts, such as MLflow's clients."""
+"""What callers see that know neither ranks nor attempts, such as MLflow's clients.
+
+Latest values: one per key, that of the lowest rank and its newest attempt. Rows: those of all attempts of the lowest
+rank.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from runstream_service.query.charts.curves import Curve, Range, Sources, batches
 from runstream_service.query.latest import MAX_RUNS
+from runstream_service.query.reading.series import StoredSeries, series_of_runs
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from runstream_service.core.caller import Caller
     from runstream_service.query.latest import Latest, LatestPoints
+    from runstream_service.query.reading.read_transaction import Snapshot
 
 
 async def read_leading(latest: Latest, caller: Caller, run_ids: Sequence[str]) -> list[LatestPoints]:
@@ -44,3 +55,33 @@ def _changes(column: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[t
     changes = np.ones(len(column), np.bool_)
     np.not_equal(column[1:], column[:-1], out=changes[1:])
     return changes
+
+
+async def leading_series(snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], key: str) -> list[StoredSeries]:
+    """All attempts of the lowest rank of a key, for each run."""
+    stored = await series_of_runs(snapshot, caller, list(dict.fromkeys(run_ids)), [key])
+    chosen: list[StoredSeries] = []
+    for _, of_run in groupby(stored, key=lambda one: one.series.run_id):
+        first, *others = of_run
+        chosen += [first, *(one for one in others if one.series.rank == first.series.rank)]
+    return chosen
+
+
+async def sources_by_run(
+    snapshot: Snapshot, stored: Sequence[StoredSeries], wanted: Range
+) -> AsyncGenerator[list[tuple[str, list[Sources]]], None]:
+    """Yields the sources of some runs at a time, in their order, by run id. All attempts are included: none replaces
+    another one. Runs without points may be left out."""
+    waiting: list[Sources] = []
+    async with aclosing(batches(snapshot, [Curve((one,)) for one in stored], wanted)) as found:
+        async for batch in found:
+            *whole, (_, last) = _by_run([*waiting, *batch]) or [("", [])]
+            waiting = last  # there may be more of this run
+            if whole:
+                yield whole
+    if waiting:
+        yield _by_run(waiting)
+
+
+def _by_run(sources: Sequence[Sources]) -> list[tuple[str, list[Sources]]]:
+    return [(run_id, list(its)) for run_id, its in groupby(sources, key=lambda one: one.series.run_id)]

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from runstream_service.query.charts.curves import Axis, Range
 from runstream_service.query.mlflow_view.downsample import read_samples
-from runstream_service.query.mlflow_view.metric_pages import read_page
-from runstream_service.query.mlflow_view.metric_rows import NO_ROWS, MetricRows, Place
-from runstream_service.query.mlflow_view.run_sources import leading_series, sources_by_run
+from runstream_service.query.mlflow_view.metric_rows import NO_ROWS, MetricRows, Place, read_page
+from runstream_service.query.mlflow_view.primary_series import leading_series, sources_by_run
 from runstream_service.query.reading.series import MIN_STEP
 
 if TYPE_CHECKING:

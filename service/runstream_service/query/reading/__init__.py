@@ -3,6 +3,5 @@
 read_transaction.py   the transaction, how many there may be at a time, and the statements in it
 series.py             which series are asked for
 columns.py            points of a series as columns
-spans.py              few ranges of series ids for the index of the hot rows
 hot_rows.py           the points that are not rolled up yet, in windows of bounded size
 """

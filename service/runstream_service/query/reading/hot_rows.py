@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from runstream_service.core.errors import Overloaded
 from runstream_service.query.reading.columns import NO_POINTS, Columns, joined
-from runstream_service.query.reading.read_transaction import compute
+from runstream_service.query.reading.read_transaction import Spans, compute
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP
-from runstream_service.query.reading.spans import spans_of
 from runstream_service.storage.copy_rows import Layout, Rows, RowStream, float64, int64, unix_us
 
 if TYPE_CHECKING:
@@ -28,6 +27,10 @@ _RETRY_AFTER_S = 10.0
 _BLOCK_ROWS = 32_768
 # A statement with 50,000 series takes 30 ms. An idle system has no hot rows, and to check that takes less than 1 ms.
 _MANY_SERIES = 1_000
+# One more span is one more scan of the index of each partition, 0.2 ms; one span less may mean many more pages.
+MAX_SPANS = 16
+# Series with ids this close are mostly on the same pages.
+_NEAR = 8
 
 
 class HotWindow:
@@ -209,6 +212,17 @@ class _Collector:
         half = int(np.partition(steps, self._max_rows // 2)[self._max_rows // 2])
         self.high = half - 1 if half > self._lowest else self._lowest
         self._keep_again()
+
+
+def spans_of(numbers: Sequence[int]) -> Spans:
+    """At most MAX_SPANS spans that contain all numbers (at least one), divided where the gaps are widest."""
+    ordered = np.unique(np.array(numbers, np.int64))
+    gaps = np.diff(ordered)
+    widest = np.argsort(-gaps, kind="stable")[: MAX_SPANS - 1]
+    breaks = np.sort(widest[gaps[widest] > _NEAR])
+    lows = ordered[np.concatenate([[0], breaks + 1])]
+    highs = ordered[np.concatenate([breaks, [len(ordered) - 1]])]
+    return Spans(lows.tolist(), highs.tolist())
 
 
 def _in_order(position: NDArray[np.int32], points: Columns) -> bool:

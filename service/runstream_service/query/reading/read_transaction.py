@@ -13,11 +13,11 @@ import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from runstream_service import threads
 from runstream_service.core.errors import DatabaseUnavailable, Overloaded, ReadTooSlow
-from runstream_service.query.reading.spans import Spans
 from runstream_service.storage.database import READ_TIMEOUT_S, server_start_id_of
 from runstream_service.storage.queries import load
 
@@ -29,6 +29,21 @@ if TYPE_CHECKING:
 SQL = load("points")
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Numbers from `lows[i]` to `highs[i]`, both included, for each i. An index can be queried for each span, but not
+    for each number."""
+
+    lows: Sequence[int]
+    highs: Sequence[int]
+
+    def condition(self, column: str) -> str:
+        """The spans as an SQL condition."""
+        spans = zip(self.lows, self.highs, strict=True)
+        return " OR ".join(f"{column} BETWEEN '{low:d}'::bigint AND '{high:d}'::bigint" for low, high in spans)
+
 
 Argument: TypeAlias = "int | bool | Sequence[int] | Sequence[str] | Spans"
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
