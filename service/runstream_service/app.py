@@ -181,7 +181,7 @@ class Service:
             notifier,
             TailMetrics(self._metrics.registry),
             self._lifetime,
-            max_reading_alone=self._shares.tails,
+            max_catching_up=self._shares.tails,
         )
         self._tasks["tail reader"] = asyncio.create_task(self._tail.run())
         self._grpc.add_generic_rpc_handlers((tail_handler(self._tail),))

@@ -19,7 +19,7 @@ from runstream_service.query.charts.chart import Chart
 from runstream_service.query.history.history import History
 from runstream_service.query.latest import Latest
 from runstream_service.query.mlflow_view.run_metrics import RunMetrics
-from runstream_service.query.reading.read_transaction import Reads
+from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.run_search.run_search import RunSearch
 from runstream_service.rpc.query_servicer import Queries
 
@@ -34,8 +34,8 @@ def wire_calls(
     database: Database, pipeline: IngestPipeline, artifacts: ArtifactStore, *, shares: PoolShares
 ) -> tuple[Core, Queries]:
     """Makes the core of MLflow's routes, and the reads of QueryService."""
-    histories = Reads(database, max_reads=shares.histories)
-    answers = Reads(database, max_reads=shares.answers)
+    histories = ReadPool(database, max_reads=shares.histories)
+    answers = ReadPool(database, max_reads=shares.answers)
     latest = Latest(answers)
     experiments = Experiments(database)
     core = Core(

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runstream_service.core.caller import Caller
-from runstream_service.query.charts.aggregate import Aggregate, AggregateCurve, AggregateQuestion
-from runstream_service.query.reading.read_transaction import Reads
+from runstream_service.query.charts.aggregate import Aggregate, AggregateCurve, AggregateQuery
+from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.storage.database import Database
 from tests.integration.test_chart_model import everything, mean_of, newest_wins, parts
 from tests.support.stored import Point, make_run, prepare, put
@@ -20,7 +20,7 @@ CALLER = Caller(workspace_id=1, principal="test")
 
 
 async def aggregate(database: Database, **question: Any) -> AggregateCurve:
-    return await Aggregate(Reads(database, max_reads=1)).read(CALLER, AggregateQuestion(**question))
+    return await Aggregate(ReadPool(database, max_reads=1)).read(CALLER, AggregateQuery(**question))
 
 
 def expected_row(points: dict[int, list[Point]]) -> tuple[Any, ...]:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from runstream_service.core.caller import Caller
 from runstream_service.query.charts.buckets import Buckets
-from runstream_service.query.charts.chart import Chart, ChartQuestion
+from runstream_service.query.charts.chart import Chart, ChartQuery
 from runstream_service.query.charts.curves import Axis
-from runstream_service.query.history.history import History, HistoryQuestion
+from runstream_service.query.history.history import History, HistoryQuery
 from runstream_service.query.reading.columns import Columns
-from runstream_service.query.reading.read_transaction import Reads
+from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.reading.series import Series
 from runstream_service.storage.database import Database
 from tests.support.stored import Point, make_run, prepare, put
@@ -91,7 +91,7 @@ async def chart(database: Database, **question: Any) -> list[tuple[Series, Bucke
     async def emit(series: Series, buckets: Buckets) -> None:
         found.append((series, buckets))
 
-    await Chart(Reads(database, max_reads=1)).read(CALLER, ChartQuestion(**question), emit)
+    await Chart(ReadPool(database, max_reads=1)).read(CALLER, ChartQuery(**question), emit)
     return found
 
 
@@ -181,8 +181,8 @@ async def test_history_of_random_points_is_the_points(
     async def emit(series: Series, points: Columns) -> None:
         found.extend(zip(points.step.tolist(), points.time_unix_us.tolist(), points.value.tolist(), strict=True))
 
-    question = HistoryQuestion(run_id=run_id, min_step=low, max_step=high)
-    await History(Reads(database, max_reads=1)).read(CALLER, question, emit)
+    question = HistoryQuery(run_id=run_id, min_step=low, max_step=high)
+    await History(ReadPool(database, max_reads=1)).read(CALLER, question, emit)
     assert [point[:2] for point in found] == sorted(point[:2] for point in found)
     expected = [
         point for point in everything(stored) if (low is None or point[0] >= low) and (high is None or point[0] <= high)

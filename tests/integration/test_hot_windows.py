@@ -12,7 +12,7 @@ from runstream_service.core.errors import Overloaded
 from runstream_service.query import latest as latest_module
 from runstream_service.query.latest import Latest
 from runstream_service.query.reading import hot_rows
-from runstream_service.query.reading.read_transaction import Reads
+from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP
 from runstream_service.segments.decode import SegmentStream, segments_of
 from runstream_service.storage.database import Database
@@ -38,12 +38,12 @@ async def test_many_hot_rows_are_read_in_several_windows(
                 rank=rank,
                 attempt=attempt,
             )
-    reads = Reads(database, max_reads=1)
-    expected = await question(reads, run_id)
+    read_pool = ReadPool(database, max_reads=1)
+    expected = await question(read_pool, run_id)
     for rows in (1, 60, 61, 150, 1_000):
         monkeypatch.setattr(hot_rows, "MAX_ROWS", rows)
         monkeypatch.setattr(hot_rows, "_BLOCK_ROWS", 7)
-        assert await question(reads, run_id) == expected
+        assert await question(read_pool, run_id) == expected
 
 
 async def test_windows_hold_what_fits_and_all_series_come(database: Database) -> None:
@@ -52,8 +52,8 @@ async def test_windows_hold_what_fits_and_all_series_come(database: Database) ->
     ids = [await put(database, run_id, f"k{i}", hot=[(n, n, 0.0) for n in range(10 * i)]) for i in range(9)]
     ids.reverse()
     seen = []
-    async with Reads(database, max_reads=1).snapshot() as snapshot:
-        async for window in hot_rows.windows(snapshot, ids, max_rows=100):
+    async with ReadPool(database, max_reads=1).transaction() as transaction:
+        async for window in hot_rows.windows(transaction, ids, max_rows=100):
             assert len(window) <= 100
             seen += [len(window.of(position)) for position in range(window.start, window.end)]
     assert seen == [10 * i for i in range(9)][::-1]
@@ -67,14 +67,14 @@ async def test_many_series_are_not_named_when_nothing_is_hot(
     run_id = await make_run(database)
     stored = [[(step, step, 1.0) for step in range(10)]]
     ids = [await put(database, run_id, f"k{i}", segments=stored) for i in range(3)]
-    reads = Reads(database, max_reads=1)
-    before = [await question(reads, run_id) for question in QUESTIONS]
+    read_pool = ReadPool(database, max_reads=1)
+    before = [await question(read_pool, run_id) for question in QUESTIONS]
     monkeypatch.undo()
-    assert [await question(reads, run_id) for question in QUESTIONS] == before
+    assert [await question(read_pool, run_id) for question in QUESTIONS] == before
     monkeypatch.setattr(hot_rows, "_MANY_SERIES", 1)
     await put(database, run_id, "k1", hot=[(10, 10, 2.0)])
-    async with reads.snapshot() as snapshot:
-        (window,) = [window async for window in hot_rows.windows(snapshot, ids)]
+    async with read_pool.transaction() as transaction:
+        (window,) = [window async for window in hot_rows.windows(transaction, ids)]
     assert [len(window.of(position)) for position in range(3)] == [0, 1, 0]
 
 
@@ -87,8 +87,8 @@ async def test_segments_are_the_same_however_the_copy_is_cut(database: Database)
         [(5, 5, float("nan"))],
     ]
     series_id = await put(database, run_id, "k", segments=forms)
-    async with Reads(database, max_reads=1).snapshot() as snapshot:
-        data = await snapshot.copy("segments_in_order", [series_id], 1, MIN_STEP, MAX_STEP)
+    async with ReadPool(database, max_reads=1).transaction() as transaction:
+        data = await transaction.copy("segments_in_order", [series_id], 1, MIN_STEP, MAX_STEP)
     whole = list(segments_of(data))
     assert len(whole) == 3
     for size in (1, 2, 3, 19, 100, 1_000):
@@ -119,8 +119,8 @@ async def test_one_series_is_divided_by_steps_where_all_of_it_is_not_needed_at_o
     ]
     seen: dict[int, list[tuple[int, int, float]]] = {0: [], 1: [], 2: []}
     windows = 0
-    async with Reads(database, max_reads=1).snapshot() as snapshot:
-        async for window in hot_rows.windows(snapshot, ids, max_rows=100, divide=True):
+    async with ReadPool(database, max_reads=1).transaction() as transaction:
+        async for window in hot_rows.windows(transaction, ids, max_rows=100, divide=True):
             windows += 1
             for position in range(window.start, window.end):
                 points = window.of(position)
@@ -143,17 +143,17 @@ async def test_more_hot_rows_of_a_series_than_anybody_holds_are_refused_for_a_mo
     run_id = await make_run(database)
     points = [(step, step, step / 8) for step in range(200)]
     await put(database, run_id, "k", segments=[points[20:60]], hot=points[60:] + points[:20])
-    reads = Reads(database, max_reads=1)
-    expected = await question(reads, run_id)
+    read_pool = ReadPool(database, max_reads=1)
+    expected = await question(read_pool, run_id)
     monkeypatch.setattr(hot_rows, "MAX_ROWS", 50)
     monkeypatch.setattr(hot_rows, "MAX_ROWS_OF_ONE", 100)
     monkeypatch.setattr(hot_rows, "_BLOCK_ROWS", 7)
     if question in (history, latest):
-        assert await question(reads, run_id) == expected
+        assert await question(read_pool, run_id) == expected
     else:
         with pytest.raises(Overloaded, match="not rolled up yet; try again in a minute"):
-            await question(reads, run_id)
-    assert await latest(reads, run_id)  # the place for a read is free again
+            await question(read_pool, run_id)
+    assert await latest(read_pool, run_id)  # the place for a read is free again
 
 
 async def test_reads_of_very_many_latest_values_go_one_at_a_time_and_others_beside_them(
@@ -165,7 +165,7 @@ async def test_reads_of_very_many_latest_values_go_one_at_a_time_and_others_besi
     for number in range(8):
         await put(database, large, f"k{number}", hot=[(1, 1, float(number))])
     await put(database, small, "k", hot=[(1, 1, 2.0)])
-    reader = Latest(Reads(database, max_reads=2))
+    reader = Latest(ReadPool(database, max_reads=2))
     expected = (await reader.read(CALLER, [large])).value.tolist()
     monkeypatch.setattr(latest_module, "MANY_SERIES", 3)
     async with reader._large:

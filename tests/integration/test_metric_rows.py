@@ -14,7 +14,7 @@ from runstream_service.core.caller import Caller
 from runstream_service.query.mlflow_view import downsample
 from runstream_service.query.mlflow_view.metric_rows import MetricRows
 from runstream_service.query.mlflow_view.run_metrics import RunMetrics
-from runstream_service.query.reading.read_transaction import Reads
+from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.storage.database import Database
 from tests.support.stored import Point, make_run, prepare, put
 
@@ -115,10 +115,10 @@ async def test_samples_of_random_points_are_those_of_the_points(
     bounds: tuple[int, int] | None,
     count: int,
 ) -> None:
-    monkeypatch.setattr(downsample, "SPARSE", 0)  # single points are read wherever they may be
+    monkeypatch.setattr(downsample, "MIN_POINTS_PER_SAMPLE", 0)  # single points are read wherever they may be
     run_id, rows = await store(database, attempts)
     low, high = sorted(bounds) if bounds else (FIRST_STEP, LAST_STEP)
-    metrics = RunMetrics(Reads(database, max_reads=1))
+    metrics = RunMetrics(ReadPool(database, max_reads=1))
     found = await metrics.samples(CALLER, [run_id], "loss", (low, high), count)
     wanted = ntile([row for row in rows if low <= row[0] <= high], count)
     assert {whose: rows_in(its) for whose, its in found.items()} == ({run_id.hex: wanted} if wanted else {})
@@ -131,7 +131,7 @@ async def test_pages_of_random_points_are_the_points_by_time(
 ) -> None:
     run_id, rows = await store(database, attempts)
     rows.sort(key=by_time)
-    metrics = RunMetrics(Reads(database, max_reads=1))
+    metrics = RunMetrics(ReadPool(database, max_reads=1))
     everything, nothing = await metrics.history(CALLER, run_id, "loss")
     assert (rows_in(everything), nothing) == (rows, None)
     pages, after = [], None

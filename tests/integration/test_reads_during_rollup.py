@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry
 from runstream_service.core.caller import Caller
 from runstream_service.core.errors import ReadTooSlow
 from runstream_service.ingest import copy_binary
-from runstream_service.query.charts.aggregate import Aggregate, AggregateQuestion
-from runstream_service.query.charts.chart import Chart, ChartQuestion
-from runstream_service.query.history.history import History, HistoryQuestion
+from runstream_service.query.charts.aggregate import Aggregate, AggregateQuery
+from runstream_service.query.charts.chart import Chart, ChartQuery
+from runstream_service.query.history.history import History, HistoryQuery
 from runstream_service.query.latest import Latest
-from runstream_service.query.reading.read_transaction import Reads, Snapshot
+from runstream_service.query.reading.read_transaction import ReadPool, ReadTransaction
 from runstream_service.rollup.drop import Dropper
 from runstream_service.rollup.merge import Merger
 from runstream_service.rollup.metrics import RollupMetrics
@@ -31,18 +31,18 @@ RANKS, EPOCHS, POINTS = 3, 4, 60
 Answer = list[tuple[Any, ...]]
 
 
-async def history(reads: Reads, run_id: str) -> Answer:
+async def history(read_pool: ReadPool, run_id: str) -> Answer:
     found: Answer = []
 
     async def emit(series: Any, points: Any) -> None:
         columns = (points.step.tolist(), points.time_unix_us.tolist(), points.value.tolist())
         found.extend((series.rank, *point) for point in zip(*columns, strict=True))
 
-    await History(reads).read(CALLER, HistoryQuestion(run_id=run_id), emit)
+    await History(read_pool).read(CALLER, HistoryQuery(run_id=run_id), emit)
     return found
 
 
-async def chart(reads: Reads, run_id: str, max_buckets: int = 7) -> Answer:
+async def chart(read_pool: ReadPool, run_id: str, max_buckets: int = 7) -> Answer:
     found: Answer = []
 
     async def emit(series: Any, buckets: Any) -> None:
@@ -51,22 +51,22 @@ async def chart(reads: Reads, run_id: str, max_buckets: int = 7) -> Answer:
             (series.rank, buckets.point_count.sum(), buckets.min.min(), buckets.max.max(), buckets.first_position[0])
         )
 
-    await Chart(reads).read(CALLER, ChartQuestion(run_ids=[run_id], max_buckets=max_buckets), emit)
+    await Chart(read_pool).read(CALLER, ChartQuery(run_ids=[run_id], max_buckets=max_buckets), emit)
     return found
 
 
-async def points_of_chart(reads: Reads, run_id: str) -> Answer:
-    return await chart(reads, run_id, max_buckets=10_000)
+async def points_of_chart(read_pool: ReadPool, run_id: str) -> Answer:
+    return await chart(read_pool, run_id, max_buckets=10_000)
 
 
-async def aggregate(reads: Reads, run_id: str) -> Answer:
-    curve = await Aggregate(reads).read(CALLER, AggregateQuestion(run_id=run_id, key="k"))
+async def aggregate(read_pool: ReadPool, run_id: str) -> Answer:
+    curve = await Aggregate(read_pool).read(CALLER, AggregateQuery(run_id=run_id, key="k"))
     columns = (curve.first_step, curve.rank_count, curve.min, curve.max, curve.mean, curve.max_rank)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-async def latest(reads: Reads, run_id: str) -> Answer:
-    points = await Latest(reads).read(CALLER, [run_id])
+async def latest(read_pool: ReadPool, run_id: str) -> Answer:
+    points = await Latest(read_pool).read(CALLER, [run_id])
     return list(zip(points.rank.tolist(), points.step.tolist(), points.value.tolist(), strict=True))
 
 
@@ -135,15 +135,15 @@ class Pause:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, statement: str, do: Callable[[], Awaitable[Any]]) -> None:
         self.happened = False
-        stream = Snapshot.stream
+        stream = ReadTransaction.stream
 
-        async def paused(snapshot: Snapshot, name: str, *arguments: Any, sink: Any) -> None:
+        async def paused(transaction: ReadTransaction, name: str, *arguments: Any, sink: Any) -> None:
             if name == statement and not self.happened:
                 self.happened = True
                 await do()
-            await stream(snapshot, name, *arguments, sink=sink)
+            await stream(transaction, name, *arguments, sink=sink)
 
-        monkeypatch.setattr(Snapshot, "stream", paused)
+        monkeypatch.setattr(ReadTransaction, "stream", paused)
 
 
 STATEMENTS = ("hot_points", "segments_in_order", "segment_summaries", "segments_at")
@@ -154,12 +154,12 @@ STATEMENTS = ("hot_points", "segments_in_order", "segment_summaries", "segments_
 async def test_roll_up_in_the_middle_changes_nothing(
     database: Database, run_id: str, question: Any, statement: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads = Reads(database, max_reads=1)
-    before = await question(reads, run_id)
+    read_pool = ReadPool(database, max_reads=1)
+    before = await question(read_pool, run_id)
     assert before
     pause = Pause(monkeypatch, statement, lambda: roll_up(database))
-    assert await question(reads, run_id) == before
-    assert await question(reads, run_id) == before
+    assert await question(read_pool, run_id) == before
+    assert await question(read_pool, run_id) == before
     if statement == "hot_points":
         assert pause.happened
 
@@ -170,17 +170,17 @@ async def test_roll_up_in_the_middle_changes_nothing(
 async def test_drop_in_the_middle_is_noticed(
     database: Database, run_id: str, question: Any, statement: str, do: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads = Reads(database, max_reads=1)
-    before = await question(reads, run_id)
+    read_pool = ReadPool(database, max_reads=1)
+    before = await question(read_pool, run_id)
     pause = Pause(monkeypatch, statement, lambda: do(database))
     if question is latest and statement != "hot_points":
         return  # asks nothing else by such a COPY
     try:
-        assert await question(reads, run_id) == before
+        assert await question(read_pool, run_id) == before
         assert not pause.happened
     except ReadTooSlow:
         assert pause.happened
-    assert await question(reads, run_id) == before
+    assert await question(read_pool, run_id) == before
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -189,8 +189,8 @@ async def test_merge_in_the_middle_changes_nothing(
     database: Database, run_id: str, question: Any, statement: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await database.execute("UPDATE runs SET status = 'finished', ended_at = now()")
-    reads = Reads(database, max_reads=1)
-    before = await question(reads, run_id)
+    read_pool = ReadPool(database, max_reads=1)
+    before = await question(read_pool, run_id)
 
     async def merge() -> None:
         connection = await database.connect_rollup()
@@ -200,8 +200,8 @@ async def test_merge_in_the_middle_changes_nothing(
             connection.terminate()
 
     Pause(monkeypatch, statement, merge)
-    assert await question(reads, run_id) == before
-    assert await question(reads, run_id) == before
+    assert await question(read_pool, run_id) == before
+    assert await question(read_pool, run_id) == before
 
 
 async def test_drop_does_not_wait_for_a_reader_that_has_read_its_hot_rows(
@@ -215,5 +215,5 @@ async def test_drop_does_not_wait_for_a_reader_that_has_read_its_hot_rows(
         assert locks == 0
 
     pause = Pause(monkeypatch, "segments_in_order", no_locks)
-    assert await history(Reads(database, max_reads=1), run_id)
+    assert await history(ReadPool(database, max_reads=1), run_id)
     assert pause.happened

@@ -7,31 +7,31 @@ import asyncio
 import pytest
 
 from runstream_service.core.errors import Overloaded
-from runstream_service.query.reading.read_transaction import Reads
+from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.storage.database import Database
 
 
-async def read(reads: Reads, ended: asyncio.Event) -> None:
-    async with reads.snapshot():
+async def read(read_pool: ReadPool, ended: asyncio.Event) -> None:
+    async with read_pool.transaction():
         await ended.wait()
 
 
 async def test_a_read_too_many_is_told_to_come_again_and_those_that_wait_get_their_turn(database: Database) -> None:
-    reads, ended = Reads(database, max_reads=1, max_waiting=2), asyncio.Event()
-    under_way = [asyncio.ensure_future(read(reads, ended)) for _ in range(3)]
+    read_pool, ended = ReadPool(database, max_reads=1, max_waiting=2), asyncio.Event()
+    under_way = [asyncio.ensure_future(read(read_pool, ended)) for _ in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded, match="2 reads wait"):
-        await read(reads, ended)
+        await read(read_pool, ended)
     ended.set()
     await asyncio.gather(*under_way)
-    await read(reads, ended)
+    await read(read_pool, ended)
 
 
 async def test_a_read_does_not_wait_for_ever(database: Database) -> None:
-    reads, ended = Reads(database, max_reads=1, wait_s=0.1), asyncio.Event()
-    slow = asyncio.ensure_future(read(reads, ended))
+    read_pool, ended = ReadPool(database, max_reads=1, wait_s=0.1), asyncio.Event()
+    slow = asyncio.ensure_future(read(read_pool, ended))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded, match="reads as this replica allows have been running"):
-        await read(reads, ended)
+        await read(read_pool, ended)
     ended.set()
     await slow

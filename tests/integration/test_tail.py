@@ -17,7 +17,7 @@ from runstream_service.core.caller import ANYONE
 from runstream_service.ingest.stream import ProducerStream
 from runstream_service.query.reading.series import Series
 from runstream_service.query.tail import commit_reader, messages, tail
-from runstream_service.query.tail.commit_reader import Points
+from runstream_service.query.tail.commit_reader import SeriesPoints
 from runstream_service.query.tail.cursor import Cursor, Snapshot
 from runstream_service.storage.database import Database
 from tests.integration.ingest.conftest import acknowledged, running_replica
@@ -284,15 +284,15 @@ async def test_a_partition_that_is_dropped_between_look_and_rows_ends_the_stream
     cursor = await (await replica.follow(run_id).opened()).leave()
     await hand.write(loss, [1])
     await rotate(database)
-    look = commit_reader.NewsReader.look
+    scan = commit_reader.CommitReader.scan
 
-    async def look_and_drop(self, connection, since):
-        seen = await look(self, connection, since)
+    async def scan_and_drop(self, connection, since):
+        seen = await scan(self, connection, since)
         if seen.commits:
             await drop(database, 1)
         return seen
 
-    monkeypatch.setattr(commit_reader.NewsReader, "look", look_and_drop)
+    monkeypatch.setattr(commit_reader.CommitReader, "scan", scan_and_drop)
     error = await replica.follow(run_id, cursor=cursor).ended()
     assert reason_of(error) == (Code.OUT_OF_RANGE, "CURSOR_TOO_OLD", "cursor")
 
@@ -433,14 +433,14 @@ async def test_a_slow_caller_reads_on_by_itself_and_misses_nothing(
     go_on = asyncio.Event()
 
     # Called without gRPC in between, whose buffers would hide how slow it is.
-    async def emit(entries: list[tuple[Series, Points]], cursor: Cursor) -> None:
+    async def emit(entries: list[tuple[Series, SeriesPoints]], cursor: Cursor) -> None:
         assert sum(len(points) for _, points in entries) <= 5_000
         steps.extend(step for _, points in entries for step in points.step.tolist())
         if cursors:
             await go_on.wait()
         cursors.append(cursor)
 
-    slow = asyncio.create_task(replica.tail.read(ANYONE, tail.TailQuestion(run_id=run_id.hex), emit))
+    slow = asyncio.create_task(replica.tail.read(ANYONE, tail.TailQuery(run_id=run_id.hex), emit))
     quick = await replica.follow(run_id).opened()
     total = 0
     for _ in range(20):
@@ -500,10 +500,10 @@ async def test_a_large_commit_comes_in_parts_that_each_have_a_cursor(
     whole = await replica.follow(run_id, cursor=start).opened()
     assert await whole.got(71) == list(range(71))
     assert len(whole.marks) > 4
-    for cursor, told in whole.marks:
+    for cursor, sent in whole.marks:
         rest = await replica.follow(run_id, cursor=cursor).opened()
-        await rest.got(71 - told)
-        assert sorted([*whole.points[:told], *rest.points]) == sorted(whole.points)
+        await rest.got(71 - sent)
+        assert sorted([*whole.points[:sent], *rest.points]) == sorted(whole.points)
 
 
 async def test_scans_begin_near_the_end_and_a_wrong_guess_costs_only_a_scan(

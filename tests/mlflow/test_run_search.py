@@ -12,9 +12,9 @@ import pytest
 import runstream
 from runstream_service.core.caller import ANYONE
 from runstream_service.core.errors import InvalidField
-from runstream_service.query.reading.read_transaction import Reads
+from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.run_search import metric_columns
-from runstream_service.query.run_search.run_search import Question, RunSearch
+from runstream_service.query.run_search.run_search import RunSearch, RunSearchQuery
 from runstream_service.storage.database import Database
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
@@ -114,7 +114,7 @@ async def test_generated_searches_of_runs_find_what_stock_mlflow_finds(
     for number in range(RUNS):
         run = a_run(chance, number)
         await write_to_ours(database, write_to_stock(theirs, experiment_id, run), run, hot=number % 2 == 0)
-    search = RunSearch(Reads(database, max_reads=2))
+    search = RunSearch(ReadPool(database, max_reads=2))
     for number in range(SEARCHES):
         # Series of runs by name or of whole experiments; with hot rows, and later without any.
         monkeypatch.setattr(metric_columns, "MANY_RUNS", 1 if number % 2 else 1_000)
@@ -126,7 +126,7 @@ async def test_generated_searches_of_runs_find_what_stock_mlflow_finds(
         assert answer.status == 200, answer.content
         expected = [run["info"]["run_id"] for run in answer.body.get("runs", [])]
         found, token = await search.search(
-            ANYONE, Question(experiment_ids=[0], filter=filter_, order_by=order_by, max_results=20)
+            ANYONE, RunSearchQuery(experiment_ids=[0], filter=filter_, order_by=order_by, max_results=20)
         )
         said = f"seed {SEED}, search {number}: {json.dumps(body)}"
         assert [run_id.hex for run_id in found] == expected, said
@@ -140,25 +140,25 @@ async def test_a_search_by_two_metrics_reads_them_at_once_or_does_with_one_conne
     chance = random.Random(SEED)
     for number in range(RUNS):
         await write_to_ours(database, f"{number:032x}", a_run(chance, number), hot=False)
-    question = Question(experiment_ids=[0], filter="metrics.m1 > 0", order_by=["metrics.m3 DESC"])
+    question = RunSearchQuery(experiment_ids=[0], filter="metrics.m1 > 0", order_by=["metrics.m3 DESC"])
     only_one = await Database.open(database_url, max_size=1)
     try:
-        with_one, _ = await RunSearch(Reads(only_one, max_reads=1)).search(ANYONE, question)
+        with_one, _ = await RunSearch(ReadPool(only_one, max_reads=1)).search(ANYONE, question)
     finally:
         await only_one.close()
-    with_two, _ = await RunSearch(Reads(database, max_reads=1)).search(ANYONE, question)
+    with_two, _ = await RunSearch(ReadPool(database, max_reads=1)).search(ANYONE, question)
     assert with_two == with_one
     assert database.size == 2
 
 
 async def test_what_is_read_beside_a_snapshot_is_of_that_snapshot(database: Database) -> None:
-    chance, reads = random.Random(SEED), Reads(database, max_reads=1)
-    async with reads.snapshot() as snapshot:
+    chance, read_pool = random.Random(SEED), ReadPool(database, max_reads=1)
+    async with read_pool.transaction() as transaction:
         await write_to_ours(database, f"{1:032x}", a_run(chance, 1), hot=True)
-        async with reads.beside(snapshot) as beside:
-            assert beside is not None
+        async with read_pool.second_connection(transaction) as second:
+            assert second is not None
             count = "SELECT count(*) FROM runs"
-            assert (await beside.fetch_sql(count))[0][0] == 0
+            assert (await second.fetch_sql(count))[0][0] == 0
             assert await database.fetchval(count) == 1
 
 
@@ -166,13 +166,13 @@ async def test_pages_of_runs_are_the_whole(database: Database) -> None:
     chance = random.Random(SEED)
     for number in range(RUNS):
         await write_to_ours(database, f"{number:032x}", a_run(chance, number), hot=True)
-    search = RunSearch(Reads(database, max_reads=2))
+    search = RunSearch(ReadPool(database, max_reads=2))
     for order_by in (["metrics.m1"], ["params.p1"]):
-        whole, _ = await search.search(ANYONE, Question(experiment_ids=[0], order_by=order_by))
+        whole, _ = await search.search(ANYONE, RunSearchQuery(experiment_ids=[0], order_by=order_by))
         pages, token = [], ""
         while True:
             page, token = await search.search(
-                ANYONE, Question(experiment_ids=[0], order_by=order_by, max_results=7, page_token=token)
+                ANYONE, RunSearchQuery(experiment_ids=[0], order_by=order_by, max_results=7, page_token=token)
             )
             pages += page
             if not token:
@@ -180,7 +180,7 @@ async def test_pages_of_runs_are_the_whole(database: Database) -> None:
         assert pages == whole
         assert len(whole) == RUNS
     with pytest.raises(InvalidField, match="page_token"):
-        await search.search(ANYONE, Question(experiment_ids=[0], page_token="garbage"))
+        await search.search(ANYONE, RunSearchQuery(experiment_ids=[0], page_token="garbage"))
 
 
 def test_searches_over_http(ours: Rest, experiment_id: str) -> None:

@@ -18,7 +18,7 @@ from runstream_service.query.charts.aggregate import Aggregate
 from runstream_service.query.charts.chart import Chart
 from runstream_service.query.history.history import History
 from runstream_service.query.latest import Latest
-from runstream_service.query.reading.read_transaction import Reads
+from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.rpc.interceptor import CallInterceptor
 from runstream_service.rpc.query_servicer import Queries, query_handler
 from runstream_service.rpc.run_servicer import RunServicer
@@ -44,8 +44,10 @@ async def serve_on(database: Database, **of_calls: Any) -> AsyncIterator[Service
     server = grpc.aio.server(interceptors=[CallInterceptor(metrics, **of_calls)], options=GRPC_OPTIONS)
     experiments = Experiments(database)
     run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(experiments, Runs(database, experiments)), server)
-    reads = Reads(database, max_reads=5)
-    queries = Queries(history=History(reads), latest=Latest(reads), chart=Chart(reads), aggregate=Aggregate(reads))
+    read_pool = ReadPool(database, max_reads=5)
+    queries = Queries(
+        history=History(read_pool), latest=Latest(read_pool), chart=Chart(read_pool), aggregate=Aggregate(read_pool)
+    )
     server.add_generic_rpc_handlers((query_handler(queries),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

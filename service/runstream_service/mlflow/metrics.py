@@ -33,7 +33,7 @@ from runstream_service.mlflow.request import (
 )
 from runstream_service.mlflow.run_ids import parse_run_id, parse_run_id_strictly
 from runstream_service.mlflow.times import SecondsWarning
-from runstream_service.query.mlflow_view.metric_rows import NO_ROWS, Place
+from runstream_service.query.mlflow_view.metric_rows import NO_ROWS, PageKey
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class MetricHandlers:
     async def get_history(self, request: Request) -> Response:
         message = await read(request, GetHistory)
         key = check_storable(check_given(message.metric_key, "metric_key"), "metric_key")
-        after, limit = _place(message.page_token), message.max_results
+        after, limit = _page_key(message.page_token), message.max_results
         if limit is not None and limit <= 0:
             raise invalid(f"Invalid value {limit} for parameter 'max_results' supplied. It must be a positive integer.")
         run_id = _known(message.run_id)
@@ -274,7 +274,7 @@ def _checked_pairs(body: LogBatchBody) -> tuple[dict[str, str], dict[str, str]]:
     return checked_params(body.params), checked_tags(body.tags)
 
 
-def _history_page(key: str, rows: MetricRows, last: Place | None, accept_encoding: str) -> Response:
+def _history_page(key: str, rows: MetricRows, last: PageKey | None, accept_encoding: str) -> Response:
     answer: dict[str, Any] = {"metrics": _rendered(key, rows)} if len(rows) else {}
     if last is not None:
         answer["next_page_token"] = base64.b64encode(msgspec.json.encode(last)).decode()
@@ -299,19 +299,19 @@ def _rendered(key: str, rows: MetricRows, **more: str) -> list[dict[str, Any]]:
     return [{"key": key, "value": value, "timestamp": time, "step": step, **more} for value, time, step in columns]
 
 
-def _place(token: str) -> Place | None:
+def _page_key(token: str) -> PageKey | None:
     """Parses the token of a page: the place of the row after which the next page begins."""
     if not token:
         return None
     if len(token) > _MAX_TOKEN_CHARACTERS:
         raise invalid("Invalid page token, it is longer than any that this server gives")
     try:
-        place = msgspec.json.decode(base64.b64decode(token, validate=True), type=Place)
+        page_key = msgspec.json.decode(base64.b64decode(token, validate=True), type=PageKey)
     except (binascii.Error, ValueError) as error:
         raise invalid("Invalid page token, could not base64-decode") from error
-    if not all(-(2**63) <= number < 2**63 for number in (1_000 * place.timestamp_ms, place.step)):
+    if not all(-(2**63) <= number < 2**63 for number in (1_000 * page_key.timestamp_ms, page_key.step)):
         raise invalid("Invalid page token, a number in it is too large")
-    return place
+    return page_key
 
 
 def _accepted(request: Request) -> str:

@@ -13,7 +13,7 @@ from runstream_service.core.errors import RunNotFound
 from runstream_service.core.runs import NAME_TAG
 from runstream_service.core.times import to_unix_us
 from runstream_service.mlflow.answer import numbers, pairs, present
-from runstream_service.query.mlflow_view.primary_series import read_leading
+from runstream_service.query.mlflow_view.primary_series import read_primary_points
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -70,7 +70,7 @@ class RunAnswers:
     async def _read(self, caller: Caller, run_ids: Sequence[UUID]) -> tuple[list[Run], list[LatestPoints]]:
         return await asyncio.gather(
             self._runs.get_many(caller, run_ids),
-            read_leading(self._latest, caller, [run_id.hex for run_id in run_ids]),
+            read_primary_points(self._latest, caller, [run_id.hex for run_id in run_ids]),
         )
 
 

@@ -10,7 +10,7 @@ from runstream_service.mlflow.errors import invalid
 from runstream_service.mlflow.experiments import parse_id
 from runstream_service.mlflow.experiments import rendered as rendered_experiment
 from runstream_service.mlflow.request import Int64, Message, read, wrong_type
-from runstream_service.query.run_search.run_search import Question
+from runstream_service.query.run_search.run_search import RunSearchQuery
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -67,7 +67,7 @@ class SearchHandlers:
 
     async def runs(self, request: Request) -> Response:
         message = await read(request, SearchRuns)
-        question = Question(
+        query = RunSearchQuery(
             experiment_ids=await threads.call_each(parse_id, message.experiment_ids),
             filter=message.filter,
             order_by=message.order_by,
@@ -75,7 +75,7 @@ class SearchHandlers:
             max_results=_checked_max_results(message.max_results),
             page_token=message.page_token,
         )
-        run_ids, token = await self._runs.search(self._caller, question)
+        run_ids, token = await self._runs.search(self._caller, query)
         runs = await self._answers.encode_many(self._caller, run_ids)
         accepted = request.headers.get("accept-encoding", "")
         # Compressing a page of thousands of runs takes long.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from runstream_service.core.caller import Caller
     from runstream_service.query.reading.hot_rows import HotWindow
-    from runstream_service.query.reading.read_transaction import Reads, Snapshot
+    from runstream_service.query.reading.read_transaction import ReadPool, ReadTransaction
 
 MAX_RUNS = 1_000
 MAX_SERIES = 1_000_000
@@ -98,8 +98,8 @@ class LatestPoints:
 class Latest:
     """Reads latest values."""
 
-    def __init__(self, reads: Reads) -> None:
-        self._reads = reads
+    def __init__(self, read_pool: ReadPool) -> None:
+        self._read_pool = read_pool
         self._large = asyncio.Lock()
 
     async def read(self, caller: Caller, run_ids: Sequence[str], keys: Sequence[str] = ()) -> LatestPoints:
@@ -119,12 +119,12 @@ class Latest:
                 return await self._read(caller, uids, keys, MAX_SERIES)
 
     async def _read(self, caller: Caller, uids: Sequence[UUID], keys: Sequence[str], max_series: int) -> LatestPoints:
-        async with self._reads.snapshot() as snapshot:
-            few = await _stored_of_few(snapshot, caller, uids, keys) if len(uids) <= _FEW_RUNS else None
-            series_ids, there, points = few or await _stored(snapshot, caller, uids, keys, max_series)
-            async with aclosing(hot_rows.windows(snapshot, series_ids, divide=True)) as windows:
+        async with self._read_pool.transaction() as transaction:
+            few = await _stored_of_few(transaction, caller, uids, keys) if len(uids) <= _FEW_RUNS else None
+            series_ids, there, points = few or await _stored(transaction, caller, uids, keys, max_series)
+            async with aclosing(hot_rows.windows(transaction, series_ids, divide=True)) as windows:
                 async for window in windows:
-                    await compute(len(window), correct, points, there, window)
+                    await compute(len(window), apply_hot_rows, points, there, window)
         return await compute(len(points), _in_order, points, there)
 
     @contextlib.asynccontextmanager
@@ -151,10 +151,10 @@ def _in_order(points: LatestPoints, there: NDArray[np.bool_]) -> LatestPoints:
 
 
 async def _stored_of_few(
-    snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str]
+    transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str]
 ) -> tuple[list[int], NDArray[np.bool_], LatestPoints] | None:
     """Does what `_stored` does in one round trip; None if there are too many series for that."""
-    rows = await snapshot.fetch(
+    rows = await transaction.fetch(
         "latest_stored_of_few", caller.workspace_id, run_ids, list(keys) or None, _FEW_SERIES + 1
     )
     if len(rows) > _FEW_SERIES:
@@ -178,11 +178,11 @@ async def _stored_of_few(
 
 
 async def _stored(
-    snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str], max_series: int
+    transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str], max_series: int
 ) -> tuple[list[int], NDArray[np.bool_], LatestPoints]:
     """All series, whether a latest point is stored for each, and that point."""
-    rows, one_of_each, key_number = await _rows(snapshot, caller, run_ids, keys, max_series)
-    texts = await snapshot.fetch("keys_of_series", int64(rows["series_id"][one_of_each]).tolist())
+    rows, one_of_each, key_number = await _rows(transaction, caller, run_ids, keys, max_series)
+    texts = await transaction.fetch("keys_of_series", int64(rows["series_id"][one_of_each]).tolist())
     return await compute(len(rows), _columns, run_ids, rows, one_of_each, key_number, texts)
 
 
@@ -211,7 +211,7 @@ def _columns(
 
 
 async def _rows(
-    snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str], max_series: int
+    transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str], max_series: int
 ) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64]]:
     """One row per series; one row of each key; and for each row, which of these has the same key.
 
@@ -220,7 +220,7 @@ async def _rows(
     """
     while True:
         seed = random.getrandbits(62)
-        data = await snapshot.copy_of(
+        data = await transaction.copy_of(
             "latest_stored", caller.workspace_id, run_ids, list(keys) or None, seed, max_series + 1
         )
         rows = STORED.rows(body(data))
@@ -253,7 +253,7 @@ def _keys_in_order(
     return [keys[number] for number in order], place
 
 
-def correct(points: LatestPoints, there: NDArray[np.bool_], window: HotWindow) -> None:
+def apply_hot_rows(points: LatestPoints, there: NDArray[np.bool_], window: HotWindow) -> None:
     """Replaces stored points by hot points that are later."""
     position, latest = window.latest()
     found = (latest.step, latest.time_unix_us, _comparable(latest.value))

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from runstream.v1 import packed_pb2, query_pb2
 from runstream_service.core.errors import InvalidField
-from runstream_service.query.charts.aggregate import AggregateQuestion
-from runstream_service.query.charts.chart import ChartQuestion
+from runstream_service.query.charts.aggregate import AggregateQuery
+from runstream_service.query.charts.chart import ChartQuery
 from runstream_service.query.charts.curves import Axis
-from runstream_service.query.history.history import HistoryQuestion
+from runstream_service.query.history.history import HistoryQuery
 from runstream_service.rpc.caller import caller_of
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class QueryServicer:
 
     async def history(self, request: query_pb2.HistoryRequest, context: Context) -> None:
         """Streams pieces as PostgreSQL sends them; waits for a slow caller."""
-        question = HistoryQuestion(
+        query = HistoryQuery(
             run_id=request.run_id,
             keys=list(request.keys),
             **present(request, "rank", "attempt", "min_step", "max_step"),
@@ -88,7 +88,7 @@ class QueryServicer:
         async def emit(series: Series, points: Columns) -> None:
             await context.write(packed_history(series, points))
 
-        await self._queries.history.read(caller_of(context), question, emit)
+        await self._queries.history.read(caller_of(context), query, emit)
 
     async def latest(self, request: query_pb2.LatestRequest, context: Context) -> None:
         """Streams points that were read in one step."""
@@ -98,7 +98,7 @@ class QueryServicer:
 
     async def chart(self, request: query_pb2.ChartRequest, context: Context) -> None:
         """Streams one curve after the other."""
-        question = ChartQuestion(
+        query = ChartQuery(
             run_ids=list(request.run_ids),
             keys=list(request.keys),
             axis=_axis(request.axis),
@@ -109,19 +109,19 @@ class QueryServicer:
         async def emit(series: Series, buckets: Buckets) -> None:
             await context.write(_packed_chart(series, buckets))
 
-        await self._queries.chart.read(caller_of(context), question, emit)
+        await self._queries.chart.read(caller_of(context), query, emit)
 
     async def aggregate(
         self, request: query_pb2.AggregateRequest, context: Context
     ) -> packed_pb2.PackedAggregateResponse:
         """Returns the whole curve in one message."""
-        question = AggregateQuestion(
+        query = AggregateQuery(
             run_id=request.run_id,
             key=request.key,
             max_buckets=request.max_buckets,
             **present(request, "min_step", "max_step"),
         )
-        return _packed_aggregate(await self._queries.aggregate.read(caller_of(context), question))
+        return _packed_aggregate(await self._queries.aggregate.read(caller_of(context), query))
 
 
 def _axis(number: int) -> Axis:

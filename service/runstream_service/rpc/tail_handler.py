@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from runstream.v1 import packed_pb2, query_pb2
-from runstream_service.query.tail.tail import TailQuestion
+from runstream_service.query.tail.tail import TailQuery
 from runstream_service.rpc.caller import caller_of
 from runstream_service.rpc.unread import WRITE_TIMEOUT_S, stalled
 
 if TYPE_CHECKING:
     from runstream_service.query.reading.series import Series
-    from runstream_service.query.tail.commit_reader import Points
+    from runstream_service.query.tail.commit_reader import SeriesPoints
     from runstream_service.query.tail.cursor import Cursor
     from runstream_service.query.tail.tail import Tail
 
@@ -27,14 +27,14 @@ def tail_handler(tail: Tail, *, write_timeout_s: float = WRITE_TIMEOUT_S) -> grp
     """The handler of the method Tail; the other methods of the service are in query_servicer.py."""
 
     async def serve(request: query_pb2.TailRequest, context: Context) -> None:
-        question = TailQuestion(
+        query = TailQuery(
             run_id=request.run_id,
             keys=list(request.keys),
             rank=request.rank if request.HasField("rank") else None,
             cursor=request.cursor,
         )
 
-        async def emit(entries: list[tuple[Series, Points]], cursor: Cursor) -> None:
+        async def emit(entries: list[tuple[Series, SeriesPoints]], cursor: Cursor) -> None:
             packed = [_packed(series, points) for series, points in entries]
             response = packed_pb2.PackedTailResponse(series=packed, cursor=cursor.encode())
             try:
@@ -42,7 +42,7 @@ def tail_handler(tail: Tail, *, write_timeout_s: float = WRITE_TIMEOUT_S) -> grp
             except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
                 raise stalled(write_timeout_s) from None
 
-        await tail.read(caller_of(context), question, emit)
+        await tail.read(caller_of(context), query, emit)
 
     handler = grpc.unary_stream_rpc_method_handler(
         serve,
@@ -52,7 +52,7 @@ def tail_handler(tail: Tail, *, write_timeout_s: float = WRITE_TIMEOUT_S) -> grp
     return grpc.method_handlers_generic_handler(SERVICE, {"Tail": handler})
 
 
-def _packed(series: Series, points: Points) -> packed_pb2.PackedHistoryResponse:
+def _packed(series: Series, points: SeriesPoints) -> packed_pb2.PackedHistoryResponse:
     name = query_pb2.Series(run_id=series.run_id, key=series.key, rank=series.rank, attempt=series.attempt)
     return packed_pb2.PackedHistoryResponse(
         series=name.SerializeToString(),

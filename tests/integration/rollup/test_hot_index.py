@@ -11,7 +11,7 @@ import pytest
 
 from runstream_service.query.reading import hot_rows
 from runstream_service.query.reading.hot_rows import spans_of
-from runstream_service.query.reading.read_transaction import SQL, Reads, bind
+from runstream_service.query.reading.read_transaction import SQL, ReadPool, bind
 from runstream_service.rollup import hot_index
 from runstream_service.storage.database import Database
 from tests.integration.rollup.conftest import Lab, line
@@ -20,8 +20,8 @@ from tests.integration.rollup.conftest import Lab, line
 async def plan(database: Database, series_ids: list[int]) -> list[dict[str, Any]]:
     """The scans of partitions that a read of hot rows does, with what they really did."""
     statement = bind(SQL["hot_points"], series_ids, 0, 0, 2**63 - 1, spans_of(series_ids))
-    async with Reads(database, max_reads=1).snapshot() as snapshot, snapshot.hot_rows():
-        connection = snapshot._connection
+    async with ReadPool(database, max_reads=1).transaction() as transaction, transaction.hot_rows():
+        connection = transaction._connection
         text = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
     scans: list[dict[str, Any]] = []
 
@@ -88,9 +88,9 @@ async def test_rows_that_come_while_pages_are_summarised_are_found(lab: Lab) -> 
     await asyncio.gather(append(series[:15]), append(series[15:]))
     done.set()
     await asyncio.gather(*others)
-    async with Reads(lab.database, max_reads=1).snapshot() as snapshot:
+    async with ReadPool(lab.database, max_reads=1).transaction() as transaction:
         for wanted in (series, series[7:8], series[::9]):
-            async for window in hot_rows.windows(snapshot, wanted):
+            async for window in hot_rows.windows(transaction, wanted):
                 counts = [len(window.of(position)) for position in range(window.start, window.end)]
                 assert counts == [1_000] * len(wanted)
 

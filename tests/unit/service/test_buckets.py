@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_service.query.charts.buckets import Grid, Table
+from runstream_service.query.charts.buckets import Distinct, EqualWidth
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -14,8 +14,8 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 @given(st.lists(INT64, min_size=1, max_size=30), st.integers(1, 10_000))
 def test_buckets_are_in_the_order_of_positions_and_not_too_many(positions: list[int], count: int) -> None:
     positions.sort()
-    grid = Grid(positions[0], positions[-1], count)
-    buckets = grid.of(np.array(positions, np.int64)).tolist()
+    bucketing = EqualWidth(positions[0], positions[-1], count)
+    buckets = bucketing.bucket_of(np.array(positions, np.int64)).tolist()
     assert buckets == sorted(buckets)
     assert 0 <= buckets[0] <= buckets[-1] < count
     if positions[-1] - positions[0] < count:
@@ -23,24 +23,24 @@ def test_buckets_are_in_the_order_of_positions_and_not_too_many(positions: list[
 
 
 def test_edges_that_are_whole_numbers_are_exact() -> None:
-    grid = Grid(-500_000, 499_999, 1_000)
+    bucketing = EqualWidth(-500_000, 499_999, 1_000)
     starts = np.arange(-500_000, 500_000, 1_000)
-    assert (grid.of(starts) == np.arange(1_000)).all()
-    assert (grid.of(starts + 999) == np.arange(1_000)).all()
+    assert (bucketing.bucket_of(starts) == np.arange(1_000)).all()
+    assert (bucketing.bucket_of(starts + 999) == np.arange(1_000)).all()
 
 
 def test_segments_about_as_long_as_a_bucket_go_in_whole_and_use_most_buckets() -> None:
     for points in range(600, 1_500):
-        grid = Grid(0, 999_999, 1_000)
+        bucketing = EqualWidth(0, 999_999, 1_000)
         first = np.arange(0, 1_000_000, points)
         last = np.minimum(first + points - 1, 999_999)
-        assert grid.takes_whole(first, last).all()
-        assert len(np.unique(grid.of(first))) >= 660
-    assert not grid.takes_whole(np.array([100]), np.array([1_700])).any()
-    assert grid.takes_whole(np.array([-(2**63)]), np.array([2**63 - 1])).tolist() == [False]
+        assert bucketing.fits_one_bucket(first, last).all()
+        assert len(np.unique(bucketing.bucket_of(first))) >= 660
+    assert not bucketing.fits_one_bucket(np.array([100]), np.array([1_700])).any()
+    assert bucketing.fits_one_bucket(np.array([-(2**63)]), np.array([2**63 - 1])).tolist() == [False]
 
 
 def test_table_has_a_bucket_for_each_step() -> None:
-    table = Table(np.array([-5, 3, 10**12]))
-    assert table.of(np.array([3, -5, 10**12])).tolist() == [1, 0, 2]
-    assert table.takes_whole(np.array([3, 3]), np.array([3, 10**12])).tolist() == [True, False]
+    bucketing = Distinct(np.array([-5, 3, 10**12]))
+    assert bucketing.bucket_of(np.array([3, -5, 10**12])).tolist() == [1, 0, 2]
+    assert bucketing.fits_one_bucket(np.array([3, 3]), np.array([3, 10**12])).tolist() == [True, False]

@@ -49,9 +49,9 @@ def test_age_orders_snapshots_by_time(history: tuple[Snapshot, Snapshot]) -> Non
 
 @given(histories(), st.integers(0, 2**31 - 1), st.none() | st.tuples(st.integers(1, 2**63), st.integers(0, 2**62)))
 def test_cursors_come_back_as_they_were(
-    history: tuple[Snapshot, Snapshot], epoch: int, half_told: tuple[int, int] | None
+    history: tuple[Snapshot, Snapshot], epoch: int, partly_sent: tuple[int, int] | None
 ) -> None:
-    cursor = Cursor("0123456789abcdef", history[0], epoch, half_told)
+    cursor = Cursor("0123456789abcdef", history[0], epoch, partly_sent)
     assert Cursor.decode(cursor.encode()) == cursor
 
 
@@ -69,5 +69,5 @@ def test_what_postgresql_would_not_say_is_no_snapshot(text: str) -> None:
 
 def test_a_cursor_of_an_earlier_release_is_of_no_lineage() -> None:
     cursor = Cursor.decode(b"1;7;5,3;4:9:5")
-    assert (cursor.snapshot, cursor.epoch, cursor.half_told) == (Snapshot(4, 9, (5,)), 7, (5, 3))
+    assert (cursor.snapshot, cursor.epoch, cursor.partly_sent) == (Snapshot(4, 9, (5,)), 7, (5, 3))
     assert cursor.lineage == "0" * 16

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.query.charts.buckets import Buckets, Divider, Float64, Grid, Int64, Table
+from runstream_service.query.charts.buckets import Bucketing, Buckets, Distinct, EqualWidth, Float64, Int64
 from runstream_service.query.charts.chart import bucket_count, range_of
-from runstream_service.query.charts.curves import Axis, Curve, Range, Sources, batches, curves_of
+from runstream_service.query.charts.curves import Axis, Curve, CurveSources, Range, batches, curves_of
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays, read_steps
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP, series_of_run
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
-    from runstream_service.query.reading.read_transaction import Reads, Snapshot
+    from runstream_service.query.reading.read_transaction import ReadPool, ReadTransaction
 
 # Summaries of more segments than this are not kept, but read twice: first for the extent, then for the curve.
 _KEPT_SEGMENTS = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AggregateQuestion:
+class AggregateQuery:
     """The key and the range of steps; None means no bound."""
 
     run_id: str
@@ -55,49 +55,49 @@ class AggregateCurve:
 class Aggregate:
     """Reads aggregates."""
 
-    def __init__(self, reads: Reads) -> None:
-        self._reads = reads
+    def __init__(self, read_pool: ReadPool) -> None:
+        self._read_pool = read_pool
 
-    async def read(self, caller: Caller, question: AggregateQuestion) -> AggregateCurve:
+    async def read(self, caller: Caller, query: AggregateQuery) -> AggregateCurve:
         """The curve. For each rank, the newest attempt counts from its first step on.
 
         Raises:
             InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable.
         """
-        count = bucket_count(question.max_buckets)
-        wanted = range_of(Axis.STEP, question.min_step, question.max_step)
-        async with self._reads.snapshot() as snapshot:
-            curves = curves_of(await series_of_run(snapshot, caller, question.run_id, [question.key]))
-            ranks = _Ranks(snapshot, curves, wanted)
-            divider = await _divider(snapshot, ranks, count)
-            fold = _Fold(divider)
+        count = bucket_count(query.max_buckets)
+        wanted = range_of(Axis.STEP, query.min_step, query.max_step)
+        async with self._read_pool.transaction() as transaction:
+            curves = curves_of(await series_of_run(transaction, caller, query.run_id, [query.key]))
+            ranks = _Ranks(transaction, curves, wanted)
+            bucketing = await _bucketing(transaction, ranks, count)
+            accumulator = _RankAccumulator(bucketing)
             async with aclosing(ranks.batches()) as parts:
                 async for sources in parts:
-                    builders = [CurveBuilder(one, divider) for one in sources]
-                    await read_arrays(snapshot, builders)
+                    builders = [CurveBuilder(one, bucketing) for one in sources]
+                    await read_arrays(transaction, builders)
                     for builder in builders:
-                        fold.add(builder.sources.series.rank, builder.buckets())
-        return fold.curve()
+                        accumulator.add(builder.sources.series.rank, builder.buckets())
+        return accumulator.curve()
 
 
 class _Ranks:
     """The sources of all ranks; they can be iterated several times."""
 
-    def __init__(self, snapshot: Snapshot, curves: Sequence[Curve], wanted: Range) -> None:
-        self._snapshot = snapshot
+    def __init__(self, transaction: ReadTransaction, curves: Sequence[Curve], wanted: Range) -> None:
+        self._transaction = transaction
         self._curves = curves
         self._wanted = wanted
-        self._kept: list[list[Sources]] | None = None
+        self._kept: list[list[CurveSources]] | None = None
 
-    async def batches(self) -> AsyncGenerator[list[Sources], None]:
+    async def batches(self) -> AsyncGenerator[list[CurveSources], None]:
         """Yields the sources of some ranks at a time."""
         if self._kept is not None:
             for sources in self._kept:
                 yield sources
             return
-        kept: list[list[Sources]] = []
+        kept: list[list[CurveSources]] = []
         segments = 0
-        async with aclosing(batches(self._snapshot, self._curves, self._wanted)) as parts:
+        async with aclosing(batches(self._transaction, self._curves, self._wanted)) as parts:
             async for sources in parts:
                 segments += sum(len(one.first) + len(one.hot_position) for one in sources)
                 if segments <= _KEPT_SEGMENTS:
@@ -107,7 +107,7 @@ class _Ranks:
             self._kept = kept
 
 
-async def _divider(snapshot: Snapshot, ranks: _Ranks, count: int) -> Divider:
+async def _bucketing(transaction: ReadTransaction, ranks: _Ranks, count: int) -> Bucketing:
     """One bucket per step if there are not too many steps, else buckets of equal width, the same for all ranks."""
     low, high, least_steps = MAX_STEP, MIN_STEP, 0
     async with aclosing(ranks.batches()) as parts:
@@ -117,13 +117,13 @@ async def _divider(snapshot: Snapshot, ranks: _Ranks, count: int) -> Divider:
                     low, high = min(low, extent[0]), max(high, extent[1])
                     least_steps = max(least_steps, _least_steps(one))
     if low > high:
-        return Table(np.zeros(0, np.int64))
-    if least_steps <= count and (steps := await _steps(snapshot, ranks, count)) is not None:
-        return Table(steps)
-    return Grid(low, high, count)
+        return Distinct(np.zeros(0, np.int64))
+    if least_steps <= count and (steps := await _steps(transaction, ranks, count)) is not None:
+        return Distinct(steps)
+    return EqualWidth(low, high, count)
 
 
-def _least_steps(sources: Sources) -> int:
+def _least_steps(sources: CurveSources) -> int:
     """A lower bound of the number of different steps, computed without reading arrays."""
     if not len(sources.first):
         return len(np.unique(sources.hot_position))
@@ -137,23 +137,23 @@ def _least_steps(sources: Sources) -> int:
     return int(least[alone].sum())
 
 
-async def _steps(snapshot: Snapshot, ranks: _Ranks, count: int) -> Int64 | None:
+async def _steps(transaction: ReadTransaction, ranks: _Ranks, count: int) -> Int64 | None:
     """All different steps; None as soon as there are more than `count`."""
     steps = np.zeros(0, np.int64)
     async with aclosing(ranks.batches()) as parts:
         async for sources in parts:
             for one in sources:
-                steps = np.union1d(steps, await read_steps(snapshot, one))
+                steps = np.union1d(steps, await read_steps(transaction, one))
                 if len(steps) > count:
                     return None
     return steps
 
 
-class _Fold:
+class _RankAccumulator:
     """Combines the buckets of all ranks, one rank after the other."""
 
-    def __init__(self, divider: Divider) -> None:
-        size = divider.count
+    def __init__(self, bucketing: Bucketing) -> None:
+        size = bucketing.count
         self._first = np.full(size, MAX_STEP, np.int64)
         self._last = np.full(size, MIN_STEP, np.int64)
         self._there = np.zeros(size, np.bool_)

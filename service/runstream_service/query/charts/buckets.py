@@ -1,11 +1,13 @@
 """Points and summaries of segments -> buckets.
 
-An atom is in one bucket as a whole and is not divided any further: some neighbouring points, or a whole segment.
-Buckets are made of atoms, and it does not matter in which order these come: keys decide which atom is first and which
-is last in its bucket. A key is a pair of (position, tie) at which the atom begins or ends. On the step axis the
-position is the step and the tie the time; on the time axis the other way round.
+A partial aggregate is in one bucket as a whole and is not divided any further: some neighbouring points, or a whole
+segment. Buckets are made of partial aggregates, and it does not matter in which order these come: keys decide which one
+is first and which is last in its bucket. A key is a pair of (position, tiebreaker) at which the partial aggregate
+begins or ends. On the step axis the position is the step and the tiebreaker the time; on the time axis the other way
+round.
 
-A segment that is one atom overlaps no other atom (curves.py ensures that), so bounds are enough as its keys.
+A segment that is one partial aggregate overlaps no other one (curves.py ensures that), so bounds are enough as its
+keys.
 """
 
 from __future__ import annotations
@@ -27,21 +29,21 @@ WHOLE_SEGMENT_BUCKETS = 1.5
 _SCALE = 2.0**-80
 
 
-class Divider(Protocol):
+class Bucketing(Protocol):
     """Assigns positions to buckets. The bucket never decreases along the axis."""
 
     count: int
 
-    def of(self, position: Int64) -> Int64:
+    def bucket_of(self, position: Int64) -> Int64:
         """The bucket of each position, from 0."""
         ...
 
-    def takes_whole(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
+    def fits_one_bucket(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
         """Which spans may be put as a whole into the bucket of their first position."""
         ...
 
 
-class Grid:
+class EqualWidth:
     """Buckets of equal width from `low` to `high`, both included."""
 
     def __init__(self, low: int, high: int, count: int) -> None:
@@ -50,32 +52,32 @@ class Grid:
         self._high = np.int64(high)
         self._width = (high - low + 1) / count
 
-    def of(self, position: Int64) -> Int64:
+    def bucket_of(self, position: Int64) -> Int64:
         """Positions outside of the range count as its ends."""
         inside = np.clip(position, self._low, self._high)
         # Offsets have up to 64 bits. Division keeps edges that are whole numbers exact; a factor would not.
         bucket = _offset(inside, self._low) / self._width
         return np.minimum(bucket.astype(np.int64), self.count - 1)
 
-    def takes_whole(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
+    def fits_one_bucket(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
         """Spans within one bucket, and spans that are not much longer than a bucket."""
         near: NDArray[np.bool_] = _offset(last, first) <= WHOLE_SEGMENT_BUCKETS * self._width
-        same: NDArray[np.bool_] = self.of(first) == self.of(last)
+        same: NDArray[np.bool_] = self.bucket_of(first) == self.bucket_of(last)
         return near | same
 
 
-class Table:
+class Distinct:
     """One bucket for each position; no other positions occur."""
 
     def __init__(self, positions: Int64) -> None:
         self.count = len(positions)
         self._positions = positions
 
-    def of(self, position: Int64) -> Int64:
+    def bucket_of(self, position: Int64) -> Int64:
         """The index among the positions."""
         return np.searchsorted(self._positions, position).astype(np.int64)
 
-    def takes_whole(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
+    def fits_one_bucket(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
         """Spans with a single position."""
         single: NDArray[np.bool_] = first == last
         return single
@@ -87,13 +89,14 @@ def _offset(position: Int64, start: Int64 | np.int64) -> Float64:
 
 
 @dataclass(slots=True)
-class Atoms:
-    """Atoms in columns. If no value is finite, min and max are infinite; the sum is that of the finite values."""
+class PartialAggregates:
+    """Partial aggregates in columns. If no value is finite, min and max are infinite; the sum is that of the finite
+    values."""
 
     first_position: Int64
-    first_tie: Int64
+    first_tiebreaker: Int64
     last_position: Int64
-    last_tie: Int64
+    last_tiebreaker: Int64
     point_count: Int64
     finite_count: Int64
     first: Float64
@@ -112,14 +115,19 @@ def scaled(sums: Float64) -> Float64:
     return sums * _SCALE
 
 
-def atoms_of_points(
-    divider: Divider, position: Int64, first_tie: Int64, last_tie: Int64, value: Float64, breaks: NDArray[np.bool_]
-) -> Atoms:
-    """Atoms of the points of one curve: a new atom begins with each bucket, and where `breaks` is set.
+def partials_of_points(
+    bucketing: Bucketing,
+    position: Int64,
+    first_tiebreaker: Int64,
+    last_tiebreaker: Int64,
+    value: Float64,
+    breaks: NDArray[np.bool_],
+) -> PartialAggregates:
+    """The points of one curve: a new partial aggregate begins with each bucket, and where `breaks` is set.
 
-    Positions must not decrease except at breaks. Points with equal positions in one atom keep their order.
+    Positions must not decrease except at breaks. Points with equal positions in one of them keep their order.
     """
-    bucket = divider.of(position)
+    bucket = bucketing.bucket_of(position)
     starts = np.flatnonzero(breaks | (np.diff(bucket, prepend=-1) != 0))
     ends = np.append(starts[1:], len(position)) - 1
     count = ends - starts + 1
@@ -133,11 +141,11 @@ def atoms_of_points(
     with np.errstate(over="ignore", invalid="ignore"):
         sums = np.add.reduceat(terms, starts)
     small = scaled(sums) if np.isfinite(sums).all() else np.add.reduceat(terms * _SCALE, starts)
-    return Atoms(
+    return PartialAggregates(
         first_position=position[starts],
-        first_tie=first_tie[starts],
+        first_tiebreaker=first_tiebreaker[starts],
         last_position=position[ends],
-        last_tie=last_tie[ends],
+        last_tiebreaker=last_tiebreaker[ends],
         point_count=count.astype(np.int64),
         finite_count=finite_count.astype(np.int64),
         first=value[starts],
@@ -168,46 +176,46 @@ class Buckets:
         return len(self.number)
 
 
-def buckets_of(divider: Divider, parts: Sequence[Atoms]) -> Buckets:
-    """The buckets of all atoms of a curve, which may be in any order."""
-    atoms = _joined(parts)
-    if not len(atoms):
+def buckets_of(bucketing: Bucketing, parts: Sequence[PartialAggregates]) -> Buckets:
+    """The buckets of all partial aggregates of a curve, which may be in any order."""
+    partials = _joined(parts)
+    if not len(partials):
         return _no_buckets()
-    bucket = divider.of(atoms.first_position)
-    begin = (atoms.first_tie, atoms.first_position)
-    end = (atoms.last_tie, atoms.last_position)
-    # Of two atoms with the same beginning, the one that ends first is first: it is one point, or several equal points.
+    bucket = bucketing.bucket_of(partials.first_position)
+    begin = (partials.first_tiebreaker, partials.first_position)
+    end = (partials.last_tiebreaker, partials.last_position)
+    # Of two with the same beginning, the one that ends first is first: it is one point, or several equal points.
     by_begin = np.lexsort((*end, *begin, bucket))
     by_end = np.lexsort((*begin, *end, bucket))
     number = bucket[by_begin]
     starts = np.flatnonzero(np.diff(number, prepend=-1))
     firsts = by_begin[starts]
-    lasts = by_end[np.append(starts[1:], len(atoms)) - 1]
-    finite_count = np.add.reduceat(atoms.finite_count[by_begin], starts)
-    least = np.minimum.reduceat(atoms.min[by_begin], starts)
-    most = np.maximum.reduceat(atoms.max[by_begin], starts)
+    lasts = by_end[np.append(starts[1:], len(partials)) - 1]
+    finite_count = np.add.reduceat(partials.finite_count[by_begin], starts)
+    least = np.minimum.reduceat(partials.min[by_begin], starts)
+    most = np.maximum.reduceat(partials.max[by_begin], starts)
     least[finite_count == 0] = most[finite_count == 0] = np.nan
     return Buckets(
         number=number[starts],
-        first_position=atoms.first_position[firsts],
-        last_position=atoms.last_position[lasts],
-        point_count=np.add.reduceat(atoms.point_count[by_begin], starts),
+        first_position=partials.first_position[firsts],
+        last_position=partials.last_position[lasts],
+        point_count=np.add.reduceat(partials.point_count[by_begin], starts),
         finite_count=finite_count,
-        first=atoms.first[firsts],
-        last=atoms.last[lasts],
+        first=partials.first[firsts],
+        last=partials.last[lasts],
         min=least,
         max=most,
         # Rounding must not move the mean out of the range of the values.
-        mean=np.clip(_means(atoms, by_begin, starts, finite_count), least, most),
+        mean=np.clip(_means(partials, by_begin, starts, finite_count), least, most),
     )
 
 
-def _means(atoms: Atoms, order: NDArray[np.intp], starts: NDArray[np.intp], count: Int64) -> Float64:
+def _means(partials: PartialAggregates, order: NDArray[np.intp], starts: NDArray[np.intp], count: Int64) -> Float64:
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        mean = np.add.reduceat(atoms.sum[order], starts) / count
+        mean = np.add.reduceat(partials.sum[order], starts) / count
         if np.isfinite(mean).all():
             return mean
-        small = np.add.reduceat(atoms.small_sum[order], starts) / count / _SCALE
+        small = np.add.reduceat(partials.small_sum[order], starts) / count / _SCALE
         return np.where(np.isfinite(mean), mean, small)
 
 
@@ -229,13 +237,15 @@ def buckets_of_points(position: Int64, value: Float64) -> Buckets:
     )
 
 
-def _joined(parts: Sequence[Atoms]) -> Atoms:
+def _joined(parts: Sequence[PartialAggregates]) -> PartialAggregates:
     if len(parts) == 1:
         return parts[0]
     if not parts:
         none, no_values = np.zeros(0, np.int64), np.zeros(0)
-        return Atoms(none, none, none, none, none, none, *[no_values] * 6)
-    return Atoms(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Atoms)))
+        return PartialAggregates(none, none, none, none, none, none, *[no_values] * 6)
+    return PartialAggregates(
+        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(PartialAggregates))
+    )
 
 
 def _no_buckets() -> Buckets:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from runstream_service.core.errors import InvalidField
 from runstream_service.core.names import parse_run_id
-from runstream_service.query.charts.buckets import Buckets, Grid
-from runstream_service.query.charts.curves import Axis, Curve, Range, Sources, batches, curves_of
+from runstream_service.query.charts.buckets import Buckets, EqualWidth
+from runstream_service.query.charts.curves import Axis, Curve, CurveSources, Range, batches, curves_of
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP, Series, check_keys, check_runs, series_of_runs
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from runstream_service.core.caller import Caller
-    from runstream_service.query.reading.read_transaction import Reads, Snapshot
+    from runstream_service.query.reading.read_transaction import ReadPool, ReadTransaction
 
 MAX_RUNS = 100
 MAX_CURVES = 1_000
@@ -30,7 +30,7 @@ _WAITING_BUCKETS = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChartQuestion:
+class ChartQuery:
     """The arguments of a chart; None means no bound. No keys means all keys."""
 
     run_ids: Sequence[str]
@@ -49,29 +49,29 @@ Emit = Callable[[Series, Buckets], Awaitable[None]]
 class Chart:
     """Reads charts."""
 
-    def __init__(self, reads: Reads) -> None:
-        self._reads = reads
+    def __init__(self, read_pool: ReadPool) -> None:
+        self._read_pool = read_pool
 
-    async def read(self, caller: Caller, question: ChartQuestion, emit: Emit) -> None:
+    async def read(self, caller: Caller, query: ChartQuery, emit: Emit) -> None:
         """Passes one curve after the other to `emit`, in the order (run as requested, key, rank, attempt).
 
         Raises:
             InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable.
         """
-        run_ids = _run_ids(question.run_ids)
-        count = bucket_count(question.max_buckets)
-        wanted = range_of(question.axis, question.min_position, question.max_position)
+        run_ids = _run_ids(query.run_ids)
+        count = bucket_count(query.max_buckets)
+        wanted = range_of(query.axis, query.min_position, query.max_position)
         waiting: list[tuple[Series, Buckets]] = []
         size = 0
-        async with self._reads.snapshot() as snapshot:
-            curves = await _curves(snapshot, caller, run_ids, question)
-            async with aclosing(batches(snapshot, curves, wanted)) as parts:
+        async with self._read_pool.transaction() as transaction:
+            curves = await _curves(transaction, caller, run_ids, query)
+            async with aclosing(batches(transaction, curves, wanted)) as parts:
                 async for sources in parts:
-                    for series, buckets in await _pictures(snapshot, sources, count):
+                    for series, buckets in await _in_buckets(transaction, sources, count):
                         waiting.append((series, buckets))
                         size += len(buckets)
                     if size > _WAITING_BUCKETS:
-                        await snapshot.in_time(_emit_all(waiting, emit))
+                        await transaction.with_deadline(_emit_all(waiting, emit))
                         waiting, size = [], 0
         await _emit_all(waiting, emit)
 
@@ -83,11 +83,13 @@ def _run_ids(texts: Sequence[str]) -> list[UUID]:
     return list(dict.fromkeys(run_ids))
 
 
-async def _curves(snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], question: ChartQuestion) -> list[Curve]:
-    check_keys(question.keys)
-    await check_runs(snapshot, caller, run_ids, field="run_ids")
+async def _curves(
+    transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], query: ChartQuery
+) -> list[Curve]:
+    check_keys(query.keys)
+    await check_runs(transaction, caller, run_ids, field="run_ids")
     stored = await series_of_runs(
-        snapshot, caller, run_ids, question.keys, rank=question.rank, attempt=question.attempt, limit=MAX_SERIES + 1
+        transaction, caller, run_ids, query.keys, rank=query.rank, attempt=query.attempt, limit=MAX_SERIES + 1
     )
     curves = curves_of(stored)
     if len(curves) > MAX_CURVES or len(stored) > MAX_SERIES:
@@ -102,21 +104,24 @@ async def _emit_all(waiting: Sequence[tuple[Series, Buckets]], emit: Emit) -> No
         await emit(series, buckets)
 
 
-async def _pictures(snapshot: Snapshot, sources: Sequence[Sources], count: int) -> list[tuple[Series, Buckets]]:
-    grids = [Grid(*(one.extent() or (0, 0)), count) for one in sources]
+async def _in_buckets(
+    transaction: ReadTransaction, sources: Sequence[CurveSources], count: int
+) -> list[tuple[Series, Buckets]]:
+    bucketings = [EqualWidth(*(one.extent() or (0, 0)), count) for one in sources]
     # If there are so few points that each can have a bucket, all are read.
     builders = [
-        CurveBuilder(one, grid if one.whole_count > count else None) for one, grid in zip(sources, grids, strict=True)
+        CurveBuilder(one, bucketing if one.whole_count > count else None)
+        for one, bucketing in zip(sources, bucketings, strict=True)
     ]
-    await read_arrays(snapshot, builders)
-    pictures = []
-    for builder, grid in zip(builders, grids, strict=True):
+    await read_arrays(transaction, builders)
+    found = []
+    for builder, bucketing in zip(builders, bucketings, strict=True):
         buckets = builder.buckets()
         if len(buckets) > count:
-            buckets = builder.divide(grid)
+            buckets = builder.divide(bucketing)
         if len(buckets):
-            pictures.append((builder.sources.series, buckets))
-    return pictures
+            found.append((builder.sources.series, buckets))
+    return found
 
 
 def bucket_count(max_buckets: int) -> int:

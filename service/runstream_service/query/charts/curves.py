@@ -21,7 +21,7 @@ from runstream_service.segments.decode import SUMMARY, places
 from runstream_service.storage.copy_rows import Rows, body, float64, int64, unix_us
 
 if TYPE_CHECKING:
-    from runstream_service.query.reading.read_transaction import Snapshot
+    from runstream_service.query.reading.read_transaction import ReadTransaction
 
 # How many series have their summaries in memory at a time, unless one curve has more attempts.
 _BATCH_SERIES = 16
@@ -69,26 +69,27 @@ def curves_of(stored: Sequence[StoredSeries]) -> list[Curve]:
 
 
 @dataclass(slots=True)
-class Sources:
+class CurveSources:
     """The sources of the points of a curve: segments in columns, and hot points in order.
 
-    `first`, `last` and their ties (see buckets.py) are bounds of a segment's points that are in the range.
+    `first`, `last` and their tiebreakers (see buckets.py) are bounds of a segment's points that are in the range.
     """
 
     series: Series
     range: Range
     series_id: Int64
-    place: Int64
+    ctid: Int64
     max_step: Int64  # above, a newer attempt won
     first_step: Int64
     last_step: Int64
     step_stride: Int64
     first: Int64
-    first_tie: Int64
+    first_tiebreaker: Int64
     last: Int64
-    last_tie: Int64
+    last_tiebreaker: Int64
     cut: NDArray[np.bool_]  # some of its points may be out of the range
-    in_order: NDArray[np.bool_]  # along the axis, and told apart from points that are not in the range without the tie
+    # Its points are in order along the axis, and it takes no tiebreaker to know which of them are in the range.
+    in_order: NDArray[np.bool_]
     point_count: Int64
     finite_count: Int64
     first_value: Float64
@@ -97,7 +98,7 @@ class Sources:
     max_value: Float64
     sum_value: Float64
     hot_position: Int64
-    hot_tie: Int64
+    hot_tiebreaker: Int64
     hot_value: Float64
 
     @property
@@ -113,10 +114,16 @@ class Sources:
 
     def overlapping(self) -> NDArray[np.bool_]:
         """Segments that overlap others, or have hot points within their bounds, so that their order is not known."""
-        return overlapping((self.first, self.first_tie), (self.last, self.last_tie), (self.hot_position, self.hot_tie))
+        return overlapping(
+            (self.first, self.first_tiebreaker),
+            (self.last, self.last_tiebreaker),
+            (self.hot_position, self.hot_tiebreaker),
+        )
 
 
-async def batches(snapshot: Snapshot, curves: Sequence[Curve], wanted: Range) -> AsyncGenerator[list[Sources], None]:
+async def batches(
+    transaction: ReadTransaction, curves: Sequence[Curve], wanted: Range
+) -> AsyncGenerator[list[CurveSources], None]:
     """Yields the sources of some curves at a time, in their order, until all curves are done. Curves without points are
     left out."""
     stored = [one for curve in curves for one in curve.attempts]
@@ -126,13 +133,13 @@ async def batches(snapshot: Snapshot, curves: Sequence[Curve], wanted: Range) ->
     hot_points: dict[int, Columns] = {}
     waiting = list(reversed(curves))
     async with aclosing(
-        hot_rows.windows(snapshot, [one.series_id for one in stored], min_step=low, max_step=high)
+        hot_rows.windows(transaction, [one.series_id for one in stored], min_step=low, max_step=high)
     ) as windows:
         async for window in windows:
             for position in range(window.start, window.end):
                 hot_points[stored[position].series_id] = window.of(position)
             while batch := _next_batch(waiting, hot_points):
-                yield await _load(snapshot, batch, wanted, hot_points)
+                yield await _load(transaction, batch, wanted, hot_points)
                 for curve in batch:
                     for series_id in curve.ids:
                         del hot_points[series_id]
@@ -151,11 +158,11 @@ def _next_batch(waiting: list[Curve], hot_points: dict[int, Columns]) -> list[Cu
 
 
 async def _load(
-    snapshot: Snapshot, curves: Sequence[Curve], wanted: Range, hot_points: dict[int, Columns]
-) -> list[Sources]:
+    transaction: ReadTransaction, curves: Sequence[Curve], wanted: Range, hot_points: dict[int, Columns]
+) -> list[CurveSources]:
     ids = [series_id for curve in curves for series_id in curve.ids]
-    first_steps = await _first_steps(snapshot, [curve for curve in curves if len(curve.attempts) > 1], hot_points)
-    data = await snapshot.copy("segment_summaries", ids, snapshot.visible_epoch, *wanted.steps())
+    first_steps = await _first_steps(transaction, [curve for curve in curves if len(curve.attempts) > 1], hot_points)
+    data = await transaction.copy("segment_summaries", ids, transaction.visible_epoch, *wanted.steps())
     rows = SUMMARY.rows(body(data))
     rows = rows[np.argsort(rows["series_id"], kind="stable")]
     edges = int64(rows["series_id"])
@@ -171,12 +178,14 @@ async def _load(
     return found
 
 
-async def _first_steps(snapshot: Snapshot, curves: Sequence[Curve], hot_points: dict[int, Columns]) -> dict[int, int]:
+async def _first_steps(
+    transaction: ReadTransaction, curves: Sequence[Curve], hot_points: dict[int, Columns]
+) -> dict[int, int]:
     """The first step of each attempt that has points, even if it is out of the range."""
     ids = [series_id for curve in curves for series_id in curve.ids]
     if not ids:
         return {}
-    rows = await snapshot.fetch("first_steps", ids, snapshot.visible_epoch)
+    rows = await transaction.fetch("first_steps", ids, transaction.visible_epoch)
     found: dict[int, int] = {row[0]: row[1] for row in rows}
     for series_id in ids:
         if len(points := hot_points[series_id]):
@@ -196,7 +205,7 @@ def _last_steps(curve: Curve, first_steps: dict[int, int]) -> list[int]:
     return found[::-1]
 
 
-def _sources(series: Series, wanted: Range, parts: Sequence[tuple[Rows, Columns, int]]) -> Sources:
+def _sources(series: Series, wanted: Range, parts: Sequence[tuple[Rows, Columns, int]]) -> CurveSources:
     """Combines the attempts of a curve: (summaries, hot points in order, last step)."""
     rows = np.concatenate([rows for rows, _, _ in parts])
     max_step = np.concatenate([np.full(len(rows), np.int64(max(last, MIN_STEP))) for rows, _, last in parts])
@@ -206,33 +215,33 @@ def _sources(series: Series, wanted: Range, parts: Sequence[tuple[Rows, Columns,
     min_time, max_time = unix_us(rows["min_time"]), unix_us(rows["max_time"])
     counts = np.minimum(last_step, max_step)
     if wanted.axis is Axis.STEP:
-        first, last, first_tie, last_tie = first_step, counts, min_time, max_time
+        first, last, first_tiebreaker, last_tiebreaker = first_step, counts, min_time, max_time
         in_order = np.ones(len(rows), np.bool_)
-        hot_position, hot_tie = points.step, points.time_unix_us
+        hot_position, hot_tiebreaker = points.step, points.time_unix_us
     else:
-        first, last, first_tie, last_tie = min_time, max_time, first_step, counts
+        first, last, first_tiebreaker, last_tiebreaker = min_time, max_time, first_step, counts
         # Steps are needed to leave out the points that a newer attempt replaced.
         in_order = rows["time_ordered"] & (last_step <= max_step)
-        hot_position, hot_tie = points.time_unix_us, points.step
+        hot_position, hot_tiebreaker = points.time_unix_us, points.step
     kept = (first <= wanted.high) & (last >= wanted.low) & (first_step <= max_step) & ~none_left
     cut = (first < wanted.low) | (last > wanted.high) | (last_step > max_step)
     inside = (hot_position >= wanted.low) & (hot_position <= wanted.high)
     order = np.flatnonzero(inside)
-    order = order[np.lexsort((hot_tie[order], hot_position[order]))]
+    order = order[np.lexsort((hot_tiebreaker[order], hot_position[order]))]
     rows = rows[kept]
-    return Sources(
+    return CurveSources(
         series=series,
         range=wanted,
         series_id=int64(rows["series_id"]),
-        place=places(rows),
+        ctid=places(rows),
         max_step=max_step[kept],
         first_step=first_step[kept],
         last_step=last_step[kept],
         step_stride=int64(rows["step_stride"]),
         first=np.maximum(first[kept], wanted.low),
-        first_tie=first_tie[kept],
+        first_tiebreaker=first_tiebreaker[kept],
         last=np.minimum(last[kept], wanted.high),
-        last_tie=last_tie[kept],
+        last_tiebreaker=last_tiebreaker[kept],
         cut=cut[kept],
         in_order=in_order[kept],
         point_count=int64(rows["point_count"]),
@@ -243,7 +252,7 @@ def _sources(series: Series, wanted: Range, parts: Sequence[tuple[Rows, Columns,
         max_value=float64(rows["max_value"]),
         sum_value=float64(rows["sum_value"]),
         hot_position=hot_position[order],
-        hot_tie=hot_tie[order],
+        hot_tiebreaker=hot_tiebreaker[order],
         hot_value=points.value[order],
     )
 

@@ -12,168 +12,172 @@ from numpy.typing import NDArray
 
 from runstream_service import threads
 from runstream_service.query.charts.buckets import (
-    Atoms,
+    Bucketing,
     Buckets,
-    Divider,
     Float64,
     Int64,
-    atoms_of_points,
+    PartialAggregates,
     buckets_of,
     buckets_of_points,
+    partials_of_points,
     scaled,
 )
-from runstream_service.query.charts.curves import Axis, Sources
+from runstream_service.query.charts.curves import Axis, CurveSources
 from runstream_service.segments.decode import IRREGULAR, Segment, place_text, segments_of
 
 if TYPE_CHECKING:
-    from runstream_service.query.reading.read_transaction import Snapshot
+    from runstream_service.query.reading.read_transaction import ReadTransaction
 
 # How many points of arrays are read at a time, while as many others are decoded: 16 bytes each as received, 24 as
 # columns.
 MAX_POINTS = 200_000
 
-# The segments to be read, by (series_id, place): the numbers of the builder, and of the segment in its sources.
+# The segments to be read, by (series_id, ctid): the numbers of the builder, and of the segment in its sources.
 Chunk = dict[tuple[int, int], tuple[int, int]]
 
 
 class CurveBuilder:
-    """Builds one curve. Without a divider its points are collected one by one, and `points` returns them."""
+    """Builds one curve. Without a bucketing its points are collected one by one, and `points` returns them."""
 
-    def __init__(self, sources: Sources, divider: Divider | None) -> None:
+    def __init__(self, sources: CurveSources, bucketing: Bucketing | None) -> None:
         self.sources = sources
-        self._divider = divider
-        self._atoms: list[Atoms] = []
+        self._bucketing = bucketing
+        self._partials: list[PartialAggregates] = []
         self._points: list[tuple[Int64, Int64, Float64]] = []
-        # Segments whose arrays are read: `alone` without, `mixed` with their ties, because they have to be sorted.
-        self.alone, self.mixed = self._choose()
-        if divider is not None:
-            self._atoms.append(_atoms_of_segments(sources, ~(self.alone | self.mixed)))
+        # Segments whose arrays are read: `ordered` without, `unsorted` with their tiebreakers, because they are sorted.
+        self.ordered, self.unsorted = self._choose()
+        if bucketing is not None:
+            self._partials.append(_partials_of_segments(sources, ~(self.ordered | self.unsorted)))
         if len(sources.hot_position):
-            self._take_points(sources.hot_position, sources.hot_tie, sources.hot_value)
+            self._add_points(sources.hot_position, sources.hot_tiebreaker, sources.hot_value)
 
     def _choose(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         sources = self.sources
-        if self._divider is None:
+        if self._bucketing is None:
             return np.zeros(len(sources.first), np.bool_), np.ones(len(sources.first), np.bool_)
-        mixed = sources.overlapping() | ~sources.in_order
-        whole = self._divider.takes_whole(sources.first, sources.last) & np.isfinite(sources.sum_value)
-        return (sources.cut | ~whole) & ~mixed, mixed
+        unsorted = sources.overlapping() | ~sources.in_order
+        whole = self._bucketing.fits_one_bucket(sources.first, sources.last) & np.isfinite(sources.sum_value)
+        return (sources.cut | ~whole) & ~unsorted, unsorted
 
-    def take_alone(self, wanted: Sequence[tuple[int, Segment]]) -> None:
-        """Segments of the first kind, with their numbers in the sources."""
+    def add_ordered(self, wanted: Sequence[tuple[int, Segment]]) -> None:
+        """Adds `ordered` segments, with their numbers in the sources."""
         sources = self.sources
         columns = [self._within(number, *_columns(segment, sources.range.axis)) for number, segment in wanted]
         lengths = [len(position) for position, _, _ in columns]
-        if self._divider is None or not sum(lengths):
+        if self._bucketing is None or not sum(lengths):
             return
         numbers = np.array([number for number, _ in wanted])
         breaks = np.zeros(sum(lengths) + 1, np.bool_)
         breaks[np.cumsum([0, *lengths])] = True
-        self._atoms.append(
-            atoms_of_points(
-                self._divider,
+        self._partials.append(
+            partials_of_points(
+                self._bucketing,
                 np.concatenate([position for position, _, _ in columns]),
-                np.repeat(sources.first_tie[numbers], lengths),
-                np.repeat(sources.last_tie[numbers], lengths),
+                np.repeat(sources.first_tiebreaker[numbers], lengths),
+                np.repeat(sources.last_tiebreaker[numbers], lengths),
                 np.concatenate([value for _, _, value in columns]),
                 breaks[:-1],
             )
         )
 
-    def take_mixed(self, wanted: Sequence[tuple[int, Segment]]) -> None:
-        """Segments of the second kind."""
+    def add_unsorted(self, wanted: Sequence[tuple[int, Segment]]) -> None:
+        """Adds `unsorted` segments."""
         parts = [self._inside(number, *_columns(segment, self.sources.range.axis)) for number, segment in wanted]
-        position, tie, value = (np.concatenate(column) for column in zip(*parts, strict=True))
-        order = np.lexsort((tie, position))
-        self._take_points(position[order], tie[order], value[order])
+        position, tiebreaker, value = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.lexsort((tiebreaker, position))
+        self._add_points(position[order], tiebreaker[order], value[order])
 
     def points(self) -> tuple[Int64, Float64]:
         """Positions and values of all points in order."""
-        position, tie, value = self.collected()
-        order = np.lexsort((tie, position))
+        position, tiebreaker, value = self.collected()
+        order = np.lexsort((tiebreaker, position))
         return position[order], value[order]
 
     def collected(self) -> tuple[Int64, Int64, Float64]:
-        """Positions, ties and values of all points, unsorted."""
+        """Positions, tiebreakers and values of all points, unsorted."""
         if not self._points:
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-        position, tie, value = (np.concatenate(column) for column in zip(*self._points, strict=True))
-        return position, tie, value
+        position, tiebreaker, value = (np.concatenate(column) for column in zip(*self._points, strict=True))
+        return position, tiebreaker, value
 
     def buckets(self) -> Buckets:
         """The curve in buckets."""
-        if self._divider is None:
+        if self._bucketing is None:
             return buckets_of_points(*self.points())
-        return buckets_of(self._divider, self._atoms)
+        return buckets_of(self._bucketing, self._partials)
 
-    def divide(self, divider: Divider) -> Buckets:
+    def divide(self, bucketing: Bucketing) -> Buckets:
         """Divides points that were collected one by one into buckets."""
-        self._divider, self._atoms = divider, []
-        for position, tie, value in self._points:
-            self._take_points(position, tie, value)
+        self._bucketing, self._partials = bucketing, []
+        for position, tiebreaker, value in self._points:
+            self._add_points(position, tiebreaker, value)
         return self.buckets()
 
-    def _take_points(self, position: Int64, tie: Int64, value: Float64) -> None:
-        if self._divider is None:
-            self._points.append((position, tie, value))
+    def _add_points(self, position: Int64, tiebreaker: Int64, value: Float64) -> None:
+        if self._bucketing is None:
+            self._points.append((position, tiebreaker, value))
         elif len(position):
             no_breaks = np.zeros(len(position), np.bool_)
-            self._atoms.append(atoms_of_points(self._divider, position, tie, tie, value, no_breaks))
+            self._partials.append(
+                partials_of_points(self._bucketing, position, tiebreaker, tiebreaker, value, no_breaks)
+            )
 
     def _within(
-        self, number: int, position: Int64, tie: Int64 | None, value: Float64
+        self, number: int, position: Int64, tiebreaker: Int64 | None, value: Float64
     ) -> tuple[Int64, Int64 | None, Float64]:
         """The points in the range, of points that are in order."""
         if not self.sources.cut[number]:
-            return position, tie, value
-        # On the step axis, the bounds include the last step that counts; on the time axis, such segments are mixed.
+            return position, tiebreaker, value
+        # On the step axis, the bounds include the last step that counts; on the time axis, such segments are unsorted.
         start = int(np.searchsorted(position, self.sources.first[number], "left"))
         end = int(np.searchsorted(position, self.sources.last[number], "right"))
-        return position[start:end], tie, value[start:end]
+        return position[start:end], tiebreaker, value[start:end]
 
-    def _inside(self, number: int, position: Int64, tie: Int64 | None, value: Float64) -> tuple[Int64, Int64, Float64]:
+    def _inside(
+        self, number: int, position: Int64, tiebreaker: Int64 | None, value: Float64
+    ) -> tuple[Int64, Int64, Float64]:
         """The points in the range, of points in any order."""
-        assert tie is not None
+        assert tiebreaker is not None
         if not self.sources.cut[number]:
-            return position, tie, value
-        step = position if self.sources.range.axis is Axis.STEP else tie
+            return position, tiebreaker, value
+        step = position if self.sources.range.axis is Axis.STEP else tiebreaker
         inside = (position >= self.sources.range.low) & (position <= self.sources.range.high)
         inside &= step <= self.sources.max_step[number]
-        return position[inside], tie[inside], value[inside]
+        return position[inside], tiebreaker[inside], value[inside]
 
 
-async def read_arrays(snapshot: Snapshot, builders: Sequence[CurveBuilder]) -> None:
+async def read_arrays(transaction: ReadTransaction, builders: Sequence[CurveBuilder]) -> None:
     """Reads the arrays that the builders of one query need, a bounded number of points at a time."""
     axis = builders[0].sources.range.axis if builders else Axis.STEP
     # In a thread: it takes tens of milliseconds, in which the loop serves others, and PostgreSQL sends the next chunk.
     decoding: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     decoding.set_result(None)
     try:
-        for mixed in (False, True):
-            times, steps = mixed or axis is Axis.TIME, mixed or axis is Axis.STEP
-            for chunk in _chunks(builders, mixed=mixed):
-                data = await _copy(snapshot, chunk, times=times, steps=steps)
+        for unsorted in (False, True):
+            times, steps = unsorted or axis is Axis.TIME, unsorted or axis is Axis.STEP
+            for chunk in _chunks(builders, unsorted=unsorted):
+                data = await _copy(transaction, chunk, times=times, steps=steps)
                 await decoding
-                take = threads.READS.run(_take, builders, chunk, data, mixed=mixed, times=times, steps=steps)
+                take = threads.READS.run(_take, builders, chunk, data, unsorted=unsorted, times=times, steps=steps)
                 decoding = asyncio.ensure_future(take)
     finally:
         await decoding
 
 
-async def read_steps(snapshot: Snapshot, sources: Sources) -> Int64:
+async def read_steps(transaction: ReadTransaction, sources: CurveSources) -> Int64:
     """The different steps of a curve; arrays are only read if steps are not regular."""
     regular = sources.step_stride != IRREGULAR
     steps = [sources.hot_position, *(_regular_steps(sources, number) for number in np.flatnonzero(regular).tolist())]
     different = np.unique(np.concatenate(steps))
     irregular = CurveBuilder(sources, None)
-    irregular.mixed = ~regular
-    for chunk in _chunks([irregular], mixed=True):
-        data = await _copy(snapshot, chunk, times=False, steps=True)
+    irregular.unsorted = ~regular
+    for chunk in _chunks([irregular], unsorted=True):
+        data = await _copy(transaction, chunk, times=False, steps=True)
         different = np.union1d(different, await threads.READS.run(_irregular_steps, sources, chunk, data))
     return different
 
 
-def _regular_steps(sources: Sources, number: int) -> Int64:
+def _regular_steps(sources: CurveSources, number: int) -> Int64:
     stride = max(1, int(sources.step_stride[number]))
     first, last = int(sources.first_step[number]), int(sources.last_step[number])
     steps = np.arange((last - first) // stride + 1, dtype=np.int64) * stride + first
@@ -181,30 +185,30 @@ def _regular_steps(sources: Sources, number: int) -> Int64:
     return inside
 
 
-def _irregular_steps(sources: Sources, chunk: Chunk, data: bytes) -> Int64:
+def _irregular_steps(sources: CurveSources, chunk: Chunk, data: bytes) -> Int64:
     found = [np.zeros(0, np.int64)]
     for segment in segments_of(data, times=False):
-        place = chunk.get((segment.owner, segment.place))
-        if place is not None and segment.step is not None:
-            inside = segment.step >= sources.first[place[1]]
-            inside &= segment.step <= sources.last[place[1]]
+        wanted = chunk.get((segment.owner, segment.place))
+        if wanted is not None and segment.step is not None:
+            inside = segment.step >= sources.first[wanted[1]]
+            inside &= segment.step <= sources.last[wanted[1]]
             found.append(segment.step[inside])
     return np.unique(np.concatenate(found))
 
 
-async def _copy(snapshot: Snapshot, chunk: Chunk, *, times: bool, steps: bool) -> bytes:
+async def _copy(transaction: ReadTransaction, chunk: Chunk, *, times: bool, steps: bool) -> bytes:
     ids = sorted({series_id for series_id, _ in chunk})
-    return await snapshot.copy("segments_at", ids, [place_text(place) for _, place in chunk], times, steps)
+    return await transaction.copy("segments_at", ids, [place_text(ctid) for _, ctid in chunk], times, steps)
 
 
-def _chunks(builders: Sequence[CurveBuilder], *, mixed: bool) -> Iterator[Chunk]:
+def _chunks(builders: Sequence[CurveBuilder], *, unsorted: bool) -> Iterator[Chunk]:
     """The segments to be read, in chunks with a bounded number of points."""
     chunk: Chunk = {}
     points = 0
     for which, builder in enumerate(builders):
         sources = builder.sources
-        for number in np.flatnonzero(builder.mixed if mixed else builder.alone).tolist():
-            chunk[int(sources.series_id[number]), int(sources.place[number])] = (which, number)
+        for number in np.flatnonzero(builder.unsorted if unsorted else builder.ordered).tolist():
+            chunk[int(sources.series_id[number]), int(sources.ctid[number])] = (which, number)
             points += int(sources.point_count[number])
             if points >= MAX_POINTS:
                 yield chunk
@@ -214,7 +218,7 @@ def _chunks(builders: Sequence[CurveBuilder], *, mixed: bool) -> Iterator[Chunk]
 
 
 def _take(
-    builders: Sequence[CurveBuilder], chunk: Chunk, data: bytes, *, mixed: bool, times: bool, steps: bool
+    builders: Sequence[CurveBuilder], chunk: Chunk, data: bytes, *, unsorted: bool, times: bool, steps: bool
 ) -> None:
     found: dict[int, list[tuple[int, Segment]]] = {}
     for segment in segments_of(data, times=times, steps=steps):
@@ -225,28 +229,28 @@ def _take(
             found.setdefault(which, []).append((number, segment))
     assert not chunk, "a segment is gone within a snapshot"
     for which, wanted in found.items():
-        if mixed:
-            builders[which].take_mixed(wanted)
+        if unsorted:
+            builders[which].add_unsorted(wanted)
         else:
-            builders[which].take_alone(wanted)
+            builders[which].add_ordered(wanted)
 
 
 def _columns(segment: Segment, axis: Axis) -> tuple[Int64, Int64 | None, Float64]:
-    """Position, tie and value."""
+    """Position, tiebreaker and value."""
     step, time = segment.step, segment.time_unix_us
-    position, tie = (step, time) if axis is Axis.STEP else (time, step)
+    position, tiebreaker = (step, time) if axis is Axis.STEP else (time, step)
     assert position is not None
-    return position, tie, segment.value
+    return position, tiebreaker, segment.value
 
 
-def _atoms_of_segments(sources: Sources, chosen: NDArray[np.bool_]) -> Atoms:
+def _partials_of_segments(sources: CurveSources, chosen: NDArray[np.bool_]) -> PartialAggregates:
     finite = sources.finite_count[chosen] > 0
     total = sources.sum_value[chosen]
-    return Atoms(
+    return PartialAggregates(
         first_position=sources.first[chosen],
-        first_tie=sources.first_tie[chosen],
+        first_tiebreaker=sources.first_tiebreaker[chosen],
         last_position=sources.last[chosen],
-        last_tie=sources.last_tie[chosen],
+        last_tiebreaker=sources.last_tiebreaker[chosen],
         point_count=sources.point_count[chosen],
         finite_count=sources.finite_count[chosen],
         first=sources.first_value[chosen],

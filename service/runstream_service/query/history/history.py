@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runstream_service.query.history.streaming_merge import Chunks, Merge
+from runstream_service.query.history.streaming_merge import Rechunker, StreamingMerge
 from runstream_service.query.reading import hot_rows
 from runstream_service.query.reading.columns import Columns
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP, Series, StoredSeries, series_of_run
@@ -16,13 +16,13 @@ from runstream_service.segments.decode import Segment, SegmentStream
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.query.reading.hot_rows import HotWindow
-    from runstream_service.query.reading.read_transaction import Reads, Snapshot
+    from runstream_service.query.reading.read_transaction import ReadPool, ReadTransaction
 
 MAX_PIECE_POINTS = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryQuestion:
+class HistoryQuery:
     """The arguments of a history; None means no bound. No keys means all keys. Bounds of steps are inclusive."""
 
     run_id: str
@@ -39,10 +39,10 @@ Emit = Callable[[Series, Columns], Awaitable[None]]
 class History:
     """Reads histories."""
 
-    def __init__(self, reads: Reads) -> None:
-        self._reads = reads
+    def __init__(self, read_pool: ReadPool) -> None:
+        self._read_pool = read_pool
 
-    async def read(self, caller: Caller, question: HistoryQuestion, emit: Emit) -> None:
+    async def read(self, caller: Caller, query: HistoryQuery, emit: Emit) -> None:
         """Passes all points to `emit`, series by series in the order (key, rank, attempt), each by (step, time), in
         pieces of at most 16,384.
 
@@ -51,30 +51,35 @@ class History:
         Raises:
             InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable (also for a read of more than 60 s).
         """
-        async with self._reads.snapshot() as snapshot:
-            await snapshot.in_time(_read(snapshot, caller, question, emit))
+        async with self._read_pool.transaction() as transaction:
+            await transaction.with_deadline(_read(transaction, caller, query, emit))
 
 
-async def _read(snapshot: Snapshot, caller: Caller, question: HistoryQuestion, emit: Emit) -> None:
-    stored = await series_of_run(
-        snapshot, caller, question.run_id, question.keys, rank=question.rank, attempt=question.attempt
-    )
-    low = MIN_STEP if question.min_step is None else question.min_step
-    high = MAX_STEP if question.max_step is None else question.max_step
-    await read_series(snapshot, stored, emit, low=low, high=high)
+async def _read(transaction: ReadTransaction, caller: Caller, query: HistoryQuery, emit: Emit) -> None:
+    stored = await series_of_run(transaction, caller, query.run_id, query.keys, rank=query.rank, attempt=query.attempt)
+    low = MIN_STEP if query.min_step is None else query.min_step
+    high = MAX_STEP if query.max_step is None else query.max_step
+    await read_series(transaction, stored, emit, low=low, high=high)
 
 
 async def read_series(
-    snapshot: Snapshot, stored: Sequence[StoredSeries], emit: Emit, *, low: int = MIN_STEP, high: int = MAX_STEP
+    transaction: ReadTransaction,
+    stored: Sequence[StoredSeries],
+    emit: Emit,
+    *,
+    low: int = MIN_STEP,
+    high: int = MAX_STEP,
 ) -> None:
     """Streams series that are known already, in their order, with steps from `low` to `high`."""
     ids = [one.series_id for one in stored]
-    async with aclosing(hot_rows.windows(snapshot, ids, min_step=low, max_step=high, divide=True)) as windows:
+    async with aclosing(hot_rows.windows(transaction, ids, min_step=low, max_step=high, divide=True)) as windows:
         async for window in windows:
-            await _read_window(snapshot, stored, window, emit)
+            await _read_window(transaction, stored, window, emit)
 
 
-async def _read_window(snapshot: Snapshot, stored: Sequence[StoredSeries], window: HotWindow, emit: Emit) -> None:
+async def _read_window(
+    transaction: ReadTransaction, stored: Sequence[StoredSeries], window: HotWindow, emit: Emit
+) -> None:
     """Streams the segments of the window's series and steps, and merges the hot points into them."""
     output = _Output(stored, window, emit)
     segments = SegmentStream()
@@ -84,7 +89,7 @@ async def _read_window(snapshot: Snapshot, stored: Sequence[StoredSeries], windo
             await output.add(segment)
 
     ids = [one.series_id for one in stored[window.start : window.end]]
-    await snapshot.stream("segments_in_order", ids, snapshot.visible_epoch, window.low, window.high, sink=receive)
+    await transaction.stream("segments_in_order", ids, transaction.visible_epoch, window.low, window.high, sink=receive)
     segments.finish()
     await output.go_to(window.end)
 
@@ -97,8 +102,8 @@ class _Output:
         self._window = window
         self._emit = emit
         self._position = window.start - 1  # of the series that is being read
-        self._merge = Merge()
-        self._chunks = Chunks(MAX_PIECE_POINTS)
+        self._merge = StreamingMerge()
+        self._rechunker = Rechunker(MAX_PIECE_POINTS)
 
     async def add(self, segment: Segment) -> None:
         """Adds the next segment; its owner is a position within the window, from 1."""
@@ -118,7 +123,7 @@ class _Output:
         while self._position < position:
             if self._position >= self._window.start:
                 await self._give(self._merge.finish())
-                await self._send(self._chunks.finish())
+                await self._send(self._rechunker.finish())
             self._position += 1
             if self._position < self._window.end:
                 points = self._window.of(self._position)
@@ -126,7 +131,7 @@ class _Output:
 
     async def _give(self, parts: Iterable[Columns]) -> None:
         for part in parts:
-            await self._send(self._chunks.add(part))
+            await self._send(self._rechunker.add(part))
 
     async def _send(self, pieces: Iterable[Columns]) -> None:
         for piece in pieces:

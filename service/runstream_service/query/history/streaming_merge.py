@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from runstream_service.query.reading.columns import Columns, joined
 
 
-class Merge:
+class StreamingMerge:
     """The merge of one series."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Merge:
         self._waiting = []
 
 
-class Chunks:
+class Rechunker:
     """Points in whatever portions -> pieces of exactly `size` points, the last one shorter."""
 
     def __init__(self, size: int) -> None:

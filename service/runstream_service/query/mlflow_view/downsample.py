@@ -25,56 +25,56 @@ from runstream_service.storage.copy_rows import body, float64, unix_us
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runstream_service.query.charts.curves import Sources
-    from runstream_service.query.reading.read_transaction import Snapshot
+    from runstream_service.query.charts.curves import CurveSources
+    from runstream_service.query.reading.read_transaction import ReadTransaction
     from runstream_service.query.reading.series import StoredSeries
 
 # Where more than one point in this many is wanted, it is faster to read whole segments than single points of them.
-SPARSE = 8
+MIN_POINTS_PER_SAMPLE = 8
 
 
 async def read_samples(
-    snapshot: Snapshot, stored: Sequence[StoredSeries], steps: tuple[int, int], count: int
+    transaction: ReadTransaction, stored: Sequence[StoredSeries], steps: tuple[int, int], count: int
 ) -> dict[str, MetricRows]:
     """For each run id, at most `count` rows with steps in a range (inclusive), evenly spread over its rows in the order
     (step, timestamp, value), including the last one."""
     found: dict[str, MetricRows] = {}
-    async with aclosing(sources_by_run(snapshot, stored, Range(Axis.STEP, *steps))) as batches:
+    async with aclosing(sources_by_run(transaction, stored, Range(Axis.STEP, *steps))) as batches:
         async for batch in batches:
             samples = {run_id: _Sample(sources, count) for run_id, sources in batch}
             for sample in samples.values():
-                await sample.read_whole(snapshot)
-            await _read_points(snapshot, list(samples.values()))
+                await sample.read_whole(transaction)
+            await _read_points(transaction, list(samples.values()))
             found |= {run_id: sample.rows for run_id, sample in samples.items() if len(sample.rows)}
     return found
 
 
-def spread(rows: int, count: int) -> Int64:
+def sample_positions(rows: int, count: int) -> Int64:
     """The indexes of the sample of some rows: the first row of each bucket of SQL's NTILE(count), but the last row of
     all in place of the last one of these."""
     if rows <= count:
         return np.arange(rows, dtype=np.int64)
     size, larger = divmod(rows, count)
     bucket = np.arange(count, dtype=np.int64)
-    places = bucket * size + np.minimum(bucket, larger)
-    places[-1] = rows - 1
-    return places
+    positions = bucket * size + np.minimum(bucket, larger)
+    positions[-1] = rows - 1
+    return positions
 
 
 class _Sample:
     """The sample of one run; its sources are its attempts."""
 
-    def __init__(self, sources: Sequence[Sources], count: int) -> None:
+    def __init__(self, sources: Sequence[CurveSources], count: int) -> None:
         self._count = count
         self._builders = [CurveBuilder(one, None) for one in sources]
         sparse = _sparse(sources, count)
         for builder, its in zip(self._builders, sparse, strict=True):
-            builder.mixed = ~its
+            builder.unsorted = ~its
         self._segments = _joined([_segments(one, its) for one, its in zip(sources, sparse, strict=True)])
 
-    async def read_whole(self, snapshot: Snapshot) -> None:
+    async def read_whole(self, transaction: ReadTransaction) -> None:
         """Reads the segments that have to be read completely. After that, the wanted points of the others are known."""
-        await read_arrays(snapshot, self._builders)
+        await read_arrays(transaction, self._builders)
         parts = [builder.collected() for builder in self._builders]
         step, time, value = (np.concatenate(column) for column in zip(*parts, strict=True))
         self._builders = []
@@ -82,7 +82,7 @@ class _Sample:
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(segments.points)])
         # Where the segments begin among all rows; and for each wanted row the segment that begins at or before it.
         starts = before[:-1] + np.searchsorted(whole.step, segments.step)
-        wanted = spread(int(before[-1]) + len(whole), self._count)
+        wanted = sample_positions(int(before[-1]) + len(whole), self._count)
         number = np.searchsorted(starts, wanted, "right") - 1
         self._single = number >= 0
         self._single[self._single] = wanted[self._single] < (starts + segments.points)[number[self._single]]
@@ -92,12 +92,12 @@ class _Sample:
         number = number[self._single]
         offset = wanted[self._single] - starts[number]
         # `take` fills in the rest of their rows.
-        self.series_id, self.place = segments.series_id[number], segments.place[number]
+        self.series_id, self.ctid = segments.series_id[number], segments.ctid[number]
         self.position = segments.position[number] + offset
         self._step = segments.step[number] + offset * segments.stride[number]
 
     def take(self, time_unix_us: Int64, value: Float64) -> None:
-        """Times and values of the points at `position` of the segments at `place` of `series_id`."""
+        """Times and values of the points at `position` of the segments at `ctid` of `series_id`."""
         self._put(self._single, MetricRows(self._step, time_unix_us // 1_000, in_range(value)))
 
     def _put(self, where: NDArray[np.bool_], rows: MetricRows) -> None:
@@ -112,28 +112,28 @@ class _Segments:
     number of points from there on."""
 
     series_id: Int64
-    place: Int64
+    ctid: Int64
     step: Int64
     stride: Int64
     position: Int64
     points: Int64
 
 
-def _sparse(sources: Sequence[Sources], count: int) -> list[NDArray[np.bool_]]:
+def _sparse(sources: Sequence[CurveSources], count: int) -> list[NDArray[np.bool_]]:
     """The segments of each source of which single points may be read."""
     points = np.concatenate([one.point_count for one in sources])
     stride = np.concatenate([one.step_stride for one in sources])
     first, last = (np.concatenate(column) for column in zip(*((one.first, one.last) for one in sources), strict=True))
     hot = np.sort(np.concatenate([one.hot_position for one in sources]))
-    # With these ties, spans that only touch overlap: the order of rows with the same step is not known here.
+    # With these tiebreakers, spans that only touch overlap: the order of rows with the same step is not known here.
     begin, end, inner = (first, np.full(len(first), 0)), (last, np.full(len(last), 2)), (hot, np.full(len(hot), 1))
     found = ((stride > 0) | (points == 1)) & ~overlapping(begin, end, inner)
-    if points.sum() + len(hot) < SPARSE * count:
+    if points.sum() + len(hot) < MIN_POINTS_PER_SAMPLE * count:
         found[:] = False
     return np.split(found, np.cumsum([len(one.first) for one in sources])[:-1])
 
 
-def _segments(sources: Sources, chosen: NDArray[np.bool_]) -> _Segments:
+def _segments(sources: CurveSources, chosen: NDArray[np.bool_]) -> _Segments:
     stride = np.maximum(sources.step_stride[chosen], 1)
     begin = sources.first_step[chosen]
     # Steps of a regular segment are less than 2**63 apart (segments/cut.py).
@@ -141,7 +141,7 @@ def _segments(sources: Sources, chosen: NDArray[np.bool_]) -> _Segments:
     end = (sources.last[chosen] - begin) // stride
     return _Segments(
         series_id=sources.series_id[chosen],
-        place=sources.place[chosen],
+        ctid=sources.ctid[chosen],
         step=begin + position * stride,
         stride=stride,
         position=position,
@@ -158,18 +158,18 @@ def _joined(parts: Sequence[_Segments]) -> _Segments:
     return _Segments(*(column[order] for column in columns))
 
 
-async def _read_points(snapshot: Snapshot, samples: Sequence[_Sample]) -> None:
+async def _read_points(transaction: ReadTransaction, samples: Sequence[_Sample]) -> None:
     """Reads the single points of all samples at once."""
     series_id = np.concatenate([sample.series_id for sample in samples])
-    place = np.concatenate([sample.place for sample in samples])
+    ctid = np.concatenate([sample.ctid for sample in samples])
     position = np.concatenate([sample.position for sample in samples])
     if not len(position):
         return
-    starts = np.flatnonzero((np.diff(series_id, prepend=-1) != 0) | (np.diff(place, prepend=-1) != 0))
-    data = await snapshot.copy(
+    starts = np.flatnonzero((np.diff(series_id, prepend=-1) != 0) | (np.diff(ctid, prepend=-1) != 0))
+    data = await transaction.copy(
         "points_at",
         series_id[starts].tolist(),
-        [place_text(one) for one in place[starts].tolist()],
+        [place_text(one) for one in ctid[starts].tolist()],
         (starts + 1).tolist(),
         np.append(starts[1:], len(position)).tolist(),
         (position + 1).tolist(),

@@ -18,8 +18,8 @@ from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arr
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runstream_service.query.charts.curves import Sources
-    from runstream_service.query.reading.read_transaction import Snapshot
+    from runstream_service.query.charts.curves import CurveSources
+    from runstream_service.query.reading.read_transaction import ReadTransaction
 
 # How MLflow stores infinities.
 _LARGEST = np.finfo(np.float64).max
@@ -47,26 +47,28 @@ class MetricRows:
             order = np.lexsort((np.isnan(self.value), _comparable(self.value), self.step, self.timestamp_ms))
         return self.take(order)
 
-    def after(self, place: Place) -> MetricRows:
-        """The rows after a place in the order of by_time."""
+    def after(self, page_key: PageKey) -> MetricRows:
+        """The rows after a key in the order of by_time."""
         later = np.zeros(len(self), np.bool_)
         same = np.ones(len(self), np.bool_)
         columns = (self.timestamp_ms, self.step, _comparable(self.value), np.isnan(self.value))
-        for column, bound in zip(columns, (place.timestamp_ms, place.step, place.value, place.is_nan), strict=True):
+        for column, bound in zip(
+            columns, (page_key.timestamp_ms, page_key.step, page_key.value, page_key.is_nan), strict=True
+        ):
             later |= same & (column > bound)
             same &= column == bound
         return self.take(later)
 
-    def place(self, row: int) -> Place:
-        """The place of a row in the order of by_time."""
+    def page_key(self, row: int) -> PageKey:
+        """The key of a row in the order of by_time."""
         is_nan = bool(np.isnan(self.value[row]))
         value = 0.0 if is_nan else float(self.value[row])
-        return Place(int(self.timestamp_ms[row]), int(self.step[row]), value, is_nan)
+        return PageKey(int(self.timestamp_ms[row]), int(self.step[row]), value, is_nan)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A place in the order of by_time."""
+class PageKey:
+    """The position of a row in the order of by_time: a page begins after the last row of the one before."""
 
     timestamp_ms: int
     step: int
@@ -108,10 +110,10 @@ NO_ROWS = MetricRows(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, n
 
 
 async def read_page(
-    snapshot: Snapshot, sources: Sequence[Sources], after: Place | None, limit: int | None
+    transaction: ReadTransaction, sources: Sequence[CurveSources], after: PageKey | None, limit: int | None
 ) -> MetricRows:
-    """The rows after a place, or all rows, by (timestamp, step, value). If there are more than `limit`, at least one
-    more than `limit` is returned, without gaps. The sources are on the time axis, from that place on."""
+    """The rows after a key, or all rows, by (timestamp, step, value). If there are more than `limit`, at least one
+    more than `limit` is returned, without gaps. The sources are on the time axis, from that key on."""
     builders = [CurveBuilder(one, None) for one in sources]
     if not builders:
         return NO_ROWS
@@ -126,8 +128,8 @@ async def read_page(
         chosen = np.zeros(len(first), np.bool_)
         chosen[by_time[read:end]] = True
         for builder, its in zip(builders, np.split(chosen, edges), strict=True):
-            builder.mixed = its
-        await read_arrays(snapshot, builders)
+            builder.unsorted = its
+        await read_arrays(transaction, builders)
         read = end
         rows = _rows_after(builders, after)
         if read == len(first):
@@ -140,7 +142,7 @@ async def read_page(
         wanted = 2 * int(total[read - 1])
 
 
-def _rows_after(builders: Sequence[CurveBuilder], after: Place | None) -> MetricRows:
+def _rows_after(builders: Sequence[CurveBuilder], after: PageKey | None) -> MetricRows:
     parts = [builder.collected() for builder in builders]
     time, step, value = (np.concatenate(column) for column in zip(*parts, strict=True))
     rows = rows_of(step, time, value).by_time()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runstream_service.query.charts.curves import Curve, Range, Sources, batches
+from runstream_service.query.charts.curves import Curve, CurveSources, Range, batches
 from runstream_service.query.latest import MAX_RUNS
 from runstream_service.query.reading.series import StoredSeries, series_of_runs
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
     from runstream_service.core.caller import Caller
     from runstream_service.query.latest import Latest, LatestPoints
-    from runstream_service.query.reading.read_transaction import Snapshot
+    from runstream_service.query.reading.read_transaction import ReadTransaction
 
 
-async def read_leading(latest: Latest, caller: Caller, run_ids: Sequence[str]) -> list[LatestPoints]:
-    """The leading latest points of any number of runs, in portions of whole runs. Unknown runs are left out.
+async def read_primary_points(latest: Latest, caller: Caller, run_ids: Sequence[str]) -> list[LatestPoints]:
+    """The primary points of any number of runs, in portions of whole runs. Unknown runs are left out.
 
     Raises:
         InvalidField, ReadTooSlow, DatabaseUnavailable.
     """
     portions = [run_ids[start : start + MAX_RUNS] for start in range(0, len(run_ids), MAX_RUNS)]
-    return [leading(await latest.read(caller, portion)) for portion in portions]
+    return [primary_points(await latest.read(caller, portion)) for portion in portions]
 
 
-def leading(points: LatestPoints) -> LatestPoints:
+def primary_points(points: LatestPoints) -> LatestPoints:
     """For each run and key, the point of the newest attempt of the lowest rank that logged it.
 
     The points must be in the order (run, key, rank, attempt).
@@ -57,9 +57,11 @@ def _changes(column: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[t
     return changes
 
 
-async def leading_series(snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], key: str) -> list[StoredSeries]:
+async def primary_rank_series(
+    transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], key: str
+) -> list[StoredSeries]:
     """All attempts of the lowest rank of a key, for each run."""
-    stored = await series_of_runs(snapshot, caller, list(dict.fromkeys(run_ids)), [key])
+    stored = await series_of_runs(transaction, caller, list(dict.fromkeys(run_ids)), [key])
     chosen: list[StoredSeries] = []
     for _, of_run in groupby(stored, key=lambda one: one.series.run_id):
         first, *others = of_run
@@ -68,12 +70,12 @@ async def leading_series(snapshot: Snapshot, caller: Caller, run_ids: Sequence[U
 
 
 async def sources_by_run(
-    snapshot: Snapshot, stored: Sequence[StoredSeries], wanted: Range
-) -> AsyncGenerator[list[tuple[str, list[Sources]]], None]:
+    transaction: ReadTransaction, stored: Sequence[StoredSeries], wanted: Range
+) -> AsyncGenerator[list[tuple[str, list[CurveSources]]], None]:
     """Yields the sources of some runs at a time, in their order, by run id. All attempts are included: none replaces
     another one. Runs without points may be left out."""
-    waiting: list[Sources] = []
-    async with aclosing(batches(snapshot, [Curve((one,)) for one in stored], wanted)) as found:
+    waiting: list[CurveSources] = []
+    async with aclosing(batches(transaction, [Curve((one,)) for one in stored], wanted)) as found:
         async for batch in found:
             *whole, (_, last) = _by_run([*waiting, *batch]) or [("", [])]
             waiting = last  # there may be more of this run
@@ -83,5 +85,5 @@ async def sources_by_run(
         yield _by_run(waiting)
 
 
-def _by_run(sources: Sequence[Sources]) -> list[tuple[str, list[Sources]]]:
+def _by_run(sources: Sequence[CurveSources]) -> list[tuple[str, list[CurveSources]]]:
     return [(run_id, list(its)) for run_id, its in groupby(sources, key=lambda one: one.series.run_id)]

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from runstream_service.query.charts.curves import Axis, Range
 from runstream_service.query.mlflow_view.downsample import read_samples
-from runstream_service.query.mlflow_view.metric_rows import NO_ROWS, MetricRows, Place, read_page
-from runstream_service.query.mlflow_view.primary_series import leading_series, sources_by_run
+from runstream_service.query.mlflow_view.metric_rows import NO_ROWS, MetricRows, PageKey, read_page
+from runstream_service.query.mlflow_view.primary_series import primary_rank_series, sources_by_run
 from runstream_service.query.reading.series import MIN_STEP
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from runstream_service.core.caller import Caller
-    from runstream_service.query.reading.read_transaction import Reads
+    from runstream_service.query.reading.read_transaction import ReadPool
 
 _RUNS_AT_ONCE = 10
 
@@ -28,41 +28,41 @@ class RunMetrics:
     All methods raise InvalidField, ReadTooSlow and DatabaseUnavailable.
     """
 
-    def __init__(self, reads: Reads) -> None:
-        self._reads = reads
+    def __init__(self, read_pool: ReadPool) -> None:
+        self._read_pool = read_pool
 
     async def history(
-        self, caller: Caller, run_id: UUID, key: str, *, after: Place | None = None, limit: int | None = None
-    ) -> tuple[MetricRows, Place | None]:
-        """At most `limit` rows by (timestamp, step, value), after a place. If there are more, also the place after
+        self, caller: Caller, run_id: UUID, key: str, *, after: PageKey | None = None, limit: int | None = None
+    ) -> tuple[MetricRows, PageKey | None]:
+        """At most `limit` rows by (timestamp, step, value), after a key. If there are more, also the key after
         which they follow."""
         rows = NO_ROWS
-        async with self._reads.snapshot() as snapshot:
-            stored = await leading_series(snapshot, caller, [run_id], key)
+        async with self._read_pool.transaction() as transaction:
+            stored = await primary_rank_series(transaction, caller, [run_id], key)
             low = MIN_STEP if after is None else 1_000 * after.timestamp_ms
-            async with aclosing(sources_by_run(snapshot, stored, Range(Axis.TIME, low=low))) as batches:
+            async with aclosing(sources_by_run(transaction, stored, Range(Axis.TIME, low=low))) as batches:
                 async for batch in batches:
                     for _, sources in batch:
-                        rows = await read_page(snapshot, sources, after, limit)
+                        rows = await read_page(transaction, sources, after, limit)
         if limit is None or len(rows) <= limit:
             return rows, None
-        return rows.take(slice(0, limit)), rows.place(limit - 1)
+        return rows.take(slice(0, limit)), rows.page_key(limit - 1)
 
     async def first_rows(
         self, caller: Caller, run_ids: Sequence[UUID], key: str, limit: int
     ) -> list[tuple[str, MetricRows]]:
         """At most `limit` rows of all runs together: run by run as requested, each by (timestamp, step, value)."""
         found: list[tuple[str, MetricRows]] = []
-        async with self._reads.snapshot() as snapshot:
+        async with self._read_pool.transaction() as transaction:
             # A few runs at a time: usually the first ones fill the answer.
             for start in range(0, len(run_ids), _RUNS_AT_ONCE):
-                stored = await leading_series(snapshot, caller, run_ids[start : start + _RUNS_AT_ONCE], key)
-                async with aclosing(sources_by_run(snapshot, stored, Range(Axis.TIME))) as batches:
+                stored = await primary_rank_series(transaction, caller, run_ids[start : start + _RUNS_AT_ONCE], key)
+                async with aclosing(sources_by_run(transaction, stored, Range(Axis.TIME))) as batches:
                     async for batch in batches:
                         for run_id, sources in batch:
                             if limit <= 0:
                                 return found
-                            rows = (await read_page(snapshot, sources, None, limit)).take(slice(0, limit))
+                            rows = (await read_page(transaction, sources, None, limit)).take(slice(0, limit))
                             found.append((run_id, rows))
                             limit -= len(rows)
         return found
@@ -72,6 +72,6 @@ class RunMetrics:
     ) -> dict[str, MetricRows]:
         """For each run id, at most `count` rows with steps in a range (inclusive), evenly spread over its rows in the
         order (step, timestamp, value), including the last one."""
-        async with self._reads.snapshot() as snapshot:
-            stored = await leading_series(snapshot, caller, run_ids, key)
-            return await read_samples(snapshot, stored, steps, count)
+        async with self._read_pool.transaction() as transaction:
+            stored = await primary_rank_series(transaction, caller, run_ids, key)
+            return await read_samples(transaction, stored, steps, count)

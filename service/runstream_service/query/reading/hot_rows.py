@@ -15,7 +15,7 @@ from runstream_service.query.reading.series import MAX_STEP, MIN_STEP
 from runstream_service.storage.copy_rows import Layout, Rows, RowStream, float64, int64, unix_us
 
 if TYPE_CHECKING:
-    from runstream_service.query.reading.read_transaction import Snapshot
+    from runstream_service.query.reading.read_transaction import ReadTransaction
 
 LAYOUT = Layout([("series_id", ">i8"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])
 # Most rows of a window; each takes 32 bytes, and twice that while they are sorted.
@@ -73,7 +73,7 @@ class HotWindow:
 
 
 async def windows(
-    snapshot: Snapshot,
+    transaction: ReadTransaction,
     series_ids: Sequence[int],
     *,
     min_step: int = MIN_STEP,
@@ -93,11 +93,11 @@ async def windows(
     while start < len(series_ids):
         wanted = series_ids[start:] if low == min_step else series_ids[start : start + 1]
         collector = _Collector(wanted, MAX_ROWS if max_rows is None else max_rows, max_step, divide=divide)
-        async with snapshot.hot_rows():  # not around the yield below: its consumer may take long
-            there = len(series_ids) <= _MANY_SERIES or await _any(snapshot)
+        async with transaction.hot_rows():  # not around the yield below: its consumer may take long
+            there = len(series_ids) <= _MANY_SERIES or await _any(transaction)
             if there:
-                arguments = (wanted, snapshot.visible_epoch, low, max_step, spans_of(wanted))
-                await snapshot.stream("hot_points", *arguments, sink=collector.receive)
+                arguments = (wanted, transaction.visible_epoch, low, max_step, spans_of(wanted))
+                await transaction.stream("hot_points", *arguments, sink=collector.receive)
         if not there:
             yield HotWindow(start, len(series_ids), min_step, max_step, (np.zeros(0, np.int32), NO_POINTS))
             return
@@ -110,14 +110,14 @@ async def windows(
             start, low = start + collector.end, min_step
 
 
-async def any_rows(snapshot: Snapshot) -> bool:
+async def any_rows(transaction: ReadTransaction) -> bool:
     """Whether there are hot rows of any series."""
-    async with snapshot.hot_rows():
-        return await _any(snapshot)
+    async with transaction.hot_rows():
+        return await _any(transaction)
 
 
-async def _any(snapshot: Snapshot) -> bool:
-    (row,) = await snapshot.fetch("any_hot", snapshot.visible_epoch)
+async def _any(transaction: ReadTransaction) -> bool:
+    (row,) = await transaction.fetch("any_hot", transaction.visible_epoch)
     return bool(row[0])
 
 
@@ -175,9 +175,9 @@ class _Collector:
         position = self._order[np.searchsorted(self._sorted_ids, int64(rows["series_id"]))]
         self._keep(position, Columns(int64(rows["step"]), unix_us(rows["time"]), float64(rows["value"])))
         if self._count > self._max_rows and self.end > 1:
-            self._leave_series()
+            self._evict_series()
         if self._count > self._max_rows and self.end == 1 and self._divide and self.high > self._lowest:
-            self._leave_steps()
+            self._evict_steps()
         if self._count > max(self._max_rows, MAX_ROWS_OF_ONE) and self.end == 1:
             # Not raised here: the driver would wait in vain for the rest of the COPY.
             self._too_many, self._blocks = True, []
@@ -196,7 +196,7 @@ class _Collector:
         for position, points in blocks:
             self._keep(position, points)
 
-    def _leave_series(self) -> None:
+    def _evict_series(self) -> None:
         """Leaves as many of the last series to the next window as it takes to have half of the room free again."""
         counts = np.zeros(self.end, np.int64)
         for position, _ in self._blocks:
@@ -205,7 +205,7 @@ class _Collector:
         self.end = max(1, fitting)
         self._keep_again()
 
-    def _leave_steps(self) -> None:
+    def _evict_steps(self) -> None:
         """Leaves as many of the highest steps to the next window as it takes to have half of the room free again, or
         all but one."""
         steps = np.concatenate([points.step for _, points in self._blocks])

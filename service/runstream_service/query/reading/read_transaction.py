@@ -1,4 +1,4 @@
-"""Snapshots: each answer reads a watermark, segments and hot rows that belong together, in one transaction.
+"""Read transactions: each answer reads a watermark, segments and hot rows that belong together, in one snapshot.
 
     W = visible_epoch; segments of epochs <= W and hot rows of epochs > W contain every point once.
 
@@ -61,7 +61,7 @@ _PARAMETER = re.compile(r"\$(\d+)\b")
 _INT4 = range(-(2**31), 2**31)
 
 
-class Snapshot:
+class ReadTransaction:
     """Runs the statements of a read. Points are read by COPY, everything else by fetch."""
 
     def __init__(self, connection: PooledConnection, visible_epoch: int, deadline: float) -> None:
@@ -109,14 +109,14 @@ class Snapshot:
             bind(SQL[name], *arguments), output=sink, format="binary", timeout=self.left_s()
         )
 
-    async def plan_each_time(self) -> None:
+    async def force_custom_plans(self) -> None:
         """Makes a plan for each statement's values from here on: in a search, they determine the best plan."""
         await self._connection.execute(
             "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off; "
             "SET LOCAL max_parallel_workers_per_gather = 0"
         )
 
-    async def look_up_at_once(self) -> None:
+    async def prefer_hash_lookups(self) -> None:
         """Lets statements from here on scan each index once, whatever the planner estimates: it would read all of
         20,000 runs to find a hundred. Looking up 10,000 of 400,000 latest values at once takes 3 ms, one after the
         other 12 ms, and reading all of them 50 ms."""
@@ -124,14 +124,14 @@ class Snapshot:
             "SET LOCAL enable_seqscan = off; SET LOCAL random_page_cost = 1.1; SET LOCAL enable_nestloop = off"
         )
 
-    async def share(self, connection: PooledConnection) -> Snapshot | None:
+    async def attach(self, connection: PooledConnection) -> ReadTransaction | None:
         """Imports the snapshot on a connection that has just begun a transaction; None if the connection leads to
         another server, for instance after a failover."""
         if server_start_id_of(connection) != server_start_id_of(self._connection):
             return None
         name = await self._connection.fetchval("SELECT pg_export_snapshot()", timeout=self.left_s())
         await connection.execute(f"SET TRANSACTION SNAPSHOT '{name}'", timeout=self.left_s())
-        return Snapshot(connection, self.visible_epoch, self._deadline)
+        return ReadTransaction(connection, self.visible_epoch, self._deadline)
 
     @contextlib.asynccontextmanager
     async def hot_rows(self) -> AsyncIterator[None]:
@@ -141,7 +141,7 @@ class Snapshot:
         yield  # after a failure the whole transaction is rolled back
         await self._connection.execute(_END_HOT_ROWS, timeout=self.left_s())
 
-    async def in_time(self, work: Coroutine[Any, Any, None]) -> None:
+    async def with_deadline(self, work: Coroutine[Any, Any, None]) -> None:
         """Waits for the caller, but not beyond the time of the read: PostgreSQL cannot clean up in the meantime."""
         await asyncio.wait_for(work, self.left_s())
 
@@ -153,51 +153,51 @@ class Snapshot:
         return left
 
 
-class Reads:
-    """Opens snapshots, at most `max_reads` at a time: slow readers must not take all of the pool's connections. Others
-    wait; their number and their time are bounded."""
+class ReadPool:
+    """Opens read transactions, at most `max_reads` at a time: slow readers must not take all of the database's
+    connections. Others wait; their number and their time are bounded."""
 
     def __init__(
         self, database: Database, *, max_reads: int, max_waiting: int = _MAX_WAITING, wait_s: float = _WAIT_S
     ) -> None:
         self._database = database
-        self._places = asyncio.Semaphore(max_reads)
+        self._slots = asyncio.Semaphore(max_reads)
         self._waiting = 0
         self._max_waiting = max_waiting
         self._wait_s = wait_s
 
     @contextlib.asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[Snapshot]:
-        """A snapshot that holds until the end of the block.
+    async def transaction(self) -> AsyncIterator[ReadTransaction]:
+        """A transaction whose snapshot holds until the end of the block.
 
         Raises:
             ReadTooSlow: at the end; then what was read may not be complete.
             DatabaseUnavailable: also if the block takes longer than READ_TIMEOUT_S.
             Overloaded: too many wait for their turn, or this one did for too long; nothing was read.
         """
-        async with self._place(), self._database.acquire() as connection:
-            with _in_time():
+        async with self._slot(), self._database.acquire() as connection:
+            with _as_database_unavailable():
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     visible_epoch = await connection.fetchval(SQL["visible_epoch"])
-                    yield Snapshot(connection, visible_epoch, time.monotonic() + READ_TIMEOUT_S)
+                    yield ReadTransaction(connection, visible_epoch, time.monotonic() + READ_TIMEOUT_S)
             dropped_epoch = await connection.fetchval(SQL["dropped_epoch"])
         if dropped_epoch > visible_epoch:
             raise ReadTooSlow("the points that were being read were moved meanwhile; ask again, for less at a time")
 
     @contextlib.asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        await (self._wait() if self._places.locked() else self._places.acquire())
+    async def _slot(self) -> AsyncIterator[None]:
+        await (self._wait_for_slot() if self._slots.locked() else self._slots.acquire())
         try:
             yield
         finally:
-            self._places.release()
+            self._slots.release()
 
-    async def _wait(self) -> None:
+    async def _wait_for_slot(self) -> None:
         if self._waiting >= self._max_waiting:
             raise Overloaded(f"{self._waiting} reads wait for their turn already; try again", retry_after_s=2.0)
         self._waiting += 1
         try:
-            await asyncio.wait_for(self._places.acquire(), self._wait_s)
+            await asyncio.wait_for(self._slots.acquire(), self._wait_s)
         except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
             raise Overloaded(
                 f"as many reads as this replica allows have been running for {self._wait_s:.0f} s; try again",
@@ -207,7 +207,7 @@ class Reads:
             self._waiting -= 1
 
     @contextlib.asynccontextmanager
-    async def beside(self, snapshot: Snapshot) -> AsyncIterator[Snapshot | None]:
+    async def second_connection(self, transaction: ReadTransaction) -> AsyncIterator[ReadTransaction | None]:
         """The same snapshot on one more connection, to read two things at a time; None if the pool has no free one: a
         read that has a connection must not wait for another one."""
         if self._database.in_use >= self._database.capacity:
@@ -217,11 +217,11 @@ class Reads:
             self._database.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            yield await snapshot.share(connection)
+            yield await transaction.attach(connection)
 
 
 @contextlib.contextmanager
-def _in_time() -> Iterator[None]:
+def _as_database_unavailable() -> Iterator[None]:
     try:
         yield
     except (TimeoutError, asyncio.TimeoutError) as error:

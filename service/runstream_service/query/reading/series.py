@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from runstream_service.core.caller import Caller
-    from runstream_service.query.reading.read_transaction import Snapshot
+    from runstream_service.query.reading.read_transaction import ReadTransaction
 
 MAX_KEYS = 1_000
 MIN_STEP, MAX_STEP = -(2**63), 2**63 - 1
@@ -38,7 +38,7 @@ class StoredSeries:
 
 
 async def series_of_run(
-    snapshot: Snapshot,
+    transaction: ReadTransaction,
     caller: Caller,
     run_id: str,
     keys: Sequence[str],
@@ -54,14 +54,14 @@ async def series_of_run(
     """
     uid = parse_run_id(run_id, field="run_id")
     check_keys(keys)
-    rows = await snapshot.fetch("series_of_run", caller.workspace_id, uid, list(keys) or None, rank, attempt)
+    rows = await transaction.fetch("series_of_run", caller.workspace_id, uid, list(keys) or None, rank, attempt)
     if not rows:
-        await check_runs(snapshot, caller, [uid], field="run_id")
+        await check_runs(transaction, caller, [uid], field="run_id")
     return [StoredSeries(row[0], Series(uid.hex, row[1], row[2], row[3])) for row in rows]
 
 
 async def series_of_runs(
-    snapshot: Snapshot,
+    transaction: ReadTransaction,
     caller: Caller,
     run_ids: Sequence[UUID],
     keys: Sequence[str],
@@ -71,15 +71,15 @@ async def series_of_runs(
     limit: int | None = None,
 ) -> list[StoredSeries]:
     """The series of several runs, in their order; at most `limit` series. Missing runs have none."""
-    rows = await snapshot.fetch(
+    rows = await transaction.fetch(
         "series_of_runs", caller.workspace_id, run_ids, list(keys) or None, rank, attempt, limit
     )
     return [StoredSeries(row[0], Series(row[1].hex, row[2], row[3], row[4])) for row in rows]
 
 
-async def check_runs(snapshot: Snapshot, caller: Caller, run_ids: Sequence[UUID], *, field: str) -> None:
+async def check_runs(transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], *, field: str) -> None:
     """Raises RunNotFound if one of these runs does not exist."""
-    found = {row["run_id"] for row in await snapshot.fetch("runs_found", caller.workspace_id, run_ids)}
+    found = {row["run_id"] for row in await transaction.fetch("runs_found", caller.workspace_id, run_ids)}
     for run_id in run_ids:
         if run_id not in found:
             raise RunNotFound(f"no run with id {run_id.hex}", field=field, subject=run_id.hex)

@@ -10,17 +10,17 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.query.latest import STORED_VALUES, LatestPoints, correct
-from runstream_service.query.mlflow_view.primary_series import leading
+from runstream_service.query.latest import STORED_VALUES, LatestPoints, apply_hot_rows
+from runstream_service.query.mlflow_view.primary_series import primary_points
 from runstream_service.query.reading import hot_rows
 from runstream_service.query.reading.read_transaction import compute
 from runstream_service.search.sql import LARGEST
 from runstream_service.storage.copy_rows import Layout, Rows, body, float64, int64, unix_us
 
 if TYPE_CHECKING:
-    from runstream_service.query.reading.read_transaction import Snapshot
+    from runstream_service.query.reading.read_transaction import ReadTransaction
 
-Places = NDArray[np.intp]
+Indices = NDArray[np.intp]
 
 # From this many runs on, a statement with their ids takes longer than reading the series of their whole experiments.
 MANY_RUNS = 1_000
@@ -28,25 +28,25 @@ _STORED = Layout([("run_id", "S16"), ("key", ">i8"), *STORED_VALUES])
 _STORED_OF_KEY = Layout([("run_id", "S16"), ("rank", ">i4"), ("attempt", ">i4"), ("value", ">f8")])
 
 
-class Values(NamedTuple):
+class MetricColumn(NamedTuple):
     """For each run, whether it has the key, and its latest value as MLflow shows it."""
 
     there: NDArray[np.bool_]
     value: NDArray[np.float64]
 
 
-class KeyValues:
+class MetricColumnReader:
     """Reads latest values. All runs are in these experiments and lifecycles, which may have other runs, too."""
 
     def __init__(
-        self, snapshot: Snapshot, experiment_ids: Sequence[int], lifecycles: Sequence[str], *, any_hot: bool
+        self, transaction: ReadTransaction, experiment_ids: Sequence[int], lifecycles: Sequence[str], *, any_hot: bool
     ) -> None:
-        self._snapshot = snapshot
+        self._transaction = transaction
         self._experiment_ids = experiment_ids
         self._lifecycles = lifecycles
         self._any_hot = any_hot
 
-    async def read(self, run_ids: NDArray[np.bytes_], wanted: Places, keys: Sequence[str]) -> dict[str, Values]:
+    async def read(self, run_ids: NDArray[np.bytes_], wanted: Indices, keys: Sequence[str]) -> dict[str, MetricColumn]:
         """The values of each key, in the order of the runs, for the runs at the `wanted` places (at least one). Ids
         have 16 bytes each."""
         asked = run_ids[wanted]
@@ -60,12 +60,14 @@ class KeyValues:
             there, value = np.zeros(len(run_ids), np.bool_), np.full(len(run_ids), np.nan)
             there[wanted[of_key.run_index]] = True
             value[wanted[of_key.run_index]] = np.clip(of_key.value, -LARGEST, LARGEST)
-            found[key] = Values(there, value)
+            found[key] = MetricColumn(there, value)
         return found
 
     async def _stored_of_key(self, asked: NDArray[np.bytes_], key: str) -> LatestPoints:
         """One point per run, if there are no hot rows."""
-        data = await self._snapshot.copy_of("values_of_key_in_experiments", key, self._experiment_ids, self._lifecycles)
+        data = await self._transaction.copy_of(
+            "values_of_key_in_experiments", key, self._experiment_ids, self._lifecycles
+        )
         rows, position = _of_runs(asked, _STORED_OF_KEY.rows(body(data)))
         unknown = np.zeros(len(rows), np.int64)
         points = LatestPoints(
@@ -98,23 +100,23 @@ class KeyValues:
         )
         if self._any_hot:
             async with aclosing(
-                hot_rows.windows(self._snapshot, int64(rows["series_id"]).tolist(), divide=True)
+                hot_rows.windows(self._transaction, int64(rows["series_id"]).tolist(), divide=True)
             ) as windows:
                 async for window in windows:
-                    await compute(len(window), correct, points, there, window)
+                    await compute(len(window), apply_hot_rows, points, there, window)
         return _one_of_each(points.rows(there))
 
     async def _stored(self, asked: NDArray[np.bytes_], keys: Sequence[str]) -> bytearray:
         if len(asked) >= MANY_RUNS:
-            return await self._snapshot.copy_of(
+            return await self._transaction.copy_of(
                 "latest_of_keys_in_experiments", list(keys), self._experiment_ids, self._lifecycles
             )
         raw = asked.tobytes()
         ids = [UUID(bytes=raw[at : at + 16]) for at in range(0, len(raw), 16)]
-        return await self._snapshot.copy_of("latest_of_keys", list(keys), ids)
+        return await self._transaction.copy_of("latest_of_keys", list(keys), ids)
 
 
-def _of_runs(asked: NDArray[np.bytes_], rows: Rows) -> tuple[Rows, Places]:
+def _of_runs(asked: NDArray[np.bytes_], rows: Rows) -> tuple[Rows, Indices]:
     """The rows that belong to these runs, and the place of the run of each row."""
     order = np.argsort(asked)
     position = order[np.minimum(np.searchsorted(asked[order], rows["run_id"]), len(order) - 1)]
@@ -123,8 +125,8 @@ def _of_runs(asked: NDArray[np.bytes_], rows: Rows) -> tuple[Rows, Places]:
 
 
 def _one_of_each(points: LatestPoints) -> LatestPoints:
-    """The leading point of each run and key."""
+    """The primary point of each run and key."""
     of_each = np.bincount(points.run_index * len(points.keys) + points.key_index)
     if of_each.max(initial=0) <= 1:
         return points
-    return leading(points.rows(np.lexsort((points.attempt, points.rank, points.key_index, points.run_index))))
+    return primary_points(points.rows(np.lexsort((points.attempt, points.rank, points.key_index, points.run_index))))

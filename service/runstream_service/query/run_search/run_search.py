@@ -24,7 +24,7 @@ from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.core.runs import NAME_TAG
 from runstream_service.query.reading import hot_rows
 from runstream_service.query.run_search import metric_columns
-from runstream_service.query.run_search.metric_columns import KeyValues, Values
+from runstream_service.query.run_search.metric_columns import MetricColumn, MetricColumnReader
 from runstream_service.search.dialects import RUNS
 from runstream_service.search.grammar import Comparison, Order, parse_order_by, read_filter
 from runstream_service.search.sql import (
@@ -39,7 +39,7 @@ from runstream_service.storage.copy_rows import Layout, body, int64
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
-    from runstream_service.query.reading.read_transaction import Reads, Snapshot
+    from runstream_service.query.reading.read_transaction import ReadPool, ReadTransaction
 
 Indices = NDArray[np.intp]
 
@@ -69,7 +69,7 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class RunSearchQuery:
     """The arguments of a search. `lifecycles`: some of `active` and `deleted`."""
 
     experiment_ids: Sequence[int]
@@ -83,49 +83,49 @@ class Question:
 class RunSearch:
     """Searches runs."""
 
-    def __init__(self, reads: Reads) -> None:
-        self._reads = reads
+    def __init__(self, read_pool: ReadPool) -> None:
+        self._read_pool = read_pool
 
-    async def search(self, caller: Caller, question: Question) -> tuple[list[UUID], str]:
+    async def search(self, caller: Caller, query: RunSearchQuery) -> tuple[list[UUID], str]:
         """The ids of one page in order, and the token of the next page (empty on the last).
 
         Raises:
             InvalidField, ReadTooSlow, DatabaseUnavailable.
         """
-        comparisons = await read_filter(question.filter, RUNS)
-        orders = parse_order_by(question.order_by, RUNS)
-        start = read_offset_token(question.page_token, of="runs/search")
-        if not question.experiment_ids:
+        comparisons = await read_filter(query.filter, RUNS)
+        orders = parse_order_by(query.order_by, RUNS)
+        start = read_offset_token(query.page_token, of="runs/search")
+        if not query.experiment_ids:
             return [], ""
-        scope = _Scope(caller, question, comparisons)
-        wanted = slice(start, start + question.max_results + 1)
+        scope = _Scope(caller, query, comparisons)
+        wanted = slice(start, start + query.max_results + 1)
         metrics = [c for c in comparisons if c.kind == "metric"]
-        async with self._reads.snapshot() as snapshot:
-            await snapshot.plan_each_time()
+        async with self._read_pool.transaction() as transaction:
+            await transaction.force_custom_plans()
             if metrics or any(order.kind == "metric" for order in orders):
-                found = await self._by_metrics(snapshot, scope, metrics, orders, wanted)
+                found = await self._find_by_metrics(transaction, scope, metrics, orders, wanted)
             else:
-                found = await _by_the_rest(snapshot, scope, orders, wanted)
-        if len(found) <= question.max_results:
+                found = await _find_by_stored_fields(transaction, scope, orders, wanted)
+        if len(found) <= query.max_results:
             return found, ""
         return found[:-1], make_offset_token(of="runs/search", offset=wanted.stop - 1)
 
-    async def _by_metrics(
+    async def _find_by_metrics(
         self,
-        snapshot: Snapshot,
+        transaction: ReadTransaction,
         scope: _Scope,
         metrics: Sequence[Comparison],
         orders: Sequence[Order],
         wanted: slice,
     ) -> list[UUID]:
         rest = [order for order in orders if order.kind != "metric"]
-        candidates, ranks = await _candidates(snapshot, scope, orders, rest)
+        candidates, sort_keys = await _candidates(transaction, scope, orders, rest)
         keys = list(dict.fromkeys([c.key for c in metrics] + [order.key for order in orders if order.kind == "metric"]))
-        await snapshot.look_up_at_once()
-        any_hot = await hot_rows.any_rows(snapshot)
-        values: dict[str, Values] = {}
+        await transaction.prefer_hash_lookups()
+        any_hot = await hot_rows.any_rows(transaction)
+        values: dict[str, MetricColumn] = {}
         matching = np.arange(len(candidates))
-        async with self._readers(snapshot, scope, len(candidates), len(keys), any_hot=any_hot) as readers:
+        async with self._readers(transaction, scope, len(candidates), len(keys), any_hot=any_hot) as readers:
             for group in _groups(keys, len(readers), any_hot=any_hot):
                 if not len(matching):
                     return []
@@ -134,36 +134,36 @@ class RunSearch:
                     if comparison.key in group:
                         there, value = (column[matching] for column in values[comparison.key])
                         matching = matching[there & _COMPARE[comparison.operator](value, comparison.value)]
-        order = await threads.READS.run(_sorted, matching, orders, values, ranks)
+        order = await threads.READS.run(_sorted, matching, orders, values, sort_keys)
         raw = candidates.tobytes()
         return await threads.call_each(lambda at: UUID(bytes=raw[16 * at : 16 * at + 16]), order[wanted].tolist())
 
     @contextlib.asynccontextmanager
     async def _readers(
-        self, snapshot: Snapshot, scope: _Scope, candidates: int, keys: int, *, any_hot: bool
-    ) -> AsyncIterator[list[KeyValues]]:
+        self, transaction: ReadTransaction, scope: _Scope, candidates: int, keys: int, *, any_hot: bool
+    ) -> AsyncIterator[list[MetricColumnReader]]:
         """One reader, or two that read two keys of many runs at a time: a key takes about 15 ms for 10,000 runs."""
 
-        def reader(of: Snapshot) -> KeyValues:
-            return KeyValues(of, scope.experiment_ids, scope.lifecycles, any_hot=any_hot)
+        def reader(of: ReadTransaction) -> MetricColumnReader:
+            return MetricColumnReader(of, scope.experiment_ids, scope.lifecycles, any_hot=any_hot)
 
         if any_hot or keys < 2 or candidates < metric_columns.MANY_RUNS:
-            yield [reader(snapshot)]
+            yield [reader(transaction)]
             return
-        async with self._reads.beside(snapshot) as other:
+        async with self._read_pool.second_connection(transaction) as other:
             if other is None:
-                yield [reader(snapshot)]
+                yield [reader(transaction)]
                 return
-            await other.plan_each_time()
-            await other.look_up_at_once()
-            yield [reader(snapshot), reader(other)]
+            await other.force_custom_plans()
+            await other.prefer_hash_lookups()
+            yield [reader(transaction), reader(other)]
 
 
 class _Scope:
     """The candidates: the runs that match all conditions except those on metrics."""
 
-    def __init__(self, caller: Caller, question: Question, comparisons: Sequence[Comparison]) -> None:
-        self.lifecycles, self.experiment_ids = list(question.lifecycles), list(question.experiment_ids)
+    def __init__(self, caller: Caller, query: RunSearchQuery, comparisons: Sequence[Comparison]) -> None:
+        self.lifecycles, self.experiment_ids = list(query.lifecycles), list(query.experiment_ids)
         self.parameters = Parameters(caller.workspace_id, self.experiment_ids, self.lifecycles)
         conditions = [_condition(c, self.parameters) for c in comparisons if c.kind != "metric"]
         self.source = f"""
@@ -183,11 +183,13 @@ class _Scope:
         return order_term(expression, descending=order.descending, is_text=True)
 
 
-async def _by_the_rest(snapshot: Snapshot, scope: _Scope, orders: Sequence[Order], wanted: slice) -> list[UUID]:
+async def _find_by_stored_fields(
+    transaction: ReadTransaction, scope: _Scope, orders: Sequence[Order], wanted: slice
+) -> list[UUID]:
     terms = [scope.term(order) for order in orders]
     limit = scope.parameters.add(wanted.stop - wanted.start, "bigint")
     offset = scope.parameters.add(wanted.start, "bigint")
-    rows = await snapshot.fetch_sql(
+    rows = await transaction.fetch_sql(
         f"SELECT r.run_id {scope.source} ORDER BY {', '.join(_with_ties(orders, terms))} LIMIT {limit} OFFSET {offset}",
         *scope.parameters.values,
     )
@@ -202,13 +204,13 @@ def _groups(keys: Sequence[str], readers: int, *, any_hot: bool) -> Iterator[Seq
 
 
 async def _read(
-    readers: Sequence[KeyValues], candidates: NDArray[np.bytes_], matching: Indices, keys: Sequence[str]
-) -> dict[str, Values]:
+    readers: Sequence[MetricColumnReader], candidates: NDArray[np.bytes_], matching: Indices, keys: Sequence[str]
+) -> dict[str, MetricColumn]:
     if len(readers) == 1:
         return await readers[0].read(candidates, matching, keys)
     reading = [reader.read(candidates, matching, [key]) for reader, key in zip(readers, keys, strict=False)]
     # Both have to end before the failure of one ends the transactions that they read in.
-    values: dict[str, Values] = {}
+    values: dict[str, MetricColumn] = {}
     for found in await asyncio.gather(*reading, return_exceptions=True):
         if isinstance(found, BaseException):
             raise found
@@ -217,16 +219,16 @@ async def _read(
 
 
 async def _candidates(
-    snapshot: Snapshot, scope: _Scope, orders: Sequence[Order], rest: Sequence[Order]
+    transaction: ReadTransaction, scope: _Scope, orders: Sequence[Order], rest: Sequence[Order]
 ) -> tuple[NDArray[np.bytes_], dict[Order, NDArray[np.int64]]]:
     """Ids in the order that decides between equal runs, and the place of each by the fields that are no metrics."""
     terms = [scope.term(order) for order in rest]
     columns = "".join(f", dense_rank() OVER (ORDER BY {term})" for term in terms)
-    data = await snapshot.copy_of_sql(
+    data = await transaction.copy_of_sql(
         f"SELECT r.run_id{columns} {scope.source} ORDER BY {', '.join(_with_ties(orders, []))}",
         *scope.parameters.values,
     )
-    names = [f"rank_{number}" for number in range(len(rest))]
+    names = [f"order_{number}" for number in range(len(rest))]
     rows = Layout([("run_id", "S16"), *((name, ">i8") for name in names)]).rows(body(data))
     return rows["run_id"].copy(), {order: int64(rows[name]) for order, name in zip(rest, names, strict=True)}
 
@@ -234,14 +236,14 @@ async def _candidates(
 def _sorted(
     matching: Indices,
     orders: Sequence[Order],
-    values: dict[str, Values],
-    ranks: dict[Order, NDArray[np.int64]],
+    values: dict[str, MetricColumn],
+    sort_keys: dict[Order, NDArray[np.int64]],
 ) -> Indices:
     """Sorts numbers first, then NaN, then missing values, in both directions. The sort is stable."""
     columns: list[NDArray[Any]] = []
     for order in orders:
         if order.kind != "metric":
-            columns.append(ranks[order][matching])
+            columns.append(sort_keys[order][matching])
             continue
         there, value = (column[matching] for column in values[order.key])
         columns.append(np.where(there, np.isnan(value), 2))

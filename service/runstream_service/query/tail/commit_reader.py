@@ -61,7 +61,7 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class CommitScan:
     """The new commits, by xid; with the lineage of the database, the snapshot that was taken, and the lowest epoch that
     is not sealed in it."""
 
@@ -95,7 +95,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class SeriesPoints:
     """Points of one series."""
 
     series_id: int
@@ -108,7 +108,7 @@ class Points:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class CommitRows:
     """Columns of equal length, sorted by series, and within a series by (xid, place in the table)."""
 
     xid: Int64s
@@ -120,29 +120,31 @@ class Rows:
     def __len__(self) -> int:
         return len(self.xid)
 
-    def where(self, mask: NDArray[np.bool_]) -> Rows:
+    def where(self, mask: NDArray[np.bool_]) -> CommitRows:
         """The rows that the mask selects."""
-        return Rows(self.xid[mask], self.series_id[mask], self.step[mask], self.time_unix_us[mask], self.value[mask])
+        return CommitRows(
+            self.xid[mask], self.series_id[mask], self.step[mask], self.time_unix_us[mask], self.value[mask]
+        )
 
-    def by_series(self, series_ids: Int64s) -> list[Points]:
+    def by_series(self, series_ids: Int64s) -> list[SeriesPoints]:
         """The points of some series (sorted), in that order; series without a row are left out."""
         starts = np.searchsorted(self.series_id, series_ids, "left")
         ends = np.searchsorted(self.series_id, series_ids, "right")
         return [
-            Points(int(series_ids[i]), self.step[a:b], self.time_unix_us[a:b], self.value[a:b])
+            SeriesPoints(int(series_ids[i]), self.step[a:b], self.time_unix_us[a:b], self.value[a:b])
             for i in np.flatnonzero(starts < ends)
             for a, b in [(int(starts[i]), int(ends[i]))]
         ]
 
 
-class Frontier:
+class PageFrontier:
     """Estimates where rows of a transaction are, from the sizes that partitions had before it began."""
 
     def __init__(self) -> None:
         self._sizes: dict[int, int] = {}
         self._marks: collections.deque[tuple[int, dict[int, int]]] = collections.deque(maxlen=_MARKS)
 
-    def saw(self, snapshot: Snapshot, sizes: dict[int, int]) -> None:
+    def record(self, snapshot: Snapshot, sizes: dict[int, int]) -> None:
         """Notes sizes in blocks, measured after the snapshot. Transactions that are in the future of the *next*
         snapshot find at least these sizes: the sizes of one reading are stored with the xmax of the next one."""
         if not self._marks or snapshot.xmax > self._marks[-1][0]:
@@ -185,15 +187,15 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-class NewsReader:
+class CommitReader:
     """Reads within a transaction of the caller (Database.snapshot), so that all results belong to one snapshot."""
 
     def __init__(self, metrics: TailMetrics) -> None:
         self._metrics = metrics
-        self._frontier = Frontier()
+        self._frontier = PageFrontier()
         self._lineages = Lineages()
 
-    async def look(self, connection: PooledConnection, since: Cursor | None) -> Look:
+    async def scan(self, connection: PooledConnection, since: Cursor | None) -> CommitScan:
         """The commits since a cursor; none without a cursor. Raises CursorTooOld."""
         lineage = await self._lineages.of(connection)
         if since is not None and since.lineage != lineage:
@@ -206,7 +208,7 @@ class NewsReader:
         )
         assert row is not None, "the watermark has one row"
         snapshot = Snapshot.parse(row["snapshot"])
-        self._frontier.saw(snapshot, dict(zip(row["epochs"], row["blocks"], strict=True)))
+        self._frontier.record(snapshot, dict(zip(row["epochs"], row["blocks"], strict=True)))
         if since is None or row["commit_nos"] is None:
             commits = []
         else:
@@ -216,21 +218,21 @@ class NewsReader:
             raise _too_old("the points after it are no longer in the hot table")
         if since is not None and since.snapshot.xmax > snapshot.xmax:
             raise _too_old("it is of another database, or of this one before it was restored")
-        return Look(lineage, snapshot, row["epochs"][0], commits)
+        return CommitScan(lineage, snapshot, row["epochs"][0], commits)
 
-    async def rows(self, connection: PooledConnection, commits: Sequence[Commit], series_ids: Int64s) -> Rows:
+    async def read(self, connection: PooledConnection, commits: Sequence[Commit], series_ids: Int64s) -> CommitRows:
         """The rows of some commits and series. Raises CursorTooOld if a partition is gone."""
         parts = [np.zeros(0, _LAYOUT.dtype)]
         if len(series_ids):
             for epoch in sorted({commit.epoch for commit in commits}):
                 of_epoch = [commit for commit in commits if commit.epoch == epoch]
-                parts.append(await self._of_epoch(connection, epoch, of_epoch, series_ids))
+                parts.append(await self._read_epoch(connection, epoch, of_epoch, series_ids))
         rows = np.concatenate(parts)
         xids = {commit.commit_no: commit.xid for commit in commits}
         numbers, which = np.unique(rows["commit_no"], return_inverse=True)
         xid = np.array([xids[int(number)] for number in numbers], np.int64)[which]
         order = np.lexsort((xid, rows["series_id"]))
-        return Rows(
+        return CommitRows(
             xid[order],
             int64(rows["series_id"])[order],
             int64(rows["step"])[order],
@@ -238,7 +240,7 @@ class NewsReader:
             float64(rows["value"])[order],
         )
 
-    async def _of_epoch(
+    async def _read_epoch(
         self, connection: PooledConnection, epoch: int, commits: list[Commit], series_ids: Int64s
     ) -> Copied:
         wanted = {commit.commit_no: commit.points for commit in commits}

@@ -81,17 +81,17 @@ class Cursor:
     """All commits that `snapshot` sees were sent. The others are in `epoch` or later ones: it is the lowest epoch that
     was not sealed then, so a transaction that was still running can only have written to it or to later ones.
 
-    `half_told`: of the (large) commit with this xid, the series up to this id were sent, too.
+    `partly_sent`: of the (large) commit with this xid, the series up to this id were sent, too.
     """
 
     lineage: str  # of the database, 16 hex digits; all zeros (unknown) in a cursor of an earlier release
     snapshot: Snapshot
     epoch: int
-    half_told: tuple[int, int] | None = None
+    partly_sent: tuple[int, int] | None = None
 
     def encode(self) -> bytes:
         """The opaque bytes that callers keep."""
-        half = f"{self.half_told[0]},{self.half_told[1]}" if self.half_told else ""
+        half = f"{self.partly_sent[0]},{self.partly_sent[1]}" if self.partly_sent else ""
         return _VERSION + f"{self.lineage};{self.epoch};{half};{self.snapshot}".encode()
 
     @classmethod
@@ -112,9 +112,9 @@ class Cursor:
 
     def advanced(self, to: Snapshot, through: int) -> Cursor:
         """The cursor after all commits up to `through` that `to` sees."""
-        half = self.half_told if self.half_told and self.half_told[0] > through else None
-        return replace(self, snapshot=self.snapshot.advanced(to, through), half_told=half)
+        half = self.partly_sent if self.partly_sent and self.partly_sent[0] > through else None
+        return replace(self, snapshot=self.snapshot.advanced(to, through), partly_sent=half)
 
-    def within(self, xid: int, series_id: int) -> Cursor:
+    def within_commit(self, xid: int, series_id: int) -> Cursor:
         """The cursor after the series up to this one of the commit with this xid."""
-        return replace(self, half_told=(xid, series_id))
+        return replace(self, partly_sent=(xid, series_id))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from runstream_service.query.reading.series import Series
-from runstream_service.query.tail.commit_reader import Commit, Int64s, Look, Points, Rows
+from runstream_service.query.tail.commit_reader import Commit, CommitRows, CommitScan, Int64s, SeriesPoints
 from runstream_service.query.tail.cursor import Cursor
 
 # A gRPC client accepts 4 MiB by default. One series of the largest commit takes 3.1 MB, so it fits.
@@ -21,10 +21,10 @@ _BYTES_A_SERIES = 1_100  # a key of 250 characters of four bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class TailMessage:
     """New points, with one entry per series, and the cursor after them."""
 
-    entries: list[tuple[Series, Points]]
+    entries: list[tuple[Series, SeriesPoints]]
     cursor: Cursor
 
     @property
@@ -34,51 +34,56 @@ class Message:
 
 
 def messages(
-    look: Look, portion: list[Commit], rows: Rows, since: Cursor, series_ids: Int64s, names: Mapping[int, Series]
-) -> Iterator[Message]:
+    scan: CommitScan,
+    portion: list[Commit],
+    rows: CommitRows,
+    since: Cursor,
+    series_ids: Int64s,
+    names: Mapping[int, Series],
+) -> Iterator[TailMessage]:
     """The messages with the rows of `portion` that are new after a cursor, of some series (sorted)."""
     rows = _new_rows(portion, rows, since)
     entries = rows.by_series(series_ids)
     if _size(entries) <= _MAX_BYTES:
         if entries:
-            yield Message(_named(entries, names), look.after(portion, since))
+            yield TailMessage(_named(entries, names), scan.after(portion, since))
         return
-    told = since
+    cursor = since
     for commit in portion:
-        yield from _of_commit(rows.where(rows.xid == commit.xid), commit.xid, told, series_ids, names)
-        told = told.advanced(look.snapshot, commit.xid)
+        yield from _of_commit(rows.where(rows.xid == commit.xid), commit.xid, cursor, series_ids, names)
+        cursor = cursor.advanced(scan.snapshot, commit.xid)
         # The cursor of a commit's last message is after the whole commit.
-        yield Message([], told)
+        yield TailMessage([], cursor)
 
 
-def _new_rows(portion: list[Commit], rows: Rows, since: Cursor) -> Rows:
+def _new_rows(portion: list[Commit], rows: CommitRows, since: Cursor) -> CommitRows:
     """The rows after the cursor: it may be ahead of other cursors for which the rows were read, too."""
     known = [commit.xid for commit in portion if since.snapshot.sees(commit.xid)]
     if known:
         rows = rows.where(~np.isin(rows.xid, known))
-    if since.half_told is not None:
-        xid, series_id = since.half_told
+    if since.partly_sent is not None:
+        xid, series_id = since.partly_sent
         rows = rows.where((rows.xid != xid) | (rows.series_id > series_id))
     return rows
 
 
 def _of_commit(
-    rows: Rows, xid: int, told: Cursor, series_ids: Int64s, names: Mapping[int, Series]
-) -> Iterator[Message]:
+    rows: CommitRows, xid: int, cursor: Cursor, series_ids: Int64s, names: Mapping[int, Series]
+) -> Iterator[TailMessage]:
     """The messages of one commit alone, cut between series."""
-    entries: list[Points] = []
+    entries: list[SeriesPoints] = []
     for entry in rows.by_series(series_ids):
         if entries and _size([*entries, entry]) > _MAX_BYTES:
-            yield Message(_named(entries, names), told.within(xid, entries[-1].series_id))
+            yield TailMessage(_named(entries, names), cursor.within_commit(xid, entries[-1].series_id))
             entries = []
         entries.append(entry)
     if entries:
-        yield Message(_named(entries, names), told.within(xid, entries[-1].series_id))
+        yield TailMessage(_named(entries, names), cursor.within_commit(xid, entries[-1].series_id))
 
 
-def _named(entries: list[Points], names: Mapping[int, Series]) -> list[tuple[Series, Points]]:
+def _named(entries: list[SeriesPoints], names: Mapping[int, Series]) -> list[tuple[Series, SeriesPoints]]:
     return [(names[entry.series_id], entry) for entry in entries]
 
 
-def _size(entries: list[Points]) -> int:
+def _size(entries: list[SeriesPoints]) -> int:
     return sum(_BYTES_A_SERIES + _BYTES_A_POINT * len(entry) for entry in entries)

@@ -28,9 +28,17 @@ from runstream_service.core.errors import CoreError, CursorTooOld, Draining, Ove
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.core.names import parse_run_id
 from runstream_service.query.reading.series import Series, check_keys
-from runstream_service.query.tail.commit_reader import SQL, Commit, Int64s, Look, NewsReader, Points, Rows
+from runstream_service.query.tail.commit_reader import (
+    SQL,
+    Commit,
+    CommitReader,
+    CommitRows,
+    CommitScan,
+    Int64s,
+    SeriesPoints,
+)
 from runstream_service.query.tail.cursor import Cursor
-from runstream_service.query.tail.messages import Message, messages
+from runstream_service.query.tail.messages import TailMessage, messages
 from runstream_service.storage.database import server_start_id_of, translated
 
 if TYPE_CHECKING:
@@ -53,12 +61,12 @@ _POLL_WITHIN_S = 30.0
 _REST, _LONGEST_REST_S = 2, 0.2
 # A stream without new points gets the current cursor this often, so that it can be continued after minutes of silence.
 CURSOR_EVERY_S = 5.0
-_READING_ALONE = 2
+_MAX_CATCHING_UP = 2
 _NAMES_KEPT = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TailQuestion:
+class TailQuery:
     """The arguments of a tail; no keys and no rank mean all. No cursor means from now on."""
 
     run_id: str
@@ -68,7 +76,7 @@ class TailQuestion:
 
 
 # Takes (series, its new points) and the cursor after them.
-Emit = Callable[[list[tuple[Series, Points]], Cursor], Awaitable[None]]
+Emit = Callable[[list[tuple[Series, SeriesPoints]], Cursor], Awaitable[None]]
 
 
 @dataclass(eq=False, slots=True)
@@ -80,18 +88,18 @@ class _Stream:
     keys: list[str] | None
     rank: int | None
     cursor: Cursor
-    queue: collections.deque[Message] = field(default_factory=collections.deque)
+    queue: collections.deque[TailMessage] = field(default_factory=collections.deque)
     queued_points: int = 0
-    together: bool = False  # takes part in the shared reading
+    shared: bool = False  # takes part in the shared reading
     error: BaseException | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def question(self) -> tuple[int, UUID, tuple[str, ...] | None, int | None]:
+    def selection(self) -> tuple[int, UUID, tuple[str, ...] | None, int | None]:
         """Streams with the same arguments share the query for their series."""
         return (self.caller.workspace_id, self.run_id, tuple(self.keys) if self.keys else None, self.rank)
 
-    def put(self, message: Message) -> None:
+    def put(self, message: TailMessage) -> None:
         self.queue.append(message)
         self.queued_points += message.points
         self.cursor = message.cursor
@@ -112,15 +120,15 @@ class Tail:
         metrics: TailMetrics,
         lifetime: Lifetime | None = None,
         *,
-        max_reading_alone: int = _READING_ALONE,
+        max_catching_up: int = _MAX_CATCHING_UP,
     ) -> None:
         self._database = database
         self._notifier = notifier
         self._metrics = metrics
-        self._reader = NewsReader(metrics)
+        self._reader = CommitReader(metrics)
         self._streams: set[_Stream] = set()
-        self._any_together = asyncio.Event()
-        self._alone = asyncio.Semaphore(max_reading_alone)
+        self._any_shared = asyncio.Event()
+        self._catch_up_slots = asyncio.Semaphore(max_catching_up)
         self._names: dict[int, Series] = {}
         self._names_from = ""  # the incarnation of the database
         self._draining = False
@@ -128,7 +136,7 @@ class Tail:
 
     # -- streams -----------------------------------------------------------------------------------------------------
 
-    async def read(self, caller: Caller, question: TailQuestion, emit: Emit) -> None:
+    async def read(self, caller: Caller, query: TailQuery, emit: Emit) -> None:
         """Passes new points to `emit` as they are committed; ends with an error, or when cancelled.
 
         The first message has no points, and the current cursor or the one that was passed.
@@ -137,34 +145,35 @@ class Tail:
             InvalidField, RunNotFound, CursorTooOld, Overloaded, Draining, DatabaseUnavailable.
         """
         self._check_room()
-        run_id = parse_run_id(question.run_id, field="run_id")
-        check_keys(question.keys)
-        since = Cursor.decode(question.cursor) if question.cursor else None
-        keys = sorted(set(question.keys)) or None
-        async with self._alone, self._database.snapshot() as connection:
-            look = await self._reader.look(connection, since)
-            stream = _Stream(caller, run_id, keys, question.rank, since or look.cursor)
+        run_id = parse_run_id(query.run_id, field="run_id")
+        check_keys(query.keys)
+        since = Cursor.decode(query.cursor) if query.cursor else None
+        keys = sorted(set(query.keys)) or None
+        async with self._catch_up_slots, self._database.snapshot() as connection:
+            scan = await self._reader.scan(connection, since)
+            stream = _Stream(caller, run_id, keys, query.rank, since or scan.cursor)
             await self._series_of(connection, stream)
         self._check_room()  # again: others may have joined in the meantime
         self._streams.add(stream)
         self._metrics.streams.inc()
         try:
             with self._lifetime.of(stream.fail):
-                await self._serve(stream, emit, alone=since is not None)
+                await self._serve(stream, emit, catching_up=since is not None)
         finally:
             self._streams.discard(stream)
             self._metrics.streams.dec()
 
-    async def _serve(self, stream: _Stream, emit: Emit, *, alone: bool) -> None:
-        """Serves a stream from its cursor on (`alone`) or from now on; alone again whenever it has fallen behind."""
+    async def _serve(self, stream: _Stream, emit: Emit, *, catching_up: bool) -> None:
+        """Serves a stream from its cursor on (`catching_up`) or from now on; it catches up again whenever it has fallen
+        behind."""
         await emit([], stream.cursor)
         while True:
-            while alone and await self._read_alone(stream):
+            while catching_up and await self._catch_up(stream):
                 await self._send(stream, emit)
             await self._send(stream, emit)
-            self._join(stream)
-            await self._follow(stream, emit)
-            alone = True
+            self._subscribe(stream)
+            await self._serve_shared(stream, emit)
+            catching_up = True
 
     def drain(self) -> None:
         """Take no new streams and end the open ones; their callers continue on other replicas from their cursors."""
@@ -178,13 +187,13 @@ class Tail:
         if len(self._streams) >= MAX_STREAMS:
             raise Overloaded(f"{MAX_STREAMS} tails are open, the most this replica takes", retry_after_s=5.0)
 
-    def _join(self, stream: _Stream) -> None:
-        stream.together = True
-        self._any_together.set()
+    def _subscribe(self, stream: _Stream) -> None:
+        stream.shared = True
+        self._any_shared.set()
 
-    async def _follow(self, stream: _Stream, emit: Emit) -> None:
+    async def _serve_shared(self, stream: _Stream, emit: Emit) -> None:
         """Sends the messages of the shared reader; returns when the stream has fallen behind and its queue is sent."""
-        while stream.together:
+        while stream.shared:
             try:
                 await asyncio.wait_for(stream.wake.wait(), CURSOR_EVERY_S)
             except (TimeoutError, asyncio.TimeoutError):
@@ -203,46 +212,46 @@ class Tail:
         if stream.error is not None:
             raise stream.error
 
-    async def _read_alone(self, stream: _Stream) -> bool:
+    async def _catch_up(self, stream: _Stream) -> bool:
         """Reads the next portion after the stream's cursor; returns whether there is more."""
-        async with self._alone, self._database.snapshot() as connection:
-            look = await self._reader.look(connection, stream.cursor)
+        async with self._catch_up_slots, self._database.snapshot() as connection:
+            scan = await self._reader.scan(connection, stream.cursor)
             series_ids = await self._series_of(connection, stream)
-            portion = next(look.portions(), None)
+            portion = next(scan.portions(), None)
             if portion is None:
-                stream.cursor = look.cursor
+                stream.cursor = scan.cursor
                 return False
-            rows = await self._reader.rows(connection, portion, series_ids)
+            rows = await self._reader.read(connection, portion, series_ids)
             names = await self._names_of(connection, rows)
-        for message in messages(look, portion, rows, stream.cursor, series_ids, names):
+        for message in messages(scan, portion, rows, stream.cursor, series_ids, names):
             stream.put(message)
-        stream.cursor = look.after(portion, stream.cursor)
-        return portion[-1] != look.commits[-1]
+        stream.cursor = scan.after(portion, stream.cursor)
+        return portion[-1] != scan.commits[-1]
 
     # -- the shared reader -------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Reads for all streams until cancelled."""
         while True:
-            await self._any_together.wait()
+            await self._any_shared.wait()
             began = time.monotonic()
-            together = [stream for stream in self._streams if stream.together]
-            if not together:
-                self._any_together.clear()
+            shared = [stream for stream in self._streams if stream.shared]
+            if not shared:
+                self._any_shared.clear()
                 continue
             try:
                 with translated():
-                    await asyncio.wait_for(self._poll(together), _POLL_WITHIN_S)
+                    await asyncio.wait_for(self._poll(shared), _POLL_WITHIN_S)
             except CursorTooOld:
                 # The database was away for too long. Each stream finds out alone whether its own cursor is too old.
-                for stream in together:
-                    self._fall_behind(stream)
+                for stream in shared:
+                    self._unsubscribe(stream)
             except Exception as error:
                 if not isinstance(error, CoreError):
                     log.exception("Reading for tails failed for a bug", action="tail_failed")
-                for stream in together:
+                for stream in shared:
                     stream.fail(copy.copy(error))  # each raises its own
-                    stream.together = False
+                    stream.shared = False
             took = time.monotonic() - began
             self._metrics.poll_seconds.observe(took)
             await asyncio.sleep(max(_POLL_AT_MOST_EVERY_S - took, min(_REST * took, _LONGEST_REST_S)))
@@ -253,28 +262,28 @@ class Tail:
         # These are real snapshots, so they have an order: a stream joins with the cursor of a complete reading.
         since = min((stream.cursor for stream in streams), key=lambda cursor: cursor.snapshot.age)
         async with self._database.snapshot() as connection:
-            look = await self._reader.look(connection, since)
+            scan = await self._reader.scan(connection, since)
             for stream in streams:
-                if stream.cursor.lineage != look.lineage:
-                    self._fall_behind(stream)  # it then finds out that its cursor is too old
-            streams = [stream for stream in streams if stream.together]
-            if look.commits:
+                if stream.cursor.lineage != scan.lineage:
+                    self._unsubscribe(stream)  # it then finds out that its cursor is too old
+            streams = [stream for stream in streams if stream.shared]
+            if scan.commits:
                 series = await self._series_of_all(connection, streams)
-                streams = [stream for stream in streams if stream.question in series]
+                streams = [stream for stream in streams if stream.selection in series]
                 wanted = list(series.values())
                 series_ids = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, np.int64)
-                for portion in look.portions():
-                    rows = await self._reader.rows(connection, portion, series_ids)
+                for portion in scan.portions():
+                    rows = await self._reader.read(connection, portion, series_ids)
                     names = await self._names_of(connection, rows)
-                    streams = self._distribute(look, portion, rows, names, streams, series)
+                    streams = self._distribute(scan, portion, rows, names, streams, series)
         for stream in streams:
-            stream.cursor = look.cursor
+            stream.cursor = scan.cursor
 
     def _distribute(
         self,
-        look: Look,
+        scan: CommitScan,
         portion: list[Commit],
-        rows: Rows,
+        rows: CommitRows,
         names: Mapping[int, Series],
         streams: list[_Stream],
         series: dict[object, Int64s],
@@ -284,10 +293,10 @@ class Tail:
         room = MAX_QUEUED_POINTS_OF_ALL - sum(stream.queued_points for stream in self._streams)
         keep_up = []
         for stream in streams:
-            for message in messages(look, portion, rows, stream.cursor, series[stream.question], names):
+            for message in messages(scan, portion, rows, stream.cursor, series[stream.selection], names):
                 fits = not stream.queue or stream.queued_points + message.points <= MAX_QUEUED_POINTS
                 if not fits or message.points > room:
-                    self._fall_behind(stream)
+                    self._unsubscribe(stream)
                     break
                 stream.put(message)
                 room -= message.points
@@ -295,8 +304,8 @@ class Tail:
                 keep_up.append(stream)
         return keep_up
 
-    def _fall_behind(self, stream: _Stream) -> None:
-        stream.together = False
+    def _unsubscribe(self, stream: _Stream) -> None:
+        stream.shared = False
         stream.wake.set()
         self._metrics.fell_behind.inc()
 
@@ -316,15 +325,15 @@ class Tail:
         deleted ones."""
         series: dict[object, Int64s] = {}
         for stream in streams:
-            if stream.question not in series:
+            if stream.selection not in series:
                 try:
-                    series[stream.question] = await self._series_of(connection, stream)
+                    series[stream.selection] = await self._series_of(connection, stream)
                 except RunNotFound as error:
                     stream.fail(error)
-                    stream.together = False
+                    stream.shared = False
         return series
 
-    async def _names_of(self, connection: PooledConnection, rows: Rows) -> dict[int, Series]:
+    async def _names_of(self, connection: PooledConnection, rows: CommitRows) -> dict[int, Series]:
         """The names of the series of some rows. Only these are returned, since other readings may clear the cache."""
         if len(self._names) > _NAMES_KEPT or self._names_from != server_start_id_of(connection):
             self._names = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from runstream_service.query.latest import LatestPoints
-from runstream_service.query.mlflow_view.primary_series import leading
+from runstream_service.query.mlflow_view.primary_series import primary_points
 
 
 def points(*rows: tuple[int, int, int, int]) -> LatestPoints:
@@ -26,7 +26,7 @@ def points(*rows: tuple[int, int, int, int]) -> LatestPoints:
 
 
 def values(*rows: tuple[int, int, int, int]) -> list[float]:
-    found: list[float] = leading(points(*rows)).value.tolist()
+    found: list[float] = primary_points(points(*rows)).value.tolist()
     return found
 
 
