@@ -18,9 +18,9 @@ from runstream_service.query.charts.chart import Chart, ChartQuery
 from runstream_service.query.history.history import History, HistoryQuery
 from runstream_service.query.latest import Latest
 from runstream_service.query.reading.read_transaction import ReadPool, ReadTransaction
-from runstream_service.rollup.drop import Dropper
-from runstream_service.rollup.merge import Merger
+from runstream_service.rollup.merge import SegmentMerger
 from runstream_service.rollup.metrics import RollupMetrics
+from runstream_service.rollup.partitions import PartitionDropper
 from runstream_service.storage.database import Database
 from tests.support.rolling import roll_up
 from tests.support.stored import make_run
@@ -112,7 +112,7 @@ async def roll_and_drop(database: Database) -> None:
     await roll_up(database)
     connection = await database.connect_rollup()
     try:
-        while await Dropper(0).drop(connection) is not None:
+        while await PartitionDropper(0).drop(connection) is not None:
             pass
     finally:
         connection.terminate()
@@ -124,7 +124,7 @@ async def roll_drop_and_merge(database: Database) -> None:
     segments = await database.fetchval("SELECT count(*) FROM metric_segments")
     connection = await database.connect_rollup()
     try:
-        assert await Merger(RollupMetrics(CollectorRegistry())).merge(connection)
+        assert await SegmentMerger(RollupMetrics(CollectorRegistry())).merge(connection)
     finally:
         connection.terminate()
     assert await database.fetchval("SELECT count(*) FROM metric_segments") < segments
@@ -195,7 +195,7 @@ async def test_merge_in_the_middle_changes_nothing(
     async def merge() -> None:
         connection = await database.connect_rollup()
         try:
-            assert await Merger(RollupMetrics(CollectorRegistry())).merge(connection)
+            assert await SegmentMerger(RollupMetrics(CollectorRegistry())).merge(connection)
         finally:
             connection.terminate()
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from runstream_service.ingest import copy_binary
-from runstream_service.segments.cut import cut
+from runstream_service.segments.build import build_segments
 from runstream_service.segments.encode import COLUMNS, encode
 from runstream_service.segments.points import Points, in_order
 from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
@@ -54,7 +54,7 @@ async def put(
     async with database.acquire() as connection:
         for points in segments:
             if points:
-                encoded = encode(cut(in_order(_columns(series_id, points))), SEGMENTS_EPOCH)
+                encoded = encode(build_segments(in_order(_columns(series_id, points))), SEGMENTS_EPOCH)
                 data = io.BytesIO(b"".join(encoded.chunks()))
                 await connection.copy_to_table("metric_segments", source=data, columns=COLUMNS, format="binary")
         if hot:

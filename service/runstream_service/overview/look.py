@@ -14,8 +14,7 @@ import asyncpg
 
 from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import CoreError, NotConnected, NotFound
-from runstream_service.rollup.epochs import measure
-from runstream_service.rollup.sizes import measure_sizes
+from runstream_service.rollup.measurements import measure_backlog, measure_sizes
 from runstream_service.storage.external import open_at_once
 from runstream_service.storage.migrate import packaged_migrations
 from runstream_service.storage.queries import load
@@ -166,7 +165,7 @@ async def _look(parts: _Parts, data_dir: Path | None, at: datetime) -> Status:
     server = await parts.read("database", _server)
     replicas = await parts.read("replicas", _replicas)
     ingest = await parts.read("ingest", _points_last_minute)
-    backlog = await parts.read("roll-up", measure)
+    backlog = await parts.read("roll-up", measure_backlog)
     epoch = await parts.read("epochs", _epoch)
     in_segments, exact = await parts.read("stored", _points_in_segments) or (None, None)
     sizes = await parts.read("on disk", measure_sizes)

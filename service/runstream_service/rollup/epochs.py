@@ -1,4 +1,4 @@
-"""The life of an epoch: open, closing, sealed, (rolled up: rollup.py) rolled, visible, (drop.py) dropped.
+"""The life of an epoch: open, closing, sealed, (rolled up: rollup.py) rolled, visible, (partitions.py) dropped.
 
 Every function here may run on several replicas at once, and may be killed after any statement: any replica can continue
 from what is committed then.
@@ -6,7 +6,6 @@ from what is committed then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,37 +13,13 @@ import structlog
 from runstream_service.storage.dedicated_connection import transaction
 
 if TYPE_CHECKING:
-    from runstream_service.storage.database import Connection, PooledConnection
+    from runstream_service.storage.database import Connection
 
 log = structlog.get_logger()
 
 # The first half of the advisory lock that writers of an epoch share; begin_group_commit takes it
 # (storage/functions/begin_group_commit.sql).
 WRITERS_LOCK = 1920298867
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What readers still have to read from hot rows: the epochs after the visible one."""
-
-    visible_epoch: int
-    dropped_epoch: int
-    points: int
-    age_s: float  # of the oldest commit; 0 if there is none
-
-
-async def measure(connection: Connection | PooledConnection) -> Backlog:
-    """The watermarks, and the number and the age of the points in later epochs."""
-    row = await connection.fetchrow(
-        """
-        SELECT w.visible_epoch, w.dropped_epoch, coalesce(sum(c.point_count), 0)::bigint AS points,
-               greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(c.committed_at)), 0))::float8 AS age_s
-          FROM watermark w LEFT JOIN commits c ON c.epoch > w.visible_epoch
-         GROUP BY w.visible_epoch, w.dropped_epoch
-        """
-    )
-    assert row is not None
-    return Backlog(row["visible_epoch"], row["dropped_epoch"], row["points"], row["age_s"])
 
 
 async def rotate(connection: Connection, *, max_rows: int, max_age_s: float) -> int | None:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from runstream_service.rollup import epochs, hot_index, rollup
-from runstream_service.rollup.drop import Dropper
-from runstream_service.rollup.merge import Merger
-from runstream_service.rollup.sizes import measure_sizes
+from runstream_service.rollup import epochs, partitions, rollup
+from runstream_service.rollup.measurements import Backlog, measure_backlog, measure_sizes
+from runstream_service.rollup.merge import SegmentMerger
+from runstream_service.rollup.partitions import PartitionDropper
 from runstream_service.storage.dedicated_connection import DedicatedConnection
 from runstream_service.storage.requirements import way_on
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _EVERY_S = 1.0
-# Only the hot rows of the last moment are missing from the index. Without new rows, a turn is two short statements.
+# Only the hot rows of the last moment are missing from the index. Without new rows, a round is two short statements.
 _INDEX_EVERY_S = 0.25
 # The sizes are for graphs, and measuring them reads the size of every file of the database.
 _SIZES_EVERY_S = 30.0
@@ -58,9 +58,9 @@ class RollupOptions:
 class _Step:
     """One step with its own backoff, so that a step that fails repeatedly does not keep the others from running."""
 
-    def __init__(self, name: str, do: Callable[[Connection], Awaitable[bool]], timeout_s: float) -> None:
+    def __init__(self, name: str, action: Callable[[Connection], Awaitable[bool]], timeout_s: float) -> None:
         self.name = name
-        self.do = do  # returns whether there is more to do at once
+        self.action = action  # returns whether there is more to do at once
         self.timeout_s = timeout_s
         self._backoff_s = _FIRST_BACKOFF_S
         self._not_before = 0.0
@@ -85,7 +85,7 @@ class _Runner:
 
     def __init__(self, database: Database, metrics: RollupMetrics, steps: Sequence[_Step], every_s: float) -> None:
         self._every_s = every_s
-        self._session = DedicatedConnection(database.connect_rollup)
+        self._connection = DedicatedConnection(database.connect_rollup)
         self._metrics = metrics
         self._steps = steps
         self._connect = _Step("connect", _nothing, _STEP_TIMEOUT_S)
@@ -94,33 +94,33 @@ class _Runner:
         """Run until cancelled. Then the connection is closed; another replica does again what was not committed."""
         try:
             while True:
-                more = await self.turn()
+                more = await self.run_once()
                 await asyncio.sleep(_SOON_S if more else self._every_s)
         finally:
-            self._session.disconnect()
+            self._connection.disconnect()
 
-    async def turn(self) -> bool:
+    async def run_once(self) -> bool:
         """Run every step once. Returns whether there is more to do at once. Only raises CancelledError."""
         more = False
         for step in self._steps:
             if not self._connect.due:
                 return False
             if step.due and await self._connected():
-                more |= await self._do(step)
+                more |= await self._run_step(step)
         return more
 
     async def _connected(self) -> bool:
         try:
-            await self._session.connect()
+            await self._connection.connect()
         except Exception as error:
             self._report(self._connect, error)
             return False
         self._connect.succeeded()
         return True
 
-    async def _do(self, step: _Step) -> bool:
+    async def _run_step(self, step: _Step) -> bool:
         try:
-            more = await self._session.run(step.do, timeout_s=step.timeout_s)
+            more = await self._connection.run(step.action, timeout_s=step.timeout_s)
         except Exception as error:
             self._report(step, error)
             return False
@@ -146,9 +146,9 @@ class RollupLoop:
         self._metrics = metrics
         self._gate = gate
         self._options = options
-        self._dropper = Dropper(options.max_read_age_s)
-        self._merger = Merger(metrics)
-        self._backlog: epochs.Backlog | None = None
+        self._dropper = PartitionDropper(options.max_read_age_s)
+        self._merger = SegmentMerger(metrics)
+        self._backlog: Backlog | None = None
         self._sized_at: float | None = None
         urgent = (
             _Step("measure", self._measure, _STEP_TIMEOUT_S),
@@ -159,12 +159,12 @@ class RollupLoop:
             _Step("drop", self._drop, _STEP_TIMEOUT_S),
             _Step("size", self._size, _STEP_TIMEOUT_S),
         )
-        tidying = (_Step("merge", self._merge, _MERGE_TIMEOUT_S),)
+        merging = (_Step("merge", self._merge, _MERGE_TIMEOUT_S),)
         indexing = (_Step("index", self._index, _STEP_TIMEOUT_S),)
         self._runners = [
             _Runner(database, metrics, indexing, _INDEX_EVERY_S),
             _Runner(database, metrics, urgent, _EVERY_S),
-            _Runner(database, metrics, tidying, _EVERY_S),
+            _Runner(database, metrics, merging, _EVERY_S),
         ]
 
     async def run(self) -> None:
@@ -177,19 +177,19 @@ class RollupLoop:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def turn(self) -> None:
+    async def run_once(self) -> None:
         """Run every step once, in order."""
         for runner in self._runners:
-            await runner.turn()
+            await runner.run_once()
 
     # Steps ------------------------------------------------------------------------------------------------------------
 
     async def _index(self, connection: Connection) -> bool:
-        await hot_index.summarise(connection)
+        await partitions.summarise(connection)
         return False
 
     async def _measure(self, connection: Connection) -> bool:
-        self._backlog = await epochs.measure(connection)
+        self._backlog = await measure_backlog(connection)
         self._metrics.measured(self._backlog)
         self._gate.update(self._backlog.points)
         return False

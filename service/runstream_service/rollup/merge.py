@@ -19,7 +19,7 @@ import structlog
 
 from runstream_service import threads
 from runstream_service.rollup.rollup import copy_segments
-from runstream_service.segments.cut import MAX_POINTS, cut
+from runstream_service.segments.build import MAX_POINTS, build_segments
 from runstream_service.segments.decode import IRREGULAR, Segment, SegmentStream
 from runstream_service.segments.encode import EncodedSegments, encode
 from runstream_service.segments.points import Points, put_in_order
@@ -37,22 +37,22 @@ log = structlog.get_logger()
 
 # While the run is active, a merge has to save this many segments, or to result in this many full ones, so that points
 # of a slow series are not rewritten repeatedly.
-_LEAST_GAIN = 8
+_LEAST_SAVED = 8
 _LEAST_FULL = 4
 
 # The size of one transaction. It bounds memory, about 100 bytes per point, and how long the event loop is held:
 # PostgreSQL's answer about 2,000 segments takes two milliseconds of Python.
 _SEGMENTS_AT_ONCE = 2_000
 _POINTS_AT_ONCE = 250_000
-_GIVE_WAY_S = 0.0005
+_YIELD_S = 0.0005
 _GROUP_POINTS = 64 * MAX_POINTS
 _EXAMINED_AT_ONCE = 500
 # How many deleted segments are worth a VACUUM: this number, plus this fraction of all segments.
-_SWEEP_AT_LEAST = 1_000
+_VACUUM_AT_LEAST = 1_000
 _VACUUM_TIMEOUT_S = 5 * 3_600
-_SWEEP_PART = 0.03
+_VACUUM_FRACTION = 0.03
 # A search through all small segments begins when D has moved, or after this time, because of runs that ended.
-_LOOK_EVERY_S = 30.0
+_SEARCH_EVERY_S = 30.0
 
 # A segment is small if it is in the index metric_segments_small (0002_segments.sql).
 _EXAMINE = """
@@ -112,29 +112,29 @@ class _Group:
     epoch: int = 0
 
     @property
-    def gain(self) -> int:
-        return _gain(self.segments, self.points)
+    def segments_saved(self) -> int:
+        return _segments_saved(self.segments, self.points)
 
 
-class Merger:
+class SegmentMerger:
     """Searches the series that have small segments, a page at a time."""
 
     def __init__(self, metrics: RollupMetrics) -> None:
         self._metrics = metrics
         self._cursor = 0
-        self._looked_at_epoch = -1
-        self._look_again_at = 0.0
-        self._unswept = 0  # segments that were deleted since the last VACUUM
+        self._searched_epoch = -1
+        self._search_again_at = 0.0
+        self._deleted_since_vacuum = 0  # segments that were deleted since the last VACUUM
 
     async def merge(self, connection: Connection) -> bool:
         """Merge some series, if any is worth it; returns whether something was merged."""
-        if self._unswept:
-            await self._sweep(connection)
+        if self._deleted_since_vacuum:
+            await self._vacuum(connection)
         dropped_epoch = await connection.fetchval("SELECT dropped_epoch FROM watermark")
         if self._cursor == 0:
-            if dropped_epoch == self._looked_at_epoch and time.monotonic() < self._look_again_at:
+            if dropped_epoch == self._searched_epoch and time.monotonic() < self._search_again_at:
                 return False
-            self._looked_at_epoch, self._look_again_at = dropped_epoch, time.monotonic() + _LOOK_EVERY_S
+            self._searched_epoch, self._search_again_at = dropped_epoch, time.monotonic() + _SEARCH_EVERY_S
         examined = await connection.fetch(_EXAMINE, self._cursor, dropped_epoch, _EXAMINED_AT_ONCE)
         chosen = _choose(examined)
         if chosen:
@@ -156,7 +156,7 @@ class Merger:
             if encoded is None:
                 return False
             await copy_segments(connection, encoded)
-        self._unswept += merged
+        self._deleted_since_vacuum += merged
         self._metrics.merged(merged)
         log.info(
             f"{merged:,} small segments became {encoded.count:,}",
@@ -167,11 +167,11 @@ class Merger:
         )
         return True
 
-    async def _sweep(self, connection: Connection) -> None:
+    async def _vacuum(self, connection: Connection) -> None:
         """Free the space of merged segments for the next ones before there is much of it. Autovacuum only checks once a
         minute; by then, all segments of a large run may have been written a second time."""
         stored = await connection.fetchval("SELECT reltuples FROM pg_class WHERE oid = 'metric_segments'::regclass")
-        if self._unswept < _SWEEP_AT_LEAST + _SWEEP_PART * stored:
+        if self._deleted_since_vacuum < _VACUUM_AT_LEAST + _VACUUM_FRACTION * stored:
             return
         # VACUUM reads what has changed, and all of the indexes. On a very large table that takes long.
         await connection.execute(f"SET statement_timeout = '{_VACUUM_TIMEOUT_S}s'")
@@ -180,10 +180,10 @@ class Merger:
             "VACUUM (SKIP_LOCKED, TRUNCATE FALSE) metric_segments", timeout=_VACUUM_TIMEOUT_S + ANSWER_MARGIN_S
         )
         await connection.execute(f"SET statement_timeout = '{ROLLUP.statement_timeout_s}s'")
-        self._unswept = 0
+        self._deleted_since_vacuum = 0
 
 
-def _gain(segments: int, points: int) -> int:
+def _segments_saved(segments: int, points: int) -> int:
     return segments - -(-points // MAX_POINTS)
 
 
@@ -194,9 +194,9 @@ def _choose(examined: list[asyncpg.Record]) -> list[int]:
     for row in examined:
         if points >= _POINTS_AT_ONCE or segments >= _SEGMENTS_AT_ONCE:
             break
-        gain = _gain(row["segments"], row["points"])
-        enough = row["ended"] or gain >= _LEAST_GAIN or row["points"] >= _LEAST_FULL * MAX_POINTS
-        if gain > 0 and enough:
+        segments_saved = _segments_saved(row["segments"], row["points"])
+        enough = row["ended"] or segments_saved >= _LEAST_SAVED or row["points"] >= _LEAST_FULL * MAX_POINTS
+        if segments_saved > 0 and enough:
             chosen.append(row["series_id"])
             segments += row["segments"]
             points += row["points"]
@@ -224,7 +224,7 @@ def _groups(segments: list[asyncpg.Record]) -> list[_Group]:
         group.epoch = max(group.epoch, epoch)
         count += 1
         points += point_count
-    return [group for group in groups if group.gain > 0]
+    return [group for group in groups if group.segments_saved > 0]
 
 
 async def _take(connection: Connection, groups: list[_Group], dropped_epoch: int) -> list[bytes]:
@@ -250,7 +250,7 @@ def _merge(taken: list[bytes], groups: list[_Group]) -> tuple[int, EncodedSegmen
     for data in taken:
         found += stream.feed(data)
         # Without this, a thread that runs Python code would only yield to the event loop every 5 ms.
-        time.sleep(_GIVE_WAY_S)
+        time.sleep(_YIELD_S)
     stream.finish()
     return len(found), _encode(_points(found), groups) if found else None
 
@@ -270,7 +270,7 @@ def _points(found: list[Segment]) -> Points:
 
 
 def _encode(points: Points, groups: list[_Group]) -> EncodedSegments:
-    segments = cut(points)
+    segments = build_segments(points)
     numbers = segments.series_id
     segments.series_id = np.array([group.series_id for group in groups], np.int64)[numbers]
     return encode(segments, np.array([group.epoch for group in groups], np.int64)[numbers])

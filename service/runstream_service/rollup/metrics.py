@@ -9,8 +9,7 @@ from prometheus_client import Counter, Gauge, Histogram
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from runstream_service.rollup.epochs import Backlog
-    from runstream_service.rollup.sizes import Sizes
+    from runstream_service.rollup.measurements import Backlog, Sizes
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 

@@ -14,9 +14,8 @@ import structlog
 from runstream_service import threads
 from runstream_service.rollup import hot_rows
 from runstream_service.segments import encode
-from runstream_service.segments.cut import cut, parts
-from runstream_service.segments.latest import latest
-from runstream_service.segments.points import Points, put_in_order, series_starts
+from runstream_service.segments.build import build_segments, split
+from runstream_service.segments.points import Points, latest_points, put_in_order, series_starts
 from runstream_service.storage.dedicated_connection import transaction
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ SELECT wanted.series_id FROM unnest($1::bigint[]) AS wanted (series_id)
 
 
 @dataclass(slots=True)
-class Rolled:
+class RollupResult:
     """The result of rolling up one epoch."""
 
     epoch: int
@@ -68,7 +67,9 @@ class Rolled:
     segments: int = 0
 
 
-async def roll(connection: Connection, metrics: RollupMetrics, *, piece_bytes: int = PIECE_BYTES) -> Rolled | None:
+async def roll(
+    connection: Connection, metrics: RollupMetrics, *, piece_bytes: int = PIECE_BYTES
+) -> RollupResult | None:
     """Roll up the oldest sealed epoch that no other replica is rolling up; None if there is none.
 
     A separate transaction makes it visible (epochs.publish). Otherwise readers would have to see the watermark and the
@@ -85,7 +86,7 @@ async def roll(connection: Connection, metrics: RollupMetrics, *, piece_bytes: i
         )
         if epoch is None:
             return None
-        rolled = Rolled(epoch)
+        rolled = RollupResult(epoch)
         for blocks in await hot_rows.block_ranges(connection, epoch, piece_bytes):
             await _roll_piece(connection, rolled, await hot_rows.read(connection, epoch, blocks))
         await connection.execute(
@@ -109,14 +110,14 @@ async def roll(connection: Connection, metrics: RollupMetrics, *, piece_bytes: i
     return rolled
 
 
-async def _roll_piece(connection: Connection, rolled: Rolled, points: Points) -> None:
+async def _roll_piece(connection: Connection, rolled: RollupResult, points: Points) -> None:
     rolled.read += len(points)
     # In threads: numpy releases the interpreter while it sorts and computes, so the event loop can serve ingest.
     series = await threads.ROLLUP.run(_sort, points)
     dead = await _dead_series(connection, series)
     if dead:
         points = await threads.ROLLUP.run(_without, points, dead)
-    for part in await threads.ROLLUP.run(parts, points, _PART_POINTS):
+    for part in await threads.ROLLUP.run(split, points, _PART_POINTS):
         encoded, newest = await threads.ROLLUP.run(_prepare, part, rolled.epoch)
         rolled.points += len(part)
         rolled.segments += encoded.count
@@ -131,7 +132,7 @@ def _sort(points: Points) -> Int64Column:
 
 
 def _prepare(points: Points, epoch: int) -> tuple[EncodedSegments, Points]:
-    return encode.encode(cut(points), epoch), latest(points)
+    return encode.encode(build_segments(points), epoch), latest_points(points)
 
 
 def _without(points: Points, series: list[int]) -> Points:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.segments.cut import Segments
+from runstream_service.segments.build import Segments
 
 # Columns that are never null come first, so that a row begins with a part of constant size.
 _ALWAYS = {
@@ -121,8 +121,8 @@ def encode(segments: Segments, epoch: int | NDArray[np.int64]) -> EncodedSegment
         "point_count": counts,
         **{name: getattr(segments, name) for name in _ALWAYS if name not in ("epoch", "point_count")},
     }
-    steady, real = segments.steady_times, segments.real_values
-    short = segments.short_times & ~steady
+    as_int16, as_float32 = segments.times_as_int16, segments.values_as_float32
+    as_int32 = segments.times_as_int32 & ~as_int16
     offsets = points.time - np.repeat(segments.min_time, counts)
     return EncodedSegments(
         len(segments),
@@ -130,15 +130,15 @@ def encode(segments: Segments, epoch: int | NDArray[np.int64]) -> EncodedSegment
             _fixed(_ALWAYS, always, everywhere, field_count=len(COLUMNS)),
             _fixed(_OF_FINITE, {name: getattr(segments, name) for name in _OF_FINITE}, segments.finite_count > 0),
             _fixed(_STRIDE, {"step_stride": segments.step_stride}, segments.regular_steps),
-            _fixed(_TIME_STRIDE, {"time_stride": segments.time_stride}, steady),
+            _fixed(_TIME_STRIDE, {"time_stride": segments.time_stride}, as_int16),
         ],
         [
             _array(points.step, ">i8", _INT8, ~segments.regular_steps, counts),
-            _array(segments.time_residual, ">i2", _INT2, steady, counts),
-            _array(offsets, ">i4", _INT4, short, counts),
-            _array(points.time, ">i8", _TIMESTAMPTZ, ~(steady | short), counts),
-            _array(points.value, ">f4", _REAL, real, counts),
-            _array(points.value, ">f8", _DOUBLE, ~real, counts),
+            _array(segments.time_residual, ">i2", _INT2, as_int16, counts),
+            _array(offsets, ">i4", _INT4, as_int32, counts),
+            _array(points.time, ">i8", _TIMESTAMPTZ, ~(as_int16 | as_int32), counts),
+            _array(points.value, ">f4", _REAL, as_float32, counts),
+            _array(points.value, ">f8", _DOUBLE, ~as_float32, counts),
         ],
     )
 

@@ -13,10 +13,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from runstream_service.ingest import copy_binary
-from runstream_service.rollup import epochs, hot_index, rollup
-from runstream_service.rollup.drop import Dropper
-from runstream_service.rollup.merge import Merger
+from runstream_service.rollup import epochs, partitions, rollup
+from runstream_service.rollup.merge import SegmentMerger
 from runstream_service.rollup.metrics import RollupMetrics
+from runstream_service.rollup.partitions import PartitionDropper
 from runstream_service.storage.database import Connection, Database
 from tests.support.points import Point
 
@@ -158,13 +158,13 @@ class Lab:
     def steps(self) -> dict[str, Step]:
         """The steps of roll-up, without their waiting times."""
         return {
-            "index": hot_index.summarise,
+            "index": partitions.summarise,
             "rotate": lambda connection: epochs.rotate(connection, max_rows=1, max_age_s=0),
             "seal": epochs.seal,
             "roll": lambda connection: rollup.roll(connection, self.metrics),
             "publish": epochs.publish,
-            "drop": Dropper(0).drop,
-            "merge": Merger(self.metrics).merge,
+            "drop": PartitionDropper(0).drop,
+            "merge": SegmentMerger(self.metrics).merge,
         }
 
     async def cycle(self, connection: Any = None, *, until: str = "merge") -> None:

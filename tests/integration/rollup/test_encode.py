@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runstream_service.rollup.rollup import copy_segments
-from runstream_service.segments.cut import cut
+from runstream_service.segments.build import build_segments
 from runstream_service.segments.encode import encode
 from runstream_service.segments.points import in_order
 from tests.integration.rollup.conftest import POINTS_OF_SEGMENTS, counted
@@ -22,7 +22,7 @@ from tests.support.points import POINT, Point, columns
 async def written(lab, points: list[Point], epoch: int = 1) -> list[Any]:
     """Encode and copy; returns the rows of metric_segments."""
     await lab.connection.execute("TRUNCATE metric_segments")
-    await copy_segments(lab.connection, encode(cut(in_order(columns(points))), epoch))
+    await copy_segments(lab.connection, encode(build_segments(in_order(columns(points))), epoch))
     rows: list[Any] = await lab.connection.fetch("SELECT * FROM metric_segments ORDER BY series_id, first_step")
     return rows
 
@@ -135,7 +135,7 @@ async def test_a_sum_beyond_the_largest_double_is_infinite_and_nothing_else_brea
 
 async def test_segments_of_several_epochs_and_kinds_can_be_written_at_once(lab):
     points = [(1, 0, 0, 0.5), (2, 0, 0, 0.1), (2, 9, 0, 0.1), (2, 10, 2**40, 0.1), (3, 5, 0, math.nan)]
-    segments = cut(in_order(columns(points)))
+    segments = build_segments(in_order(columns(points)))
     await copy_segments(lab.connection, encode(segments, np.array([4, 5, 6])))
     rows = await lab.connection.fetch("SELECT series_id, epoch FROM metric_segments ORDER BY series_id")
     assert rows == [(1, 4), (2, 5), (3, 6)]

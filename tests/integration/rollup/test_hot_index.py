@@ -12,7 +12,7 @@ import pytest
 from runstream_service.query.reading import hot_rows
 from runstream_service.query.reading.hot_rows import spans_of
 from runstream_service.query.reading.read_transaction import SQL, ReadPool, bind
-from runstream_service.rollup import hot_index
+from runstream_service.rollup import partitions
 from runstream_service.storage.database import Database
 from tests.integration.rollup.conftest import Lab, line
 
@@ -48,12 +48,12 @@ async def test_a_read_looks_at_few_rows_of_what_is_summarised(lab: Lab) -> None:
     (scan,) = await plan(lab.database, series[10:20])
     assert scan["Node Type"] == "Bitmap Heap Scan"
     assert looked_at(scan) > 50_000
-    assert await hot_index.summarise(lab.connection) > 50
+    assert await partitions.summarise(lab.connection) > 50
     (scan,) = await plan(lab.database, series[10:20])
     assert scan["Node Type"] == "Bitmap Heap Scan"
     assert scan["Actual Rows"] == 6_000
     assert looked_at(scan) < 12_000
-    assert await hot_index.summarise(lab.connection) == 0
+    assert await partitions.summarise(lab.connection) == 0
 
 
 async def test_every_partition_gets_the_index(lab: Lab) -> None:
@@ -77,7 +77,7 @@ async def test_rows_that_come_while_pages_are_summarised_are_found(lab: Lab) -> 
     async def summarise() -> None:
         async with lab.replica() as connection:
             while not done.is_set():
-                await hot_index.summarise(connection)
+                await partitions.summarise(connection)
 
     async def append(part: list[int]) -> None:
         async with lab.replica() as writer:
@@ -101,12 +101,12 @@ async def test_a_summary_that_was_left_half_made_hides_nothing(lab: Lab) -> None
     for number in range(8):
         await lab.append([point for one in series for point in line(one, 200 * number, 200)])
         async with lab.replica() as victim:
-            work = asyncio.create_task(hot_index.summarise(victim))
+            work = asyncio.create_task(partitions.summarise(victim))
             await asyncio.sleep(0.001 * number)
             await lab.database.execute("SELECT pg_terminate_backend($1, 10000)", victim.get_server_pid())
             await asyncio.gather(work, return_exceptions=True)
         await lab.check()
-    await hot_index.summarise(lab.connection)
+    await partitions.summarise(lab.connection)
     await lab.check()
 
 
@@ -115,7 +115,7 @@ async def test_an_epoch_is_summarised_until_it_is_rolled_up(lab: Lab, state: str
     (series,) = await lab.new_series()
     await lab.append(line(series, 0, 1_000))
     await lab.database.execute("UPDATE epochs SET state = $1", state)
-    assert await hot_index.summarise(lab.connection) > 0
+    assert await partitions.summarise(lab.connection) > 0
 
 
 async def test_rows_that_are_copied_while_a_large_partition_is_summarised_are_found(lab: Lab) -> None:
@@ -132,7 +132,7 @@ async def test_rows_that_are_copied_while_a_large_partition_is_summarised_are_fo
     rows_a_page = 100_000 / await lab.database.fetchval(pages)
     await lab.database.execute(fill, series, epoch, int(10_870 * rows_a_page) - 100_000)
     assert 10_860 < await lab.database.fetchval(pages) < 10_880
-    await hot_index.summarise(lab.connection)
+    await partitions.summarise(lab.connection)
     others = series + 1_000_000
     written, summarised = asyncio.Event(), asyncio.Event()
 
@@ -150,7 +150,7 @@ async def test_rows_that_are_copied_while_a_large_partition_is_summarised_are_fo
         await written.wait()
         while await lab.database.fetchval(pages) <= 10_890:
             await asyncio.sleep(0.01)
-        await hot_index.summarise(lab.connection)
+        await partitions.summarise(lab.connection)
         summarised.set()
 
     async with lab.database.acquire() as writer:

@@ -38,7 +38,7 @@ class Replica:
 
     async def turns(self, count: int = 4) -> None:
         for _ in range(count):
-            await self.loop.turn()
+            await self.loop.run_once()
 
 
 @contextlib.asynccontextmanager
@@ -206,7 +206,7 @@ async def test_above_the_hot_bound_ingest_stops_and_goes_on_when_roll_up_caught_
         with capture_logs() as logs:
             async with lab.database.transaction() as holder:
                 await holder.execute("LOCK TABLE metric_segments")  # roll-up cannot go on
-                turns = asyncio.create_task(loop.turn())
+                turns = asyncio.create_task(loop.run_once())
                 while not ingest.pipeline.gate.closed:
                     await asyncio.sleep(0.005)
                 blocked = asyncio.create_task(ingest.send(stream, 2, [0.5]))
@@ -216,7 +216,7 @@ async def test_above_the_hot_bound_ingest_stops_and_goes_on_when_roll_up_caught_
                 assert ingest.metric("runstream_queue_points") == 0, "who waits takes nothing from the others"
             await turns
             while not blocked.done():
-                await loop.turn()
+                await loop.run_once()
         await acknowledged(stream, 2)
         assert (ingest.metric("runstream_ingest_held"), ingest.metric("runstream_ingest_holds_total")) == (0, 1)
     actions = [record["action"] for record in logs]

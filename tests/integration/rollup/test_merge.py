@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from runstream_service.rollup import merge, rollup
-from runstream_service.rollup.merge import Merger
-from runstream_service.segments.cut import MAX_POINTS
+from runstream_service.rollup.merge import SegmentMerger
+from runstream_service.segments.build import MAX_POINTS
 from tests.integration.rollup.conftest import line, new_run
 
 
@@ -28,21 +28,21 @@ async def test_when_a_run_ends_its_small_segments_become_full_ones(lab):
     series = await lab.new_series(3)
     await epochs_of(lab, series, 4, 500)
     assert await lab.counts() == [500] * 12
-    assert not await Merger(lab.metrics).merge(lab.connection)
+    assert not await SegmentMerger(lab.metrics).merge(lab.connection)
     await end(lab)
-    assert await Merger(lab.metrics).merge(lab.connection)
+    assert await SegmentMerger(lab.metrics).merge(lab.connection)
     assert await lab.counts() == [MAX_POINTS, MAX_POINTS, 2_000 - 2 * MAX_POINTS] * 3
     assert await lab.database.fetch("SELECT DISTINCT epoch FROM metric_segments") == [(4,)]
     await lab.check()
-    assert not await Merger(lab.metrics).merge(lab.connection), "merging again gains nothing"
+    assert not await SegmentMerger(lab.metrics).merge(lab.connection), "merging again gains nothing"
 
 
 async def test_a_long_run_is_merged_when_enough_has_come_together(lab):
     (series,) = await lab.new_series()
     await epochs_of(lab, [series], 8, 10)
-    assert not await Merger(lab.metrics).merge(lab.connection)
+    assert not await SegmentMerger(lab.metrics).merge(lab.connection)
     await epochs_of(lab, [series], 1, 10)
-    assert await Merger(lab.metrics).merge(lab.connection)
+    assert await SegmentMerger(lab.metrics).merge(lab.connection)
     assert await lab.counts() == [90]
     await lab.check()
 
@@ -52,7 +52,7 @@ async def test_only_epochs_whose_hot_rows_are_gone_are_merged(lab):
     await epochs_of(lab, [series], 2, 10)
     await epochs_of(lab, [series], 2, 10, until="publish")
     await end(lab)
-    await Merger(lab.metrics).merge(lab.connection)
+    await SegmentMerger(lab.metrics).merge(lab.connection)
     assert await lab.counts() == [20, 10, 10]
     await lab.check()
 
@@ -99,7 +99,7 @@ async def test_two_replicas_that_merge_at_once_merge_each_series_once(lab):
     await epochs_of(lab, series, 3, 50)
     await end(lab)
     async with lab.replica() as other:
-        await asyncio.gather(*(Merger(lab.metrics).merge(connection) for connection in (lab.connection, other)))
+        await asyncio.gather(*(SegmentMerger(lab.metrics).merge(connection) for connection in (lab.connection, other)))
     await lab.cycle()
     assert await lab.counts() == [150] * 40
     await lab.check()
@@ -125,7 +125,7 @@ async def test_series_are_merged_page_by_page_over_several_calls(lab, monkeypatc
     running, ended = await lab.new_series(6), await lab.new_series(7, await new_run(lab.database))
     await epochs_of(lab, running + ended, 2, 10)
     await lab.database.execute("UPDATE runs SET status = 'failed' WHERE run_id <> $1", lab.run_id)
-    merger = Merger(lab.metrics)
+    merger = SegmentMerger(lab.metrics)
     did = [await merger.merge(lab.connection) for _ in range(6)]
     assert did.count(True) == 3
     assert await lab.counts() == [10, 10] * 6 + [20] * 7
@@ -135,22 +135,22 @@ async def test_series_are_merged_page_by_page_over_several_calls(lab, monkeypatc
 async def test_a_series_of_middling_segments_is_merged_when_four_full_ones_come_of_it(lab):
     (series,) = await lab.new_series()
     await epochs_of(lab, [series], 7, 500)
-    assert not await Merger(lab.metrics).merge(lab.connection)
+    assert not await SegmentMerger(lab.metrics).merge(lab.connection)
     await epochs_of(lab, [series], 1, 500)
-    assert await Merger(lab.metrics).merge(lab.connection)
+    assert await SegmentMerger(lab.metrics).merge(lab.connection)
     assert await lab.counts() == [MAX_POINTS] * 4 + [4_000 - 4 * MAX_POINTS]
     await lab.check()
 
 
 async def test_space_of_merged_segments_is_used_for_the_next_ones(lab, monkeypatch):
     monkeypatch.setattr("runstream_service.rollup.merge._SEGMENTS_AT_ONCE", 40)
-    monkeypatch.setattr("runstream_service.rollup.merge._SWEEP_AT_LEAST", 50)
+    monkeypatch.setattr("runstream_service.rollup.merge._VACUUM_AT_LEAST", 50)
     series = await lab.new_series(100)
     await epochs_of(lab, series, 4, 500)
     await end(lab)
     size = "SELECT pg_total_relation_size('metric_segments')"
     before = await lab.database.fetchval(size)
-    merger = Merger(lab.metrics)
+    merger = SegmentMerger(lab.metrics)
     while await merger.merge(lab.connection):
         pass
     assert await lab.counts() == [MAX_POINTS, MAX_POINTS, 2_000 - 2 * MAX_POINTS] * 100

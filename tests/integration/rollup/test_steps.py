@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from runstream_service.rollup import epochs, rollup
-from runstream_service.rollup.drop import Dropper
+from runstream_service.rollup.partitions import PartitionDropper
 from tests.integration.rollup.conftest import line
 
 # Rotate and seal ------------------------------------------------------------------------------------------------------
@@ -208,9 +208,9 @@ async def test_a_partition_stays_as_long_as_a_read_may_take(lab):
     (series,) = await lab.new_series()
     await lab.append(line(series, 0, 10))
     await lab.cycle(until="publish")
-    assert await Dropper(60).drop(lab.connection) is None
+    assert await PartitionDropper(60).drop(lab.connection) is None
     await lab.database.execute("UPDATE epochs SET visible_at = visible_at - interval '60 s' WHERE epoch = 1")
-    assert await Dropper(60).drop(lab.connection) == 1
+    assert await PartitionDropper(60).drop(lab.connection) == 1
     assert await lab.database.fetchval("SELECT to_regclass('metric_points_hot_1')") is None
     await lab.check()
 
@@ -219,7 +219,7 @@ async def test_a_drop_waits_shortly_for_a_reader_and_comes_again(lab):
     (series,) = await lab.new_series()
     await lab.append(line(series, 0, 10))
     await lab.cycle(until="publish")
-    dropper = Dropper(0)
+    dropper = PartitionDropper(0)
     async with lab.replica() as reader:
         async with reader.transaction():
             await reader.execute("SELECT count(*) FROM metric_points_hot")
@@ -254,7 +254,7 @@ async def test_a_reader_that_misses_dropped_rows_finds_d_above_its_w(lab):
                 return await dropping.execute(query, *arguments)
 
         slow: Any = Slow()
-        drop = asyncio.create_task(Dropper(0).drop(slow))
+        drop = asyncio.create_task(PartitionDropper(0).drop(slow))
         await blocked.wait()
         hot = await reader.fetchval("SELECT count(*) FROM metric_points_hot WHERE epoch > $1", visible)
         _, dropped = await reader.fetchrow(watermark)
@@ -269,7 +269,7 @@ async def test_ingest_goes_on_while_a_drop_waits_for_a_reader(lab):
     await lab.cycle(until="publish")
     async with lab.replica() as reader, lab.replica() as dropping, reader.transaction():
         await reader.execute("SELECT count(*) FROM metric_points_hot")
-        dropper = Dropper(0)
+        dropper = PartitionDropper(0)
         dropper._lock_timeout_ms = 400
         drop = asyncio.create_task(dropper.drop(dropping))
         for first in range(10, 60, 10):

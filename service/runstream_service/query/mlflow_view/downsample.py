@@ -136,7 +136,7 @@ def _sparse(sources: Sequence[CurveSources], count: int) -> list[NDArray[np.bool
 def _segments(sources: CurveSources, chosen: NDArray[np.bool_]) -> _Segments:
     stride = np.maximum(sources.step_stride[chosen], 1)
     begin = sources.first_step[chosen]
-    # Steps of a regular segment are less than 2**63 apart (segments/cut.py).
+    # Steps of a regular segment are less than 2**63 apart (segments/build.py).
     position = -((begin - sources.first[chosen]) // stride)
     end = (sources.last[chosen] - begin) // stride
     return _Segments(

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_service.segments.cut import MAX_POINTS, cut
-from runstream_service.segments.latest import latest
-from runstream_service.segments.points import Points, concatenate, in_order, series_starts
+from runstream_service.segments.build import MAX_POINTS, build_segments
+from runstream_service.segments.points import Points, concatenate, in_order, latest_points, series_starts
 from tests.support.points import POINT, Point, columns
 
 
@@ -36,7 +35,7 @@ def test_in_order_sorts_as_a_stable_sort_of_tuples_does(points):
 @given(st.lists(POINT, min_size=1, max_size=60))
 def test_segments_say_of_their_points_what_python_does(points):
     ordered = in_order(columns(points))
-    segments = cut(ordered)
+    segments = build_segments(ordered)
     assert segments.starts.tolist() == [0, *np.cumsum(segments.counts)[:-1].tolist()]
     for i, start in enumerate(segments.starts.tolist()):
         part = ordered.take(slice(start, start + int(segments.counts[i])))
@@ -45,7 +44,7 @@ def test_segments_say_of_their_points_what_python_does(points):
         assert (segments.first_step[i], segments.last_step[i]) == (step[0], step[-1])
         assert (segments.min_time[i], segments.max_time[i]) == (min(time), max(time))
         assert segments.time_ordered[i] == all(a <= b for a, b in itertools.pairwise(time))
-        assert segments.short_times[i] == (max(time) - min(time) < 2**31)
+        assert segments.times_as_int32[i] == (max(time) - min(time) < 2**31)
         _same(segments.first_value[i], value[0])
         _same(segments.last_value[i], value[-1])
         finite = [v for v in value if math.isfinite(v)]
@@ -56,7 +55,7 @@ def test_segments_say_of_their_points_what_python_does(points):
                 assert segments.sum_value[i] == pytest.approx(
                     math.fsum(finite), rel=1e-9, abs=1e-9 * max(map(abs, finite))
                 )
-        assert segments.real_values[i] == all(v != v or _is_real(v) for v in value)
+        assert segments.values_as_float32[i] == all(v != v or _is_real(v) for v in value)
         strides = {b - a for a, b in itertools.pairwise(step)} or {0}
         regular = len(strides) == 1 and step[-1] - step[0] < 2**63
         assert segments.regular_steps[i] == regular
@@ -67,7 +66,7 @@ def test_segments_say_of_their_points_what_python_does(points):
 
 @given(st.lists(POINT, min_size=1, max_size=40))
 def test_the_latest_point_is_the_greatest_where_nan_compares_as_0(points):
-    found = latest(in_order(columns(points)))
+    found = latest_points(in_order(columns(points)))
 
     def key(point: Point) -> tuple[int, int, float]:
         return point[1], point[2], 0.0 if math.isnan(point[3]) else point[3]
@@ -82,7 +81,7 @@ def test_the_latest_point_is_the_greatest_where_nan_compares_as_0(points):
 def test_a_long_series_is_cut_into_full_segments_and_a_rest():
     count = 2 * MAX_POINTS + 5
     long = columns([(7, step, step, 0.5) for step in range(count)])
-    segments = cut(concatenate([long, columns([(8, 0, 0, 1.0)])]))
+    segments = build_segments(concatenate([long, columns([(8, 0, 0, 1.0)])]))
     assert segments.counts.tolist() == [MAX_POINTS, MAX_POINTS, 5, 1]
     assert segments.series_id.tolist() == [7, 7, 7, 8]
     assert segments.first_step.tolist() == [0, MAX_POINTS, 2 * MAX_POINTS, 0]
@@ -96,7 +95,12 @@ def test_late_points_of_one_series_leave_the_others_as_they_are():
 
 def test_no_points_make_no_segments():
     nothing = in_order(columns([]))
-    assert (len(nothing), len(series_starts(nothing)), len(cut(nothing)), len(latest(nothing))) == (0, 0, 0, 0)
+    assert (len(nothing), len(series_starts(nothing)), len(build_segments(nothing)), len(latest_points(nothing))) == (
+        0,
+        0,
+        0,
+        0,
+    )
 
 
 def _is_real(value: float) -> bool:

@@ -1,4 +1,4 @@
-"""Measures how much disk the database takes."""
+"""Measures how far roll-up is behind, and how much disk the database takes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,30 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from runstream_service.storage.database import Connection, PooledConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What readers still have to read from hot rows: the epochs after the visible one."""
+
+    visible_epoch: int
+    dropped_epoch: int
+    points: int
+    age_s: float  # of the oldest commit; 0 if there is none
+
+
+async def measure_backlog(connection: Connection | PooledConnection) -> Backlog:
+    """The watermarks, and the number and the age of the points in later epochs."""
+    row = await connection.fetchrow(
+        """
+        SELECT w.visible_epoch, w.dropped_epoch, coalesce(sum(c.point_count), 0)::bigint AS points,
+               greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(c.committed_at)), 0))::float8 AS age_s
+          FROM watermark w LEFT JOIN commits c ON c.epoch > w.visible_epoch
+         GROUP BY w.visible_epoch, w.dropped_epoch
+        """
+    )
+    assert row is not None
+    return Backlog(row["visible_epoch"], row["dropped_epoch"], row["points"], row["age_s"])
 
 
 @dataclass(frozen=True, slots=True)

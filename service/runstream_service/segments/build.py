@@ -48,15 +48,15 @@ class Segments:
     regular_steps: NDArray[np.bool_]
     time_stride: Int64Column
     time_residual: Int64Column  # of each point: its distance from the line min_time + i * time_stride
-    steady_times: NDArray[np.bool_]  # as residuals of 2 bytes
-    short_times: NDArray[np.bool_]  # as offsets of 4 bytes
-    real_values: NDArray[np.bool_]  # as values of 4 bytes
+    times_as_int16: NDArray[np.bool_]  # as residuals of 2 bytes
+    times_as_int32: NDArray[np.bool_]  # as offsets of 4 bytes
+    values_as_float32: NDArray[np.bool_]  # as values of 4 bytes
 
     def __len__(self) -> int:
         return len(self.starts)
 
 
-def cut(points: Points) -> Segments:
+def build_segments(points: Points) -> Segments:
     """Cut points that are in order (points.in_order) into full segments and a rest for each series."""
     starts = _starts(points)
     counts = np.diff(starts, append=len(points)).astype(np.int64)
@@ -65,8 +65,8 @@ def cut(points: Points) -> Segments:
         finite_count, min_value, max_value, sum_value = _finite_summaries(points.value, starts, counts)
         stride, regular = _strides(points.step, starts, counts)
         min_time, max_time = _reduce(np.minimum, points.time, starts), _reduce(np.maximum, points.time, starts)
-        time_stride, time_residual, steady = _lines(points.time, starts, counts, min_time, max_time)
-        real_values = ~_any(_not_real(points.value), starts)
+        time_stride, time_residual, times_as_int16 = _fit_time_lines(points.time, starts, counts, min_time, max_time)
+        values_as_float32 = ~_any(_changes_as_float32(points.value), starts)
     return Segments(
         points=points,
         starts=starts,
@@ -82,18 +82,18 @@ def cut(points: Points) -> Segments:
         sum_value=sum_value,
         first_value=points.value[starts],
         last_value=points.value[lasts],
-        time_ordered=~_any(_falls(points.time, starts), starts),
+        time_ordered=~_any(_decreases(points.time, starts), starts),
         step_stride=stride,
         regular_steps=regular,
         time_stride=time_stride,
         time_residual=time_residual,
-        steady_times=steady,
-        short_times=max_time - min_time <= _MAX_OFFSET,
-        real_values=real_values,
+        times_as_int16=times_as_int16,
+        times_as_int32=max_time - min_time <= _MAX_OFFSET,
+        values_as_float32=values_as_float32,
     )
 
 
-def parts(points: Points, max_points: int) -> list[Points]:
+def split(points: Points, max_points: int) -> list[Points]:
     """Divides points in order into parts of about `max_points`. Cutting the parts gives the same segments as cutting
     all at once, in bounded memory."""
     starts = _starts(points)
@@ -141,7 +141,7 @@ def _strides(step: Int64Column, starts: NDArray[np.intp], counts: Int64Column) -
     return stride, same & (stride >= 0) & (span >= 0)
 
 
-def _lines(
+def _fit_time_lines(
     time: Int64Column, starts: NDArray[np.intp], counts: Int64Column, min_time: Int64Column, max_time: Int64Column
 ) -> tuple[Int64Column, Int64Column, NDArray[np.bool_]]:
     """A stride for each segment, the distance of each point from that line, and whether 2 bytes are enough for it."""
@@ -150,23 +150,23 @@ def _lines(
     position = np.arange(len(time)) - np.repeat(starts, counts)
     residual = time - np.repeat(min_time, counts) - position * np.repeat(stride, counts)
     least, greatest = _reduce(np.minimum, residual, starts), _reduce(np.maximum, residual, starts)
-    steady = (least >= _RESIDUALS.min) & (greatest <= _RESIDUALS.max) & (span <= _MAX_LINE_US)
-    return stride, residual, steady
+    times_as_int16 = (least >= _RESIDUALS.min) & (greatest <= _RESIDUALS.max) & (span <= _MAX_LINE_US)
+    return stride, residual, times_as_int16
 
 
-def _not_real(value: Float64Column) -> NDArray[np.bool_]:
+def _changes_as_float32(value: Float64Column) -> NDArray[np.bool_]:
     """Which values would change if stored in 4 bytes. -0.0 and infinities do not change, and NaN stays NaN."""
     changed: NDArray[np.bool_] = value.astype(np.float32) != value
     changed &= ~np.isnan(value)
     return changed
 
 
-def _falls(column: Int64Column, starts: NDArray[np.intp]) -> NDArray[np.bool_]:
+def _decreases(column: Int64Column, starts: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Whether a value is less than the previous one in its segment."""
-    falls = np.zeros(len(column), np.bool_)
-    np.less(column[1:], column[:-1], out=falls[1:])
-    falls[starts] = False
-    return falls
+    decreases = np.zeros(len(column), np.bool_)
+    np.less(column[1:], column[:-1], out=decreases[1:])
+    decreases[starts] = False
+    return decreases
 
 
 def _reduce(function: np.ufunc, column: NDArray[np.generic], starts: NDArray[np.intp]) -> NDArray:  # type: ignore[type-arg]
