@@ -172,16 +172,16 @@ def status(database: str | None, data_dir: Path, as_json: bool) -> None:
     with _one_line():
         from rich.console import Console
 
-        from runstream_service.overview import show
-        from runstream_service.overview.look import look
+        from runstream_service.status import render
+        from runstream_service.status.collect import collect
         from runstream_service.storage.embedded import url_of_running
 
         logs.configure(level="warning", format="auto")
-        found = asyncio.run(look(database or url_of_running(data_dir), None if database else data_dir))
+        found = asyncio.run(collect(database or url_of_running(data_dir), None if database else data_dir))
         if as_json:
-            click.echo(show.as_json(found))
+            click.echo(render.as_json(found))
         else:
-            show.show(found, Console(highlight=False))
+            render.render(found, Console(highlight=False))
         if found.unread:
             _fail(f"could not be read: {', '.join(found.unread)}")
 

@@ -76,9 +76,9 @@ async def test_the_files_of_a_purged_run_are_deleted_and_no_others(
     gone, kept = await new_run(runs), await new_run(runs)
     of_gone, of_kept = put(root, gone.artifact_uri), put(root, kept.artifact_uri)
     await runs.delete(ANYONE, gone.run_id.hex)
-    assert (await purge.round()).runs == 1
+    assert (await purge.run_once()).runs == 1
     assert of_gone.exists()  # by a step of its own
-    assert await files.round() == 1
+    assert await files.run_once() == 1
     assert not of_gone.parent.parent.parent.exists()
     assert of_kept.exists()
     assert await database.fetchval(PurgedFiles.COUNT) == 0
@@ -92,7 +92,7 @@ async def test_what_fails_is_tried_again_and_stops_nothing_else(
     written = [put(root, run.artifact_uri) for run in both]
     for run in both:
         await runs.delete(ANYONE, run.run_id.hex)
-    await purge.round()
+    await purge.run_once()
     delete = store.delete
 
     async def fail_once(path: str) -> None:
@@ -101,11 +101,11 @@ async def test_what_fails_is_tried_again_and_stops_nothing_else(
 
     monkeypatch.setattr(store, "delete", fail_once)
     with pytest.raises(StoreUnavailable):
-        await files.round()
+        await files.run_once()
     assert [file.exists() for file in written].count(True) == 1
-    assert await files.round() == 0  # not at once
+    assert await files.run_once() == 0  # not at once
     await due_again(database)
-    assert await files.round() == 1
+    assert await files.run_once() == 1
     assert not any(file.exists() for file in written)
 
 
@@ -116,8 +116,8 @@ async def test_files_of_a_deleted_model_go_with_its_row(
     gone, kept = [await models.create(ANYONE, NewModel(experiment_id=0)) for _ in range(2)]
     of_gone, of_kept = put(root, gone.artifact_uri), put(root, kept.artifact_uri)
     await models.delete(ANYONE, gone.model_id)
-    assert (await purge.round()).models == 1
-    await files.round()
+    assert (await purge.run_once()).models == 1
+    await files.run_once()
     assert not of_gone.exists()
     assert of_kept.exists()
 
@@ -134,13 +134,13 @@ async def test_files_that_a_registered_version_has_stay_until_it_is_deleted(
         ANYONE, NewVersion(name="registered", source=f"{run.artifact_uri}/model", run_id=run.run_id.hex)
     )
     await Experiments(database).delete(ANYONE, experiment.experiment_id)
-    done = await purge.round()
+    done = await purge.run_once()
     assert (done.runs, done.experiments) == (1, 1)
-    assert await files.round() == 0
+    assert await files.run_once() == 0
     assert file.exists()
     await versions.delete(ANYONE, "registered", "1")
     await due_again(database)
-    assert await files.round() == 2
+    assert await files.run_once() == 2
     assert not (root / str(experiment.experiment_id)).exists()
 
 
@@ -155,12 +155,12 @@ async def test_files_that_a_version_names_by_its_run_alone_stay_too(
     versions = ModelVersions(database)
     await versions.create(ANYONE, NewVersion(name="registered", source=source, run_id=run.run_id.hex))
     await Experiments(database).delete(ANYONE, experiment.experiment_id)
-    assert (await purge.round()).experiments == 1
-    assert await files.round() == 1
+    assert (await purge.run_once()).experiments == 1
+    assert await files.run_once() == 1
     assert (file.exists(), of_other.exists()) == (True, False)
     await versions.delete(ANYONE, "registered", "1")
     await due_again(database)
-    assert await files.round() == 2
+    assert await files.run_once() == 2
 
 
 async def test_the_directory_of_a_purged_experiment_goes_and_a_place_that_was_chosen_for_it_stays(
@@ -176,8 +176,8 @@ async def test_the_directory_of_a_purged_experiment_goes_and_a_place_that_was_ch
     await new_run(runs, outside.experiment_id)
     for one in (own, chosen, outside):
         await experiments.delete(ANYONE, one.experiment_id)
-    assert (await purge.round()).experiments == 3
-    assert await files.round() == 2
+    assert (await purge.run_once()).experiments == 3
+    assert await files.run_once() == 2
     assert not stray.exists()
     assert not of_run.exists()
     assert others.exists()
@@ -192,8 +192,8 @@ async def test_an_experiment_that_keeps_its_files_in_the_place_of_a_purged_one_k
     await experiments.create_new(ANYONE, "within", artifact_location=within)
     file = put(root, within)
     await experiments.delete(ANYONE, gone.experiment_id)
-    await purge.round()
-    assert await files.round() == 0
+    await purge.run_once()
+    assert await files.run_once() == 0
     assert file.exists()
 
 
@@ -204,8 +204,8 @@ async def test_the_whole_store_is_never_what_is_deleted(
     run = await new_run(runs, everywhere.experiment_id)
     of_run, others = put(root, run.artifact_uri), put(root, "mlflow-artifacts:/0")
     await Experiments(database).delete(ANYONE, everywhere.experiment_id)
-    await purge.round()
-    await files.round()
+    await purge.run_once()
+    await files.run_once()
     assert not of_run.exists()
     assert others.exists()
 
@@ -220,8 +220,8 @@ async def test_a_directory_that_a_link_leads_out_of_the_store_is_left_alone(
     (root / "0").mkdir()
     (root / "0" / run.run_id.hex).symlink_to(precious)
     await runs.delete(ANYONE, run.run_id.hex)
-    await purge.round()
-    await files.round()
+    await purge.run_once()
+    await files.run_once()
     assert (precious / "file").exists()
     assert await database.fetchval(PurgedFiles.COUNT) == 0
 
@@ -229,8 +229,8 @@ async def test_a_directory_that_a_link_leads_out_of_the_store_is_left_alone(
 async def test_a_replica_without_artifacts_leaves_them_to_others(database: Database, runs: Runs, purge: Purge) -> None:
     run = await new_run(runs)
     await runs.delete(ANYONE, run.run_id.hex)
-    await purge.round()
-    assert await PurgedFiles(database, ArtifactStore.open("none")).round() == 0
+    await purge.run_once()
+    assert await PurgedFiles(database, ArtifactStore.open("none")).run_once() == 0
     assert await database.fetchval(PurgedFiles.COUNT) == 1
 
 

@@ -187,16 +187,16 @@ async def test_purge_waits_until_roll_up_has_passed_and_nothing_comes_back(
     await write(hand, database, run_id, "loss", range(3, 5))
     await delete_series(services, run_id, "loss")
     await write(hand, database, run_id, "loss", range(5, 7))  # a new series of the same key
-    assert await purger.round() == purge.Purged()
+    assert await purger.run_once() == purge.PurgeResult()
     assert await purger.waiting() == purge.Waiting(series=1)
     await roll_up(database)
-    assert await purger.round() == purge.Purged(series=1, segments=1, points=3)
+    assert await purger.run_once() == purge.PurgeResult(series=1, segments=1, points=3)
     assert (await left(database))["metric_segments"] == (await left(database))["series"] == 1
     assert await history(services, run_id) == {"loss": [5, 6]}
     assert await latest(services, run_id) == {"loss": [6]}
     assert registry.get_sample_value("runstream_deleted_points_total", {"reason": "purge"}) == 3
     assert registry.get_sample_value("runstream_purged_series_total") == 1
-    assert await purger.round() == purge.Purged()
+    assert await purger.run_once() == purge.PurgeResult()
 
 
 async def test_purge_needs_no_further_writes_when_all_is_rolled_up(
@@ -205,7 +205,7 @@ async def test_purge_needs_no_further_writes_when_all_is_rolled_up(
     await write(hand, database, run_id, "loss", range(3))
     await roll_up(database)
     await delete_series(services, run_id, "loss")
-    assert (await purger.round()).points == 3
+    assert (await purger.run_once()).points == 3
 
 
 async def test_purge_during_a_roll_up_does_nothing_and_does_all_afterwards(
@@ -220,10 +220,10 @@ async def test_purge_during_a_roll_up_does_nothing_and_does_all_afterwards(
             "SELECT series_id, 1, 0, 2, now(), now(), 3, 3, 0, 2, true FROM series"
         )
         await delete_series(services, run_id, "loss")
-        assert await purger.round() == purge.Purged()
-    assert await purger.round() == purge.Purged()
+        assert await purger.run_once() == purge.PurgeResult()
+    assert await purger.run_once() == purge.PurgeResult()
     await database.execute("UPDATE watermark SET visible_epoch = 1")
-    assert await purger.round() == purge.Purged(series=1, segments=1, points=3)
+    assert await purger.run_once() == purge.PurgeResult(series=1, segments=1, points=3)
     assert (await left(database))["metric_segments"] == 0
 
 
@@ -239,7 +239,7 @@ async def test_purge_goes_in_chunks_and_two_replicas_share_it(
         await roll_up(database)
     await delete_series(services, run_id, *keys)
     both = [Purge(database, RetentionMetrics(CollectorRegistry()), purge_after_days=0) for _ in range(2)]
-    done = await asyncio.gather(*(one.round() for one in both))
+    done = await asyncio.gather(*(one.run_once() for one in both))
     assert sum(one.series for one in done) == 8
     assert sum(one.segments for one in done) == 32
     assert (await left(database))["metric_segments"] == 0
@@ -261,7 +261,7 @@ async def test_a_stream_is_fenced_by_the_deletion_and_begins_the_key_anew(
         await acknowledged(again, 2)
     assert await history(services, run_id) == {"loss": [2000]}
     await roll_up(database)
-    assert (await purger.round()).series == 1
+    assert (await purger.run_once()).series == 1
     assert await history(services, run_id) == {"loss": [2000]}
 
 
@@ -285,9 +285,9 @@ async def test_a_group_commit_that_is_under_way_is_in_an_epoch_that_the_mark_cov
     assert await deletion == 1
     assert await database.fetchval("SELECT purge_epoch FROM series") == 1
     assert await history(services, run_id) == {}
-    assert await purger.round() == purge.Purged()
+    assert await purger.run_once() == purge.PurgeResult()
     await roll_up(database)
-    assert (await purger.round()).series == 1
+    assert (await purger.run_once()).series == 1
     assert (await left(database))["metric_segments"] == 0
 
 
@@ -323,7 +323,7 @@ async def test_a_deleted_run_can_be_restored_until_it_is_purged(
     await delete_run(services, run_id)
     assert await history(services, run_id) == {"loss": [0, 1, 2]}
     await services.runs.RestoreRun(run_pb2.RestoreRunRequest(run_id=run_id.hex))
-    await purger.round()
+    await purger.run_once()
     assert await history(services, run_id) == {"loss": [0, 1, 2]}
 
 
@@ -332,7 +332,7 @@ async def test_a_purged_run_is_gone_for_every_answer_before_its_space_is_freed(
 ) -> None:
     await write(hand, database, run_id, "loss", range(3))
     await delete_run(services, run_id)
-    assert await purger.round() == purge.Purged()
+    assert await purger.run_once() == purge.PurgeResult()
     assert await purger.waiting() == purge.Waiting(series=1, runs=1)
     run: dict[str, Any] = {"run_id": run_id.hex}
     assert await refused(services.runs.GetRun(run_pb2.GetRunRequest(**run))) == NOT_FOUND
@@ -347,7 +347,7 @@ async def test_a_purged_run_is_gone_for_every_answer_before_its_space_is_freed(
     again = run_pb2.CreateRunRequest(**run)
     assert (await refused(services.runs.CreateRun(again)))[:2] == (Code.FAILED_PRECONDITION, "RUN_DELETED")
     await roll_up(database)
-    assert (await purger.round()).runs == 1
+    assert (await purger.run_once()).runs == 1
     assert set((await left(database)).values()) == {0}
     assert (await services.runs.CreateRun(again)).created
 
@@ -358,10 +358,10 @@ async def test_the_grace_period_is_respected(
     purger = Purge(database, RetentionMetrics(registry), purge_after_days=30)
     await delete_run(services, run_id)
     await database.execute("UPDATE runs SET deleted_at = now() - interval '29 days 23 hours'")
-    await purger.round()
+    await purger.run_once()
     assert (await services.runs.GetRun(run_pb2.GetRunRequest(run_id=run_id.hex))).run.params == {"a": "1"}
     await database.execute("UPDATE runs SET deleted_at = now() - interval '30 days 1 hour'")
-    assert (await purger.round()).runs == 1
+    assert (await purger.run_once()).runs == 1
 
 
 async def test_a_run_that_cannot_be_purged_does_not_stop_the_others(
@@ -372,10 +372,10 @@ async def test_a_run_that_cannot_be_purged_does_not_stop_the_others(
         await delete_run(services, UUID(run))
     await refuse_deletion(database, "runs", f"run_id IN ('{runs[0]}', '{runs[2]}')")
     with pytest.raises(asyncpg.RaiseError):
-        await purger.round()
+        await purger.run_once()
     assert {row[0].hex for row in await database.fetch("SELECT run_id FROM runs")} == {runs[0], runs[2]}
     await database.execute("DROP TRIGGER refuse ON runs")
-    assert (await purger.round()).runs == 2
+    assert (await purger.run_once()).runs == 2
 
 
 async def test_the_series_of_a_purged_run_are_marked_in_chunks(
@@ -385,7 +385,7 @@ async def test_the_series_of_a_purged_run_are_marked_in_chunks(
     for number in range(5):
         await new_series(database, run_id, f"key{number}")
     await delete_run(services, run_id)
-    done = await purger.round()
+    done = await purger.run_once()
     assert (done.series, done.runs) == (5, 1)
 
 
@@ -405,7 +405,7 @@ async def test_a_purged_experiment_frees_its_name_at_once_and_goes_with_its_last
     created = await services.runs.CreateRun(run_pb2.CreateRunRequest(experiment="mine"))
     await write(hand, database, UUID(created.run.run_id), "loss", range(3))
     old = await delete_experiment(database, "mine")
-    assert await purger.round() == purge.Purged()  # its run waits for roll-up
+    assert await purger.run_once() == purge.PurgeResult()  # its run waits for roll-up
     assert await purger.waiting() == purge.Waiting(series=1, runs=1, experiments=1)
     assert (await refused(services.runs.GetExperiment(run_pb2.GetExperimentRequest(experiment_id=old))))[1] == (
         "EXPERIMENT_NOT_FOUND"
@@ -413,7 +413,7 @@ async def test_a_purged_experiment_frees_its_name_at_once_and_goes_with_its_last
     again = await services.runs.CreateRun(run_pb2.CreateRunRequest(experiment="mine"))
     assert again.run.experiment_id != old
     await roll_up(database)
-    done = await purger.round()
+    done = await purger.run_once()
     assert (done.runs, done.experiments) == (1, 1)
     left_over = await database.fetch("SELECT experiment_id FROM experiments ORDER BY 1")
     assert [row["experiment_id"] for row in left_over] == [0, again.run.experiment_id]
@@ -426,16 +426,16 @@ async def test_a_deleted_experiment_has_the_grace_period_of_its_runs(
     await services.runs.CreateRun(run_pb2.CreateRunRequest(experiment="mine"))
     old = await delete_experiment(database, "mine")
     await database.execute("UPDATE experiments SET updated_at = now() - interval '29 days'")
-    assert await purger.round() == purge.Purged()
+    assert await purger.run_once() == purge.PurgeResult()
     await Experiments(database).restore(ANYONE, old)
     await delete_experiment(database, "mine")
     await database.execute("UPDATE experiments SET updated_at = now() - interval '31 days'")
-    await purger.round()
+    await purger.run_once()
     assert (
         await services.runs.GetExperiment(run_pb2.GetExperimentRequest(name="mine"))
     ).experiment.experiment_id == old
     await database.execute("UPDATE runs SET deleted_at = now() - interval '31 days'")
-    done = await purger.round()
+    done = await purger.run_once()
     assert (done.runs, done.experiments) == (1, 1)
 
 
@@ -445,14 +445,14 @@ async def test_an_experiment_with_a_run_that_is_alive_stays(
     run = (await services.runs.CreateRun(run_pb2.CreateRunRequest(experiment="mine"))).run.run_id
     experiment_id = await delete_experiment(database, "mine")
     await database.execute("UPDATE runs SET lifecycle = 'active', deleted_at = NULL WHERE run_id = $1", UUID(run))
-    assert await purger.round() == purge.Purged()
+    assert await purger.run_once() == purge.PurgeResult()
     shown = await services.runs.GetExperiment(run_pb2.GetExperimentRequest(experiment_id=experiment_id))
     assert shown.experiment.name == "mine"
 
 
 async def test_the_default_experiment_stays(database: Database, purger: Purge) -> None:
     await delete_experiment(database, "Default")
-    assert await purger.round() == purge.Purged()
+    assert await purger.run_once() == purge.PurgeResult()
     assert (await Experiments(database).get(ANYONE, experiment_id=0)).lifecycle == "deleted"
 
 
@@ -466,8 +466,8 @@ async def test_a_run_that_is_being_created_keeps_its_experiment(
             "INSERT INTO runs (run_id, experiment_id, name, started_at) VALUES (gen_random_uuid(), $1, 'new', now())",
             experiment_id,
         )
-        await purger.round()
-    done = await purger.round()
+        await purger.run_once()
+    done = await purger.run_once()
     assert done.experiments == 0
     assert (await Experiments(database).get(ANYONE, experiment_id=experiment_id)).name == "mine"
 
@@ -492,7 +492,7 @@ async def test_models_datasets_and_tags_go_with_their_experiment_and_registered_
         ANYONE, NewVersion(name="registered", source=model.artifact_uri, model_id=model.model_id)
     )
     await delete_experiment(database, "mine")
-    done = await purger.round()
+    done = await purger.run_once()
     assert (done.models, done.experiments) == (2, 1)
     assert [row[0] for row in await database.fetch("SELECT model_id FROM logged_models")] == [kept.model_id]
     for table in ("datasets", "experiment_tags", "logged_model_params", "logged_model_tags"):
@@ -535,12 +535,12 @@ async def test_retention_deletes_old_segments_of_its_experiment_and_keeps_latest
         new,
     )
     retainer = Retention(database, RetentionMetrics(registry))
-    assert await retainer.round() == retention.Expired(segments=1, points=3)
+    assert await retainer.run_once() == retention.RetentionResult(segments=1, points=3)
     assert await history(services, run_id) == {"new": [0, 1]}
     assert (await latest(services, run_id))["loss"] == [2]
     assert await history(services, UUID(other.run.run_id)) == {"loss": [0, 1, 2]}
     assert registry.get_sample_value("runstream_deleted_points_total", {"reason": "retention"}) == 3
-    assert await retainer.round() == retention.Expired()
+    assert await retainer.run_once() == retention.RetentionResult()
 
 
 async def test_points_that_say_they_are_older_than_their_run_are_as_old_as_it(
@@ -552,20 +552,20 @@ async def test_points_that_say_they_are_older_than_their_run_are_as_old_as_it(
     await services.runs.SetRetention(run_pb2.SetRetentionRequest(experiment_id=0, retention_days=7))
     await database.execute("UPDATE runs SET started_at = now() - interval '6 days'")
     retainer = Retention(database, RetentionMetrics(registry))
-    assert await retainer.round() == retention.Expired()
+    assert await retainer.run_once() == retention.RetentionResult()
     await database.execute("UPDATE runs SET started_at = now() - interval '8 days'")
-    assert await retainer.round() == retention.Expired(segments=1, points=3)
+    assert await retainer.run_once() == retention.RetentionResult(segments=1, points=3)
 
 
 async def test_one_replica_an_hour_applies_retention(
     services: Services, database: Database, run_id: UUID, hand: HandMade, registry: CollectorRegistry
 ) -> None:
     replicas = [Retention(database, RetentionMetrics(CollectorRegistry())) for _ in range(5)]
-    done = await asyncio.gather(*(one.round_if_due() for one in replicas))
-    assert sorted(done, key=lambda one: one is None) == [retention.Expired(), None, None, None, None]
-    assert [await one.round_if_due() for one in replicas] == [None] * 5
+    done = await asyncio.gather(*(one.run_if_due() for one in replicas))
+    assert sorted(done, key=lambda one: one is None) == [retention.RetentionResult(), None, None, None, None]
+    assert [await one.run_if_due() for one in replicas] == [None] * 5
     await database.execute("UPDATE shared_tasks SET due_at = now() - interval '1 second'")
-    assert await replicas[0].round_if_due() == retention.Expired()
+    assert await replicas[0].run_if_due() == retention.RetentionResult()
 
 
 async def test_retention_that_failed_is_left_to_any_replica(
@@ -575,9 +575,9 @@ async def test_retention_that_failed_is_left_to_any_replica(
     await database.execute("ALTER TABLE runs RENAME TO hidden")
     await services.database.execute("UPDATE experiments SET retention_days = 1")
     with pytest.raises(asyncpg.UndefinedTableError):
-        await retainer.round_if_due()
+        await retainer.run_if_due()
     await database.execute("ALTER TABLE hidden RENAME TO runs")
-    assert await retainer.round_if_due() == retention.Expired()
+    assert await retainer.run_if_due() == retention.RetentionResult()
 
 
 async def test_an_experiment_whose_retention_fails_does_not_stop_the_next_one(
@@ -594,7 +594,7 @@ async def test_an_experiment_whose_retention_fails_does_not_stop_the_next_one(
     series = await database.fetchval("SELECT series_id FROM series WHERE run_id = $1", UUID(runs[0].run_id))
     await refuse_deletion(database, "metric_segments", f"series_id = {series}")
     with pytest.raises(asyncpg.RaiseError):
-        await Retention(database, RetentionMetrics(registry)).round()
+        await Retention(database, RetentionMetrics(registry)).run_once()
     assert await history(services, UUID(runs[0].run_id)) == {"loss": [0, 1, 2]}
     assert await history(services, UUID(runs[1].run_id)) == {}
 
@@ -611,7 +611,7 @@ async def test_many_runs_are_looked_at_page_by_page(
     await roll_up(database)
     await database.execute("UPDATE runs SET started_at = '2026-01-01'")  # all at the same time
     await database.execute("UPDATE experiments SET retention_days = 1")
-    assert (await Retention(database, RetentionMetrics(registry)).round()).points == 30
+    assert (await Retention(database, RetentionMetrics(registry)).run_once()).points == 30
 
 
 async def test_retention_is_set_shown_and_taken_back(services: Services) -> None:

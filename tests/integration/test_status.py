@@ -9,8 +9,8 @@ import pytest
 
 from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import DatabaseUnavailable
-from runstream_service.overview import look as looking
-from runstream_service.overview.look import look
+from runstream_service.status import collect as collecting
+from runstream_service.status.collect import collect
 from runstream_service.storage.database import Database
 from runstream_service.storage.replica import ReplicaId
 from tests.support.databases import with_database
@@ -35,7 +35,7 @@ async def test_the_silent_producer_is_the_newest_of_its_rank_in_a_run_that_is_ru
     await add_producer(database, running, rank=0, attempt=0, committed="8 hours")  # before it was started again
     await add_producer(database, running, rank=0, attempt=1, committed="1 second")
     await add_producer(database, running, rank=1, attempt=0, committed="2 hours")
-    producers = (await look(database_url, None)).producers
+    producers = (await collect(database_url, None)).producers
     assert producers is not None
     assert (producers.runs, producers.producers, producers.heard) == (1, 2, 1)
     silent = producers.silent_longest
@@ -43,7 +43,7 @@ async def test_the_silent_producer_is_the_newest_of_its_rank_in_a_run_that_is_ru
     assert (silent.run_id, silent.rank, silent.attempt) == (running.hex, 1, 0)
     assert 7_200 <= silent.silent_s < 7_300
     await add_producer(database, running, rank=2, attempt=0, committed=None)
-    producers = (await look(database_url, None)).producers
+    producers = (await collect(database_url, None)).producers
     assert producers is not None
     silent = producers.silent_longest
     assert silent is not None
@@ -57,13 +57,13 @@ async def test_points_are_counted_once_and_estimated_when_there_are_many(databas
     point = (1, 1_700_000_000_000_000, 0.5)
     await put(database, run_id, "loss", segments=[[point]] * 400, hot=[point] * 5)
     await database.execute("INSERT INTO commits (commit_no, epoch, point_count) VALUES (1, 2, 5)")
-    status = await look(database_url, None)
+    status = await collect(database_url, None)
     assert (status.points_stored, status.points_exact, status.rollup_lag_points) == (405, True, 5)
     assert status.epoch is not None
     assert (status.epoch.open, status.epoch.visible, status.epoch.points, status.points_last_minute) == (2, 1, 5, 5)
-    pages = await database.fetchval(looking.SQL["segment_pages"])
-    monkeypatch.setattr(looking, "_SAMPLED_PAGES", pages * 5 // 6)
-    estimated = await look(database_url, None)
+    pages = await database.fetchval(collecting.SQL["segment_pages"])
+    monkeypatch.setattr(collecting, "_SAMPLED_PAGES", pages * 5 // 6)
+    estimated = await collect(database_url, None)
     assert not estimated.points_exact
     assert estimated.points_stored is not None
     assert 100 < estimated.points_stored < 1_000
@@ -74,7 +74,7 @@ async def test_a_replica_is_its_connections_of_all_kinds_and_visitors_are_none(d
     replica = await Database.open(database_url, replica=ours)
     kinds = [await replica.connect_writer(), await replica.connect_rollup(), await replica.connect_notifier()]
     await replica.ping()
-    replicas = (await look(database_url, None)).replicas
+    replicas = (await collect(database_url, None)).replicas
     assert replicas is not None
     (found,) = replicas
     assert (found.version, found.host, found.pid, found.connections) == ("1.2.3", "some-host", 7, 5)
@@ -86,7 +86,7 @@ async def test_a_replica_is_its_connections_of_all_kinds_and_visitors_are_none(d
 async def test_a_part_that_cannot_be_read_costs_itself_alone(database, database_url):
     await database.execute("ALTER TABLE producers RENAME TO away")
     await database.execute("UPDATE epochs SET state = 'closing' WHERE state = 'open'")
-    status = await look(database_url, None)
+    status = await collect(database_url, None)
     assert status.unread.keys() == {"producers", "epochs"}
     assert "producers" in status.unread["producers"]
     assert "none is open" in status.unread["epochs"]
@@ -100,11 +100,11 @@ async def test_a_database_that_is_none_of_ours_is_told_from_one_that_is_away(pos
     await connection.execute("CREATE DATABASE empty_one")
     try:
         with pytest.raises(CannotStart, match="no service was ever started on it"):
-            await look(with_database(postgres.url, "empty_one"), None)
+            await collect(with_database(postgres.url, "empty_one"), None)
     finally:
         await connection.execute("DROP DATABASE empty_one WITH (FORCE)")
         await connection.close()
     with pytest.raises(CannotStart, match='database "there_is_none" does not exist'):
-        await look(with_database(postgres.url, "there_is_none"), None)
+        await collect(with_database(postgres.url, "there_is_none"), None)
     with pytest.raises(DatabaseUnavailable):
-        await look("postgresql://postgres@127.0.0.1:1/away", None)
+        await collect("postgresql://postgres@127.0.0.1:1/away", None)

@@ -5,8 +5,7 @@
     purged_files.py    deletes the files of what was purged
     orphans.py         finds files of runs and models that are not in the database
     retention.py       deletes the old points of experiments
-    write_ids.py       forgets the ids of HTTP metric writes
-    ledger.py          forgets producers that have been silent for long
+    expiry.py          forgets ids of HTTP metric writes, and producers that have been silent for long
     command.py         `runstream gc`, which does all of it once
 
 All work is done in chunks, each of them a short transaction. Any replica may do a chunk; row locks let only one do it.

@@ -12,26 +12,26 @@ from prometheus_client import CollectorRegistry
 from runstream_service.artifacts.store import ArtifactStore
 from runstream_service.retention.metrics import RetentionMetrics
 from runstream_service.retention.orphans import Orphan, Orphans
-from runstream_service.retention.purge import Purge, Purged, Waiting
+from runstream_service.retention.purge import Purge, PurgeResult, Waiting
 from runstream_service.retention.purged_files import PurgedFiles
-from runstream_service.retention.retention import Expired, Retention
+from runstream_service.retention.retention import Retention, RetentionResult
 from runstream_service.storage.external import open_at_once
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Collected:
+class GcResult:
     """What was deleted, what waits for roll-up, how many files the service still has to delete, and what failed."""
 
-    purged: Purged = field(default_factory=Purged)
-    expired: Expired = field(default_factory=Expired)
+    purged: PurgeResult = field(default_factory=PurgeResult)
+    expired: RetentionResult = field(default_factory=RetentionResult)
     waiting: Waiting = field(default_factory=Waiting)
     files_waiting: int = 0
     failures: dict[str, Exception] = field(default_factory=dict)
 
 
-async def collect(url: str, *, purge_after_days: int) -> Collected:
+async def collect(url: str, *, purge_after_days: int) -> GcResult:
     """Runs one round of purge and one of retention; if one fails, the other is done nevertheless.
 
     Raises:
@@ -39,11 +39,11 @@ async def collect(url: str, *, purge_after_days: int) -> Collected:
     """
     database = await open_at_once(url, max_size=2)
     try:
-        done = Collected()
+        done = GcResult()
         metrics = RetentionMetrics(CollectorRegistry())
         purge = Purge(database, metrics, purge_after_days=purge_after_days)
-        done.purged = await _tried("purge", purge.round(), done.purged, done.failures)
-        done.expired = await _tried("retention", Retention(database, metrics).round(), done.expired, done.failures)
+        done.purged = await _tried("purge", purge.run_once(), done.purged, done.failures)
+        done.expired = await _tried("retention", Retention(database, metrics).run_once(), done.expired, done.failures)
         done.waiting = await purge.waiting()
         done.files_waiting = await database.fetchval(PurgedFiles.COUNT)
         return done
@@ -70,7 +70,7 @@ async def orphans(url: str, location: str, *, delete: bool) -> AsyncIterator[Orp
     database = await open_at_once(url, max_size=2)
     try:
         if delete:
-            await PurgedFiles(database, store).round()
+            await PurgedFiles(database, store).run_once()
         async for orphan in Orphans(database, store).find():
             if delete:
                 await store.delete(orphan.path)

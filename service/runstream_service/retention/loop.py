@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from runstream_service.retention.ledger import LedgerExpiry
+from runstream_service.retention.expiry import LedgerExpiry, WriteIdExpiry
 from runstream_service.retention.purge import Purge
 from runstream_service.retention.purged_files import PurgedFiles
 from runstream_service.retention.retention import Retention
-from runstream_service.retention.write_ids import WriteIdExpiry
 
 if TYPE_CHECKING:
     from runstream_service.artifacts.store import ArtifactStore
@@ -77,11 +76,11 @@ class RetentionLoop:
         every_s: float = EVERY_S,
     ) -> None:
         work: dict[str, Callable[[], Awaitable[object]]] = {
-            "purge": Purge(database, metrics, purge_after_days=purge_after_days).round,
-            "files": PurgedFiles(database, store).round,
-            "write_ids": WriteIdExpiry(database).round,
-            "ledger": LedgerExpiry(database).round_if_due,
-            "retention": Retention(database, metrics).round_if_due,
+            "purge": Purge(database, metrics, purge_after_days=purge_after_days).run_once,
+            "files": PurgedFiles(database, store).run_once,
+            "write_ids": WriteIdExpiry(database).run_once,
+            "ledger": LedgerExpiry(database).run_if_due,
+            "retention": Retention(database, metrics).run_if_due,
         }
         self._steps = [Step(name, run_once, metrics, every_s) for name, run_once in work.items()]
 

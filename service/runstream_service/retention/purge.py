@@ -44,7 +44,7 @@ _MOST_FAILURES = 10
 
 
 @dataclass(slots=True)
-class Purged:
+class PurgeResult:
     """What a round deleted for good."""
 
     runs: int = 0
@@ -72,13 +72,13 @@ class Purge:
         self._metrics = metrics
         self._purge_after_days = purge_after_days
 
-    async def round(self) -> Purged:
+    async def run_once(self) -> PurgeResult:
         """Mark what was deleted long enough ago, then delete all that is marked and rolled up.
 
         Every phase is tried even if others fail, and so is every run and experiment. Raises the first failure at the
         end.
         """
-        done = Purged()
+        done = PurgeResult()
         failures: list[Exception] = []
         await self._one_by_one(self._mark_run, failures)
         await self._to_the_end(self._mark_series, done, failures)
@@ -87,7 +87,7 @@ class Purge:
         done.runs += await self._one_by_one(self._delete_run, failures)
         await self._to_the_end(self._delete_models, done, failures)
         done.experiments += await self._one_by_one(self._delete_experiment, failures)
-        if done != Purged():
+        if done != PurgeResult():
             log.info(
                 f"Purged {done.points:,} points",
                 action="purged",
@@ -111,7 +111,7 @@ class Purge:
     # -- phases ------------------------------------------------------------------------------------------------------
 
     async def _to_the_end(
-        self, chunk: Callable[[Purged], Awaitable[bool]], done: Purged, failures: list[Exception]
+        self, chunk: Callable[[PurgeResult], Awaitable[bool]], done: PurgeResult, failures: list[Exception]
     ) -> None:
         """Repeats a chunk until there is nothing left to do."""
         try:
@@ -158,7 +158,7 @@ class Purge:
                 await connection.execute(SQL["mark_run"], run_id)
         return run_id is not None
 
-    async def _mark_series(self, _done: Purged) -> bool:
+    async def _mark_series(self, _done: PurgeResult) -> bool:
         command = await self._database.execute(SQL["mark_series"], _SERIES_MARKED_AT_ONCE)
         return command != "UPDATE 0"
 
@@ -172,10 +172,10 @@ class Purge:
                 failed.append(experiment_id)  # a run was created in it in the meantime
         return True
 
-    async def _delete_series(self, done: Purged) -> bool:
+    async def _delete_series(self, done: PurgeResult) -> bool:
         """Deletes one chunk of series and segments. Returns whether there was any."""
         async with self._database.transaction() as connection:
-            series_ids = [row["series_id"] for row in await connection.fetch(SQL["doomed_series"], _SERIES_AT_ONCE)]
+            series_ids = [row["series_id"] for row in await connection.fetch(SQL["purgeable_series"], _SERIES_AT_ONCE)]
             if not series_ids:
                 return False
             gone = await connection.fetchrow(SQL["delete_segments"], series_ids, _SEGMENTS_AT_ONCE)
@@ -193,7 +193,7 @@ class Purge:
 
     async def _delete_run(self, failed: list[Any], taken: list[Any]) -> bool:
         async with self._database.transaction() as connection:
-            run = await connection.fetchrow(SQL["doomed_run"], failed)
+            run = await connection.fetchrow(SQL["purgeable_run"], failed)
             if run is None:
                 return False
             taken.append(run["run_id"])
@@ -203,10 +203,10 @@ class Purge:
         self._metrics.purged_run()
         return True
 
-    async def _delete_models(self, done: Purged) -> bool:
+    async def _delete_models(self, done: PurgeResult) -> bool:
         """Deletes one chunk of logged models. Returns whether there was any."""
         async with self._database.transaction() as connection:
-            models = await connection.fetch(SQL["doomed_models"], self._purge_after_days, _MODELS_AT_ONCE)
+            models = await connection.fetch(SQL["purgeable_models"], self._purge_after_days, _MODELS_AT_ONCE)
             if not models:
                 return False
             await connection.execute(SQL["delete_models"], [model["model_id"] for model in models])
@@ -216,7 +216,7 @@ class Purge:
 
     async def _delete_experiment(self, failed: list[Any], taken: list[Any]) -> bool:
         async with self._database.transaction() as connection:
-            experiment = await connection.fetchrow(SQL["doomed_experiment"], failed)
+            experiment = await connection.fetchrow(SQL["purgeable_experiment"], failed)
             if experiment is None:
                 return False
             taken.append(experiment["experiment_id"])

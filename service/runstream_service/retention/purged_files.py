@@ -62,7 +62,7 @@ class PurgedFiles:
         self._database = database
         self._store = store
 
-    async def round(self) -> int:
+    async def run_once(self) -> int:
         """Returns how many files and directories were deleted. One that fails is tried again in ten minutes; raises the
         first failure after all have been tried."""
         if not self._store.writable:

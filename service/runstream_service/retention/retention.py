@@ -41,7 +41,7 @@ _LOOK_UP = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET
 
 
 @dataclass(slots=True)
-class Expired:
+class RetentionResult:
     """What a round deleted."""
 
     segments: int = 0
@@ -55,20 +55,20 @@ class Retention:
         self._database = database
         self._metrics = metrics
 
-    async def round_if_due(self) -> Expired | None:
+    async def run_if_due(self) -> RetentionResult | None:
         """A round, if no replica has done one within the hour."""
         if await self._database.fetchval(SQL["claim_task"], "retention", EVERY_S) is None:
             return None
         try:
-            return await self.round()
+            return await self.run_once()
         except Exception:
             await self._database.execute(SQL["release_task"], "retention")
             raise
 
-    async def round(self) -> Expired:
+    async def run_once(self) -> RetentionResult:
         """Delete all segments that are too old now. If an experiment fails, the others are done nevertheless; raises
         the first failure at the end."""
-        done = Expired()
+        done = RetentionResult()
         failures: list[Exception] = []
         for experiment in await self._database.fetch(SQL["experiments"]):
             before = done.points
@@ -88,7 +88,7 @@ class Retention:
             raise failures[0]
         return done
 
-    async def _of_experiment(self, experiment_id: int, keep_from: datetime, done: Expired) -> None:
+    async def _of_experiment(self, experiment_id: int, keep_from: datetime, done: RetentionResult) -> None:
         last: asyncpg.Record | None = None
         while runs := await self._database.fetch(
             SQL["old_runs"],
@@ -102,7 +102,7 @@ class Retention:
                 pass
             last = runs[-1]
 
-    async def _of_runs(self, run_ids: Sequence[UUID], keep_from: datetime, done: Expired) -> bool:
+    async def _of_runs(self, run_ids: Sequence[UUID], keep_from: datetime, done: RetentionResult) -> bool:
         """Deletes one chunk of segments. Returns whether there was any."""
         async with self._database.transaction() as connection:
             await connection.execute(_LOOK_UP)

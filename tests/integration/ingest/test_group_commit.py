@@ -12,7 +12,7 @@ import pytest
 from runstream_service.core.errors import CommitFailed, Fenced, LedgerBehind
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
 from runstream_service.ingest.refusals import Reason
-from runstream_service.retention.ledger import LedgerExpiry
+from runstream_service.retention.expiry import LedgerExpiry
 from runstream_service.rollup import epochs
 from tests.integration.ingest.conftest import acknowledged, mutate, new_run, running_replica
 from tests.support.locks import waiting_for_locks
@@ -223,11 +223,11 @@ async def test_producers_are_forgotten_after_90_days_of_silence(database, replic
     for stream in (busy, silent):
         await replica.send(stream, 1, [1.0])
         await acknowledged(stream, 1)
-    assert await expiry.round() == 0
+    assert await expiry.run_once() == 0
     await database.execute("UPDATE producers SET opened_at = now() - interval '91 days' WHERE rank < 2")
     await database.execute("UPDATE producers SET committed_at = now() - interval '91 days' WHERE rank = 1")
     await database.execute("UPDATE shared_tasks SET due_at = now() WHERE name = 'ledger'")
-    assert [await expiry.round_if_due(), await expiry.round_if_due()] == [1, 0]
+    assert [await expiry.run_if_due(), await expiry.run_if_due()] == [1, 0]
     left = {row["producer_id"] for row in await database.fetch("SELECT producer_id FROM producers")}
     assert left == {busy.producer_id, new.producer_id}
     with pytest.raises(LedgerBehind):

@@ -30,7 +30,7 @@ from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import SHARED_GROUP_POINTS, WriterRouter
 from runstream_service.ingest.stream import MIN_CHARGE_POINTS
 from runstream_service.ingest.writer import Writer
-from runstream_service.retention.write_ids import WriteIdExpiry
+from runstream_service.retention.expiry import WriteIdExpiry
 from tests.integration.ingest.conftest import TIME, acknowledged, mutate, new_run, running_replica
 from tests.integration.ingest.test_group_commit import BEGIN
 from tests.support.locks import waiting_for_a_lock, waiting_for_locks, waits_for_a_lock
@@ -194,11 +194,11 @@ async def test_ids_are_forgotten_after_an_hour(database, replica, run_id):
     writes, write_id = HttpIngest(database, replica.pipeline), uuid4()
     await writes.write(ANYONE, points(run_id, [1.0], write_id=write_id))
     await writes.write(ANYONE, points(run_id, [2.0]))
-    assert await WriteIdExpiry(database).round() == 0
+    assert await WriteIdExpiry(database).run_once() == 0
     await database.execute(
         "UPDATE http_writes SET written_at = now() - interval '61 minutes' WHERE write_id = $1", write_id
     )
-    assert await WriteIdExpiry(database).round() == 1
+    assert await WriteIdExpiry(database).run_once() == 1
     assert await database.fetchval("SELECT count(*) FROM http_writes") == 1
 
 

@@ -95,12 +95,8 @@ def test_late_points_of_one_series_leave_the_others_as_they_are():
 
 def test_no_points_make_no_segments():
     nothing = in_order(columns([]))
-    assert (len(nothing), len(series_starts(nothing)), len(build_segments(nothing)), len(latest_points(nothing))) == (
-        0,
-        0,
-        0,
-        0,
-    )
+    for found in (nothing, series_starts(nothing), build_segments(nothing), latest_points(nothing)):
+        assert len(found) == 0
 
 
 def _is_real(value: float) -> bool:

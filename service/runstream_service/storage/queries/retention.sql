@@ -23,7 +23,7 @@ UPDATE series s
          LIMIT $1) marked
  WHERE s.series_id = marked.series_id;
 
--- name: doomed_series
+-- name: purgeable_series
 -- Series that are marked and whose points have all been rolled up, locked. Another replica takes other ones; a merge that
 -- is at them has the lock, and such series wait for the next round.
 SELECT series_id FROM series
@@ -49,7 +49,7 @@ DELETE FROM latest_values WHERE series_id = ANY ($1::bigint[]);
 -- Deletes series that have no points any more.
 DELETE FROM series WHERE series_id = ANY ($1::bigint[]);
 
--- name: doomed_run
+-- name: purgeable_run
 -- A marked run all of whose series are gone and that is none of $1, locked, and where its experiment keeps files.
 SELECT r.run_id, r.experiment_id, e.artifact_location
   FROM runs r JOIN experiments e USING (experiment_id)
@@ -89,7 +89,7 @@ UPDATE experiments e
    AND NOT EXISTS (SELECT FROM runs r WHERE r.experiment_id = e.experiment_id AND r.purge_epoch IS NULL)
 RETURNING e.experiment_id;
 
--- name: doomed_models
+-- name: purgeable_models
 -- Up to $2 logged models that were deleted at least $1 days ago or whose experiment is being purged, locked, and where
 -- their experiment keeps files.
 SELECT m.model_id, m.experiment_id, e.artifact_location
@@ -105,7 +105,7 @@ SELECT m.model_id, m.experiment_id, e.artifact_location
 -- Deletes logged models, with their params, tags and metrics.
 DELETE FROM logged_models WHERE model_id = ANY ($1::text[]);
 
--- name: doomed_experiment
+-- name: purgeable_experiment
 -- A marked experiment all of whose runs and models are gone and that is none of $1, locked.
 SELECT e.experiment_id, e.artifact_location FROM experiments e
  WHERE e.workspace_id = 0

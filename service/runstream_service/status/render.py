@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from runstream_service.overview.look import DatabaseStatus, EpochStatus, ProducerStatus, SilentProducer, Status
+from runstream_service.status.collect import DatabaseStatus, EpochStatus, ProducerStatus, SilentProducer, Status
 
 _INDENT = (0, 2, 0, 0)
 
@@ -22,7 +22,7 @@ def as_json(status: Status) -> str:
     return json.dumps(asdict(status), default=datetime.isoformat, ensure_ascii=False)
 
 
-def show(status: Status, console: Console) -> None:
+def render(status: Status, console: Console) -> None:
     """Prints the status in the width of the terminal."""
     console.print(Group(*_parts(status)))
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from rich.console import Console
 
-from runstream_service.overview.look import (
+from runstream_service.status.collect import (
     DatabaseStatus,
     Disk,
     EpochStatus,
@@ -18,7 +18,7 @@ from runstream_service.overview.look import (
     SilentProducer,
     Status,
 )
-from runstream_service.overview.show import _size, _span, show
+from runstream_service.status.render import _size, _span, render
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
 STATUS = Status(
@@ -42,7 +42,7 @@ STATUS = Status(
 
 def page(status: Status, width: int = 120) -> str:
     out = io.StringIO()
-    show(status, Console(file=out, width=width))
+    render(status, Console(file=out, width=width))
     return out.getvalue()
 
 

@@ -122,7 +122,7 @@ class Status:
     unread: dict[str, str]
 
 
-async def look(url: str, data_dir: Path | None) -> Status:
+async def collect(url: str, data_dir: Path | None) -> Status:
     """Reads the status from the database at `url`; `data_dir` is its directory if it is an embedded one.
 
     Raises:
@@ -132,7 +132,7 @@ async def look(url: str, data_dir: Path | None) -> Status:
     database = await open_at_once(url, max_size=1)
     try:
         at: datetime = await database.fetchval("SELECT now()")
-        return await _look(_Parts(database), data_dir, at)
+        return await _collect(_Parts(database), data_dir, at)
     finally:
         await database.close()
 
@@ -161,7 +161,7 @@ class _Parts:
             return None
 
 
-async def _look(parts: _Parts, data_dir: Path | None, at: datetime) -> Status:
+async def _collect(parts: _Parts, data_dir: Path | None, at: datetime) -> Status:
     server = await parts.read("database", _server)
     replicas = await parts.read("replicas", _replicas)
     ingest = await parts.read("ingest", _points_last_minute)
