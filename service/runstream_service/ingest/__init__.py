@@ -12,5 +12,5 @@ backpressure.py stops the reading of streams: roll-up is too far behind, or too 
 writer.py       collects until the database is free, then commits a group
 group.py        waiting batches and writes -> one group: what to ask of the ledger, what to copy
 copy_binary.py  columns -> COPY BINARY rows
-metrics.py      Prometheus metrics of all that
+metrics.py      Prometheus metrics of ingest
 """

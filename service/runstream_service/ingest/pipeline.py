@@ -398,9 +398,10 @@ class IngestPipeline:
 
 
 class WriterRouter:
-    """Writes go to the first writer while it has little to do. Callers that wait for their answers then share groups,
-    and a commit takes as long for eight writes as for one. (Measured with 8 callers of 50 points each: 1.3 times the
-    points that two writers take, whose groups are half as large.) With more load, the run decides on the writer.
+    """Chooses the writer of a write over HTTP: the first one while it has little to do. Callers that wait for their
+    answers then share groups, and a commit takes as long for eight writes as for one. (Measured with 8 callers of 50
+    points each: 1.3 times the points that two writers take, whose groups are half as large.) With more load, the run
+    decides on the writer.
 
     All writes of a run that are under way are with one writer. So only one group at a time holds the lock of the run,
     and a deletion of the run gets its turn between two groups.

@@ -7,5 +7,5 @@ rollup.py        the rows of a sealed epoch -> segments and latest values
 hot_rows.py      rows of a hot partition -> columns
 partitions.py    the index of a hot partition, which reads use; drops partitions that no reader needs any more
 merge.py         small segments -> large ones
-metrics.py       Prometheus metrics of all that
+metrics.py       Prometheus metrics of roll-up
 """

@@ -164,13 +164,13 @@ class Lineages:
     takes over, and when a backup is restored), and its id in the cluster. 16 hex digits."""
 
     def __init__(self) -> None:
-        self._known = ("", "")  # an incarnation of the database, and its lineage, which never changes within it
+        self._known = ("", "")  # a server_start_id, and the lineage, which never changes under it
 
     async def of(self, connection: PooledConnection) -> str:
-        """Reads the lineage in a transaction of the caller, once per incarnation."""
-        incarnation = server_start_id_of(connection)
-        if self._known[0] != incarnation:
-            self._known = (incarnation, await self._ask(connection) or _digest(incarnation))
+        """Reads the lineage in a transaction of the caller, once per start of the server."""
+        server_start_id = server_start_id_of(connection)
+        if self._known[0] != server_start_id:
+            self._known = (server_start_id, await self._ask(connection) or _digest(server_start_id))
         return self._known[1]
 
     async def _ask(self, connection: PooledConnection) -> str | None:

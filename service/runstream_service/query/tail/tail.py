@@ -130,7 +130,7 @@ class Tail:
         self._any_shared = asyncio.Event()
         self._catch_up_slots = asyncio.Semaphore(max_catching_up)
         self._names: dict[int, Series] = {}
-        self._names_from = ""  # the incarnation of the database
+        self._names_from = ""  # a server_start_id
         self._draining = False
         self._lifetime = lifetime or Lifetime()
 
