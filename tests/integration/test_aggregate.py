@@ -19,8 +19,8 @@ from tests.support.stored import Point, make_run, prepare, put
 CALLER = Caller(workspace_id=1, principal="test")
 
 
-async def aggregate(database: Database, **question: Any) -> AggregateCurve:
-    return await Aggregate(ReadPool(database, max_reads=1)).read(CALLER, AggregateQuery(**question))
+async def aggregate(database: Database, **query: Any) -> AggregateCurve:
+    return await Aggregate(ReadPool(database, max_reads=1)).read(CALLER, AggregateQuery(**query))
 
 
 def expected_row(points: dict[int, list[Point]]) -> tuple[Any, ...]:

@@ -85,13 +85,13 @@ def newest_wins(attempts: Sequence[list[Point]]) -> list[Point]:
     return kept
 
 
-async def chart(database: Database, **question: Any) -> list[tuple[Series, Buckets]]:
+async def chart(database: Database, **query: Any) -> list[tuple[Series, Buckets]]:
     found = []
 
     async def emit(series: Series, buckets: Buckets) -> None:
         found.append((series, buckets))
 
-    await Chart(ReadPool(database, max_reads=1)).read(CALLER, ChartQuery(**question), emit)
+    await Chart(ReadPool(database, max_reads=1)).read(CALLER, ChartQuery(**query), emit)
     return found
 
 
@@ -181,8 +181,8 @@ async def test_history_of_random_points_is_the_points(
     async def emit(series: Series, points: Columns) -> None:
         found.extend(zip(points.step.tolist(), points.time_unix_us.tolist(), points.value.tolist(), strict=True))
 
-    question = HistoryQuery(run_id=run_id, min_step=low, max_step=high)
-    await History(ReadPool(database, max_reads=1)).read(CALLER, question, emit)
+    query = HistoryQuery(run_id=run_id, min_step=low, max_step=high)
+    await History(ReadPool(database, max_reads=1)).read(CALLER, query, emit)
     assert [point[:2] for point in found] == sorted(point[:2] for point in found)
     expected = [
         point for point in everything(stored) if (low is None or point[0] >= low) and (high is None or point[0] <= high)

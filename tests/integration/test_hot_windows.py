@@ -16,13 +16,13 @@ from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP
 from runstream_service.segments.decode import SegmentStream, segments_of
 from runstream_service.storage.database import Database
-from tests.integration.test_reads_during_rollup import CALLER, QUESTIONS, history, latest
+from tests.integration.test_reads_during_rollup import CALLER, READS, history, latest
 from tests.support.stored import Point, make_run, prepare, put
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("read", READS)
 async def test_many_hot_rows_are_read_in_several_windows(
-    database: Database, question: Any, monkeypatch: pytest.MonkeyPatch
+    database: Database, read: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await prepare(database)
     run_id = await make_run(database)
@@ -39,11 +39,11 @@ async def test_many_hot_rows_are_read_in_several_windows(
                 attempt=attempt,
             )
     read_pool = ReadPool(database, max_reads=1)
-    expected = await question(read_pool, run_id)
+    expected = await read(read_pool, run_id)
     for rows in (1, 60, 61, 150, 1_000):
         monkeypatch.setattr(hot_rows, "MAX_ROWS", rows)
         monkeypatch.setattr(hot_rows, "_BLOCK_ROWS", 7)
-        assert await question(read_pool, run_id) == expected
+        assert await read(read_pool, run_id) == expected
 
 
 async def test_windows_hold_what_fits_and_all_series_come(database: Database) -> None:
@@ -68,9 +68,9 @@ async def test_many_series_are_not_named_when_nothing_is_hot(
     stored = [[(step, step, 1.0) for step in range(10)]]
     ids = [await put(database, run_id, f"k{i}", segments=stored) for i in range(3)]
     read_pool = ReadPool(database, max_reads=1)
-    before = [await question(read_pool, run_id) for question in QUESTIONS]
+    before = [await read(read_pool, run_id) for read in READS]
     monkeypatch.undo()
-    assert [await question(read_pool, run_id) for question in QUESTIONS] == before
+    assert [await read(read_pool, run_id) for read in READS] == before
     monkeypatch.setattr(hot_rows, "_MANY_SERIES", 1)
     await put(database, run_id, "k1", hot=[(10, 10, 2.0)])
     async with read_pool.transaction() as transaction:
@@ -135,24 +135,24 @@ async def test_one_series_is_divided_by_steps_where_all_of_it_is_not_needed_at_o
     assert [len(seen[position]) for position in (0, 2)] == [3, 4]
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("read", READS)
 async def test_more_hot_rows_of_a_series_than_anybody_holds_are_refused_for_a_moment_or_divided(
-    database: Database, question: Any, monkeypatch: pytest.MonkeyPatch
+    database: Database, read: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await prepare(database)
     run_id = await make_run(database)
     points = [(step, step, step / 8) for step in range(200)]
     await put(database, run_id, "k", segments=[points[20:60]], hot=points[60:] + points[:20])
     read_pool = ReadPool(database, max_reads=1)
-    expected = await question(read_pool, run_id)
+    expected = await read(read_pool, run_id)
     monkeypatch.setattr(hot_rows, "MAX_ROWS", 50)
     monkeypatch.setattr(hot_rows, "MAX_ROWS_OF_ONE", 100)
     monkeypatch.setattr(hot_rows, "_BLOCK_ROWS", 7)
-    if question in (history, latest):
-        assert await question(read_pool, run_id) == expected
+    if read in (history, latest):
+        assert await read(read_pool, run_id) == expected
     else:
         with pytest.raises(Overloaded, match="not rolled up yet; try again in a minute"):
-            await question(read_pool, run_id)
+            await read(read_pool, run_id)
     assert await latest(read_pool, run_id)  # the place for a read is free again
 
 

@@ -70,7 +70,7 @@ async def latest(read_pool: ReadPool, run_id: str) -> Answer:
     return list(zip(points.rank.tolist(), points.step.tolist(), points.value.tolist(), strict=True))
 
 
-QUESTIONS = (history, chart, points_of_chart, aggregate, latest)
+READS = (history, chart, points_of_chart, aggregate, latest)
 
 
 @pytest.fixture
@@ -150,47 +150,47 @@ STATEMENTS = ("hot_points", "segments_in_order", "segment_summaries", "segments_
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("read", READS)
 async def test_roll_up_in_the_middle_changes_nothing(
-    database: Database, run_id: str, question: Any, statement: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, run_id: str, read: Any, statement: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_pool = ReadPool(database, max_reads=1)
-    before = await question(read_pool, run_id)
+    before = await read(read_pool, run_id)
     assert before
     pause = Pause(monkeypatch, statement, lambda: roll_up(database))
-    assert await question(read_pool, run_id) == before
-    assert await question(read_pool, run_id) == before
+    assert await read(read_pool, run_id) == before
+    assert await read(read_pool, run_id) == before
     if statement == "hot_points":
         assert pause.happened
 
 
 @pytest.mark.parametrize("do", [roll_and_drop, roll_drop_and_merge])
 @pytest.mark.parametrize("statement", STATEMENTS)
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("read", READS)
 async def test_drop_in_the_middle_is_noticed(
-    database: Database, run_id: str, question: Any, statement: str, do: Any, monkeypatch: pytest.MonkeyPatch
+    database: Database, run_id: str, read: Any, statement: str, do: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_pool = ReadPool(database, max_reads=1)
-    before = await question(read_pool, run_id)
+    before = await read(read_pool, run_id)
     pause = Pause(monkeypatch, statement, lambda: do(database))
-    if question is latest and statement != "hot_points":
+    if read is latest and statement != "hot_points":
         return  # asks nothing else by such a COPY
     try:
-        assert await question(read_pool, run_id) == before
+        assert await read(read_pool, run_id) == before
         assert not pause.happened
     except ReadTooSlow:
         assert pause.happened
-    assert await question(read_pool, run_id) == before
+    assert await read(read_pool, run_id) == before
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("read", READS)
 @pytest.mark.parametrize("statement", STATEMENTS)
 async def test_merge_in_the_middle_changes_nothing(
-    database: Database, run_id: str, question: Any, statement: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, run_id: str, read: Any, statement: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await database.execute("UPDATE runs SET status = 'finished', ended_at = now()")
     read_pool = ReadPool(database, max_reads=1)
-    before = await question(read_pool, run_id)
+    before = await read(read_pool, run_id)
 
     async def merge() -> None:
         connection = await database.connect_rollup()
@@ -200,8 +200,8 @@ async def test_merge_in_the_middle_changes_nothing(
             connection.terminate()
 
     Pause(monkeypatch, statement, merge)
-    assert await question(read_pool, run_id) == before
-    assert await question(read_pool, run_id) == before
+    assert await read(read_pool, run_id) == before
+    assert await read(read_pool, run_id) == before
 
 
 async def test_drop_does_not_wait_for_a_reader_that_has_read_its_hot_rows(

@@ -357,7 +357,7 @@ async def test_a_role_that_may_not_ask_for_the_lineage_has_a_new_one_after_each_
 async def test_names_that_others_clear_meanwhile_are_not_missed(
     replica: TailReplica, database: Database, run_id: UUID, hand: HandMade, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tail, "_NAMES_KEPT", -1)  # clears them each time
+    monkeypatch.setattr(tail, "_MAX_CACHED_NAMES", -1)  # clears them each time
     together = await replica.follow(run_id).opened()
     start = together.cursor
     keys = [f"key{number}" for number in range(12)]

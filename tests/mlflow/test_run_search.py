@@ -140,13 +140,13 @@ async def test_a_search_by_two_metrics_reads_them_at_once_or_does_with_one_conne
     chance = random.Random(SEED)
     for number in range(RUNS):
         await write_to_ours(database, f"{number:032x}", a_run(chance, number), hot=False)
-    question = RunSearchQuery(experiment_ids=[0], filter="metrics.m1 > 0", order_by=["metrics.m3 DESC"])
+    query = RunSearchQuery(experiment_ids=[0], filter="metrics.m1 > 0", order_by=["metrics.m3 DESC"])
     only_one = await Database.open(database_url, max_size=1)
     try:
-        with_one, _ = await RunSearch(ReadPool(only_one, max_reads=1)).search(ANYONE, question)
+        with_one, _ = await RunSearch(ReadPool(only_one, max_reads=1)).search(ANYONE, query)
     finally:
         await only_one.close()
-    with_two, _ = await RunSearch(ReadPool(database, max_reads=1)).search(ANYONE, question)
+    with_two, _ = await RunSearch(ReadPool(database, max_reads=1)).search(ANYONE, query)
     assert with_two == with_one
     assert database.size == 2
 

@@ -44,7 +44,7 @@ class TailReplica:
     async def polled(self, times: int = 3, *, timeout_s: float = 30) -> None:
         """Waits until the shared reader has looked for new commits so often, notified each time.
 
-        The second look begins after this was called, and what it hands out has arrived by the end of the third: nobody
+        The second scan begins after this was called, and what it hands out has arrived by the end of the third: nobody
         notifies twice within a tenth of a second, and all of it is in this process.
         """
         give_up = asyncio.get_running_loop().time() + timeout_s

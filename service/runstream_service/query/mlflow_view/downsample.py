@@ -67,10 +67,10 @@ class _Sample:
     def __init__(self, sources: Sequence[CurveSources], count: int) -> None:
         self._count = count
         self._builders = [CurveBuilder(one, None) for one in sources]
-        sparse = _sparse(sources, count)
-        for builder, its in zip(self._builders, sparse, strict=True):
+        by_point = _readable_by_point(sources, count)
+        for builder, its in zip(self._builders, by_point, strict=True):
             builder.unsorted = ~its
-        self._segments = _joined([_segments(one, its) for one, its in zip(sources, sparse, strict=True)])
+        self._segments = _joined([_segments(one, its) for one, its in zip(sources, by_point, strict=True)])
 
     async def read_whole(self, transaction: ReadTransaction) -> None:
         """Reads the segments that have to be read completely. After that, the wanted points of the others are known."""
@@ -119,7 +119,7 @@ class _Segments:
     points: Int64
 
 
-def _sparse(sources: Sequence[CurveSources], count: int) -> list[NDArray[np.bool_]]:
+def _readable_by_point(sources: Sequence[CurveSources], count: int) -> list[NDArray[np.bool_]]:
     """The segments of each source of which single points may be read."""
     points = np.concatenate([one.point_count for one in sources])
     stride = np.concatenate([one.step_stride for one in sources])

@@ -58,11 +58,11 @@ _POLL_AT_MOST_EVERY_S = 0.1
 # For a connection that hangs without an error.
 _POLL_WITHIN_S = 30.0
 # The shared reader pauses twice as long as it worked, but not so long that points are late.
-_REST, _LONGEST_REST_S = 2, 0.2
+_PAUSE_FACTOR, _MAX_PAUSE_S = 2, 0.2
 # A stream without new points gets the current cursor this often, so that it can be continued after minutes of silence.
 CURSOR_EVERY_S = 5.0
 _MAX_CATCHING_UP = 2
-_NAMES_KEPT = 200_000
+_MAX_CACHED_NAMES = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +254,7 @@ class Tail:
                     stream.shared = False
             took = time.monotonic() - began
             self._metrics.poll_seconds.observe(took)
-            await asyncio.sleep(max(_POLL_AT_MOST_EVERY_S - took, min(_REST * took, _LONGEST_REST_S)))
+            await asyncio.sleep(max(_POLL_AT_MOST_EVERY_S - took, min(_PAUSE_FACTOR * took, _MAX_PAUSE_S)))
             await self._notifier.wait(_POLL_AT_LEAST_EVERY_S)
 
     async def _poll(self, streams: list[_Stream]) -> None:
@@ -335,7 +335,7 @@ class Tail:
 
     async def _names_of(self, connection: PooledConnection, rows: CommitRows) -> dict[int, Series]:
         """The names of the series of some rows. Only these are returned, since other readings may clear the cache."""
-        if len(self._names) > _NAMES_KEPT or self._names_from != server_start_id_of(connection):
+        if len(self._names) > _MAX_CACHED_NAMES or self._names_from != server_start_id_of(connection):
             self._names = {}
             self._names_from = server_start_id_of(connection)
         kept = self._names
