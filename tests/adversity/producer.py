@@ -31,6 +31,7 @@ def main(address: str, run_id: str, rank: int, points_per_s: float) -> None:
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("runstream").addHandler(Listener(said))
     run = runstream.start_run("adversity", "kills", run_id=run_id, rank=rank, address=address)
+    run.flush(30)  # the run is there when the test hears of it
     step, longest_s = 0, 0.0
     print("started", flush=True)
     begun = time.monotonic()

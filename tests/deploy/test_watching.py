@@ -59,15 +59,6 @@ def _watch(postgres: EmbeddedPostgres, directory: Path) -> Iterator[Watched]:
         runstream.Client(serve.grpc_address) as client,
     ):
         with Producers(serve.grpc_address, 2, 500) as producers:
-
-            def is_created() -> bool:
-                try:
-                    client.get_run(producers.run_id)
-                except runstream.NotFound:
-                    return False
-                return True
-
-            until(is_created, 30)
             tail = client.tail(producers.run_id)
             next(tail)
 
