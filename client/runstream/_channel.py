@@ -139,7 +139,7 @@ class Channels:
         use the parent's connections, or wait for its threads."""
         child = Channels()
         child._keeper = self._keeper
-        _never_destroyed.append((self._open, self._retired, list(self._not_destroyed_yet)))
+        _never_destroyed.extend(self._not_destroyed_yet)
         return child
 
     def abandon(self, address: str) -> None:
