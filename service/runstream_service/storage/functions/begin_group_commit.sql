@@ -37,7 +37,7 @@ BEGIN
     END LOOP;
 
     IF cardinality(write_ids) > 0 THEN
-        -- Runs before producers, as whoever deletes runs or series locks them, and in order: so nobody waits in a circle.
+        -- Lock runs before producers and in order, as deletions of runs and series do, so that there is no deadlock.
         -- The lock keeps a deletion out until the points are committed, whose epoch its mark then covers.
         PERFORM 1 FROM runs r WHERE r.run_id = ANY (write_runs) ORDER BY r.run_id FOR SHARE;
         -- In a new statement, which sees what was committed while the locks were waited for. Ids in order, since two groups

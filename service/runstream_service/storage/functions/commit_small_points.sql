@@ -26,7 +26,7 @@ BEGIN
                producer_ids, sessions, first_numbers, last_numbers, batch_producers, batch_numbers, batch_points,
                write_ids, write_runs, write_generations, write_points)
            WITH ORDINALITY AS g (epoch, commit_no, verdict, committed_before, position);
-    -- Into the partition itself: the parent's lock is for whoever attaches and drops partitions.
+    -- Write to the partition itself: attaching and dropping partitions needs the lock of the parent.
     IF is_all_new THEN
         EXECUTE format(
             'INSERT INTO metric_points_hot_%s SELECT $1, $2, unnest($3), unnest($4), unnest($5), unnest($6)', the_epoch)

@@ -4,9 +4,9 @@
 -- migrations before it are what was current at their time.
 
 -- install: begin_group 6701fc549327
--- install: begin_group_commit a0c9860888ad
--- install: commit_small_group 061531ad3e4d
--- install: commit_small_points 246818b666d5
+-- install: begin_group_commit 4865a054c507
+-- install: commit_small_group f8072de4efba
+-- install: commit_small_points c87f69d4c435
 -- install: count_deleted_series fe6bcbc85507
 -- install: count_new_series e9b16145b49e
 -- install: create_hot_partition e72a24ca26e3
