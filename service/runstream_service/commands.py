@@ -59,7 +59,8 @@ def serve(json_ready: bool, **values: str) -> None:
         logs.configure(level=settings.log_level, format=settings.log_format)
         # The service starts programs (PostgreSQL), but never continues in a fork: gRPC's fork handlers would only log.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
-        from runstream_service.app import run  # imported late, so that `--help` need not wait for numpy and grpc
+        # Imported late, so that `--help` need not wait for numpy and grpc.
+        from runstream_service.server.supervisor import run
 
         sys.exit(run(settings))
     except CannotStart as refusal:

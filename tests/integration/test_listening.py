@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from runstream_service.cannot_start import CannotStart
-from runstream_service.listening import listen_http
+from runstream_service.server.listening import listen_http
 from runstream_service.settings import Address
 from tests.support.serve import ServeProcess
 

@@ -28,10 +28,13 @@ class Replica:
         self._runs = SilentRuns(
             database,
             LivenessMetrics(self.registry),
-            lambda: self.streaming,
+            self._streaming_runs,
             silent_after_s=AFTER_S,
             beat_s=BEAT_S,
         )
+
+    async def _streaming_runs(self) -> set[uuid.UUID]:
+        return self.streaming
 
     async def round(self) -> int:
         return await self._runs.round()

@@ -10,7 +10,6 @@ from typing import Any
 import grpc
 
 from runstream.v1 import query_pb2_grpc, run_pb2_grpc
-from runstream_service.app import GRPC_OPTIONS
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.runs import Runs
 from runstream_service.metrics import Metrics
@@ -22,6 +21,7 @@ from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.rpc.interceptor import CallInterceptor
 from runstream_service.rpc.query_servicer import Queries, query_handler
 from runstream_service.rpc.run_servicer import RunServicer
+from runstream_service.server.frontend import GRPC_OPTIONS
 from runstream_service.storage.database import Database
 
 

@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from runstream.v1 import run_pb2, run_pb2_grpc
-from runstream_service import runtime
 from runstream_service.bench import report
 from runstream_service.bench import storage_data as data
 from runstream_service.bench.load import Load, Outcome, push
 from runstream_service.bench.session import Started, started
+from runstream_service.server import runtime
 
 METRICS, EVERY_S = 20, 1.0
 _WARM_UP = Load(streams=4, batch_points=100, pause_s=0.1, batches=5)

@@ -106,8 +106,8 @@ class IngestPipeline:
         self._draining = False
         self._not_accepting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stop_accepting_timer: asyncio.TimerHandle | None = None
-        # A writer only ends when it is cancelled. Anything else is a bug, and its streams would wait forever: so app.py
-        # waits for this future and then stops the service, and another replica takes over.
+        # A writer only ends when it is cancelled. Anything else is a bug, and its streams would wait forever: so the
+        # process waits for this future and then ends, and another replica takes over.
         self.crashed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         metrics.watch(self._budget, self._oldest)
         metrics.streams_capacity.set(max_streams)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -30,7 +30,7 @@ class LivenessLoop:
         self,
         database: Database,
         metrics: LivenessMetrics,
-        streaming_runs: Callable[[], Collection[UUID]],
+        streaming_runs: Callable[[], Awaitable[Collection[UUID]]],
         *,
         silent_after_s: float,
     ) -> None:

@@ -13,7 +13,7 @@ points from streams, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -42,7 +42,7 @@ class SilentRuns:
         self,
         database: Database,
         metrics: LivenessMetrics,
-        streaming_runs: Callable[[], Collection[UUID]],
+        streaming_runs: Callable[[], Awaitable[Collection[UUID]]],
         *,
         silent_after_s: float,
         beat_s: float,
@@ -57,7 +57,7 @@ class SilentRuns:
         """Note the runs that have streams here, and end the runs that no replica has. Returns how many were ended."""
         # At most two beats: a replica that was away for longer did not serve in that time.
         up_s: float = await self._database.fetchval(SQL["advance"], 2 * self._beat_s)
-        if runs := sorted(self._streaming_runs()):
+        if runs := sorted(await self._streaming_runs()):
             await self._note(runs, up_s)
         return await self._end_silent()
 

@@ -14,10 +14,10 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from runstream.v1 import ingest_pb2, ingest_pb2_grpc
-from runstream_service.app import GRPC_OPTIONS
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.ingest.limits import MAX_BATCH_POINTS, MAX_MESSAGE_BYTES
 from runstream_service.rpc.ingest_servicer import ingest_handler
+from runstream_service.server.frontend import GRPC_OPTIONS
 from tests.integration.ingest.conftest import TIME, Replica
 
 

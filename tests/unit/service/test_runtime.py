@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 _SHOW = "import resource as r; print(*r.getrlimit(r.RLIMIT_NOFILE))"
-_START = "from runstream_service import runtime; runtime.before_start();"
+_START = "from runstream_service.server import runtime; runtime.before_start();"
 
 
 def test_the_service_may_open_as_many_files_as_the_system_lets_it() -> None:

@@ -22,7 +22,7 @@ _TICKS_BETWEEN_LOOKS = 20
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn without its signal handlers, since app.py stops everything in order, and with closing of stuck
+    """uvicorn without its signal handlers, since frontend.py stops everything in order, and with closing of stuck
     connections."""
 
     async def on_tick(self, counter: int) -> bool:

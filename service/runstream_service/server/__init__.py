@@ -1,0 +1,11 @@
+"""The processes of a replica, and what runs in which.
+
+supervisor.py        startup, main loop, shutdown: sockets, signals, the embedded PostgreSQL, migrations
+front_ends.py        what the supervisor knows of its front ends, whether there is one in its process or many in others
+frontend.py          gRPC, HTTP, ingest, tails, queries
+background.py        roll-up, purge and retention, silent runs
+lasting_tasks.py     tasks that run as long as their process
+listening.py         ports: of one process, or shared by several
+runtime.py           settings of the process itself
+loop_delay.py        how late its event loop is
+"""

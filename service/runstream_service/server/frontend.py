@@ -1,0 +1,238 @@
+"""Everything that callers talk to: gRPC, HTTP, ingest, tails, queries. One process has one of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import grpc
+import structlog
+import uvicorn
+from grpc_health.v1 import health
+from grpc_reflection.v1alpha import reflection
+
+from runstream.v1 import ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
+from runstream_service.core.lifetime import Lifetime
+from runstream_service.http.app import HttpApp
+from runstream_service.http.protocol import BoundedProtocol
+from runstream_service.ingest.metrics import IngestMetrics
+from runstream_service.ingest.pipeline import IngestPipeline
+from runstream_service.mlflow.routes import routes as mlflow_routes
+from runstream_service.pool_shares import PoolShares
+from runstream_service.query.tail.metrics import TailMetrics
+from runstream_service.query.tail.tail import Tail
+from runstream_service.readiness import SHUTDOWN
+from runstream_service.rpc.health import add_health
+from runstream_service.rpc.ingest_servicer import ingest_handler
+from runstream_service.rpc.interceptor import MAX_CALL_BYTES, CallInterceptor
+from runstream_service.rpc.query_servicer import query_handler
+from runstream_service.rpc.run_servicer import RunServicer
+from runstream_service.rpc.tail_handler import tail_handler
+from runstream_service.server.lasting_tasks import LastingTasks
+from runstream_service.server.listening import HttpServer, listen_grpc, listen_http
+from runstream_service.server.loop_delay import LoopDelay
+from runstream_service.settings import Address
+from runstream_service.storage.commit_notifier import CommitNotifier
+from runstream_service.wiring import wire_calls
+
+if TYPE_CHECKING:
+    from runstream_service.artifacts.store import ArtifactStore
+    from runstream_service.deadline import Deadline
+    from runstream_service.ingest.backpressure import HotTableGate
+    from runstream_service.metrics import Metrics
+    from runstream_service.readiness import Readiness
+    from runstream_service.settings import Settings
+    from runstream_service.storage.database import Database
+
+log = structlog.get_logger()
+
+_MANY_CALLS = 1_000_000
+GRPC_OPTIONS = (
+    # Append has its own, smaller limit.
+    ("grpc.max_receive_message_length", MAX_CALL_BYTES),
+    # Clients may ping every 10 s, even without a call; a connection ends after five pings that come too early.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 5),
+    # The service pings clients, so that the streams of a machine that vanished end within 80 s.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),  # a minute by default, and keepalive waits for a ping that is under way
+    # A thousand workers may connect at the same moment. By default, gRPC cancels calls at random if more than a
+    # thousand wait to be accepted. Here they wait, and those above --max-streams are refused and repeated.
+    ("grpc.server.max_pending_requests", _MANY_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", _MANY_CALLS),
+)
+
+SERVICES = tuple(
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in ((ingest_pb2, "IngestService"), (run_pb2, "RunService"), (query_pb2, "QueryService"))
+)
+
+
+class Frontend:
+    """`listen`, then `serve`, then `stop`, which may come at any time. Implements FrontEnds for its own process."""
+
+    def __init__(self, settings: Settings, *, version: str, metrics: Metrics, readiness: Readiness) -> None:
+        self._settings = settings
+        self._version = version
+        self._metrics = metrics
+        self._readiness = readiness
+        self._shares = PoolShares.of(settings.pool_size)
+        self._lifetime = Lifetime(settings.max_connection_age_s)
+        self._tasks = LastingTasks()
+        self._pipeline: IngestPipeline | None = None
+        self._tail: Tail | None = None
+        self._grpc: grpc.aio.Server | None = None
+        self._http: uvicorn.Server | None = None
+        self._http_task: asyncio.Task[None] | None = None
+        self.grpc_address = settings.grpc_listen
+        self.http_address = settings.http_listen
+
+    @property
+    def gate(self) -> HotTableGate:
+        """Stops ingest when too many points wait for roll-up."""
+        assert self._pipeline is not None, "it serves"
+        return self._pipeline.gate
+
+    @property
+    def crashed(self) -> list[asyncio.Future[Any]]:
+        """The process has to end when one of these is done."""
+        writers = [] if self._pipeline is None else [self._pipeline.crashed]
+        return [*writers, *self._tasks.all]
+
+    def report_crash(self) -> bool:
+        """Log why the process has to end; returns whether it has to. (A writer that died was logged.)"""
+        return self._tasks.report_ended() or (self._pipeline is not None and self._pipeline.crashed.done())
+
+    async def streaming_runs(self) -> Collection[UUID]:
+        """The runs that have open streams here."""
+        return () if self._pipeline is None else self._pipeline.streaming_runs()
+
+    # -- startup -----------------------------------------------------------------------------------------------------
+
+    async def listen(self) -> None:
+        """Opens ports first, since a port in use can be reported at once. Starts HTTP before the database, which may
+        take minutes to replay its log, while /healthz has to answer."""
+        self._grpc = grpc.aio.server(
+            interceptors=[CallInterceptor(self._metrics, check=self._check_database)],
+            # Without the first, gRPC shares a port that is in use instead of reporting it.
+            options=(("grpc.so_reuseport", 0), *GRPC_OPTIONS, *self._lifetime.grpc_options()),
+        )
+        self.grpc_address = listen_grpc(self._grpc, self._settings.grpc_listen)
+        self._start_http()
+        self._tasks.start("loop watcher", LoopDelay(self._metrics.registry).run())
+
+    def _start_http(self) -> None:
+        listeners = listen_http(self._settings.http_listen)
+        self.http_address = Address(self._settings.http_listen.host, listeners[0].getsockname()[1])
+        self._http_app = HttpApp(
+            readiness=self._readiness,
+            metrics=self._metrics,
+            version=self._version,
+            allowed_hosts=self._settings.allowed_hosts,
+            trusted_proxies=self._settings.trusted_proxies,
+            path_prefix=self._settings.path_prefix,
+        )
+        config = uvicorn.Config(
+            self._http_app,
+            http=BoundedProtocol,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            proxy_headers=False,  # http/forwarded.py does that, and supports X-Forwarded-Host as well
+            ws="none",
+        )
+        self._http = HttpServer(config)
+        self._http_task = self._tasks.start("HTTP server", self._http.serve(sockets=listeners))
+
+    async def serve(self, database: Database, artifacts: ArtifactStore) -> None:
+        """Serves everything from a database that is migrated."""
+        assert self._grpc is not None, "it listens"
+        notifier = CommitNotifier(database)
+        self._tasks.start("commit notifier", notifier.run())
+        self._pipeline = self._start_ingest(database, notifier)
+        await self._readiness.listen(self._pipeline.on_readiness)
+        self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline, self._lifetime),))
+        self._serve_calls(self._grpc, database, artifacts, self._pipeline)
+        self._tail = Tail(
+            database,
+            notifier,
+            TailMetrics(self._metrics.registry),
+            self._lifetime,
+            max_catching_up=self._shares.tails,
+        )
+        self._tasks.start("tail reader", self._tail.run())
+        self._grpc.add_generic_rpc_handlers((tail_handler(self._tail),))
+        await add_health(self._grpc, self._readiness, SERVICES)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        await self._grpc.start()
+
+    def _start_ingest(self, database: Database, notifier: CommitNotifier) -> IngestPipeline:
+        pipeline = IngestPipeline(
+            database,
+            IngestMetrics(self._metrics.registry),
+            writers=self._settings.writers,
+            max_queued_points=self._settings.max_queued_points,
+            max_streams=self._settings.max_streams,
+            max_openings=self._shares.openings,
+            max_series_per_run=self._settings.max_series_per_run,
+            on_commit=notifier.notify,
+            hot_rows_max=self._settings.hot_rows_max,
+        )
+        pipeline.start()
+        return pipeline
+
+    def _serve_calls(
+        self, server: grpc.aio.Server, database: Database, artifacts: ArtifactStore, pipeline: IngestPipeline
+    ) -> None:
+        """Adds the handlers of single calls: runs, reads, and MLflow's routes, which use both."""
+        core, queries = wire_calls(database, pipeline, artifacts, shares=self._shares)
+        run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(core.experiments, core.runs), server)
+        server.add_generic_rpc_handlers((query_handler(queries),))
+        self._http_app.serve(mlflow_routes(core))
+
+    def _check_database(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.check_database()
+
+    # -- shutdown ----------------------------------------------------------------------------------------------------
+
+    async def stop(self, deadline: Deadline) -> None:
+        """Stops the intake, then the parts that process it."""
+        await self._readiness.fails(SHUTDOWN, "shutting down")
+        # Streams end with DRAINING when their batches are committed and acknowledged; gRPC waits for that.
+        if self._pipeline is not None:
+            self._pipeline.drain()
+        if self._tail is not None:
+            self._tail.drain()
+        if self._grpc is not None:
+            with shutdown_step("stop gRPC"):
+                await self._grpc.stop(deadline.share(0.5))
+        if self._http is not None:
+            with shutdown_step("stop HTTP"):
+                await self._stop_http(self._http, deadline.share(0.3))
+        if self._pipeline is not None:
+            await self._pipeline.stop()
+        await self._tasks.cancel()
+
+    async def _stop_http(self, server: uvicorn.Server, within_s: float) -> None:
+        assert self._http_task is not None
+        server.should_exit = True
+        await asyncio.wait([self._http_task], timeout=within_s)
+        if not self._http_task.done():
+            server.force_exit = True
+            await asyncio.wait([self._http_task], timeout=1.0)
+
+
+@contextlib.contextmanager
+def shutdown_step(name: str) -> Iterator[None]:
+    """A step of the shutdown: if it fails, that is logged, and the next steps are done nevertheless."""
+    try:
+        yield
+    except Exception:
+        log.exception(f"Could not {name}", action="shutdown_step_failed", step=name)

@@ -1,0 +1,42 @@
+"""Tasks that run as long as their process: if one of them ends earlier, the process has to end, too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger()
+
+
+class LastingTasks:
+    """Named tasks, in the order in which they were started."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task."""
+        task = self._tasks[name] = asyncio.create_task(work, name=name)
+        return task
+
+    @property
+    def all(self) -> list[asyncio.Task[None]]:
+        """The tasks, to wait for the first that ends."""
+        return list(self._tasks.values())
+
+    def report_ended(self) -> bool:
+        """Log each task that has ended, and why; returns whether there are any."""
+        ended = [(name, task) for name, task in self._tasks.items() if task.done()]
+        for name, task in ended:
+            error = None if task.cancelled() else task.exception()
+            log.critical(f"The {name} ended unexpectedly", action="service_failed", task=name, exc_info=error)
+        return bool(ended)
+
+    async def cancel(self) -> None:
+        """End all tasks, one after the other."""
+        for task in self._tasks.values():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,208 @@
+"""Startup, main loop, shutdown of a replica: signals, the database, migrations, and everything that works on it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable
+
+import structlog
+import uvloop
+from google.protobuf.internal import api_implementation
+
+from runstream_service.artifacts.store import ArtifactStore
+from runstream_service.cannot_start import CannotStart
+from runstream_service.core.errors import DatabaseUnavailable
+from runstream_service.deadline import Deadline
+from runstream_service.metrics import Metrics
+from runstream_service.readiness import DATABASE, MIGRATIONS, SHUTDOWN, Readiness, watch_database
+from runstream_service.server import runtime
+from runstream_service.server.background import Background
+from runstream_service.server.front_ends import FrontEnds
+from runstream_service.server.frontend import Frontend, shutdown_step
+from runstream_service.server.lasting_tasks import LastingTasks
+from runstream_service.settings import Settings
+from runstream_service.storage.database import Database
+from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.storage.external import open_external
+from runstream_service.storage.migrate import migrate
+from runstream_service.storage.replica import ReplicaId
+
+log = structlog.get_logger()
+
+
+def run(settings: Settings) -> int:
+    """Runs the service until a signal ends it; returns the exit code. Raises CannotStart."""
+    backend = api_implementation.Type()
+    if backend != "upb":
+        raise CannotStart(
+            f"protobuf runs on its {backend!r} backend, which is many times slower than 'upb'; "
+            "unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION, or install a wheel of protobuf for this machine"
+        )
+    runtime.before_start()
+    try:
+        return uvloop.run(Supervisor(settings).run())
+    except CannotStart:
+        raise
+    except Exception:
+        log.exception("The service failed for a bug; please report it", action="service_failed")
+        return 1
+
+
+class Supervisor:
+    """One replica."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._version = importlib.metadata.version("runstream")
+        self._metrics = Metrics(version=self._version)
+        self._readiness = Readiness()
+        self._front_ends: FrontEnds = Frontend(
+            settings, version=self._version, metrics=self._metrics, readiness=self._readiness
+        )
+        self._background: Background | None = None
+        self._postgres: EmbeddedPostgres | None = None
+        self._database: Database | None = None
+        self._tasks = LastingTasks()
+        self._stop_requested = asyncio.Event()
+
+    async def run(self) -> int:
+        """Startup, main loop, shutdown."""
+        self._handle_signals()
+        try:
+            started = await self._unless_stopped(self._startup())
+            if not started:
+                return 0
+            runtime.after_start()
+            self._announce()
+            return await self._main_loop()
+        except DatabaseUnavailable as error:
+            raise CannotStart(f"the database went away: {error.message}", setting="--database", exit_code=1) from error
+        finally:
+            await self._shutdown()
+
+    # -- startup -----------------------------------------------------------------------------------------------------
+
+    async def _startup(self) -> None:
+        await self._readiness.listen(self._metrics.readiness)
+        await self._front_ends.listen()
+        self._database = await self._open_database()
+        # After the database: artifacts are below --data-dir by default, and errors should name that setting.
+        artifacts = ArtifactStore.open(self._settings.artifacts)
+        artifacts.tidy()
+        self._metrics.watch(self._database)
+        await self._readiness.passes(DATABASE)
+        await migrate(self._database)
+        await self._readiness.passes(MIGRATIONS)
+        self._tasks.start("database monitor", watch_database(self._database, self._readiness, self._metrics))
+        await self._front_ends.serve(self._database, artifacts)
+        self._background = Background(
+            self._settings, self._database, self._metrics.registry, artifacts, self._front_ends
+        )
+
+    async def _open_database(self) -> Database:
+        """Connects to the external database, or starts the embedded one and connects to it."""
+        url, replica = self._settings.database_url, ReplicaId.of_this_process(self._version)
+        if url is None:
+            self._postgres = EmbeddedPostgres(self._settings.data_dir)
+            await self._postgres.start()
+            self._tasks.start("PostgreSQL supervisor", self._postgres.supervise())
+            return await Database.open(self._postgres.url, max_size=self._settings.pool_size, replica=replica)
+        return await open_external(
+            url, pool_size=self._settings.pool_size, wait_s=self._settings.database_wait_s, replica=replica
+        )
+
+    def _announce(self) -> None:
+        """Reports the addresses of the service: as JSON for a program, or in the log for a person."""
+        grpc_address = str(self._front_ends.grpc_address)
+        http_url = f"http://{self._front_ends.http_address}{self._settings.path_prefix}"
+        where = str(self._postgres.data_dir) if self._postgres else "the given database"
+        log.info("The service is ready", action="service_ready", grpc=grpc_address, http=http_url, data=where)
+        if self._settings.json_ready:
+            sys.stdout.write(json.dumps({"grpc": grpc_address, "http": http_url}) + "\n")
+        elif sys.stdout.isatty():
+            sys.stdout.write(BANNER.format(version=self._version, grpc=grpc_address, http=http_url, data=where))
+        sys.stdout.flush()
+
+    # -- main loop ---------------------------------------------------------------------------------------------------
+
+    async def _main_loop(self) -> int:
+        """Waits for a signal, or for something that should not have ended."""
+        assert self._background is not None
+        stopped = asyncio.create_task(self._stop_requested.wait())
+        lasting = (self._tasks, self._background.tasks)
+        endings = [*self._front_ends.crashed, *(task for tasks in lasting for task in tasks.all)]
+        await asyncio.wait([stopped, *endings], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        crashes = [self._front_ends.report_crash(), *(tasks.report_ended() for tasks in lasting)]
+        return 1 if any(crashes) else 0
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        """The first signal requests a stop, the second forces it."""
+        if not self._stop_requested.is_set():
+            log.info("Shutting down", action="shutdown_started", signal=number.name)
+            self._stop_requested.set()
+            return
+        log.warning("A second signal: ending at once", action="shutdown_forced", signal=number.name)
+        if self._postgres is not None:
+            self._postgres.kill()
+        os._exit(128 + number)
+
+    async def _unless_stopped(self, work: Awaitable[None]) -> bool:
+        """Does the work, but cancels it when a signal arrives; returns whether it was done."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._stop_requested.wait())
+        await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if task.done():
+            await task
+            return True
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return False
+
+    # -- shutdown ----------------------------------------------------------------------------------------------------
+
+    async def _shutdown(self) -> None:
+        """Stops the front ends, then the background work, then the database; all within `--shutdown-grace`."""
+        deadline = Deadline(self._settings.shutdown_grace_s)
+        await self._readiness.fails(SHUTDOWN, "shutting down")
+        await self._front_ends.stop(deadline)
+        if self._background is not None:
+            await self._background.stop()
+        await self._tasks.cancel()
+        if self._database is not None:
+            with shutdown_step("close the pool"):
+                await self._database.close(within_s=deadline.share(0.3))
+        if self._postgres is not None:
+            with shutdown_step("stop PostgreSQL"):
+                await self._postgres.stop(within_s=deadline.share(0.8))
+        if self._stop_requested.is_set():  # otherwise the reason was logged already
+            log.info("The service has stopped", action="service_stopped", seconds_left=round(deadline.left_s(), 1))
+
+
+BANNER = """
+  runstream {version} is ready
+
+    gRPC   {grpc}
+    HTTP   {http}
+    data   {data}
+
+  Log the first point from another terminal:
+
+    export RUNSTREAM_ADDRESS={grpc}
+    python -c "import runstream; runstream.start_run('hello').log({{'loss': 0.5}}, step=1)"
+
+  Ctrl-C stops it.
+
+"""
