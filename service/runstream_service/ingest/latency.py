@@ -42,17 +42,13 @@ class ClientClockOffset:
         the client does not send its age."""
         if batch.oldest_age_us is None:
             return None
-        age_us = min(batch.oldest_age_us, _LONGEST_US)
+        age_us = batch.oldest_age_us
         if batch.sent_us is not None:
-            age_us = min(age_us + self._on_the_way_us(batch.sent_us, received), _LONGEST_US)
-        return received - age_us / 1e6
-
-    def _on_the_way_us(self, sent_us: int, received: float) -> int:
-        """How much longer the batch took on the way than the fastest batch of the stream."""
-        apart_us = round(received * 1e6) - sent_us
-        if self._fastest_us is None or apart_us < self._fastest_us:
-            self._fastest_us = apart_us
-        return apart_us - self._fastest_us
+            apart_us = int(received * 1e6) - batch.sent_us
+            if self._fastest_us is None or apart_us < self._fastest_us:
+                self._fastest_us = apart_us
+            age_us += apart_us - self._fastest_us
+        return received - (age_us if age_us < _LONGEST_US else _LONGEST_US) / 1e6
 
 
 class LogToCommitHistogram(Collector):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from runstream_service.ingest.decode import Batch, Float64Column, Int64Column, UInt32Column
     from runstream_service.ingest.series import ResolvedSeries
 
+# The ufunc itself: ndarray.max() takes longer for a few hundred values.
+_maximum = np.maximum.reduce
 # No key has this hash.
 _NO_KEY = 0
 # How many refused keys of a stream have an example of their own. Further ones share the last, so that a stream that
@@ -176,8 +178,8 @@ class ProducerStream:
         # themselves would take ten times as much memory, and a replica has millions of them.
         self._key_hashes = np.full(64, _NO_KEY, np.int64)
         self._series = np.full(64, _UNDECLARED, np.int64)
-        # All indexes below this one have a series id: none is undeclared or refused.
-        self._resolved_below = 0
+        # A view of the first entries of `_series`, which all are series ids: none is undeclared or refused.
+        self._resolved = self._series[:0]
         self._refused_keys: list[tuple[Reason, str]] = []
         self._shared_examples: dict[Reason, int] = {}
 
@@ -248,8 +250,10 @@ class ProducerStream:
         if index >= len(self._series):
             self._series = _grown(self._series, index, _UNDECLARED)
         self._series[index] = entry
-        while self._lookup(self._resolved_below) >= 0:
-            self._resolved_below += 1
+        resolved = len(self._resolved)
+        while self._lookup(resolved) >= 0:
+            resolved += 1
+        self._resolved = self._series[:resolved]
 
     # Receiving -------------------------------------------------------------------------------------------------------
 
@@ -274,6 +278,8 @@ class ProducerStream:
 
     def _check_number(self, number: int) -> None:
         last = self._received_number
+        if last == number - 1:
+            return
         if last is None:
             # Batches that are sent again may begin anywhere up to the next number.
             lowest, highest = 1, self.committed_number + 1
@@ -307,8 +313,8 @@ class ProducerStream:
     def _series_ids(self, series_index: UInt32Column) -> tuple[Int64Column, list[Refusal]]:
         """The series id of each point; negative for points that are refused."""
         try:
-            # Nearly always: the indexes below `_resolved_below` need no look at their entries.
-            return self._series[: self._resolved_below].take(series_index), []
+            # Nearly always: the indexes of `_resolved` need no look at their entries.
+            return self._resolved.take(series_index), []
         except IndexError:
             return self._series_ids_one_by_one(series_index)
 
@@ -344,8 +350,8 @@ class ProducerStream:
 
     def _refuse_times(self, pending: PendingBatch) -> None:
         times = pending.time_unix_us
-        # The ufuncs themselves: ndarray.min() takes twice as long for a few hundred values.
-        if np.minimum.reduce(times) >= MIN_TIME_UNIX_US and np.maximum.reduce(times) <= MAX_TIME_UNIX_US:
+        # Nearly always: one look is enough for times since 1970. As unsigned numbers, earlier ones are the largest.
+        if _maximum(times.view(np.uint64)) <= MAX_TIME_UNIX_US:
             return
         wrong = ((times < MIN_TIME_UNIX_US) | (times > MAX_TIME_UNIX_US)) & (pending.series_id >= 0)
         if not wrong.any():
@@ -359,8 +365,10 @@ class ProducerStream:
     def committed(self, number: int, refusals: list[Refusal]) -> None:
         """A batch is committed (or was before; then it has no refusals to report)."""
         self._in_flight -= 1
-        self.committed_number = max(self.committed_number, number)
-        add_up(self._refusals, refusals)
+        if number > self.committed_number:
+            self.committed_number = number
+        if refusals:
+            add_up(self._refusals, refusals)
         self._changed.set()
 
     def abandoned(self) -> None:

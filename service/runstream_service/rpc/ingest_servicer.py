@@ -16,7 +16,7 @@ from runstream_service.core.lifetime import Lifetime
 from runstream_service.ingest.decode import Batch, EncodedDeclare, decode
 from runstream_service.ingest.limits import MAX_BATCH_POINTS, MAX_MESSAGE_BYTES, MAX_SERIES_PER_STREAM
 from runstream_service.rpc import status
-from runstream_service.rpc.unread import WRITE_TIMEOUT_S, taken_in_time
+from runstream_service.rpc.unread import WRITE_TIMEOUT_S, WriteTimeout
 from runstream_service.tasks import abandon
 
 if TYPE_CHECKING:
@@ -159,8 +159,9 @@ class IngestServicer:
             max_series=MAX_SERIES_PER_STREAM,
         )
         response = ingest_pb2.AppendResponse(opened=opened)
+        write_timeout = WriteTimeout(stream.fail, self._write_timeout_s)
         while True:
-            with taken_in_time(stream.fail, self._write_timeout_s):
+            with write_timeout:
                 await context.write(response.SerializeToString())
             if (update := await stream.next_ack(last)) is None:
                 return

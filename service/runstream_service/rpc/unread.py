@@ -4,8 +4,7 @@ stream is full. Keepalive does not notice that: the connection is up, for exampl
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from runstream_service.core.errors import ClientStalled
 
@@ -18,12 +17,24 @@ def stalled(within_s: float) -> ClientStalled:
     return ClientStalled(f"nothing of this stream was read for {within_s:g} s; open it again")
 
 
-@contextlib.contextmanager
-def taken_in_time(end: Callable[[ClientStalled], None], within_s: float = WRITE_TIMEOUT_S) -> Iterator[None]:
-    """Calls `end` if the block, which writes one message to a client, takes longer than this. It must be cheap, about a
-    microsecond, since each acknowledgement is written inside such a block."""
-    timer = asyncio.get_running_loop().call_later(within_s, end, stalled(within_s))
-    try:
-        yield
-    finally:
-        timer.cancel()
+class WriteTimeout:
+    """A context manager for each write of a message to a client: calls `end` if the write takes longer than this.
+    Each acknowledgement is written inside one, so it has to be cheap: about a microsecond."""
+
+    __slots__ = ("_end", "_loop", "_timer", "_within_s")
+
+    def __init__(self, end: Callable[[ClientStalled], None], within_s: float = WRITE_TIMEOUT_S) -> None:
+        self._end = end
+        self._within_s = within_s
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        self._timer = self._loop.call_later(self._within_s, self._expired)
+
+    def __exit__(self, *_: object) -> None:
+        assert self._timer is not None
+        self._timer.cancel()
+
+    def _expired(self) -> None:
+        self._end(stalled(self._within_s))

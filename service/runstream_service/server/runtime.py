@@ -17,6 +17,8 @@ _MOST_FILES = 1 << 20
 # Python's default is 5 ms. The event loop needs the interpreter after each wait for the network, several times for one
 # acknowledgement, and a thread that reads a big request keeps it for this long each time.
 _SWITCH_S = 0.001
+# A collection of this many objects takes about a millisecond.
+_NEW_OBJECTS_PER_COLLECTION = 10_000
 
 
 def before_start() -> None:
@@ -45,6 +47,9 @@ def raise_file_limit() -> None:
 
 
 def after_start() -> None:
-    """Excludes objects that live as long as the service from garbage collections: a full one took 25 ms."""
+    """Makes garbage collections short and rare. Objects that live as long as the service are excluded: a full
+    collection took 25 ms. And there is little garbage in cycles, while batches that wait for their commit are many new
+    objects: with Python's threshold of 700, collections took 3 to 9 % of the processor time of ingest."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS_PER_COLLECTION)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from runstream.v1 import ingest_pb2, packed_pb2, query_pb2
 from runstream_service.core.errors import ColumnLengths, MalformedMessage
+from runstream_service.ingest import decode as decode_module
 from runstream_service.ingest.decode import Batch, EncodedDeclare, decode
 
 int64 = st.integers(-(2**63), 2**63 - 1)
@@ -56,6 +57,59 @@ def test_a_batch_written_as_packed_columns_is_the_same_bytes(rows):
         value=np.array(request.batch.value, "<f8").tobytes(),
     )
     assert packed_pb2.PackedAppendRequest(batch=packed).SerializeToString() == request.SerializeToString()
+
+
+def _outcome(message):
+    try:
+        decoded = decode(message)
+    except (ColumnLengths, MalformedMessage) as error:
+        return type(error), error.field
+    if not isinstance(decoded, Batch):
+        return decoded
+    columns = (decoded.series_index, decoded.step, decoded.time_unix_us, decoded.value)
+    return decoded.number, [column.tobytes() for column in columns], decoded.oldest_age_us, decoded.sent_us
+
+
+@given(
+    points,
+    st.lists(st.tuples(st.integers(0, 2_000), st.binary(max_size=6), st.integers(0, 3)), max_size=2),
+    st.none() | st.integers(0, 2**64 - 1),
+    st.none() | st.integers(0, 2**64 - 1),
+)
+def test_reading_columns_in_place_gives_what_protobuf_gives_whatever_the_bytes(rows, changes, age_us, sent_us):
+    request = _request(rows, 300)
+    if age_us is not None:
+        request.oldest_age_us = age_us
+    if sent_us is not None:
+        request.sent_us = sent_us
+    message = request.SerializeToString()
+    for position, inserted, removed in changes:
+        position %= len(message) + 1
+        message = message[:position] + inserted + message[position + removed :]
+    in_place = _outcome(message)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode_module, "_batch_in_place", lambda _: None)
+        assert _outcome(message) == in_place
+
+
+@pytest.mark.parametrize("more", [{"batch": packed_pb2.PackedBatch(number=9)}, {"open": packed_pb2.PackedOpen()}])
+def test_a_second_message_in_the_same_bytes_is_treated_as_protobuf_does(more):
+    message = (
+        _request([(0, 1, 2, 3.0)]).SerializeToString() + packed_pb2.PackedAppendRequest(**more).SerializeToString()
+    )
+    decoded = decode(message)
+    if "batch" in more:
+        assert isinstance(decoded, Batch)
+        assert decoded.number == 9
+    else:
+        assert isinstance(decoded, ingest_pb2.Open)
+
+
+def test_the_columns_of_a_batch_as_clients_send_it_are_views_of_the_message():
+    message = _request([(0, 1, 2, 3.0)]).SerializeToString()
+    batch = decode(message)
+    assert isinstance(batch, Batch)
+    assert all(column.base is message for column in (batch.series_index, batch.step, batch.time_unix_us, batch.value))
 
 
 @given(st.lists(st.tuples(int64, int64, st.floats(width=64, allow_nan=False)), max_size=50))
