@@ -99,7 +99,7 @@ class Metrics:
         self._pool_size.set_function(lambda: database.size)
         self._pool_in_use.set_function(lambda: database.in_use)
 
-    def render(self, accept: str) -> tuple[bytes, str]:
+    async def render(self, accept: str) -> tuple[bytes, str]:
         """All metrics and their content type, in the format that the Accept header asks for."""
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type

@@ -6,13 +6,24 @@ from dataclasses import dataclass
 
 # One for each of the shares below, the tails' shared reader, and one for calls.
 LEAST_POOL_SIZE = 6
+# The pool of the supervisor of several workers: purge, retention and silent runs have six kinds of work, of which few
+# run at a time, each for a moment. With one worker they use its pool.
+BACKGROUND_POOL_SIZE = 4
+# Besides the pool and the writers, a worker pings the database and hears of commits; roll-up has three connections.
+_OF_WORKER, _OF_ROLLUP, _PING = 2, 3, 1
+
+
+def connections_of_replica(*, workers: int, pool_size: int, writers: int) -> int:
+    """The most connections to PostgreSQL of a replica, to be compared with `max_connections`."""
+    of_workers = workers * (pool_size + writers + _OF_WORKER)
+    return of_workers + _OF_ROLLUP + (BACKGROUND_POOL_SIZE + _PING if workers > 1 else 0)
 
 
 @dataclass(frozen=True, slots=True)
 class PoolShares:
-    """The most connections that each may take at a time. Together they leave at least one to calls, which hold theirs
-    for milliseconds; calls take whatever of a share is not in use. What waits for its share keeps the order in which it
-    came."""
+    """The most connections of a worker's pool that each may take at a time. Together they leave at least one to calls,
+    which hold theirs for milliseconds; calls take whatever of a share is not in use. What waits for its share keeps the
+    order in which it came."""
 
     openings: int  # Open and Declare of ingest streams: hundreds at once when a job begins
     histories: int  # a slow reader holds one for up to a minute

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +25,9 @@ TOP_PATHS = (
 
 ARTIFACT_SCHEMES = ("s3", "gs", "az", "abfss")
 NO_ARTIFACTS = "none"
+
+MAX_WORKERS = 64
+LEAST_QUEUED_POINTS = 16_384  # a full batch has to fit
 
 # A client retries after at most half a minute, and notices a silent connection after 40 s.
 LEAST_SILENT_RUN_AFTER_S = 60.0
@@ -55,6 +59,7 @@ class Settings:
     artifacts: str  # a directory, the URL of a bucket, or NO_ARTIFACTS
     database_url: str | None = field(repr=False)  # it holds a password
     database_wait_s: float
+    workers: int
     pool_size: int
     writers: int
     max_queued_points: int
@@ -71,6 +76,15 @@ class Settings:
     json_ready: bool
     log_level: str
     log_format: str
+    given: Mapping[str, str] = field(repr=False)  # as texts, by flag: what a worker process reads
+
+    def of_worker(self) -> Settings:
+        """The settings of each of several workers: what bounds the replica is divided among them."""
+        return replace(
+            self,
+            max_queued_points=max(LEAST_QUEUED_POINTS, self.max_queued_points // self.workers),
+            max_streams=-(-self.max_streams // self.workers),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +112,9 @@ OPTIONS = (
     Option("--artifacts", "", "Where artifacts are kept: a directory, an s3://, gs:// or az:// URL, or none."),
     Option("--database", "", "URL of an existing PostgreSQL (14 or newer): postgresql://... Then nothing is embedded."),
     Option("--database-wait", "30", "Seconds to wait at the start for a database that does not answer yet."),
-    Option("--pool-size", "10", "Most connections to PostgreSQL, besides one for each writer and five more."),
-    Option("--writers", "2", "Ingest writers, each with a connection of its own; 2 keep a small machine busy."),
+    Option("--workers", "1", "Processes that serve, on the same ports, each about one core; 1: this process alone."),
+    Option("--pool-size", "10", "Most connections to PostgreSQL of a worker, besides those of writers and a few more."),
+    Option("--writers", "2", "Ingest writers of a worker, each with a connection; 2 keep a small machine busy."),
     Option("--max-queued-points", "400000", "Points in memory that wait for their commit; above, streams wait."),
     Option("--max-streams", "5000", "Most ingest streams at a time; a further one is refused and tries again later."),
     Option("--max-series-per-run", "2000000", "Series (metric, rank, attempt) of a run; further ones are refused."),
@@ -148,10 +163,10 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         artifacts=read("--artifacts", _artifacts, "./artifacts") or str(data_dir / "artifacts"),
         database_url=read("--database", _database_url, "postgresql://user:password@host:5432/runstream"),
         database_wait_s=read("--database-wait", _seconds(0, 3_600), "30"),
+        workers=read("--workers", _workers, "2"),
         pool_size=read("--pool-size", _pool_size, "10"),
         writers=read("--writers", _whole(1, 64), "2"),
-        # A full batch has to fit.
-        max_queued_points=read("--max-queued-points", _whole(16_384, 1_000_000_000), "400000"),
+        max_queued_points=read("--max-queued-points", _whole(LEAST_QUEUED_POINTS, 1_000_000_000), "400000"),
         max_streams=read("--max-streams", _whole(1, 1_000_000), "5000"),
         max_series_per_run=read("--max-series-per-run", _whole(1, 1_000_000_000), "2000000"),
         max_connection_age_s=read("--max-connection-age", _seconds(0, 604_800), "1800"),
@@ -165,6 +180,7 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         json_ready=json_ready,
         log_level=read("--log-level", _one_of(LEVELS), "info"),
         log_format=read("--log-format", _one_of(FORMATS), "json"),
+        given=given,
     )
 
 
@@ -239,6 +255,13 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def _workers(text: str) -> int:
+    workers = _whole(1, MAX_WORKERS)(text)
+    if workers > 1 and sys.platform != "linux":
+        raise ValueError("several workers share their ports, which needs Linux; 1 works everywhere")
+    return workers
 
 
 def _pool_size(text: str) -> int:

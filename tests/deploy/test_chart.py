@@ -115,6 +115,8 @@ def test_a_number_among_the_settings_is_one_setting_with_the_range_of_the_servic
     usual, flags = environment({}), {option.variable: option.flag for option in OPTIONS}
     for value, too_far in zip(RANGES[name], (-1, 1), strict=True):
         given = environment({"settings": {name: value}, "probes": {"startupSeconds": 86_400}})
+        if str(value) in usual.values() and given == usual:
+            continue  # the range begins or ends with the default
         ((variable, text),) = given.items() - usual.items()
         assert text == str(value)
         read_settings({flags[variable]: text})

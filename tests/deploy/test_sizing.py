@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import yaml
 
+from runstream_service.pool_shares import connections_of_replica
 from runstream_service.settings import OPTIONS
 from tests.deploy.chart import CHART
 from tests.support.markdown import ROOT, table_of
@@ -14,8 +15,6 @@ VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 WORKED_OUT = {row[0]: row[1:] for row in table_of(SIZING, "load")}
 UNITS = {"Mi": 2**20, "Gi": 2**30}
 
-# Beside the pool and the writers; tests/acceptance/test_serve.py counts them.
-FURTHER_CONNECTIONS = 5
 FOR_SUPERUSERS = 3  # PostgreSQL's superuser_reserved_connections
 # Bytes: a replica, each of its workers, roll-up and reads.
 BASE, A_WORKER, ROLLUP = 100e6, 60e3, 200e6
@@ -30,7 +29,9 @@ def memory(quantity: str) -> int:
 
 
 def test_the_connections_are_those_of_the_default_settings() -> None:
-    each = int(DEFAULT["--pool-size"]) + int(DEFAULT["--writers"]) + FURTHER_CONNECTIONS
+    each = connections_of_replica(
+        workers=int(DEFAULT["--workers"]), pool_size=int(DEFAULT["--pool-size"]), writers=int(DEFAULT["--writers"])
+    )
     assert numbers("connections of the replicas") == [count * each for count in numbers("replicas")]
     rolling = [connections + each + FOR_SUPERUSERS for connections in numbers("connections of the replicas")]
     assert numbers("max_connections, at least") == rolling

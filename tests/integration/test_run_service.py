@@ -402,7 +402,7 @@ async def test_bytes_that_are_no_message_are_the_callers_fault_and_counted(servi
     )
     assert (await refused(call(b"\xff\xff\xff")))[:2] == (Code.INVALID_ARGUMENT, "INVALID_FIELD")
     await create(services)
-    page = services.metrics.render("")[0].decode()
+    page = (await services.metrics.render(""))[0].decode()
     assert 'runstream_grpc_requests_total{code="INVALID_ARGUMENT",method="/runstream.v1.RunService/GetRun"} 1.0' in page
     assert 'runstream_grpc_requests_total{code="OK",method="/runstream.v1.RunService/CreateRun"} 1.0' in page
 

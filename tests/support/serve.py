@@ -157,6 +157,11 @@ class ServeProcess:
         return self._process.pid
 
     @property
+    def worker_pids(self) -> list[int]:
+        """Of its workers, with --workers; oldest first."""
+        return [child.pid for child in psutil.Process(self.pid).children() if _is_worker(child)]
+
+    @property
     def memory_bytes(self) -> int:
         """Resident memory of the service."""
         return int(psutil.Process(self.pid).memory_info().rss)
@@ -232,3 +237,10 @@ class ServeProcess:
             if time.monotonic() > give_up:
                 raise TimeoutError(f"{path} still answers {answered}: {body}")
             time.sleep(0.05)
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "runstream_service.server.worker" in process.cmdline()
+    except psutil.NoSuchProcess:  # or a zombie, which has ended as well
+        return False

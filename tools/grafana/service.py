@@ -109,6 +109,14 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
                 thresholds(red=1),
                 alert="RunstreamAcknowledgedBatchesLost",
             ),
+            number(
+                "Workers that serve",
+                "Processes of all replicas (--workers). Fewer than you run: the log says why one ended (worker_ended).",
+                (total("runstream_workers"), "workers"),
+                "none",
+                good_from(1),
+                alert="RunstreamWorkersReplaced",
+            ),
             firing(),
             versions(),
         ],
@@ -399,6 +407,19 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
                 "CPU for the replica, or a request that takes long to read; then please report it.",
                 [(quantile(0.99, "runstream_event_loop_delay_seconds", "pod"), "{{pod}}")],
                 "s",
+                width=12,
+            ),
+            graph(
+                "Workers that were replaced",
+                "Within 15 minutes, by reason. Their clients reconnect to others. None is normal.",
+                [
+                    (
+                        f"sum by (reason) (increase({metric('runstream_workers_replaced_total')}[15m]))",
+                        "{{reason}}",
+                    )
+                ],
+                "none",
+                alert="RunstreamWorkersReplaced",
                 width=12,
             ),
             graph(

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from runstream_service.http.admission import Admission
 from runstream_service.http.forwarded import Forwarded
 from runstream_service.http.guard import Guard
-from runstream_service.http.pages import make_pages, too_many
+from runstream_service.http.pages import RenderMetrics, make_pages, too_many
 from runstream_service.http.paths import PathPrefix, SingleSlashes
 from runstream_service.http.ui import find_ui, ui_routes
 from runstream_service.metrics import Metrics
@@ -35,12 +35,13 @@ class HttpApp:
         readiness: Readiness,
         metrics: Metrics,
         version: str,
+        render_metrics: RenderMetrics | None = None,
         allowed_hosts: Sequence[str] = (),
         trusted_proxies: Sequence[str] = (),
         path_prefix: str = "",
     ) -> None:
         ui = find_ui()
-        pages = make_pages(readiness, metrics, version, has_ui=ui is not None)
+        pages = make_pages(readiness, render_metrics or metrics.render, version, has_ui=ui is not None)
         self._always = [*pages, *(ui_routes(ui) if ui else ())]
         self._starlette = Starlette(routes=[*self._always, *_starting()])
         # Built from the inside out. The guard checks paths and the Host, so the middlewares that set them run before

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from runstream_service.metrics import Metrics
 from runstream_service.mlflow.server import MLFLOW_VERSION
 from runstream_service.readiness import Readiness
 
@@ -41,11 +42,15 @@ alongside runstream and restart the service.</p>
 OPEN_PATHS = ("/metrics", "/healthz", "/readyz", "/health", "/version")
 
 
-def make_pages(readiness: Readiness, metrics: Metrics, version: str, *, has_ui: bool) -> list[BaseRoute]:
+# The body of /metrics and its content type, for an Accept header.
+RenderMetrics: TypeAlias = Callable[[str], Awaitable[tuple[bytes, str]]]
+
+
+def make_pages(readiness: Readiness, render_metrics: RenderMetrics, version: str, *, has_ui: bool) -> list[BaseRoute]:
     """The routes. The page about the service itself is / if there is no UI, and /about in any case."""
 
     async def metrics_page(request: Request) -> Response:
-        body, content_type = metrics.render(request.headers.get("accept", ""))
+        body, content_type = await render_metrics(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
     async def healthz(_request: Request) -> Response:

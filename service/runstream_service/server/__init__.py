@@ -4,6 +4,10 @@ supervisor.py        startup, main loop, shutdown: sockets, signals, the embedde
 front_ends.py        what the supervisor knows of its front ends, whether there is one in its process or many in others
 frontend.py          gRPC, HTTP, ingest, tails, queries
 background.py        roll-up, purge and retention, silent runs
+worker_pool.py       several front ends: starts workers, watches them, replaces those that end or hang
+worker.py            the process of a worker: a front end, and the channel to its supervisor
+channel.py           questions and messages between the two
+combined_metrics.py  one /metrics for all processes
 lasting_tasks.py     tasks that run as long as their process
 listening.py         ports: of one process, or shared by several
 runtime.py           settings of the process itself

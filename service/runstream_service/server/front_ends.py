@@ -22,6 +22,10 @@ class FrontEnds(Protocol):
     http_address: Address
 
     @property
+    def serving(self) -> int:
+        """How many of them serve."""
+
+    @property
     def gate(self) -> HotTableGate:
         """Learns how many points wait for roll-up, and stops ingest when they are too many."""
 

@@ -18,6 +18,7 @@ from runstream.v1 import ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.http.app import HttpApp
 from runstream_service.http.protocol import BoundedProtocol
+from runstream_service.ingest.limits import MAX_HELD_POINTS
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
 from runstream_service.mlflow.routes import routes as mlflow_routes
@@ -32,7 +33,7 @@ from runstream_service.rpc.query_servicer import query_handler
 from runstream_service.rpc.run_servicer import RunServicer
 from runstream_service.rpc.tail_handler import tail_handler
 from runstream_service.server.lasting_tasks import LastingTasks
-from runstream_service.server.listening import HttpServer, listen_grpc, listen_http
+from runstream_service.server.listening import HttpServer, grpc_port_options, listen_grpc, listen_http
 from runstream_service.server.loop_delay import LoopDelay
 from runstream_service.settings import Address
 from runstream_service.storage.commit_notifier import CommitNotifier
@@ -41,6 +42,7 @@ from runstream_service.wiring import wire_calls
 if TYPE_CHECKING:
     from runstream_service.artifacts.store import ArtifactStore
     from runstream_service.deadline import Deadline
+    from runstream_service.http.pages import RenderMetrics
     from runstream_service.ingest.backpressure import HotTableGate
     from runstream_service.metrics import Metrics
     from runstream_service.readiness import Readiness
@@ -76,11 +78,24 @@ SERVICES = tuple(
 class Frontend:
     """`listen`, then `serve`, then `stop`, which may come at any time. Implements FrontEnds for its own process."""
 
-    def __init__(self, settings: Settings, *, version: str, metrics: Metrics, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        version: str,
+        metrics: Metrics,
+        readiness: Readiness,
+        render_metrics: RenderMetrics | None = None,
+        shares_ports: bool = False,
+    ) -> None:
+        """`render_metrics` answers /metrics, by default with those of this process. With `shares_ports`, other
+        processes of this replica listen on the same ports."""
         self._settings = settings
         self._version = version
         self._metrics = metrics
         self._readiness = readiness
+        self._render_metrics = render_metrics or metrics.render
+        self._shares_ports = shares_ports
         self._shares = PoolShares.of(settings.pool_size)
         self._lifetime = Lifetime(settings.max_connection_age_s)
         self._tasks = LastingTasks()
@@ -89,6 +104,7 @@ class Frontend:
         self._grpc: grpc.aio.Server | None = None
         self._http: uvicorn.Server | None = None
         self._http_task: asyncio.Task[None] | None = None
+        self.serving = 0
         self.grpc_address = settings.grpc_listen
         self.http_address = settings.http_listen
 
@@ -119,19 +135,23 @@ class Frontend:
         take minutes to replay its log, while /healthz has to answer."""
         self._grpc = grpc.aio.server(
             interceptors=[CallInterceptor(self._metrics, check=self._check_database)],
-            # Without the first, gRPC shares a port that is in use instead of reporting it.
-            options=(("grpc.so_reuseport", 0), *GRPC_OPTIONS, *self._lifetime.grpc_options()),
+            options=(
+                *grpc_port_options(shared=self._shares_ports),
+                *GRPC_OPTIONS,
+                *self._lifetime.grpc_options(),
+            ),
         )
-        self.grpc_address = listen_grpc(self._grpc, self._settings.grpc_listen)
+        self.grpc_address = listen_grpc(self._grpc, self._settings.grpc_listen, shared=self._shares_ports)
         self._start_http()
         self._tasks.start("loop watcher", LoopDelay(self._metrics.registry).run())
 
     def _start_http(self) -> None:
-        listeners = listen_http(self._settings.http_listen)
+        listeners = listen_http(self._settings.http_listen, shared=self._shares_ports)
         self.http_address = Address(self._settings.http_listen.host, listeners[0].getsockname()[1])
         self._http_app = HttpApp(
             readiness=self._readiness,
             metrics=self._metrics,
+            render_metrics=self._render_metrics,
             version=self._version,
             allowed_hosts=self._settings.allowed_hosts,
             trusted_proxies=self._settings.trusted_proxies,
@@ -171,6 +191,7 @@ class Frontend:
         await add_health(self._grpc, self._readiness, SERVICES)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         await self._grpc.start()
+        self.serving = 1
 
     def _start_ingest(self, database: Database, notifier: CommitNotifier) -> IngestPipeline:
         pipeline = IngestPipeline(
@@ -179,6 +200,7 @@ class Frontend:
             writers=self._settings.writers,
             max_queued_points=self._settings.max_queued_points,
             max_streams=self._settings.max_streams,
+            max_held_points=MAX_HELD_POINTS // self._settings.workers,
             max_openings=self._shares.openings,
             max_series_per_run=self._settings.max_series_per_run,
             on_commit=notifier.notify,

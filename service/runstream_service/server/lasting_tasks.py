@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 import structlog
@@ -40,3 +40,17 @@ class LastingTasks:
         for task in self._tasks.values():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+async def unless(stopped: asyncio.Event, work: Awaitable[None]) -> bool:
+    """Does some work, but cancels it when the event is set; returns whether it was done."""
+    task = asyncio.ensure_future(work)
+    stop = asyncio.ensure_future(stopped.wait())
+    await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if task.done():
+        await task
+        return True
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return False

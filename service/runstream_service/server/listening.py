@@ -1,4 +1,11 @@
-"""Opens the sockets that the service listens on, with clear errors for those that are not available."""
+"""Opens the sockets that the service listens on, with clear errors for those that are not available.
+
+Several workers share a port: each has a socket of its own on it (SO_REUSEPORT), and the kernel distributes connections
+by a hash of their addresses. Measured with 200 connections to four uvloop servers, opened at once and kept: 44 to 54
+for each, and 4 to 125 with one socket that all of them accept from, as the first one to wake up takes what is there.
+A worker that starts gets no connections before it listens. A port that is in use has to stay an error nevertheless: so
+the supervisor reserves it, and only then do its workers share it.
+"""
 
 from __future__ import annotations
 
@@ -37,29 +44,75 @@ class HttpServer(uvicorn.Server):
         yield
 
 
-def listen_grpc(server: grpc.aio.Server, address: Address) -> Address:
-    """Binds a port of the server; returns the real port. Raises CannotStart with a reason, which gRPC does not give."""
-    if address.port != 0:
-        for listener in _bind(address, "--grpc-listen", "127.0.0.1:50051"):
+GRPC, HTTP = ("--grpc-listen", "127.0.0.1:50051"), ("--http-listen", "127.0.0.1:5000")
+
+
+def grpc_port_options(*, shared: bool) -> tuple[tuple[str, int], ...]:
+    """The server's option for its port. By default, gRPC shares a port that is in use instead of reporting it."""
+    return (("grpc.so_reuseport", int(shared)),)
+
+
+def listen_grpc(server: grpc.aio.Server, address: Address, *, shared: bool = False) -> Address:
+    """Binds a port of the server; returns the real port. Raises CannotStart with a reason, which gRPC does not give.
+    With `shared` the supervisor has reserved the port."""
+    setting, example = GRPC
+    if address.port != 0 and not shared:
+        for listener in _bind(address, setting, example):
             listener.close()
     try:
         port = server.add_insecure_port(str(address))
     except RuntimeError as error:
-        raise CannotStart(f"cannot listen on {address}", setting="--grpc-listen", example="127.0.0.1:50051") from error
+        raise CannotStart(f"cannot listen on {address}", setting=setting, example=example) from error
     return Address(address.host, port)
 
 
-def listen_http(address: Address) -> list[socket.socket]:
+def listen_http(address: Address, *, shared: bool = False) -> list[socket.socket]:
     """Binds the port for `HttpServer.serve(sockets=...)`, on all addresses of the host, as gRPC does: `[::]` and
     `0.0.0.0` are all of IPv4 and of IPv6, and `localhost` is 127.0.0.1 and ::1. Raises CannotStart."""
-    return _bind(address, "--http-listen", "127.0.0.1:5000")
+    return _bind(address, *HTTP, shared=shared)
 
 
-def _bind(address: Address, setting: str, example: str) -> list[socket.socket]:
+class Reservation:
+    """A port that the workers of this process may listen on, and nobody else."""
+
+    def __init__(self, address: Address, setting: str, example: str) -> None:
+        """Raises CannotStart if the port is in use."""
+        listeners = _bind(address, setting, example)
+        self.address = Address(address.host, listeners[0].getsockname()[1])
+        self._sockets = [_reserve(listener) for listener in listeners]
+        for listener in listeners:
+            listener.close()
+
+    def close(self) -> None:
+        """Give the port back."""
+        for one in self._sockets:
+            one.close()
+
+
+def _reserve(listener: socket.socket) -> socket.socket:
+    """A socket that holds the address of a listener and gets no connections, as it does not listen.
+
+    `listener` could only be bound because nobody else has the port, so at no time can two services have it: while both
+    sockets exist, they share it. Afterwards, this one allows sockets of the same user that ask to share (the workers).
+    It must not have SO_REUSEADDR any more: two sockets that have it, and do not listen, may have the same port.
+    """
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserving = socket.socket(listener.family, socket.SOCK_STREAM)
+    if listener.family == socket.AF_INET6:
+        reserving.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    # SO_REUSEADDR is for connections of an earlier service that are not forgotten yet (TIME_WAIT).
+    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+        reserving.setsockopt(socket.SOL_SOCKET, option, 1)
+    reserving.bind(listener.getsockname())
+    reserving.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    return reserving
+
+
+def _bind(address: Address, setting: str, example: str, *, shared: bool = False) -> list[socket.socket]:
     try:
         places = _places(address)
         for _ in range(_TRIES if address.port == 0 else 1):
-            if listeners := _bind_all(places, address.port):
+            if listeners := _bind_all(places, address.port, shared=shared):
                 return listeners
         raise OSError(errno.EADDRINUSE, "no port is free on all of its addresses")
     except OSError as error:
@@ -78,7 +131,7 @@ def _places(address: Address) -> list[tuple[int, str]]:
     return list(dict.fromkeys((family, str(where[0])) for family, _, _, _, where in found))
 
 
-def _bind_all(places: list[tuple[int, str]], port: int) -> list[socket.socket]:
+def _bind_all(places: list[tuple[int, str]], port: int, *, shared: bool) -> list[socket.socket]:
     """Sockets of one port, or of any port if it is 0; none if that is not free on all addresses. Addresses that this
     machine does not have (::1 without IPv6) are left out, as long as there are others.
 
@@ -90,7 +143,7 @@ def _bind_all(places: list[tuple[int, str]], port: int) -> list[socket.socket]:
     any_port = port == 0
     for family, host in places:
         try:
-            listener = socket.create_server((host, port), family=family, backlog=2048)
+            listener = socket.create_server((host, port), family=family, backlog=2048, reuse_port=shared)
         except OSError as error:
             if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 missing = error

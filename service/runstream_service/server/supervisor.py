@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable
 
 import structlog
 import uvloop
@@ -19,20 +18,24 @@ from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.deadline import Deadline
 from runstream_service.metrics import Metrics
+from runstream_service.pool_shares import BACKGROUND_POOL_SIZE, connections_of_replica
 from runstream_service.readiness import DATABASE, MIGRATIONS, SHUTDOWN, Readiness, watch_database
 from runstream_service.server import runtime
 from runstream_service.server.background import Background
 from runstream_service.server.front_ends import FrontEnds
 from runstream_service.server.frontend import Frontend, shutdown_step
-from runstream_service.server.lasting_tasks import LastingTasks
+from runstream_service.server.lasting_tasks import LastingTasks, unless
+from runstream_service.server.worker_pool import WorkerMetrics, WorkerPool
 from runstream_service.settings import Settings
 from runstream_service.storage.database import Database
-from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.storage.embedded import OPTIONS, EmbeddedPostgres
 from runstream_service.storage.external import open_external
 from runstream_service.storage.migrate import migrate
 from runstream_service.storage.replica import ReplicaId
 
 log = structlog.get_logger()
+
+_OF_OTHERS = 20  # connections to the embedded PostgreSQL
 
 
 def run(settings: Settings) -> int:
@@ -61,9 +64,8 @@ class Supervisor:
         self._version = importlib.metadata.version("runstream")
         self._metrics = Metrics(version=self._version)
         self._readiness = Readiness()
-        self._front_ends: FrontEnds = Frontend(
-            settings, version=self._version, metrics=self._metrics, readiness=self._readiness
-        )
+        self._replica = ReplicaId.of_this_process(self._version)
+        self._front_ends = self._make_front_ends()
         self._background: Background | None = None
         self._postgres: EmbeddedPostgres | None = None
         self._database: Database | None = None
@@ -74,7 +76,7 @@ class Supervisor:
         """Startup, main loop, shutdown."""
         self._handle_signals()
         try:
-            started = await self._unless_stopped(self._startup())
+            started = await unless(self._stop_requested, self._startup())
             if not started:
                 return 0
             runtime.after_start()
@@ -84,6 +86,15 @@ class Supervisor:
             raise CannotStart(f"the database went away: {error.message}", setting="--database", exit_code=1) from error
         finally:
             await self._shutdown()
+
+    def _make_front_ends(self) -> FrontEnds:
+        """One front end in this process, or workers."""
+        registry = self._metrics.registry
+        if self._settings.workers > 1:
+            return WorkerPool(self._settings, replica=self._replica, registry=registry)
+        frontend = Frontend(self._settings, version=self._version, metrics=self._metrics, readiness=self._readiness)
+        WorkerMetrics(registry, lambda: frontend.serving)
+        return frontend
 
     # -- startup -----------------------------------------------------------------------------------------------------
 
@@ -106,14 +117,15 @@ class Supervisor:
 
     async def _open_database(self) -> Database:
         """Connects to the external database, or starts the embedded one and connects to it."""
-        url, replica = self._settings.database_url, ReplicaId.of_this_process(self._version)
-        if url is None:
-            self._postgres = EmbeddedPostgres(self._settings.data_dir)
+        settings, replica = self._settings, self._replica
+        pool_size = settings.pool_size if settings.workers == 1 else BACKGROUND_POOL_SIZE
+        if settings.database_url is None:
+            self._postgres = EmbeddedPostgres(settings.data_dir, options=_embedded_options(settings))
             await self._postgres.start()
             self._tasks.start("PostgreSQL supervisor", self._postgres.supervise())
-            return await Database.open(self._postgres.url, max_size=self._settings.pool_size, replica=replica)
+            return await Database.open(self._postgres.url, max_size=pool_size, replica=replica)
         return await open_external(
-            url, pool_size=self._settings.pool_size, wait_s=self._settings.database_wait_s, replica=replica
+            settings.database_url, pool_size=pool_size, wait_s=settings.database_wait_s, replica=replica
         )
 
     def _announce(self) -> None:
@@ -158,19 +170,6 @@ class Supervisor:
             self._postgres.kill()
         os._exit(128 + number)
 
-    async def _unless_stopped(self, work: Awaitable[None]) -> bool:
-        """Does the work, but cancels it when a signal arrives; returns whether it was done."""
-        task = asyncio.ensure_future(work)
-        stopped = asyncio.ensure_future(self._stop_requested.wait())
-        await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if task.done():
-            await task
-            return True
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        return False
-
     # -- shutdown ----------------------------------------------------------------------------------------------------
 
     async def _shutdown(self) -> None:
@@ -189,6 +188,14 @@ class Supervisor:
                 await self._postgres.stop(within_s=deadline.share(0.8))
         if self._stop_requested.is_set():  # otherwise the reason was logged already
             log.info("The service has stopped", action="service_stopped", seconds_left=round(deadline.left_s(), 1))
+
+
+def _embedded_options(settings: Settings) -> dict[str, str]:
+    """Enough connections for the workers, for commands such as `runstream status`, and for a person with psql."""
+    needed = _OF_OTHERS + connections_of_replica(
+        workers=settings.workers, pool_size=settings.pool_size, writers=settings.writers
+    )
+    return {"max_connections": str(max(int(OPTIONS["max_connections"]), needed))}
 
 
 BANNER = """

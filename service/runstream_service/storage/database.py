@@ -143,6 +143,7 @@ class Database:
     def __init__(self, url: DatabaseUrl, replica: ReplicaId | None = None) -> None:
         self._servers = Servers(url)
         self._replica = replica
+        self.url = ""  # of `open`, for the other processes of this replica
         self._pool: Pool
         self._connections: weakref.WeakSet[OurConnection] = weakref.WeakSet()
         self._ping_connection: OurConnection | None = None
@@ -156,6 +157,7 @@ class Database:
         """Connects, for a replica of the service or (without `replica`) for another command. Raises
         DatabaseUnavailable, or ValueError if the URL is invalid."""
         database = cls(DatabaseUrl.parse(url), replica)
+        database.url = url
 
         async def connect(*_: object, **__: object) -> Connection:
             return await database._connect(POOL)

@@ -30,7 +30,7 @@ _HOPELESS = (
 
 async def open_external(url: str, *, pool_size: int, wait_s: float, replica: ReplicaId) -> Database:
     """The database at a URL, for the service. Raises CannotStart."""
-    database = await _wait_for(url, pool_size, Deadline(wait_s), replica)
+    database = await wait_for_database(url, pool_size=pool_size, wait_s=wait_s, replica=replica)
     try:
         await _check_version(database)
         await pooler.check(database)
@@ -67,7 +67,9 @@ async def open_at_once(url: str, *, max_size: int) -> Database:
         raise _no_database(str(error)) from error
 
 
-async def _wait_for(url: str, pool_size: int, deadline: Deadline, replica: ReplicaId) -> Database:
+async def wait_for_database(url: str, *, pool_size: int, wait_s: float, replica: ReplicaId) -> Database:
+    """The database at a URL, which is not checked. Waits at most so long for it to answer. Raises CannotStart."""
+    deadline = Deadline(wait_s)
     while True:
         try:
             return await Database.open(url, max_size=pool_size, replica=replica)

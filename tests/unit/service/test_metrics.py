@@ -8,14 +8,14 @@ from runstream_service.metrics import Metrics
 from runstream_service.readiness import DATABASE, MIGRATIONS, Readiness
 
 
-def test_calls_are_counted_by_method_and_code() -> None:
+async def test_calls_are_counted_by_method_and_code() -> None:
     metrics = Metrics(version="1.2.3")
     metrics.grpc_ended("/a/B", "OK", 0.002)
     metrics.grpc_ended("/a/B", "NOT_FOUND", 0.5)
     metrics.grpc_ended("/a/Stream", "OK", None)
     metrics.http_ended("GET", "/runs/{run_id}", 200, 0.1)
     metrics.database_answers(True)
-    body, content_type = metrics.render("")
+    body, content_type = await metrics.render("")
     assert content_type.startswith("text/plain")
     samples = {
         (sample.name, *sorted(sample.labels.values())): sample.value
@@ -33,8 +33,8 @@ def test_calls_are_counted_by_method_and_code() -> None:
     assert any(key[0] == "runstream_build_info" and "1.2.3" in key for key in samples)
 
 
-def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:
-    body, content_type = Metrics(version="1").render("application/openmetrics-text; version=1.0.0")
+async def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:
+    body, content_type = await Metrics(version="1").render("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
 

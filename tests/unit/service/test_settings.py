@@ -42,6 +42,8 @@ def test_addresses_are_read_and_written_back(text: str, address: Address) -> Non
         ("--database", "mysql://db/x", "its scheme is 'mysql'"),
         ("--database", "db.example:5432", "its scheme is 'none'"),
         ("--database-wait", "soon", "is not a number of seconds"),
+        ("--workers", "0", "is not a whole number from 1 to 64"),
+        ("--workers", "auto", "is not a whole number"),
         ("--pool-size", "0", "is not a whole number from 1"),
         ("--pool-size", "5", "5 connections are too few"),
         ("--max-series-per-run", "0", "is not a whole number from 1"),
@@ -94,6 +96,26 @@ def test_password_of_the_database_is_not_in_the_repr() -> None:
     settings = read_settings({"--database": "postgresql://me:hunter2@db/x"})
     assert settings.database_url == "postgresql://me:hunter2@db/x"
     assert "hunter2" not in repr(settings)
+
+
+def test_workers_get_a_part_of_what_bounds_the_replica() -> None:
+    settings = read_settings({"--workers": "3", "--max-streams": "100", "--max-queued-points": "90000"})
+    of_worker = settings.of_worker()
+    assert (of_worker.max_streams, of_worker.max_queued_points) == (34, 30_000)
+    assert (of_worker.pool_size, of_worker.writers) == (settings.pool_size, settings.writers)
+    assert read_settings({"--workers": "64"}).of_worker().max_queued_points == 16_384, "a full batch has to fit"
+
+
+def test_a_worker_reads_the_same_settings_from_the_same_texts() -> None:
+    settings = read_settings({"--workers": "2", "--database": "postgresql://db/x", "--epoch-seconds": "7"})
+    assert read_settings(settings.given) == settings
+
+
+def test_several_workers_are_refused_where_they_could_not_share_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert read_settings({"--workers": "1"}).workers == 1
+    with pytest.raises(CannotStart, match="needs Linux"):
+        read_settings({"--workers": "2"})
 
 
 def test_every_option_has_a_help_text_and_a_default_that_is_accepted() -> None:

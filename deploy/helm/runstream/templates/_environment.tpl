@@ -22,6 +22,8 @@
   value: {{ get (dict "none" "none" "url" .Values.artifacts.url) .Values.artifacts.kind | default "/artifacts" | quote }}
 - name: RUNSTREAM_DATABASE_WAIT
   value: {{ $settings.databaseWaitSeconds | int64 | quote }}
+- name: RUNSTREAM_WORKERS
+  value: {{ $settings.workers | int64 | quote }}
 - name: RUNSTREAM_POOL_SIZE
   value: {{ $settings.poolSize | int64 | quote }}
 - name: RUNSTREAM_WRITERS

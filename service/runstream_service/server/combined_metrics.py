@@ -1,0 +1,117 @@
+"""One /metrics for all processes of a replica.
+
+Each process counts in its own registry. For a scrape, the supervisor collects the samples of all of them and adds them
+up. (prometheus_client has a mode for several processes, in which they share files. It knows no collectors of our own
+and no gauges that are functions, and every increment writes to a file.)
+
+Counters never go down, or a rate would show an increase that did not happen: what a worker had counted when it was
+collected last stays in the sums after its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from prometheus_client import Metric
+from prometheus_client.exposition import choose_encoder
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+# Gauges of which a sum would say nothing; all others are added up.
+LEAST = frozenset({"runstream_ready", "runstream_database_up", "process_start_time_seconds"})
+GREATEST = frozenset({"runstream_build_info", "python_info", "runstream_ingest_held", "runstream_queue_oldest_seconds"})
+_CUMULATIVE = frozenset({"counter", "histogram"})
+
+# Families as JSON: name, help, type, and the samples with their names, labels and values.
+Samples: TypeAlias = list[tuple[str, str, str, list[tuple[str, dict[str, str], float]]]]
+
+
+def samples_of(registry: CollectorRegistry) -> Samples:
+    """The values of this process now."""
+    return [
+        (
+            metric.name,
+            metric.documentation,
+            metric.type,
+            [(sample.name, sample.labels, sample.value) for sample in metric.samples],
+        )
+        for metric in registry.collect()
+    ]
+
+
+class Sums:
+    """Samples of several processes, added up. A collector, which has what prometheus_client's encoders need."""
+
+    def __init__(self, of: Iterable[Samples] = ()) -> None:
+        self._families: dict[str, tuple[str, str]] = {}
+        self._values: dict[str, dict[tuple[str, frozenset[tuple[str, str]]], tuple[dict[str, str], float]]] = {}
+        for samples in of:
+            self.add(samples)
+
+    def add(self, samples: Samples) -> None:
+        """Add the samples of one more process."""
+        for name, help_text, kind, values in samples:
+            self._families.setdefault(name, (help_text, kind))
+            known = self._values.setdefault(name, {})
+            combine: Callable[[float, float], float] = min if name in LEAST else max if name in GREATEST else _add
+            for sample, labels, value in values:
+                key = (sample, frozenset(labels.items()))
+                earlier = known.get(key)
+                known[key] = (labels, value if earlier is None else combine(earlier[1], value))
+
+    def add_ended(self, samples: Samples) -> None:
+        """Add what a process had counted that has ended; its gauges ended with it."""
+        self.add([family for family in samples if family[2] in _CUMULATIVE])
+
+    def samples(self) -> Samples:
+        """The sums."""
+        return [
+            (name, *family, [(sample, labels, value) for (sample, _), (labels, value) in self._values[name].items()])
+            for name, family in self._families.items()
+        ]
+
+    def collect(self) -> Iterator[Metric]:
+        """For the encoders."""
+        for name, help_text, kind, values in self.samples():
+            metric = Metric(name, help_text, kind)
+            for sample, labels, value in values:
+                metric.add_sample(sample, labels, value)
+            yield metric
+
+
+def _add(one: float, other: float) -> float:
+    return one + other
+
+
+class CombinedMetrics:
+    """The metrics of the supervisor and of its workers. `collect` maps the workers that run to functions that ask them;
+    a worker that does not answer counts as when it was asked last."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._last: dict[int, Samples] = {}
+        self._ended = Sums()
+
+    def remember(self, worker: int, samples: Samples) -> None:
+        """What a worker has counted."""
+        self._last[worker] = samples
+
+    def ended(self, worker: int) -> None:
+        """A worker has ended, and another one takes its number."""
+        self._ended.add_ended(self._last.pop(worker, []))
+
+    async def render(
+        self, accept: str, workers: dict[int, Callable[[], Awaitable[Samples | None]]]
+    ) -> tuple[bytes, str]:
+        """All metrics and their content type, in the format that the Accept header asks for."""
+        answers = await asyncio.gather(*(ask() for ask in workers.values()))
+        for worker, samples in zip(workers, answers, strict=True):
+            if samples is not None and worker in workers:
+                self._last[worker] = samples
+        sums = Sums([samples_of(self._registry), self._ended.samples(), *self._last.values()])
+        encode, content_type = choose_encoder(accept)
+        registry: Any = sums
+        return encode(registry), content_type

@@ -1,0 +1,214 @@
+"""A worker: a front end in a process of its own, of which the supervisor runs several.
+
+`python -m runstream_service.server.worker FD NUMBER` is started by worker_pool.py; FD is its end of the channel. It
+does everything that its supervisor tells it, ends when its supervisor ends, and finishes what it has begun on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import importlib.metadata
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+import uvloop
+
+from runstream_service import logs
+from runstream_service.artifacts.store import ArtifactStore
+from runstream_service.cannot_start import CannotStart
+from runstream_service.core.errors import DatabaseUnavailable
+from runstream_service.deadline import Deadline
+from runstream_service.metrics import Metrics
+from runstream_service.readiness import DATABASE, MIGRATIONS, Readiness, watch_database
+from runstream_service.server import runtime
+from runstream_service.server.channel import Channel
+from runstream_service.server.combined_metrics import samples_of
+from runstream_service.server.frontend import Frontend, shutdown_step
+from runstream_service.server.lasting_tasks import LastingTasks, unless
+from runstream_service.settings import Settings, read_settings
+from runstream_service.storage.database import Database
+from runstream_service.storage.external import wait_for_database
+from runstream_service.storage.replica import ReplicaId
+
+log = structlog.get_logger()
+
+# As long as the supervisor asks the other workers, and some more.
+METRICS_TIMEOUT_S = 10.0
+_PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """One worker, from the first message of its supervisor to the last one to it."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._version = importlib.metadata.version("runstream")
+        self._metrics = Metrics(version=self._version)
+        self._readiness = Readiness()
+        loop = asyncio.get_running_loop()
+        # What the supervisor tells, in this order.
+        self._given: asyncio.Future[dict[str, str]] = loop.create_future()
+        self._served: asyncio.Future[dict[str, Any]] = loop.create_future()
+        self._stop_requested = asyncio.Event()
+        self._stop_within_s = 0.0
+        self._channel: Channel
+        self._settings: Settings
+        self._frontend: Frontend
+        self._database: Database | None = None
+        self._tasks = LastingTasks()
+
+    async def run(self, sock: socket.socket) -> int:
+        """Startup, main loop, shutdown; the exit code."""
+        self._channel = await Channel.open(
+            sock,
+            answers={"ping": self._ping, "metrics": self._own_metrics, "runs": self._runs},
+            hears={
+                "settings": self._given.set_result,
+                "serve": self._served.set_result,
+                "backlog": self._backlog,
+                "stop": self._stop,
+            },
+        )
+        reading = asyncio.create_task(self._channel.run())
+        reading.add_done_callback(_end_at_once)
+        self._settings = read_settings(await self._given).of_worker()
+        self._stop_within_s = self._settings.shutdown_grace_s
+        logs.configure(level=self._settings.log_level, format=self._settings.log_format)
+        structlog.contextvars.bind_contextvars(worker=self._number)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop, self._stop_within_s)
+        self._frontend = Frontend(
+            self._settings,
+            version=self._version,
+            metrics=self._metrics,
+            readiness=self._readiness,
+            render_metrics=self._metrics_of_all,
+            shares_ports=True,
+        )
+        self._channel.tell("started")
+        try:
+            return await self._main_loop() if await unless(self._stop_requested, self._startup()) else 0
+        except CannotStart as refusal:
+            self._channel.tell("cannot_start", [str(refusal), refusal.exit_code])
+            return refusal.exit_code
+        except DatabaseUnavailable as error:
+            self._channel.tell("cannot_start", [f"the database went away: {error.message}", 1])
+            return 1
+        finally:
+            await self._shutdown(Deadline(self._stop_within_s))
+            reading.remove_done_callback(_end_at_once)
+
+    # -- startup -----------------------------------------------------------------------------------------------------
+
+    async def _startup(self) -> None:
+        """The first workers answer /healthz while the database starts. One that takes the place of another listens when
+        it can serve, so that it gets no connections before."""
+        await self._readiness.listen(self._metrics.readiness)
+        replaces_another = self._served.done()
+        if not replaces_another:
+            await self._frontend.listen()
+        self._database = await self._open_database(await self._served)
+        self._metrics.watch(self._database)
+        await self._readiness.passes(DATABASE)
+        await self._readiness.passes(MIGRATIONS)  # the supervisor applied them
+        self._tasks.start("database monitor", watch_database(self._database, self._readiness, self._metrics))
+        if replaces_another:
+            await self._frontend.listen()
+        await self._frontend.serve(self._database, ArtifactStore.open(self._settings.artifacts))
+        self._backlog((await self._served)["hot_points"])
+        runtime.after_start()
+        self._channel.tell("ready")
+
+    async def _open_database(self, served: dict[str, Any]) -> Database:
+        """The supervisor has checked it; when a worker takes the place of another one, it may be away just now."""
+        return await wait_for_database(
+            served["database_url"],
+            pool_size=self._settings.pool_size,
+            wait_s=self._settings.database_wait_s,
+            replica=ReplicaId(*served["replica"]),
+        )
+
+    # -- main loop ---------------------------------------------------------------------------------------------------
+
+    async def _main_loop(self) -> int:
+        stopped = asyncio.create_task(self._stop_requested.wait())
+        await asyncio.wait([stopped, *self._frontend.crashed, *self._tasks.all], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        crashes = [self._frontend.report_crash(), self._tasks.report_ended()]
+        return 1 if any(crashes) else 0
+
+    async def _shutdown(self, deadline: Deadline) -> None:
+        await self._frontend.stop(deadline)
+        await self._tasks.cancel()
+        if self._database is not None:
+            with shutdown_step("close the pool"):
+                await self._database.close(within_s=deadline.share(0.3))
+        # What it counted stays in the sums.
+        self._channel.tell("metrics", samples_of(self._metrics.registry))
+        await self._channel.flush()
+
+    # -- what the supervisor tells and asks --------------------------------------------------------------------------
+
+    def _stop(self, within_s: float) -> None:
+        self._stop_within_s = within_s
+        self._stop_requested.set()
+
+    def _backlog(self, hot_points: int) -> None:
+        if self._frontend.serving:
+            self._frontend.gate.update(hot_points)
+
+    async def _ping(self, _: object) -> None:
+        """The answer says that the event loop runs."""
+
+    async def _own_metrics(self, _: object) -> object:
+        return samples_of(self._metrics.registry)
+
+    async def _runs(self, _: object) -> list[str]:
+        return [run_id.hex for run_id in await self._frontend.streaming_runs()]
+
+    async def _metrics_of_all(self, accept: str) -> tuple[bytes, str]:
+        text, content_type = await self._channel.ask("metrics", accept, timeout_s=METRICS_TIMEOUT_S)
+        return text.encode(), content_type
+
+
+def _end_at_once(_reading: object) -> None:
+    """The supervisor is gone, and nobody would supervise this process. Nothing that was acknowledged is lost."""
+    log.error("The supervisor has ended unexpectedly; so does this worker", action="worker_orphaned", pid=os.getpid())
+    os._exit(1)
+
+
+def _die_with(parent: int) -> None:
+    """Lets the kernel kill this process when its supervisor ends, even if its event loop hangs then."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+async def _run(number: int, sock: socket.socket) -> int:
+    return await Worker(number).run(sock)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The process. `arguments`: file descriptor of the channel, number of the worker, pid of the supervisor."""
+    descriptor, number, parent = map(int, arguments)
+    _die_with(parent)
+    # Ctrl-C and a closed terminal reach all processes; the supervisor decides what they mean.
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    runtime.before_start()
+    try:
+        return uvloop.run(_run(number, socket.socket(fileno=descriptor)))
+    except Exception:
+        log.exception("A worker failed for a bug; please report it", action="service_failed")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,335 @@
+"""Starts the workers, watches them, and replaces those that end or hang. Implements FrontEnds with processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from runstream_service.cannot_start import CannotStart
+from runstream_service.ingest.backpressure import HotTableGate
+from runstream_service.ingest.metrics import IngestMetrics
+from runstream_service.server.channel import Channel, NoAnswer
+from runstream_service.server.combined_metrics import CombinedMetrics, Samples
+from runstream_service.server.listening import GRPC, HTTP, Reservation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runstream_service.artifacts.store import ArtifactStore
+    from runstream_service.deadline import Deadline
+    from runstream_service.settings import Address, Settings
+    from runstream_service.storage.database import Database
+    from runstream_service.storage.replica import ReplicaId
+
+log = structlog.get_logger()
+
+# What the interpreter runs; the arguments of worker.main follow.
+PROGRAM = ("-m", "runstream_service.server.worker")
+
+PING_EVERY_S = 1.0
+# A worker hangs if it leaves several pings in a row without an answer, for so long together. Several, since after a
+# pause of this process, or of the whole machine, the answer to the first one seems to be late.
+HUNG_AFTER_S, PINGS_MISSED = 20.0, 4
+# Until its event loop runs; it has to load its modules, perhaps from a slow disk.
+STARTS_WITHIN_S = 120.0
+# Of a scrape, and of the search for silent runs.
+ASK_TIMEOUT_S = 5.0
+FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
+# A worker that lived this long was well: the next one starts without a long wait.
+LIVED_S = 60.0
+
+DIED, HUNG, STOPPED = "died", "hung", "stopped"
+
+
+class WorkerMetrics:
+    """How many workers serve, and how many had to be replaced."""
+
+    def __init__(self, registry: CollectorRegistry, serving: Callable[[], int]) -> None:
+        Gauge("runstream_workers", "Processes of this replica that serve (--workers).", registry=registry).set_function(
+            serving
+        )
+        self.replaced = Counter(
+            "runstream_workers_replaced_total",
+            "Workers that were replaced, by reason: died, hung (and were killed), stopped (by somebody's SIGTERM).",
+            ["reason"], registry=registry,
+        )  # fmt: skip
+        for reason in (DIED, HUNG, STOPPED):
+            self.replaced.labels(reason)
+
+
+class WorkerProcess:
+    """One process. `watch` returns when it has ended."""
+
+    def __init__(self, process: asyncio.subprocess.Process, channel: Channel) -> None:
+        self.process = process
+        self.channel = channel
+        self.started = asyncio.Event()
+        self.ready = False
+        self.refusal: CannotStart | None = None
+
+    async def watch(self) -> str:
+        """Waits for its end; kills it if it hangs. Returns the reason."""
+        reading = asyncio.create_task(self.channel.run())
+        exited = asyncio.create_task(self.process.wait())
+        try:
+            hangs = not await self._within(STARTS_WITHIN_S, exited, asyncio.create_task(self.started.wait()))
+            hangs = hangs or await self._hangs(exited)
+            if hangs and not exited.done():
+                self.kill()
+            code = await exited
+            # It may have written until its end.
+            await asyncio.wait([reading], timeout=1.0)
+        finally:
+            self.ready = False
+            for task in (reading, exited):
+                task.cancel()
+        return HUNG if hangs else STOPPED if code == 0 else DIED
+
+    async def _hangs(self, exited: asyncio.Task[int]) -> bool:
+        """Returns False when it has ended, True when it hangs."""
+        missed = 0
+        while missed < PINGS_MISSED:
+            if await self._within(PING_EVERY_S, exited):
+                return False
+            try:
+                await self.channel.ask("ping", timeout_s=HUNG_AFTER_S / PINGS_MISSED)
+                missed = 0
+            except NoAnswer:
+                missed += 1
+        return True
+
+    @staticmethod
+    async def _within(timeout_s: float, *tasks: asyncio.Task[Any]) -> bool:
+        """Whether one of the tasks is done in time."""
+        done, _ = await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+
+
+class _GateOfAll(HotTableGate):
+    """Each worker has its own gate, which gets the same numbers, and counts how often it closes."""
+
+    def __init__(self, max_points: int, tell: Callable[[int], None]) -> None:
+        super().__init__(max_points, IngestMetrics(CollectorRegistry()))  # a registry that nobody reads
+        self._tell = tell
+
+    def update(self, points: int) -> None:
+        super().update(points)
+        self._tell(points)
+
+
+class WorkerPool:
+    """The front ends of a replica with several workers."""
+
+    def __init__(self, settings: Settings, *, replica: ReplicaId, registry: CollectorRegistry) -> None:
+        self._settings = settings
+        self._replica = replica
+        self._metrics = CombinedMetrics(registry)
+        self.worker_metrics = WorkerMetrics(registry, lambda: self.serving)
+        self.gate = _GateOfAll(settings.hot_rows_max, self._tell_backlog)
+        self._hot_points = 0
+        self.grpc_address: Address = settings.grpc_listen
+        self.http_address: Address = settings.http_listen
+        self._reservations: list[Reservation] = []
+        self._workers: dict[int, WorkerProcess] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._database_url: str | None = None  # once they may serve
+        self._start_ended = asyncio.Event()  # all of them serve, or one cannot start
+        self._refusal: CannotStart | None = None
+        self._stopping = False
+
+    @property
+    def serving(self) -> int:
+        """How many workers serve."""
+        return sum(worker.ready for worker in self._workers.values())
+
+    @property
+    def crashed(self) -> list[asyncio.Future[Any]]:
+        """A worker that ends is replaced. Only a bug of this class ends the replica."""
+        return list(self._keepers)
+
+    def report_crash(self) -> bool:
+        """Log why the replica has to end; returns whether it has to."""
+        ended = [task for task in self._keepers if task.done()]
+        for task in ended:
+            error = None if task.cancelled() else task.exception()
+            log.critical("The supervision of workers ended", action="service_failed", task="workers", exc_info=error)
+        return bool(ended)
+
+    # -- startup -----------------------------------------------------------------------------------------------------
+
+    async def listen(self) -> None:
+        """Reserves the ports, and starts the workers, which listen on them."""
+        for address, names in ((self._settings.grpc_listen, GRPC), (self._settings.http_listen, HTTP)):
+            self._reservations.append(Reservation(address, *names))
+        self.grpc_address, self.http_address = (reservation.address for reservation in self._reservations)
+        self._keepers = [asyncio.create_task(self._keep(number)) for number in range(self._settings.workers)]
+
+    async def serve(self, database: Database, artifacts: ArtifactStore) -> None:
+        """Lets the workers serve; returns when all of them do."""
+        self._database_url = database.url
+        for worker in self._workers.values():
+            self._tell_serve(worker)
+        await self._start_ended.wait()
+        if self._refusal is not None:
+            raise self._refusal
+
+    def _tell_serve(self, worker: WorkerProcess) -> None:
+        replica = self._replica
+        worker.channel.tell(
+            "serve",
+            {
+                "database_url": self._database_url,
+                "replica": [replica.version, replica.host, replica.pid],
+                "hot_points": self._hot_points,
+            },
+        )
+
+    # -- one worker after another ------------------------------------------------------------------------------------
+
+    async def _keep(self, number: int) -> None:
+        """Keeps one worker running until the replica stops."""
+        backoff_s = FIRST_BACKOFF_S
+        while not self._stopping:
+            began = time.monotonic()
+            worker = await self._start(number)
+            reason = await worker.watch()
+            del self._workers[number]
+            self._metrics.ended(number)
+            if self._stopping or self._fails_start(number, worker):
+                return
+            if time.monotonic() - began > LIVED_S:
+                backoff_s = FIRST_BACKOFF_S
+            self._report(number, worker, reason, backoff_s)
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+
+    async def _start(self, number: int) -> WorkerProcess:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, *PROGRAM, str(theirs.fileno()), str(number), str(os.getpid()),
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+            )  # fmt: skip
+        channel = await Channel.open(
+            ours,
+            answers={"metrics": self._render_metrics},
+            hears={
+                "started": lambda _: worker.started.set(),
+                "ready": lambda _: self._is_ready(worker),
+                "cannot_start": lambda why: setattr(worker, "refusal", CannotStart(why[0], exit_code=why[1])),
+                "metrics": lambda samples: self._metrics.remember(number, samples),
+            },
+        )
+        worker = self._workers[number] = WorkerProcess(process, channel)
+        ports = {"--grpc-listen": str(self.grpc_address), "--http-listen": str(self.http_address)}
+        channel.tell("settings", {**self._settings.given, **ports})
+        if self._database_url is not None:
+            self._tell_serve(worker)
+        return worker
+
+    def _is_ready(self, worker: WorkerProcess) -> None:
+        worker.ready = True
+        if self._start_ended.is_set():
+            log.info("A worker serves", action="worker_ready", pid=worker.process.pid)
+        elif self.serving == self._settings.workers:
+            self._start_ended.set()
+
+    def _fails_start(self, number: int, worker: WorkerProcess) -> bool:
+        """At the start of the replica, a worker that ends is an error in its settings or surroundings."""
+        if self._start_ended.is_set() and self._refusal is None:
+            return False
+        code = worker.process.returncode
+        self._refusal = worker.refusal or CannotStart(
+            f"worker {number} ended while it started ({_exit_name(code)}); the log may say why", exit_code=1
+        )
+        self._start_ended.set()
+        return True
+
+    def _report(self, number: int, worker: WorkerProcess, reason: str, restart_in_s: float) -> None:
+        self.worker_metrics.replaced.labels(reason).inc()
+        code = worker.process.returncode
+        what = "did not answer any more and was killed" if reason == HUNG else f"ended ({_exit_name(code)})"
+        why = "" if worker.refusal is None else f": {worker.refusal}"
+        log.error(
+            f"Worker {number} {what}{why}. Its clients go to the others; a new one starts in {restart_in_s:g} s",
+            action="worker_ended",
+            worker=number,
+            pid=worker.process.pid,
+            reason=reason,
+            exit_code=code,
+            restart_in_s=restart_in_s,
+        )
+
+    # -- while they run ----------------------------------------------------------------------------------------------
+
+    def _tell_backlog(self, hot_points: int) -> None:
+        self._hot_points = hot_points
+        for worker in self._workers.values():
+            if worker.ready:
+                worker.channel.tell("backlog", hot_points)
+
+    async def streaming_runs(self) -> Collection[UUID]:
+        """The runs that have open streams. Raises NoAnswer: no run must seem silent for a worker that is."""
+        serving = [worker for worker in self._workers.values() if worker.ready]
+        answers = await asyncio.gather(*(worker.channel.ask("runs", timeout_s=ASK_TIMEOUT_S) for worker in serving))
+        return {UUID(run_id) for answer in answers for run_id in answer}
+
+    async def _render_metrics(self, accept: str) -> list[str]:
+        asks = {number: _asking(worker) for number, worker in self._workers.items()}
+        body, content_type = await self._metrics.render(accept, asks)
+        return [body.decode(), content_type]
+
+    # -- shutdown ----------------------------------------------------------------------------------------------------
+
+    async def stop(self, deadline: Deadline) -> None:
+        """Lets the workers end their streams and themselves; kills those that take too long."""
+        self._stopping = True
+        within_s = deadline.share(0.75)
+        for worker in self._workers.values():
+            worker.channel.tell("stop", within_s)
+        idle = [task for number, task in enumerate(self._keepers) if number not in self._workers]
+        for task in idle:  # between two workers
+            task.cancel()
+        if self._keepers:
+            await asyncio.wait(self._keepers, timeout=deadline.share(0.85))
+        for number, worker in list(self._workers.items()):
+            log.warning("A worker did not end in time and was killed", action="worker_killed", worker=number)
+            worker.kill()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for reservation in self._reservations:
+            reservation.close()
+
+
+def _asking(worker: WorkerProcess) -> Callable[[], Any]:
+    async def ask() -> Samples | None:
+        if not worker.started.is_set():
+            return None
+        with contextlib.suppress(NoAnswer):
+            samples: Samples = await worker.channel.ask("metrics", timeout_s=ASK_TIMEOUT_S)
+            return samples
+        return None
+
+    return ask
+
+
+def _exit_name(code: int | None) -> str:
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit code {code}"

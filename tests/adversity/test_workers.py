@@ -1,0 +1,239 @@
+"""A replica with several workers: any of them may die or hang at any moment, and so may their supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+import runstream
+from runstream_service.pool_shares import connections_of_replica
+from tests.support.databases import short_directory
+from tests.support.polling import until_now
+from tests.support.producers import Producers, assert_exactly_once
+from tests.support.serve import COMMAND, ServeProcess, command_environment
+
+TWO = ["--workers", "2"]
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[ServeProcess]:
+    """One service for all tests that leave two workers to the next one."""
+    with short_directory() as directory, ServeProcess(directory / "data", arguments=TWO) as process:
+        yield process
+
+
+@pytest.fixture
+def replaced(serve: ServeProcess) -> Callable[[int], None]:
+    """Waits until so many workers have ended since the beginning of the test, and as many serve in their places."""
+    before = serve.actions()
+
+    def wait(workers: int) -> None:
+        for action in ("worker_ended", "worker_ready"):
+            serve.wait_for_action(action, count=before.count(action) + workers, timeout_s=90)
+
+    return wait
+
+
+def committed(serve: ServeProcess) -> float:
+    return serve.metric("runstream_points_committed_total")
+
+
+# -- what is as with one process -------------------------------------------------------------------------------------
+
+
+def test_every_scrape_has_the_sums_of_all_workers_whichever_answers(serve: ServeProcess) -> None:
+    with Producers(serve.grpc_address, 6, 200) as producers:
+        until_now(lambda: serve.metric("runstream_streams_open") == 6)
+        reports = producers.stop()
+    points = sum(report["logged"] for report in reports)
+    assert {committed(serve) for _ in range(20)} == {float(points)}
+    assert serve.metric("runstream_workers") == 2
+    assert serve.metric("runstream_ready") == 1
+    assert serve.metric("runstream_streams_capacity") == 5_000
+    assert serve.metric("runstream_queue_capacity_points") == 400_000
+    scraped = serve.metric("runstream_http_requests_total", method="GET", route="/metrics", status="200")
+    assert scraped >= 25, "each worker has only seen some of them"
+
+
+def test_a_run_may_be_followed_over_one_worker_and_logged_over_another(serve: ServeProcess) -> None:
+    """Each client has its own connection, so with eight of them both workers have some (but for one time in 128)."""
+    with Producers(serve.grpc_address, 8, 100) as producers, runstream.Client(serve.grpc_address) as client:
+        seen = set()
+        for news in client.tail(producers.run_id):
+            seen |= {series.rank for series in news.series}
+            if len(seen) == 8:
+                break
+        reports = producers.stop()
+    assert_exactly_once(serve.grpc_address, producers.run_id, reports)
+
+
+async def test_its_connections_are_as_many_as_documented_and_belong_to_one_replica(serve: ServeProcess) -> None:
+    connection = await asyncpg.connect(serve.database_url)
+    names = "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'runstream%'"
+    try:
+        for _ in range(200):
+            kinds = [row[0].partition("/")[0] for row in await connection.fetch(names)]
+            fixed = sorted(kind for kind in kinds if kind not in ("runstream", "runstream-writer"))
+            if len(fixed) >= 8:
+                break
+            await asyncio.sleep(0.05)
+        limit = int(await connection.fetchval("SHOW max_connections"))
+    finally:
+        await connection.close()
+    assert fixed == sorted([*["runstream-bell"] * 2, *["runstream-ping"] * 3, *["runstream-rollup"] * 3])
+    most = connections_of_replica(workers=2, pool_size=10, writers=2)
+    assert most == 2 * (10 + 2) + 4 + len(fixed)
+    assert most <= limit
+
+    done = subprocess.run(
+        [*COMMAND, "status", "--json", "--database", serve.database_url],
+        env=command_environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert [replica["pid"] for replica in json.loads(done.stdout)["replicas"]] == [serve.pid]
+
+
+def test_a_port_in_use_is_refused_also_when_workers_share_it(serve: ServeProcess, data_dir: Path) -> None:
+    for workers in ("1", "2"):
+        for flag, address in (
+            ("--grpc-listen", serve.grpc_address),
+            ("--http-listen", serve.http_url.removeprefix("http://")),
+        ):
+            other = "--http-listen" if flag == "--grpc-listen" else "--grpc-listen"
+            command = [*COMMAND, "serve", "--workers", workers, flag, address, other, "127.0.0.1:0"]
+            done = subprocess.run(
+                [*command, "--data-dir", str(data_dir)],
+                env=command_environment(), capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+            assert done.returncode == 2
+            assert done.stderr.splitlines()[-1].startswith(f"runstream: {flag} (")
+            assert "Address already in use" in done.stderr
+
+
+# -- workers end -----------------------------------------------------------------------------------------------------
+
+
+def test_workers_that_are_killed_are_replaced_and_nothing_is_lost_or_stored_twice(
+    serve: ServeProcess, replaced: Callable[[int], None]
+) -> None:
+    died = serve.metric("runstream_workers_replaced_total", reason="died")
+    with Producers(serve.grpc_address, 6, 500) as producers:
+        seen = committed(serve)
+        for death in (1, 2, 3):
+            until_now(lambda: committed(serve) > seen)  # noqa: B023 - called at once
+            os.kill(serve.worker_pids[0], signal.SIGKILL)
+            replaced(death)
+            counted = committed(serve)
+            assert counted >= seen, "a counter went down"
+            seen = counted
+        reports = producers.stop()
+    assert_exactly_once(serve.grpc_address, producers.run_id, reports)
+    assert serve.metric("runstream_workers_replaced_total", reason="died") == died + 3
+    assert serve.metric("runstream_workers") == 2
+    record = serve.wait_for_action("worker_ended")
+    assert (record["reason"], record["exit_code"], record["level"]) == ("died", -signal.SIGKILL, "error")
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced(serve: ServeProcess, replaced: Callable[[int], None]) -> None:
+    hung = serve.metric("runstream_workers_replaced_total", reason="hung")
+    with Producers(serve.grpc_address, 4, 200) as producers:
+        os.kill(serve.worker_pids[0], signal.SIGSTOP)
+        replaced(1)
+        reports = producers.stop()
+    assert_exactly_once(serve.grpc_address, producers.run_id, reports)
+    assert serve.metric("runstream_workers_replaced_total", reason="hung") == hung + 1
+    assert serve.wait_for_action("worker_ended")["reason"] == "hung"
+
+
+def test_a_pause_of_the_supervisor_is_not_taken_for_a_hang_of_its_workers(serve: ServeProcess) -> None:
+    workers = serve.worker_pids
+    with serve.frozen(), grpc.insecure_channel(serve.grpc_address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for _ in range(12):  # half a second each: longer than one ping may take
+            watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=0.5)
+            assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+            with pytest.raises(grpc.RpcError):
+                next(watch)
+    assert serve.metric("runstream_workers") == 2
+    assert serve.worker_pids == workers
+
+
+def test_a_worker_that_gets_sigterm_finishes_what_it_has_begun_and_is_replaced(
+    serve: ServeProcess, replaced: Callable[[int], None]
+) -> None:
+    stopped = serve.metric("runstream_workers_replaced_total", reason="stopped")
+    with Producers(serve.grpc_address, 4, 500) as producers:
+        before = committed(serve)
+        until_now(lambda: committed(serve) > before)
+        os.kill(serve.worker_pids[0], signal.SIGTERM)
+        replaced(1)
+        reports = producers.stop()
+    assert_exactly_once(serve.grpc_address, producers.run_id, reports)
+    assert serve.metric("runstream_workers_replaced_total", reason="stopped") == stopped + 1
+
+
+# -- the supervisor ends ---------------------------------------------------------------------------------------------
+
+
+def test_sigterm_drains_all_workers_and_kill_9_leaves_none(data_dir: Path) -> None:
+    with ServeProcess(data_dir, arguments=TWO) as serve, Producers(serve.grpc_address, 4, 500) as producers:
+        workers = serve.worker_pids
+        assert serve.terminate() == 0
+        assert not any(map(psutil.pid_exists, workers))
+        assert serve.postgres_pid is None
+        assert "worker_killed" not in serve.actions()
+        serve.start()
+
+        workers = serve.worker_pids
+        os.kill(workers[0], signal.SIGSTOP)  # one that could not notice by itself
+        serve.kill()
+        until_now(lambda: not any(map(psutil.pid_exists, workers)), timeout_s=10)
+        serve.start()
+        assert "embedded_postgres_adopted" in serve.actions()
+        serve.wait_until("/readyz", 200)
+
+        assert_exactly_once(serve.grpc_address, producers.run_id, producers.stop())
+
+
+def test_streams_that_reach_the_connection_age_go_on(data_dir: Path) -> None:
+    with ServeProcess(data_dir, arguments=[*TWO, "--max-connection-age", "0.5"]) as serve:
+        with Producers(serve.grpc_address, 4, 500) as producers:
+            aged = {"reason": "DRAINING"}
+            until_now(lambda: has_metric(serve, "runstream_streams_ended_total", aged))
+            reports = producers.stop()
+        assert_exactly_once(serve.grpc_address, producers.run_id, reports)
+        assert all(report["said"] == [] for report in reports)
+
+
+def has_metric(serve: ServeProcess, name: str, labels: dict[str, str]) -> bool:
+    try:
+        return serve.metric(name, **labels) > 0
+    except KeyError:
+        return False
+
+
+def test_a_start_ends_with_a_reason_when_a_worker_cannot_start(data_dir: Path) -> None:
+    """Its modules are there, but its memory is not."""
+    broken = {"PYTHONPATH": str(data_dir / "broken")}
+    package = data_dir / "broken"
+    package.mkdir(parents=True)
+    (package / "sitecustomize.py").write_text(
+        "import os, sys\nif any('server.worker' in word for word in sys.orig_argv): os._exit(7)\n"
+    )
+    done = subprocess.run(
+        [*COMMAND, "serve", *TWO, "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0",
+         "--data-dir", str(data_dir / "data")],
+        env=command_environment(broken), capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "ended while it started (exit code 7)" in done.stderr.splitlines()[-1]
