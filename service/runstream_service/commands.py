@@ -86,6 +86,12 @@ SCALE = click.FloatRange(0.01, 100)
     help="Measure instead what N training workers take that log 20 metrics a second.",
     type=click.IntRange(1, 4_000),
 )
+@click.option(
+    "--serve-workers",
+    metavar="N",
+    help="Measure instead what N workers of the service take, against one process, with writers that drop the points.",
+    type=click.IntRange(2, 64),
+)
 @click.option("--mlflow", is_flag=True, help="Measure MLflow's routes instead, against stock MLflow and FastTrackML.")
 @click.option("--faults", is_flag=True, help="Restart, stop, slow and kill under load instead; count what is stored.")
 @click.option(
@@ -107,6 +113,7 @@ def bench(
     pairs: int,
     storage: bool,
     workers: int | None,
+    serve_workers: int | None,
     mlflow: bool,
     faults: bool,
     only: tuple[str, ...],
@@ -133,6 +140,10 @@ def bench(
         from runstream_service.bench import workers as workers_bench
 
         sys.exit(workers_bench.run(workers=workers, seconds=seconds or 60.0, as_json=as_json))
+    if serve_workers:
+        from runstream_service.bench import serve_workers as serve_workers_bench
+
+        sys.exit(serve_workers_bench.run(workers=serve_workers, seconds=seconds or 5.0, pairs=pairs, as_json=as_json))
     if mlflow:
         from runstream_service.bench import mlflow_command
 

@@ -72,6 +72,16 @@ def test_bench_says_what_training_workers_take_until_their_points_are_rolled_up_
 
 
 @pytest.mark.timeout(180)
+def test_bench_compares_workers_of_the_service_with_one_process() -> None:
+    values = bench("--serve-workers", "2", "--seconds", "0.5", "--pairs", "1")
+    for figure in ("points_per_s", "service_cpu_s_per_million_points", "load_cpu_s_per_million_points"):
+        assert values[f"{figure}_1"] > 0
+        assert values[f"{figure}_2"] > 0
+    assert values["ratio"] > 0
+    assert values["ratio_on_enough_cores"] > 0
+
+
+@pytest.mark.timeout(180)
 def test_bench_of_faults_counts_every_point_once_and_clients_do_not_notice_a_rolling_restart() -> None:
     values = bench("--faults", "--scale", "0.02", "--only", "rolling", "--only", "killed")
     for name in ("rolling", "killed"):

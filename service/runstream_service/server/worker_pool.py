@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 # What the interpreter runs; the arguments of worker.main follow.
-PROGRAM = ("-m", "runstream_service.server.worker")
+PROGRAM: tuple[str, ...] = ("-m", "runstream_service.server.worker")
 
 PING_EVERY_S = 1.0
 # A worker hangs if it leaves several pings in a row without an answer, for so long together. Several, since after a
