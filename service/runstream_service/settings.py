@@ -119,9 +119,11 @@ OPTIONS = (
     Option("--max-streams", "5000", "Most ingest streams at a time; a further one is refused and tries again later."),
     Option("--max-series-per-run", "2000000", "Series (metric, rank, attempt) of a run; further ones are refused."),
     Option("--max-connection-age", "1800", "Seconds after which a stream has to choose a replica again; 0: never."),
-    Option("--epoch-rows", "2000000", "Hot rows that are rolled up into segments together."),
+    Option("--epoch-rows", "2000000", "Hot points that are rolled up into segments together."),
     Option("--epoch-seconds", "60", "Seconds after which fewer are rolled up, too."),
-    Option("--max-read-age", "60", "Seconds that hot rows are kept for reads that began before they were rolled up."),
+    Option(
+        "--max-read-age", "60", "Seconds that hot batches are kept for reads that began before they were rolled up."
+    ),
     Option("--hot-rows-max", "20000000", "Rows that wait for roll-up; above, streams wait."),
     Option(
         "--purge-after-days", "30", "Days after which what was deleted is gone for good; 0: within a minute or two."

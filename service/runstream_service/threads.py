@@ -101,6 +101,8 @@ _PROCESSORS = os.cpu_count() or 1
 # Answers of MLflow's routes are encoded in the pool of the reads.
 ROLLUP = ThreadPool("roll-up", threads=min(8, _PROCESSORS + 2), max_waiting=100)
 READS = ThreadPool("reads", threads=min(16, _PROCESSORS + 4), max_waiting=1_000)
+# Groups of many points are encoded here. Each writer has one at a time.
+ENCODING = ThreadPool("encoding", threads=min(8, _PROCESSORS), max_waiting=1_000)
 # For bodies of MLflow's requests that take long to read. It has one thread, and few calls may wait: each holds a body
 # in memory, and much of the work is Python code.
 PARSING = ThreadPool("reading requests", threads=1, max_waiting=64)

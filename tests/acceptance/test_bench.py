@@ -39,7 +39,7 @@ WORKERS_KEYS = {
     "postgres_cpu_cores",
     "wal_bytes_per_point",
     "page_bytes_per_point",
-    "hot_bytes_per_row",
+    "hot_bytes_per_point",
 }
 
 

@@ -169,7 +169,7 @@ def test_points_arrive_within_a_second_of_log(serve: ServeProcess, client: runst
 
 @pytest.fixture(scope="module")
 def exported(serve: ServeProcess) -> runstream.RunInfo:
-    """A run with points in segments and in hot rows."""
+    """A run with points in segments and in hot batches."""
     with start(serve, experiment="exports", name='a "name", with commas') as run:
         for step in range(20_000):
             run.log({"long": step / 3}, step=step, time_unix_us=1_700_000_000_000_000 + 7 * step)

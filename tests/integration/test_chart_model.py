@@ -1,4 +1,4 @@
-"""Charts and histories of random points, in random segments and hot rows, against the points themselves."""
+"""Charts and histories of random points, in random segments and hot batches, against the points themselves."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TIMES = st.one_of(st.integers(0, 40), st.integers(0, 10**10), st.sampled_from([-
 
 @st.composite
 def parts(draw: st.DrawFn) -> tuple[list[list[Point]], list[Point]]:
-    """Points of one series in segments and hot rows. No two have the same step and time, except repetitions."""
+    """Points of one series in segments and hot batches. No two have the same step and time, except repetitions."""
     if draw(st.booleans()):
         whose = draw(st.dictionaries(st.tuples(STEPS, TIMES), VALUES, max_size=60))
         points = [(step, us, value) for (step, us), value in whose.items()]

@@ -1,27 +1,29 @@
-"""Reads of more hot rows than are held at a time, and segments in portions."""
+"""Reads of more hot points than are held at a time, and segments in portions."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from runstream_service.core.errors import Overloaded
 from runstream_service.query import latest as latest_module
 from runstream_service.query.latest import Latest
-from runstream_service.query.reading import hot_rows
+from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP
 from runstream_service.segments.decode import SegmentStream, segments_of
 from runstream_service.storage.database import Database
+from runstream_service.stores.segment_store import SQL, bind
 from tests.integration.test_reads_during_rollup import CALLER, READS, history, latest
 from tests.support.stored import Point, make_run, prepare, put
 
 
 @pytest.mark.parametrize("read", READS)
-async def test_many_hot_rows_are_read_in_several_windows(
+async def test_many_hot_points_are_read_in_several_windows(
     database: Database, read: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await prepare(database)
@@ -40,9 +42,9 @@ async def test_many_hot_rows_are_read_in_several_windows(
             )
     read_pool = ReadPool(database, max_reads=1)
     expected = await read(read_pool, run_id)
-    for rows in (1, 60, 61, 150, 1_000):
-        monkeypatch.setattr(hot_rows, "MAX_ROWS", rows)
-        monkeypatch.setattr(hot_rows, "_BLOCK_ROWS", 7)
+    for points_at_once in (1, 60, 61, 150, 1_000):
+        monkeypatch.setattr(hot_windows, "MAX_POINTS", points_at_once)
+        monkeypatch.setattr(hot_windows, "_BLOCK_BYTES", 700)
         assert await read(read_pool, run_id) == expected
 
 
@@ -53,7 +55,7 @@ async def test_windows_hold_what_fits_and_all_series_come(database: Database) ->
     ids.reverse()
     seen = []
     async with ReadPool(database, max_reads=1).transaction() as transaction:
-        async for window in hot_rows.windows(transaction, ids, max_rows=100):
+        async for window in hot_windows.windows(transaction, ids, runs=[UUID(run_id)], ranks=[0], max_points=100):
             assert len(window) <= 100
             seen += [len(window.of(position)) for position in range(window.start, window.end)]
     assert seen == [10 * i for i in range(9)][::-1]
@@ -62,7 +64,7 @@ async def test_windows_hold_what_fits_and_all_series_come(database: Database) ->
 async def test_many_series_are_not_named_when_nothing_is_hot(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hot_rows, "_MANY_SERIES", 1)
+    monkeypatch.setattr(hot_windows, "_MANY_SERIES", 1)
     await prepare(database)
     run_id = await make_run(database)
     stored = [[(step, step, 1.0) for step in range(10)]]
@@ -71,10 +73,10 @@ async def test_many_series_are_not_named_when_nothing_is_hot(
     before = [await read(read_pool, run_id) for read in READS]
     monkeypatch.undo()
     assert [await read(read_pool, run_id) for read in READS] == before
-    monkeypatch.setattr(hot_rows, "_MANY_SERIES", 1)
+    monkeypatch.setattr(hot_windows, "_MANY_SERIES", 1)
     await put(database, run_id, "k1", hot=[(10, 10, 2.0)])
     async with read_pool.transaction() as transaction:
-        (window,) = [window async for window in hot_rows.windows(transaction, ids)]
+        (window,) = [window async for window in hot_windows.windows(transaction, ids, runs=[UUID(run_id)], ranks=[0])]
     assert [len(window.of(position)) for position in range(3)] == [0, 1, 0]
 
 
@@ -88,7 +90,7 @@ async def test_segments_are_the_same_however_the_copy_is_cut(database: Database)
     ]
     series_id = await put(database, run_id, "k", segments=forms)
     async with ReadPool(database, max_reads=1).transaction() as transaction:
-        data = await transaction.copy("segments_in_order", [series_id], 1, MIN_STEP, MAX_STEP)
+        data = await transaction.copy_sql(bind(SQL["in_order"], [series_id], 1, MIN_STEP, MAX_STEP))
     whole = list(segments_of(data))
     assert len(whole) == 3
     for size in (1, 2, 3, 19, 100, 1_000):
@@ -120,7 +122,8 @@ async def test_one_series_is_divided_by_steps_where_all_of_it_is_not_needed_at_o
     seen: dict[int, list[tuple[int, int, float]]] = {0: [], 1: [], 2: []}
     windows = 0
     async with ReadPool(database, max_reads=1).transaction() as transaction:
-        async for window in hot_rows.windows(transaction, ids, max_rows=100, divide=True):
+        found = hot_windows.windows(transaction, ids, runs=[UUID(run_id)], ranks=[0], max_points=100, divide=True)
+        async for window in found:
             windows += 1
             for position in range(window.start, window.end):
                 points = window.of(position)
@@ -136,7 +139,7 @@ async def test_one_series_is_divided_by_steps_where_all_of_it_is_not_needed_at_o
 
 
 @pytest.mark.parametrize("read", READS)
-async def test_more_hot_rows_of_a_series_than_anybody_holds_are_refused_for_a_moment_or_divided(
+async def test_more_hot_points_of_a_series_than_anybody_holds_are_refused_for_a_moment_or_divided(
     database: Database, read: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await prepare(database)
@@ -145,9 +148,9 @@ async def test_more_hot_rows_of_a_series_than_anybody_holds_are_refused_for_a_mo
     await put(database, run_id, "k", segments=[points[20:60]], hot=points[60:] + points[:20])
     read_pool = ReadPool(database, max_reads=1)
     expected = await read(read_pool, run_id)
-    monkeypatch.setattr(hot_rows, "MAX_ROWS", 50)
-    monkeypatch.setattr(hot_rows, "MAX_ROWS_OF_ONE", 100)
-    monkeypatch.setattr(hot_rows, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(hot_windows, "MAX_POINTS", 50)
+    monkeypatch.setattr(hot_windows, "MAX_POINTS_OF_ONE", 100)
+    monkeypatch.setattr(hot_windows, "_BLOCK_BYTES", 700)
     if read in (history, latest):
         assert await read(read_pool, run_id) == expected
     else:

@@ -1,4 +1,4 @@
-"""Samples and pages of random points, in random segments and hot rows, against the points themselves."""
+"""Samples and pages of random points, in random segments and hot batches, against the points themselves."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def usual(draw: st.DrawFn) -> list[Point]:
 
 @st.composite
 def parts(draw: st.DrawFn) -> tuple[list[list[Point]], list[Point]]:
-    """Points of one series in segments and hot rows; some of them again, as a repeated request leaves them."""
+    """Points of one series in segments and hot batches; some of them again, as a repeated request leaves them."""
     unusual = st.lists(st.tuples(STEPS, TIMES, VALUES), max_size=20)
     points = draw(usual() | unusual)
     size = draw(st.sampled_from([1, 3, 10, 25]))

@@ -1,9 +1,8 @@
-"""QueryService over real gRPC; the hot rows are put there by SQL."""
+"""QueryService over real gRPC; the hot points are put there by hand."""
 
 from __future__ import annotations
 
 import asyncio
-import io
 import math
 import random
 import struct
@@ -18,9 +17,11 @@ from runstream.v1 import query_pb2, query_pb2_grpc, run_pb2
 from runstream_service.query.reading import read_transaction
 from runstream_service.query.reading.read_transaction import SQL
 from runstream_service.storage.database import Database
+from tests.support.hot import put_hot, put_selected
 from tests.support.rpc import Services, reason_of, serve_on
 from tests.support.segments import roll_up_all
 from tests.support.stored import prepare, put
+from tests.support.tail import new_series
 
 Code = grpc.StatusCode
 MIN_TIME_US, MAX_TIME_US = -62_135_596_800_000_000, 253_402_300_799_999_999
@@ -43,18 +44,14 @@ async def run_id(services: Services) -> str:
 async def add(
     services: Services, run_id: str, key: str, points: list[Point], *, rank: int = 0, attempt: int = 0, epoch: int = 1
 ) -> None:
-    """Puts points of one series into the hot table."""
-    series_id = await services.database.fetchval(
-        "SELECT series_id FROM resolve_series($1, $2, $3, $4)", uuid.UUID(run_id), rank, attempt, [key]
-    )
-    # Binary, because the driver makes infinities of the first and the last microsecond of the range.
-    rows = [
-        struct.pack(">hiiiiiqiqiqid", 6, 4, epoch, 4, 1, 8, series_id, 8, step, 8, us - EPOCH_2000_UNIX_US, 8, value)
-        for step, us, value in points
-    ]
-    copy = b"PGCOPY\n\xff\r\n\x00" + bytes(8) + b"".join(rows) + b"\xff\xff"
+    """Puts hot points of one series."""
+    series_id = await new_series(services.database, uuid.UUID(run_id), key, rank=rank, attempt=attempt)
     async with services.database.acquire() as connection:
-        await connection.copy_to_table("metric_points_hot", source=io.BytesIO(copy), format="binary")
+        await put_hot(
+            connection,
+            [(series_id, step, us - EPOCH_2000_UNIX_US, value) for step, us, value in points],
+            epoch=epoch,
+        )
 
 
 async def read(services: Services, run_id: str, **fields: Any) -> list[tuple[str, int, int, list[Point]]]:
@@ -164,7 +161,7 @@ async def test_filters_by_key_rank_attempt_and_steps(services: Services, run_id:
     assert await read(services, run_id, **only_a, min_step=3, max_step=2) == []
 
 
-async def test_hot_rows_at_or_below_the_watermark_are_not_read(services: Services, run_id: str) -> None:
+async def test_hot_points_at_or_below_the_watermark_are_not_read(services: Services, run_id: str) -> None:
     await add(services, run_id, "k", [(1, 1, 1.0)])
     await services.database.execute("SELECT create_hot_partition(2)")
     await add(services, run_id, "k", [(2, 2, 2.0)], epoch=2)
@@ -273,10 +270,9 @@ async def test_connection_that_dies_in_the_middle_of_a_read_is_unavailable(servi
 
 async def _fill(services: Services, run_id: str, count: int) -> None:
     """Many points of one series, made by PostgreSQL."""
-    await add(services, run_id, "many", [])
+    series_id = await new_series(services.database, uuid.UUID(run_id), "many")
     await services.database.execute(
-        "INSERT INTO metric_points_hot SELECT 1, 1, max(series_id), step, now(), step FROM series,"
-        f" generate_series(1, {count}) AS step GROUP BY step"
+        put_selected(f"SELECT {series_id}, step, now(), step FROM generate_series(1, {count}) AS step")
     )
 
 

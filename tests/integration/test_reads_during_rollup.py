@@ -6,13 +6,11 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
 from runstream_service.core.caller import Caller
 from runstream_service.core.errors import ReadTooSlow
-from runstream_service.ingest import copy_binary
 from runstream_service.query.charts.aggregate import Aggregate, AggregateQuery
 from runstream_service.query.charts.chart import Chart, ChartQuery
 from runstream_service.query.history.history import History, HistoryQuery
@@ -22,8 +20,13 @@ from runstream_service.rollup.merge import SegmentMerger
 from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.rollup.partitions import PartitionDropper
 from runstream_service.storage.database import Database
+from runstream_service.stores.hot_batches import READ
+from runstream_service.stores.hot_store import TABLE
+from runstream_service.stores.segment_store import SQL
+from tests.support.hot import put_hot
 from tests.support.rolling import roll_up
 from tests.support.stored import make_run
+from tests.support.tail import new_series
 
 CALLER = Caller(workspace_id=1, principal="test")
 RANKS, EPOCHS, POINTS = 3, 4, 60
@@ -89,22 +92,10 @@ async def run_id(database: Database) -> str:
 
 async def append(database: Database, run_id: str, rank: int, steps: range) -> None:
     epoch = await database.fetchval("SELECT epoch FROM epochs WHERE state = 'open'")
-    commit = await database.fetchval(
-        "INSERT INTO commits (commit_no, epoch, point_count) VALUES (nextval('commit_numbers'), $1, $2)"
-        " RETURNING commit_no",
-        epoch,
-        len(steps),
-    )
-    series_id = await database.fetchval(
-        "SELECT series_id FROM resolve_series($1, $2, 0, '{k}')", uuid.UUID(run_id), rank
-    )
-    step = np.array(steps, np.int64)
-    rows = copy_binary.encode(
-        epoch, commit, np.full(len(step), series_id), step, 1_000 * step + epoch, (step + rank / 4).astype(np.float64)
-    )
+    series_id = await new_series(database, uuid.UUID(run_id), "k", rank=rank)
     async with database.acquire() as connection:
-        await connection.copy_to_table(
-            "metric_points_hot", source=copy_binary.chunks(rows), columns=copy_binary.COLUMNS, format="binary"
+        await put_hot(
+            connection, [(series_id, step, 1_000 * step + epoch, step + rank / 4) for step in steps], epoch=epoch
         )
 
 
@@ -130,23 +121,26 @@ async def roll_drop_and_merge(database: Database) -> None:
     assert await database.fetchval("SELECT count(*) FROM metric_segments") < segments
 
 
+HOT = "hot batches"
+STATEMENTS = (HOT, "in_order", "summaries", "at")
+# The text of each statement before its first value.
+BEGINNINGS = {name: SQL[name].partition("$")[0] for name in STATEMENTS[1:]} | {HOT: f"SELECT {READ} FROM {TABLE}"}
+
+
 class Pause:
     """Does something before the COPY of a statement, once."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, statement: str, do: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, do: Callable[[], Awaitable[Any]]) -> None:
         self.happened = False
-        stream = ReadTransaction.stream
+        stream_sql = ReadTransaction.stream_sql
 
-        async def paused(transaction: ReadTransaction, name: str, *arguments: Any, sink: Any) -> None:
-            if name == statement and not self.happened:
+        async def paused(transaction: ReadTransaction, statement: str, sink: Any) -> None:
+            if statement.startswith(BEGINNINGS[name]) and not self.happened:
                 self.happened = True
                 await do()
-            await stream(transaction, name, *arguments, sink=sink)
+            await stream_sql(transaction, statement, sink)
 
-        monkeypatch.setattr(ReadTransaction, "stream", paused)
-
-
-STATEMENTS = ("hot_points", "segments_in_order", "segment_summaries", "segments_at")
+        monkeypatch.setattr(ReadTransaction, "stream_sql", paused)
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
@@ -160,7 +154,7 @@ async def test_roll_up_in_the_middle_changes_nothing(
     pause = Pause(monkeypatch, statement, lambda: roll_up(database))
     assert await read(read_pool, run_id) == before
     assert await read(read_pool, run_id) == before
-    if statement == "hot_points":
+    if statement == HOT:
         assert pause.happened
 
 
@@ -173,7 +167,7 @@ async def test_drop_in_the_middle_is_noticed(
     read_pool = ReadPool(database, max_reads=1)
     before = await read(read_pool, run_id)
     pause = Pause(monkeypatch, statement, lambda: do(database))
-    if read is latest and statement != "hot_points":
+    if read is latest and statement != HOT:
         return  # asks nothing else by such a COPY
     try:
         assert await read(read_pool, run_id) == before
@@ -204,16 +198,16 @@ async def test_merge_in_the_middle_changes_nothing(
     assert await read(read_pool, run_id) == before
 
 
-async def test_drop_does_not_wait_for_a_reader_that_has_read_its_hot_rows(
+async def test_drop_does_not_wait_for_a_reader_that_has_read_its_hot_batches(
     database: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def no_locks() -> None:
         locks = await database.fetchval(
             "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
-            " WHERE c.relname LIKE 'metric_points_hot%' AND l.pid <> pg_backend_pid()"
+            " WHERE c.relname LIKE 'hot_batches%' AND l.pid <> pg_backend_pid()"
         )
         assert locks == 0
 
-    pause = Pause(monkeypatch, "segments_in_order", no_locks)
+    pause = Pause(monkeypatch, "in_order", no_locks)
     assert await history(ReadPool(database, max_reads=1), run_id)
     assert pause.happened

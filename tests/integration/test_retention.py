@@ -30,7 +30,9 @@ from runstream_service.retention.purge import Purge
 from runstream_service.retention.retention import Retention
 from runstream_service.storage.database import Database
 from tests.integration.ingest.conftest import acknowledged, running_replica
+from tests.support.hot import copy_batches
 from tests.support.locks import waiting_for_a_lock
+from tests.support.points import columns
 from tests.support.rolling import roll_up
 from tests.support.rpc import Services, reason_of, serve_on
 from tests.support.tail import HandMade, new_series
@@ -272,14 +274,13 @@ async def test_a_group_commit_that_is_under_way_is_in_an_epoch_that_the_mark_cov
         stream = await replica.open(run_id, key="loss")
         # A group in hand: it has its epoch and the ledger row, and takes its time.
         await connection.execute(
-            "SELECT * FROM begin_group($1, $2, '{1}', '{1}', '{1}', '{1}', '{1}')",
+            "SELECT * FROM begin_group_commit($1, $2, '{1}', '{1}', '{1}', '{1}', '{1}', '{}', '{}', '{}', '{}')",
             [stream.producer_id],
             [stream.session],
         )
-        await connection.execute(
-            "INSERT INTO metric_points_hot SELECT 1, max(commit_no), $1, 7, now(), 7 FROM commits",
-            await new_series(database, run_id, "loss"),
-        )
+        point = (await new_series(database, run_id, "loss"), 7, 0, 7.0)
+        commit_no = await connection.fetchval("SELECT max(commit_no) FROM commits")
+        await copy_batches(connection, columns([point]), 1, commit_no)
         deletion = asyncio.create_task(delete_series(services, run_id, "loss"))
         await waiting_for_a_lock(database, deletion)
     assert await deletion == 1
@@ -307,7 +308,7 @@ async def test_a_deletion_waits_for_keys_that_are_being_declared(
     services: Services, database: Database, run_id: UUID
 ) -> None:
     async with database.transaction() as connection:
-        await connection.fetch("SELECT * FROM resolve_series($1, 0, 0, '{loss}')", run_id)
+        await connection.fetch("SELECT * FROM resolve_series($1, 0, 0, '{loss}', 1000000)", run_id)
         deletion = asyncio.create_task(delete_series(services, run_id, "loss"))
         await waiting_for_a_lock(database, deletion)
     assert await deletion == 1

@@ -13,6 +13,7 @@ from runstream_service.status import collect as collecting
 from runstream_service.status.collect import collect
 from runstream_service.storage.database import Database
 from runstream_service.storage.replica import ReplicaId
+from runstream_service.stores.segment_store import SegmentStore
 from tests.support.databases import with_database
 from tests.support.stored import make_run, prepare, put
 
@@ -56,12 +57,12 @@ async def test_points_are_counted_once_and_estimated_when_there_are_many(databas
     run_id = await make_run(database)
     point = (1, 1_700_000_000_000_000, 0.5)
     await put(database, run_id, "loss", segments=[[point]] * 400, hot=[point] * 5)
-    await database.execute("INSERT INTO commits (commit_no, epoch, point_count) VALUES (1, 2, 5)")
     status = await collect(database_url, None)
     assert (status.points_stored, status.points_exact, status.rollup_lag_points) == (405, True, 5)
     assert status.epoch is not None
     assert (status.epoch.open, status.epoch.visible, status.epoch.points, status.points_last_minute) == (2, 1, 5, 5)
-    pages = await database.fetchval(collecting.SQL["segment_pages"])
+    async with database.acquire() as connection:
+        pages = await SegmentStore(connection).pages()
     monkeypatch.setattr(collecting, "_SAMPLED_PAGES", pages * 5 // 6)
     estimated = await collect(database_url, None)
     assert not estimated.points_exact

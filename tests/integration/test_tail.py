@@ -21,6 +21,7 @@ from runstream_service.query.tail.commit_reader import SeriesPoints
 from runstream_service.query.tail.cursor import Cursor, Snapshot
 from runstream_service.storage.database import Database
 from tests.integration.ingest.conftest import acknowledged, running_replica
+from tests.support.hot import put_selected
 from tests.support.rolling import roll_up
 from tests.support.rpc import reason_of
 from tests.support.tail import HandMade, TailReplica, new_series, tail_replica
@@ -97,7 +98,7 @@ async def listening(database: Database, *, other_than: int = 0) -> int:
 
 async def drop(database: Database, epoch: int) -> None:
     await database.execute(
-        f"BEGIN; DROP TABLE metric_points_hot_{epoch}; DELETE FROM commits WHERE epoch <= {epoch}; "
+        f"BEGIN; DROP TABLE hot_batches_{epoch}; DELETE FROM commits WHERE epoch <= {epoch}; "
         f"UPDATE watermark SET dropped_epoch = {epoch}; COMMIT"
     )
 
@@ -490,11 +491,7 @@ async def test_a_large_commit_comes_in_parts_that_each_have_a_cursor(
         assert await new_series(database, run_id, f"key{number}") == first + number
     start = await (await replica.follow(run_id).opened()).leave()
     await hand.connection.execute("BEGIN")
-    await hand.connection.execute(
-        "WITH c AS (INSERT INTO commits (commit_no, epoch, point_count) VALUES (nextval('commit_numbers'), 1, 70) "
-        "RETURNING commit_no) INSERT INTO metric_points_hot "
-        f"SELECT 1, commit_no, {first} + n % 7, n, now(), n FROM c, generate_series(0, 69) n"
-    )
+    await hand.connection.execute(put_selected(f"SELECT {first} + n % 7, n, now(), n FROM generate_series(0, 69) n"))
     await hand.commit()
     await hand.write(first, [70])
     whole = await replica.follow(run_id, cursor=start).opened()
@@ -504,25 +501,6 @@ async def test_a_large_commit_comes_in_parts_that_each_have_a_cursor(
         rest = await replica.follow(run_id, cursor=cursor).opened()
         await rest.got(71 - sent)
         assert sorted([*whole.points[:sent], *rest.points]) == sorted(whole.points)
-
-
-async def test_scans_begin_near_the_end_and_a_wrong_guess_costs_only_a_scan(
-    replica: TailReplica, run_id: UUID, loss: int, hand: HandMade, other_hand: HandMade, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(commit_reader, "_MARGIN_BLOCKS", 1)  # a connection goes on in its last page
-    caller = await replica.follow(run_id).opened()
-    await other_hand.write(loss, [0])  # in the first page, where its connection goes on later
-    count = 1
-    for turn in range(8):
-        await hand.write(loss, range(count, count + 2_000))
-        count += 2_000
-        await caller.reached(count)
-        await replica.polled()
-        if turn == 6:
-            await other_hand.write(loss, [count])
-            count += 1
-    assert await caller.got(count) == list(range(count))
-    assert 1 <= replica.metric("runstream_tail_full_scans_total") <= 2
 
 
 # -- with everything else --------------------------------------------------------------------------------------------

@@ -204,7 +204,7 @@ async def test_something_else_where_a_view_or_a_function_was(
         await admin.execute(made)
     finally:
         await database.close()
-    assert "refuses migration 0016_definitions, of which nothing was done: " in await refusal(database_url)
+    assert "refuses migration 0017_hot_batches, of which nothing was done: " in await refusal(database_url)
 
 
 async def test_an_encoding_that_cannot_store_every_text(admin: asyncpg.Connection, database_url: str) -> None:
@@ -219,8 +219,8 @@ async def test_an_encoding_that_cannot_store_every_text(admin: asyncpg.Connectio
 
 async def test_unlogged_tables(admin: asyncpg.Connection, database_url: str) -> None:
     await migrated(database_url)
-    await admin.execute("ALTER TABLE metric_points_hot_1 SET UNLOGGED")
-    assert "ALTER TABLE metric_points_hot_1 SET LOGGED" in await refusal(database_url)
+    await admin.execute("ALTER TABLE hot_batches_1 SET UNLOGGED")
+    assert "ALTER TABLE hot_batches_1 SET LOGGED" in await refusal(database_url)
 
 
 async def test_foreign_keys_that_are_not_checked(admin: asyncpg.Connection, database_url: str) -> None:

@@ -15,7 +15,9 @@ from runstream_service.core.errors import InvalidField
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.run_search import metric_columns
 from runstream_service.query.run_search.run_search import RunSearch, RunSearchQuery
+from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
 from runstream_service.storage.database import Database
+from tests.support.hot import put_hot
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 
@@ -65,13 +67,10 @@ async def write_to_ours(database: Database, run_id: str, run: dict[str, Any], *,
                 run_id,
                 key,
             )
-            await connection.execute(
-                "INSERT INTO metric_points_hot VALUES (1, 1, $1, 0, 'epoch', $2)"
-                if hot
-                else "INSERT INTO latest_values VALUES ($1, 0, 'epoch', $2)",
-                series,
-                float(value),
-            )
+            if hot:
+                await put_hot(connection, [(series, 0, -EPOCH_2000_UNIX_US, float(value))])
+            else:
+                await connection.execute("INSERT INTO latest_values VALUES ($1, 0, 'epoch', $2)", series, float(value))
 
 
 def a_filter(chance: random.Random) -> str:
@@ -98,11 +97,9 @@ def an_order(chance: random.Random) -> list[str]:
 
 
 async def roll_up(database: Database) -> None:
-    """Each series here has one hot row."""
-    await database.execute(
-        "WITH hot AS (DELETE FROM metric_points_hot RETURNING *) "
-        "INSERT INTO latest_values SELECT series_id, step, time, value FROM hot"
-    )
+    """Each series here has one hot point."""
+    await database.execute("INSERT INTO latest_values SELECT series_id, step, time, value FROM metric_points_hot")
+    await database.execute("TRUNCATE hot_batches")
 
 
 async def test_generated_searches_of_runs_find_what_stock_mlflow_finds(
@@ -116,7 +113,7 @@ async def test_generated_searches_of_runs_find_what_stock_mlflow_finds(
         await write_to_ours(database, write_to_stock(theirs, experiment_id, run), run, hot=number % 2 == 0)
     search = RunSearch(ReadPool(database, max_reads=2))
     for number in range(SEARCHES):
-        # Series of runs by name or of whole experiments; with hot rows, and later without any.
+        # Series of runs by name or of whole experiments; with hot points, and later without any.
         monkeypatch.setattr(metric_columns, "MANY_RUNS", 1 if number % 2 else 1_000)
         if number == SEARCHES // 2:
             await roll_up(database)

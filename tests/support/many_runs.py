@@ -1,10 +1,11 @@
-"""Runs with points in segments and in hot rows, by SQL alone: enough of them that a scan of all is a bad plan."""
+"""Runs with points in segments and in hot batches, by SQL alone: enough of them that a scan of all is a bad plan."""
 
 from __future__ import annotations
 
 from runstream_service.storage.database import Database
+from tests.support.hot import put_selected
 
-# 100 runs of 20 series of 10 segments of 100 points, and 10 hot rows of each series.
+# 100 runs of 20 series of 10 segments of 100 points, and 10 hot points of each series.
 FILL = """
 INSERT INTO experiments (name, workspace_id) VALUES ('digits', 1), ('other', 1);
 INSERT INTO runs (run_id, experiment_id, name, started_at)
@@ -20,14 +21,16 @@ INSERT INTO latest_values SELECT series_id, 999, timestamptz '2026-01-01' + inte
 UPDATE epochs SET state = 'visible';
 UPDATE watermark SET visible_epoch = 1;
 INSERT INTO epochs (epoch, state) VALUES (2, 'open');
-SELECT create_hot_partition(2);
-INSERT INTO metric_points_hot
-SELECT 2, 1, series_id, 1000 + i, timestamptz '2026-01-01' + interval '1000 s', i FROM series, generate_series(0, 9) i;
-ANALYZE
+SELECT create_hot_partition(2)
 """
+_HOT = (
+    "SELECT series_id, 1000 + i, timestamptz '2026-01-01' + interval '1000 s', i FROM series, generate_series(0, 9) i"
+)
 
 
 async def fill(database: Database) -> None:
     """Into an empty database; points are a second apart from the beginning of 2026 on."""
     for statement in FILL.split(";\n"):
         await database.execute(statement)
+    await database.execute(put_selected(_HOT, epoch=2))
+    await database.execute("ANALYZE")

@@ -59,8 +59,8 @@ ON CONFLICT (series_id) DO UPDATE SET step = excluded.step, time = excluded.time
 
 
 async def roll_up_all(database: Database, *, segment_points: int = 1_000) -> int:
-    """Moves all hot rows into segments and opens a new epoch; returns its number. It is one transaction, for tests that
-    are not about the order of these steps."""
+    """Moves all hot points into segments and opens a new epoch; returns its number. It is one transaction, for tests
+    that are not about the order of these steps."""
     async with database.transaction() as connection:
         epoch: int = await connection.fetchval("SELECT max(epoch) FROM epochs")
         last: int = await connection.fetchval("SELECT visible_epoch FROM watermark")

@@ -1,4 +1,4 @@
-"""Points put where a test wants them: into segments cut as it says, and into hot rows."""
+"""Points put where a test wants them: into segments cut as it says, and into hot batches."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from runstream_service.ingest import copy_binary
 from runstream_service.segments.build import build_segments
 from runstream_service.segments.encode import COLUMNS, encode
 from runstream_service.segments.points import Points, in_order
 from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
 from runstream_service.storage.database import Database
+from tests.support.hot import put_hot
 
 Point = tuple[int, int, float]  # step, microseconds since 1970, value
 
@@ -49,7 +49,7 @@ async def put(
 ) -> int:
     """Each list of `segments` becomes one segment; returns the series' id."""
     series_id: int = await database.fetchval(
-        "SELECT series_id FROM resolve_series($1, $2, $3, $4)", uuid.UUID(run_id), rank, attempt, [key]
+        "SELECT series_id FROM resolve_series($1, $2, $3, $4, 1000000)", uuid.UUID(run_id), rank, attempt, [key]
     )
     async with database.acquire() as connection:
         for points in segments:
@@ -58,11 +58,7 @@ async def put(
                 data = io.BytesIO(b"".join(encoded.chunks()))
                 await connection.copy_to_table("metric_segments", source=data, columns=COLUMNS, format="binary")
         if hot:
-            part = _columns(series_id, hot)
-            data = io.BytesIO(
-                copy_binary.encode(HOT_EPOCH, 1, part.series_id, part.step, part.time + EPOCH_2000_UNIX_US, part.value)
-            )
-            await connection.copy_to_table("metric_points_hot", source=data, format="binary")
+            await put_hot(connection, _columns(series_id, hot), epoch=HOT_EPOCH)
     return series_id
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +21,11 @@ from runstream_service.rpc.interceptor import CallInterceptor
 from runstream_service.rpc.tail_handler import tail_handler
 from runstream_service.storage.commit_notifier import CommitNotifier
 from runstream_service.storage.database import Database
+from tests.support.hot import copy_batches
+from tests.support.points import columns
 
 TIME = datetime(2026, 1, 1, tzinfo=timezone.utc)
+TIME_2000 = datetime(2000, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass
@@ -173,13 +176,9 @@ class HandMade:
             self.epoch,
             len(steps),
         )
-        await self.connection.copy_records_to_table(
-            "metric_points_hot",
-            records=[
-                (self.epoch, commit_no, series_id, step, TIME, float(step) if values is None else values[i])
-                for i, step in enumerate(steps)
-            ],
-        )
+        time = (TIME - TIME_2000) // timedelta(microseconds=1)
+        points = [(series_id, step, time, value) for step, value in zip(steps, values or steps, strict=True)]
+        await copy_batches(self.connection, columns(points), self.epoch, commit_no)
 
     async def commit(self) -> None:
         """And the COMMIT, with a notification as from a writer."""
@@ -194,6 +193,6 @@ class HandMade:
 
 async def new_series(database: Database, run_id: UUID, key: str, *, rank: int = 0, attempt: int = 0) -> int:
     """The number of a series, made if it is not there."""
-    row = await database.fetchrow("SELECT * FROM resolve_series($1, $2, $3, $4)", run_id, rank, attempt, [key])
+    row = await database.fetchrow("SELECT * FROM resolve_series($1, $2, $3, $4, 1000000)", run_id, rank, attempt, [key])
     assert row is not None
     return int(row["series_id"])

@@ -76,7 +76,8 @@ _NAME = """run_name || ' ' || left(run_id::text, 8) || ' ' || key
 
 # What lines are made of: each point, through the view. Unpacking costs about a microsecond a point, so where a series
 # has a hundred segments or more (of about a thousand points each), the summaries of segments take their place, with the
-# hot rows. Those are read once: without MATERIALIZED, the planner scans them for each series.
+# hot points. Those are found by their run, and unpacked once: without MATERIALIZED, the planner may do that for each
+# series. The view is asked for each run (OFFSET 0): of several runs at once, the planner would not look up the series.
 _PIECES = """
 WITH chosen AS MATERIALIZED (
     SELECT s.series_id, s.run_id, r.name AS run_name, s.key, s.attempt
@@ -89,18 +90,20 @@ WITH chosen AS MATERIALIZED (
      WHERE series_id = ANY (ARRAY(SELECT series_id FROM chosen)) AND epoch <= (SELECT visible_epoch FROM watermark)
        AND {segments}
 ), hot AS MATERIALIZED (
-    SELECT series_id, step, time, value
-      FROM metric_points_hot
-     WHERE series_id = ANY (ARRAY(SELECT series_id FROM chosen)) AND epoch > (SELECT visible_epoch FROM watermark)
-       AND {points}
+    SELECT h.series_id, h.step, h.time, h.value
+      FROM metric_points_hot h JOIN chosen c USING (series_id)
+     WHERE h.run_id = ANY (array_remove(ARRAY[$run]::text[], '')::uuid[])
+       AND h.epoch > (SELECT visible_epoch FROM watermark)
 ), size AS MATERIALIZED (
     SELECT coalesce(max(n) >= 100, false) AS long
       FROM (SELECT count(*) AS n FROM segments GROUP BY series_id) of_series
 ), pieces AS (
-    SELECT run_id, run_name, key, attempt, step, time, 1 AS points, value AS total, value AS least, value AS greatest
-      FROM metric_points
-     WHERE run_id = ANY (array_remove(ARRAY[$run]::text[], '')::uuid[]) AND key = ANY (ARRAY[$key]::text[])
-       AND {points} AND value > '-Infinity' AND value < 'Infinity' AND NOT (SELECT long FROM size)
+    SELECT p.run_id, p.run_name, p.key, p.attempt, p.step, p.time,
+           1 AS points, p.value AS total, p.value AS least, p.value AS greatest
+      FROM unnest(array_remove(ARRAY[$run]::text[], '')::uuid[]) AS w (run_id)
+     CROSS JOIN LATERAL (
+           SELECT * FROM metric_points m WHERE m.run_id = w.run_id AND m.key = ANY (ARRAY[$key]::text[]) OFFSET 0) p
+     WHERE {points} AND p.value > '-Infinity' AND p.value < 'Infinity' AND NOT (SELECT long FROM size)
      UNION ALL
     SELECT c.run_id, c.run_name, c.key, c.attempt, s.first_step, s.min_time,
            s.finite_count, s.sum_value, s.min_value, s.max_value
@@ -109,7 +112,7 @@ WITH chosen AS MATERIALIZED (
      UNION ALL
     SELECT c.run_id, c.run_name, c.key, c.attempt, h.step, h.time, 1, h.value, h.value, h.value
       FROM hot h JOIN chosen c USING (series_id)
-     WHERE h.value > '-Infinity' AND h.value < 'Infinity' AND (SELECT long FROM size)
+     WHERE {points} AND h.value > '-Infinity' AND h.value < 'Infinity' AND (SELECT long FROM size)
 )"""
 _ALL_PIECES = _PIECES.format(segments="true", points="true")
 _PIECES_IN_TIME = _PIECES.format(
@@ -148,8 +151,8 @@ SELECT date_bin('$__interval', time, '2000-01-01') AS time, {_NAME} AS metric, s
  ORDER BY 1
 """  # noqa: S608 - made of constants
 
-# The latest point of each series: what roll-up stored, corrected by hot rows; of a rank that was restarted, the newest
-# attempt.
+# The latest point of each series: what roll-up stored, corrected by hot points; of a rank that was restarted, the
+# newest attempt.
 LATEST = """
 WITH chosen AS MATERIALIZED (
     SELECT s.series_id, s.run_id, s.key, s.rank, s.attempt, r.name
@@ -159,9 +162,10 @@ WITH chosen AS MATERIALIZED (
     SELECT series_id, step, time, value
       FROM latest_values WHERE series_id = ANY (ARRAY(SELECT series_id FROM chosen))
      UNION ALL
-    SELECT series_id, step, time, value
-      FROM metric_points_hot
-     WHERE series_id = ANY (ARRAY(SELECT series_id FROM chosen)) AND epoch > (SELECT visible_epoch FROM watermark)
+    SELECT h.series_id, h.step, h.time, h.value
+      FROM metric_points_hot h JOIN chosen c USING (series_id)
+     WHERE h.run_id = ANY (array_remove(ARRAY[$run]::text[], '')::uuid[])
+       AND h.epoch > (SELECT visible_epoch FROM watermark)
 ), latest AS (
     SELECT DISTINCT ON (series_id) series_id, step, time, value
       FROM candidates
@@ -181,7 +185,7 @@ SELECT name || ' ' || left(run_id::text, 8) AS run, key AS metric, max(step) AS 
  LIMIT 5000
 """
 
-# From the summaries of segments, and hot rows: no values are unpacked.
+# From the summaries of segments, whose values are not unpacked, and the hot points.
 POINTS = """
 WITH chosen AS MATERIALIZED (
     SELECT s.series_id, s.run_id, s.key, s.rank, s.attempt
@@ -193,10 +197,12 @@ WITH chosen AS MATERIALIZED (
      WHERE series_id = ANY (ARRAY(SELECT series_id FROM chosen)) AND epoch <= (SELECT visible_epoch FROM watermark)
      GROUP BY series_id
      UNION ALL
-    SELECT series_id, count(*), count(*) FILTER (WHERE NOT (value > '-Infinity' AND value < 'Infinity')), max(time)
-      FROM metric_points_hot
-     WHERE series_id = ANY (ARRAY(SELECT series_id FROM chosen)) AND epoch > (SELECT visible_epoch FROM watermark)
-     GROUP BY series_id
+    SELECT h.series_id, count(*), count(*) FILTER (WHERE NOT (h.value > '-Infinity' AND h.value < 'Infinity')),
+           max(h.time)
+      FROM metric_points_hot h JOIN chosen c USING (series_id)
+     WHERE h.run_id = ANY (array_remove(ARRAY[$run]::text[], '')::uuid[])
+       AND h.epoch > (SELECT visible_epoch FROM watermark)
+     GROUP BY h.series_id
 )
 SELECT r.name || ' ' || left(r.run_id::text, 8) AS run, r.status, sum(n.points)::bigint AS points,
        sum(n.not_finite)::bigint AS "NaN or infinite", count(DISTINCT c.key) AS metrics,

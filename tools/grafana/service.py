@@ -94,7 +94,7 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
             ),
             number(
                 "Roll-up lag",
-                "Age of the oldest point that reads still take from hot rows. About --epoch-seconds, 60, is normal.",
+                "Age of the oldest point that reads still take from hot batches. About --epoch-seconds, 60, is normal.",
                 (greatest("runstream_rollup_lag_seconds"), "{{namespace}} {{job}}"),
                 "s",
                 thresholds(yellow=300, red=600),
@@ -290,8 +290,8 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
                 alert="RunstreamDatabaseDiskFull",
             ),
             graph(
-                "Size of hot rows and segments",
-                "With their indexes. Hot rows that grow on and on: roll-up does not keep up.",
+                "Size of hot batches and segments",
+                "With their indexes. Hot batches that grow on and on: roll-up does not keep up.",
                 [(f"max by (table) ({metric('runstream_table_bytes')})", "{{table}}")],
                 "bytes",
                 alert="RunstreamRollupBehind",
@@ -303,7 +303,7 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
         [
             graph(
                 "Lag in time",
-                "Age of the oldest point that reads still take from hot rows.",
+                "Age of the oldest point that reads still take from hot batches.",
                 [(greatest("runstream_rollup_lag_seconds"), "{{namespace}} {{job}}")],
                 "s",
                 alert="RunstreamRollupBehind",
@@ -311,10 +311,17 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
             ),
             graph(
                 "Lag in points",
-                "Points in hot rows. A saw: up with ingest, down with each epoch. Reads scan them.",
+                "Points in hot batches. A saw: up with ingest, down with each epoch.",
                 [(greatest("runstream_rollup_lag_points"), "{{namespace}} {{job}}")],
                 "short",
                 alert="RunstreamRollupBehind",
+            ),
+            graph(
+                "Points that cannot be dropped",
+                "They are in segments, but somebody's long transaction keeps their batches on the disk.",
+                [(greatest("runstream_rollup_overdue_points"), "{{namespace}} {{job}}")],
+                "short",
+                alert="RunstreamHotBatchesKept",
             ),
             graph(
                 "Epochs that are kept",
@@ -447,7 +454,6 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
                 [
                     (total("runstream_tail_streams"), "open"),
                     (rate("runstream_tail_fell_behind_total"), "fell behind, a second"),
-                    (rate("runstream_tail_full_scans_total"), "full scans, a second"),
                 ],
                 "short",
             ),

@@ -80,7 +80,7 @@ _USAGE = (
     ("its log (WAL)", "wal_bytes_per_point", "bytes/point"),
     ("in a group commit", "points_per_commit", "points"),
 )
-_AIMS = {"200x250": ">= 0.6", "20x1000": ">= 0.8"}
+_AIMS = {"200x250": ">= 0.95", "20x1000": ">= 2"}
 
 
 def _usage(pairs: list[Pair]) -> dict[str, float]:

@@ -121,7 +121,7 @@ class Session:
 
     async def _clear(self) -> None:
         """Make room: a round stores some gigabytes."""
-        await self._database.execute("TRUNCATE metric_points_hot, commits")
+        await self._database.execute("TRUNCATE hot_batches, commits")
 
 
 @dataclass(frozen=True, slots=True)

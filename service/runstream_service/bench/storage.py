@@ -18,8 +18,9 @@ from runstream.v1 import run_pb2, run_pb2_grpc
 from runstream_service.bench import report
 from runstream_service.bench import storage_data as data
 from runstream_service.bench.load import Load, Outcome, push
+from runstream_service.bench.raw_copy import raw_copy
 from runstream_service.bench.rollup_cost import points_per_s_core
-from runstream_service.bench.session import Started, started
+from runstream_service.bench.session import SATURATING, Started, started
 from runstream_service.bench.storage_reads import Reader, repeated, tail_latencies_ms, while_loading
 from runstream_service.bench.yardsticks import bytes_per_point
 from runstream_service.retention.command import collect
@@ -29,6 +30,7 @@ from runstream_service.retention.command import collect
 _EPOCH_SECONDS = "5"
 _TAIL_LOAD = Load(streams=20, batch_points=500, pause_s=0.1)  # 100,000 points/s
 _TAIL_SECONDS = 15.0
+_RAW_COPY_SECONDS = 5.0
 
 _STORED = "SELECT coalesce(sum(point_count), 0) FROM metric_segments"
 _LEFT = "SELECT count(*) FROM metric_segments WHERE series_id = ANY ($1)"
@@ -62,6 +64,12 @@ async def _measure(scale: float, say: Callable[[str], None]) -> Values:
         many = await data.push_many_runs(parts.address)
         doomed = await push(parts.address, data.doomed(scale))
         await data.rolled_up(parts.database)
+        say("the yardstick: COPY of rows alone")
+        yardstick = await parts.database.connect_writer()
+        try:
+            values["raw_copy_points_per_s"] = await raw_copy(yardstick, SATURATING[0], _RAW_COPY_SECONDS)
+        finally:
+            yardstick.terminate()
         async with grpc.aio.insecure_channel(parts.address) as channel:
             reader = Reader(channel)
             bulk = await _sustained(parts, reader, scale, long.run_id, many.run_ids[0], values, say)
@@ -107,6 +115,7 @@ async def _sustained(
         work(), {"chart": lambda: reader.chart(long_run), "latest": lambda: reader.latest([small_run])}
     )
     values["sustained_points_per_s"] = outcome[0].points_acknowledged / (time.perf_counter() - begun)
+    values["sustained_ratio"] = values["sustained_points_per_s"] / values["raw_copy_points_per_s"]
     values["ingest_points_per_s"] = outcome[0].points_per_s
     usage = (await parts.meter.read_settled()).since(before)
     values |= usage.per_point(outcome[0].points_acknowledged)
@@ -180,22 +189,23 @@ def _print(values: Values, console: Console) -> None:
 
 
 _ROWS = (
-    ("sustained, until hot is empty", "sustained_points_per_s", "points/s", ">= 400,000"),
-    ("roll-up, a core", "rollup_points_per_s_core", "points/s", ">= 1,000,000"),
+    ("sustained, until hot is empty", "sustained_points_per_s", "points/s", ""),
+    ("as part of COPY of rows alone", "sustained_ratio", "", ">= 0.6"),
+    ("roll-up, a core", "rollup_points_per_s_core", "points/s", ">= 2,500,000"),
     ("CPU of the service", "service_cpu_s_per_million_points", "s/million points", ""),
     ("CPU of PostgreSQL", "postgres_cpu_s_per_million_points", "s/million points", ""),
     ("log of PostgreSQL (WAL)", "wal_bytes_per_point", "bytes/point", ""),
     ("written to tables and indexes", "page_bytes_per_point", "bytes/point", ""),
     ("memory of the service, most", "rss_max_mb", "MB", "flat"),
-    ("stored, indexes included", "bytes_per_point", "bytes/point", "<= 13"),
+    ("stored, indexes included", "bytes_per_point", "bytes/point", "<= 7.4 at scale 1"),
     ("    rows with a btree", "bytes_per_point_btree_rows", "bytes/point", ""),
     ("    MLflow's table", "bytes_per_point_mlflow", "bytes/point", ""),
-    ("chart under load, p99", "chart_ms_under_load_p99", "ms", "< 300"),
-    ("latest of 50 metrics under load, p99", "latest_ms_under_load_p99", "ms", "< 300"),
-    ("chart of 1,000,000 points", "chart_ms_one_series", "ms", "< 30"),
-    ("chart of 10 x 100,000 points", "chart_ms_ten_series", "ms", "< 120"),
+    ("chart under load, p99", "chart_ms_under_load_p99", "ms", "<= 100"),
+    ("latest of 50 metrics under load, p99", "latest_ms_under_load_p99", "ms", "<= 60"),
+    ("chart of 1,000,000 points", "chart_ms_one_series", "ms", "<= 15"),
+    ("chart of 10 x 100,000 points", "chart_ms_ten_series", "ms", "<= 80"),
     ("history of 100,000 points", "history_100k_ms", "ms", "< 60"),
-    ("latest of 1,000 runs x 50 metrics", "latest_1000_runs_ms", "ms", "< 150"),
+    ("latest of 1,000 runs x 50 metrics", "latest_1000_runs_ms", "ms", "<= 100"),
     ("from log() to Tail, p99", "tail_p99_ms", "ms", "< 1,000"),
     ("deleting a run", "delete_s", "s", "< 5"),
     ("points stored", "points_stored", "points", ""),

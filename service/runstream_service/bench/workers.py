@@ -30,9 +30,9 @@ _WARM_UP = Load(streams=4, batch_points=100, pause_s=0.1, batches=5)
 _SILENCE_S = 1.0
 _MERGE_TIMEOUT_S = 120.0
 
-_HOT_ROW_BYTES = """
+_HOT_POINT_BYTES = """
 SELECT (SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits
-         WHERE inhparent = 'metric_points_hot'::regclass)::float8 / (SELECT count(*) FROM metric_points_hot)
+         WHERE inhparent = 'hot_batches'::regclass)::float8 / (SELECT sum(point_count) FROM commits)
 """
 _LAST_COMMIT = "SELECT coalesce(max(commit_no), 0) FROM commits"
 _STORED = "SELECT sum(point_count)::bigint FROM metric_segments"
@@ -60,7 +60,7 @@ def run(*, workers: int, seconds: float, as_json: bool) -> int:
 
 
 async def _measure(workers: int, seconds: float, say: Callable[[str], None]) -> Values:
-    # Two epochs, of about the usual minute; and hot rows are not kept for older reads, for which merging would wait.
+    # Two epochs, of about the usual minute; and hot batches are not kept for older reads, for which merging would wait.
     options = ("--epoch-seconds", f"{seconds / 2:g}", "--max-read-age", "0")
     async with started(say, *options) as parts:
         warm = await push(parts.address, _WARM_UP)
@@ -101,7 +101,7 @@ async def _log(parts: Started, workers: int, seconds: float, values: Values, say
     values["points_per_s"] = outcome.points_per_s
     values["wire_bytes_per_point"] = (_loopback_bytes() - traffic) / outcome.points_acknowledged
     values["commits_per_s"] = (await parts.database.fetchval(_LAST_COMMIT) - commits) / outcome.seconds
-    values["hot_bytes_per_row"] = await parts.database.fetchval(_HOT_ROW_BYTES)
+    values["hot_bytes_per_point"] = await parts.database.fetchval(_HOT_POINT_BYTES)
     latencies = sorted(outcome.ack_latencies_s)
     values["ack_p50_ms"] = 1000 * statistics.median(latencies)
     values["ack_p99_ms"] = 1000 * latencies[int(len(latencies) * 0.99)]
@@ -152,5 +152,5 @@ _ROWS = (
     ("on the network, both ways", "wire_bytes_per_point", "bytes/point"),
     ("log of PostgreSQL (WAL)", "wal_bytes_per_point", "bytes/point"),
     ("written to tables and indexes", "page_bytes_per_point", "bytes/point"),
-    ("a hot row", "hot_bytes_per_row", "bytes"),
+    ("a hot point", "hot_bytes_per_point", "bytes"),
 )

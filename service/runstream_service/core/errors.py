@@ -21,7 +21,7 @@
     ├── LedgerBehind            the database lost what it had acknowledged
     ├── CommitFailed            a batch hits a bug of the service
     ├── ReadTooSlow             a read outlived the rows it was reading
-    ├── CursorTooOld            rows after the cursor of a tail have been dropped from the hot table
+    ├── CursorTooOld            points after the cursor of a tail have been dropped from hot batches
     ├── StoreFull               the artifact store has no room
     ├── StoreRefuses            the artifact store refuses this service
     └── Retryable               nobody's fault; try again after `retry_after_s`
@@ -202,7 +202,7 @@ class ReadTooSlow(CoreError):
 
 
 class CursorTooOld(CoreError):
-    """The commits after the cursor cannot be sent any more: their hot rows are gone."""
+    """The commits after the cursor cannot be sent any more: their hot batches are gone."""
 
     reason = "CURSOR_TOO_OLD"
 

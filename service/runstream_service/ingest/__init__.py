@@ -10,7 +10,6 @@ limits.py       how large messages, batches and streams may be
 refusals.py     points that will never be stored, by reason
 backpressure.py stops the reading of streams: roll-up is too far behind, or too many points wait
 writer.py       collects until the database is free, then commits a group
-group.py        waiting batches and writes -> one group: what to ask of the ledger, what to copy
-copy_binary.py  columns -> COPY BINARY rows
+group.py        waiting batches and writes -> one group: what to ask of the ledger, which rows to store
 metrics.py      Prometheus metrics of ingest
 """

@@ -22,8 +22,9 @@ _OPENS_AT = 0.9
 
 
 class HotTableGate:
-    """Closed while more points wait for roll-up than `max_points`: streams are then not read. Roll-up measures
-    every second (rollup/loop.py), so the bound may be exceeded by the points that are committed in that second."""
+    """Closed while more than `max_points` points wait for roll-up, or for being dropped after it: streams are then not
+    read. Roll-up measures every second (rollup/loop.py), so the bound may be exceeded by the points that are committed
+    in that second."""
 
     def __init__(self, max_points: int, metrics: IngestMetrics) -> None:
         self._max_points = max_points
@@ -41,16 +42,20 @@ class HotTableGate:
         if self.closed:
             await self._opened.wait()
 
-    def update(self, points: int) -> None:
-        """Close or open the gate according to the number of points that wait for roll-up."""
+    def update(self, waiting: int, overdue: int = 0) -> None:
+        """Close or open the gate according to the number of points that wait for roll-up, and of those that are rolled
+        up and that a long transaction keeps from being dropped."""
+        points = max(waiting, overdue)
         if not self.closed and points > self._max_points:
             self._opened.clear()
             self._metrics.held(True)
+            what = "wait for roll-up" if points == waiting else "cannot be dropped (see drop_blocked)"
             log.warning(
-                f"{points:,} points wait for roll-up, more than {self._max_points:,}: ingest waits for roll-up",
+                f"{points:,} points {what}, more than {self._max_points:,}: ingest waits",
                 action="ingest_held",
-                points=points,
-                hot_rows_max=self._max_points,
+                waiting=waiting,
+                overdue=overdue,
+                hot_points_max=self._max_points,
             )
         elif self.closed and points <= self._max_points * _OPENS_AT:
             self._opened.set()

@@ -78,6 +78,7 @@ class PendingWrite:
     value: Float64Column
     # For the writer, it looks like a batch of a stream: with the number of a producer's only batch, and no refusals.
     number: int = 1
+    rank: int = RANK
     refusals: list[Refusal] = field(default_factory=list)
     charge: int = field(init=False)
     queued_points: int = 0
@@ -105,10 +106,6 @@ class PendingWrite:
     def abandon(self) -> None:
         """The service stops before the outcome is known; the request is sent again to another replica."""
         self.complete(Draining("this replica shuts down; send the request again", retry_after_s=1.0))
-
-    def refused_error(self, why: str) -> CoreError:
-        """The error of a write whose rows PostgreSQL refuses; nothing of it is stored."""
-        return InvalidField(f"metrics: PostgreSQL refused the points: {why}", field="metrics")
 
     def error_for_verdict(self, verdict: str, _committed_before: int) -> CoreError | None:
         """The error that follows from begin_group_commit's verdict on it, if any."""

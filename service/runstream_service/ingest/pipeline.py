@@ -261,7 +261,8 @@ class IngestPipeline:
             )
 
     async def submit(self, stream: ProducerStream, batch: Batch) -> None:
-        """Take one batch. Waits while the budget is used up or the hot table is full, so that the caller stops reading.
+        """Take one batch. Waits while the budget is used up or too many points wait for roll-up, so that the caller
+        stops reading.
 
         Raises:
             SequenceGap, UndeclaredSeries.
@@ -306,7 +307,7 @@ class IngestPipeline:
         """Commit a write; returns when it is committed.
 
         Raises:
-            Overloaded: the hot table is full, or the budget is still used up after a moment.
+            Overloaded: too many points wait for roll-up, or the budget is still used up after a moment.
             Draining, RunNotFound, RunDeleted, SeriesCacheStale, InvalidField.
             DatabaseUnavailable: there is no outcome yet; it may still be committed. A repeat has the same id, and
             stores nothing twice.

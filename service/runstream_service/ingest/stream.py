@@ -127,6 +127,11 @@ class PendingBatch:
         """The run of its points."""
         return self.stream.run_id
 
+    @property
+    def rank(self) -> int:
+        """The rank that its points are of."""
+        return self.stream.rank
+
     def refuse_all(self, reason: Reason, example: str) -> None:
         """Make it an empty batch: committing that uses up its number, so the next batch is not blocked."""
         self.refusals.append(Refusal(reason, self.points, example))

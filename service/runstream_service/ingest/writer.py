@@ -12,11 +12,10 @@
    Its state may be an older one, which does not know a series, or has given its id to another. So batches whose series
    were looked up before that (by `server_start_id`) are not written: their streams have to be opened, and their series
    declared, again.
-5. When PostgreSQL refuses rows as bad data, each batch and write is tried alone; a batch that fails alone commits as
-   empty. All of that ends before the next group begins, because the next batches of those producers follow in order.
-6. A group that fails repeatedly for an unknown reason is taken apart in the same way. A batch that fails alone, too, is
-   neither stored nor refused: its stream ends with an error, and its client keeps it. So one batch that hits a bug
-   never stops the others of its writer.
+5. A group that fails repeatedly for an unknown reason is taken apart: each batch and write is tried alone. One that
+   fails alone, too, is neither stored nor refused: its stream ends with an error, and its client keeps it. So one batch
+   that hits a bug never stops the others of its writer. All of that ends before the next group begins, because the next
+   batches of those producers follow in order.
 """
 
 from __future__ import annotations
@@ -30,16 +29,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from runstream_service import threads
 from runstream_service.core.errors import CommitFailed
-from runstream_service.ingest import copy_binary
 from runstream_service.ingest.group import Group, Pending, Verdict
-from runstream_service.ingest.refusals import Reason
-from runstream_service.ingest.stream import PendingBatch
-from runstream_service.storage.database import is_data_error, server_start_id_of, translate
+from runstream_service.storage.database import server_start_id_of, translate
 from runstream_service.storage.dedicated_connection import DedicatedConnection
+from runstream_service.stores.hot_store import COMMIT_SMALL, HotStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from runstream_service.core.errors import CoreError
     from runstream_service.ingest.backpressure import PointBudget
@@ -48,25 +46,21 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Bounds the transaction and its buffers: 66 bytes a point in COPY BINARY, so about 8 MiB a writer.
+# Bounds the transaction and its buffers: 16 bytes a point, seldom 32, so 2 to 4 MiB a writer.
 MAX_GROUP_POINTS = 131_072
 
 # One time limit for all steps of one try. It is above the server's own timeouts (database.py), so that the server's
 # clear error comes first; this one is for a connection that hangs without an error.
 _TRY_TIMEOUT_S = 45.0
 _COMPLETED_AT_ONCE = 16
+# Up to this many points, encoding holds the event loop for less than a millisecond.
+_ENCODED_AT_ONCE = 16_384
 # How often a group is tried that fails for an unknown reason, and how often each of its batches alone.
 _TRIES_OF_GROUP, _TRIES_ALONE = 4, 2
 _FIRST_BACKOFF_S = 0.05
 _LONGEST_BACKOFF_S = 5.0
 
 _BEGIN = "SELECT * FROM begin_group_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-_COMMIT_SMALL = "SELECT * FROM commit_small_points($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
-
-
-class RowsRefusedError(Exception):
-    """COPY failed because of the rows; its cause says why. Only COPY raises it: the same SQLSTATE from
-    begin_group_commit would be a bug of the service, and refusing points for it would lose them."""
 
 
 class Writer:
@@ -150,10 +144,6 @@ class Writer:
                     items = [item for item in items if not item.completed]
                     continue
                 await self._try(group)
-            except RowsRefusedError as exc:
-                if not await self._retry_one_by_one(items, exc.__cause__ or exc):
-                    await self._refuse(items[0], exc.__cause__ or exc)
-                break
             except Exception as exc:
                 # The transaction is gone or in doubt. The ledger shows which, on a new connection.
                 self._report_failure(group, exc, delay_s)
@@ -182,41 +172,31 @@ class Writer:
 
     async def _transact(self, connection: Connection, group: Group) -> None:
         """There is no ROLLBACK when a step fails: the connection is closed instead, which cannot hang."""
-        if group.is_small and await self._commit_in_one_statement(connection, group):
+        await self._encode(group)
+        if group.is_small:
+            # One statement, which is READ COMMITTED by the settings of the connection.
+            rows = await connection.fetch(COMMIT_SMALL, *group.begin_arguments(), *group.row_arguments())
+            group.apply_verdicts([Verdict(*row) for row in rows])
             return
         # READ COMMITTED, as begin_group_commit needs it, whatever the database's default is.
         await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         rows = await connection.fetch(_BEGIN, *group.begin_arguments())
         group.apply_verdicts([Verdict(*row) for row in rows])
-        started = time.perf_counter()
-        encoded = group.encode()
-        self._metrics.encode_seconds.observe(time.perf_counter() - started)
-        if encoded is not None:
-            await self._copy(connection, group.table, encoded)
+        if (encoded := group.rows()) is not None:
+            await self._copy(connection, group.epoch, encoded)
         await connection.execute("COMMIT")
 
-    async def _commit_in_one_statement(self, connection: Connection, group: Group) -> bool:
-        """Run the whole transaction in one statement; returns whether that was possible. (It is READ COMMITTED by the
-        settings of the connection.)"""
-        try:
-            rows = await connection.fetch(_COMMIT_SMALL, *group.begin_arguments(), *group.row_arguments())
-        except Exception as exc:
-            if is_data_error(exc):
-                return False  # nothing was stored; the separate steps show whether the rows are to blame
-            raise
-        group.apply_verdicts([Verdict(*row) for row in rows])
-        return True
-
-    async def _copy(self, connection: Connection, table: str, encoded: memoryview) -> None:
+    async def _encode(self, group: Group) -> None:
         started = time.perf_counter()
-        try:
-            await connection.copy_to_table(
-                table, source=copy_binary.chunks(encoded), columns=copy_binary.COLUMNS, format="binary"
-            )
-        except Exception as exc:
-            if is_data_error(exc):
-                raise RowsRefusedError from exc
-            raise
+        if group.points <= _ENCODED_AT_ONCE:
+            group.encode()
+        else:
+            await threads.ENCODING.run(group.encode)
+        self._metrics.encode_seconds.observe(time.perf_counter() - started)
+
+    async def _copy(self, connection: Connection, epoch: int, rows: AsyncIterator[bytes]) -> None:
+        started = time.perf_counter()
+        await HotStore(connection).copy(epoch, rows)
         self._metrics.copy_seconds.observe(time.perf_counter() - started)
 
     async def _retry_one_by_one(self, items: list[Pending], error: BaseException) -> bool:
@@ -254,23 +234,6 @@ class Writer:
                 f"{type(error).__name__}. It is not stored; the service's log has the cause (batch_failed)"
             ),
         )
-
-    async def _refuse(self, refused: Pending, error: BaseException) -> None:
-        """PostgreSQL refuses the rows of this item as bad data: commit a batch as empty, and let a write fail."""
-        log.warning(
-            f"PostgreSQL refused the rows of a batch: {error}",
-            action="batch_refused",
-            writer=self.name,
-            run_id=refused.run_id.hex,
-            batch=refused.number,
-            points=refused.points,
-            error=repr(error),
-        )
-        if isinstance(refused, PendingBatch):
-            refused.refuse_all(Reason.DATABASE, f"batch {refused.number}: {error}")
-            await self._commit([refused])
-        else:
-            self._complete(refused, refused.refused_error(str(error)))
 
     async def _complete_group(self, group: Group) -> None:
         """Report the outcomes in portions: two hundred streams that all write their acks at once would keep the event

@@ -6,5 +6,5 @@ latest.py      the latest point of each series
 charts/        the course of curves, in a limited number of buckets
 run_search/    which runs match a filter, and in which order
 mlflow_view/   points as MLflow's clients see them, which know neither ranks nor attempts
-tail/          new points as they are committed; of the others it uses reading/series.py only
+tail/          new points as they are committed
 """

@@ -1,11 +1,10 @@
-"""Reads the latest value of each series: the one that roll-up stored, corrected by the hot rows."""
+"""Reads the latest value of each series: the one that roll-up stored, corrected by the hot points."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import random
-from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from runstream_service.core.errors import InvalidField, Overloaded
 from runstream_service.core.names import parse_run_id
-from runstream_service.query.reading import hot_rows
+from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import compute
 from runstream_service.query.reading.series import check_keys
 from runstream_service.storage.copy_rows import Layout, Rows, body, float64, int64, unix_us
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from runstream_service.core.caller import Caller
-    from runstream_service.query.reading.hot_rows import HotWindow
+    from runstream_service.query.reading.hot_windows import HotWindow
     from runstream_service.query.reading.read_transaction import ReadPool, ReadTransaction
 
 MAX_RUNS = 1_000
@@ -36,8 +35,6 @@ _LONGEST_WAIT_S = 60.0
 # For many series, COPY and hashes of keys save time; for up to this many, they cost two milliseconds of round trips.
 _FEW_RUNS = 4
 _FEW_SERIES = 1_000
-# The driver takes 3 ms for this many, without a pause. And so does sorting them.
-_KEYS_AT_ONCE = 5_000
 
 # The columns of a series, and of the latest point that roll-up stored for it, if any.
 STORED_VALUES = (
@@ -125,9 +122,11 @@ class Latest:
         async with self._read_pool.transaction() as transaction:
             few = await _stored_of_few(transaction, caller, uids, keys) if len(uids) <= _FEW_RUNS else None
             series_ids, there, points = few or await _stored(transaction, caller, uids, keys, max_series)
-            async with aclosing(hot_rows.windows(transaction, series_ids, divide=True)) as windows:
+            ranks = np.unique(points.rank).tolist()
+            hot = hot_windows.windows(transaction, series_ids, runs=uids, ranks=ranks, divide=True)
+            async with aclosing(hot) as windows:
                 async for window in windows:
-                    await compute(len(window), apply_hot_rows, points, there, window)
+                    await compute(len(window), apply_hot_points, points, there, window)
         return await compute(len(points), _in_order, points, there)
 
     @contextlib.asynccontextmanager
@@ -185,20 +184,20 @@ async def _stored(
 ) -> tuple[list[int], NDArray[np.bool_], LatestPoints]:
     """All series, whether a latest point is stored for each, and that point."""
     rows, one_of_each, key_number = await _rows(transaction, caller, run_ids, keys, max_series)
-    texts: list[str] = []
-    for start in range(0, len(one_of_each), _KEYS_AT_ONCE):
-        wanted = one_of_each[start : start + _KEYS_AT_ONCE].tolist()
-        found: dict[int, str] = {row[0]: row[1] for row in await transaction.fetch("keys_of_series", wanted)}
-        texts += [found[series_id] for series_id in wanted]
-    return await compute(len(rows), _columns, run_ids, rows, key_number, texts)
+    texts = await transaction.fetch("keys_of_series", int64(rows["series_id"][one_of_each]).tolist())
+    return await compute(len(rows), _columns, run_ids, rows, one_of_each, key_number, texts)
 
 
 def _columns(
-    run_ids: Sequence[UUID], rows: Rows, key_number: NDArray[np.int64], texts: Sequence[str]
+    run_ids: Sequence[UUID],
+    rows: Rows,
+    one_of_each: NDArray[np.int64],
+    key_number: NDArray[np.int64],
+    texts: Sequence[Sequence[Any]],
 ) -> tuple[list[int], NDArray[np.bool_], LatestPoints]:
-    """Converts rows to columns. `texts`: the keys, of which `key_number` has the index for each row."""
+    """Converts rows to columns. `texts`: series and key of one series of each key."""
     series_ids = int64(rows["series_id"])
-    names, place = _keys_in_order(texts)
+    names, place = _keys_in_order(series_ids[one_of_each], texts)
     points = LatestPoints(
         run_ids=[run_id.hex for run_id in run_ids],
         keys=names,
@@ -216,7 +215,7 @@ def _columns(
 async def _rows(
     transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str], max_series: int
 ) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64]]:
-    """One row per series; one series of each key; and for each row, which of these has the same key.
+    """One row per series; one row of each key; and for each row, which of these has the same key.
 
     So the text of a key is read once, however many series have it. A hash of 64 bits distinguishes keys. Should two
     have the same one, their second hashes differ, and the query is repeated with another seed.
@@ -226,7 +225,7 @@ async def _rows(
         data = await transaction.copy_of(
             "latest_stored", caller.workspace_id, run_ids, list(keys) or None, seed, max_series + 1
         )
-        rows = await compute(len(data) // STORED.dtype.itemsize, STORED.rows, body(data))
+        rows = STORED.rows(body(data))
         if len(rows) > max_series:
             raise _TooManySeries(
                 f"run_ids: they have more than {MAX_SERIES:,} series; ask for fewer runs or keys at a time",
@@ -238,34 +237,25 @@ async def _rows(
 
 
 def _tell_keys_apart(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """One series of each key, and for each row which of these has the same key; None if two keys have the same hash."""
+    """One row of each key, and for each row which of these has the same key; None if two keys have the same hash."""
     _, one_of_each, key_number = np.unique(int64(rows["key_hash"]), return_index=True, return_inverse=True)
     check = int64(rows["key_check"])
-    same = (check[one_of_each][key_number] == check).all()
-    return (int64(rows["series_id"][one_of_each]), key_number) if same else None
+    return (one_of_each, key_number) if (check[one_of_each][key_number] == check).all() else None
 
 
-def _keys_in_order(texts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """The sorted keys, and the place of each key among them."""
-    keys = _sorted_with_pauses(texts)
-    place_of = {key: place for place, key in enumerate(keys)}
-    return keys, np.fromiter((place_of[text] for text in texts), np.int64, len(texts))
+def _keys_in_order(
+    one_of_each: NDArray[np.int64], texts: Sequence[Sequence[Any]]
+) -> tuple[list[str], NDArray[np.int64]]:
+    """The sorted keys of these series, and the index of the key of each series."""
+    key_of: dict[int, str] = {row[0]: row[1] for row in texts}
+    keys = [key_of[series_id] for series_id in one_of_each.tolist()]
+    order = sorted(range(len(keys)), key=lambda number: keys[number].encode())
+    place = np.empty(len(keys), np.int64)
+    place[order] = np.arange(len(keys))
+    return [keys[number] for number in order], place
 
 
-def _sorted_with_pauses(texts: Sequence[str]) -> list[str]:
-    """Sorts in parts, between which other threads get the interpreter: `sorted` would keep it, and hold the event loop,
-    for a third of a second with half a million keys. (Texts compare as their UTF-8 bytes do.)"""
-    if len(texts) <= _KEYS_AT_ONCE:
-        return sorted(texts)
-    sample = sorted(texts[:: _KEYS_AT_ONCE // 8])
-    bounds = sample[8::8]
-    parts: list[list[str]] = [[] for _ in range(len(bounds) + 1)]
-    for text in texts:
-        parts[bisect_right(bounds, text)].append(text)
-    return [text for part in parts for text in sorted(part)]
-
-
-def apply_hot_rows(points: LatestPoints, there: NDArray[np.bool_], window: HotWindow) -> None:
+def apply_hot_points(points: LatestPoints, there: NDArray[np.bool_], window: HotWindow) -> None:
     """Replaces stored points by hot points that are later."""
     position, latest = window.latest()
     found = (latest.step, latest.time_unix_us, _comparable(latest.value))

@@ -2,7 +2,7 @@
 
 1. A series or run is marked with the highest epoch that had commits after its producers were fenced, and is out of
    every answer from then on (Runs.delete_series, and _mark_run below).
-2. Its hot rows are in that epoch or in earlier ones. Roll-up still turns them into segments, until the watermark has
+2. Its hot batches are in that epoch or in earlier ones. Roll-up still turns them into segments, until the watermark has
    reached the epoch.
 3. Then the segments are deleted, some thousand at a time, then latest values and the series, and finally the run with
    its ledger.
@@ -25,6 +25,7 @@ import structlog
 
 from runstream_service.retention import purged_files
 from runstream_service.storage.queries import load
+from runstream_service.stores.segment_store import SegmentStore
 
 if TYPE_CHECKING:
     from runstream_service.retention.metrics import RetentionMetrics
@@ -178,16 +179,15 @@ class Purge:
             series_ids = [row["series_id"] for row in await connection.fetch(SQL["purgeable_series"], _SERIES_AT_ONCE)]
             if not series_ids:
                 return False
-            gone = await connection.fetchrow(SQL["delete_segments"], series_ids, _SEGMENTS_AT_ONCE)
-            assert gone is not None
-            empty = gone["segments"] < _SEGMENTS_AT_ONCE
+            gone = await SegmentStore(connection).delete(series_ids, _SEGMENTS_AT_ONCE)
+            empty = gone.segments < _SEGMENTS_AT_ONCE
             if empty:
                 await connection.execute(SQL["delete_latest"], series_ids)
                 await connection.execute(SQL["delete_series"], series_ids)
-        done.segments += gone["segments"]
-        done.points += gone["points"]
+        done.segments += gone.segments
+        done.points += gone.points
         done.series += len(series_ids) if empty else 0
-        self._metrics.deleted("purge", segments=gone["segments"], points=gone["points"])
+        self._metrics.deleted("purge", segments=gone.segments, points=gone.points)
         self._metrics.purged_series(len(series_ids) if empty else 0)
         return True
 

@@ -19,6 +19,7 @@ from uuid import UUID
 import structlog
 
 from runstream_service.storage.queries import load
+from runstream_service.stores.segment_store import SegmentStore
 
 if TYPE_CHECKING:
     import asyncpg
@@ -106,14 +107,13 @@ class Retention:
         """Deletes one chunk of segments. Returns whether there was any."""
         async with self._database.transaction() as connection:
             await connection.execute(_LOOK_UP)
-            found = await connection.fetch(SQL["series_with_old_segments"], run_ids, keep_from, _SERIES_AT_ONCE)
+            store = SegmentStore(connection)
+            found = await store.series_with_old(run_ids, keep_from, _SERIES_AT_ONCE)
             if not found:
                 return False
-            locked = await connection.fetch(SQL["lock_series"], [row["series_id"] for row in found])
-            series_ids = [row["series_id"] for row in locked]
-            gone = await connection.fetchrow(SQL["delete_old_segments"], series_ids, keep_from, _SEGMENTS_AT_ONCE)
-            assert gone is not None
-        done.segments += gone["segments"]
-        done.points += gone["points"]
-        self._metrics.deleted("retention", segments=gone["segments"], points=gone["points"])
+            series_ids = [row["series_id"] for row in await connection.fetch(SQL["lock_series"], found)]
+            gone = await store.delete_old(series_ids, keep_from, _SEGMENTS_AT_ONCE)
+        done.segments += gone.segments
+        done.points += gone.points
+        self._metrics.deleted("retention", segments=gone.segments, points=gone.points)
         return True

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from runstream_service.storage.dedicated_connection import transaction
+from runstream_service.stores.hot_store import HotStore
 
 if TYPE_CHECKING:
     from runstream_service.storage.database import Connection
@@ -20,6 +21,19 @@ log = structlog.get_logger()
 # The first half of the advisory lock that writers of an epoch share; begin_group_commit takes it
 # (storage/functions/begin_group_commit.sql).
 WRITERS_LOCK = 1920298867
+
+# Of the points that roll-up found in an epoch, those that are later than the latest ones of earlier epochs. A series of
+# a large epoch may have several. Series in order, as in every statement that locks rows of this table.
+_MERGE_LATEST = """
+INSERT INTO latest_values AS l (series_id, step, time, value)
+SELECT DISTINCT ON (series_id) series_id, step, time, value
+  FROM unpublished_latest_values
+ WHERE epoch = $1
+ ORDER BY series_id, step DESC, time DESC, CASE value WHEN 'NaN' THEN 0 ELSE value END DESC
+    ON CONFLICT (series_id) DO UPDATE SET step = excluded.step, time = excluded.time, value = excluded.value
+ WHERE (excluded.step, excluded.time, CASE excluded.value WHEN 'NaN' THEN 0 ELSE excluded.value END)
+     > (l.step, l.time, CASE l.value WHEN 'NaN' THEN 0 ELSE l.value END)
+"""
 
 
 async def rotate(connection: Connection, *, max_rows: int, max_age_s: float) -> int | None:
@@ -43,7 +57,7 @@ async def rotate(connection: Connection, *, max_rows: int, max_age_s: float) -> 
             return None
         await connection.execute("UPDATE epochs SET state = 'closing' WHERE epoch = $1", closed)
         await connection.execute("INSERT INTO epochs (epoch, state) VALUES ($1, 'open')", closed + 1)
-        await connection.execute("SELECT create_hot_partition($1)", closed + 1)
+        await HotStore(connection).create_partition(closed + 1)
     log.info(f"Epoch {closed + 1} is open", action="epoch_opened", epoch=closed + 1, closed=closed)
     return closed
 
@@ -60,15 +74,16 @@ async def _open_missing(connection: Connection) -> None:
                        0,
                        (SELECT max(epoch) FROM epochs),
                        (SELECT visible_epoch FROM watermark),
-                       (SELECT max(substring(relname FROM '^metric_points_hot_([0-9]+)$')::int) FROM pg_class)),
+                       $1),
                    'open'
              WHERE NOT EXISTS (SELECT FROM epochs WHERE state = 'open')
             RETURNING epoch
-            """
+            """,
+            await HotStore(connection).highest_partition(),
         )
         if opened is None:
             return  # another replica has opened one
-        await connection.execute("SELECT create_hot_partition($1)", opened)
+        await HotStore(connection).create_partition(opened)
     log.warning(
         f"No epoch was open, as after a restore by hand; epoch {opened} is now", action="epoch_missing", epoch=opened
     )
@@ -112,6 +127,9 @@ async def seal(connection: Connection) -> bool:
 async def publish(connection: Connection) -> int:
     """Publish rolled-up epochs in order: from then on, readers use their segments. Returns how many became visible.
 
+    Latest values are merged here rather than in roll-up, so that two replicas that roll up two epochs with the same
+    series do not wait for each other.
+
     This is a separate transaction after the one that wrote the segments: who sees the watermark also sees the segments.
     """
     published = 0
@@ -126,6 +144,8 @@ async def publish(connection: Connection) -> int:
             )
             if moved == "UPDATE 0":
                 return published  # the one before it is not rolled yet
+            await connection.execute(_MERGE_LATEST, visible + 1)
+            await connection.execute("DELETE FROM unpublished_latest_values WHERE epoch = $1", visible + 1)
             await connection.execute("UPDATE watermark SET visible_epoch = $1", visible + 1)
         published += 1
     return published

@@ -1,7 +1,6 @@
 """Repeats every step of roll-up, whatever fails. Every replica runs it; row locks let one replica do each step.
 
-There are three runners, each with its own connection: a VACUUM of a very large table must not delay roll-up, and reads
-need new hot rows in the index also while an epoch is being rolled up.
+There are two runners, each with its own connection: a VACUUM of a very large table must not delay roll-up.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from runstream_service.rollup import epochs, partitions, rollup
+from runstream_service.rollup import epochs, rollup
 from runstream_service.rollup.measurements import Backlog, measure_backlog, measure_sizes
 from runstream_service.rollup.merge import SegmentMerger
 from runstream_service.rollup.partitions import PartitionDropper
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _EVERY_S = 1.0
-# Only the hot rows of the last moment are missing from the index. Without new rows, a round is two short statements.
-_INDEX_EVERY_S = 0.25
 # The sizes are for graphs, and measuring them reads the size of every file of the database.
 _SIZES_EVERY_S = 30.0
 # The pause while a group commit of the closed epoch is still under way, and while there is more to do.
@@ -48,7 +45,7 @@ _MERGE_TIMEOUT_S = 6 * 3_600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollupOptions:
-    """When an epoch closes, and how long its hot rows are kept for reads that began before it was rolled up."""
+    """When an epoch closes, and how long its hot batches are kept for reads that began before it was rolled up."""
 
     epoch_rows: int = 2_000_000
     epoch_seconds: float = 60.0
@@ -83,8 +80,7 @@ class _Step:
 class _Runner:
     """Steps that share a connection, one after another."""
 
-    def __init__(self, database: Database, metrics: RollupMetrics, steps: Sequence[_Step], every_s: float) -> None:
-        self._every_s = every_s
+    def __init__(self, database: Database, metrics: RollupMetrics, steps: Sequence[_Step]) -> None:
         self._connection = DedicatedConnection(database.connect_rollup)
         self._metrics = metrics
         self._steps = steps
@@ -95,7 +91,7 @@ class _Runner:
         try:
             while True:
                 more = await self.run_once()
-                await asyncio.sleep(_SOON_S if more else self._every_s)
+                await asyncio.sleep(_SOON_S if more else _EVERY_S)
         finally:
             self._connection.disconnect()
 
@@ -139,7 +135,7 @@ class _Runner:
 
 
 class RollupLoop:
-    """Keeps hot rows and segments few: epochs are closed, rolled up into segments, published and dropped, and small
+    """Keeps hot batches and segments few: epochs are closed, rolled up into segments, published and dropped, and small
     segments are merged."""
 
     def __init__(self, database: Database, metrics: RollupMetrics, gate: HotTableGate, options: RollupOptions) -> None:
@@ -160,11 +156,9 @@ class RollupLoop:
             _Step("size", self._size, _STEP_TIMEOUT_S),
         )
         merging = (_Step("merge", self._merge, _MERGE_TIMEOUT_S),)
-        indexing = (_Step("index", self._index, _STEP_TIMEOUT_S),)
         self._runners = [
-            _Runner(database, metrics, indexing, _INDEX_EVERY_S),
-            _Runner(database, metrics, urgent, _EVERY_S),
-            _Runner(database, metrics, merging, _EVERY_S),
+            _Runner(database, metrics, urgent),
+            _Runner(database, metrics, merging),
         ]
 
     async def run(self) -> None:
@@ -184,14 +178,10 @@ class RollupLoop:
 
     # Steps ------------------------------------------------------------------------------------------------------------
 
-    async def _index(self, connection: Connection) -> bool:
-        await partitions.summarise(connection)
-        return False
-
     async def _measure(self, connection: Connection) -> bool:
-        self._backlog = await measure_backlog(connection)
+        self._backlog = await measure_backlog(connection, max_read_age_s=self._options.max_read_age_s)
         self._metrics.measured(self._backlog)
-        self._gate.update(self._backlog.points)
+        self._gate.update(self._backlog.points, self._backlog.overdue_points)
         return False
 
     async def _rotate(self, connection: Connection) -> bool:

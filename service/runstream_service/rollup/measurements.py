@@ -5,32 +5,48 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runstream_service.stores import hot_store, segment_store
+
 if TYPE_CHECKING:
     from runstream_service.storage.database import Connection, PooledConnection
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What readers still have to read from hot rows: the epochs after the visible one."""
+    """What is in hot batches: the points after the visible epoch, which readers take from there; and those of epochs
+    that should have been dropped."""
 
     visible_epoch: int
     dropped_epoch: int
     points: int
-    age_s: float  # of the oldest commit; 0 if there is none
+    age_s: float  # of the oldest commit after the visible epoch; 0 if there are none
+    overdue_points: int
 
 
-async def measure_backlog(connection: Connection | PooledConnection) -> Backlog:
-    """The watermarks, and the number and the age of the points in later epochs."""
+# A drop may have to wait a while for short readers.
+_OVERDUE_AFTER_S = 60.0
+
+
+async def measure_backlog(connection: Connection | PooledConnection, *, max_read_age_s: float = 60.0) -> Backlog:
+    """The watermarks, and the numbers of points. An epoch is overdue a minute after no read needs it any more."""
     row = await connection.fetchrow(
         """
-        SELECT w.visible_epoch, w.dropped_epoch, coalesce(sum(c.point_count), 0)::bigint AS points,
-               greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(c.committed_at)), 0))::float8 AS age_s
-          FROM watermark w LEFT JOIN commits c ON c.epoch > w.visible_epoch
+        SELECT w.visible_epoch, w.dropped_epoch,
+               coalesce(sum(c.point_count) FILTER (WHERE c.epoch > w.visible_epoch), 0)::bigint AS points,
+               greatest(0, coalesce(
+                   extract(epoch FROM clock_timestamp() - min(c.committed_at) FILTER (WHERE c.epoch > w.visible_epoch)),
+                   0))::float8 AS age_s,
+               coalesce(sum(c.point_count) FILTER (
+                   WHERE e.visible_at < clock_timestamp() - make_interval(secs => $1)), 0)::bigint AS overdue_points
+          FROM watermark w
+          LEFT JOIN epochs e ON e.epoch > w.dropped_epoch
+          LEFT JOIN commits c USING (epoch)
          GROUP BY w.visible_epoch, w.dropped_epoch
-        """
+        """,
+        max_read_age_s + _OVERDUE_AFTER_S,
     )
     assert row is not None
-    return Backlog(row["visible_epoch"], row["dropped_epoch"], row["points"], row["age_s"])
+    return Backlog(**row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +62,10 @@ async def measure_sizes(connection: Connection | PooledConnection) -> Sizes:
     """Reads the sizes of files, so it costs the same however many rows there are. A table that does not exist has size
     0: a partition may be dropped in the meantime."""
     row = await connection.fetchrow(
-        """
+        f"""
         SELECT pg_database_size(current_database()) AS database,
-               (SELECT coalesce(sum(pg_total_relation_size(inhrelid)), 0)::bigint
-                  FROM pg_inherits WHERE inhparent = to_regclass('metric_points_hot')) AS hot,
-               coalesce(pg_total_relation_size(to_regclass('metric_segments')), 0) AS segments
+               ({hot_store.BYTES}) AS hot,
+               ({segment_store.BYTES}) AS segments
         """
     )
     assert row is not None

@@ -4,8 +4,8 @@
    see a part of the change; and the segments that roll-up writes in the meantime have a higher epoch.
 2. The series are locked first; those that are marked for deletion are left alone. All code that deletes segments locks
    the series before, in a separate statement: a DELETE that waited for the rows would not see the inserted ones.
-3. Exactly the deleted points are inserted: they come from DELETE .. RETURNING, in the same transaction. The new
-   segments have the highest epoch of the old ones.
+3. Exactly the deleted points are inserted: they come from DELETE .. RETURNING, in the same transaction, and they are
+   counted before COMMIT. The new segments have the highest epoch of the old ones.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 import structlog
 
 from runstream_service import threads
-from runstream_service.rollup.rollup import copy_segments
+from runstream_service.rollup.rollup import PointsMissing
 from runstream_service.segments.build import MAX_POINTS, build_segments
-from runstream_service.segments.decode import IRREGULAR, Segment, SegmentStream
+from runstream_service.segments.decode import Segment, SegmentStream
 from runstream_service.segments.encode import EncodedSegments, encode
 from runstream_service.segments.points import Points, put_in_order
-from runstream_service.storage.connections import ANSWER_MARGIN_S, ROLLUP
 from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
 from runstream_service.storage.dedicated_connection import transaction
+from runstream_service.stores.segment_store import SMALL_POINTS, Group, SegmentStore
 
 if TYPE_CHECKING:
     import asyncpg
@@ -49,25 +49,9 @@ _GROUP_POINTS = 64 * MAX_POINTS
 _EXAMINED_AT_ONCE = 500
 # How many deleted segments are worth a VACUUM: this number, plus this fraction of all segments.
 _VACUUM_AT_LEAST = 1_000
-_VACUUM_TIMEOUT_S = 5 * 3_600
 _VACUUM_FRACTION = 0.03
 # A search through all small segments begins when D has moved, or after this time, because of runs that ended.
 _SEARCH_EVERY_S = 30.0
-
-# A segment is small if it is in the index metric_segments_small (0002_segments.sql).
-_EXAMINE = """
-WITH small AS (
-    SELECT series_id, count(*) AS segments, sum(point_count) AS points
-      FROM metric_segments
-     WHERE point_count < 800 AND epoch <= $2 AND series_id > $1
-     GROUP BY series_id ORDER BY series_id LIMIT $3
-)
-SELECT small.series_id, small.segments, small.points::bigint AS points,
-       coalesce((SELECT (SELECT r.status NOT IN ('running', 'scheduled') FROM runs r WHERE r.run_id = s.run_id)
-                   FROM series s WHERE s.series_id = small.series_id), false) AS ended
-  FROM small
- ORDER BY small.series_id
-"""
 
 _LOCK_SERIES = """
 SELECT s.series_id FROM series s
@@ -76,28 +60,6 @@ SELECT s.series_id FROM series s
  ORDER BY s.series_id
    FOR NO KEY UPDATE SKIP LOCKED
 """
-
-_NEIGHBOURS = """
-SELECT m.series_id, m.first_step, m.point_count, m.epoch
-  FROM (SELECT series_id, min(first_step) AS low, max(first_step) AS high
-          FROM metric_segments
-         WHERE series_id = ANY ($1::bigint[]) AND point_count < 800 AND epoch <= $2
-         GROUP BY series_id) small
-  JOIN metric_segments m ON m.series_id = small.series_id AND m.first_step BETWEEN small.low AND small.high
- WHERE m.epoch <= $2
- ORDER BY m.series_id, m.first_step
-"""
-
-# The columns are those that decode.SegmentStream expects.
-_TAKE = """
-DELETE FROM metric_segments m USING (VALUES {groups}) AS g (number, series_id, low, high)
- WHERE m.series_id = g.series_id AND m.first_step BETWEEN g.low AND g.high
-   AND m.point_count < 800 AND m.epoch <= {dropped_epoch:d}
-RETURNING m.ctid, g.number, m.first_step, m.min_time, m.point_count, coalesce(m.step_stride, {irregular:d}),
-          coalesce(m.time_stride, 0),
-          m.steps, m.time_residuals, m.time_offsets, m.times, m.values_real, m.values_double
-"""
-_SMALL = 800
 
 
 @dataclass(slots=True)
@@ -114,6 +76,9 @@ class _Group:
     @property
     def segments_saved(self) -> int:
         return _segments_saved(self.segments, self.points)
+
+    def numbered(self, number: int) -> Group:
+        return Group(number, self.series_id, self.low, self.high)
 
 
 class SegmentMerger:
@@ -135,7 +100,7 @@ class SegmentMerger:
             if dropped_epoch == self._searched_epoch and time.monotonic() < self._search_again_at:
                 return False
             self._searched_epoch, self._search_again_at = dropped_epoch, time.monotonic() + _SEARCH_EVERY_S
-        examined = await connection.fetch(_EXAMINE, self._cursor, dropped_epoch, _EXAMINED_AT_ONCE)
+        examined = await SegmentStore(connection).small(self._cursor, dropped_epoch, _EXAMINED_AT_ONCE)
         chosen = _choose(examined)
         if chosen:
             self._cursor = chosen[-1]
@@ -147,15 +112,14 @@ class SegmentMerger:
         async with transaction(connection):
             locked = [row["series_id"] for row in await connection.fetch(_LOCK_SERIES, series)]
             dropped_epoch = await connection.fetchval("SELECT dropped_epoch FROM watermark")
-            groups = _groups(await connection.fetch(_NEIGHBOURS, locked, dropped_epoch))
+            store = SegmentStore(connection)
+            groups = _groups(await store.neighbours(locked, dropped_epoch))
             if not groups:
                 return False
-            taken = await _take(connection, groups, dropped_epoch)
+            taken = await store.take([group.numbered(number) for number, group in enumerate(groups)], dropped_epoch)
             # In a thread, as it takes tens of milliseconds.
             merged, encoded = await threads.ROLLUP.run(_merge, taken, groups)
-            if encoded is None:
-                return False
-            await copy_segments(connection, encoded)
+            await store.copy(encoded)
         self._deleted_since_vacuum += merged
         self._metrics.merged(merged)
         log.info(
@@ -170,16 +134,10 @@ class SegmentMerger:
     async def _vacuum(self, connection: Connection) -> None:
         """Free the space of merged segments for the next ones before there is much of it. Autovacuum only checks once a
         minute; by then, all segments of a large run may have been written a second time."""
-        stored = await connection.fetchval("SELECT reltuples FROM pg_class WHERE oid = 'metric_segments'::regclass")
-        if self._deleted_since_vacuum < _VACUUM_AT_LEAST + _VACUUM_FRACTION * stored:
+        store = SegmentStore(connection)
+        if self._deleted_since_vacuum < _VACUUM_AT_LEAST + _VACUUM_FRACTION * await store.count():
             return
-        # VACUUM reads what has changed, and all of the indexes. On a very large table that takes long.
-        await connection.execute(f"SET statement_timeout = '{_VACUUM_TIMEOUT_S}s'")
-        # TRUNCATE FALSE: to give space back to the disk would need an exclusive lock, and it is needed again soon.
-        await connection.execute(
-            "VACUUM (SKIP_LOCKED, TRUNCATE FALSE) metric_segments", timeout=_VACUUM_TIMEOUT_S + ANSWER_MARGIN_S
-        )
-        await connection.execute(f"SET statement_timeout = '{ROLLUP.statement_timeout_s}s'")
+        await store.vacuum()
         self._deleted_since_vacuum = 0
 
 
@@ -209,7 +167,7 @@ def _groups(segments: list[asyncpg.Record]) -> list[_Group]:
     group: _Group | None = None
     count = points = 0
     for series_id, first_step, point_count, epoch in segments:
-        if point_count >= _SMALL:
+        if point_count >= SMALL_POINTS:
             group = None
             continue
         full = group is not None and (group.points >= _GROUP_POINTS or group.segments >= _SEGMENTS_AT_ONCE)
@@ -227,24 +185,9 @@ def _groups(segments: list[asyncpg.Record]) -> list[_Group]:
     return [group for group in groups if group.segments_saved > 0]
 
 
-async def _take(connection: Connection, groups: list[_Group], dropped_epoch: int) -> list[bytes]:
-    """Delete the segments of the groups; returns their content in COPY format."""
-    values = ", ".join(
-        f"({number}::bigint, {group.series_id}::bigint, '{group.low}'::bigint, '{group.high}'::bigint)"
-        for number, group in enumerate(groups)
-    )
-    taken: list[bytes] = []
-
-    async def receive(data: bytes) -> None:
-        taken.append(data)
-
-    query = _TAKE.format(groups=values, dropped_epoch=dropped_epoch, irregular=IRREGULAR)
-    await connection.copy_from_query(query, output=receive, format="binary")
-    return taken
-
-
-def _merge(taken: list[bytes], groups: list[_Group]) -> tuple[int, EncodedSegments | None]:
-    """Join the points of each group. Returns the number of the old segments, and the new segments."""
+def _merge(taken: list[bytes], groups: list[_Group]) -> tuple[int, EncodedSegments]:
+    """Join the points of each group. Returns the number of the old segments, and the new segments. Raises PointsMissing
+    unless they have as many points."""
     stream = SegmentStream()
     found: list[Segment] = []
     for data in taken:
@@ -252,7 +195,10 @@ def _merge(taken: list[bytes], groups: list[_Group]) -> tuple[int, EncodedSegmen
         # Without this, a thread that runs Python code would only yield to the event loop every 5 ms.
         time.sleep(_YIELD_S)
     stream.finish()
-    return len(found), _encode(_points(found), groups) if found else None
+    expected, points = sum(group.points for group in groups), _points(found)
+    if len(points) != expected:
+        raise PointsMissing(f"small segments with {expected:,} points were to be merged, {len(points):,} were found")
+    return len(found), _encode(points, groups)
 
 
 def _points(found: list[Segment]) -> Points:

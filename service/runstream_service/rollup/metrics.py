@@ -19,7 +19,7 @@ class RollupMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lag_points = Gauge(
-            "runstream_rollup_lag_points", "Points that reads still take from hot rows.", registry=registry
+            "runstream_rollup_lag_points", "Points that reads still take from hot batches.", registry=registry
         )
         self._lag_seconds = Gauge(
             "runstream_rollup_lag_seconds", "Age of the oldest such point; 0 if there are none.", registry=registry
@@ -28,8 +28,12 @@ class RollupMetrics:
             "runstream_rollup_visible_epoch", "Up to this epoch, reads take segments (W).", registry=registry
         )
         self._dropped = Gauge(
-            "runstream_rollup_dropped_epoch", "Up to this epoch, hot rows are gone (D).", registry=registry
+            "runstream_rollup_dropped_epoch", "Up to this epoch, hot batches are gone (D).", registry=registry
         )
+        self._overdue_points = Gauge(
+            "runstream_rollup_overdue_points", "Points that are in segments and whose batches cannot be dropped.",
+            registry=registry,
+        )  # fmt: skip
         self._database_bytes = Gauge(
             "runstream_database_bytes", "Size of the whole database on disk.", registry=registry
         )
@@ -40,7 +44,7 @@ class RollupMetrics:
             "runstream_rollup_seconds", "Rolling up one epoch.", buckets=_SECONDS, registry=registry
         )
         self._points = Counter(
-            "runstream_rollup_points_total", "Points that were moved from hot rows to segments.", registry=registry
+            "runstream_rollup_points_total", "Points that were moved from hot batches to segments.", registry=registry
         )
         self._segments = Counter("runstream_rollup_segments_total", "Segments that roll-up wrote.", registry=registry)
         self._merged = Counter(
@@ -57,6 +61,7 @@ class RollupMetrics:
         self._lag_seconds.set(backlog.age_s)
         self._visible.set(backlog.visible_epoch)
         self._dropped.set(backlog.dropped_epoch)
+        self._overdue_points.set(backlog.overdue_points)
 
     def sized(self, sizes: Sizes) -> None:
         """Export the sizes on disk."""

@@ -1,42 +1,24 @@
-"""The partitions of the hot table: summarises what was written to them, so that reads can skip pages, and drops those
-that no reader needs any more."""
+"""Drops the partitions of hot batches that no reader needs any more."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
 
-from runstream_service.rollup.hot_rows import partition
 from runstream_service.storage.dedicated_connection import transaction
+from runstream_service.stores.hot_store import HotStore
 
 if TYPE_CHECKING:
     from runstream_service.storage.database import Connection
 
 log = structlog.get_logger()
 
-# A page of the index's range map covers 1,360 ranges of eight pages. Since version 17, PostgreSQL caches during a COPY
-# how many pages the map has. When a page is added in the meantime, the COPY treats the ranges on it as not summarised,
-# and does not widen their summaries even if they are: reads would miss its rows. So in a partition that is being
-# written, summarising stops well before the map needs its second page, and continues when the epoch is sealed.
-_MOST_PAGES_WHILE_WRITTEN = 8_192
-# The BRIN index of each partition that reads use and that may have new pages. An epoch that is rolled up has none: they
-# were summarised while it was sealed.
-_INDEXES = """
-SELECT i.indexrelid
-  FROM epochs e
-  JOIN pg_index i ON i.indrelid = to_regclass('metric_points_hot_' || e.epoch)
-  JOIN pg_class c ON c.oid = i.indexrelid
-  JOIN pg_am a ON a.oid = c.relam
- WHERE e.state IN ('open', 'closing', 'sealed') AND a.amname = 'brin'
-   AND (e.state = 'sealed' OR pg_relation_size(i.indrelid) < 8192 * $1::bigint)
- ORDER BY e.epoch
-"""
-
 # How many rows of dropped epochs are kept in the table epochs, for people who investigate something.
 _KEPT_EPOCHS = 1_000
-# A drop waits this long for the lock of the hot table; longer after each failure.
+# A drop waits this long for the lock of hot_batches; longer after each failure.
 _FIRST_LOCK_TIMEOUT_MS = 20
 _LONGEST_LOCK_TIMEOUT_MS = 1_000
 
@@ -47,18 +29,20 @@ SELECT e.epoch FROM epochs e, watermark w
 """
 
 
-async def summarise(connection: Connection) -> int:
-    """Summarise new pages; returns how many ranges of pages were new.
-
-    Writers and readers continue in the meantime. A row that is written into a range while it is summarised, or later,
-    widens the summary before it is committed, as long as the map has one page: no row is missed. A replica that dies
-    here leaves one range that is always scanned. Each partition has a statement of its own, so that two replicas cannot
-    deadlock.
-    """
-    count = 0
-    for (index,) in await connection.fetch(_INDEXES, _MOST_PAGES_WHILE_WRITTEN):
-        count += await connection.fetchval("SELECT brin_summarize_new_values($1::oid)", index)
-    return count
+# A transaction that has held a lock on hot batches for a second and may hold it for hours. A drop that waited for it,
+# if only for a moment again and again, would make all other readers wait behind the drop.
+_LONG_READER = """
+SELECT a.pid, coalesce(nullif(a.application_name, ''), 'no name') AS application,
+       extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS age_s
+  FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+ WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND l.relation IN (to_regclass('hot_batches'), to_regclass('hot_batches_' || $1::int))
+   AND l.granted AND l.pid <> pg_backend_pid() AND a.xact_start < clock_timestamp() - interval '1 second'
+ ORDER BY a.xact_start
+ LIMIT 1
+"""
+# How often the log names the session that is in the way.
+_NAMED_EVERY_S = 60.0
 
 
 class PartitionDropper:
@@ -67,6 +51,7 @@ class PartitionDropper:
     def __init__(self, max_read_age_s: float) -> None:
         self._max_read_age_s = max_read_age_s
         self._lock_timeout_ms = _FIRST_LOCK_TIMEOUT_MS
+        self._named_at: float | None = None
 
     async def drop(self, connection: Connection) -> int | None:
         """Drop the next partition if it is due; returns its epoch.
@@ -75,7 +60,8 @@ class PartitionDropper:
         so no read that still runs needs the partition. A read that is slower nevertheless finds D above its W when it
         checks D after its last row. For that, D must be raised no later than the rows disappear: it is one transaction.
         """
-        if await connection.fetchval(_DUE, self._max_read_age_s) is None:
+        due = await connection.fetchval(_DUE, self._max_read_age_s)
+        if due is None or await self._is_kept(connection, due):
             return None
         try:
             epoch = await self._drop_next(connection)
@@ -85,8 +71,27 @@ class PartitionDropper:
             return None
         self._lock_timeout_ms = _FIRST_LOCK_TIMEOUT_MS
         if epoch is not None:
-            log.info(f"The hot rows of epoch {epoch} are dropped", action="epoch_dropped", epoch=epoch)
+            log.info(f"The hot batches of epoch {epoch} are dropped", action="epoch_dropped", epoch=epoch)
         return epoch
+
+    async def _is_kept(self, connection: Connection, epoch: int) -> bool:
+        """Whether a long transaction of somebody else keeps the partition; the log names it."""
+        reader = await connection.fetchrow(_LONG_READER, epoch)
+        if reader is None:
+            return False
+        if self._named_at is None or time.monotonic() - self._named_at >= _NAMED_EVERY_S:
+            self._named_at = time.monotonic()
+            log.warning(
+                f"Session {reader['pid']} ({reader['application']}) has kept a transaction open for "
+                f"{reader['age_s']:.0f} s that has read hot batches, so none of them can be dropped, and the disk "
+                f"fills. If it is not needed any more: SELECT pg_terminate_backend({reader['pid']})",
+                action="drop_blocked",
+                epoch=epoch,
+                pid=reader["pid"],
+                application=reader["application"],
+                age_s=round(reader["age_s"], 1),
+            )
+        return True
 
     async def _drop_next(self, connection: Connection) -> int | None:
         async with transaction(connection):
@@ -104,5 +109,5 @@ class PartitionDropper:
             # This is last, since it blocks readers until COMMIT. While it waits for the lock, new readers wait behind
             # it.
             await connection.execute(f"SET LOCAL lock_timeout = '{self._lock_timeout_ms}ms'")
-            await connection.execute(f"DROP TABLE IF EXISTS {partition(epoch)}")
+            await HotStore(connection).drop_partition(epoch)
         return epoch

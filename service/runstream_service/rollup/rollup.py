@@ -1,8 +1,7 @@
-"""Rolls up a sealed epoch: its hot rows become segments and latest values, in one transaction."""
+"""Rolls up a sealed epoch: its hot batches become segments, in one transaction."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,11 +11,13 @@ import numpy as np
 import structlog
 
 from runstream_service import threads
-from runstream_service.rollup import hot_rows
 from runstream_service.segments import encode
 from runstream_service.segments.build import build_segments, split
 from runstream_service.segments.points import Points, latest_points, put_in_order, series_starts
+from runstream_service.storage.copy_rows import Layout
 from runstream_service.storage.dedicated_connection import transaction
+from runstream_service.stores.hot_store import CommitRange, HotStore
+from runstream_service.stores.segment_store import SegmentStore
 
 if TYPE_CHECKING:
     from runstream_service.rollup.metrics import RollupMetrics
@@ -26,25 +27,19 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# How much of a partition is in memory at once: 192 MiB of blocks are 3 million rows, which take 32 bytes each here. An
-# epoch of the usual size is one piece.
-PIECE_BYTES = 192 << 20
+# How many points are in memory at once; each takes 48 bytes. An epoch of the usual size is one piece.
+PIECE_POINTS = 3_000_000
 
 # How many points are cut and encoded at once; each takes about 60 bytes during that.
 _PART_POINTS = 250_000
 
 # How many series are in one statement. Its arguments are encoded on the event loop, which must not be held for more
-# than a few milliseconds. A time passes through a codec in Python, an id does not.
+# than a few milliseconds.
 _SERIES_AT_ONCE = 2_000
-_LATEST_AT_ONCE = 500
 
-_UPSERT_LATEST = """
-INSERT INTO latest_values AS l (series_id, step, time, value)
-SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::float8[])
-    ON CONFLICT (series_id) DO UPDATE SET step = excluded.step, time = excluded.time, value = excluded.value
- WHERE (excluded.step, excluded.time, CASE excluded.value WHEN 'NaN' THEN 0 ELSE excluded.value END)
-     > (l.step, l.time, CASE l.value WHEN 'NaN' THEN 0 ELSE l.value END)
-"""
+_LATEST = Layout([("epoch", ">i4"), ("series_id", ">i8"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])
+_LATEST_COLUMNS = ("epoch", "series_id", "step", "time", "value")
+_CHUNK_BYTES = 256 * 1024
 
 # The series that are marked for deletion, or gone already. Skipping them is not needed for correctness (purge waits for
 # the watermark), but saves writing what will be deleted. Subqueries make it two look-ups by key per series, whatever
@@ -57,18 +52,23 @@ SELECT wanted.series_id FROM unnest($1::bigint[]) AS wanted (series_id)
 """
 
 
+class PointsMissing(Exception):
+    """What is stored is not what was acknowledged. Roll-up stops at that epoch, so that nothing is dropped."""
+
+
 @dataclass(slots=True)
 class RollupResult:
     """The result of rolling up one epoch."""
 
     epoch: int
-    read: int = 0  # rows of the partition
+    read: int = 0  # points of the epoch
+    skipped: int = 0  # of series that are being deleted
     points: int = 0  # that are in segments now
     segments: int = 0
 
 
 async def roll(
-    connection: Connection, metrics: RollupMetrics, *, piece_bytes: int = PIECE_BYTES
+    connection: Connection, metrics: RollupMetrics, *, piece_points: int = PIECE_POINTS
 ) -> RollupResult | None:
     """Roll up the oldest sealed epoch that no other replica is rolling up; None if there is none.
 
@@ -87,8 +87,11 @@ async def roll(
         if epoch is None:
             return None
         rolled = RollupResult(epoch)
-        for blocks in await hot_rows.block_ranges(connection, epoch, piece_bytes):
-            await _roll_piece(connection, rolled, await hot_rows.read(connection, epoch, blocks))
+        store = HotStore(connection)
+        for commits in await store.commit_ranges(epoch, piece_points):
+            await _roll_piece(connection, rolled, await _read(store, epoch, commits))
+        if rolled.points + rolled.skipped != rolled.read:
+            raise PointsMissing(f"epoch {epoch}: of {rolled.read:,} points, {rolled.points:,} are in segments")
         await connection.execute(
             "UPDATE epochs SET state = 'rolled', rolled_at = clock_timestamp(), point_count = $2, segment_count = $3 "
             "WHERE epoch = $1",
@@ -103,11 +106,22 @@ async def roll(
         action="epoch_rolled",
         epoch=epoch,
         points=rolled.points,
-        skipped=rolled.read - rolled.points,
+        skipped=rolled.skipped,
         segments=rolled.segments,
         seconds=round(seconds, 3),
     )
     return rolled
+
+
+async def _read(store: HotStore, epoch: int, commits: CommitRange) -> Points:
+    """The points of some commits. Raises PointsMissing unless they are as many as were acknowledged."""
+    points = await store.read(epoch, commits)
+    if len(points) != commits.points:
+        raise PointsMissing(
+            f"epoch {epoch}: the commits {commits.first} to {commits.last} had {commits.points:,} points, and "
+            f"{len(points):,} are stored; nothing is rolled up or dropped until that is explained"
+        )
+    return Points(points.series_id, points.step, points.time, points.value)
 
 
 async def _roll_piece(connection: Connection, rolled: RollupResult, points: Points) -> None:
@@ -116,13 +130,15 @@ async def _roll_piece(connection: Connection, rolled: RollupResult, points: Poin
     series = await threads.ROLLUP.run(_sort, points)
     dead = await _dead_series(connection, series)
     if dead:
-        points = await threads.ROLLUP.run(_without, points, dead)
+        kept = await threads.ROLLUP.run(_without, points, dead)
+        rolled.skipped += len(points) - len(kept)
+        points = kept
     for part in await threads.ROLLUP.run(split, points, _PART_POINTS):
         encoded, newest = await threads.ROLLUP.run(_prepare, part, rolled.epoch)
         rolled.points += len(part)
         rolled.segments += encoded.count
-        await copy_segments(connection, encoded)
-        await _upsert_latest(connection, newest)
+        await SegmentStore(connection).copy(encoded)
+        await _copy_latest(connection, rolled.epoch, newest)
 
 
 def _sort(points: Points) -> Int64Column:
@@ -147,24 +163,15 @@ async def _dead_series(connection: Connection, series: Int64Column) -> list[int]
     return dead
 
 
-async def copy_segments(connection: Connection, encoded: EncodedSegments) -> None:
-    """COPY segments into their table."""
+async def _copy_latest(connection: Connection, epoch: int, newest: Points) -> None:
+    """Stores the latest points until they are published (epochs.publish)."""
+    columns = {"series_id": newest.series_id, "step": newest.step, "time": newest.time, "value": newest.value}
+    rows = _LATEST.copy({"epoch": np.full(len(newest), epoch), **columns})
 
     async def source() -> AsyncIterator[bytes]:
-        for chunk in encoded.chunks():
-            yield chunk
-            # Without this, the driver asks for the next chunk without a pause as long as the socket takes all data.
-            await asyncio.sleep(0)
+        for start in range(0, len(rows), _CHUNK_BYTES):
+            yield rows[start : start + _CHUNK_BYTES]
 
-    copied = await connection.copy_to_table("metric_segments", source=source(), columns=encode.COLUMNS, format="binary")
-    assert copied == f"COPY {encoded.count}", f"of {encoded.count} segments, PostgreSQL took {copied!r}"
-
-
-async def _upsert_latest(connection: Connection, newest: Points) -> None:
-    """Updates rows in the order of series, like the points, so that two replicas that roll up two epochs cannot
-    deadlock."""
-    for first in range(0, len(newest), _LATEST_AT_ONCE):
-        part = newest.take(slice(first, first + _LATEST_AT_ONCE))
-        await connection.execute(
-            _UPSERT_LATEST, part.series_id.tolist(), part.step.tolist(), part.time.tolist(), part.value.tolist()
-        )
+    await connection.copy_to_table(
+        "unpublished_latest_values", source=source(), columns=_LATEST_COLUMNS, format="binary"
+    )

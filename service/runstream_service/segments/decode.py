@@ -18,7 +18,7 @@ from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US, HEADER_BYTES
 
 # -- summaries -------------------------------------------------------------------------------------------------------
 
-# The columns of the query `segment_summaries` in points.sql, none of which is null. `place` is the ctid: together with
+# The columns of the query `summaries` in segments.sql, none of which is null. `place` is the ctid: together with
 # series_id it identifies a row during the snapshot.
 SUMMARY = Layout(
     [
@@ -59,7 +59,7 @@ def place_text(place: int) -> str:
 
 # -- whole segments --------------------------------------------------------------------------------------------------
 
-# The columns of the queries `segments_in_order` and `segments_at` in points.sql: seven columns that are never null,
+# The columns of the queries `in_order`, `at` and `take` in segments.sql: seven columns that are never null,
 # then the six arrays, most of which are. `owner` identifies the series of the segment: a series_id or a position.
 _FIXED = struct.Struct(">h i6s iq iq iq ii iq iq".replace(" ", ""))
 _FIELDS = 13

@@ -121,7 +121,7 @@ class Worker:
         if replaces_another:
             await self._frontend.listen()
         await self._frontend.serve(self._database, ArtifactStore.open(self._settings.artifacts))
-        self._backlog((await self._served)["hot_points"])
+        self._backlog((await self._served)["backlog"])
         runtime.after_start()
         self._channel.tell("ready")
 
@@ -159,9 +159,10 @@ class Worker:
         self._stop_within_s = within_s
         self._stop_requested.set()
 
-    def _backlog(self, hot_points: int) -> None:
+    def _backlog(self, points: tuple[int, int]) -> None:
+        """Points that wait for roll-up, and that cannot be dropped after it."""
         if self._frontend.serving:
-            self._frontend.gate.update(hot_points)
+            self._frontend.gate.update(*points)
 
     async def _ping(self, _: object) -> None:
         """The answer says that the event loop runs."""

@@ -124,13 +124,13 @@ class WorkerProcess:
 class _GateOfAll(HotTableGate):
     """Each worker has its own gate, which gets the same numbers, and counts how often it closes."""
 
-    def __init__(self, max_points: int, tell: Callable[[int], None]) -> None:
+    def __init__(self, max_points: int, tell: Callable[[int, int], None]) -> None:
         super().__init__(max_points, IngestMetrics(CollectorRegistry()))  # a registry that nobody reads
         self._tell = tell
 
-    def update(self, points: int) -> None:
-        super().update(points)
-        self._tell(points)
+    def update(self, waiting: int, overdue: int = 0) -> None:
+        super().update(waiting, overdue)
+        self._tell(waiting, overdue)
 
 
 class WorkerPool:
@@ -142,7 +142,7 @@ class WorkerPool:
         self._metrics = CombinedMetrics(registry)
         self.worker_metrics = WorkerMetrics(registry, lambda: self.serving)
         self.gate = _GateOfAll(settings.hot_rows_max, self._tell_backlog)
-        self._hot_points = 0
+        self._backlog = (0, 0)
         self.grpc_address: Address = settings.grpc_listen
         self.http_address: Address = settings.http_listen
         self._reservations: list[Reservation] = []
@@ -196,7 +196,7 @@ class WorkerPool:
             {
                 "database_url": self._database_url,
                 "replica": [replica.version, replica.host, replica.pid],
-                "hot_points": self._hot_points,
+                "backlog": self._backlog,
             },
         )
 
@@ -278,11 +278,11 @@ class WorkerPool:
 
     # -- while they run ----------------------------------------------------------------------------------------------
 
-    def _tell_backlog(self, hot_points: int) -> None:
-        self._hot_points = hot_points
+    def _tell_backlog(self, waiting: int, overdue: int) -> None:
+        self._backlog = (waiting, overdue)
         for worker in self._workers.values():
             if worker.ready:
-                worker.channel.tell("backlog", hot_points)
+                worker.channel.tell("backlog", self._backlog)
 
     async def streaming_runs(self) -> Collection[UUID]:
         """The runs that have open streams. Raises NoAnswer: no run must seem silent for a worker that is."""

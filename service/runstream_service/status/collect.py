@@ -19,6 +19,7 @@ from runstream_service.storage.external import open_at_once
 from runstream_service.storage.migrate import packaged_migrations
 from runstream_service.storage.queries import load
 from runstream_service.storage.replica import ReplicaId
+from runstream_service.stores.segment_store import SegmentStore
 
 if TYPE_CHECKING:
     from runstream_service.storage.database import Database, PooledConnection
@@ -244,9 +245,9 @@ async def _epoch(connection: PooledConnection) -> EpochStatus:
 
 async def _points_in_segments(connection: PooledConnection) -> tuple[int, bool]:
     """The number of points in segments, and whether it is exact."""
-    pages = await connection.fetchval(SQL["segment_pages"])
-    share = min(1.0, _SAMPLED_PAGES / max(1, pages))
-    points = await connection.fetchval(SQL["segment_points"], 100 * share)
+    store = SegmentStore(connection)
+    share = min(1.0, _SAMPLED_PAGES / max(1, await store.pages()))
+    points = await store.points_in_sample(100 * share)
     return round(points / share), share == 1.0
 
 

@@ -116,9 +116,8 @@ def _stored(status: Status) -> str | None:
 def _on_disk(status: Status) -> str | None:
     if status.database_bytes is None or status.segments_bytes is None or status.hot_bytes is None:
         return None
-    text = (
-        f"{_size(status.database_bytes)}: segments {_size(status.segments_bytes)}, hot rows {_size(status.hot_bytes)}"
-    )
+    parts = f"segments {_size(status.segments_bytes)}, hot batches {_size(status.hot_bytes)}"
+    text = f"{_size(status.database_bytes)}: {parts}"
     if status.disk is not None:
         text += f"; {_size(status.disk.free_bytes)} of {_size(status.disk.total_bytes)} free"
     return text

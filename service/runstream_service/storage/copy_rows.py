@@ -7,7 +7,7 @@ never null have the same layout, so they are one structured array.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -40,6 +40,15 @@ class Layout:
         for name, width in self._widths.items():
             assert (rows[f"{name}_bytes"] == width).all(), f"{name} has another width than expected, or is null"
         return rows
+
+    def copy(self, columns: Mapping[str, NDArray[Any]]) -> bytes:
+        """The whole COPY of rows with these columns."""
+        rows = np.empty(len(next(iter(columns.values()))), self.dtype)
+        rows["fields"] = len(self._widths)
+        for name, width in self._widths.items():
+            rows[f"{name}_bytes"] = width
+            rows[name] = columns[name]
+        return b"".join((SIGNATURE, bytes(HEADER_BYTES - len(SIGNATURE)), rows.tobytes(), TRAILER))
 
 
 class RowStream:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 ACQUIRE_TIMEOUT_S = 10.0
-# The longest read. Hot rows stay at least this long after they moved to segments (DESIGN.md, max_read_age).
+# The longest read. Hot batches stay at least this long after they moved to segments (DESIGN.md, max_read_age).
 READ_TIMEOUT_S = 60.0
 
 # SQLSTATE classes and codes after which the same call may succeed later: connection (08), rollback such as a deadlock

@@ -44,7 +44,7 @@ SELECT c.relname::text AS name, pg_get_userbyid(c.relowner)::text AS owner,
  WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S')
    AND (c.relname = ANY ($1::text[])
         OR EXISTS (SELECT FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
-                    WHERE i.inhrelid = c.oid AND p.relname = 'metric_points_hot'
+                    WHERE i.inhrelid = c.oid AND p.relname = 'hot_batches'
                       AND p.relnamespace = c.relnamespace))
  ORDER BY c.relname
 """

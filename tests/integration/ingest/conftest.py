@@ -128,9 +128,7 @@ def stored(database: Database) -> Callable[[], Awaitable[list[tuple[int, float]]
     """All stored values, with the epoch that they lie in, ordered by (rank, step)."""
 
     async def read() -> list[tuple[int, float]]:
-        rows = await database.fetch(
-            "SELECT epoch, value FROM metric_points_hot JOIN series USING (series_id) ORDER BY rank, step, value"
-        )
+        rows = await database.fetch("SELECT epoch, value FROM metric_points_hot ORDER BY rank, step, value")
         return [(row["epoch"], row["value"]) for row in rows]
 
     return read
@@ -141,3 +139,20 @@ async def mutate(database: Database, function: str, old: str, new: str) -> None:
     source = await database.fetchval("SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = $1", function)
     assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {function}"
     await database.execute(source.replace(old, new))
+
+
+async def fail_for(database: Database, value: str, *, state: str = "42P01") -> None:
+    """From now on, PostgreSQL fails to store a batch with this value; of itself, for a reason that nobody foresaw."""
+    await database.execute(
+        f"""
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF EXISTS (SELECT FROM hot_points(NEW.first_series, NEW.first_step, NEW.first_time, NEW.points)
+                        WHERE value = {value}) THEN
+                RAISE EXCEPTION 'nobody foresaw this' USING ERRCODE = '{state}';
+            END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER fail BEFORE INSERT ON hot_batches_1 FOR EACH ROW EXECUTE FUNCTION fail();
+        """
+    )

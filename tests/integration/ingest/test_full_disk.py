@@ -7,8 +7,6 @@ import asyncio
 import pytest
 
 from runstream_service.ingest import writer as writer_module
-from runstream_service.ingest.refusals import Reason
-from runstream_service.storage import database as database_module
 from tests.integration.ingest.conftest import acknowledged
 
 _FAIL = """
@@ -19,8 +17,8 @@ END $$;
 CREATE TRIGGER fail BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION fail();
 """
 _ERRORS = {"53100": "DiskFullError", "53200": "OutOfMemoryError", "58030": "PostgresIOError"}
-# The step in which the writer meets it: begin_group, or the COPY, where it must not be taken for bad data.
-_TABLES = ["commits", "metric_points_hot_1"]
+# The step in which the writer meets it: begin_group_commit, or the rows.
+_TABLES = ["commits", "hot_batches_1"]
 
 
 @pytest.mark.parametrize("table", _TABLES)
@@ -49,15 +47,6 @@ async def test_when_the_database_is_back_nobody_waits_for_the_next_try(database,
     await database.execute("DROP TRIGGER fail ON commits")
     await replica.pipeline.on_readiness(True)
     assert await acknowledged(stream, 1) == []
-
-
-async def test_taken_for_bad_data_they_would_be_refused(database, replica, run_id, stored, monkeypatch):
-    monkeypatch.setattr(database_module, "DATA_STATES", ("22", "23", "53"))
-    stream = await replica.open(run_id)
-    await database.execute(_FAIL.format(state="53100", table="metric_points_hot_1"))
-    await replica.send(stream, 1, [1.0, 2.0])
-    refusals = await acknowledged(stream, 1)
-    assert [(refusal.reason, refusal.points) for refusal in refusals] == [(Reason.DATABASE, 2)]
 
 
 async def _failed(replica, error: str, *, times: int) -> None:

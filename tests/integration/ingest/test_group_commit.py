@@ -11,11 +11,13 @@ import pytest
 
 from runstream_service.core.errors import CommitFailed, Fenced, LedgerBehind
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
-from runstream_service.ingest.refusals import Reason
 from runstream_service.retention.expiry import LedgerExpiry
 from runstream_service.rollup import epochs
-from tests.integration.ingest.conftest import acknowledged, mutate, new_run, running_replica
+from runstream_service.stores.hot_store import COMMIT_SMALL
+from tests.integration.ingest.conftest import acknowledged, fail_for, mutate, new_run, running_replica
+from tests.support.hot import copy_batches
 from tests.support.locks import waiting_for_locks
+from tests.support.points import columns
 
 EPOCH_LOCK = 1920298867
 BEGIN = "SELECT * FROM begin_group_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
@@ -139,7 +141,7 @@ async def _commit_twice_with_an_unknown_outcome(database, run_id, values):
             async def losing_call(query, *args, **kwargs):
                 nonlocal losses
                 answer = await call(query, *args, **kwargs)
-                if losses and (query == "COMMIT" or "commit_small_points" in query):
+                if losses and (query == "COMMIT" or query == COMMIT_SMALL):
                     losses -= 1
                     raise ConnectionResetError("the answer to COMMIT was lost")
                 return answer
@@ -192,7 +194,7 @@ async def test_points_and_ledger_are_one_transaction(database, run_id):
     arguments = ([producer], [1], [1], [1], [1], [1], [1])
     (row,) = await writer.fetch(BEGIN, *arguments, *NO_WRITES)
     assert row["verdict"] == "advanced"
-    await writer.execute("INSERT INTO metric_points_hot VALUES (1, 1, 1, 1, now(), 1)")
+    await copy_batches(writer, columns([(1, 1, 0, 1.0)]), row["epoch"], row["commit_no"])
     writer.terminate()
     ledger, points, commits = await database.fetchrow(
         """SELECT (SELECT committed_number FROM producers), (SELECT count(*) FROM metric_points_hot),
@@ -291,63 +293,16 @@ async def test_a_group_waits_for_a_ledger_row_that_somebody_holds(database, repl
     assert await stored() == [(1, 1.0)]
 
 
-# Bad rows -------------------------------------------------------------------------------------------------------------
-
-
-async def test_rows_that_postgres_refuses_fail_alone(database, run_id, stored):
-    await database.execute("ALTER TABLE metric_points_hot_1 ADD CHECK (value <> 666)")
-    async with running_replica(database, writers=1) as replica:
-        streams = [await replica.open(run_id, rank=rank) for rank in range(4)]
-        async with database.acquire() as holder, holder.transaction():
-            # Holds the first group back, so that all that follows becomes one group.
-            await holder.execute("SELECT 1 FROM producers FOR UPDATE")
-            await replica.send(streams[3], 1, [0.0])
-            await _until(holder, "SELECT count(*) FROM pg_locks WHERE NOT granted")
-            await replica.send(streams[0], 1, [1.0])
-            await replica.send(streams[1], 1, [666.0, 7.0])
-            await replica.send(streams[1], 2, [8.0])
-            await replica.send(streams[2], 1, [9.0])
-        # These come while the group is taken apart, and follow by number on what is being retried.
-        await replica.send(streams[1], 3, [10.0])
-        await replica.send(streams[0], 2, [11.0])
-        refusals = await acknowledged(streams[1], 3)
-        await acknowledged(streams[0], 2)
-        await acknowledged(streams[2], 1)
-        assert [(r.reason, r.points) for r in refusals] == [(Reason.DATABASE, 2)]
-        assert "666" in refusals[0].example or "check" in refusals[0].example
-        assert replica.metric("runstream_points_refused_total", reason="database") == 2
-    assert [value for _, value in await stored()] == [1.0, 11.0, 8.0, 10.0, 9.0, 0.0]
-
-
-async def test_a_data_error_that_is_not_of_the_rows_refuses_nothing(database, replica, run_id, stored):
-    """The same class of SQLSTATE from begin_group makes the writer try again, and not refuse the points."""
-    await database.execute("INSERT INTO commits (commit_no, epoch, point_count) VALUES (1, 1, 0)")
-    stream = await replica.open(run_id)
-    await replica.send(stream, 1, [1.0])
-    assert await acknowledged(stream, 1) == []
-    assert await stored() == [(1, 1.0)]
-
-
 # Unknown errors -------------------------------------------------------------------------------------------------------
 
 
-async def _a_trigger_fails_for(database, value: str) -> None:
-    """For a reason that is neither the data's nor the connection's."""
-    await database.execute(
-        f"""
-        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            IF NEW.value = {value} THEN PERFORM * FROM a_table_that_is_not_there; END IF;
-            RETURN NEW;
-        END $$;
-        CREATE TRIGGER fail BEFORE INSERT ON metric_points_hot_1 FOR EACH ROW EXECUTE FUNCTION fail();
-        """
-    )
-
-
+# An error of the service's own statements, and one that says that the data are bad: they cannot be.
+@pytest.mark.parametrize("state", ["42P01", "22003"])
 @pytest.mark.parametrize("count", [1, SMALL_GROUP_POINTS + 1], ids=["in one statement", "with COPY"])
-async def test_a_batch_that_fails_for_an_unknown_reason_stops_only_its_own_stream(database, run_id, stored, count):
-    await _a_trigger_fails_for(database, "666")
+async def test_a_batch_that_fails_for_an_unknown_reason_stops_only_its_own_stream(
+    database, run_id, stored, count, state
+):
+    await fail_for(database, "666", state=state)
     async with running_replica(database, writers=1) as replica:
         good, bad, later = [await replica.open(run_id, rank=rank) for rank in range(3)]
         async with database.acquire() as holder, holder.transaction():
@@ -368,7 +323,7 @@ async def test_a_batch_that_fails_for_an_unknown_reason_stops_only_its_own_strea
         await acknowledged(later, 2)
         assert replica.metric("runstream_queue_points") == 0
         # Nothing of it was final: when the reason is gone, its client brings it again.
-        await database.execute("DROP TRIGGER fail ON metric_points_hot_1")
+        await database.execute("DROP TRIGGER fail ON hot_batches_1")
         again = await replica.open(run_id, bad.producer_id, rank=1, first_unacked=2)
         assert again.committed_number == 1
         await replica.send(again, 2, [666.0] * count)
@@ -376,12 +331,21 @@ async def test_a_batch_that_fails_for_an_unknown_reason_stops_only_its_own_strea
     assert sorted(value for _, value in await stored()) == [0.0, 1.0, 2.0, 4.0, 5.0, *[666.0] * count]
 
 
+async def test_a_data_error_refuses_nothing(database, replica, run_id, stored):
+    """Rows have no bad data. An SQLSTATE that says so makes the writer try again, and not refuse the points."""
+    await database.execute("INSERT INTO commits (commit_no, epoch, point_count) VALUES (1, 1, 0)")
+    stream = await replica.open(run_id)
+    await replica.send(stream, 1, [1.0])
+    assert await acknowledged(stream, 1) == []
+    assert await stored() == [(1, 1.0)]
+
+
 async def test_a_table_that_is_missing_for_a_moment_loses_nothing(database, replica, run_id, stored):
     stream = await replica.open(run_id)
-    await database.execute("ALTER TABLE metric_points_hot_1 RENAME TO elsewhere")
+    await database.execute("ALTER TABLE hot_batches_1 RENAME TO elsewhere")
     await replica.send(stream, 1, [1.0])
     assert isinstance(await asyncio.wait_for(stream.failed, 10), CommitFailed)
-    await database.execute("ALTER TABLE elsewhere RENAME TO metric_points_hot_1")
+    await database.execute("ALTER TABLE elsewhere RENAME TO hot_batches_1")
     again = await replica.open(run_id, stream.producer_id)
     await replica.send(again, 1, [1.0])
     await acknowledged(again, 1)

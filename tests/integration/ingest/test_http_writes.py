@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from runstream_service.core.caller import ANYONE, Caller
 from runstream_service.core.errors import (
+    CommitFailed,
     DatabaseUnavailable,
     Draining,
     Fenced,
-    InvalidField,
     Overloaded,
     RunDeleted,
     RunNotFound,
@@ -31,9 +31,13 @@ from runstream_service.ingest.pipeline import SHARED_GROUP_POINTS, WriterRouter
 from runstream_service.ingest.stream import MIN_CHARGE_POINTS
 from runstream_service.ingest.writer import Writer
 from runstream_service.retention.expiry import WriteIdExpiry
-from tests.integration.ingest.conftest import TIME, acknowledged, mutate, new_run, running_replica
+from runstream_service.stores.hot_batches import BatchPoints, EncodedBatches
+from runstream_service.stores.hot_store import COMMIT_SMALL
+from tests.integration.ingest.conftest import TIME, acknowledged, fail_for, mutate, new_run, running_replica
 from tests.integration.ingest.test_group_commit import BEGIN
+from tests.support.hot import copy_batches
 from tests.support.locks import waiting_for_a_lock, waiting_for_locks, waits_for_a_lock
+from tests.support.points import columns
 from tests.support.polling import until
 
 SIZES = pytest.mark.parametrize("count", [1, SMALL_GROUP_POINTS + 1], ids=["in one statement", "with COPY"])
@@ -95,8 +99,9 @@ async def test_writes_and_batches_of_streams_share_a_group(database, run_id):
     assert await database.fetchval("SELECT max(point_count) FROM commits") == 3
 
 
-async def test_of_a_group_in_one_statement_only_what_is_new_is_stored(database, run_id):
-    """A producer whose first batch is committed already, one that is fenced, a write that came before, a new one."""
+async def _a_group_in_one_statement(database, run_id) -> tuple[list[str], list[float]]:
+    """A producer whose first batch is committed already, one that is fenced, a write that came before, a new one. The
+    verdicts, and what is stored then."""
     repeated = uuid4()
     async with running_replica(database) as replica:
         stream, fenced = await replica.open(run_id), await replica.open(run_id, rank=1)
@@ -104,19 +109,45 @@ async def test_of_a_group_in_one_statement_only_what_is_new_is_stored(database, 
         await acknowledged(stream, 1)
         await HttpIngest(database, replica.pipeline).write(ANYONE, points(run_id, [2.0], write_id=repeated))
     series_id = await database.fetchval("SELECT min(series_id) FROM series")
+    # The rows: of each, the place of its verdict, the number of its batch, and its values.
+    rows = [(1, 1, [1.0]), (1, 2, [3.0, 4.0]), (2, 1, [-1.0]), (3, 1, [2.0]), (4, 1, [5.0, 6.0])]
+    encoded = EncodedBatches([_batch(run_id, series_id, values) for _, _, values in rows])
     writer = await database.connect_writer()
     try:
         verdicts = await writer.fetch(
-            "SELECT verdict FROM commit_small_points($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+            COMMIT_SMALL,
             [stream.producer_id, fenced.producer_id], [stream.session, 0], [1, 1], [2, 1],
             [1, 1, 2], [1, 2, 1], [1, 2, 1],
             [repeated, uuid4()], [run_id] * 2, [0] * 2, [1, 2],
-            [series_id] * 7, list(range(7)), [0] * 7, [1.0, 3.0, 4.0, -1.0, 2.0, 5.0, 6.0],
+            [owner for owner, _, _ in rows], [number for _, number, _ in rows], *encoded.arguments(),
         )  # fmt: skip
     finally:
         await writer.close()
-    assert [row[0] for row in verdicts] == ["advanced", "fenced", "duplicate", "advanced"]
-    assert await _stored_values(database) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    return [row["verdict"] for row in verdicts], await _stored_values(database)
+
+
+def _batch(run_id: UUID, series_id: int, values: list[float]) -> BatchPoints:
+    count = len(values)
+    columns = np.full(count, series_id), np.arange(count), np.full(count, TIME)
+    return BatchPoints(run_id, 0, *columns, np.array(values))
+
+
+async def test_of_a_group_in_one_statement_only_what_is_new_is_stored(database, run_id):
+    verdicts, stored = await _a_group_in_one_statement(database, run_id)
+    assert verdicts == ["advanced", "fenced", "duplicate", "advanced"]
+    assert stored == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert await database.fetchval("SELECT sum(point_count) FROM commits") == len(stored)
+
+
+@pytest.mark.parametrize(
+    ("step", "too_many"),
+    [("($11)[r.owner] = ''advanced''", [-1.0, 2.0]), ("r.number > ($12)[r.owner]", [1.0])],
+    ids=["verdicts", "numbers"],
+)
+async def test_without_a_look_at_the_verdict_of_each_row_more_would_be_stored(database, run_id, step, too_many):
+    await mutate(database, "commit_batches", step, "true")
+    _, stored = await _a_group_in_one_statement(database, run_id)
+    assert stored == sorted([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, *too_many])
 
 
 # Writers --------------------------------------------------------------------------------------------------------------
@@ -245,10 +276,12 @@ async def test_without_generations_it_would_write_into_a_deleted_series(database
 
 async def _delete_while_a_group_is_under_way(database, run_id, runs) -> tuple[bool, int]:
     """Whether the deletion of series waited for the group; and the epoch that its mark says."""
-    series_id = await database.fetchval("SELECT series_id FROM resolve_series($1, -1, 0, '{loss}')", run_id)
+    series_id = await database.fetchval("SELECT series_id FROM resolve_series($1, -1, 0, '{loss}', 10)", run_id)
     async with database.transaction() as connection:
-        await connection.fetch(BEGIN, [], [], [], [], [], [], [], [uuid4()], [run_id], [0], [1])
-        await connection.execute("INSERT INTO metric_points_hot SELECT 1, 1, $1, 7, now(), 7", series_id)
+        ((epoch, commit_no, *_),) = await connection.fetch(
+            BEGIN, [], [], [], [], [], [], [], [uuid4()], [run_id], [0], [1]
+        )
+        await copy_batches(connection, columns([(series_id, 7, 0, 7.0)]), epoch, commit_no)
         deletion = asyncio.create_task(runs.delete_series(ANYONE, run_id.hex, ["loss"]))
         waited = await waits_for_a_lock(database, deletion)
     assert await deletion == 1
@@ -364,13 +397,13 @@ async def test_a_write_whose_caller_waits_no_longer_is_still_under_way_with_its_
             assert waiting == 1
 
 
-async def test_a_writer_counts_what_was_refused_out_again(database, run_id):
-    """Or callers over HTTP would share no groups after some thousand refused points."""
-    await database.execute("ALTER TABLE metric_points_hot_1 ADD CHECK (value <> 666)")
+async def test_a_writer_counts_what_failed_out_again(database, run_id):
+    """Or callers over HTTP would share no groups after some thousand points that failed."""
+    await fail_for(database, "666")
     async with running_replica(database, writers=1) as replica:
         stream = await replica.open(run_id)
         await replica.send(stream, 1, [666.0] * 1_000)
-        await acknowledged(stream, 1)
+        assert isinstance(await asyncio.wait_for(stream.failed, 20), CommitFailed)
         assert replica.pipeline._writers[0].points == 0
 
 
@@ -393,12 +426,12 @@ async def test_a_write_that_the_end_of_the_service_overtakes_is_told_so(database
                 await held
 
 
-# Bad rows, and what is remembered -------------------------------------------------------------------------------------
+# Failures, and what is remembered -------------------------------------------------------------------------------------
 
 
 @SIZES
-async def test_a_write_that_postgres_refuses_fails_alone(database, run_id, count):
-    await database.execute("ALTER TABLE metric_points_hot_1 ADD CHECK (value <> 666)")
+async def test_a_write_that_fails_for_an_unknown_reason_fails_alone(database, run_id, count):
+    await fail_for(database, "666")
     async with running_replica(database, writers=1) as replica:
         writes = HttpIngest(database, replica.pipeline)
         await writes.write(ANYONE, points(run_id, [0.0]))
@@ -407,7 +440,8 @@ async def test_a_write_that_postgres_refuses_fails_alone(database, run_id, count
             *(writes.write(ANYONE, write) for write in (points(run_id, [1.0]), bad, points(run_id, [2.0]))),
             return_exceptions=True,
         )
-        assert [type(outcome) for outcome in outcomes] == [type(None), InvalidField, type(None)]
+        assert [type(outcome) for outcome in outcomes] == [type(None), CommitFailed, type(None)]
+        assert replica.metric("runstream_queue_points") == 0
     assert await _stored_values(database) == [0.0, 1.0, 2.0]
 
 

@@ -8,17 +8,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
-import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from runstream_service.ingest import copy_binary
-from runstream_service.rollup import epochs, partitions, rollup
+from runstream_service.rollup import epochs, rollup
 from runstream_service.rollup.merge import SegmentMerger
 from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.rollup.partitions import PartitionDropper
 from runstream_service.storage.database import Connection, Database
-from tests.support.points import Point
+from tests.support.hot import copy_batches
+from tests.support.points import Point, columns
 
 # The statement of docs/storage.md, and the hot rows in addition.
 POINTS_OF_SEGMENTS = """
@@ -34,7 +33,7 @@ ALL_POINTS = f"""
 {POINTS_OF_SEGMENTS} WHERE s.epoch <= (SELECT visible_epoch FROM watermark)
 UNION ALL
 SELECT series_id, step, time, value FROM metric_points_hot
- WHERE epoch > (SELECT visible_epoch FROM watermark) AND series_id > 0
+ WHERE epoch > (SELECT visible_epoch FROM watermark)
 """
 
 
@@ -108,27 +107,19 @@ class Lab:
         )
         async with writer.transaction(isolation="read_committed"):
             ((epoch, commit_no, verdict, _),) = await writer.fetch(
-                "SELECT * FROM begin_group($1, $2, $3, $4, $5, $6, $7)",
+                "SELECT * FROM begin_group_commit($1, $2, $3, $4, $5, $6, $7, '{}', '{}', '{}', '{}')",
                 [producer], [1], [1], [1], [1], [1], [len(points)],
             )  # fmt: skip
             assert verdict == "advanced"
-            series, step, time, value = (np.array(column) for column in zip(*points, strict=True))
-            encoded = copy_binary.encode(
-                epoch, commit_no, series, step, time + copy_binary.POSTGRES_EPOCH_UNIX_US, value.astype(np.float64)
-            )
-            await writer.copy_to_table(
-                f"metric_points_hot_{epoch}",
-                source=copy_binary.chunks(encoded), columns=copy_binary.COLUMNS, format="binary",
-            )  # fmt: skip
+            await copy_batches(writer, columns(points), epoch, commit_no)
             yield
         self.expected += points
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
     async def stored(self) -> Counter[tuple[int, int, int, str]]:
-        """What a reader sees, in one snapshot; hot rows by their index, as it is the only way that is left."""
+        """What a reader sees, in one snapshot."""
         async with self.replica() as reader:
-            await reader.execute("SET enable_bitmapscan = on")
             return counted(await reader.fetch(ALL_POINTS))
 
     async def check(self) -> None:
@@ -158,7 +149,6 @@ class Lab:
     def steps(self) -> dict[str, Step]:
         """The steps of roll-up, without their waiting times."""
         return {
-            "index": partitions.summarise,
             "rotate": lambda connection: epochs.rotate(connection, max_rows=1, max_age_s=0),
             "seal": epochs.seal,
             "roll": lambda connection: rollup.roll(connection, self.metrics),

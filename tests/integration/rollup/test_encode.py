@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runstream_service.rollup.rollup import copy_segments
 from runstream_service.segments.build import build_segments
 from runstream_service.segments.encode import encode
 from runstream_service.segments.points import in_order
+from runstream_service.stores.segment_store import SegmentStore
 from tests.integration.rollup.conftest import POINTS_OF_SEGMENTS, counted
 from tests.support.markdown import ROOT, blocks_of
 from tests.support.points import POINT, Point, columns
@@ -22,7 +22,7 @@ from tests.support.points import POINT, Point, columns
 async def written(lab, points: list[Point], epoch: int = 1) -> list[Any]:
     """Encode and copy; returns the rows of metric_segments."""
     await lab.connection.execute("TRUNCATE metric_segments")
-    await copy_segments(lab.connection, encode(build_segments(in_order(columns(points))), epoch))
+    await SegmentStore(lab.connection).copy(encode(build_segments(in_order(columns(points))), epoch))
     rows: list[Any] = await lab.connection.fetch("SELECT * FROM metric_segments ORDER BY series_id, first_step")
     return rows
 
@@ -136,7 +136,7 @@ async def test_a_sum_beyond_the_largest_double_is_infinite_and_nothing_else_brea
 async def test_segments_of_several_epochs_and_kinds_can_be_written_at_once(lab):
     points = [(1, 0, 0, 0.5), (2, 0, 0, 0.1), (2, 9, 0, 0.1), (2, 10, 2**40, 0.1), (3, 5, 0, math.nan)]
     segments = build_segments(in_order(columns(points)))
-    await copy_segments(lab.connection, encode(segments, np.array([4, 5, 6])))
+    await SegmentStore(lab.connection).copy(encode(segments, np.array([4, 5, 6])))
     rows = await lab.connection.fetch("SELECT series_id, epoch FROM metric_segments ORDER BY series_id")
     assert rows == [(1, 4), (2, 5), (3, 6)]
     assert counted(await lab.connection.fetch(POINTS_OF_SEGMENTS)) == counted(points)

@@ -110,9 +110,7 @@ async def test_any_interleaving_of_steps_and_kills_gives_the_points_of_a_plain_l
     series = await lab.new_series(4)
     done: list[str] = []
     for _ in range(40):
-        name = rng.choice(
-            ["append", "append", "index", "rotate", "seal", "roll", "publish", "drop", "merge", "end", "cycle"]
-        )
+        name = rng.choice(["append", "append", "rotate", "seal", "roll", "publish", "drop", "merge", "end", "cycle"])
         survives = rng.choice([None, None, 1, 2, 3, 5, 8, 13])
         done.append(f"{name} {survives}")
         try:

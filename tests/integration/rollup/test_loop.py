@@ -60,7 +60,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Removes the waits between turns and after failures."""
-    for name in ("_EVERY_S", "_INDEX_EVERY_S", "_FIRST_BACKOFF_S", "_LONGEST_BACKOFF_S"):
+    for name in ("_EVERY_S", "_FIRST_BACKOFF_S", "_LONGEST_BACKOFF_S"):
         monkeypatch.setattr(f"runstream_service.rollup.loop.{name}", 0.01)
 
 

@@ -9,6 +9,7 @@ import pytest
 from runstream_service.rollup import merge, rollup
 from runstream_service.rollup.merge import SegmentMerger
 from runstream_service.segments.build import MAX_POINTS
+from runstream_service.stores import segment_store
 from tests.integration.rollup.conftest import line, new_run
 
 
@@ -164,10 +165,10 @@ async def test_no_statement_reads_whole_tables_also_before_the_first_analyze(lab
     looked_up = [1, 2, 3]
     for query, arguments in (
         (rollup._DEAD_SERIES, [looked_up]),
-        (merge._EXAMINE, [0, 5, 2_000]),
+        (segment_store.SQL["small"], [0, 5, 2_000]),
         (merge._LOCK_SERIES, [looked_up]),
-        (merge._NEIGHBOURS, [looked_up, 5]),
-        (merge._TAKE.format(groups="(0::bigint, 1::bigint, 0::bigint, 9::bigint)", dropped_epoch=5, irregular=-1), []),
+        (segment_store.SQL["neighbours"], [looked_up, 5]),
+        (segment_store.SQL["take"].format(groups="(0::bigint, 1::bigint, 0::bigint, 9::bigint)"), [5]),
     ):
         plan = "\n".join(row[0] for row in await lab.connection.fetch(f"EXPLAIN {query}", *arguments))
         assert "Seq Scan" not in plan, plan

@@ -12,6 +12,7 @@ import pytest
 from runstream_service.rollup import epochs, rollup
 from runstream_service.rollup.partitions import PartitionDropper
 from tests.integration.rollup.conftest import line
+from tests.support.hot import put_hot
 
 # Rotate and seal ------------------------------------------------------------------------------------------------------
 
@@ -119,12 +120,44 @@ async def test_an_epoch_larger_than_memory_allows_is_rolled_up_piece_by_piece(la
             return getattr(lab.connection, name)
 
     counting: Any = Counting()
-    rolled = await rollup.roll(counting, lab.metrics, piece_bytes=100_000)
+    rolled = await rollup.roll(counting, lab.metrics, piece_points=1_500)
     assert rolled is not None
     assert (rolled.read, rolled.points) == (6_000, 6_000)
     assert len(pieces) >= 4
     await lab.cycle(until="publish")
     await lab.check()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM hot_batches WHERE ctid = (SELECT max(ctid) FROM hot_batches)",
+        "UPDATE hot_batches SET points = substring(points FROM 1 FOR length(points) - 16)",
+        "UPDATE commits SET point_count = point_count + 1 WHERE commit_no = (SELECT max(commit_no) FROM commits)",
+        "DELETE FROM commits WHERE commit_no = (SELECT min(commit_no) FROM commits)",
+        "DELETE FROM commits WHERE commit_no = (SELECT max(commit_no) FROM commits)",
+        "DELETE FROM commits",
+    ],
+)
+@pytest.mark.parametrize("piece_points", [10, 1_000])
+async def test_an_epoch_with_other_points_than_were_acknowledged_is_kept_as_it_is(lab, damage, piece_points):
+    (series,) = await lab.new_series()
+    for first in (0, 10, 20):
+        await lab.append(line(series, first, 10))
+    await lab.cycle(until="seal")
+    await lab.database.execute(damage)
+    with pytest.raises(rollup.PointsMissing, match="epoch 1"):
+        await rollup.roll(lab.connection, lab.metrics, piece_points=piece_points)
+    assert await lab.states() == {1: "sealed", 2: "open"}
+    assert await lab.counts() == []
+    assert await lab.database.fetchval("SELECT count(*) FROM unpublished_latest_values") == 0
+
+
+async def test_an_epoch_whose_points_are_all_of_a_run_that_is_gone_passes(lab):
+    await put_hot(lab.connection, line(series=10**6, first=0, count=300))
+    await lab.cycle()
+    assert await lab.states() == {1: "dropped", 2: "open"}
+    assert await lab.counts() == []
 
 
 async def test_two_roll_ups_at_once_share_the_epochs(lab):
@@ -211,7 +244,7 @@ async def test_a_partition_stays_as_long_as_a_read_may_take(lab):
     assert await PartitionDropper(60).drop(lab.connection) is None
     await lab.database.execute("UPDATE epochs SET visible_at = visible_at - interval '60 s' WHERE epoch = 1")
     assert await PartitionDropper(60).drop(lab.connection) == 1
-    assert await lab.database.fetchval("SELECT to_regclass('metric_points_hot_1')") is None
+    assert await lab.database.fetchval("SELECT to_regclass('hot_batches_1')") is None
     await lab.check()
 
 

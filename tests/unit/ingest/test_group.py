@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from uuid import UUID
 
 import numpy as np
@@ -16,8 +17,15 @@ def _stream(producer, session=1):
 
 
 def _batch(stream, number, points=2):
+    """Its values tell where they are from."""
     column = np.arange(points, dtype=np.int64)
-    return PendingBatch(stream, number, column, column, column, column.astype(np.float64))
+    return PendingBatch(stream, number, column, column, column, np.full(points, number + 0.25))
+
+
+async def _copied(group) -> list[int]:
+    """The numbers of the batches in a group's COPY; of each as often as it has points."""
+    rows = b"".join([piece async for piece in group.rows()])
+    return [number for number in range(10) for _ in range(rows.count(struct.pack(">d", number + 0.25)))]
 
 
 async def test_batches_of_one_producer_become_one_range():
@@ -33,32 +41,54 @@ async def test_batches_of_one_producer_become_one_range():
 
 async def test_two_sessions_of_one_producer_in_one_group_are_judged_apart():
     old, new = _stream(1, session=1), _stream(1, session=2)
-    first, second = _batch(old, 1), _batch(new, 1)
+    first, second = _batch(old, 1), _batch(new, 2)
     group = Group([first, second])
-    group.apply_verdicts([Verdict(1, 1, "fenced", 0), Verdict(1, 1, "advanced", 0)])
+    group.encode()
+    group.apply_verdicts([Verdict(1, 1, "fenced", 0), Verdict(1, 1, "advanced", 1)])
     assert group.accepted == [second]
     assert [(item, type(error)) for item, error in group.rejected] == [(first, Fenced)]
+    assert await _copied(group) == [2, 2]
 
 
 async def test_of_an_overlapping_range_only_the_new_part_is_copied():
     stream = _stream(1)
     group = Group([_batch(stream, number) for number in (3, 4, 5)])
+    group.encode()
     group.apply_verdicts([Verdict(7, 1, "advanced", 4)])
     assert [s.number for s in group.duplicates] == [3, 4]
     assert [s.number for s in group.accepted] == [5]
-    assert group.table == "metric_points_hot_7"
+    assert group.epoch == 7
+    assert await _copied(group) == [5, 5]
 
 
 async def test_a_gap_is_rejected_whole():
     stream = _stream(1)
     group = Group([_batch(stream, 5)])
+    group.encode()
     group.apply_verdicts([Verdict(1, 1, "gap", 2)])
     assert [type(error) for _, error in group.rejected] == [SequenceGap]
-    assert group.encode() is None
+    assert group.rows() is None
 
 
 async def test_a_group_without_points_copies_nothing():
     group = Group([_batch(_stream(1), 1, points=0)])
+    group.encode()
     group.apply_verdicts([Verdict(1, 1, "advanced", 0)])
-    assert group.encode() is None
+    assert group.rows() is None
     assert len(group.accepted) == 1
+
+
+async def test_the_rows_of_one_statement_name_the_verdict_and_the_batch_that_they_are_of():
+    one, two = _stream(1), _stream(2)
+    group = Group([_batch(one, 4), _batch(two, 1, points=300), _batch(one, 5, points=0), _batch(one, 6)])
+    group.encode()
+    owners, numbers, runs, *_, ranks, points = group.row_arguments()
+    assert (owners, numbers) == ([1, 1, 2, 2], [4, 6, 1, 1])
+    assert (set(runs), ranks) == ({UUID(int=99)}, [0] * 4)
+    assert [len(row) for row in points] == [2 * 16, 2 * 16, 250 * 16, 50 * 16]
+
+
+async def test_one_statement_takes_a_group_without_points():
+    group = Group([_batch(_stream(1), 1, points=0)])
+    group.encode()
+    assert group.row_arguments() == ([],) * 8

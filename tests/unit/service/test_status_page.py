@@ -50,7 +50,7 @@ def test_the_page_says_what_the_status_has():
     text = page(STATUS)
     for part in (
         "pod-[a]:1", "2 h 5 min", "100,000 points/s", "nothing waits", "12 is open for 30 s with 5,000 points",
-        "visible to 10, dropped to 9", "about 3,000,000,000 points", "20.1 GB: segments 20.0 GB, hot rows 0 B",
+        "visible to 10, dropped to 9", "about 3,000,000,000 points", "20.1 GB: segments 20.0 GB, hot batches 0 B",
         "500 GB of 1.0 TB free", "0 ranks of 0 running runs",
         "schema 6; 15 of 100 connections; synchronous standbys: none",
     ):  # fmt: skip

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runstream_service.query.charts.buckets import Float64, Int64
-from runstream_service.query.reading import hot_rows
+from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.columns import NO_POINTS, Columns, joined
-from runstream_service.query.reading.series import MAX_STEP, MIN_STEP, Series, StoredSeries
+from runstream_service.query.reading.series import MAX_STEP, MIN_STEP, Series, StoredSeries, ranks_of, runs_of
 from runstream_service.segments.decode import SUMMARY, places
 from runstream_service.storage.copy_rows import Rows, body, float64, int64, unix_us
+from runstream_service.stores import segment_store
 
 if TYPE_CHECKING:
     from runstream_service.query.reading.read_transaction import ReadTransaction
@@ -132,9 +133,11 @@ async def batches(
         low, high = MIN_STEP, MAX_STEP  # the first step of an attempt may be before the range
     hot_points: dict[int, Columns] = {}
     waiting = list(reversed(curves))
-    async with aclosing(
-        hot_rows.windows(transaction, [one.series_id for one in stored], min_step=low, max_step=high)
-    ) as windows:
+    ids = [one.series_id for one in stored]
+    hot = hot_windows.windows(
+        transaction, ids, runs=runs_of(stored), ranks=ranks_of(stored), min_step=low, max_step=high
+    )
+    async with aclosing(hot) as windows:
         async for window in windows:
             for position in range(window.start, window.end):
                 hot_points[stored[position].series_id] = window.of(position)
@@ -162,7 +165,7 @@ async def _load(
 ) -> list[CurveSources]:
     ids = [series_id for curve in curves for series_id in curve.ids]
     first_steps = await _first_steps(transaction, [curve for curve in curves if len(curve.attempts) > 1], hot_points)
-    data = await transaction.copy("segment_summaries", ids, transaction.visible_epoch, *wanted.steps())
+    data = await segment_store.summaries(transaction, ids, *wanted.steps())
     rows = SUMMARY.rows(body(data))
     rows = rows[np.argsort(rows["series_id"], kind="stable")]
     edges = int64(rows["series_id"])
@@ -185,8 +188,7 @@ async def _first_steps(
     ids = [series_id for curve in curves for series_id in curve.ids]
     if not ids:
         return {}
-    rows = await transaction.fetch("first_steps", ids, transaction.visible_epoch)
-    found: dict[int, int] = {row[0]: row[1] for row in rows}
+    found = await segment_store.first_steps(transaction, ids)
     for series_id in ids:
         if len(points := hot_points[series_id]):
             step = int(points.step[0])

@@ -24,6 +24,7 @@ from runstream_service.query.charts.buckets import (
 )
 from runstream_service.query.charts.curves import Axis, CurveSources
 from runstream_service.segments.decode import IRREGULAR, Segment, place_text, segments_of
+from runstream_service.stores import segment_store
 
 if TYPE_CHECKING:
     from runstream_service.query.reading.read_transaction import ReadTransaction
@@ -198,7 +199,8 @@ def _irregular_steps(sources: CurveSources, chunk: Chunk, data: bytes) -> Int64:
 
 async def _copy(transaction: ReadTransaction, chunk: Chunk, *, times: bool, steps: bool) -> bytes:
     ids = sorted({series_id for series_id, _ in chunk})
-    return await transaction.copy("segments_at", ids, [place_text(ctid) for _, ctid in chunk], times, steps)
+    places = [place_text(ctid) for _, ctid in chunk]
+    return await segment_store.segments_at(transaction, ids, places, times=times, steps=steps)
 
 
 def _chunks(builders: Sequence[CurveBuilder], *, unsorted: bool) -> Iterator[Chunk]:

@@ -8,14 +8,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runstream_service.query.history.streaming_merge import Rechunker, StreamingMerge
-from runstream_service.query.reading import hot_rows
+from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.columns import Columns
-from runstream_service.query.reading.series import MAX_STEP, MIN_STEP, Series, StoredSeries, series_of_run
+from runstream_service.query.reading.series import (
+    MAX_STEP,
+    MIN_STEP,
+    Series,
+    StoredSeries,
+    ranks_of,
+    runs_of,
+    series_of_run,
+)
 from runstream_service.segments.decode import Segment, SegmentStream
+from runstream_service.stores import segment_store
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
-    from runstream_service.query.reading.hot_rows import HotWindow
+    from runstream_service.query.reading.hot_windows import HotWindow
     from runstream_service.query.reading.read_transaction import ReadPool, ReadTransaction
 
 MAX_PIECE_POINTS = 16_384
@@ -72,7 +81,10 @@ async def read_series(
 ) -> None:
     """Streams series that are known already, in their order, with steps from `low` to `high`."""
     ids = [one.series_id for one in stored]
-    async with aclosing(hot_rows.windows(transaction, ids, min_step=low, max_step=high, divide=True)) as windows:
+    hot = hot_windows.windows(
+        transaction, ids, runs=runs_of(stored), ranks=ranks_of(stored), min_step=low, max_step=high, divide=True
+    )
+    async with aclosing(hot) as windows:
         async for window in windows:
             await _read_window(transaction, stored, window, emit)
 
@@ -89,7 +101,7 @@ async def _read_window(
             await output.add(segment)
 
     ids = [one.series_id for one in stored[window.start : window.end]]
-    await transaction.stream("segments_in_order", ids, transaction.visible_epoch, window.low, window.high, sink=receive)
+    await segment_store.stream_in_order(transaction, ids, window.low, window.high, receive)
     segments.finish()
     await output.go_to(window.end)
 

@@ -21,6 +21,7 @@ from runstream_service.query.mlflow_view.metric_rows import MetricRows, in_range
 from runstream_service.query.mlflow_view.primary_series import sources_by_run
 from runstream_service.segments.decode import POINT, place_text
 from runstream_service.storage.copy_rows import body, float64, unix_us
+from runstream_service.stores import segment_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,8 +167,8 @@ async def _read_points(transaction: ReadTransaction, samples: Sequence[_Sample])
     if not len(position):
         return
     starts = np.flatnonzero((np.diff(series_id, prepend=-1) != 0) | (np.diff(ctid, prepend=-1) != 0))
-    data = await transaction.copy(
-        "points_at",
+    data = await segment_store.points_at(
+        transaction,
         series_id[starts].tolist(),
         [place_text(one) for one in ctid[starts].tolist()],
         (starts + 1).tolist(),

@@ -1,27 +1,28 @@
-"""Read transactions: each answer reads a watermark, segments and hot rows that belong together, in one snapshot.
+"""Read transactions: each answer reads a watermark, segments and hot batches that belong together, in one snapshot.
 
-    W = visible_epoch; segments of epochs <= W and hot rows of epochs > W contain every point once.
+    W = visible_epoch; segments of epochs <= W and hot batches of epochs > W contain every point once.
 
-Segments are under MVCC; dropping a partition of hot rows is not. So, when everything is read, a new snapshot shows
-whether an epoch above W was dropped. If so, rows may have been missing, and the read fails with ReadTooSlow.
+Segments are under MVCC; dropping a partition of hot batches is not. So, when everything is read, a new snapshot shows
+whether an epoch above W was dropped. If so, points may have been missing, and the read fails with ReadTooSlow.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from runstream_service import threads
 from runstream_service.core.errors import DatabaseUnavailable, Overloaded, ReadTooSlow
 from runstream_service.storage.database import READ_TIMEOUT_S, server_start_id_of
 from runstream_service.storage.queries import load
+from runstream_service.stores import hot_store
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     import asyncpg
 
     from runstream_service.storage.database import Database, PooledConnection
@@ -31,38 +32,20 @@ SQL = load("points")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Spans:
-    """Numbers from `lows[i]` to `highs[i]`, both included, for each i. An index can be queried for each span, but not
-    for each number."""
-
-    lows: Sequence[int]
-    highs: Sequence[int]
-
-    def condition(self, column: str) -> str:
-        """The spans as an SQL condition."""
-        spans = zip(self.lows, self.highs, strict=True)
-        return " OR ".join(f"{column} BETWEEN '{low:d}'::bigint AND '{high:d}'::bigint" for low, high in spans)
-
-
-Argument: TypeAlias = "int | bool | Sequence[int] | Sequence[str] | Spans"
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 
-# Partitions of hot rows have no statistics, so the planner would not choose their index, which skips most rows. The
-# savepoint is rolled back, which undoes the settings and releases the locks.
-_BEGIN_HOT_ROWS = "SAVEPOINT hot_rows; SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0"
-_END_HOT_ROWS = "ROLLBACK TO hot_rows; RELEASE hot_rows"
+# Partitions of hot batches have no statistics, so the planner might not choose their index. The savepoint is rolled
+# back, which undoes the settings and releases the locks.
+_BEGIN_HOT = "SAVEPOINT hot; SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0"
+_END_HOT = "ROLLBACK TO hot; RELEASE hot"
 
-_FEW_ROWS = 5_000
+_FEW_ROWS = 20_000
 # How many reads may wait for their turn, and for how long. A read may take READ_TIMEOUT_S.
 _MAX_WAITING, _WAIT_S = 200, 30.0
 
-_PARAMETER = re.compile(r"\$(\d+)\b")
-_INT4 = range(-(2**31), 2**31)
-
 
 class ReadTransaction:
-    """Runs the statements of a read. Points are read by COPY, everything else by fetch."""
+    """Runs the statements of a read. Points are read by COPY (stores/), everything else by fetch."""
 
     def __init__(self, connection: PooledConnection, visible_epoch: int, deadline: float) -> None:
         self._connection = connection
@@ -73,18 +56,18 @@ class ReadTransaction:
         """Rows of a statement of points.sql."""
         return await self._connection.fetch(SQL[name], *arguments, timeout=self.left_s())
 
-    async def copy(self, name: str, *arguments: Argument) -> bytes:
-        """The whole COPY of a statement of points.sql."""
+    async def copy_sql(self, statement: str) -> bytes:
+        """The whole COPY of a statement without parameters."""
         portions: list[bytes] = []
 
         async def keep(data: bytes) -> None:
             portions.append(data)
 
-        await self.stream(name, *arguments, sink=keep)
+        await self.stream_sql(statement, keep)
         return b"".join(portions)
 
     async def copy_of(self, name: str, *arguments: object) -> bytearray:
-        """Does what `copy` does, for arguments of any type; takes two more round trips."""
+        """The whole COPY of a statement of points.sql; takes two more round trips than one without parameters."""
         return await self.copy_of_sql(SQL[name], *arguments)
 
     async def fetch_sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
@@ -103,11 +86,9 @@ class ReadTransaction:
         )
         return found
 
-    async def stream(self, name: str, *arguments: Argument, sink: Sink) -> None:
+    async def stream_sql(self, statement: str, sink: Sink) -> None:
         """Passes a COPY to a sink as it arrives. Waits for the sink, and so does PostgreSQL."""
-        await self._connection.copy_from_query(
-            bind(SQL[name], *arguments), output=sink, format="binary", timeout=self.left_s()
-        )
+        await self._connection.copy_from_query(statement, output=sink, format="binary", timeout=self.left_s())
 
     async def force_custom_plans(self) -> None:
         """Makes a plan for each statement's values from here on: in a search, they determine the best plan."""
@@ -134,12 +115,21 @@ class ReadTransaction:
         return ReadTransaction(connection, self.visible_epoch, self._deadline)
 
     @contextlib.asynccontextmanager
-    async def hot_rows(self) -> AsyncIterator[None]:
-        """A block for reading hot rows. It releases their locks at the end of the block, not of the transaction: a
-        replica that drops a partition waits for readers of hot rows, and writers wait for that replica."""
-        await self._connection.execute(_BEGIN_HOT_ROWS, timeout=self.left_s())
+    async def hot_points(self) -> AsyncIterator[None]:
+        """A block for reading hot points. It releases their locks at the end of the block, not of the transaction: a
+        replica that drops a partition waits for readers of hot batches, and writers wait for that replica."""
+        await self._connection.execute(_BEGIN_HOT, timeout=self.left_s())
         yield  # after a failure the whole transaction is rolled back
-        await self._connection.execute(_END_HOT_ROWS, timeout=self.left_s())
+        await self._connection.execute(_END_HOT, timeout=self.left_s())
+
+    async def any_hot(self) -> bool:
+        """Whether there are hot points of any series."""
+        found: bool = await self._connection.fetchval(hot_store.ANY_ABOVE, self.visible_epoch, timeout=self.left_s())
+        return found
+
+    async def stream_hot(self, runs: Collection[UUID], ranks: Collection[int], *, sink: Sink) -> None:
+        """Passes the batches of some runs and ranks, and maybe others, to a sink that decodes them (BatchStream)."""
+        await self.stream_sql(hot_store.points_above(self.visible_epoch, runs, ranks), sink)
 
     async def with_deadline(self, work: Coroutine[Any, Any, None]) -> None:
         """Waits for the caller, but not beyond the time of the read: PostgreSQL cannot clean up in the meantime."""
@@ -234,23 +224,3 @@ async def compute(rows: int, function: Callable[..., T], *arguments: Any) -> T:
     """Calls a function that takes a fraction of a microsecond per row; in a thread if it would hold the event loop for
     milliseconds."""
     return function(*arguments) if rows <= _FEW_ROWS else await threads.READS.run(function, *arguments)
-
-
-def bind(statement: str, *arguments: Argument) -> str:
-    """Writes numbers into a COPY statement, which takes no parameters. The only texts are ctids, which `place_text`
-    makes. Spans are of h.series_id, the only column with spans."""
-    return _PARAMETER.sub(lambda match: _literal(arguments[int(match[1]) - 1]), statement)
-
-
-def _literal(argument: Argument) -> str:
-    if isinstance(argument, bool):
-        return str(argument).lower()
-    if isinstance(argument, int):
-        # The type is written out: a number that does not fit into int8 would make the comparison numeric.
-        return str(argument) if argument in _INT4 and argument >= 0 else f"'{argument:d}'::bigint"
-    if isinstance(argument, Spans):
-        return argument.condition("h.series_id")
-    if argument and isinstance(argument[0], str):
-        assert all(re.fullmatch(r"\(\d+,\d+\)", str(place)) for place in argument)
-        return "'{" + ",".join(f'"{place}"' for place in argument) + "}'::tid[]"
-    return "'{" + ",".join(map(str, map(int, argument))) + "}'::bigint[]"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from runstream_service.core.errors import InvalidField, RunNotFound
 from runstream_service.core.names import parse_run_id
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from runstream_service.core.caller import Caller
     from runstream_service.query.reading.read_transaction import ReadTransaction
 
@@ -35,6 +34,16 @@ class StoredSeries:
 
     series_id: int
     series: Series
+
+
+def runs_of(stored: Iterable[StoredSeries]) -> set[UUID]:
+    """The runs of some series."""
+    return {UUID(run_id) for run_id in {one.series.run_id for one in stored}}
+
+
+def ranks_of(stored: Iterable[StoredSeries]) -> set[int]:
+    """The ranks of some series."""
+    return {one.series.rank for one in stored}
 
 
 async def series_of_run(

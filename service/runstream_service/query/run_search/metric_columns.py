@@ -10,9 +10,9 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.query.latest import STORED_VALUES, LatestPoints, apply_hot_rows
+from runstream_service.query.latest import STORED_VALUES, LatestPoints, apply_hot_points
 from runstream_service.query.mlflow_view.primary_series import primary_points
-from runstream_service.query.reading import hot_rows
+from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import compute
 from runstream_service.search.sql import LARGEST
 from runstream_service.storage.copy_rows import Layout, Rows, body, float64, int64, unix_us
@@ -64,7 +64,7 @@ class MetricColumnReader:
         return found
 
     async def _stored_of_key(self, asked: NDArray[np.bytes_], key: str) -> LatestPoints:
-        """One point per run, if there are no hot rows."""
+        """One point per run, if there are no hot points."""
         data = await self._transaction.copy_of(
             "values_of_key_in_experiments", key, self._experiment_ids, self._lifecycles
         )
@@ -99,11 +99,16 @@ class MetricColumnReader:
             value=float64(rows["value"]),
         )
         if self._any_hot:
-            async with aclosing(
-                hot_rows.windows(self._transaction, int64(rows["series_id"]).tolist(), divide=True)
-            ) as windows:
+            hot = hot_windows.windows(
+                self._transaction,
+                int64(rows["series_id"]).tolist(),
+                runs=_ids(asked),
+                ranks=np.unique(points.rank).tolist(),
+                divide=True,
+            )
+            async with aclosing(hot) as windows:
                 async for window in windows:
-                    await compute(len(window), apply_hot_rows, points, there, window)
+                    await compute(len(window), apply_hot_points, points, there, window)
         return _one_of_each(points.rows(there))
 
     async def _stored(self, asked: NDArray[np.bytes_], keys: Sequence[str]) -> bytearray:
@@ -111,9 +116,12 @@ class MetricColumnReader:
             return await self._transaction.copy_of(
                 "latest_of_keys_in_experiments", list(keys), self._experiment_ids, self._lifecycles
             )
-        raw = asked.tobytes()
-        ids = [UUID(bytes=raw[at : at + 16]) for at in range(0, len(raw), 16)]
-        return await self._transaction.copy_of("latest_of_keys", list(keys), ids)
+        return await self._transaction.copy_of("latest_of_keys", list(keys), _ids(asked))
+
+
+def _ids(asked: NDArray[np.bytes_]) -> list[UUID]:
+    raw = asked.tobytes()
+    return [UUID(bytes=raw[at : at + 16]) for at in range(0, len(raw), 16)]
 
 
 def _of_runs(asked: NDArray[np.bytes_], rows: Rows) -> tuple[Rows, Indices]:

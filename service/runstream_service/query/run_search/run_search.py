@@ -22,7 +22,7 @@ from runstream_service import threads
 from runstream_service.core.names import is_run_id
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.core.runs import NAME_TAG
-from runstream_service.query.reading import hot_rows
+from runstream_service.query.reading import hot_windows
 from runstream_service.query.run_search import metric_columns
 from runstream_service.query.run_search.metric_columns import MetricColumn, MetricColumnReader
 from runstream_service.search.dialects import RUNS
@@ -122,7 +122,7 @@ class RunSearch:
         candidates, sort_keys = await _candidates(transaction, scope, orders, rest)
         keys = list(dict.fromkeys([c.key for c in metrics] + [order.key for order in orders if order.kind == "metric"]))
         await transaction.prefer_hash_lookups()
-        any_hot = await hot_rows.any_rows(transaction)
+        any_hot = await hot_windows.any_points(transaction)
         values: dict[str, MetricColumn] = {}
         matching = np.arange(len(candidates))
         async with self._readers(transaction, scope, len(candidates), len(keys), any_hot=any_hot) as readers:
@@ -197,8 +197,8 @@ async def _find_by_stored_fields(
 
 
 def _groups(keys: Sequence[str], readers: int, *, any_hot: bool) -> Iterator[Sequence[str]]:
-    """Keys to be read together: one per reader, since each leaves fewer candidates. If there are hot rows, all keys are
-    read together, because hot rows are scanned each time."""
+    """Keys to be read together: one per reader, since each leaves fewer candidates. If there are hot points, all keys
+    are read together, because each time the same batches would be read and decoded."""
     size = len(keys) if any_hot else readers
     return (keys[start : start + size] for start in range(0, len(keys), size))
 

@@ -1,17 +1,9 @@
-"""Reads the rows of new commits from the hot table, which has no index.
-
-Rows are appended, so the rows of a commit are behind the end that the partition had before its transaction began,
-except for some pages: each connection continues on the page where it stopped, and PostgreSQL extends a table by up to
-64 pages at once and uses them later. So a scan begins at that end minus a margin, and the number of rows that it finds
-is compared with `commits.point_count`; when rows are missing, the whole partition is scanned. A wrong guess costs time,
-but never points.
-"""
+"""Reads the points of new commits from the hot batches, which an index finds by run and commit."""
 
 from __future__ import annotations
 
-import collections
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,34 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runstream_service.core.errors import CursorTooOld
+from runstream_service.query.reading.read_transaction import compute
 from runstream_service.query.tail.cursor import Cursor, Snapshot
-from runstream_service.storage.copy_rows import Layout, body, float64, int64, unix_us
+from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
 from runstream_service.storage.database import server_start_id_of
 from runstream_service.storage.queries import load
+from runstream_service.stores import hot_store
 
 if TYPE_CHECKING:
-    from runstream_service.query.tail.metrics import TailMetrics
+    from uuid import UUID
+
     from runstream_service.storage.database import PooledConnection
+    from runstream_service.stores.hot_batches import HotPoints
 
 SQL = load("tail")
 
-# Most points of one reading: 58 bytes a row in COPY BINARY, so 8 MiB. It is the size of the largest group, so that a
-# commit always fits.
+# Most points of one reading: 5 MiB decoded. It is the size of the largest group, so that a commit always fits.
 PORTION_POINTS = 131_072
-# The margin in pages: 64 at a time for each of a few writers.
-_MARGIN_BLOCKS = 512
-_MARKS = 256
 
-_LAYOUT = Layout([("commit_no", ">i4"), ("series_id", ">i8"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])
-
-# Is in place of the series id in rows that contain a count.
-_COUNT = -1
 # No commit is later than this.
 _NO_EPOCH = 2**31 - 1
 _NOTHING = Snapshot(1, 1)
 
 Int64s = NDArray[np.int64]
-Copied = NDArray[np.void]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,26 +124,8 @@ class CommitRows:
         ]
 
 
-class PageFrontier:
-    """Estimates where rows of a transaction are, from the sizes that partitions had before it began."""
-
-    def __init__(self) -> None:
-        self._sizes: dict[int, int] = {}
-        self._marks: collections.deque[tuple[int, dict[int, int]]] = collections.deque(maxlen=_MARKS)
-
-    def record(self, snapshot: Snapshot, sizes: dict[int, int]) -> None:
-        """Notes sizes in blocks, measured after the snapshot. Transactions that are in the future of the *next*
-        snapshot find at least these sizes: the sizes of one reading are stored with the xmax of the next one."""
-        if not self._marks or snapshot.xmax > self._marks[-1][0]:
-            self._marks.append((snapshot.xmax, self._sizes))
-        self._sizes = sizes
-
-    def first_block(self, epoch: int, xid: int) -> int:
-        """The first block that is likely to have rows of transactions from this xid on."""
-        for xmax, sizes in reversed(self._marks):
-            if xmax <= xid:
-                return max(0, sizes.get(epoch, 0) - _MARGIN_BLOCKS)
-        return 0
+_NONE = np.zeros(0, np.int64)
+NO_ROWS = CommitRows(_NONE, _NONE, _NONE, _NONE, np.zeros(0))
 
 
 class Lineages:
@@ -190,9 +159,7 @@ def _digest(text: str) -> str:
 class CommitReader:
     """Reads within a transaction of the caller (Database.snapshot), so that all results belong to one snapshot."""
 
-    def __init__(self, metrics: TailMetrics) -> None:
-        self._metrics = metrics
-        self._frontier = PageFrontier()
+    def __init__(self) -> None:
         self._lineages = Lineages()
 
     async def scan(self, connection: PooledConnection, since: Cursor | None) -> CommitScan:
@@ -208,72 +175,54 @@ class CommitReader:
         )
         assert row is not None, "the watermark has one row"
         snapshot = Snapshot.parse(row["snapshot"])
-        self._frontier.record(snapshot, dict(zip(row["epochs"], row["blocks"], strict=True)))
         if since is None or row["commit_nos"] is None:
             commits = []
         else:
             columns = (row[name] for name in ("commit_nos", "xids", "commit_epochs", "point_counts"))
             commits = [Commit(*commit) for commit in zip(*columns, strict=True)]
         if since is not None and since.epoch <= row["dropped_epoch"]:
-            raise _too_old("the points after it are no longer in the hot table")
+            raise _too_old("the points after it are no longer in hot batches")
         if since is not None and since.snapshot.xmax > snapshot.xmax:
             raise _too_old("it is of another database, or of this one before it was restored")
-        return CommitScan(lineage, snapshot, row["epochs"][0], commits)
+        return CommitScan(lineage, snapshot, row["epoch"], commits)
 
-    async def read(self, connection: PooledConnection, commits: Sequence[Commit], series_ids: Int64s) -> CommitRows:
-        """The rows of some commits and series. Raises CursorTooOld if a partition is gone."""
-        parts = [np.zeros(0, _LAYOUT.dtype)]
+    async def read(
+        self, connection: PooledConnection, commits: Sequence[Commit], runs: Collection[UUID], series_ids: Int64s
+    ) -> CommitRows:
+        """The points of some commits and series (sorted), which are of these runs. Raises CursorTooOld if a partition
+        is gone."""
+        parts: list[HotPoints] = []
         if len(series_ids):
             for epoch in sorted({commit.epoch for commit in commits}):
-                of_epoch = [commit for commit in commits if commit.epoch == epoch]
-                parts.append(await self._read_epoch(connection, epoch, of_epoch, series_ids))
-        rows = np.concatenate(parts)
-        xids = {commit.commit_no: commit.xid for commit in commits}
-        numbers, which = np.unique(rows["commit_no"], return_inverse=True)
-        xid = np.array([xids[int(number)] for number in numbers], np.int64)[which]
-        order = np.lexsort((xid, rows["series_id"]))
-        return CommitRows(
-            xid[order],
-            int64(rows["series_id"])[order],
-            int64(rows["step"])[order],
-            unix_us(rows["time"])[order],
-            float64(rows["value"])[order],
-        )
+                commit_nos = [commit.commit_no for commit in commits if commit.epoch == epoch]
+                parts.append(await self._read_epoch(connection, epoch, commit_nos, runs))
+        if not parts:
+            return NO_ROWS
+        return await compute(sum(map(len, parts)), _rows, parts, commits, series_ids)
 
     async def _read_epoch(
-        self, connection: PooledConnection, epoch: int, commits: list[Commit], series_ids: Int64s
-    ) -> Copied:
-        wanted = {commit.commit_no: commit.points for commit in commits}
-        guess = self._frontier.first_block(epoch, min(commit.xid for commit in commits))
-        for block in dict.fromkeys((guess, 0)):
-            copied = await self._copy(connection, epoch, block, list(wanted), series_ids)
-            is_count = copied["series_id"] == _COUNT
-            counts = copied[is_count]
-            if dict(zip(counts["commit_no"].tolist(), counts["step"].tolist(), strict=True)) == wanted:
-                rows: Copied = copied[~is_count]
-                return rows
-            if block:
-                self._metrics.full_scans.inc()
-        # The statement held a lock that keeps the partition. So it was dropped before the statement, and after the
-        # snapshot.
-        raise _too_old("the points after it were just dropped from the hot table")
+        self, connection: PooledConnection, epoch: int, commit_nos: list[int], runs: Collection[UUID]
+    ) -> HotPoints:
+        try:
+            return await hot_store.read_commits(connection, epoch, commit_nos, runs)
+        except asyncpg.UndefinedTableError:
+            # The partition is read by its name, so that one that was dropped after the snapshot is an error.
+            raise _too_old("the points after it were just dropped from hot batches") from None
 
-    async def _copy(
-        self, connection: PooledConnection, epoch: int, block: int, commit_nos: list[int], series_ids: Int64s
-    ) -> Copied:
-        data = bytearray()
 
-        async def receive(piece: bytes) -> None:
-            data.extend(piece)
-
-        query = SQL["rows"].format(
-            epoch=epoch,
-            block=block,
-            commit_nos=",".join(map(str, commit_nos)),
-            series_ids=",".join(map(str, series_ids.tolist())),
-        )
-        await connection.copy_from_query(query, output=receive, format="binary")
-        return _LAYOUT.rows(body(data))
+def _rows(parts: Sequence[HotPoints], commits: Sequence[Commit], series_ids: Int64s) -> CommitRows:
+    """The points of these series, sorted."""
+    commit_no, series_id, step, time, value = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("commit_no", "series_id", "step", "time", "value")
+    )
+    by_number = sorted(commits, key=lambda commit: commit.commit_no)
+    numbers = np.array([commit.commit_no for commit in by_number], np.int64)
+    xid = np.array([commit.xid for commit in by_number], np.int64)[np.searchsorted(numbers, commit_no)]
+    place = np.minimum(np.searchsorted(series_ids, series_id), len(series_ids) - 1)
+    wanted = np.flatnonzero(series_ids[place] == series_id)
+    order = wanted[np.lexsort((xid[wanted], series_id[wanted]))]
+    return CommitRows(xid[order], series_id[order], step[order], time[order] + EPOCH_2000_UNIX_US, value[order])
 
 
 def _too_old(why: str) -> CursorTooOld:

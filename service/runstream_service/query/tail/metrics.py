@@ -24,10 +24,6 @@ class TailMetrics:
             "runstream_tail_poll_seconds", "One reading of new commits for all streams.", buckets=_SECONDS,
             registry=registry,
         )  # fmt: skip
-        self.full_scans = Counter(
-            "runstream_tail_full_scans_total", "Readings that had to scan a whole partition of hot rows.",
-            registry=registry,
-        )  # fmt: skip
         self.fell_behind = Counter(
             "runstream_tail_fell_behind_total", "How often a stream was slower than the points and read on alone.",
             registry=registry,

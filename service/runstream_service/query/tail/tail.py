@@ -125,7 +125,7 @@ class Tail:
         self._database = database
         self._notifier = notifier
         self._metrics = metrics
-        self._reader = CommitReader(metrics)
+        self._reader = CommitReader()
         self._streams: set[_Stream] = set()
         self._any_shared = asyncio.Event()
         self._catch_up_slots = asyncio.Semaphore(max_catching_up)
@@ -221,7 +221,7 @@ class Tail:
             if portion is None:
                 stream.cursor = scan.cursor
                 return False
-            rows = await self._reader.read(connection, portion, series_ids)
+            rows = await self._reader.read(connection, portion, [stream.run_id], series_ids)
             names = await self._names_of(connection, rows)
         for message in messages(scan, portion, rows, stream.cursor, series_ids, names):
             stream.put(message)
@@ -272,8 +272,9 @@ class Tail:
                 streams = [stream for stream in streams if stream.selection in series]
                 wanted = list(series.values())
                 series_ids = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, np.int64)
+                runs = {stream.run_id for stream in streams}
                 for portion in scan.portions():
-                    rows = await self._reader.read(connection, portion, series_ids)
+                    rows = await self._reader.read(connection, portion, runs, series_ids)
                     names = await self._names_of(connection, rows)
                     streams = self._distribute(scan, portion, rows, names, streams, series)
         for stream in streams:

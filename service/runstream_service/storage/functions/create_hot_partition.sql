@@ -3,7 +3,9 @@
 -- identity lets a publication cover it.
 CREATE OR REPLACE FUNCTION create_hot_partition(new_epoch int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    EXECUTE format('CREATE TABLE metric_points_hot_%s (LIKE metric_points_hot) WITH (autovacuum_enabled = false)', new_epoch);
-    EXECUTE format('ALTER TABLE metric_points_hot_%s REPLICA IDENTITY FULL', new_epoch);
-    EXECUTE format('ALTER TABLE metric_points_hot ATTACH PARTITION metric_points_hot_%s FOR VALUES IN (%s)', new_epoch, new_epoch);
+    EXECUTE format(
+        'CREATE TABLE hot_batches_%s (LIKE hot_batches INCLUDING STORAGE INCLUDING INDEXES) '
+        'WITH (autovacuum_enabled = false)', new_epoch);
+    EXECUTE format('ALTER TABLE hot_batches_%s REPLICA IDENTITY FULL', new_epoch);
+    EXECUTE format('ALTER TABLE hot_batches ATTACH PARTITION hot_batches_%s FOR VALUES IN (%s)', new_epoch, new_epoch);
 END $$;

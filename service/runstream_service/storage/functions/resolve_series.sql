@@ -35,24 +35,3 @@ BEGIN
      WHERE s.run_id = in_run_id AND s.rank = in_rank AND s.attempt = in_attempt AND s.key = ANY (keys)
        AND s.purge_epoch IS NULL;
 END $$;
-
--- The same without a bound. Only replicas of older code call it.
-CREATE OR REPLACE FUNCTION resolve_series(in_run_id uuid, in_rank int, in_attempt int, keys text[])
-RETURNS TABLE (key text, series_id bigint) LANGUAGE plpgsql AS $$
-BEGIN
-    -- Against a deletion of series in between: the INSERT would see the old one still there, the SELECT would not.
-    PERFORM 1 FROM runs r WHERE r.run_id = in_run_id FOR KEY SHARE;
-    INSERT INTO series (run_id, key, rank, attempt)
-    SELECT in_run_id, k.key, in_rank, in_attempt
-      FROM (SELECT DISTINCT unnest(keys) AS key) k
-     WHERE NOT EXISTS (
-         SELECT 1 FROM series s
-          WHERE s.run_id = in_run_id AND s.key = k.key AND s.rank = in_rank AND s.attempt = in_attempt
-            AND s.purge_epoch IS NULL)
-     ORDER BY k.key
-    ON CONFLICT DO NOTHING;
-    RETURN QUERY
-    SELECT s.key, s.series_id FROM series s
-     WHERE s.run_id = in_run_id AND s.rank = in_rank AND s.attempt = in_attempt AND s.key = ANY (keys)
-       AND s.purge_epoch IS NULL;
-END $$;

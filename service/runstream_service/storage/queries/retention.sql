@@ -32,15 +32,6 @@ SELECT series_id FROM series
  LIMIT $1
    FOR UPDATE SKIP LOCKED;
 
--- name: delete_segments
--- Deletes up to $2 segments of some series; returns their number, and the number of their points.
-WITH gone AS (
-    DELETE FROM metric_segments
-     WHERE ctid = ANY (ARRAY(SELECT ctid FROM metric_segments WHERE series_id = ANY ($1::bigint[]) LIMIT $2))
-    RETURNING point_count
-)
-SELECT count(*) AS segments, coalesce(sum(point_count), 0)::bigint AS points FROM gone;
-
 -- name: delete_latest
 -- Deletes the latest values of some series.
 DELETE FROM latest_values WHERE series_id = ANY ($1::bigint[]);
@@ -191,30 +182,12 @@ SELECT run_id, started_at FROM runs
  ORDER BY started_at DESC, run_id
  LIMIT $5;
 
--- name: series_with_old_segments
--- Some series of some runs that have segments all of whose points are older than $2.
-SELECT s.series_id
-  FROM series s
- WHERE s.run_id = ANY ($1::uuid[]) AND s.purge_epoch IS NULL
-   AND EXISTS (SELECT FROM metric_segments g WHERE g.series_id = s.series_id AND g.max_time < $2)
- LIMIT $3;
-
 -- name: lock_series
 -- Locks series for a deletion of segments, in order: so that no merge has what is to be deleted in its hands.
 SELECT series_id FROM series
  WHERE series_id = ANY ($1::bigint[]) AND purge_epoch IS NULL
  ORDER BY series_id
    FOR NO KEY UPDATE;
-
--- name: delete_old_segments
--- Deletes up to $3 segments of some series that are older than $2; returns their number, and the number of their points.
-WITH gone AS (
-    DELETE FROM metric_segments
-     WHERE ctid = ANY (ARRAY(
-           SELECT ctid FROM metric_segments WHERE series_id = ANY ($1::bigint[]) AND max_time < $2 LIMIT $3))
-    RETURNING point_count
-)
-SELECT count(*) AS segments, coalesce(sum(point_count), 0)::bigint AS points FROM gone;
 
 -- name: last_experiment_id
 -- The highest id that was ever assigned to an experiment.

@@ -25,14 +25,6 @@ SELECT e.epoch, e.opened_at, coalesce(sum(c.point_count), 0)::bigint AS points, 
  WHERE e.state = 'open'
  GROUP BY e.epoch, w.visible_epoch, w.dropped_epoch;
 
--- name: segment_pages
--- How many pages segments take, without their arrays.
-SELECT pg_relation_size('metric_segments') / current_setting('block_size')::int;
-
--- name: segment_points
--- Points in $1 percent of the pages of segments.
-SELECT coalesce(sum(point_count), 0)::bigint FROM metric_segments TABLESAMPLE SYSTEM ($1);
-
 -- name: producers
 -- Of each rank of each run that is running the newest producer (one that was started again left its old one behind):
 -- how many there are, how many were heard of in the last minute, and which has been silent longest.

@@ -1,17 +1,10 @@
 -- name: look
--- The snapshot of this transaction, D, and the epochs that may still be written, lowest first, with their sizes; and the
--- commits of epoch $1 and later that this snapshot sees and $2 does not, in the order in which they began.
-SELECT pg_current_snapshot()::text AS snapshot, w.dropped_epoch, unsealed.epochs, unsealed.blocks, new.*
+-- The snapshot of this transaction, D, and the lowest epoch that may still be written; and the commits of epoch $1 and later
+-- that this snapshot sees and $2 does not, in the order in which they began.
+SELECT pg_current_snapshot()::text AS snapshot, w.dropped_epoch, unsealed.epoch, new.*
   FROM watermark w
  CROSS JOIN LATERAL (
-       SELECT array_agg(e.epoch ORDER BY e.epoch) AS epochs,
-              array_agg(
-                  coalesce(pg_relation_size(to_regclass(format('metric_points_hot_%s', e.epoch))), 0)
-                  / current_setting('block_size')::int
-                  ORDER BY e.epoch
-              ) AS blocks
-         FROM epochs e
-        WHERE e.epoch > w.visible_epoch AND e.state IN ('open', 'closing')
+       SELECT min(e.epoch) AS epoch FROM epochs e WHERE e.epoch > w.visible_epoch AND e.state IN ('open', 'closing')
        ) unsealed
  CROSS JOIN LATERAL (
        SELECT array_agg(c.commit_no ORDER BY c.xid) AS commit_nos, array_agg(c.xid::text::bigint ORDER BY c.xid) AS xids,
@@ -35,19 +28,6 @@ SELECT ARRAY(
 -- name: names
 -- The names of series.
 SELECT series_id, run_id, key, rank, attempt FROM series WHERE series_id = ANY ($1::bigint[]);
-
--- name: rows
--- The rows of some commits and series that lie in an epoch from a block on, in the order of the table; after them, for each
--- commit, how many rows of it were found there, as the step of series -1. Numbers are put in as text: a list that the
--- planner knows is looked up by hash.
-WITH found AS MATERIALIZED (
-    SELECT commit_no, series_id, step, time, value
-      FROM metric_points_hot
-     WHERE epoch = {epoch} AND ctid >= '({block},0)' AND commit_no = ANY ('{{{commit_nos}}}'::int[])
-)
-SELECT * FROM found WHERE series_id = ANY ('{{{series_ids}}}'::bigint[])
-UNION ALL
-SELECT commit_no, -1, count(*), 'epoch', 0 FROM found GROUP BY commit_no;
 
 -- name: lineage
 -- The lineage of the database: its cluster, its timeline and itself. Not for standbys.

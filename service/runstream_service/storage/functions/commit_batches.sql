@@ -1,13 +1,13 @@
--- The function that commit_small_points replaced. Only replicas of older code call it.
---
--- A whole group commit in one statement. Arguments and result as of begin_group_commit; and the points: the row of the
--- result that each belongs to (from 1), the number of its batch (1 for writes), series, step, time, value.
-CREATE OR REPLACE FUNCTION commit_small_group(
+-- A whole group commit in one statement, for groups so small that round trips cost more than their points. Arguments and
+-- result as of begin_group_commit; and the rows of hot_batches: the row of the result that each belongs to (from 1), the
+-- number of its batch (1 for writes), and its columns.
+CREATE OR REPLACE FUNCTION commit_batches(
     producer_ids uuid[], sessions int[], first_numbers bigint[], last_numbers bigint[],
     batch_producers int[], batch_numbers bigint[], batch_points int[],
     write_ids uuid[], write_runs uuid[], write_generations int[], write_points int[],
-    point_owners int[], point_numbers bigint[],
-    point_series bigint[], point_steps bigint[], point_times timestamptz[], point_values double precision[]
+    row_owners int[], row_numbers bigint[],
+    row_runs uuid[], first_series bigint[], first_steps bigint[], first_times timestamptz[], row_ranks int[],
+    row_points bytea[]
 ) RETURNS TABLE (epoch int, commit_no int, verdict text, committed_before bigint) LANGUAGE plpgsql AS $$
 DECLARE
     the_epoch int;
@@ -24,12 +24,13 @@ BEGIN
            WITH ORDINALITY AS g (epoch, commit_no, verdict, committed_before, position);
     -- Write to the partition itself: attaching and dropping partitions needs the lock of the parent.
     EXECUTE format(
-        'INSERT INTO metric_points_hot_%s '
-        'SELECT $1, $2, p.series_id, p.step, p.time, p.value '
-        '  FROM unnest($3, $4, $5, $6, $7, $8) AS p (owner, number, series_id, step, time, value) '
-        ' WHERE $9[p.owner] = ''advanced'' AND p.number > $10[p.owner]', the_epoch)
-      USING the_epoch, the_commit_no, point_owners, point_numbers, point_series, point_steps, point_times, point_values,
-            verdicts, standings;
+        'INSERT INTO hot_batches_%s (epoch, commit_no, run_id, first_series, first_step, first_time, rank, points) '
+        'SELECT $1, $2, r.run_id, r.first_series, r.first_step, r.first_time, r.rank, r.points '
+        '  FROM unnest($3, $4, $5, $6, $7, $8, $9, $10) '
+        '       AS r (owner, number, run_id, first_series, first_step, first_time, rank, points) '
+        ' WHERE ($11)[r.owner] = ''advanced'' AND r.number > ($12)[r.owner]', the_epoch)
+      USING the_epoch, the_commit_no, row_owners, row_numbers, row_runs, first_series, first_steps, first_times,
+            row_ranks, row_points, verdicts, standings;
     RETURN QUERY
     SELECT the_epoch, the_commit_no, a.verdict, a.committed_before
       FROM unnest(verdicts, standings) WITH ORDINALITY AS a (verdict, committed_before, position) ORDER BY a.position;

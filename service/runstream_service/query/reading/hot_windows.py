@@ -1,48 +1,50 @@
-"""Reads hot rows of some series in windows, so that memory is bounded however many there are."""
+"""Reads hot points of some series in windows, so that memory is bounded however many there are."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_service import threads
 from runstream_service.core.errors import Overloaded
 from runstream_service.query.reading.columns import NO_POINTS, Columns, joined
-from runstream_service.query.reading.read_transaction import Spans, compute
+from runstream_service.query.reading.read_transaction import compute
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP
-from runstream_service.storage.copy_rows import Layout, Rows, RowStream, float64, int64, unix_us
+from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
+from runstream_service.stores.hot_batches import BatchStream
 
 if TYPE_CHECKING:
-    from runstream_service.query.reading.read_transaction import ReadTransaction
+    from uuid import UUID
 
-LAYOUT = Layout([("series_id", ">i8"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])
-# Most rows of a window; each takes 32 bytes, and twice that while they are sorted.
-MAX_ROWS = 1_000_000
-# Most rows of one series, for readers that need all of it at once; and of one step of one series. Only a backfill has
+    from runstream_service.query.reading.read_transaction import ReadTransaction
+    from runstream_service.stores.hot_batches import HotPoints
+
+# Most points of a window; each takes 32 bytes, and twice that while they are sorted.
+MAX_POINTS = 1_000_000
+# Most points of one series, for readers that need all of it at once; and of one step of one series. Only a backfill has
 # more, and it is in segments after a minute or two.
-MAX_ROWS_OF_ONE = 2_000_000
+MAX_POINTS_OF_ONE = 2_000_000
 _RETRY_AFTER_S = 10.0
-_BLOCK_ROWS = 32_768
-# A statement with 50,000 series takes 30 ms. An idle system has no hot rows, and to check that takes less than 1 ms.
+# Decoded at once, in a thread unless it is little: 16 bytes a point, so 100,000 of them.
+_BLOCK_BYTES = 1_600_000
+_FEW_BYTES = 50_000
+# An idle system has no hot points, and to check that takes less than 1 ms.
 _MANY_SERIES = 1_000
-# One more span is one more scan of the index of each partition, 0.2 ms; one span less may mean many more pages.
-MAX_SPANS = 16
-# Series with ids this close are mostly on the same pages.
-_NEAR = 8
 
 
 class HotWindow:
     """Hot points of the series from `start` to `end` of a query, by the position of the series: those with steps from
     `low` to `high`, which are all requested steps unless the window is a part of one series."""
 
-    def __init__(self, start: int, end: int, low: int, high: int, rows: _OrderedRows) -> None:
+    def __init__(self, start: int, end: int, low: int, high: int, points: _OrderedPoints) -> None:
         self.start = start
         self.end = end
         self.low = low
         self.high = high
-        self._position, self._points = rows
+        self._position, self._points = points
         self._first = np.searchsorted(self._position, np.arange(end - start + 1))
 
     def __len__(self) -> int:
@@ -76,89 +78,98 @@ async def windows(
     transaction: ReadTransaction,
     series_ids: Sequence[int],
     *,
+    runs: Collection[UUID],
+    ranks: Collection[int],
     min_step: int = MIN_STEP,
     max_step: int = MAX_STEP,
-    max_rows: int | None = None,
+    max_points: int | None = None,
     divide: bool = False,
 ) -> AsyncGenerator[HotWindow, None]:
-    """Yields windows over all series, in their order, each with at most `max_rows` points unless it is one series.
+    """Yields windows over all series, in their order, each with at most `max_points` points unless it is one series.
+    `runs` and `ranks` are those of the series: batches are found by them.
 
-    `divide`: a series with more points is divided by steps into several windows. Each window is a scan of the hot rows,
+    `divide`: a series with more points is divided by steps into several windows. Each window reads the batches again,
     so there are as few as memory allows; nearly always one.
 
     Raises:
-        Overloaded: one series, or with `divide` one step of one, has more than MAX_ROWS_OF_ONE.
+        Overloaded: one series, or with `divide` one step of one, has more than MAX_POINTS_OF_ONE.
     """
     start, low = 0, min_step
     while start < len(series_ids):
         wanted = series_ids[start:] if low == min_step else series_ids[start : start + 1]
-        collector = _Collector(wanted, MAX_ROWS if max_rows is None else max_rows, max_step, divide=divide)
-        async with transaction.hot_rows():  # not around the yield below: its consumer may take long
-            there = len(series_ids) <= _MANY_SERIES or await _any(transaction)
+        limit = MAX_POINTS if max_points is None else max_points
+        collector = _Collector(wanted, limit, low, max_step, divide=divide)
+        async with transaction.hot_points():  # not around the yield below: its consumer may take long
+            there = len(series_ids) <= _MANY_SERIES or await transaction.any_hot()
             if there:
-                arguments = (wanted, transaction.visible_epoch, low, max_step, spans_of(wanted))
-                await transaction.stream("hot_points", *arguments, sink=collector.receive)
+                await transaction.stream_hot(runs, ranks, sink=collector.receive)
         if not there:
             yield HotWindow(start, len(series_ids), min_step, max_step, (np.zeros(0, np.int32), NO_POINTS))
             return
-        rows = await collector.finish()
-        yield HotWindow(start, start + collector.end, low, collector.high, rows)
-        del rows
+        points = await collector.finish()
+        yield HotWindow(start, start + collector.end, low, collector.high, points)
+        del points
         if collector.high < max_step:
             low = collector.high + 1
         else:
             start, low = start + collector.end, min_step
 
 
-async def any_rows(transaction: ReadTransaction) -> bool:
-    """Whether there are hot rows of any series."""
-    async with transaction.hot_rows():
-        return await _any(transaction)
-
-
-async def _any(transaction: ReadTransaction) -> bool:
-    (row,) = await transaction.fetch("any_hot", transaction.visible_epoch)
-    return bool(row[0])
+async def any_points(transaction: ReadTransaction) -> bool:
+    """Whether there are hot points of any series."""
+    async with transaction.hot_points():
+        return await transaction.any_hot()
 
 
 # Positions of series, and their points, in the order (position, step, time).
-_OrderedRows: TypeAlias = "tuple[NDArray[np.int32], Columns]"
+_OrderedPoints: TypeAlias = "tuple[NDArray[np.int32], Columns]"
 
 
 class _Collector:
-    """Keeps the rows of as many series as fit, from the first on; or, if a series may be divided, of as many of its
+    """Keeps the points of as many series as fit, from the first on; or, if a series may be divided, of as many of its
     steps as fit."""
 
-    def __init__(self, series_ids: Sequence[int], max_rows: int, max_step: int, *, divide: bool) -> None:
+    def __init__(
+        self, series_ids: Sequence[int], max_points: int, min_step: int, max_step: int, *, divide: bool
+    ) -> None:
         ids = np.array(series_ids, np.int64)
         self._order = np.argsort(ids).astype(np.int32)
         self._sorted_ids = ids[self._order]
-        self._max_rows = max_rows
+        self._max_points = max_points
         self._divide = divide
         self.end = len(ids)
-        self.high = max_step
-        self._stream = RowStream(LAYOUT, block_rows=_BLOCK_ROWS)
-        self._blocks: list[_OrderedRows] = []
+        self._low, self.high = min_step, max_step
+        self._stream = BatchStream()
+        self._blocks: list[_OrderedPoints] = []
         self._count = 0
         self._too_many = False
         self._lowest = MAX_STEP  # of all steps that were kept
 
     async def receive(self, data: bytes) -> None:
-        for block in self._stream.feed(data):
-            self._add(block)
+        """Takes a portion of the COPY."""
+        self._stream.feed(data)
+        if self._stream.waiting_bytes >= _BLOCK_BYTES:
+            await threads.READS.run(self._take)
 
-    async def finish(self) -> _OrderedRows:
-        """The rows that fit, in order; equal (step, time) of a series stay in the order of arrival. Raises
+    async def finish(self) -> _OrderedPoints:
+        """The points that fit, in order; equal (step, time) of a series stay in the order of arrival. Raises
         Overloaded."""
-        self._add(self._stream.finish())
+        if self._stream.waiting_bytes <= _FEW_BYTES:
+            self._add(self._stream.finish())
+        else:
+            await threads.READS.run(lambda: self._add(self._stream.finish()))
         if self._too_many:
             raise Overloaded(
-                f"a series has more than {MAX_ROWS_OF_ONE:,} points that are not rolled up yet; try again in a minute",
+                f"a series has more than {MAX_POINTS_OF_ONE:,} points that are not rolled up yet; try again in a "
+                "minute",
                 retry_after_s=_RETRY_AFTER_S,
             )
         return await compute(self._count, self._put_in_order)
 
-    def _put_in_order(self) -> _OrderedRows:
+    def _take(self) -> None:
+        self._add(self._stream.take())
+
+    def _put_in_order(self) -> _OrderedPoints:
         if not self._blocks:
             return np.zeros(0, np.int32), NO_POINTS
         position = np.concatenate([positions for positions, _ in self._blocks])
@@ -169,16 +180,21 @@ class _Collector:
         order = np.lexsort((points.time_unix_us, points.step, position))
         return position[order], points.at(order)
 
-    def _add(self, rows: Rows) -> None:
-        if self._too_many or not len(rows):
+    def _add(self, points: HotPoints) -> None:
+        if self._too_many or not len(points):
             return
-        position = self._order[np.searchsorted(self._sorted_ids, int64(rows["series_id"]))]
-        self._keep(position, Columns(int64(rows["step"]), unix_us(rows["time"]), float64(rows["value"])))
-        if self._count > self._max_rows and self.end > 1:
+        # Batches have the points of all series of a rank.
+        place = np.minimum(np.searchsorted(self._sorted_ids, points.series_id), len(self._sorted_ids) - 1)
+        wanted = np.flatnonzero(
+            (self._sorted_ids[place] == points.series_id) & (points.step >= self._low) & (points.step <= self.high)
+        )
+        time_unix_us = points.time[wanted] + EPOCH_2000_UNIX_US
+        self._keep(self._order[place[wanted]], Columns(points.step[wanted], time_unix_us, points.value[wanted]))
+        if self._count > self._max_points and self.end > 1:
             self._evict_series()
-        if self._count > self._max_rows and self.end == 1 and self._divide and self.high > self._lowest:
+        if self._count > self._max_points and self.end == 1 and self._divide and self.high > self._lowest:
             self._evict_steps()
-        if self._count > max(self._max_rows, MAX_ROWS_OF_ONE) and self.end == 1:
+        if self._count > max(self._max_points, MAX_POINTS_OF_ONE) and self.end == 1:
             # Not raised here: the driver would wait in vain for the rest of the COPY.
             self._too_many, self._blocks = True, []
 
@@ -201,7 +217,7 @@ class _Collector:
         counts = np.zeros(self.end, np.int64)
         for position, _ in self._blocks:
             counts += np.bincount(position, minlength=self.end)
-        fitting = int(np.searchsorted(np.cumsum(counts), self._max_rows // 2, "right"))
+        fitting = int(np.searchsorted(np.cumsum(counts), self._max_points // 2, "right"))
         self.end = max(1, fitting)
         self._keep_again()
 
@@ -209,20 +225,9 @@ class _Collector:
         """Leaves as many of the highest steps to the next window as it takes to have half of the room free again, or
         all but one."""
         steps = np.concatenate([points.step for _, points in self._blocks])
-        half = int(np.partition(steps, self._max_rows // 2)[self._max_rows // 2])
+        half = int(np.partition(steps, self._max_points // 2)[self._max_points // 2])
         self.high = half - 1 if half > self._lowest else self._lowest
         self._keep_again()
-
-
-def spans_of(numbers: Sequence[int]) -> Spans:
-    """At most MAX_SPANS spans that contain all numbers (at least one), divided where the gaps are widest."""
-    ordered = np.unique(np.array(numbers, np.int64))
-    gaps = np.diff(ordered)
-    widest = np.argsort(-gaps, kind="stable")[: MAX_SPANS - 1]
-    breaks = np.sort(widest[gaps[widest] > _NEAR])
-    lows = ordered[np.concatenate([[0], breaks + 1])]
-    highs = ordered[np.concatenate([breaks, [len(ordered) - 1]])]
-    return Spans(lows.tolist(), highs.tolist())
 
 
 def _in_order(position: NDArray[np.int32], points: Columns) -> bool:

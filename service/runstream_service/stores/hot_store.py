@@ -1,0 +1,155 @@
+"""Every statement on hot_batches: the points of the epochs that are not rolled up yet, one partition an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runstream_service import threads
+from runstream_service.stores.hot_batches import COLUMNS, READ, BatchStream, HotPoints
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from runstream_service.storage.database import Connection, PooledConnection
+
+TABLE = "hot_batches"
+_ARGUMENTS = ", ".join(f"${number}" for number in range(1, 20))
+COMMIT_SMALL = f"SELECT * FROM commit_batches({_ARGUMENTS})"  # noqa: S608 - no values
+
+# Beyond this many runs or ranks, naming them costs more than reading the batches of all.
+_MAX_NAMED = 5_000
+# Each pair is a look-up in the index of each partition.
+_MAX_PAIRS = 20_000
+
+_LAST_COMMIT_NO = 2**31 - 1
+
+Sink = Callable[[bytes], Awaitable[None]]
+
+
+def partition(epoch: int) -> str:
+    """The table with the batches of an epoch."""
+    return f"{TABLE}_{epoch:d}"
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRange:
+    """The commits of an epoch from `first` to `last`, both included, which have so many points together."""
+
+    first: int
+    last: int
+    points: int
+
+
+class HotStore:
+    """The statements of writers and of roll-up, on a connection of theirs."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def create_partition(self, epoch: int) -> None:
+        """Makes the partition of a new epoch."""
+        await self._connection.execute("SELECT create_hot_partition($1)", epoch)
+
+    async def drop_partition(self, epoch: int) -> None:
+        """Drops the partition of an epoch, if it is there. Needs the exclusive lock of the whole table."""
+        await self._connection.execute(f"DROP TABLE IF EXISTS {partition(epoch)}")
+
+    async def highest_partition(self) -> int | None:
+        """The highest epoch that has a partition."""
+        epoch: int | None = await self._connection.fetchval(
+            f"SELECT max(substring(relname FROM '^{TABLE}_([0-9]+)$')::int) FROM pg_class"  # noqa: S608 - our own name
+        )
+        return epoch
+
+    async def copy(self, epoch: int, rows: AsyncIterator[bytes]) -> None:
+        """Stores encoded batches. The partition is named directly: routing through the parent costs a tenth."""
+        await self._connection.copy_to_table(partition(epoch), source=rows, columns=COLUMNS, format="binary")
+
+    async def commit_ranges(self, epoch: int, max_points: int) -> list[CommitRange]:
+        """Ranges of commits of a sealed epoch, of at most `max_points` unless one commit has more.
+
+        So an epoch of any size is rolled up in bounded memory. Nobody writes to a sealed epoch, so this is final. The
+        ranges cover all numbers: batches of a commit that is missing here are found then, and not dropped unnoticed.
+        """
+        rows = await self._connection.fetch(
+            "SELECT commit_no, point_count FROM commits WHERE epoch = $1 AND point_count > 0 ORDER BY commit_no", epoch
+        )
+        ranges = [CommitRange(0, _LAST_COMMIT_NO, 0)]
+        for commit_no, points in rows:
+            last = ranges[-1]
+            if last.points and last.points + points > max_points:
+                ranges[-1] = CommitRange(last.first, commit_no - 1, last.points)
+                ranges.append(CommitRange(commit_no, _LAST_COMMIT_NO, points))
+            else:
+                ranges[-1] = CommitRange(last.first, _LAST_COMMIT_NO, last.points + points)
+        return ranges
+
+    async def read(self, epoch: int, commits: CommitRange) -> HotPoints:
+        """The points of some commits of an epoch, in the order in which they are stored."""
+        portions: list[bytes] = []
+
+        async def keep(data: bytes) -> None:
+            portions.append(data)
+
+        await self._connection.copy_from_query(
+            f"SELECT {READ} FROM {partition(epoch)} "  # noqa: S608 - our own numbers and names
+            f"WHERE commit_no BETWEEN {commits.first:d} AND {commits.last:d}",
+            output=keep,
+            format="binary",
+        )
+        return await threads.ROLLUP.run(_decoded, portions)
+
+
+async def read_commits(
+    connection: PooledConnection, epoch: int, commit_nos: Iterable[int], runs: Iterable[UUID]
+) -> HotPoints:
+    """The points of some commits and runs of an epoch. Raises asyncpg.UndefinedTableError if the epoch is dropped."""
+    portions: list[bytes] = []
+
+    async def keep(data: bytes) -> None:
+        portions.append(data)
+
+    await connection.copy_from_query(
+        f"SELECT {READ} FROM {partition(epoch)} WHERE run_id = ANY ({_uuids(runs)}) "  # noqa: S608
+        f"AND commit_no = ANY ('{{{_numbers(commit_nos)}}}'::int[])",
+        output=keep,
+        format="binary",
+    )
+    return await threads.READS.run(_decoded, portions)
+
+
+def points_above(visible_epoch: int, runs: Collection[UUID], ranks: Collection[int]) -> str:
+    """The COPY of the batches above the watermark that some runs and ranks may have points in: all of these, and maybe
+    those of others. BatchStream decodes it."""
+    conditions = [f"epoch > {visible_epoch:d}"]
+    if len(runs) <= _MAX_NAMED:
+        conditions.append(f"run_id = ANY ({_uuids(runs)})")
+        if len(runs) * len(ranks) <= _MAX_PAIRS:
+            conditions.append(f"rank = ANY ('{{{_numbers(ranks)}}}'::int[])")
+    return f"SELECT {READ} FROM {TABLE} WHERE {' AND '.join(conditions)}"  # noqa: S608 - our own numbers
+
+
+ANY_ABOVE = f"SELECT EXISTS (SELECT FROM {TABLE} WHERE epoch > $1)"  # noqa: S608 - our own name
+
+# Bytes on disk, with indexes; 0 for a partition that was dropped in the meantime.
+BYTES = """
+SELECT coalesce(sum(pg_total_relation_size(inhrelid)), 0)::bigint
+  FROM pg_inherits WHERE inhparent = to_regclass('hot_batches')
+"""
+
+
+def _decoded(portions: Sequence[bytes]) -> HotPoints:
+    stream = BatchStream()
+    for data in portions:
+        stream.feed(data)
+    return stream.finish()
+
+
+def _uuids(runs: Iterable[UUID]) -> str:
+    return "'{" + ",".join(run.hex for run in runs) + "}'::uuid[]"
+
+
+def _numbers(numbers: Iterable[int]) -> str:
+    return ",".join(f"{number:d}" for number in numbers)

@@ -1,0 +1,219 @@
+"""Every statement on metric_segments: the points of the epochs that are rolled up."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+from runstream_service.segments.encode import COLUMNS
+from runstream_service.storage.connections import ANSWER_MARGIN_S, ROLLUP
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    import asyncpg
+
+    from runstream_service.segments.encode import EncodedSegments
+    from runstream_service.storage.database import Connection, PooledConnection
+
+TABLE = "metric_segments"
+# A segment with fewer points is small: it is in the index metric_segments_small (migrations/0002_segments.sql).
+SMALL_POINTS = 800
+
+SQL = load("segments")
+BYTES = SQL["bytes"]
+
+_VACUUM_TIMEOUT_S = 5 * 3_600
+_PARAMETER = re.compile(r"\$(\d+)\b")
+_INT4 = range(-(2**31), 2**31)
+
+Sink = Callable[[bytes], Coroutine[Any, Any, None]]
+
+
+class Deleted(NamedTuple):
+    """How many segments a statement deleted, and how many points they had."""
+
+    segments: int
+    points: int
+
+
+class Group(NamedTuple):
+    """Small segments of one series that are to be merged: those with first steps from `low` to `high`."""
+
+    number: int
+    series_id: int
+    low: int
+    high: int
+
+
+class SegmentStore:
+    """The statements of roll-up, retention, purge and status, on a connection of theirs."""
+
+    def __init__(self, connection: Connection | PooledConnection) -> None:
+        self._connection = connection
+
+    # Writing ----------------------------------------------------------------------------------------------------------
+
+    async def copy(self, encoded: EncodedSegments) -> None:
+        """Stores segments."""
+
+        async def source() -> AsyncIterator[bytes]:
+            for chunk in encoded.chunks():
+                yield chunk
+                # Without this, the driver asks for the next chunk without a pause as long as the socket takes all data.
+                await asyncio.sleep(0)
+
+        copied = await self._connection.copy_to_table(TABLE, source=source(), columns=COLUMNS, format="binary")
+        assert copied == f"COPY {encoded.count}", f"of {encoded.count} segments, PostgreSQL took {copied!r}"
+
+    async def delete(self, series_ids: Sequence[int], limit: int) -> Deleted:
+        """Deletes up to `limit` segments of some series."""
+        return await self._deleted("delete", series_ids, limit)
+
+    async def delete_old(self, series_ids: Sequence[int], before: datetime, limit: int) -> Deleted:
+        """Deletes up to `limit` segments of some series all of whose points are older."""
+        return await self._deleted("delete_old", series_ids, before, limit)
+
+    async def _deleted(self, name: str, *arguments: object) -> Deleted:
+        row = await self._connection.fetchrow(SQL[name], *arguments)
+        assert row is not None
+        return Deleted(row["segments"], row["points"])
+
+    async def take(self, groups: Sequence[Group], dropped_epoch: int) -> list[bytes]:
+        """Deletes the segments of some groups; returns their content in COPY format."""
+        taken: list[bytes] = []
+
+        async def receive(data: bytes) -> None:
+            taken.append(data)
+
+        values = ", ".join(f"({', '.join(map(_bigint, group))})" for group in groups)
+        statement = bind(SQL["take"], dropped_epoch).format(groups=values)
+        await self._connection.copy_from_query(statement, output=receive, format="binary")
+        return taken
+
+    async def vacuum(self) -> None:
+        """Frees the space of deleted segments. On a very large table that takes long: VACUUM reads what has changed,
+        and all of the indexes."""
+        await self._connection.execute(f"SET statement_timeout = '{_VACUUM_TIMEOUT_S}s'")
+        # TRUNCATE FALSE: to give space back to the disk would need an exclusive lock, and it is needed again soon.
+        await self._connection.execute(
+            f"VACUUM (SKIP_LOCKED, TRUNCATE FALSE) {TABLE}", timeout=_VACUUM_TIMEOUT_S + ANSWER_MARGIN_S
+        )
+        await self._connection.execute(f"SET statement_timeout = '{ROLLUP.statement_timeout_s}s'")
+
+    # Searching --------------------------------------------------------------------------------------------------------
+
+    async def small(self, after_series: int, dropped_epoch: int, limit: int) -> list[asyncpg.Record]:
+        """The next series that have small segments: (series_id, segments, points, ended)."""
+        return await self._connection.fetch(SQL["small"], after_series, dropped_epoch, limit)
+
+    async def neighbours(self, series_ids: Sequence[int], dropped_epoch: int) -> list[asyncpg.Record]:
+        """The segments around the small ones of some series: (series_id, first_step, point_count, epoch)."""
+        return await self._connection.fetch(SQL["neighbours"], series_ids, dropped_epoch)
+
+    async def series_with_old(self, run_ids: Sequence[UUID], before: datetime, limit: int) -> list[int]:
+        """Some series of some runs with segments all of whose points are older."""
+        return [
+            row["series_id"] for row in await self._connection.fetch(SQL["series_with_old"], run_ids, before, limit)
+        ]
+
+    async def count(self) -> float:
+        """How many segments there are, as far as PostgreSQL knows without counting."""
+        count: float = await self._connection.fetchval(SQL["count"])
+        return count
+
+    async def pages(self) -> int:
+        """How many pages segments take, without their arrays."""
+        pages: int = await self._connection.fetchval(SQL["pages"])
+        return pages
+
+    async def points_in_sample(self, percent: float) -> int:
+        """How many points the segments in a part of the pages have."""
+        points: int = await self._connection.fetchval(SQL["points_in_sample"], percent)
+        return points
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+class Reading(Protocol):
+    """What a read transaction offers."""
+
+    visible_epoch: int
+
+    async def copy_sql(self, statement: str) -> bytes:
+        """The whole COPY of a statement without parameters."""
+        ...
+
+    async def stream_sql(self, statement: str, sink: Sink) -> None:
+        """Passes a COPY to a sink."""
+        ...
+
+    async def fetch_sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """Rows of a statement."""
+        ...
+
+
+async def summaries(reading: Reading, series_ids: Sequence[int], low: int, high: int) -> bytes:
+    """The summaries (segments/decode.py) of the segments of some series that have steps from `low` to `high`."""
+    return await reading.copy_sql(bind(SQL["summaries"], series_ids, reading.visible_epoch, low, high))
+
+
+async def stream_in_order(reading: Reading, series_ids: Sequence[int], low: int, high: int, sink: Sink) -> None:
+    """The segments of some series that have steps from `low` to `high`: series by series, by their beginnings. Their
+    owner is the position of the series, from 1."""
+    await reading.stream_sql(bind(SQL["in_order"], series_ids, reading.visible_epoch, low, high), sink)
+
+
+async def segments_at(
+    reading: Reading, series_ids: Sequence[int], places: Sequence[str], *, times: bool, steps: bool
+) -> bytes:
+    """The segments at some places of some series, with times and steps only if they are asked for."""
+    return await reading.copy_sql(bind(SQL["at"], series_ids, places, times, steps))
+
+
+async def points_at(
+    reading: Reading,
+    series_ids: Sequence[int],
+    places: Sequence[str],
+    firsts: Sequence[int],
+    lasts: Sequence[int],
+    positions: Sequence[int],
+) -> bytes:
+    """Single points (segments/decode.py, POINT) of segments: of segment i those at positions[firsts[i] - 1] to
+    positions[lasts[i] - 1]."""
+    return await reading.copy_sql(bind(SQL["points_at"], series_ids, places, firsts, lasts, positions))
+
+
+async def first_steps(reading: Reading, series_ids: Sequence[int]) -> dict[int, int]:
+    """The first step of each series that has segments."""
+    return {row[0]: row[1] for row in await reading.fetch_sql(SQL["first_steps"], series_ids, reading.visible_epoch)}
+
+
+Argument: TypeAlias = "int | bool | Sequence[int] | Sequence[str]"
+
+
+def bind(statement: str, *arguments: Argument) -> str:
+    """Writes numbers into a COPY statement, which takes no parameters. The only texts are ctids, which `place_text`
+    makes."""
+    return _PARAMETER.sub(lambda match: _literal(arguments[int(match[1]) - 1]), statement)
+
+
+def _literal(argument: Argument) -> str:
+    if isinstance(argument, bool):
+        return str(argument).lower()
+    if isinstance(argument, int):
+        # The type is written out: a number that does not fit into int8 would make the comparison numeric.
+        return str(argument) if argument in _INT4 and argument >= 0 else _bigint(argument)
+    if argument and isinstance(argument[0], str):
+        assert all(re.fullmatch(r"\(\d+,\d+\)", str(place)) for place in argument)
+        return "'{" + ",".join(f'"{place}"' for place in argument) + "}'::tid[]"
+    return "'{" + ",".join(map(str, map(int, argument))) + "}'::bigint[]"
+
+
+def _bigint(number: int) -> str:
+    return f"'{number:d}'::bigint"
