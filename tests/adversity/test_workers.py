@@ -172,14 +172,15 @@ def test_a_worker_that_gets_sigterm_finishes_what_it_has_begun_and_is_replaced(
     serve: ServeProcess, replaced: Callable[[int], None]
 ) -> None:
     stopped = serve.metric("runstream_workers_replaced_total", reason="stopped")
+    counted = committed(serve)
     with Producers(serve.grpc_address, 4, 500) as producers:
-        before = committed(serve)
-        until_now(lambda: committed(serve) > before)
+        until_now(lambda: committed(serve) > counted)
         os.kill(serve.worker_pids[0], signal.SIGTERM)
         replaced(1)
         reports = producers.stop()
     assert_exactly_once(serve.grpc_address, producers.run_id, reports)
     assert serve.metric("runstream_workers_replaced_total", reason="stopped") == stopped + 1
+    assert committed(serve) == counted + sum(report["logged"] for report in reports), "it said what it had counted"
 
 
 # -- the supervisor ends ---------------------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ class ServeProcess:
     def start(self, *, timeout_s: float = 60) -> None:
         """Starts and waits for the ready line. Raises RuntimeError with what the process said otherwise."""
         command = [*self._command, "serve", "--json-ready", "--data-dir", str(self.data_dir), "--log-format", "json"]
+        command += ["--workers", os.environ.get("SERVE_WORKERS", "1")]
         command += ["--grpc-listen", self.grpc_address, "--http-listen", self.http_url.removeprefix("http://")]
         self._process = subprocess.Popen(
             [*command, *self._arguments],

@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -66,6 +67,24 @@ class WorkerMetrics:
         )  # fmt: skip
         for reason in (DIED, HUNG, STOPPED):
             self.replaced.labels(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A worker that has ended, or could not be started. `refusal`: what it said of its start."""
+
+    reason: str
+    pid: int | None
+    exit_code: int | None
+    refusal: CannotStart | None
+
+    @property
+    def exit_name(self) -> str:
+        """The signal that killed it, or its exit code."""
+        if self.exit_code is not None and self.exit_code < 0:
+            with contextlib.suppress(ValueError):
+                return signal.Signals(-self.exit_code).name
+        return f"exit code {self.exit_code}"
 
 
 class WorkerProcess:
@@ -205,19 +224,27 @@ class WorkerPool:
     async def _keep(self, number: int) -> None:
         """Keeps one worker running until the replica stops."""
         backoff_s = FIRST_BACKOFF_S
-        while not self._stopping:
+        while True:
             began = time.monotonic()
-            worker = await self._start(number)
-            reason = await worker.watch()
-            del self._workers[number]
-            self._metrics.ended(number)
-            if self._stopping or self._fails_start(number, worker):
+            ended = await self._run_one(number)
+            if self._stopping or self._fails_start(number, ended):
                 return
             if time.monotonic() - began > LIVED_S:
                 backoff_s = FIRST_BACKOFF_S
-            self._report(number, worker, reason, backoff_s)
+            self._report(number, ended, backoff_s)
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+
+    async def _run_one(self, number: int) -> Ended:
+        """Starts a worker; returns when it has ended."""
+        try:
+            worker = await self._start(number)
+        except OSError as error:  # such as no more processes, or no memory
+            return Ended(DIED, None, None, CannotStart(f"it cannot be started: {error}", exit_code=1))
+        reason = await worker.watch()
+        del self._workers[number]
+        self._metrics.ended(number)
+        return Ended(reason, worker.process.pid, worker.process.returncode, worker.refusal)
 
     async def _start(self, number: int) -> WorkerProcess:
         ours, theirs = socket.socketpair()
@@ -250,29 +277,27 @@ class WorkerPool:
         elif self.serving == self._settings.workers:
             self._start_ended.set()
 
-    def _fails_start(self, number: int, worker: WorkerProcess) -> bool:
+    def _fails_start(self, number: int, ended: Ended) -> bool:
         """At the start of the replica, a worker that ends is an error in its settings or surroundings."""
         if self._start_ended.is_set() and self._refusal is None:
             return False
-        code = worker.process.returncode
-        self._refusal = worker.refusal or CannotStart(
-            f"worker {number} ended while it started ({_exit_name(code)}); the log may say why", exit_code=1
+        self._refusal = ended.refusal or CannotStart(
+            f"worker {number} ended while it started ({ended.exit_name}); the log may say why", exit_code=1
         )
         self._start_ended.set()
         return True
 
-    def _report(self, number: int, worker: WorkerProcess, reason: str, restart_in_s: float) -> None:
-        self.worker_metrics.replaced.labels(reason).inc()
-        code = worker.process.returncode
-        what = "did not answer any more and was killed" if reason == HUNG else f"ended ({_exit_name(code)})"
-        why = "" if worker.refusal is None else f": {worker.refusal}"
+    def _report(self, number: int, ended: Ended, restart_in_s: float) -> None:
+        self.worker_metrics.replaced.labels(ended.reason).inc()
+        what = "did not answer any more and was killed" if ended.reason == HUNG else f"ended ({ended.exit_name})"
+        why = "" if ended.refusal is None else f": {ended.refusal}"
         log.error(
             f"Worker {number} {what}{why}. Its clients go to the others; a new one starts in {restart_in_s:g} s",
             action="worker_ended",
             worker=number,
-            pid=worker.process.pid,
-            reason=reason,
-            exit_code=code,
+            pid=ended.pid,
+            reason=ended.reason,
+            exit_code=ended.exit_code,
             restart_in_s=restart_in_s,
         )
 
@@ -302,7 +327,10 @@ class WorkerPool:
         self._stopping = True
         within_s = deadline.share(0.75)
         for worker in self._workers.values():
-            worker.channel.tell("stop", within_s)
+            if worker.started.is_set():
+                worker.channel.tell("stop", within_s)
+            else:
+                worker.kill()  # it holds nothing yet
         idle = [task for number, task in enumerate(self._keepers) if number not in self._workers]
         for task in idle:  # between two workers
             task.cancel()
@@ -326,10 +354,3 @@ def _asking(worker: WorkerProcess) -> Callable[[], Any]:
         return None
 
     return ask
-
-
-def _exit_name(code: int | None) -> str:
-    if code is not None and code < 0:
-        with contextlib.suppress(ValueError):
-            return signal.Signals(-code).name
-    return f"exit code {code}"
