@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+import pytest
+
 import runstream
 from tests.support.databases import short_directory
 from tests.support.producers import Producers
@@ -12,7 +14,12 @@ from tests.support.proxy import Proxy
 from tests.support.serve import ServeProcess
 
 # A minute is the least that it takes as a setting.
-IMPATIENT = "from runstream_service import cli, settings; settings.LEAST_SILENT_RUN_AFTER_S = 0.0; cli.main()"
+_IMPATIENT = "import sys; from runstream_service import settings; settings.LEAST_SILENT_RUN_AFTER_S = 0.0; "
+_WORKER = _IMPATIENT + "from runstream_service.server import worker; sys.exit(worker.main(sys.argv[1:]))"
+IMPATIENT = (
+    _IMPATIENT + "from runstream_service import cli; from runstream_service.server import worker_pool; "
+    f"worker_pool.PROGRAM = ('-c', {_WORKER!r}); cli.main()"
+)
 
 
 def wait_for_status(client: runstream.Client, run_id: str, status: str, timeout_s: float = 60) -> None:
@@ -23,12 +30,13 @@ def wait_for_status(client: runstream.Client, run_id: str, status: str, timeout_
         time.sleep(0.05)
 
 
-def test_a_killed_training_is_killed_and_one_that_comes_back_runs_on() -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_killed_training_is_killed_and_one_that_comes_back_runs_on(workers: str) -> None:
+    """Which runs have streams, several workers know together."""
+    arguments = ["--silent-run-after", "3", "--workers", workers]
     with (
         short_directory() as directory,
-        ServeProcess(
-            directory / "data", command=(sys.executable, "-c", IMPATIENT), arguments=["--silent-run-after", "3"]
-        ) as serve,
+        ServeProcess(directory / "data", command=(sys.executable, "-c", IMPATIENT), arguments=arguments) as serve,
         Proxy(serve.grpc_address) as proxy,
     ):
         client = runstream.Client(serve.grpc_address)

@@ -78,6 +78,19 @@ class Worker:
         )
         reading = asyncio.create_task(self._channel.run())
         reading.add_done_callback(_end_at_once)
+        try:
+            return await self._serve()
+        except CannotStart as refusal:
+            self._channel.tell("cannot_start", [str(refusal), refusal.exit_code])
+            return refusal.exit_code
+        except DatabaseUnavailable as error:
+            self._channel.tell("cannot_start", [f"the database went away: {error.message}", 1])
+            return 1
+        finally:
+            await self._channel.flush()
+            reading.remove_done_callback(_end_at_once)
+
+    async def _serve(self) -> int:
         self._settings = read_settings(await self._given).of_worker()
         self._stop_within_s = self._settings.shutdown_grace_s
         logs.configure(level=self._settings.log_level, format=self._settings.log_format)
@@ -94,15 +107,8 @@ class Worker:
         self._channel.tell("started")
         try:
             return await self._main_loop() if await unless(self._stop_requested, self._startup()) else 0
-        except CannotStart as refusal:
-            self._channel.tell("cannot_start", [str(refusal), refusal.exit_code])
-            return refusal.exit_code
-        except DatabaseUnavailable as error:
-            self._channel.tell("cannot_start", [f"the database went away: {error.message}", 1])
-            return 1
         finally:
             await self._shutdown(Deadline(self._stop_within_s))
-            reading.remove_done_callback(_end_at_once)
 
     # -- startup -----------------------------------------------------------------------------------------------------
 
@@ -151,7 +157,6 @@ class Worker:
                 await self._database.close(within_s=deadline.share(0.3))
         # What it counted stays in the sums.
         self._channel.tell("metrics", samples_of(self._metrics.registry))
-        await self._channel.flush()
 
     # -- what the supervisor tells and asks --------------------------------------------------------------------------
 
@@ -203,6 +208,7 @@ def main(arguments: Sequence[str]) -> int:
     # Ctrl-C and a closed terminal reach all processes; the supervisor decides what they mean.
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
+    logs.configure()  # until it has its settings
     runtime.before_start()
     try:
         return uvloop.run(_run(number, socket.socket(fileno=descriptor)))
