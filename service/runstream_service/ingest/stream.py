@@ -236,6 +236,9 @@ class ProducerStream:
                 self._bind(index, series_id)
             else:
                 self._refuse_key(index, *resolved.refused[key])
+        start = len(self._resolved)
+        missing = np.flatnonzero(self._series[start:] < 0)
+        self._resolved = self._series[: start + missing[0] if len(missing) else len(self._series)]
 
     def _refuse_key(self, index: int, reason: Reason, example: str) -> None:
         if len(self._refused_keys) >= _MAX_EXAMPLES:
@@ -255,10 +258,6 @@ class ProducerStream:
         if index >= len(self._series):
             self._series = _grown(self._series, index, _UNDECLARED)
         self._series[index] = entry
-        resolved = len(self._resolved)
-        while self._lookup(resolved) >= 0:
-            resolved += 1
-        self._resolved = self._series[:resolved]
 
     # Receiving -------------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from runstream_service.query.charts.curves import Axis, Range, overlapping
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays
 from runstream_service.query.mlflow_view.metric_rows import MetricRows, in_range, rows_of
 from runstream_service.query.mlflow_view.primary_series import sources_by_run
+from runstream_service.query.reading.read_transaction import compute
 from runstream_service.segments.decode import POINT, place_text
 from runstream_service.storage.copy_rows import body, float64, unix_us
 from runstream_service.stores import segment_store
@@ -68,6 +69,7 @@ class _Sample:
     def __init__(self, sources: Sequence[CurveSources], count: int) -> None:
         self._count = count
         self._builders = [CurveBuilder(one, None) for one in sources]
+        self._points = sum(int(one.point_count.sum()) + len(one.hot_position) for one in sources)
         by_point = _readable_by_point(sources, count)
         for builder, its in zip(self._builders, by_point, strict=True):
             builder.unsorted = ~its
@@ -76,6 +78,10 @@ class _Sample:
     async def read_whole(self, transaction: ReadTransaction) -> None:
         """Reads the segments that have to be read completely. After that, the wanted points of the others are known."""
         await read_arrays(transaction, self._builders)
+        await compute(self._points, self._choose)
+
+    def _choose(self) -> None:
+        """Takes the wanted rows of the segments that were read, and notes the wanted points of the others."""
         parts = [builder.collected() for builder in self._builders]
         step, time, value = (np.concatenate(column) for column in zip(*parts, strict=True))
         self._builders = []
@@ -175,8 +181,13 @@ async def _read_points(transaction: ReadTransaction, samples: Sequence[_Sample])
         np.append(starts[1:], len(position)).tolist(),
         (position + 1).tolist(),
     )
+    await compute(len(position), _share_out, samples, data)
+
+
+def _share_out(samples: Sequence[_Sample], data: bytes) -> None:
+    """Gives each sample its points, from a COPY of those of all samples."""
     rows = POINT.rows(body(data))
-    assert len(rows) == len(position), "a segment is gone within a snapshot"
+    assert len(rows) == sum(len(sample.position) for sample in samples), "a segment is gone within a snapshot"
     rows = rows[np.argsort(rows["number"])]
     time, value = unix_us(rows["time"]), float64(rows["value"])
     start = 0

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from runstream_service.query.charts.buckets import Float64, Int64
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays
+from runstream_service.query.reading.read_transaction import compute
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +132,8 @@ async def read_page(
             builder.unsorted = its
         await read_arrays(transaction, builders)
         read = end
-        rows = _rows_after(builders, after)
+        points = int(count[chosen].sum()) + sum(len(one.hot_position) for one in sources)
+        rows = await compute(points, _rows_after, builders, after)
         if read == len(first):
             return rows
         # All rows before the first segment that was not read are complete.

@@ -39,7 +39,7 @@ Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 _BEGIN_HOT = "SAVEPOINT hot; SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0"
 _END_HOT = "ROLLBACK TO hot; RELEASE hot"
 
-_FEW_ROWS = 20_000
+_FEW_ROWS = 5_000
 # How many reads may wait for their turn, and for how long. A read may take READ_TIMEOUT_S.
 _MAX_WAITING, _WAIT_S = 200, 30.0
 

@@ -68,48 +68,26 @@ class MetricColumnReader:
         data = await self._transaction.copy_of(
             "values_of_key_in_experiments", key, self._experiment_ids, self._lifecycles
         )
-        rows, position = _of_runs(asked, _STORED_OF_KEY.rows(body(data)))
-        unknown = np.zeros(len(rows), np.int64)
-        points = LatestPoints(
-            run_ids=(),
-            keys=[key],
-            run_index=position,
-            key_index=unknown,
-            rank=int64(rows["rank"]),
-            attempt=int64(rows["attempt"]),
-            step=unknown,
-            time_unix_us=unknown,
-            value=float64(rows["value"]),
-        )
-        return _one_of_each(points)
+        return await compute(len(data) // _STORED_OF_KEY.dtype.itemsize, _points_of_key, asked, key, data)
 
     async def _latest(self, asked: NDArray[np.bytes_], keys: Sequence[str]) -> LatestPoints:
         """One point per run and key."""
-        rows, position = _of_runs(asked, _STORED.rows(body(await self._stored(asked, keys))))
-        there = rows["there"].copy()
-        points = LatestPoints(
-            run_ids=(),
-            keys=keys,
-            run_index=position,
-            key_index=int64(rows["key"]) - 1,
-            rank=int64(rows["rank"]),
-            attempt=int64(rows["attempt"]),
-            step=int64(rows["step"]),
-            time_unix_us=unix_us(rows["time"]),
-            value=float64(rows["value"]),
+        data = await self._stored(asked, keys)
+        series_ids, there, points = await compute(
+            len(data) // _STORED.dtype.itemsize, _points_of_keys, asked, keys, data
         )
         if self._any_hot:
             hot = hot_windows.windows(
                 self._transaction,
-                int64(rows["series_id"]).tolist(),
-                runs=_ids(asked),
+                series_ids,
+                runs=await compute(len(asked), _ids, asked),
                 ranks=np.unique(points.rank).tolist(),
                 divide=True,
             )
             async with aclosing(hot) as windows:
                 async for window in windows:
                     await compute(len(window), apply_hot_points, points, there, window)
-        return _one_of_each(points.rows(there))
+        return await compute(len(points), _one_of_each, points.rows(there))
 
     async def _stored(self, asked: NDArray[np.bytes_], keys: Sequence[str]) -> bytearray:
         if len(asked) >= MANY_RUNS:
@@ -122,6 +100,43 @@ class MetricColumnReader:
 def _ids(asked: NDArray[np.bytes_]) -> list[UUID]:
     raw = asked.tobytes()
     return [UUID(bytes=raw[at : at + 16]) for at in range(0, len(raw), 16)]
+
+
+def _points_of_key(asked: NDArray[np.bytes_], key: str, data: bytearray) -> LatestPoints:
+    """One point per run, from a COPY; of its columns, only the value is known."""
+    rows, position = _of_runs(asked, _STORED_OF_KEY.rows(body(data)))
+    unknown = np.zeros(len(rows), np.int64)
+    points = LatestPoints(
+        run_ids=(),
+        keys=[key],
+        run_index=position,
+        key_index=unknown,
+        rank=int64(rows["rank"]),
+        attempt=int64(rows["attempt"]),
+        step=unknown,
+        time_unix_us=unknown,
+        value=float64(rows["value"]),
+    )
+    return _one_of_each(points)
+
+
+def _points_of_keys(
+    asked: NDArray[np.bytes_], keys: Sequence[str], data: bytearray
+) -> tuple[list[int], NDArray[np.bool_], LatestPoints]:
+    """The series, whether a latest point is stored for each, and that point, from a COPY."""
+    rows, position = _of_runs(asked, _STORED.rows(body(data)))
+    points = LatestPoints(
+        run_ids=(),
+        keys=keys,
+        run_index=position,
+        key_index=int64(rows["key"]) - 1,
+        rank=int64(rows["rank"]),
+        attempt=int64(rows["attempt"]),
+        step=int64(rows["step"]),
+        time_unix_us=unix_us(rows["time"]),
+        value=float64(rows["value"]),
+    )
+    return int64(rows["series_id"]).tolist(), rows["there"].copy(), points
 
 
 def _of_runs(asked: NDArray[np.bytes_], rows: Rows) -> tuple[Rows, Indices]:

@@ -23,6 +23,7 @@ from runstream_service.core.names import is_run_id
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.core.runs import NAME_TAG
 from runstream_service.query.reading import hot_windows
+from runstream_service.query.reading.read_transaction import compute
 from runstream_service.query.run_search import metric_columns
 from runstream_service.query.run_search.metric_columns import MetricColumn, MetricColumnReader
 from runstream_service.search.dialects import RUNS
@@ -229,8 +230,13 @@ async def _candidates(
         *scope.parameters.values,
     )
     names = [f"order_{number}" for number in range(len(rest))]
-    rows = Layout([("run_id", "S16"), *((name, ">i8") for name in names)]).rows(body(data))
-    return rows["run_id"].copy(), {order: int64(rows[name]) for order, name in zip(rest, names, strict=True)}
+    layout = Layout([("run_id", "S16"), *((name, ">i8") for name in names)])
+
+    def decoded() -> tuple[NDArray[np.bytes_], dict[Order, NDArray[np.int64]]]:
+        rows = layout.rows(body(data))
+        return rows["run_id"].copy(), {order: int64(rows[name]) for order, name in zip(rest, names, strict=True)}
+
+    return await compute(len(data) // layout.dtype.itemsize, decoded)
 
 
 def _sorted(
