@@ -66,10 +66,10 @@ class Settings:
     max_streams: int
     max_series_per_run: int
     max_connection_age_s: float  # 0: no limit
-    epoch_rows: int
+    epoch_points: int
     epoch_seconds: float
     max_read_age_s: float
-    hot_rows_max: int
+    hot_points_max: int
     purge_after_days: int
     silent_run_after_s: float  # 0: silent runs are not ended
     shutdown_grace_s: float
@@ -119,12 +119,12 @@ OPTIONS = (
     Option("--max-streams", "5000", "Most ingest streams at a time; a further one is refused and tries again later."),
     Option("--max-series-per-run", "2000000", "Series (metric, rank, attempt) of a run; further ones are refused."),
     Option("--max-connection-age", "1800", "Seconds after which a stream has to choose a replica again; 0: never."),
-    Option("--epoch-rows", "2000000", "Hot points that are rolled up into segments together."),
+    Option("--epoch-points", "2000000", "Hot points that are rolled up into segments together."),
     Option("--epoch-seconds", "60", "Seconds after which fewer are rolled up, too."),
     Option(
         "--max-read-age", "60", "Seconds that hot batches are kept for reads that began before they were rolled up."
     ),
-    Option("--hot-rows-max", "20000000", "Rows that wait for roll-up; above, streams wait."),
+    Option("--hot-points-max", "20000000", "Points that wait for roll-up; above, streams wait."),
     Option(
         "--purge-after-days", "30", "Days after which what was deleted is gone for good; 0: within a minute or two."
     ),
@@ -172,10 +172,10 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         max_streams=read("--max-streams", _whole(1, 1_000_000), "5000"),
         max_series_per_run=read("--max-series-per-run", _whole(1, 1_000_000_000), "2000000"),
         max_connection_age_s=read("--max-connection-age", _seconds(0, 604_800), "1800"),
-        epoch_rows=read("--epoch-rows", _whole(1, 100_000_000), "2000000"),
+        epoch_points=read("--epoch-points", _whole(1, 100_000_000), "2000000"),
         epoch_seconds=read("--epoch-seconds", _seconds(0, 86_400), "60"),
         max_read_age_s=read("--max-read-age", _seconds(0, 86_400), "60"),
-        hot_rows_max=read("--hot-rows-max", _whole(1, 10_000_000_000), "20000000"),
+        hot_points_max=read("--hot-points-max", _whole(1, 10_000_000_000), "20000000"),
         purge_after_days=read("--purge-after-days", _whole(0, 36_500), "30"),
         silent_run_after_s=read("--silent-run-after", _silent_run_after, "3600"),
         shutdown_grace_s=read("--shutdown-grace", _seconds(1, 3_600), "20"),

@@ -26,7 +26,7 @@ SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
 # A soak has time for outages that are longer than the timeouts of the service (docs/deadlines.md).
 LONGEST_FAULT_S = 5.0 if SECONDS < 300 else 90.0
 # Small epochs, so that roll-up is at work whatever happens.
-OFTEN = ("--epoch-rows", "1000", "--epoch-seconds", "1", "--max-read-age", "1")
+OFTEN = ("--epoch-points", "1000", "--epoch-seconds", "1", "--max-read-age", "1")
 # What only a bug leaves in the log.
 BUGS = {"service_failed", "rpc_failed", "http_failed", "bell_failed", "tail_failed", "shutdown_step_failed"}
 

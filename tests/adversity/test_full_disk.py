@@ -20,7 +20,7 @@ from tests.support.serve import ServeProcess
 # A new cluster has some 50 MB; the rest is for the log, and what is left over when the ballast is gone again.
 DISK_BYTES = 400 << 20
 LEFT_BYTES = 12 << 20
-OFTEN = ("--epoch-rows", "20000", "--epoch-seconds", "1", "--max-read-age", "1")
+OFTEN = ("--epoch-points", "20000", "--epoch-seconds", "1", "--max-read-age", "1")
 
 
 @pytest.fixture

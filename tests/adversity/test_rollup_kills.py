@@ -22,7 +22,7 @@ from tests.support.serve import ServeProcess
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
 # Epochs as small as can be, dropped and merged while the producers run.
-OFTEN = ("--epoch-rows", "1000", "--epoch-seconds", "1", "--max-read-age", "1")
+OFTEN = ("--epoch-points", "1000", "--epoch-seconds", "1", "--max-read-age", "1")
 # Roll-up begins when an epoch is opened, and is over, with these few rows, a tenth of a second later.
 ROLLUP_S = 0.1
 # A service that has just started has 80 MB. What it takes in a soak must not depend on how long that lasts.

@@ -56,7 +56,7 @@ INSTALLATIONS: dict[str, Values] = {
             ],
         },
         "artifacts": {"kind": "volume", "volume": {"storageClassName": "nfs"}},
-        "settings": {"hotRowsMax": 10_000_000_000, "maxQueuedPoints": 1_000_000_000},
+        "settings": {"hotPointsMax": 10_000_000_000, "maxQueuedPoints": 1_000_000_000},
         "service": {
             "grpcType": "LoadBalancer",
             "annotations": {"example.org/internal": "true"},

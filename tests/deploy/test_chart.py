@@ -214,7 +214,7 @@ def test_a_prefix_is_that_of_the_routes_too() -> None:
 
 def test_large_numbers_are_written_out() -> None:
     given = environment(INSTALLATIONS["scaled"])
-    assert given["RUNSTREAM_HOT_ROWS_MAX"] == "10000000000"
+    assert given["RUNSTREAM_HOT_POINTS_MAX"] == "10000000000"
     assert given["RUNSTREAM_MAX_QUEUED_POINTS"] == "1000000000"
 
 

@@ -51,4 +51,4 @@ def test_the_memory_of_the_chart_holds_the_workers_that_it_says() -> None:
 
 
 def test_hot_points_of_the_default_epoch_fit_below_the_bound() -> None:
-    assert 3 * int(DEFAULT["--epoch-rows"]) <= int(DEFAULT["--hot-rows-max"])
+    assert 3 * int(DEFAULT["--epoch-points"]) <= int(DEFAULT["--hot-points-max"])

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import runstream
+from runstream_service.bench.load import Load, push
+from runstream_service.ingest.group import SMALL_GROUP_POINTS
 from runstream_service.storage.embedded import EmbeddedPostgres
 from tests.support import grafana
 from tests.support.databases import FAST, short_directory
@@ -67,6 +69,8 @@ def _watch(postgres: EmbeddedPostgres, directory: Path) -> Iterator[Watched]:
                 return bool(prometheus.query("rate(runstream_points_committed_total[5s]) > 100"))
 
             until(busy, 30)
+            # Groups that are too large for one statement.
+            asyncio.run(push(serve.grpc_address, Load(streams=1, batch_points=2 * SMALL_GROUP_POINTS, batches=3)))
             fired_before = prometheus.firing()
 
             asyncio.run(postgres.stop())

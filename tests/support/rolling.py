@@ -16,7 +16,7 @@ async def roll_up(database: Database) -> int:
     metrics = RollupMetrics(CollectorRegistry())
     connection = await database.connect_rollup()
     try:
-        await epochs.rotate(connection, max_rows=1, max_age_s=0)
+        await epochs.rotate(connection, max_points=1, max_age_s=0)
         while not await epochs.seal(connection):
             await asyncio.sleep(0.01)
         while await rollup.roll(connection, metrics):

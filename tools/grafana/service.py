@@ -212,7 +212,7 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
             ),
             graph(
                 "Ingest held",
-                "1 while ingest waits for roll-up (--hot-rows-max).",
+                "1 while ingest waits for roll-up (--hot-points-max).",
                 [(metric("runstream_ingest_held"), "{{instance}}")],
                 "none",
                 alert="RunstreamIngestHeld",

@@ -140,7 +140,7 @@ class Started:
 async def session(say: Callable[[str], None]) -> AsyncIterator[Session]:
     """A session in which nothing is rolled up: what it costs to take points is measured, and what becomes of them
     later is `--storage`'s."""
-    never = ("--epoch-rows", "100000000", "--epoch-seconds", "86400", "--hot-rows-max", "10000000000")
+    never = ("--epoch-points", "100000000", "--epoch-seconds", "86400", "--hot-points-max", "10000000000")
     async with started(say, *never) as parts:
         yield Session(parts)
 

@@ -122,7 +122,7 @@ class IngestMetrics:
             registry=registry,
         )  # fmt: skip
         self._held = Gauge(
-            "runstream_ingest_held", "1 while ingest waits for roll-up (hot_rows_max); else 0.", registry=registry
+            "runstream_ingest_held", "1 while ingest waits for roll-up (hot_points_max); else 0.", registry=registry
         )
         self._times_held = Counter(
             "runstream_ingest_holds_total", "Times that ingest had to wait for roll-up.", registry=registry

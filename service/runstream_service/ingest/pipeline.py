@@ -61,8 +61,8 @@ SHARED_GROUP_POINTS = 1_000
 
 class IngestPipeline:
     """The ingest path of one replica. `max_queued_points` bounds the points that wait, `max_streams` the open streams,
-    `max_openings` the connections of the pool that opening and declaring take, `hot_rows_max` the rows that are stored
-    and not rolled up yet. `on_commit` is called after each commit; it must not wait."""
+    `max_openings` the connections of the pool that opening and declaring take, `hot_points_max` the points that are
+    stored and not rolled up yet. `on_commit` is called after each commit; it must not wait."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class IngestPipeline:
         max_openings: int = 5,
         max_series_per_run: int = 2_000_000,
         max_held_points: int = MAX_HELD_POINTS,
-        hot_rows_max: int = 20_000_000,
+        hot_points_max: int = 20_000_000,
         on_commit: Callable[[], None] = lambda: None,
         open_timeout_s: float = OPEN_TIMEOUT_S,
         declare_timeout_s: float = DECLARE_TIMEOUT_S,
@@ -85,7 +85,7 @@ class IngestPipeline:
         self._database = database
         self.metrics = metrics
         self._budget = PointBudget(max_queued_points)
-        self.gate = HotTableGate(hot_rows_max, metrics)
+        self.gate = HotTableGate(hot_points_max, metrics)
         self._max_streams = max_streams
         self.max_series_per_run = max_series_per_run
         self._max_held_points = max_held_points
@@ -315,7 +315,9 @@ class IngestPipeline:
         if self._draining:
             raise _draining()
         if self.gate.closed:
-            raise Overloaded("too many points wait for roll-up (RUNSTREAM_HOT_ROWS_MAX); try again", retry_after_s=2.0)
+            raise Overloaded(
+                "too many points wait for roll-up (RUNSTREAM_HOT_POINTS_MAX); try again", retry_after_s=2.0
+            )
         if not self._budget.try_acquire(write.charge):
             await self._wait_for_budget(write.charge)
         self._router.submit(write)

@@ -36,7 +36,7 @@ SELECT DISTINCT ON (series_id) series_id, step, time, value
 """
 
 
-async def rotate(connection: Connection, *, max_rows: int, max_age_s: float) -> int | None:
+async def rotate(connection: Connection, *, max_points: int, max_age_s: float) -> int | None:
     """Close the open epoch if it is full, or old and not empty, and open the next one. Returns the epoch that was
     closed.
 
@@ -44,7 +44,7 @@ async def rotate(connection: Connection, *, max_rows: int, max_age_s: float) -> 
     """
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM epochs WHERE state = 'open')"):
         await _open_missing(connection)
-    if not await _is_due(connection, max_rows, max_age_s):
+    if not await _is_due(connection, max_points, max_age_s):
         return None
     async with transaction(connection):
         # The replica that locks the row rotates the epoch; the others skip it.
@@ -53,7 +53,7 @@ async def rotate(connection: Connection, *, max_rows: int, max_age_s: float) -> 
         )
         # Checked again under the lock: another replica may have rotated in the meantime, and this is the next epoch,
         # which has hardly begun.
-        if closed is None or not await _is_due(connection, max_rows, max_age_s):
+        if closed is None or not await _is_due(connection, max_points, max_age_s):
             return None
         await connection.execute("UPDATE epochs SET state = 'closing' WHERE epoch = $1", closed)
         await connection.execute("INSERT INTO epochs (epoch, state) VALUES ($1, 'open')", closed + 1)
@@ -89,7 +89,7 @@ async def _open_missing(connection: Connection) -> None:
     )
 
 
-async def _is_due(connection: Connection, max_rows: int, max_age_s: float) -> bool:
+async def _is_due(connection: Connection, max_points: int, max_age_s: float) -> bool:
     row = await connection.fetchrow(
         """
         SELECT coalesce(sum(c.point_count), 0)::bigint AS points,
@@ -99,7 +99,7 @@ async def _is_due(connection: Connection, max_rows: int, max_age_s: float) -> bo
         """
     )
     assert row is not None
-    return row["points"] >= max_rows or (row["age_s"] is not None and row["age_s"] >= max_age_s)
+    return row["points"] >= max_points or (row["age_s"] is not None and row["age_s"] >= max_age_s)
 
 
 async def seal(connection: Connection) -> bool:

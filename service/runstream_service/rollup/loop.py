@@ -47,7 +47,7 @@ _MERGE_TIMEOUT_S = 6 * 3_600.0
 class RollupOptions:
     """When an epoch closes, and how long its hot batches are kept for reads that began before it was rolled up."""
 
-    epoch_rows: int = 2_000_000
+    epoch_points: int = 2_000_000
     epoch_seconds: float = 60.0
     max_read_age_s: float = 60.0
 
@@ -187,8 +187,8 @@ class RollupLoop:
     async def _rotate(self, connection: Connection) -> bool:
         options = self._options
         # While ingest is held, no epoch fills up, so the open one is closed as it is.
-        max_rows = 1 if self._gate.closed else options.epoch_rows
-        closed = await epochs.rotate(connection, max_rows=max_rows, max_age_s=options.epoch_seconds)
+        max_points = 1 if self._gate.closed else options.epoch_points
+        closed = await epochs.rotate(connection, max_points=max_points, max_age_s=options.epoch_seconds)
         return closed is not None
 
     async def _seal(self, connection: Connection) -> bool:
@@ -211,7 +211,7 @@ class RollupLoop:
 
     async def _merge(self, connection: Connection) -> bool:
         # Merging is the least urgent step, and waits while roll-up is behind.
-        if self._backlog is not None and self._backlog.points > 2 * self._options.epoch_rows:
+        if self._backlog is not None and self._backlog.points > 2 * self._options.epoch_points:
             return False
         return await self._merger.merge(connection)
 

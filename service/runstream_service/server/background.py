@@ -35,7 +35,7 @@ class Background:
     ) -> None:
         self.tasks = LastingTasks()
         options = RollupOptions(
-            epoch_rows=settings.epoch_rows,
+            epoch_points=settings.epoch_points,
             epoch_seconds=settings.epoch_seconds,
             max_read_age_s=settings.max_read_age_s,
         )

@@ -204,7 +204,7 @@ class Frontend:
             max_openings=self._shares.openings,
             max_series_per_run=self._settings.max_series_per_run,
             on_commit=notifier.notify,
-            hot_rows_max=self._settings.hot_rows_max,
+            hot_points_max=self._settings.hot_points_max,
         )
         pipeline.start()
         return pipeline

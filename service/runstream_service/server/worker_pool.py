@@ -160,7 +160,7 @@ class WorkerPool:
         self._replica = replica
         self._metrics = CombinedMetrics(registry)
         self.worker_metrics = WorkerMetrics(registry, lambda: self.serving)
-        self.gate = _GateOfAll(settings.hot_rows_max, self._tell_backlog)
+        self.gate = _GateOfAll(settings.hot_points_max, self._tell_backlog)
         self._backlog = (0, 0)
         self.grpc_address: Address = settings.grpc_listen
         self.http_address: Address = settings.http_listen

@@ -366,7 +366,7 @@ async def test_without_an_open_epoch_a_group_fails_at_once_and_is_stored_when_th
         connection = await database.connect_rollup()
         try:
             for _ in range(2):
-                await epochs.rotate(connection, max_rows=1_000_000, max_age_s=1_000)
+                await epochs.rotate(connection, max_points=1_000_000, max_age_s=1_000)
         finally:
             await connection.close()
         await acknowledged(stream, 1)

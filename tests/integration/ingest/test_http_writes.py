@@ -340,7 +340,7 @@ async def test_writes_streams_and_deletions_never_wait_in_a_circle(database, run
 
 
 async def test_a_full_hot_table_is_told_at_once(database, run_id):
-    async with running_replica(database, hot_rows_max=10) as replica:
+    async with running_replica(database, hot_points_max=10) as replica:
         replica.pipeline.gate.update(11)
         with pytest.raises(Overloaded):
             await HttpIngest(database, replica.pipeline).write(ANYONE, points(run_id, [1.0]))

@@ -19,7 +19,7 @@ from runstream_service.storage.database import Connection, Database
 from tests.support.hot import copy_batches
 from tests.support.points import Point, columns
 
-# The statement of docs/storage.md, and the hot rows in addition.
+# The statement of docs/storage.md, and the hot points in addition.
 POINTS_OF_SEGMENTS = """
 SELECT s.series_id, coalesce(p.step, s.first_step + (p.i - 1) * s.step_stride) AS step,
        coalesce(p.time, s.min_time + coalesce(p.time_offset, (p.i - 1) * s.time_stride + p.time_residual)
@@ -149,7 +149,7 @@ class Lab:
     def steps(self) -> dict[str, Step]:
         """The steps of roll-up, without their waiting times."""
         return {
-            "rotate": lambda connection: epochs.rotate(connection, max_rows=1, max_age_s=0),
+            "rotate": lambda connection: epochs.rotate(connection, max_points=1, max_age_s=0),
             "seal": epochs.seal,
             "roll": lambda connection: rollup.roll(connection, self.metrics),
             "publish": epochs.publish,

@@ -54,14 +54,14 @@ async def test_points_that_should_have_been_dropped_long_ago_are_counted(lab: La
     assert (await measure_backlog(lab.connection, max_read_age_s=60)).overdue_points == 0
 
 
-@pytest.mark.parametrize("hot_rows_max", [5, 10])
-async def test_ingest_waits_when_too_many_points_cannot_be_dropped(lab: Lab, hot_rows_max: int) -> None:
+@pytest.mark.parametrize("hot_points_max", [5, 10])
+async def test_ingest_waits_when_too_many_points_cannot_be_dropped(lab: Lab, hot_points_max: int) -> None:
     from runstream_service.ingest.backpressure import HotTableGate
     from runstream_service.ingest.metrics import IngestMetrics
 
-    gate = HotTableGate(hot_rows_max, IngestMetrics(lab.registry))
+    gate = HotTableGate(hot_points_max, IngestMetrics(lab.registry))
     await published(lab)
     await lab.database.execute("UPDATE epochs SET visible_at = visible_at - interval '3 minutes' WHERE epoch = 1")
     backlog = await measure_backlog(lab.connection, max_read_age_s=60)
     gate.update(backlog.points, backlog.overdue_points)
-    assert gate.closed == (hot_rows_max == 5)
+    assert gate.closed == (hot_points_max == 5)

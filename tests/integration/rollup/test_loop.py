@@ -22,15 +22,15 @@ from tests.integration.ingest.conftest import acknowledged, running_replica
 from tests.integration.rollup.conftest import Lab, line, new_run
 from tests.support.databases import FAST, make_template
 
-AT_ONCE = RollupOptions(epoch_rows=1, epoch_seconds=0, max_read_age_s=0)
+AT_ONCE = RollupOptions(epoch_points=1, epoch_seconds=0, max_read_age_s=0)
 
 
 class Replica:
     """A loop with its gate and its metrics."""
 
-    def __init__(self, database: Database, options: RollupOptions = AT_ONCE, hot_rows_max: int = 10**9) -> None:
+    def __init__(self, database: Database, options: RollupOptions = AT_ONCE, hot_points_max: int = 10**9) -> None:
         self.registry = CollectorRegistry()
-        self.gate = HotTableGate(hot_rows_max, IngestMetrics(self.registry))
+        self.gate = HotTableGate(hot_points_max, IngestMetrics(self.registry))
         self.loop = RollupLoop(database, RollupMetrics(self.registry), self.gate, options)
 
     def metric(self, name: str, **labels: str) -> float:
@@ -177,7 +177,7 @@ async def test_ingest_goes_on_during_roll_up_by_two_replicas(lab):
     async with running_replica(lab.database) as ingest:
         streams = [await ingest.open(lab.run_id, rank=rank) for rank in range(4)]
         loops = [
-            Replica(lab.database, RollupOptions(epoch_rows=500, epoch_seconds=0.1, max_read_age_s=0)) for _ in "ab"
+            Replica(lab.database, RollupOptions(epoch_points=500, epoch_seconds=0.1, max_read_age_s=0)) for _ in "ab"
         ]
         async with running(loops[0].loop), running(loops[1].loop):
             for number in range(1, 101):
@@ -196,7 +196,7 @@ async def test_ingest_goes_on_during_roll_up_by_two_replicas(lab):
 
 
 async def test_above_the_hot_bound_ingest_stops_and_goes_on_when_roll_up_caught_up(lab):
-    async with running_replica(lab.database, hot_rows_max=1_000) as ingest:
+    async with running_replica(lab.database, hot_points_max=1_000) as ingest:
         stream = await ingest.open(lab.run_id)
         loop = RollupLoop(
             lab.database, RollupMetrics(ingest.registry), ingest.pipeline.gate, RollupOptions(max_read_age_s=0)
@@ -224,7 +224,7 @@ async def test_above_the_hot_bound_ingest_stops_and_goes_on_when_roll_up_caught_
 
 
 async def test_a_stream_that_waits_at_the_gate_can_be_ended(lab):
-    async with running_replica(lab.database, hot_rows_max=10) as ingest:
+    async with running_replica(lab.database, hot_points_max=10) as ingest:
         stream = await ingest.open(lab.run_id)
         ingest.pipeline.gate.update(11)
         blocked = asyncio.create_task(ingest.send(stream, 1, [0.5]))

@@ -20,20 +20,20 @@ from tests.support.hot import put_hot
 async def test_an_epoch_closes_when_it_is_full_and_not_before(lab):
     (series,) = await lab.new_series()
     await lab.append(line(series, 0, 99))
-    assert await epochs.rotate(lab.connection, max_rows=100, max_age_s=60) is None
+    assert await epochs.rotate(lab.connection, max_points=100, max_age_s=60) is None
     await lab.append(line(series, 99, 1))
-    assert await epochs.rotate(lab.connection, max_rows=100, max_age_s=60) == 1
+    assert await epochs.rotate(lab.connection, max_points=100, max_age_s=60) == 1
     assert await lab.states() == {1: "closing", 2: "open"}
-    assert await epochs.rotate(lab.connection, max_rows=100, max_age_s=60) is None
+    assert await epochs.rotate(lab.connection, max_points=100, max_age_s=60) is None
 
 
 async def test_an_old_epoch_closes_unless_it_is_empty(lab):
     (series,) = await lab.new_series()
-    assert await epochs.rotate(lab.connection, max_rows=100, max_age_s=0) is None
+    assert await epochs.rotate(lab.connection, max_points=100, max_age_s=0) is None
     await lab.append(line(series, 0, 1))
-    assert await epochs.rotate(lab.connection, max_rows=100, max_age_s=60) is None
+    assert await epochs.rotate(lab.connection, max_points=100, max_age_s=60) is None
     await lab.database.execute("UPDATE commits SET committed_at = now() - interval '61 s'")
-    assert await epochs.rotate(lab.connection, max_rows=100, max_age_s=60) == 1
+    assert await epochs.rotate(lab.connection, max_points=100, max_age_s=60) == 1
 
 
 async def test_two_replicas_that_rotate_at_once_close_one_epoch(lab):
@@ -41,7 +41,7 @@ async def test_two_replicas_that_rotate_at_once_close_one_epoch(lab):
     await lab.append(line(series, 0, 10))
     async with lab.replica() as other:
         closed = await asyncio.gather(
-            *(epochs.rotate(connection, max_rows=10, max_age_s=60) for connection in (lab.connection, other))
+            *(epochs.rotate(connection, max_points=10, max_age_s=60) for connection in (lab.connection, other))
         )
     assert sorted(closed, key=str) == [1, None]
     assert await lab.states() == {1: "closing", 2: "open"}
@@ -52,7 +52,7 @@ async def test_an_epoch_is_not_sealed_while_somebody_writes_it(lab):
     await lab.append(line(series, 0, 1))
     async with lab.replica() as writer:
         async with lab.appending(line(series, 1, 5), writer):
-            await epochs.rotate(lab.connection, max_rows=1, max_age_s=60)
+            await epochs.rotate(lab.connection, max_points=1, max_age_s=60)
             assert not await epochs.seal(lab.connection)
             assert (await lab.states())[1] == "closing"
             # Others write on meanwhile, into the next one, and do not wait.
@@ -75,7 +75,7 @@ async def test_a_late_writer_that_read_the_old_epoch_goes_to_the_new_one(lab, da
                 "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
             ):
                 await asyncio.sleep(0.005)
-            await epochs.rotate(lab.connection, max_rows=1, max_age_s=60)
+            await epochs.rotate(lab.connection, max_points=1, max_age_s=60)
             await sealer.execute("UPDATE epochs SET state = 'sealed' WHERE epoch = 1")
         await late
     await lab.cycle(until="publish")

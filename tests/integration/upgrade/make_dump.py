@@ -121,7 +121,7 @@ async def _delete(database: Database) -> None:
 async def _leave_epoch(connection: Connection, metrics: RollupMetrics, state: str) -> None:
     if state == "open":
         return
-    await epochs.rotate(connection, max_rows=1, max_age_s=0)
+    await epochs.rotate(connection, max_points=1, max_age_s=0)
     while not await epochs.seal(connection):
         await asyncio.sleep(0.01)
     if state in ("dropped", "visible", "rolled"):

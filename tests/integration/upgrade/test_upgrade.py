@@ -152,7 +152,7 @@ async def test_roll_up_goes_on_from_every_state(upgraded):
         await upgraded.check()
         assert await _rolled(connection) == 4
         await upgraded.check()
-        assert await epochs.rotate(connection, max_rows=1, max_age_s=0) == 5
+        assert await epochs.rotate(connection, max_points=1, max_age_s=0) == 5
         assert await epochs.seal(connection)
         assert await _rolled(connection) == 5
         await upgraded.check()

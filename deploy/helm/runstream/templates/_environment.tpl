@@ -36,14 +36,14 @@
   value: {{ $settings.maxSeriesPerRun | int64 | quote }}
 - name: RUNSTREAM_MAX_CONNECTION_AGE
   value: {{ $settings.maxConnectionAgeSeconds | int64 | quote }}
-- name: RUNSTREAM_EPOCH_ROWS
-  value: {{ $settings.epochRows | int64 | quote }}
+- name: RUNSTREAM_EPOCH_POINTS
+  value: {{ $settings.epochPoints | int64 | quote }}
 - name: RUNSTREAM_EPOCH_SECONDS
   value: {{ $settings.epochSeconds | int64 | quote }}
 - name: RUNSTREAM_MAX_READ_AGE
   value: {{ $settings.maxReadAgeSeconds | int64 | quote }}
-- name: RUNSTREAM_HOT_ROWS_MAX
-  value: {{ $settings.hotRowsMax | int64 | quote }}
+- name: RUNSTREAM_HOT_POINTS_MAX
+  value: {{ $settings.hotPointsMax | int64 | quote }}
 - name: RUNSTREAM_PURGE_AFTER_DAYS
   value: {{ $settings.purgeAfterDays | int64 | quote }}
 - name: RUNSTREAM_SILENT_RUN_AFTER
