@@ -120,6 +120,22 @@ async def test_a_series_that_somebody_deletes_is_not_waited_for_and_does_not_com
     assert await lab.counts() == [30]
 
 
+async def test_a_merge_that_does_not_find_all_points_changes_nothing(lab):
+    (series,) = await lab.new_series()
+    await epochs_of(lab, [series], 3, 10)
+    await end(lab)
+    await lab.database.execute(
+        """
+        CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER skip BEFORE DELETE ON metric_segments FOR EACH ROW WHEN (OLD.epoch = 2) EXECUTE FUNCTION skip()
+        """
+    )
+    with pytest.raises(rollup.PointsMissing, match="30 points were to be merged, 20 were found"):
+        await SegmentMerger(lab.metrics).merge(lab.connection)
+    assert await lab.counts() == [10] * 3
+    await lab.check()
+
+
 async def test_series_are_merged_page_by_page_over_several_calls(lab, monkeypatch):
     monkeypatch.setattr("runstream_service.rollup.merge._SEGMENTS_AT_ONCE", 6)
     monkeypatch.setattr("runstream_service.rollup.merge._EXAMINED_AT_ONCE", 4)
