@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ _LONGEST_WAIT_S = 60.0
 # For many series, COPY and hashes of keys save time; for up to this many, they cost two milliseconds of round trips.
 _FEW_RUNS = 4
 _FEW_SERIES = 1_000
+# The driver takes 3 ms for this many, without a pause. And so does sorting them.
+_KEYS_AT_ONCE = 5_000
 
 # The columns of a series, and of the latest point that roll-up stored for it, if any.
 STORED_VALUES = (
@@ -184,20 +187,20 @@ async def _stored(
 ) -> tuple[list[int], NDArray[np.bool_], LatestPoints]:
     """All series, whether a latest point is stored for each, and that point."""
     rows, one_of_each, key_number = await _rows(transaction, caller, run_ids, keys, max_series)
-    texts = await transaction.fetch("keys_of_series", int64(rows["series_id"][one_of_each]).tolist())
-    return await compute(len(rows), _columns, run_ids, rows, one_of_each, key_number, texts)
+    texts: list[str] = []
+    for start in range(0, len(one_of_each), _KEYS_AT_ONCE):
+        wanted = one_of_each[start : start + _KEYS_AT_ONCE].tolist()
+        found: dict[int, str] = {row[0]: row[1] for row in await transaction.fetch("keys_of_series", wanted)}
+        texts += [found[series_id] for series_id in wanted]
+    return await compute(len(rows), _columns, run_ids, rows, key_number, texts)
 
 
 def _columns(
-    run_ids: Sequence[UUID],
-    rows: Rows,
-    one_of_each: NDArray[np.int64],
-    key_number: NDArray[np.int64],
-    texts: Sequence[Sequence[Any]],
+    run_ids: Sequence[UUID], rows: Rows, key_number: NDArray[np.int64], texts: Sequence[str]
 ) -> tuple[list[int], NDArray[np.bool_], LatestPoints]:
-    """Converts rows to columns. `texts`: series and key of one series of each key."""
+    """Converts rows to columns. `texts`: the keys, of which `key_number` has the index for each row."""
     series_ids = int64(rows["series_id"])
-    names, place = _keys_in_order(series_ids[one_of_each], texts)
+    names, place = _keys_in_order(texts)
     points = LatestPoints(
         run_ids=[run_id.hex for run_id in run_ids],
         keys=names,
@@ -215,7 +218,7 @@ def _columns(
 async def _rows(
     transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str], max_series: int
 ) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64]]:
-    """One row per series; one row of each key; and for each row, which of these has the same key.
+    """One row per series; one series of each key; and for each row, which of these has the same key.
 
     So the text of a key is read once, however many series have it. A hash of 64 bits distinguishes keys. Should two
     have the same one, their second hashes differ, and the query is repeated with another seed.
@@ -225,7 +228,7 @@ async def _rows(
         data = await transaction.copy_of(
             "latest_stored", caller.workspace_id, run_ids, list(keys) or None, seed, max_series + 1
         )
-        rows = STORED.rows(body(data))
+        rows = await compute(len(data) // STORED.dtype.itemsize, STORED.rows, body(data))
         if len(rows) > max_series:
             raise _TooManySeries(
                 f"run_ids: they have more than {MAX_SERIES:,} series; ask for fewer runs or keys at a time",
@@ -237,22 +240,31 @@ async def _rows(
 
 
 def _tell_keys_apart(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """One row of each key, and for each row which of these has the same key; None if two keys have the same hash."""
+    """One series of each key, and for each row which of these has the same key; None if two keys have the same hash."""
     _, one_of_each, key_number = np.unique(int64(rows["key_hash"]), return_index=True, return_inverse=True)
     check = int64(rows["key_check"])
-    return (one_of_each, key_number) if (check[one_of_each][key_number] == check).all() else None
+    same = (check[one_of_each][key_number] == check).all()
+    return (int64(rows["series_id"][one_of_each]), key_number) if same else None
 
 
-def _keys_in_order(
-    one_of_each: NDArray[np.int64], texts: Sequence[Sequence[Any]]
-) -> tuple[list[str], NDArray[np.int64]]:
-    """The sorted keys of these series, and the index of the key of each series."""
-    key_of: dict[int, str] = {row[0]: row[1] for row in texts}
-    keys = [key_of[series_id] for series_id in one_of_each.tolist()]
-    order = sorted(range(len(keys)), key=lambda number: keys[number].encode())
-    place = np.empty(len(keys), np.int64)
-    place[order] = np.arange(len(keys))
-    return [keys[number] for number in order], place
+def _keys_in_order(texts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """The sorted keys, and the place of each key among them."""
+    keys = _sorted_with_pauses(texts)
+    place_of = {key: place for place, key in enumerate(keys)}
+    return keys, np.fromiter((place_of[text] for text in texts), np.int64, len(texts))
+
+
+def _sorted_with_pauses(texts: Sequence[str]) -> list[str]:
+    """Sorts in parts, between which other threads get the interpreter: `sorted` would keep it, and hold the event loop,
+    for a third of a second with half a million keys. (Texts compare as their UTF-8 bytes do.)"""
+    if len(texts) <= _KEYS_AT_ONCE:
+        return sorted(texts)
+    sample = sorted(texts[:: _KEYS_AT_ONCE // 8])
+    bounds = sample[8::8]
+    parts: list[list[str]] = [[] for _ in range(len(bounds) + 1)]
+    for text in texts:
+        parts[bisect_right(bounds, text)].append(text)
+    return [text for part in parts for text in sorted(part)]
 
 
 def apply_hot_points(points: LatestPoints, there: NDArray[np.bool_], window: HotWindow) -> None:

@@ -15,6 +15,7 @@ from runstream_service.query.charts.aggregate import AggregateQuery
 from runstream_service.query.charts.chart import ChartQuery
 from runstream_service.query.charts.curves import Axis
 from runstream_service.query.history.history import HistoryQuery
+from runstream_service.query.reading.read_transaction import compute
 from runstream_service.rpc.caller import caller_of
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def query_handler(queries: Queries) -> grpc.GenericRpcHandler:
         "Latest": grpc.unary_stream_rpc_method_handler(
             servicer.latest,
             request_deserializer=query_pb2.LatestRequest.FromString,
-            response_serializer=packed_pb2.PackedLatestResponse.SerializeToString,
+            response_serializer=None,
         ),
         "Chart": grpc.unary_stream_rpc_method_handler(
             servicer.chart,
@@ -93,8 +94,10 @@ class QueryServicer:
     async def latest(self, request: query_pb2.LatestRequest, context: Context) -> None:
         """Streams points that were read in one step."""
         points = await self._queries.latest.read(caller_of(context), list(request.run_ids), list(request.keys))
-        for piece in points.pieces(MAX_LATEST_POINTS):
-            await context.write(_packed_latest(piece))
+        answers = map(_packed_latest, points.pieces(MAX_LATEST_POINTS))
+        rows = min(len(points), MAX_LATEST_POINTS)
+        while (answer := await compute(rows, next, answers, None)) is not None:
+            await context.write(answer)
 
     async def chart(self, request: query_pb2.ChartRequest, context: Context) -> None:
         """Streams one curve after the other."""
@@ -155,8 +158,8 @@ def packed_series(series: Series) -> bytes:
     ).SerializeToString()
 
 
-def _packed_latest(points: LatestPoints) -> packed_pb2.PackedLatestResponse:
-    return packed_pb2.PackedLatestResponse(
+def _packed_latest(points: LatestPoints) -> bytes:
+    answer = packed_pb2.PackedLatestResponse(
         run_ids=points.run_ids,
         keys=points.keys,
         point_count=len(points),
@@ -168,6 +171,7 @@ def _packed_latest(points: LatestPoints) -> packed_pb2.PackedLatestResponse:
         time_unix_us=_block(points.time_unix_us, "<i8"),
         value=_block(points.value, "<f8"),
     )
+    return answer.SerializeToString()
 
 
 def _packed_chart(series: Series, buckets: Buckets) -> packed_pb2.PackedChartResponse:
