@@ -125,7 +125,7 @@ class Latest:
         async with self._read_pool.transaction() as transaction:
             few = await _stored_of_few(transaction, caller, uids, keys) if len(uids) <= _FEW_RUNS else None
             series_ids, there, points = few or await _stored(transaction, caller, uids, keys, max_series)
-            ranks = np.unique(points.rank).tolist()
+            ranks = (await compute(len(points), np.unique, points.rank)).tolist()
             hot = hot_windows.windows(transaction, series_ids, runs=uids, ranks=ranks, divide=True)
             async with aclosing(hot) as windows:
                 async for window in windows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -98,7 +99,8 @@ async def windows(
     while start < len(series_ids):
         wanted = series_ids[start:] if low == min_step else series_ids[start : start + 1]
         limit = MAX_POINTS if max_points is None else max_points
-        collector = _Collector(wanted, limit, low, max_step, divide=divide)
+        collect = functools.partial(_Collector, wanted, limit, low, max_step, divide=divide)
+        collector = await compute(len(wanted), collect)  # which sorts the series
         async with transaction.hot_points():  # not around the yield below: its consumer may take long
             there = len(series_ids) <= _MANY_SERIES or await transaction.any_hot()
             if there:
