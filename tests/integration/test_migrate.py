@@ -73,6 +73,25 @@ async def test_failing_file_leaves_nothing_behind_and_releases_the_lock(empty: D
     assert await migrate(empty, TWO) == 2
 
 
+async def test_a_migration_does_not_make_others_wait_behind_somebody_who_reads_for_long(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runstream_service.storage.migrate._LOCK_PAUSE_S", 0.1)
+    await migrate(empty, TWO[:1])
+    async with empty.acquire() as reader, empty.acquire() as other:
+        async with reader.transaction():
+            await reader.execute("SELECT * FROM one")
+            with structlog.testing.capture_logs() as records:
+                migrating = asyncio.create_task(migrate(empty, TWO))
+                while not any(record["action"] == "migration_blocked" for record in records):
+                    await asyncio.sleep(0.05)
+                    # It waits no longer than the migration does.
+                    await asyncio.wait_for(other.execute("SELECT * FROM one"), 10)
+            (blocked, *_) = (record for record in records if record["action"] == "migration_blocked")
+            assert blocked["pid"] == reader.get_server_pid()
+        assert await asyncio.wait_for(migrating, 30) == 2
+
+
 async def test_an_upgrade_that_only_added_can_be_taken_back(empty: Database) -> None:
     added = parse_migrations({"0001_first.sql": FIRST, "0002_second.sql": SECOND.replace("after", "before")})
     await migrate(empty, added)

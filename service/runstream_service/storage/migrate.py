@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Mapping
@@ -35,6 +36,16 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 )
 """
 
+
+# How long a migration waits for a lock, and the pause in which those that waited behind it have their turn.
+_LOCK_TIMEOUT_S, _LOCK_PAUSE_S = 2, 5.0
+_OLDEST_TRANSACTION = """
+SELECT pid, coalesce(nullif(application_name, ''), 'no name') AS application
+  FROM pg_stat_activity
+ WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
+ ORDER BY xact_start
+ LIMIT 1
+"""
 
 # Causes that lie in the database, not in runstream: missing rights, or names that somebody else uses.
 _REFUSALS = (
@@ -152,17 +163,10 @@ def _compare(applied: list[asyncpg.Record], known: list[Migration]) -> None:
 
 
 async def _apply(connection: Connection, migration: Migration) -> None:
-    """Runs one file and records it, in one transaction."""
+    """Runs one file and records it, in one transaction; again, as long as somebody else has a lock that it needs."""
     try:
-        async with connection.transaction():
-            await connection.execute(migration.statements)
-            await connection.execute(
-                "INSERT INTO schema_migrations (version, name, when_text, sha256) VALUES ($1, $2, $3, $4)",
-                migration.version,
-                migration.name,
-                migration.when,
-                migration.sha256,
-            )
+        while not await _applied(connection, migration):  # noqa: ASYNC110 - PostgreSQL has no event for it
+            await asyncio.sleep(_LOCK_PAUSE_S)
     except _REFUSALS as error:
         raise CannotStart(
             f"the database refuses migration {migration.version:04}_{migration.name}, of which nothing was done: "
@@ -175,3 +179,32 @@ async def _apply(connection: Connection, migration: Migration) -> None:
         version=migration.version,
         name=migration.name,
     )
+
+
+async def _applied(connection: Connection, migration: Migration) -> bool:
+    """Tries a migration once. Returns False if it waited too long for a lock: everybody who comes after it waits behind
+    it, so a report that reads a view for an hour would stop all other readers of the view."""
+    try:
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'")
+            await connection.execute(migration.statements)
+            await connection.execute(
+                "INSERT INTO schema_migrations (version, name, when_text, sha256) VALUES ($1, $2, $3, $4)",
+                migration.version,
+                migration.name,
+                migration.when,
+                migration.sha256,
+            )
+    except asyncpg.LockNotAvailableError as error:
+        oldest = await connection.fetchrow(_OLDEST_TRANSACTION)
+        who = f"; the oldest transaction is that of session {oldest['pid']} ({oldest['application']})" if oldest else ""
+        log.warning(
+            f"Migration {migration.version:04}_{migration.name} waits for a lock that another session has{who}. Trying "
+            "it again; end that session if it is not needed: SELECT pg_terminate_backend(its number)",
+            action="migration_blocked",
+            version=migration.version,
+            pid=oldest["pid"] if oldest else None,
+            error=str(error),
+        )
+        return False
+    return True
