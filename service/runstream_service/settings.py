@@ -83,7 +83,7 @@ class Settings:
         return replace(
             self,
             max_queued_points=max(LEAST_QUEUED_POINTS, self.max_queued_points // self.workers),
-            max_streams=-(-self.max_streams // self.workers),
+            max_streams=max(1, self.max_streams // self.workers),
         )
 
 

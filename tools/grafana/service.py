@@ -493,8 +493,8 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
             ),
             graph(
                 "CPU",
-                "Cores that each replica uses. At 1, its event loop is the limit: more replicas help, if PostgreSQL "
-                "is not.",
+                "Cores that each replica uses. At 1 for each worker, event loops are the limit: more replicas or "
+                "workers help, if PostgreSQL is not.",
                 [(f"rate({metric('process_cpu_seconds_total')}[$__rate_interval])", "{{instance}}")],
                 "short",
                 levels=thresholds(red=0.9),

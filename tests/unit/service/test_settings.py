@@ -101,7 +101,7 @@ def test_password_of_the_database_is_not_in_the_repr() -> None:
 def test_workers_get_a_part_of_what_bounds_the_replica() -> None:
     settings = read_settings({"--workers": "3", "--max-streams": "100", "--max-queued-points": "90000"})
     of_worker = settings.of_worker()
-    assert (of_worker.max_streams, of_worker.max_queued_points) == (34, 30_000)
+    assert (of_worker.max_streams, of_worker.max_queued_points) == (33, 30_000)
     assert (of_worker.pool_size, of_worker.writers) == (settings.pool_size, settings.writers)
     assert read_settings({"--workers": "64"}).of_worker().max_queued_points == 16_384, "a full batch has to fit"
 
