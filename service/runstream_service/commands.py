@@ -184,5 +184,6 @@ for _command in (
     data_commands.delete,
     data_commands.retention,
     data_commands.gc,
+    data_commands.distribute,
 ):
     runstream.add_command(_command)

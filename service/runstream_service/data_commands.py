@@ -269,3 +269,44 @@ async def _show_orphans(url: str, location: str, *, delete: bool) -> None:
         click.echo(f"deleted {what}")
     else:
         click.echo(f"{what} that no run or model in the database has" + ("; --delete deletes them" if count else ""))
+
+
+@click.command()
+@click.option(
+    "--database",
+    envvar="RUNSTREAM_DATABASE",
+    show_envvar=True,
+    required=True,
+    help="URL of the database on the coordinator of the cluster.",
+)
+@click.option(
+    "--shards",
+    default=32,
+    show_default=True,
+    type=click.IntRange(1, 1_024),
+    help="Into how many tables the points are divided: a few times as many as there will ever be workers.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def distribute(database: str, shards: int, dry_run: bool, yes: bool) -> None:
+    """Distribute the points of a database over the workers of its Citus cluster, while all replicas are stopped.
+
+    It may be interrupted at any time, and started again.
+    """
+    with _one_line():
+        from runstream_service.storage.distribute import Plan
+        from runstream_service.storage.distribute import distribute as carry_out
+
+        def agree(plan: Plan) -> bool:
+            click.echo(f"workers: {', '.join(map(str, plan.workers))}")
+            if plan.is_done:
+                click.echo("the points are distributed already; nothing is left to do")
+                return False
+            for number, step in enumerate(plan.descriptions, start=1):
+                click.echo(f"{number}. {step}")
+            if dry_run:
+                return False
+            return yes or click.confirm("Do this now?", err=True)
+
+        logs.configure(level="warning", format="auto")
+        asyncio.run(carry_out(database, shards=shards, agree=agree, report=click.echo))

@@ -156,6 +156,14 @@ def data_command(reader: Reader, found: re.Match[str]) -> None:
     reader.run(program("runstream"), *shlex.split(found[1]))
 
 
+def distribute_command(reader: Reader, _found: re.Match[str]) -> None:
+    """Without a cluster it refuses; tests/citus has one."""
+    command = [program("runstream"), "distribute", "--database", reader.serve.database_url]
+    done = subprocess.run(command, capture_output=True, text=True, env=command_environment())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"runstream: --database .*no extension citus.*docs/citus\.md\)\n", done.stderr)
+
+
 def kubectl_secret(_reader: Reader, found: re.Match[str]) -> None:
     """It would make the Secret that the chart looks for, with a URL that the service takes."""
     database = yaml.safe_load((CHART / "values.yaml").read_text())["database"]
@@ -259,6 +267,7 @@ COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"(?:\.venv/bin/)?runstream serve ?(.*)": serve_command,
     r"runstream (tail .*)": tail,
     r"runstream ((?:export|delete|retention|gc|status) .*)": data_command,
+    r"runstream (distribute) --database postgresql://\S+": distribute_command,
     r"\.venv/bin/python (\w+\.py)": script,
     r"curl http://127\.0\.0\.1:5000(/\w+)": curl,
     r"kubectl create secret generic (?P<name>\S+) --from-literal=(?P<key>\w+)=(?P<url>\S+)": kubectl_secret,

@@ -177,7 +177,7 @@ async def test_the_notifier_works_again_after_its_connection_was_cut(
     monkeypatch.setattr(tail, "_POLL_AT_LEAST_EVERY_S", 60.0)
     caller = await replica.follow(run_id).opened()
     killed = await listening(database)
-    assert await database.fetchval("SELECT pg_terminate_backend($1)", killed)
+    assert await database.fetchval("SELECT pg_terminate_backend($1::int)", killed)
     assert await listening(database, other_than=killed) != killed
     await hand.write(loss, [1])
     assert await caller.got(1) == [1]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from runstream_service.storage.database import layout_of
 from runstream_service.storage.dedicated_connection import transaction
 from runstream_service.stores.hot_store import HotStore
 
@@ -133,14 +134,16 @@ async def publish(connection: Connection) -> int:
     This is a separate transaction after the one that wrote the segments: who sees the watermark also sees the segments.
     """
     published = 0
-    while await connection.fetchval("SELECT EXISTS (SELECT FROM epochs WHERE state = 'rolled')"):
+    while rolled := await connection.fetchval("SELECT max(epoch) FROM epochs WHERE state = 'rolled'"):
+        await layout_of(connection).settle(connection)  # the segments of epochs up to this one can be read now
         async with transaction(connection):
             visible = await connection.fetchval("SELECT visible_epoch FROM watermark FOR UPDATE")
             # A separate statement, so that it sees the changes of the replica that held the lock before.
             moved = await connection.execute(
                 "UPDATE epochs SET state = 'visible', visible_at = clock_timestamp() "
-                "WHERE epoch = $1 AND state = 'rolled'",
+                "WHERE epoch = $1 AND epoch <= $2 AND state = 'rolled'",
                 visible + 1,
+                rolled,
             )
             if moved == "UPDATE 0":
                 return published  # the one before it is not rolled yet

@@ -18,6 +18,7 @@ from runstream_service.rollup import epochs, rollup
 from runstream_service.rollup.measurements import Backlog, measure_backlog, measure_sizes
 from runstream_service.rollup.merge import SegmentMerger
 from runstream_service.rollup.partitions import PartitionDropper
+from runstream_service.storage.database import layout_of
 from runstream_service.storage.dedicated_connection import DedicatedConnection
 from runstream_service.storage.requirements import way_on
 
@@ -150,6 +151,7 @@ class RollupLoop:
             _Step("measure", self._measure, _STEP_TIMEOUT_S),
             _Step("rotate", self._rotate, _STEP_TIMEOUT_S),
             _Step("seal", self._seal, _STEP_TIMEOUT_S),
+            _Step("recover", self._recover, _STEP_TIMEOUT_S),
             _Step("roll", self._roll, _ROLL_TIMEOUT_S),
             _Step("publish", self._publish, _STEP_TIMEOUT_S),
             _Step("drop", self._drop, _STEP_TIMEOUT_S),
@@ -193,6 +195,10 @@ class RollupLoop:
 
     async def _seal(self, connection: Connection) -> bool:
         return not await epochs.seal(connection)
+
+    async def _recover(self, connection: Connection) -> bool:
+        await layout_of(connection).recover(connection)
+        return False
 
     async def _roll(self, connection: Connection) -> bool:
         return await rollup.roll(connection, self._metrics) is not None

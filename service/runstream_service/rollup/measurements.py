@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runstream_service.stores import hot_store, segment_store
+from runstream_service.storage.database import layout_of
+from runstream_service.stores.hot_store import HotStore
+from runstream_service.stores.segment_store import SegmentStore
 
 if TYPE_CHECKING:
     from runstream_service.storage.database import Connection, PooledConnection
@@ -61,12 +63,8 @@ class Sizes:
 async def measure_sizes(connection: Connection | PooledConnection) -> Sizes:
     """Reads the sizes of files, so it costs the same however many rows there are. A table that does not exist has size
     0: a partition may be dropped in the meantime."""
-    row = await connection.fetchrow(
-        f"""
-        SELECT pg_database_size(current_database()) AS database,
-               ({hot_store.BYTES}) AS hot,
-               ({segment_store.BYTES}) AS segments
-        """
+    return Sizes(
+        await connection.fetchval(f"SELECT {layout_of(connection).database_size}"),
+        await HotStore(connection).size_bytes(),
+        await SegmentStore(connection).size_bytes(),
     )
-    assert row is not None
-    return Sizes(row["database"], row["hot"], row["segments"])

@@ -15,6 +15,7 @@ from runstream_service.segments import encode
 from runstream_service.segments.build import build_segments, split
 from runstream_service.segments.points import Points, latest_points, put_in_order, series_starts
 from runstream_service.storage.copy_rows import Layout
+from runstream_service.storage.database import layout_of
 from runstream_service.storage.dedicated_connection import transaction
 from runstream_service.stores.hot_store import CommitRange, HotStore
 from runstream_service.stores.segment_store import SegmentStore
@@ -76,13 +77,17 @@ async def roll(
     segments in one snapshot, which several nodes do not share.
     """
     started = time.perf_counter()
-    if not await connection.fetchval("SELECT EXISTS (SELECT FROM epochs WHERE state = 'sealed')"):
+    sealed = [row["epoch"] for row in await connection.fetch("SELECT epoch FROM epochs WHERE state = 'sealed'")]
+    if not sealed:
         return None
+    await layout_of(connection).settle(connection)  # of these epochs, everything that was committed can be read now
     async with transaction(connection):
         # The replica that locks the row rolls up the epoch. If it dies, the row is unlocked and the epoch is still
         # sealed.
         epoch = await connection.fetchval(
-            "SELECT epoch FROM epochs WHERE state = 'sealed' ORDER BY epoch LIMIT 1 FOR UPDATE SKIP LOCKED"
+            "SELECT epoch FROM epochs WHERE state = 'sealed' AND epoch = ANY ($1::int[]) "
+            "ORDER BY epoch LIMIT 1 FOR UPDATE SKIP LOCKED",
+            sealed,
         )
         if epoch is None:
             return None

@@ -18,9 +18,11 @@ import asyncpg
 from asyncpg.transaction import Transaction
 
 from runstream_service.core.errors import DatabaseUnsuitable
+from runstream_service.storage.layout import detect_layout
 
 if TYPE_CHECKING:
     from runstream_service.storage.failover import Servers
+    from runstream_service.storage.layout import Layout
 
     # Generic only in the stubs.
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -141,9 +143,11 @@ class OurTransaction(Transaction):
 
 
 class OurConnection(asyncpg.Connection):
-    """A connection that knows the server_start_id of its server, and keeps its settings when the pool resets it."""
+    """A connection that knows the server_start_id of its server and the layout of its database, and keeps its settings
+    when the pool resets it."""
 
-    __slots__ = ("backend_pid", "server_start_id", "session_sql")
+    __slots__ = ("backend_pid", "layout", "server_start_id", "session_sql")
+    layout: Layout
     server_start_id: str
     backend_pid: int
     session_sql: str
@@ -175,7 +179,8 @@ async def open_connection(servers: Servers, kind: ConnectionKind, application_na
 
 
 async def _begin_session(connection: OurConnection, kind: ConnectionKind) -> None:
-    wanted = kind.session(connection.get_server_version().major)
+    connection.layout = await asyncio.wait_for(detect_layout(connection), CONNECT_TIMEOUT_S)
+    wanted = {**kind.session(connection.get_server_version().major), **connection.layout.session}
     everything = {**_OF_THE_SOCKET, **wanted}
     connection.session_sql = "".join(f"SET {name} = '{value}';" for name, value in everything.items())
     await connection.execute(connection.session_sql, timeout=CONNECT_TIMEOUT_S)

@@ -39,6 +39,7 @@ from runstream_service.storage.suspects import Suspects
 __all__ = ["Connection", "Database", "Pool", "PooledConnection"]
 
 if TYPE_CHECKING:
+    from runstream_service.storage.layout import Layout
     from runstream_service.storage.replica import ReplicaId
 
 log = structlog.get_logger()
@@ -131,6 +132,12 @@ def server_start_id_of(connection: Connection | PooledConnection) -> str:
     """
     server_start_id: str = connection.server_start_id  # type: ignore[union-attr]  # a pool's proxy passes it on
     return server_start_id
+
+
+def layout_of(connection: Connection | PooledConnection) -> Layout:
+    """Whether the points are in one PostgreSQL or distributed, as a connection of a `Database` found it."""
+    layout: Layout = connection.layout  # type: ignore[union-attr]  # a pool's proxy passes it on
+    return layout
 
 
 class Database:

@@ -10,8 +10,8 @@ import structlog
 from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import DatabaseUnavailable, DatabaseUnsuitable
 from runstream_service.deadline import Deadline
-from runstream_service.storage import pooler, tls
-from runstream_service.storage.database import Database
+from runstream_service.storage import layout, pooler, tls
+from runstream_service.storage.database import Database, layout_of
 from runstream_service.storage.database_url import DatabaseUrl
 from runstream_service.storage.replica import ReplicaId
 
@@ -34,6 +34,7 @@ async def open_external(url: str, *, pool_size: int, wait_s: float, replica: Rep
     try:
         await _check_version(database)
         await pooler.check(database)
+        await _check_layout(database)
         await _warn_of_lost_writes(database)
     except DatabaseUnsuitable as error:
         await database.close(within_s=1.0)
@@ -100,12 +101,26 @@ async def _check_version(database: Database) -> None:
         )
 
 
+async def _check_layout(database: Database) -> None:
+    """Refuses a database that is half distributed, or where commits could not be finished after a crash."""
+    async with database.acquire() as connection:
+        distributed = await layout.distributed_tables(connection)
+        if not distributed:
+            return
+        if waiting := sorted(layout.DISTRIBUTED_TABLES.keys() - distributed):
+            raise CannotStart(
+                f"{distributed[0]} is distributed over the workers of the cluster, and {waiting[0]} is not: `runstream "
+                "distribute` was interrupted; run it again, then start the service",
+                setting="--database",
+            )
+        if missing := await layout.missing_right(connection):
+            raise CannotStart(missing, setting="--database")
+
+
 async def _warn_of_lost_writes(database: Database) -> None:
     """Warns only, since somebody may want these settings, for a test."""
-    off = await database.fetchval(
-        "SELECT string_agg(name, ', ' ORDER BY name) FROM pg_settings "
-        "WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'"
-    )
+    async with database.acquire() as connection:
+        off = await layout_of(connection).risky_settings(connection)
     if off:
         log.warning(
             f"PostgreSQL runs with {off} off: when its machine crashes, acknowledged points may be lost, and the "

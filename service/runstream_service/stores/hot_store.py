@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runstream_service import threads
+from runstream_service.storage.database import layout_of
+from runstream_service.storage.layout import DISTRIBUTED, ONE_POSTGRES
 from runstream_service.stores.hot_batches import COLUMNS, READ, BatchStream, HotPoints
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class CommitRange:
 class HotStore:
     """The statements of writers and of roll-up, on a connection of theirs."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection | PooledConnection) -> None:
         self._connection = connection
 
     async def create_partition(self, epoch: int) -> None:
@@ -62,6 +64,11 @@ class HotStore:
             f"SELECT max(substring(relname FROM '^{TABLE}_([0-9]+)$')::int) FROM pg_class"  # noqa: S608 - our own name
         )
         return epoch
+
+    async def size_bytes(self) -> int:
+        """Bytes on disk, with indexes."""
+        size: int = await self._connection.fetchval(_SIZE_BYTES[layout_of(self._connection)])
+        return size
 
     async def copy(self, epoch: int, rows: AsyncIterator[bytes]) -> None:
         """Stores encoded batches. The partition is named directly: routing through the parent costs a tenth."""
@@ -131,13 +138,20 @@ def points_above(visible_epoch: int, runs: Collection[UUID], ranks: Collection[i
     return f"SELECT {READ} FROM {TABLE} WHERE {' AND '.join(conditions)}"  # noqa: S608 - our own numbers
 
 
-ANY_ABOVE = f"SELECT EXISTS (SELECT FROM {TABLE} WHERE epoch > $1)"  # noqa: S608 - our own name
+# Asks the commits, which are on one node also where the batches are on many.
+ANY_ABOVE = "SELECT EXISTS (SELECT FROM commits WHERE epoch > $1 AND point_count > 0)"
 
-# Bytes on disk, with indexes; 0 for a partition that was dropped in the meantime.
-BYTES = """
-SELECT coalesce(sum(pg_total_relation_size(inhrelid)), 0)::bigint
-  FROM pg_inherits WHERE inhparent = to_regclass('hot_batches')
-"""
+# A partition may be dropped in the meantime; then it counts as nothing.
+_SIZE_BYTES = {
+    ONE_POSTGRES: """
+        SELECT coalesce(sum(pg_total_relation_size(inhrelid)), 0)::bigint
+          FROM pg_inherits WHERE inhparent = to_regclass('hot_batches')
+    """,
+    DISTRIBUTED: """
+        SELECT coalesce(sum(citus_total_relation_size(inhrelid, fail_on_error => false)), 0)::bigint
+          FROM pg_inherits WHERE inhparent = to_regclass('hot_batches')
+    """,
+}
 
 
 def _decoded(portions: Sequence[bytes]) -> HotPoints:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from runstream_service.segments.encode import COLUMNS
 from runstream_service.storage.connections import ANSWER_MARGIN_S, ROLLUP
+from runstream_service.storage.database import layout_of
+from runstream_service.storage.layout import DISTRIBUTED, ONE_POSTGRES
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ TABLE = "metric_segments"
 SMALL_POINTS = 800
 
 SQL = load("segments")
-BYTES = SQL["bytes"]
+_SQL_OF = {ONE_POSTGRES: SQL, DISTRIBUTED: {**SQL, **load("segments_distributed")}}
 
 _VACUUM_TIMEOUT_S = 5 * 3_600
 _PARAMETER = re.compile(r"\$(\d+)\b")
@@ -55,6 +57,7 @@ class SegmentStore:
 
     def __init__(self, connection: Connection | PooledConnection) -> None:
         self._connection = connection
+        self._sql = _SQL_OF[layout_of(connection)]
 
     # Writing ----------------------------------------------------------------------------------------------------------
 
@@ -71,15 +74,17 @@ class SegmentStore:
         assert copied == f"COPY {encoded.count}", f"of {encoded.count} segments, PostgreSQL took {copied!r}"
 
     async def delete(self, series_ids: Sequence[int], limit: int) -> Deleted:
-        """Deletes up to `limit` segments of some series."""
-        return await self._deleted("delete", series_ids, limit)
+        """Deletes up to about `limit` segments of some series."""
+        places = await self._connection.fetchval(self._sql["places"], series_ids, limit)
+        return await self._deleted("delete", series_ids, places)
 
     async def delete_old(self, series_ids: Sequence[int], before: datetime, limit: int) -> Deleted:
-        """Deletes up to `limit` segments of some series all of whose points are older."""
-        return await self._deleted("delete_old", series_ids, before, limit)
+        """Deletes up to about `limit` segments of some series all of whose points are older."""
+        places = await self._connection.fetchval(self._sql["old_places"], series_ids, before, limit)
+        return await self._deleted("delete_old", series_ids, before, places)
 
     async def _deleted(self, name: str, *arguments: object) -> Deleted:
-        row = await self._connection.fetchrow(SQL[name], *arguments)
+        row = await self._connection.fetchrow(self._sql[name], *arguments)
         assert row is not None
         return Deleted(row["segments"], row["points"])
 
@@ -91,7 +96,7 @@ class SegmentStore:
             taken.append(data)
 
         values = ", ".join(f"({', '.join(map(_bigint, group))})" for group in groups)
-        statement = bind(SQL["take"], dropped_epoch).format(groups=values)
+        statement = bind(self._sql["take"], dropped_epoch).format(groups=values)
         await self._connection.copy_from_query(statement, output=receive, format="binary")
         return taken
 
@@ -109,31 +114,35 @@ class SegmentStore:
 
     async def small(self, after_series: int, dropped_epoch: int, limit: int) -> list[asyncpg.Record]:
         """The next series that have small segments: (series_id, segments, points, ended)."""
-        return await self._connection.fetch(SQL["small"], after_series, dropped_epoch, limit)
+        return await self._connection.fetch(self._sql["small"], after_series, dropped_epoch, limit)
 
     async def neighbours(self, series_ids: Sequence[int], dropped_epoch: int) -> list[asyncpg.Record]:
         """The segments around the small ones of some series: (series_id, first_step, point_count, epoch)."""
-        return await self._connection.fetch(SQL["neighbours"], series_ids, dropped_epoch)
+        return await self._connection.fetch(self._sql["neighbours"], series_ids, dropped_epoch)
 
     async def series_with_old(self, run_ids: Sequence[UUID], before: datetime, limit: int) -> list[int]:
         """Some series of some runs with segments all of whose points are older."""
-        return [
-            row["series_id"] for row in await self._connection.fetch(SQL["series_with_old"], run_ids, before, limit)
-        ]
+        rows = await self._connection.fetch(self._sql["series_with_old"], run_ids, before, limit)
+        return [row["series_id"] for row in rows]
+
+    async def size_bytes(self) -> int:
+        """Bytes on disk, with indexes and arrays."""
+        size: int = await self._connection.fetchval(self._sql["size_bytes"])
+        return size
 
     async def count(self) -> float:
         """How many segments there are, as far as PostgreSQL knows without counting."""
-        count: float = await self._connection.fetchval(SQL["count"])
+        count: float = await self._connection.fetchval(self._sql["count"])
         return count
 
     async def pages(self) -> int:
         """How many pages segments take, without their arrays."""
-        pages: int = await self._connection.fetchval(SQL["pages"])
+        pages: int = await self._connection.fetchval(self._sql["pages"])
         return pages
 
     async def points_in_sample(self, percent: float) -> int:
         """How many points the segments in a part of the pages have."""
-        points: int = await self._connection.fetchval(SQL["points_in_sample"], percent)
+        points: int = await self._connection.fetchval(self._sql["points_in_sample"], percent)
         return points
 
 

@@ -41,6 +41,11 @@ class KilledError(Exception):
     """The replica that did a step is gone."""
 
 
+async def terminate(killer: Database, connection: Connection) -> None:
+    """Ends the backend of a connection. The types are written out, as Citus has a function of the same name."""
+    await killer.execute("SELECT pg_terminate_backend($1::int, 10000::bigint)", connection.get_server_pid())
+
+
 class Fragile:
     """A connection that dies after `survives` statements: the last one is done and answered, then nothing more."""
 
@@ -58,7 +63,7 @@ class Fragile:
             answer = await method(*arguments, **options)
             self._left -= 1
             if self._left == 0:
-                await self._killer.execute("SELECT pg_terminate_backend($1, 10000)", self._connection.get_server_pid())
+                await terminate(self._killer, self._connection)
                 self._connection.terminate()
                 raise KilledError
             return answer

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from runstream_service.storage.database import Connection, Database
-from tests.integration.rollup.conftest import Fragile, KilledError, Lab, line
+from tests.integration.rollup.conftest import Fragile, KilledError, Lab, line, terminate
 from tests.support.points import Point
 
 _STEPS = (0, 1, 1, 2, 5, 900, -3, 2**63 - 1, -(2**63))
@@ -71,7 +71,7 @@ class DiesInCopy:
         return getattr(self, f"_{name}") if name == self._method else getattr(self._connection, name)
 
     async def _kill(self) -> None:
-        await self._killer.execute("SELECT pg_terminate_backend($1, 10000)", self._connection.get_server_pid())
+        await terminate(self._killer, self._connection)
 
     async def _copy_from_query(self, *arguments: Any, output: Any, **options: Any) -> None:
         async def receive(data: bytes) -> None:

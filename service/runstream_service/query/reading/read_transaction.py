@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from runstream_service import threads
 from runstream_service.core.errors import DatabaseUnavailable, Overloaded, ReadTooSlow
-from runstream_service.storage.database import READ_TIMEOUT_S, server_start_id_of
+from runstream_service.storage.database import READ_TIMEOUT_S, layout_of, server_start_id_of
 from runstream_service.storage.queries import load
 from runstream_service.stores import hot_store
 
@@ -107,7 +107,9 @@ class ReadTransaction:
 
     async def attach(self, connection: PooledConnection) -> ReadTransaction | None:
         """Imports the snapshot on a connection that has just begun a transaction; None if the connection leads to
-        another server, for instance after a failover."""
+        another server, for instance after a failover, or if points are on several servers, which share no snapshot."""
+        if not layout_of(connection).shares_snapshots:
+            return None
         if server_start_id_of(connection) != server_start_id_of(self._connection):
             return None
         name = await self._connection.fetchval("SELECT pg_export_snapshot()", timeout=self.left_s())

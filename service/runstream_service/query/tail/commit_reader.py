@@ -15,7 +15,7 @@ from runstream_service.core.errors import CursorTooOld
 from runstream_service.query.reading.read_transaction import compute
 from runstream_service.query.tail.cursor import Cursor, Snapshot
 from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
-from runstream_service.storage.database import server_start_id_of
+from runstream_service.storage.database import layout_of, server_start_id_of
 from runstream_service.storage.queries import load
 from runstream_service.stores import hot_store
 
@@ -184,6 +184,9 @@ class CommitReader:
             raise _too_old("the points after it are no longer in hot batches")
         if since is not None and since.snapshot.xmax > snapshot.xmax:
             raise _too_old("it is of another database, or of this one before it was restored")
+        if commits:
+            # Their points, which are read next, may show a moment later than the commits.
+            await layout_of(connection).settle(connection)
         return CommitScan(lineage, snapshot, row["epoch"], commits)
 
     async def read(

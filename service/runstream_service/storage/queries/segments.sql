@@ -55,11 +55,16 @@ SELECT s.series_id, min(s.first_step) FROM metric_segments s
  WHERE s.series_id = ANY ($1::bigint[]) AND s.epoch <= $2
  GROUP BY s.series_id;
 
+-- name: places
+-- Where up to $2 segments of the series $1 are.
+SELECT array_agg(place) FROM (SELECT ctid::text AS place FROM metric_segments WHERE series_id = ANY ($1::bigint[]) LIMIT $2) s;
+
 -- name: delete
--- Deletes up to $2 segments of some series; returns their number, and the number of their points.
+-- Deletes the segments of the series $1 at the places $2; returns their number, and the number of their points. Of a
+-- distributed table each part has a segment at a place, all of which may be deleted.
 WITH gone AS (
     DELETE FROM metric_segments
-     WHERE ctid = ANY (ARRAY(SELECT ctid FROM metric_segments WHERE series_id = ANY ($1::bigint[]) LIMIT $2))
+     WHERE series_id = ANY ($1::bigint[]) AND ctid = ANY ($2::text[]::tid[])
     RETURNING point_count
 )
 SELECT count(*) AS segments, coalesce(sum(point_count), 0)::bigint AS points FROM gone;
@@ -72,12 +77,16 @@ SELECT s.series_id
    AND EXISTS (SELECT FROM metric_segments g WHERE g.series_id = s.series_id AND g.max_time < $2)
  LIMIT $3;
 
+-- name: old_places
+-- Where up to $3 segments of the series $1 are that are older than $2.
+SELECT array_agg(place)
+  FROM (SELECT ctid::text AS place FROM metric_segments WHERE series_id = ANY ($1::bigint[]) AND max_time < $2 LIMIT $3) s;
+
 -- name: delete_old
--- Deletes up to $3 segments of some series that are older than $2; returns their number, and the number of their points.
+-- The same as delete, of segments that are older than $2, at the places $3.
 WITH gone AS (
     DELETE FROM metric_segments
-     WHERE ctid = ANY (ARRAY(
-           SELECT ctid FROM metric_segments WHERE series_id = ANY ($1::bigint[]) AND max_time < $2 LIMIT $3))
+     WHERE series_id = ANY ($1::bigint[]) AND ctid = ANY ($3::text[]::tid[]) AND max_time < $2
     RETURNING point_count
 )
 SELECT count(*) AS segments, coalesce(sum(point_count), 0)::bigint AS points FROM gone;
@@ -126,7 +135,7 @@ RETURNING m.ctid, g.number, m.first_step, m.min_time, m.point_count, coalesce(m.
           coalesce(m.time_stride, 0),
           m.steps, m.time_residuals, m.time_offsets, m.times, m.values_real, m.values_double;
 
--- name: bytes
+-- name: size_bytes
 -- Bytes on disk, with indexes and arrays.
 SELECT coalesce(pg_total_relation_size(to_regclass('metric_segments')), 0);
 
