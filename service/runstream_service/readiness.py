@@ -29,6 +29,8 @@ class Readiness:
     def __init__(self) -> None:
         self._problems: dict[str, str] = {DATABASE: "not connected yet", MIGRATIONS: "not applied yet"}
         self._listeners: list[Listener] = []
+        self.alive = True
+        self._liveness_listeners: list[Listener] = []
 
     @property
     def problems(self) -> dict[str, str]:
@@ -52,6 +54,18 @@ class Readiness:
     async def fails(self, check: str, why: str) -> None:
         """Records that a check fails."""
         await self._set({**self._problems, check: why})
+
+    async def listen_to_liveness(self, listener: Listener) -> None:
+        """Calls the listener now, and when liveness changes: false means that only a restart helps."""
+        self._liveness_listeners.append(listener)
+        await listener(self.alive)
+
+    async def set_alive(self, alive: bool) -> None:
+        """Records whether a restart is not needed."""
+        if alive != self.alive:
+            self.alive = alive
+            for listener in self._liveness_listeners:
+                await listener(alive)
 
     async def _set(self, problems: dict[str, str]) -> None:
         was_ready, self._problems = self.ready, problems

@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import runstream
 from runstream_service.pool_shares import connections_of_replica
+from runstream_service.rpc.health import LIVENESS
 from tests.support.databases import short_directory
 from tests.support.polling import until_now
 from tests.support.producers import Producers, assert_exactly_once
@@ -164,8 +165,30 @@ def test_a_pause_of_the_supervisor_is_not_taken_for_a_hang_of_its_workers(serve:
             assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
             with pytest.raises(grpc.RpcError):
                 next(watch)
+        status, why = serve.get("/metrics")
+        assert (status, "no answer to 'metrics'" in why) == (503, True), "half of the counters would be wrong"
     assert serve.metric("runstream_workers") == 2
     assert serve.worker_pids == workers
+
+
+def test_liveness_ends_while_the_supervisor_hangs_and_points_are_taken_all_the_same(serve: ServeProcess) -> None:
+    with Producers(serve.grpc_address, 2, 200) as producers:
+        with serve.frozen(), grpc.insecure_channel(serve.grpc_address) as channel:
+            serve.wait_until("/healthz", 503, timeout_s=90)
+            health = health_pb2_grpc.HealthStub(channel)
+            alive = health_pb2.HealthCheckRequest(service=LIVENESS)
+            until_now(lambda: health.Check(alive, timeout=10).status == health_pb2.HealthCheckResponse.NOT_SERVING)
+            with runstream.start_run("meanwhile", address=serve.grpc_address) as run:
+                run.log({"loss": 1.0}, step=0)
+                assert run.flush(30)
+        until_now(lambda: health_is_back(serve))
+        reports = producers.stop()
+    assert_exactly_once(serve.grpc_address, producers.run_id, reports)
+
+
+def health_is_back(serve: ServeProcess) -> bool:
+    """Both workers, as far as ten connections tell."""
+    return {serve.get("/healthz")[0] for _ in range(10)} == {200}
 
 
 def test_a_worker_that_gets_sigterm_finishes_what_it_has_begun_and_is_replaced(

@@ -42,6 +42,10 @@ alongside runstream and restart the service.</p>
 OPEN_PATHS = ("/metrics", "/healthz", "/readyz", "/health", "/version")
 
 
+class MetricsUnavailable(Exception):
+    """The metrics of all processes cannot be had now. (Those of one alone would look as if counters had gone down.)"""
+
+
 # The body of /metrics and its content type, for an Accept header.
 RenderMetrics: TypeAlias = Callable[[str], Awaitable[tuple[bytes, str]]]
 
@@ -50,11 +54,16 @@ def make_pages(readiness: Readiness, render_metrics: RenderMetrics, version: str
     """The routes. The page about the service itself is / if there is no UI, and /about in any case."""
 
     async def metrics_page(request: Request) -> Response:
-        body, content_type = await render_metrics(request.headers.get("accept", ""))
+        try:
+            body, content_type = await render_metrics(request.headers.get("accept", ""))
+        except MetricsUnavailable as error:
+            return PlainTextResponse(str(error), 503)
         return Response(body, headers={"content-type": content_type})
 
     async def healthz(_request: Request) -> Response:
-        return json({"status": "alive", "version": version})
+        if readiness.alive:
+            return json({"status": "alive", "version": version})
+        return json({"status": "the supervisor does not answer", "version": version}, status=503)
 
     async def readyz(_request: Request) -> Response:
         if readiness.ready:

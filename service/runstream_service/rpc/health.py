@@ -10,7 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from runstream_service.readiness import Readiness
 
 # The name that a liveness probe asks for; it is no service of the contract. It is SERVING as long as the process
-# answers at all, because a restart would not bring the database back.
+# answers at all (and its supervisor, if it has one), because a restart would not bring the database back.
 LIVENESS = "liveness"
 
 
@@ -24,5 +24,9 @@ async def add_health(server: grpc.aio.Server, readiness: Readiness, services: Se
         for service in ("", *services):
             await servicer.set(service, status)
 
-    await servicer.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+    async def publish_liveness(alive: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if alive else health_pb2.HealthCheckResponse.NOT_SERVING
+        await servicer.set(LIVENESS, status)
+
+    await readiness.listen_to_liveness(publish_liveness)
     await readiness.listen(publish)

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,10 +26,11 @@ from runstream_service.artifacts.store import ArtifactStore
 from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.deadline import Deadline
+from runstream_service.http.pages import MetricsUnavailable
 from runstream_service.metrics import Metrics
 from runstream_service.readiness import DATABASE, MIGRATIONS, Readiness, watch_database
 from runstream_service.server import runtime
-from runstream_service.server.channel import Channel
+from runstream_service.server.channel import Channel, NoAnswer
 from runstream_service.server.combined_metrics import samples_of
 from runstream_service.server.frontend import Frontend, shutdown_step
 from runstream_service.server.lasting_tasks import LastingTasks, unless
@@ -39,8 +41,11 @@ from runstream_service.storage.replica import ReplicaId
 
 log = structlog.get_logger()
 
-# As long as the supervisor asks the other workers, and some more.
-METRICS_TIMEOUT_S = 10.0
+# As long as the supervisor asks the other workers, and some more; Prometheus waits for 10 s.
+METRICS_TIMEOUT_S = 8.0
+# The supervisor pings every second. Without it nothing is rolled up, and nobody replaces a worker.
+SUPERVISOR_SILENT_S = 30.0
+_LOOK_EVERY_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -58,6 +63,7 @@ class Worker:
         self._served: asyncio.Future[dict[str, Any]] = loop.create_future()
         self._stop_requested = asyncio.Event()
         self._stop_within_s = 0.0
+        self._pinged_at = time.monotonic()
         self._channel: Channel
         self._settings: Settings
         self._frontend: Frontend
@@ -123,6 +129,7 @@ class Worker:
         self._metrics.watch(self._database)
         await self._readiness.passes(DATABASE)
         await self._readiness.passes(MIGRATIONS)  # the supervisor applied them
+        self._tasks.start("supervisor monitor", self._watch_supervisor())
         self._tasks.start("database monitor", watch_database(self._database, self._readiness, self._metrics))
         if replaces_another:
             await self._frontend.listen()
@@ -171,6 +178,17 @@ class Worker:
 
     async def _ping(self, _: object) -> None:
         """The answer says that the event loop runs."""
+        self._pinged_at = time.monotonic()
+
+    async def _watch_supervisor(self) -> None:
+        """Liveness ends while the supervisor hangs; ingest and reads go on."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            answers = time.monotonic() - self._pinged_at < SUPERVISOR_SILENT_S
+            if answers != self._readiness.alive:
+                message = "The supervisor answers again" if answers else "The supervisor hangs; it needs a restart"
+                log.warning(message, action="supervisor_back" if answers else "supervisor_silent")
+            await self._readiness.set_alive(answers)
 
     async def _own_metrics(self, _: object) -> object:
         return samples_of(self._metrics.registry)
@@ -179,7 +197,10 @@ class Worker:
         return [run_id.hex for run_id in await self._frontend.streaming_runs()]
 
     async def _metrics_of_all(self, accept: str) -> tuple[bytes, str]:
-        text, content_type = await self._channel.ask("metrics", accept, timeout_s=METRICS_TIMEOUT_S)
+        try:
+            text, content_type = await self._channel.ask("metrics", accept, timeout_s=METRICS_TIMEOUT_S)
+        except NoAnswer as error:
+            raise MetricsUnavailable(f"The supervisor, which has the metrics of all workers: {error}") from error
         return text.encode(), content_type
 
 

@@ -101,8 +101,9 @@ class WorkerProcess:
         """Waits for its end; kills it if it hangs. Returns the reason."""
         reading = asyncio.create_task(self.channel.run())
         exited = asyncio.create_task(self.process.wait())
+        started = asyncio.create_task(self.started.wait())
         try:
-            hangs = not await self._within(STARTS_WITHIN_S, exited, asyncio.create_task(self.started.wait()))
+            hangs = not await self._within(STARTS_WITHIN_S, exited, started)
             hangs = hangs or await self._hangs(exited)
             if hangs and not exited.done():
                 self.kill()
@@ -111,7 +112,7 @@ class WorkerProcess:
             await asyncio.wait([reading], timeout=1.0)
         finally:
             self.ready = False
-            for task in (reading, exited):
+            for task in (reading, exited, started):
                 task.cancel()
         return HUNG if hangs else STOPPED if code == 0 else DIED
 
