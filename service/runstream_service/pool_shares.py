@@ -9,8 +9,8 @@ LEAST_POOL_SIZE = 6
 # The pool of the supervisor of several workers: purge, retention and silent runs have six kinds of work, of which few
 # run at a time, each for a moment. With one worker they use its pool.
 BACKGROUND_POOL_SIZE = 4
-# Besides the pool and the writers, a worker pings the database and hears of commits; roll-up has three connections.
-_OF_WORKER, _OF_ROLLUP, _PING = 2, 3, 1
+# Besides the pool and the writers, a worker pings the database and hears of commits; roll-up has two connections.
+_OF_WORKER, _OF_ROLLUP, _PING = 2, 2, 1
 
 
 def connections_of_replica(*, workers: int, pool_size: int, writers: int) -> int:
