@@ -102,6 +102,8 @@ async def roll_up(database: Database) -> None:
     await database.execute("TRUNCATE hot_batches")
 
 
+# The start of the stock server is part of it, which takes a minute on a machine that has other work.
+@pytest.mark.timeout(300)
 async def test_generated_searches_of_runs_find_what_stock_mlflow_finds(
     database: Database, theirs: Rest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
