@@ -194,11 +194,11 @@ async def test_mlflows_routes_the_view_export_and_purge(database_url: str, data_
         assert rest.post("runs/delete", {"run_id": run_id}).status == 200
         gc = [sys.executable, "-m", "runstream_service", "gc", "--purge-after-days", "0", "--database", database_url]
         give_up = time.monotonic() + 60
-        while await connection.fetchval("SELECT count(*) FROM metric_segments"):
+        while await connection.fetchval("SELECT count(*) FROM series"):
             assert time.monotonic() < give_up
             subprocess.run(gc, check=True, env=command_environment(), capture_output=True)
             time.sleep(0.2)
-        assert await connection.fetchval("SELECT count(*) FROM series") == 0
+        assert await connection.fetchval("SELECT count(*) FROM metric_segments") == 0
         status = [sys.executable, "-m", "runstream_service", "status", "--database", database_url]
         subprocess.run(status, check=True, env=command_environment(), capture_output=True)
         await connection.close()
