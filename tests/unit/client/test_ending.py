@@ -279,6 +279,9 @@ def test_a_run_that_was_restored_takes_points_again_and_gets_its_end(service, st
     run.log({"loss": 1.0}, step=1)
     assert not run.flush(20)
     assert dict(run.stats().refused) == {"run_deleted": 1}
+    # A call may notice it before the stream of before has ended.
+    while run.stats().connected:
+        time.sleep(0.01)
     delete(service, run, deleted=False)
     while not run.stats().connected:
         time.sleep(0.01)
