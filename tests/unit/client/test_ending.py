@@ -262,6 +262,8 @@ def deleted_run(service, start, **settings):
     assert not run.flush(20)
     assert dict(run.stats().refused) == {"run_deleted": 10}
     service.ledger.wait_for(lambda: len(service.runs.calls) == 2)  # the next time is in half a minute
+    while run._pipeline.control._under_way is not None:  # the answer is on its way
+        time.sleep(0.01)
     return run
 
 
