@@ -36,7 +36,7 @@ def serve() -> Iterator[ServeProcess]:
 
 @pytest.fixture
 def replaced(serve: ServeProcess) -> Callable[[int], None]:
-    """Waits until so many workers have ended since the beginning of the test, and as many serve in their places."""
+    """Waits until a number of workers have ended since the test began, and others serve in their place."""
     before = serve.actions()
 
     def wait(workers: int) -> None:

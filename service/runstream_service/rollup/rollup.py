@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from runstream_service import threads
 from runstream_service.segments import encode
 from runstream_service.segments.build import build_segments, split
 from runstream_service.segments.points import Points, latest_points, put_in_order, series_starts
-from runstream_service.storage.copy_rows import Layout
+from runstream_service.storage.copy_rows import Layout, pieces
 from runstream_service.storage.database import layout_of
 from runstream_service.storage.dedicated_connection import transaction
 from runstream_service.stores.hot_store import CommitRange, HotStore
@@ -40,7 +39,6 @@ _SERIES_AT_ONCE = 2_000
 
 _LATEST = Layout([("epoch", ">i4"), ("series_id", ">i8"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])
 _LATEST_COLUMNS = ("epoch", "series_id", "step", "time", "value")
-_CHUNK_BYTES = 256 * 1024
 
 # The series that are marked for deletion, or gone already. Skipping them is not needed for correctness (purge waits for
 # the watermark), but saves writing what will be deleted. Subqueries make it two look-ups by key per series, whatever
@@ -172,11 +170,6 @@ async def _copy_latest(connection: Connection, epoch: int, newest: Points) -> No
     """Stores the latest points until they are published (epochs.publish)."""
     columns = {"series_id": newest.series_id, "step": newest.step, "time": newest.time, "value": newest.value}
     rows = _LATEST.copy({"epoch": np.full(len(newest), epoch), **columns})
-
-    async def source() -> AsyncIterator[bytes]:
-        for start in range(0, len(rows), _CHUNK_BYTES):
-            yield rows[start : start + _CHUNK_BYTES]
-
     await connection.copy_to_table(
-        "unpublished_latest_values", source=source(), columns=_LATEST_COLUMNS, format="binary"
+        "unpublished_latest_values", source=pieces(rows), columns=_LATEST_COLUMNS, format="binary"
     )

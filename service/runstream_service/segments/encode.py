@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runstream_service.segments.build import Segments
+from runstream_service.storage.copy_rows import HEADER, TRAILER
 
 # Columns that are never null come first, so that a row begins with a part of constant size.
 _ALWAYS = {
@@ -36,8 +37,6 @@ _TIME_STRIDE = {"time_stride": ">i8"}
 _ARRAYS = ("steps", "time_residuals", "time_offsets", "times", "values_real", "values_double")
 COLUMNS = (*_ALWAYS, *_OF_FINITE, *_STRIDE, *_TIME_STRIDE, *_ARRAYS)
 
-_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
-_TRAILER = b"\xff\xff"
 _NULL = b"\xff\xff\xff\xff"
 _ARRAY_HEAD = np.dtype(
     [(name, ">i4") for name in ("bytes", "dimensions", "has_nulls", "element_type", "length", "lower_bound")]
@@ -102,13 +101,13 @@ class EncodedSegments:
 
     def chunks(self) -> Iterator[bytes]:
         """The whole COPY in portions."""
-        yield _HEADER
+        yield HEADER
         for first in range(0, self.count, _CHUNK_SEGMENTS):
             end = min(first + _CHUNK_SEGMENTS, self.count)
             columns = [fixed.fields(first, end) for fixed in self._fixed]
             columns += [array.fields(first, end) for array in self._arrays]
             yield b"".join(itertools.chain.from_iterable(zip(*columns, strict=True)))
-        yield _TRAILER
+        yield TRAILER
 
 
 def encode(segments: Segments, epoch: int | NDArray[np.int64]) -> EncodedSegments:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Background:
-    """The loops, from their construction until `stop`. It tells the front ends how many points wait for roll-up."""
+    """The loops, from their construction until `stop`. They tell the front ends how many points wait for roll-up."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """A worker: a front end in a process of its own, of which the supervisor runs several.
 
 `python -m runstream_service.server.worker FD NUMBER` is started by worker_pool.py; FD is its end of the channel. It
-does everything that its supervisor tells it, ends when its supervisor ends, and finishes what it has begun on SIGTERM.
+does what its supervisor asks for, ends when its supervisor ends, and finishes what it has begun on SIGTERM.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Worker:
         self._metrics = Metrics(version=self._version)
         self._readiness = Readiness()
         loop = asyncio.get_running_loop()
-        # What the supervisor tells, in this order.
+        # Messages from the supervisor, in this order.
         self._given: asyncio.Future[dict[str, str]] = loop.create_future()
         self._served: asyncio.Future[dict[str, Any]] = loop.create_future()
         self._stop_requested = asyncio.Event()
@@ -165,7 +165,7 @@ class Worker:
         # What it counted stays in the sums.
         self._channel.tell("metrics", samples_of(self._metrics.registry))
 
-    # -- what the supervisor tells and asks --------------------------------------------------------------------------
+    # -- messages and questions of the supervisor ----------------------------------------------------------------------
 
     def _stop(self, within_s: float) -> None:
         self._stop_within_s = within_s

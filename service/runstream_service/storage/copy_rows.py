@@ -7,17 +7,24 @@ never null have the same layout, so they are one structured array.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from runstream_service.storage.connections import Connection, PooledConnection
+
 Rows: TypeAlias = NDArray[np.void]
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\x00"
-HEADER_BYTES = len(SIGNATURE) + 8  # flags, and the length of an extension that nobody has defined yet
+HEADER = SIGNATURE + bytes(8)  # flags, and the length of an extension that nobody has defined yet
+HEADER_BYTES = len(HEADER)
 TRAILER = b"\xff\xff"
+# Large enough that the cost of a message does not matter, small enough that the backend starts on the first piece while
+# the others are still being sent.
+PIECE_BYTES = 256 * 1024
 # timestamptz counts microseconds from 2000-01-01 on.
 EPOCH_2000_UNIX_US = 946_684_800_000_000
 
@@ -48,41 +55,25 @@ class Layout:
         for name, width in self._widths.items():
             rows[f"{name}_bytes"] = width
             rows[name] = columns[name]
-        return b"".join((SIGNATURE, bytes(HEADER_BYTES - len(SIGNATURE)), rows.tobytes(), TRAILER))
+        return b"".join((HEADER, rows.tobytes(), TRAILER))
 
 
-class RowStream:
-    """Takes the bytes of a COPY in whatever portions they arrive, and returns rows of a fixed layout in blocks."""
+async def pieces(rows: bytes | memoryview) -> AsyncIterator[bytes]:
+    """An encoded COPY in pieces, as asyncpg's copy_to_table takes it."""
+    for start in range(0, len(rows), PIECE_BYTES):
+        # A view is enough: the driver copies it into its write buffer.
+        yield cast("bytes", rows[start : start + PIECE_BYTES])
 
-    def __init__(self, layout: Layout, *, block_rows: int) -> None:
-        self._layout = layout
-        self._block_bytes = block_rows * layout.dtype.itemsize
-        self._pending = bytearray()
-        self._header_read = False
 
-    def feed(self, data: bytes) -> list[Rows]:
-        """The blocks that are complete with this portion."""
-        self._pending += data
-        if not self._header_read:
-            if len(self._pending) < HEADER_BYTES:
-                return []
-            assert self._pending.startswith(SIGNATURE), "not binary COPY"
-            del self._pending[:HEADER_BYTES]
-            self._header_read = True
-        blocks = []
-        while len(self._pending) >= self._block_bytes + len(TRAILER):
-            blocks.append(self._take(self._block_bytes))
-        return blocks
+async def collect(connection: Connection | PooledConnection, statement: str) -> list[bytes]:
+    """The whole COPY of a statement without parameters, in the portions in which it arrived."""
+    portions: list[bytes] = []
 
-    def finish(self) -> Rows:
-        """The last rows, after the last portion."""
-        assert self._pending.endswith(TRAILER), "the COPY has no end"
-        return self._take(len(self._pending) - len(TRAILER))
+    async def keep(data: bytes) -> None:
+        portions.append(data)
 
-    def _take(self, size: int) -> Rows:
-        block = bytes(memoryview(self._pending)[:size])
-        del self._pending[:size]
-        return self._layout.rows(block)
+    await connection.copy_from_query(statement, output=keep, format="binary")
+    return portions
 
 
 def body(data: bytes | bytearray) -> memoryview:

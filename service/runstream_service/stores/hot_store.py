@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runstream_service import threads
+from runstream_service.storage.copy_rows import collect
 from runstream_service.storage.database import layout_of
 from runstream_service.storage.layout import DISTRIBUTED, ONE_POSTGRES
 from runstream_service.stores.hot_batches import COLUMNS, READ, BatchStream, HotPoints
@@ -27,8 +28,6 @@ _MAX_PAIRS = 20_000
 
 _LAST_COMMIT_NO = 2**31 - 1
 
-Sink = Callable[[bytes], Awaitable[None]]
-
 
 def partition(epoch: int) -> str:
     """The table with the batches of an epoch."""
@@ -37,7 +36,7 @@ def partition(epoch: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CommitRange:
-    """The commits of an epoch from `first` to `last`, both included, which have so many points together."""
+    """The commits of an epoch from `first` to `last`, both included. Together they have `points` points."""
 
     first: int
     last: int
@@ -95,16 +94,10 @@ class HotStore:
 
     async def read(self, epoch: int, commits: CommitRange) -> HotPoints:
         """The points of some commits of an epoch, in the order in which they are stored."""
-        portions: list[bytes] = []
-
-        async def keep(data: bytes) -> None:
-            portions.append(data)
-
-        await self._connection.copy_from_query(
+        portions = await collect(
+            self._connection,
             f"SELECT {READ} FROM {partition(epoch)} "  # noqa: S608 - our own numbers and names
             f"WHERE commit_no BETWEEN {commits.first:d} AND {commits.last:d}",
-            output=keep,
-            format="binary",
         )
         return await threads.ROLLUP.run(_decoded, portions)
 
@@ -113,16 +106,10 @@ async def read_commits(
     connection: PooledConnection, epoch: int, commit_nos: Iterable[int], runs: Iterable[UUID]
 ) -> HotPoints:
     """The points of some commits and runs of an epoch. Raises asyncpg.UndefinedTableError if the epoch is dropped."""
-    portions: list[bytes] = []
-
-    async def keep(data: bytes) -> None:
-        portions.append(data)
-
-    await connection.copy_from_query(
+    portions = await collect(
+        connection,
         f"SELECT {READ} FROM {partition(epoch)} WHERE run_id = ANY ({_uuids(runs)}) "  # noqa: S608
         f"AND commit_no = ANY ('{{{_numbers(commit_nos)}}}'::int[])",
-        output=keep,
-        format="binary",
     )
     return await threads.READS.run(_decoded, portions)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from runstream_service.segments.encode import COLUMNS
 from runstream_service.storage.connections import ANSWER_MARGIN_S, ROLLUP
+from runstream_service.storage.copy_rows import collect
 from runstream_service.storage.database import layout_of
 from runstream_service.storage.layout import DISTRIBUTED, ONE_POSTGRES
 from runstream_service.storage.queries import load
@@ -90,15 +91,8 @@ class SegmentStore:
 
     async def take(self, groups: Sequence[Group], dropped_epoch: int) -> list[bytes]:
         """Deletes the segments of some groups; returns their content in COPY format."""
-        taken: list[bytes] = []
-
-        async def receive(data: bytes) -> None:
-            taken.append(data)
-
         values = ", ".join(f"({', '.join(map(_bigint, group))})" for group in groups)
-        statement = bind(self._sql["take"], dropped_epoch).format(groups=values)
-        await self._connection.copy_from_query(statement, output=receive, format="binary")
-        return taken
+        return await collect(self._connection, bind(self._sql["take"], dropped_epoch).format(groups=values))
 
     async def vacuum(self) -> None:
         """Frees the space of deleted segments. On a very large table that takes long: VACUUM reads what has changed,
