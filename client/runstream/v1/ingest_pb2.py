@@ -22,35 +22,44 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from runstream.v1 import status_pb2 as runstream_dot_v1_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19runstream/v1/ingest.proto\x12\x0crunstream.v1\"\xde\x01\n\rAppendRequest\x12\"\n\x04open\x18\x01 \x01(\x0b\x32\x12.runstream.v1.OpenH\x00\x12(\n\x07\x64\x65\x63lare\x18\x02 \x01(\x0b\x32\x15.runstream.v1.DeclareH\x00\x12$\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x13.runstream.v1.BatchH\x00\x12\x1a\n\roldest_age_us\x18\x04 \x01(\x04H\x01\x88\x01\x01\x12\x14\n\x07sent_us\x18\x05 \x01(\x04H\x02\x88\x01\x01\x42\t\n\x07messageB\x10\n\x0e_oldest_age_usB\n\n\x08_sent_us\"e\n\x0e\x41ppendResponse\x12&\n\x06opened\x18\x01 \x01(\x0b\x32\x14.runstream.v1.OpenedH\x00\x12 \n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x11.runstream.v1.AckH\x00\x42\t\n\x07message\"a\n\x04Open\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x13\n\x0bproducer_id\x18\x02 \x01(\x0c\x12\x0c\n\x04rank\x18\x03 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x15\n\rfirst_unacked\x18\x05 \x01(\x04\"k\n\x06Opened\x12\x18\n\x10\x63ommitted_number\x18\x01 \x01(\x04\x12\x18\n\x10max_batch_points\x18\x02 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x03 \x01(\r\x12\x12\n\nmax_series\x18\x04 \x01(\r\":\n\x07\x44\x65\x63lare\x12/\n\x06series\x18\x01 \x03(\x0b\x32\x1f.runstream.v1.SeriesDeclaration\"6\n\x11SeriesDeclaration\x12\x14\n\x0cseries_index\x18\x01 \x01(\r\x12\x0b\n\x03key\x18\x02 \x01(\t\"u\n\x05\x42\x61tch\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x13\n\x0bpoint_count\x18\x02 \x01(\r\x12\x14\n\x0cseries_index\x18\x03 \x03(\x07\x12\x0c\n\x04step\x18\x04 \x03(\x10\x12\x14\n\x0ctime_unix_us\x18\x05 \x03(\x10\x12\r\n\x05value\x18\x06 \x03(\x01\"H\n\x03\x41\x63k\x12\x18\n\x10\x63ommitted_number\x18\x01 \x01(\x04\x12\'\n\x08refusals\x18\x02 \x03(\x0b\x32\x15.runstream.v1.Refusal\"\\\n\x07Refusal\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.runstream.v1.RefusalReason\x12\x13\n\x0bpoint_count\x18\x02 \x01(\x04\x12\x0f\n\x07\x65xample\x18\x03 \x01(\t*\xa3\x02\n\rRefusalReason\x12\x1e\n\x1aREFUSAL_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18REFUSAL_REASON_KEY_EMPTY\x10\x01\x12\x1f\n\x1bREFUSAL_REASON_KEY_TOO_LONG\x10\x02\x12(\n$REFUSAL_REASON_KEY_CONTROL_CHARACTER\x10\x03\x12$\n REFUSAL_REASON_TIME_OUT_OF_RANGE\x10\x04\x12\"\n\x1eREFUSAL_REASON_TOO_MANY_SERIES\x10\x05\x12\"\n\x1eREFUSAL_REASON_BATCH_TOO_LARGE\x10\x06\x12\x1b\n\x17REFUSAL_REASON_DATABASE\x10\x07\x32X\n\rIngestService\x12G\n\x06\x41ppend\x12\x1b.runstream.v1.AppendRequest\x1a\x1c.runstream.v1.AppendResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19runstream/v1/ingest.proto\x12\x0crunstream.v1\x1a\x19runstream/v1/status.proto\"\xaf\x02\n\rAppendRequest\x12\"\n\x04open\x18\x01 \x01(\x0b\x32\x12.runstream.v1.OpenH\x00\x12(\n\x07\x64\x65\x63lare\x18\x02 \x01(\x0b\x32\x15.runstream.v1.DeclareH\x00\x12$\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x13.runstream.v1.BatchH\x00\x12)\n\x07\x62\x61tches\x18\x06 \x01(\x0b\x32\x16.runstream.v1.BatchSetH\x00\x12$\n\x05\x63lose\x18\x07 \x01(\x0b\x32\x13.runstream.v1.CloseH\x00\x12\x1a\n\roldest_age_us\x18\x04 \x01(\x04H\x01\x88\x01\x01\x12\x14\n\x07sent_us\x18\x05 \x01(\x04H\x02\x88\x01\x01\x42\t\n\x07messageB\x10\n\x0e_oldest_age_usB\n\n\x08_sent_us\"\xb7\x01\n\x0e\x41ppendResponse\x12&\n\x06opened\x18\x01 \x01(\x0b\x32\x14.runstream.v1.OpenedH\x00\x12 \n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x11.runstream.v1.AckH\x00\x12\"\n\x04\x61\x63ks\x18\x03 \x01(\x0b\x32\x12.runstream.v1.AcksH\x00\x12,\n\x05\x65nded\x18\x04 \x01(\x0b\x32\x1b.runstream.v1.ProducerEndedH\x00\x42\t\n\x07message\"\x8e\x01\n\x04Open\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x13\n\x0bproducer_id\x18\x02 \x01(\x0c\x12\x0c\n\x04rank\x18\x03 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x15\n\rfirst_unacked\x18\x05 \x01(\x04\x12\x16\n\x0eproducer_index\x18\x06 \x01(\r\x12\x13\n\x0bmultiplexed\x18\x07 \x01(\x08\"\x9a\x01\n\x06Opened\x12\x18\n\x10\x63ommitted_number\x18\x01 \x01(\x04\x12\x18\n\x10max_batch_points\x18\x02 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x03 \x01(\r\x12\x12\n\nmax_series\x18\x04 \x01(\r\x12\x16\n\x0eproducer_index\x18\x05 \x01(\r\x12\x15\n\rmax_producers\x18\x06 \x01(\r\"R\n\x07\x44\x65\x63lare\x12/\n\x06series\x18\x01 \x03(\x0b\x32\x1f.runstream.v1.SeriesDeclaration\x12\x16\n\x0eproducer_index\x18\x02 \x01(\r\"6\n\x11SeriesDeclaration\x12\x14\n\x0cseries_index\x18\x01 \x01(\r\x12\x0b\n\x03key\x18\x02 \x01(\t\"\x8d\x01\n\x05\x42\x61tch\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x13\n\x0bpoint_count\x18\x02 \x01(\r\x12\x14\n\x0cseries_index\x18\x03 \x03(\x07\x12\x0c\n\x04step\x18\x04 \x03(\x10\x12\x14\n\x0ctime_unix_us\x18\x05 \x03(\x10\x12\r\n\x05value\x18\x06 \x03(\x01\x12\x16\n\x0eproducer_index\x18\x07 \x01(\r\"\xa7\x01\n\x08\x42\x61tchSet\x12\x16\n\x0eproducer_index\x18\x01 \x03(\x07\x12\x0e\n\x06number\x18\x02 \x03(\x06\x12\x13\n\x0bpoint_count\x18\x03 \x03(\x07\x12\x15\n\roldest_age_us\x18\x04 \x03(\x06\x12\x14\n\x0cseries_index\x18\x05 \x03(\x07\x12\x0c\n\x04step\x18\x06 \x03(\x10\x12\x14\n\x0ctime_unix_us\x18\x07 \x03(\x10\x12\r\n\x05value\x18\x08 \x03(\x01\"\x1f\n\x05\x43lose\x12\x16\n\x0eproducer_index\x18\x01 \x01(\r\"`\n\x03\x41\x63k\x12\x18\n\x10\x63ommitted_number\x18\x01 \x01(\x04\x12\'\n\x08refusals\x18\x02 \x03(\x0b\x32\x15.runstream.v1.Refusal\x12\x16\n\x0eproducer_index\x18\x03 \x01(\r\"\'\n\x04\x41\x63ks\x12\x1f\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32\x11.runstream.v1.Ack\"P\n\rProducerEnded\x12\x16\n\x0eproducer_index\x18\x01 \x01(\r\x12\'\n\x06status\x18\x02 \x01(\x0b\x32\x17.runstream.v1.RpcStatus\"\\\n\x07Refusal\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.runstream.v1.RefusalReason\x12\x13\n\x0bpoint_count\x18\x02 \x01(\x04\x12\x0f\n\x07\x65xample\x18\x03 \x01(\t*\xa3\x02\n\rRefusalReason\x12\x1e\n\x1aREFUSAL_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18REFUSAL_REASON_KEY_EMPTY\x10\x01\x12\x1f\n\x1bREFUSAL_REASON_KEY_TOO_LONG\x10\x02\x12(\n$REFUSAL_REASON_KEY_CONTROL_CHARACTER\x10\x03\x12$\n REFUSAL_REASON_TIME_OUT_OF_RANGE\x10\x04\x12\"\n\x1eREFUSAL_REASON_TOO_MANY_SERIES\x10\x05\x12\"\n\x1eREFUSAL_REASON_BATCH_TOO_LARGE\x10\x06\x12\x1b\n\x17REFUSAL_REASON_DATABASE\x10\x07\x32X\n\rIngestService\x12G\n\x06\x41ppend\x12\x1b.runstream.v1.AppendRequest\x1a\x1c.runstream.v1.AppendResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'runstream.v1.ingest_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REFUSALREASON']._serialized_start=983
-  _globals['_REFUSALREASON']._serialized_end=1274
-  _globals['_APPENDREQUEST']._serialized_start=44
-  _globals['_APPENDREQUEST']._serialized_end=266
-  _globals['_APPENDRESPONSE']._serialized_start=268
-  _globals['_APPENDRESPONSE']._serialized_end=369
-  _globals['_OPEN']._serialized_start=371
-  _globals['_OPEN']._serialized_end=468
-  _globals['_OPENED']._serialized_start=470
-  _globals['_OPENED']._serialized_end=577
-  _globals['_DECLARE']._serialized_start=579
-  _globals['_DECLARE']._serialized_end=637
-  _globals['_SERIESDECLARATION']._serialized_start=639
-  _globals['_SERIESDECLARATION']._serialized_end=693
-  _globals['_BATCH']._serialized_start=695
-  _globals['_BATCH']._serialized_end=812
-  _globals['_ACK']._serialized_start=814
-  _globals['_ACK']._serialized_end=886
-  _globals['_REFUSAL']._serialized_start=888
-  _globals['_REFUSAL']._serialized_end=980
-  _globals['_INGESTSERVICE']._serialized_start=1276
-  _globals['_INGESTSERVICE']._serialized_end=1364
+  _globals['_REFUSALREASON']._serialized_start=1667
+  _globals['_REFUSALREASON']._serialized_end=1958
+  _globals['_APPENDREQUEST']._serialized_start=71
+  _globals['_APPENDREQUEST']._serialized_end=374
+  _globals['_APPENDRESPONSE']._serialized_start=377
+  _globals['_APPENDRESPONSE']._serialized_end=560
+  _globals['_OPEN']._serialized_start=563
+  _globals['_OPEN']._serialized_end=705
+  _globals['_OPENED']._serialized_start=708
+  _globals['_OPENED']._serialized_end=862
+  _globals['_DECLARE']._serialized_start=864
+  _globals['_DECLARE']._serialized_end=946
+  _globals['_SERIESDECLARATION']._serialized_start=948
+  _globals['_SERIESDECLARATION']._serialized_end=1002
+  _globals['_BATCH']._serialized_start=1005
+  _globals['_BATCH']._serialized_end=1146
+  _globals['_BATCHSET']._serialized_start=1149
+  _globals['_BATCHSET']._serialized_end=1316
+  _globals['_CLOSE']._serialized_start=1318
+  _globals['_CLOSE']._serialized_end=1349
+  _globals['_ACK']._serialized_start=1351
+  _globals['_ACK']._serialized_end=1447
+  _globals['_ACKS']._serialized_start=1449
+  _globals['_ACKS']._serialized_end=1488
+  _globals['_PRODUCERENDED']._serialized_start=1490
+  _globals['_PRODUCERENDED']._serialized_end=1570
+  _globals['_REFUSAL']._serialized_start=1572
+  _globals['_REFUSAL']._serialized_end=1664
+  _globals['_INGESTSERVICE']._serialized_start=1960
+  _globals['_INGESTSERVICE']._serialized_end=2048
 # @@protoc_insertion_point(module_scope)

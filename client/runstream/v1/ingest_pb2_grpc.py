@@ -28,49 +28,70 @@ if _version_not_supported:
 class IngestServiceStub(object):
     """Takes metric points from training processes, durably and exactly once.
 
-    One stream carries one producer: one run handle in one process. The client speaks first:
+    A producer is one run handle in one process. A stream carries one producer, or many: `Open.multiplexed` of its first
+    message says which. The client speaks first. A stream of one producer:
 
     Open -> (Opened) -> Declare, Batch, Batch, Declare, Batch ... -> half-close -> (last Ack) -> OK
 
-    Retry contract. A batch number is bound to its content at the first send; a client never regroups a numbered
-    batch. After any broken stream the client opens a new one, learns `committed_number`, forgets all batches up to
-    it, declares again every series it will use, and sends the rest again, in order, under the same numbers. What was
-    committed already is recognised by its number and stored once. The highest committed number lives in the same
-    database transaction as the points, so this holds whichever replica answers.
+    A stream of many producers, which saves the cost of a stream and of a message for each of them. Every message names
+    its producer by the `producer_index` that the client gave it in Open, and a BatchSet has batches of several:
+
+    Open 0, Open 1 -> (Opened 1), (Opened 0) -> Declare 0, Declare 1, BatchSet -> (Acks of 0 and 1) -> Close 1,
+    Open 2 -> (Opened 2) -> Declare 2, BatchSet ... -> half-close -> (last Acks) -> OK
+
+    The first message is an Open; further ones may follow at any time, without waiting for an answer, and are answered in
+    any order. Only the producer itself waits: its first Declare or batch follows its Opened. An index is never used
+    twice on a stream: each Open has a higher one than all before it.
+
+    Retry contract, for each producer. A batch number is bound to its content at the first send; a client never regroups
+    a numbered batch (which batches share a BatchSet is free, and may differ at each send). After any broken stream the
+    client opens the producer on a new one, learns `committed_number`, forgets all batches up to it, declares again every
+    series it will use, and sends the rest again, in order, under the same numbers. After ProducerEnded it does the same
+    on the stream that it has, with a new producer_index, if the status says that a retry is worth it. What was committed
+    already is recognised by its number and stored once. The highest committed number lives in the same database
+    transaction as the points, so this holds whichever replica answers.
 
     A stream ends with one of these statuses. Each carries a google.rpc.ErrorInfo whose `reason` is named here and
-    whose metadata names the offending `field`; statuses worth retrying carry a google.rpc.RetryInfo too.
+    whose metadata names the offending `field`; statuses worth retrying carry a google.rpc.RetryInfo too. On a stream of
+    many producers, those marked with * end only the producer that they concern, as the status in ProducerEnded, and the
+    others go on. What is sent for a producer that has ended, before the client has read so, is ignored.
 
     OK                                       the client half-closed; everything it sent is acknowledged.
     INVALID_ARGUMENT    MALFORMED_MESSAGE    not an AppendRequest (bad wire bytes, invalid UTF-8, empty message).
-    INVALID_ARGUMENT    OPEN_EXPECTED        the first message was not Open, or a later one was.
-    INVALID_ARGUMENT    INVALID_FIELD        a field of Open or Declare has a wrong form; `field` names it.
+    INVALID_ARGUMENT    OPEN_EXPECTED        the first message was not Open, or a later one of a stream of one producer
+    was; or a message names a producer_index that was not opened.
+    *INVALID_ARGUMENT    OPEN_EXPECTED        a Declare or batch came before the Opened of its producer, or after Close.
+    *INVALID_ARGUMENT    INVALID_FIELD        a field of Open or Declare has a wrong form; `field` names it. (A
+    producer_index that is not above those before it ends the stream.)
     INVALID_ARGUMENT    COLUMN_LENGTHS       the columns of a batch differ in length, or from `point_count`.
-    INVALID_ARGUMENT    UNDECLARED_SERIES    a batch used a series index that this stream did not declare.
-    OUT_OF_RANGE        SEQUENCE_GAP         a batch number was not the one after the last.
-    NOT_FOUND           RUN_NOT_FOUND        no such run for this caller. Create it, then open again.
-    FAILED_PRECONDITION RUN_DELETED          the run was deleted. (A finished run still takes points.)
-    ABORTED             FENCED               a newer stream of the same producer took over, or the run was deleted.
-    The client of the newer stream goes on, the older one stops. A client
-    that knows of no newer stream opens again; the answer says why.
-    DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
+    *INVALID_ARGUMENT    UNDECLARED_SERIES    a batch used a series index that its producer did not declare.
+    *OUT_OF_RANGE        SEQUENCE_GAP         a batch number was not the one after the last.
+    *NOT_FOUND           RUN_NOT_FOUND        no such run for this caller. Create it, then open again.
+    *FAILED_PRECONDITION RUN_DELETED          the run was deleted. (A finished run still takes points.)
+    *ABORTED             FENCED               a newer Open of the same producer took over, or the run was deleted.
+    The client of the newer one goes on, the older one stops. A client
+    that knows of no newer one opens again; the answer says why.
+    *DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
     once acknowledged are gone. The client counts them, takes a new producer
     id and goes on.
     RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`. Not retryable as it is. (From gRPC
     itself, without a reason, above 4 MiB.)
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
+    *RESOURCE_EXHAUSTED  OVERLOADED           the stream has `max_producers`, or this replica as many producers as it
+    takes. Retry after the delay in RetryInfo.
     UNAVAILABLE         OPEN_TIMEOUT         no message came within twenty seconds after the call began.
     UNAVAILABLE         CLIENT_STALLED       nothing of what was sent was read for two minutes.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
     again. What was received is acknowledged, if it is committed within a few
     seconds. Reconnect over a new connection.
-    UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer an Open or Declare, or this replica has been
-    without it for some seconds, while others may have it. Retry after the
-    delay in RetryInfo.
+    *UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer an Open or Declare. Retry after the delay in
+    RetryInfo.
+    UNAVAILABLE         DATABASE_UNAVAILABLE this replica has been without the database for some seconds, while others
+    may have it. Retry after the delay in RetryInfo.
     UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
     delay in RetryInfo: what the stream knew of it may be wrong.
-    INTERNAL            COMMIT_FAILED        a batch, which the message names, hits a bug of the service and cannot be
+    *INTERNAL            COMMIT_FAILED        a batch, which the message names, hits a bug of the service and cannot be
     committed. What came before it is. Retry with backoff; please report it.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
@@ -78,6 +99,9 @@ class IngestServiceStub(object):
     and a stream that the network tore (INTERNAL or UNKNOWN as often as UNAVAILABLE): over a new connection, which may
     find another replica. ABORTED and CANCELLED: over the same one. The rest: not without a change somewhere; a client
     that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each case.
+
+    The status in ProducerEnded: over the same stream, after the delay in RetryInfo or with backoff, if this list has it
+    retried at all. If an OVERLOADED there lasts, over a new connection.
 
     None of these statuses makes anything final: what was not acknowledged is still the client's to send. Only a
     refusal in an Ack is final, point by point.
@@ -99,49 +123,70 @@ class IngestServiceStub(object):
 class IngestServiceServicer(object):
     """Takes metric points from training processes, durably and exactly once.
 
-    One stream carries one producer: one run handle in one process. The client speaks first:
+    A producer is one run handle in one process. A stream carries one producer, or many: `Open.multiplexed` of its first
+    message says which. The client speaks first. A stream of one producer:
 
     Open -> (Opened) -> Declare, Batch, Batch, Declare, Batch ... -> half-close -> (last Ack) -> OK
 
-    Retry contract. A batch number is bound to its content at the first send; a client never regroups a numbered
-    batch. After any broken stream the client opens a new one, learns `committed_number`, forgets all batches up to
-    it, declares again every series it will use, and sends the rest again, in order, under the same numbers. What was
-    committed already is recognised by its number and stored once. The highest committed number lives in the same
-    database transaction as the points, so this holds whichever replica answers.
+    A stream of many producers, which saves the cost of a stream and of a message for each of them. Every message names
+    its producer by the `producer_index` that the client gave it in Open, and a BatchSet has batches of several:
+
+    Open 0, Open 1 -> (Opened 1), (Opened 0) -> Declare 0, Declare 1, BatchSet -> (Acks of 0 and 1) -> Close 1,
+    Open 2 -> (Opened 2) -> Declare 2, BatchSet ... -> half-close -> (last Acks) -> OK
+
+    The first message is an Open; further ones may follow at any time, without waiting for an answer, and are answered in
+    any order. Only the producer itself waits: its first Declare or batch follows its Opened. An index is never used
+    twice on a stream: each Open has a higher one than all before it.
+
+    Retry contract, for each producer. A batch number is bound to its content at the first send; a client never regroups
+    a numbered batch (which batches share a BatchSet is free, and may differ at each send). After any broken stream the
+    client opens the producer on a new one, learns `committed_number`, forgets all batches up to it, declares again every
+    series it will use, and sends the rest again, in order, under the same numbers. After ProducerEnded it does the same
+    on the stream that it has, with a new producer_index, if the status says that a retry is worth it. What was committed
+    already is recognised by its number and stored once. The highest committed number lives in the same database
+    transaction as the points, so this holds whichever replica answers.
 
     A stream ends with one of these statuses. Each carries a google.rpc.ErrorInfo whose `reason` is named here and
-    whose metadata names the offending `field`; statuses worth retrying carry a google.rpc.RetryInfo too.
+    whose metadata names the offending `field`; statuses worth retrying carry a google.rpc.RetryInfo too. On a stream of
+    many producers, those marked with * end only the producer that they concern, as the status in ProducerEnded, and the
+    others go on. What is sent for a producer that has ended, before the client has read so, is ignored.
 
     OK                                       the client half-closed; everything it sent is acknowledged.
     INVALID_ARGUMENT    MALFORMED_MESSAGE    not an AppendRequest (bad wire bytes, invalid UTF-8, empty message).
-    INVALID_ARGUMENT    OPEN_EXPECTED        the first message was not Open, or a later one was.
-    INVALID_ARGUMENT    INVALID_FIELD        a field of Open or Declare has a wrong form; `field` names it.
+    INVALID_ARGUMENT    OPEN_EXPECTED        the first message was not Open, or a later one of a stream of one producer
+    was; or a message names a producer_index that was not opened.
+    *INVALID_ARGUMENT    OPEN_EXPECTED        a Declare or batch came before the Opened of its producer, or after Close.
+    *INVALID_ARGUMENT    INVALID_FIELD        a field of Open or Declare has a wrong form; `field` names it. (A
+    producer_index that is not above those before it ends the stream.)
     INVALID_ARGUMENT    COLUMN_LENGTHS       the columns of a batch differ in length, or from `point_count`.
-    INVALID_ARGUMENT    UNDECLARED_SERIES    a batch used a series index that this stream did not declare.
-    OUT_OF_RANGE        SEQUENCE_GAP         a batch number was not the one after the last.
-    NOT_FOUND           RUN_NOT_FOUND        no such run for this caller. Create it, then open again.
-    FAILED_PRECONDITION RUN_DELETED          the run was deleted. (A finished run still takes points.)
-    ABORTED             FENCED               a newer stream of the same producer took over, or the run was deleted.
-    The client of the newer stream goes on, the older one stops. A client
-    that knows of no newer stream opens again; the answer says why.
-    DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
+    *INVALID_ARGUMENT    UNDECLARED_SERIES    a batch used a series index that its producer did not declare.
+    *OUT_OF_RANGE        SEQUENCE_GAP         a batch number was not the one after the last.
+    *NOT_FOUND           RUN_NOT_FOUND        no such run for this caller. Create it, then open again.
+    *FAILED_PRECONDITION RUN_DELETED          the run was deleted. (A finished run still takes points.)
+    *ABORTED             FENCED               a newer Open of the same producer took over, or the run was deleted.
+    The client of the newer one goes on, the older one stops. A client
+    that knows of no newer one opens again; the answer says why.
+    *DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
     once acknowledged are gone. The client counts them, takes a new producer
     id and goes on.
     RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`. Not retryable as it is. (From gRPC
     itself, without a reason, above 4 MiB.)
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
+    *RESOURCE_EXHAUSTED  OVERLOADED           the stream has `max_producers`, or this replica as many producers as it
+    takes. Retry after the delay in RetryInfo.
     UNAVAILABLE         OPEN_TIMEOUT         no message came within twenty seconds after the call began.
     UNAVAILABLE         CLIENT_STALLED       nothing of what was sent was read for two minutes.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
     again. What was received is acknowledged, if it is committed within a few
     seconds. Reconnect over a new connection.
-    UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer an Open or Declare, or this replica has been
-    without it for some seconds, while others may have it. Retry after the
-    delay in RetryInfo.
+    *UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer an Open or Declare. Retry after the delay in
+    RetryInfo.
+    UNAVAILABLE         DATABASE_UNAVAILABLE this replica has been without the database for some seconds, while others
+    may have it. Retry after the delay in RetryInfo.
     UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
     delay in RetryInfo: what the stream knew of it may be wrong.
-    INTERNAL            COMMIT_FAILED        a batch, which the message names, hits a bug of the service and cannot be
+    *INTERNAL            COMMIT_FAILED        a batch, which the message names, hits a bug of the service and cannot be
     committed. What came before it is. Retry with backoff; please report it.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
@@ -150,12 +195,15 @@ class IngestServiceServicer(object):
     find another replica. ABORTED and CANCELLED: over the same one. The rest: not without a change somewhere; a client
     that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each case.
 
+    The status in ProducerEnded: over the same stream, after the delay in RetryInfo or with backoff, if this list has it
+    retried at all. If an OVERLOADED there lasts, over a new connection.
+
     None of these statuses makes anything final: what was not acknowledged is still the client's to send. Only a
     refusal in an Ack is final, point by point.
     """
 
     def Append(self, request_iterator, context):
-        """Opens one producer's stream. Not a unary retry target: see the retry contract above.
+        """Opens a stream of one producer or many. Not a unary retry target: see the retry contract above.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,49 +228,70 @@ def add_IngestServiceServicer_to_server(servicer, server):
 class IngestService(object):
     """Takes metric points from training processes, durably and exactly once.
 
-    One stream carries one producer: one run handle in one process. The client speaks first:
+    A producer is one run handle in one process. A stream carries one producer, or many: `Open.multiplexed` of its first
+    message says which. The client speaks first. A stream of one producer:
 
     Open -> (Opened) -> Declare, Batch, Batch, Declare, Batch ... -> half-close -> (last Ack) -> OK
 
-    Retry contract. A batch number is bound to its content at the first send; a client never regroups a numbered
-    batch. After any broken stream the client opens a new one, learns `committed_number`, forgets all batches up to
-    it, declares again every series it will use, and sends the rest again, in order, under the same numbers. What was
-    committed already is recognised by its number and stored once. The highest committed number lives in the same
-    database transaction as the points, so this holds whichever replica answers.
+    A stream of many producers, which saves the cost of a stream and of a message for each of them. Every message names
+    its producer by the `producer_index` that the client gave it in Open, and a BatchSet has batches of several:
+
+    Open 0, Open 1 -> (Opened 1), (Opened 0) -> Declare 0, Declare 1, BatchSet -> (Acks of 0 and 1) -> Close 1,
+    Open 2 -> (Opened 2) -> Declare 2, BatchSet ... -> half-close -> (last Acks) -> OK
+
+    The first message is an Open; further ones may follow at any time, without waiting for an answer, and are answered in
+    any order. Only the producer itself waits: its first Declare or batch follows its Opened. An index is never used
+    twice on a stream: each Open has a higher one than all before it.
+
+    Retry contract, for each producer. A batch number is bound to its content at the first send; a client never regroups
+    a numbered batch (which batches share a BatchSet is free, and may differ at each send). After any broken stream the
+    client opens the producer on a new one, learns `committed_number`, forgets all batches up to it, declares again every
+    series it will use, and sends the rest again, in order, under the same numbers. After ProducerEnded it does the same
+    on the stream that it has, with a new producer_index, if the status says that a retry is worth it. What was committed
+    already is recognised by its number and stored once. The highest committed number lives in the same database
+    transaction as the points, so this holds whichever replica answers.
 
     A stream ends with one of these statuses. Each carries a google.rpc.ErrorInfo whose `reason` is named here and
-    whose metadata names the offending `field`; statuses worth retrying carry a google.rpc.RetryInfo too.
+    whose metadata names the offending `field`; statuses worth retrying carry a google.rpc.RetryInfo too. On a stream of
+    many producers, those marked with * end only the producer that they concern, as the status in ProducerEnded, and the
+    others go on. What is sent for a producer that has ended, before the client has read so, is ignored.
 
     OK                                       the client half-closed; everything it sent is acknowledged.
     INVALID_ARGUMENT    MALFORMED_MESSAGE    not an AppendRequest (bad wire bytes, invalid UTF-8, empty message).
-    INVALID_ARGUMENT    OPEN_EXPECTED        the first message was not Open, or a later one was.
-    INVALID_ARGUMENT    INVALID_FIELD        a field of Open or Declare has a wrong form; `field` names it.
+    INVALID_ARGUMENT    OPEN_EXPECTED        the first message was not Open, or a later one of a stream of one producer
+    was; or a message names a producer_index that was not opened.
+    *INVALID_ARGUMENT    OPEN_EXPECTED        a Declare or batch came before the Opened of its producer, or after Close.
+    *INVALID_ARGUMENT    INVALID_FIELD        a field of Open or Declare has a wrong form; `field` names it. (A
+    producer_index that is not above those before it ends the stream.)
     INVALID_ARGUMENT    COLUMN_LENGTHS       the columns of a batch differ in length, or from `point_count`.
-    INVALID_ARGUMENT    UNDECLARED_SERIES    a batch used a series index that this stream did not declare.
-    OUT_OF_RANGE        SEQUENCE_GAP         a batch number was not the one after the last.
-    NOT_FOUND           RUN_NOT_FOUND        no such run for this caller. Create it, then open again.
-    FAILED_PRECONDITION RUN_DELETED          the run was deleted. (A finished run still takes points.)
-    ABORTED             FENCED               a newer stream of the same producer took over, or the run was deleted.
-    The client of the newer stream goes on, the older one stops. A client
-    that knows of no newer stream opens again; the answer says why.
-    DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
+    *INVALID_ARGUMENT    UNDECLARED_SERIES    a batch used a series index that its producer did not declare.
+    *OUT_OF_RANGE        SEQUENCE_GAP         a batch number was not the one after the last.
+    *NOT_FOUND           RUN_NOT_FOUND        no such run for this caller. Create it, then open again.
+    *FAILED_PRECONDITION RUN_DELETED          the run was deleted. (A finished run still takes points.)
+    *ABORTED             FENCED               a newer Open of the same producer took over, or the run was deleted.
+    The client of the newer one goes on, the older one stops. A client
+    that knows of no newer one opens again; the answer says why.
+    *DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
     once acknowledged are gone. The client counts them, takes a new producer
     id and goes on.
     RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`. Not retryable as it is. (From gRPC
     itself, without a reason, above 4 MiB.)
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
+    *RESOURCE_EXHAUSTED  OVERLOADED           the stream has `max_producers`, or this replica as many producers as it
+    takes. Retry after the delay in RetryInfo.
     UNAVAILABLE         OPEN_TIMEOUT         no message came within twenty seconds after the call began.
     UNAVAILABLE         CLIENT_STALLED       nothing of what was sent was read for two minutes.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
     again. What was received is acknowledged, if it is committed within a few
     seconds. Reconnect over a new connection.
-    UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer an Open or Declare, or this replica has been
-    without it for some seconds, while others may have it. Retry after the
-    delay in RetryInfo.
+    *UNAVAILABLE         DATABASE_UNAVAILABLE the database did not answer an Open or Declare. Retry after the delay in
+    RetryInfo.
+    UNAVAILABLE         DATABASE_UNAVAILABLE this replica has been without the database for some seconds, while others
+    may have it. Retry after the delay in RetryInfo.
     UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
     delay in RetryInfo: what the stream knew of it may be wrong.
-    INTERNAL            COMMIT_FAILED        a batch, which the message names, hits a bug of the service and cannot be
+    *INTERNAL            COMMIT_FAILED        a batch, which the message names, hits a bug of the service and cannot be
     committed. What came before it is. Retry with backoff; please report it.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
@@ -230,6 +299,9 @@ class IngestService(object):
     and a stream that the network tore (INTERNAL or UNKNOWN as often as UNAVAILABLE): over a new connection, which may
     find another replica. ABORTED and CANCELLED: over the same one. The rest: not without a change somewhere; a client
     that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each case.
+
+    The status in ProducerEnded: over the same stream, after the delay in RetryInfo or with backoff, if this list has it
+    retried at all. If an OVERLOADED there lasts, over a new connection.
 
     None of these statuses makes anything final: what was not acknowledged is still the client's to send. Only a
     refusal in an Ack is final, point by point.

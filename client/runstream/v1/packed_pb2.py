@@ -22,31 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from runstream.v1 import ingest_pb2 as runstream_dot_v1_dot_ingest__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19runstream/v1/packed.proto\x12\x0crunstream.v1\"\xf6\x01\n\x13PackedAppendRequest\x12(\n\x04open\x18\x01 \x01(\x0b\x32\x18.runstream.v1.PackedOpenH\x00\x12.\n\x07\x64\x65\x63lare\x18\x02 \x01(\x0b\x32\x1b.runstream.v1.PackedDeclareH\x00\x12*\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x19.runstream.v1.PackedBatchH\x00\x12\x1a\n\roldest_age_us\x18\x04 \x01(\x04H\x01\x88\x01\x01\x12\x14\n\x07sent_us\x18\x05 \x01(\x04H\x02\x88\x01\x01\x42\t\n\x07messageB\x10\n\x0e_oldest_age_usB\n\n\x08_sent_us\"\x0c\n\nPackedOpen\"\x0f\n\rPackedDeclare\"{\n\x0bPackedBatch\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x13\n\x0bpoint_count\x18\x02 \x01(\r\x12\x14\n\x0cseries_index\x18\x03 \x01(\x0c\x12\x0c\n\x04step\x18\x04 \x01(\x0c\x12\x14\n\x0ctime_unix_us\x18\x05 \x01(\x0c\x12\r\n\x05value\x18\x06 \x01(\x0c\"o\n\x15PackedHistoryResponse\x12\x0e\n\x06series\x18\x01 \x01(\x0c\x12\x13\n\x0bpoint_count\x18\x02 \x01(\r\x12\x0c\n\x04step\x18\x03 \x01(\x0c\x12\x14\n\x0ctime_unix_us\x18\x04 \x01(\x0c\x12\r\n\x05value\x18\x05 \x01(\x0c\"Y\n\x12PackedTailResponse\x12\x33\n\x06series\x18\x01 \x03(\x0b\x32#.runstream.v1.PackedHistoryResponse\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\"\xc2\x01\n\x14PackedLatestResponse\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x13\n\x0bpoint_count\x18\x03 \x01(\r\x12\x11\n\trun_index\x18\x04 \x01(\x0c\x12\x11\n\tkey_index\x18\x05 \x01(\x0c\x12\x0c\n\x04rank\x18\x06 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x0c\x12\x0c\n\x04step\x18\x08 \x01(\x0c\x12\x14\n\x0ctime_unix_us\x18\t \x01(\x0c\x12\r\n\x05value\x18\n \x01(\x0c\"\xde\x01\n\x13PackedChartResponse\x12\x0e\n\x06series\x18\x01 \x01(\x0c\x12\x14\n\x0c\x62ucket_count\x18\x02 \x01(\r\x12\x16\n\x0e\x66irst_position\x18\x03 \x01(\x0c\x12\x15\n\rlast_position\x18\x04 \x01(\x0c\x12\x13\n\x0bpoint_count\x18\x05 \x01(\x0c\x12\x18\n\x10non_finite_count\x18\x06 \x01(\x0c\x12\r\n\x05\x66irst\x18\x07 \x01(\x0c\x12\x0c\n\x04last\x18\x08 \x01(\x0c\x12\x0b\n\x03min\x18\t \x01(\x0c\x12\x0b\n\x03max\x18\n \x01(\x0c\x12\x0c\n\x04mean\x18\x0b \x01(\x0c\"\xb6\x01\n\x17PackedAggregateResponse\x12\x14\n\x0c\x62ucket_count\x18\x01 \x01(\r\x12\x12\n\nfirst_step\x18\x02 \x01(\x0c\x12\x11\n\tlast_step\x18\x03 \x01(\x0c\x12\x12\n\nrank_count\x18\x04 \x01(\x0c\x12\x0b\n\x03min\x18\x05 \x01(\x0c\x12\x0b\n\x03max\x18\x06 \x01(\x0c\x12\x0c\n\x04mean\x18\x07 \x01(\x0c\x12\x10\n\x08min_rank\x18\x08 \x01(\x0c\x12\x10\n\x08max_rank\x18\t \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19runstream/v1/packed.proto\x12\x0crunstream.v1\x1a\x19runstream/v1/ingest.proto\"\xcd\x02\n\x13PackedAppendRequest\x12(\n\x04open\x18\x01 \x01(\x0b\x32\x18.runstream.v1.PackedOpenH\x00\x12.\n\x07\x64\x65\x63lare\x18\x02 \x01(\x0b\x32\x1b.runstream.v1.PackedDeclareH\x00\x12*\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x19.runstream.v1.PackedBatchH\x00\x12/\n\x07\x62\x61tches\x18\x06 \x01(\x0b\x32\x1c.runstream.v1.PackedBatchSetH\x00\x12$\n\x05\x63lose\x18\x07 \x01(\x0b\x32\x13.runstream.v1.CloseH\x00\x12\x1a\n\roldest_age_us\x18\x04 \x01(\x04H\x01\x88\x01\x01\x12\x14\n\x07sent_us\x18\x05 \x01(\x04H\x02\x88\x01\x01\x42\t\n\x07messageB\x10\n\x0e_oldest_age_usB\n\n\x08_sent_us\"\x0c\n\nPackedOpen\"\x0f\n\rPackedDeclare\"\x93\x01\n\x0bPackedBatch\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x13\n\x0bpoint_count\x18\x02 \x01(\r\x12\x14\n\x0cseries_index\x18\x03 \x01(\x0c\x12\x0c\n\x04step\x18\x04 \x01(\x0c\x12\x14\n\x0ctime_unix_us\x18\x05 \x01(\x0c\x12\r\n\x05value\x18\x06 \x01(\x0c\x12\x16\n\x0eproducer_index\x18\x07 \x01(\r\"\xad\x01\n\x0ePackedBatchSet\x12\x16\n\x0eproducer_index\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\x0c\x12\x13\n\x0bpoint_count\x18\x03 \x01(\x0c\x12\x15\n\roldest_age_us\x18\x04 \x01(\x0c\x12\x14\n\x0cseries_index\x18\x05 \x01(\x0c\x12\x0c\n\x04step\x18\x06 \x01(\x0c\x12\x14\n\x0ctime_unix_us\x18\x07 \x01(\x0c\x12\r\n\x05value\x18\x08 \x01(\x0c\"o\n\x15PackedHistoryResponse\x12\x0e\n\x06series\x18\x01 \x01(\x0c\x12\x13\n\x0bpoint_count\x18\x02 \x01(\r\x12\x0c\n\x04step\x18\x03 \x01(\x0c\x12\x14\n\x0ctime_unix_us\x18\x04 \x01(\x0c\x12\r\n\x05value\x18\x05 \x01(\x0c\"Y\n\x12PackedTailResponse\x12\x33\n\x06series\x18\x01 \x03(\x0b\x32#.runstream.v1.PackedHistoryResponse\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\"\xc2\x01\n\x14PackedLatestResponse\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x13\n\x0bpoint_count\x18\x03 \x01(\r\x12\x11\n\trun_index\x18\x04 \x01(\x0c\x12\x11\n\tkey_index\x18\x05 \x01(\x0c\x12\x0c\n\x04rank\x18\x06 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x0c\x12\x0c\n\x04step\x18\x08 \x01(\x0c\x12\x14\n\x0ctime_unix_us\x18\t \x01(\x0c\x12\r\n\x05value\x18\n \x01(\x0c\"\xde\x01\n\x13PackedChartResponse\x12\x0e\n\x06series\x18\x01 \x01(\x0c\x12\x14\n\x0c\x62ucket_count\x18\x02 \x01(\r\x12\x16\n\x0e\x66irst_position\x18\x03 \x01(\x0c\x12\x15\n\rlast_position\x18\x04 \x01(\x0c\x12\x13\n\x0bpoint_count\x18\x05 \x01(\x0c\x12\x18\n\x10non_finite_count\x18\x06 \x01(\x0c\x12\r\n\x05\x66irst\x18\x07 \x01(\x0c\x12\x0c\n\x04last\x18\x08 \x01(\x0c\x12\x0b\n\x03min\x18\t \x01(\x0c\x12\x0b\n\x03max\x18\n \x01(\x0c\x12\x0c\n\x04mean\x18\x0b \x01(\x0c\"\xb6\x01\n\x17PackedAggregateResponse\x12\x14\n\x0c\x62ucket_count\x18\x01 \x01(\r\x12\x12\n\nfirst_step\x18\x02 \x01(\x0c\x12\x11\n\tlast_step\x18\x03 \x01(\x0c\x12\x12\n\nrank_count\x18\x04 \x01(\x0c\x12\x0b\n\x03min\x18\x05 \x01(\x0c\x12\x0b\n\x03max\x18\x06 \x01(\x0c\x12\x0c\n\x04mean\x18\x07 \x01(\x0c\x12\x10\n\x08min_rank\x18\x08 \x01(\x0c\x12\x10\n\x08max_rank\x18\t \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'runstream.v1.packed_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PACKEDAPPENDREQUEST']._serialized_start=44
-  _globals['_PACKEDAPPENDREQUEST']._serialized_end=290
-  _globals['_PACKEDOPEN']._serialized_start=292
-  _globals['_PACKEDOPEN']._serialized_end=304
-  _globals['_PACKEDDECLARE']._serialized_start=306
-  _globals['_PACKEDDECLARE']._serialized_end=321
-  _globals['_PACKEDBATCH']._serialized_start=323
-  _globals['_PACKEDBATCH']._serialized_end=446
-  _globals['_PACKEDHISTORYRESPONSE']._serialized_start=448
-  _globals['_PACKEDHISTORYRESPONSE']._serialized_end=559
-  _globals['_PACKEDTAILRESPONSE']._serialized_start=561
-  _globals['_PACKEDTAILRESPONSE']._serialized_end=650
-  _globals['_PACKEDLATESTRESPONSE']._serialized_start=653
-  _globals['_PACKEDLATESTRESPONSE']._serialized_end=847
-  _globals['_PACKEDCHARTRESPONSE']._serialized_start=850
-  _globals['_PACKEDCHARTRESPONSE']._serialized_end=1072
-  _globals['_PACKEDAGGREGATERESPONSE']._serialized_start=1075
-  _globals['_PACKEDAGGREGATERESPONSE']._serialized_end=1257
+  _globals['_PACKEDAPPENDREQUEST']._serialized_start=71
+  _globals['_PACKEDAPPENDREQUEST']._serialized_end=404
+  _globals['_PACKEDOPEN']._serialized_start=406
+  _globals['_PACKEDOPEN']._serialized_end=418
+  _globals['_PACKEDDECLARE']._serialized_start=420
+  _globals['_PACKEDDECLARE']._serialized_end=435
+  _globals['_PACKEDBATCH']._serialized_start=438
+  _globals['_PACKEDBATCH']._serialized_end=585
+  _globals['_PACKEDBATCHSET']._serialized_start=588
+  _globals['_PACKEDBATCHSET']._serialized_end=761
+  _globals['_PACKEDHISTORYRESPONSE']._serialized_start=763
+  _globals['_PACKEDHISTORYRESPONSE']._serialized_end=874
+  _globals['_PACKEDTAILRESPONSE']._serialized_start=876
+  _globals['_PACKEDTAILRESPONSE']._serialized_end=965
+  _globals['_PACKEDLATESTRESPONSE']._serialized_start=968
+  _globals['_PACKEDLATESTRESPONSE']._serialized_end=1162
+  _globals['_PACKEDCHARTRESPONSE']._serialized_start=1165
+  _globals['_PACKEDCHARTRESPONSE']._serialized_end=1387
+  _globals['_PACKEDAGGREGATERESPONSE']._serialized_start=1390
+  _globals['_PACKEDAGGREGATERESPONSE']._serialized_end=1572
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from runstream.v1 import ingest_pb2 as _ingest_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -7,18 +8,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PackedAppendRequest(_message.Message):
-    __slots__ = ("open", "declare", "batch", "oldest_age_us", "sent_us")
+    __slots__ = ("open", "declare", "batch", "batches", "close", "oldest_age_us", "sent_us")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     DECLARE_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_FIELD_NUMBER: _ClassVar[int]
     OLDEST_AGE_US_FIELD_NUMBER: _ClassVar[int]
     SENT_US_FIELD_NUMBER: _ClassVar[int]
     open: PackedOpen
     declare: PackedDeclare
     batch: PackedBatch
+    batches: PackedBatchSet
+    close: _ingest_pb2.Close
     oldest_age_us: int
     sent_us: int
-    def __init__(self, open: _Optional[_Union[PackedOpen, _Mapping]] = ..., declare: _Optional[_Union[PackedDeclare, _Mapping]] = ..., batch: _Optional[_Union[PackedBatch, _Mapping]] = ..., oldest_age_us: _Optional[int] = ..., sent_us: _Optional[int] = ...) -> None: ...
+    def __init__(self, open: _Optional[_Union[PackedOpen, _Mapping]] = ..., declare: _Optional[_Union[PackedDeclare, _Mapping]] = ..., batch: _Optional[_Union[PackedBatch, _Mapping]] = ..., batches: _Optional[_Union[PackedBatchSet, _Mapping]] = ..., close: _Optional[_Union[_ingest_pb2.Close, _Mapping]] = ..., oldest_age_us: _Optional[int] = ..., sent_us: _Optional[int] = ...) -> None: ...
 
 class PackedOpen(_message.Message):
     __slots__ = ()
@@ -29,20 +34,42 @@ class PackedDeclare(_message.Message):
     def __init__(self) -> None: ...
 
 class PackedBatch(_message.Message):
-    __slots__ = ("number", "point_count", "series_index", "step", "time_unix_us", "value")
+    __slots__ = ("number", "point_count", "series_index", "step", "time_unix_us", "value", "producer_index")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     POINT_COUNT_FIELD_NUMBER: _ClassVar[int]
     SERIES_INDEX_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     TIME_UNIX_US_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
+    PRODUCER_INDEX_FIELD_NUMBER: _ClassVar[int]
     number: int
     point_count: int
     series_index: bytes
     step: bytes
     time_unix_us: bytes
     value: bytes
-    def __init__(self, number: _Optional[int] = ..., point_count: _Optional[int] = ..., series_index: _Optional[bytes] = ..., step: _Optional[bytes] = ..., time_unix_us: _Optional[bytes] = ..., value: _Optional[bytes] = ...) -> None: ...
+    producer_index: int
+    def __init__(self, number: _Optional[int] = ..., point_count: _Optional[int] = ..., series_index: _Optional[bytes] = ..., step: _Optional[bytes] = ..., time_unix_us: _Optional[bytes] = ..., value: _Optional[bytes] = ..., producer_index: _Optional[int] = ...) -> None: ...
+
+class PackedBatchSet(_message.Message):
+    __slots__ = ("producer_index", "number", "point_count", "oldest_age_us", "series_index", "step", "time_unix_us", "value")
+    PRODUCER_INDEX_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    POINT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_AGE_US_FIELD_NUMBER: _ClassVar[int]
+    SERIES_INDEX_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    TIME_UNIX_US_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    producer_index: bytes
+    number: bytes
+    point_count: bytes
+    oldest_age_us: bytes
+    series_index: bytes
+    step: bytes
+    time_unix_us: bytes
+    value: bytes
+    def __init__(self, producer_index: _Optional[bytes] = ..., number: _Optional[bytes] = ..., point_count: _Optional[bytes] = ..., oldest_age_us: _Optional[bytes] = ..., series_index: _Optional[bytes] = ..., step: _Optional[bytes] = ..., time_unix_us: _Optional[bytes] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class PackedHistoryResponse(_message.Message):
     __slots__ = ("series", "point_count", "step", "time_unix_us", "value")

@@ -79,7 +79,7 @@ def decode(message: bytes) -> ingest_pb2.Open | EncodedDeclare | Batch:
         raise _malformed(message) from exc
     if kind == "open":
         return request.open
-    raise MalformedMessage("message: set one of open, declare and batch", field="message")
+    raise MalformedMessage("message: this release takes open, declare and batch; set one of them", field="message")
 
 
 def _malformed(message: bytes) -> MalformedMessage:
