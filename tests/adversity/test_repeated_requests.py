@@ -19,8 +19,8 @@ from urllib3.util import Retry
 from runstream_service.core import effects, errors
 from runstream_service.http.app import HttpApp
 from runstream_service.metrics import Metrics
+from runstream_service.mlflow.endpoints import guarded
 from runstream_service.mlflow.errors import answer_to
-from runstream_service.mlflow.routes import guarded
 from runstream_service.readiness import Readiness
 from tests.support.databases import socket_of, through
 from tests.support.proxy import Proxy

@@ -1,4 +1,4 @@
-"""The path of a point, in the order of the calls. rpc/ingest_servicer.py and mlflow/metrics.py call it.
+"""The path of a point, in the order of the calls. rpc/ingest_servicer.py and mlflow/database_sink.py call it.
 
 decode.py       message bytes -> columns
 latency.py      when a batch was logged, though the clocks of clients and service differ

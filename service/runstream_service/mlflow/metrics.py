@@ -1,25 +1,19 @@
-"""Metrics of runs: log-metric, log-batch, and their histories."""
+"""Histories of metrics."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from runstream_service import threads
-from runstream_service.core.errors import ParamChanged, RunNotFound
-from runstream_service.core.model_metrics import ModelMetric
-from runstream_service.ingest.http_writes import RunPoints
+from runstream_service.core.errors import RunNotFound
 from runstream_service.mlflow.answer import encode
-from runstream_service.mlflow.entries import checked_params, checked_tags
 from runstream_service.mlflow.errors import invalid
-from runstream_service.mlflow.metric_bodies import LogBatchBody, Metrics, read_log_batch, read_log_metric
 from runstream_service.mlflow.names import check_storable
 from runstream_service.mlflow.request import (
     Int32,
@@ -28,11 +22,9 @@ from runstream_service.mlflow.request import (
     check_given,
     missing,
     read,
-    read_body,
     refused,
 )
-from runstream_service.mlflow.run_ids import parse_run_id, parse_run_id_strictly
-from runstream_service.mlflow.times import SecondsWarning
+from runstream_service.mlflow.run_ids import parse_run_id
 from runstream_service.query.mlflow_view.metric_rows import NO_ROWS, PageKey
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP
 
@@ -43,14 +35,9 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from runstream_service.core.caller import Caller
-    from runstream_service.core.model_metrics import ModelMetrics
-    from runstream_service.core.runs import Runs
-    from runstream_service.ingest.http_writes import HttpIngest
-    from runstream_service.mlflow.metric_bodies import ModelMetric as BodyMetric
     from runstream_service.query.mlflow_view.metric_rows import MetricRows
     from runstream_service.query.mlflow_view.run_metrics import RunMetrics
 
-MAX_METRICS, MAX_PARAMS, MAX_TAGS, MAX_ENTITIES = 1_000, 100, 100, 1_000
 # Limits of the bulk reads: runs, rows of all of them, rows of each.
 MAX_RUNS, MAX_BULK_METRICS, MAX_SAMPLES = 100, 25_000, 2_500
 _MAX_TOKEN_CHARACTERS = 1_024
@@ -86,41 +73,9 @@ class GetHistoryBulkInterval(Message):
 class MetricHandlers:
     """One method a route of routes.py."""
 
-    def __init__(
-        self, writes: HttpIngest, of_models: ModelMetrics, runs: Runs, run_metrics: RunMetrics, caller: Caller
-    ) -> None:
-        self._writes = writes
-        self._of_models = of_models
-        self._runs = runs
+    def __init__(self, run_metrics: RunMetrics, caller: Caller) -> None:
         self._run_metrics = run_metrics
         self._caller = caller
-        self._seconds = SecondsWarning()
-
-    async def log_metric(self, request: Request) -> Response:
-        content = await read_body(request)
-        body = await read_log_metric(content, request.headers.get("content-type", ""))
-        run_id = parse_run_id(body.run_id)
-        await self._check_models(body.metrics)
-        await self._store(run_id, body.metrics, content)
-        return encode({})
-
-    async def log_batch(self, request: Request) -> Response:
-        """Checks everything before anything is stored. Then, as in MLflow, params, metrics and tags are stored one
-        after the other. If one fails, the earlier ones stay stored, and the whole request may be repeated."""
-        content = await read_body(request)
-        body = await read_log_batch(content, request.headers.get("content-type", ""))
-        run_id = parse_run_id_strictly(body.run_id)
-        params, tags = _checked_pairs(body)
-        await self._check_models(body.metrics)
-        if not params and not tags and not len(body.metrics):
-            await self._writes.check_run(self._caller, run_id)
-        if params:
-            await self._log_params(run_id, params)
-        if len(body.metrics):
-            await self._store(run_id, body.metrics, content)
-        if tags:
-            await self._runs.set_tags(self._caller, run_id.hex, tags)
-        return encode({})
 
     async def get_history(self, request: Request) -> Response:
         message = await read(request, GetHistory)
@@ -160,35 +115,6 @@ class MetricHandlers:
         in_order = [(text, found.get(known[text].hex, NO_ROWS)) for text in run_ids if text in known]
         return await threads.READS.run(_bulk_interval, key, in_order, _accepted(request))
 
-    async def _log_params(self, run_id: UUID, params: dict[str, str]) -> None:
-        try:
-            await self._runs.log_params(self._caller, run_id.hex, params)
-        except ParamChanged as error:
-            changes = [
-                {"key": change.key, "old_value": change.stored, "new_value": change.given} for change in error.changes
-            ]
-            raise invalid(
-                f"Changing param values is not allowed. Params were already logged='{changes}' for run "
-                f"ID='{run_id.hex}'."
-            ) from error
-
-    async def _check_models(self, metrics: Metrics) -> None:
-        if metrics.of_models:
-            await self._of_models.check(self._caller, [_of_model(metrics, metric) for metric in metrics.of_models])
-
-    async def _store(self, run_id: UUID, metrics: Metrics, content: bytes) -> None:
-        """Stores the points first. If the metrics of models cannot be stored then, the request fails; its repeat finds
-        the points stored already and continues from here."""
-        self._seconds.look_at(run_id, int(metrics.timestamp_ms[-1]))
-        rows = _distinct(metrics)
-        once = metrics if rows is None else metrics.take(rows)
-        await self._writes.write(
-            self._caller,
-            RunPoints(run_id, _write_id(run_id, content), once.key, once.step, once.timestamp_ms * 1_000, once.value),
-        )
-        if metrics.of_models:
-            await self._of_models.log(run_id, [_of_model(metrics, metric) for metric in metrics.of_models])
-
 
 def _known(run_id: str) -> UUID | None:
     """None for an id that no run of this service can have: it has no metrics, like a run that does not exist."""
@@ -219,59 +145,6 @@ def _checked_interval(message: GetHistoryBulkInterval) -> tuple[Sequence[str], s
     if start > end:
         raise invalid(f"end_step must be greater than start_step. Found start_step={start} and end_step={end}.")
     return run_ids, key, (start, end)
-
-
-def _write_id(run_id: UUID, content: bytes) -> UUID:
-    return UUID(bytes=hashlib.sha256(run_id.bytes + content).digest()[:16])
-
-
-def _distinct(metrics: Metrics) -> NDArray[np.int64] | None:
-    """The distinct rows, in order; None if all are distinct."""
-    count = len(metrics)
-    # Usually a key has each step only once; checking that takes a sixth of the time of sorting.
-    if count == 1 or len(set(zip(metrics.key, metrics.step.tolist(), strict=True))) == count:
-        return None
-    numbers: dict[str, int] = {}
-    key = np.array([numbers.setdefault(name, len(numbers)) for name in metrics.key], np.int64)
-    # All NaN are one value here, and so are the two zeros.
-    value = np.where(np.isnan(metrics.value), np.nan, metrics.value + 0.0).view(np.int64)
-    order = np.lexsort((value, metrics.timestamp_ms, metrics.step, key))
-    new = np.zeros(count, np.bool_)
-    new[0] = True
-    for column in (key, metrics.step, metrics.timestamp_ms, value):
-        ordered = column[order]
-        new[1:] |= ordered[1:] != ordered[:-1]
-    return None if new.all() else np.sort(order[new])
-
-
-def _of_model(metrics: Metrics, metric: BodyMetric) -> ModelMetric:
-    row = metric.row
-    return ModelMetric(
-        metric.model_id,
-        metrics.key[row],
-        int(metrics.step[row]),
-        int(metrics.timestamp_ms[row]) * 1_000,
-        float(metrics.value[row]),
-        metric.dataset_name,
-        metric.dataset_digest,
-    )
-
-
-def _checked_pairs(body: LogBatchBody) -> tuple[dict[str, str], dict[str, str]]:
-    """Params and tags. Raises MlflowError, also if the batch has too much of anything."""
-    counts = (len(body.metrics), len(body.params), len(body.tags))
-    for what, limit, count in (
-        ("metrics", MAX_METRICS, counts[0]),
-        ("params", MAX_PARAMS, counts[1]),
-        ("tags", MAX_TAGS, counts[2]),
-        ("metrics, params, and tags", MAX_ENTITIES, sum(counts)),
-    ):
-        if count > limit:
-            raise invalid(
-                f"A batch logging request can contain at most {limit} {what}. Got {count} {what}. Please split up "
-                f"{what} across multiple requests and try again."
-            )
-    return checked_params(body.params), checked_tags(body.tags)
 
 
 def _history_page(key: str, rows: MetricRows, last: PageKey | None, accept_encoding: str) -> Response:

@@ -7,13 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from runstream_service.core import effects
 from runstream_service.core.caller import ANYONE
-from runstream_service.deadline import within
 from runstream_service.mlflow import (
     artifacts,
     experiments,
@@ -27,13 +23,13 @@ from runstream_service.mlflow import (
     search,
     server,
 )
-from runstream_service.mlflow.answer import encode_in_thread_if_long
 from runstream_service.mlflow.bodies import Bodies
-from runstream_service.mlflow.calls import Call, Raw, RawHandler
-from runstream_service.mlflow.errors import MlflowError, answer_to
+from runstream_service.mlflow.calls import Call, Raw
+from runstream_service.mlflow.database_sink import DatabaseSink
+from runstream_service.mlflow.endpoints import endpoint_of, guarded, unknown
 from runstream_service.mlflow.graphql import GraphQL
-from runstream_service.mlflow.request import check_query, read
 from runstream_service.mlflow.run_answers import RunAnswers
+from runstream_service.mlflow.run_writes import WriteHandlers, writes
 
 if TYPE_CHECKING:
     from runstream_service.artifacts.store import ArtifactStore
@@ -78,14 +74,14 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
     """All routes of MLflow that this service serves."""
     of_experiments = experiments.ExperimentHandlers(core.experiments)
     of_inputs = inputs.InputHandlers(core.inputs, core.runs)
-    of_metrics = metrics.MetricHandlers(core.http_ingest, core.model_metrics, core.runs, core.run_metrics, ANYONE)
+    sink = DatabaseSink(core.http_ingest, core.model_metrics, core.runs)
+    of_metrics = metrics.MetricHandlers(core.run_metrics, ANYONE)
     answers = RunAnswers(core.runs, core.latest)
     of_runs = runs.RunHandlers(core.runs, answers)
     searches = search.SearchHandlers(core.run_search, answers, core.experiment_search, ANYONE)
     return (
-        # Metrics are first, since they get most requests.
-        Raw("POST", "2.0/mlflow/runs/log-metric", of_metrics.log_metric),
-        Raw("POST", "2.0/mlflow/runs/log-batch", of_metrics.log_batch),
+        # Writes are first, since they get most requests.
+        *writes(WriteHandlers(sink, ANYONE)),
         Raw("GET", "2.0/mlflow/metrics/get-history", of_metrics.get_history),
         Raw("GET", "/ajax-api/2.0/mlflow/metrics/get-history-bulk", of_metrics.get_history_bulk),
         Raw("GET", "2.0/mlflow/metrics/get-history-bulk-interval", of_metrics.get_history_bulk_interval),
@@ -107,8 +103,6 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
         Call("POST", "2.0/mlflow/runs/update", runs.Update, of_runs.update),
         Call("POST", "2.0/mlflow/runs/delete", runs.One, of_runs.delete),
         Call("POST", "2.0/mlflow/runs/restore", runs.One, of_runs.restore),
-        Call("POST", "2.0/mlflow/runs/log-parameter", runs.LogParameter, of_runs.log_parameter),
-        Call("POST", "2.0/mlflow/runs/set-tag", runs.SetTag, of_runs.set_tag),
         Call("POST", "2.0/mlflow/runs/delete-tag", runs.DeleteTag, of_runs.delete_tag),
         # Inputs and outputs of runs.
         Call("POST", "2.0/mlflow/runs/log-inputs", inputs.LogInputs, of_inputs.log_inputs),
@@ -225,8 +219,8 @@ def routes(core: Core) -> list[BaseRoute]:
     check_distinct(entries)
     bodies = Bodies()
     known = [_route(entry, path, bodies) for entry in entries for path in _paths(entry.path)]
-    unknown = [Route(prefix + "/{path:path}", guarded(_unknown), methods=_METHODS) for prefix in _PREFIXES]
-    return [*known, *unknown]
+    others = [Route(prefix + "/{path:path}", guarded(unknown), methods=_METHODS) for prefix in _PREFIXES]
+    return [*known, *others]
 
 
 def check_distinct(entries: Sequence[Call | Raw]) -> None:
@@ -238,47 +232,8 @@ def check_distinct(entries: Sequence[Call | Raw]) -> None:
 
 
 def _route(entry: Call | Raw, path: str, bodies: Bodies) -> Route:
-    if isinstance(entry, Call):
-        endpoint = _with_body_counted(_endpoint(entry), bodies)
-    else:
-        endpoint = entry.handler if entry.streams else _with_body_counted(entry.handler, bodies)
-    return Route(path, guarded(endpoint), methods=[entry.method])
+    return Route(path, endpoint_of(entry, bodies), methods=[entry.method])
 
 
 def _paths(path: str) -> list[str]:
     return [path] if path.startswith("/") else [f"{prefix}/{path}" for prefix in _PREFIXES]
-
-
-def _endpoint(call: Call) -> RawHandler:
-    async def endpoint(request: Request) -> Response:
-        message = await read(request, call.message)
-        answer = await within(call.handler(ANYONE, message))
-        return await encode_in_thread_if_long(answer, accept_encoding=request.headers.get("accept-encoding", ""))
-
-    return endpoint
-
-
-def _with_body_counted(endpoint: RawHandler, bodies: Bodies) -> RawHandler:
-    async def counted(request: Request) -> Response:
-        async with bodies.counted(request) as same_request:
-            return await endpoint(same_request)
-
-    return counted
-
-
-def guarded(endpoint: RawHandler) -> RawHandler:
-    """Turns every exception of a handler into an answer in MLflow's form."""
-
-    async def answer(request: Request) -> Response:
-        with effects.watched() as effects_of_request:
-            try:
-                check_query(request)
-                return await endpoint(request)
-            except Exception as error:
-                return answer_to(error, outcome_is_unknown=effects_of_request.possible)
-
-    return answer
-
-
-async def _unknown(request: Request) -> Response:
-    raise MlflowError("ENDPOINT_NOT_FOUND", f"runstream has no endpoint {request.method} {request.url.path[:200]}.")

@@ -1,12 +1,10 @@
-"""Runs: messages and handlers, except for search, metrics and inputs."""
+"""Runs: messages and handlers, except for search, inputs and what is logged."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runstream_service.core.errors import ParamChanged
-from runstream_service.mlflow.entries import MAX_TAG_CHARACTERS, checked_param, checked_tag
-from runstream_service.mlflow.errors import invalid
+from runstream_service.mlflow.entries import MAX_TAG_CHARACTERS
 from runstream_service.mlflow.experiments import parse_id
 from runstream_service.mlflow.names import truncated
 from runstream_service.mlflow.request import Int64, Message, Pair, check_given, wrong_type
@@ -49,18 +47,6 @@ class Update(Message):
     status: str | int | None = None
     end_time: Int64 | None = None
     run_name: str = ""
-
-
-class LogParameter(Pair, kw_only=True):
-    """runs/log-parameter."""
-
-    run_id: str
-
-
-class SetTag(Pair, kw_only=True):
-    """runs/set-tag."""
-
-    run_id: str
 
 
 class DeleteTag(Message):
@@ -114,24 +100,6 @@ class RunHandlers:
 
     async def restore(self, caller: Caller, message: One) -> Answer:
         await self._runs.restore(caller, parse_run_id(message.run_id).hex)
-        return {}
-
-    async def log_parameter(self, caller: Caller, message: LogParameter) -> Answer:
-        key, value = checked_param(message)
-        run_id = parse_run_id(message.run_id).hex
-        try:
-            await self._runs.log_params(caller, run_id, {key: value})
-        except ParamChanged as error:
-            stored = error.changes[0].stored
-            raise invalid(
-                f"Changing param values is not allowed. Param with key='{key}' was already logged with "
-                f"value='{stored}' for run ID='{run_id}'. Attempted logging new value '{value}'."
-            ) from error
-        return {}
-
-    async def set_tag(self, caller: Caller, message: SetTag) -> Answer:
-        key, value = checked_tag(message)
-        await self._runs.set_tags(caller, parse_run_id(message.run_id).hex, {key: value})
         return {}
 
     async def delete_tag(self, caller: Caller, message: DeleteTag) -> Answer:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from runstream_service.mlflow.endpoints import guarded
 from runstream_service.mlflow.request import MAX_QUERY_FIELDS
-from runstream_service.mlflow.routes import guarded
 
 
 async def test_a_query_of_too_many_fields_is_refused_before_any_route_takes_it_apart():

@@ -1,0 +1,60 @@
+"""Handlers -> endpoints: reading of the message, limits, and errors in MLflow's form."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runstream_service.core import effects
+from runstream_service.core.caller import ANYONE
+from runstream_service.deadline import within
+from runstream_service.mlflow.answer import encode_in_thread_if_long
+from runstream_service.mlflow.bodies import Bodies
+from runstream_service.mlflow.calls import Call, Raw, RawHandler
+from runstream_service.mlflow.errors import MlflowError, answer_to
+from runstream_service.mlflow.request import check_query, read
+
+
+def endpoint_of(entry: Call | Raw, bodies: Bodies) -> RawHandler:
+    """A line of the table as a guarded endpoint, with its body counted unless it streams."""
+    if isinstance(entry, Call):
+        endpoint = _with_body_counted(_with_message(entry), bodies)
+    else:
+        endpoint = entry.handler if entry.streams else _with_body_counted(entry.handler, bodies)
+    return guarded(endpoint)
+
+
+def _with_message(call: Call) -> RawHandler:
+    async def endpoint(request: Request) -> Response:
+        message = await read(request, call.message)
+        answer = await within(call.handler(ANYONE, message))
+        return await encode_in_thread_if_long(answer, accept_encoding=request.headers.get("accept-encoding", ""))
+
+    return endpoint
+
+
+def _with_body_counted(endpoint: RawHandler, bodies: Bodies) -> RawHandler:
+    async def counted(request: Request) -> Response:
+        async with bodies.counted(request) as same_request:
+            return await endpoint(same_request)
+
+    return counted
+
+
+def guarded(endpoint: RawHandler) -> RawHandler:
+    """Turns every exception of a handler into an answer in MLflow's form."""
+
+    async def answer(request: Request) -> Response:
+        with effects.watched() as effects_of_request:
+            try:
+                check_query(request)
+                return await endpoint(request)
+            except Exception as error:
+                return answer_to(error, outcome_is_unknown=effects_of_request.possible)
+
+    return answer
+
+
+async def unknown(request: Request) -> Response:
+    """Whatever path and method the table does not have."""
+    raise MlflowError("ENDPOINT_NOT_FOUND", f"runstream has no endpoint {request.method} {request.url.path[:200]}.")

@@ -1,0 +1,158 @@
+"""What is logged to a run: log-metric, log-batch, log-parameter, set-tag. They are checked here; a sink stores them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from runstream_service.core.errors import ParamChanged
+from runstream_service.mlflow.answer import encode
+from runstream_service.mlflow.calls import Call, Raw
+from runstream_service.mlflow.entries import checked_param, checked_params, checked_tag, checked_tags
+from runstream_service.mlflow.errors import invalid
+from runstream_service.mlflow.metric_bodies import LogBatchBody, Metrics, read_log_batch, read_log_metric
+from runstream_service.mlflow.request import Pair, read_body
+from runstream_service.mlflow.run_ids import parse_run_id, parse_run_id_strictly
+from runstream_service.mlflow.times import SecondsWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from runstream_service.core.caller import Caller
+
+MAX_METRICS, MAX_PARAMS, MAX_TAGS, MAX_ENTITIES = 1_000, 100, 100, 1_000
+
+
+class Sink(Protocol):
+    """Where the writes go: into the database in the service, into the journal in an agent. When a method has returned,
+    what it was given stays, whatever dies then. Methods raise errors of core/errors.py, such as RunNotFound."""
+
+    async def check_models(self, caller: Caller, metrics: Metrics) -> None:
+        """Refuses metrics of models that do not exist, before anything is stored."""
+
+    async def check_run(self, caller: Caller, run_id: UUID) -> None:
+        """Raises an error if the run does not exist or is deleted."""
+
+    async def log_metrics(self, caller: Caller, run_id: UUID, metrics: Metrics, content: bytes) -> None:
+        """`content` is the body of the request, which is the same when the request is repeated."""
+
+    async def log_params(self, caller: Caller, run_id: UUID, params: Mapping[str, str]) -> None:
+        """Raises ParamChanged."""
+
+    async def set_tags(self, caller: Caller, run_id: UUID, tags: Mapping[str, str]) -> None:
+        """Sets tags, replacing earlier values."""
+
+
+class LogParameter(Pair, kw_only=True):
+    """runs/log-parameter."""
+
+    run_id: str
+
+
+class SetTag(Pair, kw_only=True):
+    """runs/set-tag."""
+
+    run_id: str
+
+
+class WriteHandlers:
+    """One method a route of `writes`."""
+
+    def __init__(self, sink: Sink, caller: Caller) -> None:
+        self._sink = sink
+        self._caller = caller
+        self._seconds = SecondsWarning()
+
+    async def log_metric(self, request: Request) -> Response:
+        content = await read_body(request)
+        body = await read_log_metric(content, request.headers.get("content-type", ""))
+        run_id = parse_run_id(body.run_id)
+        await self._check_models(body.metrics)
+        await self._log_metrics(run_id, body.metrics, content)
+        return encode({})
+
+    async def log_batch(self, request: Request) -> Response:
+        """Checks everything before anything is stored. Then, as in MLflow, params, metrics and tags are stored one
+        after the other. If one fails, the earlier ones stay stored, and the whole request may be repeated."""
+        content = await read_body(request)
+        body = await read_log_batch(content, request.headers.get("content-type", ""))
+        run_id = parse_run_id_strictly(body.run_id)
+        params, tags = _checked_pairs(body)
+        await self._check_models(body.metrics)
+        if not params and not tags and not len(body.metrics):
+            await self._sink.check_run(self._caller, run_id)
+        if params:
+            await self._log_params(run_id, params)
+        if len(body.metrics):
+            await self._log_metrics(run_id, body.metrics, content)
+        if tags:
+            await self._sink.set_tags(self._caller, run_id, tags)
+        return encode({})
+
+    async def log_parameter(self, caller: Caller, message: LogParameter) -> dict[str, Any]:
+        key, value = checked_param(message)
+        run_id = parse_run_id(message.run_id)
+        try:
+            await self._sink.log_params(caller, run_id, {key: value})
+        except ParamChanged as error:
+            stored = error.changes[0].stored
+            raise invalid(
+                f"Changing param values is not allowed. Param with key='{key}' was already logged with "
+                f"value='{stored}' for run ID='{run_id.hex}'. Attempted logging new value '{value}'."
+            ) from error
+        return {}
+
+    async def set_tag(self, caller: Caller, message: SetTag) -> dict[str, Any]:
+        key, value = checked_tag(message)
+        await self._sink.set_tags(caller, parse_run_id(message.run_id), {key: value})
+        return {}
+
+    async def _check_models(self, metrics: Metrics) -> None:
+        if metrics.of_models:
+            await self._sink.check_models(self._caller, metrics)
+
+    async def _log_metrics(self, run_id: UUID, metrics: Metrics, content: bytes) -> None:
+        self._seconds.look_at(run_id, int(metrics.timestamp_ms[-1]))
+        await self._sink.log_metrics(self._caller, run_id, metrics, content)
+
+    async def _log_params(self, run_id: UUID, params: dict[str, str]) -> None:
+        try:
+            await self._sink.log_params(self._caller, run_id, params)
+        except ParamChanged as error:
+            changes = [
+                {"key": change.key, "old_value": change.stored, "new_value": change.given} for change in error.changes
+            ]
+            raise invalid(
+                f"Changing param values is not allowed. Params were already logged='{changes}' for run "
+                f"ID='{run_id.hex}'."
+            ) from error
+
+
+def writes(handlers: WriteHandlers) -> tuple[Call | Raw, ...]:
+    """The lines of the table of routes."""
+    return (
+        Raw("POST", "2.0/mlflow/runs/log-metric", handlers.log_metric),
+        Raw("POST", "2.0/mlflow/runs/log-batch", handlers.log_batch),
+        Call("POST", "2.0/mlflow/runs/log-parameter", LogParameter, handlers.log_parameter),
+        Call("POST", "2.0/mlflow/runs/set-tag", SetTag, handlers.set_tag),
+    )
+
+
+def _checked_pairs(body: LogBatchBody) -> tuple[dict[str, str], dict[str, str]]:
+    """Params and tags. Raises MlflowError, also if the batch has too much of anything."""
+    counts = (len(body.metrics), len(body.params), len(body.tags))
+    for what, limit, count in (
+        ("metrics", MAX_METRICS, counts[0]),
+        ("params", MAX_PARAMS, counts[1]),
+        ("tags", MAX_TAGS, counts[2]),
+        ("metrics, params, and tags", MAX_ENTITIES, sum(counts)),
+    ):
+        if count > limit:
+            raise invalid(
+                f"A batch logging request can contain at most {limit} {what}. Got {count} {what}. Please split up "
+                f"{what} across multiple requests and try again."
+            )
+    return checked_params(body.params), checked_tags(body.tags)
