@@ -1,0 +1,111 @@
+"""What the journal does to the file system, behind a small interface: tests put a model of the page cache in its place,
+which forgets at a power cut what was not synced."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from runstream.journal.format import Payload
+
+
+class Files(Protocol):
+    """Every method raises OSError. Reading is not part of it: readers only see what the page cache has."""
+
+    def make_directory(self, path: Path) -> None:
+        """A directory that did not exist, for this user alone."""
+
+    def create(self, path: Path) -> int:
+        """The descriptor of an empty file for `append`, for this user alone; what was there is gone."""
+
+    def append(self, fd: int, parts: Sequence[Payload]) -> int:
+        """Writes at the end of the file; returns how many bytes, which may be less than all."""
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cuts the file to this size in bytes."""
+
+    def sync(self, fd: int) -> None:
+        """Returns when the file's data and size are on disk."""
+
+    def close(self, fd: int) -> None:
+        """Frees the descriptor."""
+
+    def is_deleted(self, fd: int) -> bool:
+        """Whether no directory has the file any more."""
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Replaces `new` in one step."""
+
+    def unlink(self, path: Path) -> None:
+        """Deletes a file."""
+
+    def sync_directory(self, path: Path) -> None:
+        """Returns when the names in the directory are on disk."""
+
+
+class OsFiles:
+    """The operating system's files."""
+
+    def make_directory(self, path: Path) -> None:
+        os.mkdir(path, 0o700)
+
+    def create(self, path: Path) -> int:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+
+    def append(self, fd: int, parts: Sequence[Payload]) -> int:
+        return os.writev(fd, parts)
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def sync(self, fd: int) -> None:
+        # macOS has no fdatasync, and its fsync leaves data in the drive's cache; that is as good as it gets there.
+        getattr(os, "fdatasync", os.fsync)(fd)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def is_deleted(self, fd: int) -> bool:
+        return os.fstat(fd).st_nlink == 0
+
+    def rename(self, old: Path, new: Path) -> None:
+        os.rename(old, new)
+
+    def unlink(self, path: Path) -> None:
+        os.unlink(path)
+
+    def sync_directory(self, path: Path) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+OS_FILES = OsFiles()
+
+
+def write_all(files: Files, fd: int, parts: Sequence[Payload]) -> None:
+    """Appends everything, also if the kernel takes it in pieces. After an OSError a part of it may be in the file."""
+    total = sum(len(part) for part in parts)
+    written = files.append(fd, parts)
+    if written == total:
+        return
+    rest = memoryview(b"".join(parts))[written:]
+    while rest:
+        rest = rest[files.append(fd, [rest]) :]
+
+
+def replace_file(files: Files, path: Path, temporary: Path, parts: Sequence[Payload], *, durable: bool) -> None:
+    """Writes a file under a temporary name and renames it, so that readers see the old content or the new one.
+    `durable`: synced before the rename; the caller syncs the directory."""
+    fd = files.create(temporary)
+    try:
+        write_all(files, fd, parts)
+        if durable:
+            files.sync(fd)
+    finally:
+        files.close(fd)
+    files.rename(temporary, path)

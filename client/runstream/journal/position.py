@@ -1,0 +1,84 @@
+"""How far the agent has brought a journal, in a file next to its segments. Only the agent writes it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from runstream.journal.files import OS_FILES, Files, replace_file
+from runstream.journal.layout import DURABLE_POSITION, NEW_PREFIX, POSITION
+
+MAX_NOTICES = 50
+
+
+@dataclass
+class Position:
+    """The content of the file: a line of JSON with these keys, and a line with its CRC-32 in hex.
+
+    What is read back after a power cut is the last durable save or a later one.
+    """
+
+    records: int = 0  # every record with this sequence or a lower one is acknowledged, answered or refused for good
+    acknowledged_points: int = 0
+    refused: dict[str, int] = field(default_factory=dict)  # points by reason
+    lost_acknowledged: int = 0  # points that the service had acknowledged and does not know any more
+    producer: str = ""  # hex; another one than the journal's id after DATA_LOSS or a hole
+    producer_first_batch: int = 1  # the number in the journal of that producer's batch 1
+    run_id: str = ""  # the final one, once the service has answered
+    run_name: str = ""
+    run_state: str = ""  # "", "created", "refused" or "deleted"
+    finished: bool = False  # FINISH is answered
+    end_refused: bool = False
+    connected: bool = False
+    reconnects: int = 0
+    server: str = ""
+    last_error: str = ""
+    notices: list[dict[str, Any]] = field(default_factory=list)  # {"n", "level", "text"}, the last MAX_NOTICES
+    agent_pid: int = 0
+    updated_unix_us: int = 0
+
+    @classmethod
+    def load(cls, path: Path) -> Position | None:
+        """The position of the journal in this directory; None if there is none yet or it is damaged. Then everything
+        is sent again, and the service recognises what it has."""
+        for name in (POSITION, DURABLE_POSITION):
+            with contextlib.suppress(OSError):
+                if (position := _decoded((path / name).read_bytes())) is not None:
+                    return position
+        return None
+
+    def save(self, path: Path, durable: bool, files: Files = OS_FILES) -> None:
+        """Replaces the position of the journal in this directory in one step. `durable`: returns when it is on disk,
+        as must be before a segment is deleted or a new producer sends. Raises OSError."""
+        parts = [_encoded(self)]
+        replace_file(files, path / POSITION, path / (NEW_PREFIX + POSITION), parts, durable=durable)
+        if durable:
+            # Saves that are not durable replace the first file, and a power cut may then leave it empty.
+            temporary = path / (NEW_PREFIX + DURABLE_POSITION)
+            replace_file(files, path / DURABLE_POSITION, temporary, parts, durable=True)
+            files.sync_directory(path)
+
+
+def _encoded(position: Position) -> bytes:
+    values = asdict(position)
+    values["notices"] = values["notices"][-MAX_NOTICES:]
+    line = json.dumps(values, ensure_ascii=True, separators=(",", ":")).encode()
+    return b"%s\n%08x\n" % (line, crc32(line))
+
+
+def _decoded(data: bytes) -> Position | None:
+    line, _, rest = data.partition(b"\n")
+    if rest != b"%08x\n" % crc32(line):
+        return None
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(values, dict):
+        return None
+    known = {f.name for f in fields(Position)}  # a newer release may add keys
+    return Position(**{name: value for name, value in values.items() if name in known})

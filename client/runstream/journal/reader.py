@@ -1,0 +1,332 @@
+"""Reads the records of a journal: of a living writer, of a dead one, of a copy.
+
+Damage is judged only where nothing will be appended any more: in a segment that another one follows, or when the writer
+is dead. Until then, what is no record is one that is being written. Behind damage the reader goes on at the next
+record whose checksum is right; the bytes in between are copied into `damaged/` and reported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from runstream.journal.files import OS_FILES, Files, replace_file
+from runstream.journal.format import (
+    KNOWN_TYPES,
+    Payload,
+    Record,
+    RecordType,
+    SegmentHeader,
+    decode_declare,
+    decode_json,
+    encode_record_header,
+    encode_segment_header,
+)
+from runstream.journal.layout import DAMAGED, KEPT_ORDINAL, NEW_PREFIX, WRITER_LOCK, segment_name, segment_ordinals
+from runstream.journal.locks import is_locked
+from runstream.journal.segment import FoundRecord, SegmentFile, find_record, is_torn_record, whole_records
+
+_CHUNK_BYTES = 1024 * 1024  # a record is a view of its chunk, and keeps all of it in memory
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Bytes that are no records, or records that are missing, as the sequences of later ones tell; at the end of a
+    journal nothing tells how many there were. `torn`: what a crash or a power cut leaves of the record that was being
+    written, which no sync had returned for."""
+
+    file: str  # the segment's name
+    offset: int
+    length: int
+    what: str
+    torn: bool = False
+    first_missing: int = 0  # the sequence of the first missing record, if `missing_records` is not 0
+    missing_records: int = 0
+    quarantined: str = ""  # the file that has a copy of the bytes; empty if there is none
+
+
+class JournalReader:
+    """Returns every record from `from_sequence` on once, in order of sequence. Not thread-safe.
+
+    `create` and `keys` hold what CREATE and DECLARE records say, also those below `from_sequence` and those of
+    segments that were deleted.
+    """
+
+    def __init__(self, path: Path, from_sequence: int = 1, *, quarantine: bool = True, files: Files = OS_FILES) -> None:
+        """`path` is the journal's directory. Without `quarantine`, nothing in it is changed. Raises NewerVersion if a
+        newer release wrote the journal, OSError if it cannot be read."""
+        self.path = path
+        self.id = path.name
+        self.create: dict[str, Any] = {}  # empty if the CREATE record is damaged
+        self.keys: dict[int, str] = {}  # of the series declared so far, by index
+        self.damage: list[Damage] = []
+        self.unknown: dict[int, int] = {}  # how many records were skipped, by type, as this release does not know it
+        self.finished = False  # FINISH was read; nothing comes after it
+        self.sequence = 0  # of the last record that was read or skipped; 0 before the first
+        self._from = from_sequence
+        self._quarantine = quarantine
+        self._files = files
+        self._segment: SegmentFile | None = None
+        self._at_end = False  # everything was read, and the writer is dead
+        self._writer_dead = False  # a dead writer never comes back
+        self._prefix_deleted = False  # the first segment is not there: nobody knows where the sequence begins
+        self._passed: list[tuple[int, int]] = []  # ordinal and last sequence of the segments that were read to the end
+        self._pending: list[Damage] = []  # not reported yet: the next record tells how many are missing
+        self._context: list[Record] = []  # CREATE and DECLARE records: they outlive their segments
+        self._kept = 0  # how many of them are in the kept segment
+        self._load_kept()
+        self._open_following()
+        self._peek_create()
+
+    def read(self, max_bytes: int) -> list[Record]:
+        """The next records, of about so many bytes together, at least one; [] if there is none at the moment. Raises
+        OSError."""
+        records: list[Record] = []
+        taken = 0
+        while taken < max_bytes and (data := self._next_chunk(min(max_bytes - taken, _CHUNK_BYTES))) is not None:
+            end = 0
+            for found in whole_records(data, self.sequence):
+                self._take(found, records)
+                end = found.end
+            self._current().offset += end
+            taken += end
+        return records
+
+    def is_complete(self) -> bool:
+        """Whether everything was read and nothing will come: FINISH was read, or the writer is dead."""
+        if self.finished or self._at_end:
+            return True
+        if self._writer_is_alive():
+            return False
+        segment = self._segment
+        self._at_end = (segment is None or segment.size() <= segment.offset) and self._following() is None
+        return self._at_end
+
+    def writer_alive(self) -> bool:
+        """Whether a process holds the writer's lock."""
+        return self._writer_is_alive()
+
+    def delete_before(self, sequence: int) -> None:
+        """Deletes segments that were read to their end and whose records are all below `sequence`. Before it, the
+        caller saves a durable position that settles them. What CREATE and DECLARE records say is kept. Raises
+        OSError."""
+        deleted = [ordinal for ordinal, last in self._passed if last < sequence]
+        if not deleted:
+            return
+        self._keep_context(sequence)
+        for ordinal in deleted:
+            with contextlib.suppress(FileNotFoundError):
+                self._files.unlink(self.path / segment_name(ordinal))
+        self._passed = [passed for passed in self._passed if passed[0] not in deleted]
+
+    def close(self) -> None:
+        """Frees the open segment. Nothing can be read afterwards."""
+        self._at_end = True
+        if self._segment is not None:
+            self._segment.close()
+            self._segment = None
+
+    # Finding the next record.
+
+    def _next_chunk(self, wanted: int) -> memoryview | None:
+        """Bytes that begin with the next record; None if there is none at the moment."""
+        while not self._at_end and (self._segment is not None or self._open_following()):
+            segment = self._current()
+            data = segment.read(wanted)
+            if self._is_next(data):
+                return data
+            if not self._is_final(len(data)):
+                return None
+            data = segment.rest()  # again: records may have been appended before the segment became final
+            if not self._is_next(data):
+                self._skip_damage(segment, data)
+        return None
+
+    def _is_next(self, data: memoryview) -> bool:
+        return next(whole_records(data, self.sequence), None) is not None
+
+    def _is_final(self, unread: int) -> bool:
+        """Whether nothing will be appended to the current segment. A journal without unread bytes is only looked at for
+        the next segment: the lock is probed when there is something to judge."""
+        if self._following() is not None:
+            return True
+        # In this order: a writer may begin another segment, and then die.
+        return (unread > 0 or self._writer_dead) and not self._writer_is_alive()
+
+    def _skip_damage(self, segment: SegmentFile, data: memoryview) -> None:
+        """Goes on behind what is damaged, in this segment or the next one."""
+        skipped = find_record(data, self.sequence)
+        length = len(data) if skipped is None else skipped
+        following = self._following() if skipped is None else None
+        if length:
+            is_torn = skipped is None and following is None and is_torn_record(data)
+            self._note_damage(segment, data[:length], is_torn)
+        segment.offset += length
+        if skipped is None:
+            self._end_segment(segment)
+
+    def _end_segment(self, segment: SegmentFile) -> None:
+        self._passed.append((segment.ordinal, self.sequence))
+        if not self._open_following():
+            self._at_end = True
+            self._report_pending(0, 0)
+
+    def _following(self) -> int | None:
+        """The ordinal of the next segment that exists."""
+        current = 0 if self._segment is None else self._segment.ordinal
+        if self._segment is not None and not self._writer_dead:
+            return current + 1 if (self.path / segment_name(current + 1)).exists() else None
+        return next((ordinal for ordinal in segment_ordinals(self.path) if ordinal > current), None)
+
+    def _open_following(self) -> bool:
+        ordinal = self._following()
+        if ordinal is None:
+            return False
+        opened = SegmentFile(self.path, ordinal)
+        if self._segment is None:
+            self._prefix_deleted = ordinal != 1
+        else:
+            self._segment.close()
+        self._segment = opened
+        if opened.header is not None:
+            self._reach(opened.header.first_sequence)
+            self.id = opened.header.journal_id
+        return True
+
+    def _current(self) -> SegmentFile:
+        assert self._segment is not None
+        return self._segment
+
+    def _writer_is_alive(self) -> bool:
+        self._writer_dead = self._writer_dead or not is_locked(self.path / WRITER_LOCK)
+        return not self._writer_dead
+
+    # What a record says.
+
+    def _take(self, found: FoundRecord, records: list[Record]) -> None:
+        self._reach(found.sequence)
+        self.sequence = found.sequence
+        if found.kind not in KNOWN_TYPES:
+            self.unknown[found.kind] = self.unknown.get(found.kind, 0) + 1
+            return
+        record = Record(found.sequence, RecordType(found.kind), found.payload)
+        self._note_context(record)
+        if record.sequence >= self._from:
+            records.append(record)
+
+    def _note_context(self, record: Record) -> None:
+        if record.kind is RecordType.FINISH:
+            self.finished = True
+        if record.kind not in (RecordType.CREATE, RecordType.DECLARE):
+            return
+        if not self._context or record.sequence > self._context[-1].sequence:
+            self._context.append(record._replace(payload=bytes(record.payload)))
+        with contextlib.suppress(ValueError):  # with the right checksum: another release wrote it so
+            if record.kind is RecordType.CREATE:
+                self.create = decode_json(record.payload)
+            else:
+                self.keys.update(decode_declare(record.payload))
+
+    def _peek_create(self) -> None:
+        """Readers want to know the run before they read anything."""
+        if self._segment is None or self.create:
+            return
+        first = next(whole_records(self._segment.read(_CHUNK_BYTES), 0), None)
+        if first is not None and first.kind == RecordType.CREATE:
+            with contextlib.suppress(ValueError):
+                self.create = decode_json(first.payload)
+
+    # CREATE and DECLARE records of deleted segments: a segment with ordinal 0 that only readers write.
+
+    def _load_kept(self) -> None:
+        try:
+            kept = SegmentFile(self.path, KEPT_ORDINAL)
+        except FileNotFoundError:
+            return
+        try:
+            self._read_kept(kept)
+        finally:
+            kept.close()
+        self._kept = len(self._context)
+        self._report_pending(0, 0)
+
+    def _read_kept(self, kept: SegmentFile) -> None:
+        last = 0
+        while data := kept.read(max(1, kept.size() - kept.offset)):
+            end = 0
+            for found in whole_records(data, last):
+                if found.kind in (RecordType.CREATE, RecordType.DECLARE):
+                    self._note_context(Record(found.sequence, RecordType(found.kind), found.payload))
+                last, end = found.sequence, found.end
+            kept.offset += end
+            if end < len(data):
+                skipped = find_record(data[end:], last) or len(data) - end
+                self._note_damage(kept, data[end : end + skipped], is_torn=False)
+                kept.offset += skipped
+
+    def _keep_context(self, below: int) -> None:
+        kept = [record for record in self._context if record.sequence < below]
+        if len(kept) <= self._kept:
+            return
+        parts: list[Payload] = [encode_segment_header(SegmentHeader(self.id, KEPT_ORDINAL, 1))]
+        for record in kept:
+            parts += [encode_record_header(record.sequence, record.kind, record.payload), record.payload]
+        path = self.path / segment_name(KEPT_ORDINAL)
+        replace_file(self._files, path, self.path / (NEW_PREFIX + path.name), [b"".join(parts)], durable=True)
+        self._files.sync_directory(self.path)
+        self._kept = len(kept)
+
+    # Reporting damage.
+
+    def _note_damage(self, segment: SegmentFile, data: memoryview, is_torn: bool) -> None:
+        if is_torn:
+            what = "the last record is torn, as a crash or a power cut leaves it; it had not been synced"
+        elif segment.offset == 0:
+            what = "the header of the segment is damaged"
+        else:
+            what = "bytes that are no record: a checksum or a length is wrong"
+        damage = Damage(segment.name, segment.offset, len(data), what, is_torn)
+        if self._quarantine and not is_torn:
+            damage = replace(damage, quarantined=self._copy_away(damage, data))
+        self._pending.append(damage)
+
+    def _reach(self, sequence: int) -> None:
+        """The next record that exists is this one: those before it, from the last one that was read, are missing."""
+        expected = self.sequence + 1
+        if self._prefix_deleted and not self.sequence:  # settled and deleted, but for what is not settled
+            expected = sequence if self._from == 1 else self._from
+        expected = max(expected, self._from)
+        missing = max(0, sequence - expected)
+        if missing and not self._pending:
+            segment = self._current()
+            what = "records are missing before this place"
+            self._pending.append(Damage(segment.name, segment.offset, 0, what))
+        if self._from > 1 and sequence <= self._from:
+            self._pending.clear()  # all of it was settled before
+        self._report_pending(expected, missing)
+        self.sequence = max(self.sequence, sequence - 1)
+
+    def _report_pending(self, first_missing: int, missing: int) -> None:
+        """The missing records are said of the first place: nobody knows how they were spread."""
+        for damage in self._pending:
+            if missing:
+                damage = replace(damage, first_missing=first_missing, missing_records=missing)
+                missing = 0
+            self.damage.append(damage)
+        self._pending.clear()
+
+    def _copy_away(self, damage: Damage, data: memoryview) -> str:
+        """Copies damaged bytes next to the segments, with a text that says what they are; "" if that is impossible."""
+        directory = self.path / DAMAGED
+        path = directory / f"{damage.file}-{damage.offset}.bin"
+        text = f"{damage.file}, {damage.length} bytes from offset {damage.offset} on: {damage.what}.\n"
+        with contextlib.suppress(OSError):
+            with contextlib.suppress(FileExistsError):
+                self._files.make_directory(directory)
+            for target, content in ((path, data), (path.with_suffix(".txt"), text.encode())):
+                temporary = directory / (NEW_PREFIX + target.name)
+                replace_file(self._files, target, temporary, [content], durable=False)
+            return str(path)
+        return ""

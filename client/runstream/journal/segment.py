@@ -1,0 +1,104 @@
+"""Reads one segment file, and finds records behind damaged bytes."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from runstream.journal.format import (
+    RECORD_HEADER_BYTES,
+    SEGMENT_BYTES,
+    SEGMENT_HEADER_BYTES,
+    SegmentHeader,
+    decode_record,
+    decode_segment_header,
+    record_bytes_at,
+)
+from runstream.journal.layout import segment_name
+
+_SEQUENCE = struct.Struct("<Q")
+_SEQUENCE_OFFSET = 8  # in the record's header
+_PATTERN_OFFSET = 12  # there: the upper half of the sequence, which is zero in practice, the type, three zeros
+_HEADER_PATTERN = re.compile(rb"(?=\x00{4}[\x01-\x1f]\x00{3})")
+
+
+class FoundRecord(NamedTuple):
+    """A record whose checksum is right. `payload` is a view of the bytes that it was found in."""
+
+    sequence: int
+    kind: int
+    payload: memoryview
+    end: int  # the offset behind it, in the bytes that it was found in
+
+
+class SegmentFile:
+    """A segment that is open for reading. `offset` is where the next record begins. Raises OSError, NewerVersion."""
+
+    def __init__(self, path: Path, ordinal: int) -> None:
+        self.name = segment_name(ordinal)
+        self.ordinal = ordinal
+        self._fd = os.open(path / self.name, os.O_RDONLY)
+        self.offset = 0
+        try:
+            self.header: SegmentHeader | None = decode_segment_header(self.read(SEGMENT_HEADER_BYTES), path)
+        except BaseException:
+            self.close()
+            raise
+        if self.header is not None:  # else the header is damaged, and skipped as damaged bytes are
+            self.offset = SEGMENT_HEADER_BYTES
+
+    def read(self, wanted: int) -> memoryview:
+        """About so many bytes from `offset` on; as many as its first record has, if it has more."""
+        data = self._pread(max(wanted, RECORD_HEADER_BYTES))
+        length = record_bytes_at(data, 0)
+        return self._pread(length) if len(data) < length else data
+
+    def rest(self) -> memoryview:
+        """Everything from `offset` on, at most a segment's size."""
+        return self._pread(SEGMENT_BYTES)
+
+    def size(self) -> int:
+        """Bytes that the file has at the moment."""
+        return os.fstat(self._fd).st_size
+
+    def close(self) -> None:
+        """Frees the descriptor. May be called again."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _pread(self, wanted: int) -> memoryview:
+        available = self.size() - self.offset
+        return memoryview(os.pread(self._fd, max(0, min(wanted, available)), self.offset))
+
+
+def whole_records(data: memoryview, after: int) -> Iterator[FoundRecord]:
+    """The whole records at the start of the data, as long as their sequences rise; the first is above `after`."""
+    offset = 0
+    while (header := decode_record(data, offset)) is not None and header.sequence > after:
+        yield FoundRecord(header.sequence, header.kind, data[offset + RECORD_HEADER_BYTES : header.end], header.end)
+        offset, after = header.end, header.sequence
+
+
+def find_record(data: memoryview, after: int) -> int | None:
+    """The offset in damaged data of the next whole record with a sequence above `after`."""
+    highest = after + SEGMENT_BYTES // RECORD_HEADER_BYTES
+    for match in _HEADER_PATTERN.finditer(data):
+        start = match.start() - _PATTERN_OFFSET
+        if start < 0:
+            continue
+        (sequence,) = _SEQUENCE.unpack_from(data, start + _SEQUENCE_OFFSET)
+        if after < sequence <= highest and decode_record(data, start) is not None:
+            return start
+    return None
+
+
+def is_torn_record(data: memoryview) -> bool:
+    """Whether these bytes at the end of a journal are no more than one record that was cut, or zeros."""
+    if not bytes(data).strip(b"\0"):
+        return True
+    return len(data) < RECORD_HEADER_BYTES or record_bytes_at(data, 0) > len(data)

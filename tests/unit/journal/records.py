@@ -1,0 +1,41 @@
+"""Records for the tests: their payloads say which they are."""
+
+from __future__ import annotations
+
+from array import array
+from pathlib import Path
+
+from runstream.journal import JournalReader, Record, RecordType
+from runstream.journal.format import encode_batch
+
+CREATE = {"run_id": "0" * 32, "name": "mlp", "rank": 0}
+
+
+def batch(number: int, points: int = 10) -> bytes:
+    """The payload of a batch whose values are its number."""
+    return encode_batch(
+        number,
+        1_700_000_000_000_000,
+        array("I", [0] * points),
+        array("q", range(points)),
+        array("q", [number] * points),
+        array("d", [float(number)] * points),
+    )
+
+
+def read_all(reader: JournalReader, max_bytes: int = 1 << 20) -> list[Record]:
+    """Everything that can be read now."""
+    records: list[Record] = []
+    while found := reader.read(max_bytes):
+        records += found
+    return records
+
+
+def plain(records: list[Record]) -> list[tuple[int, RecordType, bytes]]:
+    """In a form that can be compared."""
+    return [(record.sequence, record.kind, bytes(record.payload)) for record in records]
+
+
+def segments(path: Path) -> list[Path]:
+    """The files of a journal with records, in order, without the kept one."""
+    return [file for file in sorted(path.glob("*.seg")) if file.name != "00000000.seg"]
