@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable
 from typing import TypeVar
 
 from runstream_service.core.errors import DatabaseUnavailable
 
+if sys.version_info >= (3, 11):
+    from asyncio import timeout
+else:
+    from async_timeout import timeout
+
 T = TypeVar("T")
+
+TIMEOUTS = (TimeoutError, asyncio.TimeoutError)  # two classes before Python 3.11
 
 # The limit of a call with one answer, over gRPC or MLflow's routes. Each statement has its own limit, but a call may
 # consist of several. MLflow's clients give up after 120 s.
@@ -31,6 +39,19 @@ class Deadline:
         return self.left_s() * part
 
 
+async def in_time(work: Awaitable[T], timeout_s: float) -> T:
+    """The result of some work, which is cancelled when the time is up.
+
+    Use this instead of asyncio.wait_for, which until Python 3.11 loses a cancellation that comes just when the work is
+    done: a task that waits in a loop then runs for ever, and so does everything that waits for its end.
+
+    Raises:
+        TIMEOUTS: there was no result in time.
+    """
+    async with timeout(timeout_s):
+        return await work
+
+
 async def within(work: Awaitable[T], timeout_s: float = CALL_TIMEOUT_S) -> T:
     """The result of a whole call.
 
@@ -39,6 +60,6 @@ async def within(work: Awaitable[T], timeout_s: float = CALL_TIMEOUT_S) -> T:
         unknown.
     """
     try:
-        return await asyncio.wait_for(work, timeout_s)
-    except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
+        return await in_time(work, timeout_s)
+    except TIMEOUTS as error:
         raise DatabaseUnavailable(f"the call was not answered within {timeout_s:g} s") from error

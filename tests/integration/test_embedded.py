@@ -22,6 +22,7 @@ from runstream_service.cannot_start import CannotStart
 from runstream_service.storage import embedded
 from runstream_service.storage.embedded import EmbeddedPostgres
 from runstream_service.storage.postgres_files import ensure_private_directory, processes_of, remove_stale_pid_file
+from tests.support.tasks import end
 
 SMALL = {"shared_buffers": "16MB"}
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another account")
@@ -116,10 +117,10 @@ async def test_supervisor_restarts_a_killed_postmaster_while_its_backends_linger
             os.kill(server.pid, signal.SIGKILL)
             while not any(log["action"] == "embedded_postgres_started" for log in logs):
                 await asyncio.sleep(0.01)
-            supervisor.cancel()
+            await end(supervisor)
         assert await query(server, "SELECT 1") == 1
         assert logs[0]["action"] == "embedded_postgres_died"
-        await asyncio.gather(computing, supervisor, return_exceptions=True)
+        await asyncio.gather(computing, return_exceptions=True)
         busy.terminate()
 
 
@@ -138,8 +139,7 @@ async def test_supervisor_restarts_an_adopted_postgres(data_dir: Path) -> None:
                 assert await query(second, "SELECT 1") == 1
                 break
             await asyncio.sleep(0.01)
-        supervisor.cancel()
-        await asyncio.gather(supervisor, return_exceptions=True)
+        await end(supervisor)
 
 
 async def test_supervisor_goes_on_whatever_a_restart_ends_with(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,10 +161,9 @@ async def test_supervisor_goes_on_whatever_a_restart_ends_with(data_dir: Path, m
             while not any(log["action"] in ready for log in logs):
                 assert not supervisor.done()
                 await asyncio.sleep(0.01)
-            supervisor.cancel()
+            await end(supervisor)
         assert [log["action"] for log in logs].count("embedded_postgres_restart_failed") == 3
         assert await query(server, "SELECT 1") == 1
-        await asyncio.gather(supervisor, return_exceptions=True)
 
 
 async def test_stale_pid_file_whose_number_somebody_else_has_now_does_no_harm(data_dir: Path) -> None:

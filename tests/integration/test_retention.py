@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from tests.support.points import columns
 from tests.support.rolling import roll_up
 from tests.support.rpc import Services, reason_of, serve_on
 from tests.support.tail import HandMade, new_series
+from tests.support.tasks import end
 
 Code = grpc.StatusCode
 FAILURES = "runstream_retention_failures_total"
@@ -144,9 +144,9 @@ class Running:
         pass
 
     async def __aexit__(self, *_: object) -> None:
-        self.task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.task
+        (raised,) = await end(self.task)
+        if not isinstance(raised, asyncio.CancelledError | None):
+            raise raised
 
 
 async def left(database: Database) -> dict[str, int]:

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import dataclasses
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from uuid import UUID
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 
 from runstream.v1 import query_pb2, query_pb2_grpc
 from runstream_service.core.caller import ANYONE
@@ -19,12 +20,15 @@ from runstream_service.query.reading.series import Series
 from runstream_service.query.tail import commit_reader, messages, tail
 from runstream_service.query.tail.commit_reader import SeriesPoints
 from runstream_service.query.tail.cursor import Cursor, Snapshot
+from runstream_service.query.tail.metrics import TailMetrics
+from runstream_service.storage.commit_notifier import CommitNotifier
 from runstream_service.storage.database import Database
 from tests.integration.ingest.conftest import acknowledged, running_replica
 from tests.support.hot import put_selected
 from tests.support.rolling import roll_up
 from tests.support.rpc import reason_of
 from tests.support.tail import HandMade, TailReplica, new_series, tail_replica
+from tests.support.tasks import end
 
 Code = grpc.StatusCode
 
@@ -419,6 +423,56 @@ async def test_drain_ends_streams_and_refuses_new_ones(replica: TailReplica, run
     replica.tail.drain()
     assert reason_of(await caller.ended())[:2] == (Code.UNAVAILABLE, "DRAINING")
     assert reason_of(await replica.follow(run_id).ended())[:2] == (Code.UNAVAILABLE, "DRAINING")
+
+
+# -- the end of the reader and the notifier --------------------------------------------------------------------------
+
+
+class WatchedNotifier(CommitNotifier):
+    """Says when somebody waits for a commit."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.waiting = asyncio.Event()
+
+    async def wait(self, timeout_s: float) -> None:
+        self.waiting.set()
+        await super().wait(timeout_s)
+
+
+async def cancelled_after(commit: Callable[[], None], task: asyncio.Task[None], *, later: int) -> BaseException | None:
+    """How a task ends that is cancelled some turns of the event loop after a commit."""
+    for _ in range(10):
+        await asyncio.sleep(0)  # whatever it awaits has begun to wait
+    commit()
+    for _ in range(later):
+        await asyncio.sleep(0)
+    (raised,) = await end(task)
+    return raised
+
+
+async def test_the_reader_ends_when_it_is_cancelled_just_as_a_commit_comes(database: Database, run_id: UUID) -> None:
+    async def ignore(*_: object) -> None:
+        pass
+
+    for later in range(5):
+        notifier = WatchedNotifier(database)
+        reader = tail.Tail(database, notifier, TailMetrics(CollectorRegistry()))
+        running = asyncio.create_task(reader.run())
+        call = asyncio.create_task(reader.read(ANYONE, tail.TailQuery(run_id=run_id.hex), ignore))
+        await asyncio.wait_for(notifier.waiting.wait(), 30)
+        raised = await cancelled_after(notifier._notified.set, running, later=later)
+        assert isinstance(raised, asyncio.CancelledError)
+        await end(call)
+
+
+async def test_the_notifier_ends_when_it_is_cancelled_just_as_a_commit_comes(database: Database) -> None:
+    for later in range(5):
+        notifier = CommitNotifier(database)
+        running = asyncio.create_task(notifier.run())
+        await notifier.wait(30)  # it listens
+        raised = await cancelled_after(notifier.notify, running, later=later)
+        assert isinstance(raised, asyncio.CancelledError)
 
 
 # -- amounts ---------------------------------------------------------------------------------------------------------

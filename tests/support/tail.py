@@ -23,6 +23,7 @@ from runstream_service.storage.commit_notifier import CommitNotifier
 from runstream_service.storage.database import Database
 from tests.support.hot import copy_batches
 from tests.support.points import columns
+from tests.support.tasks import end
 
 TIME = datetime(2026, 1, 1, tzinfo=timezone.utc)
 TIME_2000 = datetime(2000, 1, 1, tzinfo=timezone.utc)
@@ -79,9 +80,7 @@ async def tail_replica(database: Database, **timeouts: float) -> AsyncIterator[T
     finally:
         tail.drain()
         await server.stop(1)
-        for task in tasks:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        ended = await end(*tasks)
         assert all(isinstance(one, asyncio.CancelledError) for one in ended), ended
 
 
@@ -146,7 +145,7 @@ class Caller:
     async def leave(self) -> bytes:
         """Goes away; the last cursor."""
         self.call.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
+        await end(self.task)
         return self.cursor
 
 

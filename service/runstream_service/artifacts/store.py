@@ -32,6 +32,7 @@ from runstream_service.core.errors import (
     StoreRefuses,
     StoreUnavailable,
 )
+from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.settings import NO_ARTIFACTS
 from runstream_service.threads import ThreadPool
 
@@ -289,7 +290,7 @@ class ArtifactStore:
     async def _in_time(self, work: Awaitable[T]) -> T:
         """Waits for the store for a limited time: a thread that hangs is left behind, and its place in the pool is
         taken until it returns."""
-        return await asyncio.wait_for(work, self._stalled_s)
+        return await in_time(work, self._stalled_s)
 
 
 def _tidy(directory: Directory) -> None:
@@ -363,7 +364,7 @@ def _translated(path: str) -> Iterator[None]:
         raise ArtifactNotFound(f"No such artifact: '{path}'", field="path", subject=path) from error
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError) as error:
         raise _refused(error) from error
-    except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
+    except TIMEOUTS as error:
         log.warning("The artifact store does not answer", action="artifact_store_stalled", path=path)
         raise StoreUnavailable("The artifact store does not answer in time; try again.") from error
     except (exceptions.BaseError, OSError) as error:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 
 from runstream_service.core.errors import Overloaded
+from runstream_service.deadline import TIMEOUTS, in_time
 
 # How long a further upload waits, unread, for a place; in that time, TCP stops its client.
 WAIT_S = 10.0
@@ -40,8 +41,8 @@ class Uploads:
             raise _overloaded()
         self._waiting += 1
         try:
-            await asyncio.wait_for(self._places.acquire(), self._wait_s)
-        except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
+            await in_time(self._places.acquire(), self._wait_s)
+        except TIMEOUTS as error:
             raise _overloaded() from error
         finally:
             self._waiting -= 1

@@ -21,6 +21,7 @@ from runstream_service.core.errors import (
     RunNotFound,
 )
 from runstream_service.core.names import parse_run_id
+from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.ingest.backpressure import HotTableGate, PointBudget
 from runstream_service.ingest.limits import BYTES_PER_HELD_POINT, MAX_HELD_POINTS
 from runstream_service.ingest.series import ResolvedSeries, resolve_series
@@ -331,8 +332,8 @@ class IngestPipeline:
 
     async def _wait_for_budget(self, charge: int) -> None:
         try:
-            await asyncio.wait_for(self._budget.acquire(charge), _BUDGET_TIMEOUT_S)
-        except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
+            await in_time(self._budget.acquire(charge), _BUDGET_TIMEOUT_S)
+        except TIMEOUTS:
             raise Overloaded(
                 "too many points wait for their commit (RUNSTREAM_MAX_QUEUED_POINTS); try again", retry_after_s=1.0
             ) from None

@@ -31,6 +31,7 @@ import structlog
 
 from runstream_service import threads
 from runstream_service.core.errors import CommitFailed
+from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.ingest.group import Group, Pending, Verdict
 from runstream_service.storage.database import server_start_id_of, translate
 from runstream_service.storage.dedicated_connection import DedicatedConnection
@@ -152,8 +153,8 @@ class Writer:
                     if not await self._retry_one_by_one(items, exc):
                         self._give_up(items[0], exc)
                     break
-                with contextlib.suppress(TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
-                    await asyncio.wait_for(self._retry_now.wait(), delay_s * random.uniform(0.5, 1.0))
+                with contextlib.suppress(*TIMEOUTS):
+                    await in_time(self._retry_now.wait(), delay_s * random.uniform(0.5, 1.0))
                 delay_s = min(2 * delay_s, _LONGEST_BACKOFF_S)
             else:
                 self._metrics.group_committed(group, time.perf_counter() - started)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import mimetypes
 import re
 import time
@@ -15,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from runstream_service.core.errors import ArtifactNotFound
+from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.http.protocol import PATIENT
 from runstream_service.mlflow.errors import MlflowError, answer_to, invalid
 
@@ -46,8 +46,8 @@ async def received(request: Request, *, at_most: int | None = None) -> AsyncIter
     count, more, heard_at = 0, True, time.monotonic()
     while more:
         try:
-            message = await asyncio.wait_for(request.receive(), _LOOK_S)
-        except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
+            message = await in_time(request.receive(), _LOOK_S)
+        except TIMEOUTS as error:
             if time.monotonic() - heard_at > IDLE_S:
                 raise MlflowError("TEMPORARILY_UNAVAILABLE", f"No data came for {IDLE_S:.0f} seconds.") from error
             yield b""

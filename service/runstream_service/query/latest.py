@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from runstream_service.core.errors import InvalidField, Overloaded
 from runstream_service.core.names import parse_run_id
+from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import compute
 from runstream_service.query.reading.series import check_keys
@@ -135,8 +136,8 @@ class Latest:
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
         try:
-            await asyncio.wait_for(self._large.acquire(), _LONGEST_WAIT_S)
-        except (TimeoutError, asyncio.TimeoutError) as error:
+            await in_time(self._large.acquire(), _LONGEST_WAIT_S)
+        except TIMEOUTS as error:
             raise Overloaded(f"others read more than {MANY_SERIES:,} series each; ask for fewer, or again") from error
         try:
             yield

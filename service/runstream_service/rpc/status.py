@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from runstream.v1 import status_pb2
 from runstream_service.core import errors
+from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.statuses import status_of
 
 log = structlog.get_logger()
@@ -46,8 +47,8 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseExceptio
     status = rpc_status(error)
     try:
         ending = context.abort(status_of(error).grpc, error.message, ((DETAILS_KEY, status.SerializeToString()),))
-        await asyncio.wait_for(ending, STATUS_TIMEOUT_S)
-    except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
+        await in_time(ending, STATUS_TIMEOUT_S)
+    except TIMEOUTS:
         raise asyncio.CancelledError from None
     except grpc.aio.InternalError as gone:
         # The caller has left, and nobody reads the status. gRPC would log that as an error of the service.

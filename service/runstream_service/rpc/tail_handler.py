@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from runstream.v1 import packed_pb2, query_pb2
+from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.query.tail.tail import TailQuery
 from runstream_service.rpc.caller import caller_of
 from runstream_service.rpc.unread import WRITE_TIMEOUT_S, stalled
@@ -38,8 +38,8 @@ def tail_handler(tail: Tail, *, write_timeout_s: float = WRITE_TIMEOUT_S) -> grp
             packed = [_packed(series, points) for series, points in entries]
             response = packed_pb2.PackedTailResponse(series=packed, cursor=cursor.encode())
             try:
-                await asyncio.wait_for(context.write(response), write_timeout_s)
-            except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
+                await in_time(context.write(response), write_timeout_s)
+            except TIMEOUTS:
                 raise stalled(write_timeout_s) from None
 
         await tail.read(caller_of(context), query, emit)

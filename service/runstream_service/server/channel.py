@@ -15,6 +15,8 @@ from typing import Any
 
 import orjson
 
+from runstream_service.deadline import TIMEOUTS, in_time
+
 _LENGTH = struct.Struct("<I")
 # The largest are metrics, of a few hundred kilobytes. What is written to a process that does not read is a ping and a
 # message a second, until that process is killed some seconds later.
@@ -61,8 +63,8 @@ class Channel:
             if self._reader.at_eof():
                 raise NoAnswer("the other process has ended")
             self._write({"ask": question, "id": number, "body": body})
-            return await asyncio.wait_for(answer, timeout_s)
-        except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
+            return await in_time(answer, timeout_s)
+        except TIMEOUTS as error:
             raise NoAnswer(f"no answer to {question!r} within {timeout_s:g} s") from error
         finally:
             del self._asked[number]

@@ -10,6 +10,9 @@ import structlog
 
 log = structlog.get_logger()
 
+# They end within milliseconds, but a library may lose the cancellation. What is stopped after them must not wait.
+_END_WITHIN_S = 5.0
+
 
 class LastingTasks:
     """Named tasks, in the order in which they were started."""
@@ -37,9 +40,13 @@ class LastingTasks:
 
     async def cancel(self) -> None:
         """End all tasks, one after the other."""
-        for task in self._tasks.values():
+        for name, task in self._tasks.items():
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            _, going_on = await asyncio.wait([task], timeout=_END_WITHIN_S)
+            if going_on:
+                log.error(f"The {name} goes on although it was cancelled", action="shutdown_step_failed", step=name)
+            elif not task.cancelled():
+                task.exception()  # logged by report_ended; otherwise asyncio would report it again
 
 
 async def unless(stopped: asyncio.Event, work: Awaitable[None]) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.storage.database import translate
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class CommitNotifier:
     async def wait(self, timeout_s: float) -> None:
         """Returns when something was committed since the last wait, or after the timeout."""
         try:
-            await asyncio.wait_for(self._notified.wait(), timeout_s)
-        except (TimeoutError, asyncio.TimeoutError):
+            await in_time(self._notified.wait(), timeout_s)
+        except TIMEOUTS:
             return
         self._notified.clear()
 
@@ -77,8 +78,8 @@ class CommitNotifier:
         while not connection.is_closed():
             began = time.monotonic()
             try:
-                await asyncio.wait_for(self._committed_here.wait(), CHECK_EVERY_S)
-            except (TimeoutError, asyncio.TimeoutError):
+                await in_time(self._committed_here.wait(), CHECK_EVERY_S)
+            except TIMEOUTS:
                 await connection.execute("SELECT 1", timeout=_ANSWER_WITHIN_S)
                 continue
             if connection.is_closed():

@@ -7,7 +7,6 @@ the settings back, so that a connection that does not keep them is never used.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import asyncpg
 from asyncpg.transaction import Transaction
 
 from runstream_service.core.errors import DatabaseUnsuitable
+from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.storage.layout import detect_layout
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 else:
     Connection = PooledConnection = Pool = Any
 
-TIMEOUTS = (TimeoutError, asyncio.TimeoutError)  # two classes before Python 3.11
 CONNECT_TIMEOUT_S = 10.0
 # The driver waits this much longer than the server lets a statement run. So the server's clear error comes first; the
 # driver's timeout is for an answer that was lost on the way, which the server does not notice.
@@ -179,7 +178,7 @@ async def open_connection(servers: Servers, kind: ConnectionKind, application_na
 
 
 async def _begin_session(connection: OurConnection, kind: ConnectionKind) -> None:
-    connection.layout = await asyncio.wait_for(detect_layout(connection), CONNECT_TIMEOUT_S)
+    connection.layout = await in_time(detect_layout(connection), CONNECT_TIMEOUT_S)
     wanted = {**kind.session(connection.get_server_version().major), **connection.layout.session}
     everything = {**_OF_THE_SOCKET, **wanted}
     connection.session_sql = "".join(f"SET {name} = '{value}';" for name, value in everything.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import re
@@ -16,6 +15,7 @@ import structlog
 
 from runstream_service.core import effects
 from runstream_service.core.errors import CoreError, DatabaseUnavailable, DatabaseUnsuitable, NotConnected
+from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.storage import tls
 from runstream_service.storage.connections import (
     MIGRATION,
@@ -23,7 +23,6 @@ from runstream_service.storage.connections import (
     PING,
     POOL,
     ROLLUP,
-    TIMEOUTS,
     WRITER,
     Connection,
     ConnectionKind,
@@ -300,7 +299,7 @@ class Database:
         """
         try:
             with translated():
-                await asyncio.wait_for(self._check_writable(), timeout_s)
+                await in_time(self._check_writable(), timeout_s)
         except BaseException:
             if self._ping_connection is not None:
                 self._ping_connection.terminate()
@@ -347,6 +346,6 @@ class Database:
         if self._ping_connection is not None:
             self._ping_connection.terminate()
         try:
-            await asyncio.wait_for(self._pool.close(), within_s)
+            await in_time(self._pool.close(), within_s)
         except (*TIMEOUTS, OSError, asyncpg.PostgresError):
             self._pool.terminate()

@@ -21,6 +21,7 @@ from runstream_service.storage.migrate import migrate
 from tests.integration.ingest.conftest import acknowledged, running_replica
 from tests.integration.rollup.conftest import Lab, line, new_run
 from tests.support.databases import FAST, make_template
+from tests.support.tasks import end
 
 AT_ONCE = RollupOptions(epoch_points=1, epoch_seconds=0, max_read_age_s=0)
 
@@ -47,8 +48,7 @@ async def running(loop: RollupLoop) -> AsyncIterator[asyncio.Task[None]]:
     try:
         yield task
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -150,8 +150,7 @@ async def test_the_loop_lives_through_a_restart_of_postgres(data_dir):
         await lab.check()
         lab.connection.terminate()
         await database.close()
-        supervisor.cancel()
-        await asyncio.gather(supervisor, return_exceptions=True)
+        await end(supervisor)
     finally:
         await server.stop()
 
@@ -164,8 +163,7 @@ async def test_a_cancelled_loop_leaves_its_work_to_others(lab):
         task = asyncio.create_task(replica.loop.run())
         for _ in range(delay_turns):
             await asyncio.sleep(0.001)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
         await lab.check()
     replica = Replica(lab.database)
     async with running(replica.loop):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from runstream_service.server.channel import Channel, NoAnswer
+from tests.support.tasks import end
 
 
 class Ends:
@@ -45,9 +46,7 @@ async def ends() -> AsyncIterator[Ends]:
     )
     made.reading = [asyncio.create_task(channel.run()) for channel in (made.asking, made.answering)]
     yield made
-    for task in made.reading:
-        task.cancel()
-    await asyncio.gather(*made.reading, return_exceptions=True)
+    await end(*made.reading)
 
 
 async def test_questions_are_answered_also_many_at_a_time(ends: Ends) -> None:

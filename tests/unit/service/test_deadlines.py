@@ -11,8 +11,9 @@ import pytest
 
 import runstream_service
 from runstream_service.core.errors import DatabaseUnavailable
-from runstream_service.deadline import within
+from runstream_service.deadline import TIMEOUTS, in_time, within
 from runstream_service.storage import connections
+from tests.support.tasks import end
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "deadlines.md"
 PACKAGE = Path(runstream_service.__file__).parent
@@ -59,3 +60,78 @@ async def test_a_call_that_is_not_answered_in_time_ends_and_may_be_tried_elsewhe
         await within(hang(), 0.01)
     assert cancelled.is_set()
     assert await within(asyncio.sleep(0, "done")) == "done"
+
+
+# How many turns of the event loop the cancellation comes after what was waited for.
+TURNS = range(5)
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("later", TURNS)
+async def test_a_task_that_waits_in_a_loop_ends_when_it_is_cancelled_just_as_its_event_comes(later: int) -> None:
+    event = asyncio.Event()
+
+    async def wait_for_ever() -> None:
+        while True:
+            await in_time(event.wait(), 60)
+            event.clear()
+
+    task = asyncio.create_task(wait_for_ever())
+    await turns(10)
+    event.set()
+    await turns(later)
+    (raised,) = await end(task)
+    assert isinstance(raised, asyncio.CancelledError)
+
+
+@pytest.mark.parametrize("later", TURNS)
+async def test_a_place_is_free_again_when_its_taker_is_cancelled_just_as_its_turn_comes(later: int) -> None:
+    places = asyncio.Semaphore(0)
+
+    async def take() -> None:
+        await in_time(places.acquire(), 60)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            places.release()
+
+    task = asyncio.create_task(take())
+    await turns(10)
+    places.release()
+    await turns(later)
+    await end(task)
+    assert not places.locked()
+
+
+async def test_what_is_there_already_is_in_time_whatever_the_time() -> None:
+    assert await in_time(asyncio.sleep(0, "there"), 60) == "there"
+    places = asyncio.Semaphore(1)
+    assert await in_time(places.acquire(), -1) is True
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 0.01])
+async def test_work_that_is_not_done_in_time_is_cancelled(seconds: float) -> None:
+    answer = asyncio.get_running_loop().create_future()
+    with pytest.raises(TIMEOUTS):
+        await in_time(answer, seconds)
+    assert answer.cancelled()
+
+
+async def test_the_shorter_of_two_limits_applies_and_the_other_goes_on() -> None:
+    reached = []
+
+    async def inner() -> str:
+        with pytest.raises(TIMEOUTS):
+            await in_time(asyncio.Event().wait(), 0.01)
+        reached.append("inner")
+        await asyncio.sleep(0)
+        return "done"
+
+    assert await in_time(inner(), 60) == "done"
+    with pytest.raises(TIMEOUTS):
+        await in_time(in_time(asyncio.Event().wait(), 60), 0.01)
+    assert reached == ["inner"]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from runstream_service import threads
 from runstream_service.core.errors import DatabaseUnavailable, Overloaded, ReadTooSlow
+from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.storage.database import READ_TIMEOUT_S, layout_of, server_start_id_of
 from runstream_service.storage.queries import load
 from runstream_service.stores import hot_store
@@ -135,7 +136,7 @@ class ReadTransaction:
 
     async def with_deadline(self, work: Coroutine[Any, Any, None]) -> None:
         """Waits for the caller, but not beyond the time of the read: PostgreSQL cannot clean up in the meantime."""
-        await asyncio.wait_for(work, self.left_s())
+        await in_time(work, self._deadline - time.monotonic())
 
     def left_s(self) -> float:
         """Seconds until the read has to be over. Raises TimeoutError if there are none."""
@@ -189,8 +190,8 @@ class ReadPool:
             raise Overloaded(f"{self._waiting} reads wait for their turn already; try again", retry_after_s=2.0)
         self._waiting += 1
         try:
-            await asyncio.wait_for(self._slots.acquire(), self._wait_s)
-        except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
+            await in_time(self._slots.acquire(), self._wait_s)
+        except TIMEOUTS as error:
             raise Overloaded(
                 f"as many reads as this replica allows have been running for {self._wait_s:.0f} s; try again",
                 retry_after_s=2.0,
@@ -216,7 +217,7 @@ class ReadPool:
 def _as_database_unavailable() -> Iterator[None]:
     try:
         yield
-    except (TimeoutError, asyncio.TimeoutError) as error:
+    except TIMEOUTS as error:
         raise DatabaseUnavailable(
             f"the read took longer than {READ_TIMEOUT_S:.0f} s; ask for fewer series or steps at a time"
         ) from error

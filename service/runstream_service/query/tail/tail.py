@@ -27,6 +27,7 @@ import structlog
 from runstream_service.core.errors import CoreError, CursorTooOld, Draining, Overloaded, RunNotFound
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.core.names import parse_run_id
+from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.query.reading.series import Series, check_keys
 from runstream_service.query.tail.commit_reader import (
     SQL,
@@ -195,8 +196,8 @@ class Tail:
         """Sends the messages of the shared reader; returns when the stream has fallen behind and its queue is sent."""
         while stream.shared:
             try:
-                await asyncio.wait_for(stream.wake.wait(), CURSOR_EVERY_S)
-            except (TimeoutError, asyncio.TimeoutError):
+                await in_time(stream.wake.wait(), CURSOR_EVERY_S)
+            except TIMEOUTS:
                 if not stream.queue:  # otherwise the cursor is ahead of the messages that were sent
                     await emit([], stream.cursor)
             stream.wake.clear()
@@ -241,7 +242,7 @@ class Tail:
                 continue
             try:
                 with translated():
-                    await asyncio.wait_for(self._poll(shared), _POLL_WITHIN_S)
+                    await in_time(self._poll(shared), _POLL_WITHIN_S)
             except CursorTooOld:
                 # The database was away for too long. Each stream finds out alone whether its own cursor is too old.
                 for stream in shared:
