@@ -179,6 +179,7 @@ def demo(steps: int, workers: int, keep: bool, data_dir: Path | None) -> None:
 
 for _command in (
     data_commands.status,
+    data_commands.doctor,
     data_commands.tail,
     data_commands.export,
     data_commands.delete,

@@ -1,4 +1,4 @@
-"""Subcommands for stored data: status, tail, export, delete, retention, gc. Exit code 1 means failure, 2 wrong
+"""Subcommands for stored data: status, doctor, tail, export, delete, retention, gc. Exit code 1 means failure, 2 wrong
 usage."""
 
 from __future__ import annotations
@@ -78,6 +78,32 @@ def tail(run: str, keys: tuple[str, ...], rank: int | None, as_json: bool, addre
                 follow(client, run, keys, rank, as_json=as_json)
         except KeyboardInterrupt:
             sys.exit(0)  # Ctrl-C is the normal way to end it
+
+
+@click.command()
+@_address_option
+@click.option(
+    "--http",
+    envvar="RUNSTREAM_MLFLOW_HTTP_ADDRESS",
+    show_envvar=True,
+    help="Where the service speaks MLflow's API.  [default: the same host, port 5000]",
+)
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    help="The directory with the journals.  [default: the one that a training process here uses]",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def doctor(address: str | None, http: str | None, directory: Path | None, as_json: bool) -> None:
+    """Check what is between a training process here and the service, and say what to do.
+
+    Exit code 1: something is broken, so that points do not arrive.
+    """
+    with _one_line():
+        from runstream.doctor.command import run
+
+        sys.exit(run(address=address, http=http, directory=directory, as_json=as_json))
 
 
 @click.command()
