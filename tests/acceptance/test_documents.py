@@ -156,6 +156,19 @@ def data_command(reader: Reader, found: re.Match[str]) -> None:
     reader.run(program("runstream"), *shlex.split(found[1]))
 
 
+def doctor_command(reader: Reader, found: re.Match[str]) -> None:
+    """It finds nothing wrong, with the addresses of the service that runs here."""
+    options = shlex.split(found[1])
+    given = {"--address": reader.serve.grpc_address, "--http": reader.serve.http_url, "--dir": "journals"}
+    for option in set(options) & given.keys():
+        options[options.index(option) + 1] = given[option]
+    where = {
+        "RUNSTREAM_DIR": str(reader.directory / "journals"),
+        "RUNSTREAM_MLFLOW_HTTP_ADDRESS": reader.serve.http_url,
+    }
+    output_of(reader.start(program("runstream"), "doctor", *options, **where))
+
+
 def distribute_command(reader: Reader, _found: re.Match[str]) -> None:
     """Without a cluster it refuses; tests/citus has one."""
     command = [program("runstream"), "distribute", "--database", reader.serve.database_url]
@@ -266,6 +279,7 @@ COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"make ([\w-]+)": make_target,
     r"(?:\.venv/bin/)?runstream serve ?(.*)": serve_command,
     r"runstream (tail .*)": tail,
+    r"runstream doctor ?(.*)": doctor_command,
     r"runstream ((?:export|delete|retention|gc|status) .*)": data_command,
     r"runstream (distribute) --database postgresql://\S+": distribute_command,
     r"\.venv/bin/python (\w+\.py)": script,
