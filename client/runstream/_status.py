@@ -96,10 +96,24 @@ def from_rpc_error(error: grpc.RpcError) -> Failure:
     )
 
 
+def from_status(status: status_pb2.RpcStatus) -> Failure:
+    """Reads a status that came in a message; never raises, whatever the peer sent."""
+    name = next((code.name for code in grpc.StatusCode if code.value[0] == status.code), "UNKNOWN")
+    info, retry = _read_details(status)
+    return Failure(name, status.message, info.reason, info.metadata.get("field", ""), retry)
+
+
 def _details(error: grpc.RpcError) -> tuple[status_pb2.ErrorInfo, float | None]:
+    try:
+        return _read_details(status_pb2.RpcStatus.FromString(_details_bytes(error)))
+    except (AttributeError, DecodeError, TypeError, ValueError):
+        return status_pb2.ErrorInfo(), None  # a proxy in between may send any; then the status code alone decides
+
+
+def _read_details(status: status_pb2.RpcStatus) -> tuple[status_pb2.ErrorInfo, float | None]:
     info, retry = status_pb2.ErrorInfo(), None
     try:
-        for item in status_pb2.RpcStatus.FromString(_details_bytes(error)).details:
+        for item in status.details:
             kind = item.type_url.rpartition("/")[2]
             if kind == "google.rpc.ErrorInfo":
                 info = status_pb2.ErrorInfo.FromString(item.value)
@@ -107,7 +121,7 @@ def _details(error: grpc.RpcError) -> tuple[status_pb2.ErrorInfo, float | None]:
                 delay = status_pb2.RetryInfo.FromString(item.value).retry_delay
                 retry = max(0.0, delay.seconds + delay.nanos / 1e9)
     except (AttributeError, DecodeError, TypeError, ValueError):
-        pass  # a proxy in between may send any details; then the status code alone decides
+        pass  # then the status code alone decides
     return info, retry
 
 

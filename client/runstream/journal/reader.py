@@ -113,13 +113,17 @@ class JournalReader:
         caller saves a durable position that settles them. What CREATE and DECLARE records say is kept. Raises
         OSError."""
         deleted = [ordinal for ordinal, last in self._passed if last < sequence]
-        if not deleted:
+        if not deleted:  # as `can_delete` says
             return
         self._keep_context(sequence)
         for ordinal in deleted:
             with contextlib.suppress(FileNotFoundError):
                 self._files.unlink(self.path / segment_name(ordinal))
         self._passed = [passed for passed in self._passed if passed[0] not in deleted]
+
+    def can_delete(self, sequence: int) -> bool:
+        """Whether `delete_before` would delete anything."""
+        return any(last < sequence for _, last in self._passed)
 
     def close(self) -> None:
         """Frees the open segment. Nothing can be read afterwards."""

@@ -7,6 +7,7 @@ and stores points under the same lock as the committed number.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,6 +28,11 @@ from runstream.v1 import (
 )
 from runstream_service.ingest import limits
 
+# On a stream of many producers, these end the producer that they concern.
+OF_ONE_PRODUCER = (
+    *("INVALID_FIELD", "UNDECLARED_SERIES", "SEQUENCE_GAP", "RUN_NOT_FOUND", "RUN_DELETED", "FENCED", "LEDGER_BEHIND"),
+    *("OVERLOADED", "DATABASE_UNAVAILABLE", "COMMIT_FAILED"),
+)
 MAX_ENTRIES = 1_000  # params or tags in one call
 
 Point = tuple[str, int, int, float, int, int]  # key, step, time, value, rank, attempt
@@ -39,8 +45,8 @@ class Refused(Exception):
         super().__init__(message)
         self.code, self.reason, self.retry_s, self.field = code, reason, retry_s, field
 
-    def abort(self, context: grpc.ServicerContext) -> None:
-        """Sends it, with the details that the real service sends."""
+    def status(self) -> status_pb2.RpcStatus:
+        """The details that the real service sends."""
         status = status_pb2.RpcStatus(code=self.code.value[0], message=str(self))
         if self.reason:
             info = status_pb2.ErrorInfo(reason=self.reason, domain="runstream")
@@ -51,7 +57,11 @@ class Refused(Exception):
             retry = status_pb2.RetryInfo()
             retry.retry_delay.FromMilliseconds(int(self.retry_s * 1000))
             status.details.add(type_url="type.googleapis.com/google.rpc.RetryInfo", value=retry.SerializeToString())
-        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        return status
+
+    def abort(self, context: grpc.ServicerContext) -> None:
+        """Ends the call."""
+        context.set_trailing_metadata((("grpc-status-details-bin", self.status().SerializeToString()),))
         context.abort(self.code, str(self))
 
 
@@ -66,6 +76,36 @@ class Producer:
     committed: int = 0
     session: int = 0
     batches: dict[int, bytes] = field(default_factory=dict)
+
+
+@dataclass
+class Member:
+    """A producer on a stream of many."""
+
+    opened: ingest_pb2.Open
+    producer: Producer
+    session: int
+    received: int
+    keys: dict[int, str] = field(default_factory=dict)
+
+
+def _batches_of(batches: ingest_pb2.BatchSet) -> Iterator[tuple[int, ingest_pb2.Batch]]:
+    """Producer index and batch; the bytes of a batch do not depend on the set that it came in."""
+    start = 0
+    for index, number, count in zip(batches.producer_index, batches.number, batches.point_count, strict=True):
+        rows = slice(start, start + count)
+        start += count
+        yield (
+            index,
+            ingest_pb2.Batch(
+                number=number,
+                point_count=count,
+                series_index=batches.series_index[rows],
+                step=batches.step[rows],
+                time_unix_us=batches.time_unix_us[rows],
+                value=batches.value[rows],
+            ),
+        )
 
 
 class Ledger(ingest_pb2_grpc.IngestServiceServicer):
@@ -88,6 +128,7 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
             "max_series": limits.MAX_SERIES_PER_STREAM,
         }
         self.refuse_keys: set[str] = set()
+        self.max_producers = 1_000
         self.acks_seen: list[int] = []
 
     # grpc
@@ -104,6 +145,9 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
         first = next(requests)
         if not first.HasField("open"):
             self._violation("the first message was not Open")
+        if first.open.multiplexed:
+            yield from self._append_many(first, requests)
+            return
         opened, producer, session = self._open(first.open)
         yield opened
         keys: dict[int, str] = {}
@@ -128,6 +172,72 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
                 self.fault("acked", number)
             else:
                 self._violation(f"unexpected {kind}")
+
+    def _append_many(self, first: ingest_pb2.AppendRequest, requests: Iterator[ingest_pb2.AppendRequest]) -> Any:
+        """A stream of many producers."""
+        members: dict[int, Member | None] = {}  # None: it has ended or was closed
+        for request in itertools.chain([first], requests):
+            kind = request.WhichOneof("message")
+            if kind == "open":
+                yield from self._open_one(request.open, members)
+            elif kind == "declare":
+                if member := self._member(members, request.declare.producer_index):
+                    for series in request.declare.series:
+                        if member.keys.setdefault(series.series_index, series.key) != series.key:
+                            self._violation("an index got two keys")
+            elif kind == "close":
+                if self._member(members, request.close.producer_index):
+                    members[request.close.producer_index] = None
+            elif kind == "batches":
+                for index, batch in _batches_of(request.batches):
+                    yield from self._commit_one(members, index, batch)
+            else:
+                self._violation(f"unexpected {kind}")
+
+    def _open_one(self, request: ingest_pb2.Open, members: dict[int, Member | None]) -> Any:
+        index = request.producer_index
+        if members and index <= max(members):
+            self._violation(f"index {index} is not above those before it")
+        members[index] = None
+        try:
+            if sum(member is not None for member in members.values()) >= self.max_producers:
+                raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", retry_s=0.05)
+            opened, producer, session = self._open(request)
+        except Refused as refused:
+            yield self._ended(index, refused)
+            return
+        members[index] = Member(request, producer, session, opened.opened.committed_number)
+        opened.opened.producer_index = index
+        opened.opened.max_producers = self.max_producers
+        yield opened
+
+    def _member(self, members: dict[int, Member | None], index: int) -> Member | None:
+        if index not in members:
+            self._violation(f"producer {index} was not opened")
+        return members[index]
+
+    def _commit_one(self, members: dict[int, Member | None], index: int, batch: ingest_pb2.Batch) -> Any:
+        member = self._member(members, index)
+        if member is None:
+            return
+        try:
+            if batch.number > member.received + 1:
+                self._violation(f"gap: {batch.number} after {member.received}")
+            member.received = max(member.received, batch.number)
+            refusals = self._commit(member.opened, batch, member.keys, member.producer, member.session)
+            self.fault("committed", batch.number)
+            ack = ingest_pb2.Ack(committed_number=member.producer.committed, refusals=refusals, producer_index=index)
+            yield ingest_pb2.AppendResponse(acks=ingest_pb2.Acks(acks=[ack]))
+            self.fault("acked", batch.number)
+        except Refused as refused:
+            members[index] = None
+            yield self._ended(index, refused)
+
+    def _ended(self, index: int, refused: Refused) -> ingest_pb2.AppendResponse:
+        if refused.reason not in OF_ONE_PRODUCER:
+            raise refused
+        ended = ingest_pb2.ProducerEnded(producer_index=index, status=refused.status())
+        return ingest_pb2.AppendResponse(ended=ended)
 
     def _open(self, request: ingest_pb2.Open) -> tuple[Any, Producer, int]:
         with self.lock:

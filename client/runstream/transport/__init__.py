@@ -1,0 +1,15 @@
+"""The transport: brings journals to the service. It runs in the agent, in `runstream sync`, and in a thread of the
+trainer where no process can be started.
+
+    transport      reads journals, saves positions, deletes what is settled
+    feed           one journal: what was read, sent and answered
+    producer       the numbers of its batches; `settled` counts what is settled. Pure state
+    run_calls      its unary calls: which comes next, and what an answer means. Pure state
+    stream         the Append stream of one address, with the producers of many journals
+    callers        makes the unary calls of one address
+    messages       the bytes of the stream's messages
+    channels       one gRPC channel per address
+    notices        what a user should know, for the position
+    earlier_steps  the warning about steps that are logged twice
+    limits         bounds and times
+"""

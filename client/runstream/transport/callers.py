@@ -1,0 +1,184 @@
+"""Makes the unary calls of all journals of one address: several at a time, one of each journal, so that a slow or
+refused run does not hold up the others."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from runstream import _status
+from runstream._backoff import Backoff
+from runstream.transport import earlier_steps
+from runstream.transport.channels import Channels
+from runstream.transport.feed import Feed
+from runstream.transport.limits import Limits
+from runstream.transport.run_calls import Call
+from runstream.v1 import run_pb2
+
+_SERVICE = "/runstream.v1.RunService/"
+_RESPONSES: dict[str, Any] = {
+    "CreateRun": run_pb2.CreateRunResponse,
+    "LogParams": run_pb2.LogParamsResponse,
+    "SetTags": run_pb2.SetTagsResponse,
+    "FinishRun": run_pb2.FinishRunResponse,
+}
+_IDLE_S = 5.0  # a thread without calls ends after this time
+
+
+class Callers:
+    """A few threads, started as calls come."""
+
+    def __init__(
+        self, address: str, channels: Channels, limits: Limits, lock: Any, progress: Callable[[], None]
+    ) -> None:
+        """`progress` is called with the lock held after each answer."""
+        self.feeds: list[Feed] = []  # guarded by the lock, like all below
+        self.wake = threading.Condition(lock)
+        self._address = address
+        self._channels = channels
+        self._limits = limits
+        self._lock = lock
+        self._progress = progress
+        self._threads = 0
+        self._idle = 0
+        self._stopping = False
+        self._under_way: set[Any] = set()  # futures
+        # While the service is away, one failure is enough for all: nobody calls before this time.
+        self._away_until_s = 0.0
+        self._away = Backoff(limits.backoff_first_s, limits.backoff_max_s)
+
+    def start(self) -> None:
+        """Starts another thread if calls wait and none is free. The lock is held. Raises RuntimeError if there are too
+        many threads."""
+        if not self._stopping and not self._idle and self._threads < self._limits.callers and self._due() is not None:
+            threading.Thread(target=self._run, name=f"runstream-calls-{self._address}", daemon=True).start()
+            self._threads += 1
+        self.wake.notify()
+
+    def hurry(self) -> None:
+        """Calls at once. The lock is held."""
+        self._away_until_s = 0.0
+        self.wake.notify_all()
+
+    def stop(self) -> None:
+        """Makes no other call. The lock is held."""
+        self._stopping = True
+        self.wake.notify_all()
+
+    def cancel(self) -> None:
+        """Ends the calls under way, too. The lock is held."""
+        self.stop()
+        for future in self._under_way:
+            future.cancel()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is under way. The lock is held."""
+        return bool(self._under_way)
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._lock:
+                    chosen = self._wait()
+                    if chosen is None:
+                        return
+                    feed, call = chosen
+                    request = feed.calls.request(call, time.time_ns() // 1000)
+                self._make(feed, call, request)
+        finally:
+            with self._lock:
+                self._threads -= 1
+
+    def _wait(self) -> tuple[Feed, Call] | None:
+        until_s = time.monotonic() + _IDLE_S
+        self._idle += 1
+        try:
+            while not self._stopping:
+                feed = self._due()
+                if feed is not None:
+                    call = feed.calls.next()
+                    if call is not None:
+                        self.feeds.remove(feed)
+                        self.feeds.append(feed)  # the others have their turn first
+                        return feed, call
+                left_s = until_s - time.monotonic()
+                if left_s <= 0:
+                    return None
+                self.wake.wait(min(left_s, 0.1) if any(f.calls.has_next for f in self.feeds) else left_s)
+            return None
+        finally:
+            self._idle -= 1
+
+    def _due(self) -> Feed | None:
+        now_s = time.monotonic()
+        if now_s < self._away_until_s:
+            return None
+        return next((feed for feed in self.feeds if feed.calls.has_next and now_s >= feed.calls_at_s), None)
+
+    def _make(self, feed: Feed, call: Call, request: Any) -> None:
+        failure: _status.Failure | None = None
+        response: Any = None
+        earlier: earlier_steps.EarlierSteps | None = None
+        try:
+            with self._channels.using(self._address) as channel:
+                try:
+                    response = self._call(channel, call.method, request)
+                    if call.method == "CreateRun" and response.attempt_has_points:
+                        earlier = self._earlier_steps(channel, feed, response.run.run_id)
+                except grpc.RpcError as error:
+                    failure = _status.from_rpc_error(error)
+                    if failure.retry is _status.Retry.ELSEWHERE:
+                        self._channels.renew(self._address, channel)
+        except grpc.FutureCancelledError:
+            pass
+        except RuntimeError as error:
+            failure = _status.Failure("UNAVAILABLE", str(error))  # too many threads, for now
+        with self._lock:
+            if response is not None:
+                self._away.reset()
+                feed.earlier_steps = earlier or feed.earlier_steps
+                feed.calls.answered(call, response)
+            elif failure is None:
+                feed.calls.given_back(call)
+            else:
+                self._failed(feed, call, failure)
+            feed.touch()
+            self._progress()
+
+    def _call(self, channel: grpc.Channel, method: str, request: Any) -> Any:
+        unary = channel.unary_unary(
+            _SERVICE + method,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=_RESPONSES[method].FromString,
+        )
+        future: Any = unary.future(request, timeout=self._limits.call_timeout_s)
+        with self._lock:
+            self._under_way.add(future)
+            if self._stopping:
+                future.cancel()
+        try:
+            return future.result()
+        finally:
+            with self._lock:
+                self._under_way.discard(future)
+
+    def _earlier_steps(self, channel: grpc.Channel, feed: Feed, run_id: str) -> earlier_steps.EarlierSteps | None:
+        """The last steps of earlier processes. They are only used for a warning, so failures are ignored."""
+        creation = feed.creation
+        try:
+            timeout_s = self._limits.earlier_steps_timeout_s
+            last = earlier_steps.last_steps(channel, run_id, creation.rank, creation.attempt, timeout_s)
+        except (grpc.RpcError, RuntimeError):
+            return None
+        return earlier_steps.EarlierSteps(last)
+
+    def _failed(self, feed: Feed, call: Call, failure: _status.Failure) -> None:
+        now_s = time.monotonic()
+        if failure.retry is _status.Retry.ELSEWHERE:
+            self._away_until_s = now_s + self._away.next_s(failure.retry_after_s)
+        feed.calls_at_s = now_s + feed.calls.failed(call, failure)

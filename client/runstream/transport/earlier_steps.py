@@ -1,0 +1,58 @@
+"""Notices steps that an earlier process has logged already as the same rank and attempt of the run: a job that was
+restarted from a checkpoint without raising its attempt. Later, nothing distinguishes the two values of such a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from runstream.transport.producer import Batch
+from runstream.v1 import query_pb2
+
+METHOD = "/runstream.v1.QueryService/Latest"
+_MAX_SERIES = 100_000  # examine at most this many series of the run; repeated steps of others are not noticed
+
+
+class EarlierSteps:
+    """Compares the first step of each key in this journal with the last step of earlier processes."""
+
+    def __init__(self, last: Mapping[str, int]) -> None:
+        self._last = dict(last)  # of the keys whose first step was not seen yet
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to compare."""
+        return not self._last
+
+    def repeated(self, batch: Batch, keys: Mapping[int, str]) -> tuple[str, int, int] | None:
+        """Key, first step and last step before, of the first key that begins at an earlier step."""
+        steps = memoryview(batch.step).cast("q")
+        for index, step in zip(memoryview(batch.series_index).cast("I"), steps, strict=True):
+            last = self._last.pop(keys.get(index, ""), None)
+            if last is not None and step <= last:
+                self._last.clear()
+                return keys[index], step, last
+        return None
+
+
+def last_steps(channel: Any, run_id: str, rank: int, attempt: int, timeout_s: float) -> dict[str, int]:
+    """The last step of each key of one rank and attempt. Raises grpc.RpcError."""
+    call = channel.unary_stream(
+        METHOD,
+        request_serializer=query_pb2.LatestRequest.SerializeToString,
+        response_deserializer=query_pb2.LatestResponse.FromString,
+    )(query_pb2.LatestRequest(run_ids=[run_id]), timeout=timeout_s)
+    last: dict[str, int] = {}
+    seen = 0
+    for response in call:
+        for key, its_rank, its_attempt, step in zip(
+            response.key_index, response.rank, response.attempt, response.step, strict=True
+        ):
+            if (its_rank, its_attempt) == (rank, attempt):
+                last[response.keys[key]] = step
+        seen += response.point_count
+        if seen > _MAX_SERIES:
+            call.cancel()
+            break
+    return last

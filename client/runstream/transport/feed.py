@@ -1,0 +1,414 @@
+"""One journal on its way to the service: what was read, sent, answered; its position, and its end.
+
+The transport's thread reads and saves; the threads of stream and calls report what the service says. All state is
+guarded by the transport's lock. Only `read_records`, `store` and `release` use files, and run without it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from runstream._backoff import Backoff
+from runstream._settings import DEFAULT_ADDRESS
+from runstream.journal import JournalReader, Position, Record, RecordType
+from runstream.journal.format import decode_batch, decode_json
+from runstream.journal.reader import Damage
+from runstream.transport.earlier_steps import EarlierSteps
+from runstream.transport.limits import Limits
+from runstream.transport.notices import Log, Notices
+from runstream.transport.producer import Batch, Event, Producer
+from runstream.transport.run_calls import Creation, RunCalls
+from runstream.transport.settled import SettledRecords
+
+_READ_BYTES = 512 * 1024  # at a time, so that no journal keeps the others waiting
+_MAX_REPORTED_DAMAGE = 20
+_STABLE_S = 3.0  # a producer that was open for this long is not fenced by a copy of itself
+
+
+class Journal(Protocol):
+    """What is read: a JournalReader or a MemoryJournal."""
+
+    id: str
+    create: dict[str, Any]
+    keys: dict[int, str]
+    damage: list[Damage]
+    finished: bool
+
+    def read(self, max_bytes: int) -> list[Record]:
+        """The next records."""
+
+    def is_complete(self) -> bool:
+        """Whether everything was read and nothing will come."""
+
+    def writer_alive(self) -> bool:
+        """Whether the writer's process lives."""
+
+    def delete_before(self, sequence: int) -> None:
+        """Frees what is settled."""
+
+
+@dataclass
+class Session:
+    """A producer on a stream."""
+
+    index: int
+    asked_s: float  # when its Open was sent
+    opened: bool = False
+    declared: set[int] = field(default_factory=set)
+
+
+class Feed:
+    """One journal. `path` is None for one in memory."""
+
+    def __init__(self, journal: Journal, path: Path | None, position: Position, limits: Limits, log: Log) -> None:
+        self.journal = journal
+        self.path = path
+        self.position = position  # as it was saved last
+        self.creation = Creation.of(journal.create)
+        self.address = str(journal.create.get("address") or DEFAULT_ADDRESS)
+        self.ends_dead_run = True  # whether a run is ended whose writer died without a word
+        if position.run_id:
+            self.creation.run_id, self.creation.derived = position.run_id, False
+        self.settled = SettledRecords(position.records, position.acknowledged_points, position.refused)
+        self.notices = Notices(self.address, self.creation.run_id, log, position.notices)
+        self.notices.last_error = position.last_error
+        self.producer = Producer(
+            self.settled,
+            bytes.fromhex(position.producer or journal.id),
+            lambda: uuid.uuid4().bytes,
+            first=position.producer_first_batch,
+            refusing="run_deleted" if position.run_state == "deleted" else "",
+            on_event=self._on_event,
+        )
+        self.producer.lost_acknowledged = position.lost_acknowledged
+        self.calls = RunCalls(
+            self.creation,
+            self.settled,
+            self.notices,
+            lambda: Backoff(limits.backoff_first_s, limits.backoff_max_s),
+            state=position.run_state,
+            on_refused=self._run_refused,
+            on_accepted=self._run_accepted,
+        )
+        self.calls.run_name = position.run_name
+        self.calls.end_refused = position.end_refused
+        self.calls.finished = position.finished
+        self.session: Session | None = None
+        self.earlier_steps: EarlierSteps | None = None
+        self.backoff = Backoff(limits.backoff_first_s, limits.backoff_max_s)  # of its Opens
+        # A separate backoff that acks do not reset: otherwise two processes with one producer id would fence each other
+        # at full speed.
+        self.fenced = Backoff(limits.backoff_first_s, limits.backoff_max_s)
+        self.opens_at_s = 0.0  # by the monotonic clock: not before
+        self.calls_at_s = 0.0
+        self.opens = 0
+        self.reconnects = position.reconnects
+        self.missing_runs = 0  # how often in a row the service did not know the run
+        self.server = position.server
+        self.complete = False  # everything was read and nothing will come
+        self.at_end = False  # everything was read that is there by now
+        self.points_read = 0
+        self.acknowledged_here = 0  # points, by this transport
+        self.first_read = True
+        self._limits = limits
+        self._held: deque[Record] = deque()  # read, and waiting until the producer is past a hole
+        self._damage_seen = 0
+        self._touched = True
+        self._saved_s = 0.0
+        self._finished_s: float | None = None
+        self._deleted_before = 0
+
+    @property
+    def id(self) -> str:
+        """The journal's."""
+        return self.journal.id
+
+    # Reading, by the transport's thread.
+
+    def room(self, journals: int) -> int:
+        """How many bytes may be read now, if so many journals share the buffer."""
+        limits = self._limits
+        share = max(limits.journal_least_bytes, min(limits.journal_bytes, limits.buffer_bytes // max(1, journals)))
+        if self._held or self.calls.waiting_bytes >= limits.call_bytes:
+            return 0
+        return min(_READ_BYTES, share - self.producer.buffered_bytes)
+
+    def read_records(self, max_bytes: int, look_at_writer: bool) -> tuple[list[Record], bool]:
+        """The next records, and whether nothing will come after them. Unless it says so itself, that is only found out
+        by looking at the writer. Without the lock. Raises OSError."""
+        records = self.journal.read(max_bytes)
+        return records, not records and (self.journal.finished or (look_at_writer and self.journal.is_complete()))
+
+    def take(self, records: list[Record], complete: bool) -> None:
+        """Takes what was read."""
+        self.at_end = not records
+        self.complete = complete
+        self._held.extend(records)
+        self.take_held()
+        if complete and not self._held and not self.calls.has_finish:
+            self._writer_died()
+        self._report_damage()
+
+    def take_held(self) -> None:
+        """Goes on with what was read, as far as the producer takes it."""
+        while self._held and not self.producer.at_hole:
+            record = self._held.popleft()
+            self.settled.expect(record.sequence)
+            try:
+                self._take(record)
+            except ValueError as error:
+                # A record whose checksum is right and whose content is not: a bug of the writer. Nobody can send it.
+                self.settled.settle(record.sequence)
+                self.notices.limited("record", "record %d of the journal cannot be used (%s)", record.sequence, error)
+        self._check_settled()
+
+    def _take(self, record: Record) -> None:
+        kind, payload = record.kind, record.payload
+        if kind is RecordType.BATCH:
+            number, points, oldest_unix_us, *columns = decode_batch(payload)
+            self.points_read += points
+            self.producer.take(Batch(record.sequence, number, points, oldest_unix_us, *columns))
+        elif kind is RecordType.CREATE:
+            self.calls.create_record(record.sequence)
+        elif kind is RecordType.PARAMS:
+            self.calls.put("LogParams", record.sequence, _texts(payload))
+        elif kind is RecordType.TAGS:
+            self.calls.put("SetTags", record.sequence, _texts(payload))
+        elif kind is RecordType.FINISH:
+            end = decode_json(payload)
+            ends_run, ended = bool(end.get("ends_run")), int(end.get("end_time_unix_us") or 0)
+            self.calls.finish(record.sequence, str(end.get("status")), ended, ends_run)
+            self.hurry()  # somebody probably waits for it
+        else:  # DECLARE: the reader keeps the keys
+            self.settled.settle(record.sequence)
+
+    def _writer_died(self) -> None:
+        """The process died without an end of its run, which would stay RUNNING: it has FAILED, at the time of its last
+        record. The service does not take the end of an older attempt than it has seen, so a job that was restarted with
+        a higher attempt goes on; `ends_dead_run` is False if a newer journal of the same run is known."""
+        ends_run = self.creation.ends_run and self.ends_dead_run
+        if ends_run:
+            self.notices.say("warning", "the process of this run died without finishing it: its end is set to FAILED")
+        self.calls.finish(0, "FAILED", self._last_write_unix_us(), ends_run)
+        self._check_settled()
+
+    def _last_write_unix_us(self) -> int:
+        try:
+            last_s = max(file.stat().st_mtime for file in self.path.glob("*.seg")) if self.path else time.time()
+        except (OSError, ValueError):  # there is none any more
+            last_s = time.time()
+        return int(last_s * 1e6)
+
+    def _report_damage(self) -> None:
+        for damage in self.journal.damage[self._damage_seen :][:_MAX_REPORTED_DAMAGE]:
+            level = "info" if damage.torn else "error"
+            self.notices.say(
+                level,
+                "the journal is damaged: %s, %d bytes at %d (%s)%s",
+                damage.file,
+                damage.length,
+                damage.offset,
+                damage.what,
+                f"; kept in {damage.quarantined}" if damage.quarantined else "",
+            )
+        self._damage_seen = len(self.journal.damage)
+
+    # The stream.
+
+    def wants_stream(self, now_s: float) -> bool:
+        """Whether its producer should be open."""
+        has_work = self.producer.unacked or not (self.complete or self.calls.has_finish)
+        return self.calls.state == "created" and self.producer.may_open and has_work and now_s >= self.opens_at_s
+
+    def opening(self, index: int, now_s: float) -> tuple[bytes, int]:
+        """The producer is opened on a stream: id and first_unacked."""
+        self.session = Session(index, now_s)
+        return self.producer.opening()
+
+    def opened(self, committed: int) -> bool:
+        """The service has opened the producer; False if another Open is needed."""
+        assert self.session is not None
+        whole = self.at_end and not self.complete and not self._held and self.journal.writer_alive()
+        if not self.producer.opened(committed, whole):
+            return False
+        self.session.opened = True
+        self.opens += 1
+        self.reconnects += self.opens > 1
+        self.missing_runs = 0
+        self.backoff.reset()
+        self.notices.connected()
+        self._after_progress()
+        return True
+
+    def acknowledged(self, committed: int, refusals: list[tuple[str, int, str]]) -> None:
+        """An acknowledgement came."""
+        self.notices.points_refused(refusals)
+        if self.producer.acknowledged(committed, [(reason, count) for reason, count, _ in refusals]):
+            self.backoff.reset()
+        self._after_progress()
+
+    def left_stream(self) -> None:
+        """The stream has ended, or this producer on it."""
+        if self.session is not None:
+            if self.session.opened and time.monotonic() - self.session.asked_s > _STABLE_S:
+                self.fenced.reset()
+            self.session = None
+            self.producer.closed()
+            self.touch()
+
+    def undeclared(self, batch: Batch) -> list[tuple[int, str]]:
+        """The series of a batch that were not declared on this stream."""
+        assert self.session is not None
+        declared, keys = self.session.declared, self.journal.keys
+        if len(declared) >= len(keys):
+            return []  # most batches: nothing is done for each point
+        fresh = sorted(set(memoryview(batch.series_index).cast("I")) - declared)
+        declared.update(fresh)
+        # The key of a DECLARE that is damaged is unknown: the service refuses and counts the points of an empty key.
+        return [(index, keys.get(index, "")) for index in fresh]
+
+    def _after_progress(self) -> None:
+        self.take_held()
+        self.touch()
+
+    def _check_settled(self) -> None:
+        self.calls.points_settled(not self.producer.unacked and not self._held and not self.producer.at_hole)
+
+    # The run.
+
+    def _run_refused(self, reason: str) -> None:
+        self.producer.refuse(reason)
+        if reason == "run_not_found":
+            self.notices.once(
+                "not found",
+                "the service has no run %s; what was logged for it is refused and counted",
+                self.creation.run_id,
+            )
+            self._after_progress()
+            return
+        self.notices.once(
+            "deleted",
+            "the run was deleted; its points are refused and counted from now on. After Client.restore_run(), points "
+            "are accepted again within a minute; those logged in between are lost",
+        )
+        self._after_progress()
+
+    def _run_accepted(self) -> None:
+        if self.producer.refusing:
+            self.producer.accept()
+            self.notices.say(
+                "warning",
+                "the run was restored; its points are accepted again. %d were refused in between",
+                self.settled.refused.get("run_deleted", 0),
+            )
+        self.touch()
+
+    def hurry(self) -> None:
+        """Somebody waits: asks the service again at once, also for what it has refused."""
+        self.calls_at_s = self.opens_at_s = 0.0
+        self.calls.hurry()
+        self.touch()
+
+    def _on_event(self, event: Event, count: int) -> None:
+        if event is Event.LOST:
+            self.notices.say(
+                "warning",
+                "the service's database knows less than it had acknowledged (restored to an older state): %d "
+                "acknowledged points are lost (in all: stats().lost_acknowledged); continuing under a new producer id",
+                count,
+            )
+        elif event is Event.FOREIGN:
+            self.notices.say(
+                "warning",
+                "another process streams under this run's producer id (is this process a copy of it?): the service has "
+                "stored batch %d, which is not in this journal. Nothing is lost; continuing under a new producer id",
+                count,
+            )
+        else:
+            self.notices.say(
+                "error", "%d batches are missing in the journal, which is damaged; the others are sent", count
+            )
+
+    # The position.
+
+    def touch(self) -> None:
+        """Something changed that the position says."""
+        self._touched = True
+
+    @property
+    def drained(self) -> bool:
+        """Whether everything in the journal is settled by now."""
+        return self.at_end and not self._held and not self.settled.open_records
+
+    @property
+    def over(self) -> bool:
+        """Whether everything is settled and nothing will come."""
+        return self.calls.finished and self.drained
+
+    def position_to_save(self, now_s: float) -> tuple[Position, bool] | None:
+        """The position, and whether it must be durable; None if it need not be saved now."""
+        durable = not self.producer.id_is_saved
+        wait_s = self._limits.save_s if self.settled.open_records == 0 else self._limits.save_busy_s
+        if not durable and (not (self._touched or self.notices.changed) or now_s - self._saved_s < wait_s):
+            return None
+        self._touched = self.notices.changed = False
+        self._saved_s = now_s
+        self.position = self._position()
+        return self.position, durable
+
+    def _position(self) -> Position:
+        settled, producer, calls = self.settled, self.producer, self.calls
+        return Position(
+            records=settled.records,
+            acknowledged_points=settled.acknowledged_points,
+            refused=dict(settled.refused),
+            lost_acknowledged=producer.lost_acknowledged,
+            producer=producer.id.hex(),
+            producer_first_batch=producer.first,
+            run_id=self.creation.run_id if calls.state == "created" or self.position.run_id else "",
+            run_name=calls.run_name,
+            run_state=calls.state or self.position.run_state,
+            finished=calls.finished,
+            end_refused=calls.end_refused,
+            connected=self.session is not None and self.session.opened,
+            reconnects=self.reconnects,
+            server=self.server,
+            last_error=self.notices.last_error,
+            notices=self.notices.texts(),
+            agent_pid=os.getpid(),
+            updated_unix_us=time.time_ns() // 1000,
+        )
+
+    def store(self, position: Position, durable: bool) -> None:
+        """Saves it, and frees what it settles. Without the lock. Raises OSError."""
+        if self.path is None:
+            self.journal.delete_before(position.records + 1)
+            return
+        position.save(self.path, durable=durable)
+
+    def release(self, position: Position) -> None:
+        """Deletes the segments that the position settles, once it is durable. Without the lock. Raises OSError."""
+        reader = self.journal
+        if isinstance(reader, JournalReader) and self.path is not None and reader.can_delete(position.records + 1):
+            position.save(self.path, durable=True)
+            reader.delete_before(position.records + 1)
+
+    def may_be_deleted(self, now_s: float) -> bool:
+        """Whether its directory may go: its end is answered, and its writer has read so or is gone."""
+        if not self.over:
+            self._finished_s = None
+            return False
+        if self._finished_s is None:
+            self._finished_s = now_s
+        return now_s - self._finished_s >= self._limits.linger_s or not self.journal.writer_alive()
+
+
+def _texts(payload: bytes | memoryview) -> dict[str, str]:
+    entries = decode_json(payload)
+    return {str(key): str(value) for key, value in entries.items()}

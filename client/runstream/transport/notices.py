@@ -1,0 +1,128 @@
+"""What a user should know about one journal: kept in its position, from which the trainer logs it; also in agent.log.
+
+The same limits apply as everywhere: a thing is said once, or at most once a minute.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from runstream import _status
+
+_REPEAT_S = 60.0
+_MAX_KEYS = 1_000  # warn about at most this many different params and tags
+_KEPT = 50  # notices in the position; older ones are dropped: they are only texts, the counts are elsewhere
+_TEXT_CHARACTERS = 2_000
+
+Log = Callable[[str, str], None]  # level and text
+
+
+class Notices:
+    """The notices of one journal."""
+
+    def __init__(self, address: str, run_id: str, log: Log, earlier: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.run_id = run_id
+        self.address = address
+        self.last_error = ""
+        self.changed = False  # since it was set to False
+        self._log = log
+        self._texts: deque[dict[str, Any]] = deque((dict(one) for one in earlier), maxlen=_KEPT)
+        self._number = max((int(one.get("n", 0)) for one in self._texts), default=0)
+        self._last: dict[str, float] = {}
+        self._away = False
+        self._entries: set[str] = set()
+
+    def texts(self) -> list[dict[str, Any]]:
+        """The last ones: {"n", "level", "text"}."""
+        return list(self._texts)
+
+    def say(self, level: str, message: str, *args: object) -> None:
+        """Says it every time. `level` is a name of logging, in lower case."""
+        text = (message % args if args else message)[:_TEXT_CHARACTERS]
+        self._number += 1
+        self._texts.append({"n": self._number, "level": level, "text": text})
+        self.changed = True
+        self._log(level, f"run {self.run_id}: {text}")
+
+    def once(self, about: str, message: str, *args: object) -> None:
+        """Warns at most once for each journal and agent."""
+        if about not in self._last:
+            self._last[about] = time.monotonic()
+            self.say("warning", message, *args)
+
+    def limited(self, about: str, message: str, *args: object, level: str = "warning") -> bool:
+        """Warns at most once a minute; returns whether it did."""
+        now = time.monotonic()
+        if now - self._last.get(about, -_REPEAT_S) < _REPEAT_S:
+            return False
+        self._last[about] = now
+        self.say(level, message, *args)
+        return True
+
+    def connection_failed(self, why: object, retry_in_s: float) -> None:
+        """The service did not answer, or the stream broke."""
+        self._away |= self.limited(
+            "connection",
+            "no connection to the runstream service at %s%s (%s); training goes on, points are kept in the journal, "
+            "next try in %.1f s. Another address: start_run(address=...) or RUNSTREAM_ADDRESS",
+            self.address,
+            _status.through_proxy(),
+            why,
+            retry_in_s,
+        )
+
+    def connected(self) -> None:
+        """The stream is open again; said if its loss was."""
+        if self._away:
+            self._away = False
+            self.say("info", "connected to the runstream service at %s again", self.address)
+
+    def stream_refused(self, failure: _status.Failure) -> None:
+        """A status that retrying alone does not cure."""
+        self.limited(
+            "refused",
+            "the stream to the runstream service at %s%s was refused (%s); points are kept and tried again every "
+            "minute. %s",
+            self.address,
+            _status.through_proxy(),
+            failure,
+            _status.advice(failure) or "This is a bug in runstream, please report it",
+            level="error",
+        )
+
+    def call_refused(self, method: str, keys: list[str], failure: _status.Failure) -> None:
+        """A final refusal of a call, with the params or tags in it."""
+        what = {"LogParams": "param", "SetTags": "tag"}.get(method)
+        if what is None:
+            self.say(
+                "warning", "the end of the run is not set, so it stays RUNNING: the service refuses it (%s)", failure
+            )
+            return
+        fresh = [key for key in keys if self._is_new(f"{what} {key}")]
+        if fresh:
+            self.say("warning", "%s %s refused: %s (said once for each)", what, _some(fresh), failure)
+
+    def points_refused(self, refusals: Iterable[tuple[str, int, str]]) -> None:
+        """Points that the service will never store: (reason, count, example)."""
+        for reason, count, example in refusals:
+            self.limited(
+                f"service/{reason}",
+                "the service refused %d points for good, reason %s, for example: %s",
+                count,
+                reason,
+                example,
+            )
+
+    def _is_new(self, refusal: str) -> bool:
+        if refusal in self._entries or len(self._entries) >= _MAX_KEYS:
+            return False
+        self._entries.add(refusal)
+        return True
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+    return ", ".join(repr(key) for key in keys[:5]) + more

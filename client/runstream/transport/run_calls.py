@@ -1,0 +1,435 @@
+"""The unary calls of one journal: create the run, write its params and tags, set its end. No I/O, threads or clock.
+
+All of these calls are idempotent, so each is repeated until it is answered. A call that may have met a bug of the
+service is only repeated a few times, so that it does not delay the others. The end is set when everything before it is
+settled.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from runstream import _status
+from runstream._backoff import Backoff
+from runstream.transport.notices import Notices
+from runstream.transport.settled import SettledRecords
+from runstream.v1 import run_pb2
+
+_CALL_BYTES = 256 * 1024  # params or tags in one call: far below the message limits of services and proxies
+_CALL_ENTRIES = 1_000  # the most that the service accepts in one call
+_ENTRY_BYTES = 16  # what the encoding adds to a key and its value
+_TRIES = 6  # of a call that fails in a way that may be a bug of the service
+# Codes of failures that one entry of a call may have caused alone.
+_OF_ONE_ENTRY = ("INVALID_ARGUMENT", "ALREADY_EXISTS", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED")
+_QUIET_S = 1.0  # warn about a first failure only if the next try has to wait longer
+_STATUSES = {
+    "FINISHED": run_pb2.RUN_STATUS_FINISHED,
+    "FAILED": run_pb2.RUN_STATUS_FAILED,
+    "KILLED": run_pb2.RUN_STATUS_KILLED,
+}
+
+
+@dataclass
+class Call:
+    """One unary call of RunService. `entries`: the params or tags in it. `sequences`: the records that it answers."""
+
+    method: str
+    entries: dict[str, str] = field(default_factory=dict)
+    sequences: list[int] = field(default_factory=list)
+    size: int = 0
+    under_way: bool = False
+    failures: int = 0
+    suspicious_failures: int = 0  # failures that may be a bug that this call triggers
+    hurried: bool = False  # the caller wants another try, whatever the answer of the one under way is
+
+
+@dataclass
+class Creation:
+    """What the CREATE record says, and what the service has made of it."""
+
+    run_id: str
+    derived: bool
+    experiment: str
+    name: str
+    user: str
+    start_time_unix_us: int
+    rank: int
+    attempt: int
+    age_us: int
+    time_unix_us: int  # when it had that age
+    ends_run: bool
+    joins: bool = False  # the run exists already, and is neither created nor set to running again
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Creation:
+        """ValueError if the record is not usable."""
+        try:
+            return cls(
+                run_id=str(record["run_id"]),
+                derived=bool(record.get("derived", False)),
+                experiment=str(record.get("experiment") or ""),
+                name=str(record.get("name") or ""),
+                user=str(record.get("user") or ""),
+                start_time_unix_us=int(record.get("start_time_unix_us") or 0),
+                rank=int(record.get("rank") or 0),
+                attempt=int(record.get("attempt") or 0),
+                age_us=int(record.get("age_us") or 0),
+                time_unix_us=int(record.get("time_unix_us") or 0),
+                ends_run=bool(record.get("ends_run", False)),
+                joins=bool(record.get("joins", False)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"the CREATE record has no usable {error}") from error
+
+    def request(self, now_unix_us: int) -> run_pb2.CreateRunRequest:
+        """CreateRun with the age that the caller has by now, so that a run which ended in between counts as ended
+        before or after its start, as it was."""
+        return run_pb2.CreateRunRequest(
+            run_id=self.run_id,
+            derived=self.derived,
+            experiment=self.experiment,
+            name=self.name,
+            user=self.user,
+            start_time_unix_us=self.start_time_unix_us,
+            rank=self.rank,
+            attempt=self.attempt,
+            age_us=max(1, self.age_us + max(0, now_unix_us - self.time_unix_us)) if self.age_us else 0,
+        )
+
+
+class RunCalls:
+    """The calls of one journal, in order. Guarded by the transport's lock.
+
+    `next` says which call to make; then exactly one of `answered`, `failed` and `given_back` follows for it.
+    """
+
+    def __init__(
+        self,
+        creation: Creation,
+        settled: SettledRecords,
+        notices: Notices,
+        backoff: Callable[[], Backoff],
+        *,
+        state: str = "",
+        on_refused: Callable[[str], None],
+        on_accepted: Callable[[], None],
+    ) -> None:
+        self.creation = creation
+        self.state = (
+            "created" if state == "created" else ""
+        )  # as in Position.run_state; what was refused is asked again
+        self.run_name = ""
+        self.end_refused = False
+        self.finished = False  # the end is answered
+        self.waiting_bytes = 0
+        self._settled = settled
+        self._notices = notices
+        self._create = Call("CreateRun")
+        self._calls: deque[Call] = deque()
+        self._finish: Call | None = None
+        self._end: run_pb2.FinishRunRequest | None = None
+        self._points_settled = False
+        self._backoff = backoff()
+        self._on_refused = on_refused
+        self._on_accepted = on_accepted
+        self._is_final = False  # the run does not exist and will not
+        if creation.joins and not self.state:
+            self.state = "created"
+
+    # The journal.
+
+    def create_record(self, sequence: int) -> None:
+        """The CREATE record was read."""
+        self._create.sequences.append(sequence)
+        if self.state == "created":
+            self._settle(self._create)
+
+    def put(self, method: str, sequence: int, entries: Mapping[str, str]) -> None:
+        """A PARAMS or TAGS record was read (LogParams or SetTags). It joins the last call that waits, unless that has
+        another value of one of its params: the service decides about each."""
+        if self._is_final:
+            self._settled.settle(sequence)
+            return
+        size = sum(len(key.encode()) + len(value.encode()) + _ENTRY_BYTES for key, value in entries.items())
+        self.waiting_bytes += size
+        last = next((call for call in reversed(self._calls) if call.method == method), None)
+        if last is not None and self._joins(last, entries, size):
+            last.entries.update(entries)
+            last.sequences.append(sequence)
+            last.size += size
+            return
+        chunks = list(_chunks(method, entries))
+        if not chunks:
+            self._settled.settle(sequence)
+            return
+        chunks[-1].sequences.append(sequence)
+        self._calls.extend(chunks)
+
+    def _joins(self, call: Call, entries: Mapping[str, str], size: int) -> bool:
+        return (
+            not call.under_way
+            and not call.failures
+            and call.size + size <= _CALL_BYTES
+            and len(call.entries) + len(entries) <= _CALL_ENTRIES
+            and (
+                call.method == "SetTags" or all(call.entries.get(key, value) == value for key, value in entries.items())
+            )
+        )
+
+    def finish(self, sequence: int, status: str, end_time_unix_us: int, ends_run: bool) -> None:
+        """The FINISH record was read, or (sequence 0) the writer died without one."""
+        self._finish = Call("FinishRun", sequences=[sequence] if sequence else [])
+        if ends_run:
+            self._end = run_pb2.FinishRunRequest(
+                status=_STATUSES.get(status, run_pb2.RUN_STATUS_FAILED),
+                end_time_unix_us=end_time_unix_us,
+                attempt=self.creation.attempt,
+            )
+
+    def points_settled(self, settled: bool) -> None:
+        """Whether all batches of the journal are settled. Then, if nothing else waits, the end may be set."""
+        self._points_settled = settled
+        if self._finish is not None and (self._is_deleted() or self._is_final):
+            self._drop_calls()  # nobody restores the run while this journal waits for it
+        if self._finish is not None and self._end is None and self._may_finish():
+            self._settle(self._finish)  # a rank that only detaches
+            self._finish = None
+            self.finished = True
+
+    def _may_finish(self) -> bool:
+        taken = self.state in ("created", "deleted") or self._is_final
+        return self._points_settled and not self._calls and taken
+
+    # Calls.
+
+    @property
+    def pending(self) -> int:
+        """How many calls wait."""
+        return len(self._calls) + (self._finish is not None) + (self.state != "created")
+
+    @property
+    def has_finish(self) -> bool:
+        """Whether the end waits, or is answered."""
+        return self._finish is not None or self.finished
+
+    def next(self) -> Call | None:
+        """The call to make now; None if there is none, or one is under way."""
+        call = self._choose()
+        if call is None or call.under_way:
+            return None
+        call.under_way = True
+        return call
+
+    @property
+    def has_next(self) -> bool:
+        """Whether `next` returns a call."""
+        call = self._choose()
+        return call is not None and not call.under_way
+
+    def _choose(self) -> Call | None:
+        if self._is_final:
+            return None
+        if self._finish is not None and self._end is not None and self._is_deleted() and self._points_settled:
+            return self._finish  # of a deleted run, the service accepts only its end
+        if self.state != "created":
+            return self._create
+        if self._calls:
+            return self._calls[0]
+        return self._finish if self._end is not None and self._may_finish() else None
+
+    def request(self, call: Call, now_unix_us: int) -> Any:
+        """The message to send. The run's id may have changed since the call was queued."""
+        run_id = self.creation.run_id
+        if call.method == "CreateRun":
+            return self.creation.request(now_unix_us)
+        if call.method == "LogParams":
+            return run_pb2.LogParamsRequest(run_id=run_id, params=call.entries)
+        if call.method == "SetTags":
+            return run_pb2.SetTagsRequest(run_id=run_id, tags=call.entries)
+        assert self._end is not None
+        self._end.run_id = run_id
+        return self._end
+
+    def given_back(self, call: Call) -> None:
+        """It was not made."""
+        call.under_way = False
+
+    def answered(self, call: Call, response: Any) -> None:
+        """The service has done it."""
+        self._backoff.reset()
+        if call.method == "CreateRun":
+            self._created(response)
+        self._done(call)
+
+    def failed(self, call: Call, failure: _status.Failure) -> float:
+        """It failed; returns how long to wait before the next call of this journal, in seconds."""
+        call.under_way = False
+        hurried, call.hurried = call.hurried, False
+        self._notices.last_error = f"{call.method}: {failure}"
+        call.failures += 1
+        call.suspicious_failures += failure.retry is _status.Retry.A_FEW_TIMES or failure.reason == "RUN_NOT_FOUND"
+        hopeless = failure.retry is _status.Retry.NEVER or call.suspicious_failures >= _TRIES
+        if hurried and failure.retry is _status.Retry.NEVER:
+            return 0.0  # `hurry` was called in the meantime: ask once more
+        if failure.reason == "RUN_DELETED" and call is not self._finish:
+            self.run_deleted()
+            return self._backoff.next_s(failure.retry_after_s) if call is self._create else 0.0
+        if call is self._create:
+            return self._create_failed(failure, hopeless)
+        if failure.reason == "RUN_NOT_FOUND" and call.suspicious_failures < _TRIES:
+            self.create_again()
+            return self._backoff.next_s()
+        if hopeless:
+            self._refused(call, failure)
+            return 0.0
+        return self._retry_in(call, failure)
+
+    def hurry(self) -> None:
+        """The caller waits now: a refusal that is under way is asked about again."""
+        self._create.hurried = self._create.under_way
+
+    # Answers.
+
+    def _created(self, response: run_pb2.CreateRunResponse) -> None:
+        creation, run = self.creation, response.run
+        self.run_name = run.name
+        if run.run_id and run.run_id != creation.run_id:
+            self._notices.run_id = run.run_id
+            self._notices.say(
+                "info",
+                "the launcher gave this job the same id as an earlier one, whose run %s has ended; points go to run %s",
+                creation.run_id,
+                run.run_id,
+            )
+            creation.run_id = run.run_id
+        # If the service forgets the run, the next CreateRun must create exactly this one.
+        creation.derived = False
+        if creation.experiment and run.experiment != creation.experiment:
+            self._notices.once(
+                "experiment",
+                "the experiment %r is deleted, so the run is in %r; to have runs in %r again, restore it (in the web "
+                "UI of MLflow, or with `mlflow experiments restore`), or take another name",
+                creation.experiment,
+                run.experiment,
+                creation.experiment,
+            )
+        self._accepted()
+
+    def _accepted(self) -> None:
+        self.state = "created"
+        self._create.failures = self._create.suspicious_failures = 0
+        self._settle(self._create)
+        self._create.sequences.clear()
+        self._on_accepted()
+
+    def _create_failed(self, failure: _status.Failure, hopeless: bool) -> float:
+        if failure.reason == "RUN_IN_OTHER_EXPERIMENT":
+            # The run exists, and the caller asked for it by its id: points belong there.
+            if self.creation.experiment:
+                self._notices.once("experiment", "%s; points go to the run of that id", failure)
+                self.creation.experiment = ""
+            else:
+                self._accepted()
+            return 0.0
+        if not hopeless:
+            return self._retry_in(self._create, failure)
+        self.state = "refused"
+        self._notices.once(
+            "create",
+            "the service does not create the run (%s); points are kept in the journal, and it is asked again twice a "
+            "minute. %s",
+            failure,
+            _status.advice(failure),
+        )
+        return self._backoff.next_s(failure.retry_after_s, at_least_s=_ASK_AGAIN_S)
+
+    def create_again(self) -> None:
+        """The service does not know the run (any more)."""
+        if self.creation.joins:
+            self.state, self._is_final = "refused", True
+            self._drop_calls()
+            self._on_refused("run_not_found")
+        elif self.state == "created":
+            self.state = ""
+
+    def run_deleted(self) -> None:
+        """The run is deleted. The service is asked again from time to time, as a run can be restored."""
+        if self.creation.joins:
+            self._drop_calls()
+            self._on_refused("run_deleted")
+            self._on_accepted()  # the next Open asks again
+            return
+        self.state = "deleted"
+        self._on_refused("run_deleted")
+
+    def _drop_calls(self) -> None:
+        """Params and tags of a run that takes none."""
+        for call in self._calls:
+            self._settle(call)
+        self._calls.clear()
+        self.waiting_bytes = 0
+
+    def _is_deleted(self) -> bool:
+        return self.state == "deleted"
+
+    def _retry_in(self, call: Call, failure: _status.Failure) -> float:
+        wait_s = self._backoff.next_s(failure.retry_after_s)
+        # A failure that may be a bug came over a working connection; it is reported when the call is given up.
+        if failure.retry is not _status.Retry.A_FEW_TIMES and (call.failures > 1 or wait_s > _QUIET_S):
+            self._notices.connection_failed(failure, wait_s)
+        return wait_s
+
+    def _refused(self, call: Call, failure: _status.Failure) -> None:
+        """A final refusal. If one entry may be to blame, both halves are tried, so that only bad ones are lost."""
+        if failure.code in _OF_ONE_ENTRY and len(call.entries) > 1:
+            self._calls.popleft()
+            self._calls.extendleft(reversed(_halves(call)))
+            return
+        self.end_refused |= call is self._finish
+        self._notices.call_refused(call.method, list(call.entries), failure)
+        self._done(call)
+
+    def _done(self, call: Call) -> None:
+        call.under_way = False
+        self._settle(call)
+        if call is self._finish:
+            self._finish = None
+            self.finished = True
+        elif self._calls and self._calls[0] is call:
+            self._calls.popleft()
+            self.waiting_bytes = sum(each.size for each in self._calls)
+        self.points_settled(self._points_settled)
+
+    def _settle(self, call: Call) -> None:
+        for sequence in call.sequences:
+            self._settled.settle(sequence)
+
+
+_ASK_AGAIN_S = 30.0  # when the service has refused the run
+
+
+def _chunks(method: str, entries: Mapping[str, str]) -> list[Call]:
+    """Calls that the service accepts."""
+    calls: list[Call] = []
+    for key, value in entries.items():
+        size = len(key.encode()) + len(value.encode()) + _ENTRY_BYTES
+        if not calls or calls[-1].size + size > _CALL_BYTES or len(calls[-1].entries) == _CALL_ENTRIES:
+            calls.append(Call(method))
+        calls[-1].entries[key] = value
+        calls[-1].size += size
+    return calls
+
+
+def _halves(call: Call) -> list[Call]:
+    """Two calls with half of the entries each. The records are settled with the second, which comes later."""
+    keys = list(call.entries)
+    middle = len(keys) // 2
+    first, second = (
+        Call(call.method, {key: call.entries[key] for key in part}, size=call.size // 2)
+        for part in (keys[:middle], keys[middle:])
+    )
+    second.sequences = call.sequences
+    return [first, second]

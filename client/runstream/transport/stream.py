@@ -1,0 +1,453 @@
+"""The Append stream to one address, for the producers of many journals.
+
+Two threads work on a stream: a thread of gRPC iterates over `_requests`, this one reads the responses. Only this one
+opens and ends streams. Both take the transport's lock for what they read and change, and never while they wait for
+the network.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+
+from runstream import _status
+from runstream._backoff import Backoff
+from runstream.transport import messages
+from runstream.transport.channels import Channels
+from runstream.transport.feed import Feed
+from runstream.transport.limits import Limits
+from runstream.transport.producer import Batch
+
+_STABLE_S = 3.0  # a stream that was open for this long does not count as a failed try
+_QUIET_S = 1.0  # warn about a broken stream only if the next one has to wait longer
+_MESSAGE_OVERHEAD_BYTES = 4_096
+_LARGEST_BATCH_BYTES = 30_000  # of a journal: 1,000 points
+_LINGER_S = 1.0  # keep a stream without producers, if one wants to open again within this time
+# With these reasons the service asks for another stream; nothing is wrong.
+_RECONNECT_REASONS = ("DRAINING", "DATABASE_CHANGED")
+_OVERLOADS = 3  # so many Opens in a row that a replica has no room for: another one may have it
+
+_Chosen = list[tuple[int, int, Batch]]  # producer index, number on the wire, batch
+
+
+class _Attempt:
+    """The state of one stream."""
+
+    def __init__(self) -> None:
+        self.call: Any = None
+        self.ended = False
+        self.finishing = False  # half-closed: the service ends it
+        self.timed_out = False
+        self.next_index = 0
+        self.max_producers = 1  # until an Opened says more
+        self.message_bytes = 0
+        self.opened_s: float | None = None  # when the first Opened was received, by the monotonic clock
+        self.closing: list[int] = []  # producers to be closed
+        self.overloads = 0
+
+
+class AddressStream:
+    """Keeps one stream to an address open as long as a feed has something for it."""
+
+    def __init__(
+        self, address: str, channels: Channels, limits: Limits, lock: Any, progress: Callable[[], None]
+    ) -> None:
+        """`progress` is called with the lock held when a feed has room for more, or a new position."""
+        self.address = address
+        self.feeds: list[Feed] = []  # guarded by the lock, like all below
+        self.wake = threading.Condition(lock)
+        self.state = "idle"  # for people: idle, connecting, open, waiting
+        self.last_error = ""
+        self.streams = 0
+        self._lock = lock
+        self._channels = channels
+        self._limits = limits
+        self._progress = progress
+        self._backoff = Backoff(limits.backoff_first_s, limits.backoff_max_s)
+        self._attempt: _Attempt | None = None
+        self._members: dict[int, Feed] = {}  # feeds on the stream, by producer index
+        self._turn = 0
+        self._stopping = False
+        self._hurry = False
+        self._thread: threading.Thread | None = None
+
+    # Called by the transport.
+
+    def start(self) -> None:
+        """Starts the thread, unless it runs. Raises RuntimeError if there are too many threads."""
+        if self._thread is None or not self._thread.is_alive():
+            thread = threading.Thread(target=self._run, name=f"runstream-stream-{self.address}", daemon=True)
+            thread.start()
+            self._thread = thread
+
+    def add(self, feed: Feed) -> None:
+        """Takes a feed; the lock is held."""
+        self.feeds.append(feed)
+        self.wake.notify_all()
+
+    def remove(self, feed: Feed) -> None:
+        """Lets go of a feed that is over; the lock is held."""
+        self.feeds.remove(feed)
+        if feed.session is not None:
+            self._leave(feed)
+
+    def hurry(self) -> None:
+        """Opens the next stream at once; only a wait that the service asked for is kept. The lock is held."""
+        self._hurry = True
+        self.wake.notify_all()
+
+    def stop(self) -> None:
+        """Sends nothing more; the service still acknowledges what it has received. The lock is held."""
+        self._stopping = True
+        self.wake.notify_all()
+
+    def cancel(self) -> None:
+        """Ends the stream at once. The lock is held."""
+        self._stopping = True
+        if self._attempt is not None and self._attempt.call is not None:
+            self._attempt.call.cancel()
+        self.wake.notify_all()
+
+    def join(self, timeout_s: float) -> bool:
+        """Waits for the thread; returns whether it has ended."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return self._thread is None or not self._thread.is_alive()
+
+    # The thread that opens streams and reads responses.
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                while not self._stopping and not self._wanted(time.monotonic()):
+                    self.wake.wait(self._until_next_open(time.monotonic()))
+                if self._stopping:
+                    return
+                self._hurry = False
+                attempt = self._attempt = _Attempt()
+                self.state = "connecting"
+            wait_s = self._one_stream(attempt)
+            with self._lock:
+                self._attempt = None
+                self.state = "waiting" if wait_s > _QUIET_S else "idle"
+                self._backoff.wait(self.wake, wait_s, lambda: self._stopping, lambda: self._hurry)
+
+    def _wanted(self, now_s: float) -> bool:
+        return any(feed.wants_stream(now_s) for feed in self.feeds)
+
+    def _one_stream(self, attempt: _Attempt) -> float:
+        """Runs one stream to its end; returns how long to wait before the next."""
+        failure: _status.Failure | None = None
+        try:
+            with self._channels.using(self.address) as channel:
+                failure = self._speak(channel, attempt)
+                if failure is not None and failure.stream_goes_elsewhere:
+                    self._channels.renew(self.address, channel)
+        except RuntimeError as error:
+            failure = _status.Failure("UNAVAILABLE", str(error))  # too many threads, for now
+        with self._lock:
+            attempt.ended = True
+            self.wake.notify_all()
+            for feed in list(self._members.values()):
+                self._leave(feed)
+            self._progress()
+            if self._stopping or (failure is None and attempt.finishing):
+                return 0.0
+            return self._after(attempt, failure or _status.Failure("UNAVAILABLE", "the service ended the stream"))
+
+    def _speak(self, channel: grpc.Channel, attempt: _Attempt) -> _status.Failure | None:
+        append: Any = channel.stream_stream(
+            messages.METHOD,
+            request_serializer=None,  # messages are bytes already
+            response_deserializer=messages.Response.FromString,
+        )
+        call = append(self._requests(attempt))
+        with self._lock:
+            attempt.call = call
+        try:
+            for response in call:
+                with self._lock:
+                    self._take(attempt, response)
+        except grpc.RpcError as error:
+            if attempt.timed_out:
+                return _status.Failure(
+                    "DEADLINE_EXCEEDED", f"no answer to Open within {self._limits.open_timeout_s:g} s"
+                )
+            return _status.from_rpc_error(error)
+        finally:
+            call.cancel()
+        return None
+
+    def _take(self, attempt: _Attempt, response: messages.Response) -> None:
+        if response.HasField("opened"):
+            self._opened(attempt, response.opened)
+        elif response.HasField("ended"):
+            feed = self._members.get(response.ended.producer_index)
+            if feed is not None:
+                self._leave(feed)
+                self._producer_ended(attempt, feed, messages.failure_of(response.ended))
+        else:
+            for ack in messages.acks_of(response):
+                feed = self._members.get(ack.producer_index)
+                if feed is not None:
+                    before = feed.settled.acknowledged_points
+                    feed.acknowledged(ack.committed_number, messages.refusals_of(ack))
+                    feed.acknowledged_here += feed.settled.acknowledged_points - before
+                    self._backoff.reset()
+        self._progress()
+
+    def _opened(self, attempt: _Attempt, opened: Any) -> None:
+        feed = self._members.get(opened.producer_index)
+        if feed is None:
+            return
+        attempt.max_producers = max(1, opened.max_producers)
+        attempt.message_bytes = min(
+            self._limits.message_bytes,
+            (opened.max_message_bytes or self._limits.message_bytes) - _MESSAGE_OVERHEAD_BYTES,
+        )
+        attempt.overloads = 0
+        if attempt.opened_s is None:
+            attempt.opened_s = time.monotonic()
+            self.streams += 1
+            self.state = "open"
+        feed.server = self.address
+        if not feed.opened(opened.committed_number):
+            self._close(attempt, feed)
+
+    # After a failure.
+
+    def _producer_ended(self, attempt: _Attempt, feed: Feed, failure: _status.Failure) -> None:
+        """Does what the contract prescribes for each status of one producer."""
+        feed.notices.last_error = str(failure)
+        feed.touch()
+        feed.opens_at_s = time.monotonic() + self._react(attempt, feed, failure)
+
+    def _react(self, attempt: _Attempt, feed: Feed, failure: _status.Failure) -> float:
+        """Returns how long this producer waits before its next Open."""
+        if failure.code == "DATA_LOSS":
+            # The status does not say what the database still has. Opened does, if Open claims no acknowledged batch.
+            feed.producer.data_loss()
+            return feed.backoff.next_s()
+        if failure.reason == "RUN_NOT_FOUND":
+            feed.calls.create_again()
+            feed.missing_runs += 1
+            # Once, the database was restored or the run was purged; twice in a row, something else is wrong.
+            if feed.missing_runs == 1:
+                return 0.0
+        elif failure.reason == "RUN_DELETED":
+            feed.calls.run_deleted()
+            # CreateRun asks until the run is restored; for a journal that only joins a run, the next Open does.
+            return self._limits.backoff_max_s if feed.creation.joins else 0.0
+        elif failure.reason == "FENCED":
+            return feed.fenced.next_s(failure.retry_after_s)
+        elif failure.reason == "OVERLOADED":
+            attempt.overloads += 1
+            if attempt.overloads >= _OVERLOADS and attempt.call is not None and not self._others_open(feed):
+                attempt.call.cancel()  # over a new connection, which may find another replica
+        elif failure.retry is _status.Retry.NEVER:
+            # Points are kept nevertheless: an operator may change the service, or what is in between.
+            feed.notices.stream_refused(failure)
+            return feed.backoff.next_s(failure.retry_after_s, self._limits.backoff_protocol_s)
+        wait_s = self._patience(feed.backoff, failure)
+        if wait_s > _QUIET_S:
+            feed.notices.connection_failed(failure, wait_s)
+        return wait_s
+
+    def _others_open(self, feed: Feed) -> bool:
+        return any(other is not feed and other.session is not None for other in self.feeds)
+
+    def _patience(self, backoff: Backoff, failure: _status.Failure) -> float:
+        wait_s = backoff.next_s(failure.retry_after_s)
+        if failure.reason == "DATABASE_UNAVAILABLE":
+            # Most outages of PostgreSQL are short, and all points logged in the meantime wait for the next try.
+            wait_s = min(wait_s, random.uniform(0.5, 1.0) * self._limits.database_away_s)
+        return wait_s
+
+    def _after(self, attempt: _Attempt, failure: _status.Failure) -> float:
+        """The stream has failed for all its producers; returns the wait before the next."""
+        was_open = attempt.opened_s is not None
+        if attempt.opened_s is not None and time.monotonic() - attempt.opened_s > _STABLE_S:
+            self._backoff.reset()
+        if failure.reason == "DRAINING" and was_open:
+            self._backoff.reset()  # the stream worked, even if it acknowledged nothing
+        refused = failure.retry is _status.Retry.NEVER
+        if refused:
+            wait_s = self._backoff.next_s(failure.retry_after_s, self._limits.backoff_protocol_s)
+        else:
+            wait_s = self._patience(self._backoff, failure)
+        # A proxy ends idle streams, a service asks for another stream: none of that is worth a warning if the next
+        # stream is open soon.
+        expected = was_open or failure.reason in _RECONNECT_REASONS
+        if failure.reason not in _RECONNECT_REASONS:
+            self.last_error = str(failure)
+        for feed in self.feeds:
+            if failure.reason not in _RECONNECT_REASONS:
+                feed.notices.last_error = str(failure)
+            feed.touch()
+            if refused:
+                feed.notices.stream_refused(failure)
+            elif not expected or wait_s > _QUIET_S:
+                feed.notices.connection_failed(failure, wait_s)
+        return wait_s
+
+    def _leave(self, feed: Feed) -> None:
+        if feed.session is not None:
+            self._members.pop(feed.session.index, None)
+            feed.left_stream()
+
+    def _close(self, attempt: _Attempt, feed: Feed) -> None:
+        if feed.session is not None:
+            attempt.closing.append(feed.session.index)
+            self._leave(feed)
+
+    # gRPC's sending thread.
+
+    def _requests(self, attempt: _Attempt) -> Iterator[bytes]:
+        while True:
+            with self._lock:
+                parts = self._next(attempt)
+            if parts is None:
+                return
+            ready, chosen = parts
+            yield from ready
+            if chosen:
+                yield messages.batch_set(chosen, time.time_ns() // 1000, time.monotonic())
+
+    def _next(self, attempt: _Attempt) -> tuple[list[bytes], _Chosen] | None:
+        """Waits for something to send: whole messages, and then a BatchSet of these batches. None: half-close."""
+        while not attempt.ended:
+            if self._stopping:
+                attempt.finishing = True
+                return None
+            now_s = time.monotonic()
+            ready = self._closes(attempt) + self._opens(attempt, now_s)
+            if ready:
+                return ready, []
+            ready, chosen = self._batches(attempt)
+            if chosen:
+                return ready, chosen
+            if attempt.next_index and not self._members and not self._wanted(now_s + _LINGER_S):
+                attempt.finishing = True
+                return None
+            if self._open_timed_out(now_s):
+                attempt.timed_out = True
+                attempt.call.cancel()
+                return None
+            self.wake.wait(self._until_next_open(now_s))
+        return None
+
+    def _closes(self, attempt: _Attempt) -> list[bytes]:
+        for feed in list(self._members.values()):
+            if feed.session is not None and feed.session.opened and not feed.producer.unacked:
+                at_end = feed.complete or feed.calls.has_finish
+                if at_end or not feed.producer.may_open:
+                    self._close(attempt, feed)
+            elif not feed.producer.may_open:
+                self._close(attempt, feed)
+        if self._is_full(attempt):
+            self._make_room(attempt)
+        closing, attempt.closing = attempt.closing, []
+        return [messages.close_producer(index) for index in closing]
+
+    def _is_full(self, attempt: _Attempt) -> bool:
+        return attempt.opened_s is not None and len(self._members) >= attempt.max_producers
+
+    def _make_room(self, attempt: _Attempt) -> None:
+        """Closes an idle producer, if one with batches waits for its place."""
+        now_s = time.monotonic()
+        waits = any(feed.session is None and feed.producer.unacked and feed.wants_stream(now_s) for feed in self.feeds)
+        idle = next(
+            (f for f in self._members.values() if f.session and f.session.opened and not f.producer.unacked), None
+        )
+        if waits and idle is not None:
+            self._close(attempt, idle)
+            idle.opens_at_s = now_s + _QUIET_S  # behind those that wait
+
+    def _opens(self, attempt: _Attempt, now_s: float) -> list[bytes]:
+        ready = []
+        # Those with batches first: there may be no room for all.
+        for feed in sorted(self.feeds, key=lambda feed: not feed.producer.unacked):
+            if len(self._members) >= attempt.max_producers:
+                break
+            if feed.session is None and feed.wants_stream(now_s):
+                index, attempt.next_index = attempt.next_index, attempt.next_index + 1
+                producer, first_unacked = feed.opening(index, now_s)
+                self._members[index] = feed
+                creation = feed.creation
+                ready.append(
+                    messages.open_producer(
+                        creation.run_id, producer, creation.rank, creation.attempt, first_unacked, index, index == 0
+                    )
+                )
+        return ready
+
+    def _open_timed_out(self, now_s: float) -> bool:
+        return any(
+            feed.session is not None
+            and not feed.session.opened
+            and now_s - feed.session.asked_s > self._limits.open_timeout_s
+            for feed in self._members.values()
+        )
+
+    def _until_next_open(self, now_s: float) -> float:
+        waits = [feed.opens_at_s - now_s for feed in self.feeds if feed.session is None and feed.opens_at_s > now_s]
+        asked = [feed.session.asked_s for feed in self._members.values() if feed.session and not feed.session.opened]
+        if asked:
+            waits.append(min(asked) + self._limits.open_timeout_s - now_s)
+        return max(0.001, min([*waits, 1.0]))
+
+    def _batches(self, attempt: _Attempt) -> tuple[list[bytes], _Chosen]:
+        """The next batches of all producers that have some, each with its share of the message, beginning with another
+        one each time; and the declarations that they need.
+
+        At once, if a producer has nothing under way; else only when there is enough for a message that is worth it.
+        """
+        limits = self._limits
+        ready = [f for f in self._members.values() if f.session and f.session.opened and f.producer.unsent]
+        if not ready:
+            return [], []
+        flying = [feed.producer.in_flight_bytes for feed in self._members.values()]
+        waiting = sum(feed.producer.buffered_bytes - feed.producer.in_flight_bytes for feed in ready)
+        idle = any(not feed.producer.in_flight_bytes for feed in ready)
+        if sum(flying) >= limits.in_flight_total_bytes or (not idle and waiting < limits.small_message_bytes):
+            return [], []
+        self._turn += 1
+        start = self._turn % len(ready)
+        ready = ready[start:] + ready[:start]
+        declarations: list[bytes] = []
+        chosen: _Chosen = []
+        left = attempt.message_bytes
+        for position, feed in enumerate(ready):
+            assert feed.session is not None
+            index = feed.session.index
+            fresh: list[tuple[int, str]] = []
+            for batch in feed.producer.next_batches(left // (len(ready) - position), limits.in_flight_bytes):
+                left -= batch.bytes
+                fresh += feed.undeclared(batch)
+                self._check_steps(feed, batch)
+                chosen.append((index, feed.producer.wire_number(batch), batch))
+            declarations += messages.declare(index, fresh)
+            if left < _LARGEST_BATCH_BYTES:
+                break
+        return declarations, chosen
+
+    def _check_steps(self, feed: Feed, batch: Batch) -> None:
+        if feed.earlier_steps is None:
+            return
+        found = feed.earlier_steps.repeated(batch, feed.journal.keys)
+        if found is not None:
+            feed.notices.once(
+                "earlier steps",
+                "metric %r starts at step %d, but an earlier process logged it up to step %d as the same rank and "
+                "attempt. Both values of such a step are kept, and charts show both. When a job is restarted, raise "
+                "its attempt (RUNSTREAM_ATTEMPT, or start_run(attempt=...)): the newest attempt wins from its first "
+                "step on",
+                *found,
+            )
+        if feed.earlier_steps.done:
+            feed.earlier_steps = None

@@ -1,0 +1,368 @@
+"""Brings journals to the service: those of a directory, of living and dead processes, and those in memory.
+
+The same class runs in the agent, in `runstream sync`, and in a thread of the trainer where no process can be started.
+One thread (`run`) reads journals and saves positions; each address has a stream (two threads) and a few callers. One
+lock guards all state. It is never held while a file or the network is waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from runstream.journal import Directory, JournalReader, MemoryJournal, NewerVersion, Position
+from runstream.transport.callers import Callers
+from runstream.transport.channels import Channels
+from runstream.transport.feed import Feed
+from runstream.transport.limits import Limits
+from runstream.transport.notices import Log
+from runstream.transport.stream import AddressStream
+
+_PAUSE_S = 0.002  # between two rounds: acknowledgements that come in between are dealt with together
+_END_OF_STREAM_S = 2.0  # how long the service may take for its last acknowledgements
+_RETRY_SAVE_S = 1.0
+
+
+class _Lane:
+    """Everything that goes to one address."""
+
+    def __init__(
+        self, address: str, channels: Channels, limits: Limits, lock: Any, progress: Callable[[], None]
+    ) -> None:
+        self.stream = AddressStream(address, channels, limits, lock, self._progress)
+        self.callers = Callers(address, channels, limits, lock, self._progress)
+        self._transport_progress = progress
+
+    def _progress(self) -> None:
+        """An answer came. The stream opens what was created, and calls are made that waited for acknowledgements."""
+        self.stream.wake.notify_all()
+        self.callers.wake.notify()
+        self._transport_progress()
+
+    def start(self) -> None:
+        """Starts the threads that are needed and do not run. The lock is held."""
+        try:
+            if self.stream.feeds:
+                self.stream.start()
+            self.callers.start()
+        except RuntimeError as error:  # too many threads; tried again in the next round
+            self.stream.last_error = f"no thread can be started ({error})"
+
+
+class Transport:
+    """Drains journals until it is stopped."""
+
+    def __init__(
+        self,
+        directory: Directory | None = None,
+        *,
+        paths: Iterable[Path] | None = None,
+        limits: Limits | None = None,
+        log: Log = lambda level, text: None,
+        address: str = "",
+        keep: bool = False,
+        may_end: Callable[[dict[str, Any]], bool] = lambda create: True,
+    ) -> None:
+        """`paths`: these journals instead of all of the directory. `address`: instead of that in the journals. `keep`:
+        deletes nothing. `may_end`: whether the run of a CREATE record may be ended if its writer died."""
+        self._directory = directory
+        self._paths = list(paths) if paths is not None else None
+        self._limits = limits or Limits()
+        self._log = log
+        self._address = address
+        self._keep = keep
+        self._may_end = may_end
+        self._lock = threading.RLock()
+        self._wake = threading.Condition(self._lock)
+        self._progressed = False
+        self._stopping = False
+        self._channels = Channels()
+        self._lanes: dict[str, _Lane] = {}
+        self._feeds: dict[Path | str, Feed] = {}  # by path, or by id for those in memory
+        self._gone: dict[str, Position] = {}  # of journals in memory that are over
+        self._unusable: dict[Path, str] = {}  # journals that cannot be read, and why
+        self._bell_ns = -1
+        self._scanned_s = float("-inf")
+        self._first_round = False  # whether it is over: all journals are known
+        self._saves_at_s: dict[Path | str, float] = {}
+        self._thread: threading.Thread | None = None
+        self.last_write_s = time.monotonic()  # when something new was found in a journal last
+
+    # For the agent, sync and the trainer.
+
+    def start(self) -> None:
+        """Runs in a thread. Raises RuntimeError if it cannot be started."""
+        self._thread = threading.Thread(target=self.run, name="runstream-transport", daemon=True)
+        self._thread.start()
+
+    def run(self) -> None:
+        """Drains until `stop`."""
+        while not self._stopping:
+            self.round()
+
+    def round(self) -> None:
+        """Does what there is to do, and waits for more, for a moment."""
+        busy = self._read_and_save()
+        with self._lock:
+            if not busy and not self._stopping:
+                self._wake.wait_for(lambda: self._progressed or self._stopping, self._limits.poll_s)
+            self._progressed = False
+        time.sleep(_PAUSE_S)
+
+    def add(self, journal: MemoryJournal) -> None:
+        """Takes a journal in memory. Raises ValueError if its CREATE record is not usable."""
+        self._add_feed(journal.id, Feed(journal, None, Position(), self._limits, self._log))
+        with self._lock:
+            self._progress()
+
+    def position(self, journal_id: str) -> Position | None:
+        """The position of a journal in memory."""
+        feed = self._feeds.get(journal_id)
+        return feed.position if feed is not None else self._gone.get(journal_id)
+
+    def wake(self) -> None:
+        """Something was appended to a journal in memory."""
+        with self._lock:
+            self._bell_ns = -1
+            self._progress()
+
+    def hurry(self) -> None:
+        """Asks the service again at once, also for what it has refused."""
+        with self._lock:
+            for feed in self._feeds.values():
+                feed.hurry()
+            self._hurry_lanes()
+
+    def stop(self, timeout_s: float = _END_OF_STREAM_S) -> None:
+        """Sends nothing more, takes the last acknowledgements within this time, and saves all positions."""
+        deadline = time.monotonic() + timeout_s
+        with self._lock:
+            self._stopping = True
+            self._progress()
+            for lane in self._lanes.values():
+                lane.stream.stop()
+                lane.callers.stop()
+        for lane in self._lanes.values():
+            lane.stream.join(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            left_s = max(0.0, deadline - time.monotonic())
+            self._wake.wait_for(lambda: not any(lane.callers.busy for lane in self._lanes.values()), left_s)
+            for lane in self._lanes.values():
+                lane.stream.cancel()
+                lane.callers.cancel()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(_END_OF_STREAM_S)
+        for lane in self._lanes.values():
+            lane.stream.join(_END_OF_STREAM_S)
+        self._save(float("inf"))
+        for address in self._lanes:
+            self._channels.close(address)
+
+    def drained(self) -> bool:
+        """Whether everything that is in the journals by now is settled."""
+        with self._lock:
+            return self._first_round and all(feed.drained for feed in self._feeds.values())
+
+    def over(self) -> bool:
+        """Whether everything is settled and nothing will come."""
+        with self._lock:
+            return self._first_round and all(feed.over for feed in self._feeds.values())
+
+    @property
+    def journals(self) -> int:
+        """How many journals there are to be drained."""
+        return len(self._feeds)
+
+    def feeds(self) -> list[Feed]:
+        """For the status. The values may change meanwhile."""
+        with self._lock:
+            return list(self._feeds.values())
+
+    def streams(self) -> list[AddressStream]:
+        """For the status."""
+        with self._lock:
+            return [lane.stream for lane in self._lanes.values()]
+
+    def unusable(self) -> dict[Path, str]:
+        """Journals that cannot be read, and why."""
+        return dict(self._unusable)
+
+    # One round.
+
+    def _read_and_save(self) -> bool:
+        now_s = time.monotonic()
+        bell_ns = self._directory.bell_time_ns() if self._directory is not None else 0
+        scan = now_s - self._scanned_s >= self._limits.scan_s
+        rung = bell_ns != self._bell_ns
+        if scan or rung:
+            self._bell_ns = bell_ns
+            self._find()
+        if scan:
+            self._scanned_s = now_s
+        # In memory, appends ring no bell in the directory, but reading costs nothing.
+        busy = self._read(everything=scan or rung, look_at_writer=scan)
+        self._start_threads()
+        self._save(now_s)
+        self._let_go(now_s)
+        self._first_round = True
+        return busy
+
+    def _find(self) -> None:
+        """Opens journals that are new, and forgets those that somebody has deleted."""
+        if self._paths is not None:
+            paths = self._paths
+        else:
+            paths = self._directory.journals() if self._directory is not None else []
+        known = set(paths)
+        for path in paths:
+            if path not in self._feeds and path not in self._unusable:
+                self._open(path)
+        for key, feed in list(self._feeds.items()):
+            if isinstance(key, Path) and key not in known:
+                self._log("warning", f"the journal {key} was deleted with {feed.producer.waiting_points} points in it")
+                self._forget(key, feed)
+        for path in list(self._unusable):
+            if path not in known:
+                del self._unusable[path]
+
+    def _open(self, path: Path) -> None:
+        try:
+            position = Position.load(path) or Position()
+            reader = JournalReader(path, position.records + 1, quarantine=not self._keep)
+            if not reader.create:
+                raise ValueError("its CREATE record is damaged, so that nobody knows the run")
+            feed = Feed(reader, path, position, self._limits, self._log)
+        except FileNotFoundError:
+            return  # deleted in between
+        except (NewerVersion, OSError, ValueError) as error:
+            self._unusable[path] = str(error)
+            self._log("error", f"the journal {path} cannot be read, and is left as it is: {error}")
+            return
+        if self._address:
+            feed.address = feed.notices.address = self._address
+        feed.ends_dead_run = self._may_end(reader.create)
+        self._add_feed(path, feed)
+
+    def _add_feed(self, key: Path | str, feed: Feed) -> None:
+        with self._lock:
+            self._feeds[key] = feed
+            lane = self._lanes.get(feed.address)
+            if lane is None:
+                lane = self._lanes[feed.address] = _Lane(
+                    feed.address, self._channels, self._limits, self._lock, self._progress
+                )
+            lane.stream.add(feed)
+            lane.callers.feeds.append(feed)
+            self._check_newer(feed)
+
+    def _check_newer(self, feed: Feed) -> None:
+        """A job that was restarted under the same attempt: what is left of its predecessor must not set its end."""
+        for other in self._feeds.values():
+            if other is not feed and other.creation.ends_run and other.creation.run_id == feed.creation.run_id:
+                newer = other.creation.time_unix_us > feed.creation.time_unix_us
+                (feed if newer else other).ends_dead_run = False
+
+    def _read(self, everything: bool, look_at_writer: bool) -> bool:
+        """Reads as much as there is room for; returns whether there may be more."""
+        busy = False
+        for feed in list(self._feeds.values()):
+            if feed.complete or (feed.at_end and not everything):
+                continue
+            with self._lock:
+                room = feed.room(sum(not each.at_end for each in self._feeds.values()))
+            if room <= 0:
+                continue
+            try:
+                records, complete = feed.read_records(room, look_at_writer)
+            except OSError as error:
+                self._log("error", f"the journal {feed.path} cannot be read at the moment: {error}")
+                continue
+            if not records and feed.at_end and not complete:
+                continue
+            with self._lock:
+                hurried = feed.calls.has_finish
+                feed.take(records, complete)
+                if feed.calls.has_finish and not hurried:
+                    self._hurry_lanes()
+                if records:
+                    self.last_write_s = time.monotonic()
+                    busy = True
+                    self._notify(feed)
+        return busy
+
+    def _notify(self, feed: Feed) -> None:
+        lane = self._lanes[feed.address]
+        lane.stream.wake.notify_all()
+        lane.callers.wake.notify()
+
+    def _start_threads(self) -> None:
+        with self._lock:
+            if self._stopping:
+                return
+            for lane in self._lanes.values():
+                lane.start()
+
+    def _save(self, now_s: float) -> None:
+        for key, feed in list(self._feeds.items()):
+            if now_s < self._saves_at_s.get(key, 0.0):
+                continue
+            with self._lock:
+                due = feed.position_to_save(now_s)
+            if due is None:
+                continue
+            try:
+                feed.store(*due)
+                if not self._keep:
+                    feed.release(due[0])
+            except OSError as error:
+                self._saves_at_s[key] = now_s + _RETRY_SAVE_S
+                feed.touch()
+                self._log("error", f"the position of the journal {feed.path} cannot be saved at the moment: {error}")
+                continue
+            if due[1]:
+                with self._lock:
+                    feed.producer.id_saved(bytes.fromhex(due[0].producer))
+                    self._notify(feed)
+
+    def _let_go(self, now_s: float) -> None:
+        """Deletes journals that are over."""
+        for key, feed in list(self._feeds.items()):
+            with self._lock:
+                is_over = feed.over
+            if not is_over or self._keep or not feed.may_be_deleted(now_s):
+                continue
+            if isinstance(key, Path) and self._directory is not None:
+                try:
+                    self._directory.delete_journal(key)
+                except OSError as error:
+                    self._log("error", f"the journal {key} cannot be deleted: {error}")
+                    continue
+            else:
+                self._gone[feed.id] = feed.position
+            self._forget(key, feed)
+
+    def _forget(self, key: Path | str, feed: Feed) -> None:
+        with self._lock:
+            del self._feeds[key]
+            self._saves_at_s.pop(key, None)
+            lane = self._lanes[feed.address]
+            lane.stream.remove(feed)
+            with contextlib.suppress(ValueError):
+                lane.callers.feeds.remove(feed)
+            lane.stream.wake.notify_all()
+        close = getattr(feed.journal, "close", None)
+        if close is not None:
+            close()
+
+    def _hurry_lanes(self) -> None:
+        for lane in self._lanes.values():
+            lane.stream.hurry()
+            lane.callers.hurry()
+
+    def _progress(self) -> None:
+        self._progressed = True
+        self._wake.notify_all()

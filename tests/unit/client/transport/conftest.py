@@ -1,0 +1,49 @@
+"""Fixtures: a directory with journals, a transport on it, the reference service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runstream.journal import Directory
+from runstream.transport.limits import Limits
+from runstream.transport.transport import Transport
+
+# Waits of a real outage would make the tests slow.
+QUICK = Limits(backoff_first_s=0.02, backoff_max_s=0.5, linger_s=0.2, scan_s=0.1)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Directory:
+    """An empty one."""
+    directory = Directory(tmp_path / "state")
+    directory.make()
+    return directory
+
+
+@pytest.fixture
+def transports() -> Iterator[Callable[..., Transport]]:
+    """Starts transports in threads, which are stopped at the end."""
+    started: list[Transport] = []
+
+    def start(directory: Directory | None = None, **arguments: Any) -> Transport:
+        transport = Transport(directory, limits=arguments.pop("limits", QUICK), **arguments)
+        transport.start()
+        started.append(transport)
+        return transport
+
+    yield start
+    for transport in started:
+        transport.stop(1.0)
+
+
+def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> None:
+    """Polls."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.005)
