@@ -8,6 +8,7 @@ record whose checksum is right; the bytes in between are copied into `damaged/` 
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ class JournalReader:
         while not self._at_end and (self._segment is not None or self._open_following()):
             segment = self._current()
             data = segment.read(wanted)
-            if self._is_next(data):
+            if data and self._is_next(data):
                 return data
             if not self._is_final(len(data)):
                 return None
@@ -180,8 +181,8 @@ class JournalReader:
     def _following(self) -> int | None:
         """The ordinal of the next segment that exists."""
         current = 0 if self._segment is None else self._segment.ordinal
-        if self._segment is not None and not self._writer_dead:
-            return current + 1 if (self.path / segment_name(current + 1)).exists() else None
+        if self._segment is not None and not self._writer_dead:  # often asked, and seldom there
+            return current + 1 if os.path.exists(f"{self.path}/{segment_name(current + 1)}") else None
         return next((ordinal for ordinal in segment_ordinals(self.path) if ordinal > current), None)
 
     def _open_following(self) -> bool:

@@ -73,7 +73,7 @@ class SegmentFile:
 
     def _pread(self, wanted: int) -> memoryview:
         available = self.size() - self.offset
-        return memoryview(os.pread(self._fd, max(0, min(wanted, available)), self.offset))
+        return memoryview(os.pread(self._fd, min(wanted, available), self.offset) if available > 0 else b"")
 
 
 def whole_records(data: memoryview, after: int) -> Iterator[FoundRecord]:
