@@ -6,9 +6,6 @@ import hashlib
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
-
 from runstream_service.core.model_metrics import ModelMetric
 from runstream_service.ingest.http_writes import RunPoints
 
@@ -42,8 +39,7 @@ class DatabaseSink:
     async def log_metrics(self, caller: Caller, run_id: UUID, metrics: Metrics, content: bytes) -> None:
         """Stores the points first. If the metrics of models cannot be stored then, the request fails; its repeat finds
         the points stored already and continues from here."""
-        rows = _distinct(metrics)
-        once = metrics if rows is None else metrics.take(rows)
+        once = metrics.distinct()
         await self._points.write(
             caller,
             RunPoints(run_id, _write_id(run_id, content), once.key, once.step, once.timestamp_ms * 1_000, once.value),
@@ -62,25 +58,6 @@ class DatabaseSink:
 
 def _write_id(run_id: UUID, content: bytes) -> UUID:
     return UUID(bytes=hashlib.sha256(run_id.bytes + content).digest()[:16])
-
-
-def _distinct(metrics: Metrics) -> NDArray[np.int64] | None:
-    """The distinct rows, in order; None if all are distinct."""
-    count = len(metrics)
-    # Usually a key has each step only once; checking that takes a sixth of the time of sorting.
-    if count == 1 or len(set(zip(metrics.key, metrics.step.tolist(), strict=True))) == count:
-        return None
-    numbers: dict[str, int] = {}
-    key = np.array([numbers.setdefault(name, len(numbers)) for name in metrics.key], np.int64)
-    # All NaN are one value here, and so are the two zeros.
-    value = np.where(np.isnan(metrics.value), np.nan, metrics.value + 0.0).view(np.int64)
-    order = np.lexsort((value, metrics.timestamp_ms, metrics.step, key))
-    new = np.zeros(count, np.bool_)
-    new[0] = True
-    for column in (key, metrics.step, metrics.timestamp_ms, value):
-        ordered = column[order]
-        new[1:] |= ordered[1:] != ordered[:-1]
-    return None if new.all() else np.sort(order[new])
 
 
 def _of_model(metrics: Metrics, metric: BodyMetric) -> ModelMetric:

@@ -73,6 +73,30 @@ class Metrics:
             [self.key[row] for row in rows.tolist()], self.step[rows], self.timestamp_ms[rows], self.value[rows]
         )
 
+    def distinct(self) -> Metrics:
+        """The rows without those that are equal to another one, as MLflow stores them; in order, without models."""
+        rows = _distinct(self)
+        return self if rows is None else self.take(rows)
+
+
+def _distinct(metrics: Metrics) -> NDArray[np.int64] | None:
+    """The distinct rows, in order; None if all are distinct."""
+    count = len(metrics)
+    # Usually a key has each step only once; checking that takes a sixth of the time of sorting.
+    if count == 1 or len(set(zip(metrics.key, metrics.step.tolist(), strict=True))) == count:
+        return None
+    numbers: dict[str, int] = {}
+    key = np.array([numbers.setdefault(name, len(numbers)) for name in metrics.key], np.int64)
+    # All NaN are one value here, and so are the two zeros.
+    value = np.where(np.isnan(metrics.value), np.nan, metrics.value + 0.0).view(np.int64)
+    order = np.lexsort((value, metrics.timestamp_ms, metrics.step, key))
+    new = np.zeros(count, np.bool_)
+    new[0] = True
+    for column in (key, metrics.step, metrics.timestamp_ms, value):
+        ordered = column[order]
+        new[1:] |= ordered[1:] != ordered[:-1]
+    return None if new.all() else np.sort(order[new])
+
 
 @dataclass(frozen=True, slots=True)
 class LogMetricBody:

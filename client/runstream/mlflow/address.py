@@ -1,0 +1,76 @@
+"""The two addresses of a service: gRPC for the journal, HTTP for the rest of MLflow's API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
+
+SCHEME = "runstream"
+HTTP_VARIABLE = "RUNSTREAM_MLFLOW_HTTP_ADDRESS"
+_GRPC_PORT, _HTTP_PORT = 50051, 5000
+_FORM = "runstream://host:50051, or runstream://host:50051?http=host:5000"
+
+
+@dataclass(frozen=True)
+class Address:
+    """`grpc` is host:port, `http_url` has a scheme and no slash at its end."""
+
+    grpc: str
+    http_url: str
+
+
+def is_runstream(uri: str | None) -> bool:
+    """Whether a tracking URI has the scheme of this plugin."""
+    return (uri or "").partition(":")[0].lower() == SCHEME
+
+
+def of_runstream_uri(uri: str, environ: Mapping[str, str]) -> Address:
+    """Both addresses of `runstream://host:port`. HTTP is at the same host, port 5000, unless the query or the
+    environment says otherwise. Raises ValueError, which says what is wrong with the URI."""
+    parts = urlsplit(uri)
+    host, port = _host_and_port(parts.netloc, uri)
+    if parts.path.strip("/") or parts.fragment:
+        raise ValueError(f"tracking URI {uri!r}: nothing may follow the host but ?http=...; expected {_FORM}")
+    query = parse_qs(parts.query, keep_blank_values=True)
+    unknown = sorted(query.keys() - {"http"})
+    if unknown:
+        raise ValueError(f"tracking URI {uri!r}: unknown parameter {unknown[0]!r}; expected {_FORM}")
+    given = query.get("http", [""])[-1] or environ.get(HTTP_VARIABLE, "").strip()
+    http = _http_url(given) if given else f"http://{host}:{_HTTP_PORT}"
+    return Address(f"{host}:{port or _GRPC_PORT}", http)
+
+
+def of_http_uri(uri: str, environ: Mapping[str, str]) -> Address:
+    """Both addresses of `http://host:port`: gRPC is at RUNSTREAM_ADDRESS, else at the same host, port 50051. Raises
+    ValueError."""
+    parts = urlsplit(uri)
+    host, _ = _host_and_port(parts.netloc.rpartition("@")[2], uri)
+    return Address(environ.get("RUNSTREAM_ADDRESS", "").strip() or f"{host}:{_GRPC_PORT}", uri.rstrip("/"))
+
+
+def _host_and_port(netloc: str, uri: str) -> tuple[str, int | None]:
+    if "@" in netloc:
+        raise ValueError(
+            f"tracking URI with the host {netloc.rpartition('@')[2]!r}: it must not contain a password; set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+    parts = urlsplit(f"//{netloc}")
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"tracking URI {uri!r}: its port is not a number up to 65535; expected {_FORM}") from None
+    if not parts.hostname:
+        raise ValueError(f"tracking URI {uri!r} has no host; expected {_FORM}")
+    return f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname, port
+
+
+def _http_url(given: str) -> str:
+    url = given if "://" in given else f"http://{given}"
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(
+            f"address of MLflow's API {given!r} (?http= in the tracking URI, or {HTTP_VARIABLE}): expected host:port "
+            "or a URL with http or https"
+        )
+    return url.rstrip("/")

@@ -1,0 +1,231 @@
+"""The journals of the port, one for each run. A write is answered when no power cut takes it.
+
+A thread writes: while it waits for the disk, further writes gather, and share the next sync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import queue
+import socket
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runstream._points_journal import Point, PointsJournal
+from runstream.journal import Directory, Position
+from runstream_service.core.errors import Overloaded
+from runstream_service.deadline import Deadline
+from runstream_service.ingest.http_writes import ATTEMPT, RANK
+from runstream_service.mlflow.errors import MlflowError
+
+# Of waiting writes; a further one is refused. A request has at most 1,000 points, and its client waits for it.
+_MAX_WAITING = 1_000
+_MAX_OPEN = 256  # journals; beyond that, the one that was written least recently is ended
+_IDLE_S = 60.0  # a journal that nothing is written to for so long is ended, so that the agent can delete it
+_POLL_S = 0.02
+
+Write = Callable[[PointsJournal], None]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    run_id: str
+    write: Write
+    done: Future[None] = field(default_factory=Future)
+
+
+@dataclass(slots=True)
+class _Open:
+    journal: PointsJournal
+    written_s: float  # by the monotonic clock
+
+
+class SyncedJournals:
+    """May be used from the loop's thread alone, except for `close`."""
+
+    def __init__(self, directory: Directory, address: str) -> None:
+        self._directory = directory
+        self._address = address
+        self._waiting: queue.Queue[_Waiting | None] = queue.Queue(_MAX_WAITING)
+        self._open: OrderedDict[str, _Open] = OrderedDict()  # of the thread, by run id
+        # Path of the journal and its last record, of all runs with something that may not be settled. Guarded by the
+        # lock: the thread adds, flushes take away.
+        self._unsettled: dict[tuple[str, Path], int] = {}
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._work, name="mlflow-port-journals", daemon=True)
+        self._thread.start()
+
+    async def log_points(self, run_id: str, points: Sequence[Point]) -> None:
+        """Returns when they are on disk. Raises Overloaded, MlflowError."""
+        now_unix_us = time.time_ns() // 1_000
+        await self._write(run_id, lambda journal: journal.log_points(points, now_unix_us))
+
+    async def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        """Returns when they are on disk. Raises Overloaded, MlflowError."""
+        await self._write(run_id, lambda journal: journal.log_params(params))
+
+    async def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Returns when they are on disk. Raises Overloaded, MlflowError."""
+        await self._write(run_id, lambda journal: journal.set_tags(tags))
+
+    async def flush(self, deadline: Deadline) -> bool:
+        """Waits until the service has answered everything that was written before; False if that takes longer."""
+        with self._lock:
+            awaited = dict(self._unsettled)
+        while awaited:
+            for (run_id, path), sequence in list(awaited.items()):
+                if _is_settled(path, sequence):
+                    del awaited[run_id, path]
+                    self._settle(run_id, path, sequence)
+            if awaited and not deadline.left_s():
+                return False
+            if awaited:
+                await asyncio.sleep(_POLL_S)
+        return True
+
+    def close(self) -> None:
+        """Ends all journals. Writes that wait are made first."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    async def _write(self, run_id: str, write: Write) -> None:
+        if self._directory.is_full():
+            raise Overloaded(
+                f"The journals in {self._directory.path} have reached their limit of {self._directory.limit_bytes} "
+                "bytes (RUNSTREAM_DIR_BYTES), as the service cannot be reached: nothing more is taken.",
+                retry_after_s=10.0,
+            )
+        waiting = _Waiting(run_id, write)
+        try:
+            self._waiting.put_nowait(waiting)
+        except queue.Full:
+            raise Overloaded("The disk is slower than what is logged; try again.") from None
+        try:
+            await asyncio.wrap_future(waiting.done)
+        except OSError as error:
+            message = f"The journals in {self._directory.path} cannot be written: {error}"
+            raise MlflowError("TEMPORARILY_UNAVAILABLE", message, retry_after_s=5.0) from error
+
+    def _settle(self, run_id: str, path: Path, sequence: int) -> None:
+        with self._lock:
+            if self._unsettled.get((run_id, path)) == sequence:
+                del self._unsettled[run_id, path]
+
+    # -- the thread --------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        ended = False
+        while not ended:
+            group = self._take()
+            ended = None in group
+            self._write_group([one for one in group if one is not None])
+            self._end_idle(time.monotonic())
+        for run_id in list(self._open):
+            self._end(run_id)
+        self._directory.ring_bell()
+
+    def _take(self) -> list[_Waiting | None]:
+        try:
+            group = [self._waiting.get(timeout=_IDLE_S)]
+        except queue.Empty:
+            return []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                group.append(self._waiting.get_nowait())
+        return group
+
+    def _write_group(self, group: Sequence[_Waiting]) -> None:
+        written: dict[str, list[_Waiting]] = {}
+        for one in group:
+            error = self._append(one)
+            if error is None:
+                written.setdefault(one.run_id, []).append(one)
+                continue
+            # The writes before it are whole; only the journal may not be usable any more.
+            self._sync(one.run_id, written.pop(one.run_id, []))
+            self._drop(one.run_id)
+            one.done.set_exception(error)
+        for run_id, ones in written.items():
+            self._sync(run_id, ones)
+        self._directory.ring_bell()
+
+    def _append(self, one: _Waiting) -> Exception | None:
+        try:
+            one.write(self._journal(one.run_id))
+        except Exception as error:  # of the disk, or a bug: the caller of this one gets it, and the thread goes on
+            return error
+        return None
+
+    def _sync(self, run_id: str, ones: Sequence[_Waiting]) -> None:
+        if not ones:
+            return
+        opened = self._open[run_id]
+        try:
+            opened.journal.sync()
+        except OSError as error:
+            self._drop(run_id)
+            for one in ones:
+                one.done.set_exception(error)
+            return
+        writer = opened.journal.writer
+        with self._lock:
+            self._unsettled[run_id, writer.path] = writer.sequence
+        for one in ones:
+            one.done.set_result(None)
+
+    def _journal(self, run_id: str) -> PointsJournal:
+        opened = self._open.get(run_id)
+        if opened is None:
+            if len(self._open) >= _MAX_OPEN:
+                self._end(next(iter(self._open)))
+            opened = self._open[run_id] = _Open(PointsJournal(self._directory, self._create(run_id)), 0.0)
+        opened.written_s = time.monotonic()
+        self._open.move_to_end(run_id)
+        return opened.journal
+
+    def _create(self, run_id: str) -> dict[str, object]:
+        return {
+            "run_id": run_id,
+            "joins": True,
+            "rank": RANK,
+            "attempt": ATTEMPT,
+            "address": self._address,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "client": "runstream-mlflow-port",
+            "time_unix_us": time.time_ns() // 1_000,
+            "system_metrics": False,
+            "ends_run": False,
+        }
+
+    def _drop(self, run_id: str) -> None:
+        """After an error of the disk, the next write begins a new journal: nobody knows what is on disk of this one."""
+        opened = self._open.pop(run_id, None)
+        if opened is not None:
+            opened.journal.close()
+
+    def _end_idle(self, now_s: float) -> None:
+        for run_id, opened in list(self._open.items()):
+            if now_s - opened.written_s < _IDLE_S:
+                return  # the others were written later
+            self._end(run_id)
+
+    def _end(self, run_id: str) -> None:
+        opened = self._open.pop(run_id)
+        with contextlib.suppress(OSError):  # what was answered is on disk; the agent ends a journal without a writer
+            opened.journal.finish()
+            opened.journal.sync()
+        opened.journal.close()
+
+
+def _is_settled(path: Path, sequence: int) -> bool:
+    """A journal that is gone was settled as a whole."""
+    position = Position.load(path)
+    return not path.is_dir() if position is None else position.records >= sequence

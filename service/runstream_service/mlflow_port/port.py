@@ -1,0 +1,157 @@
+"""The server of the port, in a thread of the agent with an event loop of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Message, Receive
+
+from runstream_service.core.caller import ANYONE
+from runstream_service.deadline import Deadline
+from runstream_service.http.guard import Guard
+from runstream_service.http.protocol import BoundedProtocol
+from runstream_service.mlflow.bodies import Bodies
+from runstream_service.mlflow.calls import Call, Raw, RawHandler
+from runstream_service.mlflow.endpoints import endpoint_of, guarded
+from runstream_service.mlflow.request import read_body
+from runstream_service.mlflow.run_writes import WriteHandlers, writes
+from runstream_service.mlflow_port.journals import SyncedJournals
+from runstream_service.mlflow_port.sink import JournalSink, NeedsService, ServiceAway
+from runstream_service.mlflow_port.upstream import PATIENCE_S, Upstream
+
+if TYPE_CHECKING:
+    from runstream.journal import Directory
+
+_PREFIXES = ("/api", "/ajax-api")
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+# Files neither read nor change what is in the journal, and are passed on without waiting for it.
+_OF_FILES = ("/mlflow-artifacts/", "/get-artifact", "/static-files/")
+# After these, a run may be deleted, or there again.
+_CHANGES_RUNS = ("/runs/delete", "/runs/restore", "/experiments/delete", "/experiments/restore")
+_START_S = 10.0
+
+
+class MlflowPort:
+    """Listens from `start` on, which raises OSError if the address cannot be had, until `stop`."""
+
+    def __init__(self, directory: Directory, *, listen: tuple[str, int], address: str, http_url: str) -> None:
+        """`address` and `http_url` are those of the service, over gRPC and over HTTP."""
+        self._directory = directory
+        self._listen = listen
+        self._address = address
+        self._http_url = http_url
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> tuple[str, int]:
+        """Returns host and port that it listens on."""
+        host, port = self._listen
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        started: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, args=(listener, started), name="mlflow-port", daemon=True)
+        self._thread.start()
+        started.result(_START_S)
+        found: tuple[str, int] = listener.getsockname()[:2]
+        return found
+
+    def stop(self) -> None:
+        """Answers what is under way, ends the journals, and returns."""
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join()
+
+    def _run(self, listener: socket.socket, started: Future[None]) -> None:
+        try:
+            asyncio.run(self._serve(listener, started))
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    async def _serve(self, listener: socket.socket, started: Future[None]) -> None:
+        journals = SyncedJournals(self._directory, self._address)
+        upstream = Upstream(self._http_url)
+        try:
+            app = Guard(Starlette(routes=routes(journals, upstream)), allowed_hosts=())
+            config = uvicorn.Config(
+                app,
+                http=BoundedProtocol,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                ws="none",
+                timeout_graceful_shutdown=5,
+            )
+            self._server = uvicorn.Server(config)
+            started.set_result(None)
+            await self._server.serve(sockets=[listener])
+        finally:
+            await upstream.close()
+            await asyncio.to_thread(journals.close)
+
+
+def routes(journals: SyncedJournals, upstream: Upstream) -> list[BaseRoute]:
+    """What is logged goes into the journals; everything else to the service."""
+    sink = JournalSink(journals, upstream)
+    bodies = Bodies()
+    logged = [
+        Route(f"{prefix}/{entry.path}", endpoint_of(_or_service(entry, upstream), bodies), methods=[entry.method])
+        for entry in writes(WriteHandlers(sink, ANYONE))
+        for prefix in _PREFIXES
+    ]
+    rest = Route("/{path:path}", guarded(_passing(journals, upstream, sink)), methods=_METHODS)
+    return [*logged, rest]
+
+
+def _or_service(entry: Call | Raw, upstream: Upstream) -> Call | Raw:
+    """The same, with what a journal cannot take passed on."""
+    if isinstance(entry, Call):
+        return entry
+    handler = entry.handler
+
+    async def either(request: Request) -> Response:
+        body = await read_body(request)
+        try:
+            return await handler(Request(request.scope, _receiving(body)))
+        except NeedsService:
+            return await upstream.pass_on(request, Deadline(PATIENCE_S), body)
+
+    return Raw(entry.method, entry.path, either)
+
+
+def _passing(journals: SyncedJournals, upstream: Upstream, sink: JournalSink) -> RawHandler:
+    async def passed(request: Request) -> Response:
+        deadline, path = Deadline(PATIENCE_S), request.url.path
+        if not _has_any(path, _OF_FILES) and not await journals.flush(deadline):
+            raise ServiceAway(
+                "What was logged has not reached the service yet, so an answer would lack it. It is on disk, and is "
+                "sent when the service can be reached."
+            )
+        response = await upstream.pass_on(request, deadline)
+        if _has_any(path, _CHANGES_RUNS):
+            sink.forget()
+        return response
+
+    return passed
+
+
+def _has_any(path: str, parts: Sequence[str]) -> bool:
+    return any(part in path for part in parts)
+
+
+def _receiving(body: bytes) -> Receive:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive

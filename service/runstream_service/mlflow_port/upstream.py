@@ -1,0 +1,124 @@
+"""Passes requests on to the service, and waits while it is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+from starlette.responses import Response, StreamingResponse
+from yarl import URL
+
+from runstream_service.core.errors import CoreError, RunDeleted, RunNotFound
+from runstream_service.deadline import TIMEOUTS, Deadline
+from runstream_service.mlflow_port.sink import ServiceAway
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+# A client of MLflow gives up a request after 120 s, and then repeats it.
+PATIENCE_S = 60.0
+_LOOKUP_S = 5.0
+_CONNECT_S, _SILENT_S = 5.0, 110.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
+_CHUNK_BYTES = 256 << 10
+# Headers of one connection (RFC 9110, 7.6.1); the other side sets its own.
+_OF_CONNECTION = frozenset(
+    ("connection", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
+)
+
+
+class Upstream:
+    """The service over HTTP. Belongs to one event loop."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        # Bodies are passed on as they are, compressed or not. The environment's proxies are for web pages.
+        self._session = aiohttp.ClientSession(
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENT_S),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._session.close()
+
+    async def pass_on(self, request: Request, deadline: Deadline, body: bytes | None = None) -> Response:
+        """The answer of the service. `body`: that of the request, if it was read already. Raises ServiceAway."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._try(request, body)
+            except aiohttp.ClientConnectorError as error:
+                # Nothing of the request was sent, so it is sent again, whatever it does.
+                if deadline.left_s() <= pause_s:
+                    raise self._away(error) from error
+            except (aiohttp.ClientError, *TIMEOUTS) as error:
+                raise self._away(error) from error
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def params_of(self, run_id: str) -> Mapping[str, str]:
+        """Raises RunNotFound, RunDeleted, ServiceAway."""
+        url = f"{self._url}/api/2.0/mlflow/runs/get?run_id={quote(run_id)}"
+        try:
+            async with self._session.get(url, timeout=aiohttp.ClientTimeout(total=_LOOKUP_S)) as answer:
+                status, content = answer.status, await answer.read()
+        except (aiohttp.ClientError, *TIMEOUTS) as error:
+            raise self._away(error) from error
+        if status == 404:
+            raise RunNotFound(f"there is no run {run_id}", subject=run_id)
+        if status != 200:
+            raise ServiceAway(f"The service answers with status {status}.")
+        return _params(run_id, content)
+
+    async def _try(self, request: Request, body: bytes | None) -> Response:
+        path = request.scope.get("raw_path") or request.url.path.encode()
+        query = request.scope["query_string"]
+        target = self._url + path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
+        headers = [(name, value) for name, value in request.headers.items() if name not in _OF_CONNECTION]
+        answer = await self._session.request(
+            request.method,
+            URL(target, encoded=True),
+            headers=headers,
+            data=_body_of(request) if body is None else body,
+            allow_redirects=False,
+        )
+        response = StreamingResponse(_chunks(answer), answer.status)
+        response.raw_headers = [
+            (name, value) for name, value in answer.raw_headers if name.decode().lower() not in _OF_CONNECTION
+        ]
+        return response
+
+    def _away(self, error: BaseException) -> ServiceAway:
+        return ServiceAway(
+            f"The service at {self._url} cannot be reached ({error or type(error).__name__}). What was logged is on "
+            "disk, and is sent when it can be."
+        )
+
+
+def _body_of(request: Request) -> AsyncIterator[bytes] | None:
+    has_body = "content-length" in request.headers or "transfer-encoding" in request.headers
+    return request.stream() if has_body else None
+
+
+async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async with answer:
+        async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
+            yield chunk
+
+
+def _params(run_id: str, content: bytes) -> Mapping[str, str]:
+    try:
+        run = orjson.loads(content)["run"]
+        if run["info"].get("lifecycle_stage") == "deleted":
+            raise RunDeleted(f"run {run_id} is deleted", subject=run_id)
+        return {param["key"]: param["value"] for param in run["data"].get("params", [])}
+    except CoreError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise ServiceAway(f"What answers is not runstream: {error!r}") from error
