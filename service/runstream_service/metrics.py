@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
+# The pools of connections: that of the event loop, and that of the reader thread.
+CALLS, READS = "calls", "reads"
+
+
 class Metrics:
     """The registry, and the metrics of calls, of the database and of the process."""
 
@@ -58,15 +62,15 @@ class Metrics:
         )  # fmt: skip
         self._ready = Gauge("runstream_ready", "1 while /readyz answers 200; else 0.", registry=self.registry)
         self._pool_capacity = Gauge(
-            "runstream_database_pool_capacity_connections", "The most connections that the pool opens.",
-            registry=self.registry,
+            "runstream_database_pool_capacity_connections", "The most connections that a pool opens.",
+            ["pool"], registry=self.registry,
         )  # fmt: skip
         self._pool_size = Gauge(
-            "runstream_database_pool_connections", "Open connections of the pool.", registry=self.registry
+            "runstream_database_pool_connections", "Open connections of a pool.", ["pool"], registry=self.registry
         )
         self._pool_in_use = Gauge(
-            "runstream_database_pool_connections_in_use", "Connections of the pool that are at work.",
-            registry=self.registry,
+            "runstream_database_pool_connections_in_use", "Connections of a pool that are at work.",
+            ["pool"], registry=self.registry,
         )  # fmt: skip
 
     def grpc_ended(self, method: str, code: str, seconds: float | None) -> None:
@@ -93,11 +97,11 @@ class Metrics:
         """Say whether this replica is ready."""
         self._ready.set(1 if ready else 0)
 
-    def watch(self, database: Database) -> None:
-        """Show the pool whenever the metrics are read."""
-        self._pool_capacity.set(database.capacity)
-        self._pool_size.set_function(lambda: database.size)
-        self._pool_in_use.set_function(lambda: database.in_use)
+    def watch(self, pool: str, database: Database) -> None:
+        """Show a pool, CALLS or READS, whenever the metrics are read."""
+        self._pool_capacity.labels(pool).set(database.capacity)
+        self._pool_size.labels(pool).set_function(lambda: database.size)
+        self._pool_in_use.labels(pool).set_function(lambda: database.in_use)
 
     async def render(self, accept: str) -> tuple[bytes, str]:
         """All metrics and their content type, in the format that the Accept header asks for."""

@@ -27,15 +27,21 @@ if TYPE_CHECKING:
     from runstream_service.artifacts.store import ArtifactStore
     from runstream_service.ingest.pipeline import IngestPipeline
     from runstream_service.pool_shares import PoolShares
+    from runstream_service.query.reading.reader_thread import ReaderThread
     from runstream_service.storage.database import Database
 
 
 def wire_calls(
-    database: Database, pipeline: IngestPipeline, artifacts: ArtifactStore, *, shares: PoolShares
+    database: Database,
+    pipeline: IngestPipeline,
+    artifacts: ArtifactStore,
+    reader: ReaderThread,
+    *,
+    shares: PoolShares,
 ) -> tuple[Core, Queries]:
     """Makes the core of MLflow's routes, and the reads of QueryService."""
-    histories = ReadPool(database, max_reads=shares.histories)
-    answers = ReadPool(database, max_reads=shares.answers)
+    histories = ReadPool(reader.database, max_reads=shares.histories, thread=reader)
+    answers = ReadPool(reader.database, max_reads=shares.answers, thread=reader)
     latest = Latest(answers)
     experiments = Experiments(database)
     core = Core(

@@ -91,8 +91,8 @@ def test_metrics_parse_and_count_requests_by_route(serve: ServeProcess) -> None:
     assert families["runstream_build_info"].samples[0].labels["version"]
 
 
-async def test_beside_the_pool_and_the_writers_a_replica_has_four_connections(serve: ServeProcess) -> None:
-    """--pool-size, the chart and docs/sizing.md say four; operators add them up for max_connections."""
+async def test_beside_the_pool_and_the_writers_a_replica_has_five_connections(serve: ServeProcess) -> None:
+    """--pool-size, the chart and docs/sizing.md say five; operators add them up for max_connections."""
     connection = await asyncpg.connect(serve.database_url)
     try:
         for _ in range(100):  # each is made at its first use, the ping within two seconds
@@ -100,12 +100,12 @@ async def test_beside_the_pool_and_the_writers_a_replica_has_four_connections(se
                 "SELECT split_part(application_name, '/', 1), count(*) FROM pg_stat_activity GROUP BY 1"
             )
             beside = {name: n for name, n in rows if name.startswith("runstream-") and name != "runstream-writer"}
-            if sum(beside.values()) >= 4:
+            if sum(beside.values()) >= 5:
                 break
             await asyncio.sleep(0.05)
     finally:
         await connection.close()
-    assert beside == {"runstream-bell": 1, "runstream-ping": 1, "runstream-rollup": 2}
+    assert beside == {"runstream-bell": 1, "runstream-ping": 2, "runstream-rollup": 2}
 
 
 def test_reflection_lists_our_services(serve: ServeProcess) -> None:

@@ -86,13 +86,13 @@ async def test_its_connections_are_as_many_as_documented_and_belong_to_one_repli
         for _ in range(200):
             kinds = [row[0].partition("/")[0] for row in await connection.fetch(names)]
             fixed = sorted(kind for kind in kinds if kind not in ("runstream", "runstream-writer"))
-            if len(fixed) >= 7:
+            if len(fixed) >= 9:
                 break
             await asyncio.sleep(0.05)
         limit = int(await connection.fetchval("SHOW max_connections"))
     finally:
         await connection.close()
-    assert fixed == sorted([*["runstream-bell"] * 2, *["runstream-ping"] * 3, *["runstream-rollup"] * 2])
+    assert fixed == sorted([*["runstream-bell"] * 2, *["runstream-ping"] * 5, *["runstream-rollup"] * 2])
     most = connections_of_replica(workers=2, pool_size=10, writers=2)
     assert most == 2 * (10 + 2) + 4 + len(fixed)
     assert most <= limit

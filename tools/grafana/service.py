@@ -269,13 +269,13 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
         "Database",
         [
             graph(
-                "Connections of the pool in use",
-                "Of the most that a replica opens (--pool-size). At 100 %, reads and requests wait; streams hardly do.",
+                "Connections of the pools in use",
+                "Of the most that a worker opens for reads and for other calls. At 100 %, they wait; streams hardly do.",
                 [
                     (
                         f"{metric('runstream_database_pool_connections_in_use')}"
                         f" / {metric('runstream_database_pool_capacity_connections')}",
-                        "{{instance}}",
+                        "{{instance}} {{pool}}",
                     )
                 ],
                 "percentunit",

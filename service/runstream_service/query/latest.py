@@ -18,7 +18,7 @@ from runstream_service.core.errors import InvalidField, Overloaded
 from runstream_service.core.names import parse_run_id
 from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.query.reading import hot_windows
-from runstream_service.query.reading.read_transaction import compute
+from runstream_service.query.reading.read_transaction import compute, whole_read
 from runstream_service.query.reading.series import check_keys
 from runstream_service.storage.copy_rows import Layout, Rows, body, float64, int64, unix_us
 
@@ -106,6 +106,7 @@ class Latest:
         self._read_pool = read_pool
         self._large = asyncio.Lock()
 
+    @whole_read
     async def read(self, caller: Caller, run_ids: Sequence[str], keys: Sequence[str] = ()) -> LatestPoints:
         """The latest points of some runs; no keys mean all. Unknown runs are left out.
 

@@ -21,8 +21,10 @@ from runstream_service.http.protocol import BoundedProtocol
 from runstream_service.ingest.limits import MAX_HELD_POINTS
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
+from runstream_service.metrics import READS
 from runstream_service.mlflow.routes import routes as mlflow_routes
 from runstream_service.pool_shares import PoolShares
+from runstream_service.query.reading.reader_thread import ReaderThread
 from runstream_service.query.tail.metrics import TailMetrics
 from runstream_service.query.tail.tail import Tail
 from runstream_service.readiness import SHUTDOWN
@@ -101,6 +103,7 @@ class Frontend:
         self._tasks = LastingTasks()
         self._pipeline: IngestPipeline | None = None
         self._tail: Tail | None = None
+        self._reader: ReaderThread | None = None
         self._grpc: grpc.aio.Server | None = None
         self._http: uvicorn.Server | None = None
         self._http_task: asyncio.Task[None] | None = None
@@ -178,7 +181,8 @@ class Frontend:
         self._pipeline = self._start_ingest(database, notifier)
         await self._readiness.listen(self._pipeline.on_readiness)
         self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline, self._lifetime),))
-        self._serve_calls(self._grpc, database, artifacts, self._pipeline)
+        self._reader = await self._start_reader(database)
+        self._serve_calls(self._grpc, database, artifacts, self._pipeline, self._reader)
         self._tail = Tail(
             database,
             notifier,
@@ -209,11 +213,22 @@ class Frontend:
         pipeline.start()
         return pipeline
 
+    async def _start_reader(self, database: Database) -> ReaderThread:
+        reader = await ReaderThread.start(lambda: database.open_another(max_size=self._shares.reads))
+        self._metrics.watch(READS, reader.database)
+        self._tasks.start("reader thread", reader.ended())
+        return reader
+
     def _serve_calls(
-        self, server: grpc.aio.Server, database: Database, artifacts: ArtifactStore, pipeline: IngestPipeline
+        self,
+        server: grpc.aio.Server,
+        database: Database,
+        artifacts: ArtifactStore,
+        pipeline: IngestPipeline,
+        reader: ReaderThread,
     ) -> None:
         """Adds the handlers of single calls: runs, reads, and MLflow's routes, which use both."""
-        core, queries = wire_calls(database, pipeline, artifacts, shares=self._shares)
+        core, queries = wire_calls(database, pipeline, artifacts, reader, shares=self._shares)
         run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(core.experiments, core.runs), server)
         server.add_generic_rpc_handlers((query_handler(queries),))
         self._http_app.serve(mlflow_routes(core))
@@ -238,6 +253,9 @@ class Frontend:
         if self._http is not None:
             with shutdown_step("stop HTTP"):
                 await self._stop_http(self._http, deadline.share(0.3))
+        if self._reader is not None:
+            with shutdown_step("end the reads"):
+                await self._reader.stop(within_s=deadline.share(0.3))
         if self._pipeline is not None:
             await self._pipeline.stop()
         await self._tasks.cancel()

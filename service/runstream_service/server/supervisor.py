@@ -17,8 +17,8 @@ from runstream_service.artifacts.store import ArtifactStore
 from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.deadline import Deadline
-from runstream_service.metrics import Metrics
-from runstream_service.pool_shares import BACKGROUND_POOL_SIZE, connections_of_replica
+from runstream_service.metrics import CALLS, Metrics
+from runstream_service.pool_shares import BACKGROUND_POOL_SIZE, calls_pool_size, connections_of_replica
 from runstream_service.readiness import DATABASE, MIGRATIONS, SHUTDOWN, Readiness, watch_database
 from runstream_service.server import runtime
 from runstream_service.server.background import Background
@@ -105,7 +105,7 @@ class Supervisor:
         # After the database: artifacts are below --data-dir by default, and errors should name that setting.
         artifacts = ArtifactStore.open(self._settings.artifacts)
         artifacts.tidy()
-        self._metrics.watch(self._database)
+        self._metrics.watch(CALLS, self._database)
         await self._readiness.passes(DATABASE)
         await migrate(self._database)
         await self._readiness.passes(MIGRATIONS)
@@ -118,7 +118,7 @@ class Supervisor:
     async def _open_database(self) -> Database:
         """Connects to the external database, or starts the embedded one and connects to it."""
         settings, replica = self._settings, self._replica
-        pool_size = settings.pool_size if settings.workers == 1 else BACKGROUND_POOL_SIZE
+        pool_size = calls_pool_size(settings.pool_size) if settings.workers == 1 else BACKGROUND_POOL_SIZE
         if settings.database_url is None:
             self._postgres = EmbeddedPostgres(settings.data_dir, options=_embedded_options(settings))
             await self._postgres.start()

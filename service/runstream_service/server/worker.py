@@ -27,7 +27,8 @@ from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.deadline import Deadline
 from runstream_service.http.pages import MetricsUnavailable
-from runstream_service.metrics import Metrics
+from runstream_service.metrics import CALLS, Metrics
+from runstream_service.pool_shares import calls_pool_size
 from runstream_service.readiness import DATABASE, MIGRATIONS, Readiness, watch_database
 from runstream_service.server import runtime
 from runstream_service.server.channel import Channel, NoAnswer
@@ -126,7 +127,7 @@ class Worker:
         if not replaces_another:
             await self._frontend.listen()
         self._database = await self._open_database(await self._served)
-        self._metrics.watch(self._database)
+        self._metrics.watch(CALLS, self._database)
         await self._readiness.passes(DATABASE)
         await self._readiness.passes(MIGRATIONS)  # the supervisor applied them
         self._tasks.start("supervisor monitor", self._watch_supervisor())
@@ -142,7 +143,7 @@ class Worker:
         """The supervisor has checked it; when a worker takes the place of another one, it may be away just now."""
         return await wait_for_database(
             served["database_url"],
-            pool_size=self._settings.pool_size,
+            pool_size=calls_pool_size(self._settings.pool_size),
             wait_s=self._settings.database_wait_s,
             replica=ReplicaId(*served["replica"]),
         )

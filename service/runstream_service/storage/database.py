@@ -149,7 +149,7 @@ class Database:
     def __init__(self, url: DatabaseUrl, replica: ReplicaId | None = None) -> None:
         self._servers = Servers(url)
         self._replica = replica
-        self.url = ""  # of `open`, for the other processes of this replica
+        self.url = ""  # of `open`, for the other pools and processes of this replica
         self._pool: Pool
         self._connections: weakref.WeakSet[OurConnection] = weakref.WeakSet()
         self._ping_connection: OurConnection | None = None
@@ -173,6 +173,10 @@ class Database:
                 connect=connect, connection_class=OurConnection, min_size=1, max_size=max_size
             )
         return database
+
+    async def open_another(self, *, max_size: int) -> Database:
+        """A further pool to the same database, for the running event loop."""
+        return await Database.open(self.url, max_size=max_size, replica=self._replica)
 
     async def _connect(self, kind: ConnectionKind) -> OurConnection:
         name = kind.name if self._replica is None else self._replica.application_name(kind.name)

@@ -14,6 +14,7 @@ from runstream_service.query.charts.buckets import Bucketing, Buckets, Distinct,
 from runstream_service.query.charts.chart import bucket_count, range_of
 from runstream_service.query.charts.curves import Axis, Curve, CurveSources, Range, batches, curves_of
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays, read_steps
+from runstream_service.query.reading.read_transaction import whole_read
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP, series_of_run
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Aggregate:
     def __init__(self, read_pool: ReadPool) -> None:
         self._read_pool = read_pool
 
+    @whole_read
     async def read(self, caller: Caller, query: AggregateQuery) -> AggregateCurve:
         """The curve. For each rank, the newest attempt counts from its first step on.
 

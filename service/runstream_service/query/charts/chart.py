@@ -12,6 +12,7 @@ from runstream_service.core.names import parse_run_id
 from runstream_service.query.charts.buckets import Buckets, EqualWidth
 from runstream_service.query.charts.curves import Axis, Curve, CurveSources, Range, batches, curves_of
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays
+from runstream_service.query.reading.reader_thread import in_this_loop
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP, Series, check_keys, check_runs, series_of_runs
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ class Chart:
             InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable.
         """
         run_ids = _run_ids(query.run_ids)
+        await _emit_all(await self._read_pool.run(self._read(caller, run_ids, query, in_this_loop(emit))), emit)
+
+    async def _read(
+        self, caller: Caller, run_ids: Sequence[UUID], query: ChartQuery, emit: Emit
+    ) -> list[tuple[Series, Buckets]]:
+        """Passes curves to `emit` until they are few enough to wait for the end of the read; returns the last ones."""
         count = bucket_count(query.max_buckets)
         wanted = range_of(query.axis, query.min_position, query.max_position)
         waiting: list[tuple[Series, Buckets]] = []
@@ -73,7 +80,7 @@ class Chart:
                     if size > _WAITING_BUCKETS:
                         await transaction.with_deadline(_emit_all(waiting, emit))
                         waiting, size = [], 0
-        await _emit_all(waiting, emit)
+        return waiting
 
 
 def _run_ids(texts: Sequence[str]) -> list[UUID]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from runstream_service.query.history.streaming_merge import Rechunker, StreamingMerge
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.columns import Columns
+from runstream_service.query.reading.reader_thread import in_this_loop
 from runstream_service.query.reading.series import (
     MAX_STEP,
     MIN_STEP,
@@ -60,11 +61,14 @@ class History:
         Raises:
             InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable (also for a read of more than 60 s).
         """
+        await self._read_pool.run(self._read(caller, query, in_this_loop(emit)))
+
+    async def _read(self, caller: Caller, query: HistoryQuery, emit: Emit) -> None:
         async with self._read_pool.transaction() as transaction:
-            await transaction.with_deadline(_read(transaction, caller, query, emit))
+            await transaction.with_deadline(_stream(transaction, caller, query, emit))
 
 
-async def _read(transaction: ReadTransaction, caller: Caller, query: HistoryQuery, emit: Emit) -> None:
+async def _stream(transaction: ReadTransaction, caller: Caller, query: HistoryQuery, emit: Emit) -> None:
     stored = await series_of_run(transaction, caller, query.run_id, query.keys, rank=query.rank, attempt=query.attempt)
     low = MIN_STEP if query.min_step is None else query.min_step
     high = MAX_STEP if query.max_step is None else query.max_step

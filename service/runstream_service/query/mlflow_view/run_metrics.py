@@ -11,6 +11,7 @@ from runstream_service.query.charts.curves import Axis, Range
 from runstream_service.query.mlflow_view.downsample import read_samples
 from runstream_service.query.mlflow_view.metric_rows import NO_ROWS, MetricRows, PageKey, read_page
 from runstream_service.query.mlflow_view.primary_series import primary_rank_series, sources_by_run
+from runstream_service.query.reading.read_transaction import whole_read
 from runstream_service.query.reading.series import MIN_STEP
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class RunMetrics:
     def __init__(self, read_pool: ReadPool) -> None:
         self._read_pool = read_pool
 
+    @whole_read
     async def history(
         self, caller: Caller, run_id: UUID, key: str, *, after: PageKey | None = None, limit: int | None = None
     ) -> tuple[MetricRows, PageKey | None]:
@@ -48,6 +50,7 @@ class RunMetrics:
             return rows, None
         return rows.take(slice(0, limit)), rows.page_key(limit - 1)
 
+    @whole_read
     async def first_rows(
         self, caller: Caller, run_ids: Sequence[UUID], key: str, limit: int
     ) -> list[tuple[str, MetricRows]]:
@@ -67,6 +70,7 @@ class RunMetrics:
                             limit -= len(rows)
         return found
 
+    @whole_read
     async def samples(
         self, caller: Caller, run_ids: Sequence[UUID], key: str, steps: tuple[int, int], count: int
     ) -> dict[str, MetricRows]:

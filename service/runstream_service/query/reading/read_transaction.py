@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from runstream_service import threads
 from runstream_service.core.errors import DatabaseUnavailable, Overloaded, ReadTooSlow
@@ -26,11 +27,20 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from runstream_service.query.reading.reader_thread import ReaderThread
     from runstream_service.storage.database import Database, PooledConnection
 
 SQL = load("points")
 
 T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class _HasReadPool(Protocol):
+    _read_pool: ReadPool
+
+
+S = TypeVar("S", bound=_HasReadPool)
 
 
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
@@ -148,16 +158,30 @@ class ReadTransaction:
 
 class ReadPool:
     """Opens read transactions, at most `max_reads` at a time: slow readers must not take all of the database's
-    connections. Others wait; their number and their time are bounded."""
+    connections. Others wait; their number and their time are bounded.
+
+    With a thread, the database is the thread's, and whole reads run there (`run`).
+    """
 
     def __init__(
-        self, database: Database, *, max_reads: int, max_waiting: int = _MAX_WAITING, wait_s: float = _WAIT_S
+        self,
+        database: Database,
+        *,
+        max_reads: int,
+        thread: ReaderThread | None = None,
+        max_waiting: int = _MAX_WAITING,
+        wait_s: float = _WAIT_S,
     ) -> None:
         self._database = database
+        self._thread = thread
         self._slots = asyncio.Semaphore(max_reads)
         self._waiting = 0
         self._max_waiting = max_waiting
         self._wait_s = wait_s
+
+    async def run(self, read: Coroutine[Any, Any, T]) -> T:
+        """The result of a whole read, which runs where the connections are."""
+        return await (read if self._thread is None else self._thread.run(read))
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[ReadTransaction]:
@@ -211,6 +235,18 @@ class ReadPool:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield await transaction.attach(connection)
+
+
+def whole_read(
+    method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """For a method that is a whole read: it runs where the connections of its `_read_pool` are."""
+
+    @functools.wraps(method)
+    async def run(self: S, /, *arguments: P.args, **named: P.kwargs) -> T:
+        return await self._read_pool.run(method(self, *arguments, **named))
+
+    return run
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from runstream_service.core.names import is_run_id
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.core.runs import NAME_TAG
 from runstream_service.query.reading import hot_windows
-from runstream_service.query.reading.read_transaction import compute
+from runstream_service.query.reading.read_transaction import compute, whole_read
 from runstream_service.query.run_search import metric_columns
 from runstream_service.query.run_search.metric_columns import MetricColumn, MetricColumnReader
 from runstream_service.search.dialects import RUNS
@@ -87,6 +87,7 @@ class RunSearch:
     def __init__(self, read_pool: ReadPool) -> None:
         self._read_pool = read_pool
 
+    @whole_read
     async def search(self, caller: Caller, query: RunSearchQuery) -> tuple[list[UUID], str]:
         """The ids of one page in order, and the token of the next page (empty on the last).
 
