@@ -270,7 +270,7 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
         [
             graph(
                 "Connections of the pools in use",
-                "Of the most that a worker opens for reads and for other calls. At 100 %, they wait; streams hardly do.",
+                "Of the most that a worker opens, for reads and for other calls. At 100 %, they wait. Not of streams.",
                 [
                     (
                         f"{metric('runstream_database_pool_connections_in_use')}"
