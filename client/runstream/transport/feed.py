@@ -113,16 +113,12 @@ class Feed:
         self.server = position.server
         self.complete = False  # everything was read and nothing will come
         self.at_end = False  # everything was read that is there by now
-        self.points_read = 0
-        self.acknowledged_here = 0  # points, by this transport
-        self.first_read = True
         self._limits = limits
         self._held: deque[Record] = deque()  # read, and waiting until the producer is past a hole
         self._damage_seen = 0
         self._touched = True
         self._saved_s = 0.0
         self._finished_s: float | None = None
-        self._deleted_before = 0
 
     @property
     def id(self) -> str:
@@ -172,7 +168,6 @@ class Feed:
         kind, payload = record.kind, record.payload
         if kind is RecordType.BATCH:
             number, points, oldest_unix_us, *columns = decode_batch(payload)
-            self.points_read += points
             self.producer.take(Batch(record.sequence, number, points, oldest_unix_us, *columns))
         elif kind is RecordType.CREATE:
             self.calls.create_record(record.sequence)

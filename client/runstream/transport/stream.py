@@ -64,6 +64,7 @@ class AddressStream:
         self.state = "idle"  # for people: idle, connecting, open, waiting
         self.last_error = ""
         self.streams = 0
+        self.acknowledged_points = 0
         self._lock = lock
         self._channels = channels
         self._limits = limits
@@ -197,7 +198,7 @@ class AddressStream:
                 if feed is not None:
                     before = feed.settled.acknowledged_points
                     feed.acknowledged(ack.committed_number, messages.refusals_of(ack))
-                    feed.acknowledged_here += feed.settled.acknowledged_points - before
+                    self.acknowledged_points += feed.settled.acknowledged_points - before
                     self._backoff.reset()
         self._progress()
 

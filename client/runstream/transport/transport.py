@@ -172,6 +172,17 @@ class Transport:
         with self._lock:
             return self._first_round and all(feed.over for feed in self._feeds.values())
 
+    def work_left(self) -> bool:
+        """Whether something waits, or a writer lives that may bring more."""
+        with self._lock:
+            return not self._first_round or bool(self._feeds)
+
+    def acknowledged_points(self, address: str) -> int:
+        """Points that this transport has brought to an address."""
+        with self._lock:
+            lane = self._lanes.get(address)
+            return lane.stream.acknowledged_points if lane is not None else 0
+
     @property
     def journals(self) -> int:
         """How many journals there are to be drained."""

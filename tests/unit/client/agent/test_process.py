@@ -1,0 +1,224 @@
+"""The agent as a process: it is alone, inherits nothing, brings everything, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from runstream.agent import launch
+from runstream.agent.launch import ensure_agent
+from runstream.journal import Directory
+from tests.unit.client.agent.conftest import agents_of, gone, kill, started
+from tests.unit.client.transport.conftest import until
+from tests.unit.client.transport.journals import Trainer
+
+pytestmark = pytest.mark.timeout(90)
+
+
+def settled(trainer: Trainer) -> None:
+    until(lambda: trainer.position().records == trainer.journal.sequence, 40)
+
+
+def test_an_agent_brings_a_journal_and_ends_when_there_is_nothing_left(service, directory):
+    trainer = Trainer.start(directory, service.address)
+    trainer.log(range(2_000))
+    agent = started(directory)
+    settled(trainer)
+    trainer.finish()
+    until(lambda: trainer.position().finished)
+    trainer.die()
+    until(lambda: not agents_of(directory))
+    assert gone(agent)
+    assert not directory.agent_runs()
+    assert directory.journals() == []
+    status = json.loads(directory.agent_status_path.read_text())
+    assert status["ended_unix_us"]
+    assert status["addresses"][service.address]["acknowledged_points"] == 2_000
+    log = directory.agent_log_path.read_text()
+    assert "has started" in log
+    assert "nothing is left to do" in log
+
+
+def test_an_agent_stays_while_a_writer_lives_that_writes_nothing(service, directory):
+    trainer = Trainer.start(directory, service.address)
+    agent = started(directory)
+    settled(trainer)
+    time.sleep(2.5)  # longer than an idle agent stays
+    assert not gone(agent)
+
+
+def test_an_agent_inherits_nothing_of_the_training_process(service, directory, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    read_end, write_end = os.pipe()
+    os.set_inheritable(write_end, True)
+    trainer = Trainer.start(directory, service.address)
+    agent = started(directory)
+    settled(trainer)
+    assert agent.ppid() not in (os.getpid(), 0) or os.getpid() == 1
+    assert os.getsid(agent.pid) != os.getsid(0)
+    assert agent.cwd() == "/"
+    assert agent.nice() == 5
+    assert agent.environ()["CUDA_VISIBLE_DEVICES"] == ""
+    links = {number: os.readlink(f"/proc/{agent.pid}/fd/{number}") for number in os.listdir(f"/proc/{agent.pid}/fd")}
+    assert [links["0"], links["1"], links["2"]] == ["/dev/null", "/dev/null", str(directory.agent_log_path)]
+    assert not [link for link in links.values() if link.startswith("pipe:")]
+    os.close(write_end)
+    assert os.read(read_end, 1) == b"", "nobody else holds the pipe"
+    os.close(read_end)
+    assert agent.memory_info().rss < 60e6
+    ensure_agent(directory)
+    assert psutil.Process().children() == [] or agent not in psutil.Process().children(recursive=True)
+
+
+def test_of_two_agents_that_start_at_once_one_stays(service, directory):
+    command = [sys.executable, "-m", "runstream.agent", "run", "--detach", "--dir", str(directory.path)]
+    trainer = Trainer.start(directory, service.address)
+    environment = launch.environment(os.environ)
+    for process in [subprocess.Popen(command, env=environment, cwd="/") for _ in range(3)]:
+        assert process.wait(20) == 0
+    until(lambda: directory.agent_runs())
+    until(lambda: len(agents_of(directory)) == 1)
+    trainer.log(range(1_000))
+    settled(trainer)
+    assert service.ledger.values("loss") == [float(step) for step in range(1_000)]
+
+
+def test_an_agent_in_the_foreground_says_that_another_one_runs(service, directory):
+    Trainer.start(directory, service.address)
+    agent = started(directory)
+    command = [sys.executable, "-m", "runstream.agent", "run", "--dir", str(directory.path)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=30, env=launch.environment(os.environ))
+    assert second.returncode == 1
+    assert f"an agent runs already for {directory.path} (pid {agent.pid})" in second.stderr
+
+
+def test_an_agent_that_is_killed_at_random_moments_is_started_again_and_every_point_is_stored_once(service, directory):
+    chance = random.Random(3)
+    trainers = [Trainer.start(directory, service.address) for _ in range(3)]
+    ensure_agent(directory)
+    deadline = time.monotonic() + 12
+    step = kills = 0
+    killed_s = time.monotonic()
+    while time.monotonic() < deadline:
+        for number, trainer in enumerate(trainers):
+            trainer.log(range(step, step + 200), f"key{number}", batch=50)
+        step += 200
+        launch._launchers[directory.path].not_before_s = 0.0  # the waits after failures are not what is tested
+        ensure_agent(directory)
+        if time.monotonic() - killed_s > chance.uniform(0.5, 2.0) and directory.agent_runs() and directory.agent_pid():
+            kill(psutil.Process(directory.agent_pid()))
+            kills += 1
+            killed_s = time.monotonic()
+        time.sleep(0.05)
+    started(directory)
+    assert kills > 3
+    for number, trainer in enumerate(trainers):
+        settled(trainer)
+        assert service.ledger.values(f"key{number}") == [float(value) for value in range(step)]
+        assert trainer.position().acknowledged_points == trainer.logged
+
+
+def test_journals_of_dead_writers_are_drained_when_the_service_comes_back(service, directory):
+    service.stop()
+    trainer = Trainer.start(directory, service.address)
+    trainer.log(range(5_000))
+    trainer.die()
+    started(directory)
+    time.sleep(2)
+    service.start()
+    until(lambda: not agents_of(directory), 40)
+    assert service.ledger.values("loss") == [float(step) for step in range(5_000)]
+    assert service.ledger.runs[trainer.run_id].status == 4
+
+
+def test_sigterm_ends_an_agent_soon_and_positions_are_saved(service, directory):
+    trainer = Trainer.start(directory, service.address)
+    agent = started(directory)
+    trainer.log(range(50_000), batch=100)
+    agent.send_signal(signal.SIGTERM)
+    until(lambda: gone(agent), 10)
+    position = trainer.position()
+    assert position.acknowledged_points == len(service.ledger.values("loss"))
+
+
+def test_an_agent_whose_directory_is_deleted_ends(service, directory):
+    trainer = Trainer.start(directory, service.address)
+    agent = started(directory)
+    settled(trainer)
+    shutil.rmtree(directory.path)
+    until(lambda: gone(agent), 15)
+
+
+def test_an_agent_that_is_started_by_an_operator_stays(service, directory):
+    command = [sys.executable, "-m", "runstream.agent", "run", "--stay", "--dir", str(directory.path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=launch.environment(os.environ)) as process:
+        until(lambda: directory.agent_runs())
+        assert ensure_agent(directory).state == "running"
+        time.sleep(2.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert process.stderr is not None
+        assert "has started" in process.stderr.read()
+
+
+def test_an_agent_that_cannot_be_started_is_named_with_the_reason(directory, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(sys, "exec_prefix", "/nowhere")
+    monkeypatch.setattr(sys, "base_exec_prefix", "/nowhere")
+    state = ensure_agent(directory)
+    assert (state.state, state.failures) == ("failed", 1)
+    assert "no Python is known" in state.reason
+    assert ensure_agent(directory).failures == 1, "the next try waits"
+
+
+def test_an_agent_that_dies_at_once_is_named_with_the_end_of_its_log(directory, monkeypatch, tmp_path):
+    broken = tmp_path / "python-that-fails"
+    broken.write_text("#!/bin/sh\necho no such module >&2\nexit 7\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    assert ensure_agent(directory).state == "starting"
+    until(lambda: ensure_agent(directory).state == "failed")
+    state = ensure_agent(directory)
+    assert "ended with 7" in state.reason
+    assert "no such module" in state.reason
+
+
+@pytest.mark.parametrize("executable", ["", None, "/bin/true"])
+def test_where_sys_executable_is_no_python_the_one_of_the_prefix_is_used(executable, monkeypatch):
+    monkeypatch.setattr(sys, "executable", executable)
+    assert os.path.basename(launch.python_executable()).startswith("python")
+
+
+def test_a_fork_of_the_training_process_starts_agents_on_its_own_account(directory, monkeypatch):
+    launcher = launch._launchers.setdefault(directory.path, launch._Launcher(pid=1, failures=5, not_before_s=1e18))
+    assert launcher.failures == 5
+    monkeypatch.setattr(launch, "_start", lambda *_: None)
+    assert ensure_agent(directory).failures == 0
+
+
+def test_a_log_that_grows_is_restarted(service, tmp_path):
+    directory = Directory(tmp_path / "d")
+    directory.make()
+    from runstream.agent import process
+
+    process._set_up_log(directory.agent_log_path, to_stderr=False)
+    try:
+        for _ in range(12_000):
+            process.logger.info("x" * 100)
+    finally:
+        for handler in list(process.logger.handlers):
+            process.logger.removeHandler(handler)
+            handler.close()
+    sizes = [path.stat().st_size for path in directory.agent_log_path.parent.glob("agent.log*")]
+    assert len(sizes) == 2
+    assert max(sizes) <= 1024 * 1024
