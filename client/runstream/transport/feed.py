@@ -58,6 +58,7 @@ class Session:
     """A producer on a stream."""
 
     index: int
+    producer: bytes
     asked_s: float  # when its Open was sent
     opened: bool = False
     declared: set[int] = field(default_factory=set)
@@ -223,14 +224,15 @@ class Feed:
 
     def opening(self, index: int, now_s: float) -> tuple[bytes, int]:
         """The producer is opened on a stream: id and first_unacked."""
-        self.session = Session(index, now_s)
-        return self.producer.opening()
+        producer, first_unacked = self.producer.opening()
+        self.session = Session(index, producer, now_s)
+        return producer, first_unacked
 
     def opened(self, committed: int) -> bool:
         """The service has opened the producer; False if another Open is needed."""
         assert self.session is not None
         whole = self.at_end and not self.complete and not self._held and self.journal.writer_alive()
-        if not self.producer.opened(committed, whole):
+        if self.replaced or not self.producer.opened(committed, whole):
             return False
         self.session.opened = True
         self.opens += 1
@@ -241,8 +243,15 @@ class Feed:
         self._after_progress()
         return True
 
+    @property
+    def replaced(self) -> bool:
+        """Whether its producer on the stream was replaced by another one: the numbers of the two differ."""
+        return self.session is not None and self.session.producer != self.producer.id
+
     def acknowledged(self, committed: int, refusals: list[tuple[str, int, str]]) -> None:
         """An acknowledgement came."""
+        if self.replaced:
+            return  # everything of the old producer is settled
         self.notices.points_refused(refusals)
         if self.producer.acknowledged(committed, [(reason, count) for reason, count, _ in refusals]):
             self.backoff.reset()

@@ -165,8 +165,9 @@ class Producer:
             return False
         self._known = known
         self._rewind()
+        before = self.id
         self._settle_up_to(known)
-        return True
+        return self.id == before  # everything before a hole may be settled with it
 
     def _lose(self, known: int) -> None:
         assert self._acknowledged is not None

@@ -344,11 +344,9 @@ class AddressStream:
 
     def _closes(self, attempt: _Attempt) -> list[bytes]:
         for feed in list(self._members.values()):
-            if feed.session is not None and feed.session.opened and not feed.producer.unacked:
-                at_end = feed.complete or feed.calls.has_finish
-                if at_end or not feed.producer.may_open:
-                    self._close(attempt, feed)
-            elif not feed.producer.may_open:
+            opened = feed.session is not None and feed.session.opened
+            is_over = opened and not feed.producer.unacked and (feed.complete or feed.calls.has_finish)
+            if is_over or feed.replaced or not feed.producer.may_open:
                 self._close(attempt, feed)
         if self._is_full(attempt):
             self._make_room(attempt)

@@ -1,0 +1,7 @@
+"""python -m runstream.agent [run|status|sync|check]: for a client installed without the command `runstream`."""
+
+import sys
+
+from runstream.agent.console import main
+
+sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,198 @@
+"""The agent's process.
+
+It is alone in its directory by a lock. It ends when all journals are drained and nobody writes any more, so that no
+process is left behind; the next training process starts another one. gRPC is imported after the process has detached
+itself: it has threads, which a fork would not take along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from runstream.journal import Directory
+
+if TYPE_CHECKING:
+    from runstream.journal.locks import FileLock
+    from runstream.transport.transport import Transport
+
+IDLE_VARIABLE = "RUNSTREAM_AGENT_IDLE_S"
+_IDLE_S = 10.0
+_GRACE_S = 3.0  # after SIGTERM: what can be brought in this time is
+_NICENESS = 5
+_CHECK_S = 1.0
+_LOG_BYTES = 1024 * 1024
+_MAX_FDS = 65_536
+
+logger = logging.getLogger("runstream_agent")  # not below "runstream": nobody's handlers are meant
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the agent was started. `stay`: by an operator; it does not end when it is idle."""
+
+    directory: Path
+    detach: bool = False
+    stay: bool = False
+
+
+def run(options: Options) -> int:
+    """Runs the agent; returns the exit status. With `detach`, the process that was started returns at once, and the
+    agent goes on in another one."""
+    if options.detach and not _become_daemon():
+        return 0
+    directory = Directory(options.directory)
+    try:
+        directory.make()
+        if options.detach:
+            _redirect_streams(directory.agent_log_path)
+        lock = directory.agent_lock()
+    except OSError as error:
+        sys.stderr.write(f"the agent cannot use {options.directory}: {error}\n")
+        return 1
+    if lock is None:
+        if not options.detach:
+            sys.stderr.write(f"an agent runs already for {directory.path} (pid {directory.agent_pid()})\n")
+        return 0 if options.detach else 1
+    _set_up_log(directory.agent_log_path, to_stderr=not options.detach)
+    with contextlib.suppress(OSError):
+        os.nice(_NICENESS)
+    status = 1
+    try:
+        status = Agent(directory, lock, options).run()
+    except Exception:
+        logger.exception("the agent has ended by an error")
+    if options.detach:
+        logging.shutdown()
+        os._exit(status)  # everything is saved; gRPC's threads may keep the interpreter's end waiting
+    return status
+
+
+class Agent:
+    """The main loop."""
+
+    def __init__(self, directory: Directory, lock: FileLock, options: Options) -> None:
+        self._directory = directory
+        self._lock = lock
+        self._options = options
+        self._idle_s = _idle_s(os.environ)
+        self._stopping = False
+        self._ending_s: float | None = None  # when to end at the latest, after a signal
+        self._busy_s = time.monotonic()  # when there was something to do last
+        self._checked_s = 0.0
+
+    def run(self) -> int:
+        """Runs until it is idle, or stopped by a signal."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        from runstream.agent.status import StatusFile
+        from runstream.system_metrics import SystemMetrics
+        from runstream.transport.transport import Transport
+
+        transport = Transport(self._directory, log=_log)
+        metrics = SystemMetrics(self._directory, logger.warning)
+        status = StatusFile(self._directory, transport, self._options.stay)
+        logger.info("the agent has started for %s", self._directory.path)
+        why = "a signal"
+        try:
+            while not self._over(transport, metrics):
+                transport.round()
+                metrics.tick()
+                status.write()
+            why = (
+                "a signal"
+                if self._stopping
+                else "nothing is left to do"
+                if self._lock.in_place()
+                else "its directory is gone"
+            )
+        finally:
+            metrics.close()
+            transport.stop()
+            status.close()
+        self._lock.release()
+        logger.info("the agent has ended: %s", why)
+        return 0
+
+    def _over(self, transport: Transport, metrics: Any) -> bool:
+        now_s = time.monotonic()
+        if self._stopping:
+            if self._ending_s is None:
+                self._ending_s = now_s + _GRACE_S
+                metrics.close()
+            return now_s >= self._ending_s or transport.drained()
+        if now_s - self._checked_s < _CHECK_S:
+            return False
+        self._checked_s = now_s
+        if not self._lock.in_place():
+            return True
+        if self._options.stay or metrics.active or transport.work_left():
+            self._busy_s = now_s
+        self._directory.delete_abandoned()
+        return now_s - self._busy_s >= self._idle_s
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping:  # a second one: at once
+            self._ending_s = 0.0
+        self._stopping = True
+
+
+def _become_daemon() -> bool:
+    """True in the agent's process; False in the one that was started, which ends at once."""
+    if os.fork():
+        return False
+    os.setsid()
+    if os.fork():
+        os._exit(0)  # so that the agent cannot get a terminal
+    os.chdir("/")
+    os.umask(0o077)
+    return True
+
+
+def _redirect_streams(log_path: Path) -> None:
+    """Nobody who reads the output of the training waits for the agent; what libraries print goes to the log. All other
+    inherited descriptors are closed."""
+    null = os.open(os.devnull, os.O_RDWR)
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for target, source in ((0, null), (1, null), (2, log)):
+        os.dup2(source, target)
+    os.closerange(3, min(os.sysconf("SC_OPEN_MAX"), _MAX_FDS))
+
+
+def _set_up_log(path: Path, to_stderr: bool) -> None:
+    from logging.handlers import RotatingFileHandler
+
+    handlers: list[logging.Handler] = []
+    with contextlib.suppress(OSError):
+        handlers.append(RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8"))
+    if to_stderr:
+        handlers.append(logging.StreamHandler())
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logging.raiseExceptions = False  # a full disk: nothing to say it with
+
+
+def _log(level: str, text: str) -> None:
+    logger.log(getattr(logging, level.upper(), logging.INFO), text)
+
+
+def _idle_s(environ: Any) -> float:
+    text = environ.get(IDLE_VARIABLE, "").strip()
+    with contextlib.suppress(ValueError):
+        if text and 0 <= float(text) < float("inf"):
+            return float(text)
+    if text:
+        logger.warning("%s=%r is not a number of seconds; using %g", IDLE_VARIABLE, text, _IDLE_S)
+    return _IDLE_S
