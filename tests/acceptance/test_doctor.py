@@ -163,7 +163,7 @@ def test_an_agent_that_cannot_reach_the_service_says_why(serve: ServeProcess, di
     status = {
         "pid": 7,
         "version": "0.1.0",
-        "addresses": {"x:1": {"connected": False, "last_error": "UNAVAILABLE: refused"}},
+        "addresses": {"x:1": {"state": "waiting", "last_error": "UNAVAILABLE: refused"}},
     }
     directory.agent_status_path.write_text(json.dumps(status))
     code, checks = examine(serve, directory)

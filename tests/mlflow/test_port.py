@@ -1,4 +1,4 @@
-"""The agent's port for MLflow, with a real service behind it. The test does what the agent's transport does later."""
+"""The agent's port for MLflow, with a real service behind it."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def _errors(status: Mapping[str, Any]) -> list[str]:
     return [
         f"{address}: {one['last_error']}"
         for address, one in addresses.items()
-        if isinstance(one, Mapping) and one.get("last_error") and not one.get("connected")
+        if isinstance(one, Mapping) and one.get("last_error") and one.get("state") not in ("open", "idle")
     ]
 
 

@@ -23,6 +23,7 @@ from runstream_service.core.errors import (
     RunNotFound,
     TooManySeries,
 )
+from runstream_service.ingest.limits import MLFLOW_ATTEMPT, MLFLOW_RANK
 from runstream_service.ingest.refusals import Reason
 from runstream_service.ingest.series import resolve_series
 from runstream_service.ingest.stream import MIN_CHARGE_POINTS
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from runstream_service.storage.database import Database, PooledConnection
 
 SQL = load("writes")
-
-# Rank and attempt of every series that is written over HTTP.
-RANK, ATTEMPT = -1, 0
 
 # About 200 bytes each. The runs that were written to least recently are evicted first.
 MAX_CACHED_SERIES = 200_000
@@ -78,7 +76,7 @@ class PendingWrite:
     value: Float64Column
     # For the writer, it looks like a batch of a stream: with the number of a producer's only batch, and no refusals.
     number: int = 1
-    rank: int = RANK
+    rank: int = MLFLOW_RANK
     refusals: list[Refusal] = field(default_factory=list)
     charge: int = field(init=False)
     queued_points: int = 0
@@ -207,8 +205,8 @@ class HttpIngest:
             resolved = await resolve_series(
                 connection,
                 points.run_id,
-                RANK,
-                ATTEMPT,
+                MLFLOW_RANK,
+                MLFLOW_ATTEMPT,
                 sorted(missing),
                 max_series_per_run=self._pipeline.max_series_per_run,
             )

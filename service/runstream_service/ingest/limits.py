@@ -15,3 +15,7 @@ BYTES_PER_HELD_POINT = 36
 # Years 1 to 9999, the range of PostgreSQL's ISO dates and of Python's datetime. Microseconds since 1970.
 MIN_TIME_UNIX_US = -62_135_596_800_000_000
 MAX_TIME_UNIX_US = 253_402_300_799_999_999
+
+# Rank and attempt of points of MLflow's API, whichever way they come: over HTTP, or in a stream of the journal of a
+# script that uses MLflow. So a script's points are one series.
+MLFLOW_RANK, MLFLOW_ATTEMPT = -1, 0

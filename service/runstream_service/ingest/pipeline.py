@@ -23,7 +23,7 @@ from runstream_service.core.errors import (
 from runstream_service.core.names import parse_run_id
 from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.ingest.backpressure import HotTableGate, PointBudget
-from runstream_service.ingest.limits import BYTES_PER_HELD_POINT, MAX_HELD_POINTS
+from runstream_service.ingest.limits import BYTES_PER_HELD_POINT, MAX_HELD_POINTS, MLFLOW_ATTEMPT, MLFLOW_RANK
 from runstream_service.ingest.series import ResolvedSeries, resolve_series
 from runstream_service.ingest.stream import ProducerStream
 from runstream_service.ingest.writer import Writer
@@ -446,9 +446,11 @@ def _parse_open(request: ingest_pb2.Open) -> tuple[UUID, UUID]:
             f"open.producer_id: {len(request.producer_id)} bytes; send the 16 bytes of a UUID, fresh per producer",
             field="open.producer_id",
         )
-    for name, value in (("rank", request.rank), ("attempt", request.attempt)):
-        if value < 0:
-            raise InvalidField(f"open.{name}: {value} is negative; count from 0", field=f"open.{name}")
+    if request.rank < MLFLOW_RANK:
+        raise InvalidField(f"open.rank: {request.rank} is negative; count from 0", field="open.rank")
+    if request.attempt < 0 or (request.rank == MLFLOW_RANK and request.attempt != MLFLOW_ATTEMPT):
+        hint = "count from 0" if request.attempt < 0 else f"points of rank {MLFLOW_RANK} have attempt {MLFLOW_ATTEMPT}"
+        raise InvalidField(f"open.attempt: {request.attempt}; {hint}", field="open.attempt")
     return run_id, UUID(bytes=request.producer_id)
 
 

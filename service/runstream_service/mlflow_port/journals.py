@@ -22,7 +22,7 @@ from runstream._points_journal import Point, PointsJournal
 from runstream.journal import Directory, Position
 from runstream_service.core.errors import Overloaded
 from runstream_service.deadline import Deadline
-from runstream_service.ingest.http_writes import ATTEMPT, RANK
+from runstream_service.ingest.limits import MLFLOW_ATTEMPT, MLFLOW_RANK
 from runstream_service.mlflow.errors import MlflowError
 
 # Of waiting writes; a further one is refused. A request has at most 1,000 points, and its client waits for it.
@@ -194,8 +194,8 @@ class SyncedJournals:
         return {
             "run_id": run_id,
             "joins": True,
-            "rank": RANK,
-            "attempt": ATTEMPT,
+            "rank": MLFLOW_RANK,
+            "attempt": MLFLOW_ATTEMPT,
             "address": self._address,
             "pid": os.getpid(),
             "host": socket.gethostname(),

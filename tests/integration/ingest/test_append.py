@@ -165,6 +165,15 @@ async def _bad_producer_id(producer):
     await producer.send(open=ingest_pb2.Open(run_id=producer.run_id.hex, producer_id=b"x"))
 
 
+async def _rank_below_mlflows(producer):
+    await producer.open(rank=-2)
+
+
+async def _attempt_of_mlflows_rank(producer):
+    asked = ingest_pb2.Open(run_id=producer.run_id.hex, producer_id=producer.producer.bytes, rank=-1, attempt=1)
+    await producer.send(open=asked)
+
+
 async def _undeclared_series(producer):
     await producer.open()
     await producer.declare("loss")
@@ -203,6 +212,8 @@ async def _restored_database(producer):
         (_unknown_run, "NOT_FOUND", "RUN_NOT_FOUND", "open.run_id"),
         (_bad_run_id, "INVALID_ARGUMENT", "INVALID_FIELD", "open.run_id"),
         (_bad_producer_id, "INVALID_ARGUMENT", "INVALID_FIELD", "open.producer_id"),
+        (_rank_below_mlflows, "INVALID_ARGUMENT", "INVALID_FIELD", "open.rank"),
+        (_attempt_of_mlflows_rank, "INVALID_ARGUMENT", "INVALID_FIELD", "open.attempt"),
         (_undeclared_series, "INVALID_ARGUMENT", "UNDECLARED_SERIES", "batch.series_index"),
         (_columns_of_different_lengths, "INVALID_ARGUMENT", "COLUMN_LENGTHS", "batch.step"),
         (_gap, "OUT_OF_RANGE", "SEQUENCE_GAP", "batch.number"),
