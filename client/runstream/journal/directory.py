@@ -24,6 +24,9 @@ logger = logging.getLogger("runstream")
 
 LAYOUT = "v1"  # a release with another layout uses another name, and leaves this one to the agents that know it
 DEFAULT_LIMIT_BYTES = 10 * 1024**3
+# Others may write there, so what is found is checked by _make_private.
+SHARED_DIRECTORY = Path("/var/tmp")  # noqa: S108
+_TEMPORARY_DIRECTORY = Path("/tmp")  # noqa: S108
 _KEPT_DAMAGED_BYTES = 256 * 1024**2  # quarantined bytes of journals that are gone; beyond that, the oldest go
 _TOTAL_VALID_S = 1.0
 _ABANDONED_AFTER_S = 60.0
@@ -237,9 +240,10 @@ def _candidates(environ: Mapping[str, str]) -> list[tuple[Path, str, bool]]:
     elif home := _home(environ):
         candidates.append((home / ".local" / "state" / "runstream", "it is the default", False))
     name = f"runstream-{os.getuid()}"
-    candidates.append((Path("/var/tmp") / name, "it is on this node", True))  # noqa: S108 - checked by _make_private
+    candidates.append((SHARED_DIRECTORY / name, "it is on this node", True))
     temporary = environ.get("TMPDIR", "")
-    candidates.append((Path(temporary if os.path.isabs(temporary) else "/tmp") / name, "it is on this node", True))  # noqa: S108
+    above = Path(temporary) if os.path.isabs(temporary) else _TEMPORARY_DIRECTORY
+    candidates.append((above / name, "it is on this node", True))
     return candidates
 
 
