@@ -138,7 +138,7 @@ def _checked(path: Path) -> JournalCheck:
             found.error = f"it can be read up to record {reader.sequence} only: {error}"
         found.keys = len(reader.keys)
         found.unknown = reader.unknown
-        found.damage = list(reader.damage)
+        found.damage = [damage for damage in reader.damage if not _is_settled(damage, found.settled_records)]
     if not found.records and not found.create and not found.error and not found.damage:
         found.error = "it has no records"
     return found
@@ -162,7 +162,7 @@ def _count_records(reader: JournalReader, found: JournalCheck) -> None:
 def _count_batch(record: Record, last_number: int | None, found: JournalCheck) -> int:
     """Returns the number of the batch. `last_number` is None where nothing is known of the batches before."""
     number, points = batch_number(record.payload)
-    if last_number is not None:
+    if last_number is not None and record.sequence > found.settled_records:
         found.missing_batches += max(0, number - last_number - 1)
     found.batches += 1
     found.points += points
@@ -180,3 +180,9 @@ def _count_entries(record: Record, found: JournalCheck) -> None:
     elif record.kind is RecordType.FINISH:
         found.finished = True
         found.status = str(value.get("status", ""))
+
+
+def _is_settled(damage: Damage, settled_records: int) -> bool:
+    """Whether all that is missing was settled: an agent that died while it deleted segments leaves that."""
+    last_missing = damage.first_missing + damage.missing_records - 1
+    return not damage.length and bool(damage.missing_records) and last_missing <= settled_records

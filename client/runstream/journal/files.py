@@ -3,6 +3,8 @@ which forgets at a power cut what was not synced."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +36,9 @@ class Files(Protocol):
 
     def is_deleted(self, fd: int) -> bool:
         """Whether no directory has the file any more."""
+
+    def overwrite(self, path: Path, data: bytes) -> int:
+        """Puts `data` in place of what a file has, where it is on disk; returns a descriptor for `sync`."""
 
     def rename(self, old: Path, new: Path) -> None:
         """Replaces `new` in one step."""
@@ -70,6 +75,18 @@ class OsFiles:
     def is_deleted(self, fd: int) -> bool:
         return os.fstat(fd).st_nlink == 0
 
+    def overwrite(self, path: Path, data: bytes) -> int:
+        fd = os.open(path, os.O_WRONLY)
+        try:
+            written = os.pwrite(fd, data, 0)
+            os.ftruncate(fd, written)
+            if written < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
     def rename(self, old: Path, new: Path) -> None:
         os.rename(old, new)
 
@@ -101,11 +118,35 @@ def write_all(files: Files, fd: int, parts: Sequence[Payload]) -> None:
 def replace_file(files: Files, path: Path, temporary: Path, parts: Sequence[Payload], *, durable: bool) -> None:
     """Writes a file under a temporary name and renames it, so that readers see the old content or the new one.
     `durable`: synced before the rename; the caller syncs the directory."""
-    fd = files.create(temporary)
     try:
-        write_all(files, fd, parts)
-        if durable:
-            files.sync(fd)
-    finally:
-        files.close(fd)
-    files.rename(temporary, path)
+        fd = files.create(temporary)
+        try:
+            write_all(files, fd, parts)
+            if durable:
+                files.sync(fd)
+        finally:
+            files.close(fd)
+        files.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            files.unlink(temporary)
+        raise
+
+
+def replace_file_on_full_disk(files: Files, path: Path, temporary: Path, data: bytes, *, durable: bool) -> None:
+    """Like `replace_file`; where the disk has no room for another file, overwrites the one that is there. A reader may
+    then meet a part of each for a moment, and after a crash for good."""
+    try:
+        replace_file(files, path, temporary, [data], durable=durable)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        try:
+            fd = files.overwrite(path, data)
+        except FileNotFoundError:
+            raise error from None
+        try:
+            if durable:
+                files.sync(fd)
+        finally:
+            files.close(fd)

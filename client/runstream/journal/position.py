@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from runstream.journal.files import OS_FILES, Files, replace_file
+from runstream.journal.files import OS_FILES, Files, replace_file_on_full_disk
 from runstream.journal.layout import DURABLE_POSITION, NEW_PREFIX, POSITION
 
 MAX_NOTICES = 50
@@ -54,12 +54,13 @@ class Position:
     def save(self, path: Path, durable: bool, files: Files = OS_FILES) -> None:
         """Replaces the position of the journal in this directory in one step. `durable`: returns when it is on disk,
         as must be before a segment is deleted or a new producer sends. Raises OSError."""
-        parts = [_encoded(self)]
-        replace_file(files, path / POSITION, path / (NEW_PREFIX + POSITION), parts, durable=durable)
+        data = _encoded(self)
+        # A full disk must not keep the agent from settling records, which is what frees it.
+        replace_file_on_full_disk(files, path / POSITION, path / (NEW_PREFIX + POSITION), data, durable=durable)
         if durable:
             # Saves that are not durable replace the first file, and a power cut may then leave it empty.
-            temporary = path / (NEW_PREFIX + DURABLE_POSITION)
-            replace_file(files, path / DURABLE_POSITION, temporary, parts, durable=True)
+            second, temporary = path / DURABLE_POSITION, path / (NEW_PREFIX + DURABLE_POSITION)
+            replace_file_on_full_disk(files, second, temporary, data, durable=True)
             files.sync_directory(path)
 
 

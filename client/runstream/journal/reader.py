@@ -73,7 +73,8 @@ class JournalReader:
         self._at_end = False  # everything was read, and the writer is dead
         self._writer_dead = False  # a dead writer never comes back
         self._prefix_deleted = False  # the first segment is not there: nobody knows where the sequence begins
-        self._passed: list[tuple[int, int]] = []  # ordinal and last sequence of the segments that were read to the end
+        self._passed: list[tuple[int, int, int]] = []  # ordinal, first and last sequence of segments read to the end
+        self._segment_first = 1  # the lowest sequence that the current segment may have
         self._pending: list[Damage] = []  # not reported yet: the next record tells how many are missing
         self._context: list[Record] = []  # CREATE and DECLARE records: they outlive their segments
         self._kept = 0  # how many of them are in the kept segment
@@ -113,18 +114,20 @@ class JournalReader:
         """Deletes segments that were read to their end and whose records are all below `sequence`. Before it, the
         caller saves a durable position that settles them. What CREATE and DECLARE records say is kept. Raises
         OSError."""
-        deleted = [ordinal for ordinal, last in self._passed if last < sequence]
-        if not deleted:  # as `can_delete` says
-            return
-        self._keep_context(sequence)
-        for ordinal in deleted:
+        settled = [(first, last, ordinal) for ordinal, first, last in self._passed if last < sequence]
+        # Those first whose context is kept already: it takes no space to delete them, and a full disk gets some.
+        unkept = [record.sequence for record in self._context[self._kept :]]
+        at_once = [ordinal for first, last, ordinal in settled if not any(first <= n <= last for n in unkept)]
+        self._delete_segments(at_once)
+        if len(at_once) < len(settled):
+            self._keep_context(sequence)
+            self._delete_segments([ordinal for _first, _last, ordinal in settled])
+
+    def _delete_segments(self, ordinals: list[int]) -> None:
+        for ordinal in ordinals:
             with contextlib.suppress(FileNotFoundError):
                 self._files.unlink(self.path / segment_name(ordinal))
-        self._passed = [passed for passed in self._passed if passed[0] not in deleted]
-
-    def can_delete(self, sequence: int) -> bool:
-        """Whether `delete_before` would delete anything."""
-        return any(last < sequence for _, last in self._passed)
+        self._passed = [passed for passed in self._passed if passed[0] not in ordinals]
 
     def close(self) -> None:
         """Frees the open segment. Nothing can be read afterwards."""
@@ -173,7 +176,8 @@ class JournalReader:
             self._end_segment(segment)
 
     def _end_segment(self, segment: SegmentFile) -> None:
-        self._passed.append((segment.ordinal, self.sequence))
+        self._passed.append((segment.ordinal, self._segment_first, self.sequence))
+        self._segment_first = self.sequence + 1
         if not self._open_following():
             self._at_end = True
             self._report_pending(0, 0)

@@ -148,6 +148,14 @@ class PageCache:
     def is_deleted(self, fd: int) -> bool:
         return OS_FILES.is_deleted(fd)
 
+    def overwrite(self, path: Path, data: bytes) -> int:
+        fd = OS_FILES.overwrite(path, data)
+        file = self._directory(path.parent).now[path.name]
+        assert isinstance(file, _File)
+        file.pending += [(0, data), (len(data), None)]
+        self._open[fd] = (path, file)
+        return fd
+
     def rename(self, old: Path, new: Path) -> None:
         assert old.parent == new.parent
         OS_FILES.rename(old, new)

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from runstream.journal import Directory, JournalReader, JournalWriter, Record, RecordType
+from runstream.journal import Directory, JournalReader, JournalWriter, Position, Record, RecordType
 from runstream.journal import writer as writer_module
+from runstream.journal.check import check_journal
 from runstream.journal.files import OsFiles
 from runstream.journal.format import Payload, decode_batch
 from tests.unit.journal.records import CREATE, batch, plain, read_all, segments
@@ -210,3 +211,31 @@ def test_a_closed_writer_says_so(directory: Directory) -> None:
         writer.append(RecordType.BATCH, batch(1))
     with pytest.raises(OSError, match="closed"):
         writer.sync()
+
+
+def test_a_full_disk_keeps_the_agent_neither_from_settling_nor_from_deleting(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "SEGMENT_BYTES", 1_000)
+    writer = JournalWriter.create(directory, CREATE)
+    append_batches(writer, 1, [10] * 12)
+    files = FailingFiles()
+    reader = JournalReader(writer.path, files=files)
+    last = read_all(reader)[-1].sequence
+    Position(records=1).save(writer.path, durable=True, files=files)
+    before = len(segments(writer.path))
+    files.broken = {"append"}
+
+    Position(records=last).save(writer.path, durable=True, files=files)
+    with pytest.raises(OSError, match="No space"):  # for the CREATE record, which has to be kept
+        reader.delete_before(last + 1)
+
+    assert Position.load(writer.path) == Position(records=last)
+    assert before > 3
+    assert len(segments(writer.path)) == 2
+    assert not check_journal(writer.path).is_damaged
+    files.broken = set()
+    reader.delete_before(last + 1)
+    assert len(segments(writer.path)) == 1
+    assert JournalReader(writer.path, last + 1).create == CREATE
+    writer.close()

@@ -157,19 +157,35 @@ class Journals(RuleBasedStateMachine):
             assert bytes(record.payload) == written.payloads[record.sequence]
             written.read = record.sequence
 
-    @rule(number=_JOURNALS, share=st.sampled_from((0.0, 0.5, 1.0)), durable=st.booleans(), delete=st.booleans())
-    def the_agent_saves_its_position(self, number: int, share: float, durable: bool, delete: bool) -> None:
+    @rule(
+        number=_JOURNALS,
+        share=st.sampled_from((0.0, 0.5, 1.0)),
+        durable=st.booleans(),
+        delete=st.booleans(),
+        full=st.sampled_from((False, False, True)),
+    )
+    def the_agent_saves_its_position(self, number: int, share: float, durable: bool, delete: bool, full: bool) -> None:
         path, written = self.journal(number)
         if not path.exists():
             return
         reader = written.agent(path, self.files)
         written.settled += int((written.read - written.settled) * share)
-        Position(records=written.settled).save(path, durable, self.files)
-        if durable:
-            written.saved = []
+        self.files.free_bytes = 0 if full else None
+        try:
+            Position(records=written.settled).save(path, durable, self.files)
+            if durable:
+                written.saved = []
+                if delete:
+                    reader.delete_before(written.settled + 1)
+        except OSError:
+            assert full
         written.saved.append(written.settled)
-        if durable and delete:
-            reader.delete_before(written.settled + 1)
+        self.files.free_bytes = None
+
+    @rule(number=_JOURNALS)
+    def the_agent_drains(self, number: int) -> None:
+        self.the_agent_reads(number, 100_000)
+        self.the_agent_saves_its_position(number, share=1.0, durable=True, delete=True, full=False)
 
     @rule(number=_JOURNALS)
     def the_agent_starts_again(self, number: int) -> None:
@@ -232,7 +248,7 @@ class Journals(RuleBasedStateMachine):
 
 TestJournals = Journals.TestCase
 TestJournals.settings = settings(
-    max_examples=int(os.environ.get("POWER_CUT_EXAMPLES", "60")),
+    max_examples=int(os.environ.get("POWER_CUT_EXAMPLES", "40")),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
