@@ -11,7 +11,7 @@ import contextlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from runstream.journal.files import OS_FILES, Files, replace_file
 from runstream.journal.format import (
@@ -48,6 +48,14 @@ class Damage:
     quarantined: str = ""  # the file that has a copy of the bytes; empty if there is none
 
 
+class _Passed(NamedTuple):
+    """A segment that was read to its end, and the sequences that its records may have."""
+
+    ordinal: int
+    first: int
+    last: int
+
+
 class JournalReader:
     """Returns every record from `from_sequence` on once, in order of sequence. Not thread-safe.
 
@@ -73,7 +81,7 @@ class JournalReader:
         self._at_end = False  # everything was read, and the writer is dead
         self._writer_dead = False  # a dead writer never comes back
         self._prefix_deleted = False  # the first segment is not there: nobody knows where the sequence begins
-        self._passed: list[tuple[int, int, int]] = []  # ordinal, first and last sequence of segments read to the end
+        self._passed: list[_Passed] = []
         self._segment_first = 1  # the lowest sequence that the current segment may have
         self._pending: list[Damage] = []  # not reported yet: the next record tells how many are missing
         self._context: list[Record] = []  # CREATE and DECLARE records: they outlive their segments
@@ -114,20 +122,24 @@ class JournalReader:
         """Deletes segments that were read to their end and whose records are all below `sequence`. Before it, the
         caller saves a durable position that settles them. What CREATE and DECLARE records say is kept. Raises
         OSError."""
-        settled = [(first, last, ordinal) for ordinal, first, last in self._passed if last < sequence]
+        settled = [segment for segment in self._passed if segment.last < sequence]
         # Those first whose context is kept already: it takes no space to delete them, and a full disk gets some.
         unkept = [record.sequence for record in self._context[self._kept :]]
-        at_once = [ordinal for first, last, ordinal in settled if not any(first <= n <= last for n in unkept)]
+        at_once = [segment for segment in settled if not any(segment.first <= n <= segment.last for n in unkept)]
         self._delete_segments(at_once)
         if len(at_once) < len(settled):
             self._keep_context(sequence)
-            self._delete_segments([ordinal for _first, _last, ordinal in settled])
+            self._delete_segments(settled)
 
-    def _delete_segments(self, ordinals: list[int]) -> None:
-        for ordinal in ordinals:
+    def can_delete(self, sequence: int) -> bool:
+        """Whether `delete_before` would delete anything."""
+        return any(segment.last < sequence for segment in self._passed)
+
+    def _delete_segments(self, segments: list[_Passed]) -> None:
+        for segment in segments:
             with contextlib.suppress(FileNotFoundError):
-                self._files.unlink(self.path / segment_name(ordinal))
-        self._passed = [passed for passed in self._passed if passed[0] not in ordinals]
+                self._files.unlink(self.path / segment_name(segment.ordinal))
+        self._passed = [segment for segment in self._passed if segment not in segments]
 
     def close(self) -> None:
         """Frees the open segment. Nothing can be read afterwards."""
@@ -176,7 +188,7 @@ class JournalReader:
             self._end_segment(segment)
 
     def _end_segment(self, segment: SegmentFile) -> None:
-        self._passed.append((segment.ordinal, self._segment_first, self.sequence))
+        self._passed.append(_Passed(segment.ordinal, self._segment_first, self.sequence))
         self._segment_first = self.sequence + 1
         if not self._open_following():
             self._at_end = True
