@@ -26,7 +26,7 @@ def batch(number: int, points: int = 10) -> bytes:
 def read_all(reader: JournalReader, max_bytes: int = 1 << 20) -> list[Record]:
     """Everything that can be read now."""
     records: list[Record] = []
-    while found := reader.read(max_bytes):
+    while (found := reader.read(max_bytes)) or not (reader.is_complete() or reader.writer_alive()):
         records += found
     return records
 

@@ -40,8 +40,7 @@ def restore(path: Path, files: dict[str, bytes]) -> None:
 def read(path: Path, *, quarantine: bool = False) -> tuple[list[Record], JournalReader]:
     reader = JournalReader(path, quarantine=quarantine)
     records = read_all(reader)
-    while not reader.is_complete():
-        records += read_all(reader)
+    assert reader.is_complete()
     assert read_all(reader) == []
     reader.close()
     return records, reader
