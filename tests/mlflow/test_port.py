@@ -27,8 +27,8 @@ def directory(tmp_path: Path) -> Directory:
 @pytest.fixture
 def port(service: ServeProcess, directory: Directory) -> Iterator[str]:
     started = MlflowPort(directory, listen=("127.0.0.1", 0), address=service.grpc_address, http_url=service.http_url)
-    host, number = started.start()
-    yield f"http://{host}:{number}"
+    started.start()
+    yield started.url
     started.stop()
 
 
@@ -156,8 +156,8 @@ def test_while_the_service_is_away_writes_are_answered_and_the_rest_waits(
 
     monkeypatch.setattr(module, "PATIENCE_S", 0.3)
     started = MlflowPort(directory, listen=("127.0.0.1", 0), address="127.0.0.1:9", http_url="http://127.0.0.1:9")
-    host, number = started.start()
-    rest = Rest(f"http://{host}:{number}")
+    started.start()
+    rest = Rest(started.url)
     status, code, message = rest.get("runs/get", {"run_id": "a" * 32}).error
     assert (status, code) == (503, "TEMPORARILY_UNAVAILABLE")
     assert "cannot be reached" in message

@@ -8,10 +8,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runstream.journal import Directory
+
+if TYPE_CHECKING:
+    from runstream.agent.process import Companion
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,12 +44,18 @@ def main(arguments: Sequence[str]) -> int:
     return _sync(options.path, options.address) if options.command == "sync" else _check(options.path)
 
 
-def run_agent(directory: str, *, stay: bool, detach: bool = False) -> int:
+def run_agent(
+    directory: str,
+    *,
+    stay: bool,
+    detach: bool = False,
+    companion: Callable[[Directory], Companion] | None = None,
+) -> int:
     """Runs the agent of a directory."""
     from runstream.agent.process import Options, run
 
     path = _directory(directory)
-    return run(Options(path.path, detach=detach, stay=stay)) if path is not None else 1
+    return run(Options(path.path, detach, stay, companion)) if path is not None else 1
 
 
 def _directory(named: str) -> Directory | None:

@@ -12,11 +12,13 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from runstream.journal import Directory
 
@@ -35,13 +37,25 @@ _MAX_FDS = 65_536
 logger = logging.getLogger("runstream_agent")  # not below "runstream": nobody's handlers are meant
 
 
+class Companion(Protocol):
+    """Something that runs in threads of the agent, as long as it does."""
+
+    def start(self) -> None:
+        """Raises OSError if it cannot; then the agent does not start."""
+
+    def stop(self) -> None:
+        """Ends its journals, and returns when they are complete."""
+
+
 @dataclass(frozen=True)
 class Options:
-    """How the agent was started. `stay`: by an operator; it does not end when it is idle."""
+    """How the agent was started. `stay`: by an operator; it does not end when it is idle. `companion` makes what runs
+    along with it."""
 
     directory: Path
     detach: bool = False
     stay: bool = False
+    companion: Callable[[Directory], Companion] | None = None
 
 
 def run(options: Options) -> int:
@@ -66,8 +80,15 @@ def run(options: Options) -> int:
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
     status = 1
+    companion = options.companion(directory) if options.companion else None
     try:
-        status = Agent(directory, lock, options).run()
+        if companion is not None:
+            companion.start()
+    except OSError as error:
+        logger.error("the agent does not start: %s", error)
+        return 1
+    try:
+        status = Agent(directory, lock, options, companion).run()
     except Exception:
         logger.exception("the agent has ended by an error")
     if options.detach:
@@ -79,7 +100,11 @@ def run(options: Options) -> int:
 class Agent:
     """The main loop."""
 
-    def __init__(self, directory: Directory, lock: FileLock, options: Options) -> None:
+    def __init__(
+        self, directory: Directory, lock: FileLock, options: Options, companion: Companion | None = None
+    ) -> None:
+        self._companion = companion
+        self._stopper: threading.Thread | None = None  # stops the companion, whose last journals are sent meanwhile
         self._directory = directory
         self._lock = lock
         self._options = options
@@ -117,6 +142,7 @@ class Agent:
             )
         finally:
             metrics.close()
+            self._stop_companion()
             transport.stop()
             status.close()
         self._lock.release()
@@ -129,7 +155,9 @@ class Agent:
             if self._ending_s is None:
                 self._ending_s = now_s + _GRACE_S
                 metrics.close()
-            return now_s >= self._ending_s or transport.drained()
+                self._stop_companion()
+            stopped = self._stopper is None or not self._stopper.is_alive()
+            return now_s >= self._ending_s or (stopped and transport.drained())
         if now_s - self._checked_s < _CHECK_S:
             return False
         self._checked_s = now_s
@@ -139,6 +167,11 @@ class Agent:
             self._busy_s = now_s
         self._directory.delete_abandoned()
         return now_s - self._busy_s >= self._idle_s
+
+    def _stop_companion(self) -> None:
+        if self._companion is not None and self._stopper is None:
+            self._stopper = threading.Thread(target=self._companion.stop, name="stop-companion", daemon=True)
+            self._stopper.start()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stopping:  # a second one: at once

@@ -42,7 +42,8 @@ _START_S = 10.0
 
 
 class MlflowPort:
-    """Listens from `start` on, which raises OSError if the address cannot be had, until `stop`."""
+    """Listens from `start` on, which raises OSError if the address cannot be had, until `stop`. A Companion of the
+    agent."""
 
     def __init__(self, directory: Directory, *, listen: tuple[str, int], address: str, http_url: str) -> None:
         """`address` and `http_url` are those of the service, over gRPC and over HTTP."""
@@ -50,19 +51,19 @@ class MlflowPort:
         self._listen = listen
         self._address = address
         self._http_url = http_url
+        self.url = ""  # where it listens, once it does
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self) -> tuple[str, int]:
-        """Returns host and port that it listens on."""
+    def start(self) -> None:
+        """Returns when it listens; `url` says where."""
         host, port = self._listen
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         started: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(listener, started), name="mlflow-port", daemon=True)
         self._thread.start()
         started.result(_START_S)
-        found: tuple[str, int] = listener.getsockname()[:2]
-        return found
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
     def stop(self) -> None:
         """Answers what is under way, ends the journals, and returns."""
@@ -91,7 +92,7 @@ class MlflowPort:
                 lifespan="off",
                 server_header=False,
                 ws="none",
-                timeout_graceful_shutdown=5,
+                timeout_graceful_shutdown=2,
             )
             self._server = uvicorn.Server(config)
             started.set_result(None)
