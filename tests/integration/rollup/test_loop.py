@@ -148,7 +148,7 @@ async def test_the_loop_lives_through_a_restart_of_postgres(data_dir):
             await until(lambda: _empty(lab))
             assert not task.done()
         await lab.check()
-        lab.connection.terminate()
+        lab.close()
         await database.close()
         await end(supervisor)
     finally:
