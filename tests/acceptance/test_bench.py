@@ -22,6 +22,8 @@ KEYS = {
     "ratio_200x250",
     "ingest_points_per_s_20x1000",
     "ratio_20x1000",
+    "agents_ratio_25x8x250",
+    "agent_service_cpu_ratio",
     "ack_p99_ms_light",
     "log_us_median_1",
     "log_us_median_10",

@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry
 
 from runstream.v1 import query_pb2, query_pb2_grpc
 from runstream_service.core.caller import ANYONE
-from runstream_service.ingest.stream import ProducerStream
 from runstream_service.query.reading.series import Series
 from runstream_service.query.tail import commit_reader, messages, tail
 from runstream_service.query.tail.commit_reader import SeriesPoints
@@ -23,7 +22,7 @@ from runstream_service.query.tail.cursor import Cursor, Snapshot
 from runstream_service.query.tail.metrics import TailMetrics
 from runstream_service.storage.commit_notifier import CommitNotifier
 from runstream_service.storage.database import Database
-from tests.integration.ingest.conftest import acknowledged, running_replica
+from tests.integration.ingest.conftest import Stream, acknowledged, running_replica
 from tests.support.hot import put_selected
 from tests.support.rolling import roll_up
 from tests.support.rpc import reason_of
@@ -577,7 +576,7 @@ async def test_no_gap_and_no_repeat_while_writers_roll_up_and_reconnects_go_on(
         opened = [await ingest.open(run_id, rank=rank) for rank in range(streams)]
         caller = await replica.follow(run_id).opened()
 
-        async def write(stream: ProducerStream) -> None:
+        async def write(stream: Stream) -> None:
             for number in range(1, batches + 1):
                 await ingest.send(stream, number, [float(number)] * 5)
                 await acknowledged(stream, number)

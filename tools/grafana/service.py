@@ -199,6 +199,7 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
                 "clients gather on one replica, as after a restart of others.",
                 [
                     (metric("runstream_streams_open"), "{{instance}}"),
+                    (metric("runstream_producers_open"), "{{instance}}, producers of these streams"),
                     (f"min({metric('runstream_streams_capacity')})", "the most a replica takes"),
                 ],
                 "short",
@@ -206,8 +207,12 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
             ),
             graph(
                 "Streams ended a second",
-                "By reason; OK if the client closed it. The reasons stand in docs/operations.md.",
-                [(rate("runstream_streams_ended_total", "reason"), "{{reason}}")],
+                "By reason; OK if the client closed it. The reasons stand in docs/operations.md. Of a stream of many "
+                "producers, one may end while the others go on.",
+                [
+                    (rate("runstream_streams_ended_total", "reason"), "{{reason}}"),
+                    (rate("runstream_producers_ended_total", "reason"), "{{reason}}, one producer"),
+                ],
                 "cps",
             ),
             graph(

@@ -16,6 +16,7 @@ class Limits:
     in_flight_bytes: int = 1024 * 1024  # of one producer: sent and not acknowledged
     in_flight_total_bytes: int = 8 * 1024 * 1024
     message_bytes: int = 1_000_000  # of one message; the service takes 1 MiB
+    message_batches: int = 1_024  # as many as the service takes in one message
     small_message_bytes: int = 128 * 1024  # a smaller one is not sent while everything in it has something in flight
     callers: int = 8  # unary calls of one address at a time
     call_timeout_s: float = 15.0  # deadline of one unary call; it is repeated

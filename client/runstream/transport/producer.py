@@ -183,11 +183,11 @@ class Producer:
         """The service knows less than `opening` claimed. The next Open claims nothing, to learn what it has."""
         self._asking_ledger = True
 
-    def next_batches(self, max_bytes: int, max_in_flight: int) -> list[Batch]:
+    def next_batches(self, max_bytes: int, max_in_flight: int, max_batches: int = 1_024) -> list[Batch]:
         """The next batches to send, in order; at least one if any waits and nothing is in flight."""
         chosen: list[Batch] = []
         size = 0
-        while self._sent < len(self._batches):
+        while self._sent < len(self._batches) and len(chosen) < max_batches:
             batch = self._batches[self._sent]
             more = size + batch.bytes
             if (chosen and more > max_bytes) or (self._sent and self.in_flight_bytes + batch.bytes > max_in_flight):

@@ -420,18 +420,21 @@ class AddressStream:
         ready = ready[start:] + ready[:start]
         declarations: list[bytes] = []
         chosen: _Chosen = []
-        left = attempt.message_bytes
+        left, batches_left = attempt.message_bytes, limits.message_batches
         for position, feed in enumerate(ready):
             assert feed.session is not None
             index = feed.session.index
             fresh: list[tuple[int, str]] = []
-            for batch in feed.producer.next_batches(left // (len(ready) - position), limits.in_flight_bytes):
+            others = len(ready) - position
+            share = feed.producer.next_batches(left // others, limits.in_flight_bytes, max(1, batches_left // others))
+            batches_left -= len(share)
+            for batch in share:
                 left -= batch.bytes
                 fresh += feed.undeclared(batch)
                 self._check_steps(feed, batch)
                 chosen.append((index, feed.producer.wire_number(batch), batch))
             declarations += messages.declare(index, fresh)
-            if left < _LARGEST_BATCH_BYTES:
+            if left < _LARGEST_BATCH_BYTES or not batches_left:
                 break
         return declarations, chosen
 

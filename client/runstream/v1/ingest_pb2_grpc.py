@@ -74,8 +74,8 @@ class IngestServiceStub(object):
     *DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
     once acknowledged are gone. The client counts them, takes a new producer
     id and goes on.
-    RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`. Not retryable as it is. (From gRPC
-    itself, without a reason, above 4 MiB.)
+    RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`, or with too many batches. Not
+    retryable as it is. (From gRPC itself, without a reason, above 4 MiB.)
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
     *RESOURCE_EXHAUSTED  OVERLOADED           the stream has `max_producers`, or this replica as many producers as it
@@ -169,8 +169,8 @@ class IngestServiceServicer(object):
     *DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
     once acknowledged are gone. The client counts them, takes a new producer
     id and goes on.
-    RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`. Not retryable as it is. (From gRPC
-    itself, without a reason, above 4 MiB.)
+    RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`, or with too many batches. Not
+    retryable as it is. (From gRPC itself, without a reason, above 4 MiB.)
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
     *RESOURCE_EXHAUSTED  OVERLOADED           the stream has `max_producers`, or this replica as many producers as it
@@ -274,8 +274,8 @@ class IngestService(object):
     *DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
     once acknowledged are gone. The client counts them, takes a new producer
     id and goes on.
-    RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`. Not retryable as it is. (From gRPC
-    itself, without a reason, above 4 MiB.)
+    RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`, or with too many batches. Not
+    retryable as it is. (From gRPC itself, without a reason, above 4 MiB.)
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
     *RESOURCE_EXHAUSTED  OVERLOADED           the stream has `max_producers`, or this replica as many producers as it

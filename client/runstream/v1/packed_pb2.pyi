@@ -30,8 +30,10 @@ class PackedOpen(_message.Message):
     def __init__(self) -> None: ...
 
 class PackedDeclare(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("producer_index",)
+    PRODUCER_INDEX_FIELD_NUMBER: _ClassVar[int]
+    producer_index: int
+    def __init__(self, producer_index: _Optional[int] = ...) -> None: ...
 
 class PackedBatch(_message.Message):
     __slots__ = ("number", "point_count", "series_index", "step", "time_unix_us", "value", "producer_index")

@@ -27,7 +27,7 @@ def count_calls() -> Counter[str]:
         (prometheus_client.Gauge, ("inc", "dec", "set", "labels")),
         (prometheus_client.Histogram, ("observe", "labels")),
         (Received, ("count",)),
-        (ClientClockOffset, ("logged_at",)),
+        (ClientClockOffset, ("on_the_way_us",)),
         (LogToCommitHistogram, ("observe",)),
     ):
         for method in methods:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runstream_service.bench.load import Load, batch_message
-from runstream_service.ingest.decode import Batch, Float64Column, Int64Column, decode
+from runstream_service.ingest.decode import Batches, Float64Column, Int64Column, decode
 from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US, Layout, pieces
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ def _rows(
 
 
 def _columns(load: Load, number: int) -> tuple[Int64Column, Int64Column, Int64Column, Float64Column]:
-    stream, position = number % load.streams, number // load.streams
-    batch = decode(batch_message(load.batch_points, load.keys, position))
-    assert isinstance(batch, Batch)
-    return batch.series_index.astype(np.int64) + stream * load.keys, batch.step, batch.time_unix_us, batch.value
+    producers = load.streams * load.producers
+    producer, position = number % producers, number // producers
+    message = decode(batch_message(load.batch_points, load.keys, position))
+    assert isinstance(message, Batches)
+    (batch,) = message.batches
+    return batch.series_index.astype(np.int64) + producer * load.keys, batch.step, batch.time_unix_us, batch.value

@@ -19,7 +19,10 @@ from runstream_service.bench.service import service, temporary_postgres
 from runstream_service.bench.usage import Meter, Usage
 from runstream_service.storage.database import Database
 
-SATURATING = (Load(streams=200, batch_points=250), Load(streams=20, batch_points=1_000))
+DIRECT = Load(streams=200, batch_points=250)
+# The same 200 producers, eight a node, whose points an agent of the node brings to the service.
+AGENTS = Load(streams=25, producers=8, batch_points=250, connections=25)
+SATURATING = (DIRECT, AGENTS, Load(streams=20, batch_points=1_000))
 LIGHT = Load(streams=20, batch_points=100, pause_s=1.0)
 
 _SAMPLE_EVERY_S = 0.1

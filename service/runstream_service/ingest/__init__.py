@@ -3,9 +3,10 @@
 decode.py       message bytes -> columns
 latency.py      when a batch was logged, though the clocks of clients and service differ
 http_writes.py  points of MLflow's HTTP routes, which have no producer
-pipeline.py     opens streams, takes batches and writes, distributes them over the writers, drains
+append_stream.py one Append call: its producers, and what was read of them and waits
+pipeline.py     opens producers, distributes batches and writes over the writers, bounds all of it, drains
 series.py       keys -> series, within the bound of a run
-stream.py       one producer's stream: declared series, batch numbers, refusals, acks
+stream.py       one open producer: declared series, batch numbers, refusals, acks
 limits.py       how large messages, batches and streams may be
 refusals.py     points that will never be stored, by reason
 backpressure.py stops the reading of streams: roll-up is too far behind, or too many points wait

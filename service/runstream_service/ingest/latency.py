@@ -22,8 +22,6 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runstream_service.ingest.decode import Batch
-
 # A bound, so that one client with a wrong clock does not spoil the sum for all.
 _LONGEST_US = 30 * 86_400 * 1_000_000
 
@@ -37,18 +35,21 @@ class ClientClockOffset:
     def __init__(self) -> None:
         self._fastest_us: int | None = None
 
-    def logged_at(self, batch: Batch, received: float) -> float | None:
-        """When the oldest point of a batch was logged, by the monotonic clock of this process, like `received`; None if
-        the client does not send its age."""
-        if batch.oldest_age_us is None:
-            return None
-        age_us = batch.oldest_age_us
-        if batch.sent_us is not None:
-            apart_us = int(received * 1e6) - batch.sent_us
-            if self._fastest_us is None or apart_us < self._fastest_us:
-                self._fastest_us = apart_us
-            age_us += apart_us - self._fastest_us
-        return received - (age_us if age_us < _LONGEST_US else _LONGEST_US) / 1e6
+    def on_the_way_us(self, sent_us: int | None, received: float) -> int:
+        """How long a message was on its way, by the monotonic clock of this process, like `received`; 0 if the client
+        does not send the time of its own clock."""
+        if sent_us is None:
+            return 0
+        apart_us = int(received * 1e6) - sent_us
+        if self._fastest_us is None or apart_us < self._fastest_us:
+            self._fastest_us = apart_us
+        return apart_us - self._fastest_us
+
+
+def logged_at(received: float, oldest_age_us: int, on_the_way_us: int) -> float:
+    """When the oldest point of a batch was logged, by the clock of `received`."""
+    age_us = oldest_age_us + on_the_way_us
+    return received - (age_us if age_us < _LONGEST_US else _LONGEST_US) / 1e6
 
 
 class LogToCommitHistogram(Collector):

@@ -10,6 +10,19 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from runstream_service.core.errors import (
+    CommitFailed,
+    DatabaseUnavailable,
+    Fenced,
+    InvalidField,
+    LedgerBehind,
+    OpenExpected,
+    Overloaded,
+    RunDeleted,
+    RunNotFound,
+    SequenceGap,
+    UndeclaredSeries,
+)
 from runstream_service.ingest.latency import LogToCommitHistogram
 from runstream_service.ingest.refusals import Reason
 
@@ -20,6 +33,22 @@ if TYPE_CHECKING:
 
     from runstream_service.ingest.backpressure import PointBudget
     from runstream_service.ingest.group import Group
+
+# Counters with labels begin at 0 where it is known what they will count: Prometheus sees no increase in a series that
+# has just appeared.
+_ERRORS_OF_ONE_PRODUCER = (
+    CommitFailed,
+    DatabaseUnavailable,
+    Fenced,
+    InvalidField,
+    LedgerBehind,
+    OpenExpected,
+    Overloaded,
+    RunDeleted,
+    RunNotFound,
+    SequenceGap,
+    UndeclaredSeries,
+)
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _POINTS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 150_000)
@@ -32,9 +61,9 @@ class Received(Collector):
         self._batches = {"grpc": 0, "http": 0}
         self._points = {"grpc": 0, "http": 0}
 
-    def count(self, protocol: str, points: int) -> None:
-        """Count one batch of a stream (`grpc`), or the points of one HTTP request."""
-        self._batches[protocol] += 1
+    def count(self, protocol: str, points: int, batches: int = 1) -> None:
+        """Count the batches of a message of a stream (`grpc`), or the points of one HTTP request."""
+        self._batches[protocol] += batches
         self._points[protocol] += points
 
     def collect(self) -> Iterator[CounterMetricFamily]:
@@ -65,11 +94,21 @@ class IngestMetrics:
             "runstream_streams_capacity", "Most open streams; further ones are refused (--max-streams).",
             registry=registry,
         )  # fmt: skip
+        self.producers_open = Gauge(
+            "runstream_producers_open", "Producers of all streams that are open or being opened.", registry=registry
+        )
         self._streams_ended = Counter(
             "runstream_streams_ended_total",
             "Append streams that ended, by reason (OK if the client closed it); also those that were refused.",
             ["reason"], registry=registry,
         )  # fmt: skip
+        self._producers_ended = Counter(
+            "runstream_producers_ended_total",
+            "Producers that ended, or could not be opened, while their stream of many producers went on; by reason.",
+            ["reason"], registry=registry,
+        )  # fmt: skip
+        for error in _ERRORS_OF_ONE_PRODUCER:
+            self._producers_ended.labels(error.reason)
         self.received = Received()
         registry.register(self.received)
         self._committed = Counter(
@@ -83,7 +122,7 @@ class IngestMetrics:
             "runstream_points_refused_total", "Points that were refused for good, by reason.",
             ["reason"], registry=registry,
         )  # fmt: skip
-        for reason in Reason:  # at 0 from the start: Prometheus sees no increase in a series that has just appeared
+        for reason in Reason:
             self._refused.labels(reason.value)
         self._lost = Counter(
             "runstream_batches_lost_total",
@@ -166,6 +205,10 @@ class IngestMetrics:
     def stream_ended(self, reason: str) -> None:
         """Count a stream that ended, or was refused."""
         self._streams_ended.labels(reason).inc()
+
+    def producer_ended(self, reason: str) -> None:
+        """Count a producer that failed without its stream."""
+        self._producers_ended.labels(reason).inc()
 
     def duplicate_batches(self, batches: int) -> None:
         """Count batches that a stream skipped because their number was committed already."""

@@ -1,4 +1,4 @@
-"""Opens streams, takes their batches and the writes over HTTP, distributes them over the writers, drains."""
+"""Opens producers, distributes their batches and the writes over HTTP over the writers, bounds all of it, drains."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from runstream_service.core.errors import (
 from runstream_service.core.names import parse_run_id
 from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.ingest.backpressure import HotTableGate, PointBudget
-from runstream_service.ingest.limits import BYTES_PER_HELD_POINT, MAX_HELD_POINTS, MLFLOW_ATTEMPT, MLFLOW_RANK
+from runstream_service.ingest.limits import MAX_HELD_POINTS, MLFLOW_ATTEMPT, MLFLOW_RANK
 from runstream_service.ingest.series import ResolvedSeries, resolve_series
 from runstream_service.ingest.stream import ProducerStream
 from runstream_service.ingest.writer import Writer
@@ -31,11 +31,12 @@ from runstream_service.storage.database import server_start_id_of
 from runstream_service.tasks import abandon
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from runstream.v1 import ingest_pb2
     from runstream_service.core.caller import Caller
-    from runstream_service.ingest.decode import Batch, EncodedDeclare
+    from runstream_service.ingest.append_stream import AppendStream
+    from runstream_service.ingest.decode import EncodedDeclare
     from runstream_service.ingest.http_writes import PendingWrite
     from runstream_service.ingest.metrics import IngestMetrics
     from runstream_service.ingest.stream import PendingBatch
@@ -45,6 +46,8 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 
+# A producer takes 4 KB, and 18 bytes more for each series above 64: a tenth of what a stream with one producer takes.
+PRODUCERS_PER_PLACE = 4
 # Both include the wait for a turn. Our own clients give up an Open after 30 s. A Declare may have to wait for a
 # thousand others, of two thousand series each.
 OPEN_TIMEOUT_S = 25.0
@@ -62,8 +65,9 @@ SHARED_GROUP_POINTS = 1_000
 
 class IngestPipeline:
     """The ingest path of one replica. `max_queued_points` bounds the points that wait, `max_streams` the open streams,
-    `max_openings` the connections of the pool that opening and declaring take, `hot_points_max` the points that are
-    stored and not rolled up yet. `on_commit` is called after each commit; it must not wait."""
+    `max_producers` the producers of all of them (by default four times as many), `max_openings` the connections of the
+    pool that opening and declaring take, `hot_points_max` the points that are stored and not rolled up yet. `on_commit`
+    is called after each commit; it must not wait."""
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class IngestPipeline:
         writers: int = 2,
         max_queued_points: int = 400_000,
         max_streams: int = 5_000,
+        max_producers: int | None = None,
         max_openings: int = 5,
         max_series_per_run: int = 2_000_000,
         max_held_points: int = MAX_HELD_POINTS,
@@ -85,9 +90,10 @@ class IngestPipeline:
     ) -> None:
         self._database = database
         self.metrics = metrics
-        self._budget = PointBudget(max_queued_points)
         self.gate = HotTableGate(hot_points_max, metrics)
+        self.budget = PointBudget(max_queued_points, self.gate)
         self._max_streams = max_streams
+        self._max_producers = max_producers or PRODUCERS_PER_PLACE * max_streams
         self.max_series_per_run = max_series_per_run
         self._max_held_points = max_held_points
         self._held_points = 0
@@ -95,11 +101,14 @@ class IngestPipeline:
         # a connection.
         self._open_slots = asyncio.Semaphore(max_openings)
         self._declaring = asyncio.Semaphore(max_openings)
-        self._writers = [Writer(f"writer-{n}", database, self._budget, metrics, on_commit) for n in range(writers)]
+        self._writers = [Writer(f"writer-{n}", database, self.budget, metrics, on_commit) for n in range(writers)]
         self._router = WriterRouter(self._writers)
         self._tasks: list[asyncio.Task[None]] = []
-        self._streams: dict[UUID, ProducerStream] = {}
         self._calls = 0
+        self._streams: set[AppendStream] = set()
+        # Those that are open, and how many are open or being opened.
+        self._producers: dict[UUID, ProducerStream] = {}
+        self._producer_count = 0
         self._open_timeout_s = open_timeout_s
         self._declare_timeout_s = declare_timeout_s
         self._write_timeout_s = write_timeout_s
@@ -110,7 +119,7 @@ class IngestPipeline:
         # A writer only ends when it is cancelled. Anything else is a bug, and its streams would wait forever: so the
         # process waits for this future and then ends, and another replica takes over.
         self.crashed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        metrics.watch(self._budget, self._oldest)
+        metrics.watch(self.budget, self._oldest)
         metrics.streams_capacity.set(max_streams)
 
     def start(self) -> None:
@@ -162,27 +171,62 @@ class IngestPipeline:
             self._calls -= 1
             self.metrics.streams_open.set(self._calls)
 
-    @contextlib.asynccontextmanager
-    async def open(self, caller: Caller, request: ingest_pb2.Open) -> AsyncIterator[ProducerStream]:
-        """A producer's stream; any older one of the same producer is fenced. Batches that were submitted are committed
-        even if the stream has ended.
+    def stream_began(self, stream: AppendStream) -> None:
+        """From now on, the stream fails when no streams are taken any more."""
+        self._streams.add(stream)
+        if self._not_accepting.done():
+            stream.fail(self.not_accepting_error())
+
+    def stream_ended(self, stream: AppendStream) -> None:
+        """The stream is over."""
+        self._streams.discard(stream)
+
+    async def open(
+        self, caller: Caller, request: ingest_pb2.Open, on_change: Callable[[], None] = lambda: None
+    ) -> ProducerStream:
+        """Open a producer; any older session of it is fenced. The caller closes it. Batches that were submitted are
+        committed even if it has closed.
 
         Raises:
-            InvalidField, RunNotFound, RunDeleted, LedgerBehind, Draining, DatabaseUnavailable.
+            InvalidField, RunNotFound, RunDeleted, LedgerBehind, Overloaded, Draining, DatabaseUnavailable.
         """
         run_id, producer_id = _parse_open(request)
-        opening = self._open_producer(caller, request, run_id, producer_id)
-        stream = await self._with_timeout(opening, self._open_timeout_s)
-        self._register(stream)
+        if self._producer_count >= self._max_producers:
+            raise Overloaded(
+                f"{self._producer_count:,} producers are open, the most this replica takes "
+                f"({PRODUCERS_PER_PLACE} for each of RUNSTREAM_MAX_STREAMS)",
+                retry_after_s=1.0,
+            )
+        self._count_producer(+1)
         try:
-            yield stream
-        finally:
-            if self._streams.get(producer_id) is stream:
-                del self._streams[producer_id]
-            self.metrics.duplicate_batches(stream.duplicate_batches)
+            opening = self._open_producer(caller, request, run_id, producer_id, on_change)
+            producer = await self._with_timeout(opening, self._open_timeout_s)
+            if self._not_accepting.done():
+                raise self.not_accepting_error()
+        except BaseException:
+            self._count_producer(-1)
+            raise
+        self._register(producer)
+        return producer
+
+    def close(self, producer: ProducerStream) -> None:
+        """The producer is not used by its stream any more."""
+        if self._producers.get(producer.producer_id) is producer:
+            del self._producers[producer.producer_id]
+        self._count_producer(-1)
+        self.metrics.duplicate_batches(producer.duplicate_batches)
+
+    def _count_producer(self, change: int) -> None:
+        self._producer_count += change
+        self.metrics.producers_open.set(self._producer_count)
 
     async def _open_producer(
-        self, caller: Caller, request: ingest_pb2.Open, run_id: UUID, producer_id: UUID
+        self,
+        caller: Caller,
+        request: ingest_pb2.Open,
+        run_id: UUID,
+        producer_id: UUID,
+        on_change: Callable[[], None],
     ) -> ProducerStream:
         async with self._open_slots, self._database.acquire() as connection:
             row = await connection.fetchrow(
@@ -202,7 +246,7 @@ class IngestPipeline:
                 field="open.first_unacked",
             )
         return ProducerStream(
-            producer_id, run_id, request.rank, request.attempt, session, committed_number, server_start_id
+            producer_id, run_id, request.rank, request.attempt, session, committed_number, server_start_id, on_change
         )
 
     async def _with_timeout(self, work: Coroutine[object, object, T], timeout_s: float) -> T:
@@ -221,15 +265,9 @@ class IngestPipeline:
             abandon(task)
 
     async def declare_in_turn(self, stream: ProducerStream, encoded: EncodedDeclare) -> None:
-        """Does what `declare` does, for a few streams at a time. When a job begins, thousands of declarations come at
-        once: they wait encoded, and only those are decoded that may use the database now.
-
-        Raises:
-            MalformedMessage.
-            Overloaded: too many points and declarations wait already.
-        """
-        with self._held(len(encoded.message) // BYTES_PER_HELD_POINT):
-            await self._with_timeout(self._declare_in_turn(stream, encoded), self._declare_timeout_s)
+        """Does what `declare` does, for a few producers at a time. When a job begins, thousands of declarations come at
+        once: they wait encoded, and only those are decoded that may use the database now. Raises MalformedMessage."""
+        await self._with_timeout(self._declare_in_turn(stream, encoded), self._declare_timeout_s)
 
     async def _declare_in_turn(self, stream: ProducerStream, encoded: EncodedDeclare) -> None:
         async with self._declaring:
@@ -261,48 +299,29 @@ class IngestPipeline:
                 max_series_per_run=self.max_series_per_run,
             )
 
-    async def submit(self, stream: ProducerStream, batch: Batch) -> None:
-        """Take one batch. Waits while the budget is used up or too many points wait for roll-up, so that the caller
-        stops reading.
-
-        Raises:
-            SequenceGap, UndeclaredSeries.
-            Overloaded: too many points wait in this way already.
-        """
-        pending = stream.receive(batch)
-        self.metrics.received.count("grpc", len(batch.value))
-        if pending is None:
-            return
-        if self.gate.closed or not self._budget.try_acquire(pending.charge):
-            try:
-                await self._wait_for_room(pending)
-            except BaseException:
-                stream.abandoned()
-                raise
+    def submit(self, pending: PendingBatch) -> None:
+        """Hand a batch to its writer; its charge was taken from the budget."""
         # By producer, so that the batches of one are committed in order.
-        self._writers[stream.producer_id.int % len(self._writers)].submit(pending)
+        self._writers[pending.stream.producer_id.int % len(self._writers)].submit(pending)
 
-    async def _wait_for_room(self, pending: PendingBatch) -> None:
-        """Each stream waits with the one batch that it has read. These are bounded as well: thousands of streams with
-        batches of the largest size would take gigabytes."""
-        points = pending.charge
-        with self._held(points):
-            # The gate comes before the budget: a stream that waits at it holds nothing that others could use.
-            await self.gate.wait_open()
-            await self._budget.acquire(points)
-
-    @contextlib.contextmanager
-    def _held(self, points: int) -> Iterator[None]:
+    def hold(self, points: int) -> None:
+        """Count points that were read and wait for room, and declarations that wait for their turn. Thousands of
+        streams with messages of the largest size would take gigabytes. Raises Overloaded."""
         if self._held_points + points > self._max_held_points:
             raise Overloaded(
                 f"{self._held_points:,} points wait on this replica for room in its queue; send the batch again",
                 retry_after_s=1.0,
             )
         self._held_points += points
-        try:
-            yield
-        finally:
-            self._held_points -= points
+
+    def let_go(self, points: int) -> None:
+        """They do not wait any more."""
+        self._held_points -= points
+
+    @property
+    def may_read_ahead(self) -> bool:
+        """Whether streams of many producers may be read on, while some of what they sent waits."""
+        return 2 * self._held_points <= self._max_held_points
 
     async def write(self, write: PendingWrite) -> None:
         """Commit a write; returns when it is committed.
@@ -319,7 +338,7 @@ class IngestPipeline:
             raise Overloaded(
                 "too many points wait for roll-up (RUNSTREAM_HOT_POINTS_MAX); try again", retry_after_s=2.0
             )
-        if not self._budget.try_acquire(write.charge):
+        if not self.budget.try_acquire(write.charge):
             await self._wait_for_budget(write.charge)
         self._router.submit(write)
         # Only the writer sets the outcome, even if the caller has left or waited long enough: until then the write is
@@ -332,7 +351,7 @@ class IngestPipeline:
 
     async def _wait_for_budget(self, charge: int) -> None:
         try:
-            await in_time(self._budget.acquire(charge), _BUDGET_TIMEOUT_S)
+            await in_time(self.budget.acquire(charge), _BUDGET_TIMEOUT_S)
         except TIMEOUTS:
             raise Overloaded(
                 "too many points wait for their commit (RUNSTREAM_MAX_QUEUED_POINTS); try again", retry_after_s=1.0
@@ -361,7 +380,7 @@ class IngestPipeline:
     def _stop_accepting(self) -> None:
         if not self._not_accepting.done():
             self._not_accepting.set_result(None)
-        for stream in self._streams.values():
+        for stream in self._streams:
             stream.fail(self.not_accepting_error())
 
     async def stop(self) -> None:
@@ -373,8 +392,8 @@ class IngestPipeline:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def streaming_runs(self) -> set[UUID]:
-        """The runs that have open streams here."""
-        return {stream.run_id for stream in self._streams.values()}
+        """The runs that have open producers here."""
+        return {producer.run_id for producer in self._producers.values()}
 
     def _oldest(self) -> float | None:
         return min((received for writer in self._writers if (received := writer.oldest) is not None), default=None)
@@ -385,20 +404,18 @@ class IngestPipeline:
         log.critical(f"{task.get_name()} died: {error!r}", action="writer_died", exc_info=error)
         self.crashed.set_result(error)
 
-    def _register(self, stream: ProducerStream) -> None:
-        other = self._streams.get(stream.producer_id)
+    def _register(self, producer: ProducerStream) -> None:
+        other = self._producers.get(producer.producer_id)
         # Two Opens of one producer may return from the database in either order; the session says which is newer.
-        older, newer = (stream, other) if other and other.session > stream.session else (other, stream)
-        self._streams[stream.producer_id] = newer
+        older, newer = (producer, other) if other and other.session > producer.session else (other, producer)
+        self._producers[producer.producer_id] = newer
         if older is not None:
             older.fail(
                 Fenced(
-                    f"producer {stream.producer_id}: a newer stream of this producer took over",
+                    f"producer {producer.producer_id}: a newer stream of this producer took over",
                     field="open.producer_id",
                 )
             )
-        if self._not_accepting.done():
-            stream.fail(self.not_accepting_error())
 
 
 class WriterRouter:

@@ -1,9 +1,7 @@
-"""One producer's stream: the series it declared, the number of the next batch, the last committed batch."""
+"""One open producer: the series it declared, the number of the next batch, the last committed batch."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,24 +9,22 @@ import numpy as np
 
 from runstream_service.core.errors import DatabaseChanged, Fenced, InvalidField, SequenceGap, UndeclaredSeries
 from runstream_service.core.names import KeyProblem, key_problem
-from runstream_service.ingest.latency import ClientClockOffset
 from runstream_service.ingest.limits import (
     MAX_BATCH_POINTS,
-    MAX_SERIES_PER_STREAM,
+    MAX_SERIES_PER_PRODUCER,
     MAX_TIME_UNIX_US,
     MIN_TIME_UNIX_US,
 )
 from runstream_service.ingest.refusals import Reason, Refusal, add_up
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from runstream_service.core.errors import CoreError
     from runstream_service.ingest.decode import Batch, Float64Column, Int64Column, UInt32Column
     from runstream_service.ingest.series import ResolvedSeries
 
-# The ufunc itself: ndarray.max() takes longer for a few hundred values.
-_maximum = np.maximum.reduce
 # No key has this hash.
 _NO_KEY = 0
 # How many refused keys of a stream have an example of their own. Further ones share the last, so that a stream that
@@ -63,19 +59,23 @@ class PendingBatch:
     time_unix_us: Int64Column
     value: Float64Column
     refusals: list[Refusal] = field(default_factory=list)
+    # When it was received, by the monotonic clock.
+    received_at: float = 0.0
+    # When its oldest point was logged, by the same clock; None if the client does not say.
+    oldest_logged_at: float | None = None
     # Points taken from the budget until the stream knows the outcome; unchanged when points are refused later.
     charge: int = field(init=False)
     # The points that its writer counted when it took the batch; unchanged when points are refused later.
     queued_points: int = 0
     # True once the stream knows the outcome.
     completed: bool = False
-    # When it was received, by the monotonic clock.
-    received_at: float = field(default_factory=time.monotonic)
-    # When its oldest point was logged, by the same clock; None if the client does not say.
-    oldest_logged_at: float | None = None
 
     def __post_init__(self) -> None:
         self.charge = max(len(self.step), MIN_CHARGE_POINTS)
+
+    def detach(self) -> None:
+        """Copy the columns, so that they do not keep the rest of their message in memory."""
+        self.step, self.time_unix_us, self.value = self.step.copy(), self.time_unix_us.copy(), self.value.copy()
 
     @property
     def points(self) -> int:
@@ -146,8 +146,13 @@ def reopen_error(why: str) -> DatabaseChanged:
     return DatabaseChanged(f"the stream has to be opened again: {why}", retry_after_s=0.1)
 
 
+def _ignore() -> None:
+    pass
+
+
 class ProducerStream:
-    """State of one Append stream after Open. Used by one event loop; nothing here blocks.
+    """State of one producer on a stream, after Open. Used by one event loop; nothing here blocks. `on_change` is called
+    when there may be an ack to take, or an error.
 
     Its session and series are valid on the server with `server_start_id`, and are never used after a restart of it or
     on another server.
@@ -162,6 +167,7 @@ class ProducerStream:
         session: int,
         committed_number: int,
         server_start_id: str,
+        on_change: Callable[[], None] = _ignore,
     ) -> None:
         self.producer_id = producer_id
         self.run_id = run_id
@@ -171,14 +177,13 @@ class ProducerStream:
         self.committed_number = committed_number
         self.server_start_id = server_start_id
         self.duplicate_batches = 0
-        # Set once when the stream must end for a reason other than its own messages, such as fencing.
-        self.failed: asyncio.Future[CoreError] = asyncio.get_running_loop().create_future()
-        self._clock_offset = ClientClockOffset()
+        # Why it has ended, for a reason other than its own messages, such as fencing.
+        self.error: CoreError | None = None
+        self._on_change = on_change
         self._received_number: int | None = None
         self._in_flight = 0
         self._acknowledged_number = committed_number
         self._refusals: dict[Reason, Refusal] = {}
-        self._changed = asyncio.Event()
         # The hash of the key of each index, to notice when an index is declared again with another key. The keys
         # themselves would take ten times as much memory, and a replica has millions of them.
         self._key_hashes = np.full(64, _NO_KEY, np.int64)
@@ -202,7 +207,7 @@ class ProducerStream:
         """
         wanted: dict[int, str] = {}
         for index, key in declared:
-            if index >= MAX_SERIES_PER_STREAM:
+            if index >= MAX_SERIES_PER_PRODUCER:
                 continue  # its points are refused, whatever the key
             self._check_same_key(index, key)
             if self._lookup(index) != _UNDECLARED:
@@ -261,8 +266,9 @@ class ProducerStream:
 
     # Receiving -------------------------------------------------------------------------------------------------------
 
-    def receive(self, batch: Batch) -> PendingBatch | None:
+    def receive(self, batch: Batch, *, times_are_usual: bool = False) -> PendingBatch | None:
         """Check a batch and turn its indexes into series ids. Returns None if the batch is committed already.
+        `times_are_usual`: its times were checked.
 
         Raises:
             SequenceGap: its number does not follow the last one.
@@ -273,8 +279,7 @@ class ProducerStream:
             self._received_number = batch.number
             self.duplicate_batches += 1
             return None
-        pending = self._pending(batch)
-        pending.oldest_logged_at = self._clock_offset.logged_at(batch, pending.received_at)
+        pending = self._pending(batch, times_are_usual=times_are_usual)
         # Set only now: a batch that ended the stream with an error was not received.
         self._received_number = batch.number
         self._in_flight += 1
@@ -297,21 +302,28 @@ class ProducerStream:
                 field="batch.number",
             )
 
-    def _pending(self, batch: Batch) -> PendingBatch:
+    def _pending(self, batch: Batch, *, times_are_usual: bool) -> PendingBatch:
         count = len(batch.value)
-        if count > MAX_BATCH_POINTS:
-            pending = PendingBatch(self, batch.number, batch.step, batch.step, batch.time_unix_us, batch.value)
-            pending.refuse_all(Reason.BATCH_TOO_LARGE, f"batch {batch.number} has {count} points")
-            return pending
-        if count == 0:
-            return PendingBatch(self, batch.number, batch.step, batch.step, batch.time_unix_us, batch.value)
-        series_id, refusals = self._series_ids(batch.series_index)
+        is_stored = 0 < count <= MAX_BATCH_POINTS
+        series_id, refusals = self._series_ids(batch.series_index) if is_stored else (batch.step, [])
         pending = PendingBatch(
-            self, batch.number, series_id, batch.step, batch.time_unix_us, batch.value, refusals=refusals
+            self,
+            batch.number,
+            series_id,
+            batch.step,
+            batch.time_unix_us,
+            batch.value,
+            refusals,
+            batch.received_at,
+            batch.oldest_logged_at,
         )
-        self._refuse_times(pending)
-        if refusals:
-            _keep(pending, (pending.series_id >= 0))
+        if count > MAX_BATCH_POINTS:
+            pending.refuse_all(Reason.BATCH_TOO_LARGE, f"batch {batch.number} has {count} points")
+        elif is_stored:
+            if not times_are_usual:
+                self._refuse_times(pending)
+            if refusals:
+                _keep(pending, (pending.series_id >= 0))
         return pending
 
     def _series_ids(self, series_index: UInt32Column) -> tuple[Int64Column, list[Refusal]]:
@@ -330,9 +342,9 @@ class ProducerStream:
         else:
             series_id = self._series[np.minimum(series_index, len(self._series) - 1)]
             series_id[series_index >= len(self._series)] = _UNDECLARED
-            beyond = series_index >= MAX_SERIES_PER_STREAM
+            beyond = series_index >= MAX_SERIES_PER_PRODUCER
             if beyond.any():
-                example = f"series index {highest}; a stream may declare {MAX_SERIES_PER_STREAM}"
+                example = f"series index {highest}; a producer may declare {MAX_SERIES_PER_PRODUCER}"
                 refusals.append(Refusal(Reason.TOO_MANY_SERIES, int(beyond.sum()), example))
                 series_id[beyond] = _REFUSED_BEYOND
         if series_id.min() < 0:
@@ -354,9 +366,6 @@ class ProducerStream:
 
     def _refuse_times(self, pending: PendingBatch) -> None:
         times = pending.time_unix_us
-        # Nearly always: one look is enough for times since 1970. As unsigned numbers, earlier ones are the largest.
-        if _maximum(times.view(np.uint64)) <= MAX_TIME_UNIX_US:
-            return
         wrong = ((times < MIN_TIME_UNIX_US) | (times > MAX_TIME_UNIX_US)) & (pending.series_id >= 0)
         if not wrong.any():
             return
@@ -373,44 +382,40 @@ class ProducerStream:
             self.committed_number = number
         if refusals:
             add_up(self._refusals, refusals)
-        self._changed.set()
+        self._on_change()
 
     def abandoned(self) -> None:
         """A batch will not be committed by this stream: it is fenced, or the service stops."""
         self._in_flight -= 1
-        self._changed.set()
+        self._on_change()
 
     def fail(self, error: CoreError) -> None:
-        """End the stream with `error`; the first one counts."""
-        if not self.failed.done():
-            self.failed.set_result(error)
+        """End the producer on this stream with `error`; the first one counts."""
+        if self.error is None:
+            self.error = error
+            self._on_change()
+
+    def forget(self) -> None:
+        """Its stream does not want to know of it any more."""
+        self._on_change = _ignore
 
     @property
     def nothing_in_flight(self) -> bool:
-        """True when nothing of this stream is on its way to the database."""
+        """True when nothing of this producer is on its way to the database."""
         return self._in_flight == 0
 
-    def wake(self) -> None:
-        """Let next_ack check again: its `last` was set."""
-        self._changed.set()
-
-    async def next_ack(self, last: asyncio.Event) -> tuple[int, list[Refusal]] | None:
-        """Wait for the next ack: the committed number, and the refusals since the previous ack. None once `last` is set
-        and nothing is on its way to the database any more."""
-        while True:
-            if self.committed_number > self._acknowledged_number or self._refusals:
-                self._acknowledged_number = self.committed_number
-                refusals, self._refusals = self._refusals, {}
-                return self._acknowledged_number, list(refusals.values())
-            if last.is_set() and self.nothing_in_flight:
-                return None
-            self._changed.clear()
-            await self._changed.wait()
+    def take_ack(self) -> tuple[int, list[Refusal]] | None:
+        """The next ack: the committed number, and the refusals since the previous one. None if there is nothing new."""
+        if self.committed_number == self._acknowledged_number and not self._refusals:
+            return None
+        self._acknowledged_number = self.committed_number
+        refusals, self._refusals = self._refusals, {}
+        return self._acknowledged_number, list(refusals.values())
 
 
 def _grown(column: Int64Column, index: int, empty: int) -> Int64Column:
     """A longer copy of the column that has this index, too."""
-    grown = np.full(min(max(2 * len(column), index + 1), MAX_SERIES_PER_STREAM), empty, np.int64)
+    grown = np.full(min(max(2 * len(column), index + 1), MAX_SERIES_PER_PRODUCER), empty, np.int64)
     grown[: len(column)] = column
     return grown
 

@@ -13,16 +13,25 @@ from runstream.v1 import ingest_pb2
 from runstream_service.core.caller import ANYONE
 from runstream_service.core.errors import CoreError, Draining, MessageTooLarge, OpenExpected, OpenTimeout
 from runstream_service.core.lifetime import Lifetime
-from runstream_service.ingest.decode import Batch, EncodedDeclare, decode
-from runstream_service.ingest.limits import MAX_BATCH_POINTS, MAX_MESSAGE_BYTES, MAX_SERIES_PER_STREAM
+from runstream_service.ingest.append_stream import Acknowledged, AppendStream, Ended, Opened
+from runstream_service.ingest.decode import decode
+from runstream_service.ingest.limits import (
+    MAX_BATCH_POINTS,
+    MAX_MESSAGE_BYTES,
+    MAX_PRODUCERS_PER_STREAM,
+    MAX_SERIES_PER_PRODUCER,
+)
 from runstream_service.rpc import status
 from runstream_service.rpc.unread import WRITE_TIMEOUT_S, WriteTimeout
 from runstream_service.tasks import abandon
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from runstream_service.ingest.append_stream import Update
+    from runstream_service.ingest.decode import Request
     from runstream_service.ingest.pipeline import IngestPipeline
     from runstream_service.ingest.refusals import Refusal
-    from runstream_service.ingest.stream import ProducerStream
 
     Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -95,9 +104,12 @@ class IngestServicer:
 
     async def _stream(self, context: Context) -> None:
         request = await self._open_request(context)
-        async with self._pipeline.open(ANYONE, request) as stream:
-            with self._lifetime.of(stream.fail):
-                await self._serve(stream, context)
+        with (
+            AppendStream(self._pipeline, ANYONE, multiplexed=request.multiplexed) as stream,
+            self._lifetime.of(stream.fail),
+        ):
+            stream.take(request)
+            await self._serve(stream, context)
 
     async def _open_request(self, context: Context) -> ingest_pb2.Open:
         """The first message. A client that sends none must neither keep its place nor delay a shutdown."""
@@ -121,15 +133,15 @@ class IngestServicer:
             raise OpenExpected("message: the first message of a stream must be open", field="open")
         return request
 
-    async def _serve(self, stream: ProducerStream, context: Context) -> None:
-        """Read and acknowledge concurrently until the client half-closes or the stream fails."""
+    async def _serve(self, stream: AppendStream, context: Context) -> None:
+        """Read and answer concurrently until the client half-closes or the stream fails."""
         half_closed = asyncio.Event()
-        reader = asyncio.create_task(self._read(stream, context))
+        reader = asyncio.create_task(_read(stream, context))
         answering = asyncio.create_task(self._answer(stream, context, half_closed))
         try:
             await _first_of(reader, answering, stream.failed)
             if reader.done() and not stream.failed.done():
-                reader.result()  # raises what was wrong with a message
+                reader.result()  # raises if the client has left
                 half_closed.set()
                 stream.wake()
                 # Its last batches may still fail, for example because the producer is fenced.
@@ -141,35 +153,15 @@ class IngestServicer:
         finally:
             abandon(reader, answering)
 
-    async def _read(self, stream: ProducerStream, context: Context) -> None:
-        while (request := await _next_request(context)) is not None:
-            if isinstance(request, Batch):
-                await self._pipeline.submit(stream, request)
-            elif isinstance(request, EncodedDeclare):
-                await self._pipeline.declare_in_turn(stream, request)
-            else:
-                raise OpenExpected("open: only the first message of a stream may be open", field="open")
-
-    async def _answer(self, stream: ProducerStream, context: Context, last: asyncio.Event) -> None:
-        """Send Opened, then acks as batches are committed; ends when `last` is set and all batches are acknowledged."""
-        opened = ingest_pb2.Opened(
-            committed_number=stream.committed_number,
-            max_batch_points=MAX_BATCH_POINTS,
-            max_message_bytes=MAX_MESSAGE_BYTES,
-            max_series=MAX_SERIES_PER_STREAM,
-        )
-        response = ingest_pb2.AppendResponse(opened=opened)
+    async def _answer(self, stream: AppendStream, context: Context, last: asyncio.Event) -> None:
+        """Tell the client what happens; ends when `last` is set and all batches are acknowledged."""
         write_timeout = WriteTimeout(stream.fail, self._write_timeout_s)
-        while True:
-            with write_timeout:
-                await context.write(response.SerializeToString())
-            if (update := await stream.next_ack(last)) is None:
-                return
-            committed_number, refusals = update
-            ack = ingest_pb2.Ack(committed_number=committed_number, refusals=[_refusal(r) for r in refusals])
-            response = ingest_pb2.AppendResponse(ack=ack)
+        while (updates := await stream.next_updates(last)) is not None:
+            for response in _responses(updates, multiplexed=stream.multiplexed):
+                with write_timeout:
+                    await context.write(response.SerializeToString())
 
-    async def _fail(self, stream: ProducerStream, answering: asyncio.Task[None], last: asyncio.Event) -> None:
+    async def _fail(self, stream: AppendStream, answering: asyncio.Task[None], last: asyncio.Event) -> None:
         """Raise the stream's error. A stream that is sent to another replica first gets its last acks, so that its
         client has as little as possible to send again; but only if they are committed, and read by the client, soon."""
         error = stream.failed.result()
@@ -177,16 +169,73 @@ class IngestServicer:
             last.set()
             stream.wake()
             await asyncio.wait({answering}, timeout=self._last_acks_timeout_s)
-            if answering.done():
-                answering.result()
+        # gRPC does not send the status while a message is being written: the client would wait for it forever.
+        stream.drop_waiting()
+        stream.stop_answering()
+        await asyncio.wait({answering}, timeout=self._last_acks_timeout_s)
+        if answering.done():
+            answering.result()
         raise error
+
+
+async def _read(stream: AppendStream, context: Context) -> None:
+    try:
+        while True:
+            if not stream.has_room:
+                await stream.wait_for_room()
+            if (request := await _next_request(context)) is None:
+                return
+            stream.take(request)
+    except Exception as error:
+        stream.fail(error)
+
+
+def _responses(updates: Sequence[Update], *, multiplexed: bool) -> Iterator[ingest_pb2.AppendResponse]:
+    """Updates in their order, except that acks of several producers share a message. A producer's last update is its
+    end, and its opening comes before its acks, so neither is moved across another of the same producer."""
+    acks = ingest_pb2.Acks()
+    ended = []
+    for update in updates:
+        if isinstance(update, Opened):
+            yield ingest_pb2.AppendResponse(opened=_opened(update))
+        elif isinstance(update, Ended):
+            ended.append(update)
+        elif multiplexed:
+            acks.acks.append(_ack(update))
+        else:
+            yield ingest_pb2.AppendResponse(ack=_ack(update))
+    if acks.acks:
+        yield ingest_pb2.AppendResponse(acks=acks)
+    for one in ended:
+        yield ingest_pb2.AppendResponse(
+            ended=ingest_pb2.ProducerEnded(producer_index=one.producer_index, status=status.rpc_status(one.error))
+        )
+
+
+def _opened(update: Opened) -> ingest_pb2.Opened:
+    return ingest_pb2.Opened(
+        committed_number=update.committed_number,
+        max_batch_points=MAX_BATCH_POINTS,
+        max_message_bytes=MAX_MESSAGE_BYTES,
+        max_series=MAX_SERIES_PER_PRODUCER,
+        producer_index=update.producer_index,
+        max_producers=MAX_PRODUCERS_PER_STREAM,
+    )
+
+
+def _ack(update: Acknowledged) -> ingest_pb2.Ack:
+    return ingest_pb2.Ack(
+        committed_number=update.committed_number,
+        refusals=[_refusal(refusal) for refusal in update.refusals],
+        producer_index=update.producer_index,
+    )
 
 
 async def _first_of(*ends: asyncio.Future[Any]) -> None:
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _next_request(context: Context) -> ingest_pb2.Open | EncodedDeclare | Batch | None:
+async def _next_request(context: Context) -> Request | None:
     """The client's next message, decoded; None when it half-closed. The bytes of a Declare or Batch are not kept here:
     a batch that waits for room in the queue would hold them in addition to its columns."""
     message: Any = await context.read()

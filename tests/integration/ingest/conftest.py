@@ -14,8 +14,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from runstream.v1 import ingest_pb2
-from runstream_service.core.caller import ANYONE
-from runstream_service.ingest.decode import Batch
+from runstream_service.core.caller import ANYONE, Caller
+from runstream_service.ingest.append_stream import Acknowledged, AppendStream
+from runstream_service.ingest.decode import Batch, Batches
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
 from runstream_service.ingest.refusals import Refusal
@@ -26,29 +27,84 @@ TIME = 1_700_000_000_000_000
 
 
 @dataclass
+class Stream:
+    """A stream of one producer, which is open."""
+
+    append: AppendStream
+    producer: ProducerStream
+
+    @property
+    def failed(self) -> asyncio.Future[Exception]:
+        return self.append.failed
+
+    @property
+    def producer_id(self) -> UUID:
+        return self.producer.producer_id
+
+    @property
+    def session(self) -> int:
+        return self.producer.session
+
+    @property
+    def committed_number(self) -> int:
+        return self.producer.committed_number
+
+    @property
+    def nothing_in_flight(self) -> bool:
+        return self.producer.nothing_in_flight
+
+    async def next_ack(self, last: asyncio.Event) -> tuple[int, list[Refusal]] | None:
+        """The next one; None at the end."""
+        while (updates := await self.append.next_updates(last)) is not None:
+            for update in updates:
+                if isinstance(update, Acknowledged):
+                    return update.committed_number, update.refusals
+        return None
+
+
+@dataclass
 class Replica:
     """One pipeline, as one replica of the service has it."""
 
     pipeline: IngestPipeline
     database: Database
     registry: CollectorRegistry
-    streams: contextlib.AsyncExitStack
+    streams: contextlib.ExitStack
 
     async def open(
         self, run_id: UUID, producer: UUID | None = None, *, rank: int = 0, first_unacked: int = 1, key: str = "loss"
-    ) -> ProducerStream:
+    ) -> Stream:
         """Open a producer's stream and declare one series, index 0."""
         request = ingest_pb2.Open(
             run_id=run_id.hex, producer_id=(producer or uuid4()).bytes, rank=rank, first_unacked=first_unacked
         )
-        stream = await self.streams.enter_async_context(self.pipeline.open(ANYONE, request))
+        stream = await self.open_as(ANYONE, request)
         declaration = ingest_pb2.SeriesDeclaration(series_index=0, key=key)
-        await self.pipeline.declare(stream, ingest_pb2.Declare(series=[declaration]))
+        await self.pipeline.declare(stream.producer, ingest_pb2.Declare(series=[declaration]))
         return stream
 
-    async def send(self, stream: ProducerStream, number: int, values: list[float]) -> None:
-        """Submit one batch of series 0; steps tell where a point came from: 1000 x number + position."""
-        await self.pipeline.submit(stream, batch(number, values))
+    async def open_as(self, caller: Caller, request: ingest_pb2.Open) -> Stream:
+        """Open a stream with this message; raises what ends it."""
+        append = self.streams.enter_context(AppendStream(self.pipeline, caller))
+        append.take(request)
+        opened = asyncio.ensure_future(append.next_updates(asyncio.Event()))
+        ends: set[asyncio.Future[Any]] = {opened, append.failed}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if append.failed.done():
+            opened.cancel()
+            raise append.failed.result()
+        assert opened.done()
+        return Stream(append, self.pipeline._producers[UUID(bytes=request.producer_id)])
+
+    async def send(self, stream: Stream, number: int, values: list[float]) -> None:
+        """Send one batch of series 0; returns when the next one would be read. Steps tell where a point came from:
+        1000 x number + position."""
+        await self.take(stream, batch(number, values))
+
+    async def take(self, stream: Stream, one: Batch) -> None:
+        """Send one batch; returns when the next one would be read. Raises what ends the stream."""
+        stream.append.take(Batches([one], len(one.value)))
+        await stream.append.wait_for_room()
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of a Prometheus metric of this replica."""
@@ -66,7 +122,7 @@ def batch(number: int, values: list[float]) -> Batch:
     )
 
 
-async def acknowledged(stream: ProducerStream, number: int) -> list[Refusal]:
+async def acknowledged(stream: Stream, number: int) -> list[Refusal]:
     """Wait until `number` is acknowledged; the refusals told on the way. Raises what ended the stream instead."""
     refusals: list[Refusal] = []
     never = asyncio.Event()
@@ -105,7 +161,7 @@ async def running_replica(database: Database, **options) -> AsyncIterator[Replic
     pipeline = IngestPipeline(database, IngestMetrics(registry), **options)
     pipeline.start()
     try:
-        async with contextlib.AsyncExitStack() as streams:
+        with contextlib.ExitStack() as streams:
             yield Replica(pipeline, database, registry, streams)
     finally:
         await pipeline.stop()

@@ -338,7 +338,7 @@ async def test_an_old_stream_is_sent_elsewhere_when_what_was_received_is_acknowl
         async with database.acquire() as connection, connection.transaction():
             await connection.execute("LOCK TABLE producers IN ACCESS EXCLUSIVE MODE")
             await producer.batch(2, [2.0])
-            (stream,) = replica.pipeline._streams.values()
+            (stream,) = replica.pipeline._streams
             await asyncio.wait_for(asyncio.shield(stream.failed), 10)
             assert 0.4 < time.monotonic() - begun < 5
         await producer.ack(2)
@@ -359,8 +359,8 @@ async def test_a_client_that_connected_and_says_nothing_does_not_hold_up_a_shutd
 async def _received(replica: Replica, batches: int) -> None:
     """Wait until the service has read and queued this many batches."""
     while True:
-        streams = list(replica.pipeline._streams.values())
-        if streams and (streams[0]._received_number or 0) >= batches:
+        producers = list(replica.pipeline._producers.values())
+        if producers and (producers[0]._received_number or 0) >= batches:
             return
         await asyncio.sleep(0.001)
 

@@ -19,7 +19,9 @@ from runstream_service.core.errors import (
     RunDeleted,
     RunNotFound,
 )
+from runstream_service.ingest.http_writes import HttpIngest
 from tests.integration.ingest.conftest import acknowledged, running_replica
+from tests.integration.ingest.test_http_writes import points
 
 
 async def test_an_unknown_run_is_not_found(replica):
@@ -31,8 +33,7 @@ async def test_an_unknown_run_is_not_found(replica):
 async def test_a_run_of_another_workspace_looks_like_one_that_does_not_exist(replica, run_id):
     request = ingest_pb2.Open(run_id=run_id.hex, producer_id=uuid4().bytes)
     with pytest.raises(RunNotFound):
-        async with replica.pipeline.open(Caller(workspace_id=2, principal="mallory"), request):
-            pass
+        await replica.open_as(Caller(workspace_id=2, principal="mallory"), request)
 
 
 async def test_a_deleted_run_takes_no_points_and_a_finished_one_does(database, replica, run_id, stored):
@@ -55,8 +56,9 @@ async def test_a_deleted_run_takes_no_points_and_a_finished_one_does(database, r
         ({"producer_id": b""}, "open.producer_id"),
         ({"producer_id": b"short"}, "open.producer_id"),
         ({"producer_id": bytes(16)}, "open.producer_id"),
-        ({"rank": -1}, "open.rank"),
+        ({"rank": -2}, "open.rank"),
         ({"attempt": -1}, "open.attempt"),
+        ({"rank": -1, "attempt": 1}, "open.attempt"),
     ],
 )
 async def test_a_field_of_open_in_the_wrong_form_is_named(replica, run_id, change, field):
@@ -64,9 +66,18 @@ async def test_a_field_of_open_in_the_wrong_form_is_named(replica, run_id, chang
     for name, value in change.items():
         setattr(request, name, value)
     with pytest.raises(InvalidField) as caught:
-        async with replica.pipeline.open(ANYONE, request):
-            pass
+        await replica.open_as(ANYONE, request)
     assert caught.value.field == field
+
+
+async def test_points_of_mlflows_api_are_one_series_whichever_way_they_come(database, replica, run_id):
+    await HttpIngest(database, replica.pipeline).write(ANYONE, points(run_id, [1.0], key="loss"))
+    stream = await replica.open(run_id, rank=-1, key="loss")
+    await replica.send(stream, 1, [2.0])
+    await acknowledged(stream, 1)
+    rows = await database.fetch("SELECT series_id, rank, attempt FROM series WHERE run_id = $1", run_id)
+    assert [(row["rank"], row["attempt"]) for row in rows] == [(-1, 0)]
+    assert await database.fetchval("SELECT count(*) FROM metric_points_hot") == 2
 
 
 async def test_a_producer_belongs_to_one_rank_of_one_run(replica, run_id):
@@ -109,7 +120,9 @@ async def test_declaring_from_many_ranks_at_once_makes_each_series_once(database
     orders = [keys[shift:] + keys[:shift] for shift in range(1, 9)]
     await asyncio.gather(
         *(
-            replica.pipeline.declare(stream, ingest_pb2.Declare(series=[k for k in order if k.series_index > 0]))
+            replica.pipeline.declare(
+                stream.producer, ingest_pb2.Declare(series=[k for k in order if k.series_index > 0])
+            )
             for stream, order in zip(streams, orders, strict=True)
         )
     )

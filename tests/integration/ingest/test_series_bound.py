@@ -19,13 +19,13 @@ from tests.integration.ingest.test_http_writes import points
 
 async def _declare(replica, stream, keys) -> None:
     series = [ingest_pb2.SeriesDeclaration(series_index=index, key=key) for index, key in enumerate(keys)]
-    await replica.pipeline.declare(stream, ingest_pb2.Declare(series=series))
+    await replica.pipeline.declare(stream.producer, ingest_pb2.Declare(series=series))
 
 
 async def _send_one_of_each(replica, stream, number, count) -> None:
     column = np.arange(count)
     batch = Batch(number, column.astype("<u4"), column.astype("<i8"), np.full(count, TIME, "<i8"), column.astype("<f8"))
-    await replica.pipeline.submit(stream, batch)
+    await replica.take(stream, batch)
 
 
 async def test_series_above_the_bound_of_the_run_are_refused_point_by_point(database, run_id, stored):

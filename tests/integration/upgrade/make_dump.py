@@ -24,14 +24,13 @@ from runstream_service.core.runs import Runs
 from runstream_service.ingest.decode import Batch
 from runstream_service.ingest.http_writes import HttpIngest, RunPoints
 from runstream_service.ingest.limits import MAX_TIME_UNIX_US, MIN_TIME_UNIX_US
-from runstream_service.ingest.stream import ProducerStream
 from runstream_service.rollup import epochs, rollup
 from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.rollup.partitions import PartitionDropper
 from runstream_service.storage.database import Connection, Database
 from runstream_service.storage.embedded import EmbeddedPostgres
 from runstream_service.storage.migrate import migrate
-from tests.integration.ingest.conftest import Replica, acknowledged, running_replica
+from tests.integration.ingest.conftest import Replica, Stream, acknowledged, running_replica
 from tests.support.databases import FAST, PROGRAMS, short_directory
 
 FINISHED, RUNNING, OVER_HTTP, DELETED = (UUID(int=number) for number in (1, 2, 3, 4))
@@ -56,7 +55,7 @@ async def fill(database: Database) -> None:
             f"run {run_id.int}",
         )
     async with running_replica(database) as replica:
-        producers = [
+        streams = [
             await _open(replica, run_id, rank)
             for run_id, ranks in ((FINISHED, 1), (RUNNING, 3), (DELETED, 1))
             for rank in range(ranks)
@@ -65,10 +64,10 @@ async def fill(database: Database) -> None:
         metrics = RollupMetrics(CollectorRegistry())
         for epoch, until in enumerate(("dropped", "visible", "rolled", "sealed", "open")):
             for number in range(2 * epoch + 1, 2 * epoch + 3):
-                for producer in producers:
-                    await replica.pipeline.submit(producer, _batch(number, producer.rank))
-                for producer in producers:
-                    await acknowledged(producer, number)
+                for stream in streams:
+                    await replica.take(stream, _batch(number, stream.producer.rank))
+                for stream in streams:
+                    await acknowledged(stream, number)
             await _write_over_http(database, replica, epoch)
             await _leave_epoch(connection, metrics, until)
         connection.terminate()
@@ -79,11 +78,11 @@ async def fill(database: Database) -> None:
     await _check(database)
 
 
-async def _open(replica: Replica, run_id: UUID, rank: int) -> ProducerStream:
+async def _open(replica: Replica, run_id: UUID, rank: int) -> Stream:
     producer = UUID(int=1_000 * run_id.int + rank)
     stream = await replica.open(run_id, producer, rank=rank, key=KEYS[0])
     more = [ingest_pb2.SeriesDeclaration(series_index=1 + index, key=key) for index, key in enumerate(KEYS[1:])]
-    await replica.pipeline.declare(stream, ingest_pb2.Declare(series=more))
+    await replica.pipeline.declare(stream.producer, ingest_pb2.Declare(series=more))
     return stream
 
 

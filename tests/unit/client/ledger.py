@@ -125,7 +125,7 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
         self.limits: dict[str, int] = {
             "max_batch_points": limits.MAX_BATCH_POINTS,
             "max_message_bytes": limits.MAX_MESSAGE_BYTES,
-            "max_series": limits.MAX_SERIES_PER_STREAM,
+            "max_series": limits.MAX_SERIES_PER_PRODUCER,
         }
         self.refuse_keys: set[str] = set()
         self.max_producers = 1_000

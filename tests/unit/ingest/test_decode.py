@@ -9,13 +9,14 @@ import struct
 import numpy as np
 import pytest
 from google.protobuf.internal import api_implementation
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runstream.v1 import ingest_pb2, packed_pb2, query_pb2
-from runstream_service.core.errors import ColumnLengths, MalformedMessage
+from runstream_service.core.errors import ColumnLengths, MalformedMessage, MessageTooLarge
 from runstream_service.ingest import decode as decode_module
-from runstream_service.ingest.decode import Batch, EncodedDeclare, decode
+from runstream_service.ingest.decode import Batches, EncodedDeclare, decode
+from runstream_service.ingest.limits import MAX_BATCHES_PER_MESSAGE, MAX_TIME_UNIX_US
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 points = st.lists(st.tuples(st.integers(0, 2**32 - 1), int64, int64, st.floats(width=64)), max_size=50)
@@ -29,6 +30,12 @@ def _request(rows, number=1):
     return ingest_pb2.AppendRequest(batch=batch)
 
 
+def _one(decoded):
+    assert isinstance(decoded, Batches)
+    (batch,) = decoded.batches
+    return batch
+
+
 def _bits(values):
     return [struct.pack("<d", value) if not math.isnan(value) else "nan" for value in values]
 
@@ -36,8 +43,7 @@ def _bits(values):
 @given(points, st.integers(0, 2**64 - 1))
 def test_packed_columns_hold_what_the_repeated_fields_held(rows, number):
     request = _request(rows, number)
-    batch = decode(request.SerializeToString())
-    assert isinstance(batch, Batch)
+    batch = _one(decode(request.SerializeToString()))
     assert batch.number == number
     assert batch.series_index.tolist() == list(request.batch.series_index)
     assert batch.step.tolist() == list(request.batch.step)
@@ -64,10 +70,14 @@ def _outcome(message):
         decoded = decode(message)
     except (ColumnLengths, MalformedMessage) as error:
         return type(error), error.field
-    if not isinstance(decoded, Batch):
+    if not isinstance(decoded, Batches):
         return decoded
-    columns = (decoded.series_index, decoded.step, decoded.time_unix_us, decoded.value)
-    return decoded.number, [column.tobytes() for column in columns], decoded.oldest_age_us, decoded.sent_us
+    return decoded.sent_us, decoded.points, decoded.times_are_usual, [_plain(batch) for batch in decoded.batches]
+
+
+def _plain(batch):
+    columns = (batch.series_index, batch.step, batch.time_unix_us, batch.value)
+    return batch.producer_index, batch.number, batch.oldest_age_us, [column.tobytes() for column in columns]
 
 
 @given(
@@ -92,6 +102,95 @@ def test_reading_columns_in_place_gives_what_protobuf_gives_whatever_the_bytes(r
         assert _outcome(message) == in_place
 
 
+batches = st.lists(
+    st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), points), max_size=8
+)
+
+
+def _set_request(rows, *, with_age=True):
+    every = [point for *_, of_batch in rows for point in of_batch]
+    index, step, time, value = zip(*every, strict=True) if every else ((), (), (), ())
+    batch_set = ingest_pb2.BatchSet(
+        producer_index=[producer for producer, *_ in rows],
+        number=[number for _, number, *_ in rows],
+        point_count=[len(of_batch) for *_, of_batch in rows],
+        oldest_age_us=[age_us for *_, age_us, _ in rows] if with_age else [],
+        series_index=index,
+        step=step,
+        time_unix_us=time,
+        value=value,
+    )
+    return ingest_pb2.AppendRequest(batches=batch_set)
+
+
+@settings(deadline=None)
+@given(batches, st.booleans())
+def test_a_batch_set_is_its_batches_one_after_another(rows, with_age):
+    decoded = decode(_set_request(rows, with_age=with_age).SerializeToString())
+    assert isinstance(decoded, Batches)
+    assert decoded.points == sum(len(of_batch) for *_, of_batch in rows)
+    for batch, (producer, number, age_us, of_batch) in zip(decoded.batches, rows, strict=True):
+        alone = _one(decode(_request(of_batch, number).SerializeToString()))
+        alone.producer_index, alone.oldest_age_us = producer, age_us if with_age else None
+        assert _plain(batch) == _plain(alone)
+    usual = all(0 <= time <= MAX_TIME_UNIX_US for *_, of_batch in rows for _, _, time, _ in of_batch)
+    assert decoded.times_are_usual == usual
+
+
+@settings(deadline=None)
+@given(
+    batches,
+    st.lists(st.tuples(st.integers(0, 2_000), st.binary(max_size=6), st.integers(0, 9)), max_size=2),
+    st.none() | st.integers(0, 2**64 - 1),
+)
+def test_reading_a_batch_set_in_place_gives_what_protobuf_gives_whatever_the_bytes(rows, changes, sent_us):
+    request = _set_request(rows)
+    if sent_us is not None:
+        request.sent_us = sent_us
+    message = request.SerializeToString()
+    for position, inserted, removed in changes:
+        position %= len(message) + 1
+        message = message[:position] + inserted + message[position + removed :]
+    in_place = _outcome(message)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode_module, "_batch_set_in_place", lambda _: None)
+        assert _outcome(message) == in_place
+
+
+@pytest.mark.parametrize("column", [field.name for field in ingest_pb2.BatchSet.DESCRIPTOR.fields])
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_column_of_a_batch_set_with_another_length_is_named(monkeypatch, column, in_place):
+    request = _set_request([(0, 1, 5, [(0, 1, 2, 3.0)] * 2), (1, 1, 5, [(0, 1, 2, 3.0)])])
+    getattr(request.batches, column).append(1)
+    if not in_place:
+        monkeypatch.setattr(decode_module, "_batch_set_in_place", lambda _: None)
+    with pytest.raises(ColumnLengths) as caught:
+        decode(request.SerializeToString())
+    # One count too many is seen at the first column that has one value less.
+    assert caught.value.field == f"batches.{column if column != 'point_count' else 'producer_index'}"
+
+
+def test_a_message_with_more_batches_than_the_event_loop_should_take_at_once_is_too_large():
+    message = _set_request([(0, 1, 0, [])] * (MAX_BATCHES_PER_MESSAGE + 1)).SerializeToString()
+    with pytest.raises(MessageTooLarge):
+        decode(message)
+    decoded = decode(_set_request([(0, 1, 0, [])] * MAX_BATCHES_PER_MESSAGE).SerializeToString())
+    assert isinstance(decoded, Batches)
+    assert len(decoded.batches) == MAX_BATCHES_PER_MESSAGE
+
+
+def test_closing_names_its_producer():
+    message = ingest_pb2.AppendRequest(close=ingest_pb2.Close(producer_index=7)).SerializeToString()
+    assert decode(message) == ingest_pb2.Close(producer_index=7)
+
+
+def test_a_declare_names_its_producer_before_it_is_decoded():
+    message = ingest_pb2.AppendRequest(declare=ingest_pb2.Declare(producer_index=7)).SerializeToString()
+    decoded = decode(message)
+    assert isinstance(decoded, EncodedDeclare)
+    assert decoded.producer_index == 7
+
+
 @pytest.mark.parametrize("more", [{"batch": packed_pb2.PackedBatch(number=9)}, {"open": packed_pb2.PackedOpen()}])
 def test_a_second_message_in_the_same_bytes_is_treated_as_protobuf_does(more):
     message = (
@@ -99,16 +198,14 @@ def test_a_second_message_in_the_same_bytes_is_treated_as_protobuf_does(more):
     )
     decoded = decode(message)
     if "batch" in more:
-        assert isinstance(decoded, Batch)
-        assert decoded.number == 9
+        assert _one(decoded).number == 9
     else:
         assert isinstance(decoded, ingest_pb2.Open)
 
 
 def test_the_columns_of_a_batch_as_clients_send_it_are_views_of_the_message():
     message = _request([(0, 1, 2, 3.0)]).SerializeToString()
-    batch = decode(message)
-    assert isinstance(batch, Batch)
+    batch = _one(decode(message))
     assert all(column.base is message for column in (batch.series_index, batch.step, batch.time_unix_us, batch.value))
 
 

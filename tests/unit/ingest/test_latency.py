@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from runstream_service.ingest.decode import Batch
-from runstream_service.ingest.latency import ClientClockOffset, LogToCommitHistogram
-
-_EMPTY = np.empty(0)
+from runstream_service.ingest.latency import ClientClockOffset, LogToCommitHistogram, logged_at
 
 
-def _batch(oldest_age_us=None, sent_us=None):
-    return Batch(1, _EMPTY.astype("<u4"), _EMPTY.astype("<i8"), _EMPTY.astype("<i8"), _EMPTY, oldest_age_us, sent_us)
-
-
-def test_a_client_that_says_nothing_is_not_observed():
-    assert ClientClockOffset().logged_at(_batch(sent_us=5), 100.0) is None
+def test_a_client_without_a_clock_is_taken_to_be_near():
+    assert ClientClockOffset().on_the_way_us(None, 100.0) == 0
 
 
 def test_an_age_alone_counts_from_the_receipt():
-    clock = ClientClockOffset()
-    assert clock.logged_at(_batch(2_000_000), 100.0) == pytest.approx(98.0)
-    assert clock.logged_at(_batch(0), 200.0) == pytest.approx(200.0)
+    assert logged_at(100.0, 2_000_000, 0) == pytest.approx(98.0)
+    assert logged_at(200.0, 0, 0) == pytest.approx(200.0)
 
 
 @given(st.integers(0, 2**62), st.lists(st.tuples(st.floats(0, 60), st.floats(0, 60)), min_size=1, max_size=20))
@@ -37,22 +28,21 @@ def test_time_on_the_way_is_told_from_the_difference_of_the_clocks(origin_us, ba
         now_s += 10
         sent_us = origin_us + round(now_s * 1e6)
         received = now_s + on_the_way_s
-        logged = clock.logged_at(_batch(round(age_s * 1e6), sent_us), received)
-        assert logged is not None
+        logged = logged_at(received, round(age_s * 1e6), clock.on_the_way_us(sent_us, received))
         assert received - logged == pytest.approx(age_s + on_the_way_s, abs=1e-3)
 
 
 def test_a_fast_batch_after_a_slow_one_is_not_younger_than_its_age():
     clock = ClientClockOffset()
-    clock.logged_at(_batch(0, 50_000_000), 1_009.0)
-    assert clock.logged_at(_batch(500_000, 60_000_000), 1_010.0) == pytest.approx(1_009.5)
+    clock.on_the_way_us(50_000_000, 1_009.0)
+    assert logged_at(1_010.0, 500_000, clock.on_the_way_us(60_000_000, 1_010.0)) == pytest.approx(1_009.5)
 
 
 @pytest.mark.parametrize(("age_us", "sent_us"), [(2**64 - 1, None), (2**64 - 1, 0), (0, 0)])
 def test_a_clock_gone_mad_counts_as_thirty_days_at_most(age_us, sent_us):
     clock = ClientClockOffset()
-    clock.logged_at(_batch(0, 2**64 - 1), 100.0)
-    assert clock.logged_at(_batch(age_us, sent_us), 100.0) == 100.0 - 30 * 86_400
+    clock.on_the_way_us(2**64 - 1, 100.0)
+    assert logged_at(100.0, age_us, clock.on_the_way_us(sent_us, 100.0)) == 100.0 - 30 * 86_400
 
 
 def test_the_histogram_counts_from_ten_milliseconds_to_an_hour():

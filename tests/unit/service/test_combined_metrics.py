@@ -21,6 +21,7 @@ ADDED_UP = {
     "runstream_database_pool_capacity_connections",
     "runstream_database_pool_connections",
     "runstream_database_pool_connections_in_use",
+    "runstream_producers_open",
     "runstream_queue_capacity_points",
     "runstream_queue_points",
     "runstream_streams_capacity",

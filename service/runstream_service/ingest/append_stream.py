@@ -1,0 +1,492 @@
+"""One Append call: the producers that it carries, and what was read of them and waits.
+
+Taking a message never waits, so one producer never holds up the others of its stream. What cannot be handed on yet is
+kept, in order, for each producer: batches and Declares that came behind a Declare which PostgreSQL has not answered,
+and batches for which there is no room in the queue. All of that counts as read ahead, and `has_room` says whether to
+read on: a stream of one producer reads nothing ahead, one of many up to READ_AHEAD_POINTS.
+
+What the client is told is not kept as messages, but collected when it can be written: however slowly a client reads, a
+stream holds no more than the state of its producers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from runstream.v1 import ingest_pb2
+from runstream_service.core.errors import (
+    CoreError,
+    DatabaseChanged,
+    Draining,
+    InvalidField,
+    MalformedMessage,
+    OpenExpected,
+    Overloaded,
+    SequenceGap,
+    UndeclaredSeries,
+)
+from runstream_service.ingest.decode import Batch, Batches, EncodedDeclare
+from runstream_service.ingest.latency import ClientClockOffset, logged_at
+from runstream_service.ingest.limits import BYTES_PER_HELD_POINT, MAX_PRODUCERS_PER_STREAM, READ_AHEAD_POINTS
+from runstream_service.ingest.stream import MIN_CHARGE_POINTS
+from runstream_service.tasks import abandon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from types import TracebackType
+
+    from runstream_service.core.caller import Caller
+    from runstream_service.ingest.decode import Request
+    from runstream_service.ingest.pipeline import IngestPipeline
+    from runstream_service.ingest.refusals import Refusal
+    from runstream_service.ingest.stream import PendingBatch, ProducerStream
+
+# These concern all producers of a stream, whichever of them has met the error.
+_OF_THE_STREAM = (DatabaseChanged, Draining, MalformedMessage)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A producer is open."""
+
+    producer_index: int
+    committed_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """Batches of a producer are committed."""
+
+    producer_index: int
+    committed_number: int
+    refusals: list[Refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A producer has failed."""
+
+    producer_index: int
+    error: CoreError
+
+
+Update: TypeAlias = Opened | Acknowledged | Ended
+
+
+class _Producer:
+    """One producer of a stream. In the line for room, it stands for its first batch that waits."""
+
+    def __init__(self, stream: AppendStream, index: int) -> None:
+        self.index = index
+        self.state: ProducerStream | None = None  # once it is open
+        self.error: CoreError | None = None
+        self.closing = False
+        self._stream = stream
+        self._open_is_told = False
+        # Its Open, or a Declare, and what that counts as read ahead.
+        self._asking_database: asyncio.Task[None] | None = None
+        self._asking_holds = 0
+        # What came behind a Declare that is under way.
+        self._received: deque[Batch | EncodedDeclare] = deque()
+        # Batches that wait for room.
+        self._waiting: deque[PendingBatch] = deque()
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether its Open is not answered yet."""
+        return self.state is None and self.error is None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of it is on its way to the database."""
+        return self._asking_database is None and (self.state is None or self.state.nothing_in_flight)
+
+    def start(self, ask: Callable[[], Coroutine[None, None, None]], holds: int = 0) -> None:
+        """Ask the database; `holds` is given back at the end."""
+        self._asking_holds = holds
+        self._asking_database = asyncio.create_task(self._ask(ask))
+
+    async def _ask(self, ask: Callable[[], Coroutine[None, None, None]]) -> None:
+        error: CoreError | None = None
+        try:
+            await ask()
+        except CoreError as reason:
+            error = reason
+        except Exception as bug:
+            self._stream.fail(bug)
+        self._asking_database = None
+        self._stream.let_go(self._asking_holds)
+        if error is not None:
+            self.fail(error)
+        try:
+            self._go_on()
+        except CoreError as overloaded:
+            self._stream.fail(overloaded)
+        self.changed()
+
+    def take_batch(self, batch: Batch, *, times_are_usual: bool) -> PendingBatch | None:
+        """Check the batch and hand it on, or let it wait. Returns it, if it was handed on. Raises Overloaded."""
+        if self._asking_database is None:
+            return self._receive(batch, times_are_usual=times_are_usual)
+        self._stream.hold(_size_of(batch))
+        batch.detach()
+        self._received.append(batch)
+        return None
+
+    def take_declare(self, declare: EncodedDeclare) -> None:
+        """Declare series, after what was received before. Raises Overloaded."""
+        self._stream.hold(_size_of(declare))
+        if self._asking_database is None:
+            self._declare(declare)
+        else:
+            self._received.append(declare)
+
+    def _declare(self, declare: EncodedDeclare) -> None:
+        assert self.state is not None
+        self.start(functools.partial(self._stream.declare, self.state, declare), _size_of(declare))
+
+    def _go_on(self) -> None:
+        """Take what came behind the Declare that has ended."""
+        while self._received and self._asking_database is None:
+            item = self._received.popleft()
+            if isinstance(item, EncodedDeclare):
+                self._declare(item)
+            else:
+                self._stream.let_go(_size_of(item))
+                self._receive(item, times_are_usual=False)
+
+    def _receive(self, batch: Batch, *, times_are_usual: bool) -> PendingBatch | None:
+        assert self.state is not None
+        try:
+            pending = self.state.receive(batch, times_are_usual=times_are_usual)
+        except (SequenceGap, UndeclaredSeries) as error:
+            self.fail(error)
+            return None
+        if pending is None:
+            return None
+        if self._waiting or not self._stream.hand_on(pending):
+            self._wait_for_room(pending)
+            return None
+        return pending
+
+    def _wait_for_room(self, pending: PendingBatch) -> None:
+        try:
+            self._stream.hold(pending.charge)
+        except CoreError:
+            pending.abandon()
+            raise
+        pending.detach()
+        self._waiting.append(pending)
+        if len(self._waiting) == 1:
+            self._stream.wait_in_line(self)
+
+    @property
+    def wanted_points(self) -> int:
+        """The room that its first waiting batch takes in the queue."""
+        return self._waiting[0].charge
+
+    def admitted(self) -> bool:
+        """There is room for its first waiting batch."""
+        pending = self._waiting.popleft()
+        self._stream.let_go(pending.charge)
+        self._stream.submit(pending)
+        return bool(self._waiting)
+
+    def changed(self) -> None:
+        """There may be something to tell the client."""
+        if self.error is None and self.state is not None and self.state.error is not None:
+            self.fail(self.state.error)
+        else:
+            self._stream.mark_changed(self)
+
+    def fail(self, error: CoreError) -> None:
+        """It ends, and the stream as well, if the error or the kind of stream is such."""
+        if self.error is None:
+            self.error = error
+            self.drop()
+            self._stream.producer_failed(self, error)
+
+    def drop(self) -> None:
+        """Drop what was read and waits; its client sends it again on another stream, or after another Open."""
+        if self._asking_database is not None:
+            abandon(self._asking_database)
+            self._asking_database = None
+            self._stream.let_go(self._asking_holds)
+        held = sum(_size_of(item) for item in self._received)
+        self._received.clear()
+        if self._waiting:
+            self._stream.leave_line(self)
+        while self._waiting:
+            pending = self._waiting.popleft()
+            held += pending.charge
+            pending.abandon()
+        if held:
+            self._stream.let_go(held)
+
+    def take_updates(self) -> list[Update]:
+        """What to tell the client of it, while it is well."""
+        updates: list[Update] = []
+        if self.state is not None:
+            if not self._open_is_told:
+                self._open_is_told = True
+                updates.append(Opened(self.index, self.state.committed_number))
+            if (ack := self.state.take_ack()) is not None:
+                updates.append(Acknowledged(self.index, *ack))
+        return updates
+
+
+class AppendStream:
+    """One Append call, as a context manager. Used by one event loop. What was submitted is committed even if the stream
+    has ended."""
+
+    def __init__(self, pipeline: IngestPipeline, caller: Caller, *, multiplexed: bool = False) -> None:
+        self.multiplexed = multiplexed
+        # Set once when all of the stream must end: with a CoreError, or with a bug.
+        self.failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._pipeline = pipeline
+        self._caller = caller
+        self._clock = ClientClockOffset()
+        # By index. Producers that have ended stay until the client was told, so they are bounded as well.
+        self._producers: dict[int, _Producer] = {}
+        self._highest_index = -1
+        self._held_points = 0
+        self._changed: dict[_Producer, None] = {}
+        self._something_changed = asyncio.Event()
+        self._is_answered = False
+        self._room = asyncio.Event()
+
+    def __enter__(self) -> AppendStream:
+        self._pipeline.stream_began(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.drop_waiting()
+        for producer in list(self._producers.values()):
+            self._forget(producer)
+        self._pipeline.stream_ended(self)
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def take(self, request: Request) -> None:
+        """Take the next message.
+
+        Raises:
+            OpenExpected: it is no Open, although it is the first, or names a producer that was not opened.
+            InvalidField: the index of a producer is not above those before it.
+            Overloaded: too many points and declarations wait on this replica already.
+        """
+        if isinstance(request, Batches):
+            self._take_batches(request)
+        elif isinstance(request, ingest_pb2.Open):
+            self._take_open(request)
+        elif isinstance(request, EncodedDeclare):
+            if (producer := self._ready(request.producer_index)) is not None:
+                producer.take_declare(request)
+        else:
+            self._take_close(request.producer_index)
+
+    def _take_open(self, request: ingest_pb2.Open) -> None:
+        index = request.producer_index
+        if self._highest_index >= 0 and not self.multiplexed:
+            raise OpenExpected("open: only the first message of a stream of one producer may be open", field="open")
+        if index <= self._highest_index:
+            raise InvalidField(
+                f"open.producer_index: {index} is not above {self._highest_index}, the highest on this stream so far; "
+                "count up",
+                field="open.producer_index",
+            )
+        self._highest_index = index
+        producer = self._producers[index] = _Producer(self, index)
+        if len(self._producers) > MAX_PRODUCERS_PER_STREAM:
+            producer.fail(
+                Overloaded(
+                    f"the stream has {MAX_PRODUCERS_PER_STREAM:,} producers, the most it may; close some of them, or "
+                    "open another stream",
+                    retry_after_s=1.0,
+                )
+            )
+        else:
+            producer.start(functools.partial(self._open, producer, request))
+
+    async def _open(self, producer: _Producer, request: ingest_pb2.Open) -> None:
+        producer.state = await self._pipeline.open(self._caller, request, producer.changed)
+
+    def _take_close(self, index: int) -> None:
+        if (producer := self._known(index)) is not None:
+            producer.closing = True
+            if producer.is_opening:
+                producer.drop()
+            self.mark_changed(producer)
+
+    def _take_batches(self, request: Batches) -> None:
+        received_at = time.monotonic()
+        on_the_way_us = self._clock.on_the_way_us(request.sent_us, received_at)
+        handed_on, points = [], 0
+        for batch in request.batches:
+            if (producer := self._ready(batch.producer_index)) is None:
+                continue
+            batch.received_at = received_at
+            if batch.oldest_age_us is not None:
+                batch.oldest_logged_at = logged_at(received_at, batch.oldest_age_us, on_the_way_us)
+            pending = producer.take_batch(batch, times_are_usual=request.times_are_usual)
+            if pending is not None:
+                handed_on.append(pending)
+                points += pending.points
+        self._pipeline.metrics.received.count("grpc", request.points, len(request.batches))
+        if 2 * points < request.points:
+            # Most of the message is not needed any more, for example as it is sent again.
+            for pending in handed_on:
+                pending.detach()
+
+    def _known(self, index: int) -> _Producer | None:
+        """The producer of a message; None if it has ended, and the client may not have read so yet."""
+        if index > self._highest_index:
+            raise OpenExpected(
+                f"producer_index: {index} was not opened on this stream; send its open first", field="producer_index"
+            )
+        return self._producers.get(index)
+
+    def _ready(self, index: int) -> _Producer | None:
+        """The same, if it is open."""
+        producer = self._producers.get(index) or self._known(index)
+        if producer is None or producer.error is not None:
+            return None
+        if producer.state is None or producer.closing:
+            why = "was closed" if producer.closing else "is not open yet; wait for Opened"
+            producer.fail(OpenExpected(f"producer_index: producer {index} {why}", field="producer_index"))
+            return None
+        return producer
+
+    @property
+    def has_room(self) -> bool:
+        """Whether to read the next message now."""
+        if self.multiplexed:
+            ahead = READ_AHEAD_POINTS if self._pipeline.may_read_ahead else 0
+            return self._held_points <= ahead and len(self._producers) <= MAX_PRODUCERS_PER_STREAM
+        return not self._held_points and not any(producer.is_opening for producer in self._producers.values())
+
+    async def wait_for_room(self) -> None:
+        """Wait until the next message may be read."""
+        while not self.has_room:
+            self._room.clear()
+            await self._room.wait()
+
+    # What the producers need -----------------------------------------------------------------------------------------
+
+    def hold(self, points: int) -> None:
+        """Count what was read and waits. Raises Overloaded."""
+        self._pipeline.hold(points)
+        self._held_points += points
+
+    def let_go(self, points: int) -> None:
+        """It does not wait any more."""
+        self._pipeline.let_go(points)
+        self._held_points -= points
+        self._room.set()
+
+    async def declare(self, state: ProducerStream, encoded: EncodedDeclare) -> None:
+        """Assign series, in turn."""
+        await self._pipeline.declare_in_turn(state, encoded)
+
+    def hand_on(self, pending: PendingBatch) -> bool:
+        """Hand a batch to its writer, if there is room for it now and nobody waits; returns whether it did."""
+        if not self._pipeline.budget.try_acquire(pending.charge):
+            return False
+        self._pipeline.submit(pending)
+        return True
+
+    def submit(self, pending: PendingBatch) -> None:
+        """Hand a batch to its writer for which room was taken."""
+        self._pipeline.submit(pending)
+
+    def wait_in_line(self, producer: _Producer) -> None:
+        """The producer waits for room."""
+        self._pipeline.budget.wait_in_line(producer)
+
+    def leave_line(self, producer: _Producer) -> None:
+        """It does not any more."""
+        self._pipeline.budget.leave_line(producer)
+
+    # Answering -------------------------------------------------------------------------------------------------------
+
+    def mark_changed(self, producer: _Producer) -> None:
+        """There may be something to tell the client of this producer."""
+        self._changed[producer] = None
+        self._something_changed.set()
+
+    def producer_failed(self, producer: _Producer, error: CoreError) -> None:
+        """A producer has ended."""
+        if self._ends_alone(error):
+            self.mark_changed(producer)
+        else:
+            self.fail(error)
+
+    def _ends_alone(self, error: CoreError) -> bool:
+        return self.multiplexed and not isinstance(error, _OF_THE_STREAM)
+
+    def fail(self, error: Exception) -> None:
+        """End the stream; the first error counts."""
+        if not self.failed.done():
+            self.failed.set_result(error)
+
+    def wake(self) -> None:
+        """Let next_updates check again: its `last` was set."""
+        self._something_changed.set()
+
+    def stop_answering(self) -> None:
+        """The client is told nothing more."""
+        self._is_answered = True
+        self._something_changed.set()
+
+    async def next_updates(self, last: asyncio.Event) -> list[Update] | None:
+        """Wait for the next things to tell the client. None once `last` is set and nothing is on its way to the
+        database any more, or after `stop_answering`."""
+        while not self._is_answered:
+            if updates := self._take_updates():
+                return updates
+            if last.is_set() and all(producer.is_idle for producer in self._producers.values()):
+                return None
+            self._something_changed.clear()
+            await self._something_changed.wait()
+        return None
+
+    def _take_updates(self) -> list[Update]:
+        updates: list[Update] = []
+        changed, self._changed = self._changed, {}
+        for producer in changed:
+            updates += producer.take_updates()
+            if producer.error is not None and self._ends_alone(producer.error):
+                updates.append(Ended(producer.index, producer.error))
+                self._pipeline.metrics.producer_ended(producer.error.reason)
+                self._forget(producer)
+            elif producer.closing and producer.is_idle:
+                self._forget(producer)
+        return updates
+
+    # Ending ----------------------------------------------------------------------------------------------------------
+
+    def drop_waiting(self) -> None:
+        """Take nothing more: drop what was read and waits. What was submitted goes on."""
+        for producer in self._producers.values():
+            producer.drop()
+
+    def _forget(self, producer: _Producer) -> None:
+        if self._producers.pop(producer.index, None) is not None:
+            self._room.set()
+            if producer.state is not None:
+                producer.state.forget()
+                self._pipeline.close(producer.state)
+
+
+def _size_of(item: Batch | EncodedDeclare) -> int:
+    """What it counts while it waits, in points: about its size in memory."""
+    if isinstance(item, Batch):
+        return max(len(item.value), MIN_CHARGE_POINTS)
+    return MIN_CHARGE_POINTS + len(item.message) // BYTES_PER_HELD_POINT
