@@ -21,7 +21,8 @@ from runstream_service.bench.load import Load, Outcome, push
 from runstream_service.bench.raw_copy import raw_copy
 from runstream_service.bench.rollup_cost import points_per_s_core
 from runstream_service.bench.session import SATURATING, Started, started
-from runstream_service.bench.storage_reads import Reader, repeated, tail_latencies_ms, while_loading
+from runstream_service.bench.storage_reads import Reader, repeated, while_loading
+from runstream_service.bench.tail_latency import log_to_tail_ms, sending_to_tail_ms
 from runstream_service.bench.yardsticks import bytes_per_point
 from runstream_service.retention.command import collect
 
@@ -80,7 +81,7 @@ async def _measure(scale: float, say: Callable[[str], None]) -> Values:
             await _reads(reader, long.run_id, ten.run_id, many.run_ids, values)
             say("sizes")
             await _sizes(parts, values)
-            say("live tail under 100,000 points/s")
+            say("live tail, under 100,000 points/s and a light load")
             await _tail(parts, values)
             say("deleting a run")
             await _delete(parts, channel, doomed, values)
@@ -151,11 +152,14 @@ async def _tail(parts: Started, values: Values) -> None:
         create = run_pb2.CreateRunRequest(run_id=run_id, experiment="bench")
         await run_pb2_grpc.RunServiceStub(channel).CreateRun(create)
     latencies, _ = await asyncio.gather(
-        tail_latencies_ms(parts.address, run_id, _TAIL_SECONDS),
+        log_to_tail_ms(parts.address, run_id, _TAIL_SECONDS),
         push(parts.address, _TAIL_LOAD, _TAIL_SECONDS + 3),
     )
     values["tail_p50_ms"] = statistics.median(latencies)
     values["tail_p99_ms"] = _percentile(latencies, 0.99)
+    latencies = await sending_to_tail_ms(parts.address, run_id, _TAIL_SECONDS)
+    values["tail_light_p50_ms"] = statistics.median(latencies)
+    values["tail_light_p99_ms"] = _percentile(latencies, 0.99)
 
 
 async def _delete(parts: Started, channel: grpc.aio.Channel, doomed: Outcome, values: Values) -> None:
@@ -206,6 +210,7 @@ _ROWS = (
     ("chart of 10 x 100,000 points", "chart_ms_ten_series", "ms", "<= 80"),
     ("history of 100,000 points", "history_100k_ms", "ms", "< 60"),
     ("latest of 1,000 runs x 50 metrics", "latest_1000_runs_ms", "ms", "<= 100"),
+    ("from sending to Tail, light load, p99", "tail_light_p99_ms", "ms", "<= 100"),
     ("from log() to Tail, p99", "tail_p99_ms", "ms", "< 1,000"),
     ("deleting a run", "delete_s", "s", "< 5"),
     ("points stored", "points_stored", "points", ""),

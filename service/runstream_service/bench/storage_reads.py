@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -63,26 +62,3 @@ async def while_loading(load: Awaitable[Any], reads: dict[str, Read]) -> dict[st
         await asyncio.wait({task}, timeout=0.25)
     await task
     return timed
-
-
-async def tail_latencies_ms(address: str, run_id: str, seconds: float) -> list[float]:
-    """The times from log() in another process to the subscriber, for each point of a run that logs every 20 ms."""
-    async with grpc.aio.insecure_channel(address) as channel:
-        ask: Any = channel.unary_stream(f"{_SERVICE}/Tail", response_deserializer=query_pb2.TailResponse.FromString)
-        call = ask(query_pb2.TailRequest(run_id=run_id).SerializeToString())
-        await call.read()  # the cursor of now
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "runstream_service.bench.tail_producer", address, run_id, str(seconds)
-        )
-        latencies: list[float] = []
-        receiving = asyncio.ensure_future(_receive(call, latencies))
-        await process.wait()
-        await asyncio.wait({receiving}, timeout=2.0)
-        receiving.cancel()
-    return sorted(latencies)
-
-
-async def _receive(call: Any, latencies: list[float]) -> None:
-    while (news := await call.read()) is not grpc.aio.EOF:
-        now_us = time.time_ns() // 1_000
-        latencies += [(now_us - logged) / 1_000 for series in news.series for logged in series.time_unix_us]

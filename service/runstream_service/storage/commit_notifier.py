@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CHANNEL = "runstream_commits"
-# At most so often, however many groups are committed.
-NOTIFY_EVERY_S = 0.1
+# At most so often, however many groups are committed. It waits for no disk.
+NOTIFY_EVERY_S = 0.05
 # A connection that died without a word shows when it is asked this often.
 CHECK_EVERY_S = 10.0
 _ANSWER_WITHIN_S = 5.0
