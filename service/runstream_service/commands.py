@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from runstream_service import data_commands, logs
+from runstream_service import agent_commands, data_commands, logs
 from runstream_service.bench.fault_rounds import ROUNDS
 from runstream_service.cannot_start import CannotStart
 from runstream_service.settings import OPTIONS, read_settings
@@ -186,5 +186,7 @@ for _command in (
     data_commands.retention,
     data_commands.gc,
     data_commands.distribute,
+    agent_commands.agent,
+    agent_commands.sync,
 ):
     runstream.add_command(_command)

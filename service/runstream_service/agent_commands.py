@@ -1,0 +1,189 @@
+"""Subcommands for the journals of a training machine: agent, agent status, sync. The client does the work; here are
+tables and a progress bar."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from runstream.agent.status import DirectoryStatus, JournalStatus
+    from runstream.agent.sync import Result
+    from runstream.journal import Directory
+
+_dir_option = click.option(
+    "--dir",
+    "directory",
+    default="",
+    help="The directory with the journals.  [default: RUNSTREAM_DIR, else the one that a training process here uses]",
+)
+
+
+def _fail(message: str) -> None:
+    click.echo(f"runstream: {message}", err=True)
+    sys.exit(1)
+
+
+@click.group(invoke_without_command=True)
+@_dir_option
+@click.option(
+    "--stay", is_flag=True, help="Do not end when nothing is left to do: for systemd, a sidecar, a DaemonSet."
+)
+@click.pass_context
+def agent(context: click.Context, directory: str, stay: bool) -> None:
+    """Bring the journals of this machine to the service, in the foreground.
+
+    Training processes start an agent themselves when none runs. Start one yourself where they cannot, or where what
+    they start ends with them (containers, Slurm steps).
+    """
+    context.obj = directory
+    if context.invoked_subcommand is None:
+        from runstream.agent.console import run_agent
+
+        sys.exit(run_agent(directory, stay=stay))
+
+
+@agent.command()
+@_dir_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
+@click.pass_context
+def status(context: click.Context, directory: str, as_json: bool) -> None:
+    """Show journals, what waits in them, and what the service answers. Works without an agent."""
+    from runstream.agent.status import read_status
+
+    found = read_status(_directory(directory or context.obj))
+    if as_json:
+        click.echo(found.as_json())
+        return
+    _show(found)
+
+
+def _directory(named: str) -> Directory:
+    from runstream.journal import Directory
+
+    try:
+        return Directory(Path(named)) if named else Directory.choose()
+    except OSError as error:
+        _fail(str(error))
+        raise
+
+
+def _show(status: DirectoryStatus) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"{status.path}  {_bytes(status.total_bytes)} of {_bytes(status.limit_bytes)}", highlight=False)
+    console.print(_agent_line(status), highlight=False)
+    addresses = status.agent.get("addresses", {}) if status.agent_runs else {}
+    if addresses:
+        table = Table("service", "stream", "points/s", "acknowledged", "last error")
+        for address, one in addresses.items():
+            numbers = f"{one['points_per_s']:,.0f}", f"{one['acknowledged_points']:,}"
+            table.add_row(address, one["state"], *numbers, one["last_error"])
+        console.print(table)
+    _show_journals(console, status.journals)
+
+
+def _agent_line(status: DirectoryStatus) -> str:
+    if not status.agent_runs:
+        return "no agent runs: the next training process here starts one, or `runstream agent`, or `runstream sync DIR`"
+    since = (time.time_ns() // 1000 - int(status.agent.get("started_unix_us", 0))) / 1e6
+    stays = ", stays" if status.agent.get("stays") else ""
+    return f"the agent runs (pid {status.agent_pid}, version {status.agent.get('version')}, {since:,.0f} s{stays})"
+
+
+def _show_journals(console: Console, journals: list[JournalStatus]) -> None:
+    from rich.table import Table
+
+    if not journals:
+        console.print("no journals: nothing waits")
+        return
+    table = Table("run", "name", "rank", "writer", "run is", "waiting", "acknowledged", "refused", "size", "last error")
+    for one in journals:
+        refused = ", ".join(f"{count:,} {reason}" for reason, count in sorted(one.refused.items()))
+        table.add_row(
+            one.run_id or "?",
+            one.run_name,
+            str(one.rank),
+            one.writer,
+            one.run_state or "not created",
+            f"{one.points_waiting:,}",
+            f"{one.acknowledged_points:,}",
+            refused,
+            _bytes(one.bytes),
+            one.problem or one.last_error,
+        )
+    console.print(table)
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1024
+    raise AssertionError
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--address", default="", help="Send to this service, instead of the ones that the journals name.")
+@click.option("--check", is_flag=True, help="Verify checksums and show what is there. Changes and sends nothing.")
+def sync(path: Path, address: str, check: bool) -> None:
+    """Send what is left in the journals below DIR: a directory of runstream, a single journal, or a copy of one.
+
+    What another copy has brought to the service already is recognised, and stored once. Nothing is deleted. Exit code
+    1: something is damaged, was refused, or is left.
+    """
+    from runstream.agent.sync import CannotSync
+
+    try:
+        if check:
+            _check(path)
+            return
+        result = _sync(path, address)
+    except CannotSync as error:
+        _fail(str(error))
+        return
+    for line in result.lines():
+        click.echo(line)
+    sys.exit(0 if result.ok else 1)
+
+
+def _sync(path: Path, address: str) -> Result:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from runstream.agent.sync import sync as send
+
+    columns = (TextColumn("points"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("points", total=None)
+        return send(path, address, progress=lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def _check(path: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from runstream.agent.status import journal_status
+    from runstream.agent.sync import check_path
+
+    found = check_path(path)
+    console = Console()
+    table = Table("run", "name", "rank", "writer", "records", "points", "waiting", "problem")
+    for one in found:
+        shown = journal_status(one)
+        counts = (f"{one.records:,}", f"{one.points:,}", f"{one.waiting_points:,}")
+        table.add_row(shown.run_id or "?", shown.run_name, str(one.rank), shown.writer, *counts, shown.problem)
+    console.print(table)
+    for one in found:
+        for text in journal_status(one).damage:
+            console.print(f"{one.path}: {text}", highlight=False)
+    sys.exit(1 if any(one.is_damaged or not one.create for one in found) else 0)
