@@ -31,6 +31,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import runstream
 from runstream import _settings
+from runstream.journal import Directory
 from runstream_service.core import errors
 from runstream_service.settings import OPTIONS, read_settings
 from runstream_service.statuses import status_of
@@ -41,6 +42,7 @@ from tests.deploy.chart import objects as chart_objects
 from tests.support.databases import PROGRAMS, short_directory, with_database
 from tests.support.markdown import ROOT, Block, blocks_of, documents, links_of, table_of
 from tests.support.serve import ServeProcess, command_environment
+from tests.unit.client.transport.journals import Trainer
 
 OPERATIONS, CLIENT = ROOT / "docs" / "operations.md", ROOT / "docs" / "client.md"
 WITH_BLOCKS = [document for document in documents() if blocks_of(document)]
@@ -169,6 +171,24 @@ def doctor_command(reader: Reader, found: re.Match[str]) -> None:
     output_of(reader.start(program("runstream"), "doctor", *options, **where))
 
 
+def agent_command(reader: Reader, found: re.Match[str]) -> None:
+    """It ends when nothing is left to do, here at once."""
+    where = {"RUNSTREAM_DIR": str(reader.directory / "journals"), "RUNSTREAM_AGENT_IDLE_S": "0"}
+    output_of(reader.start(program("runstream"), "agent", *shlex.split(found[1]), **where))
+
+
+def sync_command(reader: Reader, found: re.Match[str]) -> None:
+    """There is a journal that was not sent."""
+    directory = Directory(reader.directory / "offline")
+    directory.make()
+    offline = Trainer.start(directory, reader.serve.grpc_address)
+    offline.log(range(10))
+    offline.finish()
+    offline.die()
+    options = [str(directory.path) if option.startswith("~") else option for option in shlex.split(found[1])]
+    output_of(reader.start(program("runstream"), "sync", *options))
+
+
 def distribute_command(reader: Reader, _found: re.Match[str]) -> None:
     """Without a cluster it refuses; tests/citus has one."""
     command = [program("runstream"), "distribute", "--database", reader.serve.database_url]
@@ -280,6 +300,8 @@ COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"(?:\.venv/bin/)?runstream serve ?(.*)": serve_command,
     r"runstream (tail .*)": tail,
     r"runstream doctor ?(.*)": doctor_command,
+    r"runstream agent ?(.*)": agent_command,
+    r"runstream sync (.*)": sync_command,
     r"runstream ((?:export|delete|retention|gc|status) .*)": data_command,
     r"runstream (distribute) --database postgresql://\S+": distribute_command,
     r"\.venv/bin/python (\w+\.py)": script,

@@ -101,7 +101,7 @@ def sync(
         if not os.access(each, os.R_OK | os.W_OK | os.X_OK):
             raise CannotSync(f"{each} cannot be written: each journal's position is kept in it; sync a copy of it")
     with _alone(usable):
-        transport = Transport(paths=usable, address=address, keep=True, may_end=_is_of_this_host)
+        transport = Transport(paths=usable, address=address, keep=True, writer_may_live=_is_of_another_host)
         transport.start()
         try:
             _drain(transport, found, progress, timeout_s)
@@ -167,12 +167,12 @@ def _drain(
 
 
 def _only_lacks_its_end(feed: Any) -> bool:
-    return bool(feed.over or (not feed.calls.has_finish and not feed.complete))
+    return bool(feed.over or (not feed.calls.has_finish and (feed.writer_may_live or feed.journal.writer_alive())))
 
 
-def _is_of_this_host(create: dict[str, Any]) -> bool:
+def _is_of_another_host(create: dict[str, Any]) -> bool:
     """The writer of a copy from another machine may live there. (The service ends runs itself that are silent.)"""
-    return str(create.get("host") or "") == socket.gethostname()
+    return str(create.get("host") or "") != socket.gethostname()
 
 
 @contextlib.contextmanager

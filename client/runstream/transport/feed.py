@@ -73,7 +73,8 @@ class Feed:
         self.position = position  # as it was saved last
         self.creation = Creation.of(journal.create)
         self.address = str(journal.create.get("address") or DEFAULT_ADDRESS)
-        self.ends_dead_run = True  # whether a run is ended whose writer died without a word
+        self.writer_may_live = False  # on another machine: this is a copy of its journal
+        self.superseded = False  # a newer journal of the same run is known
         if position.run_id:
             self.creation.run_id, self.creation.derived = position.run_id, False
         self.settled = SettledRecords(position.records, position.acknowledged_points, position.refused)
@@ -148,7 +149,7 @@ class Feed:
         self.complete = complete
         self._held.extend(records)
         self.take_held()
-        if complete and not self._held and not self.calls.has_finish:
+        if complete and not self._held and not self.calls.has_finish and not self.writer_may_live:
             self._writer_died()
         self._report_damage()
 
@@ -187,8 +188,8 @@ class Feed:
     def _writer_died(self) -> None:
         """The process died without an end of its run, which would stay RUNNING: it has FAILED, at the time of its last
         record. The service does not take the end of an older attempt than it has seen, so a job that was restarted with
-        a higher attempt goes on; `ends_dead_run` is False if a newer journal of the same run is known."""
-        ends_run = self.creation.ends_run and self.ends_dead_run
+        a higher attempt goes on. So does one that was restarted under the same attempt, whose journal is newer."""
+        ends_run = self.creation.ends_run and not self.superseded
         if ends_run:
             self.notices.say("warning", "the process of this run died without finishing it: its end is set to FAILED")
         self.calls.finish(0, "FAILED", self._last_write_unix_us(), ends_run)

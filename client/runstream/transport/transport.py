@@ -65,17 +65,18 @@ class Transport:
         log: Log = lambda level, text: None,
         address: str = "",
         keep: bool = False,
-        may_end: Callable[[dict[str, Any]], bool] = lambda create: True,
+        writer_may_live: Callable[[dict[str, Any]], bool] = lambda create: False,
     ) -> None:
         """`paths`: these journals instead of all of the directory. `address`: instead of that in the journals. `keep`:
-        deletes nothing. `may_end`: whether the run of a CREATE record may be ended if its writer died."""
+        deletes nothing. `writer_may_live`: whether the writer of a CREATE record may live although nobody has
+        the journal's lock, since it is a copy."""
         self._directory = directory
         self._paths = list(paths) if paths is not None else None
         self._limits = limits or Limits()
         self._log = log
         self._address = address
         self._keep = keep
-        self._may_end = may_end
+        self._writer_may_live = writer_may_live
         self._lock = threading.RLock()
         self._wake = threading.Condition(self._lock)
         self._progressed = False
@@ -255,7 +256,7 @@ class Transport:
             return
         if self._address:
             feed.address = feed.notices.address = self._address
-        feed.ends_dead_run = self._may_end(reader.create)
+        feed.writer_may_live = self._writer_may_live(reader.create)
         self._add_feed(path, feed)
 
     def _add_feed(self, key: Path | str, feed: Feed) -> None:
@@ -275,7 +276,7 @@ class Transport:
         for other in self._feeds.values():
             if other is not feed and other.creation.ends_run and other.creation.run_id == feed.creation.run_id:
                 newer = other.creation.time_unix_us > feed.creation.time_unix_us
-                (feed if newer else other).ends_dead_run = False
+                (feed if newer else other).superseded = True
 
     def _read(self, everything: bool, look_at_writer: bool) -> bool:
         """Reads as much as there is room for; returns whether there may be more."""

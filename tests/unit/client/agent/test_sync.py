@@ -1,0 +1,167 @@
+"""sync, status and check: what an operator does with a directory, a journal, or a copy of one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+
+import pytest
+from click.testing import CliRunner
+
+from runstream.agent import console
+from runstream.agent.status import read_status
+from runstream.agent.sync import CannotSync, sync
+from runstream.journal import Directory
+from runstream_service.commands import runstream
+from tests.unit.client.agent.conftest import started
+from tests.unit.client.transport.journals import Trainer
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def offline(directory: Directory, address: str, count: int = 2_500, **fields) -> Trainer:
+    """A journal of a process that has ended well, and was never sent."""
+    trainer = Trainer.start(directory, address, **fields)
+    trainer.params(lr="1")
+    trainer.log(range(count))
+    trainer.finish()
+    trainer.die()
+    return trainer
+
+
+def steps(count: int) -> list[float]:
+    return [float(step) for step in range(count)]
+
+
+@pytest.mark.parametrize("what", ["directory", "layout", "journal"])
+def test_a_directory_its_layout_or_one_journal_is_sent_and_left_with_its_position(service, directory, what):
+    trainer = offline(directory, service.address)
+    path = {"directory": directory.path, "layout": directory.path / "v1", "journal": trainer.path}[what]
+    seen: list[tuple[int, int]] = []
+    result = sync(path, progress=lambda done, total: seen.append((done, total)))
+    assert result.ok
+    assert result.lines() == [f"2,500 points of 1 journals stored in {result.seconds:.1f} s"]
+    assert seen[-1] == (2_500, 2_500)
+    assert service.ledger.values("loss") == steps(2_500)
+    assert service.ledger.runs[trainer.run_id].status == 3
+    assert trainer.position().finished
+    again = sync(path)
+    assert again.ok
+    assert again.journals[0].stored == 0
+    assert service.ledger.values("loss") == steps(2_500)
+
+
+def test_two_copies_from_another_machine_are_stored_once_at_the_address_that_is_named(service, directory, tmp_path):
+    offline(directory, "127.0.0.1:1", host="elsewhere")
+    for name in ("first", "second"):
+        shutil.copytree(directory.path, tmp_path / name)
+        assert sync(tmp_path / name, service.address).ok
+    assert service.ledger.values("loss") == steps(2_500)
+
+
+def test_a_journal_without_an_end_from_another_machine_leaves_the_run_as_it_is(service, directory):
+    trainer = Trainer.start(directory, service.address, host="elsewhere")
+    trainer.log(range(10))
+    trainer.die()
+    result = sync(directory.path)
+    assert result.ok
+    assert "the journal has no end, so the run goes on" in result.lines()[1]
+    assert service.ledger.runs[trainer.run_id].status == 1
+
+
+def test_a_journal_without_an_end_of_a_process_that_died_here_ends_the_run(service, directory):
+    trainer = Trainer.start(directory, service.address, host=socket.gethostname())
+    trainer.log(range(10))
+    trainer.die()
+    assert sync(directory.path).ok
+    assert service.ledger.runs[trainer.run_id].status == 4
+
+
+def test_refused_points_are_in_the_summary_and_in_the_exit_status(service, directory, capsys):
+    service.ledger.refuse_keys = {"loss"}
+    trainer = offline(directory, service.address, 10)
+    assert console.main(["sync", str(directory.path)]) == 1
+    assert f"run {trainer.run_id} rank 0" in (output := capsys.readouterr().out)
+    assert "10 points refused (key_too_long)" in output
+
+
+def test_a_damaged_journal_is_sent_as_far_as_it_can_be_read_and_stays_as_it_is(service, directory, capsys):
+    trainer = offline(directory, service.address, 5_000)
+    segment = trainer.path / "00000001.seg"
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    assert console.main(["check", str(directory.path)]) == 1
+    assert "it is damaged, 1 batches are missing" in capsys.readouterr().out
+    result = sync(directory.path)
+    assert not result.ok
+    assert "1 batches are missing; the rest of it was sent" in result.lines()[1]
+    assert len(service.ledger.values("loss")) == 4_000
+    assert segment.read_bytes() == bytes(data)
+    assert not (trainer.path / "damaged").exists()
+
+
+def test_a_directory_whose_agent_runs_is_not_sent_by_two(service, directory):
+    trainer = Trainer.start(directory, service.address)
+    agent = started(directory)
+    with pytest.raises(CannotSync, match=f"an agent .pid {agent.pid}. sends the journals of .* already"):
+        sync(directory.path)
+    trainer.die()
+
+
+@pytest.mark.parametrize("name", ["nowhere", "."])
+def test_what_is_no_directory_with_journals_is_named(tmp_path, name, capsys):
+    assert console.main(["sync", str(tmp_path / name)]) == 1
+    assert "give a directory of runstream, a journal, or a copy of one" in capsys.readouterr().err
+
+
+def test_the_command_line_shows_what_waits_checks_it_and_sends_it(service, directory):
+    trainer = offline(directory, service.address)
+    run = CliRunner(env={"COLUMNS": "300"}).invoke
+    shown = run(runstream, ["agent", "status", "--dir", str(directory.path)])
+    assert shown.exit_code == 0, shown.output
+    for words in ("no agent runs", trainer.run_id, "2,500", "finished", "not created"):
+        assert words in shown.output
+    checked = run(runstream, ["sync", "--check", str(directory.path)])
+    assert checked.exit_code == 0, checked.output
+    assert "2,500" in checked.output
+    assert service.ledger.points == []
+    sent = run(runstream, ["sync", str(directory.path)])
+    assert sent.exit_code == 0, sent.output
+    assert "2,500 points of 1 journals stored" in sent.output
+    assert run(runstream, ["sync", str(directory.path / "nothing")]).exit_code == 1
+
+
+def test_the_status_of_a_directory_with_an_agent_is_one_json_object(service, directory, capsys):
+    trainer = Trainer.start(directory, service.address)
+    trainer.log(range(10))
+    agent = started(directory)
+    assert console.main(["status", "--dir", str(directory.path), "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert (status["agent_runs"], status["agent_pid"]) == (True, agent.pid)
+    (journal,) = status["journals"]
+    assert (journal["run_id"], journal["writer"]) == (trainer.run_id, "alive")
+    assert console.main(["status", "--dir", str(directory.path)]) == 0
+    assert f"the agent runs (pid {agent.pid})" in capsys.readouterr().out
+    run = CliRunner(env={"COLUMNS": "300"}).invoke
+    assert (
+        f"the agent runs (pid {agent.pid}" in run(runstream, ["agent", "status", "--dir", str(directory.path)]).output
+    )
+
+
+def test_a_journal_of_a_newer_version_is_left_alone_and_named(service, directory):
+    trainer = offline(directory, service.address)
+    segment = trainer.path / "00000001.seg"
+    data = bytearray(segment.read_bytes())
+    data[8] = 9
+    from zlib import crc32
+
+    data[44:48] = crc32(data[:44]).to_bytes(4, "little")
+    segment.write_bytes(data)
+    (found,) = read_status(directory).journals
+    assert "version 9" in found.problem
+    result = sync(directory.path)
+    assert not result.ok
+    assert "update runstream" in result.lines()[1]
+    assert segment.read_bytes() == bytes(data)
