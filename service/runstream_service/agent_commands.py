@@ -163,7 +163,8 @@ def _sync(path: Path, address: str) -> Result:
     from runstream.agent.sync import sync as send
 
     columns = (TextColumn("points"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("points", total=None)
         return send(path, address, progress=lambda done, total: bar.update(task, completed=done, total=total))
 

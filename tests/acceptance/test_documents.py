@@ -174,7 +174,9 @@ def doctor_command(reader: Reader, found: re.Match[str]) -> None:
 def agent_command(reader: Reader, found: re.Match[str]) -> None:
     """It ends when nothing is left to do, here at once."""
     where = {"RUNSTREAM_DIR": str(reader.directory / "journals"), "RUNSTREAM_AGENT_IDLE_S": "0"}
-    output_of(reader.start(program("runstream"), "agent", *shlex.split(found[1]), **where))
+    process = reader.start(program("runstream"), "agent", *shlex.split(found[1]), **where)
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 0, log
 
 
 def sync_command(reader: Reader, found: re.Match[str]) -> None:
