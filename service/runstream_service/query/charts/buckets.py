@@ -12,6 +12,7 @@ keys.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
@@ -28,6 +29,8 @@ WHOLE_SEGMENT_BUCKETS = 1.5
 # Sums that overflow are computed again from values that are scaled down by this. The loss is far below their precision.
 _SCALE = 2.0**-80
 
+_BELOW_64_BITS = 2.0**64 - 2.0**11
+
 
 class Bucketing(Protocol):
     """Assigns positions to buckets. The bucket never decreases along the axis."""
@@ -36,6 +39,11 @@ class Bucketing(Protocol):
 
     def bucket_of(self, position: Int64) -> Int64:
         """The bucket of each position, from 0."""
+        ...
+
+    @property
+    def edges(self) -> Int64:
+        """For each bucket, the least position that is not in an earlier one; arbitrary above the last position."""
         ...
 
     def fits_one_bucket(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
@@ -59,6 +67,28 @@ class EqualWidth:
         bucket = _offset(inside, self._low) / self._width
         return np.minimum(bucket.astype(np.int64), self.count - 1)
 
+    @functools.cached_property
+    def edges(self) -> Int64:
+        """Where buckets begin. Division and multiplication round, so the quotients are checked, and searched if one is
+        not exactly where `bucket_of` changes."""
+        number = np.arange(self.count)
+        span = np.uint64(int(self._high) - int(self._low))
+        edge = np.minimum(np.minimum(np.ceil(number * self._width), _BELOW_64_BITS).astype(np.uint64), span)
+        below = edge - np.minimum(edge, np.uint64(1))
+        if not self._reaches(edge, number).all() or self._reaches(below, number)[1:].any():
+            below, edge = np.zeros(self.count, np.uint64), np.full(self.count, span)
+            for _ in range(int(span).bit_length() + 1):
+                middle = below + (edge - below) // np.uint64(2)
+                reaches = self._reaches(middle, number)
+                edge = np.where(reaches, middle, edge)
+                below = np.where(reaches, below, np.minimum(middle + np.uint64(1), edge))
+        edges: Int64 = self._low + edge.view(np.int64)
+        return edges
+
+    def _reaches(self, offset: NDArray[np.uint64], number: Int64) -> NDArray[np.bool_]:
+        reaches: NDArray[np.bool_] = self.bucket_of(self._low + offset.view(np.int64)) >= number
+        return reaches
+
     def fits_one_bucket(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
         """Spans within one bucket, and spans that are not much longer than a bucket."""
         near: NDArray[np.bool_] = _offset(last, first) <= WHOLE_SEGMENT_BUCKETS * self._width
@@ -76,6 +106,11 @@ class Distinct:
     def bucket_of(self, position: Int64) -> Int64:
         """The index among the positions."""
         return np.searchsorted(self._positions, position).astype(np.int64)
+
+    @property
+    def edges(self) -> Int64:
+        """The positions."""
+        return self._positions
 
     def fits_one_bucket(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
         """Spans with a single position."""
@@ -115,20 +150,32 @@ def scaled(sums: Float64) -> Float64:
     return sums * _SCALE
 
 
-def partials_of_points(
-    bucketing: Bucketing,
-    position: Int64,
-    first_tiebreaker: Int64,
-    last_tiebreaker: Int64,
-    value: Float64,
-    breaks: NDArray[np.bool_],
-) -> PartialAggregates:
-    """The points of one curve: a new partial aggregate begins with each bucket, and where `breaks` is set.
+def partials_of_points(bucketing: Bucketing, position: Int64, tiebreaker: Int64, value: Float64) -> PartialAggregates:
+    """Points of one curve in order."""
+    starts = bucket_starts(bucketing, position)
+    ends = np.append(starts[1:], len(position)) - 1
+    return partials_at(starts, position, tiebreaker[starts], tiebreaker[ends], value)
 
-    Positions must not decrease except at breaks. Points with equal positions in one of them keep their order.
+
+def bucket_starts(bucketing: Bucketing, position: Int64) -> NDArray[np.intp]:
+    """Where buckets begin in positions that do not decrease.
+
+    There are far fewer buckets than points, mostly. So edges are searched among the positions, which takes a small part
+    of the time of computing the bucket of each position.
     """
-    bucket = bucketing.bucket_of(position)
-    starts = np.flatnonzero(breaks | (np.diff(bucket, prepend=-1) != 0))
+    first, last = bucketing.bucket_of(position[[0, -1]]).tolist()
+    if last - first > len(position):
+        return np.flatnonzero(np.diff(bucketing.bucket_of(position), prepend=-1))
+    starts = np.searchsorted(position, bucketing.edges[first + 1 : last + 1], "left")
+    starts = starts[np.flatnonzero(np.diff(starts, prepend=0))]
+    return np.concatenate([[0], starts[starts < len(position)]])
+
+
+def partials_at(
+    starts: NDArray[np.intp], position: Int64, first_tiebreaker: Int64, last_tiebreaker: Int64, value: Float64
+) -> PartialAggregates:
+    """The partial aggregates of points that are in order within each. They begin at `starts` (which has no two equal
+    ones, and 0), and have the given tiebreakers. Points with equal positions in one of them keep their order."""
     ends = np.append(starts[1:], len(position)) - 1
     count = ends - starts + 1
     finite = np.isfinite(value)
@@ -143,9 +190,9 @@ def partials_of_points(
     small = scaled(sums) if np.isfinite(sums).all() else np.add.reduceat(terms * _SCALE, starts)
     return PartialAggregates(
         first_position=position[starts],
-        first_tiebreaker=first_tiebreaker[starts],
+        first_tiebreaker=first_tiebreaker,
         last_position=position[ends],
-        last_tiebreaker=last_tiebreaker[ends],
+        last_tiebreaker=last_tiebreaker,
         point_count=count.astype(np.int64),
         finite_count=finite_count.astype(np.int64),
         first=value[starts],

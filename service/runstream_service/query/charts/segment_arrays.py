@@ -17,8 +17,10 @@ from runstream_service.query.charts.buckets import (
     Float64,
     Int64,
     PartialAggregates,
+    bucket_starts,
     buckets_of,
     buckets_of_points,
+    partials_at,
     partials_of_points,
     scaled,
 )
@@ -62,22 +64,26 @@ class CurveBuilder:
 
     def add_ordered(self, wanted: Sequence[tuple[int, Segment]]) -> None:
         """Adds `ordered` segments, with their numbers in the sources."""
-        sources = self.sources
-        columns = [self._within(number, *_columns(segment, sources.range.axis)) for number, segment in wanted]
-        lengths = [len(position) for position, _, _ in columns]
-        if self._bucketing is None or not sum(lengths):
+        sources, bucketing = self.sources, self._bucketing
+        assert bucketing is not None, "without a bucketing, all segments are unsorted"
+        # They do not overlap, so in this order all of their points are in order.
+        by_beginning = sorted(wanted, key=lambda one: (sources.first[one[0]], sources.last[one[0]]))
+        columns = [self._within(number, *_columns(segment, sources.range.axis)) for number, segment in by_beginning]
+        lengths = np.array([len(position) for position, _, _ in columns])
+        ends = np.cumsum(lengths)
+        if not ends[-1]:
             return
-        numbers = np.array([number for number, _ in wanted])
-        breaks = np.zeros(sum(lengths) + 1, np.bool_)
-        breaks[np.cumsum([0, *lengths])] = True
+        position = np.concatenate([position for position, _, _ in columns])
+        # A segment is not joined with others: its tiebreakers are known at its ends only.
+        starts = np.union1d(bucket_starts(bucketing, position), (ends - lengths)[lengths > 0])
+        number = np.array([number for number, _ in by_beginning])[np.searchsorted(ends, starts, "right")]
         self._partials.append(
-            partials_of_points(
-                self._bucketing,
-                np.concatenate([position for position, _, _ in columns]),
-                np.repeat(sources.first_tiebreaker[numbers], lengths),
-                np.repeat(sources.last_tiebreaker[numbers], lengths),
+            partials_at(
+                starts,
+                position,
+                sources.first_tiebreaker[number],
+                sources.last_tiebreaker[number],
                 np.concatenate([value for _, _, value in columns]),
-                breaks[:-1],
             )
         )
 
@@ -118,10 +124,7 @@ class CurveBuilder:
         if self._bucketing is None:
             self._points.append((position, tiebreaker, value))
         elif len(position):
-            no_breaks = np.zeros(len(position), np.bool_)
-            self._partials.append(
-                partials_of_points(self._bucketing, position, tiebreaker, tiebreaker, value, no_breaks)
-            )
+            self._partials.append(partials_of_points(self._bucketing, position, tiebreaker, value))
 
     def _within(
         self, number: int, position: Int64, tiebreaker: Int64 | None, value: Float64

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_service.query.charts.buckets import Distinct, EqualWidth
+from runstream_service.query.charts.buckets import Distinct, EqualWidth, bucket_starts
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -20,6 +20,25 @@ def test_buckets_are_in_the_order_of_positions_and_not_too_many(positions: list[
     assert 0 <= buckets[0] <= buckets[-1] < count
     if positions[-1] - positions[0] < count:
         assert len(set(buckets)) == len(set(positions))
+
+
+@given(INT64, INT64, st.integers(1, 10_000))
+def test_a_bucket_begins_at_its_edge(one: int, other: int, count: int) -> None:
+    bucketing = EqualWidth(min(one, other), max(one, other), count)
+    last = int(bucketing.bucket_of(np.array([max(one, other)]))[0])
+    edges = bucketing.edges[: last + 1]
+    assert (bucketing.bucket_of(edges) >= np.arange(last + 1)).all()
+    inside = np.flatnonzero(edges > min(one, other))
+    assert (bucketing.bucket_of(edges[inside] - 1) < inside).all()
+
+
+@given(st.lists(st.integers(-50, 50), min_size=1, max_size=60), st.integers(1, 150))
+def test_points_are_divided_where_their_bucket_changes(positions: list[int], count: int) -> None:
+    position = np.sort(np.array(positions))
+    for bucketing in (EqualWidth(int(position[0]), int(position[-1]), count), Distinct(np.unique(position))):
+        bucket = bucketing.bucket_of(position)
+        starts = bucket_starts(bucketing, position)
+        assert starts.tolist() == np.flatnonzero(np.diff(bucket, prepend=-1)).tolist()
 
 
 def test_edges_that_are_whole_numbers_are_exact() -> None:
