@@ -26,8 +26,8 @@ from runstream_service.bench.tail_latency import log_to_tail_ms, sending_to_tail
 from runstream_service.bench.yardsticks import bytes_per_point
 from runstream_service.retention.command import collect
 
-# The last epoch is not full and closes after this many seconds. With the default, most of the measured time would be
-# spent waiting for that.
+# So long do the waits of the fill, of the live tail and of the deletion last at most. The sustained load closes its
+# last epoch itself.
 _EPOCH_SECONDS = "5"
 _TAIL_LOAD = Load(streams=20, batch_points=500, pause_s=0.1)  # 100,000 points/s
 _TAIL_SECONDS = 15.0
@@ -73,7 +73,7 @@ async def _measure(scale: float, say: Callable[[str], None]) -> Values:
             yardstick.terminate()
         async with grpc.aio.insecure_channel(parts.address) as channel:
             reader = Reader(channel)
-            bulk = await _sustained(parts, reader, scale, long.run_id, many.run_ids[0], values, say)
+            bulk = await _sustained(parts, scale, long.run_id, many.run_ids[0], values, say)
             sent = many.points + sum(outcome.points_acknowledged for outcome in (long, ten, doomed, bulk))
             values["points_stored"] = float(await parts.database.fetchval(_STORED))
             values["rows_exact"] = values["points_stored"] == sent
@@ -93,7 +93,6 @@ async def _measure(scale: float, say: Callable[[str], None]) -> Values:
 
 async def _sustained(
     parts: Started,
-    reader: Reader,
     scale: float,
     long_run: str,
     small_run: str,
@@ -107,14 +106,13 @@ async def _sustained(
 
     async def work() -> None:
         outcome.append(await push(parts.address, load))
+        await data.close_epoch(parts.database)
         await data.rolled_up(parts.database)
 
     before = await parts.meter.read_settled()
     first_sample = len(parts.memory.samples_mb)
     begun = time.perf_counter()
-    timed = await while_loading(
-        work(), {"chart": lambda: reader.chart(long_run), "latest": lambda: reader.latest([small_run])}
-    )
+    timed = await while_loading(work(), parts.address, long_run, small_run)
     values["sustained_points_per_s"] = outcome[0].points_acknowledged / (time.perf_counter() - begun)
     values["sustained_ratio"] = values["sustained_points_per_s"] / values["raw_copy_points_per_s"]
     values["ingest_points_per_s"] = outcome[0].points_per_s

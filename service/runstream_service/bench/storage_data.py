@@ -10,6 +10,7 @@ import grpc
 
 from runstream.v1 import ingest_pb2, run_pb2, run_pb2_grpc
 from runstream_service.bench.load import Load, append, batch_message
+from runstream_service.rollup.epochs import rotate
 from runstream_service.storage.database import Database
 
 TOTAL_POINTS = 75_000_000
@@ -72,6 +73,15 @@ async def _push_small_run(channel: grpc.aio.Channel, run_id: str) -> None:
     await call.done_writing()
     while await call.read() is not grpc.aio.EOF:
         pass
+
+
+async def close_epoch(database: Database) -> None:
+    """Closes the open epoch, which would otherwise wait until it is old enough, while nothing happens."""
+    connection = await database.connect_rollup()
+    try:
+        await rotate(connection, max_points=1, max_age_s=0)
+    finally:
+        connection.terminate()
 
 
 async def rolled_up(database: Database) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -52,13 +54,17 @@ async def repeated(read: Read, times: int) -> list[float]:
     return sorted([await read() for _ in range(times)])
 
 
-async def while_loading(load: Awaitable[Any], reads: dict[str, Read]) -> dict[str, list[float]]:
-    """Each read about four times a second for as long as the load goes on."""
-    timed: dict[str, list[float]] = {name: [] for name in reads}
-    task = asyncio.ensure_future(load)
-    while not task.done():
-        for name, read in reads.items():
-            timed[name].append(await read())
-        await asyncio.wait({task}, timeout=0.25)
-    await task
+async def while_loading(load: Awaitable[Any], address: str, chart_run: str, latest_run: str) -> dict[str, list[float]]:
+    """The milliseconds of charts and latest values of two runs, read for as long as the load goes on."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "runstream_service.bench.read_process", address, chart_run, latest_run,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        await load
+    finally:
+        output, _ = await process.communicate(b"")  # which ends its input
+    if process.returncode:
+        raise RuntimeError(f"read_process ended with {process.returncode}")
+    timed: dict[str, list[float]] = json.loads(output)
     return timed
