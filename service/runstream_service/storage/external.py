@@ -9,7 +9,7 @@ import structlog
 
 from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import DatabaseUnavailable, DatabaseUnsuitable
-from runstream_service.deadline import Deadline
+from runstream_service.deadline import TIMEOUTS, Deadline
 from runstream_service.storage import layout, pooler, tls
 from runstream_service.storage.database import Database, layout_of
 from runstream_service.storage.database_url import DatabaseUrl
@@ -63,9 +63,20 @@ async def open_at_once(url: str, *, max_size: int) -> Database:
     except DatabaseUnavailable as error:
         if _is_hopeless(error):
             raise _no_database(error.message) from error
+        if isinstance(error.__cause__, (OSError, *TIMEOUTS)):
+            raise DatabaseUnavailable(_where_and_what_to_check(error.message, url)) from error
         raise
     except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise _no_database(str(error)) from error
+
+
+def _where_and_what_to_check(message: str, url: str) -> str:
+    """Addresses are for operators only, so the messages that callers of the service may see are without them."""
+    servers = ", ".join(map(str, DatabaseUrl.parse(url).servers)) or "the driver's default address"
+    return (
+        f"{message} (asked: {servers}). Check the host and port of the URL, that PostgreSQL runs there, that its "
+        "listen_addresses has this address, and that no firewall is in between"
+    )
 
 
 async def wait_for_database(url: str, *, pool_size: int, wait_s: float, replica: ReplicaId) -> Database:
