@@ -5,14 +5,21 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
+
+from runstream._settings import DEFAULT_ADDRESS, check_address
+from runstream.mlflow.address import HTTP_VARIABLE, http_url_of
+from runstream_service import logs
+from runstream_service.settings import parse_address
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from runstream.agent.process import Companion
     from runstream.agent.status import DirectoryStatus, JournalStatus
     from runstream.agent.sync import Result
     from runstream.journal import Directory
@@ -25,9 +32,9 @@ _dir_option = click.option(
 )
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 1) -> NoReturn:
     click.echo(f"runstream: {message}", err=True)
-    sys.exit(1)
+    sys.exit(code)
 
 
 @click.group(invoke_without_command=True)
@@ -35,8 +42,31 @@ def _fail(message: str) -> None:
 @click.option(
     "--stay", is_flag=True, help="Do not end when nothing is left to do: for systemd, a sidecar, a DaemonSet."
 )
+@click.option(
+    "--mlflow-listen",
+    metavar="HOST:PORT",
+    envvar="RUNSTREAM_MLFLOW_LISTEN",
+    show_envvar=True,
+    default="",
+    help="Speak MLflow's tracking API there, for scripts on this machine: 127.0.0.1:5000. Includes --stay.",
+)
+@click.option(
+    "--address",
+    envvar="RUNSTREAM_ADDRESS",
+    show_envvar=True,
+    default=DEFAULT_ADDRESS,
+    show_default=True,
+    help="Of --mlflow-listen: where the service is.",
+)
+@click.option(
+    "--http",
+    envvar=HTTP_VARIABLE,
+    show_envvar=True,
+    default="",
+    help="Of --mlflow-listen: where the service speaks MLflow's API.  [default: the host of --address, port 5000]",
+)
 @click.pass_context
-def agent(context: click.Context, directory: str, stay: bool) -> None:
+def agent(context: click.Context, directory: str, stay: bool, mlflow_listen: str, address: str, http: str) -> None:
     """Bring the journals of this machine to the service, in the foreground.
 
     Training processes start an agent themselves when none runs. Start one yourself where they cannot, or where what
@@ -46,7 +76,26 @@ def agent(context: click.Context, directory: str, stay: bool) -> None:
     if context.invoked_subcommand is None:
         from runstream.agent.console import run_agent
 
-        sys.exit(run_agent(directory, stay=stay))
+        companion = _mlflow_port(mlflow_listen, address, http) if mlflow_listen else None
+        sys.exit(run_agent(directory, stay=stay or bool(mlflow_listen), companion=companion))
+
+
+def _mlflow_port(listen: str, address: str, http: str) -> Callable[[Directory], Companion]:
+    """Makes the port for MLflow, when the agent has its directory."""
+    try:
+        where = parse_address(listen)
+    except ValueError as error:
+        _fail(f"--mlflow-listen (RUNSTREAM_MLFLOW_LISTEN): {error}; for example: 127.0.0.1:5000", 2)
+    try:
+        http_url = http_url_of(check_address(address), http)
+    except ValueError as error:
+        _fail(str(error), 2)
+    try:
+        from runstream_service.mlflow_port.port import MlflowPort
+    except ModuleNotFoundError as error:
+        _fail(f"--mlflow-listen: {error.name} is missing; it needs: pip install 'runstream[server]'")
+    logs.configure(level="warning", format="auto")
+    return lambda directory: MlflowPort(directory, listen=(where.host, where.port), address=address, http_url=http_url)
 
 
 @agent.command()

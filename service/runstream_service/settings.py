@@ -156,8 +156,8 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
 
     data_dir = read("--data-dir", _path, "./runstream-data")
     return Settings(
-        grpc_listen=read("--grpc-listen", _address, "127.0.0.1:50051"),
-        http_listen=read("--http-listen", _address, "127.0.0.1:5000"),
+        grpc_listen=read("--grpc-listen", parse_address, "127.0.0.1:50051"),
+        http_listen=read("--http-listen", parse_address, "127.0.0.1:5000"),
         allowed_hosts=read("--allowed-hosts", _hosts, "runstream.example.org,*.example.org"),
         trusted_proxies=read("--trusted-proxies", _proxies, "10.0.0.7,10.1.0.0/16"),
         path_prefix=read("--path-prefix", _prefix, "/runstream"),
@@ -186,7 +186,8 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
     )
 
 
-def _address(text: str) -> Address:
+def parse_address(text: str) -> Address:
+    """HOST:PORT. Raises ValueError."""
     match = _ADDRESS.fullmatch(text)
     if match is None or int(match["port"]) > 65_535:
         raise ValueError(f"{text!r} is not HOST:PORT with a port from 0 to 65535")

@@ -172,9 +172,22 @@ def doctor_command(reader: Reader, found: re.Match[str]) -> None:
 
 
 def agent_command(reader: Reader, found: re.Match[str]) -> None:
-    """It ends when nothing is left to do, here at once."""
+    """It ends when nothing is left to do, here at once; with a port, by SIGTERM."""
     where = {"RUNSTREAM_DIR": str(reader.directory / "journals"), "RUNSTREAM_AGENT_IDLE_S": "0"}
-    process = reader.start(program("runstream"), "agent", *shlex.split(found[1]), **where)
+    options = shlex.split(found[1])
+    given = {
+        "--mlflow-listen": "127.0.0.1:0",
+        "--address": reader.serve.grpc_address,
+        "--http": reader.serve.http_url,
+    }
+    for option in set(options) & given.keys():
+        options[options.index(option) + 1] = given[option]
+    process = reader.start(program("runstream"), "agent", *options, **where)
+    if "--mlflow-listen" in options:
+        assert process.stderr is not None
+        while "MLflow's API is at port" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=60)
     assert process.returncode == 0, log
 

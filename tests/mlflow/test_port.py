@@ -9,11 +9,13 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+import runstream
 from runstream.journal import Directory, JournalReader, Position, Record, RecordType
 from runstream.journal.format import decode_batch, decode_json
+from runstream.transport.transport import Transport
 from runstream_service.mlflow_port.port import MlflowPort
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
@@ -168,6 +170,44 @@ def test_while_the_service_is_away_writes_are_answered_and_the_rest_waits(
     rest.close()
     started.stop()
     assert records(directory)[-1].kind is RecordType.FINISH
+
+
+@pytest.fixture
+def transport(directory: Directory) -> Iterator[None]:
+    """What the agent does with the journals."""
+    running = Transport(directory)
+    running.start()
+    yield
+    running.stop()
+
+
+@pytest.mark.usefixtures("transport")
+def test_reads_see_what_was_logged(client: mlflow.MlflowClient, run_id: str) -> None:
+    for step in range(3):
+        client.log_metric(run_id, "loss", 1 / (step + 1), step=step)
+    client.log_batch(run_id, params=[Param("lr", "0.1")], tags=[RunTag("team", "vision")])
+    data = client.get_run(run_id).data
+    assert (data.metrics, data.params, data.tags["team"]) == ({"loss": 1 / 3}, {"lr": "0.1"}, "vision")
+    client.log_metric(run_id, "best", 2.0)
+    assert [metric.value for metric in client.get_metric_history(run_id, "best")] == [2.0]
+    client.log_metric(run_id, "best", 3.0, step=1)
+    experiment = client.get_run(run_id).info.experiment_id
+    assert len(client.search_runs([experiment], "metrics.best > 2.5")) == 1
+    client.set_terminated(run_id)
+    client.log_metric(run_id, "late", 1.0)
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.metrics["late"]) == ("FINISHED", 1.0)
+
+
+@pytest.mark.usefixtures("transport")
+def test_points_are_of_the_same_series_as_those_over_http(
+    client: mlflow.MlflowClient, service: ServeProcess, run_id: str
+) -> None:
+    client.log_metric(run_id, "loss", 1.0, step=1)
+    mlflow.MlflowClient(service.http_url).log_metric(run_id, "loss", 2.0, step=2)
+    assert [metric.step for metric in client.get_metric_history(run_id, "loss")] == [1, 2]
+    with runstream.Client(service.grpc_address) as reader:
+        assert {(point.rank, point.attempt) for point in reader.latest(run_id)} == {(-1, 0)}
 
 
 def test_a_foreign_host_is_refused(port: str) -> None:

@@ -16,8 +16,8 @@ from runstream.doctor.checks import Check, State, broken
 from runstream.doctor.environment import check_environment
 from runstream.doctor.node import check_node
 from runstream.doctor.service import check_service
+from runstream.mlflow.address import HTTP_VARIABLE, http_url_of
 
-_HTTP_PORT = 5000
 _MARKS = {State.OK: "ok", State.WARNING: "!", State.BROKEN: "BROKEN", State.SKIPPED: "-"}
 _COLOURS = {State.OK: "32", State.WARNING: "33", State.BROKEN: "31", State.SKIPPED: "2"}
 
@@ -43,23 +43,15 @@ def any_broken(checks: Iterable[Check]) -> bool:
 
 def _all(address: str | None, http: str | None, directory: Path | None, environ: Mapping[str, str]) -> Iterator[Check]:
     address = address or environ.get("RUNSTREAM_ADDRESS", "").strip() or DEFAULT_ADDRESS
-    http_url = _http_url(http or environ.get("RUNSTREAM_MLFLOW_HTTP_ADDRESS", "").strip(), address)
+    http_url = ""
     try:
-        check_address(address)
+        http_url = http_url_of(check_address(address), http or environ.get(HTTP_VARIABLE, "").strip())
     except ValueError as error:
-        yield broken("address", str(error), "correct --address or RUNSTREAM_ADDRESS")
+        yield broken("address", str(error), "correct it: --address, --http, or the variable")
     else:
         yield from check_service(address, http_url)
     yield from check_node(directory, environ)
     yield from check_environment(environ, http_url)
-
-
-def _http_url(given: str, address: str) -> str:
-    """The address over HTTP: as given, or that of the host of the address over gRPC."""
-    if given:
-        return (given if "://" in given else f"http://{given}").rstrip("/")
-    host = address.rpartition("/")[2].rpartition(":")[0] or "127.0.0.1"
-    return f"http://{host}:{_HTTP_PORT}"
 
 
 def rendered(check: Check, *, colours: bool, width: int) -> str:

@@ -49,6 +49,15 @@ def of_http_uri(uri: str, environ: Mapping[str, str]) -> Address:
     return Address(environ.get("RUNSTREAM_ADDRESS", "").strip() or f"{host}:{_GRPC_PORT}", uri.rstrip("/"))
 
 
+def http_url_of(address: str, given: str) -> str:
+    """The address over HTTP of the service at a gRPC address: as given, or the same host, port 5000. Raises
+    ValueError."""
+    if given:
+        return _http_url(given)
+    host = address.rpartition("/")[2].rpartition(":")[0]
+    return f"http://{host or '127.0.0.1'}:{_HTTP_PORT}"
+
+
 def _host_and_port(netloc: str, uri: str) -> tuple[str, int | None]:
     if "@" in netloc:
         raise ValueError(

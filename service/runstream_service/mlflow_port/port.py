@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from collections.abc import Sequence
@@ -58,11 +59,16 @@ class MlflowPort:
     def start(self) -> None:
         """Returns when it listens; `url` says where."""
         host, port = self._listen
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        except OSError as error:
+            raise OSError(f"cannot listen on {host}:{port} for MLflow: {error.strerror or error}") from error
         started: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(listener, started), name="mlflow-port", daemon=True)
         self._thread.start()
         started.result(_START_S)
+        # The agent's own logger, which writes to agent.log and to the terminal.
+        logging.getLogger("runstream_agent").info("MLflow's API is at port %d", listener.getsockname()[1])
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
     def stop(self) -> None:
