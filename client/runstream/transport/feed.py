@@ -346,6 +346,15 @@ class Feed:
         """Something changed that the position says."""
         self._touched = True
 
+    def about(self) -> str:
+        """For the log."""
+        return f"run {self.creation.run_id} rank {self.creation.rank}"
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the position says something that is not saved yet."""
+        return self._touched or self.notices.changed or not self.producer.id_is_saved
+
     @property
     def drained(self) -> bool:
         """Whether everything in the journal is settled by now."""
@@ -360,7 +369,7 @@ class Feed:
         """The position, and whether it must be durable; None if it need not be saved now."""
         durable = not self.producer.id_is_saved
         wait_s = self._limits.save_s if self.settled.open_records == 0 else self._limits.save_busy_s
-        if not durable and (not (self._touched or self.notices.changed) or now_s - self._saved_s < wait_s):
+        if not durable and (not self.unsaved or now_s - self._saved_s < wait_s):
             return None
         self._touched = self.notices.changed = False
         self._saved_s = now_s

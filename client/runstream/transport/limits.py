@@ -9,12 +9,12 @@ from dataclasses import dataclass
 class Limits:
     """Times are in seconds, sizes in bytes."""
 
-    buffer_bytes: int = 12 * 1024 * 1024  # batches of all journals that were read and are not acknowledged
+    buffer_bytes: int = 8 * 1024 * 1024  # batches of all journals that were read and are not acknowledged
     journal_bytes: int = 2 * 1024 * 1024  # of one journal; beyond it nothing more is read of it
     journal_least_bytes: int = 64 * 1024  # what each journal may have, however many there are
     call_bytes: int = 1024 * 1024  # params and tags of one journal that wait
     in_flight_bytes: int = 1024 * 1024  # of one producer: sent and not acknowledged
-    in_flight_total_bytes: int = 8 * 1024 * 1024
+    in_flight_total_bytes: int = 4 * 1024 * 1024
     message_bytes: int = 1_000_000  # of one message; the service takes 1 MiB
     message_batches: int = 1_024  # as many as the service takes in one message
     small_message_bytes: int = 128 * 1024  # a smaller one is not sent while everything in it has something in flight

@@ -21,12 +21,14 @@ from runstream.transport import messages
 from runstream.transport.channels import Channels
 from runstream.transport.feed import Feed
 from runstream.transport.limits import Limits
+from runstream.transport.notices import Log
 from runstream.transport.producer import Batch
 
 _STABLE_S = 3.0  # a stream that was open for this long does not count as a failed try
 _QUIET_S = 1.0  # warn about a broken stream only if the next one has to wait longer
 _MESSAGE_OVERHEAD_BYTES = 4_096
 _LARGEST_BATCH_BYTES = 30_000  # of a journal: 1,000 points
+_LOG_AGAIN_S = 60.0
 _LINGER_S = 1.0  # keep a stream without producers, if one wants to open again within this time
 # With these reasons the service asks for another stream; nothing is wrong.
 _RECONNECT_REASONS = ("DRAINING", "DATABASE_CHANGED")
@@ -55,7 +57,13 @@ class AddressStream:
     """Keeps one stream to an address open as long as a feed has something for it."""
 
     def __init__(
-        self, address: str, channels: Channels, limits: Limits, lock: Any, progress: Callable[[], None]
+        self,
+        address: str,
+        channels: Channels,
+        limits: Limits,
+        lock: Any,
+        progress: Callable[[], None],
+        log: Log,
     ) -> None:
         """`progress` is called with the lock held when a feed has room for more, or a new position."""
         self.address = address
@@ -69,6 +77,8 @@ class AddressStream:
         self._channels = channels
         self._limits = limits
         self._progress = progress
+        self._log = log
+        self._logged_s = float("-inf")  # when a failure was logged last
         self._backoff = Backoff(limits.backoff_first_s, limits.backoff_max_s)
         self._attempt: _Attempt | None = None
         self._members: dict[int, Feed] = {}  # feeds on the stream, by producer index
@@ -216,6 +226,7 @@ class AddressStream:
             attempt.opened_s = time.monotonic()
             self.streams += 1
             self.state = "open"
+            self._log("info", f"a stream to {self.address} is open")
         feed.server = self.address
         if not feed.opened(opened.committed_number):
             self._close(attempt, feed)
@@ -286,6 +297,9 @@ class AddressStream:
         expected = was_open or failure.reason in _RECONNECT_REASONS
         if failure.reason not in _RECONNECT_REASONS:
             self.last_error = str(failure)
+            if time.monotonic() - self._logged_s > _LOG_AGAIN_S:
+                self._logged_s = time.monotonic()
+                self._log("warning", f"the stream to {self.address} has failed: {failure}; next try in {wait_s:.1f} s")
         for feed in self.feeds:
             if failure.reason not in _RECONNECT_REASONS:
                 feed.notices.last_error = str(failure)

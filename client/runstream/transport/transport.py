@@ -31,9 +31,9 @@ class _Lane:
     """Everything that goes to one address."""
 
     def __init__(
-        self, address: str, channels: Channels, limits: Limits, lock: Any, progress: Callable[[], None]
+        self, address: str, channels: Channels, limits: Limits, lock: Any, progress: Callable[[], None], log: Log
     ) -> None:
-        self.stream = AddressStream(address, channels, limits, lock, self._progress)
+        self.stream = AddressStream(address, channels, limits, lock, self._progress, log)
         self.callers = Callers(address, channels, limits, lock, self._progress)
         self._transport_progress = progress
 
@@ -88,6 +88,7 @@ class Transport:
         self._unusable: dict[Path, str] = {}  # journals that cannot be read, and why
         self._bell_ns = -1
         self._scanned_s = float("-inf")
+        self._unfinished = True  # something is left to save or delete, as soon as its time has come
         self._first_round = False  # whether it is over: all journals are known
         self._saves_at_s: dict[Path | str, float] = {}
         self._thread: threading.Thread | None = None
@@ -107,12 +108,15 @@ class Transport:
 
     def round(self) -> None:
         """Does what there is to do, and waits for more, for a moment."""
-        busy = self._read_and_save()
+        with self._lock:
+            progressed, self._progressed = self._progressed, False
+        busy = self._read_and_save(progressed)
         with self._lock:
             if not busy and not self._stopping:
                 self._wake.wait_for(lambda: self._progressed or self._stopping, self._limits.poll_s)
-            self._progressed = False
-        time.sleep(_PAUSE_S)
+            woken = self._progressed
+        if woken:
+            time.sleep(_PAUSE_S)
 
     def add(self, journal: MemoryJournal) -> None:
         """Takes a journal in memory. Raises ValueError if its CREATE record is not usable."""
@@ -205,22 +209,25 @@ class Transport:
 
     # One round.
 
-    def _read_and_save(self) -> bool:
+    def _read_and_save(self, progressed: bool) -> bool:
+        """Returns whether there is more to do at once."""
         now_s = time.monotonic()
         bell_ns = self._directory.bell_time_ns() if self._directory is not None else 0
         scan = now_s - self._scanned_s >= self._limits.scan_s
         rung = bell_ns != self._bell_ns
+        if not (scan or rung or progressed or self._unfinished):
+            return False  # most rounds of an agent that waits: they cost one stat
         if scan or rung:
             self._bell_ns = bell_ns
             self._find()
         if scan:
             self._scanned_s = now_s
-        # In memory, appends ring no bell in the directory, but reading costs nothing.
         busy = self._read(everything=scan or rung, look_at_writer=scan)
         self._start_threads()
         self._save(now_s)
         self._let_go(now_s)
         self._first_round = True
+        self._unfinished = busy or any(feed.unsaved or feed.over for feed in self._feeds.values())
         return busy
 
     def _find(self) -> None:
@@ -257,6 +264,7 @@ class Transport:
         if self._address:
             feed.address = feed.notices.address = self._address
         feed.writer_may_live = self._writer_may_live(reader.create)
+        self._log("info", f"{feed.about()}: the journal {path} goes to {feed.address}")
         self._add_feed(path, feed)
 
     def _add_feed(self, key: Path | str, feed: Feed) -> None:
@@ -265,7 +273,7 @@ class Transport:
             lane = self._lanes.get(feed.address)
             if lane is None:
                 lane = self._lanes[feed.address] = _Lane(
-                    feed.address, self._channels, self._limits, self._lock, self._progress
+                    feed.address, self._channels, self._limits, self._lock, self._progress, self._log
                 )
             lane.stream.add(feed)
             lane.callers.feeds.append(feed)
@@ -353,6 +361,9 @@ class Transport:
                 except OSError as error:
                     self._log("error", f"the journal {key} cannot be deleted: {error}")
                     continue
+                refused = sum(feed.settled.refused.values())
+                stored = f"{feed.settled.acknowledged_points} points acknowledged, {refused} refused"
+                self._log("info", f"{feed.about()}: the journal is done, {stored}")
             else:
                 self._gone[feed.id] = feed.position
             self._forget(key, feed)

@@ -520,6 +520,32 @@ def test_a_hole_in_a_journal_costs_what_is_missing_and_nothing_else(service, dir
     assert service.ledger.runs[trainer.run_id].status == 3
 
 
+def test_the_torn_end_of_a_writer_that_was_killed_is_reported_and_costs_one_record(service, directory, transports):
+    trainer = Trainer.start(directory, service.address)
+    trainer.log(range(3_000))
+    trainer.die()
+    segment = trainer.path / "00000001.seg"
+    segment.write_bytes(segment.read_bytes()[:-100])
+    transport = transports(directory)
+    until(lambda: not trainer.path.exists())
+    assert service.ledger.values("loss") == values(service, 2_000)
+    assert service.ledger.runs[trainer.run_id].status == 4
+    until(lambda: transport.journals == 0)
+
+
+def test_a_journal_that_nobody_can_read_is_left_alone_and_does_not_hold_up_the_others(service, directory, transports):
+    bad = Trainer.start(directory, service.address)
+    bad.die()
+    segment = bad.path / "00000001.seg"
+    segment.write_bytes(segment.read_bytes()[:60] + b"x" + segment.read_bytes()[61:])
+    good = Trainer.start(directory, service.address)
+    good.log(range(10))
+    transport = transports(directory)
+    settled(good)
+    assert "CREATE" in transport.unusable()[bad.path]
+    assert bad.path.exists()
+
+
 def test_a_directory_that_is_deleted_is_forgotten(service, directory, transports):
     service.stop()
     trainer = Trainer.start(directory, service.address)
