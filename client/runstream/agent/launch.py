@@ -193,6 +193,7 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     result["PYTHONPATH"] = os.pathsep.join([*_paths_of_packages(), *filter(None, [environ.get("PYTHONPATH")])])
     result["PYTHONUNBUFFERED"] = "1"
     result["PYTHONWARNINGS"] = "ignore"
+    result["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # it never forks, and the handlers cost
     result["MALLOC_ARENA_MAX"] = "2"  # glibc reserves an arena for each thread
     return result
 

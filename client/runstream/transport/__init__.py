@@ -11,5 +11,5 @@ trainer where no process can be started.
     channels       one gRPC channel per address
     notices        what a user should know, for the position
     earlier_steps  the warning about steps that are logged twice
-    limits         bounds and times
+    limits         bounds and times; `pause` when to try again
 """

@@ -16,6 +16,7 @@ from runstream.transport import earlier_steps
 from runstream.transport.channels import Channels
 from runstream.transport.feed import Feed
 from runstream.transport.limits import Limits
+from runstream.transport.pause import Pause
 from runstream.transport.run_calls import Call
 from runstream.v1 import run_pb2
 
@@ -48,7 +49,7 @@ class Callers:
         self._stopping = False
         self._under_way: set[Any] = set()  # futures
         # While the service is away, one failure is enough for all: nobody calls before this time.
-        self._away_until_s = 0.0
+        self._pause = Pause()
         self._away = Backoff(limits.backoff_first_s, limits.backoff_max_s)
 
     def start(self) -> None:
@@ -61,7 +62,7 @@ class Callers:
 
     def hurry(self) -> None:
         """Calls at once. The lock is held."""
-        self._away_until_s = 0.0
+        self._pause.hurry()
         self.wake.notify_all()
 
     def stop(self) -> None:
@@ -116,9 +117,9 @@ class Callers:
 
     def _due(self) -> Feed | None:
         now_s = time.monotonic()
-        if now_s < self._away_until_s:
+        if not self._pause.is_over(now_s):
             return None
-        return next((feed for feed in self.feeds if feed.calls.has_next and now_s >= feed.calls_at_s), None)
+        return next((feed for feed in self.feeds if feed.calls.has_next and feed.before_call.is_over(now_s)), None)
 
     def _make(self, feed: Feed, call: Call, request: Any) -> None:
         failure: _status.Failure | None = None
@@ -180,5 +181,5 @@ class Callers:
     def _failed(self, feed: Feed, call: Call, failure: _status.Failure) -> None:
         now_s = time.monotonic()
         if failure.retry is _status.Retry.ELSEWHERE:
-            self._away_until_s = now_s + self._away.next_s(failure.retry_after_s)
-        feed.calls_at_s = now_s + feed.calls.failed(call, failure)
+            self._pause.begin(now_s, self._away.next_s(failure.retry_after_s), failure.retry_after_s)
+        feed.before_call.begin(now_s, feed.calls.failed(call, failure), failure.retry_after_s)

@@ -22,6 +22,7 @@ from runstream.journal.reader import Damage
 from runstream.transport.earlier_steps import EarlierSteps
 from runstream.transport.limits import Limits
 from runstream.transport.notices import Log, Notices
+from runstream.transport.pause import Pause
 from runstream.transport.producer import Batch, Event, Producer
 from runstream.transport.run_calls import Creation, RunCalls
 from runstream.transport.settled import SettledRecords
@@ -107,8 +108,9 @@ class Feed:
         # A separate backoff that acks do not reset: otherwise two processes with one producer id would fence each other
         # at full speed.
         self.fenced = Backoff(limits.backoff_first_s, limits.backoff_max_s)
-        self.opens_at_s = 0.0  # by the monotonic clock: not before
-        self.calls_at_s = 0.0
+        self.before_open = Pause()
+        self.before_call = Pause()
+        self.is_refused = False  # the service has refused its stream, which a retry alone will not cure
         self.opens = 0
         self.reconnects = position.reconnects
         self.missing_runs = 0  # how often in a row the service did not know the run
@@ -221,7 +223,8 @@ class Feed:
     def wants_stream(self, now_s: float) -> bool:
         """Whether its producer should be open."""
         has_work = self.producer.unacked or not (self.complete or self.calls.has_finish)
-        return self.calls.state == "created" and self.producer.may_open and has_work and now_s >= self.opens_at_s
+        is_ready = self.calls.state == "created" and self.producer.may_open
+        return is_ready and has_work and self.before_open.is_over(now_s)
 
     def opening(self, index: int, now_s: float) -> tuple[bytes, int]:
         """The producer is opened on a stream: id and first_unacked."""
@@ -232,10 +235,12 @@ class Feed:
     def opened(self, committed: int) -> bool:
         """The service has opened the producer; False if another Open is needed."""
         assert self.session is not None
+        # The writer's lock is probed here, although ours is held: it is a file of this node, and Opens are rare.
         whole = self.at_end and not self.complete and not self._held and self.journal.writer_alive()
         if self.replaced or not self.producer.opened(committed, whole):
             return False
         self.session.opened = True
+        self.is_refused = False
         self.opens += 1
         self.reconnects += self.opens > 1
         self.missing_runs = 0
@@ -316,7 +321,8 @@ class Feed:
 
     def hurry(self) -> None:
         """Somebody waits: asks the service again at once, also for what it has refused."""
-        self.calls_at_s = self.opens_at_s = 0.0
+        self.before_open.hurry()
+        self.before_call.hurry()
         self.calls.hurry()
         self.touch()
 
@@ -412,6 +418,11 @@ class Feed:
         if isinstance(reader, JournalReader) and self.path is not None and reader.can_delete(position.records + 1):
             position.save(self.path, durable=True)
             reader.delete_before(position.records + 1)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nothing will come, and the service refuses what is there: only a person can change that."""
+        return (self.complete or self.calls.has_finish) and (self.is_refused or self.calls.state == "refused")
 
     def may_be_deleted(self, now_s: float) -> bool:
         """Whether its directory may go: its end is answered, and its writer has read so or is gone."""

@@ -237,7 +237,7 @@ class AddressStream:
         """Does what the contract prescribes for each status of one producer."""
         feed.notices.last_error = str(failure)
         feed.touch()
-        feed.opens_at_s = time.monotonic() + self._react(attempt, feed, failure)
+        feed.before_open.begin(time.monotonic(), self._react(attempt, feed, failure), failure.retry_after_s)
 
     def _react(self, attempt: _Attempt, feed: Feed, failure: _status.Failure) -> float:
         """Returns how long this producer waits before its next Open."""
@@ -263,6 +263,7 @@ class AddressStream:
                 attempt.call.cancel()  # over a new connection, which may find another replica
         elif failure.retry is _status.Retry.NEVER:
             # Points are kept nevertheless: an operator may change the service, or what is in between.
+            feed.is_refused = True
             feed.notices.stream_refused(failure)
             return feed.backoff.next_s(failure.retry_after_s, self._limits.backoff_protocol_s)
         wait_s = self._patience(feed.backoff, failure)
@@ -305,6 +306,7 @@ class AddressStream:
                 feed.notices.last_error = str(failure)
             feed.touch()
             if refused:
+                feed.is_refused = True
                 feed.notices.stream_refused(failure)
             elif not expected or wait_s > _QUIET_S:
                 feed.notices.connection_failed(failure, wait_s)
@@ -379,7 +381,7 @@ class AddressStream:
         )
         if waits and idle is not None:
             self._close(attempt, idle)
-            idle.opens_at_s = now_s + _QUIET_S  # behind those that wait
+            idle.before_open.begin(now_s, _QUIET_S)  # behind those that wait
 
     def _opens(self, attempt: _Attempt, now_s: float) -> list[bytes]:
         ready = []
@@ -408,7 +410,8 @@ class AddressStream:
         )
 
     def _until_next_open(self, now_s: float) -> float:
-        waits = [feed.opens_at_s - now_s for feed in self.feeds if feed.session is None and feed.opens_at_s > now_s]
+        paused = [feed for feed in self.feeds if feed.session is None and not feed.before_open.is_over(now_s)]
+        waits = [feed.before_open.until_s - now_s for feed in paused]
         asked = [feed.session.asked_s for feed in self._members.values() if feed.session and not feed.session.opened]
         if asked:
             waits.append(min(asked) + self._limits.open_timeout_s - now_s)

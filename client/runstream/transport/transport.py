@@ -178,9 +178,9 @@ class Transport:
             return self._first_round and all(feed.over for feed in self._feeds.values())
 
     def work_left(self) -> bool:
-        """Whether something waits, or a writer lives that may bring more."""
+        """Whether something waits that may be sent, or a writer lives that may bring more."""
         with self._lock:
-            return not self._first_round or bool(self._feeds)
+            return not self._first_round or not all(feed.is_stuck for feed in self._feeds.values())
 
     def acknowledged_points(self, address: str) -> int:
         """Points that this transport has brought to an address."""

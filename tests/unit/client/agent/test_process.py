@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import grpc
 import psutil
 import pytest
 
@@ -18,6 +19,7 @@ from runstream.agent import launch
 from runstream.agent.launch import ensure_agent
 from runstream.journal import Directory
 from tests.unit.client.agent.conftest import agents_of, gone, kill, started
+from tests.unit.client.ledger import Refused
 from tests.unit.client.transport.conftest import until
 from tests.unit.client.transport.journals import Trainer
 
@@ -222,3 +224,18 @@ def test_a_log_that_grows_is_restarted(service, tmp_path):
     sizes = [path.stat().st_size for path in directory.agent_log_path.parent.glob("agent.log*")]
     assert len(sizes) == 2
     assert max(sizes) <= 1024 * 1024
+
+
+def test_what_the_service_refuses_for_good_stays_on_disk_and_keeps_no_agent(service, directory):
+    service.runs.broken = Refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "no such experiment")
+    trainer = Trainer.start(directory, service.address)
+    trainer.log(range(10))
+    trainer.finish()
+    trainer.die()
+    started(directory)
+    until(lambda: not agents_of(directory), 30)
+    assert trainer.position().run_state == "refused"
+    service.runs.broken = None
+    started(directory)
+    until(lambda: not trainer.path.exists(), 30)
+    assert service.ledger.values("loss") == [float(step) for step in range(10)]
