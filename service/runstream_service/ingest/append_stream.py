@@ -86,7 +86,7 @@ class _Producer:
         self.state: ProducerStream | None = None  # once it is open
         self.error: CoreError | None = None
         self.closing = False
-        self._stream = stream
+        self.stream = stream
         self._open_is_told = False
         # Its Open, or a Declare, and what that counts as read ahead.
         self._asking_database: asyncio.Task[None] | None = None
@@ -118,29 +118,29 @@ class _Producer:
         except CoreError as reason:
             error = reason
         except Exception as bug:
-            self._stream.fail(bug)
+            self.stream.fail(bug)
         self._asking_database = None
-        self._stream.let_go(self._asking_holds)
+        self.stream.let_go(self._asking_holds)
         if error is not None:
             self.fail(error)
         try:
             self._go_on()
         except CoreError as overloaded:
-            self._stream.fail(overloaded)
+            self.stream.fail(overloaded)
         self.changed()
 
     def take_batch(self, batch: Batch, *, times_are_usual: bool) -> PendingBatch | None:
         """Check the batch and hand it on, or let it wait. Returns it, if it was handed on. Raises Overloaded."""
         if self._asking_database is None:
             return self._receive(batch, times_are_usual=times_are_usual)
-        self._stream.hold(_size_of(batch))
+        self.stream.hold(_size_of(batch))
         batch.detach()
         self._received.append(batch)
         return None
 
     def take_declare(self, declare: EncodedDeclare) -> None:
         """Declare series, after what was received before. Raises Overloaded."""
-        self._stream.hold(_size_of(declare))
+        self.stream.hold(_size_of(declare))
         if self._asking_database is None:
             self._declare(declare)
         else:
@@ -148,7 +148,7 @@ class _Producer:
 
     def _declare(self, declare: EncodedDeclare) -> None:
         assert self.state is not None
-        self.start(functools.partial(self._stream.declare, self.state, declare), _size_of(declare))
+        self.start(functools.partial(self.stream.declare, self.state, declare), _size_of(declare))
 
     def _go_on(self) -> None:
         """Take what came behind the Declare that has ended."""
@@ -157,7 +157,7 @@ class _Producer:
             if isinstance(item, EncodedDeclare):
                 self._declare(item)
             else:
-                self._stream.let_go(_size_of(item))
+                self.stream.let_go(_size_of(item))
                 self._receive(item, times_are_usual=False)
 
     def _receive(self, batch: Batch, *, times_are_usual: bool) -> PendingBatch | None:
@@ -169,21 +169,21 @@ class _Producer:
             return None
         if pending is None:
             return None
-        if self._waiting or not self._stream.hand_on(pending):
+        if self._waiting or not self.stream.hand_on(pending):
             self._wait_for_room(pending)
             return None
         return pending
 
     def _wait_for_room(self, pending: PendingBatch) -> None:
         try:
-            self._stream.hold(pending.charge)
+            self.stream.hold(pending.charge)
         except CoreError:
             pending.abandon()
             raise
         pending.detach()
         self._waiting.append(pending)
         if len(self._waiting) == 1:
-            self._stream.wait_in_line(self)
+            self.stream.wait_in_line(self)
 
     @property
     def wanted_points(self) -> int:
@@ -193,8 +193,8 @@ class _Producer:
     def admitted(self) -> bool:
         """There is room for its first waiting batch."""
         pending = self._waiting.popleft()
-        self._stream.let_go(pending.charge)
-        self._stream.submit(pending)
+        self.stream.let_go(pending.charge)
+        self.stream.submit(pending)
         return bool(self._waiting)
 
     def changed(self) -> None:
@@ -202,31 +202,31 @@ class _Producer:
         if self.error is None and self.state is not None and self.state.error is not None:
             self.fail(self.state.error)
         else:
-            self._stream.mark_changed(self)
+            self.stream.mark_changed(self)
 
     def fail(self, error: CoreError) -> None:
         """It ends, and the stream as well, if the error or the kind of stream is such."""
         if self.error is None:
             self.error = error
             self.drop()
-            self._stream.producer_failed(self, error)
+            self.stream.producer_failed(self, error)
 
     def drop(self) -> None:
         """Drop what was read and waits; its client sends it again on another stream, or after another Open."""
         if self._asking_database is not None:
             abandon(self._asking_database)
             self._asking_database = None
-            self._stream.let_go(self._asking_holds)
+            self.stream.let_go(self._asking_holds)
         held = sum(_size_of(item) for item in self._received)
         self._received.clear()
         if self._waiting:
-            self._stream.leave_line(self)
+            self.stream.leave_line(self)
         while self._waiting:
             pending = self._waiting.popleft()
             held += pending.charge
             pending.abandon()
         if held:
-            self._stream.let_go(held)
+            self.stream.let_go(held)
 
     def take_updates(self) -> list[Update]:
         """What to tell the client of it, while it is well."""
@@ -316,7 +316,7 @@ class AppendStream:
             producer.start(functools.partial(self._open, producer, request))
 
     async def _open(self, producer: _Producer, request: ingest_pb2.Open) -> None:
-        producer.state = await self._pipeline.open(self._caller, request, producer.changed)
+        producer.state = await self._pipeline.open(self._caller, request, producer)
 
     def _take_close(self, index: int) -> None:
         if (producer := self._known(index)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,7 +12,7 @@ from runstream_service.ingest.stream import PendingBatch
 from runstream_service.stores.hot_batches import BatchPoints, EncodedBatches
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from uuid import UUID
 
     from runstream_service.ingest.stream import ProducerStream
@@ -126,6 +127,11 @@ class Group:
                 self.rejected.append((repeat, error))
             else:
                 self.duplicates.append(repeat)
+
+    def outcomes(self) -> Iterator[tuple[Pending, CoreError | None]]:
+        """Each item, and why it was not stored, or None: it is in the database."""
+        yield from ((item, None) for item in itertools.chain(self.accepted, self.duplicates))
+        yield from self.rejected
 
     def _by_verdict(self) -> list[Sequence[Pending]]:
         """The items that share a verdict, in the order of the verdicts."""

@@ -96,6 +96,11 @@ class PendingWrite:
         """How many points are to be stored."""
         return len(self.series_id)
 
+    @property
+    def caller(self) -> object:
+        """Who waits for the outcome: its own request."""
+        return self
+
     def complete(self, error: CoreError | None) -> None:
         """Report the outcome: it is in the database (None), or it was not stored for this reason."""
         if not self.outcome.done():

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from runstream_service.ingest.decode import EncodedDeclare
     from runstream_service.ingest.http_writes import PendingWrite
     from runstream_service.ingest.metrics import IngestMetrics
-    from runstream_service.ingest.stream import PendingBatch
+    from runstream_service.ingest.stream import Listener, PendingBatch
     from runstream_service.storage.database import Database
 
 T = TypeVar("T")
@@ -181,9 +181,7 @@ class IngestPipeline:
         """The stream is over."""
         self._streams.discard(stream)
 
-    async def open(
-        self, caller: Caller, request: ingest_pb2.Open, on_change: Callable[[], None] = lambda: None
-    ) -> ProducerStream:
+    async def open(self, caller: Caller, request: ingest_pb2.Open, listener: Listener) -> ProducerStream:
         """Open a producer; any older session of it is fenced. The caller closes it. Batches that were submitted are
         committed even if it has closed.
 
@@ -199,7 +197,7 @@ class IngestPipeline:
             )
         self._count_producer(+1)
         try:
-            opening = self._open_producer(caller, request, run_id, producer_id, on_change)
+            opening = self._open_producer(caller, request, run_id, producer_id, listener)
             producer = await self._with_timeout(opening, self._open_timeout_s)
             if self._not_accepting.done():
                 raise self.not_accepting_error()
@@ -226,7 +224,7 @@ class IngestPipeline:
         request: ingest_pb2.Open,
         run_id: UUID,
         producer_id: UUID,
-        on_change: Callable[[], None],
+        listener: Listener,
     ) -> ProducerStream:
         async with self._open_slots, self._database.acquire() as connection:
             row = await connection.fetchrow(
@@ -246,7 +244,7 @@ class IngestPipeline:
                 field="open.first_unacked",
             )
         return ProducerStream(
-            producer_id, run_id, request.rank, request.attempt, session, committed_number, server_start_id, on_change
+            producer_id, run_id, request.rank, request.attempt, session, committed_number, server_start_id, listener
         )
 
     async def _with_timeout(self, work: Coroutine[object, object, T], timeout_s: float) -> T:

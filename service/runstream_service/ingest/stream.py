@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from runstream_service.ingest.limits import (
 from runstream_service.ingest.refusals import Reason, Refusal, add_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from uuid import UUID
 
     from runstream_service.core.errors import CoreError
@@ -95,6 +94,11 @@ class PendingBatch:
         """The service stops before the outcome is known; the batch is sent again on another stream."""
         self.stream.abandoned()
 
+    @property
+    def caller(self) -> object:
+        """Who waits for the outcome: a stream, with all of its producers."""
+        return self.stream.carrier
+
     def error_for_verdict(self, verdict: str, committed_before: int) -> CoreError | None:
         """The error that follows from begin_group_commit's verdict on its producer, if any."""
         stream = self.stream
@@ -146,13 +150,31 @@ def reopen_error(why: str) -> DatabaseChanged:
     return DatabaseChanged(f"the stream has to be opened again: {why}", retry_after_s=0.1)
 
 
-def _ignore() -> None:
-    pass
+class Listener(Protocol):
+    """Whoever tells the client of a producer what happens to it."""
+
+    @property
+    def stream(self) -> object:
+        """The stream that carries the producer."""
+
+    def changed(self) -> None:
+        """There may be an ack to take, or an error."""
+
+
+class _Nobody:
+    """Listens to a producer that no stream carries."""
+
+    stream = None
+
+    def changed(self) -> None:
+        pass
+
+
+_NOBODY = _Nobody()
 
 
 class ProducerStream:
-    """State of one producer on a stream, after Open. Used by one event loop; nothing here blocks. `on_change` is called
-    when there may be an ack to take, or an error.
+    """State of one producer on a stream, after Open. Used by one event loop; nothing here blocks.
 
     Its session and series are valid on the server with `server_start_id`, and are never used after a restart of it or
     on another server.
@@ -167,7 +189,7 @@ class ProducerStream:
         session: int,
         committed_number: int,
         server_start_id: str,
-        on_change: Callable[[], None] = _ignore,
+        listener: Listener = _NOBODY,
     ) -> None:
         self.producer_id = producer_id
         self.run_id = run_id
@@ -179,7 +201,7 @@ class ProducerStream:
         self.duplicate_batches = 0
         # Why it has ended, for a reason other than its own messages, such as fencing.
         self.error: CoreError | None = None
-        self._on_change = on_change
+        self._listener = listener
         self._received_number: int | None = None
         self._in_flight = 0
         self._acknowledged_number = committed_number
@@ -382,22 +404,27 @@ class ProducerStream:
             self.committed_number = number
         if refusals:
             add_up(self._refusals, refusals)
-        self._on_change()
+        self._listener.changed()
 
     def abandoned(self) -> None:
         """A batch will not be committed by this stream: it is fenced, or the service stops."""
         self._in_flight -= 1
-        self._on_change()
+        self._listener.changed()
 
     def fail(self, error: CoreError) -> None:
         """End the producer on this stream with `error`; the first one counts."""
         if self.error is None:
             self.error = error
-            self._on_change()
+            self._listener.changed()
 
     def forget(self) -> None:
         """Its stream does not want to know of it any more."""
-        self._on_change = _ignore
+        self._listener = _NOBODY
+
+    @property
+    def carrier(self) -> object:
+        """The stream that carries it."""
+        return self._listener.stream
 
     @property
     def nothing_in_flight(self) -> bool:

@@ -53,7 +53,8 @@ MAX_GROUP_POINTS = 131_072
 # One time limit for all steps of one try. It is above the server's own timeouts (database.py), so that the server's
 # clear error comes first; this one is for a connection that hangs without an error.
 _TRY_TIMEOUT_S = 45.0
-_COMPLETED_AT_ONCE = 16
+# How many callers learn the outcomes of their batches or writes per iteration of the event loop.
+_CALLERS_AT_ONCE = 16
 # Up to this many points, encoding holds the event loop for less than a millisecond.
 _ENCODED_AT_ONCE = 16_384
 # How often a group is tried that fails for an unknown reason, and how often each of its batches alone.
@@ -238,16 +239,17 @@ class Writer:
 
     async def _complete_group(self, group: Group) -> None:
         """Report the outcomes in portions: two hundred streams that all write their acks at once would keep the event
-        loop from feeding the other writers' COPY."""
-        outcomes: list[tuple[Pending, CoreError | None]] = [
-            *((item, None) for item in group.accepted),
-            *((item, None) for item in group.duplicates),
-            *group.rejected,
-        ]
-        for first in range(0, len(outcomes), _COMPLETED_AT_ONCE):
-            for item, error in outcomes[first : first + _COMPLETED_AT_ONCE]:
+        loop from feeding the other writers' COPY. A caller learns all of its outcomes together, so that a stream sends
+        one message for all batches of its producers."""
+        outcomes: dict[int, list[tuple[Pending, CoreError | None]]] = {}
+        for item, error in group.outcomes():
+            outcomes.setdefault(id(item.caller), []).append((item, error))
+        for number, of_caller in enumerate(outcomes.values(), start=1):
+            for item, error in of_caller:
                 self._complete(item, error)
-            await asyncio.sleep(0)
+            if number % _CALLERS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
     def _complete(self, item: Pending, error: CoreError | None) -> None:
         item.complete(error)
