@@ -9,7 +9,8 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from runstream_service.core.errors import InvalidField, Overloaded
 from runstream_service.core.names import parse_run_id
 from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.query.reading import hot_windows
-from runstream_service.query.reading.read_transaction import compute, whole_read
+from runstream_service.query.reading.read_transaction import all_ended, compute, whole_read
 from runstream_service.query.reading.series import check_keys
 from runstream_service.storage.copy_rows import Layout, Rows, body, float64, int64, unix_us
 
@@ -37,6 +38,8 @@ _LONGEST_WAIT_S = 60.0
 # For many series, COPY and hashes of keys save time; for up to this many, they cost two milliseconds of round trips.
 _FEW_RUNS = 4
 _FEW_SERIES = 1_000
+# Series of this many runs are read on two connections, half of the runs on each: PostgreSQL takes 2 to 3 ms for 1,000.
+_MANY_RUNS = 100
 # The driver takes 3 ms for this many, without a pause. And so does sorting them.
 _KEYS_AT_ONCE = 5_000
 
@@ -115,7 +118,7 @@ class Latest:
         """
         if not 1 <= len(run_ids) <= MAX_RUNS:
             raise InvalidField(f"run_ids: has {len(run_ids):,} runs; 1 to {MAX_RUNS:,} are allowed", field="run_ids")
-        uids = sorted({parse_run_id(run_id, field="run_ids") for run_id in run_ids})
+        uids = sorted({parse_run_id(run_id, field="run_ids") for run_id in run_ids}, key=attrgetter("int"))
         check_keys(keys)
         try:
             return await self._read(caller, uids, keys, MANY_SERIES)
@@ -126,13 +129,31 @@ class Latest:
     async def _read(self, caller: Caller, uids: Sequence[UUID], keys: Sequence[str], max_series: int) -> LatestPoints:
         async with self._read_pool.transaction() as transaction:
             few = await _stored_of_few(transaction, caller, uids, keys) if len(uids) <= _FEW_RUNS else None
-            series_ids, there, points = few or await _stored(transaction, caller, uids, keys, max_series)
+            series_ids, there, points = few or await self._stored(transaction, caller, uids, keys, max_series)
             ranks = (await compute(len(points), np.unique, points.rank)).tolist()
             hot = hot_windows.windows(transaction, series_ids, runs=uids, ranks=ranks, divide=True)
             async with aclosing(hot) as windows:
                 async for window in windows:
                     await compute(len(window), apply_hot_points, points, there, window)
         return await compute(len(points), _in_order, points, there)
+
+    async def _stored(
+        self,
+        transaction: ReadTransaction,
+        caller: Caller,
+        run_ids: Sequence[UUID],
+        keys: Sequence[str],
+        max_series: int,
+    ) -> _Stored:
+        """All series, whether a latest point is stored for each, and that point."""
+        async with self._read_pool.readers(transaction, two=len(run_ids) >= _MANY_RUNS) as readers:
+            rows, one_of_each, key_number = await _rows(readers, caller, run_ids, keys, max_series)
+        texts: list[str] = []
+        for start in range(0, len(one_of_each), _KEYS_AT_ONCE):
+            wanted = one_of_each[start : start + _KEYS_AT_ONCE].tolist()
+            found: dict[int, str] = {row[0]: row[1] for row in await transaction.fetch("keys_of_series", wanted)}
+            texts += [found[series_id] for series_id in wanted]
+        return await compute(len(rows), _columns, run_ids, rows, key_number, texts)
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
@@ -144,6 +165,10 @@ class Latest:
             yield
         finally:
             self._large.release()
+
+
+# The ids of series; whether a latest point is stored for each; these points.
+_Stored: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.bool_], LatestPoints]"
 
 
 class _TooManySeries(InvalidField):
@@ -159,8 +184,8 @@ def _in_order(points: LatestPoints, there: NDArray[np.bool_]) -> LatestPoints:
 
 async def _stored_of_few(
     transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str]
-) -> tuple[list[int], NDArray[np.bool_], LatestPoints] | None:
-    """Does what `_stored` does in one round trip; None if there are too many series for that."""
+) -> _Stored | None:
+    """Does what `Latest._stored` does in one round trip; None if there are too many series for that."""
     rows = await transaction.fetch(
         "latest_stored_of_few", caller.workspace_id, run_ids, list(keys) or None, _FEW_SERIES + 1
     )
@@ -181,25 +206,10 @@ async def _stored_of_few(
         time_unix_us=np.array(time_unix_us, np.int64),
         value=np.array(value, np.float64),
     )
-    return list(series_ids), np.array(there, np.bool_), points
+    return np.array(series_ids, np.int64), np.array(there, np.bool_), points
 
 
-async def _stored(
-    transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str], max_series: int
-) -> tuple[list[int], NDArray[np.bool_], LatestPoints]:
-    """All series, whether a latest point is stored for each, and that point."""
-    rows, one_of_each, key_number = await _rows(transaction, caller, run_ids, keys, max_series)
-    texts: list[str] = []
-    for start in range(0, len(one_of_each), _KEYS_AT_ONCE):
-        wanted = one_of_each[start : start + _KEYS_AT_ONCE].tolist()
-        found: dict[int, str] = {row[0]: row[1] for row in await transaction.fetch("keys_of_series", wanted)}
-        texts += [found[series_id] for series_id in wanted]
-    return await compute(len(rows), _columns, run_ids, rows, key_number, texts)
-
-
-def _columns(
-    run_ids: Sequence[UUID], rows: Rows, key_number: NDArray[np.int64], texts: Sequence[str]
-) -> tuple[list[int], NDArray[np.bool_], LatestPoints]:
+def _columns(run_ids: Sequence[UUID], rows: Rows, key_number: NDArray[np.int64], texts: Sequence[str]) -> _Stored:
     """Converts rows to columns. `texts`: the keys, of which `key_number` has the index for each row."""
     series_ids = int64(rows["series_id"])
     names, place = _keys_in_order(texts)
@@ -214,11 +224,15 @@ def _columns(
         time_unix_us=unix_us(rows["time"]),
         value=float64(rows["value"]),
     )
-    return series_ids.tolist(), rows["there"].copy(), points
+    return series_ids, rows["there"].copy(), points
 
 
 async def _rows(
-    transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str], max_series: int
+    readers: Sequence[ReadTransaction],
+    caller: Caller,
+    run_ids: Sequence[UUID],
+    keys: Sequence[str],
+    max_series: int,
 ) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64]]:
     """One row per series; one series of each key; and for each row, which of these has the same key.
 
@@ -227,10 +241,14 @@ async def _rows(
     """
     while True:
         seed = random.getrandbits(62)
-        data = await transaction.copy_of(
-            "latest_stored", caller.workspace_id, run_ids, list(keys) or None, seed, max_series + 1
-        )
-        rows = await compute(len(data) // STORED.dtype.itemsize, STORED.rows, body(data))
+        size = -(-len(run_ids) // len(readers))
+        parts = [run_ids[start : start + size] for start in range(0, len(run_ids), size)]
+        reading = [
+            reader.copy_of("latest_stored", caller.workspace_id, part, list(keys) or None, seed, max_series + 1)
+            for reader, part in zip(readers, parts, strict=True)
+        ]
+        copies = await all_ended(reading)
+        rows = await compute(sum(map(len, copies)) // STORED.dtype.itemsize, _joined, copies, size)
         if len(rows) > max_series:
             raise _TooManySeries(
                 f"run_ids: they have more than {MAX_SERIES:,} series; ask for fewer runs or keys at a time",
@@ -239,6 +257,16 @@ async def _rows(
         found = await compute(len(rows), _tell_keys_apart, rows)
         if found is not None:
             return rows, *found
+
+
+def _joined(copies: Sequence[bytearray], runs_of_each: int) -> Rows:
+    """The rows of all copies, with the positions of their runs among all runs."""
+    parts = [STORED.rows(body(data)) for data in copies]
+    if len(parts) == 1:
+        return parts[0]
+    rows = np.concatenate(parts)
+    rows["run"] += np.repeat(np.arange(len(parts)) * runs_of_each, [len(part) for part in parts])
+    return rows
 
 
 def _tell_keys_apart(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:

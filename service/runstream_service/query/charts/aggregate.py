@@ -76,7 +76,7 @@ class Aggregate:
             async with aclosing(ranks.batches()) as parts:
                 async for sources in parts:
                     builders = [CurveBuilder(one, bucketing) for one in sources]
-                    await read_arrays(transaction, builders)
+                    await read_arrays([transaction], builders)
                     for builder in builders:
                         accumulator.add(builder.sources.series.rank, builder.buckets())
         return accumulator.curve()

@@ -4,6 +4,7 @@ others."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from runstream_service.query.charts.buckets import (
     scaled,
 )
 from runstream_service.query.charts.curves import Axis, CurveSources
+from runstream_service.query.reading.read_transaction import all_ended
 from runstream_service.segments.decode import IRREGULAR, Segment, place_text, segments_of
 from runstream_service.stores import segment_store
 
@@ -61,6 +63,11 @@ class CurveBuilder:
         unsorted = sources.overlapping() | ~sources.in_order
         whole = self._bucketing.fits_one_bucket(sources.first, sources.last) & np.isfinite(sources.sum_value)
         return (sources.cut | ~whole) & ~unsorted, unsorted
+
+    @property
+    def points_to_read(self) -> int:
+        """How many points the arrays have that it needs."""
+        return int(self.sources.point_count[self.ordered | self.unsorted].sum())
 
     def add_ordered(self, wanted: Sequence[tuple[int, Segment]]) -> None:
         """Adds `ordered` segments, with their numbers in the sources."""
@@ -150,8 +157,9 @@ class CurveBuilder:
         return position[inside], tiebreaker[inside], value[inside]
 
 
-async def read_arrays(transaction: ReadTransaction, builders: Sequence[CurveBuilder]) -> None:
-    """Reads the arrays that the builders of one query need, a bounded number of points at a time."""
+async def read_arrays(readers: Sequence[ReadTransaction], builders: Sequence[CurveBuilder]) -> None:
+    """Reads the arrays that the builders of one query need, a bounded number of points at a time, divided among
+    transactions with the same snapshot."""
     axis = builders[0].sources.range.axis if builders else Axis.STEP
     # In a thread: it takes tens of milliseconds, in which the loop serves others, and PostgreSQL sends the next chunk.
     decoding: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -159,10 +167,16 @@ async def read_arrays(transaction: ReadTransaction, builders: Sequence[CurveBuil
     try:
         for unsorted in (False, True):
             times, steps = unsorted or axis is Axis.TIME, unsorted or axis is Axis.STEP
-            for chunk in _chunks(builders, unsorted=unsorted):
-                data = await _copy(transaction, chunk, times=times, steps=steps)
+            chunks = _chunks(builders, MAX_POINTS // len(readers), unsorted=unsorted)
+            while now := list(itertools.islice(chunks, len(readers))):
+                copies = await all_ended(
+                    [
+                        _copy(reader, chunk, times=times, steps=steps)
+                        for reader, chunk in zip(readers, now, strict=False)
+                    ]
+                )
                 await decoding
-                take = threads.READS.run(_take, builders, chunk, data, unsorted=unsorted, times=times, steps=steps)
+                take = threads.READS.run(_take, builders, now, copies, unsorted=unsorted, times=times, steps=steps)
                 decoding = asyncio.ensure_future(take)
     finally:
         await decoding
@@ -175,7 +189,7 @@ async def read_steps(transaction: ReadTransaction, sources: CurveSources) -> Int
     different = np.unique(np.concatenate(steps))
     irregular = CurveBuilder(sources, None)
     irregular.unsorted = ~regular
-    for chunk in _chunks([irregular], unsorted=True):
+    for chunk in _chunks([irregular], MAX_POINTS, unsorted=True):
         data = await _copy(transaction, chunk, times=False, steps=True)
         different = np.union1d(different, await threads.READS.run(_irregular_steps, sources, chunk, data))
     return different
@@ -206,7 +220,7 @@ async def _copy(transaction: ReadTransaction, chunk: Chunk, *, times: bool, step
     return await segment_store.segments_at(transaction, ids, places, times=times, steps=steps)
 
 
-def _chunks(builders: Sequence[CurveBuilder], *, unsorted: bool) -> Iterator[Chunk]:
+def _chunks(builders: Sequence[CurveBuilder], max_points: int, *, unsorted: bool) -> Iterator[Chunk]:
     """The segments to be read, in chunks with a bounded number of points."""
     chunk: Chunk = {}
     points = 0
@@ -215,7 +229,7 @@ def _chunks(builders: Sequence[CurveBuilder], *, unsorted: bool) -> Iterator[Chu
         for number in np.flatnonzero(builder.unsorted if unsorted else builder.ordered).tolist():
             chunk[int(sources.series_id[number]), int(sources.ctid[number])] = (which, number)
             points += int(sources.point_count[number])
-            if points >= MAX_POINTS:
+            if points >= max_points:
                 yield chunk
                 chunk, points = {}, 0
     if chunk:
@@ -223,16 +237,23 @@ def _chunks(builders: Sequence[CurveBuilder], *, unsorted: bool) -> Iterator[Chu
 
 
 def _take(
-    builders: Sequence[CurveBuilder], chunk: Chunk, data: bytes, *, unsorted: bool, times: bool, steps: bool
+    builders: Sequence[CurveBuilder],
+    chunks: Sequence[Chunk],
+    copies: Sequence[bytes],
+    *,
+    unsorted: bool,
+    times: bool,
+    steps: bool,
 ) -> None:
     found: dict[int, list[tuple[int, Segment]]] = {}
-    for segment in segments_of(data, times=times, steps=steps):
-        # If the table is distributed, several of its parts may have the same ctid; with the series id it is unique.
-        key = (segment.owner, segment.place)
-        if key in chunk:
-            which, number = chunk.pop(key)
-            found.setdefault(which, []).append((number, segment))
-    assert not chunk, "a segment is gone within a snapshot"
+    for chunk, data in zip(chunks, copies, strict=True):
+        for segment in segments_of(data, times=times, steps=steps):
+            # If the table is distributed, several of its parts may have the same ctid; with the series id it is unique.
+            key = (segment.owner, segment.place)
+            if key in chunk:
+                which, number = chunk.pop(key)
+                found.setdefault(which, []).append((number, segment))
+        assert not chunk, "a segment is gone within a snapshot"
     for which, wanted in found.items():
         if unsorted:
             builders[which].add_unsorted(wanted)

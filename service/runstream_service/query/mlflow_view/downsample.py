@@ -77,7 +77,7 @@ class _Sample:
 
     async def read_whole(self, transaction: ReadTransaction) -> None:
         """Reads the segments that have to be read completely. After that, the wanted points of the others are known."""
-        await read_arrays(transaction, self._builders)
+        await read_arrays([transaction], self._builders)
         await compute(self._points, self._choose)
 
     def _choose(self) -> None:

@@ -130,7 +130,7 @@ async def read_page(
         chosen[by_time[read:end]] = True
         for builder, its in zip(builders, np.split(chosen, edges), strict=True):
             builder.unsorted = its
-        await read_arrays(transaction, builders)
+        await read_arrays([transaction], builders)
         read = end
         points = int(count[chosen].sum()) + sum(len(one.hot_position) for one in sources)
         rows = await compute(points, _rows_after, builders, after)

@@ -77,7 +77,7 @@ class HotWindow:
 
 async def windows(
     transaction: ReadTransaction,
-    series_ids: Sequence[int],
+    series_ids: Sequence[int] | NDArray[np.int64],
     *,
     runs: Collection[UUID],
     ranks: Collection[int],
@@ -132,7 +132,13 @@ class _Collector:
     steps as fit."""
 
     def __init__(
-        self, series_ids: Sequence[int], max_points: int, min_step: int, max_step: int, *, divide: bool
+        self,
+        series_ids: Sequence[int] | NDArray[np.int64],
+        max_points: int,
+        min_step: int,
+        max_step: int,
+        *,
+        divide: bool,
     ) -> None:
         ids = np.array(series_ids, np.int64)
         self._order = np.argsort(ids).astype(np.int32)

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from runstream_service import threads
@@ -224,6 +224,15 @@ class ReadPool:
             self._waiting -= 1
 
     @contextlib.asynccontextmanager
+    async def readers(self, transaction: ReadTransaction, *, two: bool) -> AsyncIterator[list[ReadTransaction]]:
+        """The transaction, and one more with its snapshot if two are wanted and there is a free connection."""
+        if not two:
+            yield [transaction]
+            return
+        async with self.second_connection(transaction) as other:
+            yield [transaction] if other is None else [transaction, other]
+
+    @contextlib.asynccontextmanager
     async def second_connection(self, transaction: ReadTransaction) -> AsyncIterator[ReadTransaction | None]:
         """The same snapshot on one more connection, to read two things at a time; None if the pool has no free one: a
         read that has a connection must not wait for another one."""
@@ -235,6 +244,17 @@ class ReadPool:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield await transaction.attach(connection)
+
+
+async def all_ended(reading: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of statements on connections of their own. All have to end before the failure of one ends the
+    transactions in which they read."""
+    results: list[T] = []
+    for found in await asyncio.gather(*reading, return_exceptions=True):
+        if isinstance(found, BaseException):
+            raise found
+        results.append(found)
+    return results
 
 
 def whole_read(

@@ -7,7 +7,6 @@ rows. Joining them in SQL instead left it to the planner's guesses whether 10,00
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import operator
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from runstream_service.core.names import is_run_id
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.core.runs import NAME_TAG
 from runstream_service.query.reading import hot_windows
-from runstream_service.query.reading.read_transaction import compute, whole_read
+from runstream_service.query.reading.read_transaction import all_ended, compute, whole_read
 from runstream_service.query.run_search import metric_columns
 from runstream_service.query.run_search.metric_columns import MetricColumn, MetricColumnReader
 from runstream_service.search.dialects import RUNS
@@ -211,11 +210,8 @@ async def _read(
     if len(readers) == 1:
         return await readers[0].read(candidates, matching, keys)
     reading = [reader.read(candidates, matching, [key]) for reader, key in zip(readers, keys, strict=False)]
-    # Both have to end before the failure of one ends the transactions that they read in.
     values: dict[str, MetricColumn] = {}
-    for found in await asyncio.gather(*reading, return_exceptions=True):
-        if isinstance(found, BaseException):
-            raise found
+    for found in await all_ended(reading):
         values |= found
     return values
 
