@@ -220,7 +220,7 @@ def test_a_service_that_is_killed_while_ranks_stream_stores_every_point_once(ser
             runs[rank].log({"loss": counts[rank]}, step=counts[rank])
             counts[rank] += 1
             if counts[rank] % 20 == 0:
-                threading.Event().wait(0.001)
+                time.sleep(0.01)
 
     threads = [threading.Thread(target=stream, args=(rank,)) for rank in range(len(runs))]
     for thread in threads:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.environments import environment
 from tests.unit.client.test_processes import ROOT, check, count_up, run_program
 
 
@@ -33,22 +34,11 @@ def interpreter(python: str) -> str | None:
 
 
 def oldest_environment(python: str) -> Path:
-    """A virtual environment with exactly these versions, kept below build/ between test runs."""
+    """A virtual environment with exactly these versions."""
     executable = interpreter(python)
     if executable is None:
         pytest.skip(f"no {python} on this machine: neither on the path nor from pyenv or uv")
-    wanted = floors()
-    directory = ROOT / "build" / "oldest" / "-".join([python, *wanted])
-    ready = directory / "ready"
-    if not ready.exists():
-        shutil.rmtree(directory, ignore_errors=True)
-        subprocess.run([executable, "-m", "venv", directory], check=True, capture_output=True)
-        install = [str(directory / "bin" / "python"), "-m", "pip", "install", "--quiet", "--only-binary=:all:", *wanted]
-        done = subprocess.run(install, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.fail(f"the floors cannot be installed together on {python}: {done.stderr[-500:]}")
-        ready.touch()
-    return directory / "bin" / "python"
+    return environment(f"oldest-{python}", *floors(), python=executable)
 
 
 @pytest.mark.parametrize("python", ["python3.10", "python3.13"])
