@@ -13,6 +13,7 @@ from runstream_service.core.errors import DatabaseUnavailable, InvalidField
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.reading.reader_thread import ReaderThread, in_this_loop
 from runstream_service.storage.database import Database
+from tests.support.tasks import end
 
 
 @pytest.fixture
@@ -124,6 +125,15 @@ async def test_stopping_ends_the_reads_under_way(database: Database) -> None:
     await asyncio.wait_for(reader.ended(), 10)
     with pytest.raises((DatabaseUnavailable, asyncio.CancelledError)):
         await asyncio.wait_for(reading, 10)
+
+
+async def test_the_thread_ends_without_an_error_when_nobody_waits_for_that_any_more(database: Database) -> None:
+    reader = await ReaderThread.start(lambda: database.open_another(max_size=1))
+    waiting = asyncio.create_task(reader.ended())
+    await asyncio.sleep(0)
+    await end(waiting)
+    await reader.stop(within_s=1.0)
+    await asyncio.wait_for(reader.ended(), 10)
 
 
 async def test_a_thread_without_a_database_does_not_start(database: Database) -> None:

@@ -40,6 +40,7 @@ class ReaderThread:
         # A daemon: a statement without an answer must not keep the process from ending.
         self._thread = threading.Thread(target=self._work, name="reader", daemon=True)
         self._ended: Future[None] = Future()
+        self._ended.set_running_or_notify_cancel()  # so that a caller of `ended` that is cancelled does not end it
         self._pings: asyncio.Task[None] | None = None
         self.database: Database
 
