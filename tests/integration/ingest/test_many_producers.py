@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Callable
 from uuid import UUID, uuid4
 
@@ -100,7 +101,11 @@ class Agent:
     async def acks(self, **numbers: int) -> None:
         """Wait for these: p0=3 is number 3 of producer 0."""
         wanted = {int(name[1:]): number for name, number in numbers.items()}
-        await self.until(lambda: all(self.acknowledged.get(index, 0) >= n for index, n in wanted.items()))
+        await self.until(lambda: all(self.committed(index) >= number for index, number in wanted.items()))
+
+    def committed(self, index: int) -> int:
+        """What the client knows to be committed: by Opened, or by an Ack after it."""
+        return max(self.opened[index].committed_number, self.acknowledged.get(index, 0))
 
     async def reason(self, index: int) -> str:
         """Why a producer has ended."""
@@ -499,3 +504,97 @@ async def test_a_status_arrives_although_a_message_was_being_written(channel, ru
         await producer.batch(1, [1.0])
         await producer.batch(3, [1.0])
         assert (await asyncio.wait_for(producer.end(), 10))[1] == "SEQUENCE_GAP"
+
+
+class _Source:
+    """A producer and its batches: number n has the one value 100 x rank + n."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+        self.producer = uuid4()
+        self.index: int | None = None  # on the stream of now
+        self.sent = 0
+        self.acknowledged = 0
+
+    def values(self, upto: int) -> list[float]:
+        return [float(100 * self.rank + number) for number in range(1, upto + 1)]
+
+
+class _Walk:
+    """What a client may do to its producers, in any order."""
+
+    def __init__(self, seed: int, channel: grpc.aio.Channel, run_id: UUID) -> None:
+        self.random = random.Random(seed)
+        self.sources = [_Source(rank) for rank in range(5)]
+        self._channel = channel
+        self._run_id = run_id
+        self._agent = Agent(channel)
+        self._next_index = 0
+
+    async def open(self, source: _Source) -> None:
+        """Open it, or again under a new index, which fences the older one; then everything else is sent again."""
+        index = source.index = self._next_index
+        self._next_index += 1
+        await self._agent.ready(index, self._run_id, source.producer, rank=source.rank)
+        source.sent = source.acknowledged = self._agent.opened[index].committed_number
+
+    async def send(self) -> None:
+        """Some batches of some producers in one message."""
+        batches: list[tuple[int, int, list[float]]] = []
+        for source in self.random.sample(self.sources, self.random.randint(1, 5)):
+            if source.index is None or source.index in self._agent.ended:
+                await self.open(source)
+            assert source.index is not None
+            for _ in range(self.random.randint(0, 3)):
+                source.sent += 1
+                batches.append((source.index, source.sent, [float(100 * source.rank + source.sent)]))
+        await self._agent.batches(*batches)
+
+    async def reopen(self) -> None:
+        await self.open(self.random.choice(self.sources))
+
+    async def skip_a_number(self) -> None:
+        """A gap, which ends the producer."""
+        source = self.random.choice(self.sources)
+        if source.index is not None:
+            await self._agent.batches((source.index, source.sent + 2, [-1.0]))
+            source.index = None
+
+    async def close(self) -> None:
+        source = self.random.choice(self.sources)
+        if source.index is not None:
+            await self._agent.send(close=ingest_pb2.Close(producer_index=source.index))
+            source.index = None
+
+    async def break_off(self) -> None:
+        """The network ends the stream in the middle."""
+        self._agent.call.cancel()
+        self._agent, self._next_index = Agent(self._channel), 0
+        for source in self.sources:
+            source.index = None
+
+    async def finish(self) -> None:
+        """Bring everything that was ever sent, and wait for all acks."""
+        highest = {source.rank: source.sent for source in self.sources}
+        await self.break_off()
+        for source in self.sources:
+            await self.open(source)
+            assert source.index is not None
+            rest = range(source.sent + 1, highest[source.rank] + 1)
+            await self._agent.batches(*((source.index, n, [float(100 * source.rank + n)]) for n in rest))
+            source.sent = max(source.sent, highest[source.rank])
+        await self._agent.acks(**{f"p{source.index}": source.sent for source in self.sources})
+        await self._agent.call.done_writing()
+        assert await self._agent.call.code() is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_a_client_does_to_its_producers_each_batch_is_stored_once(channel, run_id, stored, seed):
+    walk = _Walk(seed, channel, run_id)
+    steps = [walk.send] * 6 + [walk.reopen, walk.skip_a_number, walk.close, walk.break_off]
+    for _ in range(40):
+        await walk.random.choice(steps)()
+    await walk.finish()
+    assert sorted(value for _, value in await stored()) == sorted(
+        value for source in walk.sources for value in source.values(source.sent)
+    )
