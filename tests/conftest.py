@@ -11,6 +11,7 @@ import pytest
 
 from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
+from tests.support.agents import end_agents
 from tests.support.databases import FAST, fresh_database, make_template, short_directory
 
 pytest_plugins = ["tests.support.skips"]
@@ -20,6 +21,18 @@ pytest_plugins = ["tests.support.skips"]
 for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
+def journal_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the journals of this test are, and nothing else. No agent that it has started is left behind."""
+    directory = tmp_path / "journals"
+    monkeypatch.setenv("RUNSTREAM_DIR", str(directory))
+    for name in ("RUNSTREAM_DIR_BYTES", "RUNSTREAM_MODE", "RUNSTREAM_AGENT", "RUNSTREAM_SYSTEM_METRICS"):
+        monkeypatch.delenv(name, raising=False)
+    yield directory
+    if directory.exists():
+        end_agents(directory)
 
 
 @pytest.fixture

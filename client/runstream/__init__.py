@@ -11,19 +11,11 @@
 `RunstreamError`. The client reports problems to the logger "runstream".
 """
 
-from runstream import _protobuf_version as _protobuf_version  # first: the imports below load generated code
-from runstream.client import (
-    AggregateCurve,
-    ChartSeries,
-    Client,
-    Experiment,
-    History,
-    LatestPoint,
-    News,
-    Point,
-    RunInfo,
-    SeriesColumns,
-)
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from runstream.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -37,6 +29,20 @@ from runstream.errors import (
     Unavailable,
 )
 from runstream.run import Run, RunStats, start_run
+
+if TYPE_CHECKING:
+    from runstream.client import (
+        AggregateCurve,
+        ChartSeries,
+        Client,
+        Experiment,
+        History,
+        LatestPoint,
+        News,
+        Point,
+        RunInfo,
+        SeriesColumns,
+    )
 
 __all__ = [
     "AggregateCurve",
@@ -63,3 +69,15 @@ __all__ = [
     "Unavailable",
     "start_run",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the reading side when it is first used: it needs gRPC, which a process that only trains never loads."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module("runstream.client"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,59 +1,14 @@
-"""Columns of points, and the numbered batches that they are sealed into.
-
-A batch is serialised once. Its bytes are bound to its number forever: the service recognises a committed batch by the
-number alone, so that other bytes under the same number would be lost, or stored twice.
-"""
+"""Columns of points, the table of a handle's series, and the rules for their keys."""
 
 from __future__ import annotations
 
-import sys
 from array import array
-from dataclasses import dataclass
 
-from runstream.v1 import ingest_pb2, packed_pb2
-
-_LITTLE_ENDIAN = sys.byteorder == "little"
-_BATCH_OVERHEAD_BYTES = 300  # the objects around the bytes
-_DECLARE_SERIES = 500  # series in one Declare: at most 500 keys of 1,000 bytes, far below any message limit
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Sealed points. `ordinal` counts batches over all producers of the handle, `number` those of the current one."""
-
-    ordinal: int
-    number: int
-    points: int
-    data: bytes  # a whole AppendRequest, except for what `sent_at` adds
-    logged_s: float  # by the monotonic clock; none of its points was logged before
-
-    @property
-    def size(self) -> int:
-        """The bytes that it takes in memory."""
-        return len(self.data) + _BATCH_OVERHEAD_BYTES
-
-    def series_indexes(self) -> set[int]:
-        """The series that it uses. They are read from the bytes, so that waiting batches need no memory for them."""
-        column = array("I", packed_pb2.PackedAppendRequest.FromString(self.data).batch.series_index)
-        return set(_swapped(column))
-
-    def sent_at(self, now_s: float) -> bytes:
-        """The bytes to send at this time of the monotonic clock: with the age of the batch, by which the service
-        measures how long points take from log() to commit. Two serialised messages in a row are one message with all
-        fields."""
-        age_us = max(0, round((now_s - self.logged_s) * 1e6))
-        stamp = packed_pb2.PackedAppendRequest(oldest_age_us=age_us, sent_us=round(now_s * 1e6))
-        return self.data + stamp.SerializeToString()
-
-    def renumbered(self, number: int) -> Batch:
-        """The same points for another producer, which has its own numbering."""
-        message = packed_pb2.PackedAppendRequest.FromString(self.data)
-        message.batch.number = number
-        return Batch(self.ordinal, number, self.points, message.SerializeToString(), self.logged_s)
+POINT_BYTES = 28  # in columns, in the journal and on the wire: 4 + 8 + 8 + 8
 
 
 class Columns:
-    """Points on their way into the next batch. Only the sender's thread uses it."""
+    """Points on their way into the next batch. Only the recorder's thread uses it."""
 
     def __init__(self, logged_s: float = 0.0) -> None:
         self.logged_s = logged_s  # by the monotonic clock; none of the points was logged before
@@ -71,22 +26,6 @@ class Columns:
         self.steps.append(step)
         self.times.append(time_unix_us)
         self.values.append(value)
-
-    def seal(self, ordinal: int, number: int) -> Batch:
-        """The batch with all points so far."""
-        batch = packed_pb2.PackedBatch(
-            number=number,
-            point_count=len(self.values),
-            series_index=_swapped(self.series).tobytes(),
-            step=_swapped(self.steps).tobytes(),
-            time_unix_us=_swapped(self.times).tobytes(),
-            value=_swapped(self.values).tobytes(),
-        )
-        data = packed_pb2.PackedAppendRequest(batch=batch).SerializeToString()
-        return Batch(ordinal, number, len(self.values), data, self.logged_s)
-
-
-POINT_BYTES = 28  # in columns and on the wire: 4 + 8 + 8 + 8
 
 
 class SeriesTable:
@@ -106,23 +45,13 @@ class SeriesTable:
 
     def add(self, key: str) -> int:
         """The index of a new key. The caller has checked `refusal_of(key)` and that there is room."""
-        index = len(self._keys)
-        self._keys.append(key)  # first: a stream that sees the index must find the key
-        self._indexes[key] = index
+        index = self._indexes[key] = len(self._keys)
+        self._keys.append(key)
         return index
 
-    def declarations(self, indexes: set[int]) -> list[bytes]:
-        """Serialised Declare messages for these series."""
-        ordered = sorted(indexes)
-        messages = []
-        for start in range(0, len(ordered), _DECLARE_SERIES):
-            series = [
-                ingest_pb2.SeriesDeclaration(series_index=index, key=self._keys[index])
-                for index in ordered[start : start + _DECLARE_SERIES]
-            ]
-            request = ingest_pb2.AppendRequest(declare=ingest_pb2.Declare(series=series))
-            messages.append(request.SerializeToString())
-        return messages
+    def keys(self, first: int, count: int) -> list[str]:
+        """At most `count` keys from this index on, in their order."""
+        return self._keys[first : first + count]
 
 
 def refusal_of(key: object) -> tuple[str, str] | None:
@@ -162,10 +91,3 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _swapped(column: array) -> array:  # type: ignore[type-arg]
-    if not _LITTLE_ENDIAN:
-        column = column[:]
-        column.byteswap()
-    return column

@@ -1,4 +1,4 @@
-"""Hands points from the training thread to the sender. `put` is what log() costs, and the only way in for points.
+"""Hands points from the training thread to the recorder's. `put` is what log() costs, and the only way in for points.
 
 There is one lock. It is held for about ten bytecodes, and never while anything waits. It is an RLock, because a signal
 handler that logs may interrupt log() on the same thread in the middle of what the lock protects. CPython runs signal
@@ -9,15 +9,15 @@ interrupting log() counts stay counted.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from runstream._batches import key_not_a_string, shown_key
 from runstream._device_values import DeviceValue
 from runstream._notices import Notices
+from runstream._threads import RLock
 from runstream._values import (
     IMMUTABLE_TYPES,
     INT64_MAX,
@@ -45,31 +45,52 @@ def row_bytes(points: int) -> int:
     return _ROW_BYTES + _POINT_BYTES * points
 
 
-# This many rows wake the sender early: enough rows that waking it costs little per row, few enough that it keeps up.
+# This many rows wake the recorder early: enough rows that waking it costs little per row, few enough that it keeps up.
 _WAKE_ROWS = 500
+_TEMPORARY = ("journal_full",)  # reasons to refuse points that may pass
 
 
 class Marker:
-    """Stands in the queue behind everything logged before. The sender sets the ordinal of the batch that ends with
-    it."""
-
-    def __init__(self) -> None:
-        self.ordinal: int | None = None
+    """Stands in the queue behind everything logged before; reached when all of that is in the journal."""
 
 
 # One log() call: metrics, step (an int or a DeviceValue), time in microseconds.
 Entry = tuple[dict[str, Any], Any, int]
 
 
-class Buffer:
-    """Rows on their way to the sender, and the account of every point of the run in this process.
+class Account(NamedTuple):
+    """Where the points of a handle are. `unsettled` ones are in the journal, without an answer of the service."""
 
-    Bound: `max_points` and `max_bytes` for rows, open columns and unacknowledged batches together. When full, points
-    are refused with reason "buffer_full".
+    waiting: int
+    waiting_bytes: int
+    unsettled: int
+    acknowledged: int
+    refused: dict[str, int]
+
+    @property
+    def logged(self) -> int:
+        """All points that were ever logged."""
+        return self.waiting + self.unsettled + self.acknowledged + sum(self.refused.values())
+
+
+class Buffer:
+    """Rows on their way to the recorder, and the account of every point of the run in this process.
+
+    Bound: `max_points` and `max_bytes` for everything that is not in the journal yet, rows and columns together. When
+    full, points are refused with reason "buffer_full".
+
+    `on_first` is called with the time of the monotonic clock when the first row waits, `on_many` when many do.
     """
 
-    def __init__(self, max_points: int, max_bytes: int, notices: Notices, on_first: Callable[[], None]) -> None:
-        self._lock = threading.RLock()
+    def __init__(
+        self,
+        max_points: int,
+        max_bytes: int,
+        notices: Notices,
+        on_first: Callable[[float], None],
+        on_many: Callable[[], None],
+    ) -> None:
+        self._lock = RLock()
         self._rows: list[Entry | Marker] = []
         self._since_s = 0.0  # when the first of them was added, by the monotonic clock
         self._max_points = max_points
@@ -79,14 +100,15 @@ class Buffer:
         self._next_step = 0
         self._notices = notices
         self._on_first = on_first
-        # A lock that is used as a binary semaphore. It is no threading.Event: set() of that takes a lock that is not
-        # reentrant, and a signal handler that logs inside log() would wait for itself.
-        self._wake = threading.Lock()
-        self._wake.acquire()
-        self.closed_for = ""  # why further points are refused: finished, no_threads, sender_died; or empty
+        self._on_many = on_many
+        self.closed_for = (
+            ""  # why further points are refused: finished, journal_full, recorder_died; empty: they are not
+        )
         # By reason. It is no Counter: `+= 1` of a new reason would call a Python function in between.
         self.refused: defaultdict[str, int] = defaultdict(int)
-        self.acknowledged = 0
+        self._written = 0  # points that are in the journal, or were
+        self._acknowledged = 0  # of those, as the agent says
+        self._refused_by_service: Mapping[str, int] = {}  # of those, too
 
     def put(self, metrics: Mapping[str, Any], step: Any, time_unix_us: Any) -> None:
         """Takes one row, in about a microsecond."""
@@ -126,28 +148,21 @@ class Buffer:
             self._rows.append((row, step, time_unix_us))
             waiting = len(self._rows)
         if first:
-            self._on_first()
+            self._on_first(self._since_s)
         elif waiting == _WAKE_ROWS or count >= _WAKE_ROWS:
-            self.wake()
+            self._on_many()
 
     def mark(self, marker: Marker) -> None:
-        """Puts a marker behind all rows and wakes the sender."""
+        """Puts a marker behind all rows and wakes the recorder."""
         with self._lock:
             if not self._rows:
                 self._since_s = time.monotonic()
             self._rows.append(marker)
-        self.wake()
+        self._on_many()
 
-    def wake(self) -> None:
-        """Wakes the sender. Safe in a signal handler; waking it twice has the effect of once."""
-        try:  # noqa: SIM105 (contextlib.suppress costs a microsecond here)
-            self._wake.release()
-        except RuntimeError:
-            pass
-
-    def wait(self, timeout_s: float) -> None:
-        """The sender waits here until it is woken, or for this long."""
-        self._wake.acquire(timeout=timeout_s)
+    def since(self) -> float | None:
+        """When the first waiting row was added, by the monotonic clock; None if none waits."""
+        return self._since_s if self._rows else None
 
     def take(self) -> tuple[list[Entry | Marker], float]:
         """Takes all rows in one step; returns them, and when the first of them was added, by the monotonic clock. (To
@@ -157,30 +172,47 @@ class Buffer:
             return rows, self._since_s
 
     def repack(self, freed_bytes: int) -> None:
-        """The sender has packed rows, which freed this many bytes (or took more, if negative)."""
+        """The recorder has packed rows, which freed this many bytes (or took more, if negative)."""
         with self._lock:
             self._room_bytes += freed_bytes
 
-    def settle(self, points: int, size: int, reason: str = "") -> None:
-        """Points leave the buffer: acknowledged, or refused for `reason`."""
+    def refuse_waiting(self, points: int, size: int, reason: str) -> None:
+        """Points that waited are refused for `reason`."""
         with self._lock:
             self._room_points += points
             self._room_bytes += size
-            if reason:
-                self.refused[reason] += points
-            else:
-                self.acknowledged += points
+            self.refused[reason] += points
 
-    def reclassify(self, points: int, reason: str) -> None:
-        """Points that were counted as acknowledged were refused by the service."""
+    def write(self, points: int, size: int) -> None:
+        """Points that waited are in the journal now."""
         with self._lock:
-            self.acknowledged -= points
+            self._room_points += points
+            self._room_bytes += size
+            self._written += points
+
+    def settle(self, acknowledged: int, refused: Mapping[str, int]) -> None:
+        """How many of all points in the journal are acknowledged by the service, and refused, by reason."""
+        with self._lock:
+            self._acknowledged = acknowledged
+            self._refused_by_service = refused
+
+    def lose(self, points: int, reason: str) -> None:
+        """Points that were in the journal are gone from it."""
+        with self._lock:
+            self._written -= points
             self.refused[reason] += points
 
     def close(self, reason: str) -> None:
-        """Refuses every point from now on, for `reason`; the first reason stays."""
+        """Refuses every point from now on, for `reason`. The first reason stays, unless it might have passed."""
         with self._lock:
-            self.closed_for = self.closed_for or reason
+            if not self.closed_for or self.closed_for in _TEMPORARY:
+                self.closed_for = reason
+
+    def reopen(self, reason: str) -> None:
+        """The reason has passed."""
+        with self._lock:
+            if self.closed_for == reason:
+                self.closed_for = ""
 
     def refuse(self, points: int, reason: str) -> None:
         """Counts points that were never added."""
@@ -188,7 +220,7 @@ class Buffer:
             self.refused[reason] += points
 
     def write_off(self, reason: str) -> None:
-        """Counts all waiting points as refused: the threads that would send them have ended."""
+        """Counts all waiting points as refused: nobody will write them any more."""
         with self._lock:
             self._rows = []
             waiting = self._max_points - self._room_points
@@ -211,12 +243,16 @@ class Buffer:
         """Continues the count of steps, in a forked child, where its parent was."""
         self._next_step = step
 
-    def account(self) -> tuple[int, int, int, dict[str, int]]:
-        """Points acknowledged, points waiting, bytes waiting, refused points by reason; read consistently under the
-        lock."""
+    def account(self) -> Account:
+        """The counts, read consistently under the lock."""
         with self._lock:
+            refused = dict(self.refused)
+            for reason, points in self._refused_by_service.items():
+                refused[reason] = refused.get(reason, 0) + points
+            settled = self._acknowledged + sum(self._refused_by_service.values())
             waiting = self._max_points - self._room_points
-            return self.acknowledged, waiting, self._max_bytes - self._room_bytes, dict(self.refused)
+            size = self._max_bytes - self._room_bytes
+            return Account(waiting, size, max(0, self._written - settled), self._acknowledged, refused)
 
     def _row_of(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """The row of a mapping that is no dict. It is empty, and refused, if `metrics` is no mapping; a list of pairs

@@ -1,4 +1,5 @@
-"""One gRPC channel per process and address, replaced after a failure and closed around a fork.
+"""The channels of `Client`: one per process and address, replaced after a failure and closed around a fork. A process
+that only trains has none: there, this module is never imported.
 
 A channel stays with the replica that it connected to. When that replica cannot serve (`Retry.ELSEWHERE`), `renew`
 replaces the channel by a new one, which resolves the address again and connects to one of the replicas at random, or to
@@ -6,10 +7,17 @@ the next one of a list of addresses.
 
 gRPC survives a fork only if no thread is inside of it and no connection is open at that moment, and if its core is not
 shutting down: closing the last channel starts a shutdown in the background, and a fork in the middle of that aborts
-parent or child (seen with grpcio 1.72 and 1.76). So before a fork all threads leave gRPC, the channels are closed, and
-one further channel, never connected, keeps the core alive for as long as the process lives. With that order, 1,200
-forks of a streaming process succeeded on grpcio 1.72.2, 1.76.0, 1.80.0 and 1.85.1; without it most failed before 1.80.
-GRPC_ENABLE_FORK_SUPPORT=0 disables handlers inside of gRPC that this depends on: then a forked child cannot send.
+parent or child (seen with grpcio 1.72 and 1.76). So before a fork streams are cancelled, all threads leave gRPC, the
+channels are closed, and one further channel, never connected, keeps the core alive for as long as the process lives.
+With that order, 1,200 forks of a streaming process succeeded on grpcio 1.72.2, 1.76.0, 1.80.0 and 1.85.1; without it
+most failed before 1.80.
+
+Handlers that run before a fork run in the reverse order of their registration, and gRPC registers its own with its
+first channel. Ours have to run first, since gRPC's stop the threads that closing a channel waits for: so they are
+registered right after that first channel was made.
+
+GRPC_ENABLE_FORK_SUPPORT=0 disables handlers inside of gRPC that all this depends on. A forked child that opened a
+channel then would abort, so it gets an error instead.
 
 What ended before the fork is a danger, too. A call or channel that nobody needs any more takes a lock when it is
 destroyed, and a thread of gRPC may have held that lock when the process forked. In the child that thread does not
@@ -19,6 +27,7 @@ its parent had.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import threading
@@ -31,7 +40,7 @@ from typing import Any
 
 import grpc
 
-from runstream import _settings
+from runstream import _settings, errors
 
 OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A half-open connection is noticed within 40 s. The service permits a ping every 10 s.
@@ -56,6 +65,9 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
 _ANY_ADDRESS = ("grpc.service_config", '{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": true}}]}')
 
 
+_FORK_WAIT_S = 2.0  # how long a fork may wait until all threads have left gRPC; it takes milliseconds
+
+
 class Channels:
     """The channels of this process. Code may use a channel only inside a block of `using`."""
 
@@ -67,26 +79,57 @@ class Channels:
         self._retired: set[grpc.Channel] = set()  # replaced by `renew`; the last user closes it
         self._keeper: grpc.Channel | None = None
         self._forking = False
+        self._inside = 0  # threads that are inside of gRPC
+        self._streams: set[Any] = set()  # calls that are read piece by piece
+        self._cannot_be_used = False  # in a forked child, where gRPC would abort
         self._not_destroyed_yet: weakref.WeakSet[Any] = weakref.WeakSet()  # channels and calls, also those that ended
 
     @contextmanager
-    def using(self, address: str) -> Iterator[grpc.Channel]:
-        """The channel to an address, opened if need be. Waits while a fork is under way."""
+    def using(self, address: str, *, is_stream: bool = False) -> Iterator[grpc.Channel]:
+        """The channel to an address, opened if need be. Waits while a fork is under way. A fork waits for the end of
+        the block; for that of a stream, only while it is `inside`."""
         with self._changed:
             self._changed.wait_for(lambda: not self._forking)
-            if self._keeper is None:
-                self._keeper = grpc.insecure_channel("127.0.0.1:1", options=OPTIONS)  # never connects
+            self._prepare()
             channel = self._open.get(address)
             if channel is None:
                 channel = self._open[address] = self._new_channel(address)
                 self._not_destroyed_yet.add(channel)
             self._users[channel] += 1
+            self._inside += not is_stream
         try:
             yield channel
         finally:
             with self._changed:
+                self._inside -= not is_stream
                 self._leave(channel)
                 self._changed.notify_all()
+
+    @contextmanager
+    def inside(self, stream: Any = None) -> Iterator[None]:
+        """Starting a stream, or reading the next piece of one. A fork cancels streams: in the child they have ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._forking)
+            if stream is not None and stream not in self._streams:
+                raise errors.Unavailable("the process has forked since this call began; make it again in the child")
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    def _prepare(self) -> None:
+        if self._cannot_be_used:
+            raise errors.FailedPrecondition(
+                "this process was forked from one that uses runstream.Client, and with GRPC_ENABLE_FORK_SUPPORT="
+                f"{os.environ.get('GRPC_ENABLE_FORK_SUPPORT')} gRPC would abort it. Remove the variable, start the "
+                "process with spawn, or read in the parent. (Logging does not need gRPC.)"
+            )
+        if self._keeper is None:
+            self._keeper = grpc.insecure_channel("127.0.0.1:1", options=OPTIONS)  # never connects
+            _register_fork_handlers()
 
     def _new_channel(self, address: str) -> grpc.Channel:
         # By default, gRPC would send everything through the proxy for web pages, even requests to 127.0.0.1.
@@ -99,16 +142,25 @@ class Channels:
         return grpc.insecure_channel(f"{scheme}:{','.join(addresses[turn:] + addresses[:turn])}", options=options)
 
     def _leave(self, channel: grpc.Channel) -> None:
+        if channel not in self._users:
+            return  # it is that of a forked process's parent
         self._users[channel] -= 1
         if not self._users[channel]:
             del self._users[channel]
-            if channel in self._retired:
+            if channel in self._retired and not self._forking:
                 self._retired.remove(channel)
                 channel.close()
 
     def watch(self, call: grpc.Call) -> None:
-        """Registers a call; needed for each call that is not over when the method that made it returns."""
+        """Registers a stream, until `ended`."""
         self._not_destroyed_yet.add(call)
+        self._streams.add(call)
+
+    def ended(self, call: grpc.Call) -> None:
+        """Ends a stream of this process, wherever it is."""
+        if call in self._streams:  # a stream of a forked process's parent is not to be touched
+            self._streams.discard(call)
+            call.cancel()
 
     def renew(self, address: str, channel: grpc.Channel) -> None:
         """Replaces the channel, which the caller is using, for all later users, unless that was done already. Streams
@@ -120,12 +172,16 @@ class Channels:
                     self._turns[address] += 1
 
     def before_fork(self, deadline: float) -> bool:
-        """Closes all channels that nobody uses; waits for the others until `deadline` (monotonic seconds)."""
+        """Cancels streams, waits for threads that are inside of gRPC until `deadline` (monotonic seconds), and closes
+        all channels in which none is left."""
         with self._changed:
             self._forking = True
-            free = self._changed.wait_for(lambda: not self._users, max(0.0, deadline - time.monotonic()))
-            for address in [address for address, channel in self._open.items() if channel not in self._users]:
-                self._open.pop(address).close()
+            for call in list(self._streams):
+                call.cancel()
+            free = self._changed.wait_for(lambda: not self._inside, max(0.0, deadline - time.monotonic()))
+            for address in list(self._open):
+                if free or self._open[address] not in self._users:
+                    self._open.pop(address).close()
             return free
 
     def after_fork_in_parent(self) -> None:
@@ -139,14 +195,10 @@ class Channels:
         use the parent's connections, or wait for its threads."""
         child = Channels()
         child._keeper = self._keeper
+        disabled = os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "").strip().lower() in ("0", "false", "no")
+        child._cannot_be_used = self._cannot_be_used or (disabled and self._keeper is not None)
         _never_destroyed.extend(self._not_destroyed_yet)
         return child
-
-    def abandon(self, address: str) -> None:
-        """Drops the channel without closing it: a call on it failed half-way, and closing would wait forever."""
-        with self._changed:
-            if address in self._open:
-                _never_destroyed.append(self._open.pop(address))
 
     def close_unused(self, address: str) -> None:
         """Closes the channel if nobody uses it."""
@@ -157,3 +209,42 @@ class Channels:
 
 
 _never_destroyed: list[object] = []
+
+
+class _OfProcess:
+    """The channels of this process; a forked child has others."""
+
+    def __init__(self) -> None:
+        self.channels = Channels()
+        self._fork_lock = threading.RLock()  # two threads that fork at once take turns
+        self._registered = False
+
+    def register(self) -> None:
+        """Registers the handlers, once."""
+        if not self._registered and hasattr(os, "register_at_fork"):
+            self._registered = True
+            os.register_at_fork(
+                before=self._before, after_in_parent=self._after_in_parent, after_in_child=self._after_in_child
+            )
+
+    def _before(self) -> None:
+        self._fork_lock.acquire()
+        with contextlib.suppress(Exception):  # a fork must not fail because of runstream
+            self.channels.before_fork(time.monotonic() + _FORK_WAIT_S)
+
+    def _after_in_parent(self) -> None:
+        self.channels.after_fork_in_parent()
+        self._fork_lock.release()
+
+    def _after_in_child(self) -> None:
+        self._fork_lock = threading.RLock()
+        self.channels = self.channels.for_child()
+
+
+_of_process = _OfProcess()
+_register_fork_handlers = _of_process.register
+
+
+def channels() -> Channels:
+    """Those of this process."""
+    return _of_process.channels

@@ -1,8 +1,8 @@
-"""Reads device values on separate threads, so that a value that never becomes ready delays nothing else.
+"""Reads device values on a separate thread, so that a value that never becomes ready delays nothing else.
 
 Every access to a device may hang when the device hangs: copying a number, and even asking whether it is ready. So the
-sender never accesses a device; it hands over points, and collects those that are read. A reading thread that hangs is
-left behind, and another one takes over.
+recorder's thread never accesses a device; it hands over points, and collects those that are read. A reading thread that
+hangs is left behind, and another one takes over.
 """
 
 from __future__ import annotations
@@ -28,15 +28,25 @@ _PAUSE_S = 0.000_05
 class DevicePoint:
     """A point whose value or step is on a device. Once read, both are numbers, or `refusal` is a (reason, words)."""
 
-    __slots__ = ("abandoned", "key", "number", "refusal", "step", "time_unix_us", "value", "waiting_since_s")
+    __slots__ = ("abandoned", "key", "number", "owner", "refusal", "step", "time_unix_us", "value", "waiting_since_s")
 
-    def __init__(self, number: int, key: str, step: Any, time_unix_us: int, value: Any, waiting_since_s: float) -> None:
+    def __init__(
+        self,
+        number: int,
+        key: str,
+        step: Any,
+        time_unix_us: int,
+        value: Any,
+        waiting_since_s: float,
+        owner: Any = None,
+    ) -> None:
         self.number = number
         self.key = key
         self.step = step
         self.time_unix_us = time_unix_us
         self.value = value
         self.waiting_since_s = waiting_since_s  # by the monotonic clock
+        self.owner = owner  # who is given the point when it is read
         self.refusal: tuple[str, str] | None = None
         self.abandoned = False  # nobody waits for it any more
 

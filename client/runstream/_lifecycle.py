@@ -13,17 +13,20 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Protocol
 
-from runstream._channel import Channels
 from runstream._ending import Ending, wait_all
-from runstream._pipeline import Pipeline
-
-_FORK_WAIT_S = 2.0  # how long a fork may wait until runstream's threads have left gRPC; it takes milliseconds
+from runstream._notices import Notices
+from runstream._recorder import Recorder
+from runstream._settings import Settings
+from runstream._threads import RLock
 
 
 class Handle(Protocol):
     """The interface of a run that this module needs."""
 
-    def _pipeline_of_process(self) -> Pipeline: ...
+    _settings: Settings
+    _notices: Notices
+    _token: str
+    _cell: str
 
     def _in_forked_child(self) -> None: ...
 
@@ -33,17 +36,19 @@ class Handle(Protocol):
 
     def _wait_finished(self, timeout_s: float) -> None: ...
 
-    def _end_finish(self, *, at_exit: bool = False) -> None: ...
+    def _finish_in_background(self) -> None: ...
+
+    def _end_finish(self) -> None: ...
 
 
 class Process:
-    """The live runs of this process and the channels they share. There is one, `process`."""
+    """The live runs of this process and the recorder that they share. There is one, `process`."""
 
     def __init__(self) -> None:
-        self.channels = Channels()
+        self.recorder = Recorder(self.hook_child_exit)
         self._runs: dict[int, Handle] = {}
         # Held from before a fork until after it, so that two threads that fork at once take turns.
-        self._fork_lock = threading.RLock()
+        self._fork_lock = RLock()
         self._exit_hook_pid = 0
 
     def add(self, run: Handle) -> None:
@@ -55,15 +60,25 @@ class Process:
         """The run is finished."""
         self._runs.pop(id(run), None)
 
+    def handle(self, token: str) -> Handle | None:
+        """The live run with this token, which is the same in all processes."""
+        return next((run for run in list(self._runs.values()) if run._token == token), None)
+
+    def finish_those_of(self, cell: str) -> None:
+        """Ends the open runs that the same cell of a notebook has started."""
+        for run in list(self._runs.values()):
+            if run._cell == cell:
+                run._finish_in_background()
+
     def wait_created(self, address: str, run_id: str, timeout_s: float) -> None:
-        """Lets a reader wait for a run that this process has just started, until it is created."""
+        """Lets a reader wait for a run that this process has just started, until the service has it."""
         for run in list(self._runs.values()):
             run._wait_created(address, run_id, timeout_s)
 
     def hook_child_exit(self) -> None:
         """In a multiprocessing child: registers a finalizer, as such children skip atexit handlers.
 
-        Called when a pipeline starts and not at the fork: multiprocessing empties its registry after forking.
+        Called when the recorder starts and not at the fork: multiprocessing empties its registry after forking.
         """
         util = sys.modules.get("multiprocessing.util")
         parent = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
@@ -80,47 +95,35 @@ class Process:
         endings: list[tuple[Handle, Ending]] = []
         for run in list(self._runs.values()):
             with _reported(run):
-                timeout_s = max(timeout_s, run._pipeline_of_process().settings.exit_timeout_s)
+                timeout_s = max(timeout_s, run._settings.exit_timeout_s)
                 ending = run._begin_at_exit(status)
                 if ending is not None:
                     endings.append((run, ending))
         try:
             wait_all([ending for _, ending in endings], timeout_s)
-        except BaseException:  # Ctrl-C
-            for _, ending in endings:
-                ending.pipeline.abort()
-            raise
-        finally:
+        finally:  # Ctrl-C ends the wait
             for run, _ in endings:
                 with _reported(run):
-                    run._end_finish(at_exit=True)
+                    run._end_finish()
         # Wait for runs that another thread is finishing: it may be a daemon, which ends with the interpreter.
         for run in list(self._runs.values()):
             run._wait_finished(max(0.0, begun + timeout_s - time.monotonic()))
+        self.recorder.stop_stores()
 
     def before_fork(self) -> None:
-        """Lets all threads of runstream leave gRPC and closes the channels; see `_channel` for why."""
+        """A child has to know of all descriptors that it inherits."""
         self._fork_lock.acquire()
-        try:
-            for run in list(self._runs.values()):
-                run._pipeline_of_process().pause()
-            self.channels.before_fork(time.monotonic() + _FORK_WAIT_S)
-        except Exception:  # noqa: S110 (runstream must not make a fork fail, and this is no place to log)
-            pass
+        self.recorder.before_fork()
 
     def after_fork_in_parent(self) -> None:
-        """Resumes everything: the protocol makes a reconnect harmless."""
-        try:
-            self.channels.after_fork_in_parent()
-            for run in list(self._runs.values()):
-                run._pipeline_of_process().resume()
-        finally:
-            self._fork_lock.release()
+        """Goes on."""
+        self.recorder.after_fork_in_parent()
+        self._fork_lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Makes new locks, channels and pipelines; the parent sends the points that were waiting."""
-        self._fork_lock = threading.RLock()
-        self.channels = self.channels.for_child()
+        """Makes new locks, buffers and journals; the parent writes what was waiting. Nothing is started here."""
+        self._fork_lock = RLock()
+        self.recorder = self.recorder.for_child()
         for run in list(self._runs.values()):
             run._in_forked_child()
 
@@ -180,7 +183,7 @@ def _reported(run: Handle) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        run._pipeline_of_process().notices.warn("could not be finished at exit: %r", error)
+        run._notices.warn("could not be finished at exit: %r", error)
 
 
 _exit_code = _ExitCode()

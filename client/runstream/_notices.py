@@ -11,9 +11,12 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from runstream import _status
+if TYPE_CHECKING:
+    from runstream._settings import Settings
+    from runstream.run import RunStats
 
 logger = logging.getLogger("runstream")
 
@@ -35,8 +38,6 @@ class Notices:
         self._last: dict[str, float] = {}
         self._early_time: tuple[int, str] | None = None
         self._full_seen = 0
-        self._away = False
-        self.last_error = ""  # the last error of a stream or call
         self._refused_entries: set[str] = set()
         self._dropped_entries = 0
 
@@ -78,56 +79,42 @@ class Notices:
         full = refused.get("buffer_full", 0)
         if full > self._full_seen and self._due("full"):
             self._warn(
-                "the buffer is full: the service at %s is away, or points come faster than it takes them; %d more "
-                "points refused, %d in all. RUNSTREAM_BUFFER_POINTS and RUNSTREAM_BUFFER_BYTES set its bounds",
-                self._address,
+                "the buffer is full: the disk takes nothing, or points come faster than it does; %d more points "
+                "refused, %d in all. RUNSTREAM_BUFFER_POINTS and RUNSTREAM_BUFFER_BYTES set its bounds",
                 full - self._full_seen,
                 full,
             )
             self._full_seen = full
 
-    def connection_failed(self, why: str, retry_in_s: float) -> None:
-        """Reports that the service did not answer, or that the stream broke."""
-        if self._due("connection"):
-            self._away = True
+    def of_agent(self, level: str, text: str) -> None:
+        """Passes on what the agent reports."""
+        self._say(getattr(logging, level.upper(), logging.WARNING) if level.isalpha() else logging.WARNING, "%s", text)
+
+    def not_written(self, why: OSError, max_points: int) -> None:
+        """Reports that the disk does not take the journal."""
+        if self._due("disk"):
             self._warn(
-                "no connection to the runstream service at %s%s (%s); training goes on, up to %d points are kept in "
-                "memory, next try in %.1f s. Another address: start_run(address=...) or RUNSTREAM_ADDRESS",
-                self._address,
-                _status.through_proxy(),
+                "its journal cannot be written (%s); training goes on, up to %d points wait in memory, and are lost if "
+                "the process dies; the disk is tried again every second. Make room or choose another directory with "
+                "RUNSTREAM_DIR",
                 why,
-                self._max_points,
-                retry_in_s,
+                max_points,
             )
 
-    def connected(self) -> None:
-        """Reports that the stream is open again, if its loss was reported."""
-        if self._away:
-            self._away = False
-            self._say(logging.INFO, "connected to the runstream service at %s again", self._address)
+    def written_again(self, path: str) -> None:
+        """Reports that the disk takes the journal again."""
+        self._say(logging.INFO, "the journal %s can be written again", path)
 
-    def stream_refused(self, failure: _status.Failure) -> None:
-        """Reports a status that retrying alone does not cure."""
-        if self._due("refused"):
-            self._say(
-                logging.ERROR,
-                "the stream to the runstream service at %s%s was refused (%s); points are kept and tried again every "
-                "minute. %s",
-                self._address,
-                _status.through_proxy(),
-                failure,
-                _status.advice(failure) or "This is a bug in runstream, please report it",
+    def moved(self, before: str, was_read: bool) -> None:
+        """Reports that the run is another one than that of its id."""
+        if was_read:
+            self._warn(
+                "run_id was read before the service had answered, and is another one now: the launcher gave this job "
+                "the same id as an earlier one, whose run %s has ended; points go to this run",
+                before,
             )
-
-    def call_refused(self, method: str, keys: list[str], failure: _status.Failure) -> None:
-        """Reports a final refusal of a call, with the params or tags in it."""
-        what = {"LogParams": "param", "SetTags": "tag"}.get(method)
-        if what is None:
-            self._warn("the end of the run is not set, so it stays RUNNING: the service refuses it (%s)", failure)
-            return
-        fresh = [key for key in keys if self._is_new(f"{what} {key}")]
-        if fresh:
-            self._warn("%s %s refused: %s (said once for each)", what, _some(fresh), failure)
+        else:
+            self.info("the launcher gave this job the same id as an earlier one, whose run %s has ended", before)
 
     def entry_refused(self, why: Exception) -> None:
         """Reports an invalid param or tag."""
@@ -140,25 +127,26 @@ class Notices:
         self._refused_entries.add(refusal)
         return True
 
-    def calls_full(self, what: str, keys: list[str], bound_bytes: int) -> None:
+    def params_changed(self, keys: list[str]) -> None:
+        """Reports params that were set twice, with different values, before the first one was written."""
+        fresh = [key for key in keys if self._is_new(f"param {key}")]
+        if fresh:
+            self._warn(
+                "param %s refused: it has another value already, and params are written once (said once for each)",
+                _some(fresh),
+            )
+
+    def entries_full(self, what: str, keys: list[str], bound_bytes: int) -> None:
         """Reports params or tags that were dropped because too many wait."""
         self._dropped_entries += len(keys)
-        if self._due("calls"):
+        if self._due("entries"):
             self._warn(
-                "%s %s refused: params and tags of %d MiB wait already for the service at %s; %d refused so far. "
-                "Set fewer of them, or set them when it is back",
+                "%s %s refused: params and tags of %d MiB wait already to be written to the journal; %d refused so far",
                 what,
                 _some(keys),
                 bound_bytes >> 20,
-                self._address,
                 self._dropped_entries,
             )
-
-    def service_refused(self, refusals: Iterable[tuple[str, int, str]]) -> None:
-        """Reports points that the service will never store: (reason, count, example)."""
-        for reason, count, example in refusals:
-            if self._due(f"service/{reason}"):
-                self._warn("the service refused %d points for good, reason %s, for example: %s", count, reason, example)
 
     def limited(self, about: str, message: str, *args: object) -> None:
         """Writes a warning at most once a minute."""
@@ -179,34 +167,63 @@ class Notices:
         """Writes an informational message every time."""
         self._say(logging.INFO, message, *args)
 
-    def died(self, thread: str, error: BaseException) -> None:
-        """Reports a thread of the run that a bug has ended."""
+    def died(self, error: BaseException) -> None:
+        """Reports that a bug has ended the recording of this run."""
         self._say(
             logging.ERROR,
-            "%s died because of a bug in runstream; from now on points are refused and counted, training goes on",
-            thread,
+            "recording died because of a bug in runstream; from now on points are refused and counted, training goes "
+            "on",
             error=error,
         )
 
     def no_threads(self, error: BaseException) -> None:
-        """Reports that the threads of the run could not be started."""
+        """Reports that the thread of this process could not be started."""
         self.once(
             "threads",
-            "no thread can be started (%s); what this run logs is refused and counted, training goes on. Raise the "
-            "limit of threads (ulimit -u, or the pids limit of the container) and start a new run",
+            "no thread can be started (%s); training goes on, up to %d points wait in memory, and it is tried again "
+            "when something is logged. Raise the limit of threads (ulimit -u, or the pids limit of the container)",
             error,
+            self._max_points,
         )
 
     def finishing(self, wait_s: float, points: int, on_devices: int, calls: int) -> None:
-        """Reports what the end of the run waits for. `on_devices` of the `points` wait for their devices."""
-        at_service, waits = points - on_devices, []
-        if at_service > 0 or calls or not on_devices:
-            waits.append(
-                f"the service at {self._address}, which has not taken {at_service} points and {calls} calls yet"
-            )
+        """Reports what the end of the run waits for. `on_devices` points wait for their devices, `points` for the
+        service."""
+        waits = []
+        if points > 0 or calls or not on_devices:
+            waits.append(f"the service at {self._address}, which has not taken {points} points and {calls} calls yet")
         if on_devices:
             waits.append(f"{on_devices} values that their device has not computed yet")
         self._warn("waiting up to %.0f s for %s; Ctrl-C to leave without them", wait_s, ", and for ".join(waits))
+
+    def finished(self, arrived: bool, stats: RunStats, settings: Settings, directory: str) -> None:
+        """Says where everything is, when the handle is closed."""
+        refused = dict(stats.refused) or "none"
+        if settings.mode == "offline":
+            self.info(
+                "%d points are on disk in %s; refused: %s. Send them with `runstream sync %s`",
+                stats.on_disk,
+                directory,
+                refused,
+                directory,
+            )
+            return
+        left = ""
+        if stats.on_disk or stats.pending_calls:
+            left = f"; {stats.on_disk} points, and {stats.pending_calls} params, tags and ends of the run, "
+            left += _how_they_follow(directory) if directory else "were in memory and are lost"
+        if arrived:
+            self.info("%d points are acknowledged%s; refused: %s", stats.acknowledged, left, refused)
+        else:
+            self._warn(
+                "finished, but not everything is at the service at %s: %d points are acknowledged%s; refused: %s; last "
+                "error: %s",
+                self._address,
+                stats.acknowledged,
+                left,
+                refused,
+                stats.last_error or "none",
+            )
 
     def _warn(self, message: str, *args: object) -> None:
         self._say(logging.WARNING, message, *args)
@@ -221,6 +238,26 @@ class Notices:
             return False
         self._last[about] = now
         return True
+
+
+_said: dict[str, float] = {}  # what `say_warning` has written, and when
+
+
+def say_warning(message: str, *args: object, about: str = "") -> None:
+    """Writes a warning about this process: once, or with `about`, at most once a minute."""
+    now = time.monotonic()
+    last = _said.get(about or message)
+    if last is None or (about and now - last >= _REPEAT_S):
+        _said[about or message] = now
+        with contextlib.suppress(Exception):  # as above
+            logger.warning(message, *args)
+
+
+def _how_they_follow(directory: str) -> str:
+    return (
+        f"are on disk in {directory} and follow: the agent sends them if the job lets it live, else the next client "
+        f"that uses this directory, or `runstream sync {directory}`"
+    )
 
 
 def _some(keys: list[str]) -> str:

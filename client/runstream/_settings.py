@@ -1,4 +1,4 @@
-"""The address of the service and the bounds of memory: from arguments, else the environment, else defaults."""
+"""The address of the service, mode and bounds of memory: from arguments, else the environment, else defaults."""
 
 from __future__ import annotations
 
@@ -12,22 +12,27 @@ logger = logging.getLogger("runstream")
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 
 
+MODES = ("online", "offline", "disabled")
+AGENTS = ("auto", "external", "thread")
+_OF_DIRECTORY = ("RUNSTREAM_DIR", "RUNSTREAM_DIR_BYTES", "XDG_STATE_HOME", "HOME", "TMPDIR")
+
+
 @dataclass(frozen=True)
 class Settings:
-    """How a run sends its points. Times are in seconds, sizes in bytes."""
+    """How a run records its points. Times are in seconds, sizes in bytes."""
 
     address: str = DEFAULT_ADDRESS
-    max_points: int = 1_000_000  # queue, open columns and unacknowledged batches together
+    mode: str = "online"  # offline: nothing is sent, until `runstream sync`; disabled: nothing is recorded
+    agent: str = "auto"  # external: an operator runs the agent; thread: no process is started
+    system_metrics: bool = False
+    directory_environ: tuple[tuple[str, str], ...] = ()  # the variables that say where the journal is
+    max_points: int = 1_000_000  # of a handle, that are not in its journal yet
     max_bytes: int = 64 * 1024 * 1024
-    max_call_bytes: int = 16 * 1024 * 1024  # params and tags that wait
-    batch_points: int = 1_000  # a batch is sealed when it has this many points...
-    batch_interval_s: float = 0.5  # ...or is this old
+    max_call_bytes: int = 16 * 1024 * 1024  # params and tags that are not in the journal yet
+    batch_points: int = 1_000  # a batch is complete when it has this many points...
+    quick_interval_s: float = 0.05  # ...or when its first point is this old,
+    interval_s: float = 0.25  # ...or this old while many points come
     exit_timeout_s: float = 10.0  # how long the interpreter's exit may wait for the last points
-    call_timeout_s: float = 15.0  # deadline of one unary call; it is repeated
-    open_timeout_s: float = 30.0  # a stream that is not answered within this time is given up
-    backoff_first_s: float = 0.1
-    backoff_max_s: float = 30.0
-    backoff_protocol_s: float = 60.0  # after an error that a retry alone will not cure
 
 
 def from_environment(address: str | None, environ: Mapping[str, str]) -> Settings:
@@ -35,6 +40,10 @@ def from_environment(address: str | None, environ: Mapping[str, str]) -> Setting
     defaults = Settings()
     return Settings(
         address=check_address(address if address is not None else environ.get("RUNSTREAM_ADDRESS") or DEFAULT_ADDRESS),
+        mode=_choice(environ, "RUNSTREAM_MODE", MODES),
+        agent=_choice(environ, "RUNSTREAM_AGENT", AGENTS),
+        system_metrics=_is_on(environ, "RUNSTREAM_SYSTEM_METRICS"),
+        directory_environ=tuple((name, environ[name]) for name in _OF_DIRECTORY if name in environ),
         max_points=int(_number(environ, "RUNSTREAM_BUFFER_POINTS", defaults.max_points, 1)),
         max_bytes=int(_number(environ, "RUNSTREAM_BUFFER_BYTES", defaults.max_bytes, 4096)),
         exit_timeout_s=_number(environ, "RUNSTREAM_EXIT_TIMEOUT_S", defaults.exit_timeout_s, 0),
@@ -54,13 +63,24 @@ def check_address(address: object) -> str:
 
 def uses_http_proxy(environ: Mapping[str, str]) -> bool:
     """Whether connections go through the proxy for web pages that the environment names; only if asked for."""
-    return environ.get("RUNSTREAM_HTTP_PROXY", "").strip().lower() in ("1", "true", "yes", "on")
+    return _is_on(environ, "RUNSTREAM_HTTP_PROXY")
 
 
 def http_proxy_variable(environ: Mapping[str, str]) -> str:
     """The variable with the proxy that connections go through, in gRPC's order; empty if they go through none."""
     names = ("grpc_proxy", "https_proxy", "http_proxy") if uses_http_proxy(environ) else ()
     return next((name for name in names if environ.get(name)), "")
+
+
+def _is_on(environ: Mapping[str, str], name: str) -> bool:
+    return environ.get(name, "").strip().lower() in ("1", "true", "yes", "on")
+
+
+def _choice(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    text = environ.get(name, "").strip().lower()
+    if text and text not in choices:
+        logger.warning("%s=%r is none of %s; using %s", name, text, ", ".join(choices), choices[0])
+    return text if text in choices else choices[0]
 
 
 def _number(environ: Mapping[str, str], name: str, default: float, least: float) -> float:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import grpc
 
 from runstream import _status
+from runstream._channel import channels
 from runstream._charts import AggregateCurve, ChartSeries
-from runstream._lifecycle import process
 from runstream._results import LatestPoint, News, SeriesColumns
 from runstream.errors import RunstreamError
 from runstream.v1 import packed_pb2, query_pb2
@@ -78,7 +78,7 @@ def chart(address: str, request: query_pb2.ChartRequest, timeout_s: float | None
 
 def aggregate(address: str, request: query_pb2.AggregateRequest, timeout_s: float | None) -> AggregateCurve:
     """Returns the curve."""
-    with process.channels.using(address) as channel:
+    with channels().using(address) as channel:
         call = channel.unary_unary(
             _AGGREGATE,
             request_serializer=query_pb2.AggregateRequest.SerializeToString,
@@ -145,24 +145,32 @@ def _stream(
     address: str, method: str, request: Any, deserialize: Callable[[bytes], _Answer], timeout_s: float | None
 ) -> Iterator[_Answer]:
     """Yields the answers of a call; cancels it when the iterator is closed. Raises RunstreamError."""
-    with process.channels.using(address) as channel:
-        call = channel.unary_stream(
-            method, request_serializer=type(request).SerializeToString, response_deserializer=deserialize
-        )(request, timeout=timeout_s)
-        process.channels.watch(call)
+    with channels().using(address, is_stream=True) as channel:
+        call = None
         try:
-            yield from call
+            with channels().inside():
+                call = channel.unary_stream(
+                    method, request_serializer=type(request).SerializeToString, response_deserializer=deserialize
+                )(request, timeout=timeout_s)
+                channels().watch(call)
+            while True:
+                with channels().inside(call):
+                    answer = next(call, None)
+                if answer is None:
+                    return
+                yield answer
         except grpc.RpcError as error:
             raise failed(error, address, channel) from error
         finally:
-            call.cancel()
+            if call is not None:
+                channels().ended(call)
 
 
 def failed(error: grpc.RpcError, address: str, channel: grpc.Channel) -> RunstreamError:
     """The exception for a failed call on `channel`. If another channel may help, the next call uses another one."""
     failure = _status.from_rpc_error(error)
     if failure.stream_goes_elsewhere:
-        process.channels.renew(address, channel)
+        channels().renew(address, channel)
     return _status.to_exception(failure, address)
 
 

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import grpc
 
+from runstream import _protobuf_version as _protobuf_version  # isort: skip (first: the imports below load generated code)
 from runstream import _arguments, _identity, _settings, _status, _streams
+from runstream._channel import channels
 from runstream._charts import AggregateCurve, ChartSeries
 from runstream._lifecycle import process
 from runstream._results import (
@@ -256,7 +258,7 @@ class Client:
 
     def close(self) -> None:
         """Closes the connection if nothing else in this process uses it. The client opens it again when needed."""
-        process.channels.close_unused(self.address)
+        channels().close_unused(self.address)
 
     def __enter__(self) -> Client:
         return self
@@ -292,7 +294,7 @@ class Client:
         return [self._run_id(run_id, timeout) for run_id in _arguments.run_ids_to_read(run_ids)]
 
     def _call(self, stub: Any, method: str, request: Any) -> Any:
-        with process.channels.using(self.address) as channel:
+        with channels().using(self.address) as channel:
             try:
                 return getattr(stub(channel), method)(request, timeout=self._limit(None))
             except grpc.RpcError as error:

@@ -6,75 +6,83 @@ import getpass
 import os
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Literal
 
-from runstream import _entries, _identity, _settings
-from runstream._ending import Ending, wait_all
+from runstream import _entries, _identity, _notebook, _settings
+from runstream._ending import Ending, Pauses, wait_all
 from runstream._joining import Joining
 from runstream._launcher import Surroundings
 from runstream._lifecycle import process
-from runstream._pipeline import Pipeline
+from runstream._notices import Notices
+from runstream._recorder import Recorder
+from runstream._recording import End, Place, Recording
+from runstream._threads import RLock
 from runstream._values import describe
-from runstream.v1 import run_pb2
 
 _FINISH_TIMEOUT_S = 30.0
+_WAIT_FOR_ID_S = 2.0  # reading a derived id waits this long for the service, once; all others are final
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-_STATUSES: dict[str, run_pb2.RunStatus] = {
-    "FINISHED": run_pb2.RUN_STATUS_FINISHED,
-    "FAILED": run_pb2.RUN_STATUS_FAILED,
-    "KILLED": run_pb2.RUN_STATUS_KILLED,
-}
+_STATUSES = ("FINISHED", "FAILED", "KILLED")
 _finished: dict[str, int] = {}  # derived run id without run index -> how many of its runs this process has finished
-_inherited: list[object] = []  # pipelines of a parent process: destroying them would reach into its connections
 
 
 @dataclass(frozen=True)
 class RunStats:
     """The state of the points of one run handle in this process.
 
-    `logged == acknowledged + waiting + sum(refused.values())` at any moment.
+    `logged == waiting + on_disk + acknowledged + sum(refused.values())` at any moment.
     """
 
     logged: int
     """Points that were passed to log(), in any form."""
+    waiting: int
+    """Points in memory: not in the journal yet."""
+    on_disk: int
+    """Points in the journal that the service has not answered yet. They reach it even if this process dies."""
     acknowledged: int
     """Points that the service has committed."""
-    waiting: int
-    """Points in memory: not sent, or sent and not acknowledged."""
     refused: Mapping[str, int]
-    """Points that were not stored and, except for the unacknowledged ones, will not be, by reason.
+    """Points that will not be stored, by reason.
 
     Here: bad_value, bad_step, bad_time, not_ready (its device had not computed it when the run ended, or for half an
     hour), not_a_mapping, key_not_a_string, key_empty, key_too_long, key_control_character, key_not_utf8,
-    too_many_series; buffer_full (the service was away for too long); finished (logged after finish()); not_sent (left
-    over when finish() ran out of time); unacknowledged (sent, but not acknowledged in time: the service may have stored
-    them); run_deleted; no_threads (none could be started); sender_died, log_failed (bugs). By the service: the names of
-    RefusalReason in proto/, in lower case.
+    too_many_series; buffer_full (the disk takes nothing); journal_full (the directory has reached RUNSTREAM_DIR_BYTES);
+    journal_deleted (somebody has deleted the journal); finished (logged after finish()); not_sent (left in memory when
+    finish() ran out of time); unacknowledged (the same, but sent: the service may have stored them); no_threads (none
+    could be started); recorder_died, log_failed (bugs). By the service: run_deleted, and the names of RefusalReason in
+    proto/, in lower case.
     """
     buffered_bytes: int
     """Bytes that the waiting points take; an estimate for those that are not packed yet."""
     lost_acknowledged: int
     """Points that were acknowledged and are gone, because the service's database was restored to an older state."""
     pending_calls: int
-    """Calls that wait (params, tags, end of the run)."""
+    """Params, tags and the end of the run that are not answered yet."""
     connected: bool
-    """Whether a stream is open now."""
+    """Whether the agent has a connection to the service."""
     reconnects: int
-    """How often a stream was opened again after the first."""
+    """How often the agent has opened a stream again after the first."""
     series: int
     """Different metric keys."""
     last_error: str
-    """The last error of the connection; empty if there was none."""
+    """The last error of disk or connection; empty if there was none."""
+    journal: str
+    """Where points are recorded: "disk"; "memory", while the disk cannot be used; "full", while the directory has
+    reached its limit; "disabled"."""
+    journal_path: str
+    """The directory of this handle's journal; empty if there is none."""
 
 
 class Run:
     """A handle on one run, in one process. `start_run` makes it. As a context manager, it finishes the run.
 
-    All methods may be called from any thread, from signal handlers, and after a fork: the child sends on its own, as
-    the same rank and attempt, and leaves finishing to the parent.
+    All methods may be called from any thread, from signal handlers, and after a fork. A forked child, and a process
+    that the handle is sent to by pickle, records as the same rank and attempt of the run, and leaves finishing to the
+    first process. A copy is the same handle.
     """
 
     experiment: str | None
@@ -82,33 +90,30 @@ class Run:
     rank: int
     attempt: int
 
-    def __init__(
-        self,
-        identity: _identity.Identity,
-        experiment: str | None,
-        name: str | None,
-        settings: _settings.Settings,
-        base_run_id: str,
-    ) -> None:
-        self.rank = identity.rank
-        self.attempt = identity.attempt
-        self.experiment = experiment
-        self.name = name
+    def __init__(self, joining: Joining, settings: _settings.Settings, base_run_id: str = "", token: str = "") -> None:
+        self.rank = joining.identity.rank
+        self.attempt = joining.identity.attempt
+        self.experiment = joining.experiment or None
+        self.name = joining.name or None
         self._settings = settings
         self._base_run_id = base_run_id
-        self._ends_run = identity.rank == 0 or not identity.shared
-        self._finish_lock = threading.RLock()  # reentrant: a signal handler may call finish() during finish()
+        self._token = token or uuid.uuid4().hex  # the same in all processes
+        self._cell = ""  # of the notebook that has started it
+        self._finish_lock = RLock()  # reentrant: a signal handler may call finish() during finish()
         self._finished = False  # True from the start of finish() on
         self._ending: Ending | None = None
         self._arrived: bool | None = None  # what finish() returned
-        request = run_pb2.CreateRunRequest(
-            experiment=experiment or "",
-            name=name or "",
-            user=_user(),
-            start_time_unix_us=time.time_ns() // 1000,
-        )
-        self._joining = Joining(identity, request)
-        self._new_pipeline()
+        self._notices = Notices(joining.identity.run_id, settings.address, settings.max_points)
+        self._record_as(joining, lazy=bool(token))
+
+    def _record_as(self, joining: Joining, *, lazy: bool) -> None:
+        recorder = self._recorder = process.recorder
+        store = recorder.store_for(self._settings)
+        self._recording = Recording(self._settings, joining, self._notices, store, recorder, lazy=lazy)
+        self._recording.on_unattended = self._unattended
+        self._buffer = self._recording.buffer
+        self._put = self._buffer.put
+        recorder.add(self._recording)
 
     @property
     def run_id(self) -> str:
@@ -117,7 +122,11 @@ class Run:
         If the id was derived from the launcher's job, it may be that of an earlier launch, whose run has ended; then
         the service assigns another id. So reading a derived id waits up to 2 s for the service, once.
         """
-        return self._joining.final_run_id()
+        recording = self._recording
+        if recording.joining.identity.derived and not recording.position.run_id and not recording.id_was_read:
+            self._wait(lambda: bool(recording.position.run_id), _WAIT_FOR_ID_S)
+            recording.id_was_read = not recording.position.run_id
+        return recording.run_id
 
     def log(self, metrics: Mapping[str, Any], step: int | None = None, *, time_unix_us: int | None = None) -> None:
         """Logs metrics of one step, in about a microsecond. Never blocks, never raises.
@@ -129,8 +138,8 @@ class Run:
         logged.
 
         `step` is any whole number of 64 bits; None: one more than the largest step that this handle has logged,
-        starting at 0. `time_unix_us` is microseconds since 1970, UTC; None: now. If the service is away, points wait in
-        memory up to a bound (see RUNSTREAM_BUFFER_POINTS); beyond it they are refused and counted.
+        starting at 0. `time_unix_us` is microseconds since 1970, UTC; None: now. A thread writes the points to a
+        journal on disk, from which an agent brings them to the service.
         """
         try:
             self._put(metrics, step, time_unix_us)
@@ -153,17 +162,36 @@ class Run:
         """Waits until all points, params and tags so far are answered. `timeout` is in seconds; None: no limit.
 
         Returns True if they are: each is acknowledged, or refused for good and counted. Returns False if not in time,
-        or if nothing more can be sent (the run is deleted).
+        or if nothing more can be sent (the run is deleted). Offline, it waits for the disk.
         """
-        return self._pipeline.flush(None if timeout is None else _patience(timeout))
+        recording = self._recording
+        if self._finished or recording.is_empty():
+            return not self._finished
+        place = Place()
+        self._buffer.mark(place)
+        begun_s = time.monotonic()
+        self._wait(
+            lambda: recording.settled(place) or recording.is_hopeless(begun_s),
+            threading.TIMEOUT_MAX if timeout is None else _patience(timeout),
+        )
+        return recording.settled(place) and not (recording.run_refused or recording.lost or recording.dead)
+
+    def _wait(self, done: Callable[[], bool], timeout_s: float) -> None:
+        """Waits until it is done, but not for a recording that nobody attends to."""
+        deadline_s = time.monotonic() + timeout_s
+        pauses = Pauses()
+        with self._recorder.watching(self._recording):
+            while self._recorder.running and not self._recording.closed and not done():
+                if not pauses.until(deadline_s):
+                    return
 
     def finish(self, status: Status = "FINISHED", timeout: float = _FINISH_TIMEOUT_S) -> bool:
         """Flushes for at most `timeout` seconds, sets the run's end, and closes the handle. Returns True if all
         arrived.
 
-        Only rank 0, or the only process of a run, sets the end; other ranks detach. Points that did not arrive in time
-        are dropped, counted, and reported in a warning. Never raises; a second call returns what the first one
-        returned.
+        Only rank 0, or the only process of a run, sets the end; other ranks detach. What did not arrive in time is in
+        the journal on disk, and follows: a warning says how. With an operator's agent, and offline, it waits for the
+        disk only. Never raises; a second call returns what the first one returned.
         """
         timeout = _patience(timeout)
         try:
@@ -176,7 +204,7 @@ class Run:
             finally:
                 self._finish_lock.release()
         except Exception as error:
-            self._pipeline.notices.warn("could not be finished: %r", error)
+            self._notices.warn("could not be finished: %r", error)
             return False
 
     def _finish(self, status: str, timeout: float) -> None:
@@ -184,59 +212,55 @@ class Run:
         self._put = self._put_late
         try:
             wait_all([ending], timeout)
-        except BaseException:  # Ctrl-C: the user does not want to wait
-            self._pipeline.abort()
-            raise
-        finally:
+        finally:  # Ctrl-C: the user does not want to wait
             self._end_finish()
 
     def _begin_finish(self, status: str) -> Ending:
         self._finished = True
         if not isinstance(status, str) or status not in _STATUSES:
-            self._pipeline.notices.warn("finish(%r): expected FINISHED, FAILED or KILLED; taking FAILED", status)
+            self._notices.warn("finish(%r): expected FINISHED, FAILED or KILLED; taking FAILED", status)
             status = "FAILED"
-        last = None
-        if self._ends_run:
-            ended = time.time_ns() // 1000
-            last = run_pb2.FinishRunRequest(status=_STATUSES[status], end_time_unix_us=ended, attempt=self.attempt)
-        self._ending = Ending(self._pipeline, last)
+        end = End(status, time.time_ns() // 1000, self._recording.joining.ends_run)
+        self._ending = Ending(self._recorder, self._recording, end)
         return self._ending
 
     def _put_late(self, metrics: Mapping[str, Any], step: int | None, time_unix_us: int | None) -> None:
         self._put = self._buffer.put  # it refuses and counts this call, and all later ones
-        self._pipeline.notices.warn(
+        self._notices.warn(
             "log() was called after finish(): such points are refused, and counted in stats().refused as finished "
             "(said once). Call finish() after the last log(), or start another run"
         )
         self._buffer.put(metrics, step, time_unix_us)
 
-    def _end_finish(self, *, at_exit: bool = False) -> None:
+    def _end_finish(self) -> None:
         assert self._ending is not None
         process.remove(self)
         if self._base_run_id:
             _finished[self._base_run_id] = _finished.get(self._base_run_id, 0) + 1
-        self._ending.close(at_exit)
+        self._ending.close()
         self._arrived = self._ending.arrived
-        if not self._arrived:
-            self._warn_incomplete()
+        self._notices.finished(self._arrived, self.stats(), self._settings, self._recording.store.path)
 
     def stats(self) -> RunStats:
         """The counters, read consistently; cheap."""
-        pipeline = self._pipeline
-        acknowledged, waiting, size, refused = self._buffer.account()
-        connection = pipeline.connection
+        recording = self._recording
+        account, position = self._buffer.account(), recording.position
+        in_memory = recording.where == "memory" and not recording.away
         return RunStats(
-            logged=acknowledged + waiting + sum(refused.values()),
-            acknowledged=acknowledged,
-            waiting=waiting,
-            refused=refused,
-            buffered_bytes=size,
-            lost_acknowledged=pipeline.outbox.lost_acknowledged,
-            pending_calls=pipeline.control.pending(),
-            connected=connection.connected,
-            reconnects=max(0, connection.streams_opened - 1),
-            series=len(pipeline.outbox.series),
-            last_error=pipeline.notices.last_error,
+            logged=account.logged,
+            waiting=account.waiting + account.unsettled if in_memory else account.waiting,
+            on_disk=0 if in_memory else account.unsettled,
+            acknowledged=account.acknowledged,
+            refused=account.refused,
+            buffered_bytes=account.waiting_bytes,
+            lost_acknowledged=position.lost_acknowledged,
+            pending_calls=recording.pending_calls(),
+            connected=position.connected,
+            reconnects=position.reconnects,
+            series=len(recording.series),
+            last_error=recording.away or position.last_error,
+            journal=recording.where,
+            journal_path=recording.path,
         )
 
     def __enter__(self) -> Run:
@@ -253,23 +277,38 @@ class Run:
             self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED", timeout)
 
     def __repr__(self) -> str:
-        return f"<runstream.Run {self._joining.run_id} rank={self.rank} attempt={self.attempt}>"
+        return f"<runstream.Run {self._recording.run_id} rank={self.rank} attempt={self.attempt}>"
 
-    def _new_pipeline(self) -> None:
-        self._pipeline = Pipeline(self._settings, process.channels, self._joining, on_start=process.hook_child_exit)
-        self._buffer = self._pipeline.buffer
-        self._put = self._buffer.put
+    def __copy__(self) -> Run:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Run:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., Run], tuple[Any, ...]]:
+        joining = self._recording.joining.answered(self._recording.position.run_id).of_joiner()
+        return _joined, (joining, self._settings, self._token, self._buffer.next_step, self._finished)
 
     def _set(self, kind: str, entries: Mapping[str, Any]) -> None:
-        notices = self._pipeline.notices
+        notices = self._notices
         try:
             good = _entries.checked(kind, entries, notices.entry_refused)
             if self._finished:
                 notices.limited(f"late {kind}", "%ss refused: the run is finished", kind)
             elif good:
-                self._pipeline.put(kind, good)
+                self._recording.put(kind, good)
         except Exception as error:
             notices.warn("%ss refused: %s", kind, describe(error))
+
+    def _unattended(self) -> None:
+        if not self._finished:
+            self._put = self._put_unattended
+
+    def _put_unattended(self, metrics: Mapping[str, Any], step: int | None, time_unix_us: int | None) -> None:
+        """While no thread can be started, each log() may be the one that starts it."""
+        if self._recorder.start():
+            self._put = self._buffer.put
+        self._buffer.put(metrics, step, time_unix_us)
 
     def _log_failed(self, metrics: Any, error: Exception) -> None:
         """Counts and notes a row that raised. Calls no code of its values, which may raise again or read a device."""
@@ -278,40 +317,23 @@ class Run:
         except Exception:
             points = 1
         self._buffer.refuse(points, "log_failed")
-        self._pipeline.notices.refused(f"<{type(metrics).__name__}>", f"could not be logged: {describe(error)}")
-
-    def _warn_incomplete(self) -> None:
-        stats = self.stats()
-        self._pipeline.notices.warn(
-            "finished, but not everything reached the service at %s in time: %d points were not sent, %d were sent but "
-            "not acknowledged (they may be stored), %d were not computed by their device, %d params, tags and ends of "
-            "the run are missing; refused so far: %s; last error: %s",
-            self._settings.address,
-            stats.refused.get("not_sent", 0) + stats.waiting,
-            stats.refused.get("unacknowledged", 0),
-            stats.refused.get("not_ready", 0),
-            stats.pending_calls,
-            dict(stats.refused),
-            stats.last_error or "none",
-        )
+        self._notices.refused(f"<{type(metrics).__name__}>", f"could not be logged: {describe(error)}")
 
     # For _lifecycle.
 
     def _wait_created(self, address: str, run_id: str, timeout_s: float) -> None:
-        if (address, run_id) == (self._settings.address, self._joining.run_id) and self._pipeline.started:
-            self._pipeline.control.wait_answered(timeout_s)
-
-    def _pipeline_of_process(self) -> Pipeline:
-        return self._pipeline
+        recording = self._recording
+        if (address, run_id) == (self._settings.address, recording.run_id) and self._settings.mode == "online":
+            self._wait(lambda: bool(recording.position.run_state), timeout_s)
 
     def _in_forked_child(self) -> None:
-        self._finish_lock = threading.RLock()
+        before = self._recording
         step = self._buffer.next_step
-        _inherited.append(self._pipeline)
-        self._ends_run = False
-        self._joining = self._joining.for_forked_child()
+        self._finish_lock = RLock()
         self._base_run_id = ""
-        self._new_pipeline()
+        joining = before.joining.answered(before.position.run_id).of_joiner()
+        self._notices = Notices(before.run_id, self._settings.address, self._settings.max_points)
+        self._record_as(joining, lazy=True)
         self._buffer.go_on_from(step)
 
     def _wait_finished(self, timeout_s: float) -> None:
@@ -327,6 +349,46 @@ class Run:
         finally:
             self._finish_lock.release()
 
+    def _finish_in_background(self) -> None:
+        """Ends the run of a cell of a notebook that is run again. Nobody waits for what is in the journal."""
+        with self._finish_lock:
+            if not self._finished:
+                self._notices.info("the cell that started this run is run again, so the run ends")
+                self._begin_finish("FINISHED")
+                self._put = self._put_late
+                self._recording.give_up_values()
+                self._recording.leave()
+                process.remove(self)
+
+
+class _DisabledRun(Run):
+    """Records nothing, with RUNSTREAM_MODE=disabled. Arguments are checked as ever."""
+
+    def log(self, metrics: Mapping[str, Any], step: int | None = None, *, time_unix_us: int | None = None) -> None:
+        pass
+
+    def _record_as(self, joining: Joining, *, lazy: bool) -> None:
+        self._recorder = Recorder()  # is never started
+        self._recording = Recording(
+            self._settings, joining, self._notices, self._recorder.store_for(self._settings), self._recorder, lazy=True
+        )
+        self._buffer = self._recording.buffer
+
+    def _set(self, kind: str, entries: Mapping[str, Any]) -> None:
+        pass
+
+    def flush(self, timeout: float | None = None) -> bool:
+        return True
+
+    def finish(self, status: Status = "FINISHED", timeout: float = _FINISH_TIMEOUT_S) -> bool:
+        return True
+
+    def stats(self) -> RunStats:
+        return replace(super().stats(), journal="disabled", journal_path="")
+
+    def _in_forked_child(self) -> None:
+        pass
+
 
 def start_run(
     experiment: str | None = None,
@@ -338,6 +400,7 @@ def start_run(
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, Any] | None = None,
     address: str | None = None,
+    system_metrics: bool | None = None,
 ) -> Run:
     """Starts a run, or joins one: all processes with the same run id share it.
 
@@ -354,11 +417,14 @@ def start_run(
         params: As in `Run.log_params`.
         tags: As in `Run.set_tags`.
         address: host:port of the service; None: RUNSTREAM_ADDRESS, else 127.0.0.1:50051.
+        system_metrics: Whether the agent logs CPU, memory, disk, network and GPU of this machine to the run; None:
+            RUNSTREAM_SYSTEM_METRICS, else not.
 
     A run that is still open when the interpreter ends is flushed for up to 10 s (RUNSTREAM_EXIT_TIMEOUT_S) and
-    finished; Python 3.12.0 to 3.12.2 can do that only over a connection that is open by then.
+    finished. In a notebook, an open run that the same cell has started before is finished first.
 
-    Never waits for the network. Raises TypeError or ValueError for an argument of a wrong form; nothing raises later.
+    Waits neither for the network nor for the disk. Raises TypeError or ValueError for an argument of a wrong form;
+    nothing raises later.
     """
     environ = dict(os.environ)
     settings = _settings.from_environment(address, environ)
@@ -374,16 +440,44 @@ def start_run(
         "attempt": _identity.check_int32("attempt", attempt),
     }
     identity, base_run_id = _identify(environ, given)
+    joining = Joining.of_new_handle(
+        identity,
+        experiment or "",
+        name or "",
+        _user(),
+        settings.address,
+        system_metrics=settings.system_metrics if system_metrics is None else bool(system_metrics),
+    )
+    if settings.mode == "disabled":
+        return _DisabledRun(joining, settings)
     _leave_for_ranks(identity, experiment, name)
-    run = Run(identity, experiment, name, settings, base_run_id)
+    cell = _notebook.running_cell()
+    if cell:
+        process.finish_those_of(cell)
+    run = Run(joining, settings, base_run_id)
+    run._cell = cell
     process.add(run)
     if identity.warning:
-        run._pipeline_of_process().notices.warn("%s", identity.warning)
-    run._pipeline_of_process().start()
+        run._notices.warn("%s", identity.warning)
+    run._recorder.wake()
     if good_params:
         run.log_params(good_params)
     if good_tags:
         run.set_tags(good_tags)
+    return run
+
+
+def _joined(joining: Joining, settings: _settings.Settings, token: str, next_step: int, finished: bool) -> Run:
+    """The handle in the process that it was sent to: always the same one, as it may be sent with each of many tasks."""
+    kind = _DisabledRun if settings.mode == "disabled" else Run
+    run = process.handle(token)
+    if not isinstance(run, Run):
+        run = kind(joining, settings, token=token)
+        run._buffer.go_on_from(next_step)
+        if finished:
+            run.finish(timeout=0)
+        elif kind is Run:
+            process.add(run)
     return run
 
 

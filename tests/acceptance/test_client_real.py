@@ -16,6 +16,7 @@ import pytest
 
 import runstream
 from tests.support.databases import short_directory
+from tests.support.polling import until_now
 from tests.support.serve import ServeProcess
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +122,8 @@ def test_a_deleted_run_refuses_and_a_restored_one_takes_points(serve: ServeProce
     client.restore_run(run.run_id)
     with runstream.start_run("digits", run_id=run.run_id, address=serve.grpc_address) as again:
         again.log({"loss": 3.0}, step=2)
-    assert run.finish(timeout=30), "the end asks once more"
+    until_now(lambda: run.flush(30))
+    assert run.finish(timeout=30)
     assert list(client.history(run.run_id, "loss").values) == [1.0, 3.0]
     info = client.get_run(run.run_id)
     assert (info.status, info.tags["while"]) == ("FINISHED", "deleted")

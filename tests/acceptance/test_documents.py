@@ -32,6 +32,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import runstream
 from runstream import _settings
 from runstream.journal import Directory
+from runstream.journal.directory import DEFAULT_LIMIT_BYTES
 from runstream_service.core import errors
 from runstream_service.settings import OPTIONS, read_settings
 from runstream_service.statuses import status_of
@@ -447,6 +448,11 @@ def test_the_table_of_variables_has_what_the_client_reads() -> None:
         "RUNSTREAM_ADDRESS": defaults.address,
         "RUNSTREAM_RUN_ID": "",
         "RUNSTREAM_ATTEMPT": "0",
+        "RUNSTREAM_MODE": defaults.mode,
+        "RUNSTREAM_AGENT": defaults.agent,
+        "RUNSTREAM_DIR": "",
+        "RUNSTREAM_DIR_BYTES": str(DEFAULT_LIMIT_BYTES),
+        "RUNSTREAM_SYSTEM_METRICS": "0",
         "RUNSTREAM_BUFFER_POINTS": f"{defaults.max_points:.0f}",
         "RUNSTREAM_BUFFER_BYTES": f"{defaults.max_bytes:.0f}",
         "RUNSTREAM_EXIT_TIMEOUT_S": f"{defaults.exit_timeout_s:.0f}",

@@ -46,6 +46,7 @@ def client(serve: ServeProcess) -> runstream.Client:
 def start(serve: ServeProcess, name: str, number: int, **environment: str) -> subprocess.Popen[str]:
     """A program of tests/unit/client/processes.py, without the variables of whoever runs the tests."""
     bare = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM", "RUNSTREAM", "PMI"))}
+    bare["RUNSTREAM_DIR"] = os.environ["RUNSTREAM_DIR"]
     return subprocess.Popen(
         [sys.executable, "-m", "tests.unit.client.processes", name, str(number)],
         cwd=ROOT,

@@ -30,8 +30,11 @@ COMMAND = (sys.executable, "-m", "runstream_service")
 
 
 def command_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Ours, without the settings of whoever runs the tests."""
-    return {**{k: v for k, v in os.environ.items() if not k.startswith("RUNSTREAM_")}, **(extra or {})}
+    """Ours, without the settings of whoever runs the tests; journals are in the directory of the test."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("RUNSTREAM_")}
+    if "RUNSTREAM_DIR" in os.environ:
+        ours["RUNSTREAM_DIR"] = os.environ["RUNSTREAM_DIR"]
+    return {**ours, **(extra or {})}
 
 
 class ServeProcess:

@@ -85,6 +85,11 @@ class JournalWriter:
         writer._names_unsynced = True
         return writer
 
+    @property
+    def usable(self) -> bool:
+        """Whether an `append` may succeed, perhaps after a wait: no sync has failed."""
+        return self._failed is None
+
     def append(self, kind: RecordType, payload: Payload) -> int:
         """Hands one record to the kernel; returns its sequence. Raises OSError if it is not in the journal, ValueError
         if it is longer than MAX_PAYLOAD_BYTES."""

@@ -13,3 +13,5 @@ trainer where no process can be started.
     earlier_steps  the warning about steps that are logged twice
     limits         bounds and times; `pause` when to try again
 """
+
+from runstream import _protobuf_version as _protobuf_version  # first: generated code is loaded later

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import runstream
 from runstream import _settings
+from runstream._lifecycle import process
 from tests.unit.client.ledger import TestService
+from tests.unit.client.stored_journals import TestAgent
 
 
 @pytest.fixture(autouse=True)
@@ -36,13 +39,20 @@ def service() -> Iterator[TestService]:
 
 
 @pytest.fixture
-def start(service: TestService, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., runstream.Run]]:
-    """`start_run` against the reference service; what is left open is finished. `settings` replace defaults."""
+def agent(journal_directory: Path) -> Iterator[TestAgent]:
+    """Stores what is in the journals. No real agent is started as long as it lives."""
+    agent = TestAgent(journal_directory)
+    yield agent
+    agent.stop()
+
+
+@pytest.fixture
+def start_run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., runstream.Run]]:
+    """`runstream.start_run`; what is left open is finished. `settings` replace defaults."""
     runs: list[runstream.Run] = []
     from_environment = _settings.from_environment
 
     def start_run(*args: Any, settings: dict[str, Any] | None = None, **kwargs: Any) -> runstream.Run:
-        kwargs.setdefault("address", service.address)
         with monkeypatch.context() as patch:
             patch.setattr(
                 _settings,
@@ -55,3 +65,19 @@ def start(service: TestService, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
     yield start_run
     for run in runs:
         run.finish(timeout=0.2)
+
+
+@pytest.fixture
+def start(agent: TestAgent, start_run: Callable[..., runstream.Run]) -> Callable[..., runstream.Run]:
+    """Starts runs that the agent of this test stores."""
+    return start_run
+
+
+@pytest.fixture
+def start_carried(
+    start_run: Callable[..., runstream.Run], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., runstream.Run]]:
+    """Starts runs whose points a thread of this process brings to the service."""
+    monkeypatch.setenv("RUNSTREAM_AGENT", "thread")
+    yield start_run
+    process.recorder.stop_stores()

@@ -17,10 +17,11 @@ from runstream._buffer import Buffer, Marker, row_bytes
 from runstream._notices import Notices
 
 
-def make(max_points=1_000_000, max_bytes=64_000_000) -> tuple[Buffer, list[int]]:
-    first: list[int] = []
-    buffer = Buffer(max_points, max_bytes, Notices("0" * 32, "test:1", max_points), lambda: first.append(1))
-    return buffer, first
+def make(max_points=1_000_000, max_bytes=64_000_000) -> tuple[Buffer, list[str]]:
+    """A buffer, and how it has woken the recorder."""
+    woken: list[str] = []
+    notices = Notices("0" * 32, "test:1", max_points)
+    return Buffer(max_points, max_bytes, notices, lambda _: woken.append("first"), lambda: woken.append("many")), woken
 
 
 def rows(buffer) -> list[tuple[dict[str, Any], int]]:
@@ -148,13 +149,25 @@ def test_a_full_buffer_refuses_by_points_and_takes_again_when_points_leave():
     buffer, _ = make(max_points=5)
     for _ in range(4):
         buffer.put({"a": 1.0, "b": 1.0}, None, None)
-    assert buffer.account()[1] == 4
+    assert buffer.account().waiting == 4
     assert buffer.refused == {"buffer_full": 4}
-    buffer.settle(2, row_bytes(2))
+    buffer.write(2, row_bytes(2))
     buffer.put({"a": 1.0, "b": 1.0}, None, None)
-    acknowledged, waiting, size, refused = buffer.account()
-    assert (acknowledged, waiting, refused) == (2, 4, {"buffer_full": 4})
-    assert size == 2 * row_bytes(2)
+    assert buffer.account() == (4, 2 * row_bytes(2), 2, 0, {"buffer_full": 4})
+
+
+def test_the_account_follows_points_from_the_journal_to_the_service():
+    buffer, _ = make()
+    for _ in range(10):
+        buffer.put({"a": 1.0}, None, None)
+    buffer.write(8, 0)
+    buffer.settle(3, {"bad_value": 1, "key_too_long": 1})
+    buffer.refuse(1, "bad_value")
+    buffer.lose(2, "journal_deleted")
+    account = buffer.account()
+    assert (account.waiting, account.unsettled, account.acknowledged) == (2, 1, 3)
+    assert account.refused == {"bad_value": 2, "key_too_long": 1, "journal_deleted": 2}
+    assert account.logged == 11
 
 
 def test_a_full_buffer_refuses_by_bytes():
@@ -166,30 +179,41 @@ def test_a_full_buffer_refuses_by_bytes():
 
 def test_a_closed_buffer_counts_the_first_reason():
     buffer, _ = make()
-    buffer.close("run_deleted")
+    buffer.close("recorder_died")
     buffer.close("finished")
     buffer.put({"a": 1.0}, 0, None)
-    assert buffer.refused == {"run_deleted": 1}
+    assert buffer.refused == {"recorder_died": 1}
 
 
-def test_the_sender_is_started_by_the_first_row_and_woken_by_many():
-    buffer, first = make()
+def test_a_reason_that_passes_gives_way_to_one_that_stays():
+    buffer, _ = make()
+    buffer.close("journal_full")
+    buffer.put({"a": 1.0}, 0, None)
+    buffer.reopen("journal_full")
+    buffer.put({"a": 1.0}, 0, None)
+    buffer.close("journal_full")
+    buffer.close("finished")
+    buffer.reopen("journal_full")
+    buffer.put({"a": 1.0}, 0, None)
+    assert buffer.refused == {"journal_full": 1, "finished": 1}
+    assert buffer.account().waiting == 1
+
+
+def test_the_recorder_is_called_by_the_first_row_and_woken_by_many():
+    buffer, woken = make()
     for _ in range(499):
         buffer.put({"a": 1.0}, None, None)
-    assert first == [1]
-    assert not buffer._wake.acquire(blocking=False)
+    assert woken == ["first"]
     buffer.put({"a": 1.0}, None, None)
-    assert buffer._wake.acquire(blocking=False)
+    assert woken == ["first", "many"]
 
 
-def test_a_wide_row_and_a_marker_wake_the_sender():
-    buffer, _ = make()
+def test_a_wide_row_and_a_marker_wake_the_recorder():
+    buffer, woken = make()
     buffer.put({"a": 1.0}, None, None)
     buffer.put({str(n): 1.0 for n in range(500)}, None, None)
-    assert buffer._wake.acquire(blocking=False)
     buffer.mark(Marker())
-    buffer.mark(Marker())
-    assert buffer._wake.acquire(blocking=False)
+    assert woken == ["first", "many", "many"]
 
 
 def test_rows_come_with_the_time_of_the_first_of_them():
@@ -213,7 +237,7 @@ def test_nothing_is_lost_or_counted_twice_between_threads():
         while not stop.is_set():
             for row in buffer.take()[0]:
                 taken.append(row)
-                buffer.settle(1, row_bytes(1))
+                buffer.write(1, row_bytes(1))
 
     drainer = threading.Thread(target=drain)
 
@@ -230,7 +254,8 @@ def test_nothing_is_lost_or_counted_twice_between_threads():
     drainer.join()
     rest: list[Any] = buffer.take()[0]
     assert sorted(step for _, step, _ in taken + rest) == list(range(12_000))
-    assert buffer.account()[:2] == (len(taken), len(rest))
+    account = buffer.account()
+    assert (account.unsettled, account.waiting) == (len(taken), len(rest))
 
 
 def test_a_signal_handler_may_log_while_log_holds_the_lock():
@@ -252,9 +277,9 @@ def test_a_signal_handler_that_logs_at_any_call_inside_of_log_costs_no_point():
             if max_points == 3:
                 buffer.put({"a": 1.0, "b": 1.0}, None, None)  # the next row is the first one that is refused
             log_in_the_nth_call_of(nth, buffer)
-            acknowledged, waiting, _, refused = buffer.account()
-            assert (acknowledged, waiting + sum(refused.values())) == (0, 4 + 2 * (max_points == 3)), nth
-            assert waiting <= max_points
+            account = buffer.account()
+            assert account.waiting + sum(account.refused.values()) == 4 + 2 * (max_points == 3), nth
+            assert account.waiting <= max_points
             assert buffer.take()[1] > 0
             assert first
 

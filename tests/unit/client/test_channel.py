@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+import runstream
 from runstream._channel import Channels
 
 ADDRESS = "127.0.0.1:1"  # nobody listens there, and nothing is sent
@@ -77,3 +78,37 @@ def test_a_fork_waits_for_the_users_of_a_renewed_channel(channels):
         assert not channels.before_fork(time.monotonic())
         channels.after_fork_in_parent()
     assert channels.before_fork(time.monotonic())
+
+
+def test_a_fork_does_not_wait_for_a_stream_that_nobody_reads_at_the_moment(channels):
+    cancelled: list[bool] = []
+
+    class Stream:
+        def cancel(self) -> None:
+            cancelled.append(True)
+
+    stream: Any = Stream()
+    with channels.using(ADDRESS, is_stream=True):
+        channels.watch(stream)
+        with channels.inside(stream):
+            assert not channels.before_fork(time.monotonic())
+        assert channels.before_fork(time.monotonic())
+        channels.after_fork_in_parent()
+        assert cancelled
+        child = channels.for_child()
+        with pytest.raises(runstream.Unavailable, match="has forked"), child.inside(stream):
+            pass
+        cancelled.clear()
+        child.ended(stream)
+        assert not cancelled, "it belongs to the parent"
+
+
+@pytest.mark.parametrize("value", ["0", "false"])
+def test_a_child_in_which_grpc_would_abort_gets_an_error(channels, monkeypatch, value):
+    monkeypatch.setenv("GRPC_ENABLE_FORK_SUPPORT", value)
+    with channels.for_child().using(ADDRESS):  # the parent has not used gRPC
+        pass
+    with channels.using(ADDRESS):
+        pass
+    with pytest.raises(runstream.FailedPrecondition, match="GRPC_ENABLE_FORK_SUPPORT"):
+        channels.for_child().using(ADDRESS).__enter__()

@@ -12,17 +12,27 @@ from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Refused
 
 
+class Filled:
+    """A run of the reference service with points of two ranks."""
+
+    def __init__(self, service):
+        self.run_id = "1" * 32
+        service.ledger.runs[self.run_id] = run_pb2.Run(
+            run_id=self.run_id,
+            experiment="e",
+            name="n",
+            status=run_pb2.RUN_STATUS_RUNNING,
+            lifecycle=run_pb2.LIFECYCLE_ACTIVE,
+        )
+        for step in range(20):
+            service.ledger.points.append(("loss", step, 1_000_000 + step, step / 3, 0, 0))
+            service.ledger.points.append(("nan", step, 1_000_000 + step, math.nan, 0, 0))
+        service.ledger.points.append(("loss", -5, 0, -0.0, 1, 1))
+
+
 @pytest.fixture
-def filled(service, start):
-    run = start("e", "n")
-    for step in range(20):
-        run.log({"loss": step / 3, "nan": math.nan}, step=step, time_unix_us=1_000_000 + step)
-    # Who comes first creates the run, and names it.
-    assert run.flush(20)
-    other = start("e", run_id=run.run_id, rank=1, attempt=1)
-    other.log({"loss": -0.0}, step=-5, time_unix_us=0)
-    assert other.flush(20)
-    return run
+def filled(service):
+    return Filled(service)
 
 
 def test_history_comes_back_in_columns_and_as_points(service, filled):
@@ -125,10 +135,9 @@ def test_a_wrong_run_id_is_noticed_here():
         runstream.Client("127.0.0.1:1").history("nonsense", "loss")
 
 
-def test_a_string_is_one_key_everywhere(service, start):
-    run = start("e")
-    run.log({"loss": 1.0, "l": 2.0, "o": 3.0, "s": 4.0}, step=0)
-    assert run.flush(20)
+def test_a_string_is_one_key_everywhere(service):
+    run = Filled(service)
+    service.ledger.points[:] = [(key, 0, 0, 1.0, 0, 0) for key in ("loss", "l", "o", "s")]
     client = runstream.Client(service.address)
     assert [piece.key for piece in client.stream_history(run.run_id, "loss")] == ["loss"]
     assert [piece.key for piece in client.stream_history(run.run_id, iter(["s", "loss"]))] == ["loss", "s"]

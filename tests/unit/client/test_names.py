@@ -57,9 +57,9 @@ def successor(service: TestService) -> Iterator[TestService]:
     other.stop()
 
 
-def test_an_address_that_changes_behind_a_name_is_found_within_seconds(service, successor, start, names):
+def test_an_address_that_changes_behind_a_name_is_found_within_seconds(service, successor, start_carried, names):
     successor.ledger.runs = service.ledger.runs
-    run = start("e", address=f"dns://127.0.0.1:{names.port}/svc.test:{service.port}")
+    run = start_carried("e", address=f"dns://127.0.0.1:{names.port}/svc.test:{service.port}")
     run.log({"loss": 0.0}, step=0)
     assert run.flush(20), run.stats()
     assert service.ledger.values("loss") == [0.0]

@@ -110,7 +110,7 @@ def test_runs_that_are_open_at_the_end_do_not_wait_for_each_other(service):
     check(service, result)
     count_up(service, "parent", 2_000)
     assert service.ledger.runs[result.stdout.strip()].status == run_pb2.RUN_STATUS_FINISHED
-    assert result.stderr.count("10 points were not sent") == 4
+    assert result.stderr.count("10 points, and 1 params, tags and ends of the run, are on disk") == 4
 
 
 def test_a_forked_child_that_exits_leaves_the_run_to_its_parent(service):
@@ -132,7 +132,6 @@ def test_points_of_a_thread_that_outlives_the_main_one_arrive(service):
 def test_a_daemon_thread_that_logs_to_the_end_does_no_harm(service):
     result = run_program(service, "daemon_thread_at_exit", 2_000)
     check(service, result)
-    assert result.stderr == ""
     count_up(service, "parent", 2_000)
 
 
@@ -143,8 +142,8 @@ def test_without_a_service_the_exit_waits_no_longer_than_told(service):
     assert "100 points" in result.stderr
 
 
-def test_importing_the_client_imports_neither_service_nor_numpy(service):
+def test_importing_the_client_imports_neither_service_nor_numpy_nor_grpc(service):
     modules = run_program(service, "imports", 0).stdout.split()
     assert "runstream.run" in modules
     packages = {name.partition(".")[0] for name in modules}
-    assert not packages & {"runstream_service", "numpy", "torch", "asyncpg", "structlog"}
+    assert not packages & {"runstream_service", "numpy", "torch", "asyncpg", "structlog", "grpc", "google"}

@@ -29,10 +29,10 @@ def test_the_bounds_are_those_of_the_package() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_the_import_beside_an_old_mlflow_says_it_in_one_line() -> None:
+def test_reading_beside_an_old_mlflow_says_it_in_one_line() -> None:
     python = environment("protobuf-5", "grpcio>=1.72.2", "protobuf<6")
     done = subprocess.run(
-        [str(python), "-c", "import runstream"],
+        [str(python), "-c", "import runstream; runstream.start_run; runstream.Client"],
         env={"PYTHONPATH": str(ROOT / "client"), "PATH": ""},
         capture_output=True,
         text=True,

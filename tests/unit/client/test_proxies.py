@@ -6,18 +6,19 @@ import grpc
 import pytest
 
 import runstream
+from tests.support.polling import until_now
 
 NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_proxy_for_web_pages_does_not_divert_points_or_reads(service, start, monkeypatch, variable, host):
+def test_a_proxy_for_web_pages_does_not_divert_points_or_reads(service, start_carried, monkeypatch, variable, host):
     for name in ("no_proxy", "no_grpc_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, NOBODY)
     address = f"{host}:{service.port}"
-    run = start("e", address=address)
+    run = start_carried("e", address=address)
     run.log({"loss": 1.0})
     assert run.flush(20), run.stats()
     assert run.finish()
@@ -25,14 +26,14 @@ def test_a_proxy_for_web_pages_does_not_divert_points_or_reads(service, start, m
         assert client.get_run(run.run_id).status == "FINISHED"
 
 
-def test_a_proxy_that_was_asked_for_is_used_and_named_when_it_fails(service, start, monkeypatch, caplog):
+def test_a_proxy_that_was_asked_for_is_used_and_named_when_it_fails(service, start_carried, monkeypatch, caplog):
     for name in ("no_proxy", "no_grpc_proxy", "grpc_proxy", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", NOBODY)
     monkeypatch.setenv("RUNSTREAM_HTTP_PROXY", "1")
-    run = start("e")
+    run = start_carried("e", address=service.address)
     run.log({"loss": 1.0})
-    assert not run.flush(0.5)
+    until_now(lambda: run.stats().last_error)
     assert not run.finish(timeout=0.1)
     assert "through the proxy in $http_proxy (RUNSTREAM_HTTP_PROXY is set)" in caplog.text
     with (

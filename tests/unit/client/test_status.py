@@ -10,7 +10,9 @@ import pytest
 
 import runstream
 from runstream import _status
+from runstream._lifecycle import process
 from runstream._status import Failure, Retry, to_exception
+from runstream.transport.limits import Limits
 from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Refused, TestService
 
@@ -74,10 +76,12 @@ def test_a_status_that_grpc_does_not_have_yet_is_tried_a_few_times() -> None:
     assert Failure("MADE_UP", "").retry is A_FEW_TIMES
 
 
-@pytest.mark.parametrize(("code", "reason"), GO_ELSEWHERE)
-@pytest.mark.parametrize("what", ["open", "call"])
+OF_A_STREAM = [("open", code, reason) for code, reason in GO_ELSEWHERE if reason in ("", "DRAINING")]
+
+
+@pytest.mark.parametrize(("what", "code", "reason"), [*OF_A_STREAM, *(("call", *status) for status in GO_ELSEWHERE)])
 def test_a_run_leaves_a_replica_that_cannot_serve_it_for_one_that_can(
-    pair: Any, start: Any, what: str, code: str, reason: str
+    pair: Any, start_carried: Any, what: str, code: str, reason: str
 ) -> None:
     bad, good = pair
     refused = Refused(grpc.StatusCode[code], reason, retry_s=0.01)
@@ -91,7 +95,8 @@ def test_a_run_leaves_a_replica_that_cannot_serve_it_for_one_that_can(
         setattr(bad.ledger, name, getattr(good.ledger, name))
     bad.runs.broken = refused if what == "call" else None
     for number in range(20):  # each takes one of the two at random
-        run = start("e", tags={"a": number}, address=both(pair), settings={"backoff_max_s": 0.2})
+        process.recorder.stop_stores()
+        run = start_carried("e", tags={"a": number}, address=both(pair))
         run.log({"loss": float(number)}, step=number)
         assert run.flush(20), run.stats()
         assert run.finish(timeout=20)
@@ -103,7 +108,10 @@ def test_a_run_leaves_a_replica_that_cannot_serve_it_for_one_that_can(
     assert {run.status for run in good.ledger.runs.values()} == {run_pb2.RUN_STATUS_FINISHED}
 
 
-def test_a_replica_that_never_answers_open_is_left(pair: Any, start: Any) -> None:
+def test_a_replica_that_never_answers_open_is_left(
+    pair: Any, start_carried: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runstream.transport.transport.Limits", lambda: Limits(open_timeout_s=0.3))
     silent, good = pair
     silent.ledger.runs = good.ledger.runs
 
@@ -113,7 +121,8 @@ def test_a_replica_that_never_answers_open_is_left(pair: Any, start: Any) -> Non
 
     silent.ledger.fault = fault
     for number in range(20):
-        run = start("e", address=both(pair), settings={"open_timeout_s": 0.3})
+        process.recorder.stop_stores()
+        run = start_carried("e", address=both(pair))
         run.log({"loss": float(number)}, step=number)
         assert run.flush(20), run.stats()
         assert run.finish(timeout=20)
@@ -125,16 +134,16 @@ def test_a_replica_that_never_answers_open_is_left(pair: Any, start: Any) -> Non
 
 
 @pytest.mark.parametrize(("code", "reason"), GO_ELSEWHERE)
-def test_the_next_call_of_a_reader_goes_elsewhere(pair: Any, start: Any, code: str, reason: str) -> None:
+def test_the_next_call_of_a_reader_goes_elsewhere(pair: Any, code: str, reason: str) -> None:
     bad, good = pair
-    run = start("e", address=good.address)
-    assert run.flush(20)
+    run_id = "1" * 32
+    good.ledger.runs[run_id] = bad.ledger.runs[run_id] = run_pb2.Run(run_id=run_id)
     bad.runs.broken = Refused(grpc.StatusCode[code], reason, retry_s=0.01)
     client = runstream.Client(both(pair))
     failures = 0
     for _ in range(60):
         try:
-            assert client.get_run(run.run_id).run_id == run.run_id
+            assert client.get_run(run_id).run_id == run_id
             if failures:
                 break
             client.close()  # found the good one at once: try again

@@ -10,7 +10,7 @@ from runstream_service.demo.report import Stored, compare
 from runstream_service.demo.view import sparkline
 from runstream_service.demo.worker import Finished, Logged
 
-STATS = runstream.RunStats(0, 0, 0, {}, 0, 0, 0, False, 0, 0, "")
+STATS = runstream.RunStats(0, 0, 0, 0, {}, 0, 0, 0, False, 0, 0, "", "disk", "")
 RUN = runstream.RunInfo("0" * 32, 0, "digits", "mlp", "FINISHED", False, "", 0, None, {}, {})
 
 

@@ -1,0 +1,139 @@
+"""Who brings journals to the service: an agent in a process of its own, or where none can be started, a thread of ours.
+
+Only the recorder's thread uses a carrier, except for `stop`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runstream._notices import logger, say_warning
+from runstream._settings import Settings
+from runstream.agent.launch import ensure_agent
+
+if TYPE_CHECKING:
+    from runstream.journal import Directory, MemoryJournal, Position
+    from runstream.journal.locks import FileLock
+
+_PATIENCE = 2  # starts of an agent that may fail before a thread does its work
+
+
+class Carrier:
+    """Brings nothing: the journals are sent later, by `runstream sync`."""
+
+    def __init__(self) -> None:
+        self._thread = _TransportThread()
+
+    def ensure(self, directory: Directory) -> None:
+        """Sees to it that the journals of the directory are brought to the service. Called every second or so; never
+        raises."""
+
+    def add(self, journal: MemoryJournal) -> None:
+        """Brings a journal in memory to the service, from a thread of this process. OSError if there is none."""
+        self._thread.start(None)
+        self._thread.transport.add(journal)
+
+    def position(self, journal_id: str) -> Position | None:
+        """Of a journal in memory."""
+        return self._thread.transport.position(journal_id) if self._thread.runs else None
+
+    def appended(self) -> None:
+        """Something was appended to a journal in memory."""
+        if self._thread.runs:
+            self._thread.transport.wake()
+
+    def stop(self) -> None:
+        """The process ends."""
+        self._thread.stop()
+
+    def abandon_in_child(self) -> None:
+        """In a forked child: everything belongs to the parent."""
+        self._thread.abandon_in_child()
+
+
+class ThreadCarrier(Carrier):
+    """With RUNSTREAM_AGENT=thread."""
+
+    def ensure(self, directory: Directory) -> None:
+        if not self._thread.runs:
+            try:
+                self._thread.start(directory)
+            except OSError as error:
+                say_warning("nothing is sent to the service for now (%s); the journal is kept", error, about="carrier")
+
+
+class AgentCarrier(ThreadCarrier):
+    """Starts the agent if none runs."""
+
+    def ensure(self, directory: Directory) -> None:
+        if self._thread.runs:
+            return
+        state = ensure_agent(directory)
+        if state.state == "failed" and state.failures >= _PATIENCE:
+            say_warning(
+                "no agent can be started (%s). A thread of this process sends the journals in %s instead: gRPC runs in "
+                "this process, where a fork or a lack of threads may disturb it, and what is not sent when the process "
+                "ends waits for the next one. Start an agent yourself (`runstream agent`), or accept this with "
+                "RUNSTREAM_AGENT=thread",
+                state.reason,
+                directory.path,
+            )
+            super().ensure(directory)
+
+
+def make(settings: Settings) -> Carrier:
+    """The carrier for these settings."""
+    if settings.mode == "online" and settings.agent != "external":
+        return AgentCarrier() if settings.agent == "auto" else ThreadCarrier()
+    return Carrier()
+
+
+class _TransportThread:
+    """A transport in this process, started when it is needed. It imports gRPC."""
+
+    def __init__(self) -> None:
+        self.transport: Any = None
+        self._lock: FileLock | None = None  # the agent's
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started."""
+        return self.transport is not None
+
+    def start(self, directory: Directory | None) -> None:
+        """Starts it, unless another process brings the journals of this directory. Raises OSError if it cannot."""
+        if self.runs:
+            return
+        if directory is not None:
+            self._lock = directory.agent_lock()
+            if self._lock is None:
+                return
+        try:
+            from runstream.transport.transport import Transport
+
+            transport = Transport(directory, log=_log)
+            transport.start()
+        except (ImportError, RuntimeError) as error:  # gRPC is broken here, or there are too many threads
+            self._release()
+            raise OSError(f"no transport can be started in this process: {error}") from error
+        self.transport = transport
+
+    def stop(self) -> None:
+        """Takes the last acknowledgements, and saves what they say."""
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            transport.stop()
+        self._release()
+
+    def abandon_in_child(self) -> None:
+        """The parent goes on; only the descriptor of its lock is closed."""
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+
+def _log(level: str, text: str) -> None:
+    logger.debug("%s: %s", level, text)  # what concerns a run is in its notices

@@ -1,0 +1,239 @@
+"""The one thread of this process: for all handles, it takes what was logged, writes their journals, and reads what the
+agent says. Nothing else of runstream runs in a training process, unless values are on an accelerator (see
+`_device_reader`) or no agent can be started (see `_carriers`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from runstream._device_reader import DeviceReader
+from runstream._journal_store import JournalStore
+from runstream._recording import Recording
+from runstream._settings import Settings
+from runstream._threads import Alarm, Lock, RLock, start_thread
+
+_SYNC_S = 0.5  # what was appended is on disk after this time, unless the service has it already
+_POLL_S, _IDLE_POLL_S = 0.5, 1.0  # how often the agent's positions are read while something is not settled, and else
+_WATCHED_POLL_S = 0.005  # the same while somebody waits
+_DEVICE_PATIENCE_S = 0.05  # wait this long for values that are being read, so that they go into the batch of their row
+_RETRY_S = 1.0  # when no thread could be started, try again after this time
+_FOREVER = float("inf")
+_FORK_WAIT_S = 0.5  # how long a fork may wait for a journal that is being made
+
+
+class Recorder:
+    """Attends to the recordings of this process until each is closed. A forked child has another one."""
+
+    def __init__(self, on_start: Callable[[], None] = lambda: None) -> None:
+        self._alarm = Alarm()
+        self._guard = RLock()  # for the next three; a signal handler may start a run in the middle
+        self._recordings: list[Recording] = []
+        self._stores: dict[Settings, JournalStore] = {}
+        self._running = False
+        self._on_start = on_start
+        self._failed_s = -_FOREVER  # when no thread could be started, by the monotonic clock
+        self._failure: RuntimeError | None = None  # why
+        self._wakes_s = _FOREVER  # until when the thread sleeps, by the monotonic clock
+        self._watched: dict[int, list[Recording]] = {}  # by whom
+        self._reader = DeviceReader(self.wake)
+        self._polled_s = 0.0  # when positions were read last, by the monotonic clock
+        self._polled_all_s = 0.0
+        # Held while a journal is made, so that a forked child knows of all locks that it inherits.
+        self.opening = Lock()
+        self._forking = False
+
+    # Any thread.
+
+    def store_for(self, settings: Settings) -> JournalStore:
+        """The journal directory for these settings."""
+        with self._guard:
+            return self._stores.setdefault(settings, JournalStore(settings))
+
+    def add(self, recording: Recording) -> None:
+        """Attends to a recording from now on. The thread is started by `start`, or with the first point."""
+        with self._guard:
+            self._recordings.append(recording)
+
+    def start(self) -> bool:
+        """Starts the thread if it does not run; returns whether it does. After a failure it tries again at most once a
+        second."""
+        if self._running:
+            return True
+        with self._guard:
+            if not self._running and time.monotonic() >= self._failed_s + _RETRY_S:
+                self._on_start()
+                self._running = True
+                try:
+                    start_thread(self._run, "runstream-recorder")
+                except RuntimeError as error:  # too many threads, or the interpreter is ending
+                    self._running, self._failed_s, self._failure = False, time.monotonic(), error
+            if not self._running and self._failure is not None:
+                for recording in self._recordings:
+                    recording.notices.no_threads(self._failure)
+                    recording.on_unattended()
+            return self._running
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread runs."""
+        return self._running
+
+    def come_by(self, due_s: float) -> None:
+        """Somebody has logged; the thread should look at it at this time of the monotonic clock."""
+        self.start()
+        if due_s < self._wakes_s:
+            self._alarm.ring()
+
+    def wake(self) -> None:
+        """The thread should look at once."""
+        self.start()
+        self._alarm.ring()
+
+    @contextlib.contextmanager
+    def watching(self, *recordings: Recording) -> Iterator[None]:
+        """While somebody waits for what the agent says, it is read more often."""
+        me = object()
+        self._watched[id(me)] = list(recordings)
+        self.wake()
+        try:
+            yield
+        finally:
+            del self._watched[id(me)]
+
+    def stop_stores(self) -> None:
+        """The process ends, and nothing is recorded any more."""
+        for store in list(self._stores.values()):
+            store.stop()
+
+    # Fork.
+
+    def before_fork(self) -> None:
+        """Waits, but not for long, until no journal is being made."""
+        self._forking = self.opening.acquire(timeout=_FORK_WAIT_S)
+
+    def after_fork_in_parent(self) -> None:
+        """Goes on."""
+        if self._forking:
+            self.opening.release()
+
+    def for_child(self) -> Recorder:
+        """The recorder of a forked child. It takes no lock of this one, which a thread of the parent may have held."""
+        for recording in list(self._recordings):
+            recording.abandon_in_child()
+        for store in list(self._stores.values()):
+            store.abandon_in_child()
+        return Recorder(self._on_start)
+
+    # The thread.
+
+    def _run(self) -> None:
+        try:
+            while self._attend():
+                pass
+        except BaseException as error:  # any error: training goes on
+            self._die(error)
+
+    def _attend(self) -> bool:
+        """One turn; returns whether there is anything left to attend to."""
+        self._sleep()
+        recordings = list(self._recordings)
+        for recording in recordings:
+            self._safely(recording, recording.drain)
+        self._read_devices(recordings)
+        written = [recording for recording in recordings if self._safely(recording, recording.seal_and_write)]
+        for store in {recording.store for recording in written}:
+            store.appended()
+        self._look_after_stores(recordings)
+        self._sync(recordings)
+        self._poll(recordings)
+        for recording in recordings:
+            self._safely(recording, recording.close_if_done)
+            recording.notices.write(recording.buffer.refused)
+        return self._forget_closed()
+
+    def _sleep(self) -> None:
+        # Whoever logs from here on wakes the thread, until it is known how long it may sleep.
+        self._wakes_s = _FOREVER
+        wakes_s = self._next_turn_s()
+        self._wakes_s = wakes_s
+        self._alarm.wait(max(0.0, wakes_s - time.monotonic()))
+
+    def _next_turn_s(self) -> float:
+        recordings = self._recordings
+        due = [one for recording in recordings if (one := recording.due_s()) is not None]
+        if self._watched:
+            due.append(self._polled_s + _WATCHED_POLL_S)
+        else:
+            unsettled = any(recording.is_unsettled() for recording in recordings)
+            due.append(self._polled_all_s + (_POLL_S if unsettled else _IDLE_POLL_S))
+        due += [one + _SYNC_S for recording in recordings if (one := recording.sync_due_s()) is not None]
+        return min(due)
+
+    def _read_devices(self, recordings: list[Recording]) -> None:
+        points = [point for recording in recordings for point in recording.packer.for_devices()]
+        waiting = [recording for recording in recordings if recording.packer.waiting_for_devices()]
+        if not points and not waiting:
+            return
+        self._reader.submit(points)
+        for point in self._reader.collect(_DEVICE_PATIENCE_S):
+            point.owner.pack_device_point(point)
+        for recording in waiting:
+            self._safely(recording, recording.packer.after_devices)
+
+    def _look_after_stores(self, recordings: list[Recording]) -> None:
+        now_s = time.monotonic()
+        unsettled = {recording.store for recording in recordings if recording.is_unsettled()}
+        for store in {recording.store for recording in recordings}:
+            store.look_after(now_s, unsettled=store in unsettled)
+
+    def _sync(self, recordings: list[Recording]) -> None:
+        now_s = time.monotonic()
+        for recording in recordings:
+            since_s = recording.sync_due_s()
+            if since_s is not None and (now_s >= since_s + _SYNC_S or self._is_enough_on_disk(recording)):
+                self._safely(recording, recording.sync)
+
+    def _is_enough_on_disk(self, recording: Recording) -> bool:
+        """Whether somebody waits for the disk alone."""
+        on_disk = recording.settings.mode == "offline" or recording.store.outlives_us
+        return on_disk and any(recording in watched for watched in list(self._watched.values()))
+
+    def _poll(self, recordings: list[Recording]) -> None:
+        now_s = time.monotonic()
+        chosen = [one for watched in list(self._watched.values()) for one in watched]
+        if now_s >= self._polled_all_s + _POLL_S:
+            chosen, self._polled_all_s = recordings, now_s
+        if chosen and now_s >= self._polled_s + _WATCHED_POLL_S:
+            self._polled_s = now_s
+            for recording in chosen:
+                if not recording.closed:
+                    self._safely(recording, recording.poll)
+
+    def _safely(self, recording: Recording, do: Callable[[], object]) -> bool:
+        """A bug that one recording meets ends that one alone."""
+        if recording.dead:
+            return False
+        try:
+            return bool(do())
+        except Exception as error:
+            recording.die(error)
+            return False
+
+    def _forget_closed(self) -> bool:
+        with self._guard:
+            self._recordings = [recording for recording in self._recordings if not recording.closed]
+            if not self._recordings:
+                self._running = False
+                self._reader.stop()
+                self._reader = DeviceReader(self.wake)
+            return self._running
+
+    def _die(self, error: BaseException) -> None:
+        with self._guard:
+            recordings, self._recordings = self._recordings, []
+            self._running = False
+        for recording in recordings:
+            recording.die(error)

@@ -1,0 +1,438 @@
+"""One handle's way to disk: what was logged -> columns -> records of its journal; and how far the agent has brought
+them.
+
+Only the recorder's thread writes. A handle usually has one journal. It goes on in another one when its journal cannot
+be used any more: it was deleted, or a sync failed, after which nobody knows what is on disk.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Protocol
+
+from runstream._batches import POINT_BYTES, Columns, SeriesTable
+from runstream._buffer import Buffer, Marker
+from runstream._joining import Joining
+from runstream._journal_store import Journal, JournalStore
+from runstream._notices import Notices
+from runstream._packer import Packer
+from runstream._settings import Settings
+from runstream._waiting_entries import WaitingEntries
+from runstream.journal.format import RecordType, encode_batch, encode_declare, encode_json
+from runstream.journal.position import Position
+
+_DECLARE_SERIES = 200  # keys in one record: at most 200 of 1,000 bytes
+_MANY_POINTS_PER_S = 500  # from here on, points are gathered for longer
+_RETRY_S = 1.0  # after the disk has refused something
+_SECOND_CHANCE_S = 1.0  # how long to wait for another answer when the service refuses the run
+_KINDS = {"param": RecordType.PARAMS, "tag": RecordType.TAGS}
+
+
+class Attendant(Protocol):
+    """The interface of the recorder that this module needs."""
+
+    opening: AbstractContextManager[bool]  # held while a journal is made
+
+    def come_by(self, due_s: float) -> None:
+        """Somebody has logged; the recorder should look at it at this time of the monotonic clock."""
+
+    def wake(self) -> None:
+        """The recorder should look at once."""
+
+
+class Place(Marker):
+    """A marker that knows, once it is reached, up to which record everything before it is in the journal."""
+
+    def __init__(self) -> None:
+        self.reached = False
+        self.journal: Journal | None = None  # None: nothing was ever written
+        self.sequence = 0
+
+
+class End(Place):
+    """The last thing of a handle. `status` and time are those of the run, if the handle ends it."""
+
+    def __init__(self, status: str, end_time_unix_us: int, ends_run: bool) -> None:
+        super().__init__()
+        self._record = {"status": status, "end_time_unix_us": end_time_unix_us, "ends_run": ends_run}
+
+    def payload(self) -> bytes:
+        """Of the FINISH record."""
+        return encode_json(self._record)
+
+
+class Recording:
+    """What belongs to one handle in one process. `lazy`: its journal is made with the first record."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        joining: Joining,
+        notices: Notices,
+        store: JournalStore,
+        attendant: Attendant,
+        *,
+        lazy: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.joining = joining
+        self.notices = notices
+        self.store = store
+        self.buffer = Buffer(settings.max_points, settings.max_bytes, notices, self._on_first, attendant.wake)
+        self.entries = WaitingEntries(settings.max_call_bytes, notices)
+        self.series = SeriesTable()
+        self.packer = Packer(self.buffer, self.series, notices, settings.batch_points, self._queue_columns, self._reach)
+        self.on_unattended: Callable[[], None] = lambda: None  # called when no thread can be started
+        self.position = Position()  # of all journals together
+        self.away = ""  # why nothing can be written; empty if it can
+        self.id_was_read = False  # before the service had answered
+        self.lost = False  # a journal was deleted with unsettled points in it
+        self.closed = False
+        self.dead = False  # a bug has ended it
+        self._attendant = attendant
+        self._lazy = lazy
+        self._journals: list[Journal] = []  # the last is written; the others still have something unsettled
+        self._made = 0  # journals
+        self._gone = Position()  # what became of the points of those that are not in `_journals` any more
+        self._queue: deque[Columns | Place] = deque()  # sealed, and not in the journal yet
+        self._pieces: deque[tuple[str, dict[str, str]]] = deque()  # params and tags, the same
+        self._interval_s = settings.quick_interval_s
+        self._retry_s = 0.0  # when to try again, by the monotonic clock, after a failure
+        self._ended_s: float | None = None  # when FINISH was written, by the monotonic clock
+        self._leaving = False  # the handle does not wait for anything any more
+        self._closing = False  # the same, known before everything was taken that is to be written
+        self._values_given_up = False
+        self._refused_since_s: float | None = None
+
+    # Any thread.
+
+    def put(self, kind: str, entries: Mapping[str, str]) -> None:
+        """Takes params or tags."""
+        self.entries.put(kind, entries)
+        self._on_first(time.monotonic())
+
+    def give_up_values(self) -> None:
+        """The time is up: values that no device has computed yet are refused."""
+        self._values_given_up = True
+        self._attendant.wake()
+
+    def leave(self) -> None:
+        """Nobody waits any more: the recorder writes what it can, frees the journal, and forgets the handle."""
+        self._leaving = True
+        self._attendant.wake()
+
+    def settled(self, place: Place) -> bool:
+        """Whether everything before the marker has its final answer. Without an agent it is on disk."""
+        if self.settings.mode == "offline":
+            return self.on_disk(place)
+        if not place.reached or place.journal is None:
+            return place.reached
+        return all(
+            journal.settled_up_to(place.sequence if journal is place.journal else journal.sequence)
+            for journal in list(self._journals)
+            if journal.ordinal <= place.journal.ordinal
+        )
+
+    def on_disk(self, place: Place) -> bool:
+        """Whether no power cut takes what is before the marker."""
+        if not place.reached or place.journal is None:
+            return place.reached
+        return place.journal.synced_up_to(place.sequence)
+
+    @property
+    def run_refused(self) -> bool:
+        """Whether the service refuses the run as a whole, for now."""
+        return self.position.run_state in ("refused", "deleted")
+
+    def is_hopeless(self, since_s: float) -> bool:
+        """Whether waiting for answers is of no use: the service refuses the run, and has had time to be asked again and
+        to say what becomes of its points since this time of the monotonic clock."""
+        refused_s = self._refused_since_s
+        return self.dead or (refused_s is not None and time.monotonic() > max(refused_s, since_s) + _SECOND_CHANCE_S)
+
+    @property
+    def ended_s(self) -> float:
+        """When the run's end was written, by the monotonic clock; infinity: it is not."""
+        return math.inf if self._ended_s is None else self._ended_s
+
+    @property
+    def run_id(self) -> str:
+        """The run's id, as far as it is known."""
+        return self.position.run_id or self.joining.identity.run_id
+
+    def is_empty(self) -> bool:
+        """Whether nothing was recorded, and nothing needs to be."""
+        waiting = self.buffer.account().waiting or len(self.entries) or self._pieces
+        return self._lazy and not self._made and not waiting
+
+    def pending_calls(self) -> int:
+        """How many params, tags and ends of the run are not answered."""
+        written = sum(journal.pending_calls() for journal in list(self._journals))
+        return written + len(self.entries) + sum(len(entries) for _, entries in list(self._pieces))
+
+    @property
+    def path(self) -> str:
+        """The journal's directory; that of all journals if it has none yet; empty if there is none."""
+        journals = self._journals
+        return journals[-1].path if journals else self.store.path
+
+    @property
+    def where(self) -> str:
+        """Where points are recorded: "disk", "memory", or "full"."""
+        if self.store.full:
+            return "full"
+        journals = self._journals
+        return "memory" if self.away or (journals and journals[-1].in_memory) else "disk"
+
+    def _on_first(self, since_s: float) -> None:
+        self._attendant.come_by(since_s + self._interval_s)
+
+    # The recorder's thread: from log() to the journal.
+
+    def due_s(self) -> float | None:
+        """When there is something to write, by the monotonic clock; None if there is nothing."""
+        since = [one for one in (self.packer.open_since(), self.buffer.since()) if one is not None]
+        due = min(since) + self._interval_s if since else None
+        if self._queue or self._pieces or self._leaving or (not self._made and not self._lazy):
+            return self._retry_s if due is None else min(due, self._retry_s)
+        if due is None and len(self.entries):
+            return time.monotonic() + self._interval_s
+        return due
+
+    def drain(self) -> None:
+        """Takes what was logged. The first step of a turn."""
+        self._closing = self._leaving
+        self.packer.drain()
+
+    def seal_and_write(self) -> bool:
+        """Writes what is due; returns whether anything was written."""
+        now_s = time.monotonic()
+        self._seal(now_s)
+        return self._write_what_is_due(now_s)
+
+    def _seal(self, now_s: float) -> None:
+        """Completes the columns that have waited long enough."""
+        if self._values_given_up:
+            self.packer.give_up_devices()
+        since = self.packer.open_since()
+        if since is None or (now_s < since + self._interval_s and not self._closing):
+            return
+        points = self.packer.seal()
+        many = points > _MANY_POINTS_PER_S * max(now_s - since, self.settings.quick_interval_s)
+        self._interval_s = self.settings.interval_s if many else self.settings.quick_interval_s
+
+    def _write_what_is_due(self, now_s: float) -> bool:
+        """Everything that is complete, as far as the disk takes it."""
+        if self.store.full:
+            self.buffer.close("journal_full")
+        else:
+            self.buffer.reopen("journal_full")
+        if now_s < self._retry_s and not self._closing:
+            return False
+        before = self._last_record()
+        try:
+            self._write_all()
+        except OSError as error:
+            self._retry_s = time.monotonic() + _RETRY_S
+            self.away = str(error)
+            self.notices.not_written(error, self.settings.max_points)
+        else:
+            if self.away:
+                self.away = ""
+                self.notices.written_again(self.path)
+        return self._last_record() != before
+
+    def _last_record(self) -> tuple[int, int]:
+        return (self._made, self._journals[-1].sequence if self._journals else 0)
+
+    def _write_all(self) -> None:
+        if not self._lazy:
+            self._journal()
+        # Points first: the service may have to be asked for long about params and tags, and what becomes of points is
+        # only known in the order of the journal.
+        while self._queue:
+            if isinstance(self._queue[0], Columns):
+                self._write(self._append_columns)
+            else:
+                self._write_entries()
+                self._write(self._pass)
+            self._queue.popleft()
+        self._write_entries()
+
+    def _write_entries(self) -> None:
+        if not self._pieces:
+            self._pieces.extend(self.entries.take())
+        while self._pieces:
+            self._write(self._append_entries)
+            self._pieces.popleft()
+
+    def _write(self, append: Callable[[], None]) -> None:
+        """Appends what is first; if the journal is of no use any more, to a new one."""
+        try:
+            append()
+        except OSError as error:
+            if not self._journals or self._journals[-1].usable:
+                raise
+            self.notices.limited("new journal", "its journal is of no use any more, and a new one is made (%s)", error)
+            append()
+
+    def _journal(self) -> Journal:
+        if not self._journals or not self._journals[-1].usable:
+            joining = self.joining.answered(self.position.run_id)
+            with self._attendant.opening:
+                self._journals.append(self.store.create(joining.record(), self._made + 1))
+            self._made += 1
+            self._retire()
+        return self._journals[-1]
+
+    def _append_entries(self) -> None:
+        kind, entries = self._pieces[0]
+        self._journal().append_call(_KINDS[kind], encode_json(entries), len(entries))
+
+    def _append_columns(self) -> None:
+        columns, journal = self._queue[0], self._journal()
+        assert isinstance(columns, Columns), "the caller has looked"
+        while journal.declared < len(self.series):
+            keys = self.series.keys(journal.declared, _DECLARE_SERIES)
+            journal.append(RecordType.DECLARE, encode_declare(journal.declared, keys))
+            journal.declared += len(keys)
+        logged_us = time.time_ns() // 1000 - round((time.monotonic() - columns.logged_s) * 1e6)
+        # A number is bound to its points from here on, and `append` leaves nothing behind when it fails.
+        payload = encode_batch(
+            journal.batches + 1, logged_us, columns.series, columns.steps, columns.times, columns.values
+        )
+        journal.append_batch(payload, len(columns))
+        self.buffer.write(len(columns), len(columns) * POINT_BYTES)
+
+    def _pass(self) -> None:
+        """Everything before a marker is in the journal."""
+        place = self._queue[0]
+        assert isinstance(place, Place), "the caller has looked"
+        if isinstance(place, End) and self._ended_s is None and (self._made or not self._lazy):
+            self._journal().append_call(RecordType.FINISH, place.payload(), 1)
+            self._ended_s = time.monotonic()
+        if self._journals:
+            place.journal = self._journals[-1]
+            place.sequence = place.journal.sequence
+        place.reached = True
+
+    def _queue_columns(self, columns: Columns) -> None:
+        self._queue.append(columns)
+
+    def _reach(self, marker: Marker) -> None:
+        assert isinstance(marker, Place), "no other kind is put into the buffer"
+        self._queue.append(marker)
+
+    # The recorder's thread: what becomes of the journal.
+
+    def sync_due_s(self) -> float | None:
+        """Since when something should be on disk that is not, by the monotonic clock."""
+        since = [due for journal in self._journals if (due := journal.sync_due_s()) is not None]
+        return min(since) if since else None
+
+    def sync(self) -> None:
+        """Returns when everything is on disk that the service does not have."""
+        for journal in self._journals:
+            if journal.sync_due_s() is not None:
+                try:
+                    journal.sync()
+                except OSError as error:
+                    self.notices.limited("sync", "its journal cannot be synced (%s), and a new one is made", error)
+
+    def is_unsettled(self) -> bool:
+        """Whether the agent still has something to do."""
+        return any(not journal.settled_up_to(journal.sequence) for journal in self._journals)
+
+    def poll(self) -> None:
+        """Reads what the agent says."""
+        changed = [journal.poll() for journal in self._journals]
+        if any(changed):
+            self._retire()
+            self._sum_up()
+
+    def _retire(self) -> None:
+        """Forgets earlier journals that are settled, and all that are deleted."""
+        for journal in list(self._journals):
+            is_last = journal is self._journals[-1]
+            if journal.deleted:
+                self._lose(journal)
+            if journal.deleted or (not is_last and journal.settled_up_to(journal.sequence)):
+                self._gone = _sum([self._gone, journal.position])
+                self._journals.remove(journal)
+                journal.close()
+
+    def _lose(self, journal: Journal) -> None:
+        if journal.unsettled_points > 0:
+            self.lost = True
+            self.buffer.lose(journal.unsettled_points, "journal_deleted")
+            self.notices.warn(
+                "its journal %s was deleted, with %d points that the service did not have yet; they are lost, and "
+                "counted as journal_deleted",
+                journal.path,
+                journal.unsettled_points,
+            )
+
+    def _sum_up(self) -> None:
+        before = self.run_id
+        positions = [journal.position for journal in self._journals]
+        self.position = _sum([self._gone, *positions])
+        self.buffer.settle(self.position.acknowledged_points, self.position.refused)
+        self.notices.run_id = self.run_id
+        if self.run_id != before:
+            self.notices.moved(before, self.id_was_read)
+        for journal in self._journals:
+            for level, text in journal.fresh_notices():
+                self.notices.of_agent(level, text)
+        if not self.run_refused:
+            self._refused_since_s = None
+        elif self._refused_since_s is None:
+            self._refused_since_s = time.monotonic()
+
+    def close_if_done(self) -> bool:
+        """Called after `write`: when nobody waits any more, frees the journal. Returns whether it is closed."""
+        if not self._closing or self.closed:
+            return self.closed
+        self.sync()
+        self.poll()
+        for journal in self._journals:
+            if journal.in_memory:
+                self.buffer.lose(journal.unsettled_points, "unacknowledged")
+            journal.close()
+        self.buffer.write_off("not_sent")
+        self.closed = True
+        return True
+
+    def die(self, error: BaseException) -> None:
+        """A bug has ended it: from now on points are refused and counted."""
+        self.dead = self.closed = True
+        self.buffer.close("recorder_died")
+        self.buffer.write_off("recorder_died")
+        for journal in self._journals:
+            journal.close()
+        self.notices.died(error)
+
+    def abandon_in_child(self) -> None:
+        """In a forked child: the journals are the parent's."""
+        for journal in self._journals:
+            journal.abandon_in_child()
+
+
+def _sum(positions: list[Position]) -> Position:
+    """What several journals of one handle say together; the last one says the state."""
+    last = positions[-1]
+    refused: Counter[str] = Counter()
+    for position in positions:
+        refused.update(position.refused)
+    return replace(
+        last,
+        acknowledged_points=sum(position.acknowledged_points for position in positions),
+        lost_acknowledged=sum(position.lost_acknowledged for position in positions),
+        reconnects=sum(position.reconnects for position in positions),
+        refused=dict(refused),
+        run_id=last.run_id or next((position.run_id for position in positions if position.run_id), ""),
+    )

@@ -1,0 +1,66 @@
+"""Threads, locks and sleeping of the operating system, also where gevent or eventlet have replaced those of the
+standard library: a greenlet that writes to the disk would stop all others, and one that waits for a busy training loop
+would never run.
+
+The names are bound when runstream is imported. What is patched before is undone here, and what is patched later changes
+other names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+def _original(module: str, name: str) -> Any:
+    """A function or class of the standard library as it was before it was patched."""
+    if (gevent := sys.modules.get("gevent.monkey")) is not None:
+        return gevent.get_original(module, name)
+    if (eventlet := sys.modules.get("eventlet.patcher")) is not None:
+        return getattr(eventlet.original(module), name)
+    return getattr(importlib.import_module(module), name)
+
+
+Lock = _original("_thread", "allocate_lock")
+RLock = _original("_thread", "RLock")
+sleep = _original("time", "sleep")
+_start_new_thread = _original("_thread", "start_new_thread")
+
+
+def start_thread(target: Callable[[], None], name: str) -> None:
+    """Starts a daemon: a program that hangs at exit because of it would be worse than a lost point. Raises RuntimeError
+    if there is no thread to be had."""
+    if _are_threads_patched():
+        _start_new_thread(target, ())
+    else:
+        threading.Thread(target=target, name=name, daemon=True).start()
+
+
+def _are_threads_patched() -> bool:
+    if (gevent := sys.modules.get("gevent.monkey")) is not None and gevent.is_module_patched("threading"):
+        return True
+    eventlet = sys.modules.get("eventlet.patcher")
+    return eventlet is not None and bool(eventlet.is_monkey_patched("thread"))
+
+
+class Alarm:
+    """Wakes one thread. It is no threading.Event: `set` of that takes a lock that is not reentrant, and a signal
+    handler that logs in the middle of log() would wait for itself."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()  # free: rung
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        """Wakes the thread that waits, or else the next one. Twice has the effect of once. Safe in signal handlers."""
+        try:  # noqa: SIM105 (contextlib.suppress costs a microsecond here)
+            self._lock.release()
+        except RuntimeError:
+            pass
+
+    def wait(self, timeout_s: float) -> None:
+        """Waits until it rings, or for this long."""
+        self._lock.acquire(timeout=timeout_s)

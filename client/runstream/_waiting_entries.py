@@ -1,0 +1,73 @@
+"""Params and tags on their way to the journal. If a tag is set repeatedly before it is written, only its newest value
+is. Bound: `max_bytes` for all that waits; one record has at most `_RECORD_ENTRIES` entries and about `_RECORD_BYTES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from runstream._notices import Notices
+from runstream._threads import RLock
+
+_RECORD_BYTES = 64 * 1024  # of text; as JSON it may be four times that, and a record has at most 256 KiB
+_RECORD_ENTRIES = 1_000  # the most that the service accepts in one call
+_ENTRY_MEMORY = 300  # what the objects around a waiting entry take
+
+
+class WaitingEntries:
+    """Any thread adds; the recorder's takes."""
+
+    def __init__(self, max_bytes: int, notices: Notices) -> None:
+        self._lock = RLock()
+        self._max_bytes = max_bytes
+        self._notices = notices
+        self._waiting: dict[str, dict[str, str]] = {"param": {}, "tag": {}}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    def put(self, kind: str, entries: Mapping[str, str]) -> None:
+        """Adds the params or tags (`kind`) for which there is room, and reports the others."""
+        full: list[str] = []
+        changed: list[str] = []
+        with self._lock:
+            waiting = self._waiting[kind]
+            for key, value in entries.items():
+                old = waiting.get(key)
+                if old is not None and kind == "param":
+                    if old != value:
+                        changed.append(key)
+                    continue
+                more = len(value) - len(old) if old is not None else len(key) + len(value) + _ENTRY_MEMORY
+                if self._bytes + more > self._max_bytes:
+                    full.append(key)
+                    continue
+                self._bytes += more
+                waiting[key] = value
+        if changed:
+            self._notices.params_changed(changed)
+        if full:
+            self._notices.entries_full(kind, full, self._max_bytes)
+
+    def take(self) -> list[tuple[str, dict[str, str]]]:
+        """Everything that waits, in pieces for one record each."""
+        with self._lock:
+            if not self._bytes:
+                return []
+            taken, self._waiting = self._waiting, {"param": {}, "tag": {}}
+            self._bytes = 0
+        return [(kind, piece) for kind, entries in taken.items() for piece in _pieces(entries)]
+
+
+def _pieces(entries: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    piece: dict[str, str] = {}
+    size = 0
+    for key, value in entries.items():
+        size += len(key.encode()) + len(value.encode())
+        if piece and (len(piece) == _RECORD_ENTRIES or size > _RECORD_BYTES):
+            yield piece
+            piece, size = {}, len(key.encode()) + len(value.encode())
+        piece[key] = value
+    if piece:
+        yield piece

@@ -1,0 +1,421 @@
+"""From log() to the disk: batches, what the disk refuses, journals that go, copies and children of a handle."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import logging
+import os
+import pickle
+import shutil
+import signal
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+import runstream
+from runstream import _journal_store, _recorder
+from runstream.journal import Directory, JournalWriter, RecordType
+from tests.support.polling import until_now
+
+
+def batches(agent) -> list[int]:
+    """Points of each batch that was found."""
+    return [points for _, kind, points in agent.records if kind is RecordType.BATCH]
+
+
+# Batches.
+
+
+def test_a_point_that_comes_alone_is_in_the_journal_soon(agent, start):
+    run = start("e", settings={"interval_s": 60.0})
+    run.log({"loss": 1.0})
+    agent.wait_for(lambda: batches(agent) == [1])
+
+
+def test_while_many_points_come_they_are_gathered(agent, start):
+    run = start("e", settings={"quick_interval_s": 0.01, "interval_s": 0.5})
+    until = time.monotonic() + 1.5
+    step = 0
+    while time.monotonic() < until:
+        run.log({"loss": 1.0}, step=step)
+        step += 1
+        time.sleep(0.0005)
+    assert run.flush(20)
+    assert len(batches(agent)) < 20
+    assert sum(batches(agent)) == step
+
+
+def test_a_batch_has_at_most_a_thousand_points(agent, start):
+    run = start("e")
+    run.log({f"key{n}": 1.0 for n in range(2_500)})
+    assert run.flush(20)
+    assert batches(agent)[:2] == [1_000, 1_000]
+
+
+def test_series_are_declared_before_they_are_used_and_in_records_of_bounded_size(agent, start):
+    run = start("e")
+    run.log({f"{n:0>250}": 1.0 for n in range(1_200)})
+    assert run.flush(20)
+    kinds = [kind for _, kind, _ in agent.records if kind in (RecordType.DECLARE, RecordType.BATCH)]
+    assert kinds.count(RecordType.DECLARE) == 6
+    assert len(agent.points) == 1_200
+
+
+def test_params_and_tags_are_written_in_records_of_bounded_size(agent, start):
+    run = start("e", params={f"p{n}": "漢" * 6_000 for n in range(100)})
+    run.set_tags({f"t{n}": str(n) for n in range(2_500)})
+    assert run.flush(20)
+    stored = agent.runs[run.run_id]
+    assert (len(stored.params), len(stored.tags)) == (100, 2_500)
+    sizes = [len(payload) for _, kind, payload in agent.records if kind is RecordType.TAGS]
+    assert max(sizes) <= 1_000
+
+
+# The disk.
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """A disk that raises `disk.error` while it is set, at "create", "append" or "sync" (`disk.at`)."""
+    disk = types.SimpleNamespace(error=None, at="append", syncs=0)
+    create, append, sync = JournalWriter.create, JournalWriter.append, JournalWriter.sync
+
+    def check(at: str) -> None:
+        if disk.error is not None and disk.at == at:
+            raise disk.error
+
+    def checked_create(root, record):
+        check("create")
+        return create(root, record)
+
+    def checked_append(writer, kind, payload):
+        check("append")
+        return append(writer, kind, payload)
+
+    def checked_sync(writer):
+        disk.syncs += 1
+        check("sync")
+        return sync(writer)
+
+    monkeypatch.setattr(JournalWriter, "create", checked_create)
+    monkeypatch.setattr(JournalWriter, "append", checked_append)
+    monkeypatch.setattr(JournalWriter, "sync", checked_sync)
+    monkeypatch.setattr("runstream._recording._RETRY_S", 0.05)
+    return disk
+
+
+@pytest.mark.parametrize("at", ["create", "append"])
+def test_a_full_disk_is_said_once_and_points_wait_in_memory_until_it_has_room(agent, start, disk, caplog, at):
+    caplog.set_level(logging.INFO, "runstream")
+    disk.error, disk.at = OSError(errno.ENOSPC, "No space left on device"), at
+    run = start("e", params={"a": 1})
+    for step in range(3_000):
+        run.log({"loss": float(step)}, step=step)
+    until_now(lambda: run.stats().journal == "memory")
+    assert not run.flush(0.3)
+    stats = run.stats()
+    assert (stats.waiting, stats.on_disk) == (3_000, 0)
+    assert "No space left on device" in stats.last_error
+    disk.error = None
+    assert run.flush(20)
+    assert agent.values("loss") == [float(step) for step in range(3_000)]
+    assert agent.runs[run.run_id].params == {"a": "1"}
+    assert run.stats().journal == "disk"
+    assert caplog.text.count("its journal cannot be written") == 1
+    assert caplog.text.count("can be written again") == 1
+    assert run.finish()
+
+
+def test_a_full_buffer_refuses_counts_warns_and_takes_again(agent, start, disk, caplog):
+    disk.error = OSError(errno.EROFS, "Read-only file system")
+    run = start("e", settings={"max_points": 100})
+    for step in range(150):
+        run.log({"loss": 1.0}, step=step)
+    until_now(lambda: "the buffer is full" in caplog.text)
+    assert (run.stats().waiting, dict(run.stats().refused)) == (100, {"buffer_full": 50})
+    disk.error = None
+    assert run.flush(20)
+    run.log({"loss": 1.0})
+    assert run.flush(20)
+    assert run.stats().acknowledged == 101
+
+
+def test_what_never_reached_the_disk_is_counted_as_not_sent_at_the_end(agent, start, disk, caplog):
+    disk.error = OSError(errno.EACCES, "Permission denied")
+    disk.at = "create"
+    run = start("e")
+    run.log({"loss": 1.0})
+    assert not run.finish(timeout=0.2)
+    assert (run.stats().waiting, dict(run.stats().refused)) == (0, {"not_sent": 1})
+
+
+def test_after_a_failed_sync_the_handle_goes_on_in_a_new_journal(agent, start, disk, monkeypatch, caplog):
+    monkeypatch.setattr(_recorder, "_SYNC_S", 0.01)
+    agent.held = True
+    run = start("e", params={"a": 1})
+    disk.error, disk.at = OSError(errno.EIO, "Input/output error"), "sync"
+    run.log({"loss": 0.0}, step=0)
+    until_now(lambda: "cannot be synced" in caplog.text)
+    disk.error = None
+    run.log({"loss": 1.0}, step=1)
+    agent.held = False
+    assert run.flush(20)
+    assert sorted(agent.values("loss")) == [0.0, 1.0]
+    assert len(agent.creates) == 2
+    assert len(agent.runs) == 1
+    stats = run.stats()
+    assert (stats.logged, stats.acknowledged, stats.on_disk) == (2, 2, 0)
+    assert run.finish()
+
+
+def test_a_journal_that_somebody_deletes_is_counted_and_replaced(agent, start, caplog):
+    run = start("e")
+    run.log({"loss": 0.0}, step=0)
+    assert run.flush(20)
+    agent.held = True
+    run.log({"loss": 1.0}, step=1)
+    until_now(lambda: run.stats().on_disk == 1)
+    shutil.rmtree(agent.directory.path / "v1" / "journals")
+    run.log({"loss": 2.0}, step=2)
+    until_now(lambda: run.stats().refused)
+    agent.held = False
+    assert not run.flush(20), "something is lost"
+    assert agent.values("loss") == [0.0, 2.0]
+    assert dict(run.stats().refused) == {"journal_deleted": 1}
+    assert "was deleted, with 1 points" in caplog.text
+    assert not run.finish()
+    assert agent.status(run.run_id) == "FINISHED"
+    stats = run.stats()
+    assert stats.logged == stats.acknowledged + 1 == 3
+
+
+def test_what_the_service_has_needs_no_sync_and_everything_else_is_synced(agent, start, disk, monkeypatch):
+    monkeypatch.setattr(_recorder, "_SYNC_S", 0.3)
+    run = start("e")
+    for _ in range(10):
+        run.log({"loss": 1.0})
+        assert run.flush(20)
+    assert disk.syncs <= 1
+    agent.held = True
+    run.log({"loss": 1.0})
+    before = disk.syncs
+    until_now(lambda: disk.syncs > before)
+
+
+def test_at_the_limit_of_the_directory_new_points_are_refused_and_counted(agent, start, monkeypatch, caplog):
+    monkeypatch.setattr(_journal_store, "_FULL_S", 0.0)
+    monkeypatch.setattr("runstream.journal.directory._TOTAL_VALID_S", 0.0)
+    monkeypatch.setenv("RUNSTREAM_DIR_BYTES", "100000")
+    monkeypatch.setattr("runstream._notices._said", {})
+    agent.held = True
+    run = start("e")
+    run.log({f"key{n}": 1.0 for n in range(5_000)})
+    until_now(lambda: run.stats().journal == "full")
+    until_now(lambda: not run.log({"loss": 1.0}) and run.stats().refused)
+    run.set_tags({"a": 1})
+    assert "RUNSTREAM_DIR_BYTES" in caplog.text
+    agent.held = False
+    assert run.flush(20)
+    assert set(run.stats().refused) == {"journal_full"}
+    assert agent.runs[run.run_id].tags == {"a": "1"}
+    for path in agent.directory.journals():  # as the agent does with segments that it has brought
+        for segment in path.glob("*.seg"):
+            os.truncate(segment, 0)
+    refused = run.stats().refused["journal_full"]
+    until_now(lambda: run.stats().journal == "disk")
+    until_now(lambda: run._buffer.closed_for == "")
+    run.log({"loss": 1.0})
+    assert run.stats().refused["journal_full"] == refused
+
+
+# Modes.
+
+
+def test_offline_the_journal_is_enough_and_one_line_says_how_to_send_it(journal_directory, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "runstream")
+    monkeypatch.setenv("RUNSTREAM_MODE", "offline")
+    with runstream.start_run("e") as run:
+        run.log({"loss": 1.0})
+        assert run.flush(20)
+    assert run.finish()
+    assert (run.stats().on_disk, run.stats().journal) == (1, "disk")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert f"`runstream sync {journal_directory}`" in line
+    assert not Directory.open(journal_directory).agent_runs()
+
+
+def test_disabled_nothing_is_recorded(journal_directory, monkeypatch):
+    monkeypatch.setenv("RUNSTREAM_MODE", "disabled")
+    with runstream.start_run("e", params={"a": 1}) as run:
+        run.log({"loss": 1.0})
+        run.set_tags({"a": 1})
+        assert run.flush()
+        assert len(run.run_id) == 32
+        assert copy.deepcopy(run) is run
+        assert pickle.loads(pickle.dumps(run)).finish()
+    assert run.finish()
+    assert (run.stats().logged, run.stats().journal) == (0, "disabled")
+    assert not journal_directory.exists()
+
+
+def test_a_mode_that_does_not_exist_is_named(agent, start, monkeypatch, caplog):
+    monkeypatch.setenv("RUNSTREAM_MODE", "of-line")
+    assert start("e").finish()
+    assert "RUNSTREAM_MODE='of-line'" in caplog.text
+
+
+# Copies and children.
+
+
+def test_a_copy_is_the_same_handle(agent, start):
+    run = start("e")
+    assert copy.copy(run) is run
+    assert copy.deepcopy({"logger": [run]})["logger"][0] is run
+    assert pickle.loads(pickle.dumps(run)) is run
+
+
+def in_a_forked_child(do) -> None:
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(30)
+        try:
+            do()
+        except BaseException as error:
+            print(repr(error), file=sys.__stderr__, flush=True)
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_handle_that_arrives_in_another_process_records_to_the_same_run(agent, start):
+    run = start("e", "n", rank=0, attempt=2)
+    run.log({"loss": 0.0}, step=0)
+    sent = pickle.dumps(run)
+    assert run.flush(20)
+
+    def child() -> None:
+        runstream._lifecycle.process._runs.clear()  # as in a spawned process, which inherits nothing
+        arrived = pickle.loads(sent)
+        assert pickle.loads(sent) is arrived, "with each task"
+        arrived.log({"loss": 1.0})
+        assert (arrived.run_id, arrived.rank, arrived.attempt) == (run.run_id, 0, 2)
+        assert arrived.finish()
+
+    in_a_forked_child(child)
+    assert agent.points[-1][1:] == (1, agent.points[-1][2], 1.0, 0, 2)
+    assert agent.status(run.run_id) == "RUNNING", "its end is left to the first process"
+    assert run.finish()
+    assert len(agent.runs) == 1
+
+
+def test_a_handle_that_was_finished_arrives_finished(agent, start):
+    run = start("e")
+    sent = pickle.dumps(run)
+    run.finish()
+    again = pickle.loads(pickle.dumps(run))
+    again.log({"loss": 1.0})
+    assert dict(again.stats().refused) == {"finished": 1}
+    assert pickle.loads(sent).finish()
+
+
+def test_a_forked_child_has_a_journal_of_its_own_from_its_first_point_on(agent, start):
+    run = start("e")
+    run.log({"loss": 0.0})
+    assert run.flush(20)
+    in_a_forked_child(lambda: None)
+    in_a_forked_child(lambda: run.finish() or exit(1))
+
+    def child() -> None:
+        run.log({"loss": 1.0})
+        run.set_tags({"child": 1})
+        assert run.flush(20)
+
+    in_a_forked_child(child)
+    assert len(agent.creates) == 2
+    assert [point[1] for point in agent.points] == [0, 1], "steps count on"
+    assert agent.status(run.run_id) == "RUNNING"
+    assert run.finish()
+
+
+def test_a_fork_in_the_middle_of_anything_hangs_nobody(agent, start):
+    runs = [start("e") for _ in range(3)]
+    for number in range(30):
+        for run in runs:
+            run.log({"loss": float(number)})
+
+        def child(number: int = number) -> None:
+            for run in runs:
+                run.log({f"child{number}": 1.0})
+                assert run.flush(20)
+
+        in_a_forked_child(child)
+    for run in runs:
+        assert run.finish()
+    assert len(agent.values("loss")) == 90
+    assert all(len(agent.values(f"child{number}")) == 3 for number in range(30))
+
+
+def test_locks_that_a_child_inherits_are_freed_with_the_parents_journal(agent, start):
+    """Otherwise the agent would take the journal of a dead parent for one that is being written."""
+    run = start("e")
+    assert run.flush(20)
+    (path,) = agent.directory.journals()
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.read(read, 1)
+        os._exit(0)
+    try:
+        assert run.finish()
+        agent.wait_for(lambda: not Path(path).exists())
+    finally:
+        os.write(write, b"x")
+        os.waitpid(pid, 0)
+
+
+# Bugs, notebooks.
+
+
+def test_a_bug_ends_one_recording_and_logging_goes_on(agent, start, monkeypatch, caplog):
+    run, other = start("e"), start("e")
+    assert run.flush(20)
+
+    def bug(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(run._recording, "seal_and_write", bug)
+    run.log({"loss": 1.0})
+    until_now(lambda: run.stats().refused)
+    run.log({"loss": 2.0})
+    other.log({"loss": 3.0})
+    assert not run.flush(20)
+    assert other.flush(20)
+    assert dict(run.stats().refused) == {"recorder_died": 2}
+    assert "died because of a bug in runstream" in caplog.text
+    assert not run.finish()
+
+
+def test_a_cell_of_a_notebook_that_is_run_again_ends_its_earlier_run(agent, start, monkeypatch):
+    shell = types.SimpleNamespace(
+        kernel=types.SimpleNamespace(get_parent=lambda channel: {"metadata": {}}), user_ns={"In": ["", "train()"]}
+    )
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    agent.held = True
+    first = start("e")
+    first.log({"loss": 1.0})
+    begun = time.monotonic()
+    second = start("e")
+    assert time.monotonic() - begun < 1.0
+    agent.held = False
+    agent.wait_for(lambda: agent.status(first.run_id) == "FINISHED")
+    assert agent.values("loss") == [1.0]
+    shell.user_ns["In"].append("another cell")
+    third = start("e")
+    assert third.flush(20)
+    assert agent.status(second.run_id) == "RUNNING"
+    first.log({"loss": 2.0})
+    assert dict(first.stats().refused) == {"finished": 1}
