@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from runstream._settings import DEFAULT_ADDRESS, check_address
-from runstream.mlflow.address import HTTP_VARIABLE, http_url_of
 from runstream_service import logs
 from runstream_service.settings import parse_address
 
@@ -54,13 +52,13 @@ def _fail(message: str, code: int = 1) -> NoReturn:
     "--address",
     envvar="RUNSTREAM_ADDRESS",
     show_envvar=True,
-    default=DEFAULT_ADDRESS,
+    default="127.0.0.1:50051",
     show_default=True,
     help="Of --mlflow-listen: where the service is.",
 )
 @click.option(
     "--http",
-    envvar=HTTP_VARIABLE,
+    envvar="RUNSTREAM_MLFLOW_HTTP_ADDRESS",
     show_envvar=True,
     default="",
     help="Of --mlflow-listen: where the service speaks MLflow's API.  [default: the host of --address, port 5000]",
@@ -82,6 +80,9 @@ def agent(context: click.Context, directory: str, stay: bool, mlflow_listen: str
 
 def _mlflow_port(listen: str, address: str, http: str) -> Callable[[Directory], Companion]:
     """Makes the port for MLflow, when the agent has its directory."""
+    from runstream._settings import check_address
+    from runstream.mlflow.address import http_url_of
+
     try:
         where = parse_address(listen)
     except ValueError as error:

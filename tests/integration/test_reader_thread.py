@@ -18,7 +18,7 @@ from tests.support.tasks import end
 
 @pytest.fixture
 async def reader(database: Database) -> AsyncIterator[ReaderThread]:
-    reader = await ReaderThread.start(lambda: database.open_another(max_size=2))
+    reader = await ReaderThread.start(lambda: database.open_for_reads(max_size=2))
     yield reader
     await reader.stop(within_s=1.0)
     await asyncio.wait_for(reader.ended(), 10)
@@ -110,7 +110,7 @@ async def test_cancelling_the_caller_ends_the_read_and_frees_its_connection(
 
 
 async def test_stopping_ends_the_reads_under_way(database: Database) -> None:
-    reader = await ReaderThread.start(lambda: database.open_another(max_size=2))
+    reader = await ReaderThread.start(lambda: database.open_for_reads(max_size=2))
     read_pool = ReadPool(reader.database, max_reads=1, thread=reader)
     begun = threading.Event()
 
@@ -128,7 +128,7 @@ async def test_stopping_ends_the_reads_under_way(database: Database) -> None:
 
 
 async def test_the_thread_ends_without_an_error_when_nobody_waits_for_that_any_more(database: Database) -> None:
-    reader = await ReaderThread.start(lambda: database.open_another(max_size=1))
+    reader = await ReaderThread.start(lambda: database.open_for_reads(max_size=1))
     waiting = asyncio.create_task(reader.ended())
     await asyncio.sleep(0)
     await end(waiting)
@@ -142,3 +142,29 @@ async def test_a_thread_without_a_database_does_not_start(database: Database) ->
 
     with pytest.raises(DatabaseUnavailable):
         await ReaderThread.start(open_nothing)
+
+
+async def test_a_connection_is_as_before_after_a_read_that_changed_settings_and_failed(
+    database: Database,
+) -> None:
+    """The pool of the thread does not reset connections, which would take a round trip for each read."""
+    reads = await database.open_for_reads(max_size=1)
+    try:
+        read_pool = ReadPool(reads, max_reads=1)
+        settings = "SELECT name, setting FROM pg_settings WHERE name !~ '^(transaction|in_hot|is_superuser)' ORDER BY 1"
+        before = await reads.fetch(settings)
+
+        async def read() -> None:
+            async with read_pool.transaction() as transaction:
+                await transaction.force_custom_plans()
+                await transaction.prefer_hash_lookups()
+                async with transaction.hot_points():
+                    raise InvalidField("keys: no", field="keys")
+
+        with pytest.raises(InvalidField):
+            await read()
+        assert await reads.fetch(settings) == before
+        held = "SELECT count(*) FROM pg_locks WHERE relation = 'hot_batches'::regclass"
+        assert await database.fetchval(held) == 0
+    finally:
+        await reads.close()

@@ -57,6 +57,8 @@ def place_text(place: int) -> str:
     return f"({place >> 16},{place & 0xFFFF})"
 
 
+_MAX_INT64 = 2**63 - 1
+
 # -- whole segments --------------------------------------------------------------------------------------------------
 
 # The columns of the queries `in_order`, `at` and `take` in segments.sql: seven columns that are never null,
@@ -144,10 +146,10 @@ class SegmentStream:
             if stride == IRREGULAR:
                 step = _elements(data, steps, _INT8, count).astype(np.int64)
             else:
-                step = np.arange(count, dtype=np.int64) * stride + first_step
+                step = _line(first_step, stride, count)
         if self._times:
             if residuals[1] >= 0:
-                line = np.arange(count, dtype=np.int64) * time_stride + (min_time + EPOCH_2000_UNIX_US)
+                line = _line(min_time + EPOCH_2000_UNIX_US, time_stride, count)
                 time = _elements(data, residuals, _INT2, count) + line
             elif offsets[1] >= 0:
                 time = _elements(data, offsets, _INT4, count) + np.int64(min_time + EPOCH_2000_UNIX_US)
@@ -167,6 +169,14 @@ def segments_of(data: bytes, *, steps: bool = True, times: bool = True) -> Itera
     stream = SegmentStream(steps=steps, times=times)
     yield from stream.feed(data)
     stream.finish()
+
+
+def _line(first: int, stride: int, count: int) -> NDArray[np.int64]:
+    """`first`, and so on by `stride`."""
+    end = first + stride * count
+    if stride > 0 and end <= _MAX_INT64:
+        return np.arange(first, end, stride, dtype=np.int64)  # a fifth of the time of multiplying and adding
+    return np.arange(count, dtype=np.int64) * stride + first
 
 
 def _elements(data: bytes, where: tuple[int, int], element: np.dtype[Any], count: int) -> NDArray[Any]:

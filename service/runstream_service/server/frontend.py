@@ -214,7 +214,7 @@ class Frontend:
         return pipeline
 
     async def _start_reader(self, database: Database) -> ReaderThread:
-        reader = await ReaderThread.start(lambda: database.open_another(max_size=self._shares.reads))
+        reader = await ReaderThread.start(lambda: database.open_for_reads(max_size=self._shares.reads))
         self._metrics.watch(READS, reader.database)
         self._tasks.start("reader thread", reader.ended())
         return reader

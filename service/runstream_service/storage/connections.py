@@ -66,11 +66,13 @@ _OF_THE_SOCKET: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ConnectionKind:
-    """The purpose of a connection. `settings` are further settings of its session, written as PostgreSQL shows them."""
+    """The purpose of a connection. `settings` are further settings of its session, written as PostgreSQL shows them.
+    `resets`: whether the pool resets the session at each release, which takes a round trip."""
 
     name: str
     statement_timeout_s: int
     settings: Mapping[str, str] = field(default_factory=dict)
+    resets: bool = True
 
     @property
     def answer_timeout_s(self) -> float:
@@ -96,6 +98,8 @@ def _shown(seconds: int) -> str:
 
 
 POOL = ConnectionKind("runstream", 60, {"idle_in_transaction_session_timeout": "1min"})
+# Of the reader thread. Its statements change nothing beyond their transaction (SET LOCAL).
+READER = ConnectionKind(POOL.name, POOL.statement_timeout_s, POOL.settings, resets=False)
 # It reads no tables. With the role of the user that logged in, it sees the sessions of that user (suspects.py).
 PING = ConnectionKind("runstream-ping", 10, {"idle_in_transaction_session_timeout": "1min", "role": "none"})
 # commit_notifier.py. Its only transactions are NOTIFY. They are hints, and need not wait for a disk.
@@ -145,15 +149,16 @@ class OurConnection(asyncpg.Connection):
     """A connection that knows the server_start_id of its server and the layout of its database, and keeps its settings
     when the pool resets it."""
 
-    __slots__ = ("backend_pid", "layout", "server_start_id", "session_sql")
+    __slots__ = ("backend_pid", "layout", "resets", "server_start_id", "session_sql")
     layout: Layout
     server_start_id: str
     backend_pid: int
     session_sql: str
+    resets: bool
 
     def get_reset_query(self) -> str:
         """RESET ALL restores the settings of ALTER ROLE and ALTER DATABASE, so our own are made again after it."""
-        return f"{super().get_reset_query()}\n{self.session_sql}"
+        return f"{super().get_reset_query()}\n{self.session_sql}" if self.resets else ""
 
     def transaction(self, *, isolation: Any = None, readonly: bool = False, deferrable: bool = False) -> Transaction:
         """Like asyncpg's method, for use in `async with`."""
@@ -180,6 +185,7 @@ async def open_connection(servers: Servers, kind: ConnectionKind, application_na
 async def _begin_session(connection: OurConnection, kind: ConnectionKind) -> None:
     connection.layout = await in_time(detect_layout(connection), CONNECT_TIMEOUT_S)
     wanted = {**kind.session(connection.get_server_version().major), **connection.layout.session}
+    connection.resets = kind.resets
     everything = {**_OF_THE_SOCKET, **wanted}
     connection.session_sql = "".join(f"SET {name} = '{value}';" for name, value in everything.items())
     await connection.execute(connection.session_sql, timeout=CONNECT_TIMEOUT_S)

@@ -22,6 +22,7 @@ from runstream_service.storage.connections import (
     NOTIFIER,
     PING,
     POOL,
+    READER,
     ROLLUP,
     WRITER,
     Connection,
@@ -159,14 +160,16 @@ class Database:
         self._away_since: float | None = None
 
     @classmethod
-    async def open(cls, url: str, *, max_size: int = 10, replica: ReplicaId | None = None) -> Database:
+    async def open(
+        cls, url: str, *, max_size: int = 10, replica: ReplicaId | None = None, kind: ConnectionKind = POOL
+    ) -> Database:
         """Connects, for a replica of the service or (without `replica`) for another command. Raises
         DatabaseUnavailable, or ValueError if the URL is invalid."""
         database = cls(DatabaseUrl.parse(url), replica)
         database.url = url
 
         async def connect(*_: object, **__: object) -> Connection:
-            return await database._connect(POOL)
+            return await database._connect(kind)
 
         with translated():
             database._pool = await asyncpg.create_pool(
@@ -174,9 +177,9 @@ class Database:
             )
         return database
 
-    async def open_another(self, *, max_size: int) -> Database:
-        """A further pool to the same database, for the running event loop."""
-        return await Database.open(self.url, max_size=max_size, replica=self._replica)
+    async def open_for_reads(self, *, max_size: int) -> Database:
+        """A further pool to the same database, for read transactions on the running event loop."""
+        return await Database.open(self.url, max_size=max_size, replica=self._replica, kind=READER)
 
     async def _connect(self, kind: ConnectionKind) -> OurConnection:
         name = kind.name if self._replica is None else self._replica.application_name(kind.name)

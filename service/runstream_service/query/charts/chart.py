@@ -13,7 +13,15 @@ from runstream_service.query.charts.buckets import Buckets, EqualWidth
 from runstream_service.query.charts.curves import Axis, Curve, CurveSources, Range, batches, curves_of
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays
 from runstream_service.query.reading.reader_thread import in_this_loop
-from runstream_service.query.reading.series import MAX_STEP, MIN_STEP, Series, check_keys, check_runs, series_of_runs
+from runstream_service.query.reading.series import (
+    MAX_STEP,
+    MIN_STEP,
+    Series,
+    check_keys,
+    check_runs,
+    runs_of,
+    series_of_runs,
+)
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -117,10 +125,12 @@ async def _curves(
     transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], query: ChartQuery
 ) -> list[Curve]:
     check_keys(query.keys)
-    await check_runs(transaction, caller, run_ids, field="run_ids")
     stored = await series_of_runs(
         transaction, caller, run_ids, query.keys, rank=query.rank, attempt=query.attempt, limit=MAX_SERIES + 1
     )
+    found = runs_of(stored)
+    if without_series := [run_id for run_id in run_ids if run_id not in found]:
+        await check_runs(transaction, caller, without_series, field="run_ids")
     curves = curves_of(stored)
     if len(curves) > MAX_CURVES or len(stored) > MAX_SERIES:
         raise InvalidField(

@@ -1,0 +1,12 @@
+"""The command line starts fast, and decides how gRPC behaves before gRPC is there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+CODE = "import sys, runstream_service.commands; print({'grpc', 'numpy', 'asyncpg', 'mlflow'} & set(sys.modules))"
+
+
+def test_declaring_the_commands_imports_nothing_that_is_slow() -> None:
+    assert subprocess.check_output([sys.executable, "-c", CODE], text=True) == "set()\n"
