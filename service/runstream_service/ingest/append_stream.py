@@ -1,7 +1,7 @@
 """One Append call: the producers that it carries, and what was read of them and waits.
 
 Taking a message never waits, so one producer never holds up the others of its stream. What cannot be handed on yet is
-kept, in order, for each producer: batches and Declares that came behind a Declare which PostgreSQL has not answered,
+kept, in order, for each producer: Opens and Declares that PostgreSQL has not answered, what came behind such a Declare,
 and batches for which there is no room in the queue. All of that counts as read ahead, and `has_room` says whether to
 read on: a stream of one producer reads nothing ahead, one of many up to READ_AHEAD_POINTS.
 
@@ -313,7 +313,8 @@ class AppendStream:
                 )
             )
         else:
-            producer.start(functools.partial(self._open, producer, request))
+            self.hold(MIN_CHARGE_POINTS)
+            producer.start(functools.partial(self._open, producer, request), MIN_CHARGE_POINTS)
 
     async def _open(self, producer: _Producer, request: ingest_pb2.Open) -> None:
         producer.state = await self._pipeline.open(self._caller, request, producer)
@@ -370,7 +371,7 @@ class AppendStream:
         if self.multiplexed:
             ahead = READ_AHEAD_POINTS if self._pipeline.may_read_ahead else 0
             return self._held_points <= ahead and len(self._producers) <= MAX_PRODUCERS_PER_STREAM
-        return not self._held_points and not any(producer.is_opening for producer in self._producers.values())
+        return not self._held_points
 
     async def wait_for_room(self) -> None:
         """Wait until the next message may be read."""

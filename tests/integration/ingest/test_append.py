@@ -328,7 +328,7 @@ async def test_draining_acknowledges_what_was_received_and_sends_clients_elsewhe
 async def test_an_old_stream_is_sent_elsewhere_when_what_was_received_is_acknowledged(
     database, replica, run_id, stored
 ):
-    async with serving(replica, Lifetime(0.5)) as address, grpc.aio.insecure_channel(address) as channel:
+    async with serving(replica, Lifetime(2.0)) as address, grpc.aio.insecure_channel(address) as channel:
         producer = Producer(channel, run_id)
         await producer.open()
         begun = time.monotonic()
@@ -340,7 +340,7 @@ async def test_an_old_stream_is_sent_elsewhere_when_what_was_received_is_acknowl
             await producer.batch(2, [2.0])
             (stream,) = replica.pipeline._streams
             await asyncio.wait_for(asyncio.shield(stream.failed), 10)
-            assert 0.4 < time.monotonic() - begun < 5
+            assert 1.7 < time.monotonic() - begun < 10
         await producer.ack(2)
         assert await producer.end() == (grpc.StatusCode.UNAVAILABLE, "DRAINING", "")
         # Connections are older than streams when they go: what is opened again is on another one.
