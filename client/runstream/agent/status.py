@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import os
@@ -86,6 +87,7 @@ class StatusFile:
         }
 
 
+@functools.cache
 def version() -> str:
     """Of this runstream."""
     try:

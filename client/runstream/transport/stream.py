@@ -29,6 +29,7 @@ _QUIET_S = 1.0  # warn about a broken stream only if the next one has to wait lo
 _MESSAGE_OVERHEAD_BYTES = 4_096
 _LARGEST_BATCH_BYTES = 30_000  # of a journal: 1,000 points
 _LOG_AGAIN_S = 60.0
+_LOOK_S = 0.01  # with hundreds of producers, looking for those to be opened and closed takes time
 _LINGER_S = 1.0  # keep a stream without producers, if one wants to open again within this time
 # With these reasons the service asks for another stream; nothing is wrong.
 _RECONNECT_REASONS = ("DRAINING", "DATABASE_CHANGED")
@@ -49,6 +50,7 @@ class _Attempt:
         self.max_producers = 1  # until an Opened says more
         self.message_bytes = 0
         self.opened_s: float | None = None  # when the first Opened was received, by the monotonic clock
+        self.looks_at_s = 0.0  # when to look next for producers to be opened and closed
         self.closing: list[int] = []  # producers to be closed
         self.overloads = 0
 
@@ -342,9 +344,14 @@ class AddressStream:
                 attempt.finishing = True
                 return None
             now_s = time.monotonic()
-            ready = self._closes(attempt) + self._opens(attempt, now_s)
-            if ready:
-                return ready, []
+            if now_s >= attempt.looks_at_s:
+                attempt.looks_at_s = now_s + _LOOK_S
+                ready = self._closes(attempt) + self._opens(attempt, now_s)
+                if ready:
+                    return ready, []
+                looked = True
+            else:
+                looked = False
             ready, chosen = self._batches(attempt)
             if chosen:
                 return ready, chosen
@@ -355,7 +362,7 @@ class AddressStream:
                 attempt.timed_out = True
                 attempt.call.cancel()
                 return None
-            self.wake.wait(self._until_next_open(now_s))
+            self.wake.wait(self._until_next_open(now_s) if looked else attempt.looks_at_s - now_s)
         return None
 
     def _closes(self, attempt: _Attempt) -> list[bytes]:
@@ -385,11 +392,10 @@ class AddressStream:
 
     def _opens(self, attempt: _Attempt, now_s: float) -> list[bytes]:
         ready = []
+        waiting = [feed for feed in self.feeds if feed.session is None and feed.wants_stream(now_s)]
         # Those with batches first: there may be no room for all.
-        for feed in sorted(self.feeds, key=lambda feed: not feed.producer.unacked):
-            if len(self._members) >= attempt.max_producers:
-                break
-            if feed.session is None and feed.wants_stream(now_s):
+        for feed in sorted(waiting, key=lambda feed: not feed.producer.unacked):
+            if len(self._members) < attempt.max_producers:
                 index, attempt.next_index = attempt.next_index, attempt.next_index + 1
                 producer, first_unacked = feed.opening(index, now_s)
                 self._members[index] = feed
@@ -424,7 +430,8 @@ class AddressStream:
         At once, if a producer has nothing under way; else only when there is enough for a message that is worth it.
         """
         limits = self._limits
-        ready = [f for f in self._members.values() if f.session and f.session.opened and f.producer.unsent]
+        ready = [f for f in self._members.values() if f.producer.unsent and f.session and f.session.opened]
+        ready = [feed for feed in ready if not feed.replaced and feed.producer.may_open]
         if not ready:
             return [], []
         flying = [feed.producer.in_flight_bytes for feed in self._members.values()]

@@ -25,6 +25,8 @@ from runstream.transport.stream import AddressStream
 _PAUSE_S = 0.002  # between two rounds: acknowledgements that come in between are dealt with together
 _END_OF_STREAM_S = 2.0  # how long the service may take for its last acknowledgements
 _RETRY_SAVE_S = 1.0
+_LOOKING_SHARE = 0.25  # of the time, at most, for looking at journals because the bell was rung
+_LONGEST_PAUSE_S = 0.2
 
 
 class _Lane:
@@ -88,6 +90,7 @@ class Transport:
         self._unusable: dict[Path, str] = {}  # journals that cannot be read, and why
         self._bell_ns = -1
         self._scanned_s = float("-inf")
+        self._listens_at_s = 0.0  # the bell is not heard before
         self._unfinished = True  # something is left to save or delete, as soon as its time has come
         self._first_round = False  # whether it is over: all journals are known
         self._saves_at_s: dict[Path | str, float] = {}
@@ -214,7 +217,7 @@ class Transport:
         now_s = time.monotonic()
         bell_ns = self._directory.bell_time_ns() if self._directory is not None else 0
         scan = now_s - self._scanned_s >= self._limits.scan_s
-        rung = bell_ns != self._bell_ns
+        rung = bell_ns != self._bell_ns and now_s >= self._listens_at_s
         if not (scan or rung or progressed or self._unfinished):
             return False  # most rounds of an agent that waits: they cost one stat
         if scan or rung:
@@ -223,6 +226,10 @@ class Transport:
         if scan:
             self._scanned_s = now_s
         busy = self._read(everything=scan or rung, look_at_writer=scan)
+        if rung:
+            # Nobody knows who rang. With hundreds of writers, looking at all their journals must not take all the time.
+            took_s = time.monotonic() - now_s
+            self._listens_at_s = now_s + min(_LONGEST_PAUSE_S, took_s / _LOOKING_SHARE)
         self._start_threads()
         self._save(now_s)
         self._let_go(now_s)
