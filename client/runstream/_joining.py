@@ -34,6 +34,7 @@ class Joining:
     exists_since_unix_us: int
     ends_run: bool
     system_metrics: bool = False
+    joins: bool = False  # the run exists already, and is neither created nor set to running again
 
     @classmethod
     def of_new_handle(
@@ -81,5 +82,6 @@ class Joining:
             "age_us": max(1, now - self.exists_since_unix_us),
             "time_unix_us": now,
             "system_metrics": self.system_metrics,
+            "joins": self.joins,
             "ends_run": self.ends_run,
         }

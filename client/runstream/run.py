@@ -351,9 +351,14 @@ class Run:
 
     def _finish_in_background(self) -> None:
         """Ends the run of a cell of a notebook that is run again. Nobody waits for what is in the journal."""
+        if not self._finished:
+            self._notices.info("the cell that started this run is run again, so the run ends")
+            self._leave()
+
+    def _leave(self) -> None:
+        """Ends the handle. Nobody waits: the agent brings what is in the journal."""
         with self._finish_lock:
             if not self._finished:
-                self._notices.info("the cell that started this run is run again, so the run ends")
                 self._begin_finish("FINISHED")
                 self._put = self._put_late
                 self._recording.give_up_values()
@@ -464,6 +469,15 @@ def start_run(
         run.log_params(good_params)
     if good_tags:
         run.set_tags(good_tags)
+    return run
+
+
+def open_handle(joining: Joining, settings: _settings.Settings, token: str) -> Run:
+    """A handle whose journal is made with the first record."""
+    if settings.mode == "disabled":
+        return _DisabledRun(joining, settings, token=token)
+    run = Run(joining, settings, token=token)
+    process.add(run)
     return run
 
 

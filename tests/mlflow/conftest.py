@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import threading
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -10,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from runstream.journal import Directory
+from runstream_service.mlflow_port.port import MlflowPort
 from tests.support.databases import short_directory
+from tests.support.polling import until_now
 from tests.support.rest import Rest
-from tests.support.serve import ServeProcess
+from tests.support.serve import ServeProcess, command_environment
 from tests.support.stock import stock_server
 
 # Before the first import of mlflow, which begins to report when it is imported. Few attempts: a failure shows at once.
@@ -67,6 +73,34 @@ def server(service: ServeProcess) -> str:
 
 
 @pytest.fixture(scope="session")
+def directory() -> Iterator[Directory]:
+    """Where the plugin and the port have their journals, with an agent."""
+    with short_directory() as path, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNSTREAM_DIR", str(path))
+        chosen = Directory.choose()
+        command = [sys.executable, "-m", "runstream.agent", "run", "--stay", "--dir", str(path)]
+        with subprocess.Popen(command, env=command_environment()) as agent:
+            until_now(chosen.agent_runs)
+            yield chosen
+            agent.kill()
+
+
+@pytest.fixture(scope="session")
+def plugin_uri(service: ServeProcess, directory: Directory) -> str:
+    """The tracking URI of our service for the plugin."""
+    return f"runstream://{service.grpc_address}?http={service.http_url}"
+
+
+@pytest.fixture(scope="session")
+def port(service: ServeProcess, directory: Directory) -> Iterator[str]:
+    """The tracking URI of an agent's port for MLflow."""
+    port = MlflowPort(directory, listen=("127.0.0.1", 0), address=service.grpc_address, http_url=service.http_url)
+    port.start()
+    yield port.url
+    port.stop()
+
+
+@pytest.fixture(scope="session")
 def stock() -> Iterator[str]:
     """The tracking URI of a stock `mlflow server`; it starts when the first test asks for it."""
     with stock_server() as url:
@@ -101,8 +135,18 @@ def _no_settings_of_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
     mlflow.tracking.fluent._active_experiment_id = None
     mlflow.set_tracking_uri(None)
     mlflow.set_registry_uri(None)
+    _close_handles_of_the_plugin()
     for name in [name for name in os.environ if name.startswith("MLFLOW_") and name not in _CLIENT]:
         del os.environ[name]
+
+
+def _close_handles_of_the_plugin() -> None:
+    """Their thread is of this process, and other tests count threads."""
+    module = sys.modules.get("runstream.mlflow.journal_sink")
+    for sink in module._sinks.values() if module is not None else ():
+        for run_id in list(sink._handles):
+            sink.close(run_id)
+    until_now(lambda: "runstream-recorder" not in {thread.name for thread in threading.enumerate()})
 
 
 @pytest.fixture

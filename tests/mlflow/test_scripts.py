@@ -1,8 +1,10 @@
-"""Scripts as people write them after MLflow's own documentation, checked through MLflow's client."""
+"""Scripts as people write them after MLflow's own documentation, checked through MLflow's client: over HTTP, with the
+plugin, and at the agent's port."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -27,6 +29,14 @@ with warnings.catch_warnings():
 JOB = Path(__file__).with_name("remote_job.py")
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of scikit-learn, pandas and what MLflow calls of theirs
+
+
+@pytest.fixture(params=["server", "plugin_uri", "port"])
+def tracking(request: pytest.FixtureRequest) -> str:
+    """Points `mlflow` at our service, in one of the ways."""
+    uri: str = request.getfixturevalue(request.param)
+    mlflow.set_tracking_uri(uri)
+    return uri
 
 
 @pytest.fixture
@@ -128,6 +138,7 @@ def test_a_remote_job_logs_by_itself_to_the_run_it_was_given(
     run_id = client.create_run(experiment_id, run_name="given").info.run_id
     settings = {
         "MLFLOW_TRACKING_URI": client.tracking_uri,
+        "RUNSTREAM_DIR": os.environ.get("RUNSTREAM_DIR", ""),
         "MLFLOW_EXPERIMENT_NAME": name,
         "MLFLOW_RUN_ID": run_id,
         "MLFLOW_ENABLE_ASYNC_LOGGING": "true",

@@ -1,0 +1,58 @@
+"""What the entry points call. MLflow keeps one store for each tracking URI."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.utils.credentials import get_default_host_creds
+
+from runstream.mlflow.address import Address, is_runstream, of_http_uri, of_runstream_uri
+
+
+def tracking_store(store_uri: str) -> Any:
+    """The store of `runstream://host:port`."""
+    return _store(_checked(store_uri))
+
+
+def http_tracking_store(store_uri: str) -> Any:
+    """The store of `http://host:port` where RUNSTREAM_MLFLOW_HTTP=1."""
+    try:
+        return _store(of_http_uri(store_uri, os.environ))
+    except ValueError as error:
+        raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from error
+
+
+def registry_store(store_uri: str) -> Any:
+    """MLflow's own registry over HTTP."""
+    from mlflow.store.model_registry.rest_store import RestStore
+
+    return RestStore(partial(get_default_host_creds, _checked(store_uri).http_url))
+
+
+def mlflow_artifacts(artifact_uri: str, tracking_uri: str | None, registry_uri: str | None) -> Any:
+    """MLflow's own repository of files, with the address over HTTP in place of a tracking URI of ours."""
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+    from mlflow.tracking._tracking_service.utils import get_tracking_uri
+
+    tracking_uri = tracking_uri or get_tracking_uri()
+    if is_runstream(tracking_uri):
+        tracking_uri = _checked(tracking_uri).http_url
+    return MlflowArtifactsRepository(artifact_uri, tracking_uri=tracking_uri, registry_uri=registry_uri)
+
+
+def _checked(uri: str) -> Address:
+    try:
+        return of_runstream_uri(uri, os.environ)
+    except ValueError as error:
+        raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from error
+
+
+def _store(address: Address) -> Any:
+    from runstream.mlflow.journal_sink import sink_of
+    from runstream.mlflow.tracking_store import RunstreamStore
+
+    return RunstreamStore(partial(get_default_host_creds, address.http_url), sink_of(address.grpc))
