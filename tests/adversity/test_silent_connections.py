@@ -99,19 +99,22 @@ async def test_a_long_statement_on_a_connection_that_works_is_left_alone(databas
 
 @pytest.mark.parametrize("direction", [Direction.REQUESTS, Direction.ANSWERS])
 async def test_without_any_ping_the_driver_gives_up_somewhat_later_than_the_server(
-    database: Database, proxy: Proxy, direction: Direction, monkeypatch: pytest.MonkeyPatch
+    database_url: str, proxy: Proxy, direction: Direction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "ANSWER_MARGIN_S", 0.5)
-    monkeypatch.setattr("runstream_service.storage.database.POOL", connections.ConnectionKind("runstream", 1))
-    async with database.acquire() as connection:
-        connection.terminate()
-    await database.fetchval("SELECT 1")
-    proxy.stall(direction)
-    with pytest.raises(DatabaseUnavailable, match="did not answer in time"):
-        async with database.transaction() as connection:
-            await connection.fetchval("SELECT 1")
-    proxy.resume()
-    assert await database.fetchval("SELECT 1") == 1
+    impatient = connections.ConnectionKind("runstream", 1)
+    database = await Database.open(through(proxy.address, database_url), max_size=1, kind=impatient)
+    try:
+        proxy.stall(direction)
+        began = time.monotonic()
+        with pytest.raises(DatabaseUnavailable, match="did not answer in time"):
+            async with database.transaction() as connection:
+                await connection.fetchval("SELECT 1")
+        assert time.monotonic() - began < SOON_S, "the limit of another kind of connection"
+        proxy.resume()
+        assert await database.fetchval("SELECT 1") == 1
+    finally:
+        await database.close(within_s=0.1)
 
 
 async def test_every_session_watches_its_socket_and_has_a_driver_that_waits_longer_than_the_server(
