@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from runstream._notices import logger, say_warning
 from runstream._settings import Settings
-from runstream.agent.launch import ensure_agent
 
 if TYPE_CHECKING:
     from runstream.journal import Directory, MemoryJournal, Position
@@ -65,10 +64,18 @@ class ThreadCarrier(Carrier):
 class AgentCarrier(ThreadCarrier):
     """Starts the agent if none runs."""
 
+    def __init__(self) -> None:
+        # Only where it is needed, since `import runstream` should be quick; and not in the recorder's thread: a process
+        # that forks in the middle of an import leaves a child that cannot import the same.
+        from runstream.agent.launch import ensure_agent
+
+        super().__init__()
+        self._ensure_agent = ensure_agent
+
     def ensure(self, directory: Directory) -> None:
         if self._thread.runs:
             return
-        state = ensure_agent(directory)
+        state = self._ensure_agent(directory)
         if state.state == "failed" and state.failures >= _PATIENCE:
             say_warning(
                 "no agent can be started (%s). A thread of this process sends the journals in %s instead: gRPC runs in "

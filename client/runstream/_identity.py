@@ -24,14 +24,14 @@ None of these is certain to be unique, so CreateRun says that the id was derived
 
 from __future__ import annotations
 
+import os
 import socket
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runstream._launcher import Surroundings
 
-_NAMESPACE = uuid.UUID("5f0cbb2e-90a3-5c0d-9a3b-4d3f6d1d9a51")  # runstream's own; it never changes
+_NAMESPACE = "5f0cbb2e-90a3-5c0d-9a3b-4d3f6d1d9a51"  # runstream's own; it never changes
 _RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PMIX_RANK", "PMI_RANK")
 _SLURM_SPECIAL_STEPS = 0xFFFFFFF0  # batch script, interactive and extern steps count from the top
 # The runs of a process that launches its other ranks itself, newest first: "<what names launcher and run>=<run id> ..."
@@ -87,7 +87,7 @@ def resolve(
         derived_id = _derived_id(job, experiment, name, run_index)
         return Identity(derived_id, found_rank, found_attempt, shared=True, derived=True)
     warning = _warning(environ, around, found_rank) if rank is None else ""
-    return Identity(uuid.uuid4().hex, found_rank, found_attempt, shared=False, warning=warning)
+    return Identity(fresh_id(), found_rank, found_attempt, shared=False, warning=warning)
 
 
 def note_for_ranks(
@@ -277,4 +277,11 @@ def _int(environ: Mapping[str, str], name: str) -> int | None:
 def _derived_id(job: tuple[str, ...], experiment: str | None, name: str | None, run_index: int) -> str:
     # Length prefixes keep ("a", "b/c") and ("a/b", "c") apart.
     parts = [*job, experiment or "", name or "", *([str(run_index)] if run_index else [])]
-    return uuid.uuid5(_NAMESPACE, "".join(f"{len(part)}:{part}" for part in parts)).hex
+    import uuid  # here, since few programs need it, and it takes long to import
+
+    return uuid.uuid5(uuid.UUID(_NAMESPACE), "".join(f"{len(part)}:{part}" for part in parts)).hex
+
+
+def fresh_id() -> str:
+    """32 random hex digits."""
+    return os.urandom(16).hex()

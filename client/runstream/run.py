@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -97,7 +95,7 @@ class Run:
         self.name = joining.name or None
         self._settings = settings
         self._base_run_id = base_run_id
-        self._token = token or uuid.uuid4().hex  # the same in all processes
+        self._token = token or _identity.fresh_id()  # the same in all processes
         self._cell = ""  # of the notebook that has started it
         self._finish_lock = RLock()  # reentrant: a signal handler may call finish() during finish()
         self._finished = False  # True from the start of finish() on
@@ -531,6 +529,8 @@ def _raise(error: Exception) -> None:
 
 def _user() -> str:
     try:
+        import getpass  # here, since it takes long to import
+
         return getpass.getuser()[:256]
     except Exception:  # no such user in a container: KeyError or OSError, by Python version
         return ""

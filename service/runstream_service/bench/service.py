@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +26,8 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def temporary_postgres() -> AsyncIterator[EmbeddedPostgres]:
-    """A fresh one; it and its `data_dir` are gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="runstream-bench-") as name:
+    """A fresh one; it and its `data_dir` are gone afterwards. Clients have a directory of journals of their own."""
+    with tempfile.TemporaryDirectory(prefix="runstream-bench-") as name, _temporary_journals():
         os.chmod(name, 0o755)  # noqa: S103 - for root, PostgreSQL runs as another user
         postgres = EmbeddedPostgres(Path(name))
         await postgres.start()
@@ -35,6 +35,20 @@ async def temporary_postgres() -> AsyncIterator[EmbeddedPostgres]:
             yield postgres
         finally:
             await postgres.stop()
+
+
+@contextlib.contextmanager
+def _temporary_journals() -> Iterator[None]:
+    """Sets RUNSTREAM_DIR: nothing of the benchmark waits in the directory of the user. Agents end when it is gone."""
+    before = os.environ.get("RUNSTREAM_DIR")
+    with tempfile.TemporaryDirectory(prefix="runstream-bench-", ignore_cleanup_errors=True) as journals:
+        os.environ["RUNSTREAM_DIR"] = journals
+        try:
+            yield
+        finally:
+            os.environ.pop("RUNSTREAM_DIR")
+            if before is not None:
+                os.environ["RUNSTREAM_DIR"] = before
 
 
 @contextlib.asynccontextmanager

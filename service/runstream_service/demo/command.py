@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -117,7 +118,11 @@ class _Demo:
             )
             for rank in range(options.workers)
         ]
-        with Crew(tasks) as crew, view_for(self._console, ranks=options.workers, steps=options.steps) as view:
+        with (
+            tempfile.TemporaryDirectory(prefix="runstream-demo-", ignore_cleanup_errors=True) as journals,
+            Crew(tasks, journals) as crew,
+            view_for(self._console, ranks=options.workers, steps=options.steps) as view,
+        ):
             while crew.working:
                 for message in crew.listen(_LISTEN_S):
                     if isinstance(message, Progress):

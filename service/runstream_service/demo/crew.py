@@ -24,7 +24,8 @@ _GOODBYE_S, _STOP_S = 10.0, 2.0  # to say that the run has finished; to stop
 class Crew:
     """One process per task. A context manager that leaves no process behind."""
 
-    def __init__(self, tasks: list[Task]) -> None:
+    def __init__(self, tasks: list[Task], journals: str) -> None:
+        """`journals`: the directory of the journals, so that nothing of the demo waits in the user's."""
         # Not forked: this process has threads, and every rank should begin as one that a launcher starts.
         context = multiprocessing.get_context("spawn")
         # Held here: its semaphores are unlinked when it goes, and a worker finds them only once it is up.
@@ -32,7 +33,7 @@ class Crew:
         self._ranks: dict[Connection, int] = {}
         self._processes: list[multiprocessing.process.BaseProcess] = []
         self._unfinished = {task.rank for task in tasks}
-        os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+        os.environ.update(dict.fromkeys(_ONE_THREAD, "1"), RUNSTREAM_DIR=journals)
         for task in tasks:
             receiver, sender = context.Pipe(duplex=False)
             process = context.Process(target=work, args=(task, self._exchange, sender), daemon=True)

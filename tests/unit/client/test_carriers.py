@@ -1,0 +1,79 @@
+"""Where no agent can be started, or no directory can be used: a thread of the training process sends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from runstream._lifecycle import process
+from runstream.agent.launch import AgentState
+from runstream.journal import Directory
+from runstream.v1 import run_pb2
+from tests.support.polling import until_now
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every test has its own warnings, and leaves no thread behind."""
+    monkeypatch.setattr("runstream._notices._said", {})
+    yield
+    process.recorder.stop_stores()
+    until_now(lambda: not [one for one in threading.enumerate() if one.name == "runstream-transport"])
+
+
+@pytest.fixture
+def no_directory(monkeypatch):
+    def refuse(environ):
+        raise OSError("no directory for journals: everything is read-only; set RUNSTREAM_DIR to one that is not")
+
+    monkeypatch.setattr(Directory, "choose", refuse)
+
+
+def test_without_an_agent_a_thread_sends_and_one_warning_says_what_is_weaker(service, start_run, monkeypatch, caplog):
+    failed = AgentState("failed", 0, 2, "no more processes")
+    monkeypatch.setattr("runstream.agent.launch.ensure_agent", lambda directory: failed)
+    run = start_run("e", address=service.address)
+    run.log({"loss": 1.0})
+    assert run.finish(timeout=20)
+    assert service.ledger.values("loss") == [1.0]
+    assert caplog.text.count("no agent can be started (no more processes)") == 1
+    assert "gRPC runs in this process" in caplog.text
+
+
+def test_one_failed_start_of_an_agent_is_not_the_end_of_it(start_run, monkeypatch, caplog):
+    states = [AgentState("failed", 0, 1, "busy"), AgentState("starting"), AgentState("running", 1)]
+    monkeypatch.setattr(
+        "runstream.agent.launch.ensure_agent", lambda directory: states.pop(0) if len(states) > 1 else states[0]
+    )
+    run = start_run("e")
+    until_now(lambda: len(states) < 3)
+    assert not run.finish(timeout=0.1)
+    assert "no agent can be started" not in caplog.text
+
+
+def test_without_a_directory_points_are_sent_from_memory(service, start_run, no_directory, caplog):
+    run = start_run("e", address=service.address, params={"a": 1})
+    for step in range(3_000):
+        run.log({"loss": float(step)}, step=step)
+    assert run.flush(20), run.stats()
+    stats = run.stats()
+    assert (stats.journal, stats.journal_path) == ("memory", "")
+    assert (stats.logged, stats.acknowledged, stats.on_disk, stats.waiting) == (3_000, 3_000, 0, 0)
+    assert run.finish(timeout=20)
+    assert len(service.ledger.points) == 3_000
+    assert service.ledger.runs[run.run_id].status == run_pb2.RUN_STATUS_FINISHED
+    assert caplog.text.count("Points wait in memory only") == 1
+
+
+def test_what_is_in_memory_at_the_end_is_counted_and_said_to_be_lost(service, start_run, no_directory, caplog):
+    service.stop()
+    run = start_run("e", address=service.address)
+    run.log({"loss": 1.0})
+    until_now(lambda: run.stats().last_error)
+    assert run.stats().waiting == 1
+    assert not run.finish(timeout=0.2)
+    stats = run.stats()
+    assert (stats.waiting, stats.on_disk, dict(stats.refused)) == (0, 0, {"unacknowledged": 1})
+    assert "were in memory and are lost" in caplog.text
