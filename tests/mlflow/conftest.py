@@ -72,32 +72,27 @@ def server(service: ServeProcess) -> str:
     return service.http_url
 
 
-@pytest.fixture(scope="session")
-def directory() -> Iterator[Directory]:
-    """Where the plugin and the port have their journals, with an agent."""
-    with short_directory() as path, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RUNSTREAM_DIR", str(path))
-        chosen = Directory.choose()
-        command = [sys.executable, "-m", "runstream.agent", "run", "--stay", "--dir", str(path)]
-        with subprocess.Popen(command, env=command_environment()) as agent:
-            until_now(chosen.agent_runs)
-            yield chosen
-            agent.kill()
-
-
-@pytest.fixture(scope="session")
-def plugin_uri(service: ServeProcess, directory: Directory) -> str:
-    """The tracking URI of our service for the plugin."""
+@pytest.fixture
+def plugin_uri(service: ServeProcess) -> str:
+    """The tracking URI of our service for the plugin, which has its journals in the directory of the test."""
     return f"runstream://{service.grpc_address}?http={service.http_url}"
 
 
 @pytest.fixture(scope="session")
-def port(service: ServeProcess, directory: Directory) -> Iterator[str]:
+def port(service: ServeProcess) -> Iterator[str]:
     """The tracking URI of an agent's port for MLflow."""
-    port = MlflowPort(directory, listen=("127.0.0.1", 0), address=service.grpc_address, http_url=service.http_url)
-    port.start()
-    yield port.url
-    port.stop()
+    with short_directory() as path:
+        directory = Directory(path)
+        command = [sys.executable, "-m", "runstream.agent", "run", "--stay", "--dir", str(path)]
+        with subprocess.Popen(command, env=command_environment()) as agent:
+            until_now(directory.agent_runs)
+            port = MlflowPort(
+                directory, listen=("127.0.0.1", 0), address=service.grpc_address, http_url=service.http_url
+            )
+            port.start()
+            yield port.url
+            port.stop()
+            agent.kill()
 
 
 @pytest.fixture(scope="session")
@@ -141,11 +136,16 @@ def _no_settings_of_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
 
 
 def _close_handles_of_the_plugin() -> None:
-    """Their thread is of this process, and other tests count threads."""
+    """The next test has another directory for journals. Their thread is of this process, and other tests count
+    threads."""
     module = sys.modules.get("runstream.mlflow.journal_sink")
-    for sink in module._sinks.values() if module is not None else ():
+    if module is None:
+        return
+    for sink in module._sinks.values():
         for run_id in list(sink._handles):
             sink.close(run_id)
+    module._sinks.clear()
+    mlflow.tracking._tracking_service.utils._tracking_store_registry._get_store_with_resolved_uri.cache_clear()
     until_now(lambda: "runstream-recorder" not in {thread.name for thread in threading.enumerate()})
 
 

@@ -16,7 +16,6 @@ import mlflow
 import pytest
 
 import runstream
-from runstream.journal import Directory
 from tests.support.databases import short_directory
 from tests.support.polling import until_now
 from tests.support.serve import ServeProcess
@@ -40,11 +39,11 @@ def steps(address: str, run_id: str) -> list[int]:
         return list(reader.history(run_id, "loss", rank=-1).steps.tolist())
 
 
-def script(text: str, *arguments: str, directory: Directory, **environment: str) -> subprocess.Popen[str]:
+def script(text: str, *arguments: str, directory: Path, **environment: str) -> subprocess.Popen[str]:
     """A script of its own."""
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", text, *arguments],
-        env=mlflow_environment({"RUNSTREAM_DIR": str(directory.path), **environment}),
+        env=mlflow_environment({"RUNSTREAM_DIR": str(directory), **environment}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -64,7 +63,7 @@ def other_service() -> Iterator[ServeProcess]:
         yield serve
 
 
-def test_logging_goes_on_while_the_service_is_away(other_service: ServeProcess, directory: Directory) -> None:
+def test_logging_goes_on_while_the_service_is_away(other_service: ServeProcess) -> None:
     serve = other_service
     mlflow.set_tracking_uri(f"runstream://{serve.grpc_address}?http={serve.http_url}")
     with mlflow.start_run() as run:
@@ -144,17 +143,17 @@ for step in range(500):
 
 
 def test_the_end_of_a_script_waits_for_its_points(
-    plugin_uri: str, service: ServeProcess, directory: Directory, run_id: str
+    plugin_uri: str, service: ServeProcess, journal_directory: Path, run_id: str
 ) -> None:
-    output_of(script(_LOGS, run_id, directory=directory, MLFLOW_TRACKING_URI=plugin_uri))
+    output_of(script(_LOGS, run_id, directory=journal_directory, MLFLOW_TRACKING_URI=plugin_uri))
     assert steps(service.grpc_address, run_id) == list(range(500))
 
 
 def test_a_script_that_is_killed_loses_nothing_that_is_older_than_a_second(
-    plugin_uri: str, service: ServeProcess, directory: Directory, run_id: str
+    plugin_uri: str, service: ServeProcess, journal_directory: Path, run_id: str
 ) -> None:
     text = _LOGS + "time.sleep(1); print('now', flush=True); time.sleep(100)"
-    process = script(text, run_id, directory=directory, MLFLOW_TRACKING_URI=plugin_uri)
+    process = script(text, run_id, directory=journal_directory, MLFLOW_TRACKING_URI=plugin_uri)
     assert process.stdout is not None
     assert process.stdout.readline() == "now\n"
     process.send_signal(signal.SIGKILL)
@@ -172,10 +171,10 @@ print(run.info.run_id)
 
 
 @pytest.mark.parametrize(("variable", "module"), [("1", "runstream.mlflow.tracking_store"), ("", "mlflow.store")])
-def test_the_uri_need_not_change(service: ServeProcess, directory: Directory, variable: str, module: str) -> None:
+def test_the_uri_need_not_change(service: ServeProcess, journal_directory: Path, variable: str, module: str) -> None:
     done = script(
         _OVER_HTTP,
-        directory=directory,
+        directory=journal_directory,
         MLFLOW_TRACKING_URI=service.http_url,
         RUNSTREAM_MLFLOW_HTTP=variable,
         RUNSTREAM_ADDRESS=service.grpc_address,
