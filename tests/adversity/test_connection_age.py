@@ -72,7 +72,7 @@ def tails_sent_elsewhere(replica: ServeProcess) -> float:
 def test_streams_spread_over_replicas_that_were_added_and_no_client_says_a_word(replicas, caplog):
     replicas[0].start()
     address = "ipv4:" + ",".join(replica.grpc_address for replica in replicas)
-    producers = Producers(address, CLIENTS, 1_000)
+    producers = Producers(address, CLIENTS, 1_000, apart=True)
     with runstream.start_run("adversity", run_id=producers.run_id, address=address) as run, producers:
         run.log({"first": 1.0})
         assert run.flush(30), run.stats()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -17,21 +18,27 @@ _SCRIPT = Path(__file__).parent.parent / "adversity" / "producer.py"
 
 
 class Producers:
-    """`count` processes, ranks of one run, each logging `points_per_s` points; steps are 0, 1, 2, ..."""
+    """`count` processes, ranks of one run, each logging `points_per_s` points; steps are 0, 1, 2, ...
 
-    def __init__(self, address: str, count: int, points_per_s: float) -> None:
+    `apart`: each has a connection of its own, as on a machine of its own. Otherwise one agent serves them all."""
+
+    def __init__(self, address: str, count: int, points_per_s: float, *, apart: bool = False) -> None:
+        self._apart = apart
         self.run_id = uuid.uuid4().hex
         self._arguments = [(address, self.run_id, str(rank), str(points_per_s)) for rank in range(count)]
         self._processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Producers:
-        for arguments in self._arguments:
+        for rank, arguments in enumerate(self._arguments):
+            environment = command_environment()
+            if self._apart:
+                environment |= {"RUNSTREAM_AGENT": "thread", "RUNSTREAM_DIR": f"{os.environ['RUNSTREAM_DIR']}-{rank}"}
             process = subprocess.Popen(
                 [sys.executable, str(_SCRIPT), *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                env=command_environment(),
+                env=environment,
             )
             self._processes.append(process)
         for process in self._processes:
