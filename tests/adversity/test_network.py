@@ -130,6 +130,6 @@ def test_points_whose_acknowledgements_do_not_come_are_not_said_to_be_lost(serve
     with runstream.Client(serve.grpc_address) as client:
         until_now(lambda: len(client.history(run.run_id, "loss")) == 100)
         assert not run.finish(timeout=0.5)
-        assert run.stats().refused == {"unacknowledged": 99}
-        assert "99 were sent but not acknowledged (they may be stored)" in caplog.text
+        assert (run.stats().on_disk, dict(run.stats().refused)) == (99, {})
+        assert "99 points, and 1 params, tags and ends of the run, are on disk" in caplog.text
         assert len(client.history(run.run_id, "loss")) == 100

@@ -54,7 +54,7 @@ def committed(serve: ServeProcess) -> float:
 
 
 def test_every_scrape_has_the_sums_of_all_workers_whichever_answers(serve: ServeProcess) -> None:
-    with Producers(serve.grpc_address, 6, 200) as producers:
+    with Producers(serve.grpc_address, 6, 200, apart=True) as producers:
         until_now(lambda: serve.metric("runstream_streams_open") == 6)
         reports = producers.stop()
     points = sum(report["logged"] for report in reports)
@@ -69,7 +69,7 @@ def test_every_scrape_has_the_sums_of_all_workers_whichever_answers(serve: Serve
 
 def test_a_run_may_be_followed_over_one_worker_and_logged_over_another(serve: ServeProcess) -> None:
     """Each client has its own connection, so with eight of them both workers have some (but for one time in 128)."""
-    with Producers(serve.grpc_address, 8, 100) as producers, runstream.Client(serve.grpc_address) as client:
+    with Producers(serve.grpc_address, 8, 100, apart=True) as producers, runstream.Client(serve.grpc_address) as client:
         seen = set()
         for news in client.tail(producers.run_id):
             seen |= {series.rank for series in news.series}
