@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 # The tests start hundreds of processes; where this is set, as it often is in containers, each would compile all modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo serve test test-only test-frameworks bench bench-faults bench-mlflow lint format gen gen-check clean
+.PHONY: help install demo serve test test-only test-frameworks bench bench-client bench-faults bench-mlflow lint format gen gen-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ test-frameworks: $(FRAMEWORKS_STAMP) ## test with real PyTorch (on the CPU), JAX
 
 bench: $(STAMP) ## measure ingest, ack latency and the cost of log()
 	$(BIN)/runstream bench
+
+bench-client: $(STAMP) ## measure what the client costs a training process, and the agent's drain
+	$(BIN)/runstream bench --client
 
 bench-faults: $(STAMP) ## restart, stop, slow and kill under load, and count what is stored
 	$(BIN)/runstream bench --faults

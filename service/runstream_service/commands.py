@@ -93,12 +93,15 @@ SCALE = click.FloatRange(0.01, 100)
     type=click.IntRange(2, 64),
 )
 @click.option("--mlflow", is_flag=True, help="Measure MLflow's routes instead, against stock MLflow and FastTrackML.")
+@click.option(
+    "--client", is_flag=True, help="Measure instead what the client costs a training process, and the agent's drain."
+)
 @click.option("--faults", is_flag=True, help="Restart, stop, slow and kill under load instead; count what is stored.")
 @click.option(
     "--scale",
     default=1.0,
     show_default=True,
-    help="Of --storage and --mlflow: a part of the data; of --faults: of load and time.",
+    help="Of --storage, --mlflow and --client: a part of the data; of --faults: of load and time.",
     type=SCALE,
 )
 @click.option(
@@ -115,6 +118,7 @@ def bench(
     workers: int | None,
     serve_workers: int | None,
     mlflow: bool,
+    client: bool,
     faults: bool,
     only: tuple[str, ...],
     scale: float,
@@ -123,8 +127,9 @@ def bench(
 ) -> None:
     """Measure ingest against COPY alone, its CPU seconds, ack latency, the cost of log(), and memory.
 
-    Starts a PostgreSQL and a service of its own; takes about two minutes, --workers too, --faults about four, --storage
-    about six, --mlflow about five and longer the first time, when it installs the others into the user's cache.
+    Starts a PostgreSQL and a service of its own; takes about two minutes, --workers and --client too, --faults about
+    four, --storage about six, --mlflow about five and longer the first time, when it installs the others into the
+    user's cache.
     """
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     logs.configure(level="warning", format="auto")
@@ -132,6 +137,10 @@ def bench(
         from runstream_service.bench import faults as faults_bench
 
         sys.exit(faults_bench.run(scale=scale, seconds=seconds, only=only, as_json=as_json))
+    if client:
+        from runstream_service.bench import client_command
+
+        sys.exit(client_command.run(scale=scale, as_json=as_json))
     if storage:
         from runstream_service.bench import storage as storage_bench
 

@@ -45,13 +45,24 @@ WORKERS_KEYS = {
 }
 
 
-def bench(*options: str) -> dict[str, Any]:
+CLIENT_KEYS = {
+    *(f"log_us_{figure}{place}" for figure in ("median", "p999") for place in ("", "_service_down", "_slow_disk")),
+    *(f"step_ms_{service}" for service in ("up", "down", "flapping")),
+    "drain_points_per_s",
+    "agent_drain_points_per_s",
+    "agent_rss_mb",
+    "import_ms",
+    "start_run_ms",
+}
+
+
+def bench(*options: str, timeout_s: float = 150) -> dict[str, Any]:
     done = subprocess.run(
         [*COMMAND, "bench", "--json", *options],
         env=command_environment(),
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=timeout_s,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -93,3 +104,15 @@ def test_bench_of_faults_counts_every_point_once_and_clients_do_not_notice_a_rol
     assert values["rolling_client_reconnects"] > 0
     assert values["rolling_ack_gap_s"] > 0
     assert values["killed_all_arrived_s"] > 0
+
+
+@pytest.mark.timeout(300)
+def test_bench_of_the_client_says_what_a_training_process_pays_and_every_point_is_stored_once() -> None:
+    values = bench("--client", "--scale", "0.02", timeout_s=270)
+    assert {key for key in CLIENT_KEYS if not values[key] > 0} == set()
+    assert {f"step_overhead_percent_{service}" for service in ("up", "down", "flapping")} <= values.keys()
+    assert values["threads_more_1"] == values["threads_more_20"] == 1
+    assert values["modules"] == []
+    assert values["sockets"] == 0
+    for peer in ("mlflow_log_metric", "mlflow_log_metric_async", "trackio_log", "wandb_log"):
+        assert f"{peer}_us" in values or peer in values["skipped"]

@@ -7,6 +7,7 @@ usage.py     processor time and bytes written
 metrics_cost.py  what counting costs, by the calls that counted.py counts
 service.py   a service in a process of its own
 faults.py    restarts, stops, slows and kills; fault_parts.py what it does that to, fault_clients.py the load
+client_command.py  what the client costs; client_trainer.py its processes, client_places.py where they run
 session.py   the PostgreSQL, the service and the rounds
 report.py    one JSON object, one table
 """

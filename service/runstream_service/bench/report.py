@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -99,12 +101,12 @@ def _usage(pairs: list[Pair]) -> dict[str, float]:
     return {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
 
 
-def as_json(values: dict[str, float | bool]) -> str:
+def as_json(values: Mapping[str, Any]) -> str:
     """A report as one line of JSON, with three digits after the point, or none above a thousand."""
     return json.dumps({key: _rounded(value) for key, value in values.items()})
 
 
-def _rounded(value: float | bool) -> float | bool:
-    if isinstance(value, bool):
+def _rounded(value: Any) -> Any:
+    if not isinstance(value, float):
         return value
     return round(value) if value > 1000 else round(value, 3)

@@ -25,10 +25,12 @@ AGENTS = Load(streams=25, producers=8, batch_points=250, connections=25)
 SATURATING = (DIRECT, AGENTS, Load(streams=20, batch_points=1_000))
 LIGHT = Load(streams=20, batch_points=100, pause_s=1.0)
 
+NO_ROLL_UP = ("--epoch-points", "100000000", "--epoch-seconds", "86400", "--hot-points-max", "10000000000")
+
 _SAMPLE_EVERY_S = 0.1
 
 # The steps of one series are 0, 1, ... n - 1, so these sums tell a lost point from a doubled one.
-_STORED = """
+STORED = """
     SELECT s.rank, count(*) AS points, sum(h.step) AS steps, sum(h.step::numeric * h.step) AS squares
       FROM metric_points_hot h JOIN series s USING (series_id) WHERE s.run_id = $1::uuid GROUP BY s.rank, s.key
 """
@@ -113,7 +115,7 @@ class Session:
 
     async def _is_exact(self, load: Load, outcome: Outcome) -> bool:
         """Whether the table holds each acknowledged point once, and no other."""
-        rows = await self._database.fetch(_STORED, outcome.run_id)
+        rows = await self._database.fetch(STORED, outcome.run_id)
         stored = sorted((row["rank"], row["points"], int(row["steps"]), int(row["squares"])) for row in rows)
         expected = []
         for rank, batches in enumerate(outcome.batches_acknowledged):
@@ -135,6 +137,7 @@ class Started:
     database: Database
     database_url: str
     address: str
+    http: str
     memory: Memory
     meter: Meter
 
@@ -143,8 +146,7 @@ class Started:
 async def session(say: Callable[[str], None]) -> AsyncIterator[Session]:
     """A session in which nothing is rolled up: what it costs to take points is measured, and what becomes of them
     later is `--storage`'s."""
-    never = ("--epoch-points", "100000000", "--epoch-seconds", "86400", "--hot-points-max", "10000000000")
-    async with started(say, *never) as parts:
+    async with started(say, *NO_ROLL_UP) as parts:
         yield Session(parts)
 
 
@@ -162,7 +164,7 @@ async def started(say: Callable[[str], None], *options: str) -> AsyncIterator[St
         meter = Meter(process, psutil.Process(postgres.pid), database)
         watcher = asyncio.create_task(memory.watch(process))
         try:
-            yield Started(postgres.data_dir, database, postgres.url, one.grpc, memory, meter)
+            yield Started(postgres.data_dir, database, postgres.url, one.grpc, one.http, memory, meter)
         finally:
             watcher.cancel()
             await database.close()
