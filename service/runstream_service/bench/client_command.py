@@ -11,6 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ class ClientBench:
                 self.exact &= total == journals * points
                 asked = time.monotonic()
                 ensure_agent(here.directory, here.environment)
-                first, last = await here.drained()
+                first, last = await here.drained(partial(self._is_known, run_id))
             rss_mb.append(here.agent_rss_mb)
             self.exact &= await self._is_exact(run_id, journals, points // KEYS)
             self.values[f"{label}_points_per_s"] = total / (last - first)
@@ -189,6 +190,10 @@ class ClientBench:
             elif flaps:
                 address = (await stack.enter_async_context(FlappingProxy(address, _FLAPPING_S))).address
             yield await stack.enter_async_context(place(address)), more
+
+    async def _is_known(self, run_id: str) -> bool:
+        """Whether the service knows the run: what it is asked before it gets points."""
+        return bool(await self._parts.database.fetchval("SELECT 1 FROM runs WHERE run_id = $1::uuid", run_id))
 
     async def _is_exact(self, run_id: str, ranks: int, steps: int) -> bool:
         """Whether the table holds each point of the steps 0, 1, ... of each series once."""

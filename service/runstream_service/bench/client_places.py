@@ -10,14 +10,14 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from runstream.journal import Directory, Position
+from runstream.journal import Directory
 
 _SAMPLE_EVERY_S = 0.1
 _END_S = 2.0
@@ -37,19 +37,20 @@ class Place:
         """Runs client_trainer.py here, with more variables."""
         return await output_of("runstream_service.bench.client_trainer", what, *arguments, env=self.environment | more)
 
-    async def drained(self) -> tuple[float, float]:
-        """Waits until the agent has brought all journals to the service and deleted them. Returns when no point was
-        acknowledged yet, for the last time, and when all were, by the monotonic clock."""
+    async def drained(self, has_begun: Callable[[], Awaitable[bool]]) -> tuple[float, float]:
+        """Waits until the agent has brought all journals to the service and deleted them, which it does at once.
+        Returns when it had not begun, for the last time, and when all were gone, by the monotonic clock."""
         paths = self.directory.journals()
-        begun = give_up = time.monotonic()
-        give_up += _DRAIN_TIMEOUT_S
+        begun = time.monotonic()
+        give_up = begun + _DRAIN_TIMEOUT_S
+        waits = True
         while True:
             now = time.monotonic()
+            if waits and (waits := not await has_begun()):
+                begun = now
             left = [path for path in paths if path.exists()]
             if not left:
-                return begun, now
-            if len(left) == len(paths) and not any(map(_has_acknowledged, left)):
-                begun = now
+                return begun, time.monotonic()
             if now > give_up:
                 raise TimeoutError(f"{len(left)} journals were not drained within {_DRAIN_TIMEOUT_S:.0f} s")
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -72,11 +73,6 @@ class Place:
                     os.kill(self.directory.agent_pid(), number)
             while self.directory.agent_runs() and time.monotonic() < give_up:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.02)
-
-
-def _has_acknowledged(path: Path) -> bool:
-    position = Position.load(path)
-    return position is not None and position.acknowledged_points > 0
 
 
 @contextlib.asynccontextmanager
