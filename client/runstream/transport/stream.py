@@ -33,7 +33,8 @@ _LOOK_S = 0.01  # with hundreds of producers, looking for those to be opened and
 _LINGER_S = 1.0  # keep a stream without producers, if one wants to open again within this time
 # With these reasons the service asks for another stream; nothing is wrong.
 _RECONNECT_REASONS = ("DRAINING", "DATABASE_CHANGED")
-_OVERLOADS = 3  # so many Opens in a row that a replica has no room for: another one may have it
+# So many Opens in a row that a replica cannot serve, while it serves no other producer: another replica may.
+_UNSERVED = 3
 
 _Chosen = list[tuple[int, int, Batch]]  # producer index, number on the wire, batch
 
@@ -52,7 +53,8 @@ class _Attempt:
         self.opened_s: float | None = None  # when the first Opened was received, by the monotonic clock
         self.looks_at_s = 0.0  # when to look next for producers to be opened and closed
         self.closing: list[int] = []  # producers to be closed
-        self.overloads = 0
+        self.unserved = 0
+        self.left_for: _status.Failure | None = None  # why this side has ended it: the replica cannot serve
 
 
 class AddressStream:
@@ -187,6 +189,8 @@ class AddressStream:
                 with self._lock:
                     self._take(attempt, response)
         except grpc.RpcError as error:
+            if attempt.left_for is not None:
+                return attempt.left_for
             if attempt.timed_out:
                 return _status.Failure(
                     "DEADLINE_EXCEEDED", f"no answer to Open within {self._limits.open_timeout_s:g} s"
@@ -223,7 +227,7 @@ class AddressStream:
             self._limits.message_bytes,
             (opened.max_message_bytes or self._limits.message_bytes) - _MESSAGE_OVERHEAD_BYTES,
         )
-        attempt.overloads = 0
+        attempt.unserved = 0
         if attempt.opened_s is None:
             attempt.opened_s = time.monotonic()
             self.streams += 1
@@ -259,10 +263,11 @@ class AddressStream:
             return self._limits.backoff_max_s if feed.creation.joins else 0.0
         elif failure.reason == "FENCED":
             return feed.fenced.next_s(failure.retry_after_s)
-        elif failure.reason == "OVERLOADED":
-            attempt.overloads += 1
-            if attempt.overloads >= _OVERLOADS and attempt.call is not None and not self._others_open(feed):
-                attempt.call.cancel()  # over a new connection, which may find another replica
+        elif failure.retry is _status.Retry.ELSEWHERE:
+            attempt.unserved += 1
+            if attempt.unserved >= _UNSERVED and attempt.call is not None and not self._others_open(feed):
+                attempt.left_for = failure
+                attempt.call.cancel()
         elif failure.retry is _status.Retry.NEVER:
             # Points are kept nevertheless: an operator may change the service, or what is in between.
             feed.is_refused = True
