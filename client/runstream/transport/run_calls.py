@@ -182,6 +182,8 @@ class RunCalls:
     def finish(self, sequence: int, status: str, end_time_unix_us: int, ends_run: bool) -> None:
         """The FINISH record was read, or (sequence 0) the writer died without one."""
         self._finish = Call("FinishRun", sequences=[sequence] if sequence else [])
+        if self._is_deleted():
+            self.state = ""  # ask once more: if it was restored in the meantime, what waits is written
         if ends_run:
             self._end = run_pb2.FinishRunRequest(
                 status=_STATUSES.get(status, run_pb2.RUN_STATUS_FAILED),

@@ -297,6 +297,24 @@ def test_the_end_of_a_deleted_run_is_set_and_its_journal_goes(service, directory
     assert service.ledger.runs[trainer.run_id].status == 3
 
 
+def test_tags_that_waited_for_a_deleted_run_are_written_if_it_is_restored_before_its_end(
+    service, directory, transports
+):
+    trainer = Trainer.start(directory, service.address)
+    transports(directory)
+    trainer.log(range(10))
+    settled(trainer)
+    service.ledger.runs[trainer.run_id].lifecycle = 2
+    trainer.tags(a="b")
+    until(lambda: trainer.position().run_state == "deleted")
+    service.ledger.runs[trainer.run_id].lifecycle = 1
+    trainer.finish()
+    trainer.die()
+    until(lambda: not trainer.path.exists())
+    run = service.ledger.runs[trainer.run_id]
+    assert (run.status, dict(run.tags)) == (3, {"a": "b"})
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
