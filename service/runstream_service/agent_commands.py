@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -16,6 +16,7 @@ from runstream_service.settings import parse_address
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from runstream.agent.process import Companion
     from runstream.agent.status import DirectoryStatus, JournalStatus
@@ -126,19 +127,40 @@ def _directory(named: str) -> Directory:
 
 def _show(status: DirectoryStatus) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     console = Console()
     console.print(f"{status.path}  {_bytes(status.total_bytes)} of {_bytes(status.limit_bytes)}", highlight=False)
     console.print(_agent_line(status), highlight=False)
     addresses = status.agent.get("addresses", {}) if status.agent_runs else {}
     if addresses:
-        table = Table("service", "stream", "points/s", "acknowledged", "last error")
+        table = _table("service", "stream", "points/s", "acknowledged", numbers=2)
         for address, one in addresses.items():
-            numbers = f"{one['points_per_s']:,.0f}", f"{one['acknowledged_points']:,}"
-            table.add_row(address, one["state"], *numbers, one["last_error"])
+            table.add_row(address, one["state"], f"{one['points_per_s']:,.0f}", f"{one['acknowledged_points']:,}")
         console.print(table)
+        _show_errors(console, [(address, one["last_error"]) for address, one in addresses.items()])
     _show_journals(console, status.journals)
+
+
+def _table(*columns: str, numbers: int) -> Table:
+    """A table for a narrow terminal; its last `numbers` columns are aligned to the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, name in enumerate(columns):
+        table.add_column(name, justify="right" if position >= len(columns) - numbers else "left", overflow="fold")
+    return table
+
+
+def _show_errors(console: Console, errors: Iterable[tuple[str, str]]) -> None:
+    """Each text once, with whose it is: a service that is away is the error of all journals."""
+    names: dict[str, list[str]] = {}
+    for name, text in errors:
+        if text:
+            names.setdefault(text, []).append(name)
+    for text, whose in names.items():
+        more = f" and {len(whose) - 3} more" if len(whose) > 3 else ""
+        console.print(f"{', '.join(whose[:3])}{more}: {text}", highlight=False, markup=False)
 
 
 def _agent_line(status: DirectoryStatus) -> str:
@@ -150,27 +172,30 @@ def _agent_line(status: DirectoryStatus) -> str:
 
 
 def _show_journals(console: Console, journals: list[JournalStatus]) -> None:
-    from rich.table import Table
-
     if not journals:
         console.print("no journals: nothing waits")
         return
-    table = Table("run", "name", "rank", "writer", "run is", "waiting", "acknowledged", "refused", "size", "last error")
+    table = _table("run", "rank", "writer", "run is", "waiting", "stored", "refused", "size", numbers=4)
     for one in journals:
-        refused = ", ".join(f"{count:,} {reason}" for reason, count in sorted(one.refused.items()))
         table.add_row(
-            one.run_id or "?",
-            one.run_name,
+            f"{one.run_name} {_short(one.run_id)}".strip(),
             str(one.rank),
             one.writer,
             one.run_state or "not created",
             f"{one.points_waiting:,}",
             f"{one.acknowledged_points:,}",
-            refused,
+            ", ".join(f"{count:,} {reason}" for reason, count in sorted(one.refused.items())) or "0",
             _bytes(one.bytes),
-            one.problem or one.last_error,
         )
     console.print(table)
+    _show_errors(
+        console, [(f"run {_short(one.run_id)} rank {one.rank}", one.problem or one.last_error) for one in journals]
+    )
+
+
+def _short(run_id: str) -> str:
+    """The beginning of a run's id, by which a person tells it from others."""
+    return run_id[:8] or "?"
 
 
 def _bytes(count: float) -> str:
@@ -221,19 +246,19 @@ def _sync(path: Path, address: str) -> Result:
 
 def _check(path: Path) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     from runstream.agent.status import journal_status
     from runstream.agent.sync import check_path
 
     found = check_path(path)
     console = Console()
-    table = Table("run", "name", "rank", "writer", "records", "points", "waiting", "problem")
+    table = _table("run", "name", "rank", "writer", "records", "points", "waiting", numbers=3)
     for one in found:
         shown = journal_status(one)
         counts = (f"{one.records:,}", f"{one.points:,}", f"{one.waiting_points:,}")
-        table.add_row(shown.run_id or "?", shown.run_name, str(one.rank), shown.writer, *counts, shown.problem)
+        table.add_row(_short(shown.run_id), shown.run_name, str(one.rank), shown.writer, *counts)
     console.print(table)
+    _show_errors(console, [(str(one.path), journal_status(one).problem) for one in found])
     for one in found:
         for text in journal_status(one).damage:
             console.print(f"{one.path}: {text}", highlight=False)
