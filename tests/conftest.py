@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import runstream
+from runstream._lifecycle import process
 from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
 from tests.support.agents import end_agents
@@ -31,6 +33,9 @@ def journal_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     for name in ("RUNSTREAM_DIR_BYTES", "RUNSTREAM_MODE", "RUNSTREAM_AGENT", "RUNSTREAM_SYSTEM_METRICS"):
         monkeypatch.delenv(name, raising=False)
     yield directory
+    for run in list(process._runs.values()):  # one that a test left open would go on in the next test
+        assert isinstance(run, runstream.Run)
+        run.finish(timeout=0.0)
     if directory.exists():
         end_agents(directory)
 

@@ -77,7 +77,7 @@ def test_clients_of_a_replica_that_is_cut_off_from_postgres_go_to_another(
         address = f"ipv4:{well.grpc_address},{cut.grpc_address}"
         crews: list[Producers] = []
         while not (crews and _streams(cut)):  # which replica a client takes is chance
-            crews.append(stack.enter_context(Producers(address, CLIENTS, POINTS_PER_S)))
+            crews.append(stack.enter_context(Producers(address, CLIENTS, POINTS_PER_S, apart=True)))
             _until(lambda: _streams(well) + _streams(cut) >= CLIENTS * len(crews), 30)
         harm(proxy)
         _until(lambda: _streams(cut) == 0, SENT_ELSEWHERE_S)
@@ -111,7 +111,7 @@ def test_clients_that_find_a_full_replica_go_to_another(database_url: str, direc
     ):
         first.log({"loss": 1.0}, step=1)
         assert first.flush(30)
-        with Producers(f"ipv4:{free.grpc_address},{full.grpc_address}", CLIENTS, POINTS_PER_S) as crew:
+        with Producers(f"ipv4:{free.grpc_address},{full.grpc_address}", CLIENTS, POINTS_PER_S, apart=True) as crew:
             _until(lambda: _streams(free) == CLIENTS, 30)
             assert _streams(full) == 1
             reports = crew.stop()

@@ -32,7 +32,8 @@ class Producers:
         for rank, arguments in enumerate(self._arguments):
             environment = command_environment()
             if self._apart:
-                environment |= {"RUNSTREAM_AGENT": "thread", "RUNSTREAM_DIR": f"{os.environ['RUNSTREAM_DIR']}-{rank}"}
+                apart = f"{os.environ['RUNSTREAM_DIR']}-{self.run_id[:8]}-{rank}"
+                environment |= {"RUNSTREAM_AGENT": "thread", "RUNSTREAM_DIR": apart}
             process = subprocess.Popen(
                 [sys.executable, str(_SCRIPT), *arguments],
                 stdin=subprocess.PIPE,

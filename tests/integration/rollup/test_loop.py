@@ -230,6 +230,7 @@ async def test_a_stream_that_waits_at_the_gate_can_be_ended(lab):
         blocked.cancel()
         with pytest.raises(asyncio.CancelledError):
             await blocked
+        ingest.streams.close()
         assert stream.nothing_in_flight
 
 
