@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,6 +40,11 @@ def transports() -> Iterator[Callable[..., Transport]]:
     yield start
     for transport in started:
         transport.stop(1.0)
+
+
+def delete(directory: Path) -> None:
+    """Deletes a directory in which somebody goes on writing."""
+    until(lambda: shutil.rmtree(directory, ignore_errors=True) or not directory.exists())
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> None:

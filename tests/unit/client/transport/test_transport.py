@@ -13,7 +13,7 @@ import pytest
 
 from runstream.journal import MemoryJournal, Position
 from tests.unit.client.ledger import Cut, Refused
-from tests.unit.client.transport.conftest import QUICK, until
+from tests.unit.client.transport.conftest import QUICK, delete, until
 from tests.unit.client.transport.journals import Trainer, create_record
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -570,7 +570,7 @@ def test_a_directory_that_is_deleted_is_forgotten(service, directory, transports
     trainer.log(range(10))
     transport = transports(directory)
     until(lambda: transport.journals == 1)
-    shutil.rmtree(directory.path)
+    delete(directory.path)
     until(lambda: transport.journals == 0)
 
 
