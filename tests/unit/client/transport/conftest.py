@@ -44,7 +44,12 @@ def transports() -> Iterator[Callable[..., Transport]]:
 
 def delete(directory: Path) -> None:
     """Deletes a directory in which somebody goes on writing."""
-    until(lambda: shutil.rmtree(directory, ignore_errors=True) or not directory.exists())
+
+    def is_gone() -> bool:
+        shutil.rmtree(directory, ignore_errors=True)
+        return not directory.exists()
+
+    until(is_gone)
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> None:
