@@ -1,10 +1,6 @@
 """The channels of `Client`: one per process and address, replaced after a failure and closed around a fork. A process
 that only trains has none: there, this module is never imported.
 
-A channel stays with the replica that it connected to. When that replica cannot serve (`Retry.ELSEWHERE`), `renew`
-replaces the channel by a new one, which resolves the address again and connects to one of the replicas at random, or to
-the next one of a list of addresses.
-
 gRPC survives a fork only if no thread is inside of it and no connection is open at that moment, and if its core is not
 shutting down: closing the last channel starts a shutdown in the background, and a fork in the middle of that aborts
 parent or child (seen with grpcio 1.72 and 1.76). So before a fork streams are cancelled, all threads leave gRPC, the
@@ -29,7 +25,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import threading
 import time
 import weakref
@@ -40,30 +35,8 @@ from typing import Any
 
 import grpc
 
-from runstream import _settings, errors
-
-OPTIONS: tuple[tuple[str, int | str], ...] = (
-    # A half-open connection is noticed within 40 s. The service permits a ping every 10 s.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    # gRPC also sends pings to measure bandwidth; while one is under way, keepalive waits for its timeout of a minute.
-    ("grpc.http2.ping_timeout_ms", 10_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    # The sender repeats, since it knows what was committed; gRPC's own retries would only hide failures from it.
-    ("grpc.enable_retries", 0),
-    # gRPC's own wait before it reconnects is up to two minutes by default. It is short, so that the client's own
-    # counts.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    # A name may resolve to another address within seconds; by default, gRPC would resolve it at most twice a minute.
-    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
-    # Connections are not shared with channels of other libraries in this process, and really close with their channel.
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-)
-# If a name has several addresses, such as that of a headless service, connect to a random one, not always the first.
-_ANY_ADDRESS = ("grpc.service_config", '{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": true}}]}')
-
+from runstream import errors
+from runstream._dialing import OPTIONS, Dialer
 
 _FORK_WAIT_S = 2.0  # how long a fork may wait until all threads have left gRPC; it takes milliseconds
 
@@ -75,7 +48,7 @@ class Channels:
         self._changed = threading.Condition()
         self._open: dict[str, grpc.Channel] = {}
         self._users: Counter[grpc.Channel] = Counter()
-        self._turns: dict[str, int] = {}  # which of the addresses of a list is the first
+        self._dialer = Dialer()
         self._retired: set[grpc.Channel] = set()  # replaced by `renew`; the last user closes it
         self._keeper: grpc.Channel | None = None
         self._forking = False
@@ -93,7 +66,7 @@ class Channels:
             self._prepare()
             channel = self._open.get(address)
             if channel is None:
-                channel = self._open[address] = self._new_channel(address)
+                channel = self._open[address] = self._dialer.open(address)
                 self._not_destroyed_yet.add(channel)
             self._users[channel] += 1
             self._inside += not is_stream
@@ -131,16 +104,6 @@ class Channels:
             self._keeper = grpc.insecure_channel("127.0.0.1:1", options=OPTIONS)  # never connects
             _register_fork_handlers()
 
-    def _new_channel(self, address: str) -> grpc.Channel:
-        # By default, gRPC would send everything through the proxy for web pages, even requests to 127.0.0.1.
-        options = (*OPTIONS, ("grpc.enable_http_proxy", int(_settings.uses_http_proxy(os.environ))))
-        scheme, _, rest = address.partition(":")
-        addresses = rest.split(",")
-        if scheme not in ("ipv4", "ipv6") or len(addresses) == 1:
-            return grpc.insecure_channel(address, options=(*options, _ANY_ADDRESS))
-        turn = self._turns.setdefault(address, random.randrange(len(addresses))) % len(addresses)
-        return grpc.insecure_channel(f"{scheme}:{','.join(addresses[turn:] + addresses[:turn])}", options=options)
-
     def _leave(self, channel: grpc.Channel) -> None:
         if channel not in self._users:
             return  # it is that of a forked process's parent
@@ -168,8 +131,7 @@ class Channels:
         with self._changed:
             if self._open.get(address) is channel:
                 self._retired.add(self._open.pop(address))
-                if address in self._turns:
-                    self._turns[address] += 1
+                self._dialer.next_turn(address)
 
     def before_fork(self, deadline: float) -> bool:
         """Cancels streams, waits for threads that are inside of gRPC until `deadline` (monotonic seconds), and closes
@@ -205,7 +167,7 @@ class Channels:
         with self._changed:
             if address in self._open and self._open[address] not in self._users:
                 self._open.pop(address).close()
-                self._turns.pop(address, None)
+                self._dialer.forget(address)
 
 
 _never_destroyed: list[object] = []

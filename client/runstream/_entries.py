@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from runstream._batches import has_control_character, is_utf8, shown_key
@@ -11,6 +11,9 @@ from runstream._values import describe
 _MAX_KEY = 250
 _MAX_PARAM = 6_000
 _MAX_TAG = 8_000
+MAX_ENTRIES = 1_000  # the most that the service accepts in one call
+# Of text, in one record of a journal; as JSON it may be several times that, and a record has at most 1 MiB.
+RECORD_BYTES = 64 * 1024
 
 
 def checked(kind: str, entries: object, refuse: Callable[[Exception], None]) -> dict[str, str]:
@@ -25,6 +28,27 @@ def checked(kind: str, entries: object, refuse: Callable[[Exception], None]) -> 
         except (TypeError, ValueError) as error:  # noqa: PERF203 (each entry on its own)
             refuse(error)
     return good
+
+
+def text_bytes(key: str, value: str) -> int:
+    """What an entry takes in UTF-8."""
+    return len(key.encode()) + len(value.encode())
+
+
+def pieces(entries: Mapping[str, str], max_bytes: int, entry_bytes: int = 0) -> Iterator[dict[str, str]]:
+    """The entries in their order, divided: a piece has at most MAX_ENTRIES, and at most `max_bytes` of text and of
+    `entry_bytes` for each entry, or only one."""
+    piece: dict[str, str] = {}
+    size = 0
+    for key, value in entries.items():
+        more = text_bytes(key, value) + entry_bytes
+        if piece and (len(piece) == MAX_ENTRIES or size + more > max_bytes):
+            yield piece
+            piece, size = {}, 0
+        piece[key] = value
+        size += more
+    if piece:
+        yield piece
 
 
 def check_name(what: str, name: object) -> str:

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from runstream._repetition import MAX_KEYS, Repetition, some
 
 if TYPE_CHECKING:
     from runstream._settings import Settings
     from runstream.run import RunStats
 
 logger = logging.getLogger("runstream")
-
-_REPEAT_S = 60.0
-_MAX_KEYS = 1_000  # warn about at most this many different keys; further refusals are only counted
 
 
 class Notices:
@@ -33,12 +31,11 @@ class Notices:
         self._max_points = max_points
         # Any thread appends without a lock (deque.append is atomic). When it is full, the oldest notes are dropped:
         # they are only texts, the counts are in the buffer.
-        self._notes: deque[tuple[str, str]] = deque(maxlen=_MAX_KEYS)
+        self._notes: deque[tuple[str, str]] = deque(maxlen=MAX_KEYS)
         self._warned: set[str] = set()
-        self._last: dict[str, float] = {}
+        self._repetition = Repetition()
         self._early_time: tuple[int, str] | None = None
         self._full_seen = 0
-        self._refused_entries: set[str] = set()
         self._dropped_entries = 0
 
     def refused(self, key: str, why: str) -> None:
@@ -65,7 +62,7 @@ class Notices:
         """Writes the notes as warnings, and a warning if points were refused because the buffer was full."""
         while self._notes:
             key, why = self._notes.popleft()
-            if key not in self._warned and len(self._warned) < _MAX_KEYS:
+            if key not in self._warned and len(self._warned) < MAX_KEYS:
                 self._warned.add(key)
                 self._warn("metric %r %s; refused (said once for this key, counted in stats().refused)", key, why)
         early, self._early_time = self._early_time, None
@@ -77,7 +74,7 @@ class Notices:
                 *early,
             )
         full = refused.get("buffer_full", 0)
-        if full > self._full_seen and self._due("full"):
+        if full > self._full_seen and self._repetition.is_due("full"):
             self._warn(
                 "the buffer is full: the disk takes nothing, or points come faster than it does; %d more points "
                 "refused, %d in all. RUNSTREAM_BUFFER_POINTS and RUNSTREAM_BUFFER_BYTES set its bounds",
@@ -92,7 +89,7 @@ class Notices:
 
     def not_written(self, why: OSError, max_points: int) -> None:
         """Reports that the disk does not take the journal."""
-        if self._due("disk"):
+        if self._repetition.is_due("disk"):
             self._warn(
                 "its journal cannot be written (%s); training goes on, up to %d points wait in memory, and are lost if "
                 "the process dies; the disk is tried again every second. Make room or choose another directory with "
@@ -118,45 +115,38 @@ class Notices:
 
     def entry_refused(self, why: Exception) -> None:
         """Reports an invalid param or tag."""
-        if self._is_new(str(why)):
+        if self._repetition.is_new(str(why)):
             self._warn("refused: %s (said once)", why)
-
-    def _is_new(self, refusal: str) -> bool:
-        if refusal in self._refused_entries or len(self._refused_entries) >= _MAX_KEYS:
-            return False
-        self._refused_entries.add(refusal)
-        return True
 
     def params_changed(self, keys: list[str]) -> None:
         """Reports params that were set twice, with different values, before the first one was written."""
-        fresh = [key for key in keys if self._is_new(f"param {key}")]
+        fresh = [key for key in keys if self._repetition.is_new(f"param {key}")]
         if fresh:
             self._warn(
                 "param %s refused: it has another value already, and params are written once (said once for each)",
-                _some(fresh),
+                some(fresh),
             )
 
     def entries_full(self, what: str, keys: list[str], bound_bytes: int) -> None:
         """Reports params or tags that were dropped because too many wait."""
         self._dropped_entries += len(keys)
-        if self._due("entries"):
+        if self._repetition.is_due("entries"):
             self._warn(
                 "%s %s refused: params and tags of %d MiB wait already to be written to the journal; %d refused so far",
                 what,
-                _some(keys),
+                some(keys),
                 bound_bytes >> 20,
                 self._dropped_entries,
             )
 
     def limited(self, about: str, message: str, *args: object) -> None:
         """Writes a warning at most once a minute."""
-        if self._due(about):
+        if self._repetition.is_due(about):
             self._warn(message, *args)
 
     def once(self, about: str, message: str, *args: object) -> None:
         """Writes a warning at most once per run."""
-        if about not in self._last:
-            self._last[about] = time.monotonic()
+        if self._repetition.is_first(about):
             self._warn(message, *args)
 
     def warn(self, message: str, *args: object) -> None:
@@ -232,23 +222,13 @@ class Notices:
         with contextlib.suppress(Exception):  # the program's log handler is broken; there is nowhere left to say it
             logger.log(level, "run %s: " + message, self.run_id, *args, exc_info=error)
 
-    def _due(self, about: str) -> bool:
-        now = time.monotonic()
-        if now - self._last.get(about, -_REPEAT_S) < _REPEAT_S:
-            return False
-        self._last[about] = now
-        return True
 
-
-_said: dict[str, float] = {}  # what `say_warning` has written, and when
+_said = Repetition()  # about this process
 
 
 def say_warning(message: str, *args: object, about: str = "") -> None:
     """Writes a warning about this process: once, or with `about`, at most once a minute."""
-    now = time.monotonic()
-    last = _said.get(about or message)
-    if last is None or (about and now - last >= _REPEAT_S):
-        _said[about or message] = now
+    if _said.is_due(about) if about else _said.is_first(message):
         with contextlib.suppress(Exception):  # as above
             logger.warning(message, *args)
 
@@ -258,8 +238,3 @@ def _how_they_follow(directory: str) -> str:
         f"are on disk in {directory} and follow: the agent sends them if the job lets it live, else the next client "
         f"that uses this directory, or `runstream sync {directory}`"
     )
-
-
-def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-    return ", ".join(repr(key) for key in keys[:5]) + more

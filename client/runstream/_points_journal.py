@@ -7,12 +7,11 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from runstream import _entries
 from runstream.journal import Directory, JournalWriter, RecordType
 from runstream.journal.format import MAX_BATCH_POINTS, encode_batch, encode_declare, encode_json
 
 _DECLARED_AT_ONCE = 500  # keys of at most 1,000 bytes: a record stays below its limit
-_ENTRIES_BYTES = 256 * 1024  # of params or tags in a record
-_ENTRY_BYTES = 16  # what the encoding adds to a key and its value
 
 
 class Point(NamedTuple):
@@ -79,14 +78,5 @@ class PointsJournal:
             self._indexes.update(zip(part, range(first, first + len(part)), strict=True))
 
     def _append_entries(self, kind: RecordType, entries: Mapping[str, str]) -> None:
-        part: dict[str, str] = {}
-        size = 0
-        for key, value in entries.items():
-            more = len(key.encode()) + len(value.encode()) + _ENTRY_BYTES
-            if part and size + more > _ENTRIES_BYTES:
-                self.writer.append(kind, encode_json(part))
-                part, size = {}, 0
-            part[key] = value
-            size += more
-        if part:
-            self.writer.append(kind, encode_json(part))
+        for piece in _entries.pieces(entries, _entries.RECORD_BYTES):
+            self.writer.append(kind, encode_json(piece))

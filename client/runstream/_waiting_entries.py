@@ -1,16 +1,15 @@
 """Params and tags on their way to the journal. If a tag is set repeatedly before it is written, only its newest value
-is. Bound: `max_bytes` for all that waits; one record has at most `_RECORD_ENTRIES` entries and about `_RECORD_BYTES`.
+is. Bound: `max_bytes` for all that waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
+from runstream import _entries
 from runstream._notices import Notices
 from runstream._threads import RLock
 
-_RECORD_BYTES = 64 * 1024  # of text; as JSON it may be four times that, and a record has at most 256 KiB
-_RECORD_ENTRIES = 1_000  # the most that the service accepts in one call
 _ENTRY_MEMORY = 300  # what the objects around a waiting entry take
 
 
@@ -57,17 +56,8 @@ class WaitingEntries:
                 return []
             taken, self._waiting = self._waiting, {"param": {}, "tag": {}}
             self._bytes = 0
-        return [(kind, piece) for kind, entries in taken.items() for piece in _pieces(entries)]
-
-
-def _pieces(entries: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    piece: dict[str, str] = {}
-    size = 0
-    for key, value in entries.items():
-        size += len(key.encode()) + len(value.encode())
-        if piece and (len(piece) == _RECORD_ENTRIES or size > _RECORD_BYTES):
-            yield piece
-            piece, size = {}, len(key.encode()) + len(value.encode())
-        piece[key] = value
-    if piece:
-        yield piece
+        return [
+            (kind, piece)
+            for kind, entries in taken.items()
+            for piece in _entries.pieces(entries, _entries.RECORD_BYTES)
+        ]

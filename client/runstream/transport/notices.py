@@ -5,15 +5,13 @@ The same limits apply as everywhere: a thing is said once, or at most once a min
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from runstream import _status
+from runstream._repetition import Repetition, some
 
-_REPEAT_S = 60.0
-_MAX_KEYS = 1_000  # warn about at most this many different params and tags
 _KEPT = 50  # notices in the position; older ones are dropped: they are only texts, the counts are elsewhere
 _TEXT_CHARACTERS = 2_000
 
@@ -31,9 +29,8 @@ class Notices:
         self._log = log
         self._texts: deque[dict[str, Any]] = deque((dict(one) for one in earlier), maxlen=_KEPT)
         self._number = max((int(one.get("n", 0)) for one in self._texts), default=0)
-        self._last: dict[str, float] = {}
+        self._repetition = Repetition()
         self._away = False
-        self._entries: set[str] = set()
 
     def texts(self) -> list[dict[str, Any]]:
         """The last ones: {"n", "level", "text"}."""
@@ -49,18 +46,15 @@ class Notices:
 
     def once(self, about: str, message: str, *args: object) -> None:
         """Warns at most once for each journal and agent."""
-        if about not in self._last:
-            self._last[about] = time.monotonic()
+        if self._repetition.is_first(about):
             self.say("warning", message, *args)
 
     def limited(self, about: str, message: str, *args: object, level: str = "warning") -> bool:
         """Warns at most once a minute; returns whether it did."""
-        now = time.monotonic()
-        if now - self._last.get(about, -_REPEAT_S) < _REPEAT_S:
-            return False
-        self._last[about] = now
-        self.say(level, message, *args)
-        return True
+        due = self._repetition.is_due(about)
+        if due:
+            self.say(level, message, *args)
+        return due
 
     def connection_failed(self, why: object, retry_in_s: float) -> None:
         """The service did not answer, or the stream broke."""
@@ -101,9 +95,9 @@ class Notices:
                 "warning", "the end of the run is not set, so it stays RUNNING: the service refuses it (%s)", failure
             )
             return
-        fresh = [key for key in keys if self._is_new(f"{what} {key}")]
+        fresh = [key for key in keys if self._repetition.is_new(f"{what} {key}")]
         if fresh:
-            self.say("warning", "%s %s refused: %s (said once for each)", what, _some(fresh), failure)
+            self.say("warning", "%s %s refused: %s (said once for each)", what, some(fresh), failure)
 
     def points_refused(self, refusals: Iterable[tuple[str, int, str]]) -> None:
         """Points that the service will never store: (reason, count, example)."""
@@ -115,14 +109,3 @@ class Notices:
                 reason,
                 example,
             )
-
-    def _is_new(self, refusal: str) -> bool:
-        if refusal in self._entries or len(self._entries) >= _MAX_KEYS:
-            return False
-        self._entries.add(refusal)
-        return True
-
-
-def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-    return ", ".join(repr(key) for key in keys[:5]) + more

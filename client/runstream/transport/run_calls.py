@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from runstream import _status
+from runstream import _entries, _status
 from runstream._backoff import Backoff
 from runstream.transport.notices import Notices
 from runstream.transport.settled import SettledRecords
 from runstream.v1 import run_pb2
 
 _CALL_BYTES = 256 * 1024  # params or tags in one call: far below the message limits of services and proxies
-_CALL_ENTRIES = 1_000  # the most that the service accepts in one call
 _ENTRY_BYTES = 16  # what the encoding adds to a key and its value
 _TRIES = 6  # of a call that fails in a way that may be a bug of the service
 # Codes of failures that one entry of a call may have caused alone.
@@ -153,7 +152,7 @@ class RunCalls:
         if self._is_final:
             self._settled.settle(sequence)
             return
-        size = sum(len(key.encode()) + len(value.encode()) + _ENTRY_BYTES for key, value in entries.items())
+        size = _call_bytes(entries)
         self.waiting_bytes += size
         last = next((call for call in reversed(self._calls) if call.method == method), None)
         if last is not None and self._joins(last, entries, size):
@@ -173,7 +172,7 @@ class RunCalls:
             not call.under_way
             and not call.failures
             and call.size + size <= _CALL_BYTES
-            and len(call.entries) + len(entries) <= _CALL_ENTRIES
+            and len(call.entries) + len(entries) <= _entries.MAX_ENTRIES
             and (
                 call.method == "SetTags" or all(call.entries.get(key, value) == value for key, value in entries.items())
             )
@@ -413,16 +412,15 @@ class RunCalls:
 _ASK_AGAIN_S = 30.0  # when the service has refused the run
 
 
+def _call_bytes(entries: Mapping[str, str]) -> int:
+    return sum(_entries.text_bytes(key, value) + _ENTRY_BYTES for key, value in entries.items())
+
+
 def _chunks(method: str, entries: Mapping[str, str]) -> list[Call]:
     """Calls that the service accepts."""
-    calls: list[Call] = []
-    for key, value in entries.items():
-        size = len(key.encode()) + len(value.encode()) + _ENTRY_BYTES
-        if not calls or calls[-1].size + size > _CALL_BYTES or len(calls[-1].entries) == _CALL_ENTRIES:
-            calls.append(Call(method))
-        calls[-1].entries[key] = value
-        calls[-1].size += size
-    return calls
+    return [
+        Call(method, piece, size=_call_bytes(piece)) for piece in _entries.pieces(entries, _CALL_BYTES, _ENTRY_BYTES)
+    ]
 
 
 def _halves(call: Call) -> list[Call]:

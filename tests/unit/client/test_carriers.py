@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from runstream._lifecycle import process
+from runstream._repetition import Repetition
 from runstream.agent.launch import AgentState
 from runstream.journal import Directory
 from runstream.v1 import run_pb2
@@ -17,7 +18,7 @@ from tests.support.polling import until_now
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test has its own warnings, and leaves no thread behind."""
-    monkeypatch.setattr("runstream._notices._said", {})
+    monkeypatch.setattr("runstream._notices._said", Repetition())
     yield
     process.recorder.stop_stores()
     until_now(lambda: not [one for one in threading.enumerate() if one.name == "runstream-transport"])

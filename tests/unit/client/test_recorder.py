@@ -18,6 +18,7 @@ import pytest
 
 import runstream
 from runstream import _journal_store, _recorder
+from runstream._repetition import Repetition
 from runstream.journal import Directory, JournalWriter, RecordType
 from tests.support.polling import until_now
 
@@ -210,7 +211,7 @@ def test_at_the_limit_of_the_directory_new_points_are_refused_and_counted(agent,
     monkeypatch.setattr(_journal_store, "_FULL_S", 0.0)
     monkeypatch.setattr("runstream.journal.directory._TOTAL_VALID_S", 0.0)
     monkeypatch.setenv("RUNSTREAM_DIR_BYTES", "100000")
-    monkeypatch.setattr("runstream._notices._said", {})
+    monkeypatch.setattr("runstream._notices._said", Repetition())
     agent.held = True
     run = start("e")
     run.log({f"key{n}": 1.0 for n in range(5_000)})
