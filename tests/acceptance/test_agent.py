@@ -18,37 +18,18 @@ from runstream.agent import launch
 from runstream.agent.launch import ensure_agent
 from runstream.agent.sync import sync
 from runstream.journal import Directory
-from tests.support.databases import short_directory
+from tests.support.agents import agents_of, kill, short_lived_agents
 from tests.support.polling import until_now
-from tests.support.serve import ServeProcess
-from tests.unit.client.agent.conftest import agents_of, kill
 from tests.unit.client.transport.journals import Trainer
 
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture(scope="module")
-def serve() -> Iterator[ServeProcess]:
-    """One service for this module; a test that kills it starts it again."""
-    with short_directory() as directory, ServeProcess(directory / "data") as process:
-        yield process
-
-
-@pytest.fixture
-def client(serve: ServeProcess) -> runstream.Client:
-    """Reads back."""
-    return runstream.Client(serve.grpc_address)
-
-
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Directory]:
     """An empty one; no agent is left behind."""
-    monkeypatch.setenv("RUNSTREAM_AGENT_IDLE_S", "1")
-    directory = Directory(tmp_path / "state")
-    directory.make()
-    yield directory
-    for process in agents_of(directory):
-        kill(process)
+    with short_lived_agents(tmp_path / "state", monkeypatch) as made:
+        yield made
 
 
 def settled(trainer: Trainer) -> None:
@@ -75,7 +56,7 @@ def test_eight_ranks_of_a_node_share_a_stream_and_the_run_is_whole(serve, client
         assert_stored_once(client, run_id, f"key{rank}", 20_000)
     info = client.get_run(run_id)
     assert (info.status, info.params, info.name) == ("FINISHED", {"lr": "0.1"}, "n")
-    until_now(lambda: not agents_of(directory))
+    until_now(lambda: not agents_of(directory.path))
     assert directory.journals() == []
 
 
@@ -120,7 +101,7 @@ def test_what_a_killed_process_has_logged_during_an_outage_arrives_and_its_run_h
     until_now(lambda: directory.agent_runs())
     time.sleep(1)
     serve.start()
-    until_now(lambda: not agents_of(directory))
+    until_now(lambda: not agents_of(directory.path))
     assert_stored_once(client, trainer.run_id, "loss", 100_000)
     assert client.get_run(trainer.run_id).status == "FAILED"
 

@@ -10,20 +10,11 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import pytest
-
 import runstream
 from runstream.journal import Directory
-from tests.support.databases import short_directory
 from tests.support.polling import until_now
 from tests.support.rest import Answer, Rest
 from tests.support.serve import COMMAND, ServeProcess, command_environment
-
-
-@pytest.fixture(scope="module")
-def serve() -> Iterator[ServeProcess]:
-    with short_directory() as directory, ServeProcess(directory / "data") as process:
-        yield process
 
 
 class AgentProcess:

@@ -9,30 +9,13 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import runstream
-from tests.support.databases import short_directory
 from tests.support.polling import until_now
 from tests.support.serve import ServeProcess
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def serve() -> Iterator[ServeProcess]:
-    """One service for this module; a test that kills it starts it again."""
-    with short_directory() as directory, ServeProcess(directory / "data") as process:
-        yield process
-
-
-@pytest.fixture
-def client(serve: ServeProcess) -> runstream.Client:
-    """Reads back."""
-    return runstream.Client(serve.grpc_address)
 
 
 def program(serve: ServeProcess, name: str, number: int, **environment: str) -> subprocess.Popen[str]:

@@ -19,14 +19,7 @@ import pytest
 
 from runstream.journal import Directory, JournalWriter
 from runstream.journal.layout import DAMAGED
-from tests.support.databases import short_directory
 from tests.support.serve import COMMAND, ServeProcess, command_environment
-
-
-@pytest.fixture(scope="module")
-def serve() -> Iterator[ServeProcess]:
-    with short_directory() as directory, ServeProcess(directory / "data") as process:
-        yield process
 
 
 @pytest.fixture

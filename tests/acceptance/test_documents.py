@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -47,12 +47,6 @@ from tests.unit.client.transport.journals import Trainer
 
 OPERATIONS, CLIENT = ROOT / "docs" / "operations.md", ROOT / "docs" / "client.md"
 WITH_BLOCKS = [document for document in documents() if blocks_of(document)]
-
-
-@pytest.fixture(scope="module")
-def serve() -> Iterator[ServeProcess]:
-    with short_directory() as directory, ServeProcess(directory / "data") as process:
-        yield process
 
 
 @dataclass

@@ -8,13 +8,11 @@ import subprocess
 import sys
 import urllib.request
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import runstream
-from tests.support.databases import short_directory
 from tests.support.serve import ServeProcess
 
 ROOT = Path(__file__).parents[2]
@@ -28,19 +26,6 @@ LIGHTNING = {
     "RANK_VARIABLE": "LOCAL_RANK",
 }  # fmt: skip
 PYTORCHJOB = {"WORLD_SIZE": "3", "MASTER_ADDR": "mnist-master-0", "MASTER_PORT": "23456", "RANK_VARIABLE": "RANK"}
-
-
-@pytest.fixture(scope="module")
-def serve() -> Iterator[ServeProcess]:
-    """One service for this module."""
-    with short_directory() as directory, ServeProcess(directory / "data") as process:
-        yield process
-
-
-@pytest.fixture
-def client(serve: ServeProcess) -> runstream.Client:
-    """Reads back."""
-    return runstream.Client(serve.grpc_address)
 
 
 def start(serve: ServeProcess, name: str, number: int, **environment: str) -> subprocess.Popen[str]:

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -24,20 +23,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from runstream.v1 import run_pb2, run_pb2_grpc
 from runstream_service.rpc.health import LIVENESS
 from runstream_service.storage.embedded import EmbeddedPostgres
-from tests.support.databases import short_directory
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICES = ["", "runstream.v1.IngestService", "runstream.v1.RunService", "runstream.v1.QueryService"]
 ANY_PORTS = ["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
-
-
-@pytest.fixture(scope="module")
-def serve() -> Iterator[ServeProcess]:
-    """One service for all tests of this module that leave it as it was."""
-    with short_directory() as directory, ServeProcess(directory / "data") as process:
-        yield process
 
 
 def health_of(serve: ServeProcess, service: str = "") -> int:

@@ -1,12 +1,45 @@
-"""Agents that programs under test have started."""
+"""Agents that tests, or programs under test, have started."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
+import pytest
+
+from runstream.journal import Directory
+from tests.support.polling import until_now
+
+
+def agents_of(directory: Path) -> list[psutil.Process]:
+    """The processes that are agents of this directory."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if "runstream.agent" in command and str(directory) in command:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+    return found
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether it has ended. (Where nothing reaps orphans, as in some containers, it stays in the table.)"""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def kill(process: psutil.Process) -> None:
+    """Waits until it is gone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(signal.SIGKILL)
+    until_now(lambda: gone(process), timeout_s=10)
 
 
 def end_agents(directory: Path) -> None:
@@ -14,20 +47,19 @@ def end_agents(directory: Path) -> None:
     quiet = 0
     give_up = time.monotonic() + 60
     while quiet < 3:  # one that becomes a daemon changes its process id between two looks
-        agents = _agents(directory)
+        agents = agents_of(directory)
         quiet = 0 if agents else quiet + 1
-        for pid in agents:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for process in agents:
+            kill(process)
         assert time.monotonic() < give_up, f"agents {agents} do not end"
         time.sleep(0.02)
 
 
-def _agents(directory: Path) -> list[int]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            command = (process / "cmdline").read_bytes().split(b"\0")
-            if b"runstream.agent" in command and os.fsencode(directory) in command:
-                found.append(int(process.name))
-    return found
+@contextlib.contextmanager
+def short_lived_agents(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Directory]:
+    """An empty directory for journals, whose agents end soon when they are idle. None is left behind."""
+    monkeypatch.setenv("RUNSTREAM_AGENT_IDLE_S", "1")
+    directory = Directory(path)
+    directory.make()
+    yield directory
+    end_agents(path)

@@ -73,10 +73,10 @@ def _hint_of_address(what: str) -> str:
 def _grpc(address: str) -> Iterator[Check]:
     import grpc  # late: what is checked before needs none of it, and it may be what is broken
 
+    from runstream._dialing import Dialer
     from runstream.v1 import run_pb2, run_pb2_grpc
 
-    options = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
-    with grpc.insecure_channel(address, options=options) as channel:
+    with Dialer().open(address) as channel:
         try:
             check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")  # messages are bytes
             if check(b"", timeout=TIMEOUT_S) != _SERVING:

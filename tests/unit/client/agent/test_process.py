@@ -17,7 +17,8 @@ import pytest
 from runstream.agent import launch
 from runstream.agent.launch import ensure_agent
 from runstream.journal import Directory
-from tests.unit.client.agent.conftest import agents_of, gone, kill, started
+from tests.support.agents import agents_of, gone, kill
+from tests.unit.client.agent.conftest import started
 from tests.unit.client.ledger import Refused
 from tests.unit.client.transport.conftest import delete, until
 from tests.unit.client.transport.journals import Trainer
@@ -37,7 +38,7 @@ def test_an_agent_brings_a_journal_and_ends_when_there_is_nothing_left(service, 
     trainer.finish()
     until(lambda: trainer.position().finished)
     trainer.die()
-    until(lambda: not agents_of(directory))
+    until(lambda: not agents_of(directory.path))
     assert gone(agent)
     assert not directory.agent_runs()
     assert directory.journals() == []
@@ -87,7 +88,7 @@ def test_of_two_agents_that_start_at_once_one_stays(service, directory):
     for process in [subprocess.Popen(command, env=environment, cwd="/") for _ in range(3)]:
         assert process.wait(20) == 0
     until(lambda: directory.agent_runs())
-    until(lambda: len(agents_of(directory)) == 1)
+    until(lambda: len(agents_of(directory.path)) == 1)
     trainer.log(range(1_000))
     settled(trainer)
     assert service.ledger.values("loss") == [float(step) for step in range(1_000)]
@@ -137,7 +138,7 @@ def test_journals_of_dead_writers_are_drained_when_the_service_comes_back(servic
     started(directory)
     time.sleep(2)
     service.start()
-    until(lambda: not agents_of(directory), 40)
+    until(lambda: not agents_of(directory.path), 40)
     assert service.ledger.values("loss") == [float(step) for step in range(5_000)]
     assert service.ledger.runs[trainer.run_id].status == 4
 
@@ -234,7 +235,7 @@ def test_what_the_service_refuses_for_good_stays_on_disk_and_keeps_no_agent(serv
     trainer.die()
     ensure_agent(directory)  # it may have ended before anybody sees it
     until(lambda: (found := trainer.position()) is not None and found.run_state == "refused", 30)
-    until(lambda: not agents_of(directory), 30)
+    until(lambda: not agents_of(directory.path), 30)
     service.runs.broken = None
     until(lambda: ensure_agent(directory) and not trainer.path.exists(), 30)
     assert service.ledger.values("loss") == [float(step) for step in range(10)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from runstream.journal import Directory
 from runstream.transport.limits import Limits
 from runstream.transport.transport import Transport
+from tests.support.polling import until_now
 
 # Waits of a real outage would make the tests slow.
 QUICK = Limits(backoff_first_s=0.02, backoff_max_s=0.5, linger_s=0.2, scan_s=0.1)
@@ -54,7 +54,4 @@ def delete(directory: Path) -> None:
 
 def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> None:
     """Polls."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.005)
+    until_now(condition, timeout_s=timeout_s)
