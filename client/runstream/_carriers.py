@@ -1,4 +1,4 @@
-"""Who brings journals to the service: an agent in a process of its own, or where none can be started, a thread of ours.
+"""What brings journals to the service: an agent in its own process or, where none can be started, a thread in this one.
 
 Only the recorder's thread uses a carrier, except for `stop`.
 """

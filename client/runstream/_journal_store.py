@@ -224,7 +224,7 @@ class JournalStore:
         return self._directory
 
     def appended(self) -> None:
-        """Something was appended: tells the carrier."""
+        """Tells the carrier that something was appended."""
         if self._directory is not None:
             self._directory.ring_bell()
         self._carrier.appended()

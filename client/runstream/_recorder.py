@@ -155,7 +155,7 @@ class Recorder:
         return self._forget_closed()
 
     def _sleep(self) -> None:
-        # Whoever logs from here on wakes the thread, until it is known how long it may sleep.
+        # A thread that logs while the time of the next turn is computed has to wake this one.
         self._wakes_s = _FOREVER
         wakes_s = self._next_turn_s()
         self._wakes_s = wakes_s

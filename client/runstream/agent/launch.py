@@ -18,7 +18,7 @@ from typing import IO
 
 from runstream.journal import Directory
 
-# How long to wait before the next start, after so many that did not lead to a running agent.
+# The wait before another start, after the first, second, third and every further failure in a row.
 _WAITS_S = (2.0, 5.0, 15.0, 60.0)
 _TAIL_BYTES = 2_000
 # An agent needs no accelerator, and a context on one takes memory that the training needs.
@@ -199,8 +199,8 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _paths_of_packages() -> list[str]:
-    """Where this runstream and what it imports are, if a new Python would not look there by itself. (The whole sys.path
-    of the program would also bring its own modules, which may have the names of others.)"""
+    """The directories of runstream, gRPC and protobuf in which a new Python would not look by itself. (With the whole
+    sys.path of the program, modules of the program could hide those that the agent needs.)"""
     import importlib.util
 
     usual = {os.path.realpath(path) for path in (*site.getsitepackages(), site.getusersitepackages())}

@@ -157,7 +157,7 @@ class Directory:
         now_ns = time.time_ns()
         with contextlib.suppress(OSError):
             try:
-                # A time of ours: the kernel's own is the same for all calls within some milliseconds.
+                # With our own time: the kernel's is the same for all calls within some milliseconds.
                 os.utime(self.bell_path, ns=(now_ns, now_ns))
             except FileNotFoundError:
                 os.close(os.open(self.bell_path, os.O_WRONLY | os.O_CREAT, 0o600))

@@ -66,7 +66,7 @@ class MemoryJournal:
         """Does nothing: memory is as durable as it gets here."""
 
     def read(self, max_bytes: int) -> list[Record]:
-        """The next records, of about so many bytes together, at least one; [] if there is none at the moment."""
+        """The next records: at least one, and about `max_bytes` of them; [] if there is none at the moment."""
         records: list[Record] = []
         with self._lock:
             skipped = self._next - self._records[0].sequence if self._records else 0

@@ -34,9 +34,9 @@ _CHUNK_BYTES = 1024 * 1024  # a record is a view of its chunk, and keeps all of 
 
 @dataclass(frozen=True)
 class Damage:
-    """Bytes that are no records, or records that are missing, as the sequences of later ones tell; at the end of a
-    journal nothing tells how many there were. `torn`: what a crash or a power cut leaves of the record that was being
-    written, which no sync had returned for."""
+    """Bytes that are not a record, or records that are missing. The sequence of the next record shows how many are
+    missing; at the end of a journal there is no next one, and their number is unknown. `torn`: part of a record that a
+    crash or a power cut interrupted before it was synced."""
 
     file: str  # the segment's name
     offset: int
@@ -83,7 +83,7 @@ class JournalReader:
         self._prefix_deleted = False  # the first segment is not there: nobody knows where the sequence begins
         self._passed: list[_Passed] = []
         self._segment_first = 1  # the lowest sequence that the current segment may have
-        self._pending: list[Damage] = []  # not reported yet: the next record tells how many are missing
+        self._pending: list[Damage] = []  # not reported yet: the next record shows how many are missing
         self._context: list[Record] = []  # CREATE and DECLARE records: they outlive their segments
         self._kept = 0  # how many of them are in the kept segment
         self._load_kept()
@@ -91,7 +91,7 @@ class JournalReader:
         self._peek_create()
 
     def read(self, max_bytes: int) -> list[Record]:
-        """The next records, of about so many bytes together, at least one; [] if there is none at the moment. Raises
+        """The next records: at least one, and about `max_bytes` of them; [] if there is none at the moment. Raises
         OSError."""
         records: list[Record] = []
         taken = 0

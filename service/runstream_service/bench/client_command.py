@@ -23,6 +23,7 @@ from runstream.agent.launch import ensure_agent
 from runstream_service.bench.client_places import Place, output_of, place
 from runstream_service.bench.client_trainer import KEYS
 from runstream_service.bench.flapping import FlappingProxy
+from runstream_service.bench.progress import say
 from runstream_service.bench.report import as_json as to_json
 from runstream_service.bench.session import NO_ROLL_UP, STORED, Started, started
 
@@ -37,11 +38,6 @@ _FLOOR = 100  # calls of a peer, at least
 
 def run(*, scale: float, as_json: bool) -> int:
     """Measure, print; 1 if a point that was logged is missing or there twice."""
-    console = Console(stderr=True)
-
-    def say(what: str) -> None:
-        console.print(f"{time.strftime('%H:%M:%S')} {what}", highlight=False)
-
     values = uvloop.run(_measure(scale, say))
     if as_json:
         sys.stdout.write(to_json(values) + "\n")

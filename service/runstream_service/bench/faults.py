@@ -23,6 +23,7 @@ from rich.table import Table
 from runstream_service.bench.fault_parts import Clients, Replica, clients, count, replicas, slowed
 from runstream_service.bench.fault_rounds import ROUNDS
 from runstream_service.bench.gate import Gate
+from runstream_service.bench.progress import say
 from runstream_service.bench.service import temporary_postgres
 from runstream_service.storage.embedded import EmbeddedPostgres
 
@@ -173,11 +174,6 @@ class _Rounds:
 
 def run(*, scale: float, seconds: float | None, only: Collection[str], as_json: bool) -> int:
     """Measure some of `ROUNDS`, all if none is named; print; 1 if a point is lost or stored twice."""
-    console = Console(stderr=True)
-
-    def say(what: str) -> None:
-        console.print(f"{time.strftime('%H:%M:%S')} {what}", highlight=False)
-
     names = [name for name in ROUNDS if not only or name in only]
     values = uvloop.run(_measure(names, scale, seconds, say))
     if as_json:

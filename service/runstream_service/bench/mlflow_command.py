@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from rich.table import Table
 from runstream_service.bench import mlflow_fill, mlflow_reads, mlflow_servers, mlflow_writes
 from runstream_service.bench.mlflow_servers import NotInstalled, Server, Starter
 from runstream_service.bench.mlflow_writes import Values
+from runstream_service.bench.progress import say
 from runstream_service.storage.embedded import EmbeddedPostgres
 
 Say = Callable[[str], None]
@@ -27,11 +27,6 @@ OURS, STOCK, FASTTRACKML = "runstream", "mlflow", "fasttrackml"
 
 def run(*, seconds: float, scale: float, mlflow_python: str | None, as_json: bool) -> int:
     """Measure, print; 1 if a point is missing or there twice."""
-    console = Console(stderr=True)
-
-    def say(what: str) -> None:
-        console.print(f"{time.strftime('%H:%M:%S')} {what}", highlight=False)
-
     found = uvloop.run(_measure(seconds, scale, mlflow_python, say))
     if as_json:
         sys.stdout.write(json.dumps({**_flat(found), **_ratios(found)}) + "\n")

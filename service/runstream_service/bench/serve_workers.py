@@ -16,7 +16,6 @@ import json
 import os
 import statistics
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -27,6 +26,7 @@ from rich.table import Table
 
 from runstream_service.bench import report
 from runstream_service.bench.load import Load
+from runstream_service.bench.progress import say
 from runstream_service.bench.service import Service, service, temporary_postgres
 from runstream_service.bench.usage import cpu_seconds
 from runstream_service.server import runtime
@@ -55,11 +55,6 @@ class Round:
 
 def run(*, workers: int, seconds: float, pairs: int, as_json: bool) -> int:
     """Measure, print; 1 if a point was refused."""
-    console = Console(stderr=True)
-
-    def say(what: str) -> None:
-        console.print(f"{time.strftime('%H:%M:%S')} {what}", highlight=False)
-
     runtime.raise_file_limit()
     values = uvloop.run(measure(workers, seconds, pairs, say))
     if as_json:

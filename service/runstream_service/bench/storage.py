@@ -18,6 +18,7 @@ from runstream.v1 import run_pb2, run_pb2_grpc
 from runstream_service.bench import report
 from runstream_service.bench import storage_data as data
 from runstream_service.bench.load import Load, Outcome, push
+from runstream_service.bench.progress import say
 from runstream_service.bench.raw_copy import raw_copy
 from runstream_service.bench.rollup_cost import points_per_s_core
 from runstream_service.bench.session import SATURATING, Started, started
@@ -42,11 +43,6 @@ Values = dict[str, float | bool]
 
 def run(*, scale: float, as_json: bool) -> int:
     """Measure, print; 1 if a point is missing."""
-    console = Console(stderr=True)
-
-    def say(what: str) -> None:
-        console.print(f"{time.strftime('%H:%M:%S')} {what}", highlight=False)
-
     values = uvloop.run(_measure(scale, say))
     if as_json:
         sys.stdout.write(report.as_json(values) + "\n")
