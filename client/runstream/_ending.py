@@ -56,8 +56,8 @@ class Ending:
     def close(self) -> None:
         """Frees the journal. An acknowledgement that comes at the last moment still counts."""
         recording, recorder = self.recording, self.recorder
-        if recorder.running and not recording.closed:
-            recording.leave()
+        if not recording.closed:
+            recording.leave()  # if no thread runs now, the next one lets go of it
             deadline_s = time.monotonic() + _CLOSE_S
             while recorder.running and not recording.closed and time.monotonic() < deadline_s:
                 time.sleep(_LONGEST_PAUSE_S)

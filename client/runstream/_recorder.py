@@ -68,6 +68,7 @@ class Recorder:
                 self._running = True
                 try:
                     start_thread(self._run, "runstream-recorder")
+                    self._failed_s, self._failure = -_FOREVER, None
                 except RuntimeError as error:  # too many threads, or the interpreter is ending
                     self._running, self._failed_s, self._failure = False, time.monotonic(), error
             if not self._running and self._failure is not None:

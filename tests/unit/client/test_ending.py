@@ -9,6 +9,7 @@ import pytest
 import runstream
 from runstream import _ending
 from runstream import run as run_module
+from runstream._lifecycle import process
 from runstream.journal import RecordType
 from tests.support.polling import until_now
 
@@ -40,6 +41,17 @@ def test_without_a_thread_nothing_raises_and_one_warning_says_so(agent, threads,
     assert (stats.logged, stats.waiting, dict(stats.refused)) == (1, 0, {"no_threads": 1})
     assert caplog.text.count("no thread can be started (can't start new thread)") == 1
     assert "bug" not in caplog.text
+
+
+def test_a_run_that_ended_without_a_thread_does_not_keep_the_next_one(agent, threads):
+    with runstream.start_run("e") as run:
+        run.log({"loss": 1.0})
+    threads.append(True)
+    with runstream.start_run("e") as other:
+        other.log({"loss": 2.0})
+    assert other.finish()
+    until_now(lambda: not process.recorder.running)
+    assert dict(run.stats().refused) == {"no_threads": 1}
 
 
 def test_a_thread_that_can_be_started_later_records_what_was_logged_before(agent, threads):
