@@ -264,10 +264,13 @@ def test_an_experiment_gets_another_name_and_a_description(ui: Ui) -> None:
 
 def test_a_version_gets_an_alias(ui: Ui) -> None:
     name = f"{EXPERIMENT}-classifier"
-    # The dialog takes the model's name from this answer; saved before it is there, it sends an empty name.
-    with ui.page.expect_response(lambda response: "registered-models/get?" in response.url):
+    # The dialog takes the model's name from this answer; saved before the page has it, it sends an empty name. The name
+    # shows nowhere before, so wait until the page has nothing left to do.
+    with ui.page.expect_response(lambda response: "registered-models/get?" in response.url) as answer:
         page = ui.open(f"models/{name}/versions/1")
-    page.wait_for_timeout(3_000)  # the name shows nowhere in the page before the dialog sends it
+    answer.value.finished()
+    for _ in range(2):
+        page.evaluate("() => new Promise(done => requestIdleCallback(() => setTimeout(done)))")
     page.get_by_text("Add", exact=True).first.click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("combobox").fill("champion")

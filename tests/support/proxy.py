@@ -27,7 +27,7 @@ class Proxy:
 
     `target` is HOST:PORT or the path of a unix socket, so that it can stand in front of any PostgreSQL too.
 
-    - `cut()` resets all connections.
+    - `cut()` resets all connections and says how many there were.
     - `refuse` accepts new connections and resets them at once.
     - `freeze()` makes the connections that exist silent for both sides, while new ones work: as when a firewall has
       forgotten them. Nothing is closed, not even when one side goes away.
@@ -67,9 +67,9 @@ class Proxy:
         self._thread.join()
         self._loop.close()
 
-    def cut(self) -> None:
-        """Reset every connection, frozen ones too."""
-        self._run(self._cut)
+    def cut(self) -> int:
+        """Reset every connection, frozen ones too; how many there were."""
+        return self._run(self._cut)
 
     def freeze(self) -> int:
         """Make the connections that exist silent; how many there are."""
@@ -94,10 +94,12 @@ class Proxy:
 
         return asyncio.run_coroutine_threadsafe(act(), self._loop).result(10)
 
-    def _cut(self) -> None:
-        self.cuts += len(self._links)
-        for link in list(self._links):
+    def _cut(self) -> int:
+        links = list(self._links)
+        self.cuts += len(links)
+        for link in links:
             link.cut()
+        return len(links)
 
     def _freeze(self) -> int:
         for link in self._links:

@@ -4,7 +4,7 @@ threads, no clock.
 Two numberings. A batch has its number in the journal, which never changes. On the wire it has `number - first + 1`,
 where `first` is the journal's number of the producer's first batch. The journal's id is the first producer's id. A new
 producer starts with a new id when numbers of the old one cannot be used any more: the database was restored to an older
-state, the journal has a hole, the run was deleted in between, or somebody else used the id.
+state, batches are missing in the journal or were refused while the run was deleted, or somebody else used the id.
 
 A new id is used only after `id_saved`: if it were forgotten by a crash after batches were sent under it, they would be
 sent again under another one, and stored twice.
@@ -68,13 +68,14 @@ class Producer:
         self.id_is_saved = True
         self.lost_acknowledged = 0
         self.refusing = refusing  # why batches are refused until `accept`; empty: they are not
+        self._unsure = bool(refusing)  # batches before the next one may be missing at the service
         self.buffered_bytes = 0
         self.in_flight_bytes = 0
         self._settled = settled
         self._new_id = new_id
         self._on_event = on_event
         self._batches: deque[Batch] = deque()  # read and not settled, in order, without holes
-        self._beyond: Batch | None = None  # the first batch behind a hole, until everything before it is settled
+        self._beyond: Batch | None = None  # the first batch behind a hole, until it is known what to do with it
         self._read: int | None = None  # number of the last batch that was read; None: none yet
         self._acknowledged: int | None = None  # highest number that is settled
         self._sent = 0  # how many of `_batches` were sent on this stream
@@ -91,12 +92,15 @@ class Producer:
         if self._read is not None and batch.number != self._read + 1:
             self._on_event(Event.HOLE, max(0, batch.number - self._read - 1))
             self._beyond = batch
-            self._pass_hole()
-            return
-        self._append(batch)
+        elif batch.number > self.first and (self._unsure or (self._read is None and self._settled.missing)):
+            self._beyond = batch
+        else:
+            self._append(batch)
+        self._pass_hole()
 
     def _append(self, batch: Batch) -> None:
         self._read = batch.number
+        self._unsure = False
         if self._acknowledged is None:
             self._acknowledged = batch.number - 1
         self._batches.append(batch)
@@ -109,22 +113,33 @@ class Producer:
 
     @property
     def at_hole(self) -> bool:
-        """No batch can be taken until all before the hole are settled."""
+        """No batch can be taken until all before the hole are settled, and the service has said what it has."""
         return self._beyond is not None
 
     def _pass_hole(self) -> None:
+        """Goes on behind the hole: with a new producer, unless the service has what is missing. A power cut can tear
+        out of the journal what the agent had read, and sent, before it was on disk."""
         beyond = self._beyond
-        if beyond is not None and not self._batches:
+        if beyond is None or self._batches:
+            return
+        if self.refusing:
             self._beyond = None
-            self._start(beyond.number)
-            self._append(beyond)
+        elif self._known is None:
+            return  # the next Open is answered with it
+        else:
+            self._beyond = None
+            if max(self._known, self._acknowledged or 0) < beyond.number - 1:
+                self._start(beyond.number)
+            else:
+                self._acknowledged = beyond.number - 1
+        self._append(beyond)
 
     # A stream.
 
     @property
     def unacked(self) -> bool:
         """Whether batches wait that are not settled."""
-        return bool(self._batches)
+        return bool(self._batches) or self.at_hole
 
     @property
     def unsent(self) -> int:
@@ -156,12 +171,12 @@ class Producer:
         if self._acknowledged is not None and known < self._acknowledged and self._acknowledged >= self.first:
             self._lose(known)
             return False
-        if whole and self._read is not None and known > self._read:
+        last_read = self._beyond.number if self._beyond else self._read
+        if whole and last_read is not None and known > last_read:
             # Batches that are written later would get numbers that are committed already: they would be taken for
             # repeats and vanish. (Without a writer nothing is written later: a longer copy of this journal was sent.)
             self._on_event(Event.FOREIGN, committed)
-            assert self._acknowledged is not None  # as something was read
-            self._start(self._acknowledged + 1)
+            self._start((last_read if self._acknowledged is None else self._acknowledged) + 1)
             return False
         self._known = known
         self._rewind()
@@ -227,10 +242,10 @@ class Producer:
         self._refuse_all()
 
     def accept(self) -> None:
-        """Batches are accepted again: of a new producer, since numbers that were sent are bound to their points."""
-        if self.refusing:
-            self.refusing = ""
-            self._start(self._read + 1 if self._read is not None else self.first)
+        """Batches are accepted again. Those that were refused are a hole for the service."""
+        self.refusing = ""
+        self._unsure = True
+        self._acknowledged = self._known = None
 
     def id_saved(self, producer: bytes) -> None:
         """This id and its first batch are on disk. It may have been replaced since."""
@@ -248,6 +263,7 @@ class Producer:
         self._acknowledged = first - 1
         self._read = first - 1 + len(self._batches)
         self._known = None
+        self._unsure = False
         self._of_producer = 0
         self._history.clear()
         self._asking_ledger = False

@@ -287,7 +287,10 @@ class Transport:
             self._check_newer(feed)
 
     def _check_newer(self, feed: Feed) -> None:
-        """A job that was restarted under the same attempt: what is left of its predecessor must not set its end."""
+        """A job that was restarted under the same attempt: what is left of its predecessor must not set its end. Other
+        ranks and joined processes of the run have newer journals too, but do not end it."""
+        if not feed.creation.ends_run:
+            return
         for other in self._feeds.values():
             if other is not feed and other.creation.ends_run and other.creation.run_id == feed.creation.run_id:
                 newer = other.creation.time_unix_us > feed.creation.time_unix_us

@@ -410,7 +410,7 @@ def test_a_cell_of_a_notebook_that_is_run_again_ends_its_earlier_run(agent, star
     first.log({"loss": 1.0})
     begun = time.monotonic()
     second = start("e")
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < 10.0  # the end of the first has longer
     agent.held = False
     agent.wait_for(lambda: agent.status(first.run_id) == "FINISHED")
     assert agent.values("loss") == [1.0]

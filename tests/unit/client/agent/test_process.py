@@ -38,8 +38,8 @@ def test_an_agent_brings_a_journal_and_ends_when_there_is_nothing_left(service, 
     trainer.finish()
     until(lambda: trainer.position().finished)
     trainer.die()
-    until(lambda: not agents_of(directory.path))
-    assert gone(agent)
+    until(lambda: gone(agent))
+    assert not agents_of(directory.path)
     assert not directory.agent_runs()
     assert directory.journals() == []
     status = json.loads(directory.agent_status_path.read_text())

@@ -39,7 +39,7 @@ class ProducerAndService(RuleBasedStateMachine):
     def begin(self) -> None:
         self.ids = itertools.count(1)
         self.journal: list[Batch] = []  # what can be read
-        self.next_number = 1
+        self.next_number = self.next_sequence = 1
         self.database = Database()
         self.snapshot = Database()
         self.content: dict[tuple[bytes, int], int] = {}  # number in the journal of every id and number ever sent
@@ -61,7 +61,7 @@ class ProducerAndService(RuleBasedStateMachine):
             refusing=refusing,
             on_event=lambda event, count: self.events.append(event),
         )
-        self.read = settled.records  # how many records were read
+        self.read = sum(batch.sequence <= settled.records for batch in self.journal)  # how many batches were read
         self.open_id: bytes | None = None
         self.sent: list[tuple[int, int]] = []  # wire number, number: under way to the service
 
@@ -70,12 +70,23 @@ class ProducerAndService(RuleBasedStateMachine):
     @rule(count=st.integers(1, 5))
     def append(self, count: int) -> None:
         for _ in range(count):
-            self.journal.append(batch_of(len(self.journal) + 1, self.next_number))
+            self.journal.append(batch_of(self.next_sequence, self.next_number))
             self.next_number += 1
+            self.next_sequence += 1
 
     @rule(missing=st.integers(1, 3))
     def lose_batches_of_the_journal(self, missing: int) -> None:
         self.next_number += missing
+        self.next_sequence += missing
+
+    @rule(count=st.integers(1, 3), kept=st.integers(0, 3))
+    def lose_power(self, count: int, kept: int) -> None:
+        """A power cut takes batches that are not on disk, which the agent may have sent, and leaves some behind them.
+        What is settled for good is on disk."""
+        self.die()
+        end = max(len(self.journal) - kept, 0)
+        begin = max(end - count, sum(batch.sequence <= self.settled.records for batch in self.journal))
+        del self.journal[begin:end]
 
     # The agent.
 
@@ -87,6 +98,8 @@ class ProducerAndService(RuleBasedStateMachine):
             self.settled.expect(batch.sequence)
             self.producer.take(batch)
             self.read += 1
+            if self.open_id not in (None, self.producer.id):  # a hole
+                self.cut()
 
     @rule()
     def save(self) -> None:
@@ -200,7 +213,7 @@ class ProducerAndService(RuleBasedStateMachine):
     @invariant()
     def what_is_settled_is_stored_or_counted(self) -> None:
         """Each record of the prefix: its points were acknowledged or refused, in sum as many as there are."""
-        points = sum(batch.points for batch in self.journal[: self.settled.records])
+        points = sum(batch.points for batch in self.journal if batch.sequence <= self.settled.records)
         assert points == self.settled.acknowledged_points + sum(self.settled.refused.values())
 
     @invariant()
@@ -225,7 +238,7 @@ class ProducerAndService(RuleBasedStateMachine):
             self.send(10_000)
             self.commit(1_000)
             self.acknowledge()
-        assert self.settled.records == len(self.journal)
+        assert not self.journal or self.settled.records == self.journal[-1].sequence
         stored = set(self.database.stored)
         missing = {batch.number for batch in self.journal} - stored - self.lost
         refused = self.settled.refused.get("run_deleted", 0)
@@ -251,6 +264,39 @@ def test_a_producer_resumes_behind_what_the_service_has():
     assert producer.opened(2, whole=False)
     assert settled.records == 2
     assert [batch.number for batch in producer.next_batches(10_000, 10_000)] == [3, 4]
+
+
+@pytest.mark.parametrize(("committed", "sent_again"), [(5, []), (4, [5]), (3, [5]), (2, [5])])
+def test_behind_a_hole_goes_what_the_service_does_not_have(committed: int, sent_again: list[int]):
+    """A power cut tore batches 3 and 4 out of the journal; some of them, or 5 as well, were sent before."""
+    settled = SettledRecords()
+    producer = Producer(settled, b"a" * 16, lambda: b"b" * 16)
+    for number in (1, 2, 5):
+        settled.expect(number)
+        producer.take(batch_of(number, number))
+    assert producer.at_hole
+    assert producer.opening() == (b"a" * 16, 1)
+    is_same = committed >= 4
+    assert producer.opened(committed, whole=False) == is_same
+    if not is_same:
+        producer.id_saved(b"b" * 16)
+        assert producer.opening() == (b"b" * 16, 1)
+        assert producer.opened(0, whole=False)
+    assert [batch.number for batch in producer.next_batches(10_000, 10_000)] == sent_again
+    assert not producer.lost_acknowledged
+
+
+def test_a_hole_before_the_first_batch_is_no_loss_of_the_database():
+    settled = SettledRecords(records=4, acknowledged_points=100)
+    events = []
+    producer = Producer(settled, b"a" * 16, lambda: b"b" * 16, on_event=lambda event, count: events.append(event))
+    settled.expect(7)
+    producer.take(batch_of(7, 6))
+    assert producer.opening() == (b"a" * 16, 1)
+    assert not producer.opened(4, whole=False)
+    assert (events, producer.lost_acknowledged) == ([], 0)
+    producer.id_saved(b"b" * 16)
+    assert producer.opening() == (b"b" * 16, 1)
 
 
 def test_an_id_that_somebody_else_uses_is_given_up():

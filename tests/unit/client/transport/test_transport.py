@@ -109,6 +109,21 @@ def test_a_newer_journal_of_the_run_keeps_what_is_left_of_its_predecessor_from_e
     assert service.ledger.values("loss") == values(service, 20)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["rank 0 is older", "rank 1 is older"])
+def test_a_journal_of_another_rank_does_not_keep_a_run_whose_rank_0_died_from_failing(
+    service, directory, transports, order
+):
+    run_id = create_record("")["run_id"]
+    ranks = {rank: Trainer.start(directory, service.address, run_id, rank=rank, ends_run=rank == 0) for rank in order}
+    for rank, trainer in ranks.items():
+        trainer.log(range(10), f"key{rank}")
+    ranks[0].die()
+    transports(directory)
+    until(lambda: not ranks[0].path.exists())
+    assert service.ledger.runs[run_id].status == 4
+    settled(ranks[1])
+
+
 def test_a_rank_that_detaches_does_not_end_the_run(service, directory, transports):
     trainer = Trainer.start(directory, service.address, rank=1, ends_run=False)
     transports(directory)

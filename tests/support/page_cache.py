@@ -26,7 +26,9 @@ class _File:
     synced: bytes = b""
     pending: list[tuple[int, bytes | None]] = field(default_factory=list)  # write at offset; None: cut to this size
 
-    def after_power_cut(self, random: Random) -> bytes:
+    def after_power_cut(self, random: Random | None) -> bytes:
+        if random is None:
+            return self.synced
         content = bytearray(self.synced)
         pending = list(self.pending)
         if random.random() < 0.5:
@@ -70,8 +72,10 @@ class _Directory:
         self.pending.append(change)
         _apply(self.now, change)
 
-    def after_power_cut(self, random: Random) -> dict[str, _File | _Directory]:
+    def after_power_cut(self, random: Random | None) -> dict[str, _File | _Directory]:
         names = dict(self.synced)
+        if random is None:
+            return names
         share = random.choice((0.0, 0.5, 0.9, 1.0))
         for change in self.pending:
             if random.random() < share:
@@ -102,6 +106,10 @@ class PageCache:
         for fd in list(self._open):
             self.close(fd)
         _store(self._tree, target, random)
+
+    def synced(self, target: Path) -> None:
+        """Writes what every power cut leaves into a new directory."""
+        _store(self._tree, target, None)
 
     def make_directory(self, path: Path) -> None:
         OS_FILES.make_directory(path)
@@ -188,7 +196,7 @@ def _load(path: Path) -> _Directory:
     return directory
 
 
-def _store(directory: _Directory, target: Path, random: Random) -> None:
+def _store(directory: _Directory, target: Path, random: Random | None) -> None:
     target.mkdir()
     for name, entry in directory.after_power_cut(random).items():
         if isinstance(entry, _Directory):
