@@ -25,9 +25,8 @@ None of these is certain to be unique, so CreateRun says that the id was derived
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from runstream._launcher import Surroundings
 
@@ -45,8 +44,7 @@ _OF_UNKNOWN_RANK = (
 )
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """`shared` is True if other processes can determine the same run id, `derived` if it comes from the launcher's job.
     `warning` is for the log, or empty."""
 
@@ -196,7 +194,7 @@ def _rendezvous_job(environ: Mapping[str, str], around: Surroundings) -> tuple[s
     if in_pod and _int(environ, "LOCAL_RANK") is None and not _is_on_one_node(environ):
         return None
     launcher = around.launcher_id(environ, ("RANK", "LOCAL_RANK"))
-    return ("rendezvous on one node", launcher or socket.gethostname(), port)
+    return ("rendezvous on one node", launcher or os.uname().nodename, port)
 
 
 def _warning(environ: Mapping[str, str], around: Surroundings, rank: int) -> str:

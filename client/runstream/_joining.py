@@ -7,10 +7,8 @@ process started. Then it answers with another run, the same one for all ranks.
 from __future__ import annotations
 
 import os
-import socket
 import time
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from runstream._identity import Identity
 from runstream._launcher import process_age_us
@@ -18,8 +16,7 @@ from runstream._launcher import process_age_us
 _VERSION = "runstream-python"
 
 
-@dataclass(frozen=True)
-class Joining:
+class Joining(NamedTuple):
     """What the CREATE record of a handle says, in this process and in those that the handle is handed on to."""
 
     identity: Identity
@@ -56,12 +53,12 @@ class Joining:
 
     def answered(self, run_id: str) -> Joining:
         """The same after the service has answered with this run; empty: it has not."""
-        return replace(self, identity=replace(self.identity, run_id=run_id, derived=False)) if run_id else self
+        return self._replace(identity=self.identity._replace(run_id=run_id, derived=False)) if run_id else self
 
     def of_joiner(self) -> Joining:
         """For a forked child, or another process that the handle was sent to: it writes to the same run, and leaves its
         end to the first process."""
-        return replace(self, ends_run=False, system_metrics=False)
+        return self._replace(ends_run=False, system_metrics=False)
 
     def record(self) -> dict[str, Any]:
         """The CREATE record as of now."""
@@ -77,7 +74,7 @@ class Joining:
             "attempt": self.identity.attempt,
             "address": self.address,
             "pid": os.getpid(),
-            "host": socket.gethostname(),
+            "host": os.uname().nodename,
             "client": _VERSION,
             "age_us": max(1, now - self.exists_since_unix_us),
             "time_unix_us": now,

@@ -12,8 +12,8 @@ import re
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _PROC = Path("/proc")
 _MAX_ANCESTORS = 16  # a launcher is two or three processes away: wrapper scripts, numactl
@@ -102,8 +102,7 @@ def _boot_clock_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
-@dataclass(frozen=True)
-class _Stat:
+class _Stat(NamedTuple):
     parent: int
     started_ticks: int
 

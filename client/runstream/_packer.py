@@ -7,9 +7,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from runstream._batches import POINT_BYTES, Columns, SeriesTable, key_not_a_string, refusal_of, shown_key
 from runstream._buffer import Buffer, Entry, Marker, row_bytes
@@ -31,8 +30,7 @@ _DEVICE_POINT_BYTES = row_bytes(1)  # the charge of a point while its value is o
 _MAX_REPORTED_KEYS = 100  # report at most this many keys whose values do not become ready
 
 
-@dataclass(frozen=True)
-class DeviceLimits:
+class DeviceLimits(NamedTuple):
     """How many values of a handle may wait for their device, and for how long."""
 
     max_points: int = 100_000

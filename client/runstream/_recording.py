@@ -12,7 +12,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Protocol
 
 from runstream._batches import POINT_BYTES, Columns, SeriesTable
@@ -428,8 +427,7 @@ def _sum(positions: list[Position]) -> Position:
     refused: Counter[str] = Counter()
     for position in positions:
         refused.update(position.refused)
-    return replace(
-        last,
+    return last._replace(
         acknowledged_points=sum(position.acknowledged_points for position in positions),
         lost_acknowledged=sum(position.lost_acknowledged for position in positions),
         reconnects=sum(position.reconnects for position in positions),

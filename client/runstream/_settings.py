@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 logger = logging.getLogger("runstream")
 
@@ -17,8 +17,7 @@ AGENTS = ("auto", "external", "thread")
 _OF_DIRECTORY = ("RUNSTREAM_DIR", "RUNSTREAM_DIR_BYTES", "XDG_STATE_HOME", "HOME", "TMPDIR")
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """How a run records its points. Times are in seconds, sizes in bytes."""
 
     address: str = DEFAULT_ADDRESS

@@ -6,9 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from runstream import _entries, _identity, _notebook, _settings
 from runstream._ending import Ending, Pauses, wait_all
@@ -28,8 +27,7 @@ _STATUSES = ("FINISHED", "FAILED", "KILLED")
 _finished: dict[str, int] = {}  # derived run id without run index -> how many of its runs this process has finished
 
 
-@dataclass(frozen=True)
-class RunStats:
+class RunStats(NamedTuple):
     """The state of the points of one run handle in this process.
 
     `logged == waiting + on_disk + acknowledged + sum(refused.values())` at any moment.
@@ -387,7 +385,7 @@ class _DisabledRun(Run):
         return True
 
     def stats(self) -> RunStats:
-        return replace(super().stats(), journal="disabled", journal_path="")
+        return super().stats()._replace(journal="disabled", journal_path="")
 
     def _in_forked_child(self) -> None:
         pass

@@ -13,8 +13,9 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 import runstream
-from runstream.journal import Directory, JournalReader, Position, Record, RecordType
+from runstream.journal import Directory, Position, Record, RecordType
 from runstream.journal.format import decode_batch, decode_json
+from runstream.journal.reader import JournalReader
 from runstream.transport.transport import Transport
 from runstream_service.mlflow_port.port import MlflowPort
 from tests.support.rest import Rest

@@ -12,9 +12,8 @@ import site
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from runstream.journal import Directory
 
@@ -48,8 +47,7 @@ _NOT_INHERITED = (
 )
 
 
-@dataclass(frozen=True)
-class AgentState:
+class AgentState(NamedTuple):
     """Whether an agent runs for a directory.
 
     `state` is "running"; "starting": one was started and has not taken the lock yet; "failed": the last start did not
@@ -62,18 +60,18 @@ class AgentState:
     reason: str = ""
 
 
-@dataclass
 class _Launcher:
     """The starts for one directory, by this process."""
 
-    pid: int = field(default_factory=os.getpid)
-    child: int = 0  # the process in between, until it is reaped
-    exit_code: int | None = None  # its, once it is reaped
-    started_s: float = 0.0
-    seen: bool = False  # an agent has run since
-    failures: int = 0
-    reason: str = ""
-    not_before_s: float = 0.0
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.child = 0  # the process in between, until it is reaped
+        self.exit_code: int | None = None  # its, once it is reaped
+        self.started_s = 0.0
+        self.seen = False  # an agent has run since
+        self.failures = 0
+        self.reason = ""
+        self.not_before_s = 0.0
 
 
 _STABLE_S = 5.0  # an agent that ends sooner has failed

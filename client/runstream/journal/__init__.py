@@ -9,20 +9,18 @@
     check      verifies a directory, and repairs nothing
     files      what is done to the file system; `locks`, `layout`
 
-Only the standard library is used. docs/client-design.md has the picture.
+Only the standard library is used. `reader` and `check` are imported by name: a training process does not read.
+docs/client-design.md has the picture.
 """
 
 from runstream.journal.directory import Directory
 from runstream.journal.format import NewerVersion, Record, RecordType
 from runstream.journal.memory import MemoryJournal
 from runstream.journal.position import Position
-from runstream.journal.reader import Damage, JournalReader
 from runstream.journal.writer import JournalWriter
 
 __all__ = [
-    "Damage",
     "Directory",
-    "JournalReader",
     "JournalWriter",
     "MemoryJournal",
     "NewerVersion",

@@ -7,7 +7,7 @@ import os
 import threading
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runstream.journal.format import (
     MAX_PAYLOAD_BYTES,
@@ -18,7 +18,9 @@ from runstream.journal.format import (
     decode_declare,
     encode_json,
 )
-from runstream.journal.reader import Damage
+
+if TYPE_CHECKING:
+    from runstream.journal.reader import Damage
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 

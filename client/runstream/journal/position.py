@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from runstream.journal.files import OS_FILES, Files, replace_file_on_full_disk
@@ -15,8 +16,7 @@ from runstream.journal.layout import DURABLE_POSITION, NEW_PREFIX, POSITION
 MAX_NOTICES = 50
 
 
-@dataclass
-class Position:
+class Position(NamedTuple):
     """The content of the file: a line of JSON with these keys, and a line with its CRC-32 in hex.
 
     What is read back after a power cut is the last durable save or a later one.
@@ -24,7 +24,7 @@ class Position:
 
     records: int = 0  # every record with this sequence or a lower one is acknowledged, answered or refused for good
     acknowledged_points: int = 0
-    refused: dict[str, int] = field(default_factory=dict)  # points by reason
+    refused: Mapping[str, int] = MappingProxyType({})  # points by reason
     lost_acknowledged: int = 0  # points that the service had acknowledged and does not know any more
     producer: str = ""  # hex; another one than the journal's id after DATA_LOSS or a hole
     producer_first_batch: int = 1  # the number in the journal of that producer's batch 1
@@ -37,7 +37,7 @@ class Position:
     reconnects: int = 0
     server: str = ""
     last_error: str = ""
-    notices: list[dict[str, Any]] = field(default_factory=list)  # {"n", "level", "text"}, the last MAX_NOTICES
+    notices: Sequence[Mapping[str, Any]] = ()  # {"n", "level", "text"}, the last MAX_NOTICES
     agent_pid: int = 0
     updated_unix_us: int = 0
 
@@ -65,8 +65,7 @@ class Position:
 
 
 def _encoded(position: Position) -> bytes:
-    values = asdict(position)
-    values["notices"] = values["notices"][-MAX_NOTICES:]
+    values = {**position._asdict(), "refused": dict(position.refused), "notices": position.notices[-MAX_NOTICES:]}
     line = json.dumps(values, ensure_ascii=True, separators=(",", ":")).encode()
     return b"%s\n%08x\n" % (line, crc32(line))
 
@@ -81,5 +80,5 @@ def _decoded(data: bytes) -> Position | None:
         return None
     if not isinstance(values, dict):
         return None
-    known = {f.name for f in fields(Position)}  # a newer release may add keys
-    return Position(**{name: value for name, value in values.items() if name in known})
+    known = {name: value for name, value in values.items() if name in Position._fields}  # a newer release may add keys
+    return Position(**{**known, "notices": tuple(known.get("notices", ()))})

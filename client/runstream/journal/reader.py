@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,8 +31,7 @@ from runstream.journal.segment import FoundRecord, SegmentFile, find_record, is_
 _CHUNK_BYTES = 1024 * 1024  # a record is a view of its chunk, and keeps all of it in memory
 
 
-@dataclass(frozen=True)
-class Damage:
+class Damage(NamedTuple):
     """Bytes that are not a record, or records that are missing. The sequence of the next record shows how many are
     missing; at the end of a journal there is no next one, and their number is unknown. `torn`: part of a record that a
     crash or a power cut interrupted before it was synced."""
@@ -310,7 +308,7 @@ class JournalReader:
             what = "bytes that are no record: a checksum or a length is wrong"
         damage = Damage(segment.name, segment.offset, len(data), what, is_torn)
         if self._quarantine and not is_torn:
-            damage = replace(damage, quarantined=self._copy_away(damage, data))
+            damage = damage._replace(quarantined=self._copy_away(damage, data))
         self._pending.append(damage)
 
     def _reach(self, sequence: int) -> None:
@@ -333,7 +331,7 @@ class JournalReader:
         """The missing records are said of the first place: nobody knows how they were spread."""
         for damage in self._pending:
             if missing:
-                damage = replace(damage, first_missing=first_missing, missing_records=missing)
+                damage = damage._replace(first_missing=first_missing, missing_records=missing)
                 missing = 0
             self.damage.append(damage)
         self._pending.clear()

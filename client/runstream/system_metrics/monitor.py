@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from runstream._points_journal import Point, PointsJournal
-from runstream.journal import Directory, JournalReader, NewerVersion
+from runstream.journal import Directory, NewerVersion
 from runstream.journal.layout import WRITER_LOCK
 from runstream.journal.locks import is_locked
+from runstream.journal.reader import JournalReader
 from runstream.system_metrics.samplers import Sampler, samplers_of_this_machine
 
 INTERVAL_VARIABLE = "RUNSTREAM_SYSTEM_METRICS_INTERVAL_S"

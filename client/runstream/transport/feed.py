@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 from runstream._backoff import Backoff
 from runstream._settings import DEFAULT_ADDRESS
-from runstream.journal import JournalReader, Position, Record, RecordType
+from runstream.journal import Position, Record, RecordType
 from runstream.journal.format import decode_batch, decode_json
-from runstream.journal.reader import Damage
+from runstream.journal.reader import Damage, JournalReader
 from runstream.transport.earlier_steps import EarlierSteps
 from runstream.transport.limits import Limits
 from runstream.transport.notices import Log, Notices

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from runstream.journal import Directory, JournalReader, MemoryJournal, NewerVersion, Position
+from runstream.journal import Directory, MemoryJournal, NewerVersion, Position
+from runstream.journal.reader import JournalReader
 from runstream.transport.callers import Callers
 from runstream.transport.channels import Channels
 from runstream.transport.feed import Feed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,7 @@ def start_run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., runstre
             patch.setattr(
                 _settings,
                 "from_environment",
-                lambda *given: dataclasses.replace(from_environment(*given), **settings or {}),
+                lambda *given: from_environment(*given)._replace(**settings or {}),
             )
             runs.append(runstream.start_run(*args, **kwargs))
         return runs[-1]

@@ -4,9 +4,9 @@ does what tests ask for, through the same files as the real agent."""
 from __future__ import annotations
 
 import contextlib
-import copy
 import threading
 import time
+import types
 from array import array
 from collections import Counter
 from collections.abc import Callable
@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runstream.journal import Directory, JournalReader, Position, Record, RecordType
+from runstream.journal import Directory, Position, Record, RecordType
 from runstream.journal.format import decode_batch, decode_json
 from runstream.journal.layout import WRITER_LOCK
 from runstream.journal.locks import FileLock, is_locked
+from runstream.journal.reader import JournalReader
 
 Point = tuple[str, int, int, float, int, int]  # key, step, time, value, rank, attempt
 
@@ -37,7 +38,7 @@ class _Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.reader = JournalReader(path)
-        self.position = Position(agent_pid=1)
+        self.position = types.SimpleNamespace(**{**Position(agent_pid=1)._asdict(), "notices": []})
         self.saved: Position | None = None
         self.notices = 0
 
@@ -133,11 +134,11 @@ class TestAgent:
             for record in journal.reader.read(1 << 20):
                 self._store(journal, record)
                 position.records = record.sequence
-        if journal.saved != position:
-            position.updated_unix_us = time.time_ns() // 1000
+        now = Position(**{**vars(position), "notices": tuple(position.notices)})
+        if journal.saved != now:
+            journal.saved = now
             with contextlib.suppress(FileNotFoundError):
-                position.save(journal.path, durable=False)
-            journal.saved = copy.deepcopy(position)
+                now._replace(updated_unix_us=time.time_ns() // 1000).save(journal.path, durable=False)
         if position.finished and not is_locked(journal.path / WRITER_LOCK):
             self.directory.delete_journal(journal.path)
 

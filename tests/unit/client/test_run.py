@@ -551,5 +551,5 @@ def test_the_document_of_deadlines_says_what_client_and_agent_do():
     document = Path(__file__).parents[3] / "docs" / "deadlines.md"
     rows = re.findall(r"^\|[^|]+\| ([0-9.]+) s \|[^|]+\| `(\w+_s)` \|$", document.read_text(), re.MULTILINE)
     assert len(rows) == 5
-    defaults = {**vars(Settings()), **vars(Limits())}
+    defaults = {**Settings()._asdict(), **vars(Limits())}
     assert {name: float(seconds) for seconds, name in rows} == {name: defaults[name] for _, name in rows}

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from runstream._points_journal import PointsJournal
-from runstream.journal import Directory, JournalReader, Record, RecordType
+from runstream.journal import Directory, Record, RecordType
 from runstream.journal.format import decode_batch, decode_json
+from runstream.journal.reader import JournalReader
 from runstream.system_metrics import SystemMetrics
 from runstream.system_metrics.samplers import GpuSampler, samplers_of_this_machine
 from tests.support.polling import until_now

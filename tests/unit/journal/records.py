@@ -5,8 +5,9 @@ from __future__ import annotations
 from array import array
 from pathlib import Path
 
-from runstream.journal import JournalReader, Record, RecordType
+from runstream.journal import Record, RecordType
 from runstream.journal.format import encode_batch
+from runstream.journal.reader import JournalReader
 
 CREATE = {"run_id": "0" * 32, "name": "mlp", "rank": 0}
 

@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from runstream.journal import Directory, JournalReader, JournalWriter, Position, RecordType
+from runstream.journal import Directory, JournalWriter, Position, RecordType
 from runstream.journal import writer as writer_module
 from runstream.journal.check import check, check_journal, find_journals
 from runstream.journal.format import encode_declare, encode_json
+from runstream.journal.reader import JournalReader
 from tests.unit.journal.records import CREATE, batch, read_all, segments
 
 

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from runstream.journal import Directory, JournalReader, JournalWriter, Position, Record, RecordType
+from runstream.journal import Directory, JournalWriter, Position, Record, RecordType
 from runstream.journal import writer as writer_module
 from runstream.journal.check import check_journal
 from runstream.journal.files import OsFiles
 from runstream.journal.format import Payload, decode_batch
+from runstream.journal.reader import JournalReader
 from tests.unit.journal.records import CREATE, batch, plain, read_all, segments
 
 ROOT = Path(__file__).parents[3]

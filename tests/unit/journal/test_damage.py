@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runstream.journal import Directory, JournalReader, JournalWriter, NewerVersion, Record, RecordType
+from runstream.journal import Directory, JournalWriter, NewerVersion, Record, RecordType
 from runstream.journal import writer as writer_module
 from runstream.journal.format import SEGMENT_HEADER_BYTES, encode_declare, encode_json
+from runstream.journal.reader import JournalReader
 from tests.unit.journal.records import CREATE, batch, plain, read_all, segments
 
 FEW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

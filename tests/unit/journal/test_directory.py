@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from runstream.journal import Directory, JournalReader, JournalWriter
+from runstream.journal import Directory, JournalWriter
 from runstream.journal import directory as directory_module
 from runstream.journal.directory import DEFAULT_LIMIT_BYTES, network_file_system
+from runstream.journal.reader import JournalReader
 from tests.support.polling import until_now
 from tests.unit.journal.records import CREATE
 

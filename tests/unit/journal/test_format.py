@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream.journal import JournalReader
 from runstream.journal.format import (
     SEGMENT_HEADER_BYTES,
     SegmentHeader,
@@ -20,6 +19,7 @@ from runstream.journal.format import (
     encode_json,
     encode_segment_header,
 )
+from runstream.journal.reader import JournalReader
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 POINTS = st.lists(st.tuples(st.integers(0, 2**32 - 1), INT64, INT64, st.floats(allow_nan=True)), max_size=50)

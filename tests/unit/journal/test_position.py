@@ -1,4 +1,5 @@
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +14,7 @@ POSITION = Position(
     refused={"key_empty": 2},
     producer="ab" * 16,
     run_name="größe",
-    notices=[{"n": 1, "level": "warning", "text": "a"}],
+    notices=({"n": 1, "level": "warning", "text": "a"},),
     finished=True,
 )
 
@@ -48,12 +49,11 @@ def test_a_damaged_position_counts_as_the_last_durable_one(tmp_path: Path, data:
     (tmp_path / "position.durable.json").unlink()
 
 
-def test_keys_of_a_newer_release_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    newer = Position(records=5)
-    monkeypatch.setattr("runstream.journal.position.asdict", lambda _: {"records": 5, "colour": "red", "notices": []})
-    newer.save(tmp_path, durable=False)
+def test_keys_of_a_newer_release_are_ignored(tmp_path: Path) -> None:
+    line = b'{"records":5,"colour":"red","notices":[]}'
+    (tmp_path / "position.json").write_bytes(b"%s\n%08x\n" % (line, crc32(line)))
 
-    assert Position.load(tmp_path) == newer
+    assert Position.load(tmp_path) == Position(records=5)
 
 
 def test_only_the_last_notices_are_kept(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_only_the_last_notices_are_kept(tmp_path: Path) -> None:
 
     loaded = Position.load(tmp_path)
     assert loaded is not None
-    assert loaded.notices == notices[-MAX_NOTICES:]
+    assert loaded.notices == tuple(notices[-MAX_NOTICES:])
 
 
 def test_saving_into_a_directory_that_is_gone_raises(tmp_path: Path) -> None:

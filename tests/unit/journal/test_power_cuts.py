@@ -20,8 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from runstream.journal import Directory, JournalReader, JournalWriter, Position, RecordType
+from runstream.journal import Directory, JournalWriter, Position, RecordType
 from runstream.journal.format import encode_declare, encode_json
+from runstream.journal.reader import JournalReader
 from tests.support.page_cache import PageCache
 from tests.unit.journal.records import CREATE, batch, read_all
 

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from runstream.journal import Directory, JournalReader, JournalWriter, RecordType
+from runstream.journal import Directory, JournalWriter, RecordType
 from runstream.journal.format import SEGMENT_BYTES, decode_batch, encode_declare, encode_json
+from runstream.journal.reader import JournalReader
 from tests.unit.journal.records import CREATE, batch, plain, read_all, segments
 
 

@@ -203,8 +203,8 @@ def test_where_sys_executable_is_no_python_the_one_of_the_prefix_is_used(executa
 
 
 def test_a_fork_of_the_training_process_starts_agents_on_its_own_account(directory, monkeypatch):
-    launcher = launch._launchers.setdefault(directory.path, launch._Launcher(pid=1, failures=5, not_before_s=1e18))
-    assert launcher.failures == 5
+    launcher = launch._launchers.setdefault(directory.path, launch._Launcher())
+    launcher.pid, launcher.failures, launcher.not_before_s = 1, 5, 1e18
     monkeypatch.setattr(launch, "_start", lambda *_: None)
     assert ensure_agent(directory).failures == 0
 
