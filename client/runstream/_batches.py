@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 
 POINT_BYTES = 28  # in columns, in the journal and on the wire: 4 + 8 + 8 + 8
 
@@ -26,6 +27,14 @@ class Columns:
         self.steps.append(step)
         self.times.append(time_unix_us)
         self.values.append(value)
+
+    def append_row(self, series: array[int], step: int, time_unix_us: int, values: Iterable[float]) -> None:
+        """Adds the points of one step and time; there are as many values as series."""
+        count = len(series)
+        self.series.extend(series)
+        self.steps.extend(array("q", (step,)) * count)
+        self.times.extend(array("q", (time_unix_us,)) * count)
+        self.values.extend(values)
 
 
 class SeriesTable:

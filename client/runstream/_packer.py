@@ -5,6 +5,7 @@ large form. It never holds the interpreter for long, so that training does not w
 from __future__ import annotations
 
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
@@ -25,8 +26,11 @@ _PAUSE_S = 0.000_05
 # Do not sleep while this many rows wait: if training only logs in a loop, getting the lock back takes 5 ms each time
 # (the interpreter's switch interval), and the buffer would fill although the disk is fast.
 _BACKLOG_ROWS = 5_000
+_FLOATS, _STRINGS = {float}, {str}
 _KEY_BYTES = 300  # what a new series takes: key, table entries
 _DEVICE_POINT_BYTES = row_bytes(1)  # the charge of a point while its value is on a device
+_FEW_POINTS = 4  # a row with fewer points is packed point by point: that is as fast
+_MAX_ROWS_KNOWN = 256  # combinations of keys whose series are remembered
 _MAX_REPORTED_KEYS = 100  # report at most this many keys whose values do not become ready
 
 
@@ -62,6 +66,7 @@ class Packer:
         self._seal_columns = seal
         self._reach_marker = reach
         self._columns = Columns()
+        self._known_rows: dict[tuple[str, ...], array[int]] = {}  # the series of rows, by their keys
         self._logged_s = 0.0
         self._since_pause = 0
         self._freed_bytes = 0
@@ -93,7 +98,8 @@ class Packer:
             if isinstance(entry, Marker):
                 self._reach(entry)
             else:
-                self._pack(entry)
+                if not self._pack_known(*entry):
+                    self._pack(entry)
                 self._breathe(len(entry[0]))
         self._repack()
 
@@ -150,6 +156,30 @@ class Packer:
         self._columns.append(index, step, time_unix_us, value)
         if len(self._columns) >= self._batch_points:
             self.seal()
+
+    def _pack_known(self, metrics: dict[str, Any], step: Any, time_unix_us: int) -> bool:
+        """Packs a row of plain keys and floats in a few steps; returns whether it could. Training loops log the same
+        keys again and again."""
+        count = len(metrics)
+        if count < _FEW_POINTS or len(self._columns) + count > self._batch_points or type(step) is not int:
+            return False
+        # A subclass of str may have a hash of its own, and code of anybody must not run here.
+        if set(map(type, metrics.values())) != _FLOATS or set(map(type, metrics)) != _STRINGS:
+            return False
+        keys = tuple(metrics)
+        series = self._known_rows.get(keys)
+        if series is None:
+            found = [index for key in keys if (index := self._series.index_of(key)) is not None]
+            if len(found) < count:
+                return False
+            if len(self._known_rows) >= _MAX_ROWS_KNOWN:
+                self._known_rows.clear()
+            series = self._known_rows[keys] = array("I", found)
+        self._columns.append_row(series, step, time_unix_us, metrics.values())
+        if len(self._columns) >= self._batch_points:
+            self.seal()
+        self._freed_bytes += row_bytes(count) - count * POINT_BYTES
+        return True
 
     def _pack(self, entry: Entry) -> None:
         metrics, step, time_unix_us = entry
