@@ -70,7 +70,8 @@ class RunStats(NamedTuple):
     """Where points are recorded: "disk"; "memory", while the disk cannot be used; "full", while the directory has
     reached its limit; "disabled"."""
     journal_path: str
-    """The directory of this handle's journal; empty if there is none."""
+    """The directory of this handle's journal; as long as it has none, that of all journals; empty if neither can be
+    used."""
 
 
 class Run:

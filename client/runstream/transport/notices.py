@@ -44,6 +44,10 @@ class Notices:
         self.changed = True
         self._log(level, f"run {self.run_id}: {text}")
 
+    def note(self, message: str, *args: object) -> None:
+        """For the agent's log alone: what the process of the run finds out, and says, by itself."""
+        self._log("info", f"run {self.run_id}: {message % args}")
+
     def once(self, about: str, message: str, *args: object) -> None:
         """Warns at most once for each journal and agent."""
         if self._repetition.is_first(about):

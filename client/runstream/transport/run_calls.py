@@ -299,11 +299,9 @@ class RunCalls:
         self.run_name = run.name
         if run.run_id and run.run_id != creation.run_id:
             self._notices.run_id = run.run_id
-            self._notices.say(
-                "info",
-                "the launcher gave this job the same id as an earlier one, whose run %s has ended; points go to run %s",
+            self._notices.note(
+                "the launcher gave this job the same id as an earlier one, whose run %s has ended; points go here",
                 creation.run_id,
-                run.run_id,
             )
             creation.run_id = run.run_id
         # If the service forgets the run, the next CreateRun must create exactly this one.
