@@ -68,7 +68,8 @@ class Producer:
         self.id_is_saved = True
         self.lost_acknowledged = 0
         self.refusing = refusing  # why batches are refused until `accept`; empty: they are not
-        self._unsure = bool(refusing)  # batches before the next one may be missing at the service
+        # Batches before the next one may be missing at the service, since they were refused here.
+        self._unsure = bool(refusing or settled.refused.get("run_deleted"))
         self.buffered_bytes = 0
         self.in_flight_bytes = 0
         self._settled = settled
@@ -243,9 +244,10 @@ class Producer:
 
     def accept(self) -> None:
         """Batches are accepted again. Those that were refused are a hole for the service."""
-        self.refusing = ""
-        self._unsure = True
-        self._acknowledged = self._known = None
+        if self.refusing:
+            self.refusing = ""
+            self._unsure = True
+            self._acknowledged = self._known = None
 
     def id_saved(self, producer: bytes) -> None:
         """This id and its first batch are on disk. It may have been replaced since."""
