@@ -28,12 +28,13 @@ class Columns:
         self.times.append(time_unix_us)
         self.values.append(value)
 
-    def append_row(self, series: array[int], step: int, time_unix_us: int, values: Iterable[float]) -> None:
-        """Adds the points of one step and time; there are as many values as series."""
-        count = len(series)
+    def extend(
+        self, series: Iterable[int], steps: Iterable[int], times: Iterable[int], values: Iterable[float]
+    ) -> None:
+        """Adds points; all columns are equally long and in range."""
         self.series.extend(series)
-        self.steps.extend(array("q", (step,)) * count)
-        self.times.extend(array("q", (time_unix_us,)) * count)
+        self.steps.extend(steps)
+        self.times.extend(times)
         self.values.extend(values)
 
 
@@ -51,6 +52,13 @@ class SeriesTable:
     def index_of(self, key: str) -> int | None:
         """The index of a known key."""
         return self._indexes.get(key)
+
+    def indexes_of(self, keys: Iterable[str]) -> list[int] | None:
+        """The indexes of known keys; None if one is not known."""
+        try:
+            return list(map(self._indexes.__getitem__, keys))
+        except KeyError:
+            return None
 
     def add(self, key: str) -> int:
         """The index of a new key. The caller has checked `refusal_of(key)` and that there is room."""

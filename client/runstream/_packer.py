@@ -5,10 +5,9 @@ large form. It never holds the interpreter for long, so that training does not w
 from __future__ import annotations
 
 import time
-from array import array
 from collections import deque
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Iterable
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
 from runstream._batches import POINT_BYTES, Columns, SeriesTable, key_not_a_string, refusal_of, shown_key
@@ -26,11 +25,8 @@ _PAUSE_S = 0.000_05
 # Do not sleep while this many rows wait: if training only logs in a loop, getting the lock back takes 5 ms each time
 # (the interpreter's switch interval), and the buffer would fill although the disk is fast.
 _BACKLOG_ROWS = 5_000
-_FLOATS, _STRINGS = {float}, {str}
 _KEY_BYTES = 300  # what a new series takes: key, table entries
 _DEVICE_POINT_BYTES = row_bytes(1)  # the charge of a point while its value is on a device
-_FEW_POINTS = 4  # a row with fewer points is packed point by point: that is as fast
-_MAX_ROWS_KNOWN = 256  # combinations of keys whose series are remembered
 _MAX_REPORTED_KEYS = 100  # report at most this many keys whose values do not become ready
 
 
@@ -66,9 +62,7 @@ class Packer:
         self._seal_columns = seal
         self._reach_marker = reach
         self._columns = Columns()
-        self._known_rows: dict[tuple[str, ...], array[int]] = {}  # the series of rows, by their keys
         self._logged_s = 0.0
-        self._since_pause = 0
         self._freed_bytes = 0
         self._hurry = False
         self._limits = limits or DeviceLimits()
@@ -94,13 +88,21 @@ class Packer:
         if not len(self._columns):
             self._columns.logged_s = self._logged_s
         self._hurry = len(entries) > _BACKLOG_ROWS
+        rows: list[Entry] = []
+        points = 0
         for entry in entries:
             if isinstance(entry, Marker):
+                self._pack_rows(rows)
+                rows, points = [], 0
                 self._reach(entry)
-            else:
-                if not self._pack_known(*entry):
-                    self._pack(entry)
-                self._breathe(len(entry[0]))
+                continue
+            rows.append(entry)
+            points += len(entry[0])
+            if points >= _SLICE_POINTS:
+                self._pack_rows(rows)
+                rows, points = [], 0
+                self._breathe()
+        self._pack_rows(rows)
         self._repack()
 
     def seal(self) -> int:
@@ -157,28 +159,33 @@ class Packer:
         if len(self._columns) >= self._batch_points:
             self.seal()
 
-    def _pack_known(self, metrics: dict[str, Any], step: Any, time_unix_us: int) -> bool:
-        """Packs a row of plain keys and floats in a few steps; returns whether it could. Training loops log the same
-        keys again and again."""
-        count = len(metrics)
-        if count < _FEW_POINTS or len(self._columns) + count > self._batch_points or type(step) is not int:
-            return False
+    def _pack_rows(self, rows: list[Entry]) -> None:
+        if rows and not self._pack_plain(rows):
+            for row in rows:
+                self._pack(row)
+
+    def _pack_plain(self, rows: list[Entry]) -> bool:
+        """Packs rows whose keys are known strings and whose values are floats, as nearly all are, without a line of
+        Python for each point; returns whether it could."""
+        metrics, steps, times = zip(*rows, strict=True)
+        keys = list(chain.from_iterable(metrics))
+        values = list(chain.from_iterable(map(dict.values, metrics)))
         # A subclass of str may have a hash of its own, and code of anybody must not run here.
-        if set(map(type, metrics.values())) != _FLOATS or set(map(type, metrics)) != _STRINGS:
+        if set(map(type, keys)) != {str} or set(map(type, values)) != {float} or set(map(type, steps)) != {int}:
             return False
-        keys = tuple(metrics)
-        series = self._known_rows.get(keys)
+        series = self._series.indexes_of(keys)
         if series is None:
-            found = [index for key in keys if (index := self._series.index_of(key)) is not None]
-            if len(found) < count:
-                return False
-            if len(self._known_rows) >= _MAX_ROWS_KNOWN:
-                self._known_rows.clear()
-            series = self._known_rows[keys] = array("I", found)
-        self._columns.append_row(series, step, time_unix_us, metrics.values())
-        if len(self._columns) >= self._batch_points:
-            self.seal()
-        self._freed_bytes += row_bytes(count) - count * POINT_BYTES
+            return False
+        counts = list(map(len, metrics))
+        columns = (series, _repeated(steps, counts), _repeated(times, counts), values)
+        start = 0
+        while start < len(values):
+            end = start + self._batch_points - len(self._columns)
+            self._columns.extend(*(column[start:end] for column in columns))
+            if len(self._columns) >= self._batch_points:
+                self.seal()
+            start = end
+        self._freed_bytes += sum(map(row_bytes, counts)) - len(values) * POINT_BYTES
         return True
 
     def _pack(self, entry: Entry) -> None:
@@ -245,13 +252,10 @@ class Packer:
             self.seal()
             self._reach_marker(self._markers.popleft()[1])
 
-    def _breathe(self, points: int) -> None:
-        self._since_pause += points
-        if self._since_pause >= _SLICE_POINTS:
-            self._since_pause = 0
-            self._repack()
-            if not self._hurry:
-                sleep(_PAUSE_S)
+    def _breathe(self) -> None:
+        self._repack()
+        if not self._hurry:
+            sleep(_PAUSE_S)
 
     def _repack(self) -> None:
         freed, self._freed_bytes = self._freed_bytes, 0
@@ -287,3 +291,8 @@ class Packer:
     def _refuse(self, key: object, reason: str, why: str) -> None:
         self._buffer.refuse_waiting(1, 0, reason)
         self._notices.refused(shown_key(key), why)
+
+
+def _repeated(numbers: Iterable[int], counts: Iterable[int]) -> list[int]:
+    """Each number as often as its count says."""
+    return list(chain.from_iterable(map(repeat, numbers, counts)))

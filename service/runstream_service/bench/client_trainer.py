@@ -58,23 +58,31 @@ def log(calls: int, slow_sync_s: float) -> dict[str, Any]:
 
 def steps(pairs: int, block: int) -> dict[str, Any]:
     """How much longer a training step takes that logs 20 metrics, in percent: blocks of steps with and without, by
-    turns, with a pause in which everything that was logged is on its way."""
+    turns, with a pause in which everything that was logged is on its way.
+
+    On a machine whose speed changes by tenths from second to second, that comparison cannot show a percent. `cost` can:
+    what the calls of log() took, and all that other threads of the process computed meanwhile, as if the training had
+    waited for them."""
     import statistics
 
     import runstream
 
     compute = _step_of(_STEP_S)
     metrics = {f"train/metric_{key}": key / 7 for key in range(KEYS)}
-    medians, sums, plain_s = [], [], []
+    medians, sums, plain_s, costs_s = [], [], [], []
     with runstream.start_run("bench", "steps") as run:
         run.log(metrics, step=0)
         _wait_for(lambda: bool(run.stats().journal_path))
         for pair in range(pairs):
-            spent = {}
+            spent, others_s = {}, {}
+            logging_s: list[float] = []
             for logs in (False, True) if pair % 2 else (True, False):
-                time.sleep(_PAUSE_S)
-                do = (lambda step: run.log(metrics, step=step)) if logs else None
+                do = _timed(lambda step: run.log(metrics, step=step), logging_s) if logs else None
+                begun_s = _other_threads_s()
                 spent[logs] = _block(compute, do, 1 + pair * block, block)
+                time.sleep(_PAUSE_S)
+                others_s[logs] = _other_threads_s() - begun_s
+            costs_s.append((sum(logging_s) + others_s[True] - others_s[False]) / block)
             medians.append(statistics.median(spent[True]) / statistics.median(spent[False]))
             sums.append(sum(spent[True]) / sum(spent[False]))
             plain_s.append(statistics.median(spent[False]))
@@ -82,6 +90,7 @@ def steps(pairs: int, block: int) -> dict[str, Any]:
     return {
         "median": 100 * (statistics.median(medians) - 1),
         "mean": 100 * (statistics.median(sums) - 1),
+        "cost": 100 * statistics.median(costs_s) / statistics.median(plain_s),
         "step_ms": 1_000 * statistics.median(plain_s),
         "lost": lost,
     }
@@ -196,6 +205,23 @@ def _block(compute: Callable[[], object], log: Callable[[int], None] | None, fir
             log(step)
         spent.append(clock() - begun)
     return spent
+
+
+def _timed(log: Callable[[int], None], spent: list[float]) -> Callable[[int], None]:
+    """Notes the seconds of each call."""
+    clock = time.perf_counter
+
+    def timed(step: int) -> None:
+        begun = clock()
+        log(step)
+        spent.append(clock() - begun)
+
+    return timed
+
+
+def _other_threads_s() -> float:
+    """The CPU time of all threads of this process but this one."""
+    return time.process_time() - time.thread_time()
 
 
 def _sockets() -> int:
