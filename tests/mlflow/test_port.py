@@ -153,7 +153,7 @@ def test_a_deleted_run_takes_nothing_and_a_restored_one_does(
 
 
 def test_while_the_service_is_away_writes_are_answered_and_the_rest_waits(
-    directory: Directory, monkeypatch: pytest.MonkeyPatch
+    directory: Directory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from runstream_service.mlflow_port import port as module
 
@@ -164,6 +164,8 @@ def test_while_the_service_is_away_writes_are_answered_and_the_rest_waits(
     status, code, message = rest.get("runs/get", {"run_id": "a" * 32}).error
     assert (status, code) == (503, "TEMPORARILY_UNAVAILABLE")
     assert "cannot be reached" in message
+    assert caplog.text.count("a request of MLflow's API waits for the service at http://127.0.0.1:9") == 1
+    assert "RUNSTREAM_MLFLOW_HTTP_ADDRESS" in caplog.text
     assert rest.post("runs/log-metric", {"run_id": "a" * 32, "key": "a", "value": 1, "timestamp": 1}).status == 200
     answer = rest.get("runs/get", {"run_id": "a" * 32})
     assert "has not reached the service yet" in answer.error[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -12,6 +13,7 @@ import orjson
 from starlette.responses import Response, StreamingResponse
 from yarl import URL
 
+from runstream._repetition import Repetition
 from runstream_service.core.errors import CoreError, RunDeleted, RunNotFound
 from runstream_service.deadline import TIMEOUTS, Deadline
 from runstream_service.mlflow_port.sink import ServiceAway
@@ -36,6 +38,7 @@ class Upstream:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._repetition = Repetition()
         # Bodies are passed on as they are, compressed or not. The environment's proxies are for web pages.
         self._session = aiohttp.ClientSession(
             auto_decompress=False,
@@ -55,6 +58,7 @@ class Upstream:
                 return await self._try(request, body)
             except aiohttp.ClientConnectorError as error:
                 # Nothing of the request was sent, so it is sent again, whatever it does.
+                self._report(error)
                 if deadline.left_s() <= pause_s:
                     raise self._away(error) from error
             except (aiohttp.ClientError, *TIMEOUTS) as error:
@@ -94,7 +98,18 @@ class Upstream:
         ]
         return response
 
+    def _report(self, error: BaseException) -> None:
+        """Once a minute, in the agent's log: the script that waits shows nothing until it gives up."""
+        if self._repetition.is_due("away"):
+            logging.getLogger("runstream_agent").warning(
+                "a request of MLflow's API waits for the service at %s (%s). Another address: "
+                "RUNSTREAM_MLFLOW_HTTP_ADDRESS",
+                self._url,
+                error or type(error).__name__,
+            )
+
     def _away(self, error: BaseException) -> ServiceAway:
+        self._report(error)
         return ServiceAway(
             f"The service at {self._url} cannot be reached ({error or type(error).__name__}). What was logged is on "
             "disk, and is sent when it can be."
