@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from runstream._notices import logger, say_warning
 from runstream._settings import Settings
+from runstream._threads import GRPC_THREADS, are_threads_patched, check_spare_threads
 
 if TYPE_CHECKING:
     from runstream.journal import Directory, MemoryJournal, Position
@@ -111,6 +112,11 @@ class _TransportThread:
         """Starts it, unless another process brings the journals of this directory. Raises OSError if it cannot."""
         if self.runs:
             return
+        if are_threads_patched():
+            raise OSError(
+                "gevent or eventlet has replaced the threads of this process, and gRPC needs real ones: start an agent "
+                "yourself, `runstream agent`"
+            )
         if directory is not None:
             self._lock = directory.agent_lock()
             if self._lock is None:
@@ -118,6 +124,7 @@ class _TransportThread:
         try:
             from runstream.transport.transport import Transport
 
+            check_spare_threads(GRPC_THREADS)
             transport = Transport(directory, log=_log)
             transport.start()
         except (ImportError, RuntimeError) as error:  # gRPC is broken here, or there are too many threads

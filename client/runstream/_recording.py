@@ -250,7 +250,8 @@ class Recording:
         return (self._made, self._journals[-1].sequence if self._journals else 0)
 
     def _write_all(self) -> None:
-        if not self._lazy:
+        # Not after the end: the agent deletes a journal that is settled, and another would look like a run that died.
+        if not self._lazy and self._ended_s is None:
             self._journal()
         # Points first: the service may have to be asked for long about params and tags, and what becomes of points is
         # only known in the order of the journal.

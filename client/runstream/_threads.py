@@ -33,13 +33,40 @@ _start_new_thread = _original("_thread", "start_new_thread")
 def start_thread(target: Callable[[], None], name: str) -> None:
     """Starts a daemon: a program that hangs at exit because of it would be worse than a lost point. Raises RuntimeError
     if there is no thread to be had."""
-    if _are_threads_patched():
+    if are_threads_patched():
         _start_new_thread(target, ())
     else:
         threading.Thread(target=target, name=name, daemon=True).start()
 
 
-def _are_threads_patched() -> bool:
+# Those that gRPC starts here, with some to spare: 12 were enough on two cores.
+GRPC_THREADS = 16
+
+
+def check_spare_threads(count: int) -> None:
+    """Raises RuntimeError if so many threads cannot be started now. gRPC aborts the process if it cannot start one of
+    its own."""
+    stop = Lock()
+    stop.acquire()
+
+    def wait() -> None:
+        with stop:
+            pass
+
+    try:
+        for _ in range(count):
+            start_thread(wait, "runstream-trial")
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"gRPC needs {count} threads here, and they cannot be started ({error}): raise the limit (ulimit -u, or "
+            "the pids limit of the container)"
+        ) from error
+    finally:
+        stop.release()
+
+
+def are_threads_patched() -> bool:
+    """Whether gevent or eventlet has put greenlets in the place of threads."""
     if (gevent := sys.modules.get("gevent.monkey")) is not None and gevent.is_module_patched("threading"):
         return True
     eventlet = sys.modules.get("eventlet.patcher")

@@ -320,7 +320,8 @@ class Run:
 
     def _wait_created(self, address: str, run_id: str, timeout_s: float) -> None:
         recording = self._recording
-        if (address, run_id) == (self._settings.address, recording.run_id) and self._settings.mode == "online":
+        is_ours = (address, run_id) == (self._settings.address, recording.run_id) and not recording.is_empty()
+        if is_ours and self._settings.mode == "online":
             self._wait(lambda: bool(recording.position.run_state), timeout_s)
 
     def _in_forked_child(self) -> None:

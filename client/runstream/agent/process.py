@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from runstream._threads import GRPC_THREADS, check_spare_threads
 from runstream.journal import Directory
 
 if TYPE_CHECKING:
@@ -82,9 +83,10 @@ def run(options: Options) -> int:
     status = 1
     companion = options.companion(directory) if options.companion else None
     try:
+        check_spare_threads(GRPC_THREADS)
         if companion is not None:
             companion.start()
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         logger.error("the agent does not start: %s", error)
         return 1
     try:

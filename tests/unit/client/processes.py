@@ -249,6 +249,18 @@ def exits_in_child(points: int) -> None:
     print(runstream.Client().get_run(run.run_id).status, flush=True)
 
 
+def reads_in_child(points: int) -> None:
+    """A forked child that has logged nothing reads the run of its parent. Its handle has no journal, and never will."""
+    run = runstream.start_run("e", "read")
+    count(run, "parent", 0, points)
+    run.flush(30)
+    pid = os.fork()
+    if pid == 0:
+        print(runstream.Client(timeout=600).get_run(run.run_id).status, flush=True)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
 def logs_from_another_thread_at_exit(points: int) -> None:
     """A thread still logs when the interpreter ends."""
     run = runstream.start_run("e", "thread")

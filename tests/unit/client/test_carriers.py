@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import types
 from collections.abc import Iterator
 
 import pytest
@@ -41,6 +43,37 @@ def test_without_an_agent_a_thread_sends_and_one_warning_says_what_is_weaker(ser
     assert service.ledger.values("loss") == [1.0]
     assert caplog.text.count("no agent can be started (no more processes)") == 1
     assert "gRPC runs in this process" in caplog.text
+
+
+def test_a_thread_that_could_not_start_those_of_grpc_starts_none(service, start_run, monkeypatch, caplog):
+    """gRPC would abort the process."""
+    monkeypatch.setenv("RUNSTREAM_AGENT", "thread")
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "runstream-trial" and sum(t.name == thread.name for t in threading.enumerate()) >= 5:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    run = start_run("e", address=service.address)
+    run.log({"loss": 1.0})
+    until_now(lambda: "gRPC needs 16 threads here" in caplog.text)
+    assert not run.flush(0.1)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert run.finish(timeout=20)
+    assert service.ledger.values("loss") == [1.0]
+
+
+@pytest.mark.parametrize("library", ["gevent.monkey", "eventlet.patcher"])
+def test_where_threads_are_greenlets_no_thread_sends(service, start_run, monkeypatch, caplog, library):
+    patched = types.SimpleNamespace(is_module_patched=lambda _: True, is_monkey_patched=lambda _: True)
+    monkeypatch.setenv("RUNSTREAM_AGENT", "thread")
+    monkeypatch.setitem(sys.modules, library, patched)
+    run = start_run("e", address=service.address)
+    run.log({"loss": 1.0})
+    until_now(lambda: "gRPC needs real ones: start an agent" in caplog.text)
+    until_now(lambda: run.stats().on_disk == 1)
 
 
 def test_one_failed_start_of_an_agent_is_not_the_end_of_it(start_run, monkeypatch, caplog):

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,25 @@ def test_what_the_agent_settles_at_the_last_moment_counts(agent, start):
     assert run.finish(timeout=20)
     assert (run.stats().acknowledged, dict(run.stats().refused)) == (2_000, {})
     assert agent.status(run.run_id) == "FINISHED"
+
+
+def test_after_its_end_a_run_makes_no_other_journal(agent, start):
+    """At the exit, one run may wait for the service for long, while the journals of the others are settled and deleted.
+    An empty one would look like that of a process that died."""
+    run, other = start("e"), start("e")
+    run.log({"loss": 1.0})
+    ending = run._begin_at_exit("FINISHED")
+    agent.wait_for(lambda: agent.status(run.run_id) == "FINISHED")
+    until_now(ending.is_over)
+    journal = run.stats().journal_path
+    with agent.lock:
+        agent.directory.delete_journal(Path(journal))
+    until_now(lambda: run.stats().journal_path != journal)
+    for _ in range(2):
+        other.log({"loss": 2.0})
+        assert other.flush(20)
+    assert [str(path) for path in agent.directory.journals()] == [other.stats().journal_path]
+    run._end_finish()
 
 
 def test_an_end_that_fails_in_a_way_that_nobody_foresaw_does_not_raise(agent, start, monkeypatch, caplog):

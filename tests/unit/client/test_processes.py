@@ -123,6 +123,12 @@ def test_a_forked_child_that_exits_leaves_the_run_to_its_parent(service):
     assert service.ledger.runs[run_id].status == run_pb2.RUN_STATUS_FINISHED
 
 
+def test_a_forked_child_reads_at_once(service):
+    result = run_program(service, "reads_in_child", 10)
+    check(service, result)
+    assert result.stdout == "RUNNING\n"
+
+
 def test_points_of_a_thread_that_outlives_the_main_one_arrive(service):
     result = run_program(service, "logs_from_another_thread_at_exit", 3_000)
     check(service, result)
