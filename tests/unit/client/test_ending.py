@@ -42,6 +42,10 @@ def test_without_a_thread_nothing_raises_and_one_warning_says_so(agent, threads,
     assert (stats.logged, stats.waiting, dict(stats.refused)) == (1, 0, {"no_threads": 1})
     assert caplog.text.count("no thread can be started (can't start new thread)") == 1
     assert "bug" not in caplog.text
+    threads.append(True)  # so that the handle is let go of here, and not in the next test
+    assert process.recorder.start()
+    process.recorder.wake()
+    until_now(lambda: not process.recorder.running)
 
 
 def test_a_run_that_ended_without_a_thread_does_not_keep_the_next_one(agent, threads):
