@@ -48,7 +48,9 @@ def client(serve: ServeProcess) -> Iterator[runstream.Client]:
 
 
 def start(serve: ServeProcess, **options: Any) -> runstream.Run:
-    return runstream.start_run(address=serve.grpc_address, rank=0, **options)
+    run = runstream.start_run(address=serve.grpc_address, rank=0, **options)
+    assert run.flush(60)  # the commands find it
+    return run
 
 
 def runstream_(serve: ServeProcess, *arguments: object, code: int = 0) -> str:
@@ -65,7 +67,7 @@ def runstream_(serve: ServeProcess, *arguments: object, code: int = 0) -> str:
     return done.stderr if code else done.stdout
 
 
-def eventually(condition: Callable[[], object], *, timeout_s: float = 20) -> None:
+def eventually(condition: Callable[[], object], *, timeout_s: float = 60) -> None:
     give_up = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < give_up
