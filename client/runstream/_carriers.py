@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from runstream._notices import logger, say_warning
 from runstream._settings import Settings
-from runstream._threads import GRPC_THREADS, are_threads_patched, check_spare_threads
+from runstream._threads import are_threads_patched, check_threads_for_grpc
 
 if TYPE_CHECKING:
     from runstream.journal import Directory, MemoryJournal, Position
@@ -124,7 +124,7 @@ class _TransportThread:
         try:
             from runstream.transport.transport import Transport
 
-            check_spare_threads(GRPC_THREADS)
+            check_threads_for_grpc()
             transport = Transport(directory, log=_log)
             transport.start()
         except (ImportError, RuntimeError) as error:  # gRPC is broken here, or there are too many threads

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 _REPEAT_S = 60.0
-MAX_KEYS = 1_000  # so many different keys are named at the most
+MAX_KEYS = 1_000  # at most this many different keys are named
 
 
 class Repetition:

@@ -40,12 +40,11 @@ def start_thread(target: Callable[[], None], name: str) -> None:
 
 
 # Those that gRPC starts here, with some to spare: 12 were enough on two cores.
-GRPC_THREADS = 16
+_GRPC_THREADS = 16
 
 
-def check_spare_threads(count: int) -> None:
-    """Raises RuntimeError if so many threads cannot be started now. gRPC aborts the process if it cannot start one of
-    its own."""
+def check_threads_for_grpc() -> None:
+    """Raises RuntimeError if gRPC could not start its threads now: it would abort the process."""
     stop = Lock()
     stop.acquire()
 
@@ -54,12 +53,12 @@ def check_spare_threads(count: int) -> None:
             pass
 
     try:
-        for _ in range(count):
+        for _ in range(_GRPC_THREADS):
             start_thread(wait, "runstream-trial")
     except RuntimeError as error:
         raise RuntimeError(
-            f"gRPC needs {count} threads here, and they cannot be started ({error}): raise the limit (ulimit -u, or "
-            "the pids limit of the container)"
+            f"gRPC needs {_GRPC_THREADS} threads here, and they cannot be started ({error}): raise the "
+            "limit (ulimit -u, or the pids limit of the container)"
         ) from error
     finally:
         stop.release()

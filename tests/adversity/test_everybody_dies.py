@@ -20,6 +20,7 @@ import pytest
 import runstream
 from runstream.journal import Directory, RecordType
 from runstream.journal.format import decode_batch
+from runstream.journal.layout import WRITER_LOCK
 from runstream.journal.reader import JournalReader
 from tests.support.agents import agents_of, end_agents, kill
 from tests.support.polling import until_now
@@ -29,7 +30,6 @@ from tests.support.serve import ServeProcess, command_environment
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "10"))
 RANKS = 3
 _LIFE = 1_000_000  # each life of a rank logs steps of its own
-_WRITER_FILES = ("writer.lock",)  # not in the model: they have no content
 
 
 @dataclass
@@ -124,10 +124,6 @@ class Job:
         self.serve.kill()
         self.serve.start()
 
-    def kill_postgres(self) -> None:
-        if (pid := self.serve.postgres_pid) is not None:
-            os.kill(pid, 9)
-
     def cut_power(self) -> None:
         """Of the node: trainers and agent are gone at once, and what they wrote and did not sync is gone in part."""
         power_cut = self._scratch / f"power-cut-{time.monotonic_ns()}"
@@ -168,8 +164,7 @@ class Job:
                 continue
             expected |= _steps_in(left / journal)
             shutil.copytree(left / journal, path)
-            for name in _WRITER_FILES:
-                (path / name).touch(0o600)
+            (path / WRITER_LOCK).touch(0o600)  # not in the model: it has no content
             match self._chance.randrange(3):  # the agent writes it now and then, and does not sync it each time
                 case 0 if kept is not None:
                     position.write_bytes(kept)
@@ -200,7 +195,7 @@ def test_whoever_dies_what_was_safe_is_stored_and_nothing_twice(data_dir, tmp_pa
             job.start(rank)
         try:
             job.wait_until_started()
-            harms = (job.kill_trainers, job.kill_agent, job.kill_service, job.kill_postgres, job.cut_power)
+            harms = (job.kill_trainers, job.kill_agent, job.kill_service, serve.kill_postgres, job.cut_power)
             for number in range(ROUNDS):
                 time.sleep(chance.uniform(0.0, 1.5))  # any moment will do
                 harms[number % len(harms)]()

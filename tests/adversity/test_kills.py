@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
@@ -22,15 +21,8 @@ def _kill_service(serve: ServeProcess) -> None:
     serve.start()
 
 
-def _kill_postgres(serve: ServeProcess) -> None:
-    pid = serve.postgres_pid
-    if pid is not None:  # else it is down already, and comes back
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
 def _kill_both(serve: ServeProcess) -> None:
-    _kill_postgres(serve)
+    serve.kill_postgres()
     _kill_service(serve)
 
 
@@ -42,7 +34,7 @@ def test_kill_9_of_service_and_postgres_loses_and_doubles_nothing(data_dir):
     with ServeProcess(data_dir) as serve, Producers(serve.grpc_address, count=8, points_per_s=500) as producers:
         for round_number in range(ROUNDS):
             time.sleep(chance.uniform(0.1, 0.9))
-            kill = (_kill_service, _kill_postgres, _kill_both)[round_number % 3]
+            kill = (_kill_service, ServeProcess.kill_postgres, _kill_both)[round_number % 3]
             kill(serve)
             # The next harm may come before recovery has ended.
             if chance.random() < 0.7:

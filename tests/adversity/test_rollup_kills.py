@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from tests.adversity.test_kills import _kill_both, _kill_postgres, _kill_service
+from tests.adversity.test_kills import _kill_both, _kill_service
 from tests.support.producers import Producers, assert_exactly_once
 from tests.support.serve import ServeProcess
 
@@ -25,7 +25,7 @@ SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
 OFTEN = ("--epoch-points", "1000", "--epoch-seconds", "1", "--max-read-age", "1")
 # Roll-up begins when an epoch is opened, and is over, with these few rows, a tenth of a second later.
 ROLLUP_S = 0.1
-KINDS = (_kill_service, _kill_postgres, _kill_both)
+KINDS = (_kill_service, ServeProcess.kill_postgres, _kill_both)
 # A service that has just started has 80 MB. What it takes in a soak must not depend on how long that lasts.
 MEMORY_BOUND_BYTES = 250e6
 

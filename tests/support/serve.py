@@ -119,6 +119,12 @@ class ServeProcess:
         self.terminate()
         self.start()
 
+    def kill_postgres(self) -> None:
+        """kill -9 of the embedded PostgreSQL, unless it is down already and comes back."""
+        if (pid := self.postgres_pid) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def wait(self, *, timeout_s: float = 30) -> int:
         """Waits for the end; returns the exit code."""
         assert self._process is not None

@@ -197,7 +197,7 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _paths_of_packages() -> list[str]:
-    """The directories of runstream, gRPC and protobuf in which a new Python would not look by itself. (With the whole
+    """The directories of runstream, gRPC and protobuf that are not on the default path of a new Python. (With the whole
     sys.path of the program, modules of the program could hide those that the agent needs.)"""
     import importlib.util
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runstream._threads import GRPC_THREADS, check_spare_threads
+from runstream._threads import check_threads_for_grpc
 from runstream.journal import Directory
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def run(options: Options) -> int:
     status = 1
     companion = options.companion(directory) if options.companion else None
     try:
-        check_spare_threads(GRPC_THREADS)
+        check_threads_for_grpc()
         if companion is not None:
             companion.start()
     except (OSError, RuntimeError) as error:

@@ -288,7 +288,7 @@ class Feed:
         self.touch()
 
     def _check_settled(self) -> None:
-        self.calls.points_settled(not self.producer.unacked and not self._held and not self.producer.at_hole)
+        self.calls.points_settled(not self.producer.unacked and not self._held)
 
     # The run.
 

@@ -45,7 +45,7 @@ class Notices:
         self._log(level, f"run {self.run_id}: {text}")
 
     def note(self, message: str, *args: object) -> None:
-        """For the agent's log alone: what the process of the run finds out, and says, by itself."""
+        """Writes to the agent's log only: the training process notices this itself, and tells its user."""
         self._log("info", f"run {self.run_id}: {message % args}")
 
     def once(self, about: str, message: str, *args: object) -> None:

@@ -275,8 +275,7 @@ class Producer:
         while self._batches:
             self._settle_first(self.refusing)
         self._rewind()
-        if self._beyond is not None:
-            self._pass_hole()
+        self._pass_hole()
 
     def _settle_up_to(self, number: int, refused: Mapping[str, int] | None = None) -> int:
         count = 0

@@ -58,9 +58,9 @@ class Upstream:
                 return await self._try(request, body)
             except aiohttp.ClientConnectorError as error:
                 # Nothing of the request was sent, so it is sent again, whatever it does.
-                self._report(error)
                 if deadline.left_s() <= pause_s:
                     raise self._away(error) from error
+                self._report(error)
             except (aiohttp.ClientError, *TIMEOUTS) as error:
                 raise self._away(error) from error
             await asyncio.sleep(pause_s)
