@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runstream_service.artifacts.files_of_caller import FilesOfCaller
 from runstream_service.core.experiment_search import ExperimentSearch
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.inputs import Inputs
@@ -56,7 +57,7 @@ def wire_calls(
         http_ingest=HttpIngest(database, pipeline),
         model_metrics=ModelMetrics(database),
         run_metrics=RunMetrics(answers),
-        artifacts=artifacts,
+        artifacts=FilesOfCaller(artifacts, database),
         logged_models=LoggedModels(database),
     )
     queries = Queries(history=History(histories), latest=latest, chart=Chart(answers), aggregate=Aggregate(answers))

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from urllib3.util import Retry
 
+from runstream_service.auth.anonymous import Anonymous
 from runstream_service.core import effects, errors
 from runstream_service.http.app import HttpApp
 from runstream_service.metrics import Metrics
@@ -115,7 +116,7 @@ async def test_a_client_comes_again_after_as_long_as_the_database_has_been_away(
 
 
 async def test_a_request_before_the_database_is_there_is_repeated() -> None:
-    app = HttpApp(readiness=Readiness(), metrics=Metrics(version="test"), version="test")
+    app = HttpApp(readiness=Readiness(), metrics=Metrics(version="test"), authenticator=Anonymous(), version="test")
     sent: list[Any] = []
 
     async def receive() -> Any:

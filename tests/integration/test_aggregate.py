@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runstream_service.core.caller import Caller
 from runstream_service.query.charts.aggregate import Aggregate, AggregateCurve, AggregateQuery
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.storage.database import Database
 from tests.integration.test_chart_model import everything, mean_of, newest_wins, parts
+from tests.support.callers import caller_in
 from tests.support.stored import Point, make_run, prepare, put
 
-CALLER = Caller(workspace_id=1, principal="test")
+CALLER = caller_in(1)
 
 
 async def aggregate(database: Database, **query: Any) -> AggregateCurve:

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runstream_service.core.caller import Caller
 from runstream_service.query.charts.buckets import Buckets
 from runstream_service.query.charts.chart import Chart, ChartQuery
 from runstream_service.query.charts.curves import Axis
@@ -21,9 +20,10 @@ from runstream_service.query.reading.columns import Columns
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.reading.series import Series
 from runstream_service.storage.database import Database
+from tests.support.callers import caller_in
 from tests.support.stored import Point, make_run, prepare, put
 
-CALLER = Caller(workspace_id=1, principal="test")
+CALLER = caller_in(1)
 WITH_DATABASE = settings(
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

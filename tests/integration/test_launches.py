@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from runstream.v1 import run_pb2
-from runstream_service.core.caller import Caller
 from runstream_service.core.experiments import Experiments
 from runstream_service.storage.database import Database
+from tests.support.callers import caller_in
 from tests.support.rpc import Services, serve_on
 
 RUNNING, FINISHED, FAILED = run_pb2.RUN_STATUS_RUNNING, run_pb2.RUN_STATUS_FINISHED, run_pb2.RUN_STATUS_FAILED
@@ -194,7 +194,7 @@ async def test_a_process_is_told_that_its_rank_and_attempt_has_points_of_an_earl
 
 
 async def delete_experiment(services: Services, experiment_id: int) -> None:
-    await Experiments(services.database).delete(Caller(workspace_id=1, principal="test"), experiment_id)
+    await Experiments(services.database).delete(caller_in(1), experiment_id)
 
 
 async def test_a_run_of_a_deleted_experiment_goes_to_one_with_a_number_behind_its_name(services: Services) -> None:

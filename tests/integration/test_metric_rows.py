@@ -10,15 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runstream_service.core.caller import Caller
 from runstream_service.query.mlflow_view import downsample
 from runstream_service.query.mlflow_view.metric_rows import MetricRows
 from runstream_service.query.mlflow_view.run_metrics import RunMetrics
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.storage.database import Database
+from tests.support.callers import caller_in
 from tests.support.stored import Point, make_run, prepare, put
 
-CALLER = Caller(workspace_id=1, principal="test")
+CALLER = caller_in(1)
 WITH_DATABASE = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

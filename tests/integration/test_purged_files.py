@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 
 from runstream_service.artifacts.paths import path_of_uri
 from runstream_service.artifacts.store import ArtifactStore
-from runstream_service.core.caller import ANYONE
 from runstream_service.core.errors import StoreUnavailable
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.logged_models import LoggedModels, NewModel
@@ -23,6 +22,7 @@ from runstream_service.retention.orphans import Orphan, Orphans
 from runstream_service.retention.purge import Purge
 from runstream_service.retention.purged_files import PurgedFiles
 from runstream_service.storage.database import Database
+from tests.support.callers import ANYONE
 
 
 @pytest.fixture

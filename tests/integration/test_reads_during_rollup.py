@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from runstream_service.core.caller import Caller
 from runstream_service.core.errors import ReadTooSlow
 from runstream_service.query.charts.aggregate import Aggregate, AggregateQuery
 from runstream_service.query.charts.chart import Chart, ChartQuery
@@ -23,12 +22,13 @@ from runstream_service.storage.database import Database
 from runstream_service.stores.hot_batches import READ
 from runstream_service.stores.hot_store import TABLE
 from runstream_service.stores.segment_store import SQL
+from tests.support.callers import caller_in
 from tests.support.hot import put_hot
 from tests.support.rolling import roll_up
 from tests.support.stored import make_run
 from tests.support.tail import new_series
 
-CALLER = Caller(workspace_id=1, principal="test")
+CALLER = caller_in(1)
 RANKS, EPOCHS, POINTS = 3, 4, 60
 
 Answer = list[tuple[Any, ...]]

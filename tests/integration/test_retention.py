@@ -16,7 +16,6 @@ from prometheus_client import CollectorRegistry
 
 from runstream.v1 import query_pb2, run_pb2
 from runstream_service.artifacts.store import ArtifactStore
-from runstream_service.core.caller import ANYONE
 from runstream_service.core.errors import Fenced
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.logged_models import LoggedModels, NewModel
@@ -29,6 +28,7 @@ from runstream_service.retention.purge import Purge
 from runstream_service.retention.retention import Retention
 from runstream_service.storage.database import Database
 from tests.integration.ingest.conftest import acknowledged, running_replica
+from tests.support.callers import ANYONE
 from tests.support.hot import copy_batches
 from tests.support.locks import waiting_for_a_lock
 from tests.support.points import columns

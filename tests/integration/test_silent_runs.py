@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from runstream_service.core.caller import Caller
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.runs import Launch, NewRun, Runs
 from runstream_service.liveness.metrics import LivenessMetrics
 from runstream_service.liveness.silent_runs import SilentRuns
 from runstream_service.storage.database import Database
+from tests.support.callers import caller_in
 
 AFTER_S, BEAT_S = 3_600.0, 60.0
 
@@ -199,7 +199,7 @@ async def test_a_launch_with_the_id_of_one_that_was_killed_minutes_ago_has_a_run
 
     async def launch(rank: int) -> str:
         new = NewRun(run_id=first, launch=Launch(rank=rank, age_us=1, derived=True))
-        return (await runs.create(Caller(workspace_id=1, principal="test"), new)).run.run_id.hex
+        return (await runs.create(caller_in(1), new)).run.run_id.hex
 
     assert await launch(0) == first
     await open_stream(database, uuid.UUID(first))
@@ -224,6 +224,6 @@ async def test_the_end_that_a_trainer_reports_takes_the_place_of_that_for_its_si
     run_id = await make_run(database)
     assert await replica.works(AFTER_S + 2 * BEAT_S) == 1
     runs = Runs(database, Experiments(database))
-    await runs.finish(Caller(workspace_id=1, principal="test"), run_id.hex, status="finished", end_time_unix_us=0)
+    await runs.finish(caller_in(1), run_id.hex, status="finished", end_time_unix_us=0)
     assert await open_stream(database, run_id) == "ok"
     assert (await run(database, run_id))["status"] == "finished"

@@ -15,6 +15,7 @@ from urllib.parse import quote_plus, urlsplit
 import pytest
 from msgspec.structs import fields
 
+from runstream_service.core.caller import Role
 from runstream_service.core.pages import make_token
 from runstream_service.mlflow.calls import Call, Raw
 from runstream_service.mlflow.routes import Core, table
@@ -24,7 +25,7 @@ from tests.support.serve import ServeProcess
 
 ROUTES = (
     *table(Core(**{one.name: MagicMock() for one in dataclasses.fields(Core)})),
-    *(Raw(method, "/graphql", MagicMock()) for method in ("GET", "POST")),
+    *(Raw(method, "/graphql", Role.READ, MagicMock()) for method in ("GET", "POST")),
 )
 
 # What a field may be instead of what it should be. The integers are those around which types end.

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from runstream.v1 import query_pb2_grpc, run_pb2_grpc
+from runstream_service.auth.anonymous import Anonymous
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.runs import Runs
 from runstream_service.metrics import Metrics
@@ -41,7 +42,7 @@ class Services:
 async def serve_on(database: Database, **of_calls: Any) -> AsyncIterator[Services]:
     """Serves RunService and QueryService from a database."""
     metrics = Metrics(version="test")
-    server = grpc.aio.server(interceptors=[CallInterceptor(metrics, **of_calls)], options=GRPC_OPTIONS)
+    server = grpc.aio.server(interceptors=[CallInterceptor(metrics, Anonymous(), **of_calls)], options=GRPC_OPTIONS)
     experiments = Experiments(database)
     run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(experiments, Runs(database, experiments)), server)
     read_pool = ReadPool(database, max_reads=5)

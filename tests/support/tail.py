@@ -14,6 +14,7 @@ import asyncpg
 import grpc
 
 from runstream.v1 import query_pb2, query_pb2_grpc
+from runstream_service.auth.anonymous import Anonymous
 from runstream_service.metrics import Metrics
 from runstream_service.query.tail.metrics import TailMetrics
 from runstream_service.query.tail.tail import Tail
@@ -70,7 +71,7 @@ async def tail_replica(database: Database, **timeouts: float) -> AsyncIterator[T
     notifier = CommitNotifier(database)
     tail = Tail(database, notifier, TailMetrics(metrics.registry))
     tasks = [asyncio.create_task(notifier.run()), asyncio.create_task(tail.run())]
-    server = grpc.aio.server(interceptors=[CallInterceptor(metrics)])
+    server = grpc.aio.server(interceptors=[CallInterceptor(metrics, Anonymous())])
     server.add_generic_rpc_handlers((tail_handler(tail, **timeouts),))
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()

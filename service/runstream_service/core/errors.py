@@ -9,6 +9,8 @@
     │   ├── ColumnLengths
     │   ├── UndeclaredSeries
     │   └── SequenceGap
+    ├── Unauthenticated         the caller is unknown: no credentials, or none that are valid
+    ├── Forbidden               the caller's role does not allow it
     ├── NotFound                what the request names does not exist
     │   ├── RunNotFound
     │   ├── ExperimentNotFound
@@ -101,6 +103,18 @@ class SequenceGap(ProtocolError):
     """A batch number does not follow the last one."""
 
     reason = "SEQUENCE_GAP"
+
+
+class Unauthenticated(CoreError):
+    """The caller is unknown: it gave no credentials, or none that are valid."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class Forbidden(CoreError):
+    """The role of the caller does not allow the call."""
+
+    reason = "FORBIDDEN"
 
 
 class NotFound(CoreError):

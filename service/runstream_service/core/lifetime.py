@@ -1,4 +1,6 @@
-"""Limits the age of streams, so that clients spread over all replicas again after some were added.
+"""Ends streams that are too old, and those whose callers may not go on.
+
+The age is limited so that clients spread over all replicas again after some were added.
 
 A stream would stay with its replica as long as its job runs, and new replicas would have nothing to do for days. So an
 old stream is ended in the same way as by a replica that shuts down: its client reconnects elsewhere.
@@ -10,8 +12,10 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
-from runstream_service.core.errors import Draining
+from runstream_service.core.caller import Caller
+from runstream_service.core.errors import CoreError, Draining
 
 # Jitter: streams that began together, when a job started or a replica ended, must not all reconnect at the same moment.
 _SHORTEST, _LONGEST = 0.9, 1.1
@@ -20,16 +24,33 @@ _SHORTEST, _LONGEST = 0.9, 1.1
 # that opens its stream again does not use the old connection for another round.
 _CONNECTION = 0.8
 
+End = Callable[[CoreError], None]
+
+
+def _nobody_watches(_caller: Caller, _end: End) -> AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
 
 class Lifetime:
-    """Streams last about `seconds`; 0: no limit."""
+    """Streams last about `seconds`; 0: no limit. `watching` is that of the Authenticator."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        seconds: float = 0.0,
+        *,
+        watching: Callable[[Caller, End], AbstractContextManager[None]] = _nobody_watches,
+    ) -> None:
         self._seconds = seconds
+        self._watching = watching
 
     @contextlib.contextmanager
-    def of(self, end: Callable[[Draining], None]) -> Iterator[None]:
-        """Calls `end` to end a stream if the block lasts longer than a stream may."""
+    def of(self, caller: Caller, end: End) -> Iterator[None]:
+        """Calls `end` to end a stream of a caller if the block lasts longer than the stream may."""
+        with self._watching(caller, end), self._aging(end):
+            yield
+
+    @contextlib.contextmanager
+    def _aging(self, end: End) -> Iterator[None]:
         if not self._seconds:
             yield
             return

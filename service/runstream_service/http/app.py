@@ -12,7 +12,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from runstream_service.auth.authenticator import Authenticator
 from runstream_service.http.admission import Admission
+from runstream_service.http.authentication import Authenticate
 from runstream_service.http.forwarded import Forwarded
 from runstream_service.http.guard import Guard
 from runstream_service.http.pages import RenderMetrics, make_pages, too_many
@@ -34,6 +36,7 @@ class HttpApp:
         *,
         readiness: Readiness,
         metrics: Metrics,
+        authenticator: Authenticator,
         version: str,
         render_metrics: RenderMetrics | None = None,
         allowed_hosts: Sequence[str] = (),
@@ -45,8 +48,8 @@ class HttpApp:
         self._always = [*pages, *(ui_routes(ui) if ui else ())]
         self._starlette = Starlette(routes=[*self._always, *_starting()])
         # Built from the inside out. The guard checks paths and the Host, so the middlewares that set them run before
-        # it.
-        guarded = Guard(Admission(self._starlette), allowed_hosts)
+        # it; a request that it refuses is not worth a look at its credentials.
+        guarded = Guard(Admission(Authenticate(self._starlette, authenticator)), allowed_hosts)
         located = SingleSlashes(PathPrefix(guarded, path_prefix))
         self._app = CountRequests(Forwarded(located, trusted_proxies), metrics)
 

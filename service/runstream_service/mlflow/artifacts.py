@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runstream_service.artifacts.paths import check_path, check_path_to_list, check_path_to_read, path_of_uri
-from runstream_service.core.caller import ANYONE
+from runstream_service.http.callers import caller_of
 from runstream_service.mlflow.answer import present
 from runstream_service.mlflow.errors import MlflowError, invalid
 from runstream_service.mlflow.request import Message, check_given
@@ -16,7 +16,7 @@ from runstream_service.mlflow.run_ids import parse_run_id
 from runstream_service.mlflow.transfers import announced_size, received, sent
 
 if TYPE_CHECKING:
-    from runstream_service.artifacts.store import ArtifactStore
+    from runstream_service.artifacts.files_of_caller import FilesOfCaller
     from runstream_service.core.caller import Caller
     from runstream_service.core.model_versions import ModelVersions
     from runstream_service.core.runs import Runs
@@ -50,8 +50,8 @@ class ListOfRun(Message):
 class ArtifactHandlers:
     """One method per route of routes.py."""
 
-    def __init__(self, store: ArtifactStore, runs: Runs, versions: ModelVersions) -> None:
-        self._store = store
+    def __init__(self, files: FilesOfCaller, runs: Runs, versions: ModelVersions) -> None:
+        self._files = files
         self._runs = runs
         self._versions = versions
 
@@ -63,28 +63,30 @@ class ArtifactHandlers:
             raise invalid("Invalid path: after a '?', which has to be percent-encoded in the name of a file")
         if path.endswith("/"):
             raise invalid("Invalid path: the name of the file is missing")
-        await self._store.write(check_path(path), received(request), size=announced_size(request))
+        await self._files.write(caller_of(request), check_path(path), received(request), size=announced_size(request))
         return Response()
 
     async def download(self, request: Request) -> Response:
         """Streams a file."""
-        return await sent(self._store, check_path_to_read(request.path_params["path"]), request)
+        return await sent(self._files, check_path_to_read(request.path_params["path"]), request)
 
-    async def delete(self, _caller: Caller, message: OnePath) -> Answer:
+    async def delete(self, caller: Caller, message: OnePath) -> Answer:
         """Deletes a file or a directory; it need not exist."""
-        await self._store.delete(check_path(message.path))
+        await self._files.delete(caller, check_path(message.path))
         return {}
 
-    async def list_below(self, _caller: Caller, message: ListBelow) -> Answer:
+    async def list_below(self, caller: Caller, message: ListBelow) -> Answer:
         """A directory of the store; names relative to it."""
         path = check_path_to_list(message.path)
-        return {} if path is None else await listing(self._store, path)
+        return {} if path is None else await listing(self._files, caller, path)
 
     async def list_of_run(self, caller: Caller, message: ListOfRun) -> Answer:
         """A directory of a run's files; names relative to the run."""
         path = check_path_to_list(message.path)
         run = await self._runs.get(caller, parse_run_id(message.run_id).hex)
-        files = {} if path is None else await listing(self._store, locate(run.artifact_uri, path), shown_below=path)
+        files = (
+            {} if path is None else await listing(self._files, caller, locate(run.artifact_uri, path), shown_below=path)
+        )
         return {"root_uri": run.artifact_uri, **files}
 
     async def get_of_run(self, request: Request) -> Response:
@@ -92,16 +94,16 @@ class ArtifactHandlers:
         query = request.query_params
         path = check_path_to_read(check_given(query.get("path", ""), "path"))
         run_id = parse_run_id(query.get("run_id") or query.get("run_uuid") or "")
-        run = await self._runs.get(ANYONE, run_id.hex)
-        return await sent(self._store, locate(run.artifact_uri, path), request)
+        run = await self._runs.get(caller_of(request), run_id.hex)
+        return await sent(self._files, locate(run.artifact_uri, path), request)
 
     async def get_of_version(self, request: Request) -> Response:
         """/model-versions/get-artifact: the same for a version of a registered model."""
         query = request.query_params
         path = check_path_to_read(check_given(query.get("path", ""), "path"))
         name, version = check_given(query.get("name", ""), "name"), check_given(query.get("version", ""), "version")
-        location = await self._versions.storage_location(ANYONE, name, version)
-        return await sent(self._store, locate(location, path), request)
+        location = await self._versions.storage_location(caller_of(request), name, version)
+        return await sent(self._files, locate(location, path), request)
 
     async def upload_to_run(self, request: Request) -> Response:
         """upload-artifact, which the UI sends small files to."""
@@ -116,9 +118,9 @@ class ArtifactHandlers:
             raise invalid("Request must specify data.")
         if size is not None and size > MAX_UI_UPLOAD_BYTES:
             raise invalid("Artifact size is too large. Max size is 10MB.")
-        run = await self._runs.get(ANYONE, parse_run_id(run_id).hex)
+        run = await self._runs.get(caller_of(request), parse_run_id(run_id).hex)
         body = received(request, at_most=MAX_UI_UPLOAD_BYTES)
-        await self._store.write(locate(run.artifact_uri, path), body, size=size)
+        await self._files.write(caller_of(request), locate(run.artifact_uri, path), body, size=size)
         return Response()
 
 
@@ -157,12 +159,12 @@ def locate(root_uri: str, path: str) -> str:
     return f"{root}/{path}".strip("/")
 
 
-async def listing(store: ArtifactStore, path: str, *, shown_below: str = "") -> Answer:
+async def listing(files: FilesOfCaller, caller: Caller, path: str, *, shown_below: str = "") -> Answer:
     """MLflow's list of files of a directory."""
     prefix = f"{shown_below}/" if shown_below else ""
-    files = [
+    entries = [
         # As in MLflow, the size of an empty file is left out.
         present(path=prefix + entry.name, is_dir=entry.is_directory, file_size=entry.size or None)
-        for entry in await store.list(path)
+        for entry in await files.list(caller, path)
     ]
-    return present(files=files)
+    return present(files=entries)

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from runstream_service.core.caller import Role
 from runstream_service.mlflow.request import Message
 
 Handler = Callable[[Any, Any], Awaitable[Mapping[str, Any]]]
@@ -17,10 +18,12 @@ RawHandler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A route that takes a message and returns one. `path` is the part after /api/ or /ajax-api/."""
+    """A route that takes a message and returns one. `path` is the part after /api/ or /ajax-api/. `role` is what its
+    callers need; None: it is answered without authentication."""
 
     method: str
     path: str
+    role: Role | None
     message: type[Message]
     handler: Handler
 
@@ -28,9 +31,11 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Raw:
     """A route that reads its request and makes its response itself. `path` is as in Call, or complete if it begins with
-    /. `streams`: it processes its body as it arrives, instead of having it in memory as a whole."""
+    /; `role` is as in Call. `streams`: it processes its body as it arrives, instead of having it in memory as a
+    whole."""
 
     method: str
     path: str
+    role: Role | None
     handler: RawHandler
     streams: bool = False

@@ -6,8 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runstream_service.core import effects
-from runstream_service.core.caller import ANYONE
+from runstream_service.core.caller import Role
 from runstream_service.deadline import within
+from runstream_service.http.callers import caller_of
 from runstream_service.mlflow.answer import encode_in_thread_if_long
 from runstream_service.mlflow.bodies import Bodies
 from runstream_service.mlflow.calls import Call, Raw, RawHandler
@@ -21,13 +22,22 @@ def endpoint_of(entry: Call | Raw, bodies: Bodies) -> RawHandler:
         endpoint = _with_body_counted(_with_message(entry), bodies)
     else:
         endpoint = entry.handler if entry.streams else _with_body_counted(entry.handler, bodies)
-    return guarded(endpoint)
+    return guarded(endpoint if entry.role is None else _with_role(endpoint, entry.role))
+
+
+def _with_role(endpoint: RawHandler, role: Role) -> RawHandler:
+    async def allowed(request: Request) -> Response:
+        caller_of(request).check(role)
+        return await endpoint(request)
+
+    return allowed
 
 
 def _with_message(call: Call) -> RawHandler:
     async def endpoint(request: Request) -> Response:
         message = await read(request, call.message)
-        answer = await within(call.handler(ANYONE, message))
+        caller = None if call.role is None else caller_of(request)
+        answer = await within(call.handler(caller, message))
         return await encode_in_thread_if_long(answer, accept_encoding=request.headers.get("accept-encoding", ""))
 
     return endpoint

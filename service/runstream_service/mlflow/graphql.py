@@ -39,7 +39,8 @@ from graphql import (
 from starlette.requests import Request
 
 from runstream_service import threads
-from runstream_service.core.caller import ANYONE, Caller
+from runstream_service.core.caller import Caller
+from runstream_service.http.callers import caller_of, set_caller
 from runstream_service.mlflow.answer import encode
 from runstream_service.mlflow.calls import Call, Raw
 from runstream_service.mlflow.errors import error_of, invalid
@@ -114,7 +115,7 @@ class GraphQL:
             raise invalid("'operationName' must be a text.")
         if len(query) > MAX_CHARACTERS:
             raise invalid(f"'query' exceeds the maximum length of {MAX_CHARACTERS} characters")
-        asking = _Asked(ANYONE, asyncio.get_running_loop())
+        asking = _Asked(caller_of(request), asyncio.get_running_loop())
         accepted = request.headers.get("accept-encoding", "")
         return await threads.GRAPHQL.run(self._answer_in_thread, asking, query, variables, operation, accepted)
 
@@ -170,7 +171,7 @@ class GraphQL:
         entry, fields = self._entries[root], normalise(given)
         if isinstance(entry, Call):
             return await entry.handler(caller, convert(fields, entry.message))
-        return orjson.loads((await entry.handler(_request(entry.method, fields))).body)
+        return orjson.loads((await entry.handler(_request(caller, entry.method, fields))).body)
 
     def _experiment(self, asked: _Asked, experiment_id: str) -> Awaitable[Any]:
         """The experiment of a run; looked up once for all of its runs."""
@@ -207,7 +208,7 @@ async def _named(answer: Awaitable[Any], name: str) -> Any:
     return (await answer)[name]
 
 
-def _request(method: str, fields: dict[str, Any]) -> Request:
+def _request(caller: Caller, method: str, fields: dict[str, Any]) -> Request:
     """A request for a route that reads its request itself."""
     is_get = method == "GET"
     scope = {
@@ -216,6 +217,8 @@ def _request(method: str, fields: dict[str, Any]) -> Request:
         "headers": [],
         "query_string": urlencode(fields, doseq=True).encode() if is_get else b"",
     }
+
+    set_caller(scope, caller)
 
     async def receive() -> Message:
         return {"type": "http.request", "body": b"" if is_get else orjson.dumps(fields)}

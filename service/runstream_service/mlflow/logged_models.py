@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from runstream_service import threads
 from runstream_service.artifacts.paths import check_path_to_list, check_path_to_read
-from runstream_service.core.caller import ANYONE
 from runstream_service.core.logged_model_search import DatasetRef, OrderBy, Search
 from runstream_service.core.logged_models import STATUSES, NewModel
 from runstream_service.core.times import to_unix_ms
+from runstream_service.http.callers import caller_of
 from runstream_service.mlflow.answer import number, pairs, present
 from runstream_service.mlflow.artifacts import listing, locate
 from runstream_service.mlflow.errors import MlflowError, invalid
@@ -21,7 +21,7 @@ from runstream_service.mlflow.request import Int64, Message, Pair, missing
 from runstream_service.mlflow.transfers import sent
 
 if TYPE_CHECKING:
-    from runstream_service.artifacts.store import ArtifactStore
+    from runstream_service.artifacts.files_of_caller import FilesOfCaller
     from runstream_service.core.caller import Caller
     from runstream_service.core.logged_models import LoggedModel, LoggedModels, ModelMetric
 
@@ -128,9 +128,9 @@ class ListArtifacts(Message):
 class LoggedModelHandlers:
     """One method a route of routes.py."""
 
-    def __init__(self, models: LoggedModels, store: ArtifactStore) -> None:
+    def __init__(self, models: LoggedModels, files: FilesOfCaller) -> None:
         self._models = models
-        self._store = store
+        self._files = files
 
     async def create(self, caller: Caller, message: Create) -> Answer:
         new = NewModel(
@@ -194,7 +194,11 @@ class LoggedModelHandlers:
     async def list_artifacts(self, caller: Caller, message: ListArtifacts) -> Answer:
         path = check_path_to_list(message.artifact_directory_path)
         model = await self._models.get(caller, message.model_id)
-        files = {} if path is None else await listing(self._store, locate(model.artifact_uri, path), shown_below=path)
+        files = (
+            {}
+            if path is None
+            else await listing(self._files, caller, locate(model.artifact_uri, path), shown_below=path)
+        )
         return {"root_uri": model.artifact_uri, **files}
 
     async def get_artifact(self, request: Request) -> Response:
@@ -203,8 +207,8 @@ class LoggedModelHandlers:
         if not text:
             raise MlflowError("BAD_REQUEST", 'Request must include the "artifact_file_path" query parameter.')
         path = check_path_to_read(text)
-        model = await self._models.get(ANYONE, request.path_params["model_id"])
-        return await sent(self._store, locate(model.artifact_uri, path), request)
+        model = await self._models.get(caller_of(request), request.path_params["model_id"])
+        return await sent(self._files, locate(model.artifact_uri, path), request)
 
 
 def rendered(model: LoggedModel) -> Answer:

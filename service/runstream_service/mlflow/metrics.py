@@ -12,6 +12,7 @@ import numpy as np
 
 from runstream_service import threads
 from runstream_service.core.errors import RunNotFound
+from runstream_service.http.callers import caller_of
 from runstream_service.mlflow.answer import encode
 from runstream_service.mlflow.errors import invalid
 from runstream_service.mlflow.names import check_storable
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from runstream_service.core.caller import Caller
     from runstream_service.query.mlflow_view.metric_rows import MetricRows
     from runstream_service.query.mlflow_view.run_metrics import RunMetrics
 
@@ -73,9 +73,8 @@ class GetHistoryBulkInterval(Message):
 class MetricHandlers:
     """One method a route of routes.py."""
 
-    def __init__(self, run_metrics: RunMetrics, caller: Caller) -> None:
+    def __init__(self, run_metrics: RunMetrics) -> None:
         self._run_metrics = run_metrics
-        self._caller = caller
 
     async def get_history(self, request: Request) -> Response:
         message = await read(request, GetHistory)
@@ -86,7 +85,7 @@ class MetricHandlers:
         run_id = _known(message.run_id)
         rows, last = NO_ROWS, None
         if run_id is not None:
-            rows, last = await self._run_metrics.history(self._caller, run_id, key, after=after, limit=limit)
+            rows, last = await self._run_metrics.history(caller_of(request), run_id, key, after=after, limit=limit)
         # Tens of milliseconds for a full page, during which the loop serves others.
         return await threads.READS.run(_history_page, key, rows, last, _accepted(request))
 
@@ -104,14 +103,16 @@ class MetricHandlers:
             raise invalid("GetMetricHistoryBulk request must specify a metric_key.")
         check_storable(key, "metric_key")
         known = [run_id for text in sorted(set(run_ids)) if (run_id := _known(text)) is not None]
-        found = await self._run_metrics.first_rows(self._caller, known, key, limit)
+        found = await self._run_metrics.first_rows(caller_of(request), known, key, limit)
         return await threads.READS.run(_bulk, key, found, _accepted(request))
 
     async def get_history_bulk_interval(self, request: Request) -> Response:
         message = await read(request, GetHistoryBulkInterval)
         run_ids, key, steps = _checked_interval(message)
         known = {text: run_id for text in run_ids if (run_id := _known(text)) is not None}
-        found = await self._run_metrics.samples(self._caller, list(known.values()), key, steps, message.max_results)
+        found = await self._run_metrics.samples(
+            caller_of(request), list(known.values()), key, steps, message.max_results
+        )
         in_order = [(text, found.get(known[text].hex, NO_ROWS)) for text in run_ids if text in known]
         return await threads.READS.run(_bulk_interval, key, in_order, _accepted(request))
 

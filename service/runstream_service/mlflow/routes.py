@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import BaseRoute, Route
 
-from runstream_service.core.caller import ANYONE
+from runstream_service.core.caller import Role
 from runstream_service.mlflow import (
     artifacts,
     experiments,
@@ -32,7 +32,7 @@ from runstream_service.mlflow.run_answers import RunAnswers
 from runstream_service.mlflow.run_writes import WriteHandlers, writes
 
 if TYPE_CHECKING:
-    from runstream_service.artifacts.store import ArtifactStore
+    from runstream_service.artifacts.files_of_caller import FilesOfCaller
     from runstream_service.core.experiment_search import ExperimentSearch
     from runstream_service.core.experiments import Experiments
     from runstream_service.core.inputs import Inputs
@@ -50,6 +50,8 @@ _PREFIXES = ("/api", "/ajax-api")
 _PROXY, _PATH = "2.0/mlflow-artifacts", "{path:path}"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
+PUBLIC, READ, WRITE, MANAGE = None, Role.READ, Role.WRITE, Role.MANAGE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
@@ -66,7 +68,7 @@ class Core:
     http_ingest: HttpIngest
     model_metrics: ModelMetrics
     run_metrics: RunMetrics
-    artifacts: ArtifactStore
+    artifacts: FilesOfCaller
     logged_models: LoggedModels
 
 
@@ -75,46 +77,52 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
     of_experiments = experiments.ExperimentHandlers(core.experiments)
     of_inputs = inputs.InputHandlers(core.inputs, core.runs)
     sink = DatabaseSink(core.http_ingest, core.model_metrics, core.runs)
-    of_metrics = metrics.MetricHandlers(core.run_metrics, ANYONE)
+    of_metrics = metrics.MetricHandlers(core.run_metrics)
     answers = RunAnswers(core.runs, core.latest)
     of_runs = runs.RunHandlers(core.runs, answers)
-    searches = search.SearchHandlers(core.run_search, answers, core.experiment_search, ANYONE)
+    searches = search.SearchHandlers(core.run_search, answers, core.experiment_search)
     return (
         # Writes are first, since they get most requests.
-        *writes(WriteHandlers(sink, ANYONE)),
-        Raw("GET", "2.0/mlflow/metrics/get-history", of_metrics.get_history),
-        Raw("GET", "/ajax-api/2.0/mlflow/metrics/get-history-bulk", of_metrics.get_history_bulk),
-        Raw("GET", "2.0/mlflow/metrics/get-history-bulk-interval", of_metrics.get_history_bulk_interval),
+        *writes(WriteHandlers(sink)),
+        Raw("GET", "2.0/mlflow/metrics/get-history", READ, of_metrics.get_history),
+        Raw("GET", "/ajax-api/2.0/mlflow/metrics/get-history-bulk", READ, of_metrics.get_history_bulk),
+        Raw("GET", "2.0/mlflow/metrics/get-history-bulk-interval", READ, of_metrics.get_history_bulk_interval),
         # Experiments.
-        Call("POST", "2.0/mlflow/experiments/create", experiments.Create, of_experiments.create),
-        Call("GET", "2.0/mlflow/experiments/get", experiments.One, of_experiments.get),
-        Call("GET", "2.0/mlflow/experiments/get-by-name", experiments.GetByName, of_experiments.get_by_name),
-        Call("POST", "2.0/mlflow/experiments/update", experiments.Update, of_experiments.update),
-        Call("POST", "2.0/mlflow/experiments/delete", experiments.One, of_experiments.delete),
-        Call("POST", "2.0/mlflow/experiments/restore", experiments.One, of_experiments.restore),
-        Call("POST", "2.0/mlflow/experiments/set-experiment-tag", experiments.SetTag, of_experiments.set_tag),
-        Call("POST", "2.0/mlflow/experiments/delete-experiment-tag", experiments.DeleteTag, of_experiments.delete_tag),
-        Call("GET", "2.0/mlflow/experiments/search", search.SearchExperiments, searches.experiments),
-        Call("POST", "2.0/mlflow/experiments/search", search.SearchExperiments, searches.experiments),
+        Call("POST", "2.0/mlflow/experiments/create", WRITE, experiments.Create, of_experiments.create),
+        Call("GET", "2.0/mlflow/experiments/get", READ, experiments.One, of_experiments.get),
+        Call("GET", "2.0/mlflow/experiments/get-by-name", READ, experiments.GetByName, of_experiments.get_by_name),
+        Call("POST", "2.0/mlflow/experiments/update", WRITE, experiments.Update, of_experiments.update),
+        Call("POST", "2.0/mlflow/experiments/delete", MANAGE, experiments.One, of_experiments.delete),
+        Call("POST", "2.0/mlflow/experiments/restore", MANAGE, experiments.One, of_experiments.restore),
+        Call("POST", "2.0/mlflow/experiments/set-experiment-tag", WRITE, experiments.SetTag, of_experiments.set_tag),
+        Call(
+            "POST",
+            "2.0/mlflow/experiments/delete-experiment-tag",
+            WRITE,
+            experiments.DeleteTag,
+            of_experiments.delete_tag,
+        ),
+        Call("GET", "2.0/mlflow/experiments/search", READ, search.SearchExperiments, searches.experiments),
+        Call("POST", "2.0/mlflow/experiments/search", READ, search.SearchExperiments, searches.experiments),
         # Runs, their params and tags.
-        Call("POST", "2.0/mlflow/runs/create", runs.Create, of_runs.create),
-        Call("GET", "2.0/mlflow/runs/get", runs.One, of_runs.get),
-        Raw("POST", "2.0/mlflow/runs/search", searches.runs),
-        Call("POST", "2.0/mlflow/runs/update", runs.Update, of_runs.update),
-        Call("POST", "2.0/mlflow/runs/delete", runs.One, of_runs.delete),
-        Call("POST", "2.0/mlflow/runs/restore", runs.One, of_runs.restore),
-        Call("POST", "2.0/mlflow/runs/delete-tag", runs.DeleteTag, of_runs.delete_tag),
+        Call("POST", "2.0/mlflow/runs/create", WRITE, runs.Create, of_runs.create),
+        Call("GET", "2.0/mlflow/runs/get", READ, runs.One, of_runs.get),
+        Raw("POST", "2.0/mlflow/runs/search", READ, searches.runs),
+        Call("POST", "2.0/mlflow/runs/update", WRITE, runs.Update, of_runs.update),
+        Call("POST", "2.0/mlflow/runs/delete", MANAGE, runs.One, of_runs.delete),
+        Call("POST", "2.0/mlflow/runs/restore", MANAGE, runs.One, of_runs.restore),
+        Call("POST", "2.0/mlflow/runs/delete-tag", WRITE, runs.DeleteTag, of_runs.delete_tag),
         # Inputs and outputs of runs.
-        Call("POST", "2.0/mlflow/runs/log-inputs", inputs.LogInputs, of_inputs.log_inputs),
-        Call("POST", "2.0/mlflow/runs/outputs", inputs.LogOutputs, of_inputs.log_outputs),
-        Call("POST", "2.0/mlflow/runs/log-model", inputs.LogModel, of_inputs.log_model),
-        Call("POST", "2.0/mlflow/experiments/search-datasets", inputs.SearchDatasets, of_inputs.search_datasets),
+        Call("POST", "2.0/mlflow/runs/log-inputs", WRITE, inputs.LogInputs, of_inputs.log_inputs),
+        Call("POST", "2.0/mlflow/runs/outputs", WRITE, inputs.LogOutputs, of_inputs.log_outputs),
+        Call("POST", "2.0/mlflow/runs/log-model", WRITE, inputs.LogModel, of_inputs.log_model),
+        Call("POST", "2.0/mlflow/experiments/search-datasets", READ, inputs.SearchDatasets, of_inputs.search_datasets),
         *_of_artifacts(core),
         *_of_logged_models(core),
         *_of_registry(core),
         # The server itself.
-        Call("GET", "3.0/mlflow/server-info", server.Nothing, server.server_info),
-        Call("GET", "3.0/mlflow/ui-telemetry", server.Nothing, server.ui_telemetry),
+        Call("GET", "3.0/mlflow/server-info", PUBLIC, server.Nothing, server.server_info),
+        Call("GET", "3.0/mlflow/ui-telemetry", READ, server.Nothing, server.ui_telemetry),
         *_for_the_ui_alone(),
     )
 
@@ -122,31 +130,31 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
 def _for_the_ui_alone() -> tuple[Call, ...]:
     """Routes of traces, evaluation and the gateway, which find nothing: the UI would show or repeat an error."""
     return (
-        Call("GET", "/ajax-api/2.0/mlflow/gateway-proxy", server.Nothing, server.no_gateway),
-        Call("POST", "/ajax-api/3.0/mlflow/traces/search", server.Nothing, server.none_found),
-        Call("POST", "/ajax-api/3.0/mlflow/traces/metrics", server.Nothing, server.none_found),
-        Call("POST", "/ajax-api/3.0/mlflow/datasets/search", server.Nothing, server.none_found),
-        Call("GET", "/ajax-api/3.0/mlflow/scorers/list", server.Nothing, server.none_found),
+        Call("GET", "/ajax-api/2.0/mlflow/gateway-proxy", READ, server.Nothing, server.no_gateway),
+        Call("POST", "/ajax-api/3.0/mlflow/traces/search", READ, server.Nothing, server.none_found),
+        Call("POST", "/ajax-api/3.0/mlflow/traces/metrics", READ, server.Nothing, server.none_found),
+        Call("POST", "/ajax-api/3.0/mlflow/datasets/search", READ, server.Nothing, server.none_found),
+        Call("GET", "/ajax-api/3.0/mlflow/scorers/list", READ, server.Nothing, server.none_found),
     )
 
 
 def _of_artifacts(core: Core) -> tuple[Call | Raw, ...]:
     handlers = artifacts.ArtifactHandlers(core.artifacts, core.runs, core.model_versions)
     return (
-        Call("GET", f"{_PROXY}/artifacts", artifacts.ListBelow, handlers.list_below),
-        Raw("GET", f"{_PROXY}/artifacts/{_PATH}", handlers.download),
-        Raw("PUT", f"{_PROXY}/artifacts/{_PATH}", handlers.upload, streams=True),
-        Call("DELETE", f"{_PROXY}/artifacts/{_PATH}", artifacts.OnePath, handlers.delete),
-        Raw("POST", f"{_PROXY}/mpu/create/{_PATH}", artifacts.no_multipart),
-        Raw("POST", f"{_PROXY}/mpu/complete/{_PATH}", artifacts.no_multipart),
-        Raw("POST", f"{_PROXY}/mpu/abort/{_PATH}", artifacts.no_multipart),
-        Raw("GET", f"{_PROXY}/presigned/{_PATH}", artifacts.no_multipart_download),
-        Raw("POST", "2.0/mlflow/artifacts/presigned-upload-url", artifacts.no_presigned_upload),
-        Raw("POST", "2.0/mlflow/artifacts/presigned-download-url", artifacts.no_presigned_download),
-        Call("GET", "2.0/mlflow/artifacts/list", artifacts.ListOfRun, handlers.list_of_run),
-        Raw("GET", "/get-artifact", handlers.get_of_run),
-        Raw("GET", "/model-versions/get-artifact", handlers.get_of_version),
-        Raw("POST", "/ajax-api/2.0/mlflow/upload-artifact", handlers.upload_to_run, streams=True),
+        Call("GET", f"{_PROXY}/artifacts", READ, artifacts.ListBelow, handlers.list_below),
+        Raw("GET", f"{_PROXY}/artifacts/{_PATH}", READ, handlers.download),
+        Raw("PUT", f"{_PROXY}/artifacts/{_PATH}", WRITE, handlers.upload, streams=True),
+        Call("DELETE", f"{_PROXY}/artifacts/{_PATH}", MANAGE, artifacts.OnePath, handlers.delete),
+        Raw("POST", f"{_PROXY}/mpu/create/{_PATH}", WRITE, artifacts.no_multipart),
+        Raw("POST", f"{_PROXY}/mpu/complete/{_PATH}", WRITE, artifacts.no_multipart),
+        Raw("POST", f"{_PROXY}/mpu/abort/{_PATH}", WRITE, artifacts.no_multipart),
+        Raw("GET", f"{_PROXY}/presigned/{_PATH}", READ, artifacts.no_multipart_download),
+        Raw("POST", "2.0/mlflow/artifacts/presigned-upload-url", WRITE, artifacts.no_presigned_upload),
+        Raw("POST", "2.0/mlflow/artifacts/presigned-download-url", READ, artifacts.no_presigned_download),
+        Call("GET", "2.0/mlflow/artifacts/list", READ, artifacts.ListOfRun, handlers.list_of_run),
+        Raw("GET", "/get-artifact", READ, handlers.get_of_run),
+        Raw("GET", "/model-versions/get-artifact", READ, handlers.get_of_version),
+        Raw("POST", "/ajax-api/2.0/mlflow/upload-artifact", WRITE, handlers.upload_to_run, streams=True),
     )
 
 
@@ -154,16 +162,16 @@ def _of_logged_models(core: Core) -> tuple[Call | Raw, ...]:
     models, handlers = logged_models, logged_models.LoggedModelHandlers(core.logged_models, core.artifacts)
     one = "2.0/mlflow/logged-models/{model_id}"
     return (
-        Call("POST", "2.0/mlflow/logged-models", models.Create, handlers.create),
-        Call("POST", "2.0/mlflow/logged-models/search", models.SearchModels, handlers.search),
-        Call("GET", one, models.Get, handlers.get),
-        Call("PATCH", one, models.Finalize, handlers.finalize),
-        Call("DELETE", one, models.One, handlers.delete),
-        Call("POST", f"{one}/params", models.LogParams, handlers.log_params),
-        Call("PATCH", f"{one}/tags", models.SetTags, handlers.set_tags),
-        Call("DELETE", f"{one}/tags/{{tag_key:path}}", models.DeleteTag, handlers.delete_tag),
-        Call("GET", f"{one}/artifacts/directories", models.ListArtifacts, handlers.list_artifacts),
-        Raw("GET", f"/ajax-api/{one}/artifacts/files", handlers.get_artifact),
+        Call("POST", "2.0/mlflow/logged-models", WRITE, models.Create, handlers.create),
+        Call("POST", "2.0/mlflow/logged-models/search", READ, models.SearchModels, handlers.search),
+        Call("GET", one, READ, models.Get, handlers.get),
+        Call("PATCH", one, WRITE, models.Finalize, handlers.finalize),
+        Call("DELETE", one, MANAGE, models.One, handlers.delete),
+        Call("POST", f"{one}/params", WRITE, models.LogParams, handlers.log_params),
+        Call("PATCH", f"{one}/tags", WRITE, models.SetTags, handlers.set_tags),
+        Call("DELETE", f"{one}/tags/{{tag_key:path}}", WRITE, models.DeleteTag, handlers.delete_tag),
+        Call("GET", f"{one}/artifacts/directories", READ, models.ListArtifacts, handlers.list_artifacts),
+        Raw("GET", f"/ajax-api/{one}/artifacts/files", READ, handlers.get_artifact),
     )
 
 
@@ -172,42 +180,48 @@ def _of_registry(core: Core) -> tuple[Call | Raw, ...]:
     of_models = models.RegisteredModelHandlers(core.registered_models, core.model_versions)
     of_versions = versions.ModelVersionHandlers(core.model_versions)
     return (
-        Call("POST", "2.0/mlflow/registered-models/create", models.Create, of_models.create),
-        Call("GET", "2.0/mlflow/registered-models/get", models.One, of_models.get),
-        Call("POST", "2.0/mlflow/registered-models/rename", models.Rename, of_models.rename),
-        Call("PATCH", "2.0/mlflow/registered-models/update", models.Update, of_models.update),
-        Call("DELETE", "2.0/mlflow/registered-models/delete", models.One, of_models.delete),
-        Call("GET", "2.0/mlflow/registered-models/search", model_search.SearchModels, of_models.search),
+        Call("POST", "2.0/mlflow/registered-models/create", WRITE, models.Create, of_models.create),
+        Call("GET", "2.0/mlflow/registered-models/get", READ, models.One, of_models.get),
+        Call("POST", "2.0/mlflow/registered-models/rename", WRITE, models.Rename, of_models.rename),
+        Call("PATCH", "2.0/mlflow/registered-models/update", WRITE, models.Update, of_models.update),
+        Call("DELETE", "2.0/mlflow/registered-models/delete", MANAGE, models.One, of_models.delete),
+        Call("GET", "2.0/mlflow/registered-models/search", READ, model_search.SearchModels, of_models.search),
         *(
             Call(
                 method,
                 "2.0/mlflow/registered-models/get-latest-versions",
+                READ,
                 models.GetLatestVersions,
                 of_models.get_latest_versions,
             )
             for method in ("GET", "POST")
         ),
-        Call("POST", "2.0/mlflow/registered-models/set-tag", models.SetTag, of_models.set_tag),
-        Call("DELETE", "2.0/mlflow/registered-models/delete-tag", models.DeleteTag, of_models.delete_tag),
-        Call("POST", "2.0/mlflow/registered-models/alias", models.SetAlias, of_models.set_alias),
-        Call("GET", "2.0/mlflow/registered-models/alias", models.Alias, of_models.get_by_alias),
-        Call("DELETE", "2.0/mlflow/registered-models/alias", models.Alias, of_models.delete_alias),
-        Call("POST", "2.0/mlflow/model-versions/create", versions.Create, of_versions.create),
-        Call("GET", "2.0/mlflow/model-versions/get", versions.One, of_versions.get),
+        Call("POST", "2.0/mlflow/registered-models/set-tag", WRITE, models.SetTag, of_models.set_tag),
+        Call("DELETE", "2.0/mlflow/registered-models/delete-tag", WRITE, models.DeleteTag, of_models.delete_tag),
+        Call("POST", "2.0/mlflow/registered-models/alias", WRITE, models.SetAlias, of_models.set_alias),
+        Call("GET", "2.0/mlflow/registered-models/alias", READ, models.Alias, of_models.get_by_alias),
+        Call("DELETE", "2.0/mlflow/registered-models/alias", WRITE, models.Alias, of_models.delete_alias),
+        Call("POST", "2.0/mlflow/model-versions/create", WRITE, versions.Create, of_versions.create),
+        Call("GET", "2.0/mlflow/model-versions/get", READ, versions.One, of_versions.get),
         Call(
-            "GET", "2.0/mlflow/model-versions/get-download-uri", versions.GetDownloadUri, of_versions.get_download_uri
+            "GET",
+            "2.0/mlflow/model-versions/get-download-uri",
+            READ,
+            versions.GetDownloadUri,
+            of_versions.get_download_uri,
         ),
-        Call("PATCH", "2.0/mlflow/model-versions/update", versions.Update, of_versions.update),
-        Call("DELETE", "2.0/mlflow/model-versions/delete", versions.One, of_versions.delete),
-        Call("GET", "2.0/mlflow/model-versions/search", model_search.SearchVersions, of_versions.search),
+        Call("PATCH", "2.0/mlflow/model-versions/update", WRITE, versions.Update, of_versions.update),
+        Call("DELETE", "2.0/mlflow/model-versions/delete", MANAGE, versions.One, of_versions.delete),
+        Call("GET", "2.0/mlflow/model-versions/search", READ, model_search.SearchVersions, of_versions.search),
         Call(
             "POST",
             "2.0/mlflow/model-versions/transition-stage",
+            WRITE,
             versions.TransitionStage,
             of_versions.transition_stage,
         ),
-        Call("POST", "2.0/mlflow/model-versions/set-tag", versions.SetTag, of_versions.set_tag),
-        Call("DELETE", "2.0/mlflow/model-versions/delete-tag", versions.DeleteTag, of_versions.delete_tag),
+        Call("POST", "2.0/mlflow/model-versions/set-tag", WRITE, versions.SetTag, of_versions.set_tag),
+        Call("DELETE", "2.0/mlflow/model-versions/delete-tag", WRITE, versions.DeleteTag, of_versions.delete_tag),
     )
 
 
@@ -215,7 +229,7 @@ def routes(core: Core) -> list[BaseRoute]:
     """The table as Starlette's routes; all other paths below the two prefixes get MLflow's error for unknown ones."""
     entries = table(core)
     graphql = GraphQL(entries)
-    entries += tuple(Raw(method, "/graphql", graphql.answer) for method in ("GET", "POST"))
+    entries += tuple(Raw(method, "/graphql", READ, graphql.answer) for method in ("GET", "POST"))
     check_distinct(entries)
     bodies = Bodies()
     known = [_route(entry, path, bodies) for entry in entries for path in _paths(entry.path)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from runstream_service.core.caller import Role
 from runstream_service.core.errors import ParamChanged
+from runstream_service.http.callers import caller_of
 from runstream_service.mlflow.answer import encode
 from runstream_service.mlflow.calls import Call, Raw
 from runstream_service.mlflow.entries import checked_param, checked_params, checked_tag, checked_tags
@@ -61,35 +63,34 @@ class SetTag(Pair, kw_only=True):
 class WriteHandlers:
     """One method a route of `writes`."""
 
-    def __init__(self, sink: Sink, caller: Caller) -> None:
+    def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._caller = caller
         self._seconds = SecondsWarning()
 
     async def log_metric(self, request: Request) -> Response:
-        content = await read_body(request)
+        caller, content = caller_of(request), await read_body(request)
         body = await read_log_metric(content, request.headers.get("content-type", ""))
         run_id = parse_run_id(body.run_id)
-        await self._check_models(body.metrics)
-        await self._log_metrics(run_id, body.metrics, content)
+        await self._check_models(caller, body.metrics)
+        await self._log_metrics(caller, run_id, body.metrics, content)
         return encode({})
 
     async def log_batch(self, request: Request) -> Response:
         """Checks everything before anything is stored. Then, as in MLflow, params, metrics and tags are stored one
         after the other. If one fails, the earlier ones stay stored, and the whole request may be repeated."""
-        content = await read_body(request)
+        caller, content = caller_of(request), await read_body(request)
         body = await read_log_batch(content, request.headers.get("content-type", ""))
         run_id = parse_run_id_strictly(body.run_id)
         params, tags = _checked_pairs(body)
-        await self._check_models(body.metrics)
+        await self._check_models(caller, body.metrics)
         if not params and not tags and not len(body.metrics):
-            await self._sink.check_run(self._caller, run_id)
+            await self._sink.check_run(caller, run_id)
         if params:
-            await self._log_params(run_id, params)
+            await self._log_params(caller, run_id, params)
         if len(body.metrics):
-            await self._log_metrics(run_id, body.metrics, content)
+            await self._log_metrics(caller, run_id, body.metrics, content)
         if tags:
-            await self._sink.set_tags(self._caller, run_id, tags)
+            await self._sink.set_tags(caller, run_id, tags)
         return encode({})
 
     async def log_parameter(self, caller: Caller, message: LogParameter) -> dict[str, Any]:
@@ -110,17 +111,17 @@ class WriteHandlers:
         await self._sink.set_tags(caller, parse_run_id(message.run_id), {key: value})
         return {}
 
-    async def _check_models(self, metrics: Metrics) -> None:
+    async def _check_models(self, caller: Caller, metrics: Metrics) -> None:
         if metrics.of_models:
-            await self._sink.check_models(self._caller, metrics)
+            await self._sink.check_models(caller, metrics)
 
-    async def _log_metrics(self, run_id: UUID, metrics: Metrics, content: bytes) -> None:
+    async def _log_metrics(self, caller: Caller, run_id: UUID, metrics: Metrics, content: bytes) -> None:
         self._seconds.look_at(run_id, int(metrics.timestamp_ms[-1]))
-        await self._sink.log_metrics(self._caller, run_id, metrics, content)
+        await self._sink.log_metrics(caller, run_id, metrics, content)
 
-    async def _log_params(self, run_id: UUID, params: dict[str, str]) -> None:
+    async def _log_params(self, caller: Caller, run_id: UUID, params: dict[str, str]) -> None:
         try:
-            await self._sink.log_params(self._caller, run_id, params)
+            await self._sink.log_params(caller, run_id, params)
         except ParamChanged as error:
             changes = [
                 {"key": change.key, "old_value": change.stored, "new_value": change.given} for change in error.changes
@@ -134,10 +135,10 @@ class WriteHandlers:
 def writes(handlers: WriteHandlers) -> tuple[Call | Raw, ...]:
     """The lines of the table of routes."""
     return (
-        Raw("POST", "2.0/mlflow/runs/log-metric", handlers.log_metric),
-        Raw("POST", "2.0/mlflow/runs/log-batch", handlers.log_batch),
-        Call("POST", "2.0/mlflow/runs/log-parameter", LogParameter, handlers.log_parameter),
-        Call("POST", "2.0/mlflow/runs/set-tag", SetTag, handlers.set_tag),
+        Raw("POST", "2.0/mlflow/runs/log-metric", Role.WRITE, handlers.log_metric),
+        Raw("POST", "2.0/mlflow/runs/log-batch", Role.WRITE, handlers.log_batch),
+        Call("POST", "2.0/mlflow/runs/log-parameter", Role.WRITE, LogParameter, handlers.log_parameter),
+        Call("POST", "2.0/mlflow/runs/set-tag", Role.WRITE, SetTag, handlers.set_tag),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runstream_service import threads
+from runstream_service.http.callers import caller_of
 from runstream_service.mlflow.answer import encode, present
 from runstream_service.mlflow.errors import invalid
 from runstream_service.mlflow.experiments import parse_id
@@ -59,14 +60,13 @@ class SearchExperiments(Message):
 class SearchHandlers:
     """One method a route of routes.py."""
 
-    def __init__(self, runs: RunSearch, answers: RunAnswers, experiments: ExperimentSearch, caller: Caller) -> None:
+    def __init__(self, runs: RunSearch, answers: RunAnswers, experiments: ExperimentSearch) -> None:
         self._runs = runs
         self._answers = answers
         self._experiments = experiments
-        self._caller = caller
 
     async def runs(self, request: Request) -> Response:
-        message = await read(request, SearchRuns)
+        caller, message = caller_of(request), await read(request, SearchRuns)
         query = RunSearchQuery(
             experiment_ids=await threads.call_each(parse_id, message.experiment_ids),
             filter=message.filter,
@@ -75,8 +75,8 @@ class SearchHandlers:
             max_results=_checked_max_results(message.max_results),
             page_token=message.page_token,
         )
-        run_ids, token = await self._runs.search(self._caller, query)
-        runs = await self._answers.encode_many(self._caller, run_ids)
+        run_ids, token = await self._runs.search(caller, query)
+        runs = await self._answers.encode_many(caller, run_ids)
         accepted = request.headers.get("accept-encoding", "")
         # Compressing a page of thousands of runs takes long.
         return await threads.READS.run(

@@ -17,7 +17,7 @@ class Nothing(Message):
     """A request without fields."""
 
 
-async def server_info(_caller: Caller, _message: Nothing) -> dict[str, Any]:
+async def server_info(_caller: None, _message: Nothing) -> dict[str, Any]:
     """server-info: what this server can do besides the basics."""
     return {
         "store_type": "SqlStore",

@@ -15,11 +15,14 @@ from starlette.responses import Response, StreamingResponse
 
 from runstream_service.core.errors import ArtifactNotFound
 from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.http.callers import caller_of
 from runstream_service.http.protocol import PATIENT
 from runstream_service.mlflow.errors import MlflowError, answer_to, invalid
 
 if TYPE_CHECKING:
-    from runstream_service.artifacts.store import ArtifactStore, Stat
+    from runstream_service.artifacts.files_of_caller import FilesOfCaller
+    from runstream_service.artifacts.store import Stat
+    from runstream_service.core.caller import Caller
 
 # A client that sends nothing for this long has vanished. A VPN that reconnects takes a minute or two.
 IDLE_S = 300.0
@@ -68,7 +71,7 @@ def announced_size(request: Request) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
-async def sent(store: ArtifactStore, path: str, request: Request) -> Response:
+async def sent(files: FilesOfCaller, path: str, request: Request) -> Response:
     """A file, or the range that the request asks for. It is always an attachment, so that a browser does not execute it
     in the origin of this service.
 
@@ -76,36 +79,36 @@ async def sent(store: ArtifactStore, path: str, request: Request) -> Response:
         ArtifactNotFound; MlflowError if it is a directory.
     """
     try:
-        return await _head(store, path) if request.method == "HEAD" else await _get(store, path, request)
+        return await (_head(files, path, request) if request.method == "HEAD" else _get(files, path, request))
     except ArtifactNotFound as error:
-        if await store.list(path):
+        if await files.list(caller_of(request), path):
             raise invalid(f"Artifact path refers to a directory, not a file: '{path}'") from error
         raise
 
 
-async def _head(store: ArtifactStore, path: str) -> Response:
-    stat = await store.stat(path)
+async def _head(files: FilesOfCaller, path: str, request: Request) -> Response:
+    stat = await files.stat(caller_of(request), path)
     return Response(headers={**_headers(path, stat), "content-length": str(stat.size)})
 
 
-async def _get(store: ArtifactStore, path: str, request: Request) -> Response:
+async def _get(files: FilesOfCaller, path: str, request: Request) -> Response:
     wanted = _RANGE.fullmatch(request.headers.get("range", ""))
     if wanted is None or not (wanted["first"] or wanted["last"]):
-        return await _answer(store, path)
-    stat = await store.stat(path)
+        return await _answer(files, caller_of(request), path)
+    stat = await files.stat(caller_of(request), path)
     if request.headers.get("if-range", stat.etag) != stat.etag:
-        return await _answer(store, path)
+        return await _answer(files, caller_of(request), path)
     start, end = _range(wanted["first"], wanted["last"], stat.size)
     if start >= end:
         refusal = answer_to(invalid(f"The file has {stat.size} bytes; the range asked for is beyond them."))
         refusal.status_code = 416
         refusal.headers["content-range"] = f"bytes */{stat.size}"
         return refusal
-    return await _answer(store, path, start, end)
+    return await _answer(files, caller_of(request), path, start, end)
 
 
-async def _answer(store: ArtifactStore, path: str, start: int = 0, end: int | None = None) -> Response:
-    reading = await store.read(path, start=start, end=end)
+async def _answer(files: FilesOfCaller, caller: Caller, path: str, start: int = 0, end: int | None = None) -> Response:
+    reading = await files.read(caller, path, start=start, end=end)
     headers = _headers(path, reading.stat)
     headers["content-length"] = str(reading.end - reading.start)
     if end is None:

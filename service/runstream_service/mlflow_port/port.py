@@ -17,8 +17,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive
 
-from runstream_service.core.caller import ANYONE
+from runstream_service.auth.anonymous import Anonymous
 from runstream_service.deadline import Deadline
+from runstream_service.http.authentication import Authenticate
 from runstream_service.http.guard import Guard
 from runstream_service.http.protocol import BoundedProtocol
 from runstream_service.mlflow.bodies import Bodies
@@ -89,7 +90,8 @@ class MlflowPort:
         journals = SyncedJournals(self._directory, self._address)
         upstream = Upstream(self._http_url)
         try:
-            app = Guard(Starlette(routes=routes(journals, upstream)), allowed_hosts=())
+            # Who may reach the port may use it; the service checks what is passed on and what is synced.
+            app = Guard(Authenticate(Starlette(routes=routes(journals, upstream)), Anonymous()), allowed_hosts=())
             config = uvicorn.Config(
                 app,
                 http=BoundedProtocol,
@@ -114,7 +116,7 @@ def routes(journals: SyncedJournals, upstream: Upstream) -> list[BaseRoute]:
     bodies = Bodies()
     logged = [
         Route(f"{prefix}/{entry.path}", endpoint_of(_or_service(entry, upstream), bodies), methods=[entry.method])
-        for entry in writes(WriteHandlers(sink, ANYONE))
+        for entry in writes(WriteHandlers(sink))
         for prefix in _PREFIXES
     ]
     rest = Route("/{path:path}", guarded(_passing(journals, upstream, sink)), methods=_METHODS)
@@ -134,7 +136,7 @@ def _or_service(entry: Call | Raw, upstream: Upstream) -> Call | Raw:
         except NeedsService:
             return await upstream.pass_on(request, Deadline(PATIENCE_S), body)
 
-    return Raw(entry.method, entry.path, either)
+    return Raw(entry.method, entry.path, entry.role, either)
 
 
 def _passing(journals: SyncedJournals, upstream: Upstream, sink: JournalSink) -> RawHandler:

@@ -1,14 +1,38 @@
-"""The identity of a caller: the one function that authentication will replace."""
+"""The caller of an RPC, which the interceptor puts in place."""
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
 
-from runstream_service.core.caller import ANYONE, Caller
+from runstream_service.auth.authenticator import Credentials
+from runstream_service.auth.credentials import token_of
+from runstream_service.core.caller import Caller
+
+# As over HTTP, where MLflow's clients choose the name of the second one.
+_AUTHORIZATION = "authorization"
+_WORKSPACE = "x-mlflow-workspace"
+
+_CALLER: ContextVar[Caller] = ContextVar("caller")
+
+
+def set_caller(caller: Caller) -> None:
+    """Notes who made the call that this task serves."""
+    _CALLER.set(caller)
 
 
 def caller_of(_context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
-    """The caller of an RPC."""
-    return ANYONE
+    """Who made the call that this task serves."""
+    return _CALLER.get()
+
+
+def credentials_of(context: grpc.aio.ServicerContext[Any, Any]) -> Credentials:
+    """What the call's metadata say about its caller."""
+    found = {key: value for key, value in context.invocation_metadata() or () if key in (_AUTHORIZATION, _WORKSPACE)}
+    return Credentials(token_of(_text(found.get(_AUTHORIZATION))), _text(found.get(_WORKSPACE)))
+
+
+def _text(value: str | bytes | None) -> str:
+    return value if isinstance(value, str) else ""

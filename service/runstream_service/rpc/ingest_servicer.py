@@ -10,7 +10,6 @@ import grpc
 import structlog
 
 from runstream.v1 import ingest_pb2
-from runstream_service.core.caller import ANYONE
 from runstream_service.core.errors import CoreError, Draining, MessageTooLarge, OpenExpected, OpenTimeout
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.ingest.append_stream import Acknowledged, AppendStream, Ended, Opened
@@ -22,6 +21,7 @@ from runstream_service.ingest.limits import (
     MAX_SERIES_PER_PRODUCER,
 )
 from runstream_service.rpc import status
+from runstream_service.rpc.caller import caller_of
 from runstream_service.rpc.unread import WRITE_TIMEOUT_S, WriteTimeout
 from runstream_service.tasks import abandon
 
@@ -103,10 +103,10 @@ class IngestServicer:
                 self._pipeline.metrics.stream_ended(reason)
 
     async def _stream(self, context: Context) -> None:
-        request = await self._open_request(context)
+        caller, request = caller_of(context), await self._open_request(context)
         with (
-            AppendStream(self._pipeline, ANYONE, multiplexed=request.multiplexed) as stream,
-            self._lifetime.of(stream.fail),
+            AppendStream(self._pipeline, caller, multiplexed=request.multiplexed) as stream,
+            self._lifetime.of(caller, stream.fail),
         ):
             stream.take(request)
             await self._serve(stream, context)

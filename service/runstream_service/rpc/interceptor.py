@@ -1,4 +1,4 @@
-"""What all calls of unary and server-streaming methods have in common: bounds, error mapping, metrics."""
+"""What all calls have in common: who calls, bounds, error mapping, metrics."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from runstream_service.auth.authenticator import Authenticator
 from runstream_service.core.errors import InvalidField, Overloaded
 from runstream_service.deadline import within
 from runstream_service.metrics import Metrics
 from runstream_service.rpc import status
+from runstream_service.rpc.caller import credentials_of, set_caller
+from runstream_service.rpc.roles import role_of
 from runstream_service.statuses import status_of
 
 if TYPE_CHECKING:
@@ -35,11 +38,13 @@ LONG_LIVED = ("/runstream.v1.QueryService/Tail",)
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Turns exceptions into statuses and counts calls. For ingest streams, ingest_servicer.py does both."""
+    """Finds out who calls, turns exceptions into statuses, and counts calls. For ingest streams, which last,
+    ingest_servicer.py does the latter two."""
 
     def __init__(
         self,
         metrics: Metrics,
+        authenticator: Authenticator,
         *,
         check: Callable[[], None] = lambda: None,
         max_calls: int = MAX_CALLS,
@@ -47,6 +52,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> None:
         """`check` raises an error if calls that begin now cannot be served."""
         self._metrics = metrics
+        self._authenticator = authenticator
         self._check = check
         self._max_calls, self._max_bytes = max_calls, max_bytes_of_calls
         self._calls = self._bytes = 0
@@ -60,8 +66,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         method: str = handler_call_details.method
         # No handler: gRPC answers UNIMPLEMENTED.
-        if handler is None or handler.request_streaming or not method.startswith(OURS):
+        if handler is None or not method.startswith(OURS):
             return handler
+        if handler.request_streaming:
+            return self._with_caller(method, handler)
         make = (
             grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
         )
@@ -71,6 +79,25 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # INTERNAL.
         return make(wrapped, request_deserializer=None, response_serializer=handler.response_serializer)
 
+    def _with_caller(self, method: str, handler: Handler) -> Handler:
+        """An ingest stream."""
+        behavior: Any = handler.stream_stream
+
+        async def call(requests: Any, context: Context) -> None:
+            try:
+                await self._authenticate(method, context)
+            except Exception as error:
+                self._metrics.grpc_ended(method, status_of(error).grpc.name, None)
+                await status.abort(context, error)
+            await behavior(requests, context)
+
+        return grpc.stream_stream_rpc_method_handler(call)
+
+    async def _authenticate(self, method: str, context: Context) -> None:
+        caller = await self._authenticator.authenticate(credentials_of(context))
+        caller.check(role_of(method))
+        set_caller(caller)
+
     def _wrap(
         self, method: str, deserialize: Callable[[bytes], Any] | None, behavior: Behavior, *, streams: bool
     ) -> Behavior:
@@ -79,6 +106,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             code = grpc.StatusCode.OK.name
             try:
                 self._check()
+                await self._authenticate(method, context)
                 if method in LONG_LIVED:  # the tails have a bound of their own
                     return await behavior(_decode(deserialize, request), context)
                 with self._place(len(request)):

@@ -15,6 +15,7 @@ from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from runstream.v1 import ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
+from runstream_service.auth.anonymous import Anonymous
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.http.app import HttpApp
 from runstream_service.http.protocol import BoundedProtocol
@@ -99,7 +100,8 @@ class Frontend:
         self._render_metrics = render_metrics or metrics.render
         self._shares_ports = shares_ports
         self._shares = PoolShares.of(settings.pool_size)
-        self._lifetime = Lifetime(settings.max_connection_age_s)
+        self._authenticator = Anonymous()
+        self._lifetime = Lifetime(settings.max_connection_age_s, watching=self._authenticator.watching)
         self._tasks = LastingTasks()
         self._pipeline: IngestPipeline | None = None
         self._tail: Tail | None = None
@@ -137,7 +139,7 @@ class Frontend:
         """Opens ports first, since a port in use can be reported at once. Starts HTTP before the database, which may
         take minutes to replay its log, while /healthz has to answer."""
         self._grpc = grpc.aio.server(
-            interceptors=[CallInterceptor(self._metrics, check=self._check_database)],
+            interceptors=[CallInterceptor(self._metrics, self._authenticator, check=self._check_database)],
             options=(
                 *grpc_port_options(shared=self._shares_ports),
                 *GRPC_OPTIONS,
@@ -154,6 +156,7 @@ class Frontend:
         self._http_app = HttpApp(
             readiness=self._readiness,
             metrics=self._metrics,
+            authenticator=self._authenticator,
             render_metrics=self._render_metrics,
             version=self._version,
             allowed_hosts=self._settings.allowed_hosts,

@@ -14,16 +14,19 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from runstream.v1 import ingest_pb2, ingest_pb2_grpc
+from runstream_service.auth.anonymous import Anonymous
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.ingest.limits import MAX_BATCH_POINTS, MAX_MESSAGE_BYTES
+from runstream_service.metrics import Metrics
 from runstream_service.rpc.ingest_servicer import ingest_handler
+from runstream_service.rpc.interceptor import CallInterceptor
 from runstream_service.server.frontend import GRPC_OPTIONS
 from tests.integration.ingest.conftest import TIME, Replica
 
 
 @contextlib.asynccontextmanager
 async def serving(replica: Replica, lifetime: Lifetime | None = None, **timeouts: float) -> AsyncIterator[str]:
-    server = grpc.aio.server(options=GRPC_OPTIONS)
+    server = grpc.aio.server(interceptors=[CallInterceptor(Metrics(version="test"), Anonymous())], options=GRPC_OPTIONS)
     server.add_generic_rpc_handlers((ingest_handler(replica.pipeline, lifetime, **timeouts),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

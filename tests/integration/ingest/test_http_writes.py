@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from runstream_service.core.caller import ANYONE, Caller
 from runstream_service.core.errors import (
     CommitFailed,
     DatabaseUnavailable,
@@ -35,6 +34,7 @@ from runstream_service.stores.hot_batches import BatchPoints, EncodedBatches
 from runstream_service.stores.hot_store import COMMIT_SMALL
 from tests.integration.ingest.conftest import TIME, acknowledged, fail_for, mutate, new_run, running_replica
 from tests.integration.ingest.test_group_commit import BEGIN
+from tests.support.callers import ANYONE, caller_in
 from tests.support.hot import copy_batches
 from tests.support.locks import waiting_for_a_lock, waiting_for_locks, waits_for_a_lock
 from tests.support.points import columns
@@ -241,7 +241,7 @@ async def test_runs_that_are_not_there_or_deleted_take_nothing(database, replica
     with pytest.raises(RunNotFound):
         await writes.write(ANYONE, points(uuid4(), [1.0]))
     with pytest.raises(RunNotFound):
-        await writes.write(Caller(workspace_id=2, principal="mallory"), points(run_id, [1.0]))
+        await writes.write(caller_in(2, principal="mallory"), points(run_id, [1.0]))
     await writes.write(ANYONE, points(run_id, [1.0]))
     await runs.delete(ANYONE, run_id.hex)
     with pytest.raises(RunDeleted):  # the series are remembered: the group finds out

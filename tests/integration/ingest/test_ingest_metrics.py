@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import numpy as np
 
-from runstream_service.core.caller import ANYONE
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
 from runstream_service.ingest.http_writes import HttpIngest, RunPoints
 from tests.integration.ingest.conftest import TIME, acknowledged
+from tests.support.callers import ANYONE
 from tests.support.polling import until
 
 

@@ -9,7 +9,6 @@ from uuid import uuid4
 import pytest
 
 from runstream.v1 import ingest_pb2
-from runstream_service.core.caller import ANYONE, Caller
 from runstream_service.core.errors import (
     DatabaseChanged,
     Draining,
@@ -22,6 +21,7 @@ from runstream_service.core.errors import (
 from runstream_service.ingest.http_writes import HttpIngest
 from tests.integration.ingest.conftest import acknowledged, running_replica
 from tests.integration.ingest.test_http_writes import points
+from tests.support.callers import ANYONE, caller_in
 
 
 async def test_an_unknown_run_is_not_found(replica):
@@ -33,7 +33,7 @@ async def test_an_unknown_run_is_not_found(replica):
 async def test_a_run_of_another_workspace_looks_like_one_that_does_not_exist(replica, run_id):
     request = ingest_pb2.Open(run_id=run_id.hex, producer_id=uuid4().bytes)
     with pytest.raises(RunNotFound):
-        await replica.open_as(Caller(workspace_id=2, principal="mallory"), request)
+        await replica.open_as(caller_in(2, principal="mallory"), request)
 
 
 async def test_a_deleted_run_takes_no_points_and_a_finished_one_does(database, replica, run_id, stored):

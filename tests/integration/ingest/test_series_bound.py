@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from runstream.v1 import ingest_pb2
-from runstream_service.core.caller import ANYONE
 from runstream_service.core.errors import InvalidField, TooManySeries
 from runstream_service.ingest.decode import Batch
 from runstream_service.ingest.http_writes import HttpIngest
 from runstream_service.ingest.refusals import Reason
 from tests.integration.ingest.conftest import TIME, acknowledged, new_run, running_replica
 from tests.integration.ingest.test_http_writes import points
+from tests.support.callers import ANYONE
 
 
 async def _declare(replica, stream, keys) -> None:

@@ -18,7 +18,6 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from runstream.v1 import ingest_pb2
-from runstream_service.core.caller import ANYONE
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.runs import Runs
 from runstream_service.ingest.decode import Batch
@@ -31,6 +30,7 @@ from runstream_service.storage.database import Connection, Database
 from runstream_service.storage.embedded import EmbeddedPostgres
 from runstream_service.storage.migrate import migrate
 from tests.integration.ingest.conftest import Replica, Stream, acknowledged, running_replica
+from tests.support.callers import ANYONE
 from tests.support.databases import FAST, PROGRAMS, short_directory
 
 FINISHED, RUNNING, OVER_HTTP, DELETED = (UUID(int=number) for number in (1, 2, 3, 4))

@@ -6,6 +6,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from runstream_service.core.caller import Role
 from runstream_service.mlflow.calls import Raw
 from runstream_service.mlflow.graphql import GraphQL
 from runstream_service.mlflow.routes import check_distinct
@@ -16,9 +17,10 @@ async def handler(_request: Request) -> Response:
 
 
 def test_a_route_that_is_in_the_table_twice_is_an_error_at_the_start() -> None:
-    check_distinct([Raw("GET", "2.0/mlflow/runs/get", handler), Raw("POST", "2.0/mlflow/runs/get", handler)])
+    one = Raw("GET", "2.0/mlflow/runs/get", Role.READ, handler)
+    check_distinct([one, Raw("POST", one.path, Role.READ, handler)])
     with pytest.raises(ValueError, match=r"twice: GET 2\.0/mlflow/runs/get"):
-        check_distinct([Raw("GET", "2.0/mlflow/runs/get", handler)] * 2)
+        check_distinct([one, one])
 
 
 def test_graphql_without_its_routes_is_an_error_at_the_start() -> None:

@@ -28,6 +28,8 @@ TABLE = [
     (errors.ColumnLengths, Code.INVALID_ARGUMENT, "COLUMN_LENGTHS"),
     (errors.UndeclaredSeries, Code.INVALID_ARGUMENT, "UNDECLARED_SERIES"),
     (errors.SequenceGap, Code.OUT_OF_RANGE, "SEQUENCE_GAP"),
+    (errors.Unauthenticated, Code.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    (errors.Forbidden, Code.PERMISSION_DENIED, "FORBIDDEN"),
     (errors.NotFound, Code.NOT_FOUND, "NOT_FOUND"),
     (errors.AlreadyExists, Code.ALREADY_EXISTS, "ALREADY_EXISTS"),
     (errors.RunNotFound, Code.NOT_FOUND, "RUN_NOT_FOUND"),

@@ -160,7 +160,7 @@ class Tail:
         self._streams.add(stream)
         self._metrics.streams.inc()
         try:
-            with self._lifetime.of(stream.fail):
+            with self._lifetime.of(caller, stream.fail):
                 await self._serve(stream, emit, catching_up=since is not None)
         finally:
             self._streams.discard(stream)

@@ -79,3 +79,11 @@ ON CONFLICT (experiment_id, key) DO UPDATE SET value = excluded.value WHERE stor
 -- name: delete_tag
 -- Deletes a tag.
 DELETE FROM experiment_tags WHERE experiment_id = $1 AND key = $2;
+
+-- name: workspaces_of
+-- The workspaces of some experiments, whoever asks.
+SELECT experiment_id, workspace_id FROM experiments WHERE experiment_id = ANY ($1::bigint[]);
+
+-- name: chosen_locations_of_workspace
+-- The artifact locations that were chosen for experiments of a workspace.
+SELECT DISTINCT artifact_location FROM experiments WHERE workspace_id = $1 AND artifact_location IS NOT NULL;

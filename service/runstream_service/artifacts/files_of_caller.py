@@ -1,0 +1,116 @@
+"""The artifact store as a caller may use it: the only way from a request to a file.
+
+Every path leads to an experiment, and so to a workspace: its first segment is the id of the experiment, or it is below
+a location that was chosen for one. A path of another workspace is answered like one that does not exist.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from runstream_service.artifacts.paths import path_of_uri
+from runstream_service.core.caller import Role
+from runstream_service.core.errors import ArtifactNotFound, InvalidField
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    from runstream_service.artifacts.store import ArtifactStore, Entry, Reading, Stat
+    from runstream_service.core.caller import Caller
+    from runstream_service.storage.database import Database
+
+SQL = load("experiments")
+
+# An experiment never moves to another workspace (it only leaves its own when it is purged), so this need not expire.
+_MAX_REMEMBERED = 50_000
+_EXPERIMENT = re.compile(r"[0-9]{1,18}")
+
+
+class FilesOfCaller:
+    """Paths must come from `check_path`. All methods raise what those of ArtifactStore raise, DatabaseUnavailable, and
+    ArtifactNotFound for a path that is not in the caller's workspace."""
+
+    def __init__(self, store: ArtifactStore, database: Database) -> None:
+        self._store = store
+        self._database = database
+        self._workspaces: dict[int, int] = {}
+
+    async def stat(self, caller: Caller, path: str) -> Stat:
+        """Size and version of a file."""
+        await self._check(caller, path)
+        return await self._store.stat(path)
+
+    async def read(self, caller: Caller, path: str, *, start: int = 0, end: int | None = None) -> Reading:
+        """A file, or a part of it."""
+        await self._check(caller, path)
+        return await self._store.read(path, start=start, end=end)
+
+    async def write(self, caller: Caller, path: str, chunks: AsyncIterator[bytes], *, size: int | None = None) -> None:
+        """Stores a file, completely or not at all."""
+        await self._check(caller, path)
+        await self._store.write(path, chunks, size=size)
+
+    async def delete(self, caller: Caller, path: str) -> None:
+        """Deletes a file or a directory; it need not exist."""
+        if await self._is_callers(caller, path):
+            await self._store.delete(path)
+
+    async def list(self, caller: Caller, path: str) -> list[Entry]:
+        """A directory; empty if it does not exist. The root has what belongs to experiments of the caller."""
+        if path:
+            return await self._store.list(path) if await self._is_callers(caller, path) else []
+        found = await self._store.list(path)
+        if caller.role is Role.ADMIN:
+            return found
+        await self._learn(entry.name for entry in found)
+        locations = await self._chosen(caller)
+        return [entry for entry in found if self._is_in(caller, entry.name, [*locations, *_tops(locations)])]
+
+    async def _check(self, caller: Caller, path: str) -> None:
+        if not await self._is_callers(caller, path):
+            # As in artifacts/store.py for a file that does not exist.
+            raise ArtifactNotFound(f"No such artifact: '{path}'", field="path")
+
+    async def _is_callers(self, caller: Caller, path: str) -> bool:
+        if caller.role is Role.ADMIN:
+            return True
+        await self._learn([path.partition("/")[0]])
+        return self._is_in(caller, path, () if _experiment_of(path) is not None else await self._chosen(caller))
+
+    def _is_in(self, caller: Caller, path: str, locations: Iterable[str]) -> bool:
+        experiment_id = _experiment_of(path)
+        if experiment_id is not None:
+            return self._workspaces.get(experiment_id) == caller.workspace_id
+        return any(path == location or path.startswith(f"{location}/") for location in locations)
+
+    async def _learn(self, names: Iterable[str]) -> None:
+        ids = [id_ for name in names if (id_ := _experiment_of(name)) is not None and id_ not in self._workspaces]
+        if not ids:
+            return
+        if len(self._workspaces) > _MAX_REMEMBERED:
+            self._workspaces.clear()
+        rows = await self._database.fetch(SQL["workspaces_of"], ids)
+        self._workspaces.update((row["experiment_id"], row["workspace_id"]) for row in rows)
+
+    async def _chosen(self, caller: Caller) -> Sequence[str]:
+        """Paths in the store that were chosen for experiments of the caller's workspace."""
+        rows = await self._database.fetch(SQL["chosen_locations_of_workspace"], caller.workspace_id)
+        paths = [_path_of(row["artifact_location"]) for row in rows]
+        return [path for path in paths if path]
+
+
+def _experiment_of(path: str) -> int | None:
+    first = path.partition("/")[0]
+    return int(first) if _EXPERIMENT.fullmatch(first) else None
+
+
+def _path_of(location: str) -> str | None:
+    try:
+        return path_of_uri(location)
+    except InvalidField:
+        return None
+
+
+def _tops(locations: Iterable[str]) -> Sequence[str]:
+    return [location.partition("/")[0] for location in locations]
