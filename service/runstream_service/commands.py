@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from runstream_service import agent_commands, data_commands, logs
+from runstream_service import access_commands, agent_commands, data_commands, logs
 from runstream_service.bench.fault_rounds import ROUNDS
 from runstream_service.cannot_start import CannotStart
-from runstream_service.settings import OPTIONS, read_settings
+from runstream_service.settings import OPTIONS, check_who_can_reach, read_settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -47,7 +47,14 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     show_envvar=True,
     help="Print one line of JSON with both addresses once the service is ready, and nothing else on stdout.",
 )
-def serve(json_ready: bool, **values: str) -> None:
+@click.option(
+    "--allow-anonymous",
+    is_flag=True,
+    envvar="RUNSTREAM_ALLOW_ANONYMOUS",
+    show_envvar=True,
+    help="Listen beyond this machine without asking who calls.",
+)
+def serve(json_ready: bool, allow_anonymous: bool, **values: str) -> None:
     """Run the service in the foreground until SIGTERM or Ctrl-C.
 
     Without --database it starts a PostgreSQL of its own below --data-dir.
@@ -56,6 +63,7 @@ def serve(json_ready: bool, **values: str) -> None:
         settings = read_settings(
             {f"--{name.replace('_', '-')}": value for name, value in values.items()}, json_ready=json_ready
         )
+        check_who_can_reach(settings, allow_anonymous=allow_anonymous)
         logs.configure(level=settings.log_level, format=settings.log_format)
         # The service starts programs (PostgreSQL), but never continues in a fork: gRPC's fork handlers would only log.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
@@ -195,6 +203,10 @@ for _command in (
     data_commands.retention,
     data_commands.gc,
     data_commands.distribute,
+    access_commands.workspace,
+    access_commands.token,
+    access_commands.tracking_uri,
+    access_commands.audit,
     agent_commands.agent,
     agent_commands.sync,
 ):

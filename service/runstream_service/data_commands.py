@@ -18,7 +18,7 @@ from runstream_service.cannot_start import CannotStart
 
 
 @contextlib.contextmanager
-def _one_line() -> Iterator[None]:
+def in_one_line() -> Iterator[None]:
     """Reports an error in one line, and sets the exit code."""
     import asyncpg
 
@@ -52,7 +52,7 @@ def _fail(message: str, code: int = 1) -> None:
     sys.exit(code)
 
 
-def _address_option(command: Callable[..., Any]) -> Callable[..., Any]:
+def address_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--address",
         envvar="RUNSTREAM_ADDRESS",
@@ -66,10 +66,10 @@ def _address_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--key", "keys", multiple=True, help="Only this metric; may be repeated.")
 @click.option("--rank", type=int, help="Only this rank.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@_address_option
+@address_option
 def tail(run: str, keys: tuple[str, ...], rank: int | None, as_json: bool, address: str | None) -> None:
     """Print the points of RUN as they are committed, until Ctrl-C."""
-    with _one_line():
+    with in_one_line():
         import runstream
         from runstream_service.follow import follow
 
@@ -81,7 +81,7 @@ def tail(run: str, keys: tuple[str, ...], rank: int | None, as_json: bool, addre
 
 
 @click.command()
-@_address_option
+@address_option
 @click.option(
     "--http",
     envvar="RUNSTREAM_MLFLOW_HTTP_ADDRESS",
@@ -100,7 +100,7 @@ def doctor(address: str | None, http: str | None, directory: Path | None, as_jso
 
     Exit code 1: something is broken, so that points do not arrive.
     """
-    with _one_line():
+    with in_one_line():
         from runstream.doctor.command import run
 
         sys.exit(run(address=address, http=http, directory=directory, as_json=as_json))
@@ -110,10 +110,10 @@ def doctor(address: str | None, http: str | None, directory: Path | None, as_jso
 @click.argument("run")
 @click.option("--key", "keys", multiple=True, required=True, help="A metric to delete; may be repeated.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_address_option
+@address_option
 def delete(run: str, keys: tuple[str, ...], yes: bool, address: str | None) -> None:
     """Delete all points of single metrics of RUN, of all ranks, for good."""
-    with _one_line():
+    with in_one_line():
         import runstream
 
         with runstream.Client(address) as client:
@@ -128,12 +128,12 @@ def delete(run: str, keys: tuple[str, ...], yes: bool, address: str | None) -> N
 @click.argument("experiment")
 @click.option("--days", type=click.IntRange(1, 36_500), help="Delete points that are older than this many days.")
 @click.option("--forever", is_flag=True, help="Keep all points.")
-@_address_option
+@address_option
 def retention(experiment: str, days: int | None, forever: bool, address: str | None) -> None:
     """Set how long the points of EXPERIMENT are kept."""
     if (days is None) != forever:
         raise click.UsageError("give either --days or --forever")
-    with _one_line():
+    with in_one_line():
         import runstream
 
         with runstream.Client(address) as client:
@@ -151,12 +151,12 @@ def retention(experiment: str, days: int | None, forever: bool, address: str | N
     required=True,
     help="A file, or a directory (that exists, or ends with /) for one file a run.",
 )
-@_address_option
+@address_option
 def export(run: str | None, experiment: str | None, format_: str, output: str, address: str | None) -> None:
     """Write all points of RUN, or of an experiment, to Parquet or CSV."""
     if (run is None) == (experiment is None):
         raise click.UsageError("give either RUN or --experiment")
-    with _one_line():
+    with in_one_line():
         import runstream
         from runstream_service.export.command import Job
         from runstream_service.export.command import export as write
@@ -195,7 +195,7 @@ def _database_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a page.")
 def status(database: str | None, data_dir: Path, as_json: bool) -> None:
     """Show replicas, ingest, roll-up, sizes and producers, as the database knows them."""
-    with _one_line():
+    with in_one_line():
         from rich.console import Console
 
         from runstream_service.status import render
@@ -238,7 +238,7 @@ def gc(
     """Purge what was deleted and apply retention now; the service does so automatically, every minute and hour."""
     if delete_orphans and artifacts is None:
         raise click.UsageError("--delete goes with --artifacts")
-    with _one_line():
+    with in_one_line():
         from runstream_service.storage.embedded import url_of_running
 
         logs.configure(level="warning", format="auto")
@@ -319,7 +319,7 @@ def distribute(database: str, shards: int, dry_run: bool, yes: bool) -> None:
 
     It may be interrupted at any time, and started again.
     """
-    with _one_line():
+    with in_one_line():
         from runstream_service.storage.distribute import Plan
         from runstream_service.storage.distribute import distribute as carry_out
 

@@ -52,6 +52,8 @@ class Settings:
 
     grpc_listen: Address
     http_listen: Address
+    auth: bool
+    public_url: str  # without a slash at its end, or empty
     allowed_hosts: tuple[str, ...]
     trusted_proxies: tuple[str, ...]  # addresses and networks, or "*"
     path_prefix: str  # with a slash at its beginning and none at its end, or empty
@@ -105,6 +107,8 @@ class Option:
 OPTIONS = (
     Option("--grpc-listen", "127.0.0.1:50051", "Address of the gRPC server; port 0 takes any free one."),
     Option("--http-listen", "127.0.0.1:5000", "Address of the HTTP server; port 0 takes any free one."),
+    Option("--auth", "off", "on: every call needs a token; off: everybody may do everything."),
+    Option("--public-url", "", "Where people reach the HTTP port, such as https://runstream.example.org."),
     Option("--allowed-hosts", "", "Public names of this service, with commas, * as a wildcard; others are refused."),
     Option("--trusted-proxies", "", "Addresses or networks, with commas, whose X-Forwarded-* headers are taken."),
     Option("--path-prefix", "", "Path below which HTTP is served, too, such as /runstream, for a proxy in front."),
@@ -158,6 +162,8 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
     return Settings(
         grpc_listen=read("--grpc-listen", parse_address, "127.0.0.1:50051"),
         http_listen=read("--http-listen", parse_address, "127.0.0.1:5000"),
+        auth=read("--auth", _one_of(("off", "on")), "on") == "on",
+        public_url=read("--public-url", _public_url, "https://runstream.example.org"),
         allowed_hosts=read("--allowed-hosts", _hosts, "runstream.example.org,*.example.org"),
         trusted_proxies=read("--trusted-proxies", _proxies, "10.0.0.7,10.1.0.0/16"),
         path_prefix=read("--path-prefix", _prefix, "/runstream"),
@@ -184,6 +190,36 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         log_format=read("--log-format", _one_of(FORMATS), "json"),
         given=given,
     )
+
+
+def check_who_can_reach(settings: Settings, *, allow_anonymous: bool) -> None:
+    """Without authentication, everybody who can reach a port may delete everything. So that needs to be said.
+
+    Raises:
+        CannotStart: it listens beyond this machine, without authentication.
+    """
+    if settings.auth or allow_anonymous:
+        return
+    for flag, address in (("--grpc-listen", settings.grpc_listen), ("--http-listen", settings.http_listen)):
+        if not is_loopback(address.host):
+            raise CannotStart(
+                f"{address} can be reached from other machines, and without authentication everybody who reaches it "
+                "may read, change and delete everything. Either let it ask for tokens, with --auth on "
+                "(RUNSTREAM_AUTH=on); or say that everybody may come in, with --allow-anonymous "
+                "(RUNSTREAM_ALLOW_ANONYMOUS=true)",
+                setting=flag,
+                example="127.0.0.1:5000",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address of this host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def parse_address(text: str) -> Address:
@@ -225,6 +261,13 @@ def _prefix(text: str) -> str:
     if first in TOP_PATHS or first in (".", ".."):
         raise ValueError(f"{text!r} begins like paths of the service itself; take another one")
     return prefix
+
+
+def _public_url(text: str) -> str:
+    url = text.rstrip("/")
+    if url and not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~/-]*)?", url):
+        raise ValueError(f"{text[:200]!r} is no URL of a host with http:// or https:// before it")
+    return url
 
 
 def _path(text: str) -> Path:

@@ -36,8 +36,9 @@ class Rest:
     rest.post("runs/create", {"experiment_id": "0"}).body["run"]
     """
 
-    def __init__(self, url: str, *, prefix: str = "/api/2.0/mlflow/") -> None:
+    def __init__(self, url: str, *, prefix: str = "/api/2.0/mlflow/", token: str = "") -> None:
         self.url = url
+        self._token = token
         self._prefix = prefix
         self._address = urlsplit(url).netloc
         self._connection = http.client.HTTPConnection(self._address, timeout=30)
@@ -62,13 +63,14 @@ class Rest:
         """Any request. A path that begins with / is taken from the root, another one from the prefix."""
         where = path if path.startswith("/") else self._prefix + path
         where = quote(where, safe="/?&=%+:@,;~!$'()*")
+        known = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         try:
-            self._connection.request(method, where, content, dict(headers or {}))
+            self._connection.request(method, where, content, {**known, **(headers or {})})
             response = self._connection.getresponse()
         except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
             # The server closed it while it was idle.
             self._connection.close()
-            self._connection.request(method, where, content, dict(headers or {}))
+            self._connection.request(method, where, content, {**known, **(headers or {})})
             response = self._connection.getresponse()
         return Answer(response.status, response.read(), dict(response.getheaders()))
 

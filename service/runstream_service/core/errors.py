@@ -14,6 +14,7 @@
     ├── NotFound                what the request names does not exist
     │   ├── RunNotFound
     │   ├── ExperimentNotFound
+    │   ├── WorkspaceNotFound
     │   └── ArtifactNotFound
     ├── AlreadyExists           the name or id is taken
     │   └── RunInOtherExperiment
@@ -127,6 +128,12 @@ class RunNotFound(NotFound):
     """There is no such run, or not for this caller."""
 
     reason = "RUN_NOT_FOUND"
+
+
+class WorkspaceNotFound(NotFound):
+    """There is no such workspace, or not for this caller."""
+
+    reason = "WORKSPACE_NOT_FOUND"
 
 
 class ExperimentNotFound(NotFound):

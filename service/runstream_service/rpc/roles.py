@@ -23,6 +23,16 @@ _BY_SERVICE: Mapping[str, Mapping[str, Role]] = {
         "DeleteSeries": Role.MANAGE,
         "SetRetention": Role.MANAGE,
     },
+    "AccessService": {
+        "WhoAmI": Role.READ,
+        "CreateWorkspace": Role.ADMIN,
+        "ListWorkspaces": Role.READ,
+        "CreateToken": Role.MANAGE,
+        "ListTokens": Role.MANAGE,
+        "RevokeToken": Role.MANAGE,
+        "CreateTrackingUri": Role.READ,
+        "ListAuditEvents": Role.MANAGE,
+    },
     "QueryService": {
         "History": Role.READ,
         "Latest": Role.READ,

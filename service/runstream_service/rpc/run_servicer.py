@@ -29,13 +29,13 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         self._experiments = experiments
         self._runs = runs
 
-    async def CreateExperiment(  # noqa: N802 - gRPC's name
+    async def CreateExperiment(
         self, request: run_pb2.CreateExperimentRequest, context: Context
     ) -> run_pb2.CreateExperimentResponse:
         experiment, created = await self._experiments.create(caller_of(context), request.name)
         return run_pb2.CreateExperimentResponse(experiment=_experiment(experiment), created=created)
 
-    async def GetExperiment(  # noqa: N802
+    async def GetExperiment(
         self, request: run_pb2.GetExperimentRequest, context: Context
     ) -> run_pb2.GetExperimentResponse:
         selector = request.WhichOneof("selector")
@@ -43,7 +43,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         experiment = await self._experiments.get(caller_of(context), **given)
         return run_pb2.GetExperimentResponse(experiment=_experiment(experiment))
 
-    async def ListExperiments(  # noqa: N802
+    async def ListExperiments(
         self, request: run_pb2.ListExperimentsRequest, context: Context
     ) -> run_pb2.ListExperimentsResponse:
         page, token = await self._experiments.list(
@@ -51,7 +51,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         )
         return run_pb2.ListExperimentsResponse(experiments=map(_experiment, page), next_page_token=token)
 
-    async def CreateRun(self, request: run_pb2.CreateRunRequest, context: Context) -> run_pb2.CreateRunResponse:  # noqa: N802
+    async def CreateRun(self, request: run_pb2.CreateRunRequest, context: Context) -> run_pb2.CreateRunResponse:
         new = NewRun(
             run_id=request.run_id,
             experiment=request.experiment,
@@ -72,16 +72,16 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             run=_run(answer.run), created=answer.created, attempt_has_points=answer.attempt_has_points
         )
 
-    async def GetRun(self, request: run_pb2.GetRunRequest, context: Context) -> run_pb2.GetRunResponse:  # noqa: N802
+    async def GetRun(self, request: run_pb2.GetRunRequest, context: Context) -> run_pb2.GetRunResponse:
         return run_pb2.GetRunResponse(run=_run(await self._runs.get(caller_of(context), request.run_id)))
 
-    async def ListRuns(self, request: run_pb2.ListRunsRequest, context: Context) -> run_pb2.ListRunsResponse:  # noqa: N802
+    async def ListRuns(self, request: run_pb2.ListRunsRequest, context: Context) -> run_pb2.ListRunsResponse:
         page, token = await self._runs.list(
             caller_of(context), request.experiment_id, page_size=request.page_size, page_token=request.page_token
         )
         return run_pb2.ListRunsResponse(runs=map(_run, page), next_page_token=token)
 
-    async def FinishRun(self, request: run_pb2.FinishRunRequest, context: Context) -> run_pb2.FinishRunResponse:  # noqa: N802
+    async def FinishRun(self, request: run_pb2.FinishRunRequest, context: Context) -> run_pb2.FinishRunResponse:
         await self._runs.finish(
             caller_of(context),
             request.run_id,
@@ -91,29 +91,29 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         )
         return run_pb2.FinishRunResponse()
 
-    async def LogParams(self, request: run_pb2.LogParamsRequest, context: Context) -> run_pb2.LogParamsResponse:  # noqa: N802
+    async def LogParams(self, request: run_pb2.LogParamsRequest, context: Context) -> run_pb2.LogParamsResponse:
         await self._runs.log_params(caller_of(context), request.run_id, dict(request.params))
         return run_pb2.LogParamsResponse()
 
-    async def SetTags(self, request: run_pb2.SetTagsRequest, context: Context) -> run_pb2.SetTagsResponse:  # noqa: N802
+    async def SetTags(self, request: run_pb2.SetTagsRequest, context: Context) -> run_pb2.SetTagsResponse:
         await self._runs.set_tags(caller_of(context), request.run_id, dict(request.tags))
         return run_pb2.SetTagsResponse()
 
-    async def DeleteRun(self, request: run_pb2.DeleteRunRequest, context: Context) -> run_pb2.DeleteRunResponse:  # noqa: N802
+    async def DeleteRun(self, request: run_pb2.DeleteRunRequest, context: Context) -> run_pb2.DeleteRunResponse:
         await self._runs.delete(caller_of(context), request.run_id)
         return run_pb2.DeleteRunResponse()
 
-    async def RestoreRun(self, request: run_pb2.RestoreRunRequest, context: Context) -> run_pb2.RestoreRunResponse:  # noqa: N802
+    async def RestoreRun(self, request: run_pb2.RestoreRunRequest, context: Context) -> run_pb2.RestoreRunResponse:
         await self._runs.restore(caller_of(context), request.run_id)
         return run_pb2.RestoreRunResponse()
 
-    async def DeleteSeries(  # noqa: N802
+    async def DeleteSeries(
         self, request: run_pb2.DeleteSeriesRequest, context: Context
     ) -> run_pb2.DeleteSeriesResponse:
         count = await self._runs.delete_series(caller_of(context), request.run_id, list(request.keys))
         return run_pb2.DeleteSeriesResponse(series_count=count)
 
-    async def SetRetention(  # noqa: N802
+    async def SetRetention(
         self, request: run_pb2.SetRetentionRequest, context: Context
     ) -> run_pb2.SetRetentionResponse:
         days = request.retention_days if request.HasField("retention_days") else None

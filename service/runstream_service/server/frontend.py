@@ -14,8 +14,10 @@ import uvicorn
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
-from runstream.v1 import ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
+from runstream.v1 import access_pb2, access_pb2_grpc, ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
+from runstream_service.auth.access import Access
 from runstream_service.auth.anonymous import Anonymous
+from runstream_service.auth.token_authenticator import TokenAuthenticator
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.http.app import HttpApp
 from runstream_service.http.protocol import BoundedProtocol
@@ -29,6 +31,7 @@ from runstream_service.query.reading.reader_thread import ReaderThread
 from runstream_service.query.tail.metrics import TailMetrics
 from runstream_service.query.tail.tail import Tail
 from runstream_service.readiness import SHUTDOWN
+from runstream_service.rpc.access_servicer import AccessServicer
 from runstream_service.rpc.health import add_health
 from runstream_service.rpc.ingest_servicer import ingest_handler
 from runstream_service.rpc.interceptor import MAX_CALL_BYTES, CallInterceptor
@@ -74,7 +77,12 @@ GRPC_OPTIONS = (
 
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
-    for file, name in ((ingest_pb2, "IngestService"), (run_pb2, "RunService"), (query_pb2, "QueryService"))
+    for file, name in (
+        (ingest_pb2, "IngestService"),
+        (run_pb2, "RunService"),
+        (query_pb2, "QueryService"),
+        (access_pb2, "AccessService"),
+    )
 )
 
 
@@ -100,7 +108,7 @@ class Frontend:
         self._render_metrics = render_metrics or metrics.render
         self._shares_ports = shares_ports
         self._shares = PoolShares.of(settings.pool_size)
-        self._authenticator = Anonymous()
+        self._authenticator = TokenAuthenticator() if settings.auth else Anonymous()
         self._lifetime = Lifetime(settings.max_connection_age_s, watching=self._authenticator.watching)
         self._tasks = LastingTasks()
         self._pipeline: IngestPipeline | None = None
@@ -179,6 +187,9 @@ class Frontend:
     async def serve(self, database: Database, artifacts: ArtifactStore) -> None:
         """Serves everything from a database that is migrated."""
         assert self._grpc is not None, "it listens"
+        if isinstance(self._authenticator, TokenAuthenticator):
+            self._authenticator.use(database)
+            self._tasks.start("token watcher", self._authenticator.run())
         notifier = CommitNotifier(database)
         self._tasks.start("commit notifier", notifier.run())
         self._pipeline = self._start_ingest(database, notifier)
@@ -234,6 +245,8 @@ class Frontend:
         core, queries = wire_calls(database, pipeline, artifacts, reader, shares=self._shares)
         run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(core.experiments, core.runs), server)
         server.add_generic_rpc_handlers((query_handler(queries),))
+        access = Access.of(database, is_on=self._settings.auth, public_url=self._settings.public_url)
+        access_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(access), server)
         self._http_app.serve(mlflow_routes(core))
 
     def _check_database(self) -> None:

@@ -33,6 +33,7 @@ TABLE = [
     (errors.NotFound, Code.NOT_FOUND, "NOT_FOUND"),
     (errors.AlreadyExists, Code.ALREADY_EXISTS, "ALREADY_EXISTS"),
     (errors.RunNotFound, Code.NOT_FOUND, "RUN_NOT_FOUND"),
+    (errors.WorkspaceNotFound, Code.NOT_FOUND, "WORKSPACE_NOT_FOUND"),
     (errors.ExperimentNotFound, Code.NOT_FOUND, "EXPERIMENT_NOT_FOUND"),
     (errors.ArtifactNotFound, Code.NOT_FOUND, "ARTIFACT_NOT_FOUND"),
     (errors.RunDeleted, Code.FAILED_PRECONDITION, "RUN_DELETED"),

@@ -1,0 +1,29 @@
+"""What the front ends need of this package, wired: who callers are, and what they manage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runstream_service.auth.tokens import Tokens
+from runstream_service.auth.workspaces import Workspaces
+from runstream_service.core.audit import AuditLog
+
+if TYPE_CHECKING:
+    from runstream_service.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Workspaces, tokens and the audit log of a database. `is_on`: the service asks for tokens."""
+
+    workspaces: Workspaces
+    tokens: Tokens
+    audit: AuditLog
+    is_on: bool
+    public_url: str
+
+    @classmethod
+    def of(cls, database: Database, *, is_on: bool, public_url: str = "") -> Access:
+        """Those of a database."""
+        return cls(Workspaces(database), Tokens(database), AuditLog(database), is_on, public_url)

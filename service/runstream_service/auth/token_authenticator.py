@@ -1,0 +1,171 @@
+"""Authentication by tokens. What is found out about a token is remembered for a few seconds, so most calls ask nobody;
+and streams are looked at again all the time, so a token that is revoked ends within five seconds, everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import structlog
+
+from runstream_service.auth.token_text import PREFIX, hash_of, is_token
+from runstream_service.core.caller import DEFAULT_WORKSPACE, DEFAULT_WORKSPACE_ID, Caller, Role
+from runstream_service.core.errors import CoreError, NotConnected, Retryable, Unauthenticated, WorkspaceNotFound
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from runstream_service.auth.authenticator import Credentials
+    from runstream_service.storage.database import Database
+
+SQL = load("access")
+
+log = structlog.get_logger()
+
+# Together they are less than the five seconds within which a revoked token ends.
+REMEMBERED_S = 2.0
+LOOK_EVERY_S = 2.0
+MAX_REMEMBERED = 20_000
+
+# What was found for a token and the workspace that was asked for: a caller, or why there is none.
+_Found = Caller | Unauthenticated | WorkspaceNotFound
+_Key = tuple[bytes, str]
+
+
+class TokenAuthenticator:
+    """Implements Authenticator. `use` gives it the database, without which it asks callers to try again."""
+
+    def __init__(self) -> None:
+        self._database: Database | None = None
+        self._remembered: OrderedDict[_Key, tuple[float, _Found]] = OrderedDict()  # oldest first
+        self._under_way: dict[_Key, asyncio.Task[_Found]] = {}
+        self._watched: dict[int, set[Callable[[CoreError], None]]] = {}
+
+    def use(self, database: Database) -> None:
+        """From now on, tokens are looked up here."""
+        self._database = database
+
+    async def authenticate(self, credentials: Credentials) -> Caller:
+        """As in Authenticator."""
+        text = credentials.token
+        if not text:
+            raise Unauthenticated(
+                "this service asks who you are: give a token, in RUNSTREAM_TOKEN, or in MLFLOW_TRACKING_TOKEN for "
+                "MLflow; whoever manages your workspace makes one with: runstream token create"
+            )
+        if not is_token(text):
+            raise Unauthenticated(_what_is_wrong_with(text))
+        found = await self._find((hash_of(text), credentials.workspace))
+        if isinstance(found, Caller):
+            return found
+        raise type(found)(found.message, field=found.field, subject=found.subject)  # each call its own traceback
+
+    @contextlib.contextmanager
+    def watching(self, caller: Caller, end: Callable[[CoreError], None]) -> Iterator[None]:
+        """As in Authenticator."""
+        if caller.token_id is None:
+            yield
+            return
+        ends = self._watched.setdefault(caller.token_id, set())
+        ends.add(end)
+        try:
+            yield
+        finally:
+            ends.discard(end)
+            if not ends and self._watched.get(caller.token_id) is ends:
+                del self._watched[caller.token_id]
+
+    async def run(self) -> None:
+        """Ends calls whose tokens have ended, until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if not self._watched:
+                continue
+            try:
+                await self._look()
+            except Retryable as error:
+                # Nobody can revoke a token either while the database is away.
+                log.debug("Could not look at the tokens of streams", action="tokens_not_looked_at", error=error.message)
+
+    async def _look(self) -> None:
+        assert self._database is not None, "streams are opened with a database"
+        for row in await self._database.fetch(SQL["ended_tokens"], list(self._watched)):
+            error = _ended(row)
+            for end in list(self._watched.get(row["token_id"], ())):
+                end(error)
+
+    async def _find(self, key: _Key) -> _Found:
+        now = asyncio.get_running_loop().time()
+        until, found = self._remembered.get(key, (0.0, None))
+        if found is not None and now < until:
+            return found
+        # A thousand ranks that begin at once have one token.
+        task = self._under_way.get(key)
+        if task is None:
+            task = self._under_way[key] = asyncio.create_task(self._look_up(key))
+            task.add_done_callback(functools.partial(self._looked_up, key))
+        return await asyncio.shield(task)
+
+    def _looked_up(self, key: _Key, task: asyncio.Task[_Found]) -> None:
+        del self._under_way[key]
+        if not task.cancelled():
+            task.exception()  # even if nobody waits for it any more
+
+    async def _look_up(self, key: _Key) -> _Found:
+        if self._database is None:
+            raise NotConnected("the service is starting: its database is not ready")
+        digest, workspace = key
+        row = await self._database.fetchrow(SQL["find_token"], digest, workspace)
+        found = _judged(row, workspace)
+        self._remembered[key] = (asyncio.get_running_loop().time() + REMEMBERED_S, found)
+        self._remembered.move_to_end(key)
+        if len(self._remembered) > MAX_REMEMBERED:
+            self._remembered.popitem(last=False)
+        return found
+
+
+def _judged(row: asyncpg.Record | None, asked: str) -> _Found:
+    if row is None:
+        return Unauthenticated("this token is not known here; it may be of another service, or have ended long ago")
+    if row["revoked_at"] or (row["expires_at"] and row["expires_at"] <= row["now"]):
+        return _ended(row)
+    role = Role.of(row["role"])
+    if role is not Role.ADMIN:
+        if asked and asked != row["workspace"]:
+            return _no_workspace(asked)
+        workspace_id, workspace = row["workspace_id"], row["workspace"]
+    elif not asked:
+        workspace_id, workspace = DEFAULT_WORKSPACE_ID, DEFAULT_WORKSPACE
+    elif row["asked_workspace_id"] is None:
+        return _no_workspace(asked)
+    else:
+        workspace_id, workspace = row["asked_workspace_id"], asked
+    return Caller(
+        workspace_id=workspace_id, workspace=workspace, principal=row["name"], role=role, token_id=row["token_id"]
+    )
+
+
+def _no_workspace(name: str) -> WorkspaceNotFound:
+    """The same for one that does not exist and one that the caller may not enter."""
+    return WorkspaceNotFound(
+        f"no workspace {name[:80]!r} for this token; leave MLFLOW_WORKSPACE (or the workspace setting) away to use the "
+        "token's own",
+        field="workspace",
+        subject=name,
+    )
+
+
+def _ended(row: asyncpg.Record) -> Unauthenticated:
+    what, when = ("was revoked", row["revoked_at"]) if row["revoked_at"] else ("expired", row["expires_at"])
+    return Unauthenticated(f"the token {row['name']!r} {what} on {when:%Y-%m-%d at %H:%M:%S} UTC; ask for a new one")
+
+
+def _what_is_wrong_with(text: str) -> str:
+    if text.startswith(PREFIX):
+        return "this token is mistyped or cut off: its checksum is wrong; copy it again"
+    return f"what was given as a token is none of runstream's, which begin with {PREFIX}"

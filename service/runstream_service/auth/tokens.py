@@ -1,0 +1,177 @@
+"""Tokens as they are stored: created, listed, revoked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from runstream_service.auth.token_text import hash_of, new_token
+from runstream_service.core import audit
+from runstream_service.core.caller import Role
+from runstream_service.core.errors import AlreadyExists, Forbidden, InvalidField, NotFound
+from runstream_service.core.names import check_name
+from runstream_service.core.pages import check_page_size, make_token, read_token
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from runstream_service.core.caller import Caller
+    from runstream_service.storage.database import Database
+
+SQL = load("access")
+
+MAX_NAME_CHARACTERS = 100
+MAX_AGE_S = 10 * 365 * 86_400.0
+# A tracking URI stands in logs and notebooks, where a password would not.
+MAX_URI_AGE_S = 24 * 3_600.0
+DEFAULT_URI_AGE_S = 3_600.0
+_NEWEST = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What anybody may know of a token. Times are those of the database."""
+
+    token_id: int
+    name: str
+    role: Role
+    workspace: str  # empty: all of them
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token with its text, which is shown once."""
+
+    token: Token
+    text: str = field(repr=False)
+
+
+class Tokens:
+    """All methods also raise DatabaseUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, caller: Caller, name: str, role: Role, *, expires_in_s: float | None = None) -> NewToken:
+        """A token for the caller's workspace, or for all of them if the role is ADMIN; without `expires_in_s` it does
+        not expire.
+
+        Raises:
+            Forbidden: the caller manages no tokens, or has a lower role than the new one.
+            InvalidField, AlreadyExists.
+        """
+        caller.check(Role.MANAGE)
+        if role > caller.role:
+            raise Forbidden(f"role: {caller.principal} has the role {caller.role}, and cannot give {role} to a token")
+        check_name(name, field="name", max_characters=MAX_NAME_CHARACTERS)
+        return await self._insert(caller, "token", name, role, _checked_age(expires_in_s, MAX_AGE_S))
+
+    async def create_for_uri(self, caller: Caller, *, expires_in_s: float = 0.0) -> NewToken:
+        """A token that is part of a short-lived tracking URI. It may do what the caller may, but not manage; it ends
+        with the caller's own token at the latest.
+
+        Raises:
+            InvalidField.
+        """
+        age_s = _checked_age(expires_in_s or DEFAULT_URI_AGE_S, MAX_URI_AGE_S)
+        role = min(caller.role, Role.WRITE)
+        return await self._insert(caller, "uri", f"tracking URI of {caller.principal}", role, age_s)
+
+    async def _insert(self, caller: Caller, kind: str, name: str, role: Role, age_s: float | None) -> NewToken:
+        text = new_token()
+        is_admin = role is Role.ADMIN
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(
+                SQL["insert_token"],
+                hash_of(text),
+                kind,
+                name,
+                None if is_admin else caller.workspace_id,
+                str(role),
+                caller.token_id if kind == "uri" else None,
+                caller.principal,
+                age_s,
+            )
+            if row is None:
+                raise AlreadyExists(
+                    f"name: there is a token {name!r} already; take another name, or revoke that one",
+                    field="name",
+                    subject=name,
+                )
+            expiry = row["expires_at"].isoformat() if row["expires_at"] else None
+            action = "token_created" if kind == "token" else "tracking_uri_created"
+            await audit.record(
+                connection, caller, action, name, token_id=row["token_id"], role=str(role), expires_at=expiry
+            )
+        return NewToken(_token(row, "" if is_admin else caller.workspace), text)
+
+    async def list(
+        self,
+        caller: Caller,
+        *,
+        all_workspaces: bool = False,
+        include_revoked: bool = False,
+        page_size: int = 0,
+        page_token: str = "",
+    ) -> tuple[Sequence[Token], str]:
+        """One page of the tokens of the caller's workspace, or of all, newest first, and the token of the next page.
+
+        Raises:
+            Forbidden, InvalidField.
+        """
+        caller.check(Role.ADMIN if all_workspaces else Role.MANAGE)
+        size = check_page_size(page_size)
+        before = read_token(page_token, of="tokens", shape=(int,))
+        where = None if all_workspaces else caller.workspace_id
+        rows = await self._database.fetch(
+            SQL["list_tokens"], where, include_revoked, before[0] if before else _NEWEST, size
+        )
+        last = make_token(of="tokens", after=[rows[-1]["token_id"]]) if len(rows) == size else ""
+        return [_token(row, row["workspace"] or "") for row in rows], last
+
+    async def revoke(self, caller: Caller, token_id: int) -> Token:
+        """Ends a token, those of the tracking URIs that were made with it, and streams that are open with either,
+        within seconds. Revoking twice is no error.
+
+        Raises:
+            Forbidden, NotFound.
+        """
+        caller.check(Role.MANAGE)
+        where = None if caller.role is Role.ADMIN else caller.workspace_id
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(SQL["revoke_token"], where, token_id)
+            if row is None:
+                raise NotFound(f"no token with id {token_id}", field="token_id", subject=token_id)
+            await audit.record(connection, caller, "token_revoked", row["name"], token_id=token_id)
+        return _token(row, row["workspace"] or "")
+
+
+def _checked_age(seconds: float | None, most: float) -> float | None:
+    if seconds is None:
+        return None
+    if not 1 <= seconds <= most:
+        raise InvalidField(
+            f"expires_in_s: {seconds:g} s is not from 1 s to {most:,.0f} s ({most / 86_400:g} days)",
+            field="expires_in_s",
+        )
+    return seconds
+
+
+def _token(row: asyncpg.Record, workspace: str) -> Token:
+    return Token(
+        row["token_id"],
+        row["name"],
+        Role.of(row["role"]),
+        workspace,
+        row["created_by"],
+        row["created_at"],
+        row["expires_at"],
+        row["revoked_at"],
+    )

@@ -1,0 +1,93 @@
+"""Workspaces: teams that share a service and do not see each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from runstream_service.core import audit
+from runstream_service.core.caller import Role
+from runstream_service.core.errors import AlreadyExists, InvalidField, WorkspaceNotFound
+from runstream_service.core.experiments import DEFAULT_NAME, get_or_create
+from runstream_service.core.names import check_text
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from runstream_service.core.caller import Caller
+    from runstream_service.storage.database import Database
+
+SQL = load("access")
+
+MAX_NAME_CHARACTERS = 63
+MAX_DESCRIPTION_CHARACTERS = 500
+# As in MLflow, and as names of Kubernetes' namespaces (RFC 1123).
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+# MLflow's, since they are parts of its paths.
+_RESERVED = frozenset(("workspaces", "api", "ajax-api", "static-files"))
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A workspace as it is stored."""
+
+    workspace_id: int
+    name: str
+    description: str
+    created_at: datetime
+
+
+class Workspaces:
+    """All methods also raise DatabaseUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, caller: Caller, name: str, *, description: str = "") -> Workspace:
+        """A new workspace, with an experiment of its own for runs that name none.
+
+        Raises:
+            Forbidden, InvalidField, AlreadyExists.
+        """
+        caller.check(Role.ADMIN)
+        check_workspace_name(name)
+        check_text(description, field="description", max_characters=MAX_DESCRIPTION_CHARACTERS)
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(SQL["insert_workspace"], name, description)
+            if row is None:
+                raise AlreadyExists(f"there is a workspace {name!r} already", field="name", subject=name)
+            there = replace(caller, workspace_id=row["workspace_id"], workspace=name)
+            await get_or_create(connection, there, DEFAULT_NAME, field="name")
+            await audit.record(connection, there, "workspace_created", name)
+        return _workspace(row)
+
+    async def list(self, caller: Caller) -> Sequence[Workspace]:
+        """Those that the caller may enter, by name."""
+        only = None if caller.role is Role.ADMIN else caller.workspace_id
+        return [_workspace(row) for row in await self._database.fetch(SQL["list_workspaces"], only)]
+
+    async def get(self, caller: Caller, name: str) -> Workspace:
+        """One of those. Raises WorkspaceNotFound."""
+        row = await self._database.fetchrow(SQL["find_workspace"], name)
+        if row is None or (caller.role is not Role.ADMIN and row["workspace_id"] != caller.workspace_id):
+            raise WorkspaceNotFound(f"no workspace {name[:80]!r}", field="workspace", subject=name)
+        return _workspace(row)
+
+
+def check_workspace_name(name: str) -> str:
+    """Raises InvalidField."""
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME_CHARACTERS or name in _RESERVED:
+        raise InvalidField(
+            f"name: {name[:80]!r} cannot be the name of a workspace; it has 1 to {MAX_NAME_CHARACTERS} lower-case "
+            f"letters, digits and hyphens, no hyphen at either end, and is none of {', '.join(sorted(_RESERVED))}",
+            field="name",
+        )
+    return name
+
+
+def _workspace(row: asyncpg.Record) -> Workspace:
+    return Workspace(row["workspace_id"], row["name"], row["description"], row["created_at"])

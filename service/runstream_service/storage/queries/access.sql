@@ -1,0 +1,77 @@
+-- name: find_token
+-- A token by its hash, the workspace that is asked for by its name ($2, empty: none), and the database's time.
+SELECT t.token_id, t.name, t.kind, t.role, t.workspace_id, w.name AS workspace, t.expires_at,
+       coalesce(t.revoked_at, p.revoked_at) AS revoked_at,
+       (SELECT a.workspace_id FROM workspaces a WHERE a.name = $2 AND a.workspace_id <> 0) AS asked_workspace_id,
+       clock_timestamp() AS now
+  FROM tokens t
+  LEFT JOIN workspaces w USING (workspace_id)
+  LEFT JOIN tokens p ON p.token_id = t.parent_id
+ WHERE t.hash = $1;
+
+-- name: ended_tokens
+-- Those of some tokens that are valid no more.
+SELECT t.token_id, t.name, coalesce(t.revoked_at, p.revoked_at) AS revoked_at, t.expires_at
+  FROM tokens t
+  LEFT JOIN tokens p ON p.token_id = t.parent_id
+ WHERE t.token_id = ANY ($1::bigint[])
+   AND (t.revoked_at IS NOT NULL OR p.revoked_at IS NOT NULL OR t.expires_at <= clock_timestamp());
+
+-- name: insert_token
+-- A new token; no row if a token that is not revoked has its name.
+INSERT INTO tokens (hash, kind, name, workspace_id, role, parent_id, created_by, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, now() + $8::double precision * interval '1 second')
+ON CONFLICT DO NOTHING
+RETURNING token_id, name, role, workspace_id, created_by, created_at, expires_at, revoked_at;
+
+-- name: list_tokens
+-- The tokens of a workspace, or all of them ($1 is null), newest first; those of tracking URIs are left out.
+SELECT t.token_id, t.name, t.role, t.workspace_id, w.name AS workspace, t.created_by, t.created_at, t.expires_at,
+       t.revoked_at
+  FROM tokens t
+  LEFT JOIN workspaces w USING (workspace_id)
+ WHERE t.kind = 'token' AND ($1::int IS NULL OR t.workspace_id = $1) AND ($2 OR t.revoked_at IS NULL)
+   AND t.token_id < $3
+ ORDER BY t.token_id DESC
+ LIMIT $4;
+
+-- name: revoke_token
+-- Revokes a token of a workspace, or of any and none ($1 is null).
+UPDATE tokens SET revoked_at = coalesce(revoked_at, now())
+ WHERE token_id = $2 AND kind = 'token' AND ($1::int IS NULL OR workspace_id = $1)
+RETURNING *, (SELECT w.name FROM workspaces w WHERE w.workspace_id = tokens.workspace_id) AS workspace;
+
+-- name: forget_tokens
+-- Deletes tokens that ended long ago; those that were made with them go, too.
+DELETE FROM tokens WHERE coalesce(revoked_at, expires_at) < now() - interval '90 days'
+    OR (kind = 'uri' AND expires_at < now() - interval '1 day');
+
+-- name: insert_workspace
+-- A new workspace; no row if its name is taken.
+INSERT INTO workspaces (name, description) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
+RETURNING workspace_id, name, description, created_at;
+
+-- name: list_workspaces
+-- All workspaces, or one of them, by name.
+SELECT workspace_id, name, description, created_at FROM workspaces
+ WHERE workspace_id <> 0 AND ($1::int IS NULL OR workspace_id = $1)
+ ORDER BY name;
+
+-- name: find_workspace
+-- A workspace by its name.
+SELECT workspace_id, name, description, created_at FROM workspaces WHERE name = $1 AND workspace_id <> 0;
+
+-- name: record_event
+INSERT INTO audit_events (workspace_id, principal, action, subject, details) VALUES ($1, $2, $3, $4, $5::jsonb);
+
+-- name: list_events
+-- The newest events of a workspace, or of all ($1 is null), before an id.
+SELECT a.event_id, a.at, w.name AS workspace, a.principal, a.action, a.subject, a.details::text AS details
+  FROM audit_events a
+  LEFT JOIN workspaces w USING (workspace_id)
+ WHERE ($1::int IS NULL OR a.workspace_id = $1) AND a.event_id < $2
+ ORDER BY a.event_id DESC
+ LIMIT $3;
+
+-- name: forget_events
+DELETE FROM audit_events WHERE at < now() - interval '400 days';

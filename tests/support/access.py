@@ -1,0 +1,72 @@
+"""A service that asks for tokens, and tokens for it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from runstream_service.auth.access import Access
+from runstream_service.auth.calls import operator_in
+from runstream_service.core.caller import Role
+from runstream_service.storage.database import Database
+from tests.support.serve import COMMAND, command_environment
+
+if TYPE_CHECKING:
+    from tests.support.serve import ServeProcess
+
+T = TypeVar("T")
+
+AUTH = ("--auth", "on")
+
+
+def as_operator(serve: ServeProcess, *arguments: str) -> str:
+    """What a command prints that works in the database of a service. Raises RuntimeError if it fails."""
+    done = subprocess.run(
+        [*COMMAND, *arguments, "--data-dir", str(serve.data_dir)],
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments)}: {done.stderr}")
+    return done.stdout
+
+
+def make_workspace(serve: ServeProcess, name: str) -> None:
+    """Creates a workspace, as `runstream workspace create` does, in a fraction of its time."""
+
+    async def create(access: Access) -> None:
+        await access.workspaces.create(await operator_in(access, "default"), name)
+
+    _in_database(serve.database_url, create)
+
+
+def make_token(
+    serve: ServeProcess,
+    *,
+    name: str,
+    role: str = "write",
+    workspace: str = "default",
+    expires_in_s: float | None = None,
+) -> str:
+    """Creates a token, as `runstream token create` does; returns its text."""
+
+    async def create(access: Access) -> str:
+        caller = await operator_in(access, workspace)
+        return (await access.tokens.create(caller, name, Role.of(role), expires_in_s=expires_in_s)).text
+
+    return _in_database(serve.database_url, create)
+
+
+def _in_database(url: str, work: Callable[[Access], Awaitable[T]]) -> T:
+    async def run() -> T:
+        database = await Database.open(url, max_size=1)
+        try:
+            return await work(Access.of(database, is_on=True))
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
