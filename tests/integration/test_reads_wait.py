@@ -31,7 +31,7 @@ async def test_a_read_does_not_wait_for_ever(database: Database) -> None:
     read_pool, ended = ReadPool(database, max_reads=1, wait_s=0.1), asyncio.Event()
     slow = asyncio.ensure_future(read(read_pool, ended))
     await asyncio.sleep(0)
-    with pytest.raises(Overloaded, match="reads as this replica allows have been running"):
+    with pytest.raises(Overloaded, match="reads as this replica allows were under way"):
         await read(read_pool, ended)
     ended.set()
     await slow

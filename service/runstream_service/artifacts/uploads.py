@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
 
 from runstream_service.core.errors import Overloaded
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.sharing.slots import FairSlots
 
 # How long a further upload waits, unread, for a place; in that time, TCP stops its client.
 WAIT_S = 10.0
@@ -22,35 +21,20 @@ class Uploads:
     """Assigns the places."""
 
     def __init__(self, places: int, *, wait_s: float = WAIT_S, slow_s: float = SLOW_S) -> None:
-        self._places = asyncio.Semaphore(places)
-        self._waiting = 0
+        self._places = FairSlots("uploads", places, max_waiting=MAX_WAITING)
         self._wait_s = wait_s
         self.slow_s = slow_s
 
     @contextlib.asynccontextmanager
     async def place(self) -> AsyncIterator[Upload]:
         """A place until the end of the block. Raises Overloaded if there is none within `wait_s`."""
-        await (self._wait() if self._places.locked() else self._places.acquire())
-        try:
+        async with self._places.slot(wait_s=self._wait_s):
             yield Upload(self)
-        finally:
-            self._places.release()
-
-    async def _wait(self) -> None:
-        if self._waiting >= MAX_WAITING:
-            raise _overloaded()
-        self._waiting += 1
-        try:
-            await in_time(self._places.acquire(), self._wait_s)
-        except TIMEOUTS as error:
-            raise _overloaded() from error
-        finally:
-            self._waiting -= 1
 
     @property
     def awaited(self) -> bool:
         """Whether somebody waits for a place."""
-        return self._waiting > 0
+        return self._places.waiting > 0
 
 
 class Upload:
@@ -81,7 +65,3 @@ class Upload:
         self._bytes += received
         if self._bytes >= SLOW_BYTES:
             self._bytes, self._since = 0, time.monotonic()
-
-
-def _overloaded() -> Overloaded:
-    return Overloaded("This replica takes no more uploads at the moment; nothing was stored. Try again.")

@@ -7,9 +7,9 @@ import functools
 import time
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 import numpy as np
@@ -17,6 +17,8 @@ import numpy as np
 from runstream.v1 import ingest_pb2, packed_pb2, run_pb2, run_pb2_grpc
 
 _APPEND = "/runstream.v1.IngestService/Append"
+
+Metadata: TypeAlias = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,9 @@ class _Client(Protocol):
 class _Stream:
     """One producer: writes batches while its window has room, reads acks."""
 
-    def __init__(self, channel: grpc.aio.Channel, load: Load, rank: int) -> None:
+    def __init__(self, channel: grpc.aio.Channel, load: Load, rank: int, metadata: Metadata = ()) -> None:
         self._channel = channel
+        self._metadata = metadata
         self._call: Any = None  # which begins to connect as soon as it is made
         self._load = load
         self._rank = rank
@@ -95,7 +98,7 @@ class _Stream:
         return [self.acknowledged]
 
     async def open(self, run_id: str) -> None:
-        self._call = append(self._channel)
+        self._call = append(self._channel, self._metadata)
         await self._call.write(_open(run_id, self._rank))
         await self._call.write(_declare(self._load.keys))
         await self._call.read()
@@ -135,8 +138,9 @@ _BATCHES_PER_MESSAGE = 4
 class _Agent:
     """One stream of several producers, which go in step: each message has the next batches of each."""
 
-    def __init__(self, channel: grpc.aio.Channel, load: Load, first_rank: int) -> None:
+    def __init__(self, channel: grpc.aio.Channel, load: Load, first_rank: int, metadata: Metadata = ()) -> None:
         self._channel = channel
+        self._metadata = metadata
         self._call: Any = None
         self._load = load
         self._first_rank = first_rank
@@ -148,7 +152,7 @@ class _Agent:
         self.latencies_s: list[float] = []
 
     async def open(self, run_id: str) -> None:
-        self._call = append(self._channel)
+        self._call = append(self._channel, self._metadata)
         for index in range(self._load.producers):
             await self._call.write(_open(run_id, self._first_rank + index, index))
         for _ in range(self._load.producers):
@@ -199,9 +203,9 @@ def _declare(keys: int, index: int = 0) -> bytes:
     return ingest_pb2.AppendRequest(declare=ingest_pb2.Declare(series=series, producer_index=index)).SerializeToString()
 
 
-def append(channel: grpc.aio.Channel) -> Any:
+def append(channel: grpc.aio.Channel, metadata: Metadata = ()) -> Any:
     """An Append call that takes and gives bytes."""
-    return channel.stream_stream(_APPEND)()
+    return channel.stream_stream(_APPEND)(metadata=metadata)
 
 
 @functools.lru_cache(maxsize=256)
@@ -248,20 +252,25 @@ def _stamp() -> bytes:
 
 
 async def push(
-    address: str, load: Load, seconds: float = 86_400.0, when_open: Callable[[], Awaitable[None]] | None = None
+    address: str,
+    load: Load,
+    seconds: float = 86_400.0,
+    when_open: Callable[[], Awaitable[None]] | None = None,
+    metadata: Metadata = (),
 ) -> Outcome:
     """Run `load` against the service for `seconds` or until its batches are sent, then wait for the last ack. What
-    `when_open` does comes between, when all streams are open."""
+    `when_open` does comes between, when all streams are open. The metadata say who calls."""
     run_id = uuid.uuid4().hex
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(load.connections)]
     try:
         await run_pb2_grpc.RunServiceStub(channels[0]).CreateRun(
-            run_pb2.CreateRunRequest(run_id=run_id, experiment="bench", name=load.name)
+            run_pb2.CreateRunRequest(run_id=run_id, experiment="bench", name=load.name), metadata=metadata
         )
         kind = _Stream if load.producers == 1 else _Agent
         streams: list[_Client] = [
-            kind(channels[number % len(channels)], load, number * load.producers) for number in range(load.streams)
+            kind(channels[number % len(channels)], load, number * load.producers, metadata)
+            for number in range(load.streams)
         ]
         await asyncio.gather(*(stream.open(run_id) for stream in streams))
         if when_open is not None:

@@ -1,4 +1,4 @@
-"""Bounds how many requests are under way at a time."""
+"""Bounds how many requests are under way at a time, of all callers and of each workspace."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runstream_service.http.pages import OPEN_PATHS, too_many
 from runstream_service.http.paths import route_path
+from runstream_service.sharing.capacity import SharedCapacity
+from runstream_service.sharing.current import NO_WORKSPACE, current_workspace
 
 # Each request may hold a body and an answer. The bound is many times what a replica serves in a second. The pages that
 # report its state are always answered.
@@ -32,3 +34,27 @@ class Admission:
             return await self._app(scope, receive, send)
         finally:
             self._under_way -= 1
+
+
+class WorkspaceAdmission:
+    """ASGI middleware: leaves a part of that bound to workspaces with few requests. It needs to know the caller, which
+    costs a look at the credentials; so the bound of all requests comes first."""
+
+    def __init__(self, app: ASGIApp, max_requests: int = MAX_REQUESTS) -> None:
+        self._app = app
+        self._requests = SharedCapacity(max_requests)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        workspace_id = current_workspace()
+        if scope["type"] != "http" or workspace_id == NO_WORKSPACE:  # a public path
+            return await self._app(scope, receive, send)
+        if not self._requests.try_take(workspace_id):
+            answer = too_many(
+                f"This replica serves {self._requests.held_by(workspace_id):,} requests of this workspace already, as "
+                "many as its share; try again."
+            )
+            return await answer(scope, receive, send)
+        try:
+            return await self._app(scope, receive, send)
+        finally:
+            self._requests.give_back(workspace_id)

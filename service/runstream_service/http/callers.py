@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
+from runstream_service.sharing.current import work_for
+
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
 
@@ -16,6 +18,7 @@ _KEY = "runstream.caller"
 def set_caller(scope: Scope, caller: Caller) -> None:
     """Notes who sent the request."""
     scope[_KEY] = caller
+    work_for(caller.workspace_id)
 
 
 def caller_of(request: HTTPConnection) -> Caller:

@@ -186,6 +186,11 @@ class _Producer:
             self.stream.wait_in_line(self)
 
     @property
+    def workspace_id(self) -> int:
+        """The workspace of its points."""
+        return self.stream.workspace_id
+
+    @property
     def wanted_points(self) -> int:
         """The room that its first waiting batch takes in the queue."""
         return self._waiting[0].charge
@@ -259,6 +264,11 @@ class AppendStream:
         self._something_changed = asyncio.Event()
         self._is_answered = False
         self._room = asyncio.Event()
+
+    @property
+    def workspace_id(self) -> int:
+        """The workspace of its caller, and so of all of its producers."""
+        return self._caller.workspace_id
 
     def __enter__(self) -> AppendStream:
         self._pipeline.stream_began(self)
@@ -383,12 +393,12 @@ class AppendStream:
 
     def hold(self, points: int) -> None:
         """Count what was read and waits. Raises Overloaded."""
-        self._pipeline.hold(points)
+        self._pipeline.hold(self.workspace_id, points)
         self._held_points += points
 
     def let_go(self, points: int) -> None:
         """It does not wait any more."""
-        self._pipeline.let_go(points)
+        self._pipeline.let_go(self.workspace_id, points)
         self._held_points -= points
         self._room.set()
 
@@ -398,7 +408,7 @@ class AppendStream:
 
     def hand_on(self, pending: PendingBatch) -> bool:
         """Hand a batch to its writer, if there is room for it now and nobody waits; returns whether it did."""
-        if not self._pipeline.budget.try_acquire(pending.charge):
+        if not self._pipeline.budget.try_acquire(self.workspace_id, pending.charge):
             return False
         self._pipeline.submit(pending)
         return True

@@ -7,10 +7,12 @@ HTTP/2 flow control then stops their clients, which keep their points.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
+
+from runstream_service.sharing.capacity import SharedCapacity
+from runstream_service.sharing.line import FairLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +68,10 @@ class Waiter(Protocol):
     """Somebody who waits in line for room."""
 
     @property
+    def workspace_id(self) -> int:
+        """The workspace of its points."""
+
+    @property
     def wanted_points(self) -> int:
         """What it wants to take next."""
 
@@ -74,41 +80,62 @@ class Waiter(Protocol):
 
 
 class PointBudget:
-    """A bound on waiting points. When it is used up, those who want to take some wait in line. A producer has at most
-    one place in it, with one batch, so a busy producer cannot push the others aside, whichever streams they share.
-    While the gate is closed, nobody is admitted."""
+    """A bound on waiting points. When it is used up, those who want to take some wait in line. The next turn is of the
+    workspace with the fewest points here, so a busy one cannot push the others aside, however many streams it has. A
+    producer has at most one place in the line, with one batch, so neither can a busy producer, whichever streams they
+    share. While the gate is closed, nobody is admitted."""
 
     def __init__(self, capacity_points: int, gate: HotTableGate | None = None) -> None:
-        self.capacity_points = capacity_points
-        self.waiting_points = 0
+        self._points = SharedCapacity(capacity_points)
         self._gate = gate
-        self._line: OrderedDict[Waiter, None] = OrderedDict()
+        self._line: FairLine[Waiter] = FairLine(self._points.held_by)
         self._admission_scheduled = False
         if gate is not None:
             gate.on_open = self._admit_soon
 
-    def try_acquire(self, points: int) -> bool:
-        """Take `points` if they fit now and nobody waits; returns whether it took them."""
-        if self._line or self._is_closed or not self._fits(points):
+    @property
+    def capacity_points(self) -> int:
+        """The most points that wait."""
+        return self._points.capacity
+
+    @property
+    def waiting_points(self) -> int:
+        """The points that wait now."""
+        return self._points.held
+
+    def waiting_points_of(self, workspace_id: int) -> int:
+        """Those of one workspace."""
+        return self._points.held_by(workspace_id)
+
+    def try_acquire(self, workspace_id: int, points: int) -> bool:
+        """Take `points` if they fit now and it is nobody else's turn; returns whether it took them."""
+        if self._is_closed or (self._line and not self._is_next(workspace_id)):
             return False
-        self.waiting_points += points
-        return True
+        return self._points.try_take(workspace_id, points)
+
+    def _is_next(self, workspace_id: int) -> bool:
+        """Whether one who comes now has the next turn, although others wait. If every small batch that fits could
+        overtake, a large one that waits would never fit."""
+        first = self._line.next()
+        assert first is not None, "somebody waits"
+        held_by = self._points.held_by
+        return not self._line.waits(workspace_id) and held_by(workspace_id) < held_by(first[0])
 
     def wait_in_line(self, waiter: Waiter) -> None:
         """Admit it in its turn, but never at once."""
-        self._line[waiter] = None
+        self._line.join(waiter.workspace_id, waiter)
         self._admit_soon()
 
     def leave_line(self, waiter: Waiter) -> None:
         """It wants nothing any more."""
-        if self._line.pop(waiter, waiter) is None:
+        if self._line.leave(waiter.workspace_id, waiter):
             self._admit_soon()  # if it was the first, the next may fit
 
-    async def acquire(self, points: int) -> None:
+    async def acquire(self, workspace_id: int, points: int) -> None:
         """Take `points`, waiting until they fit. More than the whole capacity fits into a budget that is unused."""
-        if self.try_acquire(points):
+        if self.try_acquire(workspace_id, points):
             return
-        waiter = _Call(points)
+        waiter = _Call(workspace_id, points)
         self.wait_in_line(waiter)
         try:
             await waiter.turn
@@ -116,12 +143,12 @@ class PointBudget:
             self.leave_line(waiter)
             # Cancelled after its turn came: the points must be given back, or the budget shrinks forever.
             if waiter.turn.done() and not waiter.turn.cancelled():
-                self.release(points)
+                self.release(workspace_id, points)
             raise
 
-    def release(self, points: int) -> None:
+    def release(self, workspace_id: int, points: int) -> None:
         """Return points that are committed, refused or dropped."""
-        self.waiting_points -= points
+        self._points.give_back(workspace_id, points)
         if self._line:
             self._admit_soon()
 
@@ -131,25 +158,18 @@ class PointBudget:
             asyncio.get_running_loop().call_soon(self._admit)
 
     def _admit(self) -> None:
-        """Admit waiters from the head of the line, as far as their points fit."""
+        """Admit waiters in their turns, as far as their points fit. One whose points do not fit is not overtaken: its
+        workspace holds the least, and large batches would never get their turn."""
         self._admission_scheduled = False
         for _ in range(_ADMITTED_AT_ONCE):
-            if not self._line or self._is_closed:
+            if self._is_closed or (first := self._line.next()) is None:
                 return
-            waiter = next(iter(self._line))
-            wanted = waiter.wanted_points
-            if not self._fits(wanted):
+            workspace_id, waiter = first
+            if not self._points.try_take(workspace_id, waiter.wanted_points):
                 return
-            self.waiting_points += wanted
-            if waiter.admitted():
-                self._line.move_to_end(waiter)
-            else:
-                del self._line[waiter]
+            self._line.had_turn(workspace_id, waiter, waits_again=waiter.admitted())
         if self._line:
             self._admit_soon()
-
-    def _fits(self, points: int) -> bool:
-        return self.waiting_points + points <= self.capacity_points or self.waiting_points == 0
 
     @property
     def _is_closed(self) -> bool:
@@ -159,7 +179,8 @@ class PointBudget:
 class _Call:
     """A call of `acquire` that waits."""
 
-    def __init__(self, points: int) -> None:
+    def __init__(self, workspace_id: int, points: int) -> None:
+        self.workspace_id = workspace_id
         self._points = points
         self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -67,6 +67,7 @@ class PendingWrite:
     """
 
     write_id: UUID
+    workspace_id: int
     run_id: UUID
     generation: int
     server_start_id: str  # of the server that gave the series their ids
@@ -173,6 +174,7 @@ class HttpIngest:
             series = await self._series_of(caller, points)
             write = PendingWrite(
                 points.write_id,
+                caller.workspace_id,
                 points.run_id,
                 series.generation,
                 series.server_start_id,

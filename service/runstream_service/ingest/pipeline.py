@@ -27,6 +27,8 @@ from runstream_service.ingest.limits import MAX_HELD_POINTS, MLFLOW_ATTEMPT, MLF
 from runstream_service.ingest.series import ResolvedSeries, resolve_series
 from runstream_service.ingest.stream import ProducerStream
 from runstream_service.ingest.writer import Writer
+from runstream_service.sharing.capacity import SharedCapacity
+from runstream_service.sharing.slots import FairSlots
 from runstream_service.storage.database import server_start_id_of
 from runstream_service.tasks import abandon
 
@@ -92,19 +94,17 @@ class IngestPipeline:
         self.metrics = metrics
         self.gate = HotTableGate(hot_points_max, metrics)
         self.budget = PointBudget(max_queued_points, self.gate)
-        self._max_streams = max_streams
         self._max_producers = max_producers or PRODUCERS_PER_PLACE * max_streams
         self.max_series_per_run = max_series_per_run
-        self._max_held_points = max_held_points
-        self._held_points = 0
+        self._held_points = SharedCapacity(max_held_points)
         # When a job begins, hundreds of streams open at once. Without a bound, reads would wait behind all of them for
         # a connection.
-        self._open_slots = asyncio.Semaphore(max_openings)
-        self._declaring = asyncio.Semaphore(max_openings)
+        self._open_slots = FairSlots("openings", max_openings)
+        self._declaring = FairSlots("declarations", max_openings)
         self._writers = [Writer(f"writer-{n}", database, self.budget, metrics, on_commit) for n in range(writers)]
         self._router = WriterRouter(self._writers)
         self._tasks: list[asyncio.Task[None]] = []
-        self._calls = 0
+        self._calls = SharedCapacity(max_streams)
         self._streams: set[AppendStream] = set()
         # Those that are open, and how many are open or being opened.
         self._producers: dict[UUID, ProducerStream] = {}
@@ -149,27 +149,47 @@ class IngestPipeline:
             raise self.not_accepting_error()
 
     @contextlib.contextmanager
-    def slot(self) -> Iterator[None]:
+    def slot(self, workspace_id: int) -> Iterator[None]:
         """One of the `max_streams` places. A call takes it before its first message, and gives it back however it ends.
-        So the bound also holds for calls that have not opened a stream yet.
+        So the bound also holds for calls that have not opened a stream yet. If all are taken, a stream of the workspace
+        that has most gives its place to one that has fewer.
 
         Raises:
             Overloaded, Draining, DatabaseUnavailable.
         """
         if self._not_accepting.done():
             raise self.not_accepting_error()
-        if self._calls >= self._max_streams:
-            raise Overloaded(
-                f"{self._calls} streams are open, the most this replica takes (RUNSTREAM_MAX_STREAMS)",
-                retry_after_s=1.0,
-            )
-        self._calls += 1
-        self.metrics.streams_open.set(self._calls)
+        if self._calls.held >= self._calls.capacity:
+            self._make_room(workspace_id)
+        self._calls.take(workspace_id, 1)
+        self.metrics.streams_open.set(self._calls.held)
         try:
             yield
         finally:
-            self._calls -= 1
-            self.metrics.streams_open.set(self._calls)
+            self._calls.give_back(workspace_id)
+            self.metrics.streams_open.set(self._calls.held)
+
+    def _make_room(self, workspace_id: int) -> None:
+        """End a stream of the workspace with most of them, whose client keeps its points and comes again; if it has not
+        more than this workspace would then have, raise Overloaded. One that ends is counted until its last acks are
+        sent: for some seconds, a few more than `max_streams` may be open."""
+        most = max(self._streams, key=lambda stream: self._streams_of(stream.workspace_id), default=None)
+        if most is None or self._streams_of(most.workspace_id) <= self._streams_of(workspace_id) + 1:
+            raise Overloaded(
+                f"{self._calls.held} streams are open, the most this replica takes (RUNSTREAM_MAX_STREAMS)",
+                retry_after_s=1.0,
+            )
+        most.fail(
+            Overloaded(
+                f"{self._calls.held} streams are open, the most this replica takes (RUNSTREAM_MAX_STREAMS), and this "
+                "one makes room for another workspace, which has fewer; open it again",
+                retry_after_s=1.0,
+            )
+        )
+        self.stream_ended(most)  # so that it makes room only once
+
+    def _streams_of(self, workspace_id: int) -> int:
+        return self._calls.held_by(workspace_id)
 
     def stream_began(self, stream: AppendStream) -> None:
         """From now on, the stream fails when no streams are taken any more."""
@@ -226,7 +246,7 @@ class IngestPipeline:
         producer_id: UUID,
         listener: Listener,
     ) -> ProducerStream:
-        async with self._open_slots, self._database.acquire() as connection:
+        async with self._open_slots.slot(), self._database.acquire() as connection:
             row = await connection.fetchrow(
                 "SELECT * FROM open_producer($1, $2, $3, $4, $5)",
                 caller.workspace_id, run_id, producer_id, request.rank, request.attempt,
@@ -244,7 +264,15 @@ class IngestPipeline:
                 field="open.first_unacked",
             )
         return ProducerStream(
-            producer_id, run_id, request.rank, request.attempt, session, committed_number, server_start_id, listener
+            producer_id,
+            run_id,
+            request.rank,
+            request.attempt,
+            session,
+            committed_number,
+            server_start_id,
+            listener,
+            caller.workspace_id,
         )
 
     async def _with_timeout(self, work: Coroutine[object, object, T], timeout_s: float) -> T:
@@ -268,7 +296,7 @@ class IngestPipeline:
         await self._with_timeout(self._declare_in_turn(stream, encoded), self._declare_timeout_s)
 
     async def _declare_in_turn(self, stream: ProducerStream, encoded: EncodedDeclare) -> None:
-        async with self._declaring:
+        async with self._declaring.slot():
             await self.declare(stream, encoded.decode())
 
     async def declare(self, stream: ProducerStream, request: ingest_pb2.Declare) -> None:
@@ -285,7 +313,7 @@ class IngestPipeline:
         stream.bind(keys, await self._with_timeout(self._resolve(stream, set(keys.values())), self._declare_timeout_s))
 
     async def _resolve(self, stream: ProducerStream, keys: set[str]) -> ResolvedSeries:
-        async with self._open_slots, self._database.acquire() as connection:
+        async with self._open_slots.slot(), self._database.acquire() as connection:
             if server_start_id_of(connection) != stream.server_start_id:
                 raise stream.server_changed_error()
             return await resolve_series(
@@ -302,24 +330,23 @@ class IngestPipeline:
         # By producer, so that the batches of one are committed in order.
         self._writers[pending.stream.producer_id.int % len(self._writers)].submit(pending)
 
-    def hold(self, points: int) -> None:
+    def hold(self, workspace_id: int, points: int) -> None:
         """Count points that were read and wait for room, and declarations that wait for their turn. Thousands of
         streams with messages of the largest size would take gigabytes. Raises Overloaded."""
-        if self._held_points + points > self._max_held_points:
+        if not self._held_points.try_take(workspace_id, points):
             raise Overloaded(
-                f"{self._held_points:,} points wait on this replica for room in its queue; send the batch again",
+                f"{self._held_points.held:,} points wait on this replica for room in its queue; send the batch again",
                 retry_after_s=1.0,
             )
-        self._held_points += points
 
-    def let_go(self, points: int) -> None:
+    def let_go(self, workspace_id: int, points: int) -> None:
         """They do not wait any more."""
-        self._held_points -= points
+        self._held_points.give_back(workspace_id, points)
 
     @property
     def may_read_ahead(self) -> bool:
         """Whether streams of many producers may be read on, while some of what they sent waits."""
-        return 2 * self._held_points <= self._max_held_points
+        return 2 * self._held_points.held <= self._held_points.capacity
 
     async def write(self, write: PendingWrite) -> None:
         """Commit a write; returns when it is committed.
@@ -336,8 +363,8 @@ class IngestPipeline:
             raise Overloaded(
                 "too many points wait for roll-up (RUNSTREAM_HOT_POINTS_MAX); try again", retry_after_s=2.0
             )
-        if not self.budget.try_acquire(write.charge):
-            await self._wait_for_budget(write.charge)
+        if not self.budget.try_acquire(write.workspace_id, write.charge):
+            await self._wait_for_budget(write)
         self._router.submit(write)
         # Only the writer sets the outcome, even if the caller has left or waited long enough: until then the write is
         # under way.
@@ -347,9 +374,9 @@ class IngestPipeline:
         if (error := write.outcome.result()) is not None:
             raise error
 
-    async def _wait_for_budget(self, charge: int) -> None:
+    async def _wait_for_budget(self, write: PendingWrite) -> None:
         try:
-            await in_time(self.budget.acquire(charge), _BUDGET_TIMEOUT_S)
+            await in_time(self.budget.acquire(write.workspace_id, write.charge), _BUDGET_TIMEOUT_S)
         except TIMEOUTS:
             raise Overloaded(
                 "too many points wait for their commit (RUNSTREAM_MAX_QUEUED_POINTS); try again", retry_after_s=1.0

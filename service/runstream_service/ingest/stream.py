@@ -16,6 +16,7 @@ from runstream_service.ingest.limits import (
     MIN_TIME_UNIX_US,
 )
 from runstream_service.ingest.refusals import Reason, Refusal, add_up
+from runstream_service.sharing.current import NO_WORKSPACE
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -132,6 +133,11 @@ class PendingBatch:
         return self.stream.run_id
 
     @property
+    def workspace_id(self) -> int:
+        """The workspace of its run."""
+        return self.stream.workspace_id
+
+    @property
     def rank(self) -> int:
         """The rank that its points are of."""
         return self.stream.rank
@@ -190,8 +196,10 @@ class ProducerStream:
         committed_number: int,
         server_start_id: str,
         listener: Listener = _NOBODY,
+        workspace_id: int = NO_WORKSPACE,
     ) -> None:
         self.producer_id = producer_id
+        self.workspace_id = workspace_id
         self.run_id = run_id
         self.rank = rank
         self.attempt = attempt

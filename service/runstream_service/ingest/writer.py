@@ -258,7 +258,7 @@ class Writer:
     def _release(self, item: Pending) -> None:
         item.completed = True
         self.points -= item.queued_points
-        self._budget.release(item.charge)
+        self._budget.release(item.workspace_id, item.charge)
 
     def _report_failure(self, group: Group, error: Exception, delay_s: float) -> None:
         self._metrics.commit_failed(error)

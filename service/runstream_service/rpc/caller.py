@@ -10,6 +10,7 @@ import grpc
 from runstream_service.auth.authenticator import Credentials
 from runstream_service.auth.credentials import token_of
 from runstream_service.core.caller import Caller
+from runstream_service.sharing.current import work_for
 
 # As over HTTP, where MLflow's clients choose the name of the second one.
 _AUTHORIZATION = "authorization"
@@ -21,6 +22,7 @@ _CALLER: ContextVar[Caller] = ContextVar("caller")
 def set_caller(caller: Caller) -> None:
     """Notes who made the call that this task serves."""
     _CALLER.set(caller)
+    work_for(caller.workspace_id)
 
 
 def caller_of(_context: grpc.aio.ServicerContext[Any, Any]) -> Caller:

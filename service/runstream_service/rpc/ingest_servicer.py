@@ -91,7 +91,7 @@ class IngestServicer:
         reason = "CANCELLED"  # the client went away, unless one of the cases below applies
         with contextlib.ExitStack() as slot:
             try:
-                slot.enter_context(self._pipeline.slot())
+                slot.enter_context(self._pipeline.slot(caller_of(context).workspace_id))
                 await self._stream(context)
                 reason = "OK"
             except grpc.aio.InternalError as error:

@@ -18,6 +18,8 @@ from runstream_service.metrics import Metrics
 from runstream_service.rpc import status
 from runstream_service.rpc.caller import credentials_of, set_caller
 from runstream_service.rpc.roles import role_of
+from runstream_service.sharing.capacity import SharedCapacity
+from runstream_service.sharing.current import current_workspace
 from runstream_service.statuses import status_of
 
 if TYPE_CHECKING:
@@ -54,8 +56,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._metrics = metrics
         self._authenticator = authenticator
         self._check = check
-        self._max_calls, self._max_bytes = max_calls, max_bytes_of_calls
-        self._calls = self._bytes = 0
+        self._calls, self._bytes = SharedCapacity(max_calls), SharedCapacity(max_bytes_of_calls)
 
     async def intercept_service(
         self,
@@ -130,15 +131,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     @contextlib.contextmanager
     def _place(self, size: int) -> Iterator[None]:
-        if self._calls >= self._max_calls or self._bytes + size > self._max_bytes:
-            raise Overloaded(f"{self._calls} calls are under way, as many as this replica takes; try again")
-        self._calls += 1
-        self._bytes += size
+        workspace_id = current_workspace()
+        if not (self._calls.fits(workspace_id, 1) and self._bytes.fits(workspace_id, size)):
+            raise Overloaded(
+                f"{self._calls.held} calls are under way, as many as this replica takes, "
+                f"{self._calls.held_by(workspace_id)} of them in this workspace; try again"
+            )
+        self._calls.take(workspace_id, 1)
+        self._bytes.take(workspace_id, size)
         try:
             yield
         finally:
-            self._calls -= 1
-            self._bytes -= size
+            self._calls.give_back(workspace_id, 1)
+            self._bytes.give_back(workspace_id, size)
 
 
 def _decode(deserialize: Callable[[bytes], Any] | None, request: bytes) -> Any:

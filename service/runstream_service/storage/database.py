@@ -15,7 +15,8 @@ import structlog
 
 from runstream_service.core import effects
 from runstream_service.core.errors import CoreError, DatabaseUnavailable, DatabaseUnsuitable, NotConnected
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import TIMEOUTS, Deadline, in_time
+from runstream_service.sharing.slots import FairSlots, NoSlot
 from runstream_service.storage import tls
 from runstream_service.storage.connections import (
     MIGRATION,
@@ -152,6 +153,7 @@ class Database:
         self._replica = replica
         self.url = ""  # of `open`, for the other pools and processes of this replica
         self._pool: Pool
+        self._slots: FairSlots
         self._connections: weakref.WeakSet[OurConnection] = weakref.WeakSet()
         self._ping_connection: OurConnection | None = None
         self._ping_was_lost = False
@@ -175,6 +177,7 @@ class Database:
             database._pool = await asyncpg.create_pool(
                 connect=connect, connection_class=OurConnection, min_size=1, max_size=max_size
             )
+        database._slots = FairSlots("calls", max_size)
         return database
 
     async def open_for_reads(self, *, max_size: int) -> Database:
@@ -189,11 +192,14 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def acquire(self) -> AsyncIterator[PooledConnection]:
-        """A connection of the pool. Waits at most 10 s for one. Raises NotConnected if there is none."""
+        """A connection of the pool. Waits at most 10 s for one, in a line in which workspaces take turns. Raises
+        NotConnected if there is none."""
         with translated():
             async with contextlib.AsyncExitStack() as stack:
                 with self._connecting():
-                    connection = await stack.enter_async_context(self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S))
+                    deadline = Deadline(ACQUIRE_TIMEOUT_S)
+                    await self._take_turn(stack)
+                    connection = await stack.enter_async_context(self._pool.acquire(timeout=deadline.left_s()))
                 effects.are_possible()
                 try:
                     yield connection
@@ -201,6 +207,12 @@ class Database:
                     # The server takes no writes any more. All connections to it are replaced at their next use.
                     await self._pool.expire_connections()
                     raise
+
+    async def _take_turn(self, stack: contextlib.AsyncExitStack) -> None:
+        try:
+            await stack.enter_async_context(self._slots.slot(wait_s=ACQUIRE_TIMEOUT_S))
+        except NoSlot as error:
+            raise DatabaseUnavailable(error.message) from error
 
     @contextlib.contextmanager
     def _connecting(self) -> Iterator[None]:

@@ -186,7 +186,7 @@ async def idle_writers(database) -> list[Writer]:
 
 def write(run_id: UUID, count: int) -> PendingWrite:
     column = np.zeros(count, np.int64)
-    return PendingWrite(uuid4(), run_id, 0, "", column, column, column, np.zeros(count))
+    return PendingWrite(uuid4(), ANYONE.workspace_id, run_id, 0, "", column, column, column, np.zeros(count))
 
 
 # Repeats --------------------------------------------------------------------------------------------------------------

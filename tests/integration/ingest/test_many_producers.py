@@ -392,9 +392,9 @@ async def test_reading_ahead_is_bounded(monkeypatch, database, run_id):
                 await asyncio.sleep(0.001)
             await asyncio.sleep(0.1)
             assert replica.metric("runstream_batches_received_total", protocol="grpc") == 4
-            assert replica.pipeline._held_points == 2_700
+            assert replica.pipeline._held_points.held == 2_700
         await agent.acks(p0=10)
-        assert replica.pipeline._held_points == 0
+        assert replica.pipeline._held_points.held == 0
 
 
 async def test_what_waits_is_dropped_with_its_stream(database, run_id, stored):
@@ -410,7 +410,7 @@ async def test_what_waits_is_dropped_with_its_stream(database, run_id, stored):
             agent.call.cancel()
             while replica.metric("runstream_streams_open"):
                 await asyncio.sleep(0.001)
-            assert replica.pipeline._held_points == 0
+            assert replica.pipeline._held_points.held == 0
             assert replica.metric("runstream_producers_open") == 0
         while replica.metric("runstream_queue_points"):
             await asyncio.sleep(0.001)

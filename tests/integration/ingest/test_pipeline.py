@@ -170,9 +170,9 @@ async def test_batches_that_were_read_and_wait_for_the_queue_are_bounded_and_tho
 async def test_a_slot_is_given_back_however_its_stream_ends(database):
     async with running_replica(database, max_streams=1) as replica:
         for error in (None, Overloaded("x"), asyncio.CancelledError()):
-            with contextlib.suppress(Overloaded, asyncio.CancelledError), replica.pipeline.slot():
+            with contextlib.suppress(Overloaded, asyncio.CancelledError), replica.pipeline.slot(1):
                 with pytest.raises(Overloaded) as caught:
-                    replica.pipeline.slot().__enter__()
+                    replica.pipeline.slot(1).__enter__()
                 assert caught.value.retry_after_s > 0
                 assert replica.metric("runstream_streams_open") == 1
                 if error is not None:

@@ -41,7 +41,7 @@ async def test_an_upload_that_comes_keeps_its_place_and_a_further_one_is_told_to
     uploads, ended = Uploads(1, wait_s=0.3, slow_s=0.1), asyncio.Event()
     fed = asyncio.ensure_future(upload(uploads, trickling(bytes(SLOW_BYTES), ended)))
     await asyncio.sleep(0)
-    with pytest.raises(Overloaded, match="no more uploads"):
+    with pytest.raises(Overloaded, match="as many uploads as this replica allows"):
         await upload(uploads, trickling(b"", ended))
     ended.set()
     assert await fed >= SLOW_BYTES

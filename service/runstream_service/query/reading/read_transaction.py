@@ -16,8 +16,9 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iter
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from runstream_service import threads
-from runstream_service.core.errors import DatabaseUnavailable, Overloaded, ReadTooSlow
+from runstream_service.core.errors import DatabaseUnavailable, ReadTooSlow
 from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.sharing.slots import FairSlots
 from runstream_service.storage.database import READ_TIMEOUT_S, layout_of, server_start_id_of
 from runstream_service.storage.queries import load
 from runstream_service.stores import hot_store
@@ -174,9 +175,7 @@ class ReadPool:
     ) -> None:
         self._database = database
         self._thread = thread
-        self._slots = asyncio.Semaphore(max_reads)
-        self._waiting = 0
-        self._max_waiting = max_waiting
+        self._slots = FairSlots("reads", max_reads, max_waiting=max_waiting)
         self._wait_s = wait_s
 
     async def run(self, read: Coroutine[Any, Any, T]) -> T:
@@ -192,7 +191,7 @@ class ReadPool:
             DatabaseUnavailable: also if the block takes longer than READ_TIMEOUT_S.
             Overloaded: too many wait for their turn, or this one did for too long; nothing was read.
         """
-        async with self._slot(), self._database.acquire() as connection:
+        async with self._slots.slot(wait_s=self._wait_s), self._database.acquire() as connection:
             with _as_database_unavailable():
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     visible_epoch = await connection.fetchval(SQL["visible_epoch"])
@@ -200,28 +199,6 @@ class ReadPool:
             dropped_epoch = await connection.fetchval(SQL["dropped_epoch"])
         if dropped_epoch > visible_epoch:
             raise ReadTooSlow("the points that were being read were moved meanwhile; ask again, for less at a time")
-
-    @contextlib.asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
-        await (self._wait_for_slot() if self._slots.locked() else self._slots.acquire())
-        try:
-            yield
-        finally:
-            self._slots.release()
-
-    async def _wait_for_slot(self) -> None:
-        if self._waiting >= self._max_waiting:
-            raise Overloaded(f"{self._waiting} reads wait for their turn already; try again", retry_after_s=2.0)
-        self._waiting += 1
-        try:
-            await in_time(self._slots.acquire(), self._wait_s)
-        except TIMEOUTS as error:
-            raise Overloaded(
-                f"as many reads as this replica allows have been running for {self._wait_s:.0f} s; try again",
-                retry_after_s=2.0,
-            ) from error
-        finally:
-            self._waiting -= 1
 
     @contextlib.asynccontextmanager
     async def readers(self, transaction: ReadTransaction, *, two: bool) -> AsyncIterator[list[ReadTransaction]]:

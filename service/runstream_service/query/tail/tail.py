@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import copy
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -40,6 +41,8 @@ from runstream_service.query.tail.commit_reader import (
 )
 from runstream_service.query.tail.cursor import Cursor
 from runstream_service.query.tail.messages import TailMessage, messages
+from runstream_service.sharing.capacity import SharedCapacity
+from runstream_service.sharing.slots import FairSlots
 from runstream_service.storage.database import server_start_id_of, translated
 
 if TYPE_CHECKING:
@@ -131,7 +134,8 @@ class Tail:
         self._reader = CommitReader()
         self._streams: set[_Stream] = set()
         self._any_shared = asyncio.Event()
-        self._catch_up_slots = asyncio.Semaphore(max_catching_up)
+        self._catch_up_slots = FairSlots("tails", max_catching_up)
+        self._places = SharedCapacity(MAX_STREAMS)
         self._names: dict[int, Series] = {}
         self._names_from = ""  # a server_start_id
         self._draining = False
@@ -147,16 +151,22 @@ class Tail:
         Raises:
             InvalidField, RunNotFound, CursorTooOld, Overloaded, Draining, DatabaseUnavailable.
         """
-        self._check_room()
         run_id = parse_run_id(query.run_id, field="run_id")
         check_keys(query.keys)
         since = Cursor.decode(query.cursor) if query.cursor else None
         keys = sorted(set(query.keys)) or None
-        async with self._catch_up_slots, self._database.snapshot() as connection:
+        with self._place(caller):
+            await self._read(caller, run_id, keys, query.rank, since, emit)
+
+    async def _read(
+        self, caller: Caller, run_id: UUID, keys: list[str] | None, rank: int | None, since: Cursor | None, emit: Emit
+    ) -> None:
+        async with self._catch_up_slots.slot(), self._database.snapshot() as connection:
             scan = await self._reader.scan(connection, since)
-            stream = _Stream(caller, run_id, keys, query.rank, since or scan.cursor)
+            stream = _Stream(caller, run_id, keys, rank, since or scan.cursor)
             await self._series_of(connection, stream)
-        self._check_room()  # again: others may have joined in the meantime
+        if self._draining:
+            raise _draining()
         self._streams.add(stream)
         self._metrics.streams.inc()
         try:
@@ -184,11 +194,20 @@ class Tail:
         for stream in self._streams:
             stream.fail(_draining())
 
-    def _check_room(self) -> None:
+    @contextlib.contextmanager
+    def _place(self, caller: Caller) -> Iterator[None]:
         if self._draining:
             raise _draining()
-        if len(self._streams) >= MAX_STREAMS:
-            raise Overloaded(f"{MAX_STREAMS} tails are open, the most this replica takes", retry_after_s=5.0)
+        if not self._places.try_take(caller.workspace_id):
+            raise Overloaded(
+                f"{self._places.held} tails are open, {self._places.held_by(caller.workspace_id)} of them in workspace "
+                f"{caller.workspace!r}; this replica takes {MAX_STREAMS}",
+                retry_after_s=5.0,
+            )
+        try:
+            yield
+        finally:
+            self._places.give_back(caller.workspace_id)
 
     def _subscribe(self, stream: _Stream) -> None:
         stream.shared = True
@@ -217,7 +236,7 @@ class Tail:
 
     async def _catch_up(self, stream: _Stream) -> bool:
         """Reads the next portion after the stream's cursor; returns whether there is more."""
-        async with self._catch_up_slots, self._database.snapshot() as connection:
+        async with self._catch_up_slots.slot(), self._database.snapshot() as connection:
             scan = await self._reader.scan(connection, stream.cursor)
             series_ids = await self._series_of(connection, stream)
             portion = next(scan.portions(), None)

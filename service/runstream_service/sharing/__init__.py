@@ -1,0 +1,13 @@
+"""How workspaces share a replica. Two rules, the same for everything that is bounded:
+
+- What becomes free goes to the waiting workspace that holds the least of it (line.py, slots.py).
+- Where nobody waits, or waiting would take too long, a part always stays free for those that hold little (capacity.py).
+
+So one workspace may have nearly everything while nobody else wants it, and another one that comes gets its share at
+once or as soon as something becomes free, however many streams, calls or reads the first one has.
+
+current.py   the workspace that the present task works for
+line.py      who waits, by workspace
+slots.py     a semaphore with such a line
+capacity.py  a bound with a part that stays free
+"""

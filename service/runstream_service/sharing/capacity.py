@@ -1,0 +1,63 @@
+"""A bound of which some part always stays free for workspaces that hold little."""
+
+from __future__ import annotations
+
+# A workspace may hold at most this many times of what is free. So a single one gets 8/9 of all, two of them 8/17 each,
+# ten 8/81 each, and a ninth, a seventeenth, an 81st is left for the next one that comes.
+_TIMES_FREE = 8
+
+
+class SharedCapacity:
+    """Counts what is held, by workspace. As long as there is only one workspace, it may hold all."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.held = 0
+        self._by_workspace: dict[int, int] = {}
+        self._first: int | None = None
+        self._is_shared = False
+
+    def held_by(self, workspace_id: int) -> int:
+        """How much a workspace holds."""
+        return self._by_workspace.get(workspace_id, 0)
+
+    def fits(self, workspace_id: int, amount: int) -> bool:
+        """Whether a workspace may take so much more. A piece that is larger than the whole capacity fits if nothing is
+        held, and the first piece of a workspace fits into all that is free."""
+        free = self.capacity - self.held
+        if amount > free:
+            return self.held == 0
+        if not self._shared_with(workspace_id):
+            return True
+        own = self._by_workspace.get(workspace_id, 0)
+        return own == 0 or own + amount <= _TIMES_FREE * free
+
+    def _shared_with(self, workspace_id: int) -> bool:
+        """Whether there is another workspace; what has come once may come again."""
+        if self._first is None:
+            self._first = workspace_id
+        elif not self._is_shared:
+            self._is_shared = workspace_id != self._first
+        return self._is_shared
+
+    def take(self, workspace_id: int, amount: int) -> None:
+        """A workspace holds so much more."""
+        self._change(workspace_id, amount)
+
+    def try_take(self, workspace_id: int, amount: int = 1) -> bool:
+        """Take it if it fits; returns whether it did."""
+        if not self.fits(workspace_id, amount):
+            return False
+        self.take(workspace_id, amount)
+        return True
+
+    def give_back(self, workspace_id: int, amount: int = 1) -> None:
+        """A workspace holds so much less."""
+        self._change(workspace_id, -amount)
+
+    def _change(self, workspace_id: int, amount: int) -> None:
+        self.held += amount
+        if own := self._by_workspace.get(workspace_id, 0) + amount:
+            self._by_workspace[workspace_id] = own
+        else:
+            self._by_workspace.pop(workspace_id, None)  # the many that hold nothing take no memory

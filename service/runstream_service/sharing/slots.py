@@ -1,0 +1,101 @@
+"""A semaphore whose slots go to the workspaces in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from runstream_service.core.errors import Overloaded
+from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.sharing.capacity import SharedCapacity
+from runstream_service.sharing.current import current_workspace
+from runstream_service.sharing.line import FairLine
+
+
+class NoSlot(Overloaded):
+    """There was no slot in time, or too many waited already."""
+
+
+class FairSlots:
+    """At most `slots` at a time; further ones wait, by the rule of FairLine. At most `max_waiting` wait: if that many
+    do, the one that has waited least of the workspace with most of them makes room for one of a workspace with fewer.
+    Belongs to one event loop."""
+
+    def __init__(self, what: str, slots: int, *, max_waiting: int = 2**62) -> None:
+        """`what` is for error messages: what has a slot, in the plural."""
+        self._what = what
+        self._slots = SharedCapacity(slots)
+        self._max_waiting = max_waiting
+        self._line: FairLine[asyncio.Future[None]] = FairLine(self._slots.held_by)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a slot."""
+        return len(self._line)
+
+    @contextlib.asynccontextmanager
+    async def slot(self, *, wait_s: float | None = None) -> AsyncIterator[None]:
+        """A slot until the end of the block, for the workspace of this task. Raises NoSlot."""
+        workspace_id = current_workspace()
+        await self._acquire(workspace_id, wait_s)
+        try:
+            yield
+        finally:
+            self._release(workspace_id)
+
+    async def _acquire(self, workspace_id: int, wait_s: float | None) -> None:
+        if self._any_free and not len(self._line):
+            self._slots.take(workspace_id, 1)
+            return
+        turn = self._join(workspace_id)
+        try:
+            await (turn if wait_s is None else in_time(turn, wait_s))
+        except BaseException as error:
+            self._line.leave(workspace_id, turn)
+            if _was_granted(turn):  # it was cancelled, or the time was over, just after its turn came
+                self._release(workspace_id)
+            if isinstance(error, TIMEOUTS):
+                raise NoSlot(
+                    f"as many {self._what} as this replica allows were under way for {wait_s:g} s; nothing was done, "
+                    "try again",
+                    retry_after_s=2.0,
+                ) from error
+            raise
+
+    def _join(self, workspace_id: int) -> asyncio.Future[None]:
+        if len(self._line) >= self._max_waiting:
+            self._make_room(workspace_id)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.join(workspace_id, turn)
+        return turn
+
+    def _make_room(self, workspace_id: int) -> None:
+        error = NoSlot(
+            f"{len(self._line)} {self._what} wait for their turn already; nothing was done, try again",
+            retry_after_s=2.0,
+        )
+        longest, length, last = self._line.last_of_longest()
+        if length <= self._line.length_of(workspace_id) + 1:
+            raise error
+        self._line.leave(longest, last)
+        last.set_exception(error)
+
+    def _release(self, workspace_id: int) -> None:
+        self._slots.give_back(workspace_id)
+        while self._any_free and (first := self._line.next()) is not None:
+            self._grant(*first)
+
+    def _grant(self, workspace_id: int, turn: asyncio.Future[None]) -> None:
+        self._line.had_turn(workspace_id, turn)
+        if not turn.done():
+            self._slots.take(workspace_id, 1)
+            turn.set_result(None)
+
+    @property
+    def _any_free(self) -> bool:
+        return self._slots.held < self._slots.capacity
+
+
+def _was_granted(turn: asyncio.Future[None]) -> bool:
+    return turn.done() and not turn.cancelled() and turn.exception() is None
