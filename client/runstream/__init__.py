@@ -26,6 +26,7 @@ from runstream.errors import (
     PermissionDenied,
     RunstreamError,
     ServiceError,
+    Unauthenticated,
     Unavailable,
 )
 from runstream.run import Run, RunStats, start_run
@@ -66,6 +67,7 @@ __all__ = [
     "RunstreamError",
     "SeriesColumns",
     "ServiceError",
+    "Unauthenticated",
     "Unavailable",
     "start_run",
 ]

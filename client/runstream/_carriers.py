@@ -12,6 +12,7 @@ from runstream._settings import Settings
 from runstream._threads import are_threads_patched, check_threads_for_grpc
 
 if TYPE_CHECKING:
+    from runstream._endpoint import Endpoint
     from runstream.journal import Directory, MemoryJournal, Position
     from runstream.journal.locks import FileLock
 
@@ -28,10 +29,10 @@ class Carrier:
         """Sees to it that the journals of the directory are brought to the service. Called every second or so; never
         raises."""
 
-    def add(self, journal: MemoryJournal) -> None:
+    def add(self, journal: MemoryJournal, endpoint: Endpoint) -> None:
         """Brings a journal in memory to the service, from a thread of this process. OSError if there is none."""
         self._thread.start(None)
-        self._thread.transport.add(journal)
+        self._thread.transport.add(journal, endpoint)
 
     def position(self, journal_id: str) -> Position | None:
         """Of a journal in memory."""

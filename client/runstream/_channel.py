@@ -1,4 +1,4 @@
-"""The channels of `Client`: one per process and address, replaced after a failure and closed around a fork. A process
+"""The channels of `Client`: one per process and endpoint, replaced after a failure and closed around a fork. A process
 that only trains has none: there, this module is never imported.
 
 gRPC survives a fork only if no thread is inside of it and no connection is open at that moment, and if its core is not
@@ -37,6 +37,8 @@ import grpc
 
 from runstream import errors
 from runstream._dialing import OPTIONS, Dialer
+from runstream._endpoint import Endpoint
+from runstream._tls import CannotDial
 
 _FORK_WAIT_S = 2.0  # how long a fork may wait until all threads have left gRPC; it takes milliseconds
 
@@ -46,7 +48,7 @@ class Channels:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._open: dict[str, grpc.Channel] = {}
+        self._open: dict[Endpoint, grpc.Channel] = {}
         self._users: Counter[grpc.Channel] = Counter()
         self._dialer = Dialer()
         self._retired: set[grpc.Channel] = set()  # replaced by `renew`; the last user closes it
@@ -58,15 +60,15 @@ class Channels:
         self._not_destroyed_yet: weakref.WeakSet[Any] = weakref.WeakSet()  # channels and calls, also those that ended
 
     @contextmanager
-    def using(self, address: str, *, is_stream: bool = False) -> Iterator[grpc.Channel]:
-        """The channel to an address, opened if need be. Waits while a fork is under way. A fork waits for the end of
+    def using(self, endpoint: Endpoint, *, is_stream: bool = False) -> Iterator[grpc.Channel]:
+        """The channel to an endpoint, opened if need be. Waits while a fork is under way. A fork waits for the end of
         the block; for that of a stream, only while it is `inside`."""
         with self._changed:
             self._changed.wait_for(lambda: not self._forking)
             self._prepare()
-            channel = self._open.get(address)
+            channel = self._open.get(endpoint)
             if channel is None:
-                channel = self._open[address] = self._dialer.open(address)
+                channel = self._open[endpoint] = self._dial(endpoint)
                 self._not_destroyed_yet.add(channel)
             self._users[channel] += 1
             self._inside += not is_stream
@@ -104,6 +106,12 @@ class Channels:
             self._keeper = grpc.insecure_channel("127.0.0.1:1", options=OPTIONS)  # never connects
             _register_fork_handlers()
 
+    def _dial(self, endpoint: Endpoint) -> grpc.Channel:
+        try:
+            return self._dialer.open(endpoint)
+        except CannotDial as error:
+            raise errors.FailedPrecondition(str(error)) from error
+
     def _leave(self, channel: grpc.Channel) -> None:
         if channel not in self._users:
             return  # it is that of a forked process's parent
@@ -125,13 +133,13 @@ class Channels:
             self._streams.discard(call)
             call.cancel()
 
-    def renew(self, address: str, channel: grpc.Channel) -> None:
+    def renew(self, endpoint: Endpoint, channel: grpc.Channel) -> None:
         """Replaces the channel, which the caller is using, for all later users, unless that was done already. Streams
         on it continue."""
         with self._changed:
-            if self._open.get(address) is channel:
-                self._retired.add(self._open.pop(address))
-                self._dialer.next_turn(address)
+            if self._open.get(endpoint) is channel:
+                self._retired.add(self._open.pop(endpoint))
+                self._dialer.next_turn(endpoint)
 
     def before_fork(self, deadline: float) -> bool:
         """Cancels streams, waits for threads that are inside of gRPC until `deadline` (monotonic seconds), and closes
@@ -141,9 +149,9 @@ class Channels:
             for call in list(self._streams):
                 call.cancel()
             free = self._changed.wait_for(lambda: not self._inside, max(0.0, deadline - time.monotonic()))
-            for address in list(self._open):
-                if free or self._open[address] not in self._users:
-                    self._open.pop(address).close()
+            for endpoint in list(self._open):
+                if free or self._open[endpoint] not in self._users:
+                    self._open.pop(endpoint).close()
             return free
 
     def after_fork_in_parent(self) -> None:
@@ -162,12 +170,12 @@ class Channels:
         _never_destroyed.extend(self._not_destroyed_yet)
         return child
 
-    def close_unused(self, address: str) -> None:
+    def close_unused(self, endpoint: Endpoint) -> None:
         """Closes the channel if nobody uses it."""
         with self._changed:
-            if address in self._open and self._open[address] not in self._users:
-                self._open.pop(address).close()
-                self._dialer.forget(address)
+            if endpoint in self._open and self._open[endpoint] not in self._users:
+                self._open.pop(endpoint).close()
+                self._dialer.forget(endpoint)
 
 
 _never_destroyed: list[object] = []

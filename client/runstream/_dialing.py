@@ -12,7 +12,8 @@ import random
 
 import grpc
 
-from runstream import _settings
+from runstream import _settings, _tls
+from runstream._endpoint import Endpoint
 
 OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A half-open connection is noticed within 40 s. The service permits a ping every 10 s.
@@ -41,24 +42,31 @@ class Dialer:
     """Remembers which address of a list is next. Not thread-safe: each owner of channels has one, under its lock."""
 
     def __init__(self) -> None:
-        self._turns: dict[str, int] = {}
+        self._turns: dict[str, int] = {}  # by target
 
-    def open(self, address: str) -> grpc.Channel:
-        """A new channel, not connected yet."""
+    def open(self, endpoint: Endpoint) -> grpc.Channel:
+        """A new channel, not connected yet. Raises CannotDial if a file for TLS cannot be used."""
         # By default, gRPC would send everything through the proxy for web pages, even requests to 127.0.0.1.
         options = (*OPTIONS, ("grpc.enable_http_proxy", int(_settings.uses_http_proxy(os.environ))))
-        scheme, _, rest = address.partition(":")
+        scheme, _, rest = endpoint.target.partition(":")
         addresses = rest.split(",")
         if scheme not in ("ipv4", "ipv6") or len(addresses) == 1:
-            return grpc.insecure_channel(address, options=(*options, _ANY_ADDRESS))
-        turn = self._turns.setdefault(address, random.randrange(len(addresses))) % len(addresses)
-        return grpc.insecure_channel(f"{scheme}:{','.join(addresses[turn:] + addresses[:turn])}", options=options)
+            return _channel(endpoint, endpoint.target, (*options, _ANY_ADDRESS))
+        turn = self._turns.setdefault(endpoint.target, random.randrange(len(addresses))) % len(addresses)
+        return _channel(endpoint, f"{scheme}:{','.join(addresses[turn:] + addresses[:turn])}", options)
 
-    def next_turn(self, address: str) -> None:
+    def next_turn(self, endpoint: Endpoint) -> None:
         """The next channel begins with the next address of the list."""
-        if address in self._turns:
-            self._turns[address] += 1
+        if endpoint.target in self._turns:
+            self._turns[endpoint.target] += 1
 
-    def forget(self, address: str) -> None:
+    def forget(self, endpoint: Endpoint) -> None:
         """The next channel begins anywhere in the list."""
-        self._turns.pop(address, None)
+        self._turns.pop(endpoint.target, None)
+
+
+def _channel(endpoint: Endpoint, target: str, options: tuple[tuple[str, int | str], ...]) -> grpc.Channel:
+    if not endpoint.uses_tls:
+        return grpc.insecure_channel(target, options=options)
+    # Read for each channel: a certificate that was replaced is used by the next connection that is opened anew.
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(*_tls.read(endpoint.tls)), options=options)

@@ -15,6 +15,7 @@ from typing import Any
 from runstream import _carriers
 from runstream._notices import say_warning
 from runstream._settings import Settings
+from runstream._stored_credentials import FIELD, StoredCredentials
 from runstream.journal.directory import Directory
 from runstream.journal.format import Payload, RecordType
 from runstream.journal.layout import POSITION
@@ -201,13 +202,18 @@ class JournalStore:
         directory = self._chosen()
         if directory is None:
             memory = MemoryJournal(record, self._settings.max_bytes)
-            self._carrier.add(memory)
+            self._carrier.add(memory, self._settings.endpoint)
             return Journal(memory, ordinal, self._carrier.position)
         try:
-            return Journal(JournalWriter.create(directory, record), ordinal)
+            return Journal(self._writer(directory, record), ordinal)
         except FileNotFoundError:
             directory.make()  # somebody has deleted it
-            return Journal(JournalWriter.create(directory, record), ordinal)
+            return Journal(self._writer(directory, record), ordinal)
+
+    def _writer(self, directory: Directory, record: dict[str, Any]) -> JournalWriter:
+        # First: the agent deletes credentials that no journal names, after a while.
+        credentials = StoredCredentials(directory.credentials_path).save(self._settings.endpoint)
+        return JournalWriter.create(directory, {**record, FIELD: credentials} if credentials else record)
 
     def _chosen(self) -> Directory | None:
         if self._directory is None and not self._in_memory:

@@ -1,4 +1,4 @@
-"""The address of the service, mode and bounds of memory: from arguments, else the environment, else defaults."""
+"""The endpoint of the service, mode and bounds of memory: from arguments, else the environment, else defaults."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from runstream._endpoint import EXPOSED, Endpoint, is_exposed, resolve
+from runstream._notices import say_warning
+from runstream._profile import Project
+
 logger = logging.getLogger("runstream")
-
-DEFAULT_ADDRESS = "127.0.0.1:50051"
-
 
 MODES = ("online", "offline", "disabled")
 AGENTS = ("auto", "external", "thread")
@@ -20,7 +21,8 @@ _OF_DIRECTORY = ("RUNSTREAM_DIR", "RUNSTREAM_DIR_BYTES", "XDG_STATE_HOME", "HOME
 class Settings(NamedTuple):
     """How a run records its points. Times are in seconds, sizes in bytes."""
 
-    address: str = DEFAULT_ADDRESS
+    endpoint: Endpoint = Endpoint()
+    experiment: str = ""  # of runs that are started without one
     mode: str = "online"  # offline: nothing is sent, until `runstream sync`; disabled: nothing is recorded
     agent: str = "auto"  # external: an operator runs the agent; thread: no process is started
     system_metrics: bool = False
@@ -33,12 +35,25 @@ class Settings(NamedTuple):
     interval_s: float = 0.25  # ...or this old while many points come
     exit_timeout_s: float = 10.0  # how long the interpreter's exit may wait for the last points
 
+    @property
+    def address(self) -> str:
+        """Of the service."""
+        return self.endpoint.address
 
-def from_environment(address: str | None, environ: Mapping[str, str]) -> Settings:
-    """The settings of this process. A bad `address` raises; a bad variable causes a warning and keeps the default."""
+
+def from_environment(
+    address: str | None, environ: Mapping[str, str], *, token: str | None = None, workspace: str | None = None
+) -> Settings:
+    """The settings of this process. What says where points go raises if it is wrong: an argument, an address, the
+    project's file; any other bad variable causes a warning and keeps the default."""
     defaults = Settings()
+    project = Project.find()
+    endpoint = resolve(address, environ, project=project, token=token, workspace=workspace)
+    if is_exposed(endpoint):
+        say_warning(EXPOSED, endpoint.address)
     return Settings(
-        address=check_address(address if address is not None else environ.get("RUNSTREAM_ADDRESS") or DEFAULT_ADDRESS),
+        endpoint=endpoint,
+        experiment=project.experiment,
         mode=_choice(environ, "RUNSTREAM_MODE", MODES),
         agent=_choice(environ, "RUNSTREAM_AGENT", AGENTS),
         system_metrics=_is_on(environ, "RUNSTREAM_SYSTEM_METRICS"),
@@ -49,15 +64,18 @@ def from_environment(address: str | None, environ: Mapping[str, str]) -> Setting
     )
 
 
-def check_address(address: object) -> str:
-    """host:port, or a gRPC target such as dns:///host:port or unix:/path."""
-    if not isinstance(address, str):
-        raise TypeError(f"address must be a string such as {DEFAULT_ADDRESS!r}, not {type(address).__name__}")
-    if address.startswith(("http://", "https://")):
-        raise ValueError(f"address {address!r}: give the gRPC address as host:port, without http://")
-    if not address or address != address.strip() or ":" not in address:
-        raise ValueError(f"address {address!r}: expected host:port, dns:///host:port or unix:/path")
-    return address
+def in_this_process(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """The settings of a handle that another process has sent. Tokens are not sent along: where the other one had its
+    token as text, this one uses its own."""
+    credentials = settings.endpoint.credentials
+    if not credentials.has_token or credentials.token_file or credentials.login_file:
+        return settings
+    own = resolve(settings.address, environ)
+    if not own.credentials.has_token:
+        return settings
+    return settings._replace(
+        endpoint=settings.endpoint._replace(credentials=own.credentials._replace(workspace=credentials.workspace))
+    )
 
 
 def uses_http_proxy(environ: Mapping[str, str]) -> bool:

@@ -14,10 +14,13 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from runstream import _settings, errors
+from runstream import _settings, _tls, errors
+from runstream._endpoint import Endpoint
 from runstream.v1 import status_pb2
 
 _DETAILS_KEY = "grpc-status-details-bin"
+_NO_WORKSPACE = "WORKSPACE_NOT_FOUND"
+CONNECTION_REFUSED = "TLS_FAILED"  # a reason of our own: what is wrong with the connection was found out
 
 
 class Retry(enum.Enum):
@@ -26,6 +29,7 @@ class Retry(enum.Enum):
     ELSEWHERE = "over a new connection, which may find another replica"
     HERE = "over the same connection"
     A_FEW_TIMES = "over the same connection, a few times: it may be a bug that hits this one call"
+    WHEN_ALLOWED = "other credentials, or other rights of these: a token may be renewed, and a right be given"
     NEVER = "nothing: the same call fails again"
 
 
@@ -45,8 +49,8 @@ _RETRY: dict[str, Retry] = {
     "FAILED_PRECONDITION": Retry.NEVER,
     "OUT_OF_RANGE": Retry.NEVER,
     "UNIMPLEMENTED": Retry.NEVER,
-    "PERMISSION_DENIED": Retry.NEVER,
-    "UNAUTHENTICATED": Retry.NEVER,
+    "PERMISSION_DENIED": Retry.WHEN_ALLOWED,
+    "UNAUTHENTICATED": Retry.WHEN_ALLOWED,
     # A message above a limit of gRPC. `Failure.retry` distinguishes a service with too much to do.
     "RESOURCE_EXHAUSTED": Retry.NEVER,
 }
@@ -67,6 +71,8 @@ class Failure:
         """Whether to make the call again, and where."""
         if self.code == "RESOURCE_EXHAUSTED" and (self.reason == "OVERLOADED" or self.retry_after_s is not None):
             return Retry.ELSEWHERE
+        if self.reason == _NO_WORKSPACE:
+            return Retry.WHEN_ALLOWED
         return _RETRY.get(self.code, Retry.A_FEW_TIMES)
 
     @property
@@ -135,7 +141,7 @@ _EXCEPTIONS: dict[str, type[errors.RunstreamError]] = {
     "NOT_FOUND": errors.NotFound,
     "ALREADY_EXISTS": errors.AlreadyExists,
     "FAILED_PRECONDITION": errors.FailedPrecondition,
-    "UNAUTHENTICATED": errors.PermissionDenied,
+    "UNAUTHENTICATED": errors.Unauthenticated,
     "PERMISSION_DENIED": errors.PermissionDenied,
     "UNAVAILABLE": errors.Unavailable,
     "ABORTED": errors.Unavailable,
@@ -144,13 +150,11 @@ _EXCEPTIONS: dict[str, type[errors.RunstreamError]] = {
     "CANCELLED": errors.Unavailable,
 }
 
-_NOT_ALLOWED = (
-    "The runstream service asks for no credentials, so a proxy, gateway or mesh in between does: allow this program "
-    "there, or give an address behind it (address=, else RUNSTREAM_ADDRESS)"
-)
 _ADVICE = {
-    "UNAUTHENTICATED": _NOT_ALLOWED,
-    "PERMISSION_DENIED": _NOT_ALLOWED,
+    "PERMISSION_DENIED": (
+        "Ask for a role that may do this, or give another token (RUNSTREAM_TOKEN, RUNSTREAM_TOKEN_FILE or `runstream "
+        "login`)"
+    ),
     "UNIMPLEMENTED": "Whatever listens there is no runstream service, or one that is older than this client",
     "RESOURCE_EXHAUSTED": "A message is larger than the service or a proxy in between takes",
     "UNAVAILABLE": "Is the service running there? The address comes from address=, else RUNSTREAM_ADDRESS",
@@ -159,9 +163,31 @@ _ADVICE = {
 }
 
 
-def advice(failure: Failure) -> str:
-    """A sentence that says what a user can do; empty if there is nothing to do."""
-    return "" if failure.reason == "OVERLOADED" else _ADVICE.get(failure.code, "")
+def advice(failure: Failure, endpoint: Endpoint | None = None) -> str:
+    """A sentence that says what a user can do; empty if there is nothing to do. `endpoint`: to which the call went."""
+    if failure.reason in ("OVERLOADED", CONNECTION_REFUSED):
+        return ""
+    if failure.code == "UNAUTHENTICATED":
+        return _about_token(endpoint)
+    if failure.reason == _NO_WORKSPACE:
+        return "Correct the workspace (RUNSTREAM_WORKSPACE, or that in runstream.toml), or give a token of it"
+    return _ADVICE.get(failure.code, "")
+
+
+def _about_token(endpoint: Endpoint | None) -> str:
+    if endpoint is None or not endpoint.credentials.has_token:
+        return "Give a token: RUNSTREAM_TOKEN, RUNSTREAM_TOKEN_FILE, or `runstream login`"
+    if problem := endpoint.credentials.read(endpoint.address).problem:
+        return problem[0].upper() + problem[1:]
+    return f"{endpoint.credentials.source[0].upper()}{endpoint.credentials.source[1:]} is not valid here: get a new one"
+
+
+def explained(failure: Failure, endpoint: Endpoint) -> Failure:
+    """The same, or what was found out about a connection that failed. Takes some seconds at most."""
+    if failure.code != "UNAVAILABLE" or failure.reason:
+        return failure  # the service has answered, and given a reason
+    problem = _tls.probe(endpoint).problem
+    return Failure(failure.code, problem, CONNECTION_REFUSED) if problem else failure
 
 
 def through_proxy() -> str:
@@ -170,14 +196,15 @@ def through_proxy() -> str:
     return f" through the proxy in ${variable} (RUNSTREAM_HTTP_PROXY is set)" if variable else ""
 
 
-def to_exception(failure: Failure, address: str) -> errors.RunstreamError:
-    """The exception for a failed call to `address`."""
+def to_exception(failure: Failure, endpoint: Endpoint) -> errors.RunstreamError:
+    """The exception for a failed call."""
     kind = _EXCEPTIONS.get(failure.code, errors.ServiceError)
     if failure.code == "RESOURCE_EXHAUSTED" and failure.retry is Retry.NEVER:
         kind = errors.InvalidArgument  # too large, in either direction
-    hint = f". {advice(failure)}" if advice(failure) and failure.retry is not Retry.HERE else ""
+    what_to_do = advice(failure, endpoint)
+    hint = f". {what_to_do}" if what_to_do and failure.retry is not Retry.HERE else ""
     return kind(
-        f"{failure} [service at {address}{through_proxy()}{hint}]",
+        f"{failure} [service at {endpoint.address}{through_proxy()}{hint}]",
         code=failure.code,
         reason=failure.reason,
         field=failure.field,

@@ -14,6 +14,7 @@ import grpc
 from runstream import _status
 from runstream._channel import channels
 from runstream._charts import AggregateCurve, ChartSeries
+from runstream._endpoint import Endpoint
 from runstream._results import LatestPoint, News, SeriesColumns
 from runstream.errors import RunstreamError
 from runstream.v1 import packed_pb2, query_pb2
@@ -31,15 +32,15 @@ _TAIL_TRIES = 6  # in a row, with failures that may be a stream that the network
 _Answer = TypeVar("_Answer")
 
 
-def history(address: str, request: query_pb2.HistoryRequest, timeout_s: float | None) -> Iterator[SeriesColumns]:
+def history(endpoint: Endpoint, request: query_pb2.HistoryRequest, timeout_s: float | None) -> Iterator[SeriesColumns]:
     """Yields pieces of series as they arrive."""
-    for response in _stream(address, _HISTORY, request, packed_pb2.PackedHistoryResponse.FromString, timeout_s):
+    for response in _stream(endpoint, _HISTORY, request, packed_pb2.PackedHistoryResponse.FromString, timeout_s):
         yield _columns(response)
 
 
-def latest(address: str, request: query_pb2.LatestRequest, timeout_s: float | None) -> Iterator[LatestPoint]:
+def latest(endpoint: Endpoint, request: query_pb2.LatestRequest, timeout_s: float | None) -> Iterator[LatestPoint]:
     """Yields points as they arrive."""
-    for response in _stream(address, _LATEST, request, packed_pb2.PackedLatestResponse.FromString, timeout_s):
+    for response in _stream(endpoint, _LATEST, request, packed_pb2.PackedLatestResponse.FromString, timeout_s):
         count = response.point_count
         columns = (
             _column("I", response.run_index, count),
@@ -54,9 +55,9 @@ def latest(address: str, request: query_pb2.LatestRequest, timeout_s: float | No
             yield LatestPoint(response.run_ids[run], response.keys[key], *rest)
 
 
-def chart(address: str, request: query_pb2.ChartRequest, timeout_s: float | None) -> Iterator[ChartSeries]:
+def chart(endpoint: Endpoint, request: query_pb2.ChartRequest, timeout_s: float | None) -> Iterator[ChartSeries]:
     """Yields curves as they arrive."""
-    for response in _stream(address, _CHART, request, packed_pb2.PackedChartResponse.FromString, timeout_s):
+    for response in _stream(endpoint, _CHART, request, packed_pb2.PackedChartResponse.FromString, timeout_s):
         whose = query_pb2.Series.FromString(response.series)
         count = response.bucket_count
         yield ChartSeries(
@@ -76,18 +77,20 @@ def chart(address: str, request: query_pb2.ChartRequest, timeout_s: float | None
         )
 
 
-def aggregate(address: str, request: query_pb2.AggregateRequest, timeout_s: float | None) -> AggregateCurve:
+def aggregate(endpoint: Endpoint, request: query_pb2.AggregateRequest, timeout_s: float | None) -> AggregateCurve:
     """Returns the curve."""
-    with channels().using(address) as channel:
+    with channels().using(endpoint) as channel:
         call = channel.unary_unary(
             _AGGREGATE,
             request_serializer=query_pb2.AggregateRequest.SerializeToString,
             response_deserializer=packed_pb2.PackedAggregateResponse.FromString,
         )
         try:
-            response: packed_pb2.PackedAggregateResponse = call(request, timeout=timeout_s)
+            response: packed_pb2.PackedAggregateResponse = call(
+                request, timeout=timeout_s, metadata=endpoint.metadata()
+            )
         except grpc.RpcError as error:
-            raise failed(error, address, channel) from error
+            raise failed(error, endpoint, channel) from error
     count = response.bucket_count
     return AggregateCurve(
         request.run_id,
@@ -103,7 +106,7 @@ def aggregate(address: str, request: query_pb2.AggregateRequest, timeout_s: floa
     )
 
 
-def tail(address: str, request: query_pb2.TailRequest, timeout_s: float) -> Iterator[News]:
+def tail(endpoint: Endpoint, request: query_pb2.TailRequest, timeout_s: float) -> Iterator[News]:
     """Yields News without end. A failure of the first call is raised. After later ones that may pass, such as a stream
     that a proxy ended, the tail waits and continues from the last cursor. When that has become too old, the tail starts
     again with the whole history, so that nothing is missed."""
@@ -114,10 +117,10 @@ def tail(address: str, request: query_pb2.TailRequest, timeout_s: float) -> Iter
     while True:
         asked_s = 0.0
         try:
-            for response in _stream(address, _TAIL, request, packed_pb2.PackedTailResponse.FromString, None):
+            for response in _stream(endpoint, _TAIL, request, packed_pb2.PackedTailResponse.FromString, None):
                 if too_old:
                     yield News([], too_old)
-                    for piece in _history_of(address, request, timeout_s):
+                    for piece in _history_of(endpoint, request, timeout_s):
                         yield News([piece], too_old, retold=True)
                 begun, failures, too_old, wait_s = True, 0, b"", _FIRST_WAIT_S
                 request.cursor = response.cursor
@@ -134,24 +137,25 @@ def tail(address: str, request: query_pb2.TailRequest, timeout_s: float) -> Iter
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
 
-def _history_of(address: str, request: query_pb2.TailRequest, timeout_s: float) -> Iterator[SeriesColumns]:
+def _history_of(endpoint: Endpoint, request: query_pb2.TailRequest, timeout_s: float) -> Iterator[SeriesColumns]:
     """The history of the series of a tail."""
     rank = request.rank if request.HasField("rank") else None
     question = query_pb2.HistoryRequest(run_id=request.run_id, keys=request.keys, rank=rank)
-    return history(address, question, timeout_s)
+    return history(endpoint, question, timeout_s)
 
 
 def _stream(
-    address: str, method: str, request: Any, deserialize: Callable[[bytes], _Answer], timeout_s: float | None
+    endpoint: Endpoint, method: str, request: Any, deserialize: Callable[[bytes], _Answer], timeout_s: float | None
 ) -> Iterator[_Answer]:
     """Yields the answers of a call; cancels it when the iterator is closed. Raises RunstreamError."""
-    with channels().using(address, is_stream=True) as channel:
+    metadata = endpoint.metadata()
+    with channels().using(endpoint, is_stream=True) as channel:
         call = None
         try:
             with channels().inside():
                 call = channel.unary_stream(
                     method, request_serializer=type(request).SerializeToString, response_deserializer=deserialize
-                )(request, timeout=timeout_s)
+                )(request, timeout=timeout_s, metadata=metadata)
                 channels().watch(call)
             while True:
                 with channels().inside(call):
@@ -160,18 +164,18 @@ def _stream(
                     return
                 yield answer
         except grpc.RpcError as error:
-            raise failed(error, address, channel) from error
+            raise failed(error, endpoint, channel) from error
         finally:
             if call is not None:
                 channels().ended(call)
 
 
-def failed(error: grpc.RpcError, address: str, channel: grpc.Channel) -> RunstreamError:
+def failed(error: grpc.RpcError, endpoint: Endpoint, channel: grpc.Channel) -> RunstreamError:
     """The exception for a failed call on `channel`. If another channel may help, the next call uses another one."""
     failure = _status.from_rpc_error(error)
     if failure.stream_goes_elsewhere:
-        channels().renew(address, channel)
-    return _status.to_exception(failure, address)
+        channels().renew(endpoint, channel)
+    return _status.to_exception(_status.explained(failure, endpoint), endpoint)
 
 
 def _columns(response: packed_pb2.PackedHistoryResponse) -> SeriesColumns:
@@ -191,7 +195,7 @@ def _column(typecode: str, data: bytes, count: int) -> Any:
     column: array[Any] = array(typecode, data)
     if len(column) != count:
         raise _status.to_exception(
-            _status.Failure("INTERNAL", f"a column has {len(column)} of {count} points"), "the service"
+            _status.Failure("INTERNAL", f"a column has {len(column)} of {count} points"), Endpoint("the service")
         )
     if sys.byteorder == "big":
         column.byteswap()

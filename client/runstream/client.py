@@ -50,12 +50,21 @@ _LATEST_RUNS = 1_000  # run ids in one call
 class Client:
     """Reads and deletes runs and points. Safe to share between threads, and to use after a fork.
 
-    `address` is as in `start_run`. `timeout` is the limit of one call in seconds; it may be infinite. An argument of a
-    wrong form raises TypeError or ValueError, which names it.
+    `address`, `token` and `workspace` are as in `start_run`. `timeout` is the limit of one call in seconds; it may be
+    infinite. An argument of a wrong form raises TypeError or ValueError, which names it.
     """
 
-    def __init__(self, address: str | None = None, *, timeout: float = 60.0) -> None:
-        self.address = _settings.from_environment(address, os.environ).address
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        timeout: float = 60.0,
+        token: str | None = None,
+        workspace: str | None = None,
+    ) -> None:
+        settings = _settings.from_environment(address, os.environ, token=token, workspace=workspace)
+        self._endpoint = settings.endpoint
+        self.address = settings.address
         _arguments.timeout_seconds(timeout)
         self.timeout = timeout
 
@@ -111,7 +120,7 @@ class Client:
             min_step=_arguments.integer_or_none("min_step", min_step),
             max_step=_arguments.integer_or_none("max_step", max_step),
         )
-        return _streams.history(self.address, request, self._limit(timeout))
+        return _streams.history(self._endpoint, request, self._limit(timeout))
 
     def tail(
         self,
@@ -136,7 +145,7 @@ class Client:
             rank=_rank(rank),
             cursor=cursor,
         )
-        return _streams.tail(self.address, request, self.timeout)
+        return _streams.tail(self._endpoint, request, self.timeout)
 
     def latest(self, run_ids: str | Iterable[str], keys: str | Iterable[str] | None = None) -> list[LatestPoint]:
         """The latest point of every series of these runs: the one with the greatest (step, time, value)."""
@@ -145,7 +154,7 @@ class Client:
         points: list[LatestPoint] = []
         for start in range(0, len(wanted), _LATEST_RUNS):
             request = query_pb2.LatestRequest(run_ids=wanted[start : start + _LATEST_RUNS], keys=names)
-            points += _streams.latest(self.address, request, self._limit(None))
+            points += _streams.latest(self._endpoint, request, self._limit(None))
         return points
 
     def chart(
@@ -180,7 +189,7 @@ class Client:
             max_position=_arguments.integer_or_none("max_position", max_position),
             max_buckets=_arguments.integer("max_buckets", max_buckets, 1, _INT32_MAX),
         )
-        return list(_streams.chart(self.address, request, self._limit(timeout)))
+        return list(_streams.chart(self._endpoint, request, self._limit(timeout)))
 
     def aggregate(
         self,
@@ -203,7 +212,7 @@ class Client:
             max_step=_arguments.integer_or_none("max_step", max_step),
             max_buckets=_arguments.integer("max_buckets", max_buckets, 1, _INT32_MAX),
         )
-        return _streams.aggregate(self.address, request, self._limit(timeout))
+        return _streams.aggregate(self._endpoint, request, self._limit(timeout))
 
     def get_run(self, run_id: str) -> RunInfo:
         """One run with its params and tags, even if it is deleted."""
@@ -258,7 +267,7 @@ class Client:
 
     def close(self) -> None:
         """Closes the connection if nothing else in this process uses it. The client opens it again when needed."""
-        channels().close_unused(self.address)
+        channels().close_unused(self._endpoint)
 
     def __enter__(self) -> Client:
         return self
@@ -281,7 +290,7 @@ class Client:
         seconds = _arguments.timeout_seconds(self.timeout if timeout is None else timeout)
         if seconds == 0:  # gRPC might still accept an answer that arrives at once
             failure = _status.Failure("DEADLINE_EXCEEDED", "a timeout of 0 has passed already")
-            raise _status.to_exception(failure, self.address)
+            raise _status.to_exception(failure, self._endpoint)
         return seconds
 
     def _run_id(self, run_id: str, timeout: float | None = None) -> str:
@@ -294,11 +303,12 @@ class Client:
         return [self._run_id(run_id, timeout) for run_id in _arguments.run_ids_to_read(run_ids)]
 
     def _call(self, stub: Any, method: str, request: Any) -> Any:
-        with channels().using(self.address) as channel:
+        metadata = self._endpoint.metadata()
+        with channels().using(self._endpoint) as channel:
             try:
-                return getattr(stub(channel), method)(request, timeout=self._limit(None))
+                return getattr(stub(channel), method)(request, timeout=self._limit(None), metadata=metadata)
             except grpc.RpcError as error:
-                raise _streams.failed(error, self.address, channel) from error
+                raise _streams.failed(error, self._endpoint, channel) from error
 
     def _pages(self, method: str, request: Any, items: str, limit: int | None) -> Iterator[Any]:
         left = _arguments.integer_or_none("limit", limit, 0)

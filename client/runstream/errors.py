@@ -6,6 +6,7 @@ RunstreamError                base class; `retryable` says whether trying again 
 ├── AlreadyExists             fault of the caller: a param has another value, or a run id is taken
 ├── FailedPrecondition        fault of the caller: the run or experiment is deleted; restore it first
 ├── PermissionDenied          fault of the caller: missing rights
+│   └── Unauthenticated       fault of the caller: no token, or one that is not valid (any more)
 ├── Unavailable               nobody's fault: no connection, or the service's database is away; try again
 ├── Overloaded                nobody's fault: the service is at its capacity; try after `retry_after_s`
 ├── DeadlineExceeded          nobody's fault: no answer within the timeout
@@ -51,7 +52,11 @@ class FailedPrecondition(RunstreamError):
 
 
 class PermissionDenied(RunstreamError):
-    """The service does not know the caller, or does not let it do that."""
+    """The service does not let the caller do that."""
+
+
+class Unauthenticated(PermissionDenied):
+    """The service does not know the caller: it gave no token, or one that is not valid (any more)."""
 
 
 class Unavailable(RunstreamError):

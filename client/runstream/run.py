@@ -404,11 +404,13 @@ def start_run(
     tags: Mapping[str, Any] | None = None,
     address: str | None = None,
     system_metrics: bool | None = None,
+    token: str | None = None,
+    workspace: str | None = None,
 ) -> Run:
     """Starts a run, or joins one: all processes with the same run id share it.
 
     Args:
-        experiment: Its experiment, created if missing; None: `Default`.
+        experiment: Its experiment, created if missing; None: that of the project's runstream.toml, else `Default`.
         name: Its name; None: the service makes one up.
         run_id: 32 hex digits; None: RUNSTREAM_RUN_ID, else derived from the launcher's job (torchrun, Slurm, Open MPI,
             or MASTER_ADDR and MASTER_PORT) with experiment and name, so that all ranks share the run, else a fresh one.
@@ -419,9 +421,13 @@ def start_run(
             SLURM_RESTART_COUNT, else 0.
         params: As in `Run.log_params`.
         tags: As in `Run.set_tags`.
-        address: host:port of the service; None: RUNSTREAM_ADDRESS, else 127.0.0.1:50051.
+        address: host:port of the service, with TLS grpcs://host:port; None: RUNSTREAM_ADDRESS, else that of the
+            project's runstream.toml, of `runstream login`, or 127.0.0.1:50051.
         system_metrics: Whether the agent logs CPU, memory, disk, network and GPU of this machine to the run; None:
             RUNSTREAM_SYSTEM_METRICS, else not.
+        token: Who calls; None: RUNSTREAM_TOKEN, the file RUNSTREAM_TOKEN_FILE, or that of `runstream login`.
+        workspace: Where the run belongs; None: RUNSTREAM_WORKSPACE, that of runstream.toml or of the login, else the
+            token decides.
 
     A run that is still open when the interpreter ends is flushed for up to 10 s (RUNSTREAM_EXIT_TIMEOUT_S) and
     finished. In a notebook, an open run that the same cell has started before is finished first.
@@ -430,7 +436,9 @@ def start_run(
     nothing raises later.
     """
     environ = dict(os.environ)
-    settings = _settings.from_environment(address, environ)
+    settings = _settings.from_environment(address, environ, token=token, workspace=workspace)
+    if experiment is None:
+        experiment = settings.experiment or None
     _entries.check_name("experiment", experiment)
     _entries.check_name("name", name)
     good_params = _entries.checked("param", params or {}, _raise)
@@ -484,6 +492,7 @@ def _joined(joining: Joining, settings: _settings.Settings, token: str, next_ste
     kind = _DisabledRun if settings.mode == "disabled" else Run
     run = process.handle(token)
     if not isinstance(run, Run):
+        settings = _settings.in_this_process(settings, os.environ)
         run = kind(joining, settings, token=token)
         run._buffer.go_on_from(next_step)
         if finished:

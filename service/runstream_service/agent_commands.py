@@ -81,7 +81,7 @@ def agent(context: click.Context, directory: str, stay: bool, mlflow_listen: str
 
 def _mlflow_port(listen: str, address: str, http: str) -> Callable[[Directory], Companion]:
     """Makes the port for MLflow, when the agent has its directory."""
-    from runstream._settings import check_address
+    from runstream._endpoint import check_address
     from runstream.mlflow.address import http_url_of
 
     try:

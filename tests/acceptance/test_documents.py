@@ -440,6 +440,12 @@ def test_the_table_of_variables_has_what_the_client_reads() -> None:
     defaults = _settings.from_environment(None, {})
     assert documented == {
         "RUNSTREAM_ADDRESS": defaults.address,
+        "RUNSTREAM_TOKEN": "",
+        "RUNSTREAM_TOKEN_FILE": "",
+        "RUNSTREAM_WORKSPACE": "",
+        "RUNSTREAM_TLS_CA": "",
+        "RUNSTREAM_TLS_CERT": "",
+        "RUNSTREAM_TLS_KEY": "",
         "RUNSTREAM_RUN_ID": "",
         "RUNSTREAM_ATTEMPT": "0",
         "RUNSTREAM_MODE": defaults.mode,

@@ -44,6 +44,15 @@ _NOT_INHERITED = (
     "PYTHONDEVMODE",
     "PYTHONFAULTHANDLER",
     "COVERAGE_PROCESS_START",
+    # Of this process alone: each journal names the credentials of its writer, and another writer may have none.
+    "RUNSTREAM_TOKEN",
+    "RUNSTREAM_TOKEN_FILE",
+    "RUNSTREAM_WORKSPACE",
+    "RUNSTREAM_TLS_CA",
+    "RUNSTREAM_TLS_CERT",
+    "RUNSTREAM_TLS_KEY",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_PASSWORD",
 )
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from runstream._stored_credentials import StoredCredentials
 from runstream._threads import check_threads_for_grpc
 from runstream.journal import Directory
 
@@ -108,6 +109,7 @@ class Agent:
         self._companion = companion
         self._stopper: threading.Thread | None = None  # stops the companion, whose last journals are sent meanwhile
         self._directory = directory
+        self._credentials = StoredCredentials(directory.credentials_path)
         self._lock = lock
         self._options = options
         self._idle_s = _idle_s(os.environ)
@@ -168,6 +170,8 @@ class Agent:
         if self._options.stay or metrics.active or transport.work_left():
             self._busy_s = now_s
         self._directory.delete_abandoned()
+        if (named := transport.named_credentials()) is not None:
+            self._credentials.delete_unused(named)
         return now_s - self._busy_s >= self._idle_s
 
     def _stop_companion(self) -> None:

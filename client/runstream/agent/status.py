@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import time
+from collections.abc import Container
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from runstream.journal.files import OS_FILES, replace_file
 from runstream.journal.layout import NEW_PREFIX
 
 if TYPE_CHECKING:
+    from runstream._endpoint import Endpoint
     from runstream.transport.transport import Transport
 
 _WRITE_S = 1.0
@@ -31,7 +33,7 @@ class StatusFile:
         self._stays = stays
         self._started_unix_us = time.time_ns() // 1000
         self._written_s = 0.0
-        self._points: dict[str, int] = {}  # acknowledged by address, when it was written last
+        self._points: dict[str, int] = {}  # acknowledged by endpoint, when it was written last
 
     def write(self) -> None:
         """Writes it if it is due. Never raises."""
@@ -52,12 +54,13 @@ class StatusFile:
 
     def _content(self, passed_s: float) -> dict[str, Any]:
         feeds = self._transport.feeds()
-        addresses = {}
+        addresses: dict[str, Any] = {}
         for stream in self._transport.streams():
-            points = self._transport.acknowledged_points(stream.address)
-            rate = (points - self._points.get(stream.address, 0)) / max(passed_s, 0.001)
-            self._points[stream.address] = points
-            addresses[stream.address] = {
+            name = _name_of(stream.endpoint, addresses)
+            points = stream.acknowledged_points
+            rate = (points - self._points.get(name, 0)) / max(passed_s, 0.001)
+            self._points[name] = points
+            addresses[name] = {
                 "state": stream.state,
                 "streams_opened": stream.streams,
                 "last_error": stream.last_error,
@@ -85,6 +88,17 @@ class StatusFile:
             },
             "unusable": {str(path): why for path, why in self._transport.unusable().items()},
         }
+
+
+def _name_of(endpoint: Endpoint, taken: Container[str]) -> str:
+    """The address; where several tokens or workspaces have one, with what tells them apart."""
+    name, number = endpoint.address, 1
+    if name in taken and endpoint.credentials.workspace:
+        name = f"{name} ({endpoint.credentials.workspace})"
+    while name in taken:
+        number += 1
+        name = f"{endpoint.address} (token {number})"
+    return name
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runstream._endpoint import check_address
 from runstream.journal import Directory
 from runstream.journal.check import JournalCheck, check_journal, find_journals
 from runstream.journal.directory import LAYOUT
@@ -91,6 +92,7 @@ def sync(
     timeout_s: float | None = None,
 ) -> Result:
     """Sends what is left. `progress` is called with points that are settled and that waited. Raises CannotSync."""
+    from runstream.transport.endpoints import Endpoints
     from runstream.transport.transport import Transport
 
     begun_s = time.monotonic()
@@ -101,7 +103,8 @@ def sync(
         if not os.access(each, os.R_OK | os.W_OK | os.X_OK):
             raise CannotSync(f"{each} cannot be written: each journal's position is kept in it; sync a copy of it")
     with _alone(usable):
-        transport = Transport(paths=usable, address=address, keep=True, writer_may_live=_is_of_another_host)
+        endpoints = Endpoints(check_address(address) if address else "", prefers_own=True)
+        transport = Transport(paths=usable, endpoints=endpoints, keep=True, writer_may_live=_is_of_another_host)
         transport.start()
         try:
             _drain(transport, found, progress, timeout_s)

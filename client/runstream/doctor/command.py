@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from runstream._settings import DEFAULT_ADDRESS, check_address
+from runstream._endpoint import DEFAULT_ADDRESS, check_address
 from runstream.doctor.checks import Check, State, broken
 from runstream.doctor.environment import check_environment
 from runstream.doctor.node import check_node

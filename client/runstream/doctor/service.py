@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runstream._endpoint import Endpoint
 from runstream.doctor.checks import Check, broken, ok, skipped, warning
 
 TIMEOUT_S = 5.0
@@ -76,7 +77,7 @@ def _grpc(address: str) -> Iterator[Check]:
     from runstream._dialing import Dialer
     from runstream.v1 import run_pb2, run_pb2_grpc
 
-    with Dialer().open(address) as channel:
+    with Dialer().open(Endpoint(address)) as channel:
         try:
             check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")  # messages are bytes
             if check(b"", timeout=TIMEOUT_S) != _SERVING:

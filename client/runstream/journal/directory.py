@@ -55,6 +55,7 @@ class Directory:
         self.agent_status_path = self._layout / "agent.json"
         self.agent_log_path = self._layout / "agent.log"
         self.bell_path = self._layout / "bell"
+        self.credentials_path = self._layout / "credentials"
         self.damaged_path = self._layout / DAMAGED  # what was quarantined in journals that are deleted
         self._total = (-_TOTAL_VALID_S, 0)  # when, by the monotonic clock, and how many bytes
 

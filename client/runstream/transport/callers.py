@@ -1,4 +1,4 @@
-"""Makes the unary calls of all journals of one address: several at a time, one of each journal, so that a slow or
+"""Makes the unary calls of all journals of one endpoint: several at a time, one of each journal, so that a slow or
 refused run does not hold up the others."""
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import grpc
 
 from runstream import _status
 from runstream._backoff import Backoff
+from runstream._credentials import Metadata, Token
+from runstream._tls import CannotDial
 from runstream.transport import earlier_steps
+from runstream.transport.access import Access
 from runstream.transport.channels import Channels
 from runstream.transport.feed import Feed
 from runstream.transport.limits import Limits
@@ -34,12 +37,13 @@ class Callers:
     """A few threads, started as calls come."""
 
     def __init__(
-        self, address: str, channels: Channels, limits: Limits, lock: Any, progress: Callable[[], None]
+        self, access: Access, channels: Channels, limits: Limits, lock: Any, progress: Callable[[], None]
     ) -> None:
         """`progress` is called with the lock held after each answer."""
         self.feeds: list[Feed] = []  # guarded by the lock, like all below
         self.wake = threading.Condition(lock)
-        self._address = address
+        self._access = access
+        self._endpoint = access.endpoint
         self._channels = channels
         self._limits = limits
         self._lock = lock
@@ -56,7 +60,7 @@ class Callers:
         """Starts another thread if calls wait and none is free. The lock is held. Raises RuntimeError if there are too
         many threads."""
         if not self._stopping and not self._idle and self._threads < self._limits.callers and self._due() is not None:
-            threading.Thread(target=self._run, name=f"runstream-calls-{self._address}", daemon=True).start()
+            threading.Thread(target=self._run, name=f"runstream-calls-{self._endpoint.address}", daemon=True).start()
             self._threads += 1
         self.wake.notify()
 
@@ -117,7 +121,7 @@ class Callers:
 
     def _due(self) -> Feed | None:
         now_s = time.monotonic()
-        if not self._pause.is_over(now_s):
+        if not self._pause.is_over(now_s) or not self._access.may_call(now_s):
             return None
         return next((feed for feed in self.feeds if feed.calls.has_next and feed.before_call.is_over(now_s)), None)
 
@@ -125,16 +129,20 @@ class Callers:
         failure: _status.Failure | None = None
         response: Any = None
         earlier: earlier_steps.EarlierSteps | None = None
+        token = self._access.token()
+        metadata = self._access.metadata(token)
         try:
-            with self._channels.using(self._address) as channel:
+            with self._channels.using(self._endpoint) as channel:
                 try:
-                    response = self._call(channel, call.method, request)
+                    response = self._call(channel, call.method, request, metadata)
                     if call.method == "CreateRun" and response.attempt_has_points:
-                        earlier = self._earlier_steps(channel, feed, response.run.run_id)
+                        earlier = self._earlier_steps(channel, feed, response.run.run_id, metadata)
                 except grpc.RpcError as error:
-                    failure = _status.from_rpc_error(error)
+                    failure = self._access.explained(_status.from_rpc_error(error))
                     if failure.retry is _status.Retry.ELSEWHERE:
-                        self._channels.renew(self._address, channel)
+                        self._channels.renew(self._endpoint, channel)
+        except CannotDial as error:
+            failure = _status.Failure("UNAVAILABLE", str(error), _status.CONNECTION_REFUSED)
         except grpc.FutureCancelledError:
             pass
         except RuntimeError as error:
@@ -142,22 +150,23 @@ class Callers:
         with self._lock:
             if response is not None:
                 self._away.reset()
+                self._access.accepted()
                 feed.earlier_steps = earlier or feed.earlier_steps
                 feed.calls.answered(call, response)
             elif failure is None:
                 feed.calls.given_back(call)
             else:
-                self._failed(feed, call, failure)
+                self._failed(feed, call, failure, token)
             feed.touch()
             self._progress()
 
-    def _call(self, channel: grpc.Channel, method: str, request: Any) -> Any:
+    def _call(self, channel: grpc.Channel, method: str, request: Any, metadata: Metadata) -> Any:
         unary = channel.unary_unary(
             _SERVICE + method,
             request_serializer=type(request).SerializeToString,
             response_deserializer=_RESPONSES[method].FromString,
         )
-        future: Any = unary.future(request, timeout=self._limits.call_timeout_s)
+        future: Any = unary.future(request, timeout=self._limits.call_timeout_s, metadata=metadata)
         with self._lock:
             self._under_way.add(future)
             if self._stopping:
@@ -168,18 +177,22 @@ class Callers:
             with self._lock:
                 self._under_way.discard(future)
 
-    def _earlier_steps(self, channel: grpc.Channel, feed: Feed, run_id: str) -> earlier_steps.EarlierSteps | None:
+    def _earlier_steps(
+        self, channel: grpc.Channel, feed: Feed, run_id: str, metadata: Metadata
+    ) -> earlier_steps.EarlierSteps | None:
         """The last steps of earlier processes. They are only used for a warning, so failures are ignored."""
         creation = feed.creation
         try:
             timeout_s = self._limits.earlier_steps_timeout_s
-            last = earlier_steps.last_steps(channel, run_id, creation.rank, creation.attempt, timeout_s)
+            last = earlier_steps.last_steps(channel, run_id, creation.rank, creation.attempt, timeout_s, metadata)
         except (grpc.RpcError, RuntimeError):
             return None
         return earlier_steps.EarlierSteps(last)
 
-    def _failed(self, feed: Feed, call: Call, failure: _status.Failure) -> None:
+    def _failed(self, feed: Feed, call: Call, failure: _status.Failure, token: Token) -> None:
         now_s = time.monotonic()
+        if failure.retry is _status.Retry.WHEN_ALLOWED:
+            self._access.refused(token, failure)
         if failure.retry is _status.Retry.ELSEWHERE:
             self._pause.begin(now_s, self._away.next_s(failure.retry_after_s), failure.retry_after_s)
         feed.before_call.begin(now_s, feed.calls.failed(call, failure), failure.retry_after_s)

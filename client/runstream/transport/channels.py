@@ -1,4 +1,4 @@
-"""One gRPC channel per address, replaced after a failure. (Those of `Client` have to survive a fork as well: see
+"""One gRPC channel per endpoint, replaced after a failure. (Those of `Client` have to survive a fork as well: see
 _channel.py.)"""
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import grpc
 
 from runstream._dialing import Dialer
+from runstream._endpoint import Endpoint
 
 
 class Channels:
@@ -18,18 +19,18 @@ class Channels:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: dict[str, grpc.Channel] = {}
+        self._open: dict[Endpoint, grpc.Channel] = {}
         self._users: Counter[grpc.Channel] = Counter()
         self._dialer = Dialer()
         self._retired: set[grpc.Channel] = set()  # replaced by `renew` or left by `close`; the last user closes it
 
     @contextmanager
-    def using(self, address: str) -> Iterator[grpc.Channel]:
-        """The channel to an address, opened if need be."""
+    def using(self, endpoint: Endpoint) -> Iterator[grpc.Channel]:
+        """The channel to an endpoint, opened if need be."""
         with self._lock:
-            channel = self._open.get(address)
+            channel = self._open.get(endpoint)
             if channel is None:
-                channel = self._open[address] = self._dialer.open(address)
+                channel = self._open[endpoint] = self._dialer.open(endpoint)
             self._users[channel] += 1
         try:
             yield channel
@@ -42,18 +43,18 @@ class Channels:
                         self._retired.remove(channel)
                         channel.close()
 
-    def renew(self, address: str, channel: grpc.Channel) -> None:
+    def renew(self, endpoint: Endpoint, channel: grpc.Channel) -> None:
         """Replaces the channel, which the caller is using, for all later users, unless that was done already."""
         with self._lock:
-            if self._open.get(address) is channel:
-                self._retired.add(self._open.pop(address))
-                self._dialer.next_turn(address)
+            if self._open.get(endpoint) is channel:
+                self._retired.add(self._open.pop(endpoint))
+                self._dialer.next_turn(endpoint)
 
-    def close(self, address: str) -> None:
+    def close(self, endpoint: Endpoint) -> None:
         """Closes the channel now, or when its last user leaves it."""
         with self._lock:
-            channel = self._open.pop(address, None)
-            self._dialer.forget(address)
+            channel = self._open.pop(endpoint, None)
+            self._dialer.forget(endpoint)
             if channel is not None and channel in self._users:
                 self._retired.add(channel)
             elif channel is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from runstream._credentials import Metadata
 from runstream.transport.producer import Batch
 from runstream.v1 import query_pb2
 
@@ -36,13 +37,15 @@ class EarlierSteps:
         return None
 
 
-def last_steps(channel: Any, run_id: str, rank: int, attempt: int, timeout_s: float) -> dict[str, int]:
+def last_steps(
+    channel: Any, run_id: str, rank: int, attempt: int, timeout_s: float, metadata: Metadata
+) -> dict[str, int]:
     """The last step of each key of one rank and attempt. Raises grpc.RpcError."""
     call = channel.unary_stream(
         METHOD,
         request_serializer=query_pb2.LatestRequest.SerializeToString,
         response_deserializer=query_pb2.LatestResponse.FromString,
-    )(query_pb2.LatestRequest(run_ids=[run_id]), timeout=timeout_s)
+    )(query_pb2.LatestRequest(run_ids=[run_id]), timeout=timeout_s, metadata=metadata)
     last: dict[str, int] = {}
     seen = 0
     for response in call:

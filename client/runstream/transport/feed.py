@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from runstream._backoff import Backoff
-from runstream._settings import DEFAULT_ADDRESS
+from runstream._endpoint import Endpoint
 from runstream.journal import Position, Record, RecordType
 from runstream.journal.format import decode_batch, decode_json
 from runstream.journal.reader import Damage, JournalReader
@@ -68,12 +68,14 @@ class Session:
 class Feed:
     """One journal. `path` is None for one in memory."""
 
-    def __init__(self, journal: Journal, path: Path | None, position: Position, limits: Limits, log: Log) -> None:
+    def __init__(
+        self, journal: Journal, path: Path | None, position: Position, limits: Limits, log: Log, endpoint: Endpoint
+    ) -> None:
         self.journal = journal
         self.path = path
         self.position = position  # as it was saved last
         self.creation = Creation.of(journal.create)
-        self.address = str(journal.create.get("address") or DEFAULT_ADDRESS)
+        self.endpoint = endpoint
         self.writer_may_live = False  # on another machine: this is a copy of its journal
         self.superseded = False  # a newer journal of the same run is known
         if position.run_id:
@@ -128,6 +130,11 @@ class Feed:
     def id(self) -> str:
         """The journal's."""
         return self.journal.id
+
+    @property
+    def address(self) -> str:
+        """Of the service."""
+        return self.endpoint.address
 
     # Reading, by the transport's thread.
 

@@ -31,6 +31,7 @@ class Notices:
         self._number = max((int(one.get("n", 0)) for one in self._texts), default=0)
         self._repetition = Repetition()
         self._away = False
+        self._refusal = ""  # of the caller, that was said last; empty since the service has accepted it
 
     def texts(self) -> list[dict[str, Any]]:
         """The last ones: {"n", "level", "text"}."""
@@ -62,6 +63,9 @@ class Notices:
 
     def connection_failed(self, why: object, retry_in_s: float) -> None:
         """The service did not answer, or the stream broke."""
+        if isinstance(why, _status.Failure) and why.reason == _status.CONNECTION_REFUSED:
+            self._connection_refused(why)
+            return
         self._away |= self.limited(
             "connection",
             "no connection to the runstream service at %s%s (%s); training goes on, points are kept in the journal, "
@@ -72,8 +76,35 @@ class Notices:
             retry_in_s,
         )
 
+    def _connection_refused(self, failure: _status.Failure) -> None:
+        """What is wrong with the connection is known. It is said once, as only a person can change it."""
+        if self._refusal != failure.message:
+            self._refusal = failure.message
+            self.say(
+                "error",
+                "no connection to the runstream service at %s: %s. Training goes on, points are kept in the journal "
+                "and are sent when it works",
+                self.address,
+                failure.message,
+            )
+
+    def not_allowed(self, failure: _status.Failure) -> None:
+        """The service refuses the caller. It is said once, until something else is refused, or nothing."""
+        if self._refusal != f"{failure.code} {failure.reason}":
+            self._refusal = f"{failure.code} {failure.reason}"
+            self.say(
+                "error",
+                "the runstream service at %s refuses the credentials of this run (%s); training goes on, points are "
+                "kept in the journal and are sent when they are accepted",
+                self.address,
+                failure,
+            )
+
     def connected(self) -> None:
-        """The stream is open again; said if its loss was."""
+        """The service has answered a call, or the stream is open again; said if the loss was."""
+        if self._refusal:
+            self._refusal = ""
+            self._away = True
         if self._away:
             self._away = False
             self.say("info", "connected to the runstream service at %s again", self.address)

@@ -261,6 +261,7 @@ class RunCalls:
     def answered(self, call: Call, response: Any) -> None:
         """The service has done it."""
         self._backoff.reset()
+        self._notices.connected()
         if call.method == "CreateRun":
             self._created(response)
         self._done(call)
@@ -270,6 +271,8 @@ class RunCalls:
         call.under_way = False
         hurried, call.hurried = call.hurried, False
         self._notices.last_error = f"{call.method}: {failure}"
+        if failure.retry is _status.Retry.WHEN_ALLOWED:
+            return self._not_allowed(call, failure)
         call.failures += 1
         call.suspicious_failures += failure.retry is _status.Retry.A_FEW_TIMES or failure.reason == "RUN_NOT_FOUND"
         hopeless = failure.retry is _status.Retry.NEVER or call.suspicious_failures >= _TRIES
@@ -287,6 +290,14 @@ class RunCalls:
             self._refused(call, failure)
             return 0.0
         return self._retry_in(call, failure)
+
+    def _not_allowed(self, call: Call, failure: _status.Failure) -> float:
+        """The service refuses the caller, not the call: it is made again when the caller is accepted. Until the run
+        exists, it counts as refused, so that nobody waits for it at the end of a process."""
+        if call is self._create:
+            self.state = "refused"
+        self._notices.not_allowed(failure)
+        return self._backoff.next_s(failure.retry_after_s)
 
     def hurry(self) -> None:
         """The caller waits now: a refusal that is under way is asked about again."""

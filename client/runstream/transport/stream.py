@@ -1,4 +1,4 @@
-"""The Append stream to one address, for the producers of many journals.
+"""The Append stream to one endpoint, for the producers of many journals.
 
 Two threads work on a stream: a thread of gRPC iterates over `_requests`, this one reads the responses. Only this one
 opens and ends streams. Both take the transport's lock for what they read and change, and never while they wait for
@@ -17,7 +17,10 @@ import grpc
 
 from runstream import _status
 from runstream._backoff import Backoff
+from runstream._credentials import Secret, Token
+from runstream._tls import CannotDial
 from runstream.transport import messages
+from runstream.transport.access import Access
 from runstream.transport.channels import Channels
 from runstream.transport.feed import Feed
 from runstream.transport.limits import Limits
@@ -30,6 +33,7 @@ _MESSAGE_OVERHEAD_BYTES = 4_096
 _LARGEST_BATCH_BYTES = 30_000  # of a journal: 1,000 points
 _LOG_AGAIN_S = 60.0
 _LOOK_S = 0.01  # with hundreds of producers, looking for those to be opened and closed takes time
+_NOT_ALLOWED_S = 60.0  # a producer that the service does not allow is opened again after this time
 _LINGER_S = 1.0  # keep a stream without producers, if one wants to open again within this time
 # With these reasons the service asks for another stream; nothing is wrong.
 _RECONNECT_REASONS = ("DRAINING", "DATABASE_CHANGED")
@@ -44,6 +48,8 @@ class _Attempt:
 
     def __init__(self) -> None:
         self.call: Any = None
+        self.token = Token(Secret())  # that it was opened with
+        self.token_replaced = False  # since then
         self.ended = False
         self.finishing = False  # half-closed: the service ends it
         self.timed_out = False
@@ -57,12 +63,12 @@ class _Attempt:
         self.left_for: _status.Failure | None = None  # why this side has ended it: the replica cannot serve
 
 
-class AddressStream:
-    """Keeps one stream to an address open as long as a feed has something for it."""
+class EndpointStream:
+    """Keeps one stream to an endpoint open as long as a feed has something for it."""
 
     def __init__(
         self,
-        address: str,
+        access: Access,
         channels: Channels,
         limits: Limits,
         lock: Any,
@@ -70,7 +76,9 @@ class AddressStream:
         log: Log,
     ) -> None:
         """`progress` is called with the lock held when a feed has room for more, or a new position."""
-        self.address = address
+        self.endpoint = access.endpoint
+        self.address = access.endpoint.address
+        self._access = access
         self.feeds: list[Feed] = []  # guarded by the lock, like all below
         self.wake = threading.Condition(lock)
         self.state = "idle"  # for people: idle, connecting, open, waiting
@@ -153,16 +161,22 @@ class AddressStream:
                 self._backoff.wait(self.wake, wait_s, lambda: self._stopping, lambda: self._hurry)
 
     def _wanted(self, now_s: float) -> bool:
-        return any(feed.wants_stream(now_s) for feed in self.feeds)
+        return self._access.may_call(now_s) and any(feed.wants_stream(now_s) for feed in self.feeds)
 
     def _one_stream(self, attempt: _Attempt) -> float:
         """Runs one stream to its end; returns how long to wait before the next."""
         failure: _status.Failure | None = None
+        attempt.token = self._access.token()
         try:
-            with self._channels.using(self.address) as channel:
+            with self._channels.using(self.endpoint) as channel:
                 failure = self._speak(channel, attempt)
+                if failure is not None and (attempt.opened_s is None or failure.retry is _status.Retry.WHEN_ALLOWED):
+                    failure = self._access.explained(failure)
+                    attempt.token_replaced = self._access.token() != attempt.token
                 if failure is not None and failure.stream_goes_elsewhere:
-                    self._channels.renew(self.address, channel)
+                    self._channels.renew(self.endpoint, channel)
+        except CannotDial as error:
+            failure = _status.Failure("UNAVAILABLE", str(error), _status.CONNECTION_REFUSED)
         except RuntimeError as error:
             failure = _status.Failure("UNAVAILABLE", str(error))  # too many threads, for now
         with self._lock:
@@ -181,7 +195,7 @@ class AddressStream:
             request_serializer=None,  # messages are bytes already
             response_deserializer=messages.Response.FromString,
         )
-        call = append(self._requests(attempt))
+        call = append(self._requests(attempt), metadata=self._access.metadata(attempt.token))
         with self._lock:
             attempt.call = call
         try:
@@ -230,6 +244,7 @@ class AddressStream:
         attempt.unserved = 0
         if attempt.opened_s is None:
             attempt.opened_s = time.monotonic()
+            self._access.accepted()
             self.streams += 1
             self.state = "open"
             self._log("info", f"a stream to {self.address} is open")
@@ -268,6 +283,10 @@ class AddressStream:
             if attempt.unserved >= _UNSERVED and attempt.call is not None and not self._others_open(feed):
                 attempt.left_for = failure
                 attempt.call.cancel()
+        elif failure.retry is _status.Retry.WHEN_ALLOWED:
+            feed.is_refused = True
+            feed.notices.not_allowed(failure)
+            return feed.backoff.next_s(failure.retry_after_s, _NOT_ALLOWED_S)
         elif failure.retry is _status.Retry.NEVER:
             # Points are kept nevertheless: an operator may change the service, or what is in between.
             feed.is_refused = True
@@ -296,6 +315,8 @@ class AddressStream:
         if failure.reason == "DRAINING" and was_open:
             self._backoff.reset()  # the stream worked, even if it acknowledged nothing
         refused = failure.retry is _status.Retry.NEVER
+        if failure.retry is _status.Retry.WHEN_ALLOWED:
+            return self._not_allowed(attempt, failure)
         if refused:
             wait_s = self._backoff.next_s(failure.retry_after_s, self._limits.backoff_protocol_s)
         else:
@@ -318,6 +339,21 @@ class AddressStream:
             elif not expected or wait_s > _QUIET_S:
                 feed.notices.connection_failed(failure, wait_s)
         return wait_s
+
+    def _not_allowed(self, attempt: _Attempt, failure: _status.Failure) -> float:
+        """The service refuses the caller. If the token was replaced since the stream was opened, nothing is wrong."""
+        wait_s = self._access.refused(attempt.token, failure)
+        if attempt.token_replaced:
+            self._access.hurry()
+            return 0.0
+        self.last_error = str(failure)
+        self._log("error", f"the stream to {self.address} is refused: {failure}; next try in {wait_s:.1f} s")
+        for feed in self.feeds:
+            feed.notices.last_error = str(failure)
+            feed.is_refused = True
+            feed.touch()
+            feed.notices.not_allowed(failure)
+        return 0.0  # the next stream waits until calls are made again
 
     def _leave(self, feed: Feed) -> None:
         if feed.session is not None:

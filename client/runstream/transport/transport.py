@@ -1,7 +1,7 @@
 """Brings journals to the service: those of a directory, of living and dead processes, and those in memory.
 
 The same class runs in the agent, in `runstream sync`, and in a thread of the trainer where no process can be started.
-One thread (`run`) reads journals and saves positions; each address has a stream (two threads) and a few callers. One
+One thread (`run`) reads journals and saves positions; each endpoint has a stream (two threads) and a few callers. One
 lock guards all state. It is never held while a file or the network is waited for.
 """
 
@@ -14,30 +14,37 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from runstream._endpoint import Endpoint
+from runstream._stored_credentials import FIELD
 from runstream.journal import Directory, MemoryJournal, NewerVersion, Position
 from runstream.journal.reader import JournalReader
+from runstream.transport.access import Access
 from runstream.transport.callers import Callers
 from runstream.transport.channels import Channels
+from runstream.transport.endpoints import Endpoints
 from runstream.transport.feed import Feed
 from runstream.transport.limits import Limits
 from runstream.transport.notices import Log
-from runstream.transport.stream import AddressStream
+from runstream.transport.stream import EndpointStream
 
 _PAUSE_S = 0.002  # between two rounds: acknowledgements that come in between are dealt with together
 _END_OF_STREAM_S = 2.0  # how long the service may take for its last acknowledgements
 _RETRY_SAVE_S = 1.0
 _LOOKING_SHARE = 0.25  # of the time, at most, for looking at journals because the bell was rung
 _LONGEST_PAUSE_S = 0.2
+_LANE_IDLE_S = 60.0
 
 
 class _Lane:
-    """Everything that goes to one address."""
+    """Everything that goes to one endpoint."""
 
     def __init__(
-        self, address: str, channels: Channels, limits: Limits, lock: Any, progress: Callable[[], None], log: Log
+        self, access: Access, channels: Channels, limits: Limits, lock: Any, progress: Callable[[], None], log: Log
     ) -> None:
-        self.stream = AddressStream(address, channels, limits, lock, self._progress, log)
-        self.callers = Callers(address, channels, limits, lock, self._progress)
+        self.access = access
+        self.stream = EndpointStream(access, channels, limits, lock, self._progress, log)
+        self.callers = Callers(access, channels, limits, lock, self._progress)
+        self.idle_since_s: float | None = None  # by the monotonic clock
         self._transport_progress = progress
 
     def _progress(self) -> None:
@@ -66,18 +73,18 @@ class Transport:
         paths: Iterable[Path] | None = None,
         limits: Limits | None = None,
         log: Log = lambda level, text: None,
-        address: str = "",
+        endpoints: Endpoints | None = None,
         keep: bool = False,
         writer_may_live: Callable[[dict[str, Any]], bool] = lambda create: False,
     ) -> None:
-        """`paths`: these journals instead of all of the directory. `address`: instead of that in the journals. `keep`:
+        """`paths`: these journals instead of all of the directory. `endpoints` says where each journal goes. `keep`:
         deletes nothing. `writer_may_live`: whether the writer of a CREATE record may live although nobody has
         the journal's lock, since it is a copy."""
         self._directory = directory
         self._paths = list(paths) if paths is not None else None
         self._limits = limits or Limits()
         self._log = log
-        self._address = address
+        self._endpoints = endpoints or Endpoints()
         self._keep = keep
         self._writer_may_live = writer_may_live
         self._lock = threading.RLock()
@@ -85,7 +92,7 @@ class Transport:
         self._progressed = False
         self._stopping = False
         self._channels = Channels()
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[Endpoint, _Lane] = {}
         self._feeds: dict[Path | str, Feed] = {}  # by path, or by id for those in memory
         self._gone: dict[str, Position] = {}  # of journals in memory that are over
         self._unusable: dict[Path, str] = {}  # journals that cannot be read, and why
@@ -122,9 +129,10 @@ class Transport:
         if woken:
             time.sleep(_PAUSE_S)
 
-    def add(self, journal: MemoryJournal) -> None:
+    def add(self, journal: MemoryJournal, endpoint: Endpoint | None = None) -> None:
         """Takes a journal in memory. Raises ValueError if its CREATE record is not usable."""
-        self._add_feed(journal.id, Feed(journal, None, Position(), self._limits, self._log))
+        endpoint = endpoint or self._endpoints.of(journal.create, None)
+        self._add_feed(journal.id, Feed(journal, None, Position(), self._limits, self._log, endpoint))
         with self._lock:
             self._progress()
 
@@ -168,8 +176,8 @@ class Transport:
         for lane in self._lanes.values():
             lane.stream.join(_END_OF_STREAM_S)
         self._save(float("inf"))
-        for address in self._lanes:
-            self._channels.close(address)
+        for endpoint in self._lanes:
+            self._channels.close(endpoint)
 
     def drained(self) -> bool:
         """Whether everything that is in the journals by now is settled."""
@@ -186,12 +194,6 @@ class Transport:
         with self._lock:
             return not self._first_round or not all(feed.is_stuck for feed in self._feeds.values())
 
-    def acknowledged_points(self, address: str) -> int:
-        """Points that this transport has brought to an address."""
-        with self._lock:
-            lane = self._lanes.get(address)
-            return lane.stream.acknowledged_points if lane is not None else 0
-
     @property
     def journals(self) -> int:
         """How many journals there are to be drained."""
@@ -202,7 +204,7 @@ class Transport:
         with self._lock:
             return list(self._feeds.values())
 
-    def streams(self) -> list[AddressStream]:
+    def streams(self) -> list[EndpointStream]:
         """For the status."""
         with self._lock:
             return [lane.stream for lane in self._lanes.values()]
@@ -210,6 +212,13 @@ class Transport:
     def unusable(self) -> dict[Path, str]:
         """Journals that cannot be read, and why."""
         return dict(self._unusable)
+
+    def named_credentials(self) -> set[str] | None:
+        """The stored credentials that a journal names; None while that is not known of all journals."""
+        with self._lock:
+            if not self._first_round or self._unusable:
+                return None
+            return {str(feed.journal.create.get(FIELD) or "") for feed in self._feeds.values()}
 
     # One round.
 
@@ -226,6 +235,7 @@ class Transport:
             self._find()
         if scan:
             self._scanned_s = now_s
+            self._look_after_lanes(now_s)
         busy = self._read(everything=scan or rung, look_at_writer=scan)
         if rung:
             # Nobody knows who rang. With hundreds of writers, looking at all their journals must not take all the time.
@@ -262,15 +272,14 @@ class Transport:
             reader = JournalReader(path, position.records + 1, quarantine=not self._keep)
             if not reader.create:
                 raise ValueError("its CREATE record is damaged, so that nobody knows the run")
-            feed = Feed(reader, path, position, self._limits, self._log)
+            endpoint = self._endpoints.of(reader.create, path)
+            feed = Feed(reader, path, position, self._limits, self._log, endpoint)
         except FileNotFoundError:
             return  # deleted in between
         except (NewerVersion, OSError, ValueError) as error:
             self._unusable[path] = str(error)
             self._log("error", f"the journal {path} cannot be read, and is left as it is: {error}")
             return
-        if self._address:
-            feed.address = feed.notices.address = self._address
         feed.writer_may_live = self._writer_may_live(reader.create)
         self._log("info", f"{feed.about()}: the journal {path} goes to {feed.address}")
         self._add_feed(path, feed)
@@ -278,10 +287,11 @@ class Transport:
     def _add_feed(self, key: Path | str, feed: Feed) -> None:
         with self._lock:
             self._feeds[key] = feed
-            lane = self._lanes.get(feed.address)
+            lane = self._lanes.get(feed.endpoint)
             if lane is None:
-                lane = self._lanes[feed.address] = _Lane(
-                    feed.address, self._channels, self._limits, self._lock, self._progress, self._log
+                access = Access(feed.endpoint, self._endpoints.alternatives(feed.endpoint, feed.path))
+                lane = self._lanes[feed.endpoint] = _Lane(
+                    access, self._channels, self._limits, self._lock, self._progress, self._log
                 )
             lane.stream.add(feed)
             lane.callers.feeds.append(feed)
@@ -325,8 +335,34 @@ class Transport:
                     self._notify(feed)
         return busy
 
+    def _look_after_lanes(self, now_s: float) -> None:
+        """Uses tokens that somebody has replaced, and ends lanes that nothing has gone through for long: an agent that
+        stays meets many tokens."""
+        for endpoint, lane in list(self._lanes.items()):
+            if lane.access.is_refused and lane.access.look():
+                with self._lock:
+                    self._hurry(lane)
+            with self._lock:
+                if lane.stream.feeds:
+                    lane.idle_since_s = None
+                elif lane.idle_since_s is None:
+                    lane.idle_since_s = now_s
+                elif now_s - lane.idle_since_s > _LANE_IDLE_S:
+                    del self._lanes[endpoint]
+                    lane.stream.stop()
+                    lane.callers.stop()
+                    self._channels.close(endpoint)
+
+    def _hurry(self, lane: _Lane) -> None:
+        lane.access.hurry()
+        for feed in lane.stream.feeds:
+            feed.before_open.hurry()
+            feed.before_call.hurry()
+        lane.stream.hurry()
+        lane.callers.hurry()
+
     def _notify(self, feed: Feed) -> None:
-        lane = self._lanes[feed.address]
+        lane = self._lanes[feed.endpoint]
         lane.stream.wake.notify_all()
         lane.callers.wake.notify()
 
@@ -383,7 +419,7 @@ class Transport:
         with self._lock:
             del self._feeds[key]
             self._saves_at_s.pop(key, None)
-            lane = self._lanes[feed.address]
+            lane = self._lanes[feed.endpoint]
             lane.stream.remove(feed)
             with contextlib.suppress(ValueError):
                 lane.callers.feeds.remove(feed)
@@ -394,6 +430,7 @@ class Transport:
 
     def _hurry_lanes(self) -> None:
         for lane in self._lanes.values():
+            lane.access.hurry()
             lane.stream.hurry()
             lane.callers.hurry()
 

@@ -56,7 +56,7 @@ def start_run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., runstre
             patch.setattr(
                 _settings,
                 "from_environment",
-                lambda *given: from_environment(*given)._replace(**settings or {}),
+                lambda *given, **named: from_environment(*given, **named)._replace(**settings or {}),
             )
             runs.append(runstream.start_run(*args, **kwargs))
         return runs[-1]

@@ -472,13 +472,57 @@ class Queries(query_pb2_grpc.QueryServiceServicer):
             )
 
 
+class Gate(grpc.ServerInterceptor):
+    """Checks who calls, as the real service does, and remembers it. `refusal_of` is given token and workspace of each
+    call."""
+
+    def __init__(self) -> None:
+        self.refusal_of: Callable[[str, str], Refused | None] = lambda token, workspace: None
+        self.seen: list[tuple[str, str, str]] = []  # method, token, workspace
+
+    def only(self, *tokens: str) -> None:
+        """Accepts these tokens alone."""
+        words = "the token 'ci' has expired"
+        refused = Refused(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", words)
+        self.refusal_of = lambda token, workspace: None if token in tokens else refused
+
+    def calls(self, method: str) -> list[tuple[str, str]]:
+        """Token and workspace of the calls of a method."""
+        return [(token, workspace) for name, token, workspace in list(self.seen) if name == method]
+
+    def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        metadata = dict(handler_call_details.invocation_metadata)
+        token = metadata.get("authorization", "").removeprefix("Bearer ")
+        workspace = metadata.get("x-mlflow-workspace", "")
+        self.seen.append((handler_call_details.method.rpartition("/")[2], token, workspace))
+        refusal = self.refusal_of(token, workspace)
+        handler = continuation(handler_call_details)
+        if refusal is None or handler is None:
+            return handler
+
+        def refuse(_request: Any, context: grpc.ServicerContext) -> None:
+            refusal.abort(context)
+
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(refuse)
+        make = (
+            grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
+        )
+        return make(refuse)
+
+
 class TestService:
     """All of it behind a real gRPC server on a free port; `stop` and `start` again on the same one."""
 
     __test__ = False
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
+        """`credentials`: for TLS."""
         self.ledger = Ledger()
+        self.gate = Gate()
+        self.credentials = credentials
         self._host = host
         self.runs = Runs(self.ledger)
         self.queries = Queries(self.ledger)
@@ -489,7 +533,7 @@ class TestService:
     @property
     def address(self) -> str:
         """Where it listens."""
-        return f"{self._host}:{self.port}"
+        return f"{'grpcs://' if self.credentials is not None else ''}{self._host}:{self.port}"
 
     def start(self) -> None:
         """Listens; on the old port if there was one."""
@@ -498,11 +542,15 @@ class TestService:
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.max_receive_message_length", limits.MAX_MESSAGE_BYTES),
         )
-        self._server = grpc.server(futures.ThreadPoolExecutor(32), options=options)
+        self._server = grpc.server(futures.ThreadPoolExecutor(32), options=options, interceptors=[self.gate])
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(self.ledger, self._server)
         run_pb2_grpc.add_RunServiceServicer_to_server(self.runs, self._server)
         query_pb2_grpc.add_QueryServiceServicer_to_server(self.queries, self._server)
-        self.port = self._server.add_insecure_port(self.address)
+        where = f"{self._host}:{self.port}"
+        if self.credentials is not None:
+            self.port = self._server.add_secure_port(where, self.credentials)
+        else:
+            self.port = self._server.add_insecure_port(where)
         self._server.start()
 
     def stop(self) -> None:

@@ -99,7 +99,7 @@ def test_a_service_that_is_away_is_unavailable_and_the_message_says_how_to_set_t
         (grpc.StatusCode.NOT_FOUND, runstream.NotFound),
         (grpc.StatusCode.ALREADY_EXISTS, runstream.AlreadyExists),
         (grpc.StatusCode.FAILED_PRECONDITION, runstream.FailedPrecondition),
-        (grpc.StatusCode.UNAUTHENTICATED, runstream.PermissionDenied),
+        (grpc.StatusCode.UNAUTHENTICATED, runstream.Unauthenticated),
         (grpc.StatusCode.PERMISSION_DENIED, runstream.PermissionDenied),
         (grpc.StatusCode.UNAVAILABLE, runstream.Unavailable),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, runstream.Overloaded),

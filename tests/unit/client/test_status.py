@@ -10,6 +10,7 @@ import pytest
 
 import runstream
 from runstream import _status
+from runstream._endpoint import Endpoint
 from runstream._lifecycle import process
 from runstream._status import Failure, Retry, to_exception
 from runstream.transport.limits import Limits
@@ -17,6 +18,7 @@ from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Refused, TestService
 
 ELSEWHERE, HERE, A_FEW_TIMES, NEVER = Retry.ELSEWHERE, Retry.HERE, Retry.A_FEW_TIMES, Retry.NEVER
+WHEN_ALLOWED = Retry.WHEN_ALLOWED
 
 TABLE = [
     ("UNAVAILABLE", "", ELSEWHERE),
@@ -38,8 +40,9 @@ TABLE = [
     ("FAILED_PRECONDITION", "RUN_DELETED", NEVER),
     ("OUT_OF_RANGE", "SEQUENCE_GAP", NEVER),
     ("UNIMPLEMENTED", "", NEVER),
-    ("PERMISSION_DENIED", "", NEVER),
-    ("UNAUTHENTICATED", "", NEVER),
+    ("PERMISSION_DENIED", "", WHEN_ALLOWED),
+    ("UNAUTHENTICATED", "UNAUTHENTICATED", WHEN_ALLOWED),
+    ("NOT_FOUND", "WORKSPACE_NOT_FOUND", WHEN_ALLOWED),
 ]
 GO_ELSEWHERE = [(code, reason) for code, reason, retry in TABLE if retry is ELSEWHERE]
 
@@ -65,7 +68,7 @@ def test_the_table_has_every_status_of_grpc() -> None:
 def test_a_failure_and_the_exception_made_of_it_say_whether_to_try_again(code: str, reason: str, retry: Retry) -> None:
     failure = Failure(code, "words", reason)
     assert failure.retry is retry
-    assert to_exception(failure, "somewhere").retryable == (retry in (ELSEWHERE, HERE))
+    assert to_exception(failure, Endpoint("somewhere")).retryable == (retry in (ELSEWHERE, HERE))
 
 
 def test_a_wait_that_the_service_asks_for_makes_a_full_queue_of_what_looks_like_a_large_message() -> None:

@@ -333,8 +333,8 @@ def test_tags_that_waited_for_a_deleted_run_are_written_if_it_is_restored_before
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("UNAUTHENTICATED", "asks for no credentials"),
-        ("PERMISSION_DENIED", "asks for no credentials"),
+        ("UNAUTHENTICATED", "Give a token"),
+        ("PERMISSION_DENIED", "Ask for a role"),
         ("UNIMPLEMENTED", "is no runstream service"),
         ("INVALID_ARGUMENT", "bug in runstream"),
     ],

@@ -1,0 +1,169 @@
+"""TLS to a real server, and what the client says when it fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import grpc
+import pytest
+
+import runstream
+from runstream import _tls
+from runstream._credentials import Credentials, Secret
+from runstream._endpoint import Endpoint, TlsFiles, resolve
+from runstream._stored_credentials import FIELD, StoredCredentials
+from runstream.journal import Directory
+from tests.support.certificates import Certificates
+from tests.unit.client.ledger import TestService
+from tests.unit.client.transport.conftest import transports as transports
+from tests.unit.client.transport.conftest import until
+from tests.unit.client.transport.journals import Trainer
+from tests.unit.client.transport.test_refusals import no_environment as no_environment
+from tests.unit.client.transport.test_transport import settled, texts
+
+pytestmark = pytest.mark.timeout(60)
+
+Start = Callable[[grpc.ServerCredentials | None], TestService]
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    """Of the authority that the service has."""
+    return Certificates(tmp_path / "certificates")
+
+
+@pytest.fixture
+def start_service() -> Iterator[Start]:
+    """A service that listens with these credentials."""
+    services: list[TestService] = []
+
+    def start(credentials: grpc.ServerCredentials | None) -> TestService:
+        services.append(TestService(credentials=credentials))
+        return services[-1]
+
+    yield start
+    for service in services:
+        service.stop()
+        assert service.ledger.violations == []
+
+
+@pytest.fixture
+def directory_of(tmp_path: Path) -> Callable[..., Trainer]:
+    """A journal of a process with these credentials."""
+    directory = Directory(tmp_path / "state")
+    directory.make()
+
+    def start(address: str, token: str = "", ca: str = "") -> Trainer:
+        credentials = Credentials(Secret(token), source="RUNSTREAM_TOKEN") if token else Credentials()
+        endpoint = Endpoint(address, TlsFiles(ca=ca), credentials)
+        name = StoredCredentials(directory.credentials_path).save(endpoint)
+        return Trainer.start(directory, address, **{FIELD: name})
+
+    return start
+
+
+def expired() -> datetime:
+    return datetime.now(timezone.utc) - timedelta(days=1)
+
+
+def problem(address: str, **variables: str) -> str:
+    return _tls.probe(resolve(address, variables)).problem
+
+
+def test_points_and_reads_go_over_tls(start_service, certificates, directory_of, transports, monkeypatch):
+    monkeypatch.setenv("RUNSTREAM_TLS_CA", certificates.ca)
+    service = start_service(certificates.of_server("127.0.0.1"))
+    service.gate.only("t")
+    trainer = directory_of(service.address, token="t", ca=certificates.ca)
+    transports(trainer.directory)
+    trainer.log(range(100))
+    settled(trainer)
+    assert list(runstream.Client(service.address, token="t").history(trainer.run_id, "loss").values) == [
+        float(step) for step in range(100)
+    ]
+
+
+def test_an_authority_that_is_not_trusted_is_said(start_service, certificates, tmp_path):
+    service = start_service(certificates.of_server("127.0.0.1"))
+    other = Certificates(tmp_path / "other")
+    words = problem(service.address, RUNSTREAM_TLS_CA=other.ca)
+    assert f"not vouched for by RUNSTREAM_TLS_CA={other.ca}" in words
+    assert "by this system's authorities" in problem(service.address)
+    with pytest.raises(runstream.Unavailable, match="is not vouched for"):
+        runstream.Client(service.address).latest("0" * 32)
+
+
+def test_a_wrong_name_is_said(start_service, certificates):
+    service = start_service(certificates.of_server("elsewhere.example"))
+    assert "is for another name" in problem(service.address, RUNSTREAM_TLS_CA=certificates.ca)
+
+
+def test_an_expired_certificate_is_said(start_service, certificates):
+    service = start_service(certificates.of_server("127.0.0.1", not_after=expired()))
+    words = problem(service.address, RUNSTREAM_TLS_CA=certificates.ca)
+    assert "has expired" in words
+    assert "clock" in words
+
+
+def test_an_address_without_tls_of_a_service_with_it_is_said(start_service, certificates):
+    service = start_service(certificates.of_server("127.0.0.1"))
+    plain = service.address.removeprefix("grpcs://")
+    assert problem(plain) == f"{plain} speaks TLS, and the address has none: give grpcs://{plain}"
+    with pytest.raises(runstream.Unavailable, match="speaks TLS"):
+        runstream.Client(plain).latest("0" * 32)
+
+
+def test_an_address_with_tls_of_a_service_without_it_is_said(start_service):
+    service = start_service(None)
+    words = problem(f"grpcs://{service.address}")
+    assert service.address in words
+    assert f"give the address without it, as {service.address}" in words
+    assert problem(service.address) == ""
+
+
+def test_a_service_that_asks_for_a_certificate_of_the_client(start_service, certificates):
+    service = start_service(certificates.of_server("127.0.0.1", asks_client=True))
+    assert "asks for a certificate of the client" in problem(service.address, RUNSTREAM_TLS_CA=certificates.ca)
+    cert, key = certificates.issue("client@example.com", file="client")
+    variables = {"RUNSTREAM_TLS_CA": certificates.ca, "RUNSTREAM_TLS_CERT": cert, "RUNSTREAM_TLS_KEY": key}
+    assert problem(service.address, **variables) == ""
+    own = Certificates(Path(cert).parent / "own")
+    cert, key = own.issue("client@example.com", file="client")
+    variables = {**variables, "RUNSTREAM_TLS_CERT": cert, "RUNSTREAM_TLS_KEY": key}
+    assert f"does not accept {cert}" in problem(service.address, **variables)
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_file_that_is_none_is_named(tmp_path, content, start_service, certificates):
+    service = start_service(certificates.of_server("127.0.0.1"))
+    path = tmp_path / "ca.pem"
+    if content:
+        path.write_text(content)
+    assert str(path) in problem(service.address, RUNSTREAM_TLS_CA=str(path))
+
+
+def test_a_reader_whose_file_is_missing_is_told_which(monkeypatch, tmp_path):
+    monkeypatch.setenv("RUNSTREAM_TLS_CA", str(tmp_path / "missing.pem"))
+    with pytest.raises(runstream.FailedPrecondition, match=r"missing\.pem cannot be read"):
+        runstream.Client("grpcs://127.0.0.1:1").latest("0" * 32)
+
+
+def test_a_failure_of_tls_is_said_once_and_points_arrive_when_it_works(
+    start_service, certificates, directory_of, transports, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO)
+    ca = tmp_path / "ca.pem"
+    ca.write_text(Path(Certificates(tmp_path / "other").ca).read_text())
+    service = start_service(certificates.of_server("127.0.0.1"))
+    trainer = directory_of(service.address, ca=str(ca))
+    trainer.log(range(100))
+    transport = transports(trainer.directory)
+    until(lambda: "is not vouched for" in texts(trainer))
+    assert trainer.position().last_error.startswith("CreateRun: UNAVAILABLE TLS_FAILED: the certificate of")
+    ca.write_text(Path(certificates.ca).read_text())
+    transport.hurry()
+    settled(trainer)
+    assert texts(trainer).count("is not vouched for") == 1
