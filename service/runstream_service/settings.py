@@ -14,6 +14,7 @@ from runstream_service.cannot_start import CannotStart
 from runstream_service.logs import FORMATS, LEVELS
 from runstream_service.pool_shares import LEAST_POOL_SIZE
 from runstream_service.storage.database_url import DatabaseUrl
+from runstream_service.tls.files import CERTIFICATE, CLIENT_CA, KEY, TlsFiles
 
 T = TypeVar("T")
 
@@ -52,6 +53,8 @@ class Settings:
 
     grpc_listen: Address
     http_listen: Address
+    monitoring_listen: Address | None  # None: the HTTP server answers for it
+    tls: TlsFiles | None
     auth: bool
     public_url: str  # without a slash at its end, or empty
     allowed_hosts: tuple[str, ...]
@@ -107,6 +110,14 @@ class Option:
 OPTIONS = (
     Option("--grpc-listen", "127.0.0.1:50051", "Address of the gRPC server; port 0 takes any free one."),
     Option("--http-listen", "127.0.0.1:5000", "Address of the HTTP server; port 0 takes any free one."),
+    Option(
+        "--monitoring-listen",
+        "",
+        "Address of a further HTTP server, without TLS, for /metrics, /healthz and /readyz; /metrics is there alone.",
+    ),
+    Option(CERTIFICATE, "", "File with the certificate of this service for TLS, and those that issued it (PEM)."),
+    Option(KEY, "", "File with the private key of that certificate (PEM, not encrypted)."),
+    Option(CLIENT_CA, "", "File with CAs (PEM): only clients with a certificate of one of them may connect."),
     Option("--auth", "off", "on: every call needs a token; off: everybody may do everything."),
     Option("--public-url", "", "Where people reach the HTTP port, such as https://runstream.example.org."),
     Option("--allowed-hosts", "", "Public names of this service, with commas, * as a wildcard; others are refused."),
@@ -162,6 +173,12 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
     return Settings(
         grpc_listen=read("--grpc-listen", parse_address, "127.0.0.1:50051"),
         http_listen=read("--http-listen", parse_address, "127.0.0.1:5000"),
+        monitoring_listen=read("--monitoring-listen", _optional(parse_address), "127.0.0.1:9464"),
+        tls=_tls(
+            certificate=read(CERTIFICATE, _optional(_path), "/etc/runstream/tls/tls.crt"),
+            key=read(KEY, _optional(_path), "/etc/runstream/tls/tls.key"),
+            client_ca=read(CLIENT_CA, _optional(_path), "/etc/runstream/tls/clients.crt"),
+        ),
         auth=read("--auth", _one_of(("off", "on")), "on") == "on",
         public_url=read("--public-url", _public_url, "https://runstream.example.org"),
         allowed_hosts=read("--allowed-hosts", _hosts, "runstream.example.org,*.example.org"),
@@ -268,6 +285,21 @@ def _public_url(text: str) -> str:
     if url and not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~/-]*)?", url):
         raise ValueError(f"{text[:200]!r} is no URL of a host with http:// or https:// before it")
     return url
+
+
+def _tls(*, certificate: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
+    if certificate is not None and key is not None:
+        return TlsFiles(certificate, key, client_ca)
+    if certificate is not None:
+        raise CannotStart(f"{CERTIFICATE} needs the key of the certificate", setting=KEY, example="tls.key")
+    if key is not None or client_ca is not None:
+        why = f"{KEY if key is not None else CLIENT_CA} has no effect without the certificate of this service"
+        raise CannotStart(why, setting=CERTIFICATE, example="tls.crt")
+    return None
+
+
+def _optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
+    return lambda text: parse(text) if text else None
 
 
 def _path(text: str) -> Path:

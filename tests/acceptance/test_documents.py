@@ -40,6 +40,7 @@ from runstream_service.storage.database import Database
 from runstream_service.storage.migrate import migrate, packaged_migrations
 from tests.deploy.chart import CHART
 from tests.deploy.chart import objects as chart_objects
+from tests.support.authorities import Authority
 from tests.support.databases import PROGRAMS, short_directory, with_database
 from tests.support.markdown import ROOT, Block, blocks_of, documents, links_of, table_of
 from tests.support.serve import ServeProcess, command_environment
@@ -117,11 +118,21 @@ def serve_command(reader: Reader, found: re.Match[str]) -> None:
         "RUNSTREAM_JSON_READY": "1",
         "RUNSTREAM_LOG_LEVEL": "error",
     }
-    process = reader.start(program("runstream"), "serve", *shlex.split(found[1]), **environment)
+    arguments = shlex.split(found[1].replace("127.0.0.1:9464", "127.0.0.1:0"))
+    if "--server-certificate" in arguments:
+        write_certificates(reader.directory)
+    process = reader.start(program("runstream"), "serve", *arguments, **environment)
     assert process.stdout is not None
-    assert '"grpc": "127.0.0.1:' in process.stdout.readline()
+    assert re.match(r'{"grpc": "(grpcs://)?127\.0\.0\.1:', process.stdout.readline())
     process.send_signal(signal.SIGTERM)
     output_of(process)
+
+
+def write_certificates(directory: Path) -> None:
+    authority = Authority()
+    issued = authority.issue()
+    for name, content in (("tls.crt", issued.chain), ("tls.key", issued.key), ("clients.crt", authority.pem)):
+        (directory / name).write_bytes(content)
 
 
 def script(reader: Reader, found: re.Match[str]) -> None:

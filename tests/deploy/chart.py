@@ -25,7 +25,12 @@ INSTALLATIONS: dict[str, Values] = {
         "replicas": 5,
         "image": {"repository": "registry.example.org/ml/runstream", "digest": "sha256:" + "a" * 64},
         "artifacts": {"kind": "url", "url": "s3://bucket/runstream"},
-        "networkPolicy": {"allowFrom": [PEER], "allowHttpFrom": [{"podSelector": {}}], "databaseTo": [PEER]},
+        "networkPolicy": {
+            "allowFrom": [PEER],
+            "allowHttpFrom": [{"podSelector": {}}],
+            "allowMonitoringFrom": [PEER],
+            "databaseTo": [PEER],
+        },
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
         "prometheusRule": {
             "enabled": True,
@@ -71,6 +76,9 @@ INSTALLATIONS: dict[str, Values] = {
         "podDisruptionBudget": {"maxUnavailable": "50%"},
         "networkPolicy": {"enabled": False},
         "serviceAccount": {"create": False},
+    },
+    "tls": {
+        "tls": {"existingSecret": "runstream-tls", "clientCa": {"existingSecret": "clients", "key": "bundle.pem"}},
     },
     "trial": {"replicas": 1, "artifacts": {"kind": "temporary"}, "service": {"httpType": "LoadBalancer"}},
     "public": {

@@ -17,7 +17,6 @@ from starlette.responses import PlainTextResponse
 from runstream_service.cannot_start import CannotStart
 from runstream_service.http.guard import Guard
 from runstream_service.logs import FORMATS, LEVELS
-from runstream_service.rpc.health import LIVENESS
 from runstream_service.settings import NO_ARTIFACTS, OPTIONS, read_settings
 from tests.deploy.chart import (
     CHART,
@@ -68,10 +67,11 @@ def takes(version: str, thing: str) -> None:
 def test_a_plain_installation_has_what_it_needs() -> None:
     kinds = sorted(thing["kind"] for thing in objects({}))
     assert kinds == [
-        "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "Service", "Service", "ServiceAccount",
+        "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "Service", "Service", "Service",
+        "ServiceAccount",
     ]  # fmt: skip
     names = {thing["metadata"]["name"] for thing in objects({}) if thing["kind"] == "Service"}
-    assert names == {"runstream-grpc", "runstream-headless", "runstream-http"}
+    assert names == {"runstream-grpc", "runstream-headless", "runstream-http", "runstream-monitoring"}
 
 
 def test_two_releases_have_no_name_in_common() -> None:
@@ -158,7 +158,10 @@ def test_without_values_the_settings_are_the_defaults_of_the_service() -> None:
 
 
 # What a pod has to set itself.
-PLACED = {"--grpc-listen", "--http-listen", "--allowed-hosts", "--data-dir", "--artifacts", "--log-format"}
+PLACED = {
+    *("--grpc-listen", "--http-listen", "--monitoring-listen"),
+    *("--allowed-hosts", "--data-dir", "--artifacts", "--log-format"),
+}
 
 
 def test_the_database_comes_from_a_secret_alone() -> None:
@@ -277,15 +280,40 @@ def test_probes_ask_the_ports_that_the_service_listens_on(values: Values) -> Non
     ports = {port["name"]: port["containerPort"] for port in inside["ports"]}
     assert given["RUNSTREAM_GRPC_LISTEN"].endswith(f":{ports['grpc']}")
     assert given["RUNSTREAM_HTTP_LISTEN"].endswith(f":{ports['http']}")
-    assert inside["startupProbe"]["grpc"] == inside["readinessProbe"]["grpc"] == {"port": ports["grpc"]}
+    assert given["RUNSTREAM_MONITORING_LISTEN"].endswith(f":{ports['monitoring']}")
+    for probe in ("startupProbe", "readinessProbe"):
+        assert inside[probe]["httpGet"] == {"path": "/readyz", "port": "monitoring"}
     for service in (thing for thing in objects(values) if thing["kind"] == "Service"):
         for port in service["spec"]["ports"]:
             assert ports[port["targetPort"]] == port["port"]
 
 
 def test_liveness_does_not_ask_for_the_database() -> None:
-    """tests/acceptance/test_serve.py takes the database away, and asks for the health of this service."""
-    assert container({})["livenessProbe"]["grpc"] == {"port": 50051, "service": LIVENESS}
+    """tests/acceptance/test_serve.py takes the database away, and asks for this page."""
+    assert container({})["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "monitoring"}
+
+
+def test_certificate_key_and_authorities_are_files_of_one_volume() -> None:
+    """The kubelet replaces a volume in one step."""
+    given, inside = environment(INSTALLATIONS["tls"]), container(INSTALLATIONS["tls"])
+    (mount,) = (mount for mount in inside["volumeMounts"] if mount["name"] == "tls")
+    (volume,) = (volume for volume in pod(INSTALLATIONS["tls"])["volumes"] if volume["name"] == "tls")
+    sources = volume["projected"]["sources"]
+    assert [source["secret"]["name"] for source in sources] == ["runstream-tls", "clients"]
+    assert [item["key"] for source in sources for item in source["secret"]["items"]] == [
+        *("tls.crt", "tls.key", "bundle.pem"),
+    ]
+    files = {f"{mount['mountPath']}/{item['path']}" for source in sources for item in source["secret"]["items"]}
+    assert files == {given[f"RUNSTREAM_SERVER_{name}"] for name in ("CERTIFICATE", "KEY", "CLIENT_CA")}
+
+
+def test_services_say_which_protocol_they_speak() -> None:
+    def spoken(values: Values) -> set[str]:
+        services = [thing for thing in objects(values) if thing["kind"] == "Service"]
+        return {port["appProtocol"] for service in services for port in service["spec"]["ports"]}
+
+    assert spoken({}) == {"kubernetes.io/h2c", "http"}
+    assert spoken(INSTALLATIONS["tls"]) == {"https", "http"}, "http for monitoring"
 
 
 def test_a_start_may_take_as_long_as_the_value_says() -> None:
@@ -349,7 +377,7 @@ def test_a_claim_that_exists_is_used_and_none_is_made() -> None:
     assert not any(thing["kind"] == "PersistentVolumeClaim" for thing in objects(values))
 
 
-def test_the_service_monitor_finds_the_http_service_alone() -> None:
+def test_the_service_monitor_finds_the_service_for_monitoring_alone() -> None:
     monitor = one("ServiceMonitor", INSTALLATIONS["bucket"])
     wanted = monitor["spec"]["selector"]["matchLabels"].items()
     services = [thing for thing in objects(INSTALLATIONS["bucket"]) if thing["kind"] == "Service"]
@@ -436,10 +464,11 @@ def test_nobody_reaches_the_pods_unless_values_name_them() -> None:
 
 
 def test_who_is_named_reaches_what_is_meant_for_them() -> None:
-    everything, http = one("NetworkPolicy", INSTALLATIONS["bucket"])["spec"]["ingress"]
+    everything, http, monitoring = one("NetworkPolicy", INSTALLATIONS["bucket"])["spec"]["ingress"]
     assert [port["port"] for port in everything["ports"]] == [50051, 5000]
     assert everything["from"] == INSTALLATIONS["bucket"]["networkPolicy"]["allowFrom"]
     assert [port["port"] for port in http["ports"]] == [5000]
+    assert [port["port"] for port in monitoring["ports"]] == [9464]
 
 
 @each_installation
@@ -462,7 +491,9 @@ def test_the_pod_of_helm_test_is_let_in_while_it_runs(values: Values) -> None:
 @each_installation
 def test_the_notes_say_that_there_is_no_authentication(values: Values) -> None:
     notes = templates(values)["NOTES.txt"]
-    assert "THERE IS NO AUTHENTICATION AND NO TLS" in notes
+    assert "THERE IS NO AUTHENTICATION" in notes
+    assert ("AND NO TLS" in notes) == (values is not INSTALLATIONS["tls"])
+    assert ("MLFLOW_TRACKING_URI=https://" in notes) == (values is INSTALLATIONS["tls"])
     assert ("WARNING: networkPolicy.enabled is false" in notes) == (values is INSTALLATIONS["one pod"])
     assert ("WARNING: the Ingress opens" in notes) == (values is INSTALLATIONS["public"])
     assert ("WARNING: the routes of the Gateway" in notes) == (values is INSTALLATIONS["public"])
@@ -487,6 +518,8 @@ WRONG: list[tuple[Values, str]] = [
     ({"settings": {"pathPrefix": "runs/"}}, "/settings/pathPrefix"),
     ({"settings": {"poolSize": 2.5}}, "/settings/poolSize"),
     ({"settings": {"silentRunAfterSeconds": 30}}, "/settings/silentRunAfterSeconds"),
+    ({"tls": {"existingSecret": "-"}}, "/tls/existingSecret"),
+    ({"tls": {"clientCa": {"existingSecret": "clients"}}}, "tls.existingSecret: "),
     ({"shutdown": {"graceSeconds": -1}}, "/shutdown/graceSeconds"),
     ({"settings": {"databaseWaitSeconds": 900}}, "probes.startupSeconds"),
     ({"artifacts": {"kind": "disk"}}, "/artifacts/kind"),

@@ -80,7 +80,7 @@ def test_prometheus_and_grafana_ask_services_of_the_compose_file() -> None:
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     prometheus = yaml.safe_load((DEPLOY / "monitoring" / "prometheus.yml").read_text())
     targets = [t for job in prometheus["scrape_configs"] for group in job["static_configs"] for t in group["targets"]]
-    assert targets == ["runstream:5000"]
+    assert targets == ["runstream:9464"]
     for source in provisioned("datasources"):
         assert source["url"].removeprefix("http://").partition(":")[0] in services
 

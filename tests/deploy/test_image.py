@@ -58,7 +58,7 @@ def test_the_image_is_pinned_and_its_user_is_not_root() -> None:
 def test_the_settings_of_the_image_exist_and_its_health_check_asks_where_it_listens() -> None:
     given = dict(re.findall(r"(RUNSTREAM_\w+)=(\S+)", dockerfile()))
     assert given.keys() <= VARIABLES
-    assert f"127.0.0.1:{given['RUNSTREAM_HTTP_LISTEN'].rpartition(':')[2]}/readyz" in dockerfile()
+    assert f"127.0.0.1:{given['RUNSTREAM_MONITORING_LISTEN'].rpartition(':')[2]}/readyz" in dockerfile()
 
 
 def test_what_the_dockerfile_copies_is_there_and_not_ignored() -> None:

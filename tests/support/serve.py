@@ -60,6 +60,7 @@ class ServeProcess:
         self._command = list(command)
         self.grpc_address = "127.0.0.1:0"
         self.http_url = "http://127.0.0.1:0"
+        self.monitoring_url = self.http_url
         self._arguments = list(arguments)
         self._environment = command_environment(environment)
         self._process: subprocess.Popen[str] | None = None
@@ -73,7 +74,7 @@ class ServeProcess:
         """Starts and waits for the ready line. Raises RuntimeError with what the process said otherwise."""
         command = [*self._command, "serve", "--json-ready", "--data-dir", str(self.data_dir), "--log-format", "json"]
         command += ["--workers", os.environ.get("SERVE_WORKERS", "1")]
-        command += ["--grpc-listen", self.grpc_address, "--http-listen", self.http_url.removeprefix("http://")]
+        command += ["--grpc-listen", self.grpc_address, "--http-listen", self.http_url.partition("://")[2]]
         self._process = subprocess.Popen(
             [*command, *self._arguments],
             env=self._environment,
@@ -91,7 +92,8 @@ class ServeProcess:
             self.wait()
             raise RuntimeError(f"runstream serve did not get ready:\n{self.stderr}")
         ready = json.loads(line)
-        self.grpc_address, self.http_url = ready["grpc"], ready["http"]
+        self.grpc_address, self.http_url = ready["grpc"].removeprefix("grpcs://"), ready["http"]
+        self.monitoring_url = ready.get("monitoring", self.http_url)
 
     def terminate(self, *, timeout_s: float = 30) -> int:
         """Sends SIGTERM; returns the exit code."""
@@ -221,9 +223,9 @@ class ServeProcess:
             time.sleep(0.02)
 
     def get(self, path: str) -> tuple[int, str]:
-        """GET of an HTTP path; status and body, whatever the status."""
+        """GET of an HTTP path, of the port for monitoring if there is one; status and body, whatever the status."""
         try:
-            with urllib.request.urlopen(self.http_url + path, timeout=10) as answer:
+            with urllib.request.urlopen(self.monitoring_url + path, timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:

@@ -435,6 +435,41 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
                 width=12,
             ),
             graph(
+                "Certificates of TLS expire in",
+                "The certificate of the service, and the authorities of clients, by replica. Falls below two weeks: it "
+                "was not renewed. Below zero: nobody can connect. Nothing without TLS.",
+                [
+                    (
+                        f"min by (certificate, instance) "
+                        f"({metric('runstream_tls_certificate_expiry_timestamp_seconds')}) - time()",
+                        "{{certificate}} {{instance}}",
+                    )
+                ],
+                "s",
+                alert="RunstreamCertificateExpires",
+                width=12,
+            ),
+            graph(
+                "TLS that fails",
+                "Handshakes over HTTP within 5 minutes, by reason, and replicas whose files cannot be used. A peak "
+                "after a replacement: clients do not trust the new certificate. plaintext: clients with http:// in "
+                "their URI.",
+                [
+                    (
+                        f"sum by (reason) (increase({metric('runstream_tls_handshakes_failed_total')}[5m]))",
+                        "{{reason}}",
+                    ),
+                    (
+                        f"sum by (result) (increase({metric('runstream_tls_reloads_total')}[5m]))",
+                        "files {{result}}",
+                    ),
+                    (total("runstream_tls_files_refused"), "files refused"),
+                ],
+                "none",
+                alert="RunstreamCertificateNotReloaded",
+                width=12,
+            ),
+            graph(
                 "gRPC calls a second",
                 "By method and status code.",
                 [(rate("runstream_grpc_requests_total", "method", "code"), "{{method}} {{code}}")],

@@ -17,7 +17,7 @@ from runstream_service.http.admission import Admission, WorkspaceAdmission
 from runstream_service.http.authentication import Authenticate
 from runstream_service.http.forwarded import Forwarded
 from runstream_service.http.guard import Guard
-from runstream_service.http.pages import RenderMetrics, make_pages, too_many
+from runstream_service.http.pages import RenderMetrics, about_routes, monitoring_routes, too_many
 from runstream_service.http.paths import PathPrefix, SingleSlashes
 from runstream_service.http.ui import find_ui, ui_routes
 from runstream_service.metrics import Metrics
@@ -29,7 +29,7 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 class HttpApp:
     """The ASGI application; it counts every request. Until the database is ready, it only serves its own pages and the
-    UI, and asks MLflow's clients to try again."""
+    UI, and asks MLflow's clients to try again. Without `render_metrics`, it has no /metrics."""
 
     def __init__(
         self,
@@ -44,8 +44,11 @@ class HttpApp:
         path_prefix: str = "",
     ) -> None:
         ui = find_ui()
-        pages = make_pages(readiness, render_metrics or metrics.render, version, has_ui=ui is not None)
-        self._always = [*pages, *(ui_routes(ui) if ui else ())]
+        self._always = [
+            *about_routes(readiness, version, has_ui=ui is not None, has_metrics=render_metrics is not None),
+            *monitoring_routes(readiness, render_metrics, version),
+            *(ui_routes(ui) if ui else ()),
+        ]
         self._starlette = Starlette(routes=[*self._always, *_starting()])
         # Built from the inside out. The guard checks paths and the Host, so the middlewares that set them run before
         # it; a request that it refuses is not worth a look at its credentials.

@@ -29,16 +29,17 @@ pre {{ background: #8881; padding: 1rem; border-radius: .4rem; overflow: auto }}
 
 with runstream.start_run(experiment="digits", name="first") as run:
     run.log({{"loss": 0.5}}, step=1)</pre>
-<p><a href="metrics">/metrics</a> for Prometheus · <a href="healthz">/healthz</a> the process lives ·
+<p>{metrics}<a href="healthz">/healthz</a> the process lives ·
 <a href="readyz">/readyz</a> it can serve</p>
 """
+_METRICS = '<a href="metrics">/metrics</a> for Prometheus · '
 _WITH_UI = '<p>Experiments, runs and curves: <a href="./">MLflow\'s web UI</a>.</p>'
 _WITHOUT_UI = """<p>MLflow's web UI can be shown here, on the same data. It comes with the package mlflow: install it
 alongside runstream and restart the service.</p>
 <pre>pip install 'runstream[server,ui]'</pre>"""
 
 
-# Paths for monitoring. They are served under any Host and under any load.
+# Paths for monitoring. They are served under any Host and under any load, and at --monitoring-listen alone.
 OPEN_PATHS = ("/metrics", "/healthz", "/readyz", "/health", "/version")
 
 
@@ -50,10 +51,11 @@ class MetricsUnavailable(Exception):
 RenderMetrics: TypeAlias = Callable[[str], Awaitable[tuple[bytes, str]]]
 
 
-def make_pages(readiness: Readiness, render_metrics: RenderMetrics, version: str, *, has_ui: bool) -> list[BaseRoute]:
-    """The routes. The page about the service itself is / if there is no UI, and /about in any case."""
+def monitoring_routes(readiness: Readiness, render_metrics: RenderMetrics | None, version: str) -> list[BaseRoute]:
+    """The routes of OPEN_PATHS; without `render_metrics`, all but /metrics."""
 
     async def metrics_page(request: Request) -> Response:
+        assert render_metrics is not None, "there is no route otherwise"
         try:
             body, content_type = await render_metrics(request.headers.get("accept", ""))
         except MetricsUnavailable as error:
@@ -70,16 +72,6 @@ def make_pages(readiness: Readiness, render_metrics: RenderMetrics, version: str
             return json({"status": "ready"})
         return json({"status": "not ready", "problems": readiness.problems}, status=503)
 
-    async def about(request: Request) -> Response:
-        state = "ready" if readiness.ready else f"not ready ({', '.join(readiness.problems)})"
-        page = _PAGE.format(
-            version=html.escape(version),
-            state=html.escape(state),
-            ui=_WITH_UI if has_ui else _WITHOUT_UI,
-            url=html.escape(str(request.base_url).rstrip("/")),
-        )
-        return HTMLResponse(page)
-
     # MLflow's clients and checks of load balancers request these two.
     async def health(_request: Request) -> Response:
         return PlainTextResponse("OK")
@@ -88,14 +80,29 @@ def make_pages(readiness: Readiness, render_metrics: RenderMetrics, version: str
         return PlainTextResponse(MLFLOW_VERSION)
 
     return [
-        *([] if has_ui else [Route("/", about)]),
-        Route("/about", about),
-        Route("/metrics", metrics_page),
+        *([] if render_metrics is None else [Route("/metrics", metrics_page)]),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/health", health),
         Route("/version", mlflow_version),
     ]
+
+
+def about_routes(readiness: Readiness, version: str, *, has_ui: bool, has_metrics: bool) -> list[BaseRoute]:
+    """The page about the service itself: / if there is no UI, and /about in any case."""
+
+    async def about(request: Request) -> Response:
+        state = "ready" if readiness.ready else f"not ready ({', '.join(readiness.problems)})"
+        page = _PAGE.format(
+            version=html.escape(version),
+            state=html.escape(state),
+            ui=_WITH_UI if has_ui else _WITHOUT_UI,
+            url=html.escape(str(request.base_url).rstrip("/")),
+            metrics=_METRICS if has_metrics else "",
+        )
+        return HTMLResponse(page)
+
+    return [*([] if has_ui else [Route("/", about)]), Route("/about", about)]
 
 
 def json(body: object, *, status: int = 200) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -22,6 +22,8 @@ BODY_IDLE_S, BODY_S = 60.0, 600.0
 # Most seconds in which the client takes no byte of an answer.
 ANSWER_IDLE_S = 120.0
 PATIENT = "runstream.patient"
+# The first byte of every connection with TLS, and of no request.
+_TLS_HANDSHAKE = 0x16
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -31,11 +33,17 @@ class BoundedProtocol(HttpToolsProtocol):
     Refuses heads that are too long, and connections above a number. `close_stuck` closes connections that are stuck.
     """
 
+    _is_new = True  # nothing was received yet
     _in_head = True
     _body_ended = False
     _head_bytes = 0
     _head_since = _body_since = _heard_at = _written_at = 0.0
     _unwritten = 0
+
+    def __init__(self, *arguments: Any, on_tls_hello: Callable[[str], None] | None = None, **named: Any) -> None:
+        """`on_tls_hello` gets the address of a client that speaks TLS, of which this protocol sees only the inside."""
+        super().__init__(*arguments, **named)
+        self._on_tls_hello = on_tls_hello
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection was made."""
@@ -48,10 +56,19 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Some bytes arrived."""
         self._heard_at = self.loop.time()
+        if self._is_new and data[0] == _TLS_HANDSHAKE:
+            self._refuse_tls()
+        self._is_new = False
         for start in range(0, len(data), MAX_HEAD_BYTES):
             if self.transport.is_closing():
                 return
             self._parse(data[start : start + MAX_HEAD_BYTES])
+
+    def _refuse_tls(self) -> None:
+        if self._on_tls_hello is not None:
+            self._on_tls_hello(self.client[0] if self.client else "")
+        # To the client, any answer in plaintext means "no TLS here" (wrong version number).
+        self._refuse(b"400 Bad Request")
 
     def _parse(self, data: bytes) -> None:
         self._body_ended = False

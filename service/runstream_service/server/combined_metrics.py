@@ -21,8 +21,23 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 # Gauges of which a sum would say nothing; all others are added up.
-LEAST = frozenset({"runstream_ready", "runstream_database_up", "process_start_time_seconds"})
-GREATEST = frozenset({"runstream_build_info", "python_info", "runstream_ingest_held", "runstream_queue_oldest_seconds"})
+LEAST = frozenset(
+    {
+        "runstream_ready",
+        "runstream_database_up",
+        "process_start_time_seconds",
+        "runstream_tls_certificate_expiry_timestamp_seconds",
+    }
+)
+GREATEST = frozenset(
+    {
+        "runstream_build_info",
+        "python_info",
+        "runstream_ingest_held",
+        "runstream_queue_oldest_seconds",
+        "runstream_tls_files_refused",
+    }
+)
 _CUMULATIVE = frozenset({"counter", "histogram"})
 
 # Families as JSON: name, help, type, and the samples with their names, labels and values.

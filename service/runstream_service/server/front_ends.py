@@ -20,6 +20,7 @@ class FrontEnds(Protocol):
 
     grpc_address: Address
     http_address: Address
+    monitoring_address: Address | None
 
     @property
     def serving(self) -> int:

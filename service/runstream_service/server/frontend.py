@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import ssl
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -20,6 +22,7 @@ from runstream_service.auth.anonymous import Anonymous
 from runstream_service.auth.token_authenticator import TokenAuthenticator
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.http.app import HttpApp
+from runstream_service.http.monitoring import MonitoringApp
 from runstream_service.http.protocol import BoundedProtocol
 from runstream_service.ingest.limits import MAX_HELD_POINTS
 from runstream_service.ingest.metrics import IngestMetrics
@@ -39,13 +42,18 @@ from runstream_service.rpc.query_servicer import query_handler
 from runstream_service.rpc.run_servicer import RunServicer
 from runstream_service.rpc.tail_handler import tail_handler
 from runstream_service.server.lasting_tasks import LastingTasks
-from runstream_service.server.listening import HttpServer, grpc_port_options, listen_grpc, listen_http
+from runstream_service.server.listening import MONITORING, HttpServer, grpc_port_options, listen_grpc, listen_http
 from runstream_service.server.loop_delay import LoopDelay
 from runstream_service.settings import Address
 from runstream_service.storage.commit_notifier import CommitNotifier
+from runstream_service.tls.handshakes import HandshakeFailures
+from runstream_service.tls.metrics import TlsMetrics
+from runstream_service.tls.server_tls import ServerTls
 from runstream_service.wiring import wire_calls
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from runstream_service.artifacts.store import ArtifactStore
     from runstream_service.deadline import Deadline
     from runstream_service.http.pages import RenderMetrics
@@ -115,11 +123,13 @@ class Frontend:
         self._tail: Tail | None = None
         self._reader: ReaderThread | None = None
         self._grpc: grpc.aio.Server | None = None
-        self._http: uvicorn.Server | None = None
-        self._http_task: asyncio.Task[None] | None = None
+        self._tls_metrics = TlsMetrics(metrics.registry)
+        self._tls_failures = HandshakeFailures(self._tls_metrics)
+        self._http: dict[HttpServer, asyncio.Task[None]] = {}
         self.serving = 0
         self.grpc_address = settings.grpc_listen
         self.http_address = settings.http_listen
+        self.monitoring_address = settings.monitoring_listen
 
     @property
     def gate(self) -> HotTableGate:
@@ -146,6 +156,7 @@ class Frontend:
     async def listen(self) -> None:
         """Opens ports first, since a port in use can be reported at once. Starts HTTP before the database, which may
         take minutes to replay its log, while /healthz has to answer."""
+        tls = self._start_tls()
         self._grpc = grpc.aio.server(
             interceptors=[CallInterceptor(self._metrics, self._authenticator, check=self._check_database)],
             options=(
@@ -154,25 +165,53 @@ class Frontend:
                 *self._lifetime.grpc_options(),
             ),
         )
-        self.grpc_address = listen_grpc(self._grpc, self._settings.grpc_listen, shared=self._shares_ports)
-        self._start_http()
+        self.grpc_address = listen_grpc(
+            self._grpc,
+            self._settings.grpc_listen,
+            shared=self._shares_ports,
+            credentials=None if tls is None else tls.grpc_credentials(),
+        )
+        self._start_http(tls)
+        self._start_monitoring()
         self._tasks.start("loop watcher", LoopDelay(self._metrics.registry).run())
 
-    def _start_http(self) -> None:
+    def _start_tls(self) -> ServerTls | None:
+        if self._settings.tls is None:
+            return None
+        tls = ServerTls(self._settings.tls, self._tls_metrics, self._tls_failures)
+        self._tasks.start("certificate watcher", tls.run())
+        return tls
+
+    def _start_http(self, tls: ServerTls | None) -> None:
         listeners = listen_http(self._settings.http_listen, shared=self._shares_ports)
         self.http_address = Address(self._settings.http_listen.host, listeners[0].getsockname()[1])
         self._http_app = HttpApp(
             readiness=self._readiness,
             metrics=self._metrics,
             authenticator=self._authenticator,
-            render_metrics=self._render_metrics,
+            render_metrics=None if self._settings.monitoring_listen else self._render_metrics,
             version=self._version,
             allowed_hosts=self._settings.allowed_hosts,
             trusted_proxies=self._settings.trusted_proxies,
             path_prefix=self._settings.path_prefix,
         )
+        self._serve_http("HTTP server", self._http_app, listeners, tls=None if tls is None else tls.http_context)
+
+    def _start_monitoring(self) -> None:
+        """Pages for Kubernetes and Prometheus, which may have neither a token nor a certificate."""
+        address = self._settings.monitoring_listen
+        if address is None:
+            return
+        listeners = listen_http(address, MONITORING, shared=self._shares_ports)
+        self.monitoring_address = Address(address.host, listeners[0].getsockname()[1])
+        app = MonitoringApp(self._readiness, self._render_metrics, self._version)
+        self._serve_http("monitoring server", app, listeners)
+
+    def _serve_http(
+        self, name: str, app: ASGIApp, listeners: list[socket.socket], *, tls: ssl.SSLContext | None = None
+    ) -> None:
         config = uvicorn.Config(
-            self._http_app,
+            app,
             http=BoundedProtocol,
             log_config=None,
             access_log=False,
@@ -181,8 +220,8 @@ class Frontend:
             proxy_headers=False,  # http/forwarded.py does that, and supports X-Forwarded-Host as well
             ws="none",
         )
-        self._http = HttpServer(config)
-        self._http_task = self._tasks.start("HTTP server", self._http.serve(sockets=listeners))
+        server = HttpServer(config, tls=tls, on_tls_hello=self._tls_failures.add_tls_to_plaintext)
+        self._http[server] = self._tasks.start(name, server.serve(sockets=listeners))
 
     async def serve(self, database: Database, artifacts: ArtifactStore) -> None:
         """Serves everything from a database that is migrated."""
@@ -266,9 +305,8 @@ class Frontend:
         if self._grpc is not None:
             with shutdown_step("stop gRPC"):
                 await self._grpc.stop(deadline.share(0.5))
-        if self._http is not None:
-            with shutdown_step("stop HTTP"):
-                await self._stop_http(self._http, deadline.share(0.3))
+        with shutdown_step("stop HTTP"):
+            await self._stop_http(deadline.share(0.3))
         if self._reader is not None:
             with shutdown_step("end the reads"):
                 await self._reader.stop(within_s=deadline.share(0.3))
@@ -276,13 +314,16 @@ class Frontend:
             await self._pipeline.stop()
         await self._tasks.cancel()
 
-    async def _stop_http(self, server: uvicorn.Server, within_s: float) -> None:
-        assert self._http_task is not None
-        server.should_exit = True
-        await asyncio.wait([self._http_task], timeout=within_s)
-        if not self._http_task.done():
-            server.force_exit = True
-            await asyncio.wait([self._http_task], timeout=1.0)
+    async def _stop_http(self, within_s: float) -> None:
+        if not self._http:
+            return
+        for server in self._http:
+            server.should_exit = True
+        _, going_on = await asyncio.wait(self._http.values(), timeout=within_s)
+        if going_on:
+            for server in self._http:
+                server.force_exit = True
+            await asyncio.wait(going_on, timeout=1.0)
 
 
 @contextlib.contextmanager

@@ -13,14 +13,16 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 
 import grpc
 import uvicorn
 
 from runstream_service.cannot_start import CannotStart
-from runstream_service.http.protocol import close_stuck
+from runstream_service.http.protocol import BoundedProtocol, close_stuck
 from runstream_service.settings import Address
+from runstream_service.tls.handshakes import HANDSHAKE_S
 
 # How often to try to find a port that is free on all addresses of a name.
 _TRIES = 20
@@ -29,8 +31,38 @@ _TICKS_BETWEEN_LOOKS = 20
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn without its signal handlers, since frontend.py stops everything in order, and with closing of stuck
-    connections."""
+    """uvicorn without its signal handlers, since frontend.py stops everything in order, with closing of stuck
+    connections, and with TLS whose handshakes have a time limit."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        tls: ssl.SSLContext | None = None,
+        on_tls_hello: Callable[[str], None] | None = None,
+    ) -> None:
+        """`on_tls_hello` gets the addresses of clients that speak TLS to a server without it."""
+        super().__init__(config)
+        self._tls = tls
+        self._on_tls_hello = on_tls_hello
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections on the sockets."""
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(
+                self._make_protocol,
+                sock=listener,
+                ssl=self._tls,
+                ssl_handshake_timeout=None if self._tls is None else HANDSHAKE_S,
+                backlog=self.config.backlog,
+            )
+            for listener in sockets or ()
+        ]
+        self.started = True
+
+    def _make_protocol(self) -> BoundedProtocol:
+        return BoundedProtocol(self.config, self.server_state, self.lifespan.state, on_tls_hello=self._on_tls_hello)
 
     async def on_tick(self, counter: int) -> bool:
         """Returns whether to end."""
@@ -45,6 +77,7 @@ class HttpServer(uvicorn.Server):
 
 
 GRPC, HTTP = ("--grpc-listen", "127.0.0.1:50051"), ("--http-listen", "127.0.0.1:5000")
+MONITORING = ("--monitoring-listen", "127.0.0.1:9464")
 
 
 def grpc_port_options(*, shared: bool) -> tuple[tuple[str, int], ...]:
@@ -52,7 +85,13 @@ def grpc_port_options(*, shared: bool) -> tuple[tuple[str, int], ...]:
     return (("grpc.so_reuseport", int(shared)),)
 
 
-def listen_grpc(server: grpc.aio.Server, address: Address, *, shared: bool = False) -> Address:
+def listen_grpc(
+    server: grpc.aio.Server,
+    address: Address,
+    *,
+    shared: bool = False,
+    credentials: grpc.ServerCredentials | None = None,
+) -> Address:
     """Binds a port of the server; returns the real port. Raises CannotStart with a reason, which gRPC does not give.
     With `shared` the supervisor has reserved the port."""
     setting, example = GRPC
@@ -60,16 +99,19 @@ def listen_grpc(server: grpc.aio.Server, address: Address, *, shared: bool = Fal
         for listener in _bind(address, setting, example):
             listener.close()
     try:
-        port = server.add_insecure_port(str(address))
+        if credentials is None:
+            port = server.add_insecure_port(str(address))
+        else:
+            port = server.add_secure_port(str(address), credentials)
     except RuntimeError as error:
         raise CannotStart(f"cannot listen on {address}", setting=setting, example=example) from error
     return Address(address.host, port)
 
 
-def listen_http(address: Address, *, shared: bool = False) -> list[socket.socket]:
+def listen_http(address: Address, names: tuple[str, str] = HTTP, *, shared: bool = False) -> list[socket.socket]:
     """Binds the port for `HttpServer.serve(sockets=...)`, on all addresses of the host, as gRPC does: `[::]` and
     `0.0.0.0` are all of IPv4 and of IPv6, and `localhost` is 127.0.0.1 and ::1. Raises CannotStart."""
-    return _bind(address, *HTTP, shared=shared)
+    return _bind(address, *names, shared=shared)
 
 
 class Reservation:

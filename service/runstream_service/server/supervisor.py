@@ -130,12 +130,16 @@ class Supervisor:
 
     def _announce(self) -> None:
         """Reports the addresses of the service: as JSON for a program, or in the log for a person."""
-        grpc_address = str(self._front_ends.grpc_address)
-        http_url = f"http://{self._front_ends.http_address}{self._settings.path_prefix}"
+        front_ends, has_tls = self._front_ends, self._settings.tls is not None
+        grpc_address = f"{'grpcs://' if has_tls else ''}{front_ends.grpc_address}"
+        http_url = f"{'https' if has_tls else 'http'}://{front_ends.http_address}{self._settings.path_prefix}"
+        addresses = {"grpc": grpc_address, "http": http_url}
+        if front_ends.monitoring_address is not None:
+            addresses["monitoring"] = f"http://{front_ends.monitoring_address}"
         where = str(self._postgres.data_dir) if self._postgres else "the given database"
-        log.info("The service is ready", action="service_ready", grpc=grpc_address, http=http_url, data=where)
+        log.info("The service is ready", action="service_ready", **addresses, data=where)
         if self._settings.json_ready:
-            sys.stdout.write(json.dumps({"grpc": grpc_address, "http": http_url}) + "\n")
+            sys.stdout.write(json.dumps(addresses) + "\n")
         elif sys.stdout.isatty():
             sys.stdout.write(BANNER.format(version=self._version, grpc=grpc_address, http=http_url, data=where))
         sys.stdout.flush()

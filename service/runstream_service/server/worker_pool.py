@@ -22,7 +22,8 @@ from runstream_service.ingest.backpressure import HotTableGate
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.server.channel import Channel, NoAnswer
 from runstream_service.server.combined_metrics import CombinedMetrics, Samples
-from runstream_service.server.listening import GRPC, HTTP, Reservation
+from runstream_service.server.listening import GRPC, HTTP, MONITORING, Reservation
+from runstream_service.tls.server_tls import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,6 +166,7 @@ class WorkerPool:
         self._backlog = (0, 0)
         self.grpc_address: Address = settings.grpc_listen
         self.http_address: Address = settings.http_listen
+        self.monitoring_address: Address | None = settings.monitoring_listen
         self._reservations: list[Reservation] = []
         self._workers: dict[int, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
@@ -195,10 +197,17 @@ class WorkerPool:
 
     async def listen(self) -> None:
         """Reserves the ports, and starts the workers, which listen on them."""
-        for address, names in ((self._settings.grpc_listen, GRPC), (self._settings.http_listen, HTTP)):
-            self._reservations.append(Reservation(address, *names))
-        self.grpc_address, self.http_address = (reservation.address for reservation in self._reservations)
+        if self._settings.tls is not None:
+            load(self._settings.tls)  # each worker loads it, too, but its error would come late
+        self.grpc_address = self._reserve(self._settings.grpc_listen, GRPC)
+        self.http_address = self._reserve(self._settings.http_listen, HTTP)
+        if self._settings.monitoring_listen is not None:
+            self.monitoring_address = self._reserve(self._settings.monitoring_listen, MONITORING)
         self._keepers = [asyncio.create_task(self._keep(number)) for number in range(self._settings.workers)]
+
+    def _reserve(self, address: Address, names: tuple[str, str]) -> Address:
+        self._reservations.append(Reservation(address, *names))
+        return self._reservations[-1].address
 
     async def serve(self, database: Database, artifacts: ArtifactStore) -> None:
         """Lets the workers serve; returns when all of them do."""
@@ -266,6 +275,8 @@ class WorkerPool:
         )
         worker = self._workers[number] = WorkerProcess(process, channel)
         ports = {"--grpc-listen": str(self.grpc_address), "--http-listen": str(self.http_address)}
+        if self.monitoring_address is not None:
+            ports["--monitoring-listen"] = str(self.monitoring_address)
         channel.tell("settings", {**self._settings.given, **ports})
         if self._database_url is not None:
             self._tell_serve(worker)

@@ -11,6 +11,7 @@ from runstream_service.query.tail.metrics import TailMetrics
 from runstream_service.server import combined_metrics
 from runstream_service.server.combined_metrics import CombinedMetrics, Samples, Sums, samples_of
 from runstream_service.server.loop_delay import LoopDelay
+from runstream_service.tls.metrics import TlsMetrics
 
 # Every gauge of a worker, with a word on what several of them are together: nobody adds one without a thought.
 ADDED_UP = {
@@ -114,7 +115,7 @@ async def test_what_a_worker_says_last_stays_in_the_sums() -> None:
 
 def test_every_gauge_of_a_worker_has_a_rule() -> None:
     metrics = Metrics(version="test")
-    for part in (IngestMetrics, TailMetrics, LoopDelay):
+    for part in (IngestMetrics, TailMetrics, LoopDelay, TlsMetrics):
         part(metrics.registry)
     gauges = {name for name, _, kind, _ in samples_of(metrics.registry) if kind == "gauge"}
     combined = combined_metrics.LEAST | combined_metrics.GREATEST

@@ -67,6 +67,7 @@ def test_addresses_are_read_and_written_back(text: str, address: Address) -> Non
         ("--path-prefix", "/api/runs", "like paths of the service itself"),
         ("--artifacts", "ftp://host/x", "is no scheme that artifacts can be kept under"),
         ("--artifacts", "s3://", "no bucket is given"),
+        ("--monitoring-listen", "9464", "is not HOST:PORT"),
     ],
 )
 def test_wrong_values_name_flag_variable_and_a_right_example(flag: str, value: str, words: str) -> None:
@@ -77,6 +78,25 @@ def test_wrong_values_name_flag_variable_and_a_right_example(flag: str, value: s
     assert words in str(caught.value)
     assert (caught.value.setting, caught.value.exit_code) == (flag, 2)
     read_settings({flag: caught.value.example})  # the example is right
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"--server-certificate": "tls.crt"}, "--server-key"),
+        ({"--server-certificate": "tls.crt", "--server-client-ca": "ca.crt"}, "--server-key"),
+        ({"--server-key": "tls.key"}, "--server-certificate"),
+        ({"--server-client-ca": "ca.crt"}, "--server-certificate"),
+    ],
+)
+def test_half_a_configuration_of_tls_names_what_is_missing(given: dict[str, str], missing: str) -> None:
+    with pytest.raises(CannotStart) as caught:
+        read_settings(given)
+    assert caught.value.setting == missing
+
+
+def test_without_tls_and_a_port_for_monitoring_there_is_none() -> None:
+    assert (read_settings({}).tls, read_settings({}).monitoring_listen) == (None, None)
 
 
 @pytest.mark.parametrize(("text", "prefix"), [("", ""), ("/", ""), ("/ml", "/ml"), ("/ml/runs/", "/ml/runs")])

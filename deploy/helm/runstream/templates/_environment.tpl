@@ -10,6 +10,14 @@
   value: {{ printf "%s:50051" $settings.listenAddress | quote }}
 - name: RUNSTREAM_HTTP_LISTEN
   value: {{ printf "%s:5000" $settings.listenAddress | quote }}
+- name: RUNSTREAM_MONITORING_LISTEN
+  value: {{ printf "%s:9464" $settings.listenAddress | quote }}
+- name: RUNSTREAM_SERVER_CERTIFICATE
+  value: {{ ternary "/etc/runstream/tls/tls.crt" "" (ne .Values.tls.existingSecret "") | quote }}
+- name: RUNSTREAM_SERVER_KEY
+  value: {{ ternary "/etc/runstream/tls/tls.key" "" (ne .Values.tls.existingSecret "") | quote }}
+- name: RUNSTREAM_SERVER_CLIENT_CA
+  value: {{ ternary "/etc/runstream/tls/clients.crt" "" (ne .Values.tls.clientCa.existingSecret "") | quote }}
 - name: RUNSTREAM_ALLOWED_HOSTS
   value: {{ concat (list (printf "%s-http.%s" (include "runstream.name" .) .Release.Namespace)) (ternary .Values.ingress.hosts list .Values.ingress.enabled) (ternary .Values.gateway.httpHosts list .Values.gateway.enabled) $settings.allowedHosts | uniq | join "," | quote }}
 - name: RUNSTREAM_TRUSTED_PROXIES

@@ -97,6 +97,9 @@ capabilities:
 {{- if and (include "runstream.oneMount" .) (gt $most 1) -}}
 {{- fail (printf "artifacts.volume.accessMode: %s can be mounted by one pod, and there may be %d replicas; set what replicas share, %s; or replicas: 1" .Values.artifacts.volume.accessMode $most $artifacts) -}}
 {{- end -}}
+{{- if and .Values.tls.clientCa.existingSecret (not .Values.tls.existingSecret) -}}
+{{- fail "tls.existingSecret: tls.clientCa.existingSecret has no effect without the certificate of the service; for example tls.existingSecret: runstream-tls" -}}
+{{- end -}}
 {{- if le (int .Values.probes.startupSeconds) (int .Values.settings.databaseWaitSeconds) -}}
 {{- fail (printf "probes.startupSeconds: a pod would be killed after %d s, while settings.databaseWaitSeconds lets it wait for the database for %d s; for example 600 and 30" (int .Values.probes.startupSeconds) (int .Values.settings.databaseWaitSeconds)) -}}
 {{- end -}}

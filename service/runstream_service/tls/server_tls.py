@@ -1,0 +1,158 @@
+"""The TLS that both servers use now, and its replacement when the files change.
+
+Files are compared by their content every few seconds: a renewed certificate may come by a new symlink (Kubernetes), by
+a rename, or by being written in place. New connections get what was loaded last; open ones stay as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from dataclasses import dataclass
+
+import grpc
+import structlog
+
+from runstream_service.core.errors import Overloaded
+from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.threads import ThreadPool
+from runstream_service.tls.certificates import Certificates, check
+from runstream_service.tls.files import CERTIFICATE, CLIENT_CA, TlsContents, TlsFiles, UnusableFiles
+from runstream_service.tls.handshakes import Handshake, HandshakeFailures, LiveContext
+from runstream_service.tls.metrics import TlsMetrics
+
+log = structlog.get_logger()
+
+LOOK_EVERY_S = 5.0
+_READ_TIMEOUT_S = 20.0
+# Files may be on a network file system, which hangs.
+_FILES = ThreadPool("reading certificates", threads=1, max_waiting=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Files that were checked, and what both servers make of them."""
+
+    contents: TlsContents
+    certificates: Certificates
+    context: ssl.SSLContext
+    grpc_configuration: grpc.ServerCertificateConfiguration
+
+
+def load(files: TlsFiles) -> Loaded:
+    """Read and check the files. Raises UnusableFiles."""
+    contents = files.read()
+    certificates = check(files, contents)
+    loaded = Loaded(contents, certificates, _context(files), _grpc_configuration(contents))
+    if files.read() != contents:  # the `ssl` module reads the files itself
+        raise UnusableFiles(f"{files.certificate} or the key changed while it was read", setting=CERTIFICATE)
+    return loaded
+
+
+def _context(files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslobject_class = Handshake
+    try:
+        context.load_cert_chain(files.certificate, files.key, password="")  # else it would ask on the terminal
+    except (ssl.SSLError, OSError) as error:
+        why = getattr(error, "reason", "") or str(error)
+        raise UnusableFiles(f"{files.certificate} cannot be used: {why}", setting=CERTIFICATE) from error
+    if files.client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_verify_locations(files.client_ca)
+        except (ssl.SSLError, OSError) as error:
+            why = getattr(error, "reason", "") or str(error)
+            raise UnusableFiles(f"{files.client_ca} cannot be used: {why}", setting=CLIENT_CA) from error
+    return context
+
+
+def _grpc_configuration(contents: TlsContents) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(contents.key, contents.certificate)], contents.client_ca)
+
+
+class ServerTls:
+    """What both servers use. `run` looks at the files as long as the process lives."""
+
+    def __init__(self, files: TlsFiles, metrics: TlsMetrics, failures: HandshakeFailures) -> None:
+        """Raises UnusableFiles."""
+        self._files = files
+        self._metrics = metrics
+        self._used = load(files)
+        self._failed: TlsContents | str | None = None  # what could not be used the last time, or could not be read
+        self._is_reported = False
+        self.http_context = LiveContext.make(self._used.context, failures)
+        # gRPC asks for it in a thread of its own before each handshake.
+        self._for_grpc: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)
+        metrics.serves(self._used.certificates)
+        log.info("TLS is on", action="tls_loaded", **self._described())
+
+    def grpc_credentials(self) -> grpc.ServerCredentials:
+        """For `add_secure_port`."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._used.grpc_configuration,
+            self._next_for_grpc,  # type: ignore[arg-type]  # its types leave out None, which means "unchanged"
+            require_client_authentication=self._files.client_ca is not None,
+        )
+
+    def _next_for_grpc(self) -> grpc.ServerCertificateConfiguration | None:
+        try:
+            return self._for_grpc.popleft()
+        except IndexError:
+            return None  # nothing has changed
+
+    async def run(self) -> None:
+        """Looks at the files every few seconds, until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                await in_time(_FILES.run(self._look), _READ_TIMEOUT_S)
+            except (*TIMEOUTS, Overloaded):
+                self._cannot_use(f"the files were not read within {_READ_TIMEOUT_S:g} s", "cannot be read")
+
+    def _look(self) -> None:
+        try:
+            contents = self._files.read()
+        except UnusableFiles as error:
+            return self._cannot_use(str(error), str(error))
+        if contents == self._used.contents:
+            self._failed = None
+            return self._metrics.unchanged()
+        try:
+            self._use(load(self._files))
+        except UnusableFiles as error:
+            self._cannot_use(str(error), contents)
+        return None
+
+    def _use(self, loaded: Loaded) -> None:
+        self._used, self._failed = loaded, None
+        self.http_context.current = loaded.context
+        self._for_grpc.append(loaded.grpc_configuration)
+        self._metrics.serves(loaded.certificates)
+        self._metrics.replaced()
+        log.info("New connections get the replaced certificate", action="tls_reloaded", **self._described())
+
+    def _cannot_use(self, why: str, what: TlsContents | str) -> None:
+        """Keep what was loaded. Files that are just being written are no failure: it is one when the same is found
+        again the next time."""
+        if what != self._failed:
+            self._failed, self._is_reported = what, False
+        elif not self._is_reported:
+            self._is_reported = True
+            self._metrics.refused()
+            log.error(
+                f"The files of TLS have changed and cannot be used; new connections get the old certificate: {why}",
+                action="tls_reload_failed",
+                error=why,
+                expires=self._used.certificates.expires.isoformat(),
+            )
+
+    def _described(self) -> dict[str, object]:
+        certificates = self._used.certificates
+        return {
+            "names": list(certificates.names),
+            "expires": certificates.expires.isoformat(),
+            "asks_for_client_certificates": self._files.client_ca is not None,
+        }

@@ -1,0 +1,100 @@
+"""Real certificates: an authority, what it issues, and files that are replaced as Kubernetes does it."""
+
+from __future__ import annotations
+
+import ssl
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import grpc
+import trustme
+
+DAY = timedelta(days=1)
+
+
+def now() -> datetime:
+    """With a time zone."""
+    return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate and its key, as PEM."""
+
+    chain: bytes
+    key: bytes
+
+    @classmethod
+    def of(cls, leaf: trustme.LeafCert) -> Issued:
+        """From trustme's."""
+        return cls(b"".join(pem.bytes() for pem in leaf.cert_chain_pems), leaf.private_key_pem.bytes())
+
+
+@dataclass
+class Authority:
+    """A CA, and what it issues."""
+
+    ca: trustme.CA = field(default_factory=trustme.CA)
+
+    @property
+    def pem(self) -> bytes:
+        """What clients trust."""
+        return self.ca.cert_pem.bytes()
+
+    def issue(self, *names: str, days: float = 90) -> Issued:
+        """A certificate that is valid for so many days; with a negative number, it has expired."""
+        expires = now() + days * DAY
+        return Issued.of(
+            self.ca.issue_cert(
+                *(names or ("localhost", "127.0.0.1")), not_before=expires - 365 * DAY, not_after=expires
+            )
+        )
+
+    def issue_by_intermediate(self, *names: str) -> Issued:
+        """One with a chain: the leaf, then the authority in between."""
+        return Issued.of(self.ca.create_child_ca().issue_cert(*(names or ("localhost", "127.0.0.1"))))
+
+
+class SecretMount:
+    """Files in a directory that are replaced together, by one symlink, as the kubelet does with those of a Secret."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir()
+
+    def put(self, issued: Issued, client_ca: bytes = b"") -> None:
+        """Replace all of them."""
+        version = self.directory / f"..{uuid.uuid4().hex}"
+        version.mkdir()
+        for name, content in (("tls.crt", issued.chain), ("tls.key", issued.key), ("clients.crt", client_ca)):
+            (version / name).write_bytes(content)
+            if not (self.directory / name).is_symlink():
+                (self.directory / name).symlink_to(Path("..data") / name)
+        (self.directory / "..new").symlink_to(version.name)
+        (self.directory / "..new").rename(self.directory / "..data")
+
+    def arguments(self, *, mutual: bool = False) -> list[str]:
+        """Of `runstream serve`."""
+        arguments = ["--server-certificate", str(self.directory / "tls.crt")]
+        arguments += ["--server-key", str(self.directory / "tls.key")]
+        return arguments + (["--server-client-ca", str(self.directory / "clients.crt")] if mutual else [])
+
+
+def trusting(authority: Authority, own: Issued | None = None, *, directory: Path | None = None) -> ssl.SSLContext:
+    """A client's context, with a certificate of its own if there is one, which needs a directory for its files."""
+    context = ssl.create_default_context(cadata=authority.pem.decode())
+    if own is not None:
+        assert directory is not None
+        file = directory / f"{uuid.uuid4().hex}.pem"
+        file.write_bytes(own.key + own.chain)
+        context.load_cert_chain(file)
+    return context
+
+
+def channel_credentials(authority: Authority, own: Issued | None = None) -> grpc.ChannelCredentials:
+    """The same for gRPC."""
+    if own is None:
+        return grpc.ssl_channel_credentials(authority.pem)
+    return grpc.ssl_channel_credentials(authority.pem, own.key, own.chain)
