@@ -7,6 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 
+# Not the one of the module `random`: that is the training script's, which expects the same numbers after the same seed.
+RANDOM = random.SystemRandom()
+
 
 class Backoff:
     """The waits between the tries of one action, in seconds."""
@@ -27,7 +30,7 @@ class Backoff:
         self._failures += 1
         self._asked_s = retry_after_s or 0.0
         least = max(retry_after_s or 0.0, at_least_s)
-        return float(least + random.uniform(0.1, 1.0) * ceiling)
+        return float(least + RANDOM.uniform(0.1, 1.0) * ceiling)
 
     def wait(
         self, changed: threading.Condition, seconds: float, stopping: Callable[[], bool], hurry: Callable[[], bool]

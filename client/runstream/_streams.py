@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 import time
 from array import array
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 import grpc
 
 from runstream import _status
+from runstream._backoff import RANDOM
 from runstream._channel import channels
 from runstream._charts import AggregateCurve, ChartSeries
 from runstream._endpoint import Endpoint
@@ -133,7 +133,7 @@ def tail(endpoint: Endpoint, request: query_pb2.TailRequest, timeout_s: float) -
             elif not begun or not (error.retryable or (torn and failures < _TAIL_TRIES)):
                 raise
             asked_s = error.retry_after_s or 0.0
-        time.sleep(max(wait_s * random.uniform(0.5, 1.0), asked_s))
+        time.sleep(max(wait_s * RANDOM.uniform(0.5, 1.0), asked_s))
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
 

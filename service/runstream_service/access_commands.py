@@ -39,11 +39,15 @@ def _access_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
             "--data-dir",
+            envvar="RUNSTREAM_DATA_DIR",
+            show_envvar=True,
             type=click.Path(path_type=Path),
             help="Work in the database of the service that runs here with its embedded PostgreSQL; needs no token.",
         ),
         click.option(
             "--database",
+            envvar="RUNSTREAM_DATABASE",
+            show_envvar=True,
             help="Work in the service's PostgreSQL, by its URL, instead of asking the service; needs no token.",
         ),
         click.option("--workspace", default="", help="The workspace it is about.  [default: that of the token]"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import json
 import os
 import re
 import select
@@ -162,6 +163,19 @@ def data_command(reader: Reader, found: re.Match[str]) -> None:
     (reader.directory / "data").unlink(missing_ok=True)
     (reader.directory / "data").symlink_to(reader.serve.data_dir)
     reader.run(program("runstream"), *shlex.split(found[1]))
+
+
+def access_command(reader: Reader, found: re.Match[str]) -> None:
+    """As it stands there, against the service that runs here; a token is revoked by an id that it has."""
+    options = shlex.split(found[1])
+    if "--data-dir" in options:
+        options[options.index("--data-dir") + 1] = str(reader.serve.data_dir)
+    if options[:2] == ["token", "revoke"]:
+        listed = reader.run(program("runstream"), "token", "list", "--all", "--json")
+        options[2] = str(json.loads(listed.splitlines()[0])["id"])
+    process = reader.start(program("runstream"), *options)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
 
 
 def doctor_command(reader: Reader, found: re.Match[str]) -> None:
@@ -323,6 +337,7 @@ COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"runstream doctor ?(.*)": doctor_command,
     r"runstream agent ?(.*)": agent_command,
     r"runstream sync (.*)": sync_command,
+    r"runstream ((?:workspace|token|tracking-uri|audit)\b.*)": access_command,
     r"runstream ((?:export|delete|retention|gc|status) .*)": data_command,
     r"runstream (distribute) --database postgresql://\S+": distribute_command,
     r"\.venv/bin/python (\w+\.py)": script,
@@ -394,6 +409,7 @@ def test_the_settings_table_has_what_serve_takes() -> None:
     assert documented == {
         *((option.flag, option.variable, option.default) for option in OPTIONS),
         ("--json-ready", "RUNSTREAM_JSON_READY", ""),
+        ("--allow-anonymous", "RUNSTREAM_ALLOW_ANONYMOUS", ""),
     }
 
 

@@ -75,6 +75,7 @@ INSTALLATIONS: dict[str, Values] = {
         "artifacts": {"kind": "volume", "volume": {"accessMode": "ReadWriteOnce", "size": "1Ti"}},
         "podDisruptionBudget": {"maxUnavailable": "50%"},
         "networkPolicy": {"enabled": False},
+        "auth": {"enabled": False},
         "serviceAccount": {"create": False},
     },
     "tls": {
@@ -82,6 +83,7 @@ INSTALLATIONS: dict[str, Values] = {
     },
     "trial": {"replicas": 1, "artifacts": {"kind": "temporary"}, "service": {"httpType": "LoadBalancer"}},
     "public": {
+        "auth": {"enabled": False},
         "ingress": {
             "enabled": True,
             "className": "nginx",

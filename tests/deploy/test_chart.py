@@ -88,6 +88,7 @@ def test_two_releases_have_no_name_in_common() -> None:
 def test_every_variable_is_a_setting_of_the_service_and_its_value_is_taken(values: Values) -> None:
     flags = {option.variable: option.flag for option in OPTIONS}
     given = {name: value for name, value in environment(values).items() if name.startswith("RUNSTREAM_")}
+    assert (given.pop("RUNSTREAM_ALLOW_ANONYMOUS", None) == "true") == (given["RUNSTREAM_AUTH"] == "off")
     assert given.keys() <= flags.keys()
     read_settings({flags[name]: value for name, value in given.items()})
 
@@ -127,6 +128,7 @@ def test_a_number_among_the_settings_is_one_setting_with_the_range_of_the_servic
 @pytest.mark.parametrize(
     ("values", "variable", "text"),
     [
+        ({"settings": {"publicUrl": "https://runs.a"}}, "RUNSTREAM_PUBLIC_URL", "https://runs.a"),
         ({"settings": {"logLevel": "debug"}}, "RUNSTREAM_LOG_LEVEL", "debug"),
         ({"settings": {"logFormat": "text"}}, "RUNSTREAM_LOG_FORMAT", "text"),
         (
@@ -159,7 +161,7 @@ def test_without_values_the_settings_are_the_defaults_of_the_service() -> None:
 
 # What a pod has to set itself.
 PLACED = {
-    *("--grpc-listen", "--http-listen", "--monitoring-listen"),
+    *("--auth", "--grpc-listen", "--http-listen", "--monitoring-listen"),
     *("--allowed-hosts", "--data-dir", "--artifacts", "--log-format"),
 }
 
@@ -489,10 +491,12 @@ def test_the_pod_of_helm_test_is_let_in_while_it_runs(values: Values) -> None:
 
 
 @each_installation
-def test_the_notes_say_that_there_is_no_authentication(values: Values) -> None:
+def test_the_notes_say_who_can_come_in(values: Values) -> None:
     notes = templates(values)["NOTES.txt"]
-    assert "THERE IS NO AUTHENTICATION" in notes
-    assert ("AND NO TLS" in notes) == (values is not INSTALLATIONS["tls"])
+    anonymous = values in (INSTALLATIONS["one pod"], INSTALLATIONS["public"])
+    assert ("THERE IS NO AUTHENTICATION" in notes) == anonymous
+    assert ("runstream token create --role admin --name admin" in notes) != anonymous
+    assert ("tokens go over the network as they are" in notes) == (not anonymous and values is not INSTALLATIONS["tls"])
     assert ("MLFLOW_TRACKING_URI=https://" in notes) == (values is INSTALLATIONS["tls"])
     assert ("WARNING: networkPolicy.enabled is false" in notes) == (values is INSTALLATIONS["one pod"])
     assert ("WARNING: the Ingress opens" in notes) == (values is INSTALLATIONS["public"])

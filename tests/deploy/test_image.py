@@ -23,6 +23,7 @@ from packaging.utils import canonicalize_name
 from runstream_service.rpc.health import LIVENESS
 from runstream_service.settings import OPTIONS
 from tests.deploy.chart import environment, hooks
+from tests.support.access import make_token
 from tests.support.databases import short_directory
 from tests.support.markdown import ROOT
 from tests.support.rest import Rest
@@ -159,14 +160,20 @@ def serve(installed: Installed) -> Iterator[ServeProcess]:
         yield process
 
 
-def test_what_is_installed_serves(serve: ServeProcess) -> None:
+@pytest.fixture(scope="module")
+def token(serve: ServeProcess) -> str:
+    """The chart asks for one, unless its values say otherwise."""
+    return make_token(serve, name="test", role="manage")
+
+
+def test_what_is_installed_serves(serve: ServeProcess, token: str) -> None:
     """With queries and migrations (.sql), the grammar of filters, GraphQL's schema, and pages."""
     assert serve.get("/readyz")[0] == 200
     with grpc.insecure_channel(serve.grpc_address) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
         answer = check(health_pb2.HealthCheckRequest(service=LIVENESS), timeout=10)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
-    rest = Rest(serve.http_url)
+    rest = Rest(serve.http_url, token=token)
     found = rest.post("runs/search", {"experiment_ids": ["0"], "filter": "metrics.loss < 1 and params.a = 'b'"})
     assert (found.status, found.body) == (200, {})
     schema = rest.post("/graphql", {"query": "{ __schema { queryType { name } } }"})
@@ -184,9 +191,9 @@ def test_the_installed_command_is_the_one_that_serves(installed: Installed, serv
     assert all(place.startswith(str(installed.packages)) for place in said.split())
 
 
-def test_without_a_place_for_artifacts_an_upload_is_told_why(serve: ServeProcess) -> None:
+def test_without_a_place_for_artifacts_an_upload_is_told_why(serve: ServeProcess, token: str) -> None:
     """As the chart has it, unless its values name a place: a directory would be in one of the replicas."""
-    rest = Rest(serve.http_url)
+    rest = Rest(serve.http_url, token=token)
     answer = rest.request("PUT", "/api/2.0/mlflow-artifacts/artifacts/0/a.txt", b"content")
     status, code, message = answer.error
     assert (status, code) == (403, "PERMISSION_DENIED")

@@ -33,7 +33,7 @@ needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv
     ("host", "workers"), [("[::]", "1"), ("0.0.0.0", "1"), ("localhost", "1"), ("[::]", "2"), ("localhost", "2")]
 )
 def test_a_service_answers_on_ipv4_and_ipv6(data_dir: Path, host: str, workers: str) -> None:
-    serve = ServeProcess(data_dir, arguments=["--workers", workers])
+    serve = ServeProcess(data_dir, arguments=["--workers", workers, "--allow-anonymous"])
     serve.grpc_address, serve.http_url = f"{host}:0", f"http://{host}:0"
     with serve:
         http_port, grpc_port = serve.http_url.rpartition(":")[2], serve.grpc_address.rpartition(":")[2]

@@ -31,9 +31,12 @@ from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import OPTIONS, EmbeddedPostgres
 from runstream_service.storage.external import open_external
 from runstream_service.storage.migrate import migrate
+from runstream_service.storage.queries import load
 from runstream_service.storage.replica import ReplicaId
 
 log = structlog.get_logger()
+
+ACCESS = load("access")
 
 _OF_OTHERS = 20  # connections to the embedded PostgreSQL
 
@@ -81,6 +84,7 @@ class Supervisor:
                 return 0
             runtime.after_start()
             self._announce()
+            await self._say_how_to_begin()
             return await self._main_loop()
         except DatabaseUnavailable as error:
             raise CannotStart(f"the database went away: {error.message}", setting="--database", exit_code=1) from error
@@ -143,6 +147,17 @@ class Supervisor:
         elif sys.stdout.isatty():
             sys.stdout.write(BANNER.format(version=self._version, grpc=grpc_address, http=http_url, data=where))
         sys.stdout.flush()
+
+    async def _say_how_to_begin(self) -> None:
+        """With authentication, nobody can call before somebody has a token."""
+        assert self._database is not None
+        if self._settings.auth and not await self._database.fetchval(ACCESS["has_token"]):
+            where = "" if self._postgres is None else f" --data-dir {self._settings.data_dir}"
+            log.warning(
+                "Nobody has a token yet. The first one, of an admin, is made where the database is: "
+                f"runstream token create --role admin --name admin{where or ' --database URL'}",
+                action="no_tokens",
+            )
 
     # -- main loop ---------------------------------------------------------------------------------------------------
 

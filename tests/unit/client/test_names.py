@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -36,7 +37,8 @@ class NameServer:
             is_a = struct.unpack("!H", question[end - 4 : end - 2]) == (1,)
             answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + socket.inet_aton(self.address) if is_a else b""
             header = question[:2] + struct.pack("!HHHHH", 0x8180, 1, int(is_a), 0, 0)
-            self._socket.sendto(header + question[12:end] + answer, peer)
+            with contextlib.suppress(OSError):  # it was closed meanwhile
+                self._socket.sendto(header + question[12:end] + answer, peer)
 
     def close(self) -> None:
         self._socket.close()

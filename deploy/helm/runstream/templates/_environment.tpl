@@ -18,6 +18,14 @@
   value: {{ ternary "/etc/runstream/tls/tls.key" "" (ne .Values.tls.existingSecret "") | quote }}
 - name: RUNSTREAM_SERVER_CLIENT_CA
   value: {{ ternary "/etc/runstream/tls/clients.crt" "" (ne .Values.tls.clientCa.existingSecret "") | quote }}
+- name: RUNSTREAM_AUTH
+  value: {{ ternary "on" "off" .Values.auth.enabled | quote }}
+{{- if not .Values.auth.enabled }}
+- name: RUNSTREAM_ALLOW_ANONYMOUS
+  value: "true"
+{{- end }}
+- name: RUNSTREAM_PUBLIC_URL
+  value: {{ $settings.publicUrl | quote }}
 - name: RUNSTREAM_ALLOWED_HOSTS
   value: {{ concat (list (printf "%s-http.%s" (include "runstream.name" .) .Release.Namespace)) (ternary .Values.ingress.hosts list .Values.ingress.enabled) (ternary .Values.gateway.httpHosts list .Values.gateway.enabled) $settings.allowedHosts | uniq | join "," | quote }}
 - name: RUNSTREAM_TRUSTED_PROXIES

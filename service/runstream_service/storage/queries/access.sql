@@ -41,6 +41,10 @@ UPDATE tokens SET revoked_at = coalesce(revoked_at, now())
  WHERE token_id = $2 AND kind = 'token' AND ($1::int IS NULL OR workspace_id = $1)
 RETURNING *, (SELECT w.name FROM workspaces w WHERE w.workspace_id = tokens.workspace_id) AS workspace;
 
+-- name: has_token
+-- Whether anybody could call.
+SELECT EXISTS (SELECT FROM tokens WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()));
+
 -- name: forget_tokens
 -- Deletes tokens that ended long ago; those that were made with them go, too.
 DELETE FROM tokens WHERE coalesce(revoked_at, expires_at) < now() - interval '90 days'
