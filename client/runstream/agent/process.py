@@ -83,6 +83,8 @@ def run(options: Options) -> int:
         os.nice(_NICENESS)
     status = 1
     companion = options.companion(directory) if options.companion else None
+    agent = Agent(directory, lock, options, companion)
+    agent.handle_signals()  # before anybody is told that it is there
     try:
         check_threads_for_grpc()
         if companion is not None:
@@ -91,7 +93,7 @@ def run(options: Options) -> int:
         logger.error("the agent does not start: %s", error)
         return 1
     try:
-        status = Agent(directory, lock, options, companion).run()
+        status = agent.run()
     except Exception:
         logger.exception("the agent has ended by an error")
     if options.detach:
@@ -120,9 +122,6 @@ class Agent:
 
     def run(self) -> int:
         """Runs until it is idle, or stopped by a signal."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         from runstream.agent.status import StatusFile
         from runstream.system_metrics import SystemMetrics
         from runstream.transport.transport import Transport
@@ -178,6 +177,12 @@ class Agent:
         if self._companion is not None and self._stopper is None:
             self._stopper = threading.Thread(target=self._companion.stop, name="stop-companion", daemon=True)
             self._stopper.start()
+
+    def handle_signals(self) -> None:
+        """From now on, a signal ends `run` with everything saved."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stopping:  # a second one: at once
