@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
-import structlog
 
+from runstream_service.core import audit
 from runstream_service.core.errors import (
     AlreadyExists,
     DatabaseUnavailable,
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from runstream_service.storage.database import Database, PooledConnection
 
 SQL = load("experiments")
-
-log = structlog.get_logger()
 
 MAX_NAME_CHARACTERS = 500
 MAX_LOCATION_CHARACTERS = 2_048
@@ -134,15 +132,10 @@ class Experiments:
                 f"retention_days: {days} is not from 1 to {MAX_RETENTION_DAYS:,}; leave it out to keep points forever",
                 field="retention_days",
             )
-        if await self._database.fetchval(SQL["set_retention"], caller.workspace_id, experiment_id, days) is None:
-            raise _not_found(experiment_id)
-        log.info(
-            "Set the retention of an experiment",
-            action="retention_set",
-            experiment_id=experiment_id,
-            days=days,
-            by=caller.principal,
-        )
+        async with self._database.transaction() as connection:
+            if await connection.fetchval(SQL["set_retention"], caller.workspace_id, experiment_id, days) is None:
+                raise _not_found(experiment_id)
+            await audit.record(connection, caller, "retention_set", experiment_id, days=days)
 
     async def rename(self, caller: Caller, experiment_id: int, name: str) -> None:
         """Gives an active experiment another name.
@@ -172,13 +165,7 @@ class Experiments:
             await connection.execute(SQL["delete_runs"], experiment_id)
             await connection.fetch(SQL["lock_producers"], runs)
             await connection.execute(SQL["fence_producers"], runs)
-        log.info(
-            "Deleted an experiment",
-            action="experiment_deleted",
-            experiment_id=experiment_id,
-            runs=len(runs),
-            by=caller.principal,
-        )
+            await audit.record(connection, caller, "experiment_deleted", experiment_id, runs=len(runs))
 
     async def restore(self, caller: Caller, experiment_id: int) -> None:
         """Restores a deleted experiment, with all of its runs that are not purged yet.
@@ -191,6 +178,7 @@ class Experiments:
             await connection.execute(SQL["set_lifecycle"], experiment_id, "active")
             await connection.fetch(SQL["lock_runs"], experiment_id)
             await connection.execute(SQL["restore_runs"], experiment_id)
+            await audit.record(connection, caller, "experiment_restored", experiment_id)
 
     async def set_tag(self, caller: Caller, experiment_id: int, key: str, value: str) -> None:
         """Sets a tag of an active experiment, replacing an earlier value.

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runstream_service.auth.authenticator import Authenticator
+from runstream_service.auth.refused_calls import RefusedCalls
 from runstream_service.http.admission import Admission, WorkspaceAdmission
 from runstream_service.http.authentication import Authenticate
 from runstream_service.http.forwarded import Forwarded
@@ -38,6 +39,7 @@ class HttpApp:
         metrics: Metrics,
         authenticator: Authenticator,
         version: str,
+        refused_calls: RefusedCalls | None = None,
         render_metrics: RenderMetrics | None = None,
         allowed_hosts: Sequence[str] = (),
         trusted_proxies: Sequence[str] = (),
@@ -52,7 +54,8 @@ class HttpApp:
         self._starlette = Starlette(routes=[*self._always, *_starting()])
         # Built from the inside out. The guard checks paths and the Host, so the middlewares that set them run before
         # it; a request that it refuses is not worth a look at its credentials.
-        guarded = Guard(Admission(Authenticate(WorkspaceAdmission(self._starlette), authenticator)), allowed_hosts)
+        identified = Authenticate(WorkspaceAdmission(self._starlette), authenticator, refused_calls)
+        guarded = Guard(Admission(identified), allowed_hosts)
         located = SingleSlashes(PathPrefix(guarded, path_prefix))
         self._app = CountRequests(Forwarded(located, trusted_proxies), metrics)
 

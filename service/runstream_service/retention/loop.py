@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from runstream_service.retention.expiry import LedgerExpiry, WriteIdExpiry
+from runstream_service.retention.expiry import AccessExpiry, LedgerExpiry, WriteIdExpiry
 from runstream_service.retention.purge import Purge
 from runstream_service.retention.purged_files import PurgedFiles
 from runstream_service.retention.retention import Retention
@@ -64,7 +64,8 @@ class Step:
 
 
 class RetentionLoop:
-    """Runs purge, deletion of files, expiry of write ids and of ledger rows, and retention concurrently."""
+    """Runs purge, deletion of files, expiry of write ids, ledger rows, tokens and audit events, and
+    retention concurrently."""
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class RetentionLoop:
             "files": PurgedFiles(database, store).run_once,
             "write_ids": WriteIdExpiry(database).run_once,
             "ledger": LedgerExpiry(database).run_if_due,
+            "access": AccessExpiry(database).run_if_due,
             "retention": Retention(database, metrics).run_if_due,
         }
         self._steps = [Step(name, run_once, metrics, every_s) for name, run_once in work.items()]

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from runstream.v1 import access_pb2, access_pb2_grpc, ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
 from runstream_service.auth.access import Access
 from runstream_service.auth.anonymous import Anonymous
+from runstream_service.auth.refused_calls import RefusedCalls
 from runstream_service.auth.token_authenticator import TokenAuthenticator
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.http.app import HttpApp
@@ -117,6 +118,7 @@ class Frontend:
         self._shares_ports = shares_ports
         self._shares = PoolShares.of(settings.pool_size)
         self._authenticator = TokenAuthenticator() if settings.auth else Anonymous()
+        self._refused_calls = RefusedCalls(metrics.registry)
         self._lifetime = Lifetime(settings.max_connection_age_s, watching=self._authenticator.watching)
         self._tasks = LastingTasks()
         self._pipeline: IngestPipeline | None = None
@@ -158,7 +160,15 @@ class Frontend:
         take minutes to replay its log, while /healthz has to answer."""
         tls = self._start_tls()
         self._grpc = grpc.aio.server(
-            interceptors=[CallInterceptor(self._metrics, self._authenticator, check=self._check_database)],
+            interceptors=[
+                CallInterceptor(
+                    self._metrics,
+                    self._authenticator,
+                    refused_calls=self._refused_calls,
+                    trusted_proxies=self._settings.trusted_proxies,
+                    check=self._check_database,
+                )
+            ],
             options=(
                 *grpc_port_options(shared=self._shares_ports),
                 *GRPC_OPTIONS,
@@ -189,6 +199,7 @@ class Frontend:
             readiness=self._readiness,
             metrics=self._metrics,
             authenticator=self._authenticator,
+            refused_calls=self._refused_calls,
             render_metrics=None if self._settings.monitoring_listen else self._render_metrics,
             version=self._version,
             allowed_hosts=self._settings.allowed_hosts,
@@ -229,6 +240,8 @@ class Frontend:
         if isinstance(self._authenticator, TokenAuthenticator):
             self._authenticator.use(database)
             self._tasks.start("token watcher", self._authenticator.run())
+        self._refused_calls.use(database)
+        self._tasks.start("record of refused calls", self._refused_calls.run())
         notifier = CommitNotifier(database)
         self._tasks.start("commit notifier", notifier.run())
         self._pipeline = self._start_ingest(database, notifier)

@@ -46,9 +46,13 @@ RETURNING *, (SELECT w.name FROM workspaces w WHERE w.workspace_id = tokens.work
 SELECT EXISTS (SELECT FROM tokens WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()));
 
 -- name: forget_tokens
--- Deletes tokens that ended long ago; those that were made with them go, too.
-DELETE FROM tokens WHERE coalesce(revoked_at, expires_at) < now() - interval '90 days'
-    OR (kind = 'uri' AND expires_at < now() - interval '1 day');
+-- Deletes up to $1 tokens that ended long ago; those that were made with them go, too.
+DELETE FROM tokens
+ WHERE token_id = ANY (ARRAY(
+       SELECT token_id FROM tokens
+        WHERE coalesce(revoked_at, expires_at) < now() - interval '90 days'
+           OR (kind = 'uri' AND expires_at < now() - interval '1 day')
+        LIMIT $1));
 
 -- name: insert_workspace
 -- A new workspace; no row if its name is taken.
@@ -77,5 +81,16 @@ SELECT a.event_id, a.at, w.name AS workspace, a.principal, a.action, a.subject, 
  ORDER BY a.event_id DESC
  LIMIT $3;
 
+-- name: record_refusals
+-- Calls that were refused, as one event for each kind.
+INSERT INTO audit_events (workspace_id, principal, action, subject, details)
+SELECT workspace_id, principal, 'call_refused', subject, details
+  FROM unnest($1::int[], $2::text[], $3::text[], $4::jsonb[]) AS new (workspace_id, principal, subject, details);
+
 -- name: forget_events
-DELETE FROM audit_events WHERE at < now() - interval '400 days';
+-- Deletes up to $1 old events. Refusals are forgotten earlier: anybody who reaches the ports can cause them.
+DELETE FROM audit_events
+ WHERE event_id = ANY (ARRAY(
+       SELECT event_id FROM audit_events
+        WHERE at < now() - interval '400 days' OR (at < now() - interval '30 days' AND action = 'call_refused')
+        LIMIT $1));
