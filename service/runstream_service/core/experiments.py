@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from runstream_service.core import audit
+from runstream_service.core.caller import DEFAULT_WORKSPACE_ID, Role
 from runstream_service.core.errors import (
     AlreadyExists,
     DatabaseUnavailable,
@@ -34,6 +35,8 @@ MAX_LOCATION_CHARACTERS = 2_048
 MAX_TAG_CHARACTERS = 20_000
 MAX_RETENTION_DAYS = 36_500
 DEFAULT_NAME = "Default"
+# Of the workspace `default`.
+DEFAULT_ID = 0
 # The names that are tried for a run whose experiment is deleted: the name itself, then with (2) to (20) appended.
 _MAX_NAME_NUMBER = 20
 # A conflict means that somebody else has just created the name; if it is gone again at once, it was purged.
@@ -77,6 +80,13 @@ class Experiments:
         Raises:
             InvalidField, AlreadyExists.
         """
+        if artifact_location and caller.role < Role.ADMIN:
+            # It could be a place of another workspace.
+            raise InvalidField(
+                "artifact_location cannot be specified when workspaces are enabled; leave it out, or ask an admin of "
+                "this service to create the experiment",
+                field="artifact_location",
+            )
         check_name(name, field="name", max_characters=MAX_NAME_CHARACTERS)
         check_text(artifact_location, field="artifact_location", max_characters=MAX_LOCATION_CHARACTERS)
         checked = check_entries(tags or {}, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
@@ -106,6 +116,14 @@ class Experiments:
         if row is None:
             raise ExperimentNotFound(f"no experiment with {what}", field=field, subject=subject)
         return from_row(row)
+
+    async def default_id(self, caller: Caller) -> int:
+        """The id of the experiment Default of the caller's workspace; 0, that of the first workspace, if it has none
+        any more."""
+        if caller.workspace_id == DEFAULT_WORKSPACE_ID:
+            return DEFAULT_ID
+        found = await self._database.fetchrow(SQL["get_by_name"], caller.workspace_id, DEFAULT_NAME)
+        return DEFAULT_ID if found is None else int(found["experiment_id"])
 
     async def list(self, caller: Caller, *, page_size: int, page_token: str) -> tuple[list[Experiment], str]:
         """One page of the active experiments, newest first, and the token of the next (empty on the last).

@@ -12,9 +12,10 @@ from runstream_service.http.callers import error_of, known_caller_of, set_caller
 from runstream_service.http.pages import OPEN_PATHS
 from runstream_service.http.paths import route_path
 from runstream_service.mlflow.errors import answer_to
+from runstream_service.mlflow.server import INFO_PATHS
 
 # What MLflow's clients read before they sign in.
-_SERVER_INFO = tuple(f"/{prefix}/3.0/mlflow/server-info" for prefix in ("api", "ajax-api"))
+_SERVER_INFO = tuple(f"/{prefix}/3.0/mlflow/{path}" for prefix in ("api", "ajax-api") for path in INFO_PATHS)
 PUBLIC_PATHS = frozenset((*OPEN_PATHS, *_SERVER_INFO))
 
 

@@ -38,7 +38,9 @@ def _with_message(call: Call) -> RawHandler:
         message = await read(request, call.message)
         caller = None if call.role is None else caller_of(request)
         answer = await within(call.handler(caller, message))
-        return await encode_in_thread_if_long(answer, accept_encoding=request.headers.get("accept-encoding", ""))
+        return await encode_in_thread_if_long(
+            answer, status=call.status, accept_encoding=request.headers.get("accept-encoding", "")
+        )
 
     return endpoint
 

@@ -294,10 +294,10 @@ class Frontend:
         reader: ReaderThread,
     ) -> None:
         """Adds the handlers of single calls: runs, reads, and MLflow's routes, which use both."""
-        core, queries = wire_calls(database, pipeline, artifacts, reader, shares=self._shares)
+        access = Access.of(database, is_on=self._settings.auth, public_url=self._settings.public_url)
+        core, queries = wire_calls(database, pipeline, artifacts, reader, access, shares=self._shares)
         run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(core.experiments, core.runs), server)
         server.add_generic_rpc_handlers((query_handler(queries),))
-        access = Access.of(database, is_on=self._settings.auth, public_url=self._settings.public_url)
         access_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(access), server)
         self._http_app.serve(mlflow_routes(core))
 

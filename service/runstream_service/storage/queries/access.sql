@@ -59,6 +59,11 @@ DELETE FROM tokens
 INSERT INTO workspaces (name, description) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
 RETURNING workspace_id, name, description, created_at;
 
+-- name: describe_workspace
+-- Changes the description of a workspace; no row if there is none of this name.
+UPDATE workspaces SET description = $2 WHERE name = $1 AND workspace_id <> 0
+RETURNING workspace_id, name, description, created_at;
+
 -- name: list_workspaces
 -- All workspaces, or one of them, by name.
 SELECT workspace_id, name, description, created_at FROM workspaces
