@@ -34,7 +34,6 @@ from runstream.run import Run, RunStats, start_run
 if TYPE_CHECKING:
     from runstream.client import (
         AggregateCurve,
-        Caller,
         ChartSeries,
         Client,
         Experiment,
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
 __all__ = [
     "AggregateCurve",
     "AlreadyExists",
-    "Caller",
     "ChartSeries",
     "Client",
     "DeadlineExceeded",

@@ -26,7 +26,9 @@ class ServiceCalls:
     def __init__(self, address: str | None, workspace: str) -> None:
         import runstream
 
-        self._client = runstream.Client(address, workspace=workspace or None)
+        if workspace:
+            os.environ["RUNSTREAM_WORKSPACE"] = workspace
+        self._client = runstream.Client(address)
 
     def call(self, method: str, request: Message) -> Any:
         """The answer. Raises RunstreamError."""

@@ -1,8 +1,0 @@
-"""`python -m runstream.login` and, with --out, the reverse."""
-
-import sys
-
-from runstream.login.command import main
-
-if __name__ == "__main__":
-    sys.exit(main())
