@@ -23,11 +23,11 @@ TESTS = ROOT / "tests" / "mlflow"
 OUT_OF_SCOPE = {
     "traces": r".*(trace|span).*",
     "webhooks": r".*webhook.*",
-    "workspaces": r".*workspace.*",
     "MCP servers": r".*mcp_.*",
     "evaluation datasets": r".*dataset.*",
 }
 GROUPS = {
+    "Workspaces": r".*workspace.*",
     "Prompts": r".*prompt.*",
     "Model registry": r".*(registered_model|model_version|latest_versions|model_version_stages).*",
     "Logged models": r".*(logged_model|model_artifact|model_params|log_outputs).*",

@@ -34,6 +34,7 @@ from runstream.run import Run, RunStats, start_run
 if TYPE_CHECKING:
     from runstream.client import (
         AggregateCurve,
+        Caller,
         ChartSeries,
         Client,
         Experiment,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AggregateCurve",
     "AlreadyExists",
+    "Caller",
     "ChartSeries",
     "Client",
     "DeadlineExceeded",

@@ -7,9 +7,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar, overload
 
-from runstream.v1 import run_pb2
+from runstream.v1 import access_pb2, run_pb2
 
 _T = TypeVar("_T", int, float)
+
+
+class Caller(NamedTuple):
+    """Who the service takes a client for. `role` is read, write, manage or admin. `authentication`: whether the service
+    asks for tokens; without, everybody may do everything."""
+
+    principal: str
+    workspace: str
+    role: str
+    authentication: bool
 
 
 class Point(NamedTuple):
@@ -142,6 +152,12 @@ class News:
 
     def __len__(self) -> int:
         return sum(map(len, self.series))
+
+
+def to_caller(message: access_pb2.WhoAmIResponse) -> Caller:
+    """Converts the message of the service."""
+    role = access_pb2.Role.Name(message.role).removeprefix("ROLE_").lower()
+    return Caller(message.principal, message.workspace, role, message.authentication)
 
 
 def to_experiment(message: run_pb2.Experiment) -> Experiment:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from runstream._channel import channels
 from runstream._charts import AggregateCurve, ChartSeries
 from runstream._lifecycle import process
 from runstream._results import (
+    Caller,
     Experiment,
     History,
     LatestPoint,
@@ -22,13 +24,16 @@ from runstream._results import (
     Point,
     RunInfo,
     SeriesColumns,
+    to_caller,
     to_experiment,
     to_run_info,
 )
-from runstream.v1 import query_pb2, run_pb2, run_pb2_grpc
+from runstream.mlflow.address import http_url_here, uri_with_token
+from runstream.v1 import access_pb2, access_pb2_grpc, query_pb2, run_pb2, run_pb2_grpc
 
 __all__ = [
     "AggregateCurve",
+    "Caller",
     "ChartSeries",
     "Client",
     "Experiment",
@@ -50,8 +55,9 @@ _LATEST_RUNS = 1_000  # run ids in one call
 class Client:
     """Reads and deletes runs and points. Safe to share between threads, and to use after a fork.
 
-    `address`, `token` and `workspace` are as in `start_run`. `timeout` is the limit of one call in seconds; it may be
-    infinite. An argument of a wrong form raises TypeError or ValueError, which names it.
+    `address`, `token` and `workspace` are as in `start_run`; `environ` replaces the environment. `timeout` is the limit
+    of one call in seconds; it may be infinite. An argument of a wrong form raises TypeError or ValueError, which names
+    it.
     """
 
     def __init__(
@@ -61,8 +67,10 @@ class Client:
         timeout: float = 60.0,
         token: str | None = None,
         workspace: str | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
-        settings = _settings.from_environment(address, os.environ, token=token, workspace=workspace)
+        self._environ = os.environ if environ is None else environ
+        settings = _settings.from_environment(address, self._environ, token=token, workspace=workspace)
         self._endpoint = settings.endpoint
         self.address = settings.address
         _arguments.timeout_seconds(timeout)
@@ -264,6 +272,26 @@ class Client:
             retention_days=_arguments.integer_or_none("days", days, 0, _INT32_MAX),
         )
         self._call(run_pb2_grpc.RunServiceStub, "SetRetention", request)
+
+    def who_am_i(self) -> Caller:
+        """Who the service takes this client for, and in which workspace. Raises Unauthenticated if it takes it for
+        nobody."""
+        request = access_pb2.WhoAmIRequest()
+        response: access_pb2.WhoAmIResponse = self._call(access_pb2_grpc.AccessServiceStub, "WhoAmI", request)
+        return to_caller(response)
+
+    def tracking_uri(self, expires: float | timedelta = 3600.0) -> str:
+        """A URI for `mlflow.set_tracking_uri`, which contains a token of its own and stops working after `expires`
+        (seconds or a timedelta; a day at most). It may do what this client may, but not delete. Treat it as a secret;
+        asking again makes another one."""
+        seconds = expires.total_seconds() if isinstance(expires, timedelta) else float(expires)
+        if not 1 <= seconds <= 86_400:
+            raise ValueError(f"expires {expires!r}: expected a second to a day, in seconds or as a timedelta")
+        request = access_pb2.CreateTrackingUriRequest(expires_in_s=seconds)
+        made: access_pb2.CreateTrackingUriResponse = self._call(
+            access_pb2_grpc.AccessServiceStub, "CreateTrackingUri", request
+        )
+        return made.uri or uri_with_token(http_url_here(self.address, self._environ), made.text)
 
     def close(self) -> None:
         """Closes the connection if nothing else in this process uses it. The client opens it again when needed."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from runstream_service import access_commands, agent_commands, data_commands, logs
+from runstream_service import access_commands, agent_commands, data_commands, login_commands, logs
 from runstream_service.bench.fault_rounds import ROUNDS
 from runstream_service.cannot_start import CannotStart
 from runstream_service.settings import OPTIONS, check_who_can_reach, read_settings
@@ -203,6 +203,8 @@ for _command in (
     data_commands.retention,
     data_commands.gc,
     data_commands.distribute,
+    login_commands.login,
+    login_commands.logout,
     access_commands.workspace,
     access_commands.token,
     access_commands.tracking_uri,

@@ -9,9 +9,9 @@ LEAST_POOL_SIZE = 6
 # The pool of the supervisor of several workers: purge, retention and silent runs have six kinds of work, of which few
 # run at a time, each for a moment. With one worker they use its pool.
 BACKGROUND_POOL_SIZE = 4
-# Besides the pool and the writers, a worker pings the database on each of its two event loops and hears of commits;
-# roll-up has two connections.
-_OF_WORKER, _OF_ROLLUP, _PING = 3, 2, 1
+# Besides the pool and the writers, a worker pings the database on each of its two event loops, hears of commits, and
+# may need a writer for quiet workspaces; roll-up has two connections.
+_OF_WORKER, _OF_ROLLUP, _PING = 4, 2, 1
 
 
 def connections_of_replica(*, workers: int, pool_size: int, writers: int) -> int:

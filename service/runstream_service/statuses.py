@@ -69,6 +69,8 @@ HTTP_STATUSES = {
     "INTERNAL_ERROR": 500,
     "NOT_IMPLEMENTED": 501,
     "TEMPORARILY_UNAVAILABLE": 503,
+    # MLflow's own is 500, which its clients repeat for minutes.
+    "FEATURE_DISABLED": 400,
     # This one is not MLflow's: its clients repeat a 500 or 503 for minutes, while a full disk stays full.
     "INSUFFICIENT_STORAGE": 507,
 }

@@ -26,6 +26,7 @@ from runstream_service.rpc.query_servicer import Queries
 
 if TYPE_CHECKING:
     from runstream_service.artifacts.store import ArtifactStore
+    from runstream_service.auth.access import Access
     from runstream_service.ingest.pipeline import IngestPipeline
     from runstream_service.pool_shares import PoolShares
     from runstream_service.query.reading.reader_thread import ReaderThread
@@ -37,6 +38,7 @@ def wire_calls(
     pipeline: IngestPipeline,
     artifacts: ArtifactStore,
     reader: ReaderThread,
+    access: Access,
     *,
     shares: PoolShares,
 ) -> tuple[Core, Queries]:
@@ -59,6 +61,7 @@ def wire_calls(
         run_metrics=RunMetrics(answers),
         artifacts=FilesOfCaller(artifacts, database),
         logged_models=LoggedModels(database),
+        access=access,
     )
     queries = Queries(history=History(histories), latest=latest, chart=Chart(answers), aggregate=Aggregate(answers))
     return core, queries

@@ -3,7 +3,7 @@
 How a block is covered goes by its language. `python` is run as a script, or, if its first line is a comment with a
 file's name, saved for the commands that follow; so is `yaml`. Each line of `bash` must match a line of COMMANDS below,
 which runs it or names the test that does. `mermaid` is a picture. `sql`, and plans as `text`, are covered by
-tests/integration/test_view.py. Any other block fails.
+tests/integration/test_view.py, `nginx` by test_behind_nginx.py. Any other block fails.
 """
 
 from __future__ import annotations
@@ -191,6 +191,26 @@ def doctor_command(reader: Reader, found: re.Match[str]) -> None:
     output_of(reader.start(program("runstream"), "doctor", *options, **where))
 
 
+def login_command(reader: Reader, found: re.Match[str]) -> None:
+    """At the service that runs here, which asks for no token; the options are those of the document."""
+    options = shlex.split(found[1])
+    where = {"XDG_CONFIG_HOME": str(reader.directory / "config")}
+    if not options:
+        assert "deleted" in output_of(reader.start(program("runstream"), "logout", **where))
+        return
+    own = [reader.serve.http_url, "--grpc-address", reader.serve.grpc_address]
+    given = {"--workspace": "default"}  # of TLS, the service here has none
+    known = [part for option in options if option in given for part in (option, given[option])]
+    command = [program("runstream"), "login", *own, *known]
+    done = subprocess.run(command, env=reader.environment(where), input="rst_x\n", capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+
+
+def exported(_reader: Reader, found: re.Match[str]) -> None:
+    """The client reads it."""
+    assert found[1] in {row[0] for row in table_of(CLIENT, "variable")}
+
+
 def agent_command(reader: Reader, found: re.Match[str]) -> None:
     """It ends when nothing is left to do, here at once; with a port, by SIGTERM."""
     where = {"RUNSTREAM_DIR": str(reader.directory / "journals"), "RUNSTREAM_AGENT_IDLE_S": "0"}
@@ -336,6 +356,8 @@ COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"runstream (tail .*)": tail,
     r"runstream doctor ?(.*)": doctor_command,
     r"runstream agent ?(.*)": agent_command,
+    r"runstream log(?:in|out) ?(.*)": login_command,
+    r"export (RUNSTREAM_\w+)=\S+(?: +#.*)?": exported,
     r"runstream sync (.*)": sync_command,
     r"runstream ((?:workspace|token|tracking-uri|audit)\b.*)": access_command,
     r"runstream ((?:export|delete|retention|gc|status) .*)": data_command,
@@ -375,7 +397,8 @@ def program(name: str) -> str:
     "block", [block for document in WITH_BLOCKS for block in blocks_of(document)], ids=lambda b: b.where
 )
 def test_every_block_is_covered(block: Block) -> None:
-    assert block.language in ("python", "bash", "mermaid", "sql", "text", "yaml"), f"no test covers {block.where}"
+    known = ("python", "bash", "mermaid", "sql", "text", "yaml", "nginx")
+    assert block.language in known, f"no test covers {block.where}"
     if block.language == "bash":
         assert all(coverage_of(line) for line in block.text.splitlines())
     if block.language == "yaml":

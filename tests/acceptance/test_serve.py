@@ -83,7 +83,8 @@ def test_metrics_parse_and_count_requests_by_route(serve: ServeProcess) -> None:
 
 
 async def test_beside_the_pool_and_the_writers_a_replica_has_five_connections(serve: ServeProcess) -> None:
-    """--pool-size, the chart and docs/sizing.md say five; operators add them up for max_connections."""
+    """--pool-size, the chart and docs/sizing.md say six; operators add them up for max_connections. The sixth is for
+    quiet workspaces, and is only made while others are busy."""
     connection = await asyncpg.connect(serve.database_url)
     try:
         for _ in range(100):  # each is made at its first use, the ping within two seconds

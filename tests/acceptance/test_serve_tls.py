@@ -10,12 +10,13 @@ import ssl
 import subprocess
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
+import mlflow
 import pytest
 from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -25,6 +26,7 @@ from runstream_service.bench.load import append, batch_message
 from tests.support.authorities import Authority, Issued, SecretMount, channel_credentials, trusting
 from tests.support.databases import short_directory
 from tests.support.polling import until, until_now
+from tests.support.producers import Producers, assert_exactly_once
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 from tests.support.tasks import end
 
@@ -62,12 +64,13 @@ class TlsService:
 
 
 @contextlib.contextmanager
-def tls_service(*, mutual: bool = False, workers: int = 1) -> Iterator[TlsService]:
+def tls_service(*, mutual: bool = False, workers: int = 1, options: Sequence[str] = ()) -> Iterator[TlsService]:
     with short_directory() as directory:
         authority, clients = Authority(), Authority()
         mount = SecretMount(directory / "tls")
         mount.put(authority.issue(), clients.pem)
         arguments = [*mount.arguments(mutual=mutual), "--monitoring-listen", "127.0.0.1:0", "--workers", str(workers)]
+        arguments += options
         with ServeProcess(directory / "data", arguments=arguments) as serve:
             yield TlsService(serve, mount, authority, clients, directory)
 
@@ -346,6 +349,37 @@ def test_replaced_authorities_of_clients_shut_out_those_of_the_old_ones(mutual: 
     with pytest.raises(grpc.RpcError):
         health(mutual.serve.grpc_address, channel_credentials(mutual.authority, old.issue("x")))
     mutual.clients = successor
+
+
+async def test_training_goes_on_over_replaced_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With mutual TLS, and streams that connect again and again. MLflow's client takes part."""
+    with tls_service(mutual=True, options=["--max-connection-age", "2"]) as service:
+        own, trusted = service.clients.issue("trainer"), tmp_path / "ca.pem"
+        trusted.write_bytes(service.authority.pem)
+        (tmp_path / "own.crt").write_bytes(own.chain)
+        (tmp_path / "own.key").write_bytes(own.key)
+        (tmp_path / "both.pem").write_bytes(own.key + own.chain)
+        environment = {
+            "RUNSTREAM_TLS_CA": str(trusted),
+            "RUNSTREAM_TLS_CERT": str(tmp_path / "own.crt"),
+            "RUNSTREAM_TLS_KEY": str(tmp_path / "own.key"),
+            "MLFLOW_TRACKING_SERVER_CERT_PATH": str(trusted),
+            "MLFLOW_TRACKING_CLIENT_CERT_PATH": str(tmp_path / "both.pem"),
+        }
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        address = f"grpcs://{service.serve.grpc_address}"
+        client = mlflow.MlflowClient(service.serve.http_url)
+        with Producers(address, 2, 100, environment=environment) as producers:
+            for replacement in range(1, 3):
+                service.mount.put(service.authority.issue(), service.clients.pem)
+                await asyncio.to_thread(service.serve.wait_for_action, "tls_reloaded", count=replacement)
+                client.log_metric(producers.run_id, "replaced", replacement)
+            await until(lambda: service.serve.metric("runstream_streams_ended_total", reason="DRAINING") >= 2)
+            reports = producers.stop()
+        await asyncio.to_thread(assert_exactly_once, address, producers.run_id, reports)
+        assert all(report["said"] == [] for report in reports)
+        assert client.get_run(producers.run_id).data.metrics["replaced"] == 2
 
 
 # -- what cannot start -------------------------------------------------------------------------------------------------

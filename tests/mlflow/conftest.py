@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from runstream.journal import Directory
 from runstream_service.mlflow_port.port import MlflowPort
+from tests.support.access import AUTH, make_token, make_workspace
 from tests.support.databases import short_directory
 from tests.support.polling import until_now
 from tests.support.rest import Rest
@@ -48,6 +50,7 @@ _WARNINGS_OF_MLFLOW = (
     "ignore::UserWarning:mlflow.*",
     "ignore::pydantic.warnings.PydanticDeprecatedSince20",
 )
+TEAMS = ("team-a", "team-b")
 _HERE = Path(__file__).parent
 
 
@@ -64,6 +67,43 @@ def service() -> Iterator[ServeProcess]:
     """One runstream service with a PostgreSQL of its own. Tests share it: each makes experiments of its own."""
     with short_directory() as directory, ServeProcess(directory) as serve:
         yield serve
+
+
+@pytest.fixture(scope="session")
+def guarded() -> Iterator[ServeProcess]:
+    """A service that asks for tokens, with the workspaces team-a and team-b."""
+    with short_directory() as directory, ServeProcess(directory / "data", arguments=AUTH) as serve:
+        for team in TEAMS:
+            make_workspace(serve, team)
+        yield serve
+
+
+@pytest.fixture(scope="session")
+def tokens(guarded: ServeProcess) -> dict[str, str]:
+    """Tokens of that service: one that manages each team's workspace, and that of an admin."""
+    managing = {team: make_token(guarded, name="manager", role="manage", workspace=team) for team in TEAMS}
+    return {**managing, "admin": make_token(guarded, name="admin", role="admin")}
+
+
+@pytest.fixture
+def team_a(guarded: ServeProcess, tokens: Mapping[str, str]) -> Iterator[Rest]:
+    """A caller of team-a by hand."""
+    with contextlib.closing(Rest(guarded.http_url, token=tokens["team-a"])) as rest:
+        yield rest
+
+
+@pytest.fixture
+def team_b(guarded: ServeProcess, tokens: Mapping[str, str]) -> Iterator[Rest]:
+    """A caller of team-b by hand."""
+    with contextlib.closing(Rest(guarded.http_url, token=tokens["team-b"])) as rest:
+        yield rest
+
+
+@pytest.fixture
+def admin(guarded: ServeProcess, tokens: Mapping[str, str]) -> Iterator[Rest]:
+    """An admin by hand."""
+    with contextlib.closing(Rest(guarded.http_url, token=tokens["admin"])) as rest:
+        yield rest
 
 
 @pytest.fixture(scope="session")

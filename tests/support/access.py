@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from runstream_service.auth.access import Access
@@ -70,6 +69,4 @@ def _in_database(url: str, work: Callable[[Access], Awaitable[T]]) -> T:
         finally:
             await database.close()
 
-    # In a thread of its own: a test that drives a browser has an event loop in this one.
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(run())).result()
+    return asyncio.run(run())

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,15 +23,24 @@ class Producers:
 
     `apart`: each has a connection of its own, as on a machine of its own. Otherwise one agent serves them all."""
 
-    def __init__(self, address: str, count: int, points_per_s: float, *, apart: bool = False) -> None:
+    def __init__(
+        self,
+        address: str,
+        count: int,
+        points_per_s: float,
+        *,
+        apart: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._apart = apart
+        self._environment = environment or {}
         self.run_id = uuid.uuid4().hex
         self._arguments = [(address, self.run_id, str(rank), str(points_per_s)) for rank in range(count)]
         self._processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Producers:
         for rank, arguments in enumerate(self._arguments):
-            environment = command_environment()
+            environment = command_environment(self._environment)
             if self._apart:
                 apart = f"{os.environ['RUNSTREAM_DIR']}-{self.run_id[:8]}-{rank}"
                 environment |= {"RUNSTREAM_AGENT": "thread", "RUNSTREAM_DIR": apart}

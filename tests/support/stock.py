@@ -35,7 +35,7 @@ def mlflow_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]
 
 
 @contextlib.contextmanager
-def stock_server(*, timeout_s: float = 110) -> Iterator[str]:
+def stock_server(*arguments: str, timeout_s: float = 110) -> Iterator[str]:
     """Its address; it is gone afterwards.
 
     Raises:
@@ -49,6 +49,7 @@ def stock_server(*, timeout_s: float = 110) -> Iterator[str]:
     port = _free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(directory / "artifacts")]
+    command += arguments
     log_file = directory / "log"
     try:
         with log_file.open("wb") as log:

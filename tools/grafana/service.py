@@ -470,6 +470,15 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
                 width=12,
             ),
             graph(
+                "Calls refused a second",
+                "By reason: no valid token, too low a role, or a workspace that the caller may not enter. A step up is "
+                "often a token that has expired; `runstream audit --all` says who calls.",
+                [(rate("runstream_refused_calls_total", "reason"), "{{reason}}")],
+                "reqps",
+                alert="RunstreamRefusedCalls",
+                width=12,
+            ),
+            graph(
                 "gRPC calls a second",
                 "By method and status code.",
                 [(rate("runstream_grpc_requests_total", "method", "code"), "{{method}} {{code}}")],

@@ -11,12 +11,13 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from runstream._endpoint import DEFAULT_ADDRESS, check_address
+from runstream._endpoint import resolve
+from runstream._profile import Project
 from runstream.doctor.checks import Check, State, broken
 from runstream.doctor.environment import check_environment
 from runstream.doctor.node import check_node
 from runstream.doctor.service import check_service
-from runstream.mlflow.address import HTTP_VARIABLE, http_url_of
+from runstream.mlflow.address import http_url_here, http_url_of
 
 _MARKS = {State.OK: "ok", State.WARNING: "!", State.BROKEN: "BROKEN", State.SKIPPED: "-"}
 _COLOURS = {State.OK: "32", State.WARNING: "33", State.BROKEN: "31", State.SKIPPED: "2"}
@@ -42,14 +43,14 @@ def any_broken(checks: Iterable[Check]) -> bool:
 
 
 def _all(address: str | None, http: str | None, directory: Path | None, environ: Mapping[str, str]) -> Iterator[Check]:
-    address = address or environ.get("RUNSTREAM_ADDRESS", "").strip() or DEFAULT_ADDRESS
     http_url = ""
     try:
-        http_url = http_url_of(check_address(address), http or environ.get(HTTP_VARIABLE, "").strip())
+        endpoint = resolve(address, environ, project=Project.find())
+        http_url = http_url_of(endpoint.address, http) if http else http_url_here(endpoint.address, environ)
     except ValueError as error:
-        yield broken("address", str(error), "correct it: --address, --http, or the variable")
+        yield broken("address", str(error), "correct it: --address, --http, runstream.toml, or the variable")
     else:
-        yield from check_service(address, http_url)
+        yield from check_service(endpoint, http_url)
     yield from check_node(directory, environ)
     yield from check_environment(environ, http_url)
 

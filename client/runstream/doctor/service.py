@@ -6,6 +6,7 @@ import email.utils
 import importlib.metadata
 import json
 import socket
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -13,24 +14,33 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runstream._endpoint import Endpoint
-from runstream.doctor.checks import Check, broken, ok, skipped, warning
+from runstream import _tls
+from runstream._endpoint import Endpoint, is_exposed
+from runstream.doctor.checks import Check, State, broken, ok, skipped, warning
 
 TIMEOUT_S = 5.0
 _SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse(status=SERVING)
 # Times of points come from this machine; the service's retention and liveness use its own.
 _SKEW_S = 5.0
+_FEW_DAYS = 7.0
 
 
-def check_service(address: str, http_url: str) -> Iterator[Check]:
+def check_service(endpoint: Endpoint, http_url: str) -> Iterator[Check]:
     """All checks of one service."""
-    reached = _reach(address)
+    reached = _reach(endpoint.target)
     yield from reached
-    if any(check.state.value == "broken" for check in reached):
+    if any(check.state is State.BROKEN for check in reached):
         yield skipped("gRPC", "the address cannot be reached")
+        yield skipped("token", "the address cannot be reached")
     else:
-        yield from _grpc(address)
-    yield from _http(http_url)
+        tls = _tls_of(endpoint)
+        yield tls
+        if tls.state is State.BROKEN:
+            yield skipped("gRPC", "TLS does not work")
+            yield skipped("token", "TLS does not work")
+        else:
+            yield from _grpc(endpoint)
+    yield from _http(http_url, endpoint)
 
 
 def client_version() -> str:
@@ -71,25 +81,87 @@ def _hint_of_address(what: str) -> str:
     return f"correct {what} (--address, RUNSTREAM_ADDRESS, or address= of start_run)"
 
 
-def _grpc(address: str) -> Iterator[Check]:
+def _tls_of(endpoint: Endpoint) -> Check:
+    found = _tls.probe(endpoint)
+    if found.problem:
+        return broken("TLS", found.problem, "until then points stay in the journal")
+    if is_exposed(endpoint):
+        return warning("TLS", "none: the token is sent so that others on the network can read it", "give grpcs://...")
+    if not endpoint.uses_tls:
+        return ok("TLS", "none, and nothing secret is sent over the network")
+    if found.certificate is None:
+        return skipped("TLS", "what gRPC resolves itself is not looked at")
+    until = str(found.certificate.get("notAfter", ""))
+    days = (ssl.cert_time_to_seconds(until) - time.time()) / 86_400 if until else _FEW_DAYS
+    trusted = f"by {endpoint.tls.ca}" if endpoint.tls.ca else "by this system's authorities"
+    words = f"the certificate is vouched for {trusted}, and valid until {until}"
+    if days < _FEW_DAYS:
+        return warning("TLS", f"{words}: {days:.0f} days from now", "have it renewed; the service reads it again")
+    return ok("TLS", words)
+
+
+def _grpc(endpoint: Endpoint) -> Iterator[Check]:
     import grpc  # late: what is checked before needs none of it, and it may be what is broken
 
     from runstream._dialing import Dialer
     from runstream.v1 import run_pb2, run_pb2_grpc
 
-    with Dialer().open(Endpoint(address)) as channel:
+    with Dialer().open(endpoint) as channel:
         try:
             check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")  # messages are bytes
             if check(b"", timeout=TIMEOUT_S) != _SERVING:
                 yield broken("gRPC", "the service answers that it is not ready", "its page /readyz says what it lacks")
                 return
-            run_pb2_grpc.RunServiceStub(channel).ListExperiments(
-                run_pb2.ListExperimentsRequest(page_size=1), timeout=TIMEOUT_S
-            )
         except grpc.RpcError as error:
-            yield _failed(address, error)
+            yield _failed(endpoint.address, error)
             return
-    yield ok("gRPC", "the service is ready and reads its database")
+        token = _token(endpoint, channel)
+        if token.state is not State.BROKEN:
+            try:
+                run_pb2_grpc.RunServiceStub(channel).ListExperiments(
+                    run_pb2.ListExperimentsRequest(page_size=1), timeout=TIMEOUT_S, metadata=endpoint.metadata()
+                )
+            except grpc.RpcError as error:
+                yield _failed(endpoint.address, error)
+                return
+            yield ok("gRPC", "the service is ready and reads its database")
+        else:
+            yield ok("gRPC", "the service is ready")
+    yield token
+
+
+def _token(endpoint: Endpoint, channel: Any) -> Check:
+    import grpc
+
+    from runstream import _status
+    from runstream._results import to_caller
+    from runstream.v1 import access_pb2, access_pb2_grpc
+
+    credentials = endpoint.credentials
+    problem = credentials.read(endpoint.address).problem
+    if problem:
+        return broken("token", problem, "correct it; until then points stay in the journal")
+    source = credentials.source or "no token"
+    try:
+        caller = to_caller(
+            access_pb2_grpc.AccessServiceStub(channel).WhoAmI(
+                access_pb2.WhoAmIRequest(), timeout=TIMEOUT_S, metadata=endpoint.metadata()
+            )
+        )
+    except grpc.RpcError as error:
+        failure = _status.from_rpc_error(error)
+        if failure.code == "UNIMPLEMENTED":
+            return skipped("token", "a service of this version asks for none")
+        if failure.retry is not _status.Retry.WHEN_ALLOWED:
+            return skipped("token", f"it could not be checked: {failure}")
+        where = f", workspace {credentials.workspace!r}" if credentials.workspace else ""
+        return broken("token", f"{source}{where}: {failure.message}", _status.advice(failure, endpoint))
+    if not caller.authentication:
+        return ok("token", "the service asks for none")
+    found = f"{source}: {caller.principal!r} may {caller.role} in the workspace {caller.workspace!r}"
+    if caller.role == "read":
+        return broken("token", found, "ask for a token with the role write: points are refused with this one")
+    return ok("token", found)
 
 
 def _failed(address: str, error: Any) -> Check:
@@ -98,13 +170,12 @@ def _failed(address: str, error: Any) -> Check:
     if code == "UNIMPLEMENTED":
         return broken("gRPC", found, "another gRPC service listens there; correct the port")
     if code == "UNAUTHENTICATED" or code == "PERMISSION_DENIED":
-        return broken("gRPC", found, "the service, or a gateway before it, wants another token")
+        return broken("gRPC", found, "the service, or a gateway in front of it, wants another token")
     if "http1" in details.lower() or "HTTP/1" in details:
         hint = "an HTTP server listens there; give the port for gRPC, which is 50051 by default"
         return broken("gRPC", found, hint)
     if code == "UNAVAILABLE" and ("connection reset" in details.lower() or "socket closed" in details.lower()):
-        hint = "if the service is behind TLS, connect to the port without it; otherwise correct the port"
-        return broken("gRPC", found, hint)
+        return broken("gRPC", found, "another kind of server listens there; correct the port")
     if code == "DEADLINE_EXCEEDED":
         return broken("gRPC", found, "something takes connections there and does not speak gRPC, or is overloaded")
     return broken("gRPC", found, "the service's log and its page /readyz say more")
@@ -119,9 +190,9 @@ class _Answer:
     ended_s: float
 
 
-def _http(url: str) -> Iterator[Check]:
+def _http(url: str, endpoint: Endpoint) -> Iterator[Check]:
     try:
-        answer = _get(f"{url}/healthz")
+        answer = _get(f"{url}/healthz", endpoint)
     except OSError as error:
         reason = getattr(error, "reason", error)
         yield warning(
@@ -140,22 +211,23 @@ def _http(url: str) -> Iterator[Check]:
             "another server listens there: correct --http or RUNSTREAM_MLFLOW_HTTP_ADDRESS",
         )
         return
-    yield _ready(url)
+    yield _ready(url, endpoint)
     yield _versions(version)
     yield _clock(answer)
 
 
-def _get(url: str) -> _Answer:
-    """Without a proxy, as gRPC connects. OSError if there is no answer."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def _get(url: str, endpoint: Endpoint) -> _Answer:
+    """Without a proxy, as gRPC connects, and with its files for TLS. OSError if there is no answer."""
     began_s = time.time()
     try:
+        https = urllib.request.HTTPSHandler(context=_tls.context_of(endpoint.tls))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
         with opener.open(url, timeout=TIMEOUT_S) as response:
             return _Answer(response.status, dict(response.headers), response.read(65_536), began_s, time.time())
     except urllib.error.HTTPError as error:
         with error:
             return _Answer(error.code, dict(error.headers), error.read(65_536), began_s, time.time())
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, _tls.CannotDial) as error:
         raise OSError(str(error)) from error
 
 
@@ -166,9 +238,9 @@ def _version_of(answer: _Answer) -> str:
         return ""
 
 
-def _ready(url: str) -> Check:
+def _ready(url: str, endpoint: Endpoint) -> Check:
     try:
-        answer = _get(f"{url}/readyz")
+        answer = _get(f"{url}/readyz", endpoint)
         problems = ", ".join(map(str, json.loads(answer.body).get("problems", [])))
     except (OSError, ValueError, AttributeError) as error:
         return warning("HTTP", f"{url}/readyz: {error}", "the service's log says more")

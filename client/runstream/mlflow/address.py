@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+from runstream._endpoint import check_address
+from runstream._profile import stored_login
 
 SCHEME = "runstream"
+TLS_SCHEME = "runstreams"
 HTTP_VARIABLE = "RUNSTREAM_MLFLOW_HTTP_ADDRESS"
 _GRPC_PORT, _HTTP_PORT = 50051, 5000
-_FORM = "runstream://host:50051, or runstream://host:50051?http=host:5000"
+_TLS = "grpcs://"
+_FORM = "runstream://host:50051, or runstream://host:50051?http=host:5000; with TLS runstreams://"
 
 
 @dataclass(frozen=True)
 class Address:
-    """`grpc` is host:port, `http_url` has a scheme and no slash at its end."""
+    """`grpc` is host:port, with TLS grpcs://host:port; `http_url` has a scheme and no slash at its end."""
 
     grpc: str
     http_url: str
@@ -22,12 +27,13 @@ class Address:
 
 def is_runstream(uri: str | None) -> bool:
     """Whether a tracking URI has the scheme of this plugin."""
-    return (uri or "").partition(":")[0].lower() == SCHEME
+    return (uri or "").partition(":")[0].lower() in (SCHEME, TLS_SCHEME)
 
 
 def of_runstream_uri(uri: str, environ: Mapping[str, str]) -> Address:
-    """Both addresses of `runstream://host:port`. HTTP is at the same host, port 5000, unless the query or the
-    environment says otherwise. Raises ValueError, which says what is wrong with the URI."""
+    """Both addresses of `runstream://host:port`, and of `runstreams://host:port`, where both speak TLS. HTTP is at the
+    same host, port 5000, unless the query or the environment says otherwise. Raises ValueError, which says what is
+    wrong with the URI."""
     parts = urlsplit(uri)
     host, port = _host_and_port(parts.netloc, uri)
     if parts.path.strip("/") or parts.fragment:
@@ -37,25 +43,43 @@ def of_runstream_uri(uri: str, environ: Mapping[str, str]) -> Address:
     if unknown:
         raise ValueError(f"tracking URI {uri!r}: unknown parameter {unknown[0]!r}; expected {_FORM}")
     given = query.get("http", [""])[-1] or environ.get(HTTP_VARIABLE, "").strip()
-    http = _http_url(given) if given else f"http://{host}:{_HTTP_PORT}"
-    return Address(f"{host}:{port or _GRPC_PORT}", http)
+    tls = parts.scheme.lower() == TLS_SCHEME
+    http = _http_url(given, tls=tls) if given else f"http{'s' if tls else ''}://{host}:{_HTTP_PORT}"
+    return Address(f"{_TLS if tls else ''}{host}:{port or _GRPC_PORT}", http)
 
 
 def of_http_uri(uri: str, environ: Mapping[str, str]) -> Address:
-    """Both addresses of `http://host:port`: gRPC is at RUNSTREAM_ADDRESS, else at the same host, port 50051. Raises
-    ValueError."""
+    """Both addresses of `http://host:port`: gRPC is at RUNSTREAM_ADDRESS, else at the same host, port 50051, with TLS
+    if the URI has it. Raises ValueError."""
     parts = urlsplit(uri)
     host, _ = _host_and_port(parts.netloc.rpartition("@")[2], uri)
-    return Address(environ.get("RUNSTREAM_ADDRESS", "").strip() or f"{host}:{_GRPC_PORT}", uri.rstrip("/"))
+    usual = f"{_TLS if parts.scheme.lower() == 'https' else ''}{host}:{_GRPC_PORT}"
+    given = environ.get("RUNSTREAM_ADDRESS", "").strip()
+    return Address(check_address(given) if given else usual, uri.rstrip("/"))
 
 
 def http_url_of(address: str, given: str) -> str:
-    """The address over HTTP of the service at a gRPC address: as given, or the same host, port 5000. Raises
-    ValueError."""
+    """The address over HTTP of the service at a gRPC address: as given, or the same host, port 5000, with TLS if the
+    gRPC address has it. Raises ValueError."""
+    tls = address.startswith(_TLS)
     if given:
-        return _http_url(given)
+        return _http_url(given, tls=tls)
     host = address.rpartition("/")[2].rpartition(":")[0]
-    return f"http://{host or '127.0.0.1'}:{_HTTP_PORT}"
+    return f"http{'s' if tls else ''}://{host or '127.0.0.1'}:{_HTTP_PORT}"
+
+
+def http_url_here(address: str, environ: Mapping[str, str]) -> str:
+    """The same, as the environment or the login says. Raises ValueError."""
+    login = stored_login(environ)
+    of_login = login.http_url if login.address == address else ""
+    return http_url_of(address, environ.get(HTTP_VARIABLE, "").strip() or of_login)
+
+
+def uri_with_token(http_url: str, token: str) -> str:
+    """A tracking URI of MLflow with a token in it, which its clients send as a password; the user name does not
+    matter."""
+    parts = urlsplit(http_url)
+    return urlunsplit(parts._replace(netloc=f"token:{token}@{parts.netloc.rpartition('@')[2]}"))
 
 
 def _host_and_port(netloc: str, uri: str) -> tuple[str, int | None]:
@@ -74,8 +98,8 @@ def _host_and_port(netloc: str, uri: str) -> tuple[str, int | None]:
     return f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname, port
 
 
-def _http_url(given: str) -> str:
-    url = given if "://" in given else f"http://{given}"
+def _http_url(given: str, *, tls: bool) -> str:
+    url = given if "://" in given else f"http{'s' if tls else ''}://{given}"
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(

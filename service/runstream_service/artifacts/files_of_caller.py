@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from runstream_service.artifacts.paths import path_of_uri
+from runstream_service.core import audit
 from runstream_service.core.caller import Role
 from runstream_service.core.errors import ArtifactNotFound, InvalidField
 from runstream_service.storage.queries import load
@@ -54,6 +55,8 @@ class FilesOfCaller:
     async def delete(self, caller: Caller, path: str) -> None:
         """Deletes a file or a directory; it need not exist."""
         if await self._is_callers(caller, path):
+            # Before the deletion, which may be interrupted, or take effect although the store answers nothing.
+            await audit.record(self._database, caller, "artifact_deleted", path)
             await self._store.delete(path)
 
     async def list(self, caller: Caller, path: str) -> list[Entry]:

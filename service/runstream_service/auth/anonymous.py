@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 from runstream_service.auth.authenticator import Credentials
 from runstream_service.core.caller import DEFAULT_WORKSPACE, DEFAULT_WORKSPACE_ID, Caller, Role
-from runstream_service.core.errors import CoreError
+from runstream_service.core.errors import CoreError, WorkspaceNotFound
 
 _EVERYBODY = Caller(
     workspace_id=DEFAULT_WORKSPACE_ID, workspace=DEFAULT_WORKSPACE, principal="anonymous", role=Role.ADMIN
@@ -18,8 +18,15 @@ _EVERYBODY = Caller(
 class Anonymous:
     """Implements Authenticator."""
 
-    async def authenticate(self, _credentials: Credentials) -> Caller:
-        """The one caller."""
+    async def authenticate(self, credentials: Credentials) -> Caller:
+        """The one caller. Raises WorkspaceNotFound for any other workspace than its own."""
+        if credentials.workspace not in ("", DEFAULT_WORKSPACE):
+            raise WorkspaceNotFound(
+                f"no workspace {credentials.workspace[:80]!r}: this service has no workspaces, since it asks nobody "
+                "for a token; unset MLFLOW_WORKSPACE (or the workspace setting), or ask its operator for --auth on",
+                field="workspace",
+                subject=credentials.workspace,
+            )
         return _EVERYBODY
 
     def watching(self, _caller: Caller, _end: Callable[[CoreError], None]) -> AbstractContextManager[None]:

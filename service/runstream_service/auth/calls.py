@@ -26,9 +26,7 @@ class ServiceCalls:
     def __init__(self, address: str | None, workspace: str) -> None:
         import runstream
 
-        if workspace:
-            os.environ["RUNSTREAM_WORKSPACE"] = workspace
-        self._client = runstream.Client(address)
+        self._client = runstream.Client(address, workspace=workspace or None)
 
     def call(self, method: str, request: Message) -> Any:
         """The answer. Raises RunstreamError."""

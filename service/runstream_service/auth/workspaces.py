@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 SQL = load("access")
 
-MAX_NAME_CHARACTERS = 63
+MIN_NAME_CHARACTERS, MAX_NAME_CHARACTERS = 2, 63
 MAX_DESCRIPTION_CHARACTERS = 500
 # As in MLflow, and as names of Kubernetes' namespaces (RFC 1123).
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*[a-z0-9]")
 # MLflow's, since they are parts of its paths.
 _RESERVED = frozenset(("workspaces", "api", "ajax-api", "static-files"))
 
@@ -74,7 +74,23 @@ class Workspaces:
         """One of those. Raises WorkspaceNotFound."""
         row = await self._database.fetchrow(SQL["find_workspace"], name)
         if row is None or (caller.role is not Role.ADMIN and row["workspace_id"] != caller.workspace_id):
-            raise WorkspaceNotFound(f"no workspace {name[:80]!r}", field="workspace", subject=name)
+            raise _not_found(name)
+        return _workspace(row)
+
+    async def describe(self, caller: Caller, name: str, description: str) -> Workspace:
+        """Changes what is said about a workspace.
+
+        Raises:
+            Forbidden, InvalidField, WorkspaceNotFound.
+        """
+        caller.check(Role.ADMIN)
+        check_text(description, field="description", max_characters=MAX_DESCRIPTION_CHARACTERS)
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(SQL["describe_workspace"], name, description)
+            if row is None:
+                raise _not_found(name)
+            there = replace(caller, workspace_id=row["workspace_id"], workspace=name)
+            await audit.record(connection, there, "workspace_described", name)
         return _workspace(row)
 
 
@@ -82,11 +98,16 @@ def check_workspace_name(name: str) -> str:
     """Raises InvalidField."""
     if not _NAME.fullmatch(name) or len(name) > MAX_NAME_CHARACTERS or name in _RESERVED:
         raise InvalidField(
-            f"name: {name[:80]!r} cannot be the name of a workspace; it has 1 to {MAX_NAME_CHARACTERS} lower-case "
-            f"letters, digits and hyphens, no hyphen at either end, and is none of {', '.join(sorted(_RESERVED))}",
+            f"name: {name[:80]!r} cannot be the name of a workspace; it has {MIN_NAME_CHARACTERS} to "
+            f"{MAX_NAME_CHARACTERS} lower-case letters, digits and hyphens, no hyphen at either end, and is none of "
+            f"{', '.join(sorted(_RESERVED))}",
             field="name",
         )
     return name
+
+
+def _not_found(name: str) -> WorkspaceNotFound:
+    return WorkspaceNotFound(f"no workspace {name[:80]!r}", field="workspace", subject=name)
 
 
 def _workspace(row: asyncpg.Record) -> Workspace:

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
-import structlog
 
+from runstream_service.core import audit
+from runstream_service.core.caller import DEFAULT_WORKSPACE_ID, Role
 from runstream_service.core.errors import (
     AlreadyExists,
     DatabaseUnavailable,
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
 
 SQL = load("experiments")
 
-log = structlog.get_logger()
-
 MAX_NAME_CHARACTERS = 500
 MAX_LOCATION_CHARACTERS = 2_048
 MAX_TAG_CHARACTERS = 20_000
 MAX_RETENTION_DAYS = 36_500
 DEFAULT_NAME = "Default"
+# Of the workspace `default`.
+DEFAULT_ID = 0
 # The names that are tried for a run whose experiment is deleted: the name itself, then with (2) to (20) appended.
 _MAX_NAME_NUMBER = 20
 # A conflict means that somebody else has just created the name; if it is gone again at once, it was purged.
@@ -79,6 +80,13 @@ class Experiments:
         Raises:
             InvalidField, AlreadyExists.
         """
+        if artifact_location and caller.role < Role.ADMIN:
+            # It could be a place of another workspace.
+            raise InvalidField(
+                "artifact_location cannot be specified when workspaces are enabled; leave it out, or ask an admin of "
+                "this service to create the experiment",
+                field="artifact_location",
+            )
         check_name(name, field="name", max_characters=MAX_NAME_CHARACTERS)
         check_text(artifact_location, field="artifact_location", max_characters=MAX_LOCATION_CHARACTERS)
         checked = check_entries(tags or {}, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
@@ -109,6 +117,14 @@ class Experiments:
             raise ExperimentNotFound(f"no experiment with {what}", field=field, subject=subject)
         return from_row(row)
 
+    async def default_id(self, caller: Caller) -> int:
+        """The id of the experiment Default of the caller's workspace; 0, that of the first workspace, if it has none
+        any more."""
+        if caller.workspace_id == DEFAULT_WORKSPACE_ID:
+            return DEFAULT_ID
+        found = await self._database.fetchrow(SQL["get_by_name"], caller.workspace_id, DEFAULT_NAME)
+        return DEFAULT_ID if found is None else int(found["experiment_id"])
+
     async def list(self, caller: Caller, *, page_size: int, page_token: str) -> tuple[list[Experiment], str]:
         """One page of the active experiments, newest first, and the token of the next (empty on the last).
 
@@ -134,15 +150,10 @@ class Experiments:
                 f"retention_days: {days} is not from 1 to {MAX_RETENTION_DAYS:,}; leave it out to keep points forever",
                 field="retention_days",
             )
-        if await self._database.fetchval(SQL["set_retention"], caller.workspace_id, experiment_id, days) is None:
-            raise _not_found(experiment_id)
-        log.info(
-            "Set the retention of an experiment",
-            action="retention_set",
-            experiment_id=experiment_id,
-            days=days,
-            by=caller.principal,
-        )
+        async with self._database.transaction() as connection:
+            if await connection.fetchval(SQL["set_retention"], caller.workspace_id, experiment_id, days) is None:
+                raise _not_found(experiment_id)
+            await audit.record(connection, caller, "retention_set", experiment_id, days=days)
 
     async def rename(self, caller: Caller, experiment_id: int, name: str) -> None:
         """Gives an active experiment another name.
@@ -172,13 +183,7 @@ class Experiments:
             await connection.execute(SQL["delete_runs"], experiment_id)
             await connection.fetch(SQL["lock_producers"], runs)
             await connection.execute(SQL["fence_producers"], runs)
-        log.info(
-            "Deleted an experiment",
-            action="experiment_deleted",
-            experiment_id=experiment_id,
-            runs=len(runs),
-            by=caller.principal,
-        )
+            await audit.record(connection, caller, "experiment_deleted", experiment_id, runs=len(runs))
 
     async def restore(self, caller: Caller, experiment_id: int) -> None:
         """Restores a deleted experiment, with all of its runs that are not purged yet.
@@ -191,6 +196,7 @@ class Experiments:
             await connection.execute(SQL["set_lifecycle"], experiment_id, "active")
             await connection.fetch(SQL["lock_runs"], experiment_id)
             await connection.execute(SQL["restore_runs"], experiment_id)
+            await audit.record(connection, caller, "experiment_restored", experiment_id)
 
     async def set_tag(self, caller: Caller, experiment_id: int, key: str, value: str) -> None:
         """Sets a tag of an active experiment, replacing an earlier value.

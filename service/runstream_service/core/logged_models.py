@@ -9,9 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import structlog
-
-from runstream_service.core import experiments
+from runstream_service.core import audit, experiments
 from runstream_service.core.errors import InvalidField, NotFound
 from runstream_service.core.logged_model_search import Search, search
 from runstream_service.core.names import check_storable, check_text, parse_run_id
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
 
     from runstream_service.core.caller import Caller
     from runstream_service.storage.database import Database, PooledConnection
-
-log = structlog.get_logger()
 
 SQL = load("logged_models")
 
@@ -133,8 +129,8 @@ class LoggedModels:
         """Marks a model as deleted; its files stay until it is purged."""
         async with self._database.transaction() as connection:
             await _lock(connection, caller, model_id)
-            await connection.execute(SQL["delete"], model_id)
-        log.info("Deleted a logged model", action="logged_model_deleted", model_id=model_id, by=caller.principal)
+            if await connection.fetchval(SQL["delete"], model_id):
+                await audit.record(connection, caller, "logged_model_deleted", model_id)
 
     async def log_params(self, caller: Caller, model_id: str, params: Sequence[tuple[str, str]]) -> None:
         """Adds params. A param cannot be changed; the same value again is accepted.

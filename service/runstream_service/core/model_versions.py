@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from runstream_service.core import model_sources
+from runstream_service.core import audit, model_sources
 from runstream_service.core.errors import InvalidField, NotFound
 from runstream_service.core.experiments import below
 from runstream_service.core.model_names import (
@@ -197,6 +197,7 @@ class ModelVersions:
         async with self._database.transaction() as connection:
             model = await lock_version(connection, caller, name, number)
             await connection.execute(SQL["delete_version"], model, number)
+            await audit.record(connection, caller, "model_version_deleted", name, version=number)
 
     async def set_tag(self, caller: Caller, name: str, version: str, key: str, value: str) -> None:
         """Sets a tag, replacing an earlier value. Raises InvalidField, NotFound."""

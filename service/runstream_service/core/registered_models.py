@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
-import structlog
 
+from runstream_service.core import audit
 from runstream_service.core.errors import AlreadyExists
 from runstream_service.core.model_names import (
     MAX_TAG_CHARACTERS,
@@ -37,8 +37,6 @@ from runstream_service.core.rows import tags_of
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.storage.database import Database, PooledConnection
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +117,7 @@ class RegisteredModels:
         """Deletes a registered model with its versions. Raises InvalidField, NotFound."""
         async with self._locked(caller, name) as (connection, model):
             await connection.execute(SQL["delete"], model)
-        log.info("Deleted a registered model", action="registered_model_deleted", name=name, by=caller.principal)
+            await audit.record(connection, caller, "registered_model_deleted", name)
 
     async def set_tag(self, caller: Caller, name: str, key: str, value: str) -> None:
         """Sets a tag, replacing an earlier value. Raises InvalidField, NotFound."""

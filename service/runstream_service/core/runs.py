@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 import structlog
 
-from runstream_service.core import experiments
+from runstream_service.core import audit, experiments
 from runstream_service.core.datasets import Dataset, DatasetInput, ModelOutput
 from runstream_service.core.errors import (
     InvalidField,
@@ -46,6 +46,8 @@ MAX_USER_CHARACTERS = 256
 MAX_PARAM_CHARACTERS = 6_000
 MAX_TAG_CHARACTERS = 8_000
 MAX_DELETED_KEYS = 1_000
+# How many of these the audit log names, and how much of each.
+_AUDITED_KEYS, _AUDITED_KEY_CHARACTERS = 10, 100
 MAX_INT32 = 2**31 - 1
 MAX_AGE_US = 100 * 365 * 86_400 * 1_000_000
 END_STATUSES = ("finished", "failed", "killed")
@@ -346,10 +348,11 @@ class Runs:
             # open_producer locks the run, too: a stream is opened either before this (and is fenced) or after it (and
             # is refused).
             await _lock(connection, caller, uid)
-            await connection.execute(SQL["mark_deleted"], uid)
+            marked = await connection.execute(SQL["mark_deleted"], uid)
             producers = await connection.fetch(SQL["lock_producers"], uid)
             await connection.execute(SQL["fence_producers"], uid)
-        log.info("Deleted a run", action="run_deleted", run_id=uid.hex, producers=len(producers), by=caller.principal)
+            if marked != "UPDATE 0":
+                await audit.record(connection, caller, "run_deleted", uid.hex, producers=len(producers))
 
     async def delete_series(self, caller: Caller, run_id: str, keys: Sequence[str]) -> int:
         """Removes all points of some keys of a run from every answer, for good; returns the number of series.
@@ -376,8 +379,9 @@ class Runs:
             # before look them up again.
             await connection.execute(SQL["raise_generation"], uid)
             await connection.execute(SQL["fence_producers"], uid)
-        count = int(marked.removeprefix("UPDATE "))
-        log.info("Deleted series", action="series_deleted", run_id=uid.hex, series=count, by=caller.principal)
+            count = int(marked.removeprefix("UPDATE "))
+            first_keys = [key[:_AUDITED_KEY_CHARACTERS] for key in keys[:_AUDITED_KEYS]]
+            await audit.record(connection, caller, "series_deleted", uid.hex, series=count, first_keys=first_keys)
         return count
 
     async def restore(self, caller: Caller, run_id: str) -> None:
@@ -389,7 +393,8 @@ class Runs:
         uid = parse_run_id(run_id, field="run_id")
         async with self._database.transaction() as connection:
             await _lock(connection, caller, uid)
-            await connection.execute(SQL["mark_active"], uid)
+            if await connection.execute(SQL["mark_active"], uid) != "UPDATE 0":
+                await audit.record(connection, caller, "run_restored", uid.hex)
 
 
 async def _lock(connection: PooledConnection, caller: Caller, run_id: UUID) -> None:

@@ -1,8 +1,7 @@
-"""The caller of an HTTP request, which http/authentication.py puts in place."""
+"""What a request's scope says of its caller, which http/authentication.py puts in place, and of its end."""
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING
 
 from starlette.requests import HTTPConnection
@@ -13,33 +12,32 @@ from runstream_service.sharing.current import work_for
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
 
-_CALLER = "runstream.caller"
-_PROOF = "runstream.proof"
+_KEY = "runstream.caller"
+_ERROR = "runstream.error"
 
 
-class Proof(enum.Enum):
-    """What showed who sent a request. It decides what http/guard.py has to check."""
-
-    NOTHING = "nobody was asked"
-    BEARER = "a token in a header that no browser adds unasked"
-    BASIC = "a password, which browsers remember and add unasked"
-    COOKIE = "a session, which browsers add unasked"
-
-
-def set_caller(scope: Scope, caller: Caller, proof: Proof = Proof.NOTHING) -> None:
+def set_caller(scope: Scope, caller: Caller) -> None:
     """Notes who sent the request."""
-    scope[_CALLER] = caller
-    scope[_PROOF] = proof
+    scope[_KEY] = caller
     work_for(caller.workspace_id)
+
+
+def known_caller_of(scope: Scope) -> Caller | None:
+    """Who sent the request, if that was found out."""
+    return scope.get(_KEY)
+
+
+def set_error(scope: Scope, error: Exception) -> None:
+    """Notes with which error the request ended, for http/authentication.py."""
+    scope[_ERROR] = error
+
+
+def error_of(scope: Scope) -> Exception | None:
+    """With which error the request ended, if it was one."""
+    return scope.get(_ERROR)
 
 
 def caller_of(request: HTTPConnection) -> Caller:
     """Who sent the request. Raises KeyError on a public path, which nobody is asked for."""
-    caller: Caller = request.scope[_CALLER]
+    caller: Caller = request.scope[_KEY]
     return caller
-
-
-def proof_of(scope: Scope) -> Proof:
-    """What showed that."""
-    proof: Proof = scope.get(_PROOF, Proof.NOTHING)
-    return proof

@@ -21,7 +21,7 @@ class Forwarded:
         client = scope.get("client")
         if scope["type"] != "http" or client is None:
             return await self._app(scope, receive, send)
-        address = _unmapped(client[0])
+        address = unmapped(client[0])
         if address not in self._trusted.trusted_hosts:
             return await self._app(scope, receive, send)
         scope["client"] = (address, client[1])
@@ -31,7 +31,7 @@ class Forwarded:
         return await self._trusted(scope, receive, send)  # type: ignore[arg-type]
 
 
-def _unmapped(address: str) -> str:
+def unmapped(address: str) -> str:
     """An IPv4 address in its plain form; an IPv6 socket shows it as ::ffff:10.0.0.1."""
     try:
         mapped = getattr(ipaddress.ip_address(address), "ipv4_mapped", None)

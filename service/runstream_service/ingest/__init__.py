@@ -10,6 +10,7 @@ stream.py       one open producer: declared series, batch numbers, refusals, ack
 limits.py       how large messages, batches and streams may be
 refusals.py     points that will never be stored, by reason
 backpressure.py stops the reading of streams: roll-up is too far behind, or too many points wait
+writer_router.py which writer commits a batch or write
 writer.py       collects until the database is free, then commits a group
 group.py        waiting batches and writes -> one group: what to ask of the ledger, which rows to store
 metrics.py      Prometheus metrics of ingest

@@ -284,6 +284,14 @@ class AppendStream:
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
+    def try_take_turn(self) -> bool:
+        """Take a turn on the event loop for the next message, if it is to be had now; returns whether it was."""
+        return self._pipeline.turns.try_take(self.workspace_id)
+
+    async def wait_for_turn(self) -> None:
+        """Wait for a turn to take the next message."""
+        await self._pipeline.turns.wait(self.workspace_id)
+
     def take(self, request: Request) -> None:
         """Take the next message.
 

@@ -98,6 +98,11 @@ class PendingWrite:
         return len(self.series_id)
 
     @property
+    def kept_together(self) -> object:
+        """What is under way with the same one goes to the same writer."""
+        return self.run_id
+
+    @property
     def caller(self) -> object:
         """Who waits for the outcome: its own request."""
         return self

@@ -26,19 +26,22 @@ from runstream_service.ingest.backpressure import HotTableGate, PointBudget
 from runstream_service.ingest.limits import MAX_HELD_POINTS, MLFLOW_ATTEMPT, MLFLOW_RANK
 from runstream_service.ingest.series import ResolvedSeries, resolve_series
 from runstream_service.ingest.stream import ProducerStream
-from runstream_service.ingest.writer import Writer
+from runstream_service.ingest.writer import QuietWriter, Writer
+from runstream_service.ingest.writer_router import WriterRouter
 from runstream_service.sharing.capacity import SharedCapacity
+from runstream_service.sharing.loop_turns import LoopTurns
 from runstream_service.sharing.slots import FairSlots
 from runstream_service.storage.database import server_start_id_of
 from runstream_service.tasks import abandon
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator
 
     from runstream.v1 import ingest_pb2
     from runstream_service.core.caller import Caller
     from runstream_service.ingest.append_stream import AppendStream
     from runstream_service.ingest.decode import EncodedDeclare
+    from runstream_service.ingest.group import Pending
     from runstream_service.ingest.http_writes import PendingWrite
     from runstream_service.ingest.metrics import IngestMetrics
     from runstream_service.ingest.stream import Listener, PendingBatch
@@ -61,8 +64,6 @@ WITHOUT_DATABASE_S = 5.0
 _BUDGET_TIMEOUT_S = 0.5
 # MLflow's clients give up a request after 120 s.
 WRITE_TIMEOUT_S = 60.0
-# Most points that wait or are being committed at the first writer. A larger group takes noticeably long to commit.
-SHARED_GROUP_POINTS = 1_000
 
 
 class IngestPipeline:
@@ -97,12 +98,16 @@ class IngestPipeline:
         self._max_producers = max_producers or PRODUCERS_PER_PLACE * max_streams
         self.max_series_per_run = max_series_per_run
         self._held_points = SharedCapacity(max_held_points)
+        self.turns = LoopTurns()
         # When a job begins, hundreds of streams open at once. Without a bound, reads would wait behind all of them for
         # a connection.
         self._open_slots = FairSlots("openings", max_openings)
         self._declaring = FairSlots("declarations", max_openings)
-        self._writers = [Writer(f"writer-{n}", database, self.budget, metrics, on_commit) for n in range(writers)]
-        self._router = WriterRouter(self._writers)
+        self._router = WriterRouter(
+            [Writer(f"writer-{n}", database, self._released, metrics, on_commit) for n in range(writers)],
+            QuietWriter("writer-quiet", database, self._released, metrics, on_commit),
+            self.budget,
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._calls = SharedCapacity(max_streams)
         self._streams: set[AppendStream] = set()
@@ -124,7 +129,7 @@ class IngestPipeline:
 
     def start(self) -> None:
         """Start the writers."""
-        self._tasks = [asyncio.create_task(writer.run(), name=writer.name) for writer in self._writers]
+        self._tasks = [asyncio.create_task(writer.run(), name=writer.name) for writer in self._router.writers]
         for task in self._tasks:
             task.add_done_callback(self._report_crash)
 
@@ -327,8 +332,11 @@ class IngestPipeline:
 
     def submit(self, pending: PendingBatch) -> None:
         """Hand a batch to its writer; its charge was taken from the budget."""
-        # By producer, so that the batches of one are committed in order.
-        self._writers[pending.stream.producer_id.int % len(self._writers)].submit(pending)
+        self._router.submit(pending)
+
+    def _released(self, item: Pending) -> None:
+        self._router.ended(item)
+        self.budget.release(item.workspace_id, item.charge)
 
     def hold(self, workspace_id: int, points: int) -> None:
         """Count points that were read and wait for room, and declarations that wait for their turn. Thousands of
@@ -394,7 +402,7 @@ class IngestPipeline:
             return
         if self._not_accepting.done() and not self._draining:
             self._not_accepting = asyncio.get_running_loop().create_future()
-        for writer in self._writers:
+        for writer in self._router.writers:
             writer.retry_now()
 
     def drain(self) -> None:
@@ -421,7 +429,8 @@ class IngestPipeline:
         return {producer.run_id for producer in self._producers.values()}
 
     def _oldest(self) -> float | None:
-        return min((received for writer in self._writers if (received := writer.oldest) is not None), default=None)
+        oldest = (writer.oldest for writer in self._router.writers)
+        return min((received for received in oldest if received is not None), default=None)
 
     def _report_crash(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None or self.crashed.done():
@@ -441,40 +450,6 @@ class IngestPipeline:
                     field="open.producer_id",
                 )
             )
-
-
-class WriterRouter:
-    """Chooses the writer of a write over HTTP: the first one while it has little to do. Callers that wait for their
-    answers then share groups, and a commit takes as long for eight writes as for one. (Measured with 8 callers of 50
-    points each: 1.3 times the points that two writers take, whose groups are half as large.) With more load, the run
-    decides on the writer.
-
-    All writes of a run that are under way are with one writer. So only one group at a time holds the lock of the run,
-    and a deletion of the run gets its turn between two groups.
-    """
-
-    def __init__(self, writers: Sequence[Writer]) -> None:
-        self._writers = writers
-        self._under_way: dict[UUID, tuple[Writer, int]] = {}
-
-    def submit(self, write: PendingWrite) -> None:
-        """Hand it to its writer."""
-        run_id = write.run_id
-        writer, count = self._under_way.get(run_id) or (self._choose(write), 0)
-        self._under_way[run_id] = (writer, count + 1)
-        write.outcome.add_done_callback(lambda _: self._ended(run_id))
-        writer.submit(write)
-
-    def _choose(self, write: PendingWrite) -> Writer:
-        first = self._writers[0]
-        if first.points + write.points <= SHARED_GROUP_POINTS:
-            return first
-        return self._writers[write.run_id.int % len(self._writers)]
-
-    def _ended(self, run_id: UUID) -> None:
-        writer, count = self._under_way.pop(run_id)
-        if count > 1:
-            self._under_way[run_id] = (writer, count - 1)
 
 
 def _draining() -> Draining:

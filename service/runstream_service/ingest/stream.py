@@ -96,6 +96,11 @@ class PendingBatch:
         self.stream.abandoned()
 
     @property
+    def kept_together(self) -> object:
+        """What is under way with the same one goes to the same writer."""
+        return self.stream
+
+    @property
     def caller(self) -> object:
         """Who waits for the outcome: a stream, with all of its producers."""
         return self.stream.carrier

@@ -22,26 +22,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import structlog
 
 from runstream_service import threads
 from runstream_service.core.errors import CommitFailed
 from runstream_service.deadline import TIMEOUTS, in_time
-from runstream_service.ingest.group import Group, Pending, Verdict
+from runstream_service.ingest.group import SMALL_GROUP_POINTS, Group, Pending, Verdict
 from runstream_service.storage.database import server_start_id_of, translate
 from runstream_service.storage.dedicated_connection import DedicatedConnection
 from runstream_service.stores.hot_store import COMMIT_SMALL, HotStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from runstream_service.core.errors import CoreError
-    from runstream_service.ingest.backpressure import PointBudget
     from runstream_service.ingest.metrics import IngestMetrics
     from runstream_service.storage.database import Connection, Database
 
@@ -65,19 +65,46 @@ _LONGEST_BACKOFF_S = 5.0
 _BEGIN = "SELECT * FROM begin_group_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 
 
+class Queue(Protocol):
+    """What waits for a writer."""
+
+    def append(self, item: Pending, /) -> None:
+        """It waits."""
+
+    def popleft(self) -> Pending:
+        """Take the first."""
+
+    def __getitem__(self, index: Literal[0], /) -> Pending:
+        """The first."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Pending]: ...
+
+    def clear(self) -> None:
+        """Forget all."""
+
+
 class Writer:
-    """One connection, one group at a time. A producer always uses the same writer."""
+    """One connection, one group at a time. `on_release` is called for each item after its outcome is known."""
+
+    _max_group_points = MAX_GROUP_POINTS
 
     def __init__(
-        self, name: str, database: Database, budget: PointBudget, metrics: IngestMetrics, on_commit: Callable[[], None]
+        self,
+        name: str,
+        database: Database,
+        on_release: Callable[[Pending], None],
+        metrics: IngestMetrics,
+        on_commit: Callable[[], None],
     ) -> None:
         self.name = name
         self._on_commit = on_commit
-        self._budget = budget
+        self._on_release = on_release
         self._metrics = metrics
         # The points that are not committed yet.
         self.points = 0
-        self._waiting: deque[Pending] = deque()
+        self._waiting: Queue = deque()
         self._committing: list[Pending] = []  # the group that is being committed
         self._wake = asyncio.Event()
         self._retry_now = asyncio.Event()
@@ -125,7 +152,7 @@ class Writer:
     def _take_group(self) -> list[Pending]:
         taken = [self._waiting.popleft()]
         points = taken[0].points
-        while self._waiting and points + self._waiting[0].points <= MAX_GROUP_POINTS:
+        while self._waiting and points + self._waiting[0].points <= self._max_group_points:
             points += self._waiting[0].points
             taken.append(self._waiting.popleft())
         return taken
@@ -258,7 +285,7 @@ class Writer:
     def _release(self, item: Pending) -> None:
         item.completed = True
         self.points -= item.queued_points
-        self._budget.release(item.workspace_id, item.charge)
+        self._on_release(item)
 
     def _report_failure(self, group: Group, error: Exception, delay_s: float) -> None:
         self._metrics.commit_failed(error)
@@ -270,3 +297,59 @@ class Writer:
             retry_in_s=delay_s,
             error=repr(error),
         )
+
+
+class QuietWriter(Writer):
+    """The writer of workspaces with few points while others fill the queue. Its groups are small, each one statement;
+    it takes the points first of the workspace with the fewest here, since one that was quiet may have become busy. It
+    connects when it is first used: with a single workspace, never."""
+
+    _max_group_points = SMALL_GROUP_POINTS
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._waiting = FewestFirst()
+
+
+class FewestFirst:
+    """A queue of which the workspace with the fewest points is first; within it, the order is that of arrival."""
+
+    def __init__(self) -> None:
+        self._queues: dict[int, deque[Pending]] = {}
+        self._points: dict[int, int] = {}
+        self._length = 0
+
+    def append(self, item: Pending, /) -> None:
+        """It waits."""
+        self._queues.setdefault(item.workspace_id, deque()).append(item)
+        self._points[item.workspace_id] = self._points.get(item.workspace_id, 0) + item.queued_points
+        self._length += 1
+
+    def popleft(self) -> Pending:
+        """Take the first."""
+        workspace_id = self._first_workspace()
+        item = self._queues[workspace_id].popleft()
+        self._points[workspace_id] -= item.queued_points
+        self._length -= 1
+        if not self._queues[workspace_id]:
+            del self._queues[workspace_id], self._points[workspace_id]
+        return item
+
+    def __getitem__(self, _index: Literal[0], /) -> Pending:
+        """The first."""
+        return self._queues[self._first_workspace()][0]
+
+    def _first_workspace(self) -> int:
+        return min(self._queues, key=self._points.__getitem__)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Pending]:
+        return itertools.chain.from_iterable(self._queues.values())
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._queues.clear()
+        self._points.clear()
+        self._length = 0

@@ -33,11 +33,13 @@ def encode(body: Mapping[str, Any], *, status: int = 200, accept_encoding: str =
     return Response(data, status, media_type="application/json")
 
 
-async def encode_in_thread_if_long(body: Mapping[str, Any], *, accept_encoding: str = "") -> Response:
+async def encode_in_thread_if_long(
+    body: Mapping[str, Any], *, status: int = 200, accept_encoding: str = ""
+) -> Response:
     """A JSON response as by `encode`; a long one is made in a thread."""
     if _is_short(body):
-        return encode(body, accept_encoding=accept_encoding)
-    return await threads.READS.run(encode, body, accept_encoding=accept_encoding)
+        return encode(body, status=status, accept_encoding=accept_encoding)
+    return await threads.READS.run(encode, body, status=status, accept_encoding=accept_encoding)
 
 
 def _is_short(body: object) -> bool:

@@ -19,13 +19,14 @@ RawHandler = Callable[[Request], Awaitable[Response]]
 @dataclass(frozen=True, slots=True)
 class Call:
     """A route that takes a message and returns one. `path` is the part after /api/ or /ajax-api/. `role` is what its
-    callers need; None: it is answered without authentication."""
+    callers need; None: it is answered without authentication. `status` is that of an answer without an error."""
 
     method: str
     path: str
     role: Role | None
     message: type[Message]
     handler: Handler
+    status: int = 200
 
 
 @dataclass(frozen=True, slots=True)

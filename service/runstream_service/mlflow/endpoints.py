@@ -8,7 +8,7 @@ from starlette.responses import Response
 from runstream_service.core import effects
 from runstream_service.core.caller import Role
 from runstream_service.deadline import within
-from runstream_service.http.callers import caller_of
+from runstream_service.http.callers import caller_of, set_error
 from runstream_service.mlflow.answer import encode_in_thread_if_long
 from runstream_service.mlflow.bodies import Bodies
 from runstream_service.mlflow.calls import Call, Raw, RawHandler
@@ -38,7 +38,9 @@ def _with_message(call: Call) -> RawHandler:
         message = await read(request, call.message)
         caller = None if call.role is None else caller_of(request)
         answer = await within(call.handler(caller, message))
-        return await encode_in_thread_if_long(answer, accept_encoding=request.headers.get("accept-encoding", ""))
+        return await encode_in_thread_if_long(
+            answer, status=call.status, accept_encoding=request.headers.get("accept-encoding", "")
+        )
 
     return endpoint
 
@@ -60,6 +62,7 @@ def guarded(endpoint: RawHandler) -> RawHandler:
                 check_query(request)
                 return await endpoint(request)
             except Exception as error:
+                set_error(request.scope, error)
                 return answer_to(error, outcome_is_unknown=effects_of_request.possible)
 
     return answer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from runstream_service.core.caller import Caller
     from runstream_service.core.experiments import Experiment, Experiments
+    from runstream_service.mlflow.experiment_ids import ExperimentIds
 
 Answer = dict[str, Any]
 
@@ -25,7 +25,6 @@ MAX_NAME_CHARACTERS = 500
 MAX_TAG_CHARACTERS = 20_000
 # Each round removes one layer of %25.
 _MAX_UNQUOTINGS = 10
-_ID = re.compile(r"-?[0-9]{1,18}")
 
 
 class Create(Message):
@@ -73,8 +72,9 @@ class DeleteTag(Message):
 class ExperimentHandlers:
     """One method a route of routes.py."""
 
-    def __init__(self, experiments: Experiments) -> None:
+    def __init__(self, experiments: Experiments, ids: ExperimentIds) -> None:
         self._experiments = experiments
+        self._ids = ids
 
     async def create(self, caller: Caller, message: Create) -> Answer:
         name = _check_name(check_given(message.name, "name"))
@@ -85,51 +85,43 @@ class ExperimentHandlers:
         return {"experiment_id": str(created.experiment_id)}
 
     async def get(self, caller: Caller, message: One) -> Answer:
-        found = await self._experiments.get(caller, experiment_id=parse_id(message.experiment_id))
-        return {"experiment": rendered(found)}
+        found = await self._experiments.get(caller, experiment_id=await self._ids.parse(caller, message.experiment_id))
+        return {"experiment": rendered(caller, found)}
 
     async def get_by_name(self, caller: Caller, message: GetByName) -> Answer:
         name = check_given(message.experiment_name, "experiment_name")
         try:
-            return {"experiment": rendered(await self._experiments.get(caller, name=name))}
+            return {"experiment": rendered(caller, await self._experiments.get(caller, name=name))}
         except (ExperimentNotFound, InvalidField) as error:
             # No experiment can have an invalid name.
             raise not_found(f"Could not find experiment with name '{name}'") from error
 
     async def update(self, caller: Caller, message: Update) -> Answer:
         name = _check_name(check_given(message.new_name, "new_name"))
-        await self._experiments.rename(caller, parse_id(message.experiment_id), name)
+        await self._experiments.rename(caller, await self._ids.parse(caller, message.experiment_id), name)
         return {}
 
     async def delete(self, caller: Caller, message: One) -> Answer:
-        await self._experiments.delete(caller, parse_id(message.experiment_id))
+        await self._experiments.delete(caller, await self._ids.parse(caller, message.experiment_id))
         return {}
 
     async def restore(self, caller: Caller, message: One) -> Answer:
-        await self._experiments.restore(caller, parse_id(message.experiment_id))
+        await self._experiments.restore(caller, await self._ids.parse(caller, message.experiment_id))
         return {}
 
     async def set_tag(self, caller: Caller, message: SetTag) -> Answer:
-        experiment_id = parse_id(message.experiment_id)
+        experiment_id = await self._ids.parse(caller, message.experiment_id)
         tags = _checked_tags((Pair(key=check_given(message.key, "key"), value=message.value),))
         await self._experiments.set_tag(caller, experiment_id, message.key, tags[message.key])
         return {}
 
     async def delete_tag(self, caller: Caller, message: DeleteTag) -> Answer:
         key = check_given(message.key, "key")
-        await self._experiments.delete_tag(caller, parse_id(message.experiment_id), key)
+        await self._experiments.delete_tag(caller, await self._ids.parse(caller, message.experiment_id), key)
         return {}
 
 
-def parse_id(text: str) -> int:
-    """Parses the id of an experiment. Raises MlflowError."""
-    check_given(text, "experiment_id")
-    if not _ID.fullmatch(text):
-        raise invalid(f"Invalid experiment ID '{text[:80]}'. Experiment ID must be a valid integer.")
-    return int(text)
-
-
-def rendered(experiment: Experiment) -> Answer:
+def rendered(caller: Caller, experiment: Experiment) -> Answer:
     """MLflow's Experiment."""
     return present(
         experiment_id=str(experiment.experiment_id),
@@ -139,7 +131,7 @@ def rendered(experiment: Experiment) -> Answer:
         last_update_time=to_unix_ms(experiment.updated_at),
         creation_time=to_unix_ms(experiment.created_at),
         tags=pairs(experiment.tags),
-        workspace="default",
+        workspace=caller.workspace,
     )
 
 

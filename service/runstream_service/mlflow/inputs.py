@@ -10,7 +10,6 @@ from runstream_service.core import inputs
 from runstream_service.core.datasets import Dataset, DatasetInput, ModelOutput
 from runstream_service.mlflow.answer import present
 from runstream_service.mlflow.errors import invalid
-from runstream_service.mlflow.experiments import parse_id
 from runstream_service.mlflow.names import check_length
 from runstream_service.mlflow.request import Int64, Message, Pair, check_given
 from runstream_service.mlflow.run_ids import parse_run_id, parse_run_id_strictly
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.core.inputs import Inputs
     from runstream_service.core.runs import Runs
+    from runstream_service.mlflow.experiment_ids import ExperimentIds
 
 Answer = dict[str, Any]
 
@@ -92,9 +92,10 @@ class SearchDatasets(Message):
 class InputHandlers:
     """One method a route of routes.py."""
 
-    def __init__(self, inputs: Inputs, runs: Runs) -> None:
+    def __init__(self, inputs: Inputs, runs: Runs, ids: ExperimentIds) -> None:
         self._inputs = inputs
         self._runs = runs
+        self._ids = ids
 
     async def log_inputs(self, caller: Caller, message: LogInputs) -> Answer:
         run_id = parse_run_id_strictly(message.run_id).hex
@@ -123,7 +124,7 @@ class InputHandlers:
                 f"SearchDatasets request cannot specify more than {MAX_EXPERIMENTS} experiment_ids. Received "
                 f"{len(given)} experiment_ids."
             )
-        found = await self._inputs.datasets_of(caller, [parse_id(text) for text in given])
+        found = await self._inputs.datasets_of(caller, await self._ids.parse_each(caller, given))
         summaries = [
             present(experiment_id=str(one.experiment_id), name=one.name, digest=one.digest, context=one.context or None)
             for one in found

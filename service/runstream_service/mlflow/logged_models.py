@@ -16,7 +16,6 @@ from runstream_service.http.callers import caller_of
 from runstream_service.mlflow.answer import number, pairs, present
 from runstream_service.mlflow.artifacts import listing, locate
 from runstream_service.mlflow.errors import MlflowError, invalid
-from runstream_service.mlflow.experiments import parse_id
 from runstream_service.mlflow.request import Int64, Message, Pair, missing
 from runstream_service.mlflow.transfers import sent
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from runstream_service.artifacts.files_of_caller import FilesOfCaller
     from runstream_service.core.caller import Caller
     from runstream_service.core.logged_models import LoggedModel, LoggedModels, ModelMetric
+    from runstream_service.mlflow.experiment_ids import ExperimentIds
 
 Answer = dict[str, Any]
 
@@ -128,13 +128,14 @@ class ListArtifacts(Message):
 class LoggedModelHandlers:
     """One method a route of routes.py."""
 
-    def __init__(self, models: LoggedModels, files: FilesOfCaller) -> None:
+    def __init__(self, models: LoggedModels, ids: ExperimentIds, files: FilesOfCaller) -> None:
         self._models = models
+        self._ids = ids
         self._files = files
 
     async def create(self, caller: Caller, message: Create) -> Answer:
         new = NewModel(
-            experiment_id=parse_id(message.experiment_id),
+            experiment_id=await self._ids.parse(caller, message.experiment_id),
             name=message.name,
             model_type=message.model_type,
             source_run_id=message.source_run_id,
@@ -173,7 +174,7 @@ class LoggedModelHandlers:
         if message.experiment_ids is None:
             raise missing("experiment_ids")
         asked = Search(
-            experiment_ids=[parse_id(one) for one in message.experiment_ids],
+            experiment_ids=await self._ids.parse_each(caller, message.experiment_ids),
             filter=message.filter,
             datasets=[DatasetRef(name=one.dataset_name, digest=one.dataset_digest) for one in message.datasets],
             order_by=[

@@ -22,17 +22,20 @@ from runstream_service.mlflow import (
     runs,
     search,
     server,
+    workspaces,
 )
 from runstream_service.mlflow.bodies import Bodies
 from runstream_service.mlflow.calls import Call, Raw
 from runstream_service.mlflow.database_sink import DatabaseSink
 from runstream_service.mlflow.endpoints import endpoint_of, guarded, unknown
+from runstream_service.mlflow.experiment_ids import ExperimentIds
 from runstream_service.mlflow.graphql import GraphQL
 from runstream_service.mlflow.run_answers import RunAnswers
 from runstream_service.mlflow.run_writes import WriteHandlers, writes
 
 if TYPE_CHECKING:
     from runstream_service.artifacts.files_of_caller import FilesOfCaller
+    from runstream_service.auth.access import Access
     from runstream_service.core.experiment_search import ExperimentSearch
     from runstream_service.core.experiments import Experiments
     from runstream_service.core.inputs import Inputs
@@ -50,7 +53,7 @@ _PREFIXES = ("/api", "/ajax-api")
 _PROXY, _PATH = "2.0/mlflow-artifacts", "{path:path}"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
-PUBLIC, READ, WRITE, MANAGE = None, Role.READ, Role.WRITE, Role.MANAGE
+PUBLIC, READ, WRITE, MANAGE, ADMIN = None, Role.READ, Role.WRITE, Role.MANAGE, Role.ADMIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +73,20 @@ class Core:
     run_metrics: RunMetrics
     artifacts: FilesOfCaller
     logged_models: LoggedModels
+    access: Access
 
 
 def table(core: Core) -> tuple[Call | Raw, ...]:
     """All routes of MLflow that this service serves."""
-    of_experiments = experiments.ExperimentHandlers(core.experiments)
-    of_inputs = inputs.InputHandlers(core.inputs, core.runs)
+    ids = ExperimentIds(core.experiments)
+    of_experiments = experiments.ExperimentHandlers(core.experiments, ids)
+    of_inputs = inputs.InputHandlers(core.inputs, core.runs, ids)
     sink = DatabaseSink(core.http_ingest, core.model_metrics, core.runs)
     of_metrics = metrics.MetricHandlers(core.run_metrics)
     answers = RunAnswers(core.runs, core.latest)
-    of_runs = runs.RunHandlers(core.runs, answers)
-    searches = search.SearchHandlers(core.run_search, answers, core.experiment_search)
+    of_runs = runs.RunHandlers(core.runs, ids, answers)
+    searches = search.SearchHandlers(core.run_search, ids, answers, core.experiment_search)
+    info = server.ServerInfo(core.access)
     return (
         # Writes are first, since they get most requests.
         *writes(WriteHandlers(sink)),
@@ -118,10 +124,11 @@ def table(core: Core) -> tuple[Call | Raw, ...]:
         Call("POST", "2.0/mlflow/runs/log-model", WRITE, inputs.LogModel, of_inputs.log_model),
         Call("POST", "2.0/mlflow/experiments/search-datasets", READ, inputs.SearchDatasets, of_inputs.search_datasets),
         *_of_artifacts(core),
-        *_of_logged_models(core),
+        *_of_logged_models(core, ids),
         *_of_registry(core),
+        *_of_workspaces(core),
         # The server itself.
-        Call("GET", "3.0/mlflow/server-info", PUBLIC, server.Nothing, server.server_info),
+        *(Call("GET", f"3.0/mlflow/{path}", PUBLIC, server.Nothing, info.answer) for path in server.INFO_PATHS),
         Call("GET", "3.0/mlflow/ui-telemetry", READ, server.Nothing, server.ui_telemetry),
         *_for_the_ui_alone(),
     )
@@ -158,8 +165,8 @@ def _of_artifacts(core: Core) -> tuple[Call | Raw, ...]:
     )
 
 
-def _of_logged_models(core: Core) -> tuple[Call | Raw, ...]:
-    models, handlers = logged_models, logged_models.LoggedModelHandlers(core.logged_models, core.artifacts)
+def _of_logged_models(core: Core, ids: ExperimentIds) -> tuple[Call | Raw, ...]:
+    models, handlers = logged_models, logged_models.LoggedModelHandlers(core.logged_models, ids, core.artifacts)
     one = "2.0/mlflow/logged-models/{model_id}"
     return (
         Call("POST", "2.0/mlflow/logged-models", WRITE, models.Create, handlers.create),
@@ -222,6 +229,18 @@ def _of_registry(core: Core) -> tuple[Call | Raw, ...]:
         ),
         Call("POST", "2.0/mlflow/model-versions/set-tag", WRITE, versions.SetTag, of_versions.set_tag),
         Call("DELETE", "2.0/mlflow/model-versions/delete-tag", WRITE, versions.DeleteTag, of_versions.delete_tag),
+    )
+
+
+def _of_workspaces(core: Core) -> tuple[Call, ...]:
+    handlers, path = workspaces.WorkspaceHandlers(core.access), "3.0/mlflow/workspaces"
+    one = f"{path}/{{workspace_name}}"
+    return (
+        Call("GET", path, READ, server.Nothing, handlers.list),
+        Call("POST", path, ADMIN, workspaces.Create, handlers.create, status=201),
+        Call("GET", one, READ, workspaces.One, handlers.get),
+        Call("PATCH", one, ADMIN, workspaces.Update, handlers.update),
+        Call("DELETE", one, ADMIN, workspaces.One, handlers.delete),
     )
 
 

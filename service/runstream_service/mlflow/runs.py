@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runstream_service.mlflow.entries import MAX_TAG_CHARACTERS
-from runstream_service.mlflow.experiments import parse_id
+from runstream_service.mlflow.experiment_ids import BUILT_IN
 from runstream_service.mlflow.names import truncated
 from runstream_service.mlflow.request import Int64, Message, Pair, check_given, wrong_type
 from runstream_service.mlflow.run_answers import rendered_info, rendered_run
@@ -15,6 +15,7 @@ from runstream_service.mlflow.times import to_us
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.core.runs import Runs
+    from runstream_service.mlflow.experiment_ids import ExperimentIds
     from runstream_service.mlflow.run_answers import RunAnswers
 
 Answer = dict[str, Any]
@@ -59,8 +60,9 @@ class DeleteTag(Message):
 class RunHandlers:
     """One method a route of routes.py."""
 
-    def __init__(self, runs: Runs, answers: RunAnswers) -> None:
+    def __init__(self, runs: Runs, ids: ExperimentIds, answers: RunAnswers) -> None:
         self._runs = runs
+        self._ids = ids
         self._answers = answers
 
     async def create(self, caller: Caller, message: Create) -> Answer:
@@ -71,7 +73,7 @@ class RunHandlers:
         }
         run = await self._runs.create_in(
             caller,
-            parse_id(message.experiment_id or "0"),
+            await self._ids.parse(caller, message.experiment_id or str(BUILT_IN)),
             name=message.run_name,
             user=message.user_id,
             started_at_unix_us=to_us(message.start_time, "start_time"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from runstream_service import threads
 from runstream_service.http.callers import caller_of
 from runstream_service.mlflow.answer import encode, present
 from runstream_service.mlflow.errors import invalid
-from runstream_service.mlflow.experiments import parse_id
 from runstream_service.mlflow.experiments import rendered as rendered_experiment
 from runstream_service.mlflow.request import Int64, Message, read, wrong_type
 from runstream_service.query.run_search.run_search import RunSearchQuery
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from runstream_service.core.caller import Caller
     from runstream_service.core.experiment_search import ExperimentSearch
+    from runstream_service.mlflow.experiment_ids import ExperimentIds
     from runstream_service.mlflow.run_answers import RunAnswers
     from runstream_service.query.run_search.run_search import RunSearch
 
@@ -60,15 +61,16 @@ class SearchExperiments(Message):
 class SearchHandlers:
     """One method a route of routes.py."""
 
-    def __init__(self, runs: RunSearch, answers: RunAnswers, experiments: ExperimentSearch) -> None:
+    def __init__(self, runs: RunSearch, ids: ExperimentIds, answers: RunAnswers, experiments: ExperimentSearch) -> None:
         self._runs = runs
+        self._ids = ids
         self._answers = answers
         self._experiments = experiments
 
     async def runs(self, request: Request) -> Response:
         caller, message = caller_of(request), await read(request, SearchRuns)
         query = RunSearchQuery(
-            experiment_ids=await threads.call_each(parse_id, message.experiment_ids),
+            experiment_ids=await self._ids.parse_each(caller, message.experiment_ids),
             filter=message.filter,
             order_by=message.order_by,
             lifecycles=_lifecycles("run_view_type", message.run_view_type),
@@ -92,7 +94,7 @@ class SearchHandlers:
             max_results=_checked_max_results(message.max_results),
             page_token=message.page_token,
         )
-        experiments = await threads.call_each(rendered_experiment, found)
+        experiments = await threads.call_each(functools.partial(rendered_experiment, caller), found)
         return present(experiments=experiments, next_page_token=token or None)
 
 

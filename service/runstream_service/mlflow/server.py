@@ -7,24 +7,34 @@ from typing import TYPE_CHECKING, Any
 from runstream_service.mlflow.request import Message
 
 if TYPE_CHECKING:
+    from runstream_service.auth.access import Access
     from runstream_service.core.caller import Caller
 
 # The version of MLflow that this API corresponds to. Clients read it at /version before they use some features.
 MLFLOW_VERSION = "3.17.2"
+
+# Below /3.0/mlflow/. MLflow's clients ask for the second if there is no first.
+INFO_PATHS = ("server-info", "server-features")
 
 
 class Nothing(Message):
     """A request without fields."""
 
 
-async def server_info(_caller: None, _message: Nothing) -> dict[str, Any]:
-    """server-info: what this server can do besides the basics."""
-    return {
-        "store_type": "SqlStore",
-        "workspaces_enabled": False,
-        "multipart_uploads_enabled": False,
-        "multipart_downloads_enabled": False,
-    }
+class ServerInfo:
+    """What this server can do besides the basics."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    async def answer(self, _caller: None, _message: Nothing) -> dict[str, Any]:
+        """server-info, and server-features, which clients try after it. Clients read it before they sign in."""
+        return {
+            "store_type": "SqlStore",
+            "workspaces_enabled": self._access.is_on,
+            "multipart_uploads_enabled": False,
+            "multipart_downloads_enabled": False,
+        }
 
 
 async def ui_telemetry(_caller: Caller, _message: Nothing) -> dict[str, Any]:

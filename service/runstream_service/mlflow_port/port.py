@@ -22,7 +22,6 @@ from runstream_service.deadline import Deadline
 from runstream_service.http.authentication import Authenticate
 from runstream_service.http.guard import Guard
 from runstream_service.http.protocol import BoundedProtocol
-from runstream_service.http.safe_headers import SafeHeaders
 from runstream_service.mlflow.bodies import Bodies
 from runstream_service.mlflow.calls import Call, Raw, RawHandler
 from runstream_service.mlflow.endpoints import endpoint_of, guarded
@@ -92,9 +91,9 @@ class MlflowPort:
         upstream = Upstream(self._http_url)
         try:
             # Who may reach the port may use it; the service checks what is passed on and what is synced.
-            app = Authenticate(Starlette(routes=routes(journals, upstream)), Anonymous())
+            app = Guard(Authenticate(Starlette(routes=routes(journals, upstream)), Anonymous()), allowed_hosts=())
             config = uvicorn.Config(
-                SafeHeaders(Guard(app, allowed_hosts=())),
+                app,
                 http=BoundedProtocol,
                 log_config=None,
                 access_log=False,

@@ -1,8 +1,9 @@
-"""Forgets rows that nobody needs any more: ids of HTTP metric writes and producers, which only repeats of old requests
-would need; and what is over in the access control."""
+"""Forgets rows that are kept for a time only: ids of HTTP metric writes, and producers, which only repeats of old
+requests need; ended tokens; old audit events."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from runstream_service.storage.queries import load
@@ -12,13 +13,13 @@ if TYPE_CHECKING:
 
 SQL = load("retention")
 WRITES_SQL = load("writes")
-
 ACCESS_SQL = load("access")
 
 _EVERY_S = 86_400.0
 _PRODUCERS_AT_ONCE = 10_000
 # One statement takes some tens of milliseconds.
 _WRITES_AT_ONCE = 10_000
+_EVENTS_AT_ONCE = 10_000
 
 
 class WriteIdExpiry:
@@ -29,12 +30,7 @@ class WriteIdExpiry:
 
     async def run_once(self) -> int:
         """Returns how many ids were forgotten."""
-        forgotten = 0
-        while True:
-            command = await self._database.execute(WRITES_SQL["forget_writes"], _WRITES_AT_ONCE)
-            forgotten += (count := int(command.removeprefix("DELETE ")))
-            if count < _WRITES_AT_ONCE:
-                return forgotten
+        return await _forget(self._database, WRITES_SQL["forget_writes"], _WRITES_AT_ONCE)
 
 
 class LedgerExpiry:
@@ -51,41 +47,46 @@ class LedgerExpiry:
 
     async def run_if_due(self) -> int:
         """A round, if no replica has done one within the day."""
-        if await self._database.fetchval(SQL["claim_task"], "ledger", _EVERY_S) is None:
-            return 0
-        try:
-            return await self.run_once()
-        except Exception:
-            await self._database.execute(SQL["release_task"], "ledger")
-            raise
+        return await _daily(self._database, "ledger", self.run_once)
 
     async def run_once(self) -> int:
         """Returns how many producers were forgotten."""
-        forgotten = 0
-        while True:
-            command = await self._database.execute(SQL["forget_producers"], _PRODUCERS_AT_ONCE)
-            forgotten += (count := int(command.removeprefix("DELETE ")))
-            if count < _PRODUCERS_AT_ONCE:
-                return forgotten
+        return await _forget(self._database, SQL["forget_producers"], _PRODUCERS_AT_ONCE)
 
 
 class AccessExpiry:
-    """Forgets sessions that are over, tokens that ended 90 days ago, and audit events of more than 400 days."""
+    """Forgets tokens that ended 90 days ago (those of tracking URIs after a day), refusals of 30 days ago, and other
+    audit events after 400 days."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def run_if_due(self) -> None:
+    async def run_if_due(self) -> int:
         """A round, if no replica has done one within the day."""
-        if await self._database.fetchval(SQL["claim_task"], "access", _EVERY_S) is None:
-            return
-        try:
-            await self.run_once()
-        except Exception:
-            await self._database.execute(SQL["release_task"], "access")
-            raise
+        return await _daily(self._database, "access", self.run_once)
 
-    async def run_once(self) -> None:
-        """Each statement finds its rows by an index."""
-        for name in ("forget_sessions", "forget_tokens", "forget_events"):
-            await self._database.execute(ACCESS_SQL[name])
+    async def run_once(self) -> int:
+        """Returns how many tokens and events were forgotten."""
+        tokens = await _forget(self._database, ACCESS_SQL["forget_tokens"], _EVENTS_AT_ONCE)
+        return tokens + await _forget(self._database, ACCESS_SQL["forget_events"], _EVENTS_AT_ONCE)
+
+
+async def _daily(database: Database, task: str, run_once: Callable[[], Awaitable[int]]) -> int:
+    """A round of a shared task, if no replica has done one within the day."""
+    if await database.fetchval(SQL["claim_task"], task, _EVERY_S) is None:
+        return 0
+    try:
+        return await run_once()
+    except Exception:
+        await database.execute(SQL["release_task"], task)
+        raise
+
+
+async def _forget(database: Database, query: str, at_once: int) -> int:
+    """Repeats a deletion of at most so many rows until none is left; returns how many were deleted."""
+    forgotten = 0
+    while True:
+        command = await database.execute(query, at_once)
+        forgotten += (count := int(command.removeprefix("DELETE ")))
+        if count < at_once:
+            return forgotten

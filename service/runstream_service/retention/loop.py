@@ -64,7 +64,8 @@ class Step:
 
 
 class RetentionLoop:
-    """Runs purge, deletion of files, expiry of write ids and of ledger rows, and retention concurrently."""
+    """Runs purge, deletion of files, expiry of write ids, ledger rows, tokens and audit events, and
+    retention concurrently."""
 
     def __init__(
         self,

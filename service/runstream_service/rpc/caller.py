@@ -25,6 +25,11 @@ def set_caller(caller: Caller) -> None:
     work_for(caller.workspace_id)
 
 
+def known_caller() -> Caller | None:
+    """Who made the call that this task serves, if that was found out."""
+    return _CALLER.get(None)
+
+
 def caller_of(_context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
     """Who made the call that this task serves."""
     return _CALLER.get()

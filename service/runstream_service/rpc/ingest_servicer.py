@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from runstream_service.ingest.append_stream import Update
-    from runstream_service.ingest.decode import Request
     from runstream_service.ingest.pipeline import IngestPipeline
     from runstream_service.ingest.refusals import Refusal
 
@@ -113,7 +112,7 @@ class IngestServicer:
 
     async def _open_request(self, context: Context) -> ingest_pb2.Open:
         """The first message. A client that sends none must neither keep its place nor delay a shutdown."""
-        reading = asyncio.create_task(_next_request(context))
+        reading = asyncio.create_task(_next_message(context))
         ends: set[asyncio.Future[Any]] = {reading, self._pipeline.not_accepting}
         try:
             await asyncio.wait(ends, timeout=self._first_message_timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -126,9 +125,10 @@ class IngestServicer:
                         field="open",
                     )
                 )
-            request = reading.result()
+            message = reading.result()
         finally:
             abandon(reading)
+        request = None if message is None else decode(message)
         if not isinstance(request, ingest_pb2.Open):
             raise OpenExpected("message: the first message of a stream must be open", field="open")
         return request
@@ -183,9 +183,11 @@ async def _read(stream: AppendStream, context: Context) -> None:
         while True:
             if not stream.has_room:
                 await stream.wait_for_room()
-            if (request := await _next_request(context)) is None:
+            if (message := await _next_message(context)) is None:
                 return
-            stream.take(request)
+            if not stream.try_take_turn():
+                await stream.wait_for_turn()
+            stream.take(decode(message))
     except Exception as error:
         stream.fail(error)
 
@@ -235,9 +237,8 @@ async def _first_of(*ends: asyncio.Future[Any]) -> None:
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _next_request(context: Context) -> Request | None:
-    """The client's next message, decoded; None when it half-closed. The bytes of a Declare or Batch are not kept here:
-    a batch that waits for room in the queue would hold them in addition to its columns."""
+async def _next_message(context: Context) -> bytes | None:
+    """The client's next message; None when it half-closed."""
     message: Any = await context.read()
     if message is grpc.aio.EOF:
         return None
@@ -246,7 +247,7 @@ async def _next_request(context: Context) -> Request | None:
             f"message: {len(message):,} bytes; at most {MAX_MESSAGE_BYTES:,} are taken. Send smaller batches",
             field="message",
         )
-    return decode(message)
+    return bytes(message)
 
 
 def _refusal(refusal: Refusal) -> ingest_pb2.Refusal:

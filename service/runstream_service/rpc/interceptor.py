@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from runstream_service.auth.authenticator import Authenticator
+from runstream_service.auth.refused_calls import REFUSALS, RefusedCalls
 from runstream_service.core.errors import InvalidField, Overloaded
 from runstream_service.deadline import within
 from runstream_service.metrics import Metrics
 from runstream_service.rpc import status
-from runstream_service.rpc.caller import credentials_of, set_caller
+from runstream_service.rpc.caller import credentials_of, known_caller, set_caller
+from runstream_service.rpc.peer import Peers
 from runstream_service.rpc.roles import role_of
 from runstream_service.sharing.capacity import SharedCapacity
 from runstream_service.sharing.current import current_workspace
@@ -48,6 +50,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         metrics: Metrics,
         authenticator: Authenticator,
         *,
+        refused_calls: RefusedCalls | None = None,
+        trusted_proxies: Sequence[str] = (),
         check: Callable[[], None] = lambda: None,
         max_calls: int = MAX_CALLS,
         max_bytes_of_calls: int = MAX_BYTES_OF_CALLS,
@@ -55,6 +59,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """`check` raises an error if calls that begin now cannot be served."""
         self._metrics = metrics
         self._authenticator = authenticator
+        self._refused_calls = refused_calls
+        self._peers = Peers(trusted_proxies)
         self._check = check
         self._calls, self._bytes = SharedCapacity(max_calls), SharedCapacity(max_bytes_of_calls)
 
@@ -89,6 +95,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 await self._authenticate(method, context)
             except Exception as error:
                 self._metrics.grpc_ended(method, status_of(error).grpc.name, None)
+                self._note(error, method, context)
                 await status.abort(context, error)
             await behavior(requests, context)
 
@@ -96,8 +103,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def _authenticate(self, method: str, context: Context) -> None:
         caller = await self._authenticator.authenticate(credentials_of(context))
-        caller.check(role_of(method))
         set_caller(caller)
+        caller.check(role_of(method))
+
+    def _note(self, error: Exception, method: str, context: Context) -> None:
+        if self._refused_calls is not None and isinstance(error, REFUSALS):
+            self._refused_calls.note(error, call=method, peer=self._peers.address_of(context), caller=known_caller())
 
     def _wrap(
         self, method: str, deserialize: Callable[[bytes], Any] | None, behavior: Behavior, *, streams: bool
@@ -122,6 +133,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 raise asyncio.CancelledError from error
             except Exception as error:
                 code = status_of(error).grpc.name
+                self._note(error, method, context)
                 await status.abort(context, error)
             finally:
                 took_s = None if method in LONG_LIVED else time.perf_counter() - begun

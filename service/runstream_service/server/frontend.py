@@ -19,14 +19,12 @@ from grpc_reflection.v1alpha import reflection
 from runstream.v1 import access_pb2, access_pb2_grpc, ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
 from runstream_service.auth.access import Access
 from runstream_service.auth.anonymous import Anonymous
-from runstream_service.auth.by_kind import ByKind
-from runstream_service.auth.refused_sign_ins import RefusedSignIns
-from runstream_service.auth.sessions import Sessions
+from runstream_service.auth.refused_calls import RefusedCalls
+from runstream_service.auth.token_authenticator import TokenAuthenticator
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.http.app import HttpApp
 from runstream_service.http.monitoring import MonitoringApp
 from runstream_service.http.protocol import BoundedProtocol
-from runstream_service.http.sign_in import SignIn
 from runstream_service.ingest.limits import MAX_HELD_POINTS
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
@@ -119,10 +117,8 @@ class Frontend:
         self._render_metrics = render_metrics or metrics.render
         self._shares_ports = shares_ports
         self._shares = PoolShares.of(settings.pool_size)
-        self._authenticator = ByKind() if settings.auth else Anonymous()
-        self._sign_in = (
-            SignIn(authenticator=self._authenticator, session_s=settings.session_s) if settings.auth else None
-        )
+        self._authenticator = TokenAuthenticator() if settings.auth else Anonymous()
+        self._refused_calls = RefusedCalls(metrics.registry)
         self._lifetime = Lifetime(settings.max_connection_age_s, watching=self._authenticator.watching)
         self._tasks = LastingTasks()
         self._pipeline: IngestPipeline | None = None
@@ -164,7 +160,15 @@ class Frontend:
         take minutes to replay its log, while /healthz has to answer."""
         tls = self._start_tls()
         self._grpc = grpc.aio.server(
-            interceptors=[CallInterceptor(self._metrics, self._authenticator, check=self._check_database)],
+            interceptors=[
+                CallInterceptor(
+                    self._metrics,
+                    self._authenticator,
+                    refused_calls=self._refused_calls,
+                    trusted_proxies=self._settings.trusted_proxies,
+                    check=self._check_database,
+                )
+            ],
             options=(
                 *grpc_port_options(shared=self._shares_ports),
                 *GRPC_OPTIONS,
@@ -195,12 +199,12 @@ class Frontend:
             readiness=self._readiness,
             metrics=self._metrics,
             authenticator=self._authenticator,
+            refused_calls=self._refused_calls,
             render_metrics=None if self._settings.monitoring_listen else self._render_metrics,
             version=self._version,
             allowed_hosts=self._settings.allowed_hosts,
             trusted_proxies=self._settings.trusted_proxies,
             path_prefix=self._settings.path_prefix,
-            sign_in=self._sign_in,
         )
         self._serve_http("HTTP server", self._http_app, listeners, tls=None if tls is None else tls.http_context)
 
@@ -233,12 +237,11 @@ class Frontend:
     async def serve(self, database: Database, artifacts: ArtifactStore) -> None:
         """Serves everything from a database that is migrated."""
         assert self._grpc is not None, "it listens"
-        if isinstance(self._authenticator, ByKind):
+        if isinstance(self._authenticator, TokenAuthenticator):
             self._authenticator.use(database)
             self._tasks.start("token watcher", self._authenticator.run())
-        if self._sign_in is not None:
-            sessions = Sessions(database, session_s=self._settings.session_s)
-            self._sign_in.use(sessions, RefusedSignIns(database))
+        self._refused_calls.use(database)
+        self._tasks.start("record of refused calls", self._refused_calls.run())
         notifier = CommitNotifier(database)
         self._tasks.start("commit notifier", notifier.run())
         self._pipeline = self._start_ingest(database, notifier)
@@ -291,10 +294,10 @@ class Frontend:
         reader: ReaderThread,
     ) -> None:
         """Adds the handlers of single calls: runs, reads, and MLflow's routes, which use both."""
-        core, queries = wire_calls(database, pipeline, artifacts, reader, shares=self._shares)
+        access = Access.of(database, is_on=self._settings.auth, public_url=self._settings.public_url)
+        core, queries = wire_calls(database, pipeline, artifacts, reader, access, shares=self._shares)
         run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(core.experiments, core.runs), server)
         server.add_generic_rpc_handlers((query_handler(queries),))
-        access = Access.of(database, is_on=self._settings.auth, public_url=self._settings.public_url)
         access_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(access), server)
         self._http_app.serve(mlflow_routes(core))
 

@@ -9,5 +9,6 @@ once or as soon as something becomes free, however many streams, calls or reads 
 current.py   the workspace that the present task works for
 line.py      who waits, by workspace
 slots.py     a semaphore with such a line
+loop_turns.py a few messages per iteration of the event loop, workspaces in turn
 capacity.py  a bound with a part that stays free
 """

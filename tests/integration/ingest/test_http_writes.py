@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -26,10 +27,11 @@ from runstream_service.ingest.backpressure import PointBudget
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
 from runstream_service.ingest.http_writes import HttpIngest, PendingWrite, RunPoints
 from runstream_service.ingest.metrics import IngestMetrics
-from runstream_service.ingest.pipeline import SHARED_GROUP_POINTS, WriterRouter
 from runstream_service.ingest.stream import MIN_CHARGE_POINTS
-from runstream_service.ingest.writer import Writer
+from runstream_service.ingest.writer import QuietWriter, Writer
+from runstream_service.ingest.writer_router import SHARED_GROUP_POINTS, WriterRouter
 from runstream_service.retention.expiry import WriteIdExpiry
+from runstream_service.storage.database import Database
 from runstream_service.stores.hot_batches import BatchPoints, EncodedBatches
 from runstream_service.stores.hot_store import COMMIT_SMALL
 from tests.integration.ingest.conftest import TIME, acknowledged, fail_for, mutate, new_run, running_replica
@@ -154,7 +156,7 @@ async def test_without_a_look_at_the_verdict_of_each_row_more_would_be_stored(da
 
 
 async def test_few_writes_share_the_first_writer_and_many_are_spread(idle_writers):
-    router, few = WriterRouter(idle_writers), SHARED_GROUP_POINTS // 4
+    router, few = _router(idle_writers), SHARED_GROUP_POINTS // 4
     for _ in range(4):
         router.submit(write(uuid4(), few))
     assert [writer.points for writer in idle_writers] == [4 * few, 0]
@@ -164,7 +166,7 @@ async def test_few_writes_share_the_first_writer_and_many_are_spread(idle_writer
 
 
 async def test_all_that_is_under_way_of_a_run_is_with_one_writer(idle_writers):
-    router, run = WriterRouter(idle_writers), UUID(int=1)
+    router, run = _router(idle_writers), UUID(int=1)
     first = write(run, SHARED_GROUP_POINTS)
     router.submit(first)
     router.submit(write(uuid4(), 1))
@@ -172,21 +174,60 @@ async def test_all_that_is_under_way_of_a_run_is_with_one_writer(idle_writers):
     router.submit(second)  # the second writer's by its run, were there not the first write
     assert idle_writers[0].points >= SHARED_GROUP_POINTS + 1_000
     for ended in (first, second):
-        ended.complete(None)
-    await asyncio.sleep(0)
+        router.ended(ended)
     router.submit(write(run, 1_000))
     assert idle_writers[1].points >= 1_000
 
 
+async def test_while_others_fill_the_queue_a_quiet_workspace_has_a_writer_of_its_own(idle_writers):
+    budget = PointBudget(1_000_000)
+    router, busy, quiet = _router(idle_writers, budget), 1, 2
+
+    def submit(count: int, workspace_id: int) -> PendingWrite:
+        assert budget.try_acquire(workspace_id, count)
+        router.submit(one := write(uuid4(), count, workspace_id))
+        return one
+
+    of_quiet = router.writers[-1]
+    submit(1_000, busy)
+    submit(100, quiet)
+    assert of_quiet.points == 0, "there is nothing to wait behind"
+    for _ in range(100):
+        submit(1_000, busy)
+    assert of_quiet.points == 0, "a busy workspace never uses it"
+    submit(100, quiet)
+    assert of_quiet.points == 100
+    submit(20_000, quiet)
+    assert of_quiet.points == 100, "with that many points it is not quiet"
+
+
+async def test_points_of_a_workspace_that_became_busy_do_not_delay_those_of_a_quiet_one(idle_writers):
+    writer = _router(idle_writers).writers[-1]
+    for _ in range(5):
+        writer.submit(write(uuid4(), 1_000, 1))
+    writer.submit(write(uuid4(), 10, 2))
+    groups = []
+    while len(writer._waiting):
+        groups.append([(item.workspace_id, item.points) for item in writer._take_group()])
+    assert groups == [[(2, 10), *[(1, 1_000)] * 4], [(1, 1_000)]]
+
+
 @pytest.fixture
 async def idle_writers(database) -> list[Writer]:
-    metrics, budget = IngestMetrics(CollectorRegistry()), PointBudget(1_000_000)
-    return [Writer(f"writer-{number}", database, budget, metrics, lambda: None) for number in range(2)]
+    return [_writer(Writer, database) for _ in range(2)]
 
 
-def write(run_id: UUID, count: int) -> PendingWrite:
+def _writer(kind: type[Writer], database: Database) -> Any:
+    return kind("writer", database, lambda _item: None, IngestMetrics(CollectorRegistry()), lambda: None)
+
+
+def _router(writers: list[Writer], budget: PointBudget | None = None) -> WriterRouter:
+    return WriterRouter(writers, _writer(QuietWriter, writers[0]._database), budget or PointBudget(1_000_000))
+
+
+def write(run_id: UUID, count: int, workspace_id: int = ANYONE.workspace_id) -> PendingWrite:
     column = np.zeros(count, np.int64)
-    return PendingWrite(uuid4(), ANYONE.workspace_id, run_id, 0, "", column, column, column, np.zeros(count))
+    return PendingWrite(uuid4(), workspace_id, run_id, 0, "", column, column, column, np.zeros(count))
 
 
 # Repeats --------------------------------------------------------------------------------------------------------------
@@ -404,7 +445,7 @@ async def test_a_writer_counts_what_failed_out_again(database, run_id):
         stream = await replica.open(run_id)
         await replica.send(stream, 1, [666.0] * 1_000)
         assert isinstance(await asyncio.wait_for(stream.failed, 20), CommitFailed)
-        assert replica.pipeline._writers[0].points == 0
+        assert replica.pipeline._router.writers[0].points == 0
 
 
 async def test_a_replica_that_drains_takes_no_writes(database, replica, run_id):

@@ -18,5 +18,5 @@ def test_shares_together_leave_a_connection_to_the_tail_reader_and_one_to_calls(
 
 def test_connections_of_a_replica_are_those_of_its_workers_and_of_the_work_that_it_does_once() -> None:
     """tests/acceptance/test_serve.py and tests/adversity/test_workers.py count them."""
-    assert connections_of_replica(workers=1, pool_size=10, writers=2) == 10 + 2 + 5
-    assert connections_of_replica(workers=2, pool_size=10, writers=2) == 2 * (10 + 2 + 3) + 7
+    assert connections_of_replica(workers=1, pool_size=10, writers=2) == 10 + 2 + 6
+    assert connections_of_replica(workers=2, pool_size=10, writers=2) == 2 * (10 + 2 + 4) + 7

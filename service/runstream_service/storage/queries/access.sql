@@ -46,13 +46,22 @@ RETURNING *, (SELECT w.name FROM workspaces w WHERE w.workspace_id = tokens.work
 SELECT EXISTS (SELECT FROM tokens WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()));
 
 -- name: forget_tokens
--- Deletes tokens that ended long ago; those that were made with them go, too.
-DELETE FROM tokens WHERE coalesce(revoked_at, expires_at) < now() - interval '90 days'
-    OR (kind = 'uri' AND expires_at < now() - interval '1 day');
+-- Deletes up to $1 tokens that ended long ago; those that were made with them go, too.
+DELETE FROM tokens
+ WHERE token_id = ANY (ARRAY(
+       SELECT token_id FROM tokens
+        WHERE coalesce(revoked_at, expires_at) < now() - interval '90 days'
+           OR (kind = 'uri' AND expires_at < now() - interval '1 day')
+        LIMIT $1));
 
 -- name: insert_workspace
 -- A new workspace; no row if its name is taken.
 INSERT INTO workspaces (name, description) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
+RETURNING workspace_id, name, description, created_at;
+
+-- name: describe_workspace
+-- Changes the description of a workspace; no row if there is none of this name.
+UPDATE workspaces SET description = $2 WHERE name = $1 AND workspace_id <> 0
 RETURNING workspace_id, name, description, created_at;
 
 -- name: list_workspaces
@@ -77,36 +86,16 @@ SELECT a.event_id, a.at, w.name AS workspace, a.principal, a.action, a.subject, 
  ORDER BY a.event_id DESC
  LIMIT $3;
 
+-- name: record_refusals
+-- Calls that were refused, as one event for each kind.
+INSERT INTO audit_events (workspace_id, principal, action, subject, details)
+SELECT workspace_id, principal, 'call_refused', subject, details
+  FROM unnest($1::int[], $2::text[], $3::text[], $4::jsonb[]) AS new (workspace_id, principal, subject, details);
+
 -- name: forget_events
-DELETE FROM audit_events WHERE at < now() - interval '400 days';
-
--- name: find_session
--- A session by its hash, the workspace that is asked for by its name ($2), and the database's time.
-SELECT s.token_id, s.principal, s.grants::text AS grants, s.expires_at,
-       coalesce(t.revoked_at, p.revoked_at) AS revoked_at,
-       (SELECT a.workspace_id FROM workspaces a WHERE a.name = $2 AND a.workspace_id <> 0) AS workspace_id,
-       clock_timestamp() AS now
-  FROM sessions s
-  LEFT JOIN tokens t USING (token_id)
-  LEFT JOIN tokens p ON p.token_id = t.parent_id
- WHERE s.hash = $1;
-
--- name: insert_session
--- A new session. It ends after $5 seconds, or with its token.
-INSERT INTO sessions (hash, token_id, principal, grants, expires_at)
-VALUES ($1, $2, $3, $4::jsonb,
-        least(now() + $5::double precision * interval '1 second',
-              (SELECT expires_at FROM tokens WHERE token_id = $2)));
-
--- name: delete_session
--- Ends a session.
-DELETE FROM sessions WHERE hash = $1 RETURNING principal;
-
--- name: forget_sessions
--- Deletes sessions that are over.
-DELETE FROM sessions WHERE expires_at < now();
-
--- name: existing_workspaces
--- Those of some names ($1 is null: all) that exist, by name.
-SELECT workspace_id, name FROM workspaces
- WHERE workspace_id <> 0 AND ($1::text[] IS NULL OR name = ANY ($1)) ORDER BY name;
+-- Deletes up to $1 old events. Refusals are forgotten earlier: anybody who reaches the ports can cause them.
+DELETE FROM audit_events
+ WHERE event_id = ANY (ARRAY(
+       SELECT event_id FROM audit_events
+        WHERE at < now() - interval '400 days' OR (at < now() - interval '30 days' AND action = 'call_refused')
+        LIMIT $1));

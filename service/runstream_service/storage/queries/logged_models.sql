@@ -24,8 +24,9 @@ SELECT model_id, run_id, key, step, time, value, dataset_name, dataset_digest
 UPDATE logged_models SET status = $2, updated_at = now() WHERE model_id = $1;
 
 -- name: delete
--- Marks a model as deleted; the time of the first deletion stays.
-UPDATE logged_models SET deleted_at = coalesce(deleted_at, now()), updated_at = now() WHERE model_id = $1;
+-- Marks a model as deleted; the time of the first deletion stays. Returns whether this is the first.
+UPDATE logged_models SET deleted_at = coalesce(deleted_at, now()), updated_at = now() WHERE model_id = $1
+RETURNING deleted_at = now();
 
 -- name: insert_params
 -- Writes params that do not exist yet.

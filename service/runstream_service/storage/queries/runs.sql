@@ -176,7 +176,7 @@ UPDATE runs SET lifecycle = 'deleted', deleted_at = now() WHERE run_id = $1 AND 
 
 -- name: mark_active
 -- Restores a deleted run.
-UPDATE runs SET lifecycle = 'active', deleted_at = NULL WHERE run_id = $1;
+UPDATE runs SET lifecycle = 'active', deleted_at = NULL WHERE run_id = $1 AND lifecycle = 'deleted';
 
 -- name: lock_producers
 -- Locks a run's ledger rows in the order in which group commits lock them, so that the two cannot deadlock.

@@ -1,0 +1,105 @@
+"""Logs a person in, once for all programs of this user, and out again."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from runstream._credentials import Secret, check_token
+from runstream._endpoint import check_address
+from runstream._profile import Login, login_path
+from runstream.mlflow.address import http_url_of
+
+_GRPC_PORT = 50051
+
+
+def log_in(
+    url: str,
+    *,
+    grpc_address: str = "",
+    workspace: str = "",
+    ca: str = "",
+    environ: Mapping[str, str] = os.environ,
+) -> str:
+    """Asks for the token, checks it with the service, and stores it. Returns what was done, in a sentence. Raises
+    ValueError, OSError, RunstreamError."""
+    address, http_url = addresses_of(url, grpc_address)
+    path = login_path(environ)
+    if not path:
+        raise ValueError("there is no place for the login: set XDG_CONFIG_HOME, or HOME, to an absolute path")
+    token = check_token(_ask_for_token(), "what was entered")
+    from runstream import client  # late: it imports gRPC
+
+    ca = os.path.abspath(ca) if ca else environ.get("RUNSTREAM_TLS_CA", "").strip()
+    variables = {**environ, "RUNSTREAM_TLS_CA": ca}
+    caller = client.Client(address, token=token, workspace=workspace or None, environ=variables).who_am_i()
+    Login(path, address, http_url, caller.workspace, ca, Secret(token)).save()
+    if not caller.authentication:
+        return f"{address} asks nobody for a token; address and token are in {path}"
+    return (
+        f"logged in at {address} as {caller.principal!r}, who may {caller.role} in the workspace {caller.workspace!r}; "
+        f"the token is in {path}, which only you can read"
+    )
+
+
+def log_out(environ: Mapping[str, str] = os.environ) -> str:
+    """Deletes what `log_in` has stored. Raises OSError."""
+    path = login_path(environ)
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return "nobody is logged in"
+    return f"deleted {path}. The token itself is still valid: `runstream token revoke` ends it"
+
+
+def addresses_of(url: str, grpc_address: str = "") -> tuple[str, str]:
+    """The addresses over gRPC and over HTTP of a service of which one is known: the other one is on the same host, at
+    its usual port, with TLS if the one has it. Raises ValueError."""
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
+    if scheme not in ("http", "https"):
+        address = check_address(url)
+        return (check_address(grpc_address) if grpc_address else address), http_url_of(address, "")
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise ValueError("the URL must not contain a token or password: it is asked for")
+    if not parts.hostname:
+        raise ValueError(f"{url!r} has no host; expected for example https://metrics.example.com:5000")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    usual = f"{'grpcs://' if scheme == 'https' else ''}{host}:{_GRPC_PORT}"
+    return check_address(grpc_address or usual), url.rstrip("/")
+
+
+def _ask_for_token() -> str:
+    """From the terminal without showing it; from a pipe otherwise."""
+    if sys.stdin.isatty():
+        return getpass.getpass("Token (rst_...): ").strip()
+    return sys.stdin.readline().strip()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m runstream.login`, for installations of the client alone."""
+    from runstream.errors import RunstreamError
+
+    parser = argparse.ArgumentParser("python -m runstream.login", description="Store address and token for this user.")
+    parser.add_argument("url", nargs="?", help="of the service: https://host:5000, or grpcs://host:50051")
+    parser.add_argument("--grpc-address", default="", help="if it is not at port 50051 of the same host")
+    parser.add_argument("--workspace", default="", help="of several that the token is for")
+    parser.add_argument("--ca", default="", help="PEM file of the authority to trust; default: RUNSTREAM_TLS_CA")
+    parser.add_argument("--out", action="store_true", help="log out: delete what was stored")
+    given = parser.parse_args(arguments)
+    if bool(given.url) == given.out:
+        parser.error("give a URL, or --out")
+    try:
+        if given.out:
+            done = log_out()
+        else:
+            done = log_in(given.url, grpc_address=given.grpc_address, workspace=given.workspace, ca=given.ca)
+    except (ValueError, OSError, RunstreamError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"{done}\n")
+    return 0

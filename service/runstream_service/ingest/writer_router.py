@@ -1,0 +1,83 @@
+"""Chooses the writer of each batch and write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runstream_service.ingest.stream import PendingBatch
+from runstream_service.ingest.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runstream_service.ingest.backpressure import PointBudget
+    from runstream_service.ingest.group import Pending
+    from runstream_service.ingest.writer import QuietWriter
+
+# Most points that wait or are being committed at the first writer. A larger group takes noticeably long to commit.
+SHARED_GROUP_POINTS = 1_000
+# A workspace is quiet with at most so many points in the queue, while those of others are more than this.
+QUIET_POINTS = 16_384
+OTHERS_POINTS = 4_096
+
+
+@dataclass(slots=True)
+class _Route:
+    """Where everything goes that belongs together, as long as some of it is under way."""
+
+    writer: Writer
+    under_way: int = 0
+
+
+class WriterRouter:
+    """Batches go to a writer by their producer. Writes over HTTP go to the first one while it has little to do: callers
+    that wait for their answers then share groups, and a commit takes as long for eight writes as for one. (Measured
+    with 8 callers of 50 points each: 1.3 times the points that two writers take, whose groups are half as large.) With
+    more load, the run decides on the writer.
+
+    While others fill the queue, a quiet workspace does not wait behind their points: it has a writer with a connection
+    of its own, and small groups.
+
+    All that is under way of a producer is with one writer, so that its batches are committed in order. So are all
+    writes of a run: only one group at a time then holds the lock of the run, and a deletion of the run gets its turn
+    between two groups.
+    """
+
+    def __init__(self, writers: Sequence[Writer], quiet: QuietWriter, budget: PointBudget) -> None:
+        self.writers: Sequence[Writer] = (*writers, quiet)
+        self._usual = writers
+        self._quiet = quiet
+        self._budget = budget
+        self._routes: dict[object, _Route] = {}
+
+    def submit(self, item: Pending) -> None:
+        """Hand it to its writer."""
+        route = self._routes.get(item.kept_together)
+        if route is None:
+            route = self._routes[item.kept_together] = _Route(self._choose(item))
+        route.under_way += 1
+        route.writer.submit(item)
+
+    def ended(self, item: Pending) -> None:
+        """It is not under way any more."""
+        route = self._routes[item.kept_together]
+        route.under_way -= 1
+        if not route.under_way:
+            del self._routes[item.kept_together]
+
+    def _choose(self, item: Pending) -> Writer:
+        usual = self._usual_writer(item)
+        return self._quiet if self._is_quiet(item.workspace_id) and self._quiet.points < usual.points else usual
+
+    def _usual_writer(self, item: Pending) -> Writer:
+        if isinstance(item, PendingBatch):
+            return self._usual[item.stream.producer_id.int % len(self._usual)]
+        first = self._usual[0]
+        if first.points + item.points <= SHARED_GROUP_POINTS:
+            return first
+        return self._usual[item.run_id.int % len(self._usual)]
+
+    def _is_quiet(self, workspace_id: int) -> bool:
+        own = self._budget.waiting_points_of(workspace_id)
+        return own <= QUIET_POINTS and self._budget.waiting_points - own > OTHERS_POINTS
