@@ -3,15 +3,13 @@ is shared: two runs with different tokens have neither a channel nor a stream in
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from runstream._credentials import Credentials, Metadata, Secret, check_token, check_workspace
+from runstream._notices import say_warning
 from runstream._profile import Login, Project, stored_login
-
-logger = logging.getLogger("runstream")
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 _TLS = "grpcs://"
@@ -97,10 +95,8 @@ def resolve(
     if endpoint.tls != TlsFiles() and not endpoint.uses_tls:
         endpoint = endpoint._replace(tls=TlsFiles())
         if _variable(environ, "RUNSTREAM_TLS_CA"):
-            logger.warning(
-                "RUNSTREAM_TLS_CA is set, but the address %s has no TLS; if the service has, give grpcs://%s",
-                where,
-                where,
+            _warn(
+                f"RUNSTREAM_TLS_CA is set, but the address {where} has no TLS; if the service has, give grpcs://{where}"
             )
     return endpoint
 
@@ -130,14 +126,14 @@ def _credentials(
         try:
             return Credentials(Secret(check_token(text, "RUNSTREAM_TOKEN")), workspace=where, source="RUNSTREAM_TOKEN")
         except ValueError as error:
-            logger.warning("%s; it is not used", error)
+            _warn(f"{error}; it is not used")
     if path := _variable(environ, "RUNSTREAM_TOKEN_FILE"):
         path = os.path.abspath(path)
         return Credentials(token_file=path, workspace=where, source=f"the token file {path}")
     if login.token:
         return Credentials(login_file=login.path, workspace=where or login.workspace, source="the token of the login")
     if login.problem:
-        logger.warning("%s", login.problem)
+        _warn(login.problem)
     return Credentials(workspace=where)
 
 
@@ -155,6 +151,11 @@ def _tls_files(environ: Mapping[str, str], login: Login) -> TlsFiles:
         there, missing = names[1:] if cert else reversed(names[1:])
         raise ValueError(f"{there} is set and {missing} is not: a client's certificate needs both")
     return TlsFiles(ca or login.tls_ca, cert, key)
+
+
+def _warn(text: str) -> None:
+    """At most once a minute: endpoints are resolved again and again."""
+    say_warning("%s", text, about=text)
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import stat
 import sys
@@ -11,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from runstream._credentials import Secret, check_token, check_workspace, is_private, write_private
-
-logger = logging.getLogger("runstream")
+from runstream._notices import say_warning
 
 PROJECT_FILE = "runstream.toml"
 _KEYS = ("address", "workspace", "experiment")
@@ -115,7 +113,9 @@ def _is_trusted(path: str) -> bool:
     of_us = status.st_uid in (os.geteuid(), 0) or os.geteuid() == 0
     if of_us and not status.st_mode & stat.S_IWOTH:
         return True
-    logger.warning("%s is ignored: another user owns or can write it, and it would say where points are sent", path)
+    say_warning(
+        "%s is ignored: another user owns or can write it, and it would say where points are sent", path, about=path
+    )
     return False
 
 

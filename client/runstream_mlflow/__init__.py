@@ -35,6 +35,30 @@ def mlflow_artifacts(artifact_uri: str, tracking_uri: str | None = None, registr
     return mlflow_artifacts(artifact_uri, tracking_uri, registry_uri)
 
 
+class WorkspaceHeader:
+    """Adds the workspace of RUNSTREAM_WORKSPACE to MLflow's requests, where MLflow has none of its own."""
+
+    def in_context(self) -> bool:
+        """Whether the tracking URI is one of the plugin's."""
+        if _takes_http():
+            return True
+        from mlflow.tracking._tracking_service.utils import get_tracking_uri
+
+        from runstream.mlflow.address import is_runstream
+
+        return is_runstream(get_tracking_uri())
+
+    def request_headers(self) -> dict[str, str]:
+        """The header, or none."""
+        from runstream.mlflow.credentials import workspace_header
+
+        return workspace_header()
+
+
+def _takes_http() -> bool:
+    return os.environ.get(_HTTP, "").strip().lower() in ("1", "true", "yes", "on")
+
+
 def _http_with_journal(store_uri: str, artifact_uri: str | None = None) -> Any:
     from runstream.mlflow.builders import http_tracking_store
 
@@ -55,6 +79,6 @@ def __getattr__(name: str) -> Any:
     """Resolves the entry point of http and https: MLflow replaces its own builder with whatever this returns."""
     if name != "http_tracking_store":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if os.environ.get(_HTTP, "").strip().lower() in ("1", "true", "yes", "on"):
+    if _takes_http():
         return _http_with_journal
     return getattr(sys.modules.get(_MODULE_OF_BUILDERS), "_get_rest_store", _http_of_mlflow)

@@ -8,9 +8,9 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
-from mlflow.utils.credentials import get_default_host_creds
 
 from runstream.mlflow.address import Address, is_runstream, of_http_uri, of_runstream_uri
+from runstream.mlflow.credentials import endpoint_of, host_creds
 
 
 def tracking_store(store_uri: str) -> Any:
@@ -30,7 +30,8 @@ def registry_store(store_uri: str) -> Any:
     """MLflow's own registry over HTTP."""
     from mlflow.store.model_registry.rest_store import RestStore
 
-    return RestStore(partial(get_default_host_creds, _checked(store_uri).http_url))
+    address = _checked(store_uri)
+    return RestStore(partial(host_creds, address, endpoint_of(address)))
 
 
 def mlflow_artifacts(artifact_uri: str, tracking_uri: str | None, registry_uri: str | None) -> Any:
@@ -40,7 +41,11 @@ def mlflow_artifacts(artifact_uri: str, tracking_uri: str | None, registry_uri: 
 
     tracking_uri = tracking_uri or get_tracking_uri()
     if is_runstream(tracking_uri):
-        tracking_uri = _checked(tracking_uri).http_url
+        from runstream.mlflow.artifacts import use_for_files
+
+        address = _checked(tracking_uri)
+        use_for_files(address)
+        tracking_uri = address.http_url
     return MlflowArtifactsRepository(artifact_uri, tracking_uri=tracking_uri, registry_uri=registry_uri)
 
 
@@ -55,4 +60,4 @@ def _store(address: Address) -> Any:
     from runstream.mlflow.journal_sink import sink_of
     from runstream.mlflow.tracking_store import RunstreamStore
 
-    return RunstreamStore(partial(get_default_host_creds, address.http_url), sink_of(address.grpc))
+    return RunstreamStore(partial(host_creds, address, endpoint_of(address)), sink_of(address))

@@ -13,9 +13,10 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
-from runstream import _settings
 from runstream._identity import Identity
 from runstream._joining import Joining
+from runstream.mlflow.address import Address
+from runstream.mlflow.credentials import settings_of
 from runstream.mlflow.sink import Point
 from runstream.run import Run, open_handle
 
@@ -49,8 +50,9 @@ class _Handle:
 class JournalSink:
     """A MetricSink for one address of the service."""
 
-    def __init__(self, address: str) -> None:
-        self._settings = _settings.from_environment(address, os.environ)
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        settings_of(address)  # what is wrong is said now
         self._lock = threading.Lock()
         self._handles: OrderedDict[str, _Handle] = OrderedDict()
         os.register_at_fork(after_in_child=self._in_forked_child)
@@ -111,19 +113,20 @@ class JournalSink:
         return handle
 
     def _open(self, run_id: str) -> Run:
+        settings = settings_of(self._address)  # the workspace may be another one by now
         now = time.time_ns() // 1_000
         joining = Joining(
             Identity(run_id, _RANK, _ATTEMPT, shared=True),
             experiment="",
             name="",
             user="",
-            address=self._settings.address,
+            address=settings.address,
             start_time_unix_us=now,
             exists_since_unix_us=now,
             ends_run=False,
             joins=True,
         )
-        return open_handle(joining, self._settings, token=uuid.uuid4().hex)
+        return open_handle(joining, settings, token=uuid.uuid4().hex)
 
     def _in_forked_child(self) -> None:
         """The handles go on there as the same producers' successors. A thread of the parent may have held the locks."""
@@ -152,11 +155,11 @@ class _Writing:
         self._handle.lock.release()
 
 
-_sinks: dict[str, JournalSink] = {}
+_sinks: dict[Address, JournalSink] = {}
 _sinks_lock = threading.Lock()
 
 
-def sink_of(address: str) -> JournalSink:
+def sink_of(address: Address) -> JournalSink:
     """The sink of this process for an address of the service."""
     with _sinks_lock:
         if address not in _sinks:
