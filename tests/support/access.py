@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
+import asyncpg
+
 from runstream_service.auth.access import Access
 from runstream_service.auth.calls import operator_in
 from runstream_service.core.caller import Role
@@ -59,6 +61,19 @@ def make_token(
         return (await access.tokens.create(caller, name, Role.of(role), expires_in_s=expires_in_s)).text
 
     return _in_database(serve.database_url, create)
+
+
+def execute(serve: ServeProcess, statement: str, *arguments: object) -> list[asyncpg.Record]:
+    """Executes a statement in the database of a service; returns its rows."""
+
+    async def run() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(serve.database_url)
+        try:
+            return list(await connection.fetch(statement, *arguments))
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
 
 
 def _in_database(url: str, work: Callable[[Access], Awaitable[T]]) -> T:
