@@ -41,6 +41,8 @@ def serve() -> Iterator[ServeProcess]:
         for name in (A, B):
             make_workspace(running, name)
         yield running
+        # Whatever tests send, nothing is a bug of the service.
+        assert [record for record in running.log_records if record["level"] in ("error", "critical")] == []
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +127,15 @@ def make_things(team: Team, *, text: str = "") -> Things:
     for directory in (f"{run_id}/artifacts", f"models/{model_id}/artifacts"):
         path = f"/api/2.0/mlflow-artifacts/artifacts/{experiment_id}/{directory}/file"
         assert rest.request("PUT", path, f"content{text}".encode()).status == 200
-    return replace(absent(), experiment_id=experiment_id, experiment=one, run_id=run_id, model=model, model_id=model_id)
+    return replace(
+        absent(),
+        workspace=team.name,
+        experiment_id=experiment_id,
+        experiment=one,
+        run_id=run_id,
+        model=model,
+        model_id=model_id,
+    )
 
 
 def _made(rest: Rest, path: str, **request: object) -> Any:

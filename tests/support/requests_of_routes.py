@@ -42,6 +42,7 @@ Fields = Mapping[str, Any]
 class Things:
     """One of each kind of object, by name or id. All texts have the same form whether the object exists or not."""
 
+    workspace: str
     experiment_id: str
     experiment: str
     run_id: str
@@ -78,6 +79,7 @@ def absent() -> Things:
     """Names and ids that nobody has."""
     name = uuid.uuid4().hex
     return Things(
+        workspace=f"team-{name}",
         experiment_id=str(10**12 + uuid.uuid4().int % 10**6),
         experiment=f"experiment {name}",
         run_id=uuid.uuid4().hex,
@@ -236,7 +238,13 @@ HTTP: Mapping[str, Fields] = {
     "POST model-versions/transition-stage": {**_ONE_VERSION, "stage": "Staging"},
     "POST model-versions/set-tag": {**_ONE_VERSION, **_PAIR},
     "DELETE model-versions/delete-tag": {**_ONE_VERSION, "key": "tag"},
+    "GET workspaces": {},
+    "POST workspaces": {"name": "of-<run_id>"},
+    "GET workspaces/{workspace_name}": {"workspace_name": "<workspace>"},
+    "PATCH workspaces/{workspace_name}": {"workspace_name": "<workspace>", "description": "d"},
+    "DELETE workspaces/{workspace_name}": {"workspace_name": "<workspace>"},
     "GET server-info": {},
+    "GET server-features": {},
     "GET ui-telemetry": {},
     "GET gateway-proxy": {},
     "POST traces/search": {},
@@ -300,7 +308,7 @@ FURTHER: Mapping[str, tuple[Fields, ...]] = {
 }
 
 # What says whose an object is. The other placeholders are the same everywhere.
-OWNED = ("experiment_id", "experiment", "run_id", "model", "model_id", "token_id")
+OWNED = ("workspace", "experiment_id", "experiment", "run_id", "model", "model_id", "token_id")
 
 
 def requests_of(key: str) -> tuple[Fields, ...]:
