@@ -39,6 +39,13 @@ hits = client.search_runs(
 )
 assert [hit.info.run_id for hit in hits] == [run.info.run_id]
 
+with mlflow.start_run(experiment_id="0") as run:  # where a script logs that sets no experiment
+    mlflow.log_metric("loss", 1.5)
+    mlflow.log_text("by default", "default.txt")
+assert run.info.run_id in [hit.info.run_id for hit in client.search_runs(["0"])]
+assert client.get_experiment("0").experiment_id == run.info.experiment_id
+assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["default.txt"]
+
 if "sklearn" in extras:
     import mlflow.sklearn
     from sklearn.linear_model import LogisticRegression

@@ -85,3 +85,19 @@ def _in_database(url: str, work: Callable[[Access], Awaitable[T]]) -> T:
             await database.close()
 
     return asyncio.run(run())
+
+
+def everything_stored(serve: ServeProcess) -> str:
+    """All rows of all tables of a service as text, and its files."""
+
+    async def rows() -> list[str]:
+        connection = await asyncpg.connect(serve.database_url)
+        try:
+            tables = await connection.fetch("SELECT format('%I', tablename) FROM pg_tables WHERE schemaname = 'public'")
+            queries = [f"SELECT stored::text FROM {table} stored" for (table,) in tables]
+            return [str(text) for query in queries for (text,) in await connection.fetch(query)]
+        finally:
+            await connection.close()
+
+    files = [path.read_text(errors="replace") for path in (serve.data_dir / "artifacts").rglob("*") if path.is_file()]
+    return "\n".join([*asyncio.run(rows()), *files])
