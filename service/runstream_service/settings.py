@@ -21,7 +21,7 @@ T = TypeVar("T")
 # The first segments of the service's own paths; a prefix that begins with one could not be distinguished from them.
 TOP_PATHS = (
     *("api", "ajax-api", "graphql", "get-artifact", "model-versions", "static-files"),
-    *("about", "health", "healthz", "metrics", "readyz", "version"),
+    *("about", "health", "healthz", "metrics", "readyz", "signin", "signout", "version"),
 )
 
 ARTIFACT_SCHEMES = ("s3", "gs", "az", "abfss")
@@ -56,6 +56,7 @@ class Settings:
     monitoring_listen: Address | None  # None: the HTTP server answers for it
     tls: TlsFiles | None
     auth: bool
+    session_s: float
     public_url: str  # without a slash at its end, or empty
     allowed_hosts: tuple[str, ...]
     trusted_proxies: tuple[str, ...]  # addresses and networks, or "*"
@@ -119,6 +120,7 @@ OPTIONS = (
     Option(KEY, "", "File with the private key of that certificate (PEM, not encrypted)."),
     Option(CLIENT_CA, "", "File with CAs (PEM): only clients with a certificate of one of them may connect."),
     Option("--auth", "off", "on: every call needs a token; off: everybody may do everything."),
+    Option("--session-hours", "12", "Hours after which somebody who signed in with a browser has to do so again."),
     Option("--public-url", "", "Where people reach the HTTP port, such as https://runstream.example.org."),
     Option("--allowed-hosts", "", "Public names of this service, with commas, * as a wildcard; others are refused."),
     Option("--trusted-proxies", "", "Addresses or networks, with commas, whose X-Forwarded-* headers are taken."),
@@ -180,6 +182,7 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
             client_ca=read(CLIENT_CA, _optional(_path), "/etc/runstream/tls/clients.crt"),
         ),
         auth=read("--auth", _one_of(("off", "on")), "on") == "on",
+        session_s=read("--session-hours", _whole(1, 8_760), "12") * 3_600.0,
         public_url=read("--public-url", _public_url, "https://runstream.example.org"),
         allowed_hosts=read("--allowed-hosts", _hosts, "runstream.example.org,*.example.org"),
         trusted_proxies=read("--trusted-proxies", _proxies, "10.0.0.7,10.1.0.0/16"),

@@ -13,10 +13,12 @@ from runstream_service.core.errors import CoreError
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a call brings along: a token, and the name of the workspace that it asks for; either may be empty."""
+    """What a call brings along: a token, or the session of a browser, and the name of the workspace that it asks for;
+    each may be empty."""
 
     token: str = field(default="", repr=False)
     workspace: str = ""
+    session: str = field(default="", repr=False)
 
 
 class Authenticator(Protocol):

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import structlog
 
+from runstream_service.auth.lookups import Found, Lookups, caller_or_refusal
 from runstream_service.auth.token_text import PREFIX, hash_of, is_token
 from runstream_service.core.caller import DEFAULT_WORKSPACE, DEFAULT_WORKSPACE_ID, Caller, Role
 from runstream_service.core.errors import CoreError, NotConnected, Retryable, Unauthenticated, WorkspaceNotFound
@@ -27,13 +26,10 @@ SQL = load("access")
 
 log = structlog.get_logger()
 
-# Together they are less than the five seconds within which a revoked token ends.
-REMEMBERED_S = 2.0
+# With the time for which a lookup is remembered, it is less than the five seconds within which a revoked token ends.
 LOOK_EVERY_S = 2.0
-MAX_REMEMBERED = 20_000
 
-# What was found for a token and the workspace that was asked for: a caller, or why there is none.
-_Found = Caller | Unauthenticated | WorkspaceNotFound
+# The hash of a token, and the workspace that is asked for.
 _Key = tuple[bytes, str]
 
 
@@ -42,8 +38,7 @@ class TokenAuthenticator:
 
     def __init__(self) -> None:
         self._database: Database | None = None
-        self._remembered: OrderedDict[_Key, tuple[float, _Found]] = OrderedDict()  # oldest first
-        self._under_way: dict[_Key, asyncio.Task[_Found]] = {}
+        self._lookups = Lookups(self._look_up)
         self._watched: dict[int, set[Callable[[CoreError], None]]] = {}
 
     def use(self, database: Database) -> None:
@@ -60,10 +55,7 @@ class TokenAuthenticator:
             )
         if not is_token(text):
             raise Unauthenticated(_what_is_wrong_with(text))
-        found = await self._find((hash_of(text), credentials.workspace))
-        if isinstance(found, Caller):
-            return found
-        raise type(found)(found.message, field=found.field, subject=found.subject)  # each call its own traceback
+        return caller_or_refusal(await self._lookups.get((hash_of(text), credentials.workspace)))
 
     @contextlib.contextmanager
     def watching(self, caller: Caller, end: Callable[[CoreError], None]) -> Iterator[None]:
@@ -99,37 +91,15 @@ class TokenAuthenticator:
             for end in list(self._watched.get(row["token_id"], ())):
                 end(error)
 
-    async def _find(self, key: _Key) -> _Found:
-        now = asyncio.get_running_loop().time()
-        until, found = self._remembered.get(key, (0.0, None))
-        if found is not None and now < until:
-            return found
-        # A thousand ranks that begin at once have one token.
-        task = self._under_way.get(key)
-        if task is None:
-            task = self._under_way[key] = asyncio.create_task(self._look_up(key))
-            task.add_done_callback(functools.partial(self._looked_up, key))
-        return await asyncio.shield(task)
-
-    def _looked_up(self, key: _Key, task: asyncio.Task[_Found]) -> None:
-        del self._under_way[key]
-        if not task.cancelled():
-            task.exception()  # even if nobody waits for it any more
-
-    async def _look_up(self, key: _Key) -> _Found:
+    async def _look_up(self, key: _Key) -> Found:
         if self._database is None:
             raise NotConnected("the service is starting: its database is not ready")
         digest, workspace = key
         row = await self._database.fetchrow(SQL["find_token"], digest, workspace)
-        found = _judged(row, workspace)
-        self._remembered[key] = (asyncio.get_running_loop().time() + REMEMBERED_S, found)
-        self._remembered.move_to_end(key)
-        if len(self._remembered) > MAX_REMEMBERED:
-            self._remembered.popitem(last=False)
-        return found
+        return _judged(row, workspace)
 
 
-def _judged(row: asyncpg.Record | None, asked: str) -> _Found:
+def _judged(row: asyncpg.Record | None, asked: str) -> Found:
     if row is None:
         return Unauthenticated("this token is not known here; it may be of another service, or have ended long ago")
     if row["revoked_at"] or (row["expires_at"] and row["expires_at"] <= row["now"]):

@@ -47,15 +47,29 @@ async def record(
     connection: PooledConnection | Database, caller: Caller, action: str, subject: object, **details: Any
 ) -> None:
     """Records an action in the caller's workspace, in the transaction of `connection`."""
-    await connection.execute(
-        SQL["record_event"], caller.workspace_id, caller.principal, action, str(subject), json.dumps(details)
+    await record_of(
+        connection, caller.workspace_id, caller.principal, action, subject, workspace=caller.workspace, **details
     )
+
+
+async def record_of(
+    connection: PooledConnection | Database,
+    workspace_id: int | None,
+    principal: str,
+    action: str,
+    subject: object,
+    *,
+    workspace: str = "",
+    **details: Any,
+) -> None:
+    """Records an action of somebody who is no caller (yet). Without `workspace_id` only admins see it."""
+    await connection.execute(SQL["record_event"], workspace_id, principal, action, str(subject), json.dumps(details))
     log.info(
         "Audit event",
         action="audit",
         audit=action,
-        principal=caller.principal,
-        workspace=caller.workspace,
+        principal=principal,
+        workspace=workspace,
         subject=str(subject),
         **details,
     )

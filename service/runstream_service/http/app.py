@@ -20,6 +20,8 @@ from runstream_service.http.forwarded import Forwarded
 from runstream_service.http.guard import Guard
 from runstream_service.http.pages import RenderMetrics, about_routes, monitoring_routes, too_many
 from runstream_service.http.paths import PathPrefix, SingleSlashes
+from runstream_service.http.safe_headers import SafeHeaders
+from runstream_service.http.sign_in import SignIn
 from runstream_service.http.ui import find_ui, ui_routes
 from runstream_service.metrics import Metrics
 from runstream_service.readiness import Readiness
@@ -44,19 +46,23 @@ class HttpApp:
         allowed_hosts: Sequence[str] = (),
         trusted_proxies: Sequence[str] = (),
         path_prefix: str = "",
+        sign_in: SignIn | None = None,
     ) -> None:
+        """Without `sign_in`, the authenticator lets everybody in."""
         ui = find_ui()
         self._always = [
             *about_routes(readiness, version, has_ui=ui is not None, has_metrics=render_metrics is not None),
             *monitoring_routes(readiness, render_metrics, version),
+            *(sign_in.routes() if sign_in else ()),
             *(ui_routes(ui) if ui else ()),
         ]
         self._starlette = Starlette(routes=[*self._always, *_starting()])
         # Built from the inside out. The guard checks paths and the Host, so the middlewares that set them run before
-        # it; a request that it refuses is not worth a look at its credentials.
-        identified = Authenticate(WorkspaceAdmission(self._starlette), authenticator, refused_calls)
-        guarded = Guard(Admission(identified), allowed_hosts)
-        located = SingleSlashes(PathPrefix(guarded, path_prefix))
+        # it; and so does authentication, since what has to be checked depends on how the caller was authenticated.
+        guarded = Guard(WorkspaceAdmission(self._starlette), allowed_hosts)
+        identified = Authenticate(guarded, authenticator, refused_calls, is_on=sign_in is not None)
+        admitted = SafeHeaders(Admission(identified))
+        located = SingleSlashes(PathPrefix(admitted, path_prefix))
         self._app = CountRequests(Forwarded(located, trusted_proxies), metrics)
 
     def serve(self, routes: Sequence[BaseRoute]) -> None:

@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote, urlencode
+
 from starlette.datastructures import Headers
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runstream_service.auth.authenticator import Authenticator, Credentials
 from runstream_service.auth.credentials import token_of
 from runstream_service.auth.refused_calls import RefusedCalls
-from runstream_service.http.callers import error_of, known_caller_of, set_caller, set_error
+from runstream_service.core.errors import Unauthenticated, WorkspaceNotFound
+from runstream_service.http.callers import Proof, error_of, known_caller_of, set_caller, set_error
 from runstream_service.http.pages import OPEN_PATHS
-from runstream_service.http.paths import route_path
+from runstream_service.http.paths import relative, route_path
+from runstream_service.http.session_cookie import read_session
+from runstream_service.http.sign_in_paths import CHOOSE_WORKSPACE, SIGN_IN, SIGN_IN_PATHS
 from runstream_service.mlflow.errors import answer_to
-from runstream_service.mlflow.server import INFO_PATHS
+from runstream_service.mlflow.server import SERVER_INFO
 
-# What MLflow's clients read before they sign in.
-_SERVER_INFO = tuple(f"/{prefix}/3.0/mlflow/{path}" for prefix in ("api", "ajax-api") for path in INFO_PATHS)
-PUBLIC_PATHS = frozenset((*OPEN_PATHS, *_SERVER_INFO))
+PUBLIC_PATHS = frozenset((*OPEN_PATHS, *SERVER_INFO))
 
 
 class Authenticate:
     """ASGI middleware: a request reaches a route with a caller, or not at all, but for the public paths. Those that
-    are refused, here or by their routes, are noted."""
+    are refused, here or by their routes, are noted. `is_on`: the authenticator asks for something; then people are led
+    to the page where they sign in."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, refused_calls: RefusedCalls | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator,
+        refused_calls: RefusedCalls | None = None,
+        *,
+        is_on: bool = False,
+    ) -> None:
         self._app = app
         self._authenticator = authenticator
         self._refused_calls = refused_calls
+        self._is_on = is_on
+        self._public = PUBLIC_PATHS | SIGN_IN_PATHS if is_on else PUBLIC_PATHS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or route_path(scope) in PUBLIC_PATHS:
+        if scope["type"] != "http":
             return await self._app(scope, receive, send)
         app = self._app
-        try:
-            set_caller(scope, await self._authenticator.authenticate(_credentials(Headers(scope=scope))))
-        except Exception as error:
-            set_error(scope, error)
-            app = answer_to(error)
+        if route_path(scope) not in self._public:
+            app = await self._identify(scope)
         await app(scope, receive, send)
         return self._note_refusal(scope)
+
+    async def _identify(self, scope: Scope) -> ASGIApp:
+        """Puts the caller in place; returns what answers the request."""
+        headers = Headers(scope=scope)
+        try:
+            credentials, proof = _credentials(scope, headers)
+            caller = await self._authenticator.authenticate(credentials)
+            set_caller(scope, caller, proof if self._is_on else Proof.NOTHING)
+        except Exception as error:
+            return self._refusal(error, scope, headers)
+        return self._app
 
     def _note_refusal(self, scope: Scope) -> None:
         error = error_of(scope)
@@ -54,6 +76,32 @@ class Authenticate:
             caller=known_caller_of(scope),
         )
 
+    def _refusal(self, error: Exception, scope: Scope, headers: Headers) -> Response:
+        """MLflow's clients and scripts of pages get an error; a person with a browser, the page that helps."""
+        is_page = scope["method"] in ("GET", "HEAD") and "text/html" in headers.get("accept", "")
+        if self._is_on and is_page and "authorization" not in headers:
+            if isinstance(error, Unauthenticated):
+                return _to(SIGN_IN, scope)
+            if isinstance(error, WorkspaceNotFound):
+                return _to(CHOOSE_WORKSPACE, scope)
+        set_error(scope, error)
+        return answer_to(error)
 
-def _credentials(headers: Headers) -> Credentials:
-    return Credentials(token_of(headers.get("authorization", "")), headers.get("x-mlflow-workspace", ""))
+
+def _to(path: str, scope: Scope) -> Response:
+    query = scope["query_string"].decode("latin-1")
+    path_here = quote(route_path(scope))
+    wanted = f"{path_here}?{query}" if query else path_here
+    location = f"{relative(path, scope)}?{urlencode({'next': wanted})}"
+    return RedirectResponse(location, 303, {"cache-control": "no-store"})
+
+
+def _credentials(scope: Scope, headers: Headers) -> tuple[Credentials, Proof]:
+    """What a request brings along. A header wins over the session of a browser."""
+    workspace = headers.get("x-mlflow-workspace", "")
+    authorization = headers.get("authorization", "")
+    if token := token_of(authorization):
+        is_bearer = authorization[:6].lower() == "bearer"
+        return Credentials(token, workspace), Proof.BEARER if is_bearer else Proof.BASIC
+    session, chosen = read_session(scope)
+    return Credentials(session=session, workspace=workspace or chosen), Proof.COOKIE

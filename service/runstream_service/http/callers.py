@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING
 
 from starlette.requests import HTTPConnection
@@ -12,19 +13,30 @@ from runstream_service.sharing.current import work_for
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
 
-_KEY = "runstream.caller"
+_CALLER = "runstream.caller"
+_PROOF = "runstream.proof"
 _ERROR = "runstream.error"
 
 
-def set_caller(scope: Scope, caller: Caller) -> None:
+class Proof(enum.Enum):
+    """What showed who sent a request. It decides what http/guard.py has to check."""
+
+    NOTHING = "nobody was asked"
+    BEARER = "a token in a header that no browser adds unasked"
+    BASIC = "a password, which browsers remember and add unasked"
+    COOKIE = "a session, which browsers add unasked"
+
+
+def set_caller(scope: Scope, caller: Caller, proof: Proof = Proof.NOTHING) -> None:
     """Notes who sent the request."""
-    scope[_KEY] = caller
+    scope[_CALLER] = caller
+    scope[_PROOF] = proof
     work_for(caller.workspace_id)
 
 
 def known_caller_of(scope: Scope) -> Caller | None:
     """Who sent the request, if that was found out."""
-    return scope.get(_KEY)
+    return scope.get(_CALLER)
 
 
 def set_error(scope: Scope, error: Exception) -> None:
@@ -39,5 +51,11 @@ def error_of(scope: Scope) -> Exception | None:
 
 def caller_of(request: HTTPConnection) -> Caller:
     """Who sent the request. Raises KeyError on a public path, which nobody is asked for."""
-    caller: Caller = request.scope[_KEY]
+    caller: Caller = request.scope[_CALLER]
     return caller
+
+
+def proof_of(scope: Scope) -> Proof:
+    """What showed that."""
+    proof: Proof = scope.get(_PROOF, Proof.NOTHING)
+    return proof

@@ -1,10 +1,26 @@
 """Protects against web pages of attackers that make a browser send requests to this service.
 
-There is no authentication yet, so two things are checked, as MLflow's server does.
-DNS rebinding: the name of an attacker's page suddenly resolves to this machine. Its requests carry that name as their
-Host. Allowed are addresses, localhost, names without a dot, names that no public DNS server resolves, and those of
---allowed-hosts.
-Cross-origin requests: requests from an attacker's page that change something carry its Origin, which is not the Host.
+A browser attaches some credentials to requests by itself, whichever page makes it send them; and a page reaches every
+address that its visitor reaches. What has to be checked depends on what showed who sent a request:
+
+- Nothing (authentication is off, or the path is public): whoever reaches the port is let in, so the port is all that
+  protects. Both checks below.
+- The cookie of a session: the browser attaches it. SameSite=Lax keeps it from requests of other sites, but other ports
+  and other names of the same domain are the same site. Both checks, and the second one strictly: a request that
+  changes something has to show that it comes from a page of ours. All browsers of these days send Sec-Fetch-Site or
+  Origin with it; what sends neither is a script, which should use a token.
+- Basic: browsers remember a password, such as that of a tracking URI somebody opened, and attach it. Scripts use Basic
+  as well, and send no Origin. A request from a page of others that changes something is refused.
+- Bearer: no browser attaches it unasked. A page can, but only one that has the token, and needs no visitor's browser
+  then. (A page of another origin would have to ask first, by CORS, which is never answered.) No check.
+- The form for signing in: a page of an attacker could sign its visitor in with the attacker's token, and have what they
+  log from then on. The same strict check as for a cookie.
+
+Host, against DNS rebinding: the name of an attacker's page suddenly resolves to this machine. Its requests carry that
+name as their Host, and count as same-origin for the browser. Allowed are addresses, localhost, names without a dot,
+names that no public DNS server resolves, and those of --allowed-hosts.
+
+Origin: requests from an attacker's page that change something carry its Origin, which is not the Host.
 """
 
 from __future__ import annotations
@@ -16,60 +32,61 @@ import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from runstream_service.http.callers import Proof, proof_of
 from runstream_service.http.pages import OPEN_PATHS
 from runstream_service.http.paths import route_path
+from runstream_service.http.sign_in_paths import SIGN_IN_PATHS
+from runstream_service.mlflow.server import SERVER_INFO
 
 # Names reserved for private networks (RFC 6762, RFC 8375, RFC 9476 and ICANN's .internal), and of Kubernetes services.
 _PRIVATE = (".localhost", ".local", ".internal", ".home.arpa", ".alt", ".svc", ".cluster.local")
 # A name in DNS has at most 253 characters; a scheme and a port come in addition.
 _LONGEST = 300
+_PORTS = {"http": 80, "https": 443}
+_ANY_HOST = frozenset((*OPEN_PATHS, *SERVER_INFO))
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 
 
 class Guard:
-    """ASGI middleware: refuses requests with a foreign Host, and cross-origin requests that change something."""
+    """ASGI middleware: refuses requests with a foreign Host, and cross-origin requests that change something. It comes
+    after authentication."""
 
     def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str]) -> None:
         self._app = app
-        self._allowed = [
-            *(host.lower().rstrip(".") for host in allowed_hosts),
-            socket.gethostname().lower(),
-            socket.getfqdn().lower(),
-        ]
+        self._public = [host.lower().rstrip(".") for host in allowed_hosts]
+        self._allowed = [*self._public, socket.gethostname().lower(), socket.getfqdn().lower()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        problem = self._problem(scope, Headers(scope=scope))
+        problem = self._problem(scope, Headers(scope=scope)) if scope["type"] == "http" else ""
         if problem:
             return await PlainTextResponse(problem, 403)(scope, receive, send)
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.setdefault("x-content-type-options", "nosniff")
-                headers.setdefault("x-frame-options", "SAMEORIGIN")
-            await send(message)
-
-        return await self._app(scope, receive, with_headers)
+        return await self._app(scope, receive, send)
 
     def _problem(self, scope: Scope, headers: Headers) -> str:
+        proof, path = proof_of(scope), route_path(scope)
+        if proof is Proof.BEARER:
+            return ""
         host = headers.get("host", "")
-        if route_path(scope) not in OPEN_PATHS and not self._is_ours(_name(f"//{host}")):
+        if proof is not Proof.BASIC and path not in _ANY_HOST and not self._is_ours(_name(f"//{host}")):
             return (
                 "Invalid Host header - possible DNS rebinding attack detected. If this is a name of this service, add "
                 "it to --allowed-hosts (RUNSTREAM_ALLOWED_HOSTS)."
             )
-        origin = headers.get("origin")
-        if origin is None or scope["method"] not in _CHANGING:
+        if scope["method"] not in _CHANGING:
             return ""
-        name = _name(origin)
-        if name == _name(f"//{host}") or _is_this_machine(name) or self._is_allowed(name):
+        origin = headers.get("origin", "")
+        is_strict = proof is Proof.COOKIE or path in SIGN_IN_PATHS
+        if self._is_from_us(headers, origin, host) if is_strict else self._may_be_from_us(proof, headers, origin, host):
             return ""
+        if not origin:
+            return (
+                "Cross-origin request blocked: it does not show that it comes from a page of this service. Scripts use "
+                "a token, in the header Authorization, instead of a browser's cookie."
+            )
         return (
             f"Cross-origin request blocked: it comes from a page of {origin[:200]!r}, and was sent to {host[:200]!r}. "
             "If both are names of this service, let the proxy in between pass on the original Host; or add the first "
@@ -77,16 +94,44 @@ class Guard:
             "(RUNSTREAM_TRUSTED_PROXIES) if it sends X-Forwarded-Host."
         )
 
+    def _is_from_us(self, headers: Headers, origin: str, host: str) -> bool:
+        """Whether a request shows that it comes from a page of this service, or from its visitor."""
+        site = headers.get("sec-fetch-site")  # not sent over plain HTTP, except to this machine
+        if site is not None:
+            return site in ("same-origin", "none")
+        return bool(origin) and (_is_same(origin, host) or _matches(_name(origin), self._public))
+
+    def _may_be_from_us(self, proof: Proof, headers: Headers, origin: str, host: str) -> bool:
+        """Whether nothing shows that a request comes from a page of others."""
+        if proof is Proof.BASIC and "sec-fetch-site" in headers:
+            return self._is_from_us(headers, origin, host)
+        name = _name(origin)
+        return not origin or name == _name(f"//{host}") or _is_this_machine(name) or self._is_allowed(name)
+
     def _is_ours(self, name: str) -> bool:
         return "." not in name or _is_address(name) or name.endswith(_PRIVATE) or self._is_allowed(name)
 
     def _is_allowed(self, name: str) -> bool:
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._allowed)
+        return _matches(name, self._allowed)
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _name(url: str) -> str:
     """The host of a URL without its port; empty if there is none, as in `Origin: null`."""
     return _name_of(url) if len(url) <= _LONGEST else "."  # equals no name
+
+
+def _is_same(origin: str, host: str) -> bool:
+    """Whether an Origin has the name and the port of a Host. (The scheme may be that of a proxy.)"""
+    try:
+        ours, theirs = urlsplit(f"//{host}"), urlsplit(origin)
+        usual = _PORTS.get(theirs.scheme)
+        return _name(f"//{host}") == _name(origin) != "" and (ours.port or usual) == (theirs.port or usual)
+    except ValueError:  # a port that is no number
+        return False
 
 
 @functools.lru_cache(maxsize=1_024)

@@ -8,18 +8,14 @@ from typing import TypeAlias
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from runstream_service.http.look import page
 from runstream_service.mlflow.server import MLFLOW_VERSION
 from runstream_service.readiness import Readiness
 
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>runstream</title>
-<style>body {{ font: 1rem/1.6 system-ui; max-width: 44rem; margin: 4rem auto; padding: 0 1rem }}
-pre {{ background: #8881; padding: 1rem; border-radius: .4rem; overflow: auto }}</style>
-<h1>runstream {version}</h1>
+_ABOUT = """<h1>runstream {version}</h1>
 <p>This service keeps experiments, runs and their metric points in PostgreSQL. It is <b>{state}</b>.</p>
 {ui}
 <p>Scripts that use MLflow work with nothing changed but the tracking URI:</p>
@@ -93,14 +89,14 @@ def about_routes(readiness: Readiness, version: str, *, has_ui: bool, has_metric
 
     async def about(request: Request) -> Response:
         state = "ready" if readiness.ready else f"not ready ({', '.join(readiness.problems)})"
-        page = _PAGE.format(
+        body = _ABOUT.format(
             version=html.escape(version),
             state=html.escape(state),
             ui=_WITH_UI if has_ui else _WITHOUT_UI,
             url=html.escape(str(request.base_url).rstrip("/")),
             metrics=_METRICS if has_metrics else "",
         )
-        return HTMLResponse(page)
+        return page(body)
 
     return [*([] if has_ui else [Route("/", about)]), Route("/about", about)]
 

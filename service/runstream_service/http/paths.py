@@ -58,3 +58,16 @@ def route_path(scope: Scope) -> str:
     """The path without the prefix, as in the routes."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+def relative(path: str, scope: Scope) -> str:
+    """A path of the service as seen from the path of a request. It is right below any prefix, also one that a proxy
+    strips and tells nobody about; and it never leads to another host."""
+    return f"{'../' * (route_path(scope).count('/') - 1)}./{path.removeprefix('/')}"
+
+
+def local_path(text: str) -> str:
+    """A path of the service from a text that anybody may have written; / if it is none."""
+    if not text.startswith("/") or text.startswith("//") or "\\" in text or any(ord(one) < 33 for one in text):
+        return "/"
+    return text

@@ -15,6 +15,8 @@ MLFLOW_VERSION = "3.17.2"
 
 # Below /3.0/mlflow/. MLflow's clients ask for the second if there is no first.
 INFO_PATHS = ("server-info", "server-features")
+# What MLflow's clients read before they sign in.
+SERVER_INFO = tuple(f"/{prefix}/3.0/mlflow/{path}" for prefix in ("api", "ajax-api") for path in INFO_PATHS)
 
 
 class Nothing(Message):

@@ -22,6 +22,7 @@ from runstream_service.deadline import Deadline
 from runstream_service.http.authentication import Authenticate
 from runstream_service.http.guard import Guard
 from runstream_service.http.protocol import BoundedProtocol
+from runstream_service.http.safe_headers import SafeHeaders
 from runstream_service.mlflow.bodies import Bodies
 from runstream_service.mlflow.calls import Call, Raw, RawHandler
 from runstream_service.mlflow.endpoints import endpoint_of, guarded
@@ -91,9 +92,9 @@ class MlflowPort:
         upstream = Upstream(self._http_url)
         try:
             # Who may reach the port may use it; the service checks what is passed on and what is synced.
-            app = Guard(Authenticate(Starlette(routes=routes(journals, upstream)), Anonymous()), allowed_hosts=())
+            app = Authenticate(Starlette(routes=routes(journals, upstream)), Anonymous())
             config = uvicorn.Config(
-                app,
+                SafeHeaders(Guard(app, allowed_hosts=())),
                 http=BoundedProtocol,
                 log_config=None,
                 access_log=False,

@@ -1,5 +1,5 @@
 """Forgets rows that are kept for a time only: ids of HTTP metric writes, and producers, which only repeats of old
-requests need; ended tokens; old audit events."""
+requests need; sessions that are over; ended tokens; old audit events."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class LedgerExpiry:
 
 
 class AccessExpiry:
-    """Forgets tokens that ended 90 days ago (those of tracking URIs after a day), refusals of 30 days ago, and other
-    audit events after 400 days."""
+    """Forgets sessions that are over, tokens that ended 90 days ago (those of tracking URIs after a day), refusals of
+    30 days ago, and other audit events after 400 days."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -66,9 +66,9 @@ class AccessExpiry:
         return await _daily(self._database, "access", self.run_once)
 
     async def run_once(self) -> int:
-        """Returns how many tokens and events were forgotten."""
-        tokens = await _forget(self._database, ACCESS_SQL["forget_tokens"], _EVENTS_AT_ONCE)
-        return tokens + await _forget(self._database, ACCESS_SQL["forget_events"], _EVENTS_AT_ONCE)
+        """Returns how many rows were forgotten."""
+        statements = (ACCESS_SQL[name] for name in ("forget_sessions", "forget_tokens", "forget_events"))
+        return sum([await _forget(self._database, sql, _EVENTS_AT_ONCE) for sql in statements])
 
 
 async def _daily(database: Database, task: str, run_once: Callable[[], Awaitable[int]]) -> int:

@@ -19,12 +19,14 @@ from grpc_reflection.v1alpha import reflection
 from runstream.v1 import access_pb2, access_pb2_grpc, ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
 from runstream_service.auth.access import Access
 from runstream_service.auth.anonymous import Anonymous
+from runstream_service.auth.by_kind import ByKind
 from runstream_service.auth.refused_calls import RefusedCalls
-from runstream_service.auth.token_authenticator import TokenAuthenticator
+from runstream_service.auth.sessions import Sessions
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.http.app import HttpApp
 from runstream_service.http.monitoring import MonitoringApp
 from runstream_service.http.protocol import BoundedProtocol
+from runstream_service.http.sign_in import SignIn
 from runstream_service.ingest.limits import MAX_HELD_POINTS
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
@@ -117,8 +119,9 @@ class Frontend:
         self._render_metrics = render_metrics or metrics.render
         self._shares_ports = shares_ports
         self._shares = PoolShares.of(settings.pool_size)
-        self._authenticator = TokenAuthenticator() if settings.auth else Anonymous()
+        self._authenticator = ByKind() if settings.auth else Anonymous()
         self._refused_calls = RefusedCalls(metrics.registry)
+        self._sign_in = SignIn(self._authenticator, session_s=settings.session_s) if settings.auth else None
         self._lifetime = Lifetime(settings.max_connection_age_s, watching=self._authenticator.watching)
         self._tasks = LastingTasks()
         self._pipeline: IngestPipeline | None = None
@@ -205,6 +208,7 @@ class Frontend:
             allowed_hosts=self._settings.allowed_hosts,
             trusted_proxies=self._settings.trusted_proxies,
             path_prefix=self._settings.path_prefix,
+            sign_in=self._sign_in,
         )
         self._serve_http("HTTP server", self._http_app, listeners, tls=None if tls is None else tls.http_context)
 
@@ -237,11 +241,13 @@ class Frontend:
     async def serve(self, database: Database, artifacts: ArtifactStore) -> None:
         """Serves everything from a database that is migrated."""
         assert self._grpc is not None, "it listens"
-        if isinstance(self._authenticator, TokenAuthenticator):
+        if isinstance(self._authenticator, ByKind):
             self._authenticator.use(database)
             self._tasks.start("token watcher", self._authenticator.run())
         self._refused_calls.use(database)
         self._tasks.start("record of refused calls", self._refused_calls.run())
+        if self._sign_in is not None:
+            self._sign_in.use(Sessions(database, session_s=self._settings.session_s))
         notifier = CommitNotifier(database)
         self._tasks.start("commit notifier", notifier.run())
         self._pipeline = self._start_ingest(database, notifier)

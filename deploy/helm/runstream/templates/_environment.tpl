@@ -24,6 +24,8 @@
 - name: RUNSTREAM_ALLOW_ANONYMOUS
   value: "true"
 {{- end }}
+- name: RUNSTREAM_SESSION_HOURS
+  value: {{ .Values.auth.sessionHours | int64 | quote }}
 - name: RUNSTREAM_PUBLIC_URL
   value: {{ $settings.publicUrl | quote }}
 - name: RUNSTREAM_ALLOWED_HOSTS

@@ -99,3 +99,35 @@ DELETE FROM audit_events
        SELECT event_id FROM audit_events
         WHERE at < now() - interval '400 days' OR (at < now() - interval '30 days' AND action = 'call_refused')
         LIMIT $1));
+
+-- name: find_session
+-- A session by its hash, the workspace that is asked for by its name ($2), and the database's time.
+SELECT s.token_id, s.principal, s.grants::text AS grants, s.expires_at,
+       coalesce(t.revoked_at, p.revoked_at) AS revoked_at,
+       (SELECT a.workspace_id FROM workspaces a WHERE a.name = $2 AND a.workspace_id <> 0) AS workspace_id,
+       clock_timestamp() AS now
+  FROM sessions s
+  LEFT JOIN tokens t USING (token_id)
+  LEFT JOIN tokens p ON p.token_id = t.parent_id
+ WHERE s.hash = $1;
+
+-- name: insert_session
+-- A new session. It ends after $5 seconds, or with its token.
+INSERT INTO sessions (hash, token_id, principal, grants, expires_at)
+VALUES ($1, $2, $3, $4::jsonb,
+        least(now() + $5::double precision * interval '1 second',
+              (SELECT expires_at FROM tokens WHERE token_id = $2)));
+
+-- name: delete_session
+-- Ends a session.
+DELETE FROM sessions WHERE hash = $1 RETURNING principal;
+
+-- name: forget_sessions
+-- Deletes up to $1 sessions that are over.
+DELETE FROM sessions
+ WHERE hash = ANY (ARRAY(SELECT hash FROM sessions WHERE expires_at < now() ORDER BY expires_at LIMIT $1));
+
+-- name: existing_workspaces
+-- Those of some names ($1 is null: all) that exist, by name.
+SELECT workspace_id, name FROM workspaces
+ WHERE workspace_id <> 0 AND ($1::text[] IS NULL OR name = ANY ($1)) ORDER BY name;

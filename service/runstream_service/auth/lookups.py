@@ -1,0 +1,64 @@
+"""Remembers for a moment what was looked up about credentials, so that most calls ask nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeAlias, TypeVar
+
+from runstream_service.core.caller import Caller
+from runstream_service.core.errors import Unauthenticated, WorkspaceNotFound
+
+# What is found out about credentials: a caller, or why there is none.
+Found: TypeAlias = Caller | Unauthenticated | WorkspaceNotFound
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+# With the interval in which open streams are looked at, it is less than the five seconds within which a token ends.
+REMEMBERED_S = 2.0
+# Above, what was looked up first is forgotten first.
+MAX_REMEMBERED = 20_000
+
+
+class Lookups(Generic[K, V]):
+    """Answers from memory for two seconds. An error is not remembered."""
+
+    def __init__(self, look_up: Callable[[K], Awaitable[V]]) -> None:
+        self._look_up = look_up
+        self._remembered: OrderedDict[K, tuple[float, V]] = OrderedDict()  # oldest first
+        self._under_way: dict[K, asyncio.Task[V]] = {}
+
+    async def get(self, key: K) -> V:
+        """What is known of the key. Raises what `look_up` raises."""
+        remembered = self._remembered.get(key)
+        if remembered is not None and asyncio.get_running_loop().time() < remembered[0]:
+            return remembered[1]
+        # A thousand ranks that begin at once have one token.
+        task = self._under_way.get(key)
+        if task is None:
+            task = self._under_way[key] = asyncio.create_task(self._remember(key))
+            task.add_done_callback(functools.partial(self._looked_up, key))
+        return await asyncio.shield(task)
+
+    def _looked_up(self, key: K, task: asyncio.Task[V]) -> None:
+        del self._under_way[key]
+        if not task.cancelled():
+            task.exception()  # even if nobody waits for it any more
+
+    async def _remember(self, key: K) -> V:
+        found = await self._look_up(key)
+        self._remembered[key] = (asyncio.get_running_loop().time() + REMEMBERED_S, found)
+        self._remembered.move_to_end(key)
+        if len(self._remembered) > MAX_REMEMBERED:
+            self._remembered.popitem(last=False)
+        return found
+
+
+def caller_or_refusal(found: Found) -> Caller:
+    """The caller, or the refusal as an exception of this call, with a traceback of its own."""
+    if isinstance(found, Caller):
+        return found
+    raise type(found)(found.message, field=found.field, subject=found.subject)

@@ -1,0 +1,65 @@
+"""Authentication by the session of somebody who signed in with a browser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runstream_service.auth.grants import Grants
+from runstream_service.auth.lookups import Found, Lookups, caller_or_refusal
+from runstream_service.auth.sessions import SIGN_IN_AGAIN, is_over
+from runstream_service.auth.token_text import hash_of
+from runstream_service.core.caller import Caller
+from runstream_service.core.errors import NotConnected, Unauthenticated, WorkspaceNotFound
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from runstream_service.auth.authenticator import Credentials
+    from runstream_service.storage.database import Database
+
+SQL = load("access")
+
+# The hash of a session, and the workspace that is asked for.
+_Key = tuple[bytes, str]
+
+
+class SessionAuthenticator:
+    """`use` gives it the database, without which it asks callers to try again."""
+
+    def __init__(self) -> None:
+        self._database: Database | None = None
+        self._lookups = Lookups(self._look_up)
+
+    def use(self, database: Database) -> None:
+        """From now on, sessions are looked up here."""
+        self._database = database
+
+    async def authenticate(self, credentials: Credentials) -> Caller:
+        """As in Authenticator."""
+        return caller_or_refusal(await self._lookups.get((hash_of(credentials.session), credentials.workspace)))
+
+    async def _look_up(self, key: _Key) -> Found:
+        if self._database is None:
+            raise NotConnected("the service is starting: its database is not ready")
+        digest, workspace = key
+        return _judged(await self._database.fetchrow(SQL["find_session"], digest, workspace), workspace)
+
+
+def _judged(row: asyncpg.Record | None, workspace: str) -> Found:
+    if row is None or is_over(row):
+        return Unauthenticated(SIGN_IN_AGAIN)
+    role = Grants.of_json(row["grants"]).role_in(workspace)
+    if role is None or row["workspace_id"] is None:
+        return WorkspaceNotFound(
+            f"no workspace {workspace[:80]!r} for {row['principal']}; choose another one at /signin/workspace",
+            field="workspace",
+            subject=workspace,
+        )
+    return Caller(
+        workspace_id=row["workspace_id"],
+        workspace=workspace,
+        principal=row["principal"],
+        role=role,
+        token_id=row["token_id"],
+    )

@@ -1,0 +1,112 @@
+"""Sessions of people who signed in with a browser."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from runstream_service.auth.grants import ANY, Grants
+from runstream_service.auth.token_text import hash_of
+from runstream_service.core import audit
+from runstream_service.core.caller import DEFAULT_WORKSPACE, Caller, Role
+from runstream_service.core.errors import Forbidden, Unauthenticated
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from runstream_service.storage.database import Database, PooledConnection
+
+SQL = load("access")
+
+_RANDOM_BYTES = 32
+
+SIGN_IN_AGAIN = "you are signed out, or your session is over: sign in again, at /signin"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who proved who they are, and what they may do. `token_id`: with a token."""
+
+    principal: str
+    grants: Grants
+    token_id: int | None = None
+
+    @classmethod
+    def of(cls, caller: Caller) -> Person:
+        """The owner of a token."""
+        where = ANY if caller.role is Role.ADMIN else caller.workspace
+        return cls(caller.principal, Grants({where: caller.role}), caller.token_id)
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session with its text, which only the person's browser keeps."""
+
+    text: str = field(repr=False)
+    workspaces: Sequence[str]  # that the person may enter; the first is a good one to begin with
+
+
+class Sessions:
+    """All methods also raise DatabaseUnavailable."""
+
+    def __init__(self, database: Database, *, session_s: float) -> None:
+        self._database = database
+        self._session_s = session_s
+
+    async def create(self, person: Person, **details: Any) -> NewSession:
+        """Signs somebody in. `details` are for the audit log.
+
+        Raises:
+            Forbidden: there is no workspace for them.
+        """
+        text = secrets.token_urlsafe(_RANDOM_BYTES)
+        async with self._database.transaction() as connection:
+            workspaces = await _existing(connection, person.grants)
+            if not workspaces:
+                raise Forbidden(
+                    f"you are {person.principal}, who may enter no workspace here; ask whoever runs this service"
+                )
+            await connection.execute(
+                SQL["insert_session"],
+                hash_of(text),
+                person.token_id,
+                person.principal,
+                person.grants.to_json(),
+                self._session_s,
+            )
+            # Whoever manages the workspace sees this in its audit log, if it is about one workspace.
+            (where, *others) = workspaces.values()
+            await audit.record_of(
+                connection, None if others else where, person.principal, "signed_in", person.principal, **details
+            )
+        return NewSession(text, tuple(workspaces))
+
+    async def workspaces_of(self, text: str) -> Sequence[str]:
+        """Those that somebody may enter, the default one first. Raises Unauthenticated."""
+        row = await self._database.fetchrow(SQL["find_session"], hash_of(text), "")
+        if row is None or is_over(row):
+            raise Unauthenticated(SIGN_IN_AGAIN)
+        return tuple(await _existing(self._database, Grants.of_json(row["grants"])))
+
+    async def end(self, text: str) -> None:
+        """Signs somebody out; it is no error if they were not signed in."""
+        async with self._database.transaction() as connection:
+            principal = await connection.fetchval(SQL["delete_session"], hash_of(text))
+            if principal is not None:
+                await audit.record_of(connection, None, principal, "signed_out", principal)
+
+
+def is_over(row: asyncpg.Record) -> bool:
+    """Whether a session has ended, by itself or with its token."""
+    return bool(row["revoked_at"]) or row["expires_at"] <= row["now"]
+
+
+async def _existing(database: Database | PooledConnection, grants: Grants) -> Mapping[str, int]:
+    """The workspaces that one may enter, the default one first, with their ids."""
+    rows = await database.fetch(SQL["existing_workspaces"], grants.names())
+    return dict(
+        sorted(((row["name"], row["workspace_id"]) for row in rows), key=lambda one: one[0] != DEFAULT_WORKSPACE)
+    )

@@ -1,0 +1,151 @@
+"""The pages where people sign in, choose a workspace, and sign out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from runstream_service.auth.authenticator import Authenticator, Credentials
+from runstream_service.auth.sessions import Person
+from runstream_service.core.errors import CoreError, NotConnected, Unauthenticated
+from runstream_service.http.callers import set_error
+from runstream_service.http.paths import local_path, relative
+from runstream_service.http.session_cookie import clear_session, read_session, set_session
+from runstream_service.http.sign_in_pages import sign_in_page, signed_in_page, workspaces_page
+from runstream_service.http.sign_in_paths import CHOOSE_WORKSPACE, SIGN_IN, SIGN_OUT
+from runstream_service.statuses import status_of
+
+if TYPE_CHECKING:
+    from runstream_service.auth.sessions import Sessions
+    from runstream_service.core.caller import Caller
+
+# A token has 44 characters.
+_MAX_FORM_BYTES = 16_384
+
+
+class SignIn:
+    """`use` gives it the database's side, without which people are asked to try again."""
+
+    def __init__(self, authenticator: Authenticator, *, session_s: float) -> None:
+        self._authenticator = authenticator
+        self._session_s = session_s
+        self._sessions: Sessions | None = None
+
+    def use(self, sessions: Sessions) -> None:
+        """From now on, people can sign in."""
+        self._sessions = sessions
+
+    def routes(self) -> list[BaseRoute]:
+        """The pages."""
+        return [
+            Route(SIGN_IN, self._ask),
+            Route(SIGN_IN, self._sign_in, methods=["POST"]),
+            Route(CHOOSE_WORKSPACE, self._offer_workspaces),
+            Route(CHOOSE_WORKSPACE, self._choose_workspace, methods=["POST"]),
+            Route(SIGN_OUT, self._sign_out, methods=["POST"]),
+        ]
+
+    # -- in --------------------------------------------------------------------------------------------------------
+
+    async def _ask(self, request: Request) -> Response:
+        try:
+            caller = await self._caller(request)
+        except Unauthenticated:
+            return sign_in_page()
+        except CoreError as error:
+            return sign_in_page(problem=error.message)
+        return signed_in_page(caller, sign_out=relative(SIGN_OUT, request.scope))
+
+    async def _sign_in(self, request: Request) -> Response:
+        token = (await _form(request)).get("token", "").strip()
+        try:
+            caller = await self._authenticator.authenticate(Credentials(token))
+            if caller.token_id is None:
+                raise Unauthenticated("a token of runstream is needed here, which begins with rst_")
+            return await self._let_in(request, Person.of(caller), by="token")
+        except CoreError as error:
+            set_error(request.scope, error)
+            return sign_in_page(problem=error.message, status=status_of(error).http_status)
+
+    async def _let_in(self, request: Request, person: Person, *, by: str) -> Response:
+        session = await self._ready().create(person, by=by, address=_address(request))
+        response = _see(relative(local_path(request.query_params.get("next", "/")), request.scope))
+        set_session(response, request.scope, session.text, session.workspaces[0], max_age_s=self._session_s)
+        return response
+
+    # -- where -----------------------------------------------------------------------------------------------------
+
+    async def _offer_workspaces(self, request: Request) -> Response:
+        session, chosen = read_session(request.scope)
+        try:
+            workspaces = await self._ready().workspaces_of(session)
+        except Unauthenticated:
+            return _see(_with_next(relative(SIGN_IN, request.scope), request))
+        except CoreError as error:
+            return sign_in_page(problem=error.message, status=status_of(error).http_status)
+        return workspaces_page(workspaces, chosen)
+
+    async def _choose_workspace(self, request: Request) -> Response:
+        session, _ = read_session(request.scope)
+        chosen = (await _form(request)).get("workspace", "")
+        try:
+            await self._authenticator.authenticate(Credentials(session=session, workspace=chosen))
+        except CoreError:
+            return _see(_with_next(relative(CHOOSE_WORKSPACE, request.scope), request))
+        response = _see(relative(local_path(request.query_params.get("next", "/")), request.scope))
+        set_session(response, request.scope, session, chosen, max_age_s=self._session_s)
+        return response
+
+    # -- out -------------------------------------------------------------------------------------------------------
+
+    async def _sign_out(self, request: Request) -> Response:
+        session, _ = read_session(request.scope)
+        try:
+            if session:
+                await self._ready().end(session)
+        except CoreError as error:
+            return sign_in_page(
+                problem=f"you are still signed in: {error.message}", status=status_of(error).http_status
+            )
+        response = _see(relative(SIGN_IN, request.scope))
+        clear_session(response, request.scope)
+        return response
+
+    async def _caller(self, request: Request) -> Caller:
+        session, chosen = read_session(request.scope)
+        return await self._authenticator.authenticate(Credentials(session=session, workspace=chosen))
+
+    def _ready(self) -> Sessions:
+        if self._sessions is None:
+            raise NotConnected("the service is starting: its database is not ready")
+        return self._sessions
+
+
+def _see(location: str) -> Response:
+    return RedirectResponse(location, 303, {"cache-control": "no-store"})
+
+
+def _with_next(location: str, request: Request) -> str:
+    return f"{location}?{urlencode({'next': local_path(request.query_params.get('next', '/'))})}"
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+async def _form(request: Request) -> Mapping[str, str]:
+    """The fields of a form; none if it is longer than any of ours, or no form."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _MAX_FORM_BYTES:
+            return {}
+    try:
+        return dict(parse_qsl(body.decode(), max_num_fields=10))
+    except ValueError:
+        return {}

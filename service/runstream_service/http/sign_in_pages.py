@@ -1,0 +1,69 @@
+"""What the pages for signing in look like."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from runstream_service.http.look import page
+
+if TYPE_CHECKING:
+    from runstream_service.core.caller import Caller
+
+# The forms have no action: they are sent to the address of their page, whose fragment browsers keep. There MLflow's UI
+# has the place that somebody wanted to see.
+_SIGN_IN = """<h1>Sign in</h1>
+{problem}
+<form method="post">
+<label for="token">Token</label>
+<input id="token" name="token" type="password" autocomplete="current-password" spellcheck="false" required autofocus>
+<button>Sign in</button>
+</form>
+<p>A token begins with <code>rst_</code>. Whoever manages your workspace makes one:</p>
+<pre>runstream token create --workspace team-a --role write --name yours</pre>
+"""
+_SIGNED_IN = """<h1>You are signed in</h1>
+<p>You are <b>{principal}</b>, with the role <b>{role}</b> in the workspace <b>{workspace}</b>.</p>
+<p><a class="button" href="./">Experiments and runs</a>
+<a class="button quiet" href="signin/workspace">Other workspace</a></p>
+<form method="post" action="{sign_out}"><button class="quiet">Sign out</button></form>
+"""
+_QUIET = ' class="quiet"'
+_WORKSPACES = """<h1>Choose a workspace</h1>
+<form method="post">
+{buttons}
+</form>
+"""
+
+
+def sign_in_page(*, problem: str = "", status: int = 200) -> Response:
+    """The form. `problem` says why it is shown again."""
+    shown = f'<p class="problem" role="alert">{html.escape(problem)}</p>' if problem else ""
+    return page(_SIGN_IN.format(problem=shown), title="Sign in · runstream", status=status)
+
+
+def signed_in_page(caller: Caller, *, sign_out: str) -> Response:
+    """Who somebody is, and the way out."""
+    return page(
+        _SIGNED_IN.format(
+            principal=html.escape(caller.principal),
+            role=caller.role,
+            workspace=html.escape(caller.workspace),
+            sign_out=html.escape(sign_out),
+        ),
+        title="Signed in · runstream",
+    )
+
+
+def workspaces_page(workspaces: Sequence[str], chosen: str) -> Response:
+    """One button for each workspace."""
+    buttons = "\n".join(_button(name, "" if name == chosen else _QUIET) for name in workspaces)
+    return page(_WORKSPACES.format(buttons=buttons), title="Workspaces · runstream")
+
+
+def _button(workspace: str, attributes: str) -> str:
+    name = html.escape(workspace)
+    return f'<button name="workspace" value="{name}"{attributes}>{name}</button>'
