@@ -3,6 +3,7 @@ tables and a progress bar."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -53,9 +54,8 @@ def _fail(message: str, code: int = 1) -> NoReturn:
     "--address",
     envvar="RUNSTREAM_ADDRESS",
     show_envvar=True,
-    default="127.0.0.1:50051",
-    show_default=True,
-    help="Of --mlflow-listen: where the service is.",
+    default="",
+    help="Of --mlflow-listen: where the service is.  [default: that of the login, else 127.0.0.1:50051]",
 )
 @click.option(
     "--http",
@@ -81,23 +81,28 @@ def agent(context: click.Context, directory: str, stay: bool, mlflow_listen: str
 
 def _mlflow_port(listen: str, address: str, http: str) -> Callable[[Directory], Companion]:
     """Makes the port for MLflow, when the agent has its directory."""
-    from runstream._endpoint import check_address
-    from runstream.mlflow.address import http_url_of
+    from runstream._endpoint import resolve
+    from runstream._tls import CannotDial, context_of
+    from runstream.mlflow.address import http_url_here, http_url_of
 
     try:
         where = parse_address(listen)
     except ValueError as error:
         _fail(f"--mlflow-listen (RUNSTREAM_MLFLOW_LISTEN): {error}; for example: 127.0.0.1:5000", 2)
     try:
-        http_url = http_url_of(check_address(address), http)
-    except ValueError as error:
+        endpoint = resolve(address or None, os.environ)
+        http_url = http_url_of(endpoint.address, http) if http else http_url_here(endpoint.address, os.environ)
+        context_of(endpoint.tls)
+    except (ValueError, CannotDial) as error:
         _fail(str(error), 2)
     try:
         from runstream_service.mlflow_port.port import MlflowPort
     except ModuleNotFoundError as error:
         _fail(f"--mlflow-listen: {error.name} is missing; it needs: pip install 'runstream[server]'")
     logs.configure(level="warning", format="auto")
-    return lambda directory: MlflowPort(directory, listen=(where.host, where.port), address=address, http_url=http_url)
+    return lambda directory: MlflowPort(
+        directory, listen=(where.host, where.port), endpoint=endpoint, http_url=http_url
+    )
 
 
 @agent.command()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from runstream._endpoint import Endpoint
 from runstream.journal import Directory
 from runstream_service.mlflow_port.port import MlflowPort
 from tests.support.access import AUTH, make_token, make_workspace
@@ -127,7 +128,7 @@ def port(service: ServeProcess) -> Iterator[str]:
         with subprocess.Popen(command, env=command_environment()) as agent:
             until_now(directory.agent_runs)
             port = MlflowPort(
-                directory, listen=("127.0.0.1", 0), address=service.grpc_address, http_url=service.http_url
+                directory, listen=("127.0.0.1", 0), endpoint=Endpoint(service.grpc_address), http_url=service.http_url
             )
             port.start()
             yield port.url

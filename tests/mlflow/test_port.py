@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 import runstream
+from runstream._endpoint import Endpoint, resolve
 from runstream.journal import Directory, Position, Record, RecordType
 from runstream.journal.format import decode_batch, decode_json
 from runstream.journal.reader import JournalReader
@@ -29,7 +31,9 @@ def directory(tmp_path: Path) -> Directory:
 
 @pytest.fixture
 def port(service: ServeProcess, directory: Directory) -> Iterator[str]:
-    started = MlflowPort(directory, listen=("127.0.0.1", 0), address=service.grpc_address, http_url=service.http_url)
+    started = MlflowPort(
+        directory, listen=("127.0.0.1", 0), endpoint=Endpoint(service.grpc_address), http_url=service.http_url
+    )
     started.start()
     yield started.url
     started.stop()
@@ -158,7 +162,9 @@ def test_while_the_service_is_away_writes_are_answered_and_the_rest_waits(
     from runstream_service.mlflow_port import port as module
 
     monkeypatch.setattr(module, "PATIENCE_S", 0.3)
-    started = MlflowPort(directory, listen=("127.0.0.1", 0), address="127.0.0.1:9", http_url="http://127.0.0.1:9")
+    started = MlflowPort(
+        directory, listen=("127.0.0.1", 0), endpoint=Endpoint("127.0.0.1:9"), http_url="http://127.0.0.1:9"
+    )
     started.start()
     rest = Rest(started.url)
     status, code, message = rest.get("runs/get", {"run_id": "a" * 32}).error
@@ -217,3 +223,63 @@ def test_a_foreign_host_is_refused(port: str) -> None:
     rest = Rest(port)
     assert rest.request("GET", "runs/get?run_id=x", headers={"host": "attacker.example"}).status == 403
     rest.close()
+
+
+@pytest.fixture
+def guarded_port(guarded: ServeProcess, directory: Directory) -> Iterator[str]:
+    """In front of a service that asks for tokens; the agent has none of its own."""
+    endpoint = Endpoint(guarded.grpc_address)
+    started = MlflowPort(directory, listen=("127.0.0.1", 0), endpoint=endpoint, http_url=guarded.http_url)
+    started.start()
+    yield started.url
+    started.stop()
+
+
+@pytest.mark.usefixtures("transport")
+def test_each_caller_is_sent_with_its_own_token(
+    guarded: ServeProcess, guarded_port: str, directory: Directory, tokens: dict[str, str]
+) -> None:
+    callers = {team: Rest(guarded_port, token=tokens[team]) for team in ("team-a", "team-b")}
+    runs = {}
+    for team, rest in callers.items():
+        experiment = rest.post("experiments/create", {"name": f"port-{uuid.uuid4().hex}"}).body["experiment_id"]
+        runs[team] = rest.post("runs/create", {"experiment_id": experiment}).body["run"]["info"]["run_id"]
+        body = {"run_id": runs[team], "key": "a", "value": 1, "timestamp": 1}
+        assert rest.post("runs/log-metric", body).status == 200
+    for team, rest in callers.items():
+        data = rest.get("runs/get", {"run_id": runs[team]}).body["run"]["data"]
+        assert [metric["key"] for metric in data["metrics"]] == ["a"]
+        with runstream.Client(guarded.grpc_address, token=tokens[team]) as reader:
+            assert len(reader.history(runs[team], "a")) == 1
+
+    # What one has read is not told to the other: the run of another team is not there.
+    of_b = {"run_id": runs["team-b"], "key": "a", "value": 2, "timestamp": 2}
+    assert callers["team-a"].post("runs/log-metric", of_b).status == 404
+    nobody = Rest(guarded_port)
+    assert nobody.post("runs/log-metric", of_b).status == 401
+    wrong = Rest(guarded_port, token="rst_nonsense")
+    assert wrong.post("runs/log-metric", of_b).status == 401
+    anybody = Rest(guarded_port, prefix="/api/3.0/mlflow/")
+    assert anybody.get("server-info").status == 200
+    for rest in (*callers.values(), nobody, wrong, anybody):
+        rest.close()
+    for path in directory.journals():
+        assert not any(token.encode() in file.read_bytes() for token in tokens.values() for file in path.glob("*.seg"))
+
+
+@pytest.mark.usefixtures("transport")
+def test_a_caller_without_a_token_is_sent_with_that_of_the_agent(
+    guarded: ServeProcess, directory: Directory, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNSTREAM_TOKEN", tokens["team-a"])
+    endpoint = resolve(guarded.grpc_address, os.environ)
+    started = MlflowPort(directory, listen=("127.0.0.1", 0), endpoint=endpoint, http_url=guarded.http_url)
+    started.start()
+    rest = Rest(started.url)
+    experiment = rest.post("experiments/create", {"name": f"port-{uuid.uuid4().hex}"}).body["experiment_id"]
+    run_id = rest.post("runs/create", {"experiment_id": experiment}).body["run"]["info"]["run_id"]
+    assert rest.post("runs/log-metric", {"run_id": run_id, "key": "a", "value": 1, "timestamp": 1}).status == 200
+    assert rest.get("runs/get", {"run_id": run_id}).body["run"]["data"]["metrics"]
+    rest.close()
+    started.stop()
+    assert not directory.credentials_path.exists(), "the agent has it already"

@@ -1,4 +1,4 @@
-"""The journals of the port, one for each run. A write is answered when no power cut takes it.
+"""The journals of the port, one for each run and caller. A write is answered when no power cut takes it.
 
 A thread writes: while it waits for the disk, further writes gather, and share the next sync.
 """
@@ -17,13 +17,19 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
+from runstream._endpoint import Endpoint
 from runstream._points_journal import Point, PointsJournal
+from runstream._stored_credentials import FIELD, StoredCredentials
 from runstream.journal import Directory, Position
 from runstream_service.core.errors import Overloaded
 from runstream_service.deadline import Deadline
 from runstream_service.ingest.limits import MLFLOW_ATTEMPT, MLFLOW_RANK
 from runstream_service.mlflow.errors import MlflowError
+
+if TYPE_CHECKING:
+    from runstream_service.mlflow_port.callers import PortCaller
 
 # Of waiting writes; a further one is refused. A request has at most 1,000 points, and its client waits for it.
 _MAX_WAITING = 1_000
@@ -34,9 +40,16 @@ _POLL_S = 0.02
 Write = Callable[[PointsJournal], None]
 
 
+class _Place(NamedTuple):
+    """Where a write goes: to the journal of one run and one caller."""
+
+    endpoint: Endpoint
+    run_id: str
+
+
 @dataclass(slots=True)
 class _Waiting:
-    run_id: str
+    place: _Place
     write: Write
     done: Future[None] = field(default_factory=Future)
 
@@ -50,40 +63,43 @@ class _Open:
 class SyncedJournals:
     """May be used from the loop's thread alone, except for `close`."""
 
-    def __init__(self, directory: Directory, address: str) -> None:
+    def __init__(self, directory: Directory, own: Endpoint) -> None:
+        """`own`: the agent's, which needs no credentials to be left for it."""
         self._directory = directory
-        self._address = address
+        self._own = own
+        self._credentials = StoredCredentials(directory.credentials_path)
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(_MAX_WAITING)
-        self._open: OrderedDict[str, _Open] = OrderedDict()  # of the thread, by run id
+        self._open: OrderedDict[_Place, _Open] = OrderedDict()  # of the thread
         # Path of the journal and its last record, of all runs with something that may not be settled. Guarded by the
         # lock: the thread adds, flushes take away.
-        self._unsettled: dict[tuple[str, Path], int] = {}
+        self._unsettled: dict[tuple[_Place, Path], int] = {}
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="mlflow-port-journals", daemon=True)
         self._thread.start()
 
-    async def log_points(self, run_id: str, points: Sequence[Point]) -> None:
+    async def log_points(self, caller: PortCaller, run_id: str, points: Sequence[Point]) -> None:
         """Returns when they are on disk. Raises Overloaded, MlflowError."""
         now_unix_us = time.time_ns() // 1_000
-        await self._write(run_id, lambda journal: journal.log_points(points, now_unix_us))
+        await self._write(caller, run_id, lambda journal: journal.log_points(points, now_unix_us))
 
-    async def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+    async def log_params(self, caller: PortCaller, run_id: str, params: Mapping[str, str]) -> None:
         """Returns when they are on disk. Raises Overloaded, MlflowError."""
-        await self._write(run_id, lambda journal: journal.log_params(params))
+        await self._write(caller, run_id, lambda journal: journal.log_params(params))
 
-    async def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+    async def set_tags(self, caller: PortCaller, run_id: str, tags: Mapping[str, str]) -> None:
         """Returns when they are on disk. Raises Overloaded, MlflowError."""
-        await self._write(run_id, lambda journal: journal.set_tags(tags))
+        await self._write(caller, run_id, lambda journal: journal.set_tags(tags))
 
-    async def flush(self, deadline: Deadline) -> bool:
-        """Waits until the service has answered everything that was written before; False if that takes longer."""
+    async def flush(self, caller: PortCaller, deadline: Deadline) -> bool:
+        """Waits until the service has answered everything that this caller has written before; False if that takes
+        longer."""
         with self._lock:
-            awaited = dict(self._unsettled)
+            awaited = {key: one for key, one in self._unsettled.items() if key[0].endpoint == caller.endpoint}
         while awaited:
-            for (run_id, path), sequence in list(awaited.items()):
+            for (place, path), sequence in list(awaited.items()):
                 if _is_settled(path, sequence):
-                    del awaited[run_id, path]
-                    self._settle(run_id, path, sequence)
+                    del awaited[place, path]
+                    self._settle(place, path, sequence)
             if awaited and not deadline.left_s():
                 return False
             if awaited:
@@ -95,14 +111,14 @@ class SyncedJournals:
         self._waiting.put(None)
         self._thread.join()
 
-    async def _write(self, run_id: str, write: Write) -> None:
+    async def _write(self, caller: PortCaller, run_id: str, write: Write) -> None:
         if self._directory.is_full():
             raise Overloaded(
                 f"The journals in {self._directory.path} have reached their limit of {self._directory.limit_bytes} "
                 "bytes (RUNSTREAM_DIR_BYTES), as the service cannot be reached: nothing more is taken.",
                 retry_after_s=10.0,
             )
-        waiting = _Waiting(run_id, write)
+        waiting = _Waiting(_Place(caller.endpoint, run_id), write)
         try:
             self._waiting.put_nowait(waiting)
         except queue.Full:
@@ -113,10 +129,10 @@ class SyncedJournals:
             message = f"The journals in {self._directory.path} cannot be written: {error}"
             raise MlflowError("TEMPORARILY_UNAVAILABLE", message, retry_after_s=5.0) from error
 
-    def _settle(self, run_id: str, path: Path, sequence: int) -> None:
+    def _settle(self, place: _Place, path: Path, sequence: int) -> None:
         with self._lock:
-            if self._unsettled.get((run_id, path)) == sequence:
-                del self._unsettled[run_id, path]
+            if self._unsettled.get((place, path)) == sequence:
+                del self._unsettled[place, path]
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
@@ -127,8 +143,8 @@ class SyncedJournals:
             ended = None in group
             self._write_group([one for one in group if one is not None])
             self._end_idle(time.monotonic())
-        for run_id in list(self._open):
-            self._end(run_id)
+        for place in list(self._open):
+            self._end(place)
         self._directory.ring_bell()
 
     def _take(self) -> list[_Waiting | None]:
@@ -142,61 +158,63 @@ class SyncedJournals:
         return group
 
     def _write_group(self, group: Sequence[_Waiting]) -> None:
-        written: dict[str, list[_Waiting]] = {}
+        written: dict[_Place, list[_Waiting]] = {}
         for one in group:
             error = self._append(one)
             if error is None:
-                written.setdefault(one.run_id, []).append(one)
+                written.setdefault(one.place, []).append(one)
                 continue
             # The writes before it are whole; only the journal may not be usable any more.
-            self._sync(one.run_id, written.pop(one.run_id, []))
-            self._drop(one.run_id)
+            self._sync(one.place, written.pop(one.place, []))
+            self._drop(one.place)
             one.done.set_exception(error)
-        for run_id, ones in written.items():
-            self._sync(run_id, ones)
+        for place, ones in written.items():
+            self._sync(place, ones)
         self._directory.ring_bell()
 
     def _append(self, one: _Waiting) -> Exception | None:
         try:
-            one.write(self._journal(one.run_id))
+            one.write(self._journal(one.place))
         except Exception as error:  # of the disk, or a bug: the caller of this one gets it, and the thread goes on
             return error
         return None
 
-    def _sync(self, run_id: str, ones: Sequence[_Waiting]) -> None:
+    def _sync(self, place: _Place, ones: Sequence[_Waiting]) -> None:
         if not ones:
             return
-        opened = self._open[run_id]
+        opened = self._open[place]
         try:
             opened.journal.sync()
         except OSError as error:
-            self._drop(run_id)
+            self._drop(place)
             for one in ones:
                 one.done.set_exception(error)
             return
         writer = opened.journal.writer
         with self._lock:
-            self._unsettled[run_id, writer.path] = writer.sequence
+            self._unsettled[place, writer.path] = writer.sequence
         for one in ones:
             one.done.set_result(None)
 
-    def _journal(self, run_id: str) -> PointsJournal:
-        opened = self._open.get(run_id)
+    def _journal(self, place: _Place) -> PointsJournal:
+        opened = self._open.get(place)
         if opened is None:
             if len(self._open) >= _MAX_OPEN:
                 self._end(next(iter(self._open)))
-            opened = self._open[run_id] = _Open(PointsJournal(self._directory, self._create(run_id)), 0.0)
+            opened = self._open[place] = _Open(PointsJournal(self._directory, self._create(place)), 0.0)
         opened.written_s = time.monotonic()
-        self._open.move_to_end(run_id)
+        self._open.move_to_end(place)
         return opened.journal
 
-    def _create(self, run_id: str) -> dict[str, object]:
+    def _create(self, place: _Place) -> dict[str, object]:
+        left = self._credentials.save(place.endpoint) if place.endpoint != self._own else ""
         return {
-            "run_id": run_id,
+            **({FIELD: left} if left else {}),
+            "run_id": place.run_id,
             "joins": True,
             "rank": MLFLOW_RANK,
             "attempt": MLFLOW_ATTEMPT,
-            "address": self._address,
+            "address": place.endpoint.address,
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "client": "runstream-mlflow-port",
@@ -205,20 +223,20 @@ class SyncedJournals:
             "ends_run": False,
         }
 
-    def _drop(self, run_id: str) -> None:
+    def _drop(self, place: _Place) -> None:
         """After an error of the disk, the next write begins a new journal: nobody knows what is on disk of this one."""
-        opened = self._open.pop(run_id, None)
+        opened = self._open.pop(place, None)
         if opened is not None:
             opened.journal.close()
 
     def _end_idle(self, now_s: float) -> None:
-        for run_id, opened in list(self._open.items()):
+        for place, opened in list(self._open.items()):
             if now_s - opened.written_s < _IDLE_S:
                 return  # the others were written later
-            self._end(run_id)
+            self._end(place)
 
-    def _end(self, run_id: str) -> None:
-        opened = self._open.pop(run_id)
+    def _end(self, place: _Place) -> None:
+        opened = self._open.pop(place)
         with contextlib.suppress(OSError):  # what was answered is on disk; the agent ends a journal without a writer
             opened.journal.finish()
             opened.journal.sync()

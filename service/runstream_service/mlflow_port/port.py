@@ -17,9 +17,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive
 
-from runstream_service.auth.anonymous import Anonymous
 from runstream_service.deadline import Deadline
 from runstream_service.http.authentication import Authenticate
+from runstream_service.http.callers import known_caller_of
 from runstream_service.http.guard import Guard
 from runstream_service.http.protocol import BoundedProtocol
 from runstream_service.http.safe_headers import SafeHeaders
@@ -28,11 +28,13 @@ from runstream_service.mlflow.calls import Call, Raw, RawHandler
 from runstream_service.mlflow.endpoints import endpoint_of, guarded
 from runstream_service.mlflow.request import read_body
 from runstream_service.mlflow.run_writes import WriteHandlers, writes
+from runstream_service.mlflow_port.callers import PortAuthenticator, port_caller
 from runstream_service.mlflow_port.journals import SyncedJournals
 from runstream_service.mlflow_port.sink import JournalSink, NeedsService, ServiceAway
 from runstream_service.mlflow_port.upstream import PATIENCE_S, Upstream
 
 if TYPE_CHECKING:
+    from runstream._endpoint import Endpoint
     from runstream.journal import Directory
 
 _PREFIXES = ("/api", "/ajax-api")
@@ -48,11 +50,12 @@ class MlflowPort:
     """Listens from `start` on, which raises OSError if the address cannot be had, until `stop`. A Companion of the
     agent."""
 
-    def __init__(self, directory: Directory, *, listen: tuple[str, int], address: str, http_url: str) -> None:
-        """`address` and `http_url` are those of the service, over gRPC and over HTTP."""
+    def __init__(self, directory: Directory, *, listen: tuple[str, int], endpoint: Endpoint, http_url: str) -> None:
+        """`endpoint` and `http_url` are those of the service, over gRPC and over HTTP. The credentials of the endpoint
+        are the agent's."""
         self._directory = directory
         self._listen = listen
-        self._address = address
+        self._endpoint = endpoint
         self._http_url = http_url
         self.url = ""  # where it listens, once it does
         self._server: uvicorn.Server | None = None
@@ -88,11 +91,11 @@ class MlflowPort:
             started.set_exception(error)
 
     async def _serve(self, listener: socket.socket, started: Future[None]) -> None:
-        journals = SyncedJournals(self._directory, self._address)
-        upstream = Upstream(self._http_url)
+        upstream = Upstream(self._http_url, self._endpoint.tls)
+        journals = SyncedJournals(self._directory, self._endpoint)
         try:
             # Who may reach the port may use it; the service checks what is passed on and what is synced.
-            app = Authenticate(Starlette(routes=routes(journals, upstream)), Anonymous())
+            app = Authenticate(Starlette(routes=routes(journals, upstream)), PortAuthenticator(self._endpoint))
             config = uvicorn.Config(
                 SafeHeaders(Guard(app, allowed_hosts=())),
                 http=BoundedProtocol,
@@ -143,7 +146,9 @@ def _or_service(entry: Call | Raw, upstream: Upstream) -> Call | Raw:
 def _passing(journals: SyncedJournals, upstream: Upstream, sink: JournalSink) -> RawHandler:
     async def passed(request: Request) -> Response:
         deadline, path = Deadline(PATIENCE_S), request.url.path
-        if not _has_any(path, _OF_FILES) and not await journals.flush(deadline):
+        caller = known_caller_of(request.scope)
+        needs_writes = caller is not None and not _has_any(path, _OF_FILES)
+        if needs_writes and not await journals.flush(port_caller(caller), deadline):
             raise ServiceAway(
                 "What was logged has not reached the service yet, so an answer would lack it. It is on disk, and is "
                 "sent when the service can be reached."

@@ -12,6 +12,7 @@ from runstream.mlflow.known_runs import KnownRuns
 from runstream.mlflow.known_runs import ParamChanged as Changed
 from runstream_service.core.errors import ParamChange, ParamChanged
 from runstream_service.mlflow.errors import MlflowError
+from runstream_service.mlflow_port.callers import PortCaller, port_caller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,8 +41,8 @@ class ServiceAway(MlflowError):
 class FindsRuns(Protocol):
     """Asks the service for the params of a run."""
 
-    async def params_of(self, run_id: str) -> Mapping[str, str]:
-        """Raises RunNotFound, RunDeleted; ServiceAway if the service does not answer soon."""
+    async def params_of(self, caller: PortCaller, run_id: str) -> Mapping[str, str]:
+        """Raises RunNotFound, RunDeleted, Unauthenticated, Forbidden; ServiceAway without an answer."""
 
 
 class JournalSink:
@@ -63,11 +64,12 @@ class JournalSink:
 
     async def log_metrics(self, caller: Caller, run_id: UUID, metrics: Metrics, content: bytes) -> None:
         """Returns when the points are on disk."""
-        digest = hashlib.sha256(run_id.bytes + content).digest()
+        asking = port_caller(caller)
+        digest = hashlib.sha256(asking.key.encode() + run_id.bytes + content).digest()
         if digest in self._bodies:
             return
-        await self._check(run_id)
-        await self._journals.log_points(run_id.hex, _points(metrics.distinct()))
+        await self._check(asking, run_id)
+        await self._journals.log_points(asking, run_id.hex, _points(metrics.distinct()))
         self._bodies[digest] = None
         if len(self._bodies) > _MAX_BODIES:
             self._bodies.popitem(last=False)
@@ -75,31 +77,39 @@ class JournalSink:
     async def log_params(self, caller: Caller, run_id: UUID, params: Mapping[str, str]) -> None:
         """Returns when they are on disk. Raises ParamChanged if this port knows of another value; otherwise the service
         refuses it later, and the agent's log says so."""
-        await self._check(run_id)
+        asking = port_caller(caller)
+        await self._check(asking, run_id)
         try:
-            self._runs.add_params(run_id.hex, params)
+            self._runs.add_params(_known(asking, run_id), params)
         except Changed as error:
             changes = [ParamChange(key, stored, given) for key, (stored, given) in error.changes.items()]
             raise ParamChanged("a param has another value already", subject=run_id.hex, changes=changes) from error
-        await self._journals.log_params(run_id.hex, params)
+        await self._journals.log_params(asking, run_id.hex, params)
 
     async def set_tags(self, caller: Caller, run_id: UUID, tags: Mapping[str, str]) -> None:
         """Returns when they are on disk."""
-        await self._check(run_id)
-        await self._journals.set_tags(run_id.hex, tags)
+        asking = port_caller(caller)
+        await self._check(asking, run_id)
+        await self._journals.set_tags(asking, run_id.hex, tags)
 
     def forget(self) -> None:
         """Runs may have been deleted or restored: they are asked for again."""
         self._runs.forget_all()
 
-    async def _check(self, run_id: UUID) -> None:
+    async def _check(self, caller: PortCaller, run_id: UUID) -> None:
         """Asks for a run once. Without an answer the write is taken: the service refuses it later if it must."""
-        if run_id.hex in self._runs:
+        key = _known(caller, run_id)
+        if key in self._runs:
             return
         params: Mapping[str, str] = {}
         with contextlib.suppress(ServiceAway):
-            params = await self._service.params_of(run_id.hex)
-        self._runs.learn(run_id.hex, params)
+            params = await self._service.params_of(caller, run_id.hex)
+        self._runs.learn(key, params)
+
+
+def _known(caller: PortCaller, run_id: UUID) -> str:
+    """What one caller has read is not told to another one."""
+    return f"{caller.key} {run_id.hex}"
 
 
 def _points(metrics: Metrics) -> Sequence[Point]:

@@ -13,9 +13,13 @@ import orjson
 from starlette.responses import Response, StreamingResponse
 from yarl import URL
 
+from runstream._endpoint import TlsFiles
 from runstream._repetition import Repetition
-from runstream_service.core.errors import CoreError, RunDeleted, RunNotFound
+from runstream._tls import context_of
+from runstream_service.core.errors import CoreError, Forbidden, RunDeleted, RunNotFound, Unauthenticated
 from runstream_service.deadline import TIMEOUTS, Deadline
+from runstream_service.http.callers import known_caller_of
+from runstream_service.mlflow_port.callers import PortCaller, port_caller
 from runstream_service.mlflow_port.sink import ServiceAway
 
 if TYPE_CHECKING:
@@ -33,14 +37,19 @@ _OF_CONNECTION = frozenset(
 )
 
 
+_REFUSED: Mapping[int, type[CoreError]] = {401: Unauthenticated, 403: Forbidden}
+
+
 class Upstream:
     """The service over HTTP. Belongs to one event loop."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: TlsFiles) -> None:
+        """Raises CannotDial."""
         self._url = url
         self._repetition = Repetition()
         # Bodies are passed on as they are, compressed or not. The environment's proxies are for web pages.
         self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context_of(tls)) if url.startswith("https://") else None,
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENT_S),
             trust_env=False,
@@ -66,16 +75,19 @@ class Upstream:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    async def params_of(self, run_id: str) -> Mapping[str, str]:
-        """Raises RunNotFound, RunDeleted, ServiceAway."""
+    async def params_of(self, caller: PortCaller, run_id: str) -> Mapping[str, str]:
+        """Raises RunNotFound, RunDeleted, Unauthenticated, Forbidden, ServiceAway."""
         url = f"{self._url}/api/2.0/mlflow/runs/get?run_id={quote(run_id)}"
         try:
-            async with self._session.get(url, timeout=aiohttp.ClientTimeout(total=_LOOKUP_S)) as answer:
+            timeout = aiohttp.ClientTimeout(total=_LOOKUP_S)
+            async with self._session.get(url, headers=caller.headers({}), timeout=timeout) as answer:
                 status, content = answer.status, await answer.read()
         except (aiohttp.ClientError, *TIMEOUTS) as error:
             raise self._away(error) from error
         if status == 404:
             raise RunNotFound(f"there is no run {run_id}", subject=run_id)
+        if status in _REFUSED:
+            raise _REFUSED[status](_message(content))
         if status != 200:
             raise ServiceAway(f"The service answers with status {status}.")
         return _params(run_id, content)
@@ -85,6 +97,9 @@ class Upstream:
         query = request.scope["query_string"]
         target = self._url + path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
         headers = [(name, value) for name, value in request.headers.items() if name not in _OF_CONNECTION]
+        caller = known_caller_of(request.scope)  # none on a page that everybody may read
+        if caller is not None:
+            headers += port_caller(caller).headers(request.headers).items()
         answer = await self._session.request(
             request.method,
             URL(target, encoded=True),
@@ -125,6 +140,13 @@ async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     async with answer:
         async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
             yield chunk
+
+
+def _message(content: bytes) -> str:
+    try:
+        return str(orjson.loads(content)["message"])
+    except (ValueError, KeyError, TypeError):
+        return "the service refuses the token of this request"
 
 
 def _params(run_id: str, content: bytes) -> Mapping[str, str]:
