@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _ROLES = ("read", "write", "manage", "admin")
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _SHOWN_EVENTS = 50
+_DEFAULT = -1  # of a limit: as the settings say
 
 
 class _Duration(click.ParamType[float]):
@@ -99,6 +100,66 @@ def list_workspaces(as_json: bool, **where: Any) -> None:
             [(one.name, _time(one.created_at_unix_us), one.description) for one in found],
             as_json=as_json,
         )
+
+
+class _Limit(click.ParamType[int]):
+    name = "N|none|default"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if value == "default":
+            return _DEFAULT
+        if value != "none" and not re.fullmatch(r"[1-9][0-9]{0,14}", str(value)):
+            self.fail(f"{value!r} is not a whole number above 0, none or default", param, ctx)
+        return 0 if value == "none" else int(value)
+
+
+@workspace.command("limits")
+@click.argument("name")
+@click.option("--points-per-second", type=_Limit(), help="Points/s; above, streams wait.")
+@click.option("--streams", type=_Limit(), help="Ingest streams at a time.")
+@click.option("--concurrent-reads", type=_Limit(), help="Reads at a time; above, they wait.")
+@click.option("--series-per-run", type=_Limit(), help="Series (metric, rank, attempt) of one run.")
+@click.option("--file-bytes", type=_Limit(), help="Size of one file of artifacts.")
+@_access_options
+def workspace_limits(
+    name: str,
+    points_per_second: int | None,
+    streams: int | None,
+    concurrent_reads: int | None,
+    series_per_run: int | None,
+    file_bytes: int | None,
+    **where: Any,
+) -> None:
+    """Show what the workspace NAME may use at most, after changing what is given.
+
+    default: as the settings of the service say (--workspace-...); none: no limit. Changes hold within seconds, and need
+    an admin's token, or the database.
+    """
+    changes = {
+        "points_per_second": points_per_second,
+        "streams": streams,
+        "concurrent_reads": concurrent_reads,
+        "series_per_run": series_per_run,
+        "file_bytes": file_bytes,
+    }
+    with in_one_line():
+        from runstream.v1 import access_pb2
+
+        calls = _calls(**where)
+        limits = calls.call("GetWorkspaceLimits", access_pb2.GetWorkspaceLimitsRequest(workspace=name)).limits
+        if any(value is not None for value in changes.values()):
+            for field, value in changes.items():
+                if value == _DEFAULT:
+                    limits.ClearField(field)
+                elif value is not None:
+                    setattr(limits, field, value)
+            request = access_pb2.SetWorkspaceLimitsRequest(workspace=name, limits=limits)
+            limits = calls.call("SetWorkspaceLimits", request).limits
+        for field in changes:
+            shown = (getattr(limits, field) or "none") if limits.HasField(field) else "default"
+            click.echo(f"{field:18} {shown:,}" if isinstance(shown, int) else f"{field:18} {shown}")
 
 
 @click.group()

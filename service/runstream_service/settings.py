@@ -13,6 +13,7 @@ from typing import TypeVar
 from runstream_service.cannot_start import CannotStart
 from runstream_service.logs import FORMATS, LEVELS
 from runstream_service.pool_shares import LEAST_POOL_SIZE
+from runstream_service.sharing.limits import Limits
 from runstream_service.storage.database_url import DatabaseUrl
 from runstream_service.tls.files import CERTIFICATE, CLIENT_CA, KEY, TlsFiles
 
@@ -71,6 +72,8 @@ class Settings:
     max_queued_points: int
     max_streams: int
     max_series_per_run: int
+    workspace_limits: Limits
+    metrics_by_workspace: bool
     max_connection_age_s: float  # 0: no limit
     epoch_points: int
     epoch_seconds: float
@@ -135,6 +138,11 @@ OPTIONS = (
     Option("--max-queued-points", "400000", "Points in memory that wait for their commit; above, streams wait."),
     Option("--max-streams", "5000", "Most ingest streams at a time; a further one is refused and tries again later."),
     Option("--max-series-per-run", "2000000", "Series (metric, rank, attempt) of a run; further ones are refused."),
+    Option("--workspace-points-per-second", "0", "Points/s of each workspace; above, its streams wait; 0: no limit."),
+    Option("--workspace-streams", "0", "Ingest streams of each workspace at a time; 0: no limit."),
+    Option("--workspace-concurrent-reads", "0", "Reads of each workspace at a time; above, they wait; 0: no limit."),
+    Option("--workspace-file-bytes", "0", "Largest file of artifacts of each workspace, in bytes; 0: no limit."),
+    Option("--metrics-by-workspace", "off", "on: metrics of limits have the name of the workspace."),
     Option("--max-connection-age", "1800", "Seconds after which a stream has to choose a replica again; 0: never."),
     Option("--epoch-points", "2000000", "Hot points that are rolled up into segments together."),
     Option("--epoch-seconds", "60", "Seconds after which fewer are rolled up, too."),
@@ -197,6 +205,13 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         max_queued_points=read("--max-queued-points", _whole(LEAST_QUEUED_POINTS, 1_000_000_000), "400000"),
         max_streams=read("--max-streams", _whole(1, 1_000_000), "5000"),
         max_series_per_run=read("--max-series-per-run", _whole(1, 1_000_000_000), "2000000"),
+        workspace_limits=Limits(
+            points_per_second=read("--workspace-points-per-second", _LIMIT, "100000"),
+            streams=read("--workspace-streams", _LIMIT, "500"),
+            concurrent_reads=read("--workspace-concurrent-reads", _LIMIT, "20"),
+            file_bytes=read("--workspace-file-bytes", _LIMIT, "10000000000"),
+        ),
+        metrics_by_workspace=read("--metrics-by-workspace", _one_of(("off", "on")), "off") == "on",
         max_connection_age_s=read("--max-connection-age", _seconds(0, 604_800), "1800"),
         epoch_points=read("--epoch-points", _whole(1, 100_000_000), "2000000"),
         epoch_seconds=read("--epoch-seconds", _seconds(0, 86_400), "60"),
@@ -383,3 +398,6 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
         return text.lower()
 
     return parse
+
+
+_LIMIT = _whole(0, 999_999_999_999)

@@ -48,6 +48,7 @@ TABLE: dict[type[errors.CoreError], Status] = {
     errors.CursorTooOld: Status(StatusCode.OUT_OF_RANGE, "INVALID_PARAMETER_VALUE"),
     errors.StoreFull: Status(StatusCode.RESOURCE_EXHAUSTED, "INSUFFICIENT_STORAGE"),
     errors.StoreRefuses: Status(StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
+    errors.FileTooLarge: Status(StatusCode.FAILED_PRECONDITION, "INVALID_PARAMETER_VALUE", 413),
     errors.ArtifactsOff: Status(StatusCode.FAILED_PRECONDITION, "PERMISSION_DENIED"),
     errors.Retryable: Status(StatusCode.UNAVAILABLE, "TEMPORARILY_UNAVAILABLE"),
     errors.Draining: Status(StatusCode.UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", NOTHING_DONE),

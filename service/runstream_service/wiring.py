@@ -23,6 +23,7 @@ from runstream_service.query.mlflow_view.run_metrics import RunMetrics
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.run_search.run_search import RunSearch
 from runstream_service.rpc.query_servicer import Queries
+from runstream_service.sharing.limited_reads import LimitedReads
 
 if TYPE_CHECKING:
     from runstream_service.artifacts.store import ArtifactStore
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from runstream_service.ingest.pipeline import IngestPipeline
     from runstream_service.pool_shares import PoolShares
     from runstream_service.query.reading.reader_thread import ReaderThread
+    from runstream_service.sharing.limits import WorkspaceLimits
     from runstream_service.storage.database import Database
 
 
@@ -41,10 +43,12 @@ def wire_calls(
     access: Access,
     *,
     shares: PoolShares,
+    limits: WorkspaceLimits,
 ) -> tuple[Core, Queries]:
     """Makes the core of MLflow's routes, and the reads of QueryService."""
-    histories = ReadPool(reader.database, max_reads=shares.histories, thread=reader)
-    answers = ReadPool(reader.database, max_reads=shares.answers, thread=reader)
+    limited = LimitedReads(limits)
+    histories = ReadPool(reader.database, max_reads=shares.histories, thread=reader, limited=limited)
+    answers = ReadPool(reader.database, max_reads=shares.answers, thread=reader, limited=limited)
     latest = Latest(answers)
     experiments = Experiments(database)
     core = Core(
@@ -59,7 +63,7 @@ def wire_calls(
         http_ingest=HttpIngest(database, pipeline),
         model_metrics=ModelMetrics(database),
         run_metrics=RunMetrics(answers),
-        artifacts=FilesOfCaller(artifacts, database),
+        artifacts=FilesOfCaller(artifacts, database, limits),
         logged_models=LoggedModels(database),
         access=access,
     )

@@ -12,6 +12,7 @@ import pytest
 from runstream_service.core.errors import DatabaseUnavailable, InvalidField
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.reading.reader_thread import ReaderThread, in_this_loop
+from runstream_service.sharing.current import current_workspace, work_for
 from runstream_service.storage.database import Database
 from tests.support.tasks import end
 
@@ -107,6 +108,17 @@ async def test_cancelling_the_caller_ends_the_read_and_frees_its_connection(
         await reading
     await until(lambda: reader.database.in_use == 0)
     assert await read_pool.run(visible_epoch(read_pool)) == 0
+
+
+async def test_a_read_on_the_thread_works_for_the_workspace_of_its_caller(reader: ReaderThread) -> None:
+    async def whose() -> int:
+        return current_workspace()
+
+    async def ask(workspace_id: int) -> int:
+        work_for(workspace_id)
+        return await reader.run(whose())
+
+    assert await asyncio.gather(*map(ask, (7, 8, 9))) == [7, 8, 9]
 
 
 async def test_stopping_ends_the_reads_under_way(database: Database) -> None:

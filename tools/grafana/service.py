@@ -479,6 +479,18 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
                 width=12,
             ),
             graph(
+                "Workspaces at their limits",
+                "Refusals a second, and the part of the time in which points wait for a limit of points per second; "
+                "runstream workspace limits shows and changes them. Nothing is lost, but the jobs of a workspace wait.",
+                [
+                    (rate("runstream_limit_refusals_total", "limit"), "{{limit}} refused"),
+                    (rate("runstream_limit_wait_seconds_total", "limit"), "{{limit}} waits"),
+                ],
+                "none",
+                alert="RunstreamWorkspaceLimited",
+                width=12,
+            ),
+            graph(
                 "gRPC calls a second",
                 "By method and status code.",
                 [(rate("runstream_grpc_requests_total", "method", "code"), "{{method}} {{code}}")],

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19runstream/v1/access.proto\x12\x0crunstream.v1\"J\n\tWorkspace\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x1a\n\x12\x63reated_at_unix_us\x18\x03 \x01(\x03\"\xc4\x01\n\x05Token\x12\x10\n\x08token_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.runstream.v1.Role\x12\x11\n\tworkspace\x18\x04 \x01(\t\x12\x12\n\ncreated_by\x18\x05 \x01(\t\x12\x1a\n\x12\x63reated_at_unix_us\x18\x06 \x01(\x03\x12\x1a\n\x12\x65xpires_at_unix_us\x18\x07 \x01(\x03\x12\x1a\n\x12revoked_at_unix_us\x18\x08 \x01(\x03\"\x0f\n\rWhoAmIRequest\"p\n\x0eWhoAmIResponse\x12\x11\n\tprincipal\x18\x01 \x01(\t\x12\x11\n\tworkspace\x18\x02 \x01(\t\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.runstream.v1.Role\x12\x16\n\x0e\x61uthentication\x18\x04 \x01(\x08\";\n\x16\x43reateWorkspaceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"E\n\x17\x43reateWorkspaceResponse\x12*\n\tworkspace\x18\x01 \x01(\x0b\x32\x17.runstream.v1.Workspace\"\x17\n\x15ListWorkspacesRequest\"E\n\x16ListWorkspacesResponse\x12+\n\nworkspaces\x18\x01 \x03(\x0b\x32\x17.runstream.v1.Workspace\"Z\n\x12\x43reateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.runstream.v1.Role\x12\x14\n\x0c\x65xpires_in_s\x18\x03 \x01(\x01\"G\n\x13\x43reateTokenResponse\x12\"\n\x05token\x18\x01 \x01(\x0b\x32\x13.runstream.v1.Token\x12\x0c\n\x04text\x18\x02 \x01(\t\"k\n\x11ListTokensRequest\x12\x16\n\x0e\x61ll_workspaces\x18\x01 \x01(\x08\x12\x17\n\x0finclude_revoked\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"R\n\x12ListTokensResponse\x12#\n\x06tokens\x18\x01 \x03(\x0b\x32\x13.runstream.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12RevokeTokenRequest\x12\x10\n\x08token_id\x18\x01 \x01(\x03\"9\n\x13RevokeTokenResponse\x12\"\n\x05token\x18\x01 \x01(\x0b\x32\x13.runstream.v1.Token\"0\n\x18\x43reateTrackingUriRequest\x12\x14\n\x0c\x65xpires_in_s\x18\x01 \x01(\x01\"R\n\x19\x43reateTrackingUriResponse\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x1a\n\x12\x65xpires_at_unix_us\x18\x03 \x01(\x03\"\x8a\x01\n\nAuditEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\x03\x12\x12\n\nat_unix_us\x18\x02 \x01(\x03\x12\x11\n\tworkspace\x18\x03 \x01(\t\x12\x11\n\tprincipal\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12\x0f\n\x07\x64\x65tails\x18\x07 \x01(\t\"W\n\x16ListAuditEventsRequest\x12\x16\n\x0e\x61ll_workspaces\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x17ListAuditEventsResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.runstream.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\\\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_READ\x10\x01\x12\x0e\n\nROLE_WRITE\x10\x02\x12\x0f\n\x0bROLE_MANAGE\x10\x03\x12\x0e\n\nROLE_ADMIN\x10\x04\x32\xd0\x05\n\rAccessService\x12\x43\n\x06WhoAmI\x12\x1b.runstream.v1.WhoAmIRequest\x1a\x1c.runstream.v1.WhoAmIResponse\x12^\n\x0f\x43reateWorkspace\x12$.runstream.v1.CreateWorkspaceRequest\x1a%.runstream.v1.CreateWorkspaceResponse\x12[\n\x0eListWorkspaces\x12#.runstream.v1.ListWorkspacesRequest\x1a$.runstream.v1.ListWorkspacesResponse\x12R\n\x0b\x43reateToken\x12 .runstream.v1.CreateTokenRequest\x1a!.runstream.v1.CreateTokenResponse\x12O\n\nListTokens\x12\x1f.runstream.v1.ListTokensRequest\x1a .runstream.v1.ListTokensResponse\x12R\n\x0bRevokeToken\x12 .runstream.v1.RevokeTokenRequest\x1a!.runstream.v1.RevokeTokenResponse\x12\x64\n\x11\x43reateTrackingUri\x12&.runstream.v1.CreateTrackingUriRequest\x1a\'.runstream.v1.CreateTrackingUriResponse\x12^\n\x0fListAuditEvents\x12$.runstream.v1.ListAuditEventsRequest\x1a%.runstream.v1.ListAuditEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19runstream/v1/access.proto\x12\x0crunstream.v1\"J\n\tWorkspace\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x1a\n\x12\x63reated_at_unix_us\x18\x03 \x01(\x03\"\xc4\x01\n\x05Token\x12\x10\n\x08token_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.runstream.v1.Role\x12\x11\n\tworkspace\x18\x04 \x01(\t\x12\x12\n\ncreated_by\x18\x05 \x01(\t\x12\x1a\n\x12\x63reated_at_unix_us\x18\x06 \x01(\x03\x12\x1a\n\x12\x65xpires_at_unix_us\x18\x07 \x01(\x03\x12\x1a\n\x12revoked_at_unix_us\x18\x08 \x01(\x03\"\x0f\n\rWhoAmIRequest\"p\n\x0eWhoAmIResponse\x12\x11\n\tprincipal\x18\x01 \x01(\t\x12\x11\n\tworkspace\x18\x02 \x01(\t\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.runstream.v1.Role\x12\x16\n\x0e\x61uthentication\x18\x04 \x01(\x08\";\n\x16\x43reateWorkspaceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"E\n\x17\x43reateWorkspaceResponse\x12*\n\tworkspace\x18\x01 \x01(\x0b\x32\x17.runstream.v1.Workspace\"\x17\n\x15ListWorkspacesRequest\"E\n\x16ListWorkspacesResponse\x12+\n\nworkspaces\x18\x01 \x03(\x0b\x32\x17.runstream.v1.Workspace\"\xf5\x01\n\x0fWorkspaceLimits\x12\x1e\n\x11points_per_second\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07streams\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1d\n\x10\x63oncurrent_reads\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x1b\n\x0eseries_per_run\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12\x17\n\nfile_bytes\x18\x05 \x01(\x03H\x04\x88\x01\x01\x42\x14\n\x12_points_per_secondB\n\n\x08_streamsB\x13\n\x11_concurrent_readsB\x11\n\x0f_series_per_runB\r\n\x0b_file_bytes\".\n\x19GetWorkspaceLimitsRequest\x12\x11\n\tworkspace\x18\x01 \x01(\t\"K\n\x1aGetWorkspaceLimitsResponse\x12-\n\x06limits\x18\x01 \x01(\x0b\x32\x1d.runstream.v1.WorkspaceLimits\"]\n\x19SetWorkspaceLimitsRequest\x12\x11\n\tworkspace\x18\x01 \x01(\t\x12-\n\x06limits\x18\x02 \x01(\x0b\x32\x1d.runstream.v1.WorkspaceLimits\"K\n\x1aSetWorkspaceLimitsResponse\x12-\n\x06limits\x18\x01 \x01(\x0b\x32\x1d.runstream.v1.WorkspaceLimits\"Z\n\x12\x43reateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.runstream.v1.Role\x12\x14\n\x0c\x65xpires_in_s\x18\x03 \x01(\x01\"G\n\x13\x43reateTokenResponse\x12\"\n\x05token\x18\x01 \x01(\x0b\x32\x13.runstream.v1.Token\x12\x0c\n\x04text\x18\x02 \x01(\t\"k\n\x11ListTokensRequest\x12\x16\n\x0e\x61ll_workspaces\x18\x01 \x01(\x08\x12\x17\n\x0finclude_revoked\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"R\n\x12ListTokensResponse\x12#\n\x06tokens\x18\x01 \x03(\x0b\x32\x13.runstream.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12RevokeTokenRequest\x12\x10\n\x08token_id\x18\x01 \x01(\x03\"9\n\x13RevokeTokenResponse\x12\"\n\x05token\x18\x01 \x01(\x0b\x32\x13.runstream.v1.Token\"0\n\x18\x43reateTrackingUriRequest\x12\x14\n\x0c\x65xpires_in_s\x18\x01 \x01(\x01\"R\n\x19\x43reateTrackingUriResponse\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x1a\n\x12\x65xpires_at_unix_us\x18\x03 \x01(\x03\"\x8a\x01\n\nAuditEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\x03\x12\x12\n\nat_unix_us\x18\x02 \x01(\x03\x12\x11\n\tworkspace\x18\x03 \x01(\t\x12\x11\n\tprincipal\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12\x0f\n\x07\x64\x65tails\x18\x07 \x01(\t\"W\n\x16ListAuditEventsRequest\x12\x16\n\x0e\x61ll_workspaces\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x17ListAuditEventsResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.runstream.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\\\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_READ\x10\x01\x12\x0e\n\nROLE_WRITE\x10\x02\x12\x0f\n\x0bROLE_MANAGE\x10\x03\x12\x0e\n\nROLE_ADMIN\x10\x04\x32\xa2\x07\n\rAccessService\x12\x43\n\x06WhoAmI\x12\x1b.runstream.v1.WhoAmIRequest\x1a\x1c.runstream.v1.WhoAmIResponse\x12^\n\x0f\x43reateWorkspace\x12$.runstream.v1.CreateWorkspaceRequest\x1a%.runstream.v1.CreateWorkspaceResponse\x12[\n\x0eListWorkspaces\x12#.runstream.v1.ListWorkspacesRequest\x1a$.runstream.v1.ListWorkspacesResponse\x12g\n\x12GetWorkspaceLimits\x12\'.runstream.v1.GetWorkspaceLimitsRequest\x1a(.runstream.v1.GetWorkspaceLimitsResponse\x12g\n\x12SetWorkspaceLimits\x12\'.runstream.v1.SetWorkspaceLimitsRequest\x1a(.runstream.v1.SetWorkspaceLimitsResponse\x12R\n\x0b\x43reateToken\x12 .runstream.v1.CreateTokenRequest\x1a!.runstream.v1.CreateTokenResponse\x12O\n\nListTokens\x12\x1f.runstream.v1.ListTokensRequest\x1a .runstream.v1.ListTokensResponse\x12R\n\x0bRevokeToken\x12 .runstream.v1.RevokeTokenRequest\x1a!.runstream.v1.RevokeTokenResponse\x12\x64\n\x11\x43reateTrackingUri\x12&.runstream.v1.CreateTrackingUriRequest\x1a\'.runstream.v1.CreateTrackingUriResponse\x12^\n\x0fListAuditEvents\x12$.runstream.v1.ListAuditEventsRequest\x1a%.runstream.v1.ListAuditEventsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'runstream.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=1592
-  _globals['_ROLE']._serialized_end=1684
+  _globals['_ROLE']._serialized_start=2137
+  _globals['_ROLE']._serialized_end=2229
   _globals['_WORKSPACE']._serialized_start=43
   _globals['_WORKSPACE']._serialized_end=117
   _globals['_TOKEN']._serialized_start=120
@@ -49,28 +49,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTWORKSPACESREQUEST']._serialized_end=604
   _globals['_LISTWORKSPACESRESPONSE']._serialized_start=606
   _globals['_LISTWORKSPACESRESPONSE']._serialized_end=675
-  _globals['_CREATETOKENREQUEST']._serialized_start=677
-  _globals['_CREATETOKENREQUEST']._serialized_end=767
-  _globals['_CREATETOKENRESPONSE']._serialized_start=769
-  _globals['_CREATETOKENRESPONSE']._serialized_end=840
-  _globals['_LISTTOKENSREQUEST']._serialized_start=842
-  _globals['_LISTTOKENSREQUEST']._serialized_end=949
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=951
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=1033
-  _globals['_REVOKETOKENREQUEST']._serialized_start=1035
-  _globals['_REVOKETOKENREQUEST']._serialized_end=1073
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=1075
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=1132
-  _globals['_CREATETRACKINGURIREQUEST']._serialized_start=1134
-  _globals['_CREATETRACKINGURIREQUEST']._serialized_end=1182
-  _globals['_CREATETRACKINGURIRESPONSE']._serialized_start=1184
-  _globals['_CREATETRACKINGURIRESPONSE']._serialized_end=1266
-  _globals['_AUDITEVENT']._serialized_start=1269
-  _globals['_AUDITEVENT']._serialized_end=1407
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=1409
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=1496
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=1498
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=1590
-  _globals['_ACCESSSERVICE']._serialized_start=1687
-  _globals['_ACCESSSERVICE']._serialized_end=2407
+  _globals['_WORKSPACELIMITS']._serialized_start=678
+  _globals['_WORKSPACELIMITS']._serialized_end=923
+  _globals['_GETWORKSPACELIMITSREQUEST']._serialized_start=925
+  _globals['_GETWORKSPACELIMITSREQUEST']._serialized_end=971
+  _globals['_GETWORKSPACELIMITSRESPONSE']._serialized_start=973
+  _globals['_GETWORKSPACELIMITSRESPONSE']._serialized_end=1048
+  _globals['_SETWORKSPACELIMITSREQUEST']._serialized_start=1050
+  _globals['_SETWORKSPACELIMITSREQUEST']._serialized_end=1143
+  _globals['_SETWORKSPACELIMITSRESPONSE']._serialized_start=1145
+  _globals['_SETWORKSPACELIMITSRESPONSE']._serialized_end=1220
+  _globals['_CREATETOKENREQUEST']._serialized_start=1222
+  _globals['_CREATETOKENREQUEST']._serialized_end=1312
+  _globals['_CREATETOKENRESPONSE']._serialized_start=1314
+  _globals['_CREATETOKENRESPONSE']._serialized_end=1385
+  _globals['_LISTTOKENSREQUEST']._serialized_start=1387
+  _globals['_LISTTOKENSREQUEST']._serialized_end=1494
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=1496
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=1578
+  _globals['_REVOKETOKENREQUEST']._serialized_start=1580
+  _globals['_REVOKETOKENREQUEST']._serialized_end=1618
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=1620
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=1677
+  _globals['_CREATETRACKINGURIREQUEST']._serialized_start=1679
+  _globals['_CREATETRACKINGURIREQUEST']._serialized_end=1727
+  _globals['_CREATETRACKINGURIRESPONSE']._serialized_start=1729
+  _globals['_CREATETRACKINGURIRESPONSE']._serialized_end=1811
+  _globals['_AUDITEVENT']._serialized_start=1814
+  _globals['_AUDITEVENT']._serialized_end=1952
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=1954
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=2041
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=2043
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=2135
+  _globals['_ACCESSSERVICE']._serialized_start=2232
+  _globals['_ACCESSSERVICE']._serialized_end=3162
 # @@protoc_insertion_point(module_scope)

@@ -90,6 +90,46 @@ class ListWorkspacesResponse(_message.Message):
     workspaces: _containers.RepeatedCompositeFieldContainer[Workspace]
     def __init__(self, workspaces: _Optional[_Iterable[_Union[Workspace, _Mapping]]] = ...) -> None: ...
 
+class WorkspaceLimits(_message.Message):
+    __slots__ = ("points_per_second", "streams", "concurrent_reads", "series_per_run", "file_bytes")
+    POINTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENT_READS_FIELD_NUMBER: _ClassVar[int]
+    SERIES_PER_RUN_FIELD_NUMBER: _ClassVar[int]
+    FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    points_per_second: int
+    streams: int
+    concurrent_reads: int
+    series_per_run: int
+    file_bytes: int
+    def __init__(self, points_per_second: _Optional[int] = ..., streams: _Optional[int] = ..., concurrent_reads: _Optional[int] = ..., series_per_run: _Optional[int] = ..., file_bytes: _Optional[int] = ...) -> None: ...
+
+class GetWorkspaceLimitsRequest(_message.Message):
+    __slots__ = ("workspace",)
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    workspace: str
+    def __init__(self, workspace: _Optional[str] = ...) -> None: ...
+
+class GetWorkspaceLimitsResponse(_message.Message):
+    __slots__ = ("limits",)
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    limits: WorkspaceLimits
+    def __init__(self, limits: _Optional[_Union[WorkspaceLimits, _Mapping]] = ...) -> None: ...
+
+class SetWorkspaceLimitsRequest(_message.Message):
+    __slots__ = ("workspace", "limits")
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    workspace: str
+    limits: WorkspaceLimits
+    def __init__(self, workspace: _Optional[str] = ..., limits: _Optional[_Union[WorkspaceLimits, _Mapping]] = ...) -> None: ...
+
+class SetWorkspaceLimitsResponse(_message.Message):
+    __slots__ = ("limits",)
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    limits: WorkspaceLimits
+    def __init__(self, limits: _Optional[_Union[WorkspaceLimits, _Mapping]] = ...) -> None: ...
+
 class CreateTokenRequest(_message.Message):
     __slots__ = ("name", "role", "expires_in_s")
     NAME_FIELD_NUMBER: _ClassVar[int]

@@ -63,6 +63,16 @@ class AccessServiceStub(object):
                 request_serializer=runstream_dot_v1_dot_access__pb2.ListWorkspacesRequest.SerializeToString,
                 response_deserializer=runstream_dot_v1_dot_access__pb2.ListWorkspacesResponse.FromString,
                 _registered_method=True)
+        self.GetWorkspaceLimits = channel.unary_unary(
+                '/runstream.v1.AccessService/GetWorkspaceLimits',
+                request_serializer=runstream_dot_v1_dot_access__pb2.GetWorkspaceLimitsRequest.SerializeToString,
+                response_deserializer=runstream_dot_v1_dot_access__pb2.GetWorkspaceLimitsResponse.FromString,
+                _registered_method=True)
+        self.SetWorkspaceLimits = channel.unary_unary(
+                '/runstream.v1.AccessService/SetWorkspaceLimits',
+                request_serializer=runstream_dot_v1_dot_access__pb2.SetWorkspaceLimitsRequest.SerializeToString,
+                response_deserializer=runstream_dot_v1_dot_access__pb2.SetWorkspaceLimitsResponse.FromString,
+                _registered_method=True)
         self.CreateToken = channel.unary_unary(
                 '/runstream.v1.AccessService/CreateToken',
                 request_serializer=runstream_dot_v1_dot_access__pb2.CreateTokenRequest.SerializeToString,
@@ -128,6 +138,20 @@ class AccessServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetWorkspaceLimits(self, request, context):
+        """The limits that a workspace has of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetWorkspaceLimits(self, request, context):
+        """Sets all limits of a workspace; they hold within seconds. For admins.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateToken(self, request, context):
         """Creates a token for the caller's workspace, with a role that is not above the caller's. For those who manage it.
         """
@@ -181,6 +205,16 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.ListWorkspaces,
                     request_deserializer=runstream_dot_v1_dot_access__pb2.ListWorkspacesRequest.FromString,
                     response_serializer=runstream_dot_v1_dot_access__pb2.ListWorkspacesResponse.SerializeToString,
+            ),
+            'GetWorkspaceLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWorkspaceLimits,
+                    request_deserializer=runstream_dot_v1_dot_access__pb2.GetWorkspaceLimitsRequest.FromString,
+                    response_serializer=runstream_dot_v1_dot_access__pb2.GetWorkspaceLimitsResponse.SerializeToString,
+            ),
+            'SetWorkspaceLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetWorkspaceLimits,
+                    request_deserializer=runstream_dot_v1_dot_access__pb2.SetWorkspaceLimitsRequest.FromString,
+                    response_serializer=runstream_dot_v1_dot_access__pb2.SetWorkspaceLimitsResponse.SerializeToString,
             ),
             'CreateToken': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateToken,
@@ -303,6 +337,60 @@ class AccessService(object):
             '/runstream.v1.AccessService/ListWorkspaces',
             runstream_dot_v1_dot_access__pb2.ListWorkspacesRequest.SerializeToString,
             runstream_dot_v1_dot_access__pb2.ListWorkspacesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWorkspaceLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.v1.AccessService/GetWorkspaceLimits',
+            runstream_dot_v1_dot_access__pb2.GetWorkspaceLimitsRequest.SerializeToString,
+            runstream_dot_v1_dot_access__pb2.GetWorkspaceLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetWorkspaceLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.v1.AccessService/SetWorkspaceLimits',
+            runstream_dot_v1_dot_access__pb2.SetWorkspaceLimitsRequest.SerializeToString,
+            runstream_dot_v1_dot_access__pb2.SetWorkspaceLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

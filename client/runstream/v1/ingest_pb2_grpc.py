@@ -76,6 +76,9 @@ class IngestServiceStub(object):
     id and goes on.
     RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`, or with too many batches. Not
     retryable as it is. (From gRPC itself, without a reason, above 4 MiB.)
+    RESOURCE_EXHAUSTED  LIMIT_REACHED        the workspace has reached a limit of its own: of streams, or of points per
+    second, so far that they would wait for more than a minute. Retry after
+    RetryInfo; until then, points that are above a limit wait.
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
     *RESOURCE_EXHAUSTED  OVERLOADED           the stream has `max_producers`, or this replica as many producers as it
@@ -171,6 +174,9 @@ class IngestServiceServicer(object):
     id and goes on.
     RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`, or with too many batches. Not
     retryable as it is. (From gRPC itself, without a reason, above 4 MiB.)
+    RESOURCE_EXHAUSTED  LIMIT_REACHED        the workspace has reached a limit of its own: of streams, or of points per
+    second, so far that they would wait for more than a minute. Retry after
+    RetryInfo; until then, points that are above a limit wait.
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
     *RESOURCE_EXHAUSTED  OVERLOADED           the stream has `max_producers`, or this replica as many producers as it
@@ -276,6 +282,9 @@ class IngestService(object):
     id and goes on.
     RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`, or with too many batches. Not
     retryable as it is. (From gRPC itself, without a reason, above 4 MiB.)
+    RESOURCE_EXHAUSTED  LIMIT_REACHED        the workspace has reached a limit of its own: of streams, or of points per
+    second, so far that they would wait for more than a minute. Retry after
+    RetryInfo; until then, points that are above a limit wait.
     RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
     after the delay in RetryInfo.
     *RESOURCE_EXHAUSTED  OVERLOADED           the stream has `max_producers`, or this replica as many producers as it

@@ -14,6 +14,7 @@ from runstream_service.artifacts.paths import path_of_uri
 from runstream_service.core import audit
 from runstream_service.core.caller import Role
 from runstream_service.core.errors import ArtifactNotFound, InvalidField
+from runstream_service.sharing.limits import Limits, WorkspaceLimits
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ class FilesOfCaller:
     """Paths must come from `check_path`. All methods raise what those of ArtifactStore raise, DatabaseUnavailable, and
     ArtifactNotFound for a path that is not in the caller's workspace."""
 
-    def __init__(self, store: ArtifactStore, database: Database) -> None:
+    def __init__(self, store: ArtifactStore, database: Database, limits: WorkspaceLimits | None = None) -> None:
         self._store = store
+        self._limits = limits or WorkspaceLimits(Limits())
         self._database = database
         self._workspaces: dict[int, int] = {}
 
@@ -48,9 +50,23 @@ class FilesOfCaller:
         return await self._store.read(path, start=start, end=end)
 
     async def write(self, caller: Caller, path: str, chunks: AsyncIterator[bytes], *, size: int | None = None) -> None:
-        """Stores a file, completely or not at all."""
+        """Stores a file, completely or not at all. Raises FileTooLarge if it is larger than the workspace's limit."""
         await self._check(caller, path)
+        if most := self._limits.of(caller.workspace_id).file_bytes:
+            if size is not None and size > most:
+                raise self._limits.file_too_large(caller.workspace_id, path)
+            chunks = self._bounded(caller, path, chunks, most)
         await self._store.write(path, chunks, size=size)
+
+    async def _bounded(
+        self, caller: Caller, path: str, chunks: AsyncIterator[bytes], most: int
+    ) -> AsyncIterator[bytes]:
+        left = most
+        async for chunk in chunks:
+            left -= len(chunk)
+            if left < 0:
+                raise self._limits.file_too_large(caller.workspace_id, path)
+            yield chunk
 
     async def delete(self, caller: Caller, path: str) -> None:
         """Deletes a file or a directory; it need not exist."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runstream_service.auth.tokens import Tokens
+from runstream_service.auth.workspace_limits import StoredLimits
 from runstream_service.auth.workspaces import Workspaces
 from runstream_service.core.audit import AuditLog
 
@@ -18,6 +19,7 @@ class Access:
     """Workspaces, tokens and the audit log of a database. `is_on`: the service asks for tokens."""
 
     workspaces: Workspaces
+    limits: StoredLimits
     tokens: Tokens
     audit: AuditLog
     is_on: bool
@@ -26,4 +28,6 @@ class Access:
     @classmethod
     def of(cls, database: Database, *, is_on: bool, public_url: str = "") -> Access:
         """Those of a database."""
-        return cls(Workspaces(database), Tokens(database), AuditLog(database), is_on, public_url)
+        workspaces = Workspaces(database)
+        limits = StoredLimits(database, workspaces)
+        return cls(workspaces, limits, Tokens(database), AuditLog(database), is_on, public_url)

@@ -27,8 +27,10 @@
     ├── CursorTooOld            points after the cursor of a tail have been dropped from hot batches
     ├── StoreFull               the artifact store has no room
     ├── StoreRefuses            the artifact store refuses this service
+    ├── FileTooLarge            a file is larger than the workspace's limit
     └── Retryable               nobody's fault; try again after `retry_after_s`
         ├── Overloaded
+        │   └── LimitReached    the workspace has reached one of its limits
         ├── OpenTimeout
         ├── ClientStalled
         ├── Draining
@@ -240,6 +242,12 @@ class StoreRefuses(CoreError):
     reason = "STORE_REFUSES"
 
 
+class FileTooLarge(CoreError):
+    """A file is larger than the limit of its workspace."""
+
+    reason = "FILE_TOO_LARGE"
+
+
 class ArtifactsOff(CoreError):
     """This service keeps no files (--artifacts none)."""
 
@@ -258,6 +266,12 @@ class Overloaded(Retryable):
     """The service is at its capacity."""
 
     reason = "OVERLOADED"
+
+
+class LimitReached(Overloaded):
+    """The workspace has reached one of its limits; what is asked for is possible again later."""
+
+    reason = "LIMIT_REACHED"
 
 
 class OpenTimeout(Retryable):

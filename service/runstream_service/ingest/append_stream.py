@@ -176,6 +176,7 @@ class _Producer:
 
     def _wait_for_room(self, pending: PendingBatch) -> None:
         try:
+            self.stream.check_rate()
             self.stream.hold(pending.charge)
         except CoreError:
             pending.abandon()
@@ -398,6 +399,10 @@ class AppendStream:
             await self._room.wait()
 
     # What the producers need -----------------------------------------------------------------------------------------
+
+    def check_rate(self) -> None:
+        """Raises LimitReached if the workspace would have to wait very long for its points per second."""
+        self._pipeline.check_rate(self.workspace_id)
 
     def hold(self, points: int) -> None:
         """Count what was read and waits. Raises Overloaded."""

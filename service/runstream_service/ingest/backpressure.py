@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from runstream_service.sharing.capacity import SharedCapacity
+from runstream_service.sharing.limits import Limits, WorkspaceLimits
 from runstream_service.sharing.line import FairLine
+from runstream_service.sharing.rates import PointRates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +66,10 @@ class HotTableGate:
 _ADMITTED_AT_ONCE = 8
 
 
+# Then a workspace that has reached its points per second is looked at again: the limit may have been changed.
+_LONGEST_PAUSE_S = 1.0
+
+
 class Waiter(Protocol):
     """Somebody who waits in line for room."""
 
@@ -83,10 +89,14 @@ class PointBudget:
     """A bound on waiting points. When it is used up, those who want to take some wait in line. The next turn is of the
     workspace with the fewest points here, so a busy one cannot push the others aside, however many streams it has. A
     producer has at most one place in the line, with one batch, so neither can a busy producer, whichever streams they
-    share. While the gate is closed, nobody is admitted."""
+    share. While the gate is closed, nobody is admitted; nor is a workspace that has reached its points per second."""
 
-    def __init__(self, capacity_points: int, gate: HotTableGate | None = None) -> None:
+    def __init__(
+        self, capacity_points: int, gate: HotTableGate | None = None, limits: WorkspaceLimits | None = None
+    ) -> None:
         self._points = SharedCapacity(capacity_points)
+        self._limits = limits or WorkspaceLimits(Limits())
+        self._rates = PointRates(self._limits.points_per_second)
         self._gate = gate
         self._line: FairLine[Waiter] = FairLine(self._points.held_by)
         self._admission_scheduled = False
@@ -111,19 +121,30 @@ class PointBudget:
         """Take `points` if they fit now and it is nobody else's turn; returns whether it took them."""
         if self._is_closed or (self._line and not self._is_next(workspace_id)):
             return False
-        return self._points.try_take(workspace_id, points)
+        return not self._rates.wait_s(workspace_id) and self._try_take(workspace_id, points)
+
+    def _try_take(self, workspace_id: int, points: int) -> bool:
+        taken = self._points.try_take(workspace_id, points)
+        if taken:
+            self._rates.spend(workspace_id, points)
+        return taken
+
+    def rate_wait_s(self, workspace_id: int, behind_points: int = 0) -> float:
+        """How long a workspace has to wait since it has reached its points per second, behind points that wait."""
+        return self._rates.wait_s(workspace_id, behind_points)
 
     def _is_next(self, workspace_id: int) -> bool:
         """Whether one who comes now has the next turn, although others wait. If every small batch that fits could
         overtake, a large one that waits would never fit."""
-        first = self._line.next()
-        assert first is not None, "somebody waits"
-        held_by = self._points.held_by
-        return not self._line.waits(workspace_id) and held_by(workspace_id) < held_by(first[0])
+        if self._line.waits(workspace_id):
+            return False
+        first, held_by = self._line.next(), self._points.held_by
+        return first is None or held_by(workspace_id) < held_by(first[0])
 
     def wait_in_line(self, waiter: Waiter) -> None:
         """Admit it in its turn, but never at once."""
         self._line.join(waiter.workspace_id, waiter)
+        self._pause_if_limited(waiter.workspace_id)
         self._admit_soon()
 
     def leave_line(self, waiter: Waiter) -> None:
@@ -165,11 +186,25 @@ class PointBudget:
             if self._is_closed or (first := self._line.next()) is None:
                 return
             workspace_id, waiter = first
-            if not self._points.try_take(workspace_id, waiter.wanted_points):
+            if not self._try_take(workspace_id, waiter.wanted_points):
                 return
             self._line.had_turn(workspace_id, waiter, waits_again=waiter.admitted())
+            self._pause_if_limited(workspace_id)
         if self._line:
             self._admit_soon()
+
+    def _pause_if_limited(self, workspace_id: int) -> None:
+        if self._line.is_paused(workspace_id) or not self._line.waits(workspace_id):
+            return
+        if wait_s := min(self._rates.wait_s(workspace_id), _LONGEST_PAUSE_S):
+            self._limits.waited(workspace_id, wait_s)
+            self._line.pause(workspace_id)
+            asyncio.get_running_loop().call_later(wait_s, self._resume, workspace_id)
+
+    def _resume(self, workspace_id: int) -> None:
+        self._line.resume(workspace_id)
+        self._pause_if_limited(workspace_id)
+        self._admit_soon()
 
     @property
     def _is_closed(self) -> bool:

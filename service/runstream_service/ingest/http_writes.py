@@ -220,7 +220,7 @@ class HttpIngest:
                 MLFLOW_RANK,
                 MLFLOW_ATTEMPT,
                 sorted(missing),
-                max_series_per_run=self._pipeline.max_series_per_run,
+                max_series_per_run=self._pipeline.max_series_per_run(caller.workspace_id),
             )
         series.ids.update(resolved.ids)
         self._cache_put(caller, points.run_id, series)

@@ -15,6 +15,7 @@ from runstream_service.core.errors import (
     Fenced,
     InvalidField,
     LedgerBehind,
+    LimitReached,
     Overloaded,
     Retryable,
     RunDeleted,
@@ -29,6 +30,7 @@ from runstream_service.ingest.stream import ProducerStream
 from runstream_service.ingest.writer import QuietWriter, Writer
 from runstream_service.ingest.writer_router import WriterRouter
 from runstream_service.sharing.capacity import SharedCapacity
+from runstream_service.sharing.limits import Limits, WorkspaceLimits
 from runstream_service.sharing.loop_turns import LoopTurns
 from runstream_service.sharing.slots import FairSlots
 from runstream_service.storage.database import server_start_id_of
@@ -62,6 +64,9 @@ DECLARE_TIMEOUT_S = 300.0
 WITHOUT_DATABASE_S = 5.0
 # HTTP has no flow control that reaches a client, so after this wait a write is refused and has to be sent again.
 _BUDGET_TIMEOUT_S = 0.5
+# Points of a stream that would wait longer than this for the points per second of their workspace are refused, so that
+# somebody learns why. A workspace that has too many streams is asked to come again after some seconds.
+_RATE_WAIT_S, _STREAMS_RETRY_S = 60.0, 5.0
 # MLflow's clients give up a request after 120 s.
 WRITE_TIMEOUT_S = 60.0
 
@@ -85,6 +90,7 @@ class IngestPipeline:
         max_series_per_run: int = 2_000_000,
         max_held_points: int = MAX_HELD_POINTS,
         hot_points_max: int = 20_000_000,
+        limits: WorkspaceLimits | None = None,
         on_commit: Callable[[], None] = lambda: None,
         open_timeout_s: float = OPEN_TIMEOUT_S,
         declare_timeout_s: float = DECLARE_TIMEOUT_S,
@@ -94,9 +100,10 @@ class IngestPipeline:
         self._database = database
         self.metrics = metrics
         self.gate = HotTableGate(hot_points_max, metrics)
-        self.budget = PointBudget(max_queued_points, self.gate)
+        self.limits = limits or WorkspaceLimits(Limits())
+        self.budget = PointBudget(max_queued_points, self.gate, self.limits)
         self._max_producers = max_producers or PRODUCERS_PER_PLACE * max_streams
-        self.max_series_per_run = max_series_per_run
+        self._max_series_per_run = max_series_per_run
         self._held_points = SharedCapacity(max_held_points)
         self.turns = LoopTurns()
         # When a job begins, hundreds of streams open at once. Without a bound, reads would wait behind all of them for
@@ -126,6 +133,7 @@ class IngestPipeline:
         self.crashed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         metrics.watch(self.budget, self._oldest)
         metrics.streams_capacity.set(max_streams)
+        self.limits.watch(lambda: self._calls.workspaces)
 
     def start(self) -> None:
         """Start the writers."""
@@ -160,10 +168,13 @@ class IngestPipeline:
         that has most gives its place to one that has fewer.
 
         Raises:
-            Overloaded, Draining, DatabaseUnavailable.
+            LimitReached, Overloaded, Draining, DatabaseUnavailable.
         """
         if self._not_accepting.done():
             raise self.not_accepting_error()
+        self.limits.used(workspace_id)
+        if 0 < self.limits.part_of(workspace_id).streams <= self._streams_of(workspace_id):
+            raise self.limits.reached("streams", workspace_id, retry_after_s=_STREAMS_RETRY_S)
         if self._calls.held >= self._calls.capacity:
             self._make_room(workspace_id)
         self._calls.take(workspace_id, 1)
@@ -327,8 +338,12 @@ class IngestPipeline:
                 stream.rank,
                 stream.attempt,
                 sorted(keys),
-                max_series_per_run=self.max_series_per_run,
+                max_series_per_run=self.max_series_per_run(stream.workspace_id),
             )
+
+    def max_series_per_run(self, workspace_id: int) -> int:
+        """The most series of a run of a workspace."""
+        return min(self._max_series_per_run, self.limits.of(workspace_id).series_per_run or self._max_series_per_run)
 
     def submit(self, pending: PendingBatch) -> None:
         """Hand a batch to its writer; its charge was taken from the budget."""
@@ -351,6 +366,13 @@ class IngestPipeline:
         """They do not wait any more."""
         self._held_points.give_back(workspace_id, points)
 
+    def check_rate(self, workspace_id: int) -> None:
+        """Raises LimitReached if points that come now would wait very long for the points per second of the workspace.
+        Until then, waiting is better: it costs nothing, and loses nothing."""
+        wait_s = self.budget.rate_wait_s(workspace_id, self._held_points.held_by(workspace_id))
+        if wait_s > _RATE_WAIT_S:
+            raise self.limits.reached("points_per_second", workspace_id, retry_after_s=_RATE_WAIT_S)
+
     @property
     def may_read_ahead(self) -> bool:
         """Whether streams of many producers may be read on, while some of what they sent waits."""
@@ -371,6 +393,7 @@ class IngestPipeline:
             raise Overloaded(
                 "too many points wait for roll-up (RUNSTREAM_HOT_POINTS_MAX); try again", retry_after_s=2.0
             )
+        self.limits.used(write.workspace_id)
         if not self.budget.try_acquire(write.workspace_id, write.charge):
             await self._wait_for_budget(write)
         self._router.submit(write)
@@ -383,12 +406,20 @@ class IngestPipeline:
             raise error
 
     async def _wait_for_budget(self, write: PendingWrite) -> None:
+        if (wait_s := self.budget.rate_wait_s(write.workspace_id)) > _BUDGET_TIMEOUT_S:
+            raise self._rate_reached(write, wait_s)
         try:
             await in_time(self.budget.acquire(write.workspace_id, write.charge), _BUDGET_TIMEOUT_S)
         except TIMEOUTS:
+            if wait_s := self.budget.rate_wait_s(write.workspace_id):
+                raise self._rate_reached(write, wait_s) from None
             raise Overloaded(
                 "too many points wait for their commit (RUNSTREAM_MAX_QUEUED_POINTS); try again", retry_after_s=1.0
             ) from None
+
+    def _rate_reached(self, write: PendingWrite, wait_s: float) -> LimitReached:
+        retry_after_s = min(max(1.0, wait_s), _RATE_WAIT_S)
+        return self.limits.reached("points_per_second", write.workspace_id, retry_after_s=retry_after_s)
 
     async def on_readiness(self, ready: bool) -> None:
         """Group commits that failed are tried again at once when the database is back. When it is away for longer,

@@ -67,5 +67,5 @@ async def resolve_series(
 def _too_many(key: str, max_series_per_run: int) -> str:
     return (
         f"key {key[:80]!r}: the run has {max_series_per_run:,} series, the most that a run may have "
-        "(--max-series-per-run); do not put steps or ids into keys"
+        "(--max-series-per-run, or series_per_run of its workspace); do not put steps or ids into keys"
     )

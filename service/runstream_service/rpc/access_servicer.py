@@ -52,6 +52,19 @@ class AccessServicer(access_pb2_grpc.AccessServiceServicer):
         found = await self._access.workspaces.list(caller_of(context))
         return access_pb2.ListWorkspacesResponse(workspaces=map(_workspace, found))
 
+    async def GetWorkspaceLimits(
+        self, request: access_pb2.GetWorkspaceLimitsRequest, context: Context
+    ) -> access_pb2.GetWorkspaceLimitsResponse:
+        limits = await self._access.limits.get(caller_of(context), request.workspace)
+        return access_pb2.GetWorkspaceLimitsResponse(limits=access_pb2.WorkspaceLimits(**limits))
+
+    async def SetWorkspaceLimits(
+        self, request: access_pb2.SetWorkspaceLimitsRequest, context: Context
+    ) -> access_pb2.SetWorkspaceLimitsResponse:
+        limits = {field.name: value for field, value in request.limits.ListFields()}
+        await self._access.limits.set(caller_of(context), request.workspace, limits)
+        return access_pb2.SetWorkspaceLimitsResponse(limits=request.limits)
+
     async def CreateToken(
         self, request: access_pb2.CreateTokenRequest, context: Context
     ) -> access_pb2.CreateTokenResponse:

@@ -27,6 +27,8 @@ _BY_SERVICE: Mapping[str, Mapping[str, Role]] = {
         "WhoAmI": Role.READ,
         "CreateWorkspace": Role.ADMIN,
         "ListWorkspaces": Role.READ,
+        "GetWorkspaceLimits": Role.READ,
+        "SetWorkspaceLimits": Role.ADMIN,
         "CreateToken": Role.MANAGE,
         "ListTokens": Role.MANAGE,
         "RevokeToken": Role.MANAGE,

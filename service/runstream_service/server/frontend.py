@@ -48,6 +48,8 @@ from runstream_service.server.lasting_tasks import LastingTasks
 from runstream_service.server.listening import MONITORING, HttpServer, grpc_port_options, listen_grpc, listen_http
 from runstream_service.server.loop_delay import LoopDelay
 from runstream_service.settings import Address
+from runstream_service.sharing.limits import WorkspaceLimits
+from runstream_service.sharing.metrics import SharingMetrics
 from runstream_service.storage.commit_notifier import CommitNotifier
 from runstream_service.tls.handshakes import HandshakeFailures
 from runstream_service.tls.metrics import TlsMetrics
@@ -120,6 +122,10 @@ class Frontend:
         self._shares_ports = shares_ports
         self._shares = PoolShares.of(settings.pool_size)
         self._authenticator = ByKind() if settings.auth else Anonymous()
+        self._limits = WorkspaceLimits(
+            settings.workspace_limits,
+            SharingMetrics(metrics.registry, by_workspace=settings.metrics_by_workspace),
+        )
         self._refused_calls = RefusedCalls(metrics.registry)
         self._sign_in = SignIn(self._authenticator, session_s=settings.session_s) if settings.auth else None
         self._lifetime = Lifetime(settings.max_connection_age_s, watching=self._authenticator.watching)
@@ -248,6 +254,8 @@ class Frontend:
         self._tasks.start("record of refused calls", self._refused_calls.run())
         if self._sign_in is not None:
             self._sign_in.use(Sessions(database, session_s=self._settings.session_s))
+        await self._limits.refresh(database)  # before the first call
+        self._tasks.start("reader of limits", self._limits.run(database))
         notifier = CommitNotifier(database)
         self._tasks.start("commit notifier", notifier.run())
         self._pipeline = self._start_ingest(database, notifier)
@@ -279,6 +287,7 @@ class Frontend:
             max_held_points=MAX_HELD_POINTS // self._settings.workers,
             max_openings=self._shares.openings,
             max_series_per_run=self._settings.max_series_per_run,
+            limits=self._limits,
             on_commit=notifier.notify,
             hot_points_max=self._settings.hot_points_max,
         )
@@ -301,7 +310,9 @@ class Frontend:
     ) -> None:
         """Adds the handlers of single calls: runs, reads, and MLflow's routes, which use both."""
         access = Access.of(database, is_on=self._settings.auth, public_url=self._settings.public_url)
-        core, queries = wire_calls(database, pipeline, artifacts, reader, access, shares=self._shares)
+        core, queries = wire_calls(
+            database, pipeline, artifacts, reader, access, shares=self._shares, limits=self._limits
+        )
         run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(core.experiments, core.runs), server)
         server.add_generic_rpc_handlers((query_handler(queries),))
         access_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(access), server)

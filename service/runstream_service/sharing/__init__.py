@@ -10,5 +10,9 @@ current.py   the workspace that the present task works for
 line.py      who waits, by workspace
 slots.py     a semaphore with such a line
 loop_turns.py a few messages per iteration of the event loop, workspaces in turn
+limits.py    what each workspace may use at most
+rates.py     its points per second
+limited_reads.py its reads at a time
+metrics.py   Prometheus metrics of limits
 capacity.py  a bound with a part that stays free
 """

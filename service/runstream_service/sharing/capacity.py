@@ -21,6 +21,11 @@ class SharedCapacity:
         """How much a workspace holds."""
         return self._by_workspace.get(workspace_id, 0)
 
+    @property
+    def workspaces(self) -> list[int]:
+        """Those that hold any."""
+        return list(self._by_workspace)
+
     def fits(self, workspace_id: int, amount: int) -> bool:
         """Whether a workspace may take so much more. A piece that is larger than the whole capacity fits if nothing is
         held, and the first piece of a workspace fits into all that is free."""

@@ -20,6 +20,7 @@ class FairLine(Generic[T]):
         self._held_by = held_by
         # Those whose last turn was longest ago come first.
         self._lines: OrderedDict[int, OrderedDict[T, None]] = OrderedDict()
+        self._paused: dict[int, OrderedDict[T, None]] = {}
         self._length = 0
 
     def __len__(self) -> int:
@@ -27,22 +28,37 @@ class FairLine(Generic[T]):
 
     def waits(self, workspace_id: int) -> bool:
         """Whether somebody waits for this workspace."""
-        return workspace_id in self._lines
+        return workspace_id in self._lines or workspace_id in self._paused
 
     def join(self, workspace_id: int, waiter: T) -> None:
         """It waits, behind all others of its workspace."""
-        self._lines.setdefault(workspace_id, OrderedDict())[waiter] = None
+        lines = self._paused if workspace_id in self._paused else self._lines
+        lines.setdefault(workspace_id, OrderedDict())[waiter] = None
         self._length += 1
+
+    def pause(self, workspace_id: int) -> None:
+        """It has no turn until `resume`."""
+        self._paused[workspace_id] = self._lines.pop(workspace_id, OrderedDict())
+
+    def resume(self, workspace_id: int) -> None:
+        """It has turns again."""
+        if line := self._paused.pop(workspace_id):
+            self._lines[workspace_id] = line
+
+    def is_paused(self, workspace_id: int) -> bool:
+        """Whether it has no turn now."""
+        return workspace_id in self._paused
 
     def leave(self, workspace_id: int, waiter: T) -> bool:
         """It does not wait any more; returns whether it did."""
-        line = self._lines.get(workspace_id)
+        lines = self._paused if workspace_id in self._paused else self._lines
+        line = lines.get(workspace_id)
         if line is None or waiter not in line:
             return False
         del line[waiter]
         self._length -= 1
-        if not line:
-            del self._lines[workspace_id]
+        if not line and lines is self._lines:
+            del lines[workspace_id]
         return True
 
     def next(self) -> tuple[int, T] | None:
@@ -70,4 +86,4 @@ class FairLine(Generic[T]):
 
     def length_of(self, workspace_id: int) -> int:
         """How many wait for a workspace."""
-        return len(self._lines.get(workspace_id, ()))
+        return len(self._lines.get(workspace_id) or self._paused.get(workspace_id) or ())

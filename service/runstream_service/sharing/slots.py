@@ -29,6 +29,10 @@ class FairSlots:
         self._max_waiting = max_waiting
         self._line: FairLine[asyncio.Future[None]] = FairLine(self._slots.held_by)
 
+    def resize(self, slots: int) -> None:
+        """Another number of slots; those that are taken stay so."""
+        self._slots.capacity = slots
+
     @property
     def waiting(self) -> int:
         """How many wait for a slot."""

@@ -58,6 +58,8 @@ TABLE = [
     (errors.DatabaseChanged, Code.UNAVAILABLE, "DATABASE_CHANGED"),
     (errors.StoreFull, Code.RESOURCE_EXHAUSTED, "STORE_FULL"),
     (errors.StoreRefuses, Code.PERMISSION_DENIED, "STORE_REFUSES"),
+    (errors.FileTooLarge, Code.FAILED_PRECONDITION, "FILE_TOO_LARGE"),
+    (errors.LimitReached, Code.RESOURCE_EXHAUSTED, "LIMIT_REACHED"),
     (errors.ArtifactsOff, Code.FAILED_PRECONDITION, "ARTIFACTS_OFF"),
     (errors.StoreUnavailable, Code.UNAVAILABLE, "STORE_UNAVAILABLE"),
 ]

@@ -52,6 +52,16 @@
   value: {{ $settings.maxStreams | int64 | quote }}
 - name: RUNSTREAM_MAX_SERIES_PER_RUN
   value: {{ $settings.maxSeriesPerRun | int64 | quote }}
+- name: RUNSTREAM_WORKSPACE_POINTS_PER_SECOND
+  value: {{ $settings.workspacePointsPerSecond | int64 | quote }}
+- name: RUNSTREAM_WORKSPACE_STREAMS
+  value: {{ $settings.workspaceStreams | int64 | quote }}
+- name: RUNSTREAM_WORKSPACE_CONCURRENT_READS
+  value: {{ $settings.workspaceConcurrentReads | int64 | quote }}
+- name: RUNSTREAM_WORKSPACE_FILE_BYTES
+  value: {{ $settings.workspaceFileBytes | int64 | quote }}
+- name: RUNSTREAM_METRICS_BY_WORKSPACE
+  value: {{ $settings.metricsByWorkspace | ternary "on" "off" | quote }}
 - name: RUNSTREAM_MAX_CONNECTION_AGE
   value: {{ $settings.maxConnectionAgeSeconds | int64 | quote }}
 - name: RUNSTREAM_EPOCH_POINTS

@@ -13,6 +13,7 @@ import contextlib
 import functools
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from runstream_service import threads
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from runstream_service.query.reading.reader_thread import ReaderThread
+    from runstream_service.sharing.limited_reads import LimitedReads
     from runstream_service.storage.database import Database, PooledConnection
 
 SQL = load("points")
@@ -170,12 +172,16 @@ class ReadPool:
         *,
         max_reads: int,
         thread: ReaderThread | None = None,
+        limited: LimitedReads | None = None,
         max_waiting: int = _MAX_WAITING,
         wait_s: float = _WAIT_S,
     ) -> None:
         self._database = database
         self._thread = thread
         self._slots = FairSlots("reads", max_reads, max_waiting=max_waiting)
+        self._place: Callable[[], AbstractAsyncContextManager[None]] = (
+            contextlib.nullcontext if limited is None else limited.place
+        )
         self._wait_s = wait_s
 
     async def run(self, read: Coroutine[Any, Any, T]) -> T:
@@ -189,9 +195,10 @@ class ReadPool:
         Raises:
             ReadTooSlow: at the end; then what was read may not be complete.
             DatabaseUnavailable: also if the block takes longer than READ_TIMEOUT_S.
+            LimitReached: the workspace has as many reads under way as it may; nothing was read.
             Overloaded: too many wait for their turn, or this one did for too long; nothing was read.
         """
-        async with self._slots.slot(wait_s=self._wait_s), self._database.acquire() as connection:
+        async with self._place(), self._slots.slot(wait_s=self._wait_s), self._database.acquire() as connection:
             with _as_database_unavailable():
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     visible_epoch = await connection.fetchval(SQL["visible_epoch"])

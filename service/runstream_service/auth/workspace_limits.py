@@ -1,0 +1,51 @@
+"""What workspaces may use at most, as admins set it. The front ends read it every few seconds (sharing/limits.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from runstream_service.core import audit
+from runstream_service.core.caller import Role
+from runstream_service.core.errors import InvalidField
+from runstream_service.sharing.limits import MAX_LIMIT, NAMES
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    from runstream_service.auth.workspaces import Workspaces
+    from runstream_service.core.caller import Caller
+    from runstream_service.storage.database import Database
+
+SQL = load("limits")
+
+
+class StoredLimits:
+    """The limits that workspaces have of their own, by name; those that are not in a mapping are as the settings say, 0
+    is no limit. All methods also raise DatabaseUnavailable."""
+
+    def __init__(self, database: Database, workspaces: Workspaces) -> None:
+        self._database = database
+        self._workspaces = workspaces
+
+    async def get(self, caller: Caller, workspace: str) -> Mapping[str, int]:
+        """Those of a workspace. Raises WorkspaceNotFound."""
+        found = await self._workspaces.get(caller, workspace)
+        row = await self._database.fetchrow(SQL["limits_of"], found.workspace_id)
+        return {} if row is None else {name: row[name] for name in NAMES if row[name] is not None}
+
+    async def set(self, caller: Caller, workspace: str, limits: Mapping[str, int]) -> None:
+        """Replaces all of them.
+
+        Raises:
+            Forbidden, InvalidField, WorkspaceNotFound.
+        """
+        caller.check(Role.ADMIN)
+        for name, value in limits.items():
+            if not 0 <= value <= MAX_LIMIT:
+                raise InvalidField(
+                    f"limits.{name}: {value} is not from 0 (no limit) to {MAX_LIMIT:,}", field=f"limits.{name}"
+                )
+        found = await self._workspaces.get(caller, workspace)
+        async with self._database.transaction() as connection:
+            await connection.execute(SQL["set_limits"], found.workspace_id, *(limits.get(name) for name in NAMES))
+            await audit.record(connection, caller, "limits_changed", workspace, **limits)
