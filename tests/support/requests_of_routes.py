@@ -119,6 +119,8 @@ RPCS: Mapping[str, Fields] = {
     "AccessService.WhoAmI": {},
     "AccessService.CreateWorkspace": {"name": "<key>-of-an-admin"},
     "AccessService.ListWorkspaces": {},
+    "AccessService.GetWorkspaceLimits": {},
+    "AccessService.SetWorkspaceLimits": {"limits": {"file_bytes": "1000000000"}},
     "AccessService.CreateToken": {"name": "<new>", "role": "ROLE_READ"},
     "AccessService.ListTokens": {},
     "AccessService.RevokeToken": {"token_id": "<token_id>"},

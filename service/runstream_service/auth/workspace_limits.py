@@ -28,8 +28,8 @@ class StoredLimits:
         self._workspaces = workspaces
 
     async def get(self, caller: Caller, workspace: str) -> Mapping[str, int]:
-        """Those of a workspace. Raises WorkspaceNotFound."""
-        found = await self._workspaces.get(caller, workspace)
+        """Those of a workspace, by default the caller's. Raises WorkspaceNotFound."""
+        found = await self._workspaces.get(caller, workspace or caller.workspace)
         row = await self._database.fetchrow(SQL["limits_of"], found.workspace_id)
         return {} if row is None else {name: row[name] for name in NAMES if row[name] is not None}
 
@@ -45,7 +45,7 @@ class StoredLimits:
                 raise InvalidField(
                     f"limits.{name}: {value} is not from 0 (no limit) to {MAX_LIMIT:,}", field=f"limits.{name}"
                 )
-        found = await self._workspaces.get(caller, workspace)
+        found = await self._workspaces.get(caller, workspace or caller.workspace)
         async with self._database.transaction() as connection:
             await connection.execute(SQL["set_limits"], found.workspace_id, *(limits.get(name) for name in NAMES))
-            await audit.record(connection, caller, "limits_changed", workspace, **limits)
+            await audit.record(connection, caller, "limits_changed", found.name, **limits)
