@@ -30,6 +30,33 @@ assert run.flush(30)
 """
 
 
+_FORKING = """
+import os, sys, runstream
+run = runstream.start_run("e", run_id=sys.argv[1])
+run.log({"loss": 1.0}, step=0)
+client = runstream.Client()
+client.latest(run.run_id)
+child = os.fork()
+run.log({"loss": 2.0 if child else 3.0}, step=1)
+client.latest(run.run_id)
+assert run.flush(30)
+if not child:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_forked_child_logs_and_reads_with_the_same_token(service: TestService, directory: Directory):
+    service.gate.only(TOKEN)
+    environ = {**os.environ, "RUNSTREAM_DIR": str(directory.path), "RUNSTREAM_TOKEN": TOKEN}
+    environ["RUNSTREAM_ADDRESS"] = service.address
+    command = [sys.executable, "-c", _FORKING, "0" * 31 + "2"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=80)
+    assert done.returncode == 0, done.stderr
+    assert sorted(service.ledger.values("loss")) == [1.0, 2.0, 3.0]
+    assert {token for _, token, _ in service.gate.seen} == {TOKEN}
+
+
 def everything_in(path: Path) -> bytes:
     return b"".join(file.read_bytes() for file in path.rglob("*") if file.is_file())
 
