@@ -100,6 +100,7 @@ SCALE = click.FloatRange(0.01, 100)
     help="Measure instead what N workers of the service take, against one process, with writers that drop the points.",
     type=click.IntRange(2, 64),
 )
+@click.option("--tls", is_flag=True, help="Measure instead what TLS costs the service, against plaintext.")
 @click.option("--mlflow", is_flag=True, help="Measure MLflow's routes instead, against stock MLflow and FastTrackML.")
 @click.option(
     "--client", is_flag=True, help="Measure instead what the client costs a training process, and the agent's drain."
@@ -125,6 +126,7 @@ def bench(
     storage: bool,
     workers: int | None,
     serve_workers: int | None,
+    tls: bool,
     mlflow: bool,
     client: bool,
     faults: bool,
@@ -161,6 +163,10 @@ def bench(
         from runstream_service.bench import serve_workers as serve_workers_bench
 
         sys.exit(serve_workers_bench.run(workers=serve_workers, seconds=seconds or 5.0, pairs=pairs, as_json=as_json))
+    if tls:
+        from runstream_service.bench import tls_cost
+
+        sys.exit(tls_cost.run(seconds=seconds or 5.0, pairs=pairs, as_json=as_json))
     if mlflow:
         from runstream_service.bench import mlflow_command
 

@@ -95,6 +95,15 @@ def test_bench_compares_workers_of_the_service_with_one_process() -> None:
 
 
 @pytest.mark.timeout(180)
+def test_bench_compares_tls_with_plaintext() -> None:
+    values = bench("--tls", "--seconds", "0.5", "--pairs", "1")
+    for figure in ("points_per_s_200x250", "points_per_s_25x8x250", "new_connections_per_s", "kept_connections_per_s"):
+        assert values[f"{figure}_plaintext"] > 0
+        assert values[f"{figure}_tls"] > 0
+        assert values[f"{figure}_ratio"] > 0
+
+
+@pytest.mark.timeout(180)
 def test_bench_of_faults_counts_every_point_once_and_clients_do_not_notice_a_rolling_restart() -> None:
     values = bench("--faults", "--scale", "0.02", "--only", "rolling", "--only", "killed")
     for name in ("rolling", "killed"):

@@ -5,6 +5,7 @@ raw_copy.py  the yardstick
 log_cost.py  what log() costs its caller
 usage.py     processor time and bytes written
 metrics_cost.py  what counting costs, by the calls that counted.py counts
+tls_cost.py  what TLS costs the service, against plaintext
 service.py   a service in a process of its own
 faults.py    restarts, stops, slows and kills; fault_parts.py what it does that to, fault_clients.py the load
 client_command.py  what the client costs; client_trainer.py its processes, client_places.py where they run

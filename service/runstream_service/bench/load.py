@@ -251,18 +251,27 @@ def _stamp() -> bytes:
     return packed_pb2.PackedAppendRequest(oldest_age_us=500_000, sent_us=sent_us).SerializeToString()
 
 
+def _channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+    """One with a connection of its own."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    return grpc.aio.secure_channel(address, credentials, options=options)
+
+
 async def push(
     address: str,
     load: Load,
     seconds: float = 86_400.0,
     when_open: Callable[[], Awaitable[None]] | None = None,
     metadata: Metadata = (),
+    credentials: grpc.ChannelCredentials | None = None,
 ) -> Outcome:
     """Run `load` against the service for `seconds` or until its batches are sent, then wait for the last ack. What
-    `when_open` does comes between, when all streams are open. The metadata say who calls."""
+    `when_open` does comes between, when all streams are open. The metadata say who calls;
+    `credentials` are for a service with TLS."""
     run_id = uuid.uuid4().hex
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(load.connections)]
+    channels = [_channel(address, credentials) for _ in range(load.connections)]
     try:
         await run_pb2_grpc.RunServiceStub(channels[0]).CreateRun(
             run_pb2.CreateRunRequest(run_id=run_id, experiment="bench", name=load.name), metadata=metadata
