@@ -129,6 +129,14 @@ def serve_command(reader: Reader, found: re.Match[str]) -> None:
     output_of(process)
 
 
+def docker_run(_reader: Reader, found: re.Match[str]) -> None:
+    """There is no container engine here; the variables are settings, and their files are on the volume."""
+    given = dict(re.findall(r"--env (\w+)=(\S+)", found[1]))
+    assert given.keys() <= {option.variable for option in OPTIONS}
+    (mounted,) = re.findall(r"--volume [^:]+:([^:]+):ro", found[1])
+    assert all(value.startswith(f"{mounted}/") for value in given.values())
+
+
 def write_certificates(directory: Path) -> None:
     authority = Authority()
     issued = authority.issue()
@@ -371,6 +379,7 @@ COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"(?: --replicas=\d| \d+:(?P<port>\d+))?": kubectl_object,
     r"kubectl get pods --selector=(\S+)=(\S+)": kubectl_pods,
     r"helm (\w+) runstream": helm_release,
+    r"docker run (.*) runstream:\S+": docker_run,
     r"pg_dump (--\S+ --\S+) postgresql://\S+": pg_dump,
     r"pg_restore (--\S+ --\S+) --dbname=postgresql://\S+ (\S+)": pg_restore,
     r"torchrun --nproc-per-node=\d+ (\w+\.py)": launched(TORCHRUN),

@@ -51,7 +51,7 @@ from runstream_service.settings import Address
 from runstream_service.sharing.limits import WorkspaceLimits
 from runstream_service.sharing.metrics import SharingMetrics
 from runstream_service.storage.commit_notifier import CommitNotifier
-from runstream_service.tls.handshakes import HandshakeFailures
+from runstream_service.tls.connections import HandshakeFailures
 from runstream_service.tls.metrics import TlsMetrics
 from runstream_service.tls.server_tls import ServerTls
 from runstream_service.wiring import wire_calls

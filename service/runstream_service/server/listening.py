@@ -15,6 +15,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import uvicorn
@@ -22,10 +23,15 @@ import uvicorn
 from runstream_service.cannot_start import CannotStart
 from runstream_service.http.protocol import BoundedProtocol, close_stuck
 from runstream_service.settings import Address
-from runstream_service.tls.handshakes import HANDSHAKE_S
+from runstream_service.tls.connections import HANDSHAKE_S, Connection
 
 # How often to try to find a port that is free on all addresses of a name.
 _TRIES = 20
+# Most seconds of a handshake; and from the end of a connection until its client has read what was left of the answer,
+# and has closed its side.
+_TLS_TIMEOUTS: dict[str, Any] = {"ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": 60.0}
+# How long clients have to close theirs when the service stops.
+_GOODBYE_S = 0.5
 # uvicorn's tick is a tenth of a second.
 _TICKS_BETWEEN_LOOKS = 20
 
@@ -54,12 +60,30 @@ class HttpServer(uvicorn.Server):
                 self._make_protocol,
                 sock=listener,
                 ssl=self._tls,
-                ssl_handshake_timeout=None if self._tls is None else HANDSHAKE_S,
                 backlog=self.config.backlog,
+                **({} if self._tls is None else _TLS_TIMEOUTS),
             )
             for listener in sockets or ()
         ]
         self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close all connections, those that are at work when they have answered."""
+        ending = asyncio.ensure_future(self._end_unread())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+
+    async def _end_unread(self) -> None:
+        """A client that keeps an idle connection does not read, so it does not notice that TLS has ended on it, and
+        would not close its side before a time limit."""
+        while True:
+            await asyncio.sleep(_GOODBYE_S)
+            for one in list(self.server_state.connections):
+                inside = one.transport.get_extra_info("ssl_object")
+                if isinstance(inside, Connection) and inside.awaits_goodbye:
+                    one.transport.abort()
 
     def _make_protocol(self) -> BoundedProtocol:
         return BoundedProtocol(self.config, self.server_state, self.lifespan.state, on_tls_hello=self._on_tls_hello)

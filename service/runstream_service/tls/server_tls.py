@@ -18,8 +18,8 @@ from runstream_service.core.errors import Overloaded
 from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.threads import ThreadPool
 from runstream_service.tls.certificates import Certificates, check
+from runstream_service.tls.connections import Connection, HandshakeFailures, LiveContext
 from runstream_service.tls.files import CERTIFICATE, CLIENT_CA, TlsContents, TlsFiles, UnusableFiles
-from runstream_service.tls.handshakes import Handshake, HandshakeFailures, LiveContext
 from runstream_service.tls.metrics import TlsMetrics
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ def load(files: TlsFiles) -> Loaded:
 def _context(files: TlsFiles) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslobject_class = Handshake
+    context.sslobject_class = Connection
     try:
         context.load_cert_chain(files.certificate, files.key, password="")  # else it would ask on the terminal
     except (ssl.SSLError, OSError) as error:

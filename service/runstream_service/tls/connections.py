@@ -1,4 +1,4 @@
-"""TLS handshakes over HTTP: which certificate they get, why they failed, and what the client is told.
+"""TLS of connections over HTTP: which certificate they get, why a handshake failed, and what the client is told.
 
 The event loop makes an SSLObject for each connection by `SSLContext.wrap_bio`, and closes the connection when its
 handshake fails: without a word in the log, and without sending the alert that OpenSSL has written for the client. Both
@@ -114,13 +114,14 @@ def _reason(error: ssl.SSLError) -> str:
     return NO_COMMON_VERSION if "PROTOCOL_VERSION" in name or "HANDSHAKE_FAILURE" in name else OTHER
 
 
-class Handshake(ssl.SSLObject):
+class Connection(ssl.SSLObject):
     """The TLS of one connection. If the handshake fails, that is reported, and the client is told."""
 
     outgoing: ssl.MemoryBIO
     failures: HandshakeFailures
     failure: ssl.SSLError | None = None
-    under_way: weakref.WeakSet[Handshake]
+    awaits_goodbye = False  # everything was said, and the client has not closed its side
+    under_way: weakref.WeakSet[Connection]
 
     def do_handshake(self) -> None:
         """Go on with what the client has sent."""
@@ -142,6 +143,15 @@ class Handshake(ssl.SSLObject):
             raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "The handshake failed") from error
         self.under_way.discard(self)
 
+    def unwrap(self) -> None:
+        """Say that nothing follows, and wait for the same from the client: some lose what they have not read yet when
+        the connection ends before."""
+        try:
+            super().unwrap()
+        except ssl.SSLWantReadError:
+            self.awaits_goodbye = True
+            raise
+
 
 class LiveContext(ssl.SSLContext):
     """The context that the server keeps. Each connection gets the `current` one, so that certificates and authorities
@@ -149,7 +159,7 @@ class LiveContext(ssl.SSLContext):
 
     current: ssl.SSLContext
     failures: HandshakeFailures
-    _under_way: weakref.WeakSet[Handshake]
+    _under_way: weakref.WeakSet[Connection]
 
     @classmethod
     def make(cls, current: ssl.SSLContext, failures: HandshakeFailures) -> LiveContext:
@@ -160,12 +170,12 @@ class LiveContext(ssl.SSLContext):
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **named: Any) -> ssl.SSLObject:
         """The TLS of a new connection."""
-        handshake = self.current.wrap_bio(incoming, outgoing, *args, **named)
-        assert isinstance(handshake, Handshake)
-        handshake.outgoing, handshake.failures, handshake.under_way = outgoing, self.failures, self._under_way
+        connection = self.current.wrap_bio(incoming, outgoing, *args, **named)
+        assert isinstance(connection, Connection)
+        connection.outgoing, connection.failures, connection.under_way = outgoing, self.failures, self._under_way
         if len(self._under_way) >= MAX_HANDSHAKES:
             self.failures.add(TOO_MANY)
-            handshake.failure = ssl.SSLError(ssl.SSL_ERROR_SSL, "Too many handshakes")
+            connection.failure = ssl.SSLError(ssl.SSL_ERROR_SSL, "Too many handshakes")
         else:
-            self._under_way.add(handshake)
-        return handshake
+            self._under_way.add(connection)
+        return connection

@@ -19,18 +19,22 @@ from structlog.testing import capture_logs
 from runstream_service.http.protocol import BoundedProtocol
 from runstream_service.server import listening
 from runstream_service.server.listening import HttpServer
-from runstream_service.tls import handshakes
+from runstream_service.tls import connections
+from runstream_service.tls.connections import HandshakeFailures, LiveContext
 from runstream_service.tls.files import TlsFiles
-from runstream_service.tls.handshakes import HandshakeFailures, LiveContext
 from runstream_service.tls.metrics import OTHER, PLAINTEXT, REASONS, TlsMetrics
 from runstream_service.tls.server_tls import load
 from tests.support.authorities import Authority, SecretMount, trusting
 from tests.support.polling import until
 
+LONG = 20_000_000
 
-async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
-    await send({"type": "http.response.start", "status": 204, "headers": []})
-    await send({"type": "http.response.body", "body": b""})
+
+async def application(scope: Scope, _receive: Receive, send: Send) -> None:
+    body = b"x" * LONG if scope["path"] == "/long" else b""
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +55,21 @@ def context(tmp_path: Path, authority: Authority, registry: CollectorRegistry) -
     return LiveContext.make(load(files).context, HandshakeFailures(TlsMetrics(registry)))
 
 
-def on_a_server(context: LiveContext, test: Callable[[int], Awaitable[None]]) -> None:
-    """Runs a test with the port of a server that uses the context."""
+def server_with(context: LiveContext) -> HttpServer:
+    config = uvicorn.Config(application, http=BoundedProtocol, log_config=None, lifespan="off", ws="none")
+    return HttpServer(config, tls=context)
+
+
+def on_a_server(context: LiveContext, test: Callable[[int, HttpServer], Awaitable[None]]) -> None:
+    """Runs a test with the port of a server that uses the context, in the event loop of the service."""
 
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            config = uvicorn.Config(application, http=BoundedProtocol, log_config=None, lifespan="off", ws="none")
-            server = HttpServer(config, tls=context)
+            server = server_with(context)
             serving = asyncio.ensure_future(server.serve(sockets=[listener]))
             await until(lambda: server.started)
             try:
-                await asyncio.wait_for(test(listener.getsockname()[1]), 60)
+                await asyncio.wait_for(test(listener.getsockname()[1], server), 60)
             finally:
                 server.should_exit = server.force_exit = True
                 await serving
@@ -79,9 +87,9 @@ async def get(port: int, context: ssl.SSLContext) -> bytes:
 def test_more_handshakes_than_a_bound_are_refused_until_others_have_ended(
     context: LiveContext, authority: Authority, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handshakes, "MAX_HANDSHAKES", 3)
+    monkeypatch.setattr(connections, "MAX_HANDSHAKES", 3)
 
-    async def test(port: int) -> None:
+    async def test(port: int, _server: HttpServer) -> None:
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
         await until(lambda: len(context._under_way) == 3)
         with pytest.raises(OSError, match=r"(?i)reset|eof|closed"):
@@ -90,7 +98,7 @@ def test_more_handshakes_than_a_bound_are_refused_until_others_have_ended(
             writer.close()
         await until(lambda: len(context._under_way) == 0)
         for _ in range(5):
-            assert await get(port, trusting(authority)) == b"HTTP/1.1 204 No Content"
+            assert await get(port, trusting(authority)) == b"HTTP/1.1 200 OK"
         assert len(context._under_way) == 0
 
     on_a_server(context, test)
@@ -98,9 +106,9 @@ def test_more_handshakes_than_a_bound_are_refused_until_others_have_ended(
 
 
 def test_a_handshake_that_does_not_go_on_is_ended(context: LiveContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "HANDSHAKE_S", 0.2)
+    monkeypatch.setitem(listening._TLS_TIMEOUTS, "ssl_handshake_timeout", 0.2)
 
-    async def test(port: int) -> None:
+    async def test(port: int, _server: HttpServer) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.closing(writer), contextlib.suppress(ConnectionError):
             assert await reader.read() == b""
@@ -110,7 +118,7 @@ def test_a_handshake_that_does_not_go_on_is_ended(context: LiveContext, monkeypa
 
 @pytest.mark.parametrize("content", [b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0" * 100])
 def test_something_else_than_tls_is_told_so(context: LiveContext, registry: CollectorRegistry, content: bytes) -> None:
-    async def test(port: int) -> None:
+    async def test(port: int, _server: HttpServer) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.closing(writer):
             writer.write(content)
@@ -120,9 +128,66 @@ def test_something_else_than_tls_is_told_so(context: LiveContext, registry: Coll
     assert registry.get_sample_value("runstream_tls_handshakes_failed_total", {"reason": PLAINTEXT}) == 1
 
 
+async def _ask(port: int, context: ssl.SSLContext, request: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, limit=1_024)
+    writer.write(request)
+    return reader, writer
+
+
+def test_a_client_that_takes_a_long_answer_slowly_gets_all_of_it(context: LiveContext, authority: Authority) -> None:
+    async def test(port: int, _server: HttpServer) -> None:
+        request = b"GET /long HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        reader, writer = await _ask(port, trusting(authority), request)
+        with contextlib.closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            got = 0
+            while piece := await reader.read(1 << 20):
+                got += len(piece)
+                await asyncio.sleep(0.001)
+        assert got == LONG
+
+    on_a_server(context, test)
+
+
+def test_a_client_that_takes_no_answer_is_disconnected(
+    context: LiveContext, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runstream_service.http.protocol.ANSWER_IDLE_S", 0.2)
+
+    async def test(port: int, server: HttpServer) -> None:
+        reader, writer = await _ask(port, trusting(authority), b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with contextlib.closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            await until(lambda: not server.server_state.connections)
+
+    on_a_server(context, test)
+
+
+def test_clients_with_idle_connections_do_not_delay_the_end(context: LiveContext, authority: Authority) -> None:
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server = server_with(context)
+            serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+            await until(lambda: server.started)
+            ready = await asyncio.to_thread(_idle, listener.getsockname()[1], trusting(authority))
+            with contextlib.closing(ready):
+                server.should_exit = True
+                await asyncio.wait_for(serving, 5)
+
+    uvloop.run(run())
+
+
+def _idle(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """One that was used, is kept, and is not read."""
+    kept = context.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname="127.0.0.1")
+    kept.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert kept.recv(1_000).startswith(b"HTTP/1.1 200 OK")
+    return kept
+
+
 def test_one_failure_a_minute_is_logged_and_the_others_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000.0
-    monkeypatch.setattr("runstream_service.tls.handshakes.time.monotonic", lambda: now)
+    monkeypatch.setattr("runstream_service.tls.connections.time.monotonic", lambda: now)
     registry = CollectorRegistry()
     failures = HandshakeFailures(TlsMetrics(registry))
     with capture_logs() as logged:
