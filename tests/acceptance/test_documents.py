@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
+import functools
 import json
 import os
 import re
@@ -41,6 +43,7 @@ from runstream_service.storage.database import Database
 from runstream_service.storage.migrate import migrate, packaged_migrations
 from tests.deploy.chart import CHART
 from tests.deploy.chart import objects as chart_objects
+from tests.support.access import AUTH
 from tests.support.authorities import Authority
 from tests.support.databases import PROGRAMS, short_directory, with_database
 from tests.support.markdown import ROOT, Block, blocks_of, documents, links_of, table_of
@@ -58,6 +61,13 @@ class Reader:
     directory: Path
     serve: ServeProcess
     said: dict[str, str] = field(default_factory=dict)  # command -> its output
+    ending: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    token: str = ""  # the one that was printed first
+
+    @functools.cached_property
+    def asking(self) -> ServeProcess:
+        """A service that asks for tokens."""
+        return self.ending.enter_context(ServeProcess(self.directory / "asking", arguments=AUTH))
 
     def follow(self, block: Block) -> None:
         """Does what a block says."""
@@ -174,16 +184,23 @@ def data_command(reader: Reader, found: re.Match[str]) -> None:
 
 
 def access_command(reader: Reader, found: re.Match[str]) -> None:
-    """As it stands there, against the service that runs here; a token is revoked by an id that it has."""
+    """As it stands there, against a service that asks for tokens, with the first one that was made; a token is revoked
+    by an id that there is."""
     options = shlex.split(found[1])
+    who = {
+        "RUNSTREAM_ADDRESS": reader.asking.grpc_address,
+        **({"RUNSTREAM_TOKEN": reader.token} if reader.token else {}),
+    }
     if "--data-dir" in options:
-        options[options.index("--data-dir") + 1] = str(reader.serve.data_dir)
+        options[options.index("--data-dir") + 1] = str(reader.asking.data_dir)
     if options[:2] == ["token", "revoke"]:
-        listed = reader.run(program("runstream"), "token", "list", "--all", "--json")
+        listed = output_of(reader.start(program("runstream"), "token", "list", "--all", "--json", **who))
         options[2] = str(json.loads(listed.splitlines()[0])["id"])
-    process = reader.start(program("runstream"), *options)
+    process = reader.start(program("runstream"), *options, **who)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, out + err
+    if options[:2] == ["token", "create"]:
+        reader.token = reader.token or out.strip()
 
 
 def doctor_command(reader: Reader, found: re.Match[str]) -> None:
@@ -421,8 +438,9 @@ def test_every_block_is_covered(block: Block) -> None:
 def test_following_a_document_step_by_step_works(document: Path, serve: ServeProcess) -> None:
     with short_directory() as directory:
         reader = Reader(directory, serve)
-        for block in blocks_of(document):
-            reader.follow(block)
+        with reader.ending:
+            for block in blocks_of(document):
+                reader.follow(block)
     if document.name == "README.md":
         assert "200 points stored" in reader.said[".venv/bin/python train.py"]
         assert "first FINISHED: 100 points of loss, the last one 0.01" in reader.said[".venv/bin/python read.py"]
