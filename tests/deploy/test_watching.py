@@ -17,6 +17,7 @@ from runstream_service.bench.load import Load, push
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
 from runstream_service.storage.embedded import EmbeddedPostgres
 from tests.support import grafana
+from tests.support.authorities import Authority, SecretMount, channel_credentials
 from tests.support.databases import FAST, short_directory
 from tests.support.grafana import Query
 from tests.support.producers import Producers, assert_exactly_once
@@ -54,13 +55,23 @@ def watched() -> Iterator[Watched]:
 
 def _watch(postgres: EmbeddedPostgres, directory: Path) -> Iterator[Watched]:
     begun = time.time()
-    arguments = ["--database", postgres.url, "--epoch-seconds", "1"]
+    authority, mount = Authority(), SecretMount(directory / "tls")
+    mount.put(authority.issue())
+    trusted = directory / "ca.pem"
+    trusted.write_bytes(authority.pem)
+    arguments = ["--database", postgres.url, "--epoch-seconds", "1", "--monitoring-listen", "127.0.0.1:0"]
     with (
-        ServeProcess(directory / "data", arguments=arguments) as serve,
-        prometheus_of(directory, serve.http_url.removeprefix("http://")) as prometheus,
-        runstream.Client(serve.grpc_address) as client,
+        pytest.MonkeyPatch.context() as patch,
+        ServeProcess(directory / "data", arguments=[*arguments, *mount.arguments()]) as serve,
+        prometheus_of(directory, serve.monitoring_url.removeprefix("http://")) as prometheus,
     ):
-        with Producers(serve.grpc_address, 2, 500) as producers:
+        patch.setenv("RUNSTREAM_TLS_CA", str(trusted))
+        address = f"grpcs://{serve.grpc_address}"
+        environment = {"RUNSTREAM_TLS_CA": str(trusted)}
+        with (
+            runstream.Client(address) as client,
+            Producers(address, 2, 500, environment=environment) as producers,
+        ):
             tail = client.tail(producers.run_id)
             next(tail)
 
@@ -70,7 +81,8 @@ def _watch(postgres: EmbeddedPostgres, directory: Path) -> Iterator[Watched]:
 
             until(busy, 30)
             # Groups that are too large for one statement.
-            asyncio.run(push(serve.grpc_address, Load(streams=1, batch_points=2 * SMALL_GROUP_POINTS, batches=3)))
+            large = Load(streams=1, batch_points=2 * SMALL_GROUP_POINTS, batches=3)
+            asyncio.run(push(serve.grpc_address, large, credentials=channel_credentials(authority)))
             fired_before = prometheus.firing()
 
             asyncio.run(postgres.stop())
@@ -80,7 +92,7 @@ def _watch(postgres: EmbeddedPostgres, directory: Path) -> Iterator[Watched]:
 
             asyncio.run(postgres.start())
             until(lambda: prometheus.firing() == set(), 30)
-            assert_exactly_once(serve.grpc_address, producers.run_id, producers.stop())
+            assert_exactly_once(address, producers.run_id, producers.stop())
         yield Watched(prometheus, begun, fired_before, fired_while_away, float(oldest["value"][1]))
 
 
