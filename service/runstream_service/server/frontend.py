@@ -24,7 +24,7 @@ from runstream_service.auth.refused_calls import RefusedCalls
 from runstream_service.auth.sessions import Sessions
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.http.app import HttpApp
-from runstream_service.http.monitoring import MonitoringApp
+from runstream_service.http.monitoring import monitoring_app
 from runstream_service.http.protocol import BoundedProtocol
 from runstream_service.http.sign_in import SignIn
 from runstream_service.ingest.limits import MAX_HELD_POINTS
@@ -225,7 +225,7 @@ class Frontend:
             return
         listeners = listen_http(address, MONITORING, shared=self._shares_ports)
         self.monitoring_address = Address(address.host, listeners[0].getsockname()[1])
-        app = MonitoringApp(self._readiness, self._render_metrics, self._version)
+        app = monitoring_app(self._readiness, self._metrics, self._render_metrics, self._version)
         self._serve_http("monitoring server", app, listeners)
 
     def _serve_http(
