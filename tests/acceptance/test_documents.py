@@ -43,7 +43,7 @@ from runstream_service.storage.database import Database
 from runstream_service.storage.migrate import migrate, packaged_migrations
 from tests.deploy.chart import CHART
 from tests.deploy.chart import objects as chart_objects
-from tests.support.access import AUTH
+from tests.support.access import AUTH, make_token
 from tests.support.authorities import Authority
 from tests.support.databases import PROGRAMS, short_directory, with_database
 from tests.support.markdown import ROOT, Block, blocks_of, documents, links_of, table_of
@@ -187,6 +187,8 @@ def access_command(reader: Reader, found: re.Match[str]) -> None:
     """As it stands there, against a service that asks for tokens, with the first one that was made; a token is revoked
     by an id that there is."""
     options = shlex.split(found[1])
+    if not reader.token and "--data-dir" not in options:
+        reader.token = make_token(reader.asking, name="of the reader", role="admin")
     who = {
         "RUNSTREAM_ADDRESS": reader.asking.grpc_address,
         **({"RUNSTREAM_TOKEN": reader.token} if reader.token else {}),

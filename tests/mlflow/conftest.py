@@ -13,10 +13,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from runstream._endpoint import Endpoint
 from runstream.journal import Directory
 from runstream_service.mlflow_port.port import MlflowPort
+from tests.mlflow.ui_page import CHROMIUM
 from tests.support.access import AUTH, make_token, make_workspace
 from tests.support.databases import short_directory
 from tests.support.polling import until_now
@@ -134,6 +136,16 @@ def port(service: ServeProcess) -> Iterator[str]:
             yield port.url
             port.stop()
             agent.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """For the tests of the web UI."""
+    with sync_playwright() as playwright:
+        # Root, as in CI's container, has no sandbox.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

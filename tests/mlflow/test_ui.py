@@ -5,78 +5,34 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
 import mlflow
 import pytest
 from mlflow.entities import Run
-from playwright.sync_api import Browser, Page, Response, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.mlflow import training_script
+from tests.mlflow.ui_page import IN_A_BROWSER, UiPage, keep_picture
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EXPERIMENT = "digits seen in a browser"
-# What the UI takes a 404 for: other things than tracking, which it asks for on every page, and whether a name is free.
-TAKES_A_404 = ("users/current", "assistant/", "experiments/get-by-name?")
-# Messages of the UI disappear after a few seconds; this reports each one when it appears.
-_TELL_OF_NOTICES = """
-new MutationObserver((changes) => {
-  for (const node of changes.flatMap((change) => [...change.addedNodes])) {
-    const notice = node instanceof Element && (node.closest(NOTICE) || node.querySelector(NOTICE));
-    if (notice) window.noticed(notice.innerText);
-  }
-}).observe(document, { childList: true, subtree: true });
-""".replace("NOTICE", "'[class*=notification-notice]'")
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path; on Debian: apt-get install chromium"),
-    pytest.mark.timeout(180),
-]
+pytestmark = IN_A_BROWSER
 
 
-@dataclass
-class Ui:
-    """A page of the UI, what it was refused, and the messages that it showed."""
+@dataclass(kw_only=True)
+class Ui(UiPage):
+    """A page of the UI, and the runs that it shows."""
 
-    page: Page
-    base: str
     experiment_id: str
     runs: dict[str, Run]
-    refused: list[str] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.listen(self.page)
-
-    def listen(self, page: Page) -> None:
-        """Remembers what goes wrong on a page."""
-        page.set_default_timeout(20_000)
-        page.on("response", self.note)
-        page.on("pageerror", lambda error: self.refused.append(str(error)))
-        page.expose_function("noticed", lambda text: self.notices.append(text))
-        page.add_init_script(_TELL_OF_NOTICES)
-
-    def open(self, path: str) -> Page:
-        """Goes to a place of the UI."""
-        self.page.goto(f"{self.base}/#/{path}")
-        return self.page
 
     def open_run(self, name: str, tab: str = "") -> Page:
         """Goes to a run's page."""
         return self.open(f"experiments/{self.experiment_id}/runs/{self.runs[name].info.run_id}{tab}")
-
-    def note(self, response: Response) -> None:
-        """Records answers that are errors for the UI."""
-        if response.status >= 400 and not any(part in response.url for part in TAKES_A_404):
-            request = response.request
-            self.refused.append(f"{response.status} {request.method} {response.url} {request.post_data or ''}".strip())
 
 
 @pytest.fixture(scope="module")
@@ -88,25 +44,15 @@ def trained(server: str) -> dict[str, Run]:
     return {run.info.run_name: run for run in runs}
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # Root, as in CI's container, has no sandbox.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def ui(
     browser: Browser, server: str, trained: dict[str, Run], tracking: str, request: pytest.FixtureRequest
 ) -> Iterator[Ui]:
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     expect.set_options(timeout=20_000)
-    ui = Ui(page, server, _experiment_id(server), trained)
+    ui = Ui(page=page, base=server, experiment_id=_experiment_id(server), runs=trained)
     yield ui
-    if directory := os.environ.get("UI_SCREENSHOTS"):
-        page.screenshot(path=Path(directory) / f"{request.node.name}.png")
+    keep_picture(page, request.node.name)
     page.close()
     assert (ui.refused, ui.notices) == ([], [])
 

@@ -1,0 +1,67 @@
+"""A page of MLflow's web UI in a real browser, for the tests that click through it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Response
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# What the UI takes a 404 for: other things than tracking, which it asks for on every page, and whether a name is free.
+TAKES_A_404 = ("users/current", "assistant/", "experiments/get-by-name?")
+# Messages of the UI disappear after a few seconds; this reports each one when it appears.
+_TELL_OF_NOTICES = """
+new MutationObserver((changes) => {
+  for (const node of changes.flatMap((change) => [...change.addedNodes])) {
+    const notice = node instanceof Element && (node.closest(NOTICE) || node.querySelector(NOTICE));
+    if (notice) window.noticed(notice.innerText);
+  }
+}).observe(document, { childList: true, subtree: true });
+""".replace("NOTICE", "'[class*=notification-notice]'")
+
+IN_A_BROWSER = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path; on Debian: apt-get install chromium"),
+    pytest.mark.timeout(180),
+]
+
+
+@dataclass(kw_only=True)
+class UiPage:
+    """A page, what it was refused, and the messages that it showed."""
+
+    page: Page
+    base: str
+    refused: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.listen(self.page)
+
+    def listen(self, page: Page) -> None:
+        """Remembers what goes wrong on a page."""
+        page.set_default_timeout(20_000)
+        page.on("response", self.note)
+        page.on("pageerror", lambda error: self.refused.append(str(error)))
+        page.expose_function("noticed", lambda text: self.notices.append(text))
+        page.add_init_script(_TELL_OF_NOTICES)
+
+    def open(self, path: str) -> Page:
+        """Goes to a place of the UI."""
+        self.page.goto(f"{self.base}/#/{path}")
+        return self.page
+
+    def note(self, response: Response) -> None:
+        """Records answers that are errors for the UI."""
+        if response.status >= 400 and not any(part in response.url for part in TAKES_A_404):
+            request = response.request
+            self.refused.append(f"{response.status} {request.method} {response.url} {request.post_data or ''}".strip())
+
+
+def keep_picture(page: Page, name: str) -> None:
+    """Of a page at the end of a test, where `UI_SCREENSHOTS` says."""
+    if directory := os.environ.get("UI_SCREENSHOTS"):
+        page.screenshot(path=Path(directory) / f"{name}.png")
