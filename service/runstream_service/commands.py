@@ -101,6 +101,7 @@ SCALE = click.FloatRange(0.01, 100)
     type=click.IntRange(2, 64),
 )
 @click.option("--tls", is_flag=True, help="Measure instead what TLS costs the service, against plaintext.")
+@click.option("--fairness", is_flag=True, help="Measure acks of one workspace instead, while another one overloads.")
 @click.option("--mlflow", is_flag=True, help="Measure MLflow's routes instead, against stock MLflow and FastTrackML.")
 @click.option(
     "--client", is_flag=True, help="Measure instead what the client costs a training process, and the agent's drain."
@@ -127,6 +128,7 @@ def bench(
     workers: int | None,
     serve_workers: int | None,
     tls: bool,
+    fairness: bool,
     mlflow: bool,
     client: bool,
     faults: bool,
@@ -167,6 +169,10 @@ def bench(
         from runstream_service.bench import tls_cost
 
         sys.exit(tls_cost.run(seconds=seconds or 5.0, pairs=pairs, as_json=as_json))
+    if fairness:
+        from runstream_service.bench import fairness as fairness_bench
+
+        sys.exit(fairness_bench.run(seconds=seconds or 5.0, pairs=pairs, as_json=as_json))
     if mlflow:
         from runstream_service.bench import mlflow_command
 

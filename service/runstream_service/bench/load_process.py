@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 
 import uvloop
 
 from runstream_service.bench.load import Load, push
+
+# Its calls' metadata as JSON, with a token: the arguments of a process can be read by everybody.
+METADATA = "RUNSTREAM_BENCH_METADATA"
 
 
 async def _run(address: str, load: Load, seconds: float) -> None:
@@ -22,7 +26,7 @@ async def _run(address: str, load: Load, seconds: float) -> None:
         sys.stdout.flush()
         await asyncio.to_thread(sys.stdin.readline)
 
-    outcome = await push(address, load, seconds, wait_for_go)
+    outcome = await push(address, load, seconds, wait_for_go, json.loads(os.environ.get(METADATA, "[]")))
     values = {
         "points": outcome.points_acknowledged,
         "refused": outcome.points_refused,

@@ -121,17 +121,22 @@ class PointBudget:
         """Take `points` if they fit now and it is nobody else's turn; returns whether it took them."""
         if self._is_closed or (self._line and not self._is_next(workspace_id)):
             return False
-        return not self._rates.wait_s(workspace_id) and self._try_take(workspace_id, points)
+        return not self.rate_wait_s(workspace_id) and self._try_take(workspace_id, points)
 
     def _try_take(self, workspace_id: int, points: int) -> bool:
         taken = self._points.try_take(workspace_id, points)
-        if taken:
+        if taken and self._limits.any_points_per_second:
             self._rates.spend(workspace_id, points)
         return taken
 
     def rate_wait_s(self, workspace_id: int, behind_points: int = 0) -> float:
         """How long a workspace has to wait since it has reached its points per second, behind points that wait."""
-        return self._rates.wait_s(workspace_id, behind_points)
+        return self._rates.wait_s(workspace_id, behind_points) if self._limits.any_points_per_second else 0.0
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether points of more than one workspace have come."""
+        return self._points.is_shared
 
     def _is_next(self, workspace_id: int) -> bool:
         """Whether one who comes now has the next turn, although others wait. If every small batch that fits could
@@ -196,7 +201,7 @@ class PointBudget:
     def _pause_if_limited(self, workspace_id: int) -> None:
         if self._line.is_paused(workspace_id) or not self._line.waits(workspace_id):
             return
-        if wait_s := min(self._rates.wait_s(workspace_id), _LONGEST_PAUSE_S):
+        if wait_s := min(self.rate_wait_s(workspace_id), _LONGEST_PAUSE_S):
             self._limits.waited(workspace_id, wait_s)
             self._line.pause(workspace_id)
             asyncio.get_running_loop().call_later(wait_s, self._resume, workspace_id)

@@ -53,22 +53,26 @@ class WriterRouter:
 
     def submit(self, item: Pending) -> None:
         """Hand it to its writer."""
-        route = self._routes.get(item.kept_together)
+        together = item.kept_together
+        route = self._routes.get(together)
         if route is None:
-            route = self._routes[item.kept_together] = _Route(self._choose(item))
+            route = self._routes[together] = _Route(self._choose(item))
         route.under_way += 1
         route.writer.submit(item)
 
     def ended(self, item: Pending) -> None:
         """It is not under way any more."""
-        route = self._routes[item.kept_together]
+        together = item.kept_together
+        route = self._routes[together]
         route.under_way -= 1
         if not route.under_way:
-            del self._routes[item.kept_together]
+            del self._routes[together]
 
     def _choose(self, item: Pending) -> Writer:
         usual = self._usual_writer(item)
-        return self._quiet if self._is_quiet(item.workspace_id) and self._quiet.points < usual.points else usual
+        if self._budget.is_shared and self._is_quiet(item.workspace_id) and self._quiet.points < usual.points:
+            return self._quiet
+        return usual
 
     def _usual_writer(self, item: Pending) -> Writer:
         if isinstance(item, PendingBatch):

@@ -13,9 +13,10 @@ class SharedCapacity:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.held = 0
-        self._by_workspace: dict[int, int] = {}
+        # Whether there has been more than one workspace: what has come once may come again.
+        self.is_shared = False
         self._first: int | None = None
-        self._is_shared = False
+        self._by_workspace: dict[int, int] = {}
 
     def held_by(self, workspace_id: int) -> int:
         """How much a workspace holds."""
@@ -29,25 +30,22 @@ class SharedCapacity:
     def fits(self, workspace_id: int, amount: int) -> bool:
         """Whether a workspace may take so much more. A piece that is larger than the whole capacity fits if nothing is
         held, and the first piece of a workspace fits into all that is free."""
+        if workspace_id != self._first and not self.is_shared:
+            self.is_shared = self._first is not None
+            self._first = workspace_id
         free = self.capacity - self.held
         if amount > free:
             return self.held == 0
-        if not self._shared_with(workspace_id):
+        if not self.is_shared:
             return True
         own = self._by_workspace.get(workspace_id, 0)
         return own == 0 or own + amount <= _TIMES_FREE * free
 
-    def _shared_with(self, workspace_id: int) -> bool:
-        """Whether there is another workspace; what has come once may come again."""
-        if self._first is None:
-            self._first = workspace_id
-        elif not self._is_shared:
-            self._is_shared = workspace_id != self._first
-        return self._is_shared
-
     def take(self, workspace_id: int, amount: int) -> None:
         """A workspace holds so much more."""
-        self._change(workspace_id, amount)
+        if amount:
+            self.held += amount
+            self._by_workspace[workspace_id] = self._by_workspace.get(workspace_id, 0) + amount
 
     def try_take(self, workspace_id: int, amount: int = 1) -> bool:
         """Take it if it fits; returns whether it did."""
@@ -58,11 +56,10 @@ class SharedCapacity:
 
     def give_back(self, workspace_id: int, amount: int = 1) -> None:
         """A workspace holds so much less."""
-        self._change(workspace_id, -amount)
-
-    def _change(self, workspace_id: int, amount: int) -> None:
-        self.held += amount
-        if own := self._by_workspace.get(workspace_id, 0) + amount:
-            self._by_workspace[workspace_id] = own
-        else:
-            self._by_workspace.pop(workspace_id, None)  # the many that hold nothing take no memory
+        if amount:
+            self.held -= amount
+            left = self._by_workspace[workspace_id] - amount
+            if left:
+                self._by_workspace[workspace_id] = left
+            else:
+                del self._by_workspace[workspace_id]  # the many that hold nothing take no memory

@@ -76,6 +76,8 @@ class WorkspaceLimits:
         self._lasting: Callable[[], Iterable[int]] = tuple
         self._front_end = uuid4()
         self._are_unknown = False
+        # Whether any workspace has a limit of points per second: this is asked for every batch.
+        self.any_points_per_second = settings.points_per_second > 0
 
     def of(self, workspace_id: int) -> Limits:
         """Those of the whole service."""
@@ -157,6 +159,8 @@ class WorkspaceLimits:
                 row["workspace_id"]: Limits(*(_value(row[name], getattr(self._settings, name)) for name in NAMES))
                 for row in rows
             }
+            every = (self._settings, *self._own.values())
+            self.any_points_per_second = any(limits.points_per_second for limits in every)
             if self._settings or self._own:
                 await self._report(database)
         except (CoreError, *TIMEOUTS) as error:

@@ -79,7 +79,7 @@ def test_a_workspace_that_nobody_waits_for_may_be_paused_and_resumed():
 
 async def test_points_above_the_limit_wait_and_do_not_hold_up_another_workspace():
     limits = WorkspaceLimits(Limits())
-    limits._own = {LIMITED: Limits(points_per_second=1_000)}
+    limits._own, limits.any_points_per_second = {LIMITED: Limits(points_per_second=1_000)}, True
     budget = PointBudget(1_000_000, limits=limits)
     await budget.acquire(LIMITED, 10_000)  # five seconds of debt
     waiting = asyncio.ensure_future(budget.acquire(LIMITED, 1))

@@ -242,3 +242,14 @@ async def test_a_large_batch_that_waits_is_not_overtaken_for_ever_by_small_ones(
         assert not budget.try_acquire(QUIET, 1) or budget.waiting_points_of(BUSY)
         await asyncio.sleep(0)
     assert budget.waiting_points_of(BUSY) >= 60
+
+
+def test_a_workspace_that_found_no_place_is_remembered_so_that_there_is_one_the_next_time():
+    capacity = SharedCapacity(90)
+    while capacity.try_take(BUSY):
+        pass
+    assert not capacity.try_take(QUIET)
+    for _ in range(20):
+        capacity.give_back(BUSY)
+        capacity.try_take(BUSY)
+    assert capacity.try_take(QUIET)
