@@ -76,7 +76,7 @@ async def measure(seconds: float, pairs: int, say: Callable[[str], None]) -> Val
                     outcomes[name] = await push(parts.address, QUIET, seconds, metadata=metadata)
                 floods.append(await flood)
             acknowledged = floods[-1].points + sum(one.points_acknowledged for one in outcomes.values())
-            rows_exact &= await parts.database.fetchval("SELECT sum(points) FROM commits") == acknowledged
+            rows_exact &= await parts.database.fetchval("SELECT sum(point_count) FROM commits") == acknowledged
             await parts.database.execute("TRUNCATE hot_batches, commits")
             rounds.append({name: one.ack_latencies_s for name, one in outcomes.items()})
     return {**_values(rounds, floods), "rows_exact": rows_exact}
