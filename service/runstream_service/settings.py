@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from runstream_service.auth.identity_settings import KubernetesSettings, OidcSettings, read_kubernetes, read_oidc
 from runstream_service.cannot_start import CannotStart
 from runstream_service.logs import FORMATS, LEVELS
 from runstream_service.pool_shares import LEAST_POOL_SIZE
@@ -58,6 +59,8 @@ class Settings:
     tls: TlsFiles | None
     auth: bool
     session_s: float
+    oidc: OidcSettings | None
+    kubernetes: KubernetesSettings | None
     public_url: str  # without a slash at its end, or empty
     allowed_hosts: tuple[str, ...]
     trusted_proxies: tuple[str, ...]  # addresses and networks, or "*"
@@ -124,6 +127,25 @@ OPTIONS = (
     Option(CLIENT_CA, "", "File with CAs (PEM): only clients with a certificate of one of them may connect."),
     Option("--auth", "off", "on: every call needs a token; off: everybody may do everything."),
     Option("--session-hours", "12", "Hours after which somebody who signed in with a browser has to do so again."),
+    Option("--oidc-issuer", "", "OpenID Connect provider where people sign in: the issuer that its tokens name."),
+    Option("--oidc-client-id", "", "Name of this service at the provider."),
+    Option(
+        "--oidc-client-secret-file",
+        "",
+        "File with the secret of this service at the provider; none: it has none.",
+    ),
+    Option("--oidc-scopes", "openid profile email", "Scopes that are asked for, with spaces."),
+    Option("--oidc-groups-claim", "groups", "Claim of the provider's tokens that has somebody's groups."),
+    Option(
+        "--oidc-audience",
+        "",
+        "Audiences of tokens of the provider that are accepted, with commas; else the client id.",
+    ),
+    Option("--oidc-grants", "", "Who may enter which workspace: GROUP=WORKSPACE:ROLE, with commas; * is everybody."),
+    Option("--kubernetes-issuer", "", "Cluster whose service-account tokens are accepted: the issuer that they have."),
+    Option("--kubernetes-audience", "runstream", "Audience that these tokens need to have."),
+    Option("--kubernetes-jwks-url", "", "Where the cluster's public keys are, if not where its issuer says."),
+    Option("--kubernetes-grants", "", "Whose pods may enter which workspace: NAMESPACE=WORKSPACE:ROLE, with commas."),
     Option("--public-url", "", "Where people reach the HTTP port, such as https://runstream.example.org."),
     Option("--allowed-hosts", "", "Public names of this service, with commas, * as a wildcard; others are refused."),
     Option("--trusted-proxies", "", "Addresses or networks, with commas, whose X-Forwarded-* headers are taken."),
@@ -180,6 +202,8 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
             raise CannotStart(str(error), setting=flag, example=example) from error
 
     data_dir = read("--data-dir", _path, "./runstream-data")
+    is_on = read("--auth", _one_of(("off", "on")), "on") == "on"
+    public_url = read("--public-url", _public_url, "https://runstream.example.org")
     return Settings(
         grpc_listen=read("--grpc-listen", parse_address, "127.0.0.1:50051"),
         http_listen=read("--http-listen", parse_address, "127.0.0.1:5000"),
@@ -189,9 +213,11 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
             key=read(KEY, _optional(_path), "/etc/runstream/tls/tls.key"),
             client_ca=read(CLIENT_CA, _optional(_path), "/etc/runstream/tls/clients.crt"),
         ),
-        auth=read("--auth", _one_of(("off", "on")), "on") == "on",
+        auth=is_on,
         session_s=read("--session-hours", _whole(1, 8_760), "12") * 3_600.0,
-        public_url=read("--public-url", _public_url, "https://runstream.example.org"),
+        oidc=read_oidc(given, read, is_on=is_on, has_public_url=bool(public_url)),
+        kubernetes=read_kubernetes(given, read, is_on=is_on),
+        public_url=public_url,
         allowed_hosts=read("--allowed-hosts", _hosts, "runstream.example.org,*.example.org"),
         trusted_proxies=read("--trusted-proxies", _proxies, "10.0.0.7,10.1.0.0/16"),
         path_prefix=read("--path-prefix", _prefix, "/runstream"),

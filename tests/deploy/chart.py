@@ -81,6 +81,22 @@ INSTALLATIONS: dict[str, Values] = {
     "tls": {
         "tls": {"existingSecret": "runstream-tls", "clientCa": {"existingSecret": "clients", "key": "bundle.pem"}},
     },
+    "identities": {
+        "auth": {
+            "oidc": {
+                "issuer": "https://login.example.org/realms/main",
+                "clientId": "runstream",
+                "audiences": ["runstream", "api"],
+                "grants": ["cn=speech,dc=example=team-a:write", "platform=*:admin"],
+            },
+            "kubernetes": {
+                "issuer": "https://kubernetes.default.svc.cluster.local",
+                "jwksUrl": "https://kubernetes.default.svc/openid/v1/jwks",
+                "grants": ["ml-team=team-a:write", "*=*:read"],
+            },
+        },
+        "settings": {"publicUrl": "https://runstream.example.org"},
+    },
     "trial": {"replicas": 1, "artifacts": {"kind": "temporary"}, "service": {"httpType": "LoadBalancer"}},
     "public": {
         "auth": {"enabled": False},

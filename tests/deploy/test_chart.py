@@ -14,6 +14,7 @@ import pytest
 import yaml
 from starlette.responses import PlainTextResponse
 
+from runstream_service.auth.web import POD_DIRECTORY
 from runstream_service.cannot_start import CannotStart
 from runstream_service.http.guard import Guard
 from runstream_service.logs import FORMATS, LEVELS
@@ -307,6 +308,25 @@ def test_certificate_key_and_authorities_are_files_of_one_volume() -> None:
     ]
     files = {f"{mount['mountPath']}/{item['path']}" for source in sources for item in source["secret"]["items"]}
     assert files == {given[f"RUNSTREAM_SERVER_{name}"] for name in ("CERTIFICATE", "KEY", "CLIENT_CA")}
+
+
+def test_the_secret_of_the_provider_is_a_file_and_the_pods_token_is_there_for_the_clusters_keys() -> None:
+    values: Values = {
+        **INSTALLATIONS["identities"],
+        "auth": {
+            **INSTALLATIONS["identities"]["auth"],
+            "oidc": {**INSTALLATIONS["identities"]["auth"]["oidc"], "existingSecret": "oidc-client", "key": "secret"},
+        },
+    }
+    volumes = {volume["name"]: volume for volume in pod(values)["volumes"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container(values)["volumeMounts"]}
+    (item,) = volumes["oidc"]["secret"]["items"]
+    assert (volumes["oidc"]["secret"]["secretName"], item["key"]) == ("oidc-client", "secret")
+    assert environment(values)["RUNSTREAM_OIDC_CLIENT_SECRET_FILE"] == f"{mounts['oidc']}/{item['path']}"
+    assert mounts["cluster"] == str(POD_DIRECTORY)
+    token, ca = volumes["cluster"]["projected"]["sources"]
+    assert [token["serviceAccountToken"]["path"], ca["configMap"]["items"][0]["path"]] == ["token", "ca.crt"]
+    assert "cluster" not in {volume["name"] for volume in pod({})["volumes"]}
 
 
 def test_services_say_which_protocol_they_speak() -> None:

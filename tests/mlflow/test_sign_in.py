@@ -10,21 +10,20 @@ import functools
 import http.client
 import http.server
 import json
-import os
 import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from tests.support.access import AUTH, as_operator, make_token, make_workspace
 from tests.support.databases import short_directory
+from tests.support.pages import ask, keep_picture, sign_in
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 
@@ -37,33 +36,6 @@ ENDS_WITHIN_S = 5.0
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium on the path; on Debian: apt-get install chromium"
 )
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: http.client.HTTPMessage
-    body: str
-
-    @property
-    def cookie(self) -> str:
-        """What a browser would send from now on."""
-        return self.headers.get("set-cookie", "").partition(";")[0]
-
-
-def ask(url: str, path: str, *, method: str = "GET", form: Mapping[str, str] | None = None, **headers: str) -> Answer:
-    """One request, without redirects."""
-    parts = urlsplit(url)
-    body = urlencode(form) if form is not None else None
-    with contextlib.closing(http.client.HTTPConnection(parts.netloc, timeout=30)) as connection:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request("POST" if form is not None else method, parts.path + path, body, named)
-        answer = connection.getresponse()
-        return Answer(answer.status, answer.headers, answer.read().decode())
-
-
-def sign_in(url: str, token: str, **headers: str) -> Answer:
-    return ask(url, "/signin", form={"token": token}, **{"sec_fetch_site": "same-origin", **headers})
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +94,6 @@ def other_port(tmp_path: Path) -> Iterator[str]:
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_arguments: object) -> None:
         """Nothing."""
-
-
-def keep_picture(page: Page, name: str) -> None:
-    if directory := os.environ.get("UI_SCREENSHOTS"):
-        page.screenshot(path=Path(directory) / f"{name}.png")
 
 
 # -- in a browser ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
@@ -74,7 +74,7 @@ class ServeProcess:
         """Starts and waits for the ready line. Raises RuntimeError with what the process said otherwise."""
         command = [*self._command, "serve", "--json-ready", "--data-dir", str(self.data_dir), "--log-format", "json"]
         command += ["--workers", os.environ.get("SERVE_WORKERS", "1")]
-        command += ["--grpc-listen", self.grpc_address, "--http-listen", self.http_url.partition("://")[2]]
+        command += ["--grpc-listen", self.grpc_address, "--http-listen", urlsplit(self.http_url).netloc]
         self._process = subprocess.Popen(
             [*command, *self._arguments],
             env=self._environment,
@@ -116,9 +116,10 @@ class ServeProcess:
         finally:
             os.kill(self.pid, signal.SIGCONT)
 
-    def restart(self) -> None:
-        """SIGTERM, then a new start on the same ports."""
+    def restart(self, *arguments: str) -> None:
+        """SIGTERM, then a new start on the same ports, with further arguments."""
         self.terminate()
+        self._arguments += arguments
         self.start()
 
     def kill_postgres(self) -> None:

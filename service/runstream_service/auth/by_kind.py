@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from runstream_service.auth.session_authenticator import SessionAuthenticator
 from runstream_service.auth.token_authenticator import TokenAuthenticator
+from runstream_service.core.errors import Unauthenticated
 
 if TYPE_CHECKING:
     from runstream_service.auth.authenticator import Credentials
+    from runstream_service.auth.jwt_authenticator import JwtAuthenticator
     from runstream_service.core.caller import Caller
     from runstream_service.core.errors import CoreError
     from runstream_service.storage.database import Database
@@ -18,27 +22,51 @@ if TYPE_CHECKING:
 
 class ByKind:
     """Implements Authenticator: chooses one by what the credentials look like. What was given in a header wins over the
-    session of a browser."""
+    session of a browser. Without `jwts`, those of others are not accepted."""
 
-    def __init__(self) -> None:
+    def __init__(self, jwts: JwtAuthenticator | None = None) -> None:
         self._tokens = TokenAuthenticator()
         self._sessions = SessionAuthenticator()
+        self._jwts = jwts
 
     def use(self, database: Database) -> None:
         """From now on, credentials are looked up here."""
-        self._tokens.use(database)
-        self._sessions.use(database)
+        for one in (self._tokens, self._sessions, self._jwts):
+            if one is not None:
+                one.use(database)
 
     async def authenticate(self, credentials: Credentials) -> Caller:
         """As in Authenticator."""
         if credentials.session and not credentials.token:
             return await self._sessions.authenticate(credentials)
+        if self._jwts is not None and looks_like_jwt(credentials.token):
+            return await self._jwts.authenticate(credentials)
         return await self._tokens.authenticate(credentials)
 
-    def watching(self, caller: Caller, end: Callable[[CoreError], None]) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def watching(self, caller: Caller, end: Callable[[CoreError], None]) -> Iterator[None]:
         """As in Authenticator."""
-        return self._tokens.watching(caller, end)
+        with self._tokens.watching(caller, end), _until(caller.expires_at, end):
+            yield
 
     async def run(self) -> None:
         """Ends calls whose credentials have ended, until it is cancelled."""
         await self._tokens.run()
+
+
+def looks_like_jwt(text: str) -> bool:
+    """Whether it has the three parts of a signed JWT."""
+    return text.count(".") == 2
+
+
+@contextlib.contextmanager
+def _until(expires_at: float | None, end: Callable[[CoreError], None]) -> Iterator[None]:
+    if expires_at is None:
+        yield
+        return
+    over = Unauthenticated("the credentials of this stream have expired; reconnect with new ones")
+    timer = asyncio.get_running_loop().call_later(max(0.0, expires_at - time.time()), end, over)
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -7,9 +7,9 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from runstream_service.auth.workspaces import check_workspace_name
 from runstream_service.core.caller import DEFAULT_WORKSPACE, Role
 from runstream_service.core.errors import InvalidField, WorkspaceNotFound
+from runstream_service.core.workspace_names import check_workspace_name
 
 ANY = "*"
 
@@ -32,6 +32,10 @@ class Grants:
     def names(self) -> Collection[str] | None:
         """The workspaces; None: all."""
         return None if self.is_admin else sorted(self.roles)
+
+    def others(self, workspace: str) -> tuple[str, ...]:
+        """Names of those besides this one; none for admins, whose role says it."""
+        return tuple(name for name in self.roles if name not in (workspace, ANY))
 
     def default(self) -> str:
         """The workspace of somebody who asks for none. Raises WorkspaceNotFound if there are several to choose from."""
@@ -83,6 +87,8 @@ class GrantTable:
                 if name not in (ANY, group):
                     continue
                 where = group if workspace == ANY and role is not Role.ADMIN else workspace
+                if not where:
+                    continue
                 roles[where] = max(role, roles.get(where, role))
         return Grants(roles)
 

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeAlias, TypeVar
 
 from runstream_service.core.caller import Caller
-from runstream_service.core.errors import Unauthenticated, WorkspaceNotFound
+from runstream_service.core.errors import Forbidden, Unauthenticated, WorkspaceNotFound
 
 # What is found out about credentials: a caller, or why there is none.
-Found: TypeAlias = Caller | Unauthenticated | WorkspaceNotFound
+Found: TypeAlias = Caller | Unauthenticated | Forbidden | WorkspaceNotFound
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

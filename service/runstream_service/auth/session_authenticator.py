@@ -49,7 +49,8 @@ class SessionAuthenticator:
 def _judged(row: asyncpg.Record | None, workspace: str) -> Found:
     if row is None or is_over(row):
         return Unauthenticated(SIGN_IN_AGAIN)
-    role = Grants.of_json(row["grants"]).role_in(workspace)
+    grants = Grants.of_json(row["grants"])
+    role = grants.role_in(workspace)
     if role is None or row["workspace_id"] is None:
         return WorkspaceNotFound(
             f"no workspace {workspace[:80]!r} for {row['principal']}; choose another one at /signin/workspace",
@@ -62,4 +63,6 @@ def _judged(row: asyncpg.Record | None, workspace: str) -> Found:
         principal=row["principal"],
         role=role,
         token_id=row["token_id"],
+        expires_at=row["expires_at"].timestamp(),
+        others=grants.others(workspace),
     )

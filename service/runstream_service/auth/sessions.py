@@ -91,12 +91,14 @@ class Sessions:
             raise Unauthenticated(SIGN_IN_AGAIN)
         return tuple(await _existing(self._database, Grants.of_json(row["grants"])))
 
-    async def end(self, text: str) -> None:
-        """Signs somebody out; it is no error if they were not signed in."""
+    async def end(self, text: str) -> bool:
+        """Signs somebody out; it is no error if they were not signed in. Returns whether they are known to a provider,
+        where they may want to sign out, too."""
         async with self._database.transaction() as connection:
-            principal = await connection.fetchval(SQL["delete_session"], hash_of(text))
-            if principal is not None:
-                await audit.record_of(connection, None, principal, "signed_out", principal)
+            row = await connection.fetchrow(SQL["delete_session"], hash_of(text))
+            if row is not None:
+                await audit.record_of(connection, None, row["principal"], "signed_out", row["principal"])
+        return row is not None and row["token_id"] is None
 
 
 def is_over(row: asyncpg.Record) -> bool:
@@ -106,7 +108,7 @@ def is_over(row: asyncpg.Record) -> bool:
 
 async def _existing(database: Database | PooledConnection, grants: Grants) -> Mapping[str, int]:
     """The workspaces that one may enter, the default one first, with their ids."""
-    rows = await database.fetch(SQL["existing_workspaces"], grants.names())
+    rows = await database.fetch(SQL["list_workspaces"], grants.names())
     return dict(
         sorted(((row["name"], row["workspace_id"]) for row in rows), key=lambda one: one[0] != DEFAULT_WORKSPACE)
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from runstream_service.core import audit
 from runstream_service.core.caller import Role
-from runstream_service.core.errors import AlreadyExists, InvalidField, WorkspaceNotFound
+from runstream_service.core.errors import AlreadyExists, WorkspaceNotFound
 from runstream_service.core.experiments import DEFAULT_NAME, get_or_create
 from runstream_service.core.names import check_text
+from runstream_service.core.workspace_names import check_workspace_name
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 
 SQL = load("access")
 
-MIN_NAME_CHARACTERS, MAX_NAME_CHARACTERS = 2, 63
 MAX_DESCRIPTION_CHARACTERS = 500
-# As in MLflow, and as names of Kubernetes' namespaces (RFC 1123).
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*[a-z0-9]")
-# MLflow's, since they are parts of its paths.
-_RESERVED = frozenset(("workspaces", "api", "ajax-api", "static-files"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +62,13 @@ class Workspaces:
 
     async def list(self, caller: Caller) -> Sequence[Workspace]:
         """Those that the caller may enter, by name."""
-        only = None if caller.role is Role.ADMIN else caller.workspace_id
-        return [_workspace(row) for row in await self._database.fetch(SQL["list_workspaces"], only)]
+        names = None if caller.role is Role.ADMIN else [caller.workspace, *caller.others]
+        return [_workspace(row) for row in await self._database.fetch(SQL["list_workspaces"], names)]
 
     async def get(self, caller: Caller, name: str) -> Workspace:
         """One of those. Raises WorkspaceNotFound."""
         row = await self._database.fetchrow(SQL["find_workspace"], name)
-        if row is None or (caller.role is not Role.ADMIN and row["workspace_id"] != caller.workspace_id):
+        if row is None or (caller.role is not Role.ADMIN and name not in (caller.workspace, *caller.others)):
             raise _not_found(name)
         return _workspace(row)
 
@@ -92,18 +87,6 @@ class Workspaces:
             there = replace(caller, workspace_id=row["workspace_id"], workspace=name)
             await audit.record(connection, there, "workspace_described", name)
         return _workspace(row)
-
-
-def check_workspace_name(name: str) -> str:
-    """Raises InvalidField."""
-    if not _NAME.fullmatch(name) or len(name) > MAX_NAME_CHARACTERS or name in _RESERVED:
-        raise InvalidField(
-            f"name: {name[:80]!r} cannot be the name of a workspace; it has {MIN_NAME_CHARACTERS} to "
-            f"{MAX_NAME_CHARACTERS} lower-case letters, digits and hyphens, no hyphen at either end, and is none of "
-            f"{', '.join(sorted(_RESERVED))}",
-            field="name",
-        )
-    return name
 
 
 def _not_found(name: str) -> WorkspaceNotFound:

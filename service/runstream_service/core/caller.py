@@ -34,7 +34,8 @@ class Role(enum.IntEnum):
 class Caller:
     """The asking principal, the workspace it works in, and what it may do there.
 
-    `token_id` is that of its token, None for callers without one.
+    `token_id` is that of its token, None for callers without one. `expires_at` is when its credentials end (seconds
+    since 1970), if they say so themselves. `others` are names of further workspaces that it may choose to work in.
     """
 
     workspace_id: int
@@ -42,6 +43,8 @@ class Caller:
     principal: str
     role: Role
     token_id: int | None = None
+    expires_at: float | None = None
+    others: tuple[str, ...] = ()
 
     def check(self, role: Role) -> None:
         """Raises Forbidden if the caller's role is lower."""

@@ -38,7 +38,8 @@
         │   ├── NotConnected    there was no connection, so nothing was done
         │   └── DatabaseUnsuitable  its setup does not allow the service to keep its promises
         ├── DatabaseChanged     a stream was opened before a restart or a failover of the database
-        └── StoreUnavailable
+        ├── StoreUnavailable
+        └── IssuerUnavailable   the keys of an issuer of JWTs cannot be had
 
 `statuses.py` maps them to gRPC's and MLflow's in one table; `reason` is what callers see (proto/ says when).
 """
@@ -322,3 +323,9 @@ class StoreUnavailable(Retryable):
     """The artifact store does not answer."""
 
     reason = "STORE_UNAVAILABLE"
+
+
+class IssuerUnavailable(Retryable):
+    """An issuer of tokens does not answer, or not as it should."""
+
+    reason = "ISSUER_UNAVAILABLE"

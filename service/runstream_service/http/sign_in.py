@@ -6,21 +6,24 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from runstream_service.auth.authenticator import Authenticator, Credentials
+from runstream_service.auth.begun import Begun
 from runstream_service.auth.sessions import Person
 from runstream_service.core.errors import CoreError, NotConnected, Unauthenticated
 from runstream_service.http.callers import set_error
-from runstream_service.http.paths import local_path, relative
-from runstream_service.http.session_cookie import clear_session, read_session, set_session
+from runstream_service.http.paths import local_path, relative, route_path
+from runstream_service.http.session_cookie import clear_session, read_begun, read_session, set_begun, set_session
 from runstream_service.http.sign_in_pages import sign_in_page, signed_in_page, workspaces_page
-from runstream_service.http.sign_in_paths import CHOOSE_WORKSPACE, SIGN_IN, SIGN_OUT
+from runstream_service.http.sign_in_paths import CHOOSE_WORKSPACE, OIDC_BEGIN, OIDC_CALLBACK, SIGN_IN, SIGN_OUT
 from runstream_service.statuses import status_of
 
 if TYPE_CHECKING:
+    from runstream_service.auth.oidc import OidcProvider
     from runstream_service.auth.sessions import Sessions
     from runstream_service.core.caller import Caller
 
@@ -31,9 +34,18 @@ _MAX_FORM_BYTES = 16_384
 class SignIn:
     """`use` gives it the database's side, without which people are asked to try again."""
 
-    def __init__(self, authenticator: Authenticator, *, session_s: float) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        *,
+        session_s: float,
+        public_url: str = "",
+        provider: OidcProvider | None = None,
+    ) -> None:
         self._authenticator = authenticator
         self._session_s = session_s
+        self._public_url = public_url
+        self._provider = provider
         self._sessions: Sessions | None = None
 
     def use(self, sessions: Sessions) -> None:
@@ -48,6 +60,7 @@ class SignIn:
             Route(CHOOSE_WORKSPACE, self._offer_workspaces),
             Route(CHOOSE_WORKSPACE, self._choose_workspace, methods=["POST"]),
             Route(SIGN_OUT, self._sign_out, methods=["POST"]),
+            *([Route(OIDC_BEGIN, self._begin), Route(OIDC_CALLBACK, self._finish)] if self._provider else ()),
         ]
 
     # -- in --------------------------------------------------------------------------------------------------------
@@ -56,10 +69,10 @@ class SignIn:
         try:
             caller = await self._caller(request)
         except Unauthenticated:
-            return sign_in_page()
+            return self._page(request)
         except CoreError as error:
-            return sign_in_page(problem=error.message)
-        return signed_in_page(caller, sign_out=relative(SIGN_OUT, request.scope))
+            return self._page(request, error)
+        return signed_in_page(caller, sign_out_at=await self._sign_out_url())
 
     async def _sign_in(self, request: Request) -> Response:
         token = (await _form(request)).get("token", "").strip()
@@ -67,14 +80,48 @@ class SignIn:
             caller = await self._authenticator.authenticate(Credentials(token))
             if caller.token_id is None:
                 raise Unauthenticated("a token of runstream is needed here, which begins with rst_")
-            return await self._let_in(request, Person.of(caller), by="token")
+            return await self._let_in(request, Person.of(caller), by="token", wanted=_wanted(request))
         except CoreError as error:
             set_error(request.scope, error)
-            return sign_in_page(problem=error.message, status=status_of(error).http_status)
+            return self._page(request, error)
 
-    async def _let_in(self, request: Request, person: Person, *, by: str) -> Response:
+    def _page(self, request: Request, error: CoreError | None = None) -> Response:
+        """The form, with the reason if it is shown again."""
+        provider = _with_next(relative(OIDC_BEGIN, request.scope), request) if self._provider else ""
+        action = "" if route_path(request.scope) == SIGN_IN else _with_next(relative(SIGN_IN, request.scope), request)
+        if error is None:
+            return sign_in_page(action=action, provider=provider)
+        return sign_in_page(
+            action=action, provider=provider, problem=error.message, status=status_of(error).http_status
+        )
+
+    # -- at the provider ---------------------------------------------------------------------------------------------
+
+    async def _begin(self, request: Request) -> Response:
+        assert self._provider is not None, "there is no route otherwise"
+        try:
+            url, begun = await self._provider.begin(_wanted(request))
+        except CoreError as error:
+            return self._page(request, error)
+        response = _see(url)
+        set_begun(response, request.scope, msgspec.json.encode(begun))
+        return response
+
+    async def _finish(self, request: Request) -> Response:
+        assert self._provider is not None, "there is no route otherwise"
+        try:
+            begun = _begun(request)
+            person = await self._provider.finish(request.query_params, begun)
+            response = await self._let_in(request, person, by="oidc", wanted=local_path(begun.wanted))
+        except CoreError as error:
+            set_error(request.scope, error)
+            response = self._page(request, error)
+        set_begun(response, request.scope, b"")
+        return response
+
+    async def _let_in(self, request: Request, person: Person, *, by: str, wanted: str) -> Response:
         session = await self._ready().create(person, by=by, address=_address(request))
-        response = _see(relative(local_path(request.query_params.get("next", "/")), request.scope))
+        response = _see(relative(wanted, request.scope))
         set_session(response, request.scope, session.text, session.workspaces[0], max_age_s=self._session_s)
         return response
 
@@ -87,7 +134,7 @@ class SignIn:
         except Unauthenticated:
             return _see(_with_next(relative(SIGN_IN, request.scope), request))
         except CoreError as error:
-            return sign_in_page(problem=error.message, status=status_of(error).http_status)
+            return self._page(request, error)
         return workspaces_page(workspaces, chosen)
 
     async def _choose_workspace(self, request: Request) -> Response:
@@ -97,7 +144,7 @@ class SignIn:
             await self._authenticator.authenticate(Credentials(session=session, workspace=chosen))
         except CoreError:
             return _see(_with_next(relative(CHOOSE_WORKSPACE, request.scope), request))
-        response = _see(relative(local_path(request.query_params.get("next", "/")), request.scope))
+        response = _see(relative(_wanted(request), request.scope))
         set_session(response, request.scope, session, chosen, max_age_s=self._session_s)
         return response
 
@@ -106,15 +153,17 @@ class SignIn:
     async def _sign_out(self, request: Request) -> Response:
         session, _ = read_session(request.scope)
         try:
-            if session:
-                await self._ready().end(session)
+            is_of_provider = await self._ready().end(session) if session else False
         except CoreError as error:
-            return sign_in_page(
-                problem=f"you are still signed in: {error.message}", status=status_of(error).http_status
-            )
-        response = _see(relative(SIGN_IN, request.scope))
+            return self._page(request, error)
+        url = await self._sign_out_url() if is_of_provider else ""
+        response = _see(url or relative(SIGN_IN, request.scope))
         clear_session(response, request.scope)
         return response
+
+    async def _sign_out_url(self) -> str:
+        """Where somebody signs out at the provider, too."""
+        return await self._provider.sign_out_url(self._public_url + SIGN_IN) if self._provider else ""
 
     async def _caller(self, request: Request) -> Caller:
         session, chosen = read_session(request.scope)
@@ -131,7 +180,19 @@ def _see(location: str) -> Response:
 
 
 def _with_next(location: str, request: Request) -> str:
-    return f"{location}?{urlencode({'next': local_path(request.query_params.get('next', '/'))})}"
+    return f"{location}?{urlencode({'next': _wanted(request)})}"
+
+
+def _wanted(request: Request) -> str:
+    """The page to show afterwards."""
+    return local_path(request.query_params.get("next", "/"))
+
+
+def _begun(request: Request) -> Begun:
+    try:
+        return msgspec.json.decode(read_begun(request.scope), type=Begun)
+    except msgspec.DecodeError:
+        raise Unauthenticated("this sign-in took too long, or began in another browser; sign in again") from None
 
 
 def _address(request: Request) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
@@ -13,11 +14,12 @@ from runstream_service.http.look import page
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
 
-# The forms have no action: they are sent to the address of their page, whose fragment browsers keep. There MLflow's UI
-# has the place that somebody wanted to see.
+# At its own path, the form has no action: it is sent to the address of its page, whose fragment browsers keep. There
+# MLflow's UI has the place that somebody wanted to see.
 _SIGN_IN = """<h1>Sign in</h1>
 {problem}
-<form method="post">
+{provider}
+<form method="post"{action}>
 <label for="token">Token</label>
 <input id="token" name="token" type="password" autocomplete="current-password" spellcheck="false" required autofocus>
 <button>Sign in</button>
@@ -25,11 +27,12 @@ _SIGN_IN = """<h1>Sign in</h1>
 <p>A token begins with <code>rst_</code>. Whoever manages your workspace makes one:</p>
 <pre>runstream token create --workspace team-a --role write --name yours</pre>
 """
+_PROVIDER = '<p><a class="button" href="{url}">Sign in with your organisation</a></p><p>Or with a token:</p>'
 _SIGNED_IN = """<h1>You are signed in</h1>
 <p>You are <b>{principal}</b>, with the role <b>{role}</b> in the workspace <b>{workspace}</b>.</p>
 <p><a class="button" href="./">Experiments and runs</a>
 <a class="button quiet" href="signin/workspace">Other workspace</a></p>
-<form method="post" action="{sign_out}"><button class="quiet">Sign out</button></form>
+<form method="post" action="signout"><button class="quiet">Sign out</button></form>
 """
 _QUIET = ' class="quiet"'
 _WORKSPACES = """<h1>Choose a workspace</h1>
@@ -39,23 +42,24 @@ _WORKSPACES = """<h1>Choose a workspace</h1>
 """
 
 
-def sign_in_page(*, problem: str = "", status: int = 200) -> Response:
-    """The form. `problem` says why it is shown again."""
+def sign_in_page(*, action: str = "", provider: str = "", problem: str = "", status: int = 200) -> Response:
+    """The form, for another path than this page's if `action` is given, and the way to the provider at the URL
+    `provider`. `problem` says why it is shown again."""
     shown = f'<p class="problem" role="alert">{html.escape(problem)}</p>' if problem else ""
-    return page(_SIGN_IN.format(problem=shown), title="Sign in · runstream", status=status)
+    link = _PROVIDER.format(url=html.escape(provider)) if provider else ""
+    where = f' action="{html.escape(action)}"' if action else ""
+    return page(_SIGN_IN.format(problem=shown, provider=link, action=where), title="Sign in · runstream", status=status)
 
 
-def signed_in_page(caller: Caller, *, sign_out: str) -> Response:
-    """Who somebody is, and the way out."""
-    return page(
-        _SIGNED_IN.format(
-            principal=html.escape(caller.principal),
-            role=caller.role,
-            workspace=html.escape(caller.workspace),
-            sign_out=html.escape(sign_out),
-        ),
-        title="Signed in · runstream",
+def signed_in_page(caller: Caller, *, sign_out_at: str) -> Response:
+    """Who somebody is, and the way out, which may lead on to the URL `sign_out_at`."""
+    body = _SIGNED_IN.format(
+        principal=html.escape(caller.principal), role=caller.role, workspace=html.escape(caller.workspace)
     )
+    # Browsers apply the policy also to where the answer to a form redirects.
+    parts = urlsplit(sign_out_at)
+    targets = f"'self' {parts.scheme}://{parts.netloc}" if sign_out_at else "'self'"
+    return page(body, title="Signed in · runstream", form_targets=targets)
 
 
 def workspaces_page(workspaces: Sequence[str], chosen: str) -> Response:

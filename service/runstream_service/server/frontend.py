@@ -27,6 +27,7 @@ from runstream_service.http.app import HttpApp
 from runstream_service.http.monitoring import monitoring_app
 from runstream_service.http.protocol import BoundedProtocol
 from runstream_service.http.sign_in import SignIn
+from runstream_service.http.sign_in_paths import OIDC_CALLBACK
 from runstream_service.ingest.limits import MAX_HELD_POINTS
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from runstream_service.artifacts.store import ArtifactStore
+    from runstream_service.auth.identity import Identity
     from runstream_service.deadline import Deadline
     from runstream_service.http.pages import RenderMetrics
     from runstream_service.ingest.backpressure import HotTableGate
@@ -121,13 +123,15 @@ class Frontend:
         self._render_metrics = render_metrics or metrics.render
         self._shares_ports = shares_ports
         self._shares = PoolShares.of(settings.pool_size)
-        self._authenticator = ByKind() if settings.auth else Anonymous()
+        self._identity = _identity(settings)
+        jwts = self._identity.jwts if self._identity else None
+        self._authenticator = ByKind(jwts) if settings.auth else Anonymous()
         self._limits = WorkspaceLimits(
             settings.workspace_limits,
             SharingMetrics(metrics.registry, by_workspace=settings.metrics_by_workspace),
         )
         self._refused_calls = RefusedCalls(metrics.registry)
-        self._sign_in = SignIn(self._authenticator, session_s=settings.session_s) if settings.auth else None
+        self._sign_in = self._make_sign_in() if settings.auth else None
         self._lifetime = Lifetime(settings.max_connection_age_s, watching=self._authenticator.watching)
         self._tasks = LastingTasks()
         self._pipeline: IngestPipeline | None = None
@@ -141,6 +145,14 @@ class Frontend:
         self.grpc_address = settings.grpc_listen
         self.http_address = settings.http_listen
         self.monitoring_address = settings.monitoring_listen
+
+    def _make_sign_in(self) -> SignIn:
+        return SignIn(
+            self._authenticator,
+            session_s=self._settings.session_s,
+            public_url=self._settings.public_url,
+            provider=self._identity.provider if self._identity else None,
+        )
 
     @property
     def gate(self) -> HotTableGate:
@@ -343,6 +355,9 @@ class Frontend:
         if self._pipeline is not None:
             await self._pipeline.stop()
         await self._tasks.cancel()
+        if self._identity is not None:
+            with shutdown_step("close the connections to issuers of tokens"):
+                await self._identity.close()
 
     async def _stop_http(self, within_s: float) -> None:
         if not self._http:
@@ -354,6 +369,15 @@ class Frontend:
             for server in self._http:
                 server.force_exit = True
             await asyncio.wait(going_on, timeout=1.0)
+
+
+def _identity(settings: Settings) -> Identity | None:
+    if settings.oidc is None and settings.kubernetes is None:
+        return None
+    # Most services accept no identities of others, and do not need to load the libraries for that.
+    from runstream_service.auth.identity import Identity
+
+    return Identity(settings.oidc, settings.kubernetes, redirect_uri=settings.public_url + OIDC_CALLBACK)
 
 
 @contextlib.contextmanager

@@ -62,6 +62,7 @@ TABLE = [
     (errors.LimitReached, Code.RESOURCE_EXHAUSTED, "LIMIT_REACHED"),
     (errors.ArtifactsOff, Code.FAILED_PRECONDITION, "ARTIFACTS_OFF"),
     (errors.StoreUnavailable, Code.UNAVAILABLE, "STORE_UNAVAILABLE"),
+    (errors.IssuerUnavailable, Code.UNAVAILABLE, "ISSUER_UNAVAILABLE"),
 ]
 
 Call = Callable[[Exception], Awaitable[grpc.aio.AioRpcError]]

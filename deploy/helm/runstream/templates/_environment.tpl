@@ -26,6 +26,28 @@
 {{- end }}
 - name: RUNSTREAM_SESSION_HOURS
   value: {{ .Values.auth.sessionHours | int64 | quote }}
+- name: RUNSTREAM_OIDC_ISSUER
+  value: {{ .Values.auth.oidc.issuer | quote }}
+- name: RUNSTREAM_OIDC_CLIENT_ID
+  value: {{ .Values.auth.oidc.clientId | quote }}
+- name: RUNSTREAM_OIDC_CLIENT_SECRET_FILE
+  value: {{ ternary "/etc/runstream/oidc/client-secret" (ternary "none" "" (ne .Values.auth.oidc.issuer "")) (ne .Values.auth.oidc.existingSecret "") | quote }}
+- name: RUNSTREAM_OIDC_SCOPES
+  value: {{ join " " .Values.auth.oidc.scopes | quote }}
+- name: RUNSTREAM_OIDC_GROUPS_CLAIM
+  value: {{ .Values.auth.oidc.groupsClaim | quote }}
+- name: RUNSTREAM_OIDC_AUDIENCE
+  value: {{ join "," .Values.auth.oidc.audiences | quote }}
+- name: RUNSTREAM_OIDC_GRANTS
+  value: {{ join "\n" .Values.auth.oidc.grants | quote }}
+- name: RUNSTREAM_KUBERNETES_ISSUER
+  value: {{ .Values.auth.kubernetes.issuer | quote }}
+- name: RUNSTREAM_KUBERNETES_AUDIENCE
+  value: {{ .Values.auth.kubernetes.audience | quote }}
+- name: RUNSTREAM_KUBERNETES_JWKS_URL
+  value: {{ .Values.auth.kubernetes.jwksUrl | quote }}
+- name: RUNSTREAM_KUBERNETES_GRANTS
+  value: {{ join "," .Values.auth.kubernetes.grants | quote }}
 - name: RUNSTREAM_PUBLIC_URL
   value: {{ $settings.publicUrl | quote }}
 - name: RUNSTREAM_ALLOWED_HOSTS

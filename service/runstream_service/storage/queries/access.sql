@@ -65,9 +65,9 @@ UPDATE workspaces SET description = $2 WHERE name = $1 AND workspace_id <> 0
 RETURNING workspace_id, name, description, created_at;
 
 -- name: list_workspaces
--- All workspaces, or one of them, by name.
+-- All workspaces ($1 is null), or those of some names, by name.
 SELECT workspace_id, name, description, created_at FROM workspaces
- WHERE workspace_id <> 0 AND ($1::int IS NULL OR workspace_id = $1)
+ WHERE workspace_id <> 0 AND ($1::text[] IS NULL OR name = ANY ($1))
  ORDER BY name;
 
 -- name: find_workspace
@@ -120,14 +120,9 @@ VALUES ($1, $2, $3, $4::jsonb,
 
 -- name: delete_session
 -- Ends a session.
-DELETE FROM sessions WHERE hash = $1 RETURNING principal;
+DELETE FROM sessions WHERE hash = $1 RETURNING principal, token_id;
 
 -- name: forget_sessions
 -- Deletes up to $1 sessions that are over.
 DELETE FROM sessions
  WHERE hash = ANY (ARRAY(SELECT hash FROM sessions WHERE expires_at < now() ORDER BY expires_at LIMIT $1));
-
--- name: existing_workspaces
--- Those of some names ($1 is null: all) that exist, by name.
-SELECT workspace_id, name FROM workspaces
- WHERE workspace_id <> 0 AND ($1::text[] IS NULL OR name = ANY ($1)) ORDER BY name;

@@ -1,0 +1,61 @@
+"""Who somebody is by the claims of a token, and what they may do here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runstream_service.auth.sessions import Person
+from runstream_service.core.errors import Forbidden, Unauthenticated
+
+if TYPE_CHECKING:
+    from runstream_service.auth.identity_settings import KubernetesSettings, OidcSettings
+    from runstream_service.auth.issuer import Issuer
+
+_SERVICE_ACCOUNT = re.compile(r"system:serviceaccount:(?P<namespace>[a-z0-9-]{1,63}):[a-z0-9.-]{1,253}")
+_MAX_PRINCIPAL_CHARACTERS = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """An issuer whose tokens are accepted, for whom they have to be, and who they are of."""
+
+    issuer: Issuer
+    audiences: Sequence[str]
+    person_of: Callable[[Mapping[str, Any]], Person]
+
+
+def person_of_provider(claims: Mapping[str, Any], settings: OidcSettings) -> Person:
+    """Somebody with an account at the provider. Raises Unauthenticated, Forbidden."""
+    email = claims.get("email") if claims.get("email_verified", True) is True else None
+    name = email or claims.get("preferred_username") or claims.get("sub")
+    if not isinstance(name, str) or not name:
+        raise Unauthenticated("this token does not say whose it is: it has no email, preferred_username or sub")
+    groups = claims.get(settings.groups_claim, [])
+    names = [groups] if isinstance(groups, str) else groups if isinstance(groups, list) else []
+    # Everybody is a member of what an operator grants to `*`.
+    grants = settings.grants.of([*(one for one in names if isinstance(one, str)), ""])
+    person = Person(name[:_MAX_PRINCIPAL_CHARACTERS], grants)
+    if not grants.roles:
+        raise Forbidden(
+            f"you are {person.principal}, and none of your groups ({len(names)} in the claim "
+            f"{settings.groups_claim!r}) may enter here. Ask whoever runs this service (--oidc-grants)"
+        )
+    return person
+
+
+def person_of_cluster(claims: Mapping[str, Any], settings: KubernetesSettings) -> Person:
+    """A service account of a cluster. Raises Unauthenticated, Forbidden."""
+    name = str(claims.get("sub", ""))
+    match = _SERVICE_ACCOUNT.fullmatch(name)
+    if match is None:
+        raise Unauthenticated(f"this token is one of {name[:200]!r}, which is no service account")
+    grants = settings.grants.of([match["namespace"]])
+    if not grants.roles:
+        raise Forbidden(
+            f"you are {name}, and nobody of the namespace {match['namespace']!r} may enter here. Ask whoever runs this "
+            "service (--kubernetes-grants)"
+        )
+    return Person(name, grants)

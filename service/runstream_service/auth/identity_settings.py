@@ -1,0 +1,173 @@
+"""What the service has to know about those whose tokens it accepts besides its own."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from runstream_service.auth.grants import GrantTable
+from runstream_service.cannot_start import CannotStart
+
+T = TypeVar("T")
+
+# Instead of a file.
+_SECRET_VARIABLE = "RUNSTREAM_OIDC_CLIENT_SECRET"  # noqa: S105 - the name of a variable
+_NO_SECRET = "none"  # noqa: S105 - says that there is none
+_MAX_SECRET_BYTES = 4_096
+_GRANTS = "ml=team-a:write,platform=*:admin"
+
+
+class Read(Protocol):
+    """Reads one setting. Raises CannotStart, with the example, if `parse` raises ValueError."""
+
+    def __call__(self, flag: str, parse: Callable[[str], T], example: str) -> T:
+        """Its value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OidcSettings:
+    """An OpenID Connect provider, where people sign in."""
+
+    issuer: str
+    client_id: str
+    client_secret: str = field(repr=False)  # empty: a public client, which PKCE alone protects
+    scopes: str
+    groups_claim: str
+    audiences: tuple[str, ...]  # of tokens that are accepted as bearer tokens
+    grants: GrantTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesSettings:
+    """A cluster, whose pods have tokens of their service accounts."""
+
+    issuer: str
+    audience: str
+    jwks_url: str  # empty: the issuer's discovery document says where it is
+    grants: GrantTable
+
+
+def read_oidc(given: Mapping[str, str], read: Read, *, is_on: bool, has_public_url: bool) -> OidcSettings | None:
+    """The settings of the provider; None without one. Raises CannotStart if some are missing."""
+    example = "https://login.example.org/realms/main"
+    issuer = read("--oidc-issuer", _issuer, example)
+    if not issuer:
+        others = ("--oidc-client-id", "--oidc-client-secret-file", "--oidc-grants")
+        _check_nothing_of(given, "--oidc-issuer", others, example)
+        return None
+    _check_on(is_on, "--oidc-issuer")
+    if not has_public_url:
+        raise _missing("--public-url", "to which the provider sends people back", "https://runstream.example.org")
+    client_id = read("--oidc-client-id", _required("the name of this service at the provider"), "runstream")
+    return OidcSettings(
+        issuer=issuer,
+        client_id=client_id,
+        client_secret=read("--oidc-client-secret-file", _secret, "/etc/runstream/oidc-secret"),
+        scopes=read("--oidc-scopes", _scopes, "openid profile email"),
+        groups_claim=read("--oidc-groups-claim", _required("the claim with somebody's groups"), "groups"),
+        audiences=read("--oidc-audience", _list, "runstream") or (client_id,),
+        grants=read("--oidc-grants", _grants, _GRANTS),
+    )
+
+
+def read_kubernetes(given: Mapping[str, str], read: Read, *, is_on: bool) -> KubernetesSettings | None:
+    """The settings of the cluster; None without one. Raises CannotStart if some are missing."""
+    example = "https://kubernetes.default.svc.cluster.local"
+    issuer = read("--kubernetes-issuer", _issuer, example)
+    if not issuer:
+        _check_nothing_of(given, "--kubernetes-issuer", ("--kubernetes-grants", "--kubernetes-jwks-url"), example)
+        return None
+    _check_on(is_on, "--kubernetes-issuer")
+    return KubernetesSettings(
+        issuer=issuer,
+        audience=read("--kubernetes-audience", _required("the audience of tokens for this service"), "runstream"),
+        jwks_url=read("--kubernetes-jwks-url", _issuer, "https://kubernetes.default.svc/openid/v1/jwks"),
+        grants=read("--kubernetes-grants", _grants, "ml-team=team-a:write,*=*:write"),
+    )
+
+
+def _check_nothing_of(given: Mapping[str, str], needed: str, flags: tuple[str, ...], example: str) -> None:
+    for flag in flags:
+        if given[flag].strip():
+            raise CannotStart(f"it is missing, while {flag} is given", setting=needed, example=example)
+
+
+def _check_on(is_on: bool, flag: str) -> None:
+    if not is_on:
+        raise CannotStart(f"nobody is asked who they are, while {flag} is given", setting="--auth", example="on")
+
+
+def _missing(flag: str, what: str, example: str) -> CannotStart:
+    return CannotStart(f"it is missing: {what}", setting=flag, example=example)
+
+
+def _required(what: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not text:
+            raise ValueError(f"it is missing: {what}")
+        return text
+
+    return parse
+
+
+def _issuer(text: str) -> str:
+    """Tokens have it character by character, so nothing is left out here."""
+    if not text:
+        return text
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"{text[:200]!r} is no URL with https://")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError(f"{text[:200]!r}: keys that come over plain HTTP could be anybody's; https:// is needed")
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _secret(text: str) -> str:
+    if text == _NO_SECRET:
+        return ""
+    if not text:
+        secret = os.environ.get(_SECRET_VARIABLE, "").strip()
+        if not secret:
+            raise ValueError(
+                f"it is missing, and so is {_SECRET_VARIABLE}: the secret that the provider gave to this service; none "
+                "says that it gave none"
+            )
+        return secret
+    try:
+        with Path(text).open("rb") as file:
+            secret = file.read(_MAX_SECRET_BYTES).decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the file {text[:200]!r} cannot be read: {error}") from error
+    if not secret:
+        raise ValueError(f"the file {text[:200]!r} is empty")
+    return secret
+
+
+def _scopes(text: str) -> str:
+    scopes = text.split()
+    if "openid" not in scopes:
+        raise ValueError("the scope openid is missing, without which there is no OpenID Connect")
+    return " ".join(scopes)
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _grants(text: str) -> GrantTable:
+    table = GrantTable.parse(text)
+    if not table.entries:
+        raise ValueError("it is missing: without it, nobody may enter any workspace")
+    return table

@@ -1,0 +1,79 @@
+"""Authentication by JWTs of others: of an OpenID Connect provider, and of a Kubernetes cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runstream_service.auth.jwt_claims import claimed_issuer, verified_claims
+from runstream_service.auth.lookups import Found, Lookups, caller_or_refusal
+from runstream_service.auth.token_text import hash_of
+from runstream_service.core.caller import Caller
+from runstream_service.core.errors import Forbidden, NotConnected, Unauthenticated, WorkspaceNotFound
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    from runstream_service.auth.authenticator import Credentials
+    from runstream_service.auth.identities import Trusted
+    from runstream_service.auth.sessions import Person
+    from runstream_service.storage.database import Database
+
+SQL = load("access")
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    digest: bytes
+    workspace: str
+    text: str = field(compare=False, repr=False)
+
+
+class JwtAuthenticator:
+    """`use` gives it the database, without which it asks callers to try again."""
+
+    def __init__(self, trusted: Sequence[Trusted]) -> None:
+        self._trusted = {one.issuer.url: one for one in trusted}
+        self._database: Database | None = None
+        # The signature is checked once in two seconds, too.
+        self._lookups = Lookups(self._look_up)
+
+    def use(self, database: Database) -> None:
+        """From now on, workspaces are looked up here."""
+        self._database = database
+
+    async def authenticate(self, credentials: Credentials) -> Caller:
+        """As in Authenticator."""
+        text = credentials.token
+        return caller_or_refusal(await self._lookups.get(_Key(hash_of(text), credentials.workspace, text)))
+
+    async def _look_up(self, key: _Key) -> Found:
+        if self._database is None:
+            raise NotConnected("the service is starting: its database is not ready")
+        try:
+            issuer = claimed_issuer(key.text)
+            trusted = self._trusted.get(issuer)
+            if trusted is None:
+                return Unauthenticated(f"this token is one of {issuer[:200]!r}, which is not trusted here")
+            claims = await verified_claims(key.text, trusted.issuer, trusted.audiences)
+            person = trusted.person_of(claims)
+            return await self._caller(self._database, person, key.workspace, float(claims["exp"]))
+        except (Unauthenticated, Forbidden, WorkspaceNotFound) as refusal:
+            return refusal
+
+    async def _caller(self, database: Database, person: Person, asked: str, expires_at: float) -> Caller:
+        workspace = asked or person.grants.default()
+        role = person.grants.role_in(workspace)
+        row = await database.fetchrow(SQL["find_workspace"], workspace) if role else None
+        if role is None or row is None:
+            raise WorkspaceNotFound(
+                f"no workspace {workspace[:80]!r} for {person.principal}", field="workspace", subject=workspace
+            )
+        return Caller(
+            workspace_id=row["workspace_id"],
+            workspace=workspace,
+            principal=person.principal,
+            role=role,
+            expires_at=expires_at,
+            others=person.grants.others(workspace),
+        )

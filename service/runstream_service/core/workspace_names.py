@@ -1,0 +1,25 @@
+"""Names of workspaces."""
+
+from __future__ import annotations
+
+import re
+
+from runstream_service.core.errors import InvalidField
+
+MIN_NAME_CHARACTERS, MAX_NAME_CHARACTERS = 2, 63
+# As in MLflow, and as names of Kubernetes' namespaces (RFC 1123).
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*[a-z0-9]")
+# MLflow's, since they are parts of its paths.
+_RESERVED = frozenset(("workspaces", "api", "ajax-api", "static-files"))
+
+
+def check_workspace_name(name: str) -> str:
+    """Raises InvalidField."""
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME_CHARACTERS or name in _RESERVED:
+        raise InvalidField(
+            f"name: {name[:80]!r} cannot be the name of a workspace; it has {MIN_NAME_CHARACTERS} to "
+            f"{MAX_NAME_CHARACTERS} lower-case letters, digits and hyphens, no hyphen at either end, and is none of "
+            f"{', '.join(sorted(_RESERVED))}",
+            field="name",
+        )
+    return name
