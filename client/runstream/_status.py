@@ -33,6 +33,9 @@ class Retry(enum.Enum):
     NEVER = "nothing: the same call fails again"
 
 
+# The service, or the caller's workspace, has as much as it takes now; the message says which, and what to do.
+_TOO_MUCH = ("OVERLOADED", "LIMIT_REACHED")
+
 _RETRY: dict[str, Retry] = {
     # This replica drains, has lost its database, is unreachable, or does not answer.
     "UNAVAILABLE": Retry.ELSEWHERE,
@@ -69,7 +72,7 @@ class Failure:
     @property
     def retry(self) -> Retry:
         """Whether to make the call again, and where."""
-        if self.code == "RESOURCE_EXHAUSTED" and (self.reason == "OVERLOADED" or self.retry_after_s is not None):
+        if self.code == "RESOURCE_EXHAUSTED" and (self.reason in _TOO_MUCH or self.retry_after_s is not None):
             return Retry.ELSEWHERE
         if self.reason == _NO_WORKSPACE:
             return Retry.WHEN_ALLOWED
@@ -165,7 +168,7 @@ _ADVICE = {
 
 def advice(failure: Failure, endpoint: Endpoint | None = None) -> str:
     """A sentence that says what a user can do; empty if there is nothing to do. `endpoint`: to which the call went."""
-    if failure.reason in ("OVERLOADED", CONNECTION_REFUSED):
+    if failure.reason in (*_TOO_MUCH, CONNECTION_REFUSED):
         return ""
     if failure.code == "UNAUTHENTICATED":
         return _about_token(endpoint)

@@ -26,6 +26,7 @@ TABLE = [
     ("UNAVAILABLE", "DATABASE_UNAVAILABLE", ELSEWHERE),
     ("UNAVAILABLE", "DATABASE_CHANGED", ELSEWHERE),
     ("RESOURCE_EXHAUSTED", "OVERLOADED", ELSEWHERE),
+    ("RESOURCE_EXHAUSTED", "LIMIT_REACHED", ELSEWHERE),
     ("DEADLINE_EXCEEDED", "", ELSEWHERE),
     ("ABORTED", "FENCED", HERE),
     ("ABORTED", "READ_TOO_SLOW", HERE),
@@ -162,3 +163,8 @@ def test_an_error_of_a_reader_says_what_to_do(service: TestService, code: str) -
         client.get_run("0" * 32)
     assert service.address in str(caught.value)
     assert _status.advice(Failure(code, "")) in str(caught.value)
+
+
+@pytest.mark.parametrize("reason", ["OVERLOADED", "LIMIT_REACHED"])
+def test_a_service_or_workspace_with_too_much_to_do_is_not_taken_for_a_message_that_is_too_large(reason: str) -> None:
+    assert _status.advice(Failure("RESOURCE_EXHAUSTED", "", reason)) == ""
