@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from runstream_service.auth.identity_settings import KubernetesSettings, OidcSettings, read_kubernetes, read_oidc
 from runstream_service.cannot_start import CannotStart
@@ -89,6 +90,12 @@ class Settings:
     log_level: str
     log_format: str
     given: Mapping[str, str] = field(repr=False)  # as texts, by flag: what a worker process reads
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Public names of the service."""
+        own = urlsplit(self.public_url).hostname
+        return (*self.allowed_hosts, own) if own else self.allowed_hosts
 
     def of_worker(self) -> Settings:
         """The settings of each of several workers: what bounds the replica is divided among them."""

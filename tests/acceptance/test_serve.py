@@ -298,7 +298,8 @@ def test_bad_setting_is_refused_in_one_line_that_names_it(flag: str, value: str,
     settings = {"--grpc-listen": "127.0.0.1:0", "--http-listen": "127.0.0.1:0", "--database-wait": "0"}
     settings.pop(flag, None)
     variable = "RUNSTREAM_" + flag[2:].replace("-", "_").upper()
-    code, message = refused(*(word for pair in settings.items() for word in pair), environment={variable: value})
+    environment = {variable: value, "RUNSTREAM_ALLOW_ANONYMOUS": "1"}
+    code, message = refused(*(word for pair in settings.items() for word in pair), environment=environment)
     assert code == (1 if "cannot be reached" in words else 2), "1: it may be there later"
     assert words in message
     last_line = message.splitlines()[-1]

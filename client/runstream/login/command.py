@@ -31,10 +31,16 @@ def log_in(
     path = login_path(environ)
     if not path:
         raise ValueError("there is no place for the login: set XDG_CONFIG_HOME, or HOME, to an absolute path")
-    token = check_token(_ask_for_token(), "what was entered")
+    ca = os.path.abspath(ca) if ca else environ.get("RUNSTREAM_TLS_CA", "").strip()
+    if entered := _ask_for_token():
+        token = check_token(entered, "what was entered")
+    else:
+        from runstream.login.browser import sign_in_with_browser
+
+        signed_in = sign_in_with_browser(http_url, ca=ca)
+        token, workspace = signed_in.token.reveal(), workspace or signed_in.workspace
     from runstream import client  # late: it imports gRPC
 
-    ca = os.path.abspath(ca) if ca else environ.get("RUNSTREAM_TLS_CA", "").strip()
     variables = {**environ, "RUNSTREAM_TLS_CA": ca}
     caller = client.Client(address, token=token, workspace=workspace or None, environ=variables).who_am_i()
     Login(path, address, http_url, caller.workspace, ca, Secret(token)).save()
@@ -74,10 +80,13 @@ def addresses_of(url: str, grpc_address: str = "") -> tuple[str, str]:
 
 
 def _ask_for_token() -> str:
-    """From the terminal without showing it; from a pipe otherwise."""
+    """From the terminal without showing it, from a pipe otherwise; empty: the browser shall be asked."""
     if sys.stdin.isatty():
-        return getpass.getpass("Token (rst_...): ").strip()
-    return sys.stdin.readline().strip()
+        return getpass.getpass("Token (rst_...), or Enter to sign in with the browser: ").strip()
+    line = sys.stdin.readline()
+    if not line.strip():
+        raise ValueError("no token came on standard input")
+    return line.strip()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

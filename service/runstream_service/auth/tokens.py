@@ -84,6 +84,11 @@ class Tokens:
         role = min(caller.role, Role.WRITE)
         return await self._insert(caller, "uri", f"tracking URI of {caller.principal}", role, age_s)
 
+    async def create_for_login(self, caller: Caller, machine: str, *, expires_in_s: float) -> NewToken:
+        """A token for a person's command line, which may do what the person may. It ends with the token that the person
+        signed in with, at the latest."""
+        return await self._insert(caller, "login", f"{caller.principal} on {machine}", caller.role, expires_in_s)
+
     async def _insert(self, caller: Caller, kind: str, name: str, role: Role, age_s: float | None) -> NewToken:
         text = new_token()
         is_admin = role is Role.ADMIN
@@ -95,7 +100,7 @@ class Tokens:
                 name,
                 None if is_admin else caller.workspace_id,
                 str(role),
-                caller.token_id if kind == "uri" else None,
+                caller.token_id if kind != "token" else None,
                 caller.principal,
                 age_s,
             )
@@ -106,7 +111,7 @@ class Tokens:
                     subject=name,
                 )
             expiry = row["expires_at"].isoformat() if row["expires_at"] else None
-            action = "token_created" if kind == "token" else "tracking_uri_created"
+            action = "tracking_uri_created" if kind == "uri" else "token_created"
             await audit.record(
                 connection, caller, action, name, token_id=row["token_id"], role=str(role), expires_at=expiry
             )

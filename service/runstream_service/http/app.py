@@ -16,6 +16,7 @@ from runstream_service.auth.authenticator import Authenticator
 from runstream_service.auth.refused_calls import RefusedCalls
 from runstream_service.http.admission import Admission, WorkspaceAdmission
 from runstream_service.http.authentication import Authenticate
+from runstream_service.http.command_line import CommandLinePages
 from runstream_service.http.forwarded import Forwarded
 from runstream_service.http.guard import Guard
 from runstream_service.http.pages import RenderMetrics, about_routes, monitoring_routes, too_many
@@ -47,6 +48,7 @@ class HttpApp:
         trusted_proxies: Sequence[str] = (),
         path_prefix: str = "",
         sign_in: SignIn | None = None,
+        command_line: CommandLinePages | None = None,
     ) -> None:
         """Without `sign_in`, the authenticator lets everybody in."""
         ui = find_ui()
@@ -54,6 +56,7 @@ class HttpApp:
             *about_routes(readiness, version, has_ui=ui is not None, has_metrics=render_metrics is not None),
             *monitoring_routes(readiness, render_metrics, version),
             *(sign_in.routes() if sign_in else ()),
+            *(command_line.routes() if command_line else ()),
             *(ui_routes(ui) if ui else ()),
         ]
         self._starlette = Starlette(routes=[*self._always, *_starting()])

@@ -16,7 +16,7 @@ from runstream_service.http.callers import Proof, error_of, known_caller_of, set
 from runstream_service.http.pages import OPEN_PATHS
 from runstream_service.http.paths import relative, route_path
 from runstream_service.http.session_cookie import read_session
-from runstream_service.http.sign_in_paths import CHOOSE_WORKSPACE, SIGN_IN, SIGN_IN_PATHS
+from runstream_service.http.sign_in_paths import CHOOSE_WORKSPACE, COMMAND_LINE_TOKEN, SIGN_IN, SIGN_IN_PATHS
 from runstream_service.mlflow.errors import answer_to
 from runstream_service.mlflow.server import SERVER_INFO
 
@@ -40,7 +40,7 @@ class Authenticate:
         self._authenticator = authenticator
         self._refused_calls = refused_calls
         self._is_on = is_on
-        self._public = PUBLIC_PATHS | SIGN_IN_PATHS if is_on else PUBLIC_PATHS
+        self._public = PUBLIC_PATHS | SIGN_IN_PATHS | {COMMAND_LINE_TOKEN} if is_on else PUBLIC_PATHS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

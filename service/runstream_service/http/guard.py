@@ -39,7 +39,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from runstream_service.http.callers import Proof, proof_of
 from runstream_service.http.pages import OPEN_PATHS
 from runstream_service.http.paths import route_path
-from runstream_service.http.sign_in_paths import SIGN_IN_PATHS
+from runstream_service.http.sign_in_paths import COMMAND_LINE_TOKEN, SIGN_IN_PATHS
 from runstream_service.mlflow.server import SERVER_INFO
 
 # Names reserved for private networks (RFC 6762, RFC 8375, RFC 9476 and ICANN's .internal), and of Kubernetes services.
@@ -47,7 +47,7 @@ _PRIVATE = (".localhost", ".local", ".internal", ".home.arpa", ".alt", ".svc", "
 # A name in DNS has at most 253 characters; a scheme and a port come in addition.
 _LONGEST = 300
 _PORTS = {"http": 80, "https": 443}
-_ANY_HOST = frozenset((*OPEN_PATHS, *SERVER_INFO))
+_ANY_HOST = frozenset((*OPEN_PATHS, *SERVER_INFO, COMMAND_LINE_TOKEN))
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 
 

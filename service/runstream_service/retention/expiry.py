@@ -67,7 +67,9 @@ class AccessExpiry:
 
     async def run_once(self) -> int:
         """Returns how many rows were forgotten."""
-        statements = (ACCESS_SQL[name] for name in ("forget_sessions", "forget_tokens", "forget_events"))
+        statements = (
+            ACCESS_SQL[name] for name in ("forget_sessions", "forget_codes", "forget_tokens", "forget_events")
+        )
         return sum([await _forget(self._database, sql, _EVENTS_AT_ONCE) for sql in statements])
 
 

@@ -20,10 +20,13 @@ from runstream.v1 import access_pb2, access_pb2_grpc, ingest_pb2, query_pb2, run
 from runstream_service.auth.access import Access
 from runstream_service.auth.anonymous import Anonymous
 from runstream_service.auth.by_kind import ByKind
+from runstream_service.auth.command_line import CommandLineSignIns
 from runstream_service.auth.refused_calls import RefusedCalls
 from runstream_service.auth.sessions import Sessions
+from runstream_service.auth.tokens import Tokens
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.http.app import HttpApp
+from runstream_service.http.command_line import CommandLinePages
 from runstream_service.http.monitoring import monitoring_app
 from runstream_service.http.protocol import BoundedProtocol
 from runstream_service.http.sign_in import SignIn
@@ -132,6 +135,7 @@ class Frontend:
         )
         self._refused_calls = RefusedCalls(metrics.registry)
         self._sign_in = self._make_sign_in() if settings.auth else None
+        self._command_line = CommandLinePages() if settings.auth else None
         self._lifetime = Lifetime(settings.max_connection_age_s, watching=self._authenticator.watching)
         self._tasks = LastingTasks()
         self._pipeline: IngestPipeline | None = None
@@ -223,10 +227,11 @@ class Frontend:
             refused_calls=self._refused_calls,
             render_metrics=None if self._settings.monitoring_listen else self._render_metrics,
             version=self._version,
-            allowed_hosts=self._settings.allowed_hosts,
+            allowed_hosts=self._settings.names,
             trusted_proxies=self._settings.trusted_proxies,
             path_prefix=self._settings.path_prefix,
             sign_in=self._sign_in,
+            command_line=self._command_line,
         )
         self._serve_http("HTTP server", self._http_app, listeners, tls=None if tls is None else tls.http_context)
 
@@ -266,6 +271,8 @@ class Frontend:
         self._tasks.start("record of refused calls", self._refused_calls.run())
         if self._sign_in is not None:
             self._sign_in.use(Sessions(database, session_s=self._settings.session_s))
+        if self._command_line is not None:
+            self._command_line.use(CommandLineSignIns(database, Tokens(database)))
         await self._limits.refresh(database)  # before the first call
         self._tasks.start("reader of limits", self._limits.run(database))
         notifier = CommitNotifier(database)

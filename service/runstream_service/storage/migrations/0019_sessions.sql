@@ -8,5 +8,5 @@ CREATE TABLE sessions (
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL
 );
-CREATE INDEX sessions_token ON sessions (token_id) WHERE token_id IS NOT NULL;
+CREATE INDEX sessions_token ON sessions (token_id);
 CREATE INDEX sessions_expiry ON sessions (expires_at);

@@ -20,7 +20,10 @@ SELECT t.token_id, t.name, coalesce(t.revoked_at, p.revoked_at) AS revoked_at, t
 -- name: insert_token
 -- A new token; no row if a token that is not revoked has its name.
 INSERT INTO tokens (hash, kind, name, workspace_id, role, parent_id, created_by, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, now() + $8::double precision * interval '1 second')
+VALUES ($1, $2, $3, $4, $5, $6, $7,
+        -- Not later than the token that it was made with. (The least of a time and null is the time.)
+        least(now() + $8::double precision * interval '1 second',
+              (SELECT p.expires_at FROM tokens p WHERE p.token_id = $6)))
 ON CONFLICT DO NOTHING
 RETURNING token_id, name, role, workspace_id, created_by, created_at, expires_at, revoked_at;
 
@@ -30,16 +33,24 @@ SELECT t.token_id, t.name, t.role, t.workspace_id, w.name AS workspace, t.create
        t.revoked_at
   FROM tokens t
   LEFT JOIN workspaces w USING (workspace_id)
- WHERE t.kind = 'token' AND ($1::int IS NULL OR t.workspace_id = $1) AND ($2 OR t.revoked_at IS NULL)
+ WHERE t.kind <> 'uri' AND ($1::int IS NULL OR t.workspace_id = $1) AND ($2 OR t.revoked_at IS NULL)
    AND t.token_id < $3
  ORDER BY t.token_id DESC
  LIMIT $4;
 
 -- name: revoke_token
--- Revokes a token of a workspace, or of any and none ($1 is null).
-UPDATE tokens SET revoked_at = coalesce(revoked_at, now())
- WHERE token_id = $2 AND kind = 'token' AND ($1::int IS NULL OR workspace_id = $1)
-RETURNING *, (SELECT w.name FROM workspaces w WHERE w.workspace_id = tokens.workspace_id) AS workspace;
+-- Revokes a token of a workspace, or of any and none ($1 is null), and all that were made with it.
+WITH RECURSIVE family AS (
+    SELECT t.token_id FROM tokens t
+     WHERE t.token_id = $2 AND t.kind <> 'uri' AND ($1::int IS NULL OR t.workspace_id = $1)
+    UNION
+    SELECT t.token_id FROM tokens t JOIN family f ON t.parent_id = f.token_id
+), revoked AS (
+    UPDATE tokens SET revoked_at = coalesce(revoked_at, now())
+     WHERE token_id IN (SELECT token_id FROM family)
+    RETURNING *
+)
+SELECT r.*, w.name AS workspace FROM revoked r LEFT JOIN workspaces w USING (workspace_id) WHERE r.token_id = $2;
 
 -- name: has_token
 -- Whether anybody could call.
@@ -126,3 +137,18 @@ DELETE FROM sessions WHERE hash = $1 RETURNING principal, token_id;
 -- Deletes up to $1 sessions that are over.
 DELETE FROM sessions
  WHERE hash = ANY (ARRAY(SELECT hash FROM sessions WHERE expires_at < now() ORDER BY expires_at LIMIT $1));
+
+-- name: insert_code
+-- A code for signing in on the command line.
+INSERT INTO command_line_codes (hash, challenge, machine, workspace_id, principal, role, token_id, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, now() + $8::double precision * interval '1 second');
+
+-- name: take_code
+-- A code that is used now.
+WITH taken AS (DELETE FROM command_line_codes WHERE hash = $1 RETURNING *)
+SELECT t.*, w.name AS workspace FROM taken t JOIN workspaces w USING (workspace_id) WHERE t.expires_at > now();
+
+-- name: forget_codes
+-- Deletes up to $1 codes that nobody took in time.
+DELETE FROM command_line_codes
+ WHERE hash = ANY (ARRAY(SELECT hash FROM command_line_codes WHERE expires_at < now() ORDER BY expires_at LIMIT $1));
