@@ -94,11 +94,12 @@ def invalid_tokens(serve: ServeProcess) -> dict[str, str]:
     }
 
 
-def make_things(team: Team, *, text: str = "") -> Things:
-    """One object of each kind in a team's workspace, with `text` in every field that may have any."""
+def make_things(team: Team, *, text: str = "", names: str = "") -> Things:
+    """One object of each kind in a team's workspace, with `text` in every field that may have any, and `names` in the
+    names by which requests find them."""
     rest, name = team.rest, uuid.uuid4().hex
     pairs = [{"key": "tag", "value": f"v{text}"}]
-    one = f"experiment {name}"
+    one = f"experiment {name}{names}"
     experiment_id = _made(rest, "experiments/create", name=one, tags=pairs)["experiment_id"]
     run = _made(rest, "runs/create", experiment_id=experiment_id, run_name=f"run{text}", user_id=f"u{text}", tags=pairs)
     run_id = run["run"]["info"]["run_id"]
@@ -119,7 +120,7 @@ def make_things(team: Team, *, text: str = "") -> Things:
         params=pairs,
         tags=pairs,
     )
-    model_id, model = made["model"]["info"]["model_id"], f"model {name}"
+    model_id, model = made["model"]["info"]["model_id"], f"model {name}{names}"
     _made(rest, "registered-models/create", name=model, description=f"d{text}", tags=pairs)
     source = f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts"
     _made(rest, "model-versions/create", name=model, source=source, run_id=run_id, description=f"d{text}", tags=pairs)
