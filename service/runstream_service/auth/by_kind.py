@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runstream_service.auth.session_authenticator import SessionAuthenticator
 from runstream_service.auth.token_authenticator import TokenAuthenticator
+from runstream_service.auth.workspaces import MAX_NAME_CHARACTERS
 from runstream_service.core.errors import Unauthenticated
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ class ByKind:
 
     async def authenticate(self, credentials: Credentials) -> Caller:
         """As in Authenticator."""
+        if len(credentials.workspace) > MAX_NAME_CHARACTERS:
+            # No workspace has such a name, and thousands of them are remembered.
+            credentials = replace(credentials, workspace=credentials.workspace[: MAX_NAME_CHARACTERS + 1])
         if credentials.session and not credentials.token:
             return await self._sessions.authenticate(credentials)
         if self._jwts is not None and looks_like_jwt(credentials.token):
