@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 from runstream.v1 import access_pb2_grpc, ingest_pb2_grpc, query_pb2_grpc, run_pb2_grpc
 from runstream_service.core.caller import Role
 from runstream_service.http.authentication import PUBLIC_PATHS
+from runstream_service.http.sign_in_paths import SIGN_IN_PATHS
 from runstream_service.mlflow.calls import Call, Raw
 from runstream_service.rpc.roles import ROLES, role_of
 from runstream_service.server.frontend import SERVICES
@@ -130,7 +131,7 @@ def test_every_route_that_is_served_has_a_role_or_is_public_and_has_a_request() 
     with_role = {(entry.method, path) for entry in ROUTES for path in paths_of(entry)}
     for route in served_routes():
         assert isinstance(route, Route | Mount)
-        if route.path in PUBLIC_PATHS or route.path in PAGES:
+        if route.path in PUBLIC_PATHS | SIGN_IN_PATHS | PAGES:
             continue
         if route.path in ("/api/{path:path}", "/ajax-api/{path:path}"):  # says that there is no such route
             continue

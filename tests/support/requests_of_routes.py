@@ -22,6 +22,7 @@ from runstream.v1 import access_pb2, ingest_pb2, query_pb2, run_pb2
 from runstream_service.auth.anonymous import Anonymous
 from runstream_service.core.caller import Role
 from runstream_service.http.app import HttpApp
+from runstream_service.http.sign_in import SignIn
 from runstream_service.metrics import Metrics
 from runstream_service.mlflow.calls import Call, Raw
 from runstream_service.mlflow.routes import Core, routes, table
@@ -328,8 +329,15 @@ PAGES = frozenset(("/", "/about", "/static-files"))
 
 
 def served_routes() -> list[BaseRoute]:
-    """Those of the real application."""
-    app = HttpApp(readiness=Readiness(), metrics=Metrics(version="test"), authenticator=Anonymous(), version="test")
+    """Those of the real application of a service that asks who its callers are."""
+    app = HttpApp(
+        readiness=Readiness(),
+        metrics=Metrics(version="test"),
+        authenticator=Anonymous(),
+        render_metrics=MagicMock(),
+        version="test",
+        sign_in=SignIn(Anonymous(), session_s=60),
+    )
     app.serve(routes(_mocked_core()))
     return app._starlette.routes
 
