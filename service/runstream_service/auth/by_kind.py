@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from runstream_service.auth.session_authenticator import SessionAuthenticator
 from runstream_service.auth.token_authenticator import TokenAuthenticator
-from runstream_service.auth.workspaces import MAX_NAME_CHARACTERS
 from runstream_service.core.errors import Unauthenticated
+from runstream_service.core.workspace_names import MAX_NAME_CHARACTERS
 
 if TYPE_CHECKING:
     from runstream_service.auth.authenticator import Credentials
