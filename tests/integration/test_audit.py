@@ -223,9 +223,17 @@ async def test_old_events_and_ended_tokens_are_forgotten_once_a_day(
             name,
             ended,
         )
+    for number, over in enumerate((True, False)):
+        await database.execute(
+            "INSERT INTO sessions (hash, principal, grants, expires_at) "
+            "VALUES ($1, 'ada', '{}', now() + make_interval(hours => $2))",
+            bytes([number]) * 32,
+            -1 if over else 1,
+        )
     expiry = AccessExpiry(database)
-    assert await expiry.run_if_due() == 4
+    assert await expiry.run_if_due() == 5
     assert await expiry.run_if_due() == 0
+    assert await database.fetchval("SELECT count(*) FROM sessions") == 1
     assert [row["subject"] for row in await database.fetch("SELECT subject FROM audit_events ORDER BY 1")] == [
         "29",
         "399",

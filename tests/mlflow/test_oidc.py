@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -17,6 +22,7 @@ from tests.support.access import AUTH, as_operator, make_workspace
 from tests.support.databases import short_directory
 from tests.support.issuer import CLIENT_ID, CLIENT_SECRET, LocalIssuer
 from tests.support.pages import Answer, ask, keep_picture
+from tests.support.polling import until_now
 from tests.support.serve import ServeProcess
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -39,21 +45,27 @@ def issuer() -> Iterator[LocalIssuer]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def serve(issuer: LocalIssuer) -> Iterator[ServeProcess]:
-    environment = {"RUNSTREAM_OIDC_CLIENT_SECRET": CLIENT_SECRET}
+@contextlib.contextmanager
+def service_with(issuer: str, client_id: str, secret: str) -> Iterator[ServeProcess]:
+    """A service with two workspaces at which people of a provider sign in."""
+    environment = {"RUNSTREAM_OIDC_CLIENT_SECRET": secret}
+    arguments = (*AUTH, "--path-prefix", PREFIX)
     with (
         short_directory() as directory,
-        ServeProcess(
-            directory / "data", arguments=(*AUTH, "--path-prefix", PREFIX), environment=environment
-        ) as running,
+        ServeProcess(directory / "data", arguments=arguments, environment=environment) as running,
     ):
         for name in ("team-a", "team-b"):
             make_workspace(running, name)
         # The provider needs to know where it sends people back to, hence the port.
-        settings = {"issuer": issuer.url, "client-id": CLIENT_ID, "grants": GRANTS}
+        settings = {"issuer": issuer, "client-id": client_id, "grants": GRANTS}
         given = [part for name, value in settings.items() for part in (f"--oidc-{name}", value)]
         running.restart(*given, "--public-url", running.http_url)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def serve(issuer: LocalIssuer) -> Iterator[ServeProcess]:
+    with service_with(issuer.url, CLIENT_ID, CLIENT_SECRET) as running:
         issuer.redirect_uris.add(f"{running.http_url}/signin/oidc/callback")
         yield running
 
@@ -219,3 +231,43 @@ def test_secrets_and_codes_are_in_no_log(serve: ServeProcess) -> None:
     session = cookies_of(come_back(serve, answer, cookie))["runstream_session"]
     for secret in (CLIENT_SECRET, answer["code"], session.partition(".")[0], cookie.partition("=")[2]):
         assert secret not in serve.stderr
+
+
+# -- another provider ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def maintained_provider(tmp_path: Path) -> Iterator[str]:
+    """The package oidc-provider-mock: a provider that is none of ours."""
+    claims = json.dumps({"sub": "grace", "email": "grace@example.org", "groups": ["speech"]})
+    command = [sys.executable, "-m", "oidc_provider_mock", "--port", "0", "--require-nonce", "true"]
+    log = tmp_path / "log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen([*command, "--user-claims", claims], stdout=stream, stderr=stream)
+        try:
+            until_now(lambda: "running on http" in log.read_text(), timeout_s=30)
+            match = re.search(r"running on (http://\S+)", log.read_text())
+            assert match is not None
+            yield match[1]
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+@needs_chromium
+def test_a_person_signs_in_and_out_at_a_provider_that_others_wrote(
+    maintained_provider: str, context: BrowserContext
+) -> None:
+    with service_with(maintained_provider, "runstream", "anything") as serve:
+        page = context.new_page()
+        page.goto(f"{serve.http_url}/about")
+        page.get_by_role("link", name="Sign in with your organisation").click()
+        page.get_by_placeholder("sub").fill("grace")
+        page.get_by_role("button", name="Authorize").click()
+        page.wait_for_url(f"{serve.http_url}/about")
+        page.get_by_role("link", name="signed in").click()
+        expect(page.get_by_text("grace@example.org")).to_be_visible()
+        page.get_by_role("button", name="Sign out").click()
+        keep_picture(page, "oidc-other-provider-signed-out")
+        page.goto(f"{serve.http_url}/about")
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()

@@ -53,6 +53,7 @@ class Issuer:
                 raise IssuerUnavailable(
                     f"the document of the issuer {self.url} is that of another one: {str(found.get('issuer'))[:200]!r}"
                 )
+            _check_places(found, self.url)
             self._metadata = found
         return self._metadata
 
@@ -109,6 +110,14 @@ class Issuer:
             raise IssuerUnavailable(f"{url} has no list of keys")
         self._keys = dict(key for one in listed[:_MAX_KEYS] if (key := _public_key(one)) is not None)
         self._fetched_at = self._clock()
+
+
+def _check_places(metadata: Mapping[str, Any], issuer: str) -> None:
+    """Keys that come over plain HTTP could be anybody's, and secrets that go over it are."""
+    for name, place in metadata.items():
+        is_place = name == "jwks_uri" or name.endswith("_endpoint")
+        if is_place and issuer.startswith("https:") and not str(place).startswith("https:"):
+            raise IssuerUnavailable(f"the document of the issuer {issuer} has no https:// URL in {name}")
 
 
 def _public_key(one: object) -> tuple[str, PublicKey] | None:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from runstream_service.http.callers import Proof, caller_of, proof_of
 from runstream_service.http.look import page
 from runstream_service.mlflow.server import MLFLOW_VERSION
 from runstream_service.readiness import Readiness
@@ -18,6 +19,7 @@ from runstream_service.readiness import Readiness
 _ABOUT = """<h1>runstream {version}</h1>
 <p>This service keeps experiments, runs and their metric points in PostgreSQL. It is <b>{state}</b>.</p>
 {ui}
+{person}
 <p>Scripts that use MLflow work with nothing changed but the tracking URI:</p>
 <pre>mlflow.set_tracking_uri("{url}")</pre>
 <p>Training loops that log a lot stream instead, through gRPC, without ever waiting:</p>
@@ -28,6 +30,7 @@ with runstream.start_run(experiment="digits", name="first") as run:
 <p>{metrics}<a href="healthz">/healthz</a> the process lives ·
 <a href="readyz">/readyz</a> it can serve</p>
 """
+_SIGNED_IN = '<p>You are <a href="signin">signed in</a> as {principal}.</p>'
 _METRICS = '<a href="metrics">/metrics</a> for Prometheus · '
 _WITH_UI = '<p>Experiments, runs and curves: <a href="./">MLflow\'s web UI</a>.</p>'
 _WITHOUT_UI = """<p>MLflow's web UI can be shown here, on the same data. It comes with the package mlflow: install it
@@ -95,10 +98,17 @@ def about_routes(readiness: Readiness, version: str, *, has_ui: bool, has_metric
             ui=_WITH_UI if has_ui else _WITHOUT_UI,
             url=html.escape(str(request.base_url).rstrip("/")),
             metrics=_METRICS if has_metrics else "",
+            person=_person(request),
         )
         return page(body)
 
     return [*([] if has_ui else [Route("/", about)]), Route("/about", about)]
+
+
+def _person(request: Request) -> str:
+    if proof_of(request.scope) is not Proof.COOKIE:
+        return ""
+    return _SIGNED_IN.format(principal=html.escape(caller_of(request).principal))
 
 
 def json(body: object, *, status: int = 200) -> Response:

@@ -202,6 +202,14 @@ async def test_a_document_of_another_issuer_is_not_believed() -> None:
         await Issuer(URL, fetch).key("rsa")
 
 
+async def test_a_document_that_leads_to_plain_http_is_not_followed() -> None:
+    async def fetch(_url: str) -> Mapping[str, Any]:
+        return {"issuer": URL, "jwks_uri": "http://issuer.example/keys"}
+
+    with pytest.raises(IssuerUnavailable, match="no https:// URL in jwks_uri"):
+        await Issuer(URL, fetch).key("rsa")
+
+
 async def test_documents_are_fetched_within_bounds() -> None:
     web = Web()
     with LocalIssuer() as issuer:
