@@ -24,6 +24,7 @@ from runstream_service.rpc.roles import ROLES, role_of
 from runstream_service.server.frontend import SERVICES
 from tests.access.conftest import Team, make_things
 from tests.support.access import execute, make_token
+from tests.support.markdown import ROOT, table_of
 from tests.support.requests_of_routes import (
     HTTP,
     OWNED,
@@ -45,6 +46,7 @@ from tests.support.requests_of_routes import (
 from tests.support.rest import Answer, Rest
 from tests.support.serve import ServeProcess
 
+SECURITY = ROOT / "docs" / "security.md"
 METHODS = tuple(methods())
 ROUTES = entries()
 BELOW = {role: [lower for lower in Role if lower < role] for role in Role}
@@ -145,6 +147,15 @@ def test_every_route_that_is_served_has_a_role_or_is_public_and_has_a_request() 
 
 def _full_name(method: MethodDescriptor) -> str:
     return f"/{method.containing_service.full_name}/{method.name}"
+
+
+def test_the_document_says_what_each_call_needs() -> None:
+    documented = {row[0]: [cell.split(", ") for cell in row[1:]] for row in table_of(SECURITY, "needs")}
+    for role in Role:
+        rpcs, routes = documented[str(role)]
+        assert rpcs == sorted(name.rpartition("/")[2] for name, needed in ROLES.items() if needed is role)
+        if role >= Role.MANAGE:
+            assert routes == sorted(key_of(entry) for entry in ROUTES if entry.role is role)
 
 
 # -- gRPC ------------------------------------------------------------------------------------------------------------
