@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from runstream._endpoint import Endpoint
 from runstream.journal import Directory
+from runstream_service.auth.tracking_uris import tracking_uri
 from runstream_service.mlflow_port.port import MlflowPort
 from tests.mlflow.ui_page import CHROMIUM
 from tests.support.access import AUTH, make_token, make_workspace
@@ -53,6 +54,8 @@ _WARNINGS_OF_MLFLOW = (
     "ignore::UserWarning:mlflow.*",
     "ignore::pydantic.warnings.PydanticDeprecatedSince20",
 )
+# `SERVE_AUTH=on` runs the tests with a token in their tracking URI.
+ASKS_FOR_TOKENS = os.environ.get("SERVE_AUTH") == "on"
 TEAMS = ("team-a", "team-b")
 _HERE = Path(__file__).parent
 
@@ -68,7 +71,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def service() -> Iterator[ServeProcess]:
     """One runstream service with a PostgreSQL of its own. Tests share it: each makes experiments of its own."""
-    with short_directory() as directory, ServeProcess(directory) as serve:
+    arguments = AUTH if ASKS_FOR_TOKENS else ()
+    with short_directory() as directory, ServeProcess(directory, arguments=arguments) as serve:
         yield serve
 
 
@@ -112,7 +116,15 @@ def admin(guarded: ServeProcess, tokens: Mapping[str, str]) -> Iterator[Rest]:
 @pytest.fixture(scope="session")
 def server(service: ServeProcess) -> str:
     """The tracking URI of our service."""
-    return service.http_url
+    if not ASKS_FOR_TOKENS:
+        return service.http_url
+    return tracking_uri(service.http_url, make_token(service, name="tests", role="admin"))
+
+
+@pytest.fixture
+def guarded_uri(guarded: ServeProcess, tokens: Mapping[str, str]) -> str:
+    """The tracking URI of team-a at the service that asks for tokens."""
+    return tracking_uri(guarded.http_url, tokens["team-a"])
 
 
 @pytest.fixture

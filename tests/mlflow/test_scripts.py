@@ -1,5 +1,5 @@
-"""Scripts as people write them after MLflow's own documentation, checked through MLflow's client: over HTTP, with the
-plugin, and at the agent's port."""
+"""Scripts as people write them after MLflow's own documentation, checked through MLflow's client: over HTTP, with a
+token in a workspace, with the plugin, and at the agent's port."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ JOB = Path(__file__).with_name("remote_job.py")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of scikit-learn, pandas and what MLflow calls of theirs
 
 
-@pytest.fixture(params=["server", "plugin_uri", "port"])
+@pytest.fixture(params=["server", "guarded_uri", "plugin_uri", "port"])
 def tracking(request: pytest.FixtureRequest) -> str:
     """Points `mlflow` at our service, in one of the ways."""
     uri: str = request.getfixturevalue(request.param)

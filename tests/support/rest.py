@@ -31,16 +31,17 @@ class Answer:
 
 
 class Rest:
-    """A caller of one server, over one connection that is kept.
+    """A caller of one server, over one connection that is kept. A token may also be in the URL, as in a tracking URI.
 
     rest.post("runs/create", {"experiment_id": "0"}).body["run"]
     """
 
     def __init__(self, url: str, *, prefix: str = "/api/2.0/mlflow/", token: str = "") -> None:
         self.url = url
-        self._token = token
+        parts = urlsplit(url)
+        self._token = token or parts.password
         self._prefix = prefix
-        self._address = urlsplit(url).netloc
+        self._address = parts.netloc.rpartition("@")[2]
         self._connection = http.client.HTTPConnection(self._address, timeout=30)
 
     def get(self, path: str, query: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()) -> Answer:
