@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -75,12 +76,14 @@ class Tokens:
 
     async def create_for_uri(self, caller: Caller, *, expires_in_s: float = 0.0) -> NewToken:
         """A token that is part of a short-lived tracking URI. It may do what the caller may, but not manage; it ends
-        with the caller's own token at the latest.
+        with the caller's own token, session or JWT at the latest.
 
         Raises:
             InvalidField.
         """
         age_s = _checked_age(expires_in_s or DEFAULT_URI_AGE_S, MAX_URI_AGE_S)
+        if age_s is not None and caller.expires_at is not None:
+            age_s = min(age_s, max(0.0, caller.expires_at - time.time()))
         role = min(caller.role, Role.WRITE)
         return await self._insert(caller, "uri", f"tracking URI of {caller.principal}", role, age_s)
 

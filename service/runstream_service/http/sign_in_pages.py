@@ -45,7 +45,7 @@ _WORKSPACES = """<h1>Choose a workspace</h1>
 def sign_in_page(*, action: str = "", provider: str = "", problem: str = "", status: int = 200) -> Response:
     """The form, for another path than this page's if `action` is given, and the way to the provider at the URL
     `provider`. `problem` says why it is shown again."""
-    shown = f'<p class="problem" role="alert">{html.escape(problem)}</p>' if problem else ""
+    shown = f'<p class="problem" role="alert">{html.escape(problem[:1].upper() + problem[1:])}</p>' if problem else ""
     link = _PROVIDER.format(url=html.escape(provider)) if provider else ""
     where = f' action="{html.escape(action)}"' if action else ""
     return page(_SIGN_IN.format(problem=shown, provider=link, action=where), title="Sign in · runstream", status=status)

@@ -1,0 +1,60 @@
+"""Tokens that are made with other credentials end with them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import pytest
+
+from runstream_service.auth.authenticator import Credentials
+from runstream_service.auth.token_authenticator import TokenAuthenticator
+from runstream_service.auth.tokens import Tokens
+from runstream_service.core.caller import Caller, Role
+from runstream_service.core.errors import Forbidden, Unauthenticated
+from runstream_service.storage.database import Database
+from tests.support.callers import ANYONE
+
+
+async def caller_with(database: Database, text: str) -> Caller:
+    """Who has this token, as a process finds out that has not seen it before."""
+    authenticator = TokenAuthenticator()
+    authenticator.use(database)
+    return await authenticator.authenticate(Credentials(text))
+
+
+async def test_a_tracking_uri_ends_with_the_jwt_or_session_that_it_was_made_with(database: Database) -> None:
+    ends_at = time.time() + 60
+    person = dataclasses.replace(ANYONE, principal="ada", role=Role.MANAGE, expires_at=ends_at)
+    made = (await Tokens(database).create_for_uri(person, expires_in_s=3_600)).token
+    assert made.expires_at is not None
+    assert made.expires_at.timestamp() == pytest.approx(ends_at, abs=5)
+    assert made.role is Role.WRITE
+
+
+async def test_a_tracking_uri_ends_with_the_token_that_it_was_made_with(database: Database) -> None:
+    tokens = Tokens(database)
+    parent = await tokens.create(ANYONE, "ci", Role.WRITE, expires_in_s=60)
+    child = (await tokens.create_for_uri(await caller_with(database, parent.text), expires_in_s=3_600)).token
+    assert child.expires_at == parent.token.expires_at
+
+
+async def test_revoking_a_token_revokes_all_that_was_made_with_it_at_any_depth(database: Database) -> None:
+    tokens = Tokens(database)
+    first = await tokens.create(ANYONE, "ada", Role.MANAGE)
+    login = await tokens.create_for_login(await caller_with(database, first.text), "laptop", expires_in_s=3_600)
+    uri = await tokens.create_for_uri(await caller_with(database, login.text))
+    other = await tokens.create(ANYONE, "grace", Role.WRITE)
+    await tokens.revoke(ANYONE, first.token.token_id)
+    for made in (first, login, uri):
+        with pytest.raises(Unauthenticated, match="was revoked on"):
+            await caller_with(database, made.text)
+    assert (await caller_with(database, other.text)).principal == "grace"
+
+
+async def test_nobody_gives_a_token_a_higher_role_than_their_own(database: Database) -> None:
+    manager = dataclasses.replace(ANYONE, role=Role.MANAGE)
+    with pytest.raises(Forbidden, match="cannot give admin"):
+        await Tokens(database).create(manager, "mine", Role.ADMIN)
+    with pytest.raises(Forbidden, match="needs the role manage"):
+        await Tokens(database).create(dataclasses.replace(ANYONE, role=Role.WRITE), "mine", Role.READ)
