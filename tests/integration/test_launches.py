@@ -11,8 +11,9 @@ import pytest
 
 from runstream.v1 import run_pb2
 from runstream_service.core.experiments import Experiments
+from runstream_service.core.runs import Launch, NewRun, Runs
 from runstream_service.storage.database import Database
-from tests.support.callers import caller_in
+from tests.support.callers import ANYONE, caller_in
 from tests.support.rpc import Services, serve_on
 
 RUNNING, FINISHED, FAILED = run_pb2.RUN_STATUS_RUNNING, run_pb2.RUN_STATUS_FINISHED, run_pb2.RUN_STATUS_FAILED
@@ -228,3 +229,25 @@ async def test_no_run_is_created_in_an_experiment_that_is_being_deleted(services
             assert not creating.done(), "the run was created although the experiment is being deleted"
             await asyncio.sleep(0.01)
     assert (await creating).run.experiment == "e (2)"
+
+
+async def test_launches_of_two_workspaces_with_one_derived_id_have_runs_of_their_own(database: Database) -> None:
+    runs, run_id = Runs(database, Experiments(database)), uuid.uuid4().hex
+    await database.execute("INSERT INTO workspaces (workspace_id, name) VALUES (70, 'other')")
+    other = caller_in(70)
+    first = NewRun(run_id=run_id, launch=Launch(derived=True, age_us=YOUNG_US))
+    rank = NewRun(run_id=run_id, launch=Launch(derived=True, age_us=YOUNG_US, rank=1))
+    assert (await runs.create(ANYONE, first)).run.run_id.hex == run_id
+    created = await runs.create(other, first)
+    assert created.created
+    assert created.run.run_id.hex != run_id
+    # All ranks come to the same run, and later calls name it by its own id.
+    assert (await runs.create(other, rank)).run.run_id == created.run.run_id
+    assert (await runs.get(other, created.run.run_id.hex)).experiment == "Default"
+    assert (await runs.create(ANYONE, rank)).run.run_id.hex == run_id
+    # The next launch in each of them is one of its own, too.
+    for caller, run in ((ANYONE, run_id), (other, created.run.run_id.hex)):
+        await runs.finish(caller, run, status="finished", end_time_unix_us=0)
+    later = NewRun(run_id=run_id, launch=Launch(derived=True, age_us=1))
+    ids = [(await runs.create(caller, later)).run.run_id.hex for caller in (ANYONE, other)]
+    assert len({*ids, run_id, created.run.run_id.hex}) == 4

@@ -7,7 +7,7 @@ a location that was chosen for one. A path of another workspace is answered like
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from runstream_service.artifacts.paths import path_of_uri
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SQL = load("experiments")
 
 # An experiment never moves to another workspace (it only leaves its own when it is purged), so this need not expire.
+# Only what a workspace has is remembered: otherwise what others have would be answered sooner than what nobody has.
 _MAX_REMEMBERED = 50_000
 _EXPERIMENT = re.compile(r"[0-9]{1,18}")
 
@@ -37,7 +38,7 @@ class FilesOfCaller:
         self._store = store
         self._limits = limits or WorkspaceLimits(Limits())
         self._database = database
-        self._workspaces: dict[int, int] = {}
+        self._owned: set[tuple[int, int]] = set()  # workspace and experiment
 
     async def stat(self, caller: Caller, path: str) -> Stat:
         """Size and version of a file."""
@@ -82,9 +83,9 @@ class FilesOfCaller:
         found = await self._store.list(path)
         if caller.role is Role.ADMIN:
             return found
-        await self._learn(entry.name for entry in found)
+        experiments = await self._experiments_among(caller, [entry.name for entry in found])
         locations = await self._chosen(caller)
-        return [entry for entry in found if self._is_in(caller, entry.name, [*locations, *_tops(locations)])]
+        return [entry for entry in found if _is_in(entry.name, experiments, [*locations, *_tops(locations)])]
 
     async def _check(self, caller: Caller, path: str) -> None:
         if not await self._is_callers(caller, path):
@@ -94,29 +95,35 @@ class FilesOfCaller:
     async def _is_callers(self, caller: Caller, path: str) -> bool:
         if caller.role is Role.ADMIN:
             return True
-        await self._learn([path.partition("/")[0]])
-        return self._is_in(caller, path, () if _experiment_of(path) is not None else await self._chosen(caller))
+        if _experiment_of(path) is not None:
+            return _is_in(path, await self._experiments_among(caller, [path]), ())
+        return _is_in(path, (), await self._chosen(caller))
 
-    def _is_in(self, caller: Caller, path: str, locations: Iterable[str]) -> bool:
-        experiment_id = _experiment_of(path)
-        if experiment_id is not None:
-            return self._workspaces.get(experiment_id) == caller.workspace_id
-        return any(path == location or path.startswith(f"{location}/") for location in locations)
-
-    async def _learn(self, names: Iterable[str]) -> None:
-        ids = [id_ for name in names if (id_ := _experiment_of(name)) is not None and id_ not in self._workspaces]
-        if not ids:
-            return
-        if len(self._workspaces) > _MAX_REMEMBERED:
-            self._workspaces.clear()
-        rows = await self._database.fetch(SQL["workspaces_of"], ids)
-        self._workspaces.update((row["experiment_id"], row["workspace_id"]) for row in rows)
+    async def _experiments_among(self, caller: Caller, paths: Sequence[str]) -> Collection[int]:
+        """The experiments of the caller's workspace among those that paths begin with."""
+        mine = caller.workspace_id
+        asked = {id_ for path in paths if (id_ := _experiment_of(path)) is not None}
+        found = {id_ for id_ in asked if (mine, id_) in self._owned}
+        if asked > found:
+            rows = await self._database.fetch(SQL["experiments_of_workspace"], mine, list(asked - found))
+            if len(self._owned) > _MAX_REMEMBERED:
+                self._owned.clear()
+            self._owned.update((mine, row["experiment_id"]) for row in rows)
+            found.update(row["experiment_id"] for row in rows)
+        return found
 
     async def _chosen(self, caller: Caller) -> Sequence[str]:
         """Paths in the store that were chosen for experiments of the caller's workspace."""
         rows = await self._database.fetch(SQL["chosen_locations_of_workspace"], caller.workspace_id)
         paths = [_path_of(row["artifact_location"]) for row in rows]
         return [path for path in paths if path]
+
+
+def _is_in(path: str, experiments: Collection[int], locations: Iterable[str]) -> bool:
+    experiment_id = _experiment_of(path)
+    if experiment_id is not None:
+        return experiment_id in experiments
+    return any(path == location or path.startswith(f"{location}/") for location in locations)
 
 
 def _experiment_of(path: str) -> int | None:

@@ -11,6 +11,8 @@ from runstream_service.core.errors import Forbidden
 # Workspaces of migrations 0001 and 0009.
 DEFAULT_WORKSPACE_ID = 1
 DEFAULT_WORKSPACE = "default"
+# That of experiments which are being purged; nobody is in it.
+PURGED_WORKSPACE_ID = 0
 
 
 class Role(enum.IntEnum):

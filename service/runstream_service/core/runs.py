@@ -13,6 +13,7 @@ import orjson
 import structlog
 
 from runstream_service.core import audit, experiments
+from runstream_service.core.caller import PURGED_WORKSPACE_ID
 from runstream_service.core.datasets import Dataset, DatasetInput, ModelOutput
 from runstream_service.core.errors import (
     InvalidField,
@@ -149,7 +150,7 @@ class Runs:
         name, tags = _named(new.name, check_entries(new.tags, field="tags", max_value_characters=MAX_TAG_CHARACTERS))
         launch = _checked_launch(new.launch)
         async with self._database.transaction() as connection:
-            target = await _target_of(connection, run_id, launch)
+            target = await _target_of(connection, caller, run_id, launch)
             created = False
             if not target.exists:
                 experiment = await experiments.hold_for_run(
@@ -411,11 +412,15 @@ async def hold_active(connection: PooledConnection, caller: Caller, run_id: UUID
     await _lock_active(connection, caller, run_id, SQL["lifecycle_for_share"])
 
 
-async def _target_of(connection: PooledConnection, run_id: UUID, launch: Launch) -> _Target:
+async def _target_of(connection: PooledConnection, caller: Caller, run_id: UUID, launch: Launch) -> _Target:
     """The run that the id leads to. For a derived id, that is the newest launch, or the next one if that had ended."""
     if not launch.derived:
         return _Target(run_id=run_id, exists=bool(await connection.fetchval(SQL["exists"], run_id)))
     newest = await connection.fetchrow(SQL["newest_launch"], run_id, launch.age_us, _ABANDONED_AFTER_S)
+    if newest is not None and newest["workspace_id"] not in (caller.workspace_id, PURGED_WORKSPACE_ID):
+        # The launchers of two teams number their jobs alike. One team must not be in the way of the other.
+        run_id = uuid.uuid5(run_id, f"workspace {caller.workspace_id}")
+        newest = await connection.fetchrow(SQL["newest_launch"], run_id, launch.age_us, _ABANDONED_AFTER_S)
     if newest is None:
         return _Target(run_id=run_id, exists=False)
     if launch.attempt > 0 or not newest["ended_before"]:
@@ -457,7 +462,7 @@ def _log_created(created: bool, run: Run, asked: UUID, new: NewRun) -> None:
     """Logs, once per run, if it is not what the caller asked for."""
     if created and run.run_id != asked:
         log.info(
-            "Another launch came with the run id of one that had ended; it has a run of its own",
+            "A launch came with the run id of one that had ended or is in another workspace; it has a run of its own",
             action="run_of_next_launch",
             run_id=run.run_id.hex,
             first_run_id=asked.hex,

@@ -80,9 +80,9 @@ ON CONFLICT (experiment_id, key) DO UPDATE SET value = excluded.value WHERE stor
 -- Deletes a tag.
 DELETE FROM experiment_tags WHERE experiment_id = $1 AND key = $2;
 
--- name: workspaces_of
--- The workspaces of some experiments, whoever asks.
-SELECT experiment_id, workspace_id FROM experiments WHERE experiment_id = ANY ($1::bigint[]);
+-- name: experiments_of_workspace
+-- Those of some experiments that a workspace has.
+SELECT experiment_id FROM experiments WHERE workspace_id = $1 AND experiment_id = ANY ($2::bigint[]);
 
 -- name: chosen_locations_of_workspace
 -- The artifact locations that were chosen for experiments of a workspace.

@@ -30,8 +30,9 @@ SELECT EXISTS (SELECT FROM runs WHERE run_id = $1);
 -- name: newest_launch
 -- The newest run of an id that launches may share, and whether it had ended, or was deleted, before a caller started,
 -- $2 microseconds ago (0: not known). Also one that is running in name only: no replica has had a stream of it for $3
--- seconds of service time, and its last sign of life is from before the caller started.
+-- seconds of service time, and its last sign of life is from before the caller started. It may be in any workspace.
 SELECT run_id, launch_number,
+       (SELECT e.workspace_id FROM experiments e WHERE e.experiment_id = found.experiment_id) AS workspace_id,
        $2::bigint > 0 AND (
            (status IN ('finished', 'failed', 'killed') AND coalesce(end_recorded_at, ended_at) < started)
            OR (lifecycle = 'deleted' AND deleted_at < started)
@@ -52,10 +53,10 @@ SELECT run_id, launch_number,
 
 -- name: insert_launch
 -- As insert, for callers that say which launch the run belongs to: the newest attempt, and the id and number of a launch
--- that has another's id.
+-- that has another's id. Of ranks that insert at once, a late one may meet the first in the index of launches, too.
 INSERT INTO runs (run_id, experiment_id, name, user_name, started_at, attempt, first_run_id, launch_number)
 VALUES ($1, $2, $3, $4, coalesce($5, now()), $6, $7, $8)
-ON CONFLICT (run_id) DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING run_id;
 
 -- name: resume
