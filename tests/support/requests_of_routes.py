@@ -22,7 +22,9 @@ from runstream.v1 import access_pb2, ingest_pb2, query_pb2, run_pb2
 from runstream_service.auth.anonymous import Anonymous
 from runstream_service.core.caller import Role
 from runstream_service.http.app import HttpApp
+from runstream_service.http.command_line import CommandLinePages
 from runstream_service.http.sign_in import SignIn
+from runstream_service.http.sign_in_paths import COMMAND_LINE
 from runstream_service.metrics import Metrics
 from runstream_service.mlflow.calls import Call, Raw
 from runstream_service.mlflow.routes import Core, routes, table
@@ -325,7 +327,7 @@ def names_in(request: Any) -> list[str]:
 
 
 # Pages of the service itself, which need a caller with any role.
-PAGES = frozenset(("/", "/about", "/static-files"))
+PAGES = frozenset(("/", "/about", "/static-files", COMMAND_LINE))
 
 
 def served_routes() -> list[BaseRoute]:
@@ -336,7 +338,8 @@ def served_routes() -> list[BaseRoute]:
         authenticator=Anonymous(),
         render_metrics=MagicMock(),
         version="test",
-        sign_in=SignIn(Anonymous(), session_s=60),
+        sign_in=SignIn(Anonymous(), session_s=60, provider=MagicMock()),
+        command_line=CommandLinePages(),
     )
     app.serve(routes(_mocked_core()))
     return app._starlette.routes
