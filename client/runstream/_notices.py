@@ -107,11 +107,14 @@ class Notices:
         if was_read:
             self._warn(
                 "run_id was read before the service had answered, and is another one now: the launcher gave this job "
-                "the same id as an earlier one, whose run %s has ended; points go to this run",
+                "the same id as another one, whose run %s has ended or is of another workspace; points go to this run",
                 before,
             )
         else:
-            self.info("the launcher gave this job the same id as an earlier one, whose run %s has ended", before)
+            self.info(
+                "the launcher gave this job the id of another one, whose run %s has ended or is of another workspace",
+                before,
+            )
 
     def entry_refused(self, why: Exception) -> None:
         """Reports an invalid param or tag."""

@@ -116,8 +116,9 @@ class Run:
     def run_id(self) -> str:
         """32 hex digits.
 
-        If the id was derived from the launcher's job, it may be that of an earlier launch, whose run has ended; then
-        the service assigns another id. So reading a derived id waits up to 2 s for the service, once.
+        If the id was derived from the launcher's job, it may be that of an earlier launch, whose run has ended, or of a
+        job of another workspace; then the service assigns another id. So reading a derived id waits up to 2 s for the
+        service, once.
         """
         recording = self._recording
         if recording.joining.identity.derived and not recording.position.run_id and not recording.id_was_read:
