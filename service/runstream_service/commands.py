@@ -100,6 +100,7 @@ SCALE = click.FloatRange(0.01, 100)
     help="Measure instead what N workers of the service take, against one process, with writers that drop the points.",
     type=click.IntRange(2, 64),
 )
+@click.option("--auth", is_flag=True, help="Measure instead what it costs the service to ask who calls.")
 @click.option("--tls", is_flag=True, help="Measure instead what TLS costs the service, against plaintext.")
 @click.option("--fairness", is_flag=True, help="Measure acks of one workspace instead, while another one overloads.")
 @click.option("--mlflow", is_flag=True, help="Measure MLflow's routes instead, against stock MLflow and FastTrackML.")
@@ -127,6 +128,7 @@ def bench(
     storage: bool,
     workers: int | None,
     serve_workers: int | None,
+    auth: bool,
     tls: bool,
     fairness: bool,
     mlflow: bool,
@@ -165,6 +167,10 @@ def bench(
         from runstream_service.bench import serve_workers as serve_workers_bench
 
         sys.exit(serve_workers_bench.run(workers=serve_workers, seconds=seconds or 5.0, pairs=pairs, as_json=as_json))
+    if auth:
+        from runstream_service.bench import auth_cost
+
+        sys.exit(auth_cost.run(seconds=seconds or 5.0, pairs=pairs, as_json=as_json))
     if tls:
         from runstream_service.bench import tls_cost
 

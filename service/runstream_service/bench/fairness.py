@@ -3,7 +3,9 @@
 Four streams send a small batch ten times a second. Meanwhile 200 streams of another workspace send as fast as they are
 acknowledged, from a process of their own. For comparison, the same four streams do it in the busy workspace, too.
 
-The load has a low priority (nice): on machines of its own it would not take the processor from the service.
+Once with all that the machine can do, where the load takes a part of the processor that the service needs (on machines
+of its own it would not, so it has a low priority); and once with a database that is ten times slower, where nothing is
+short but commits.
 """
 
 from __future__ import annotations
@@ -24,16 +26,19 @@ from rich.table import Table
 from runstream_service.auth.access import Access
 from runstream_service.auth.calls import operator_in
 from runstream_service.bench import report
+from runstream_service.bench.fault_parts import slowed
 from runstream_service.bench.load import Load, Metadata, push
 from runstream_service.bench.load_process import METADATA
 from runstream_service.bench.progress import say
 from runstream_service.bench.session import NO_ROLL_UP, Started, started
 from runstream_service.core.caller import Role
+from runstream_service.storage.postgres_files import read_postmaster
 
 QUIET = Load(streams=4, batch_points=100, pause_s=0.1, connections=1)
 FLOOD = Load(streams=200, batch_points=250)
 _OVERLOADED_AFTER_S = 2.0
 _LOW_PRIORITY = ("nice", "-n", "10")
+SLOW = "slow_database_"
 
 Values = dict[str, float | bool]
 Latencies = dict[str, list[float]]
@@ -45,6 +50,15 @@ class _Flood:
 
     points: int
     points_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One round."""
+
+    latencies_s: Latencies
+    flood_points_per_s: float
+    acknowledged: int  # points
 
 
 def run(*, seconds: float, pairs: int, as_json: bool) -> int:
@@ -59,27 +73,39 @@ def run(*, seconds: float, pairs: int, as_json: bool) -> int:
 
 async def measure(seconds: float, pairs: int, say: Callable[[str], None]) -> Values:
     """The figures of all rounds together, and the median of their ratios."""
-    rounds: list[Latencies] = []
-    floods: list[_Flood] = []
+    rounds: dict[str, list[_Round]] = {"": [], SLOW: []}
     rows_exact = True
     async with started(say, *NO_ROLL_UP, "--auth", "on") as parts:
-        quiet, busy = await _caller_of(parts, "quiet"), await _caller_of(parts, "busy")
-        await push(parts.address, QUIET, 1.0, metadata=quiet)  # connections, and the first epoch
+        callers = await _caller_of(parts, "quiet"), await _caller_of(parts, "busy")
+        await push(parts.address, QUIET, 1.0, metadata=callers[0])  # connections, and the first epoch
         await parts.database.execute("TRUNCATE hot_batches, commits")
         for number in range(1, pairs + 1):
-            say(f"idle, round {number} of {pairs}")
-            outcomes = {"idle": await push(parts.address, QUIET, seconds, metadata=quiet)}
-            say(f"overload by another workspace, round {number} of {pairs}")
-            async with _flood(parts.address, busy, 2 * seconds + _OVERLOADED_AFTER_S) as flood:
-                await asyncio.sleep(_OVERLOADED_AFTER_S)
-                for name, metadata in (("overload", quiet), ("same_workspace", busy)):
-                    outcomes[name] = await push(parts.address, QUIET, seconds, metadata=metadata)
-                floods.append(await flood)
-            acknowledged = floods[-1].points + sum(one.points_acknowledged for one in outcomes.values())
-            rows_exact &= await parts.database.fetchval("SELECT sum(point_count) FROM commits") == acknowledged
-            await parts.database.execute("TRUNCATE hot_batches, commits")
-            rounds.append({name: one.ack_latencies_s for name, one in outcomes.items()})
-    return {**_values(rounds, floods), "rows_exact": rows_exact}
+            for kind, of_kind in rounds.items():
+                say(f"round {number} of {pairs}{', with a slow database' if kind else ''}")
+                with slowed(_postmaster(parts)) if kind else contextlib.nullcontext():
+                    one = await _round(parts.address, *callers, seconds)
+                of_kind.append(one)
+                rows_exact &= await parts.database.fetchval("SELECT sum(point_count) FROM commits") == one.acknowledged
+                await parts.database.execute("TRUNCATE hot_batches, commits")
+    values = {f"{kind}{name}": value for kind, of in rounds.items() for name, value in _values(of).items()}
+    return {**values, "rows_exact": rows_exact}
+
+
+def _postmaster(parts: Started) -> int:
+    postmaster = read_postmaster(parts.directory)
+    assert postmaster is not None
+    return postmaster.pid
+
+
+async def _round(address: str, quiet: Metadata, busy: Metadata, seconds: float) -> _Round:
+    outcomes = {"idle": await push(address, QUIET, seconds, metadata=quiet)}
+    async with _flood(address, busy, 2 * seconds + _OVERLOADED_AFTER_S) as flood:
+        await asyncio.sleep(_OVERLOADED_AFTER_S)
+        for name, metadata in (("overload", quiet), ("same_workspace", busy)):
+            outcomes[name] = await push(address, QUIET, seconds, metadata=metadata)
+        flooded = await flood
+    acknowledged = flooded.points + sum(one.points_acknowledged for one in outcomes.values())
+    return _Round({name: one.ack_latencies_s for name, one in outcomes.items()}, flooded.points_per_s, acknowledged)
 
 
 async def _caller_of(parts: Started, workspace: str) -> Metadata:
@@ -117,14 +143,15 @@ async def _outcome(output: asyncio.StreamReader) -> _Flood:
     return _Flood(values["points"], values["points"] / values["seconds"])
 
 
-def _values(rounds: list[Latencies], floods: list[_Flood]) -> Values:
-    values: Values = {"overload_points_per_s": statistics.median(flood.points_per_s for flood in floods)}
+def _values(rounds: list[_Round]) -> Values:
+    values: Values = {"overload_points_per_s": statistics.median(one.flood_points_per_s for one in rounds)}
     for name in ("idle", "overload", "same_workspace"):
         for percent in (50, 99):
-            of_rounds = [_percentile(one[name], percent) for one in rounds]
+            of_rounds = [_percentile(one.latencies_s[name], percent) for one in rounds]
             values[f"ack_p{percent}_ms_{name}"] = 1000 * statistics.median(of_rounds)
             # Of each round, not of the medians: the machine's mood is that of its round.
-            ratios = [_percentile(one[name], percent) / _percentile(one["idle"], percent) for one in rounds]
+            idle = [_percentile(one.latencies_s["idle"], percent) for one in rounds]
+            ratios = [loaded / alone for loaded, alone in zip(of_rounds, idle, strict=True)]
             values[f"ack_p{percent}_ratio_{name}"] = statistics.median(ratios)
     return values
 
@@ -135,21 +162,21 @@ def _percentile(latencies: list[float], percent: int) -> float:
 
 
 def _print(values: Values, console: Console) -> None:
-    table = Table("acks of four streams", "p50", "p99", "p99 to idle", title="runstream bench --fairness")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, label in (
-        ("idle", "alone"),
-        ("overload", "while another workspace overloads the service"),
-        ("same_workspace", "in the workspace that overloads it"),
-    ):
-        table.add_row(
-            label,
-            f"{values[f'ack_p50_ms_{name}']:.1f} ms",
-            f"{values[f'ack_p99_ms_{name}']:.1f} ms",
-            f"{values[f'ack_p99_ratio_{name}']:.1f}",
-        )
-    console.print(table)
-    console.print(
-        f"200 streams of the other workspace: {values['overload_points_per_s']:,.0f} points/s", highlight=False
-    )
+    for kind, title in (("", "runstream bench --fairness"), (SLOW, "the same with a slow database")):
+        table = Table("acks of four streams", "p50", "p99", "p99 to idle", title=title)
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for name, label in (
+            ("idle", "alone"),
+            ("overload", "while another workspace overloads the service"),
+            ("same_workspace", "in the workspace that overloads it"),
+        ):
+            table.add_row(
+                label,
+                f"{values[f'{kind}ack_p50_ms_{name}']:.1f} ms",
+                f"{values[f'{kind}ack_p99_ms_{name}']:.1f} ms",
+                f"{values[f'{kind}ack_p99_ratio_{name}']:.1f}",
+            )
+        console.print(table)
+        rate = values[f"{kind}overload_points_per_s"]
+        console.print(f"200 streams of the other workspace: {rate:,.0f} points/s", highlight=False)

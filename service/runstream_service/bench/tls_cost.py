@@ -11,11 +11,9 @@ import asyncio
 import contextlib
 import ipaddress
 import ssl
-import statistics
 import sys
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,11 +25,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from rich.console import Console
-from rich.table import Table
 
 from runstream_service.bench import report
 from runstream_service.bench.load import push
+from runstream_service.bench.paired import PairedFigures, print_pairs
 from runstream_service.bench.progress import say
 from runstream_service.bench.service import Service, service, temporary_postgres
 from runstream_service.bench.session import AGENTS, DIRECT, NO_ROLL_UP
@@ -45,43 +42,22 @@ _HTTP_PART = 0.4  # of the seconds of a round
 _REQUEST = b"GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: %b\r\n\r\n"
 
 
-@dataclass(slots=True)
-class Figures:
-    """What was measured, by name, once for each pair."""
-
-    of: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-
-    def add(self, name: str, kind: str, value: float) -> None:
-        """One more."""
-        self.of.setdefault(name, {PLAIN: [], TLS: []})[kind].append(value)
-
-    def values(self) -> dict[str, float | bool]:
-        """Medians, and the median of the ratios of pairs."""
-        values: dict[str, float | bool] = {}
-        for name, kinds in self.of.items():
-            for kind, measured in kinds.items():
-                values[f"{name}_{kind}"] = statistics.median(measured)
-            pairs = zip(kinds[PLAIN], kinds[TLS], strict=True)
-            values[f"{name}_ratio"] = statistics.median(tls / plain for plain, tls in pairs)
-        return values
-
-
 def run(*, seconds: float, pairs: int, as_json: bool) -> int:
     """Measure, print; 1 if a point was refused."""
     values = uvloop.run(measure(seconds, pairs))
     if as_json:
         sys.stdout.write(report.as_json(values) + "\n")
     else:
-        _print(values, Console())
+        print_pairs("runstream bench --tls", (PLAIN, TLS), _ROWS, values)
     return 0 if values["rows_exact"] else 1
 
 
 async def measure(seconds: float, pairs: int) -> dict[str, float | bool]:
     """The figures of all rounds."""
-    figures, refused = Figures(), 0
+    figures, refused = PairedFigures((PLAIN, TLS)), 0
     async with _services() as (services, certificate, database):
         for number in range(pairs + 1):
-            measured = figures if number else Figures()  # the first round warms up
+            measured = figures if number else PairedFigures((PLAIN, TLS))  # the first round warms up
             for kind, one in services.items():
                 say(f"{kind}, {f'pair {number} of {pairs}' if number else 'warming up'}")
                 refused += await _ingest(measured, kind, one, certificate, seconds if number else min(seconds, 1.0))
@@ -105,7 +81,7 @@ async def _services() -> AsyncIterator[tuple[dict[str, Service], bytes, Database
         yield services, certificate, database
 
 
-async def _ingest(figures: Figures, kind: str, one: Service, certificate: bytes, seconds: float) -> int:
+async def _ingest(figures: PairedFigures, kind: str, one: Service, certificate: bytes, seconds: float) -> int:
     """Points a second over gRPC, and their CPU; returns how many were refused."""
     credentials = grpc.ssl_channel_credentials(certificate) if kind == TLS else None
     process, refused = psutil.Process(one.pid), 0
@@ -119,7 +95,7 @@ async def _ingest(figures: Figures, kind: str, one: Service, certificate: bytes,
     return refused
 
 
-async def _http(figures: Figures, kind: str, one: Service, certificate: bytes, seconds: float) -> None:
+async def _http(figures: PairedFigures, kind: str, one: Service, certificate: bytes, seconds: float) -> None:
     """Requests a second, each over a connection of its own, with its handshake, or over one that stays open."""
     context = ssl.create_default_context(cadata=certificate.decode()) if kind == TLS else None
     address = urlsplit(one.http)
@@ -161,16 +137,6 @@ def _make_certificate(directory: Path) -> tuple[bytes, tuple[str, ...]]:
     file.touch(mode=0o600)
     file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate)
     return certificate, ("--server-certificate", str(file), "--server-key", str(file))
-
-
-def _print(values: dict[str, float | bool], console: Console) -> None:
-    table = Table("what", PLAIN, TLS, "ratio", title="runstream bench --tls", title_justify="left")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for label, key, digits in _ROWS:
-        cells = (f"{values[f'{key}_{kind}']:,.{digits}f}" for kind in (PLAIN, TLS))
-        table.add_row(label, *cells, f"{values[f'{key}_ratio']:.2f}")
-    console.print(table)
 
 
 _ROWS = (
