@@ -62,7 +62,7 @@ def _set(response: Response, scope: Scope, name: str, value: str, *, max_age_s: 
         value,
         max_age=max_age_s,
         path=scope.get("root_path") or "/",
-        secure=scope["scheme"] == "https",
+        secure=scope.get("scheme", "http") == "https",
         httponly=True,  # no script of a page reads it
         samesite="lax",  # no other site's request carries it, but for links that are followed
     )
@@ -71,6 +71,6 @@ def _set(response: Response, scope: Scope, name: str, value: str, *, max_age_s: 
 def _name(scope: Scope, name: str) -> str:
     """Browsers let nobody but this host set a cookie `__Host-`, which is valid for all of its paths. Below a prefix,
     others share the host, and should not get the cookie."""
-    if scope["scheme"] != "https":
+    if scope.get("scheme", "http") != "https":
         return name
     return f"__Secure-{name}" if scope.get("root_path") else f"__Host-{name}"
