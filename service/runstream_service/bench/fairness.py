@@ -92,7 +92,7 @@ async def measure(seconds: float, pairs: int, say: Callable[[str], None]) -> Val
 
 
 def _postmaster(parts: Started) -> int:
-    postmaster = read_postmaster(parts.directory)
+    postmaster = read_postmaster(parts.directory / "postgres")
     assert postmaster is not None
     return postmaster.pid
 
