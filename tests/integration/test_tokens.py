@@ -7,11 +7,13 @@ import time
 
 import pytest
 
+from runstream_service.auth.access import Access
 from runstream_service.auth.authenticator import Credentials
+from runstream_service.auth.by_kind import ByKind
 from runstream_service.auth.token_authenticator import TokenAuthenticator
 from runstream_service.auth.tokens import Tokens
 from runstream_service.core.caller import Caller, Role
-from runstream_service.core.errors import Forbidden, Unauthenticated
+from runstream_service.core.errors import Forbidden, Unauthenticated, WorkspaceNotFound
 from runstream_service.storage.database import Database
 from tests.support.callers import ANYONE
 
@@ -58,3 +60,17 @@ async def test_nobody_gives_a_token_a_higher_role_than_their_own(database: Datab
         await Tokens(database).create(manager, "mine", Role.ADMIN)
     with pytest.raises(Forbidden, match="needs the role manage"):
         await Tokens(database).create(dataclasses.replace(ANYONE, role=Role.WRITE), "mine", Role.READ)
+
+
+@pytest.mark.parametrize("name", ["\0", "a\0b", "\ud800", "x" * 100_000, "purged", "Default"])
+async def test_a_name_that_no_workspace_can_have_is_not_found_however_it_comes(name: str, database: Database) -> None:
+    access = Access.of(database, is_on=True)
+    admin = await access.tokens.create(ANYONE, "root", Role.ADMIN)
+    authenticator = ByKind()
+    authenticator.use(database)
+    with pytest.raises(WorkspaceNotFound):
+        await authenticator.authenticate(Credentials(admin.text, name))
+    with pytest.raises(WorkspaceNotFound):
+        await access.workspaces.get(ANYONE, name)
+    with pytest.raises(WorkspaceNotFound):
+        await access.workspaces.describe(ANYONE, name, "x")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from runstream_service.auth.session_authenticator import SessionAuthenticator
 from runstream_service.auth.token_authenticator import TokenAuthenticator
 from runstream_service.core.errors import Unauthenticated
-from runstream_service.core.workspace_names import MAX_NAME_CHARACTERS
+from runstream_service.core.workspace_names import to_look_up
 
 if TYPE_CHECKING:
     from runstream_service.auth.authenticator import Credentials
@@ -39,9 +39,9 @@ class ByKind:
 
     async def authenticate(self, credentials: Credentials) -> Caller:
         """As in Authenticator."""
-        if len(credentials.workspace) > MAX_NAME_CHARACTERS:
-            # No workspace has such a name, and thousands of them are remembered.
-            credentials = replace(credentials, workspace=credentials.workspace[: MAX_NAME_CHARACTERS + 1])
+        if credentials.workspace:
+            # Thousands of names are remembered, and this may be a long text.
+            credentials = replace(credentials, workspace=to_look_up(credentials.workspace))
         if credentials.session and not credentials.token:
             return await self._sessions.authenticate(credentials)
         if self._jwts is not None and looks_like_jwt(credentials.token):

@@ -12,7 +12,7 @@ from runstream_service.core.caller import Role
 from runstream_service.core.errors import AlreadyExists, WorkspaceNotFound
 from runstream_service.core.experiments import DEFAULT_NAME, get_or_create
 from runstream_service.core.names import check_text
-from runstream_service.core.workspace_names import check_workspace_name
+from runstream_service.core.workspace_names import check_workspace_name, to_look_up
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Workspaces:
 
     async def get(self, caller: Caller, name: str) -> Workspace:
         """One of those. Raises WorkspaceNotFound."""
-        row = await self._database.fetchrow(SQL["find_workspace"], name)
+        row = await self._database.fetchrow(SQL["find_workspace"], to_look_up(name))
         if row is None or (caller.role is not Role.ADMIN and name not in (caller.workspace, *caller.others)):
             raise _not_found(name)
         return _workspace(row)
@@ -81,7 +81,7 @@ class Workspaces:
         caller.check(Role.ADMIN)
         check_text(description, field="description", max_characters=MAX_DESCRIPTION_CHARACTERS)
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(SQL["describe_workspace"], name, description)
+            row = await connection.fetchrow(SQL["describe_workspace"], to_look_up(name), description)
             if row is None:
                 raise _not_found(name)
             there = replace(caller, workspace_id=row["workspace_id"], workspace=name)

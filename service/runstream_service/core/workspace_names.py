@@ -23,3 +23,8 @@ def check_workspace_name(name: str) -> str:
             field="name",
         )
     return name
+
+
+def to_look_up(name: str) -> str:
+    """A name that somebody asks for, as the database takes it: no workspace has what is replaced here, or is longer."""
+    return name[: MAX_NAME_CHARACTERS + 1].replace("\0", "?").encode(errors="replace").decode()
