@@ -43,6 +43,10 @@ class Lookups(Generic[K, V]):
             task.add_done_callback(functools.partial(self._looked_up, key))
         return await asyncio.shield(task)
 
+    def forget(self) -> None:
+        """Something has changed: everybody is looked up again."""
+        self._remembered.clear()
+
     def _looked_up(self, key: K, task: asyncio.Task[V]) -> None:
         del self._under_way[key]
         if not task.cancelled():

@@ -88,6 +88,7 @@ class TokenAuthenticator:
         assert self._database is not None, "streams are opened with a database"
         for row in await self._database.fetch(SQL["ended_tokens"], list(self._watched)):
             error = _ended(row)
+            self._lookups.forget()  # a stream that is ended may be opened again at once
             for end in list(self._watched.get(row["token_id"], ())):
                 end(error)
 
