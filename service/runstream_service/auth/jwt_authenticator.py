@@ -10,7 +10,7 @@ from runstream_service.auth.jwt_claims import claimed_issuer, verified_claims
 from runstream_service.auth.lookups import Found, Lookups, caller_or_refusal
 from runstream_service.auth.token_text import hash_of
 from runstream_service.core.caller import Caller
-from runstream_service.core.errors import Forbidden, NotConnected, Unauthenticated, WorkspaceNotFound
+from runstream_service.core.errors import Forbidden, Unauthenticated, WorkspaceNotFound
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -34,22 +34,19 @@ class JwtAuthenticator:
 
     def __init__(self, trusted: Sequence[Trusted]) -> None:
         self._trusted = {one.issuer.url: one for one in trusted}
-        self._database: Database | None = None
         # The signature is checked once in two seconds, too.
         self._lookups = Lookups(self._look_up)
 
     def use(self, database: Database) -> None:
         """From now on, workspaces are looked up here."""
-        self._database = database
+        self._lookups.use(database)
 
     async def authenticate(self, credentials: Credentials) -> Caller:
         """As in Authenticator."""
         text = credentials.token
         return caller_or_refusal(await self._lookups.get(_Key(hash_of(text), credentials.workspace, text)))
 
-    async def _look_up(self, key: _Key) -> Found:
-        if self._database is None:
-            raise NotConnected("the service is starting: its database is not ready")
+    async def _look_up(self, database: Database, key: _Key) -> Found:
         try:
             issuer = claimed_issuer(key.text)
             trusted = self._trusted.get(issuer)
@@ -57,7 +54,7 @@ class JwtAuthenticator:
                 return Unauthenticated(f"this token is one of {issuer[:200]!r}, which is not trusted here")
             claims = await verified_claims(key.text, trusted.issuer, trusted.audiences)
             person = trusted.person_of(claims)
-            return await self._caller(self._database, person, key.workspace, float(claims["exp"]))
+            return await self._caller(database, person, key.workspace, float(claims["exp"]))
         except (Unauthenticated, Forbidden, WorkspaceNotFound) as refusal:
             return refusal
 

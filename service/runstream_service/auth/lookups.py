@@ -6,10 +6,13 @@ import asyncio
 import functools
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from runstream_service.core.caller import Caller
-from runstream_service.core.errors import Forbidden, Unauthenticated, WorkspaceNotFound
+from runstream_service.core.errors import Forbidden, NotConnected, Unauthenticated, WorkspaceNotFound
+
+if TYPE_CHECKING:
+    from runstream_service.storage.database import Database
 
 # What is found out about credentials: a caller, or why there is none.
 Found: TypeAlias = Caller | Unauthenticated | Forbidden | WorkspaceNotFound
@@ -24,15 +27,21 @@ MAX_REMEMBERED = 20_000
 
 
 class Lookups(Generic[K, V]):
-    """Answers from memory for two seconds. An error is not remembered."""
+    """Answers from memory for two seconds. An error is not remembered. `use` gives it the database, without which
+    callers are asked to try again."""
 
-    def __init__(self, look_up: Callable[[K], Awaitable[V]]) -> None:
+    def __init__(self, look_up: Callable[[Database, K], Awaitable[V]]) -> None:
         self._look_up = look_up
+        self._database: Database | None = None
         self._remembered: OrderedDict[K, tuple[float, V]] = OrderedDict()  # oldest first
         self._under_way: dict[K, asyncio.Task[V]] = {}
 
+    def use(self, database: Database) -> None:
+        """From now on, this is where things are looked up."""
+        self._database = database
+
     async def get(self, key: K) -> V:
-        """What is known of the key. Raises what `look_up` raises."""
+        """What is known of the key. Raises NotConnected, and what `look_up` raises."""
         remembered = self._remembered.get(key)
         if remembered is not None and asyncio.get_running_loop().time() < remembered[0]:
             return remembered[1]
@@ -53,7 +62,9 @@ class Lookups(Generic[K, V]):
             task.exception()  # even if nobody waits for it any more
 
     async def _remember(self, key: K) -> V:
-        found = await self._look_up(key)
+        if self._database is None:
+            raise NotConnected("the service is starting: its database is not ready")
+        found = await self._look_up(self._database, key)
         self._remembered[key] = (asyncio.get_running_loop().time() + REMEMBERED_S, found)
         self._remembered.move_to_end(key)
         if len(self._remembered) > MAX_REMEMBERED:

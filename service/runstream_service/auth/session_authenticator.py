@@ -9,7 +9,7 @@ from runstream_service.auth.lookups import Found, Lookups, caller_or_refusal
 from runstream_service.auth.sessions import SIGN_IN_AGAIN, is_over
 from runstream_service.auth.token_text import hash_of
 from runstream_service.core.caller import Caller
-from runstream_service.core.errors import NotConnected, Unauthenticated, WorkspaceNotFound
+from runstream_service.core.errors import Unauthenticated, WorkspaceNotFound
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -28,22 +28,20 @@ class SessionAuthenticator:
     """`use` gives it the database, without which it asks callers to try again."""
 
     def __init__(self) -> None:
-        self._database: Database | None = None
-        self._lookups = Lookups(self._look_up)
+        self._lookups = Lookups(_look_up)
 
     def use(self, database: Database) -> None:
         """From now on, sessions are looked up here."""
-        self._database = database
+        self._lookups.use(database)
 
     async def authenticate(self, credentials: Credentials) -> Caller:
         """As in Authenticator."""
         return caller_or_refusal(await self._lookups.get((hash_of(credentials.session), credentials.workspace)))
 
-    async def _look_up(self, key: _Key) -> Found:
-        if self._database is None:
-            raise NotConnected("the service is starting: its database is not ready")
-        digest, workspace = key
-        return _judged(await self._database.fetchrow(SQL["find_session"], digest, workspace), workspace)
+
+async def _look_up(database: Database, key: _Key) -> Found:
+    digest, workspace = key
+    return _judged(await database.fetchrow(SQL["find_session"], digest, workspace), workspace)
 
 
 def _judged(row: asyncpg.Record | None, workspace: str) -> Found:

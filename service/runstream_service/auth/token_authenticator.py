@@ -13,7 +13,7 @@ import structlog
 from runstream_service.auth.lookups import Found, Lookups, caller_or_refusal
 from runstream_service.auth.token_text import PREFIX, hash_of, is_token
 from runstream_service.core.caller import DEFAULT_WORKSPACE, DEFAULT_WORKSPACE_ID, Caller, Role
-from runstream_service.core.errors import CoreError, NotConnected, Retryable, Unauthenticated, WorkspaceNotFound
+from runstream_service.core.errors import CoreError, Retryable, Unauthenticated, WorkspaceNotFound
 from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
@@ -38,12 +38,13 @@ class TokenAuthenticator:
 
     def __init__(self) -> None:
         self._database: Database | None = None
-        self._lookups = Lookups(self._look_up)
+        self._lookups = Lookups(_look_up)
         self._watched: dict[int, set[Callable[[CoreError], None]]] = {}
 
     def use(self, database: Database) -> None:
         """From now on, tokens are looked up here."""
         self._database = database
+        self._lookups.use(database)
 
     async def authenticate(self, credentials: Credentials) -> Caller:
         """As in Authenticator."""
@@ -92,12 +93,10 @@ class TokenAuthenticator:
             for end in list(self._watched.get(row["token_id"], ())):
                 end(error)
 
-    async def _look_up(self, key: _Key) -> Found:
-        if self._database is None:
-            raise NotConnected("the service is starting: its database is not ready")
-        digest, workspace = key
-        row = await self._database.fetchrow(SQL["find_token"], digest, workspace)
-        return _judged(row, workspace)
+
+async def _look_up(database: Database, key: _Key) -> Found:
+    digest, workspace = key
+    return _judged(await database.fetchrow(SQL["find_token"], digest, workspace), workspace)
 
 
 def _judged(row: asyncpg.Record | None, asked: str) -> Found:
