@@ -10,11 +10,11 @@ import webbrowser
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 
 import runstream
 from runstream.login.browser import SignedIn, challenge_of, sign_in_with_browser
-from tests.mlflow.test_sign_in import CHROMIUM, needs_chromium
+from tests.mlflow.ui_page import needs_chromium
 from tests.support.access import AUTH, as_operator, make_token, make_workspace
 from tests.support.databases import short_directory
 from tests.support.pages import ask, keep_picture, sign_in
@@ -39,11 +39,8 @@ def token(serve: ServeProcess) -> str:
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser.new_page(viewport={"width": 1280, "height": 900})
-        browser.close()
+def page(context: BrowserContext) -> Page:
+    return context.new_page()
 
 
 class Login(threading.Thread):

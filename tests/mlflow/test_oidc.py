@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,8 +15,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 
+from tests.mlflow.ui_page import needs_chromium
 from tests.support.access import AUTH, as_operator, make_workspace
 from tests.support.databases import short_directory
 from tests.support.issuer import CLIENT_ID, CLIENT_SECRET, LocalIssuer
@@ -25,7 +25,6 @@ from tests.support.pages import Answer, ask, keep_picture
 from tests.support.polling import until_now
 from tests.support.serve import ServeProcess
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PREFIX = "/ml"
 GRANTS = "speech=team-a:write,speech=team-b:read,ops=*:admin,vision=team-b:manage"
 ACCOUNTS: dict[str, dict[str, object]] = {
@@ -33,10 +32,6 @@ ACCOUNTS: dict[str, dict[str, object]] = {
     "bob": {"preferred_username": "bob", "email": "ada@example.org", "email_verified": False, "groups": "vision"},
     "eve": {"email": "eve@example.org", "groups": ["others"]},
 }
-
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on the path; on Debian: apt-get install chromium"
-)
 
 
 @pytest.fixture(scope="module")
@@ -68,25 +63,6 @@ def serve(issuer: LocalIssuer) -> Iterator[ServeProcess]:
     with service_with(issuer.url, CLIENT_ID, CLIENT_SECRET) as running:
         issuer.redirect_uris.add(f"{running.http_url}/signin/oidc/callback")
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # Root, as in CI's container, has no sandbox.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser without cookies."""
-    expect.set_options(timeout=20_000)
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(20_000)
-    yield context
-    context.close()
 
 
 def go_to_provider_and_back(page: Page, account: str) -> None:

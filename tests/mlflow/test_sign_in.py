@@ -11,7 +11,6 @@ import http.client
 import http.server
 import json
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -19,23 +18,19 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+from playwright.sync_api import BrowserContext, expect
 
+from tests.mlflow.ui_page import needs_chromium
 from tests.support.access import AUTH, as_operator, make_token, make_workspace
 from tests.support.databases import short_directory
 from tests.support.pages import ask, keep_picture, sign_in
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PREFIX = "/ml"
 EXPERIMENT = "digits of team a"
 # What is promised is five seconds.
 ENDS_WITHIN_S = 5.0
-
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on the path; on Debian: apt-get install chromium"
-)
 
 
 @pytest.fixture(scope="module")
@@ -57,25 +52,6 @@ def token(serve: ServeProcess) -> str:
         )
         assert created.status == 200
     return made
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # Root, as in CI's container, has no sandbox.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser without cookies."""
-    expect.set_options(timeout=20_000)
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(20_000)
-    yield context
-    context.close()
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from mlflow.entities import Run
 from playwright.sync_api import Browser, Page, expect
 
 from tests.mlflow import training_script
-from tests.mlflow.ui_page import IN_A_BROWSER, UiPage, keep_picture
+from tests.mlflow.ui_page import IN_A_BROWSER, UiPage
+from tests.support.pages import keep_picture
 
 EXPERIMENT = "digits seen in a browser"
 pytestmark = IN_A_BROWSER

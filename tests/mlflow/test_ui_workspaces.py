@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.mlflow.ui_page import IN_A_BROWSER, UiPage, keep_picture
+from tests.mlflow.ui_page import IN_A_BROWSER, UiPage
+from tests.support.pages import keep_picture
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Response
@@ -23,8 +21,11 @@ new MutationObserver((changes) => {
 }).observe(document, { childList: true, subtree: true });
 """.replace("NOTICE", "'[class*=notification-notice]'")
 
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium on the path; on Debian: apt-get install chromium"
+)
 IN_A_BROWSER = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path; on Debian: apt-get install chromium"),
+    needs_chromium,
     pytest.mark.timeout(180),
 ]
 
@@ -59,9 +60,3 @@ class UiPage:
         if response.status >= 400 and not any(part in response.url for part in TAKES_A_404):
             request = response.request
             self.refused.append(f"{response.status} {request.method} {response.url} {request.post_data or ''}".strip())
-
-
-def keep_picture(page: Page, name: str) -> None:
-    """Of a page at the end of a test, where `UI_SCREENSHOTS` says."""
-    if directory := os.environ.get("UI_SCREENSHOTS"):
-        page.screenshot(path=Path(directory) / f"{name}.png")

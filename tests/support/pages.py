@@ -41,5 +41,6 @@ def sign_in(url: str, token: str, **headers: str) -> Answer:
 
 
 def keep_picture(page: Page, name: str) -> None:
+    """Of a page at the end of a test, where `UI_SCREENSHOTS` says."""
     if directory := os.environ.get("UI_SCREENSHOTS"):
         page.screenshot(path=Path(directory) / f"{name}.png")
