@@ -68,5 +68,5 @@ class Dialer:
 def _channel(endpoint: Endpoint, target: str, options: tuple[tuple[str, int | str], ...]) -> grpc.Channel:
     if not endpoint.uses_tls:
         return grpc.insecure_channel(target, options=options)
-    # Read for each channel: a certificate that was replaced is used by the next connection that is opened anew.
+    # The files are read for each channel, so that a new connection uses a certificate that was replaced.
     return grpc.secure_channel(target, grpc.ssl_channel_credentials(*_tls.read(endpoint.tls)), options=options)

@@ -111,8 +111,8 @@ def is_exposed(endpoint: Endpoint) -> bool:
 
 
 EXPOSED = (
-    "the token is sent to %s without TLS, so whoever is on the network between can read and use it; give "
-    "grpcs://host:port, or leave the network between out of reach of others (said once)"
+    "the token is sent to %s without TLS, so others on the network can read and use it; give grpcs://host:port, or "
+    "make sure that nobody else is on that network (said once)"
 )
 
 

@@ -77,7 +77,7 @@ class Login(NamedTuple):
 
 
 def login_path(environ: Mapping[str, str]) -> str:
-    """Where `runstream login` stores what it is told; empty if the user has no home."""
+    """The file in which `runstream login` stores address and token; empty if the user has no home."""
     base = environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(base):  # as its specification says, relative paths are ignored
         home = environ.get("HOME", "")

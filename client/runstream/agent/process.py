@@ -84,7 +84,7 @@ def run(options: Options) -> int:
     status = 1
     companion = options.companion(directory) if options.companion else None
     agent = Agent(directory, lock, options, companion)
-    agent.handle_signals()  # before anybody is told that it is there
+    agent.handle_signals()  # before the log says that it listens
     try:
         check_threads_for_grpc()
         if companion is not None:

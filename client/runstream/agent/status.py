@@ -91,7 +91,7 @@ class StatusFile:
 
 
 def _name_of(endpoint: Endpoint, taken: Container[str]) -> str:
-    """The address; where several tokens or workspaces have one, with what tells them apart."""
+    """The address. If several tokens or workspaces use it, also what distinguishes them."""
     name, number = endpoint.address, 1
     if name in taken and endpoint.credentials.workspace:
         name = f"{name} ({endpoint.credentials.workspace})"
