@@ -1,7 +1,8 @@
-"""Wires the parts that serve single calls: the core and the reads, which gRPC and MLflow's routes share."""
+"""Wires the parts that serve single calls: the core and the reads, which gRPC, MLflow's routes and the page share."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runstream_service.artifacts.files_of_caller import FilesOfCaller
@@ -14,7 +15,6 @@ from runstream_service.core.model_versions import ModelVersions
 from runstream_service.core.registered_models import RegisteredModels
 from runstream_service.core.runs import Runs
 from runstream_service.ingest.http_writes import HttpIngest
-from runstream_service.mlflow.routes import Core
 from runstream_service.query.charts.aggregate import Aggregate
 from runstream_service.query.charts.chart import Chart
 from runstream_service.query.history.history import History
@@ -22,7 +22,6 @@ from runstream_service.query.latest import Latest
 from runstream_service.query.mlflow_view.run_metrics import RunMetrics
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.run_search.run_search import RunSearch
-from runstream_service.rpc.query_servicer import Queries
 from runstream_service.sharing.limited_reads import LimitedReads
 
 if TYPE_CHECKING:
@@ -35,6 +34,36 @@ if TYPE_CHECKING:
     from runstream_service.storage.database import Database
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """What handlers call to read and change everything but points."""
+
+    experiments: Experiments
+    experiment_search: ExperimentSearch
+    runs: Runs
+    inputs: Inputs
+    run_search: RunSearch
+    latest: Latest
+    registered_models: RegisteredModels
+    model_versions: ModelVersions
+    http_ingest: HttpIngest
+    model_metrics: ModelMetrics
+    run_metrics: RunMetrics
+    artifacts: FilesOfCaller
+    logged_models: LoggedModels
+    access: Access
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queries:
+    """The reads of points."""
+
+    history: History
+    latest: Latest
+    chart: Chart
+    aggregate: Aggregate
+
+
 def wire_calls(
     database: Database,
     pipeline: IngestPipeline,
@@ -45,7 +74,7 @@ def wire_calls(
     shares: PoolShares,
     limits: WorkspaceLimits,
 ) -> tuple[Core, Queries]:
-    """Makes the core of MLflow's routes, and the reads of QueryService."""
+    """Makes the core, and the reads of points."""
     limited = LimitedReads(limits)
     histories = ReadPool(reader.database, max_reads=shares.histories, thread=reader, limited=limited)
     answers = ReadPool(reader.database, max_reads=shares.answers, thread=reader, limited=limited)

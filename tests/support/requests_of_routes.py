@@ -27,8 +27,9 @@ from runstream_service.http.sign_in import SignIn
 from runstream_service.http.sign_in_paths import COMMAND_LINE
 from runstream_service.metrics import Metrics
 from runstream_service.mlflow.calls import Call, Raw
-from runstream_service.mlflow.routes import Core, routes, table
+from runstream_service.mlflow.routes import routes, table
 from runstream_service.readiness import Readiness
+from runstream_service.wiring import Core
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor

@@ -20,10 +20,11 @@ from runstream_service.query.history.history import History
 from runstream_service.query.latest import Latest
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.rpc.interceptor import CallInterceptor
-from runstream_service.rpc.query_servicer import Queries, query_handler
+from runstream_service.rpc.query_servicer import query_handler
 from runstream_service.rpc.run_servicer import RunServicer
 from runstream_service.server.frontend import GRPC_OPTIONS
 from runstream_service.storage.database import Database
+from runstream_service.wiring import Queries
 
 
 @dataclass(frozen=True)

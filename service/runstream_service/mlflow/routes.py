@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.routing import BaseRoute, Route
@@ -34,46 +33,13 @@ from runstream_service.mlflow.run_answers import RunAnswers
 from runstream_service.mlflow.run_writes import WriteHandlers, writes
 
 if TYPE_CHECKING:
-    from runstream_service.artifacts.files_of_caller import FilesOfCaller
-    from runstream_service.auth.access import Access
-    from runstream_service.core.experiment_search import ExperimentSearch
-    from runstream_service.core.experiments import Experiments
-    from runstream_service.core.inputs import Inputs
-    from runstream_service.core.logged_models import LoggedModels
-    from runstream_service.core.model_metrics import ModelMetrics
-    from runstream_service.core.model_versions import ModelVersions
-    from runstream_service.core.registered_models import RegisteredModels
-    from runstream_service.core.runs import Runs
-    from runstream_service.ingest.http_writes import HttpIngest
-    from runstream_service.query.latest import Latest
-    from runstream_service.query.mlflow_view.run_metrics import RunMetrics
-    from runstream_service.query.run_search.run_search import RunSearch
+    from runstream_service.wiring import Core
 
 _PREFIXES = ("/api", "/ajax-api")
 _PROXY, _PATH = "2.0/mlflow-artifacts", "{path:path}"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 PUBLIC, READ, WRITE, MANAGE, ADMIN = None, Role.READ, Role.WRITE, Role.MANAGE, Role.ADMIN
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Core:
-    """The parts that the handlers call."""
-
-    experiments: Experiments
-    experiment_search: ExperimentSearch
-    runs: Runs
-    inputs: Inputs
-    run_search: RunSearch
-    latest: Latest
-    registered_models: RegisteredModels
-    model_versions: ModelVersions
-    http_ingest: HttpIngest
-    model_metrics: ModelMetrics
-    run_metrics: RunMetrics
-    artifacts: FilesOfCaller
-    logged_models: LoggedModels
-    access: Access
 
 
 def table(core: Core) -> tuple[Call | Raw, ...]:

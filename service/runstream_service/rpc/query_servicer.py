@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -19,29 +18,18 @@ from runstream_service.query.reading.read_transaction import compute
 from runstream_service.rpc.caller import caller_of
 
 if TYPE_CHECKING:
-    from runstream_service.query.charts.aggregate import Aggregate, AggregateCurve
+    from runstream_service.query.charts.aggregate import AggregateCurve
     from runstream_service.query.charts.buckets import Buckets
-    from runstream_service.query.charts.chart import Chart
-    from runstream_service.query.history.history import History
-    from runstream_service.query.latest import Latest, LatestPoints
+    from runstream_service.query.latest import LatestPoints
     from runstream_service.query.reading.columns import Columns
     from runstream_service.query.reading.series import Series
+    from runstream_service.wiring import Queries
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE = "runstream.v1.QueryService"
 
 MAX_LATEST_POINTS = 16_384  # in one message
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queries:
-    """The reads that are served."""
-
-    history: History
-    latest: Latest
-    chart: Chart
-    aggregate: Aggregate
 
 
 def query_handler(queries: Queries) -> grpc.GenericRpcHandler:
