@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runstream_service.artifacts.files_of_caller import FilesOfCaller
+from runstream_service.core.experiment_activity import ExperimentActivity
 from runstream_service.core.experiment_search import ExperimentSearch
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.inputs import Inputs
@@ -40,6 +41,7 @@ class Core:
 
     experiments: Experiments
     experiment_search: ExperimentSearch
+    experiment_activity: ExperimentActivity
     runs: Runs
     inputs: Inputs
     run_search: RunSearch
@@ -83,6 +85,7 @@ def wire_calls(
     core = Core(
         experiments=experiments,
         experiment_search=ExperimentSearch(database),
+        experiment_activity=ExperimentActivity(database),
         runs=Runs(database, experiments),
         inputs=Inputs(database),
         run_search=RunSearch(answers),

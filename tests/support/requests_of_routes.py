@@ -23,13 +23,17 @@ from runstream_service.auth.anonymous import Anonymous
 from runstream_service.core.caller import Role
 from runstream_service.http.app import HttpApp
 from runstream_service.http.command_line import CommandLinePages
+from runstream_service.http.paths import WEB_API
 from runstream_service.http.sign_in import SignIn
 from runstream_service.http.sign_in_paths import COMMAND_LINE
 from runstream_service.metrics import Metrics
 from runstream_service.mlflow.calls import Call, Raw
 from runstream_service.mlflow.routes import routes, table
 from runstream_service.readiness import Readiness
-from runstream_service.wiring import Core
+from runstream_service.web.calls import WebCall
+from runstream_service.web.routes import routes as web_routes
+from runstream_service.web.routes import table as web_table
+from runstream_service.wiring import Core, Queries
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor
@@ -259,6 +263,9 @@ HTTP: Mapping[str, Fields] = {
     "GET scorers/list": {},
     "GET graphql": _GRAPHQL,
     "POST graphql": _GRAPHQL,
+    "POST web/charts": {"run_ids": ["<run_id>"], "keys": ["<key>"]},
+    "POST web/aggregate": {**_ONE_RUN, "key": "<key>"},
+    "GET web/experiments": {},
 }  # fmt: skip
 
 # Further requests of some of them, which name other objects, or several.
@@ -342,29 +349,41 @@ def served_routes() -> list[BaseRoute]:
         sign_in=SignIn(Anonymous(), session_s=60, provider=MagicMock()),
         command_line=CommandLinePages(),
     )
-    app.serve(routes(_mocked_core()))
+    app.serve([*routes(_mocked_core()), *web_routes(_web_entries())])
     return app._starlette.routes
 
 
-def entries() -> tuple[Call | Raw, ...]:
-    """The table of MLflow's routes, with GraphQL."""
-    return (*table(_mocked_core()), *(Raw(method, "/graphql", Role.READ, MagicMock()) for method in ("GET", "POST")))
+Entry = Call | Raw | WebCall
+
+
+def entries() -> tuple[Entry, ...]:
+    """The tables of MLflow's routes, with GraphQL, and of those of the page."""
+    graphql = (Raw(method, "/graphql", Role.READ, MagicMock()) for method in ("GET", "POST"))
+    return (*table(_mocked_core()), *graphql, *_web_entries())
 
 
 def _mocked_core() -> Core:
     return Core(**{one.name: MagicMock() for one in dataclasses.fields(Core)})
 
 
-def key_of(entry: Call | Raw) -> str:
+def _web_entries() -> tuple[WebCall, ...]:
+    return web_table(_mocked_core(), Queries(**{one.name: MagicMock() for one in dataclasses.fields(Queries)}))
+
+
+def key_of(entry: Entry) -> str:
     """The name of a route in HTTP."""
+    if isinstance(entry, WebCall):
+        return f"{entry.method} web/{entry.path}"
     return f"{entry.method} {_PREFIX.sub('', entry.path)}"
 
 
 _PREFIX = re.compile(r"^/?(ajax-api/)?(\d\.0/)?(mlflow/)?")
 
 
-def paths_of(entry: Call | Raw) -> tuple[str, ...]:
+def paths_of(entry: Entry) -> tuple[str, ...]:
     """The complete paths under which a route is served."""
+    if isinstance(entry, WebCall):
+        return (WEB_API + entry.path,)
     return (
         (entry.path,)
         if entry.path.startswith("/")

@@ -25,8 +25,10 @@ class Answer:
 
     @property
     def error(self) -> tuple[int, str, str]:
-        """Status, code and message."""
+        """Status, code and message, in MLflow's form or in that of the page's API."""
         body = self.body
+        if "error" in body:
+            return self.status, body["error"]["code"], body["error"]["message"]
         return self.status, body["error_code"], body["message"]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from runstream_service.http.pages import OPEN_PATHS, too_many
+from runstream_service.core.errors import Overloaded
+from runstream_service.http.pages import OPEN_PATHS
 from runstream_service.http.paths import route_path
+from runstream_service.http.refusals import refused
 from runstream_service.sharing.capacity import SharedCapacity
 from runstream_service.sharing.current import NO_WORKSPACE, current_workspace
 
@@ -27,8 +29,8 @@ class Admission:
         if scope["type"] != "http" or route_path(scope) in OPEN_PATHS:
             return await self._app(scope, receive, send)
         if self._under_way >= self._max_requests:
-            answer = too_many(f"This replica serves {self._max_requests:,} requests already; try again.")
-            return await answer(scope, receive, send)
+            full = Overloaded(f"This replica serves {self._max_requests:,} requests already; try again.")
+            return await refused(scope, full)(scope, receive, send)
         self._under_way += 1
         try:
             return await self._app(scope, receive, send)
@@ -49,11 +51,11 @@ class WorkspaceAdmission:
         if scope["type"] != "http" or workspace_id == NO_WORKSPACE:  # a public path
             return await self._app(scope, receive, send)
         if not self._requests.try_take(workspace_id):
-            answer = too_many(
+            full = Overloaded(
                 f"This replica serves {self._requests.held_by(workspace_id):,} requests of this workspace already, as "
                 "many as its share; try again."
             )
-            return await answer(scope, receive, send)
+            return await refused(scope, full)(scope, receive, send)
         try:
             return await self._app(scope, receive, send)
         finally:

@@ -14,26 +14,27 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runstream_service.auth.authenticator import Authenticator
 from runstream_service.auth.refused_calls import RefusedCalls
+from runstream_service.core.errors import NotConnected
 from runstream_service.http.admission import Admission, WorkspaceAdmission
 from runstream_service.http.authentication import Authenticate
 from runstream_service.http.command_line import CommandLinePages
 from runstream_service.http.forwarded import Forwarded
 from runstream_service.http.guard import Guard
-from runstream_service.http.pages import RenderMetrics, about_routes, monitoring_routes, too_many
-from runstream_service.http.paths import PathPrefix, SingleSlashes
+from runstream_service.http.pages import RenderMetrics, about_routes, monitoring_routes
+from runstream_service.http.paths import WEB_API, PathPrefix, SingleSlashes
+from runstream_service.http.refusals import refused
 from runstream_service.http.safe_headers import SafeHeaders
 from runstream_service.http.sign_in import SignIn
 from runstream_service.http.ui import find_ui, ui_routes
 from runstream_service.metrics import Metrics
 from runstream_service.readiness import Readiness
-from runstream_service.statuses import patience_s
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class HttpApp:
     """The ASGI application; it counts every request. Until the database is ready, it only serves its own pages and the
-    UI, and asks MLflow's clients to try again. Without `render_metrics`, it has no /metrics."""
+    UI, and asks clients to try again. Without `render_metrics`, it has no /metrics."""
 
     def __init__(
         self,
@@ -79,14 +80,18 @@ class HttpApp:
 def _starting() -> list[BaseRoute]:
     begun = time.monotonic()
 
-    async def starting(_request: Request) -> Response:
-        return too_many(
-            "runstream is starting: its database is not ready.",
-            code="TEMPORARILY_UNAVAILABLE",
-            retry_after_s=patience_s(time.monotonic() - begun),
-        )
+    async def starting(request: Request) -> Response:
+        away_s = time.monotonic() - begun
+        return refused(request.scope, NotConnected("runstream is starting: its database is not ready.", away_s=away_s))
 
-    paths = ("/api/{path:path}", "/ajax-api/{path:path}", "/graphql", "/get-artifact", "/model-versions/get-artifact")
+    paths = (
+        f"{WEB_API}{{path:path}}",
+        "/api/{path:path}",
+        "/ajax-api/{path:path}",
+        "/graphql",
+        "/get-artifact",
+        "/model-versions/get-artifact",
+    )
     return [Route(path, starting, methods=list(_METHODS)) for path in paths]
 
 

@@ -15,9 +15,9 @@ from runstream_service.core.errors import Unauthenticated, WorkspaceNotFound
 from runstream_service.http.callers import Proof, error_of, known_caller_of, set_caller, set_error
 from runstream_service.http.pages import OPEN_PATHS
 from runstream_service.http.paths import relative, route_path
+from runstream_service.http.refusals import refused
 from runstream_service.http.session_cookie import read_session
 from runstream_service.http.sign_in_paths import CHOOSE_WORKSPACE, COMMAND_LINE_TOKEN, SIGN_IN, SIGN_IN_PATHS
-from runstream_service.mlflow.errors import answer_to
 from runstream_service.mlflow.server import SERVER_INFO
 
 PUBLIC_PATHS = frozenset((*OPEN_PATHS, *SERVER_INFO))
@@ -77,7 +77,7 @@ class Authenticate:
         )
 
     def _refusal(self, error: Exception, scope: Scope, headers: Headers) -> Response:
-        """MLflow's clients and scripts of pages get an error; a person with a browser, the page that helps."""
+        """Clients and scripts of pages get an error; a person with a browser, the page that helps."""
         is_page = scope["method"] in ("GET", "HEAD") and "text/html" in headers.get("accept", "")
         if self._is_on and is_page and "authorization" not in headers:
             if isinstance(error, Unauthenticated):
@@ -85,7 +85,7 @@ class Authenticate:
             if isinstance(error, WorkspaceNotFound):
                 return _to(CHOOSE_WORKSPACE, scope)
         set_error(scope, error)
-        return answer_to(error)
+        return refused(scope, error)
 
 
 def _to(path: str, scope: Scope) -> Response:

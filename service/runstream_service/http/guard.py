@@ -36,9 +36,11 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from runstream_service.core.errors import Forbidden
 from runstream_service.http.callers import Proof, proof_of
 from runstream_service.http.pages import OPEN_PATHS
-from runstream_service.http.paths import route_path
+from runstream_service.http.paths import is_web_api, route_path
+from runstream_service.http.refusals import refused
 from runstream_service.http.sign_in_paths import COMMAND_LINE_TOKEN, SIGN_IN_PATHS
 from runstream_service.mlflow.server import SERVER_INFO
 
@@ -63,7 +65,8 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         problem = self._problem(scope, Headers(scope=scope)) if scope["type"] == "http" else ""
         if problem:
-            return await PlainTextResponse(problem, 403)(scope, receive, send)
+            answer = refused(scope, Forbidden(problem)) if is_web_api(scope) else PlainTextResponse(problem, 403)
+            return await answer(scope, receive, send)
         return await self._app(scope, receive, send)
 
     def _problem(self, scope: Scope, headers: Headers) -> str:

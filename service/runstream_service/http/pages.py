@@ -114,11 +114,3 @@ def _person(request: Request) -> str:
 def json(body: object, *, status: int = 200) -> Response:
     """A JSON answer."""
     return Response(orjson.dumps(body), status_code=status, media_type="application/json")
-
-
-def too_many(message: str, *, code: str = "RESOURCE_EXHAUSTED", retry_after_s: float = 1.0) -> Response:
-    """The answer, in MLflow's form, to a request that was refused unread. MLflow's clients repeat a request after 429
-    even where they do not after 503, because it might be executed twice."""
-    response = json({"error_code": code, "message": message}, status=429)
-    response.headers["retry-after"] = str(max(1, round(retry_after_s)))
-    return response

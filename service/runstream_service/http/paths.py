@@ -7,6 +7,9 @@ import re
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+# Below it is the API of the page (web/).
+WEB_API = "/web/api/"
+
 _REPEATED = re.compile(r"/{2,}")
 # The rest of the path is a file's path or a tag's key, which stays as the caller wrote it.
 _CALLERS = re.compile(r"/mlflow-artifacts/+(?:artifacts|presigned|mpu/+\w+)/|/logged-models/+[^/]+/+tags/")
@@ -58,6 +61,11 @@ def route_path(scope: Scope) -> str:
     """The path without the prefix, as in the routes."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+def is_web_api(scope: Scope) -> bool:
+    """Whether a request is of the page's API, which has errors in a form of its own."""
+    return route_path(scope).startswith(WEB_API)
 
 
 def relative(path: str, scope: Scope) -> str:

@@ -58,6 +58,8 @@ from runstream_service.storage.commit_notifier import CommitNotifier
 from runstream_service.tls.connections import HandshakeFailures
 from runstream_service.tls.metrics import TlsMetrics
 from runstream_service.tls.server_tls import ServerTls
+from runstream_service.web.routes import routes as web_routes
+from runstream_service.web.routes import table as web_table
 from runstream_service.wiring import wire_calls
 
 if TYPE_CHECKING:
@@ -327,7 +329,7 @@ class Frontend:
         pipeline: IngestPipeline,
         reader: ReaderThread,
     ) -> None:
-        """Adds the handlers of single calls: runs, reads, and MLflow's routes, which use both."""
+        """Adds the handlers of single calls: runs, reads, and the HTTP routes, which use both."""
         access = Access.of(database, is_on=self._settings.auth, public_url=self._settings.public_url)
         core, queries = wire_calls(
             database, pipeline, artifacts, reader, access, shares=self._shares, limits=self._limits
@@ -335,7 +337,7 @@ class Frontend:
         run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(core.experiments, core.runs), server)
         server.add_generic_rpc_handlers((query_handler(queries),))
         access_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(access), server)
-        self._http_app.serve(mlflow_routes(core))
+        self._http_app.serve([*mlflow_routes(core), *web_routes(web_table(core, queries))])
 
     def _check_database(self) -> None:
         if self._pipeline is not None:

@@ -19,6 +19,7 @@ from runstream_service.query.reading.series import (
     Series,
     check_keys,
     check_runs,
+    count_curves,
     runs_of,
     series_of_runs,
 )
@@ -52,6 +53,8 @@ class ChartQuery:
     min_position: int | None = None
     max_position: int | None = None
     max_buckets: int = 0
+    # Of too many curves, this many of the first keys are read. None: too many are an error.
+    first_curves: int | None = None
 
 
 Emit = Callable[[Series, Buckets], Awaitable[None]]
@@ -63,25 +66,29 @@ class Chart:
     def __init__(self, read_pool: ReadPool) -> None:
         self._read_pool = read_pool
 
-    async def read(self, caller: Caller, query: ChartQuery, emit: Emit) -> None:
-        """Passes one curve after the other to `emit`, in the order (run as requested, key, rank, attempt).
+    async def read(self, caller: Caller, query: ChartQuery, emit: Emit) -> int:
+        """Passes one curve after the other to `emit`, in the order (run as requested, key, rank, attempt), or with
+        `first_curves` (key, run, rank, attempt). Returns how many were left out.
 
         Raises:
             InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable.
         """
         run_ids = _run_ids(query.run_ids)
-        await _emit_all(await self._read_pool.run(self._read(caller, run_ids, query, in_this_loop(emit))), emit)
+        waiting, left_out = await self._read_pool.run(self._read(caller, run_ids, query, in_this_loop(emit)))
+        await _emit_all(waiting, emit)
+        return left_out
 
     async def _read(
         self, caller: Caller, run_ids: Sequence[UUID], query: ChartQuery, emit: Emit
-    ) -> list[tuple[Series, Buckets]]:
-        """Passes curves to `emit` until they are few enough to wait for the end of the read; returns the last ones."""
+    ) -> tuple[list[tuple[Series, Buckets]], int]:
+        """Passes curves to `emit` until they are few enough to wait for the end of the read; returns the last ones, and
+        how many were left out."""
         count = bucket_count(query.max_buckets)
         wanted = range_of(query.axis, query.min_position, query.max_position)
         waiting: list[tuple[Series, Buckets]] = []
         size = 0
         async with self._read_pool.transaction() as transaction:
-            curves = await _curves(transaction, caller, run_ids, query)
+            curves, left_out = await _curves(transaction, caller, run_ids, query)
             async with aclosing(batches(transaction, curves, wanted)) as parts:
                 async for sources in parts:
                     for series, buckets in await self._in_buckets(transaction, sources, count):
@@ -90,7 +97,7 @@ class Chart:
                     if size > _WAITING_BUCKETS:
                         await transaction.with_deadline(_emit_all(waiting, emit))
                         waiting, size = [], 0
-        return waiting
+        return waiting, left_out
 
     async def _in_buckets(
         self, transaction: ReadTransaction, sources: Sequence[CurveSources], count: int
@@ -123,20 +130,36 @@ def _run_ids(texts: Sequence[str]) -> list[UUID]:
 
 async def _curves(
     transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], query: ChartQuery
-) -> list[Curve]:
+) -> tuple[list[Curve], int]:
+    """The curves that are asked for, and how many more there are."""
     check_keys(query.keys)
     stored = await series_of_runs(
-        transaction, caller, run_ids, query.keys, rank=query.rank, attempt=query.attempt, limit=MAX_SERIES + 1
+        transaction,
+        caller,
+        run_ids,
+        query.keys,
+        rank=query.rank,
+        attempt=query.attempt,
+        limit=MAX_SERIES + 1,
+        by_key=query.first_curves is not None,
     )
     found = runs_of(stored)
     if without_series := [run_id for run_id in run_ids if run_id not in found]:
         await check_runs(transaction, caller, without_series, field="run_ids")
     curves = curves_of(stored)
-    if len(curves) > MAX_CURVES or len(stored) > MAX_SERIES:
+    most = MAX_CURVES if query.first_curves is None else query.first_curves
+    if len(curves) <= most and len(stored) <= MAX_SERIES:
+        return curves, 0
+    if query.first_curves is None:
         raise InvalidField(
             f"keys: the chart has more than {MAX_CURVES:,} series; ask for fewer runs, keys or ranks", field="keys"
         )
-    return curves
+    if len(stored) <= MAX_SERIES:
+        return curves[:most], len(curves) - most
+    # The last one may have more attempts than were read.
+    first = curves[:-1][:most]
+    count = await count_curves(transaction, caller, run_ids, query.keys, rank=query.rank, attempt=query.attempt)
+    return first, count - len(first)
 
 
 async def _emit_all(waiting: Sequence[tuple[Series, Buckets]], emit: Emit) -> None:

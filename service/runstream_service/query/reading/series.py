@@ -78,12 +78,28 @@ async def series_of_runs(
     rank: int | None = None,
     attempt: int | None = None,
     limit: int | None = None,
+    by_key: bool = False,
 ) -> list[StoredSeries]:
-    """The series of several runs, in their order; at most `limit` series. Missing runs have none."""
-    rows = await transaction.fetch(
-        "series_of_runs", caller.workspace_id, run_ids, list(keys) or None, rank, attempt, limit
-    )
+    """The series of several runs, in their order or by key; at most `limit` series. Missing runs have none."""
+    statement = "series_of_runs_by_key" if by_key else "series_of_runs"
+    rows = await transaction.fetch(statement, caller.workspace_id, run_ids, list(keys) or None, rank, attempt, limit)
     return [StoredSeries(row[0], Series(row[1].hex, row[2], row[3], row[4])) for row in rows]
+
+
+async def count_curves(
+    transaction: ReadTransaction,
+    caller: Caller,
+    run_ids: Sequence[UUID],
+    keys: Sequence[str],
+    *,
+    rank: int | None = None,
+    attempt: int | None = None,
+) -> int:
+    """How many curves the series of several runs make: those of one run, key and rank are one."""
+    rows = await transaction.fetch(
+        "count_curves_of_runs", caller.workspace_id, run_ids, list(keys) or None, rank, attempt
+    )
+    return int(rows[0][0])
 
 
 async def check_runs(transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], *, field: str) -> None:

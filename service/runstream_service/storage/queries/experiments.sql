@@ -87,3 +87,19 @@ SELECT experiment_id FROM experiments WHERE workspace_id = $1 AND experiment_id 
 -- name: chosen_locations_of_workspace
 -- The artifact locations that were chosen for experiments of a workspace.
 SELECT DISTINCT artifact_location FROM experiments WHERE workspace_id = $1 AND artifact_location IS NOT NULL;
+
+-- name: list_by_activity
+-- At most $3 experiments with their active runs and the time of their last activity; that with the name $2 is first.
+SELECT e.experiment_id, e.name, e.lifecycle, e.retention_days, coalesce(of_runs.count, 0)::bigint AS run_count,
+       greatest(e.updated_at, of_runs.last) AS last_update
+  FROM experiments e
+  LEFT JOIN (
+       SELECT r.experiment_id, count(*) FILTER (WHERE r.lifecycle = 'active') AS count,
+              max(greatest(r.started_at, r.ended_at, c.seen_at)) AS last
+         FROM runs r LEFT JOIN run_connections c USING (run_id)
+        WHERE r.purge_epoch IS NULL
+          AND r.experiment_id IN (SELECT own.experiment_id FROM experiments own WHERE own.workspace_id = $1)
+        GROUP BY r.experiment_id) of_runs USING (experiment_id)
+ WHERE e.workspace_id = $1
+ ORDER BY e.name = $2 DESC, last_update DESC, e.experiment_id DESC
+ LIMIT $3;

@@ -35,6 +35,27 @@ SELECT s.series_id, s.run_id, s.key, s.rank, s.attempt
  ORDER BY w.position, s.key COLLATE "C", s.rank, s.attempt
  LIMIT $6;
 
+-- name: series_of_runs_by_key
+-- The same, in the order of keys first.
+SELECT s.series_id, s.run_id, s.key, s.rank, s.attempt
+  FROM unnest($2::uuid[]) WITH ORDINALITY AS w (run_id, position)
+  JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
+ WHERE e.workspace_id = $1 AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
+   AND ($3::text[] IS NULL OR s.key = ANY ($3))
+   AND ($4::int IS NULL OR s.rank = $4)
+   AND ($5::int IS NULL OR s.attempt = $5)
+ ORDER BY s.key COLLATE "C", w.position, s.rank, s.attempt
+ LIMIT $6;
+
+-- name: count_curves_of_runs
+-- How many runs, keys and ranks the same series have.
+SELECT count(DISTINCT (s.run_id, s.key, s.rank))
+  FROM runs r JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
+ WHERE e.workspace_id = $1 AND r.run_id = ANY ($2::uuid[]) AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
+   AND ($3::text[] IS NULL OR s.key = ANY ($3))
+   AND ($4::int IS NULL OR s.rank = $4)
+   AND ($5::int IS NULL OR s.attempt = $5);
+
 -- name: latest_stored
 -- COPY. All series of the runs $2, perhaps only of some keys ($3), at most $5, with the position of their run in $2, two
 -- hashes of their key ($4: seed), and what roll-up stored as their latest point, if it did. A plain join: it is an index

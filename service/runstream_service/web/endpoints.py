@@ -1,0 +1,82 @@
+"""Lines of the table -> endpoints: the role, the message, limits, encoding of answers, errors in the page's form."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runstream_service.core import effects
+from runstream_service.core.errors import NotFound
+from runstream_service.deadline import within
+from runstream_service.http.callers import caller_of, set_error
+from runstream_service.mlflow.answer import encode_in_thread_if_long
+from runstream_service.mlflow.bodies import Bodies
+from runstream_service.query.reading.read_transaction import compute
+from runstream_service.web.binary import Arrays
+from runstream_service.web.calls import Answer, WebCall
+from runstream_service.web.errors import answer_to
+from runstream_service.web.request import read
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+# Smaller answers take longer to compress than to send.
+_GZIP_BYTES = 65_536
+_LOOPBACK = ("127.0.0.1", "::1", "local")
+
+
+def endpoint_of(call: WebCall, bodies: Bodies) -> Endpoint:
+    """A line of the table as a guarded endpoint."""
+
+    async def endpoint(request: Request) -> Response:
+        caller = caller_of(request)
+        caller.check(call.role)
+        async with bodies.counted(request) as same_request:
+            message = await read(same_request, call.message)
+        answer = call.handler(caller, message)
+        return await _encoded(request, await (answer if call.lasts else within(answer)))
+
+    return guarded(endpoint)
+
+
+def guarded(endpoint: Endpoint) -> Endpoint:
+    """Turns every exception into an answer in the page's form."""
+
+    async def answer(request: Request) -> Response:
+        with effects.watched() as effects_of_request:
+            try:
+                return await endpoint(request)
+            except Exception as error:
+                set_error(request.scope, error)
+                return answer_to(error, outcome_is_unknown=effects_of_request.possible)
+
+    return answer
+
+
+async def unknown(request: Request) -> Response:
+    """Whatever path and method the table does not have."""
+    raise NotFound(f"runstream has no endpoint {request.method} {request.url.path[:200]}", field="path")
+
+
+async def _encoded(request: Request, answer: Answer) -> Response:
+    if isinstance(answer, Response):
+        return answer
+    accepted = "" if _is_on_this_machine(request) else request.headers.get("accept-encoding", "")
+    if isinstance(answer, Arrays):
+        return await compute(answer.values, _arrays, answer, accepted)
+    return await encode_in_thread_if_long(answer, accept_encoding=accepted)
+
+
+def _is_on_this_machine(request: Request) -> bool:
+    """Whether the answer crosses no network, so that compressing it would only take time."""
+    return request.client is None or request.client.host in _LOOPBACK
+
+
+def _arrays(answer: Arrays, accept_encoding: str) -> Response:
+    data, headers = answer.encode(), {"cache-control": "no-store"}
+    if len(data) >= _GZIP_BYTES and "gzip" in accept_encoding:
+        data = gzip.compress(data, compresslevel=1)
+        headers |= {"content-encoding": "gzip", "vary": "accept-encoding"}
+    return Response(data, headers=headers, media_type="application/octet-stream")

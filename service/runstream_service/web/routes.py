@@ -1,0 +1,42 @@
+"""The table of the routes of the page's API. Each is served below API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.routing import BaseRoute, Route
+
+from runstream_service.core.caller import Role
+from runstream_service.http.paths import WEB_API
+from runstream_service.mlflow.bodies import Bodies
+from runstream_service.web import charts, experiments
+from runstream_service.web.calls import WebCall
+from runstream_service.web.endpoints import endpoint_of, guarded, unknown
+from runstream_service.web.request import Nothing
+
+if TYPE_CHECKING:
+    from runstream_service.wiring import Core, Queries
+
+READ, WRITE, MANAGE = Role.READ, Role.WRITE, Role.MANAGE
+
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+# Of all requests at a time. The longest has a megabyte.
+_MAX_BYTES_OF_BODIES = 16 << 20
+
+
+def table(core: Core, queries: Queries) -> tuple[WebCall, ...]:
+    """All routes of the page's API."""
+    of_charts = charts.ChartHandlers(queries)
+    of_experiments = experiments.ExperimentHandlers(core.experiment_activity)
+    return (
+        WebCall("POST", "charts", READ, charts.ChartOfRuns, of_charts.chart),
+        WebCall("POST", "aggregate", READ, charts.AggregateOfRun, of_charts.aggregate),
+        WebCall("GET", "experiments", READ, Nothing, of_experiments.list),
+    )
+
+
+def routes(entries: tuple[WebCall, ...]) -> list[BaseRoute]:
+    """The table as Starlette's routes; all other paths below API get the page's error for unknown ones."""
+    bodies = Bodies(_MAX_BYTES_OF_BODIES)
+    known = [Route(WEB_API + entry.path, endpoint_of(entry, bodies), methods=[entry.method]) for entry in entries]
+    return [*known, Route(WEB_API + "{path:path}", guarded(unknown), methods=_METHODS)]
