@@ -19,9 +19,11 @@ from runstream_service.ingest.http_writes import HttpIngest
 from runstream_service.query.charts.aggregate import Aggregate
 from runstream_service.query.charts.chart import Chart
 from runstream_service.query.history.history import History
+from runstream_service.query.keys_in_use import KeysInUse
 from runstream_service.query.latest import Latest
 from runstream_service.query.mlflow_view.run_metrics import RunMetrics
 from runstream_service.query.reading.read_transaction import ReadPool
+from runstream_service.query.run_overview import RunOverview
 from runstream_service.query.run_search.run_search import RunSearch
 from runstream_service.sharing.limited_reads import LimitedReads
 
@@ -64,6 +66,8 @@ class Queries:
     latest: Latest
     chart: Chart
     aggregate: Aggregate
+    keys_in_use: KeysInUse
+    run_overview: RunOverview
 
 
 def wire_calls(
@@ -99,5 +103,13 @@ def wire_calls(
         logged_models=LoggedModels(database),
         access=access,
     )
-    queries = Queries(history=History(histories), latest=latest, chart=Chart(answers), aggregate=Aggregate(answers))
+    chart, keys_in_use = Chart(answers), KeysInUse(answers)
+    queries = Queries(
+        history=History(histories),
+        latest=latest,
+        chart=chart,
+        aggregate=Aggregate(answers),
+        keys_in_use=keys_in_use,
+        run_overview=RunOverview(latest, chart, keys_in_use),
+    )
     return core, queries

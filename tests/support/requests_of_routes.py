@@ -266,6 +266,9 @@ HTTP: Mapping[str, Fields] = {
     "POST web/charts": {"run_ids": ["<run_id>"], "keys": ["<key>"]},
     "POST web/aggregate": {**_ONE_RUN, "key": "<key>"},
     "GET web/experiments": {},
+    "POST web/runs/search": {"experiment_ids": ["<experiment_id>"], "metrics": ["<key>"]},
+    "GET web/runs/{run_id}": _ONE_RUN,
+    "GET web/keys": _ONE_EXPERIMENT,
 }  # fmt: skip
 
 # Further requests of some of them, which name other objects, or several.
@@ -304,6 +307,10 @@ FURTHER: Mapping[str, tuple[Fields, ...]] = {
         {**_ONE_MODEL, "source": "models:/<model>@<alias>"},
         {**_ONE_MODEL, "source": "models:/<model_id>", **_OF_LOGGED_MODEL},
         {**_ONE_MODEL, "source": "mlflow-artifacts:/<experiment_id>/models/<model_id>/artifacts", **_OF_LOGGED_MODEL},
+    ),
+    "POST web/runs/search": (
+        {"experiment_ids": ["<experiment_id>"]},
+        {"filter": "attributes.run_id = '<run_id>'", "lifecycle": "all"},
     ),
     "POST graphql": tuple(
         {"query": f"{{ {field} {{ apiError {{ message }} {answer} }} }}"}

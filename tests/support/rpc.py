@@ -17,8 +17,10 @@ from runstream_service.metrics import Metrics
 from runstream_service.query.charts.aggregate import Aggregate
 from runstream_service.query.charts.chart import Chart
 from runstream_service.query.history.history import History
+from runstream_service.query.keys_in_use import KeysInUse
 from runstream_service.query.latest import Latest
 from runstream_service.query.reading.read_transaction import ReadPool
+from runstream_service.query.run_overview import RunOverview
 from runstream_service.rpc.interceptor import CallInterceptor
 from runstream_service.rpc.query_servicer import query_handler
 from runstream_service.rpc.run_servicer import RunServicer
@@ -47,8 +49,14 @@ async def serve_on(database: Database, **of_calls: Any) -> AsyncIterator[Service
     experiments = Experiments(database)
     run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(experiments, Runs(database, experiments)), server)
     read_pool = ReadPool(database, max_reads=5)
+    latest, chart, keys = Latest(read_pool), Chart(read_pool), KeysInUse(read_pool)
     queries = Queries(
-        history=History(read_pool), latest=Latest(read_pool), chart=Chart(read_pool), aggregate=Aggregate(read_pool)
+        history=History(read_pool),
+        latest=latest,
+        chart=chart,
+        aggregate=Aggregate(read_pool),
+        keys_in_use=keys,
+        run_overview=RunOverview(latest, chart, keys),
     )
     server.add_generic_rpc_handlers((query_handler(queries),))
     port = server.add_insecure_port("127.0.0.1:0")

@@ -42,3 +42,7 @@ class ExperimentActivity:
         """
         rows = await self._database.fetch(SQL["list_by_activity"], caller.workspace_id, DEFAULT_NAME, MAX_EXPERIMENTS)
         return [ActiveExperiment(*row) for row in rows]
+
+    async def all_ids(self, caller: Caller) -> list[int]:
+        """The ids of all experiments of a workspace. Raises DatabaseUnavailable."""
+        return [row[0] for row in await self._database.fetch(SQL["ids_of_workspace"], caller.workspace_id)]

@@ -222,6 +222,11 @@ class Runs:
         found = {row["run_id"]: row for row in rows}
         return [_whole_run(found[run_id]) for run_id in run_ids if run_id in found]
 
+    async def last_commits(self, caller: Caller, run_ids: Sequence[UUID]) -> dict[UUID, datetime]:
+        """When points of some runs were last committed over gRPC, of those that are running."""
+        rows = await self._database.fetch(SQL["last_commits"], caller.workspace_id, run_ids)
+        return {row["run_id"]: row["committed_at"] for row in rows}
+
     async def list(
         self, caller: Caller, experiment_id: int, *, page_size: int, page_token: str
     ) -> tuple[list[Run], str]:

@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 from runstream_service.core.caller import Role
 from runstream_service.http.paths import WEB_API
 from runstream_service.mlflow.bodies import Bodies
-from runstream_service.web import charts, experiments
+from runstream_service.web import charts, experiments, runs
 from runstream_service.web.calls import WebCall
 from runstream_service.web.endpoints import endpoint_of, guarded, unknown
 from runstream_service.web.request import Nothing
@@ -28,10 +28,14 @@ def table(core: Core, queries: Queries) -> tuple[WebCall, ...]:
     """All routes of the page's API."""
     of_charts = charts.ChartHandlers(queries)
     of_experiments = experiments.ExperimentHandlers(core.experiment_activity)
+    of_runs = runs.RunHandlers(core, queries)
     return (
         WebCall("POST", "charts", READ, charts.ChartOfRuns, of_charts.chart),
         WebCall("POST", "aggregate", READ, charts.AggregateOfRun, of_charts.aggregate),
         WebCall("GET", "experiments", READ, Nothing, of_experiments.list),
+        WebCall("POST", "runs/search", READ, runs.SearchRuns, of_runs.search),
+        WebCall("GET", "runs/{run_id}", READ, runs.OneRun, of_runs.get),
+        WebCall("GET", "keys", READ, runs.KeysOf, of_runs.keys),
     )
 
 

@@ -110,9 +110,9 @@ async def check_runs(transaction: ReadTransaction, caller: Caller, run_ids: Sequ
             raise RunNotFound(f"no run with id {run_id.hex}", field=field, subject=run_id.hex)
 
 
-def check_keys(keys: Sequence[str]) -> None:
+def check_keys(keys: Sequence[str], *, field: str = "keys") -> None:
     """Raises InvalidField for more than 1,000 keys, or for an impossible key."""
     if len(keys) > MAX_KEYS:
-        raise InvalidField(f"keys: has {len(keys):,} keys; at most {MAX_KEYS:,} are allowed", field="keys")
+        raise InvalidField(f"{field}: has {len(keys):,} keys; at most {MAX_KEYS:,} are allowed", field=field)
     if any("\0" in key for key in keys):
-        raise InvalidField("keys: a key has a NUL character", field="keys")
+        raise InvalidField(f"{field}: a key has a NUL character", field=field)

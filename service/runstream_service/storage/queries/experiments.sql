@@ -103,3 +103,7 @@ SELECT e.experiment_id, e.name, e.lifecycle, e.retention_days, coalesce(of_runs.
  WHERE e.workspace_id = $1
  ORDER BY e.name = $2 DESC, last_update DESC, e.experiment_id DESC
  LIMIT $3;
+
+-- name: ids_of_workspace
+-- All experiments of a workspace.
+SELECT experiment_id FROM experiments WHERE workspace_id = $1;

@@ -123,3 +123,29 @@ SELECT f.run_id, f.rank, f.attempt, l.value
 -- name: keys_of_series
 -- The keys of the series $1.
 SELECT series_id, key FROM series WHERE series_id = ANY ($1::bigint[]);
+
+-- name: keys_of_recent_runs
+-- The keys that the $3 newest active runs of the experiment $2 (null: of all) have, with how many have each, at most $4 of
+-- a kind. Of metrics only those of rank 0, or without ranks: the others log the same, and there may be thousands.
+WITH recent AS MATERIALIZED (
+    SELECT r.run_id
+      FROM runs r JOIN experiments e USING (experiment_id)
+     WHERE e.workspace_id = $1 AND ($2::bigint IS NULL OR r.experiment_id = $2)
+       AND r.lifecycle = 'active' AND r.purge_epoch IS NULL
+     ORDER BY r.started_at DESC LIMIT $3
+)
+(SELECT 'metric', s.key, count(DISTINCT s.run_id) FROM series s JOIN recent USING (run_id)
+  WHERE s.rank <= 0 AND s.purge_epoch IS NULL GROUP BY s.key ORDER BY 3 DESC, 2 LIMIT $4)
+UNION ALL
+(SELECT 'param', p.key, count(*) FROM params p JOIN recent USING (run_id) GROUP BY p.key ORDER BY 3 DESC, 2 LIMIT $4)
+UNION ALL
+(SELECT 'tag', t.key, count(*) FROM tags t JOIN recent USING (run_id) GROUP BY t.key ORDER BY 3 DESC, 2 LIMIT $4);
+
+-- name: first_keys_of_runs
+-- The first $3 metrics of each of the runs $2.
+SELECT run_id, key
+  FROM (SELECT s.run_id, s.key, row_number() OVER (PARTITION BY s.run_id ORDER BY s.key COLLATE "C") AS place
+          FROM runs r JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
+         WHERE e.workspace_id = $1 AND r.run_id = ANY ($2::uuid[]) AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
+         GROUP BY s.run_id, s.key) of_runs
+ WHERE place <= $3;

@@ -190,3 +190,10 @@ UPDATE producers SET session = session + 1 WHERE run_id = $1;
 -- name: raise_generation
 -- Makes HTTP metric writes stale that looked up series which may be deleted now.
 UPDATE runs SET series_generation = series_generation + 1 WHERE run_id = $1;
+
+-- name: last_commits
+-- When points of some runs were last committed over gRPC, of those that are running.
+SELECT p.run_id, max(p.committed_at) AS committed_at
+  FROM runs r JOIN experiments e USING (experiment_id) JOIN producers p USING (run_id)
+ WHERE e.workspace_id = $1 AND r.run_id = ANY ($2::uuid[]) AND r.status = 'running' AND p.committed_at IS NOT NULL
+ GROUP BY p.run_id;

@@ -1,0 +1,109 @@
+"""Runs in the form of the page's API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from runstream_service.core.times import to_unix_us
+from runstream_service.query.mlflow_view.primary_series import primary_points
+from runstream_service.web.numbers import number
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from runstream_service.core.runs import Run
+    from runstream_service.query.latest import LatestPoints
+
+Answer = dict[str, Any]
+# By run id: what a table shows of its metrics, and the time of its newest point.
+MetricsByRun = dict[str, dict[str, Answer]]
+
+# Of a run whose table does not say which ones it shows.
+MAX_METRICS = 100
+
+
+def rendered_runs(
+    runs: Sequence[Run], portions: Sequence[LatestPoints], commits: Mapping[UUID, datetime], most: int
+) -> list[Answer]:
+    """Runs with at most `most` metrics each."""
+    metrics = metrics_of(portions, most)
+    newest = newest_points(portions)
+    return [
+        rendered_run(run, metrics.get(run.run_id.hex, {}), newest.get(run.run_id.hex), commits.get(run.run_id))
+        for run in runs
+    ]
+
+
+def rendered_run(
+    run: Run, metrics: dict[str, Answer] | None, newest_us: int | None, committed_at: datetime | None
+) -> Answer:
+    """One run; without metrics if they are None."""
+    times = [newest_us, None if committed_at is None else to_unix_us(committed_at)]
+    answer = {
+        "run_id": run.run_id.hex,
+        "name": run.name,
+        "experiment_id": str(run.experiment_id),
+        "experiment": run.experiment,
+        "status": run.status,
+        "lifecycle": run.lifecycle,
+        "user": run.user,
+        "start_time_us": to_unix_us(run.started_at),
+        "end_time_us": to_unix_us(run.ended_at) if run.ended_at else None,
+        "last_point_us": max((one for one in times if one is not None), default=None),
+        "params": run.params,
+        "tags": run.tags,
+    }
+    return answer if metrics is None else {**answer, "metrics": metrics}
+
+
+def metrics_of(portions: Sequence[LatestPoints], most: int) -> MetricsByRun:
+    """The latest point of each metric, as those see it who know neither ranks nor attempts."""
+    found: MetricsByRun = {}
+    for points in map(primary_points, portions):
+        for run, key, value, time_us, step in zip(
+            points.run_index.tolist(),
+            points.key_index.tolist(),
+            points.value.tolist(),
+            points.time_unix_us.tolist(),
+            points.step.tolist(),
+            strict=True,
+        ):
+            of_run = found.setdefault(points.run_ids[run], {})
+            if len(of_run) < most:
+                of_run[points.keys[key]] = {"latest": number(value), "step": step, "time_us": time_us}
+    return found
+
+
+def newest_points(portions: Sequence[LatestPoints]) -> dict[str, int]:
+    """The time of the newest point of each run."""
+    found: dict[str, int] = {}
+    for points in portions:
+        for run, time_us in zip(points.run_index.tolist(), points.time_unix_us.tolist(), strict=True):
+            run_id = points.run_ids[run]
+            found[run_id] = max(found.get(run_id, time_us), time_us)
+    return found
+
+
+def rendered_series(points: LatestPoints) -> list[Answer]:
+    """Every series of a run, in the order (key, rank, attempt)."""
+    return [
+        {
+            "key": points.keys[key],
+            "rank": rank,
+            "attempt": attempt,
+            "latest": number(value),
+            "step": step,
+            "time_us": time_us,
+        }
+        for key, rank, attempt, value, step, time_us in zip(
+            points.key_index.tolist(),
+            points.rank.tolist(),
+            points.attempt.tolist(),
+            points.value.tolist(),
+            points.step.tolist(),
+            points.time_unix_us.tolist(),
+            strict=True,
+        )
+    ]

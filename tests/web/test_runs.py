@@ -1,0 +1,129 @@
+"""The table of runs, one run, and keys to complete."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from typing import Any
+
+import pytest
+
+import runstream
+from tests.web.support import Web
+
+
+def test_the_table_has_params_tags_and_the_metrics_that_it_asks_for(web: Web) -> None:
+    experiment = uuid.uuid4().hex
+    begun = time.time()
+    found = web.log(
+        {"loss": [(0, 2.0), (1, math.nan)], "acc": [(5, 0.5)]},
+        experiment=experiment,
+        name="first",
+        params={"lr": 0.1},
+        tags={"team": "a"},
+    )
+    (run,) = web.post("runs/search", filter=f"run_id = '{found}'", metrics=["loss"])["runs"]
+    assert (run["run_id"], run["name"], run["experiment"], run["status"]) == (found, "first", experiment, "finished")
+    assert (run["params"], run["tags"]["team"], run["lifecycle"]) == ({"lr": "0.1"}, "a", "active")
+    loss = run["metrics"].pop("loss")
+    assert (loss["latest"], loss["step"], run["metrics"]) == ("NaN", 1, {})
+    assert begun < run["start_time_us"] / 1e6 <= loss["time_us"] / 1e6 == run["last_point_us"] / 1e6
+    assert run["end_time_us"] >= run["start_time_us"]
+    assert set(web.post("runs/search", filter=f"run_id = '{found}'")["runs"][0]["metrics"]) == {"acc", "loss"}
+
+
+def test_pages_go_on_where_the_one_before_ended_over_all_experiments_or_some(web: Web) -> None:
+    experiments = [web.make_experiment(), web.make_experiment()]
+    made = [web.make_run(experiment, start_time=1_000 + at) for at, experiment in enumerate(experiments * 2)]
+    first = web.post("runs/search", experiment_ids=experiments, page_size=3)
+    rest = web.post("runs/search", experiment_ids=experiments, page_size=3, page_token=first["next_page_token"])
+    assert [run["run_id"] for run in first["runs"] + rest["runs"]] == made[::-1]
+    assert rest["next_page_token"] == ""
+    one = web.post("runs/search", experiment_ids=experiments[:1], order_by=["start_time ASC"])["runs"]
+    assert [run["run_id"] for run in one] == [made[0], made[2]]
+    in_all = {run["run_id"] for run in web.post("runs/search", page_size=1_000)["runs"]}
+    assert in_all.issuperset(made)
+
+
+def test_deleted_runs_are_shown_to_those_who_ask_for_them(web: Web) -> None:
+    experiment = web.make_experiment()
+    kept, deleted = web.make_run(experiment), web.make_run(experiment)
+    web.rest.post("/api/2.0/mlflow/runs/delete", {"run_id": deleted})
+
+    def shown(lifecycle: str) -> set[str]:
+        answer = web.post("runs/search", experiment_ids=[experiment], lifecycle=lifecycle)
+        return {run["run_id"] for run in answer["runs"]}
+
+    assert [shown(one) for one in ("active", "deleted", "all")] == [{kept}, {deleted}, {kept, deleted}]
+
+
+def test_one_run_comes_with_its_series_its_ranks_and_where_its_attempts_began(web: Web) -> None:
+    found = web.log({"loss": [(step, 1.0) for step in range(5)]}, rank=0)
+    web.log({"loss": [(0, 1.0)], "late": [(2, -math.inf)]}, found, rank=3)
+    web.log({"loss": [(3, 2.0), (4, 1.0)]}, found, rank=0, attempt=1)
+    answer = web.get(f"runs/{found}")
+    series = [(one["key"], one["rank"], one["attempt"], one["latest"], one["step"]) for one in answer["series"]]
+    assert series == [
+        ("late", 3, 0, "-Infinity", 2),
+        ("loss", 0, 0, 1.0, 4),
+        ("loss", 0, 1, 1.0, 4),
+        ("loss", 3, 0, 1.0, 0),
+    ]
+    assert (answer["ranks"], answer["series_count"]) == ([0, 3], 4)
+    assert [(one["attempt"], one["first_step"]) for one in answer["attempts"]] == [(0, 0), (1, 3)]
+    first, second = (one["first_time_us"] for one in answer["attempts"])
+    assert answer["run"]["start_time_us"] <= first < second
+    assert answer["points_per_s"] is None
+    assert "metrics" not in answer["run"]
+
+
+def test_a_run_that_goes_on_says_how_fast(web: Web) -> None:
+    run = runstream.start_run(address=web.service.grpc_address)
+    for step in range(60):
+        run.log({"loss": 1.0}, step=step)
+    assert run.flush(30)
+    assert web.get(f"runs/{run.run_id}")["points_per_s"] == 2.0
+    (shown,) = web.post("runs/search", filter=f"run_id = '{run.run_id}'", metrics=[])["runs"]
+    assert shown["last_point_us"] is not None
+    run.finish()
+
+
+def test_keys_to_complete_are_those_of_most_runs_first(web: Web) -> None:
+    experiment = uuid.uuid4().hex
+    for number in range(2):
+        found = web.log({"often": [(0, 1.0)]}, experiment=experiment, params={"lr": 1, f"p{number}": 1}, tags={"t": 1})
+    web.log({"a": [(0, 1.0)]}, found)
+    experiment_id = web.get(f"runs/{found}")["run"]["experiment_id"]
+    keys = web.get("keys", experiment_id=experiment_id)
+    assert keys["metrics"] == ["often", "a"]
+    assert keys["params"] == ["lr", "p0", "p1"]
+    assert "t" in keys["tags"]
+    assert set(web.get("keys")["metrics"]) >= {"often", "a"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"experiment_ids": ["x"]}, "experiment_ids"),
+        ({"experiment_ids": [1]}, "experiment_ids"),
+        ({"filter": "metrics."}, "filter"),
+        ({"filter": 1}, "filter"),
+        ({"order_by": ["nothing"]}, "order_by"),
+        ({"lifecycle": "gone"}, "lifecycle"),
+        ({"page_size": 0}, "page_size"),
+        ({"page_size": 1_001}, "page_size"),
+        ({"page_token": "x"}, "page_token"),
+        ({"metrics": ["a\0"]}, "metrics"),
+    ],
+)
+def test_a_wrong_field_of_a_search_is_named(web: Web, wrong: Any, field: str) -> None:
+    web.make_run()
+    assert web.refusal("POST", "runs/search", wrong) == (400, "INVALID_FIELD", field)
+
+
+def test_what_is_not_there_is_not_found(web: Web) -> None:
+    assert web.refusal("GET", f"runs/{'0' * 32}") == (404, "RUN_NOT_FOUND", "run_id")
+    assert web.refusal("GET", "runs/x") == (400, "INVALID_FIELD", "run_id")
+    assert web.refusal("GET", "keys", {"experiment_id": "x"}) == (400, "INVALID_FIELD", "experiment_id")
+    assert web.get("keys", experiment_id="9999999") == {"metrics": [], "params": [], "tags": []}
