@@ -1,0 +1,128 @@
+// Live updates: one stream of server-sent events a tab, whatever is shown in it.
+
+/**
+ * New points of one series since the event before.
+ * @typedef {object} NewPoints
+ * @property {string} key
+ * @property {number} rank
+ * @property {number} attempt
+ * @property {number} count
+ * @property {number} non_finite
+ * @property {number} first_step
+ * @property {number} last_step
+ * @property {number} first_time_us
+ * @property {number} last_time_us
+ * @property {import('./types.js').Value} min
+ * @property {import('./types.js').Value} max
+ * @property {import('./types.js').Value} mean
+ */
+
+/**
+ * @typedef {object} Listener
+ * @property {(event: {run_id: string, series: NewPoints[]}) => void} [points]
+ * @property {(run: import('./types.js').Run) => void} [run] status, name or end changed; once at the beginning
+ * @property {() => void} [reset] events are missing: ask for everything again
+ * @property {(state: Connection) => void} [connection]
+ */
+
+/** @typedef {'connecting' | 'live' | 'reconnecting'} Connection */
+/** @typedef {{runIds: string[], listener: Listener}} Watch */
+
+const RETRY_MS = 1000;
+const MOST_RETRY_MS = 15_000;
+
+export class EventStream {
+  /** @type {Set<Watch>} */
+  #watches = new Set();
+  /** @type {EventSource | null} */
+  #source = null;
+  #followed = '';
+  #lastId = '';
+  #retryMs = RETRY_MS;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer = undefined;
+  /** @type {Connection} */
+  #connection = 'connecting';
+
+  /** @param {(url: string) => EventSource} [open] */
+  constructor(open = (url) => new EventSource(url)) {
+    this.#open = open;
+  }
+  #open;
+
+  /**
+   * Follows some runs until the returned function is called.
+   * @param {string[]} runIds
+   * @param {Listener} listener
+   * @returns {() => void}
+   */
+  watch(runIds, listener) {
+    const watch = { runIds, listener };
+    this.#watches.add(watch);
+    listener.connection?.(this.#connection);
+    this.#later(0);
+    return () => {
+      this.#watches.delete(watch);
+      this.#later(0);
+    };
+  }
+
+  /** @param {number} ms */
+  #later(ms) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#connect(), ms);
+  }
+
+  #connect() {
+    const runIds = [...new Set([...this.#watches].flatMap((watch) => watch.runIds))].sort().slice(0, 50);
+    const query = new URLSearchParams(runIds.map((runId) => ['run', runId])).toString();
+    if (this.#source && this.#source.readyState !== 2 && query === this.#followed) return;
+    this.#source?.close();
+    this.#source = null;
+    if (query !== this.#followed) this.#lastId = ''; // a cursor belongs to its runs
+    this.#followed = query;
+    if (runIds.length === 0) return;
+    const since = this.#lastId ? `&last_event_id=${encodeURIComponent(this.#lastId)}` : '';
+    this.#listen(this.#open(`web/api/events?${query}${since}`));
+  }
+
+  /** @param {EventSource} source */
+  #listen(source) {
+    this.#source = source;
+    source.onopen = () => {
+      this.#retryMs = RETRY_MS;
+      this.#changed('live');
+    };
+    source.onerror = () => {
+      if (this.#source !== source) return;
+      this.#changed('reconnecting');
+      if (source.readyState !== 2) return; // the browser connects again, with the id of the last event
+      this.#later(this.#retryMs * (0.5 + Math.random()));
+      this.#retryMs = Math.min(2 * this.#retryMs, MOST_RETRY_MS);
+    };
+    source.addEventListener('points', (event) => this.#deliver('points', event));
+    source.addEventListener('run', (event) => this.#deliver('run', event));
+    source.addEventListener('reset', (event) => this.#deliver('reset', event));
+  }
+
+  /**
+   * @param {'points' | 'run' | 'reset'} name
+   * @param {MessageEvent} event
+   */
+  #deliver(name, event) {
+    if (event.lastEventId) this.#lastId = event.lastEventId;
+    const data = event.data ? JSON.parse(event.data) : {};
+    for (const { runIds, listener } of [...this.#watches]) {
+      if (name === 'reset' || runIds.includes(data.run_id)) listener[name]?.(data);
+    }
+  }
+
+  /** @param {Connection} state */
+  #changed(state) {
+    this.#connection = state;
+    for (const { listener } of [...this.#watches]) listener.connection?.(state);
+  }
+}
+
+/** The stream of this tab. */
+export const events = new EventStream();

@@ -1,0 +1,68 @@
+// Colours of runs. A run keeps its colour as long as the tab is open, whatever else is shown or hidden.
+
+// The palette of Okabe and Ito, which colour-blind people can tell apart, in an order of rising doubt on either
+// background; its black is left to text, and its yellow is darker on white. After it come the same colours with dashes.
+const LIGHT = ['#0072b2', '#d55e00', '#009e73', '#b8579a', '#c98500', '#2f9bd6', '#9a8c00'];
+const DARK = ['#56b4e9', '#f07a2b', '#2bc49a', '#e29ac4', '#f0b429', '#6f9cf0', '#e8dd5a'];
+const DASHES = /** @type {const} */ ([[], [6, 3], [2, 2], [8, 3, 2, 3]]);
+
+/** How many lines can be told apart. */
+export const RING = LIGHT.length * DASHES.length;
+
+/** @typedef {{colour: string, dash: readonly number[]}} Stroke */
+
+/** Gives out places in the ring. */
+export class Places {
+  /** @type {Map<string, number>} */
+  #places = new Map();
+
+  /**
+   * The place of an id: the one that follows from it, or the next that nobody has.
+   * @param {string} id
+   */
+  of(id) {
+    const known = this.#places.get(id);
+    if (known !== undefined) return known;
+    if (this.#places.size >= 10_000) this.#places.clear(); // a tab that has shown that many begins again
+    const taken = new Set(this.#places.values());
+    const wanted = hash(id) % LIGHT.length;
+    let place = wanted;
+    // Solid colours first, from the wanted one on; then the same with dashes.
+    for (let tries = 0; taken.has(place) && tries < RING; tries++) {
+      const ring = Math.floor(tries / LIGHT.length);
+      place = ring * LIGHT.length + ((wanted + tries) % LIGHT.length);
+    }
+    this.#places.set(id, place);
+    return place;
+  }
+}
+
+/** @param {string} id */
+function hash(id) {
+  let value = 2166136261;
+  for (let i = 0; i < id.length; i++) value = Math.imul(value ^ id.charCodeAt(i), 16777619) >>> 0;
+  return value;
+}
+
+const ofTab = new Places();
+
+/**
+ * How a place in the ring is drawn.
+ * @param {number} place
+ * @param {'light' | 'dark'} theme
+ * @returns {Stroke}
+ */
+export function strokeAt(place, theme) {
+  const colours = theme === 'dark' ? DARK : LIGHT;
+  return { colour: colours[place % colours.length], dash: DASHES[Math.floor(place / colours.length) % DASHES.length] };
+}
+
+/**
+ * How a run is drawn.
+ * @param {string} runId
+ * @param {'light' | 'dark'} theme
+ */
+export const strokeOf = (runId, theme) => strokeAt(ofTab.of(runId), theme);
+
+/** The dashes of the n-th metric of a graph that has several. */
+export const dashOf = (/** @type {number} */ index) => DASHES[index % DASHES.length];
