@@ -15,6 +15,7 @@ import grpc
 import numpy as np
 
 from runstream.v1 import ingest_pb2, packed_pb2, run_pb2, run_pb2_grpc
+from runstream_service.server.grpc_events import all_wakeups_read
 
 _APPEND = "/runstream.v1.IngestService/Append"
 
@@ -271,7 +272,8 @@ async def push(
     `when_open` does comes between, when all streams are open. The metadata say who calls;
     `credentials` are for a service with TLS."""
     run_id = uuid.uuid4().hex
-    channels = [_channel(address, credentials) for _ in range(load.connections)]
+    with all_wakeups_read():  # or the load would stall as the service did without it
+        channels = [_channel(address, credentials) for _ in range(load.connections)]
     try:
         await run_pb2_grpc.RunServiceStub(channels[0]).CreateRun(
             run_pb2.CreateRunRequest(run_id=run_id, experiment="bench", name=load.name), metadata=metadata

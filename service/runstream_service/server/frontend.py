@@ -48,6 +48,7 @@ from runstream_service.rpc.interceptor import MAX_CALL_BYTES, CallInterceptor
 from runstream_service.rpc.query_servicer import query_handler
 from runstream_service.rpc.run_servicer import RunServicer
 from runstream_service.rpc.tail_handler import tail_handler
+from runstream_service.server.grpc_events import all_wakeups_read
 from runstream_service.server.lasting_tasks import LastingTasks
 from runstream_service.server.listening import MONITORING, HttpServer, grpc_port_options, listen_grpc, listen_http
 from runstream_service.server.loop_delay import LoopDelay
@@ -186,6 +187,8 @@ class Frontend:
         """Opens ports first, since a port in use can be reported at once. Starts HTTP before the database, which may
         take minutes to replay its log, while /healthz has to answer."""
         tls = self._start_tls()
+        with all_wakeups_read():
+            grpc.aio.init_grpc_aio()
         self._grpc = grpc.aio.server(
             interceptors=[
                 CallInterceptor(
