@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import sys
 
+# What the extras bring, by the module that a command misses first. Everything else comes with [server].
+_EXTRAS = {
+    "click": "cli",
+    "rich": "cli",
+    "plotext": "cli",
+    "pyarrow": "server,export",
+    "sklearn": "server,demo",
+    "mlflow": "server,mlflow",
+}
+
 
 def main() -> None:
-    """Runs the command line; if the extra [server] is missing, says how to install it."""
+    """Runs the command line; if a package is missing, says how to install it."""
     try:
         from runstream_service.commands import runstream
+
+        runstream()
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("runstream"):
+        missing = (error.name or "").partition(".")[0]
+        if missing.startswith("runstream") or not missing:
             raise  # a bug, not a missing extra
         sys.stderr.write(
-            f"runstream: only the client is installed here ({error.name} is missing); "
-            "the service comes with: pip install 'runstream[server]'\n"
+            f"runstream: {missing} is not installed here; this command comes with: "
+            f"pip install 'runstream[{_EXTRAS.get(missing, 'server')}]'\n"
         )
         sys.exit(1)
-    runstream()

@@ -8,24 +8,16 @@ Every record has a stable `action` to search and alert on, and a message for peo
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from runstream_service.masking import mask_secrets
+
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("auto", "json", "text")
-
-# The password of a URL anywhere in a text: in the authority, or as a query parameter.
-_URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@?#]*:)[^\s/?#]*(@)", re.IGNORECASE)
-_QUERY_PASSWORD = re.compile(r"(\b(?:password|passfile|sslpassword)=)[^&\s'\"]+", re.IGNORECASE)
-
-
-def mask_secrets(text: str) -> str:
-    """The text without passwords of database URLs."""
-    return _QUERY_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***\2", text))
 
 
 def configure(*, level: str = "info", format: str = "auto", stream: TextIO | None = None) -> None:

@@ -335,12 +335,20 @@ def test_help_names_every_variable_and_default() -> None:
         assert words in done.stdout
 
 
-def test_without_the_server_extra_one_line_says_what_to_install() -> None:
-    script = "import sys; sys.modules['click'] = None; from runstream_service.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(("missing", "extra"), [("click", "cli"), ("structlog", "server")])
+def test_where_a_package_is_missing_one_line_says_what_to_install(missing: str, extra: str) -> None:
+    script = f"import sys; sys.modules[{missing!r}] = None; from runstream_service.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script, "serve"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "pip install 'runstream[server]'" in done.stderr
+    assert f"pip install 'runstream[{extra}]'" in done.stderr
+
+
+def test_help_lists_the_commands_that_miss_a_package_too() -> None:
+    script = "import sys; sys.modules['structlog'] = None; from runstream_service.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script, "--help"], capture_output=True, text=True, check=True)
+    assert re.search(r"serve +\(structlog is missing here\)", done.stdout)
+    assert re.search(r"tail +Print the points of RUN", done.stdout)
 
 
 def test_terminal_gets_a_banner_and_ctrl_c_ends_it(data_dir: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-CODE = "import sys, runstream_service.commands; print({'grpc', 'numpy', 'asyncpg', 'mlflow'} & set(sys.modules))"
+SLOW = {"grpc", "numpy", "asyncpg", "mlflow", "rich", "structlog", "plotext"}
+CODE = f"import sys, runstream_service.commands; print({SLOW} & set(sys.modules))"
 
 
 def test_declaring_the_commands_imports_nothing_that_is_slow() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runstream_service.cannot_start import CannotStart
-from runstream_service.logs import mask_secrets
+from runstream_service.masking import mask_secrets
 from runstream_service.settings import read_settings
 from runstream_service.storage.database_url import DatabaseUrl, Server
 

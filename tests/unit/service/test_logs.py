@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from runstream_service import logs
+from runstream_service.masking import mask_secrets
 
 
 @pytest.fixture(autouse=True)
@@ -94,4 +95,4 @@ def test_passwords_are_masked_wherever_they_stand(secret: str, form: str) -> Non
 
 def test_masking_leaves_other_text_alone() -> None:
     text = "GET http://127.0.0.1:5000/metrics took 3:04, mail a:b@c"
-    assert logs.mask_secrets(text) == text
+    assert mask_secrets(text) == text

@@ -1,177 +1,19 @@
-"""Subcommands for stored data: status, doctor, tail, export, delete, retention, gc. Exit code 1 means failure, 2 wrong
-usage."""
+"""Subcommands that work on the database of the service: status, gc, distribute."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from runstream_service import logs
-from runstream_service.cannot_start import CannotStart
-
-
-@contextlib.contextmanager
-def in_one_line() -> Iterator[None]:
-    """Reports an error in one line, and sets the exit code."""
-    import asyncpg
-
-    from runstream import RunstreamError
-    from runstream_service.core.errors import CoreError
-
-    try:
-        yield
-    except CannotStart as refusal:
-        _fail(str(refusal), refusal.exit_code)
-    except RunstreamError as error:
-        _fail(str(error))
-    except CoreError as error:
-        _fail(error.message)
-    except asyncpg.PostgresError as error:
-        _fail(f"the database refused: {error}")
-    except ValueError as error:
-        _fail(str(error), 2)
-    except BrokenPipeError:
-        # `runstream tail ... | head`. The rest of the buffer would raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def _fail(message: str, code: int = 1) -> None:
-    click.echo(f"runstream: {logs.mask_secrets(message)}", err=True)
-    sys.exit(code)
-
-
-def address_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--address",
-        envvar="RUNSTREAM_ADDRESS",
-        show_envvar=True,
-        help="Where the service is.  [default: 127.0.0.1:50051]",
-    )(command)
-
-
-@click.command()
-@click.argument("run")
-@click.option("--key", "keys", multiple=True, help="Only this metric; may be repeated.")
-@click.option("--rank", type=int, help="Only this rank.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@address_option
-def tail(run: str, keys: tuple[str, ...], rank: int | None, as_json: bool, address: str | None) -> None:
-    """Print the points of RUN as they are committed, until Ctrl-C."""
-    with in_one_line():
-        import runstream
-        from runstream_service.follow import follow
-
-        try:
-            with runstream.Client(address) as client:
-                follow(client, run, keys, rank, as_json=as_json)
-        except KeyboardInterrupt:
-            sys.exit(0)  # Ctrl-C is the normal way to end it
-
-
-@click.command()
-@address_option
-@click.option(
-    "--http",
-    envvar="RUNSTREAM_MLFLOW_HTTP_ADDRESS",
-    show_envvar=True,
-    help="Where the service speaks MLflow's API.  [default: the same host, port 5000]",
-)
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path),
-    help="The directory with the journals.  [default: the one that a training process here uses]",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
-def doctor(address: str | None, http: str | None, directory: Path | None, as_json: bool) -> None:
-    """Check what is between a training process here and the service, and say what to do.
-
-    Exit code 1: something is broken, so that points do not arrive.
-    """
-    with in_one_line():
-        from runstream.doctor.command import run
-
-        sys.exit(run(address=address, http=http, directory=directory, as_json=as_json))
-
-
-@click.command()
-@click.argument("run")
-@click.option("--key", "keys", multiple=True, required=True, help="A metric to delete; may be repeated.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@address_option
-def delete(run: str, keys: tuple[str, ...], yes: bool, address: str | None) -> None:
-    """Delete all points of single metrics of RUN, of all ranks, for good."""
-    with in_one_line():
-        import runstream
-
-        with runstream.Client(address) as client:
-            found = client.get_run(run)
-            if not yes:
-                click.confirm(f"Delete {', '.join(keys)} of run {found.name!r} for good?", abort=True, err=True)
-            count = client.delete_series(run, keys)
-        click.echo(f"deleted {count} series of run {found.name!r}")
-
-
-@click.command()
-@click.argument("experiment")
-@click.option("--days", type=click.IntRange(1, 36_500), help="Delete points that are older than this many days.")
-@click.option("--forever", is_flag=True, help="Keep all points.")
-@address_option
-def retention(experiment: str, days: int | None, forever: bool, address: str | None) -> None:
-    """Set how long the points of EXPERIMENT are kept."""
-    if (days is None) != forever:
-        raise click.UsageError("give either --days or --forever")
-    with in_one_line():
-        import runstream
-
-        with runstream.Client(address) as client:
-            client.set_retention(experiment, days)
-        kept = f"{days} days" if days else "forever"
-        click.echo(f"points of experiment {experiment!r} are kept {kept}")
-
-
-@click.command()
-@click.argument("run", required=False)
-@click.option("--experiment", help="All active runs of this experiment.")
-@click.option("--format", "format_", type=click.Choice(["parquet", "csv"]), required=True)
-@click.option(
-    "--output",
-    required=True,
-    help="A file, or a directory (that exists, or ends with /) for one file a run.",
-)
-@address_option
-def export(run: str | None, experiment: str | None, format_: str, output: str, address: str | None) -> None:
-    """Write all points of RUN, or of an experiment, to Parquet or CSV."""
-    if (run is None) == (experiment is None):
-        raise click.UsageError("give either RUN or --experiment")
-    with in_one_line():
-        import runstream
-        from runstream_service.export.command import Job
-        from runstream_service.export.command import export as write
-
-        try:
-            with runstream.Client(address) as client:
-                directory = output.endswith(os.sep) or Path(output).is_dir()
-                done = write(client, Job(run, experiment, format_, Path(output), directory))
-        except ModuleNotFoundError as error:
-            _fail(f"{error.name} is missing; Parquet needs: pip install 'runstream[server,export]'")
-        click.echo(f"{done.points:,} points of {done.runs} run{'s' * (done.runs != 1)} in {output}")
-        for run_id, failure in done.failures.items():
-            click.echo(f"runstream: run {run_id} was not exported: {failure}", err=True)
-        if done.failures:
-            sys.exit(1)
+from runstream_service.commands.failures import fail, in_one_line
+from runstream_service.masking import mask_secrets
 
 
 def _database_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -209,7 +51,7 @@ def status(database: str | None, data_dir: Path, as_json: bool) -> None:
         else:
             render.render(found, Console(highlight=False))
         if found.unread:
-            _fail(f"could not be read: {', '.join(found.unread)}")
+            fail(f"could not be read: {', '.join(found.unread)}")
 
 
 @click.command()
@@ -267,7 +109,7 @@ def _collect(url: str, purge_after_days: int) -> None:
     if done.files_waiting:
         click.echo(f"directories of files that the service deletes next: {done.files_waiting:,}")
     for name, error in done.failures.items():
-        click.echo(logs.mask_secrets(f"runstream: {name} failed: {error}"), err=True)
+        click.echo(mask_secrets(f"runstream: {name} failed: {error}"), err=True)
     if done.failures:
         sys.exit(1)
 

@@ -1,8 +1,7 @@
-"""The subcommands of `runstream`: they read options, call one function, and report its error in one line."""
+"""Subcommands that start a service: serve, bench, demo."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import sys
 from collections.abc import Callable
@@ -11,16 +10,11 @@ from typing import Any
 
 import click
 
-from runstream_service import access_commands, agent_commands, data_commands, login_commands, logs
+from runstream_service import logs
 from runstream_service.bench.fault_rounds import ROUNDS
 from runstream_service.cannot_start import CannotStart
+from runstream_service.masking import mask_secrets
 from runstream_service.settings import OPTIONS, check_who_can_reach, read_settings
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(importlib.metadata.version("runstream"), prog_name="runstream")
-def runstream() -> None:
-    """Streams metric points from training workers into PostgreSQL: durably, exactly once, fast."""
 
 
 def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,7 +32,7 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@runstream.command()
+@click.command()
 @_setting_options
 @click.option(
     "--json-ready",
@@ -72,14 +66,14 @@ def serve(json_ready: bool, allow_anonymous: bool, **values: str) -> None:
 
         sys.exit(run(settings))
     except CannotStart as refusal:
-        click.echo(f"runstream: {logs.mask_secrets(str(refusal))}", err=True)
+        click.echo(f"runstream: {mask_secrets(str(refusal))}", err=True)
         sys.exit(refusal.exit_code)
 
 
 SCALE = click.FloatRange(0.01, 100)
 
 
-@runstream.command()
+@click.command()
 @click.option(
     "--seconds",
     help="Length of one round; of --workers, how long they log; of --faults, how long a replica is cut off.  "
@@ -188,7 +182,7 @@ def bench(
     sys.exit(run(seconds=seconds or 5.0, pairs=pairs, as_json=as_json))
 
 
-@runstream.command()
+@click.command()
 @click.option("--steps", default=5_000, show_default=True, help="Training steps.", type=click.IntRange(10, 1_000_000))
 @click.option("--workers", default=4, show_default=True, help="Ranks, a process each.", type=click.IntRange(1, 32))
 @click.option("--keep", is_flag=True, help="Leave the service running until Ctrl-C, to look further.")
@@ -202,32 +196,6 @@ def demo(steps: int, workers: int, keep: bool, data_dir: Path | None) -> None:
 
     Starts a service of its own with a PostgreSQL of its own, and stops both at the end.
     """
-    try:
-        from runstream_service.demo.command import Options, run
-    except ModuleNotFoundError as error:
-        click.echo(
-            f"runstream: {error.name} is missing; the demo needs: pip install 'runstream[server,demo]'", err=True
-        )
-        sys.exit(1)
+    from runstream_service.demo.command import Options, run
+
     sys.exit(run(Options(steps=steps, workers=workers, keep=keep, data_dir=data_dir)))
-
-
-for _command in (
-    data_commands.status,
-    data_commands.doctor,
-    data_commands.tail,
-    data_commands.export,
-    data_commands.delete,
-    data_commands.retention,
-    data_commands.gc,
-    data_commands.distribute,
-    login_commands.login,
-    login_commands.logout,
-    access_commands.workspace,
-    access_commands.token,
-    access_commands.tracking_uri,
-    access_commands.audit,
-    agent_commands.agent,
-    agent_commands.sync,
-):
-    runstream.add_command(_command)

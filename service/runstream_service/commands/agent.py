@@ -8,12 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
-from runstream_service import logs
-from runstream_service.settings import parse_address
+from runstream_service.commands.failures import fail
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,11 +29,6 @@ _dir_option = click.option(
     default="",
     help="The directory with the journals.  [default: RUNSTREAM_DIR, else the one that a training process here uses]",
 )
-
-
-def _fail(message: str, code: int = 1) -> NoReturn:
-    click.echo(f"runstream: {message}", err=True)
-    sys.exit(code)
 
 
 @click.group(invoke_without_command=True)
@@ -84,21 +78,21 @@ def _mlflow_port(listen: str, address: str, http: str) -> Callable[[Directory], 
     from runstream._endpoint import resolve
     from runstream._tls import CannotDial, context_of
     from runstream.mlflow.address import http_url_here, http_url_of
+    from runstream_service import logs
+    from runstream_service.settings import parse_address
 
     try:
         where = parse_address(listen)
     except ValueError as error:
-        _fail(f"--mlflow-listen (RUNSTREAM_MLFLOW_LISTEN): {error}; for example: 127.0.0.1:5000", 2)
+        fail(f"--mlflow-listen (RUNSTREAM_MLFLOW_LISTEN): {error}; for example: 127.0.0.1:5000", 2)
     try:
         endpoint = resolve(address or None, os.environ)
         http_url = http_url_of(endpoint.address, http) if http else http_url_here(endpoint.address, os.environ)
         context_of(endpoint.tls)
     except (ValueError, CannotDial) as error:
-        _fail(str(error), 2)
-    try:
-        from runstream_service.mlflow_port.port import MlflowPort
-    except ModuleNotFoundError as error:
-        _fail(f"--mlflow-listen: {error.name} is missing; it needs: pip install 'runstream[server]'")
+        fail(str(error), 2)
+    from runstream_service.mlflow_port.port import MlflowPort
+
     logs.configure(level="warning", format="auto")
     return lambda directory: MlflowPort(
         directory, listen=(where.host, where.port), endpoint=endpoint, http_url=http_url
@@ -126,7 +120,7 @@ def _directory(named: str) -> Directory:
     try:
         return Directory(Path(named)) if named else Directory.choose()
     except OSError as error:
-        _fail(str(error))
+        fail(str(error))
         raise
 
 
@@ -229,7 +223,7 @@ def sync(path: Path, address: str, check: bool) -> None:
             return
         result = _sync(path, address)
     except CannotSync as error:
-        _fail(str(error))
+        fail(str(error))
         return
     for line in result.lines():
         click.echo(line)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runstream_service import logs
-from runstream_service.data_commands import address_option, in_one_line
+from runstream_service.commands.failures import in_one_line
+from runstream_service.commands.options import address_option
 
 if TYPE_CHECKING:
     from runstream_service.auth.calls import DatabaseCalls, ServiceCalls
@@ -60,6 +60,7 @@ def _access_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _calls(
     address: str | None, database: str | None, data_dir: Path | None, workspace: str
 ) -> ServiceCalls | DatabaseCalls:
+    from runstream_service import logs
     from runstream_service.auth.calls import choose_calls
 
     logs.configure(level="warning", format="auto")

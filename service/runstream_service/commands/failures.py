@@ -1,0 +1,58 @@
+"""Errors of subcommands, in one line on stderr. Exit code 1 means failure, 2 wrong usage, 130 Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import NoReturn
+
+import click
+
+from runstream_service.masking import mask_secrets
+
+
+@contextlib.contextmanager
+def in_one_line() -> Iterator[None]:
+    """Reports an error in one line, and sets the exit code."""
+    try:
+        yield
+    except BrokenPipeError:
+        # `runstream tail ... | head`. The rest of the buffer would raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except ModuleNotFoundError:
+        raise  # the group says what to install
+    except Exception as error:
+        told = _told(error)
+        if told is None:
+            raise
+        fail(*told)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Ends the command."""
+    click.echo(f"runstream: {mask_secrets(message)}", err=True)
+    sys.exit(code)
+
+
+def _told(error: Exception) -> tuple[str, int] | None:
+    """Message and exit code of an error that a person may meet; None: it is a bug."""
+    if _is(error, "runstream_service.cannot_start", "CannotStart"):
+        return str(error), error.exit_code  # type: ignore[attr-defined]
+    if _is(error, "runstream_service.core.errors", "CoreError"):
+        return error.message, 1  # type: ignore[attr-defined]
+    if _is(error, "asyncpg", "PostgresError"):
+        return f"the database refused: {error}", 1
+    if _is(error, "runstream.errors", "RunstreamError") or isinstance(error, OSError):
+        return str(error), 1
+    return (str(error), 2) if isinstance(error, ValueError) else None
+
+
+def _is(error: Exception, module: str, name: str) -> bool:
+    """isinstance, without an import: what was never imported has raised nothing."""
+    kind = getattr(sys.modules.get(module), name, None)
+    return kind is not None and isinstance(error, kind)

@@ -1,0 +1,57 @@
+"""A group whose commands are imported when they are used: what one command needs, the others need not wait for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+
+class LazyGroup(click.Group):
+    """`sections`: heading in the help -> name of a command -> "module:name", below `package`."""
+
+    def __init__(self, *args: Any, sections: Mapping[str, Mapping[str, str]], package: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sections = sections
+        self._places = {name: place for section in sections.values() for name, place in section.items()}
+        self._package = package
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._places)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        place = self._places.get(cmd_name)
+        if place is None:
+            return None
+        module, _, name = place.partition(":")
+        command: click.Command = getattr(importlib.import_module(f"{self._package}.{module}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, section in self._sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, self._short_help(ctx, name)) for name in section])
+
+    def _short_help(self, ctx: click.Context, name: str) -> str:
+        try:
+            command = self.get_command(ctx, name)
+        except ModuleNotFoundError as error:
+            return f"({error.name} is missing here)"
+        return command.get_short_help_str(limit=200) if command is not None else ""
+
+
+def version_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--version. The version is read when somebody asks for it: that takes longer than most commands need to start."""
+
+    def show(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+        if wanted and not ctx.resilient_parsing:
+            from importlib.metadata import version
+
+            click.echo(f"runstream, version {version('runstream')}")
+            ctx.exit()
+
+    return click.option(
+        "--version", is_flag=True, is_eager=True, expose_value=False, callback=show, help="Show the version and exit."
+    )(command)
