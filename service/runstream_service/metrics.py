@@ -79,15 +79,17 @@ class Metrics:
         if seconds is not None:
             self._grpc_seconds.labels(method).observe(seconds)
 
-    def http_ended(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an HTTP request. `route` is the template, so that ids in paths make no new series."""
+    def http_ended(self, method: str, route: str, status: int, seconds: float | None) -> None:
+        """Count an HTTP request. `route` is the template, so that ids in paths make no new series; no seconds for an
+        answer that lasts."""
         key = (method, route, status)
         children = self._http_children.get(key)
         if children is None:  # looking both up by their labels takes longer than counting
             requests = self._http_requests.labels(method, route, str(status))
             children = self._http_children[key] = (requests, self._http_seconds.labels(method, route))
         children[0].inc()
-        children[1].observe(seconds)
+        if seconds is not None:
+            children[1].observe(seconds)
 
     def database_answers(self, up: bool) -> None:
         """Say whether PostgreSQL answered the last time it was asked."""

@@ -269,6 +269,7 @@ HTTP: Mapping[str, Fields] = {
     "POST web/runs/search": {"experiment_ids": ["<experiment_id>"], "metrics": ["<key>"]},
     "GET web/runs/{run_id}": _ONE_RUN,
     "GET web/keys": _ONE_EXPERIMENT,
+    "GET web/events": {"run": "<run_id>"},
 }  # fmt: skip
 
 # Further requests of some of them, which name other objects, or several.
@@ -374,7 +375,8 @@ def _mocked_core() -> Core:
 
 
 def _web_entries() -> tuple[WebCall, ...]:
-    return web_table(_mocked_core(), Queries(**{one.name: MagicMock() for one in dataclasses.fields(Queries)}))
+    queries = Queries(**{one.name: MagicMock() for one in dataclasses.fields(Queries)})
+    return web_table(_mocked_core(), queries, MagicMock())
 
 
 def key_of(entry: Entry) -> str:

@@ -75,7 +75,12 @@ class Rest:
             self._connection.close()
             self._connection.request(method, where, content, {**known, **(headers or {})})
             response = self._connection.getresponse()
-        return Answer(response.status, response.read(), dict(response.getheaders()))
+        content = b""
+        if response.headers.get_content_type() == "text/event-stream":
+            self._connection.close()  # it would go on
+        else:
+            content = response.read()
+        return Answer(response.status, content, dict(response.getheaders()))
 
     def close(self) -> None:
         """Gives the connection back."""

@@ -526,6 +526,17 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
                 "cps",
             ),
             graph(
+                "Open pages",
+                "Streams of events to pages in browsers, the runs that they show live, and how often a page had to ask "
+                "for everything again. Many resets: pages are slower than their events, or replicas restart.",
+                [
+                    (total("runstream_event_streams"), "streams"),
+                    (total("runstream_event_feeds"), "runs"),
+                    (rate("runstream_event_resets_total"), "resets, a second"),
+                ],
+                "short",
+            ),
+            graph(
                 "Reading new commits for tails",
                 "For all tails of a replica at once; what they are late by, at least.",
                 [(quantile(0.95, "runstream_tail_poll_seconds"), "95 %")],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runstream_service.core.errors import Overloaded
@@ -14,6 +17,29 @@ from runstream_service.sharing.current import NO_WORKSPACE, current_workspace
 # Each request may hold a body and an answer. The bound is many times what a replica serves in a second. The pages that
 # report its state are always answered.
 MAX_REQUESTS = 1_000
+
+
+_PLACES = "runstream.places"
+
+
+class _Place:
+    """A place that is given back once: when its request ends, or earlier."""
+
+    def __init__(self, scope: Scope, give_back: Callable[[], None]) -> None:
+        self._give_back: Callable[[], None] | None = give_back
+        scope.setdefault(_PLACES, []).append(self)
+
+    def leave(self) -> None:
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back()
+
+
+def leave_places(scope: Scope) -> None:
+    """Gives the places of a request back before it ends: its answer goes on as long as somebody reads it, and has a
+    bound of its own."""
+    for place in scope.get(_PLACES, ()):
+        place.leave()
 
 
 class Admission:
@@ -32,10 +58,14 @@ class Admission:
             full = Overloaded(f"This replica serves {self._max_requests:,} requests already; try again.")
             return await refused(scope, full)(scope, receive, send)
         self._under_way += 1
+        place = _Place(scope, self._give_back)
         try:
             return await self._app(scope, receive, send)
         finally:
-            self._under_way -= 1
+            place.leave()
+
+    def _give_back(self) -> None:
+        self._under_way -= 1
 
 
 class WorkspaceAdmission:
@@ -56,7 +86,8 @@ class WorkspaceAdmission:
                 "many as its share; try again."
             )
             return await refused(scope, full)(scope, receive, send)
+        place = _Place(scope, functools.partial(self._requests.give_back, workspace_id))
         try:
             return await self._app(scope, receive, send)
         finally:
-            self._requests.give_back(workspace_id)
+            place.leave()

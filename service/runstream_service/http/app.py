@@ -17,6 +17,7 @@ from runstream_service.auth.refused_calls import RefusedCalls
 from runstream_service.core.errors import NotConnected
 from runstream_service.http.admission import Admission, WorkspaceAdmission
 from runstream_service.http.authentication import Authenticate
+from runstream_service.http.callers import is_lasting
 from runstream_service.http.command_line import CommandLinePages
 from runstream_service.http.forwarded import Forwarded
 from runstream_service.http.guard import Guard
@@ -122,4 +123,5 @@ class CountRequests:
             route = getattr(scope.get("route"), "path", "unknown")
             # A caller can make up methods as well.
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._metrics.http_ended(method, route, status, time.perf_counter() - begun)
+            took_s = None if is_lasting(scope) else time.perf_counter() - begun
+            self._metrics.http_ended(method, route, status, took_s)

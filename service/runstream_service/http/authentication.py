@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from urllib.parse import quote, urlencode
 
 from starlette.datastructures import Headers
@@ -12,7 +13,7 @@ from runstream_service.auth.authenticator import Authenticator, Credentials
 from runstream_service.auth.credentials import token_of
 from runstream_service.auth.refused_calls import RefusedCalls
 from runstream_service.core.errors import Unauthenticated, WorkspaceNotFound
-from runstream_service.http.callers import Proof, error_of, known_caller_of, set_caller, set_error
+from runstream_service.http.callers import Proof, error_of, known_caller_of, set_caller, set_error, set_recheck
 from runstream_service.http.pages import OPEN_PATHS
 from runstream_service.http.paths import relative, route_path
 from runstream_service.http.refusals import refused
@@ -58,6 +59,7 @@ class Authenticate:
             credentials, proof = _credentials(scope, headers)
             caller = await self._authenticator.authenticate(credentials)
             set_caller(scope, caller, proof if self._is_on else Proof.NOTHING)
+            set_recheck(scope, functools.partial(self._authenticator.authenticate, credentials))
         except Exception as error:
             return self._refusal(error, scope, headers)
         return self._app

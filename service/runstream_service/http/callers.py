@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from starlette.requests import HTTPConnection
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 _CALLER = "runstream.caller"
 _PROOF = "runstream.proof"
 _ERROR = "runstream.error"
+_RECHECK = "runstream.recheck"
+_LASTING = "runstream.lasting"
 
 
 class Proof(enum.Enum):
@@ -42,6 +45,27 @@ def known_caller_of(scope: Scope) -> Caller | None:
 def set_error(scope: Scope, error: Exception) -> None:
     """Notes with which error the request ended, for http/authentication.py."""
     scope[_ERROR] = error
+
+
+def set_recheck(scope: Scope, recheck: Callable[[], Awaitable[Caller]]) -> None:
+    """Notes how to find out whether the caller may still come in, for answers that last."""
+    scope[_RECHECK] = recheck
+
+
+async def recheck(scope: Scope) -> None:
+    """Looks again at what showed who sent the request. Raises what authentication raises."""
+    if (check := scope.get(_RECHECK)) is not None:
+        await check()
+
+
+def set_lasting(scope: Scope) -> None:
+    """Notes that the answer goes on as long as somebody reads it: its duration says nothing."""
+    scope[_LASTING] = True
+
+
+def is_lasting(scope: Scope) -> bool:
+    """Whether it does."""
+    return _LASTING in scope
 
 
 def error_of(scope: Scope) -> Exception | None:

@@ -25,6 +25,7 @@ from runstream_service.auth.refused_calls import RefusedCalls
 from runstream_service.auth.sessions import Sessions
 from runstream_service.auth.tokens import Tokens
 from runstream_service.core.lifetime import Lifetime
+from runstream_service.core.run_states import RunStates
 from runstream_service.http.app import HttpApp
 from runstream_service.http.command_line import CommandLinePages
 from runstream_service.http.monitoring import monitoring_app
@@ -59,6 +60,8 @@ from runstream_service.storage.commit_notifier import CommitNotifier
 from runstream_service.tls.connections import HandshakeFailures
 from runstream_service.tls.metrics import TlsMetrics
 from runstream_service.tls.server_tls import ServerTls
+from runstream_service.web.live.hub import Hub
+from runstream_service.web.live.metrics import LiveMetrics
 from runstream_service.web.routes import routes as web_routes
 from runstream_service.web.routes import table as web_table
 from runstream_service.wiring import wire_calls
@@ -143,6 +146,7 @@ class Frontend:
         self._tasks = LastingTasks()
         self._pipeline: IngestPipeline | None = None
         self._tail: Tail | None = None
+        self._hub: Hub | None = None
         self._reader: ReaderThread | None = None
         self._grpc: grpc.aio.Server | None = None
         self._tls_metrics = TlsMetrics(metrics.registry)
@@ -286,7 +290,6 @@ class Frontend:
         await self._readiness.listen(self._pipeline.on_readiness)
         self._grpc.add_generic_rpc_handlers((ingest_handler(self._pipeline, self._lifetime),))
         self._reader = await self._start_reader(database)
-        self._serve_calls(self._grpc, database, artifacts, self._pipeline, self._reader)
         self._tail = Tail(
             database,
             notifier,
@@ -296,6 +299,7 @@ class Frontend:
         )
         self._tasks.start("tail reader", self._tail.run())
         self._grpc.add_generic_rpc_handlers((tail_handler(self._tail),))
+        self._serve_calls(self._grpc, database, artifacts, self._pipeline, self._reader, self._tail)
         await add_health(self._grpc, self._readiness, SERVICES)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         await self._grpc.start()
@@ -331,6 +335,7 @@ class Frontend:
         artifacts: ArtifactStore,
         pipeline: IngestPipeline,
         reader: ReaderThread,
+        tail: Tail,
     ) -> None:
         """Adds the handlers of single calls: runs, reads, and the HTTP routes, which use both."""
         access = Access.of(database, is_on=self._settings.auth, public_url=self._settings.public_url)
@@ -340,7 +345,9 @@ class Frontend:
         run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(core.experiments, core.runs), server)
         server.add_generic_rpc_handlers((query_handler(queries),))
         access_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(access), server)
-        self._http_app.serve([*mlflow_routes(core), *web_routes(web_table(core, queries))])
+        self._hub = Hub(tail, core.runs, RunStates(database), self._lifetime, LiveMetrics(self._metrics.registry))
+        self._tasks.start("events for pages", self._hub.run())
+        self._http_app.serve([*mlflow_routes(core), *web_routes(web_table(core, queries, self._hub))])
 
     def _check_database(self) -> None:
         if self._pipeline is not None:
@@ -354,6 +361,8 @@ class Frontend:
         # Streams end with DRAINING when their batches are committed and acknowledged; gRPC waits for that.
         if self._pipeline is not None:
             self._pipeline.drain()
+        if self._hub is not None:
+            self._hub.drain()
         if self._tail is not None:
             self._tail.drain()
         if self._grpc is not None:

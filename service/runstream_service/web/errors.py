@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 import orjson
 import structlog
@@ -18,13 +19,8 @@ def answer_to(error: Exception, *, outcome_is_unknown: bool = False) -> Response
     """The response for an exception of a handler, which may have had effects."""
     known = error if isinstance(error, errors.CoreError) else _internal(error)
     status = status_of(known)
-    body = {"code": known.reason, "message": known.message}
-    if known.field:
-        body["field"] = known.field
-    position = getattr(known, "position", None)
     response = Response(
-        # An error may quote what a caller sent, even what is no text.
-        orjson.dumps({"error": body if position is None else {**body, "position": position}}, default=str),
+        orjson.dumps(body_of(known)),
         HTTP_STATUSES[status.mlflow] if outcome_is_unknown else status.http_status,
         media_type="application/json",
     )
@@ -32,6 +28,20 @@ def answer_to(error: Exception, *, outcome_is_unknown: bool = False) -> Response
         wait_s = patience_s(known.away_s) if isinstance(known, errors.NotConnected) else known.retry_after_s
         response.headers["retry-after"] = str(max(1, round(wait_s)))
     return response
+
+
+def body_of(error: errors.CoreError) -> dict[str, Any]:
+    """What is said about an error."""
+    body: dict[str, Any] = {"code": error.reason, "message": _storable(error.message)}
+    if error.field:
+        body["field"] = _storable(error.field)
+    position = getattr(error, "position", None)
+    return {"error": body if position is None else {**body, "position": position}}
+
+
+def _storable(text: str) -> str:
+    """The text without what is no text, such as half of a surrogate pair, which a message may quote."""
+    return text.encode(errors="replace").decode()
 
 
 def _internal(bug: Exception) -> errors.CoreError:

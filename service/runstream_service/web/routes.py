@@ -9,12 +9,13 @@ from starlette.routing import BaseRoute, Route
 from runstream_service.core.caller import Role
 from runstream_service.http.paths import WEB_API
 from runstream_service.mlflow.bodies import Bodies
-from runstream_service.web import charts, experiments, runs
+from runstream_service.web import charts, events, experiments, runs
 from runstream_service.web.calls import WebCall
 from runstream_service.web.endpoints import endpoint_of, guarded, unknown
 from runstream_service.web.request import Nothing
 
 if TYPE_CHECKING:
+    from runstream_service.web.live.hub import Hub
     from runstream_service.wiring import Core, Queries
 
 READ, WRITE, MANAGE = Role.READ, Role.WRITE, Role.MANAGE
@@ -24,7 +25,7 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _MAX_BYTES_OF_BODIES = 16 << 20
 
 
-def table(core: Core, queries: Queries) -> tuple[WebCall, ...]:
+def table(core: Core, queries: Queries, hub: Hub) -> tuple[WebCall, ...]:
     """All routes of the page's API."""
     of_charts = charts.ChartHandlers(queries)
     of_experiments = experiments.ExperimentHandlers(core.experiment_activity)
@@ -36,6 +37,7 @@ def table(core: Core, queries: Queries) -> tuple[WebCall, ...]:
         WebCall("POST", "runs/search", READ, runs.SearchRuns, of_runs.search),
         WebCall("GET", "runs/{run_id}", READ, runs.OneRun, of_runs.get),
         WebCall("GET", "keys", READ, runs.KeysOf, of_runs.keys),
+        WebCall("GET", "events", READ, events.Follow, events.EventHandlers(hub).follow, lasts=True),
     )
 
 

@@ -197,3 +197,10 @@ SELECT p.run_id, max(p.committed_at) AS committed_at
   FROM runs r JOIN experiments e USING (experiment_id) JOIN producers p USING (run_id)
  WHERE e.workspace_id = $1 AND r.run_id = ANY ($2::uuid[]) AND r.status = 'running' AND p.committed_at IS NOT NULL
  GROUP BY p.run_id;
+
+-- name: states
+-- What people watch of the runs $2, each in the workspace $1 of those who watch it.
+SELECT e.workspace_id, r.run_id, r.name, r.status, r.lifecycle, r.ended_at
+  FROM unnest($1::int[], $2::uuid[]) AS w (workspace_id, run_id)
+  JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id)
+ WHERE e.workspace_id = w.workspace_id AND r.purge_epoch IS NULL;

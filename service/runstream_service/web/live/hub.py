@@ -1,0 +1,313 @@
+"""All open pages of one process, and the runs that they follow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import orjson
+import structlog
+
+from runstream_service.core.caller import Caller, Role
+from runstream_service.core.errors import CoreError, Draining, Overloaded, RunNotFound
+from runstream_service.deadline import within
+from runstream_service.sharing.capacity import SharedCapacity
+from runstream_service.sharing.current import work_for
+from runstream_service.web.live import position
+from runstream_service.web.live.feed import Feed
+from runstream_service.web.live.subscription import Event, Subscription
+from runstream_service.web.run_answers import rendered_run
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from runstream_service.core.lifetime import Lifetime
+    from runstream_service.core.run_states import RunStates, WatchedRun
+    from runstream_service.core.runs import Run, Runs
+    from runstream_service.query.tail.tail import Tail
+    from runstream_service.web.live.metrics import LiveMetrics
+
+log = structlog.get_logger()
+
+MAX_STREAMS = 1_000
+_FLUSH_EVERY_S = 0.25
+_LOOK_EVERY_S = 1.0
+# A tail that begins waits for its turn, and reads the database once.
+_START_WITHIN_S = 20.0
+# A page that is loaded again finds its feed.
+_LINGER_S = 10.0
+
+# A run in a workspace.
+_Key = tuple[int, str]
+
+
+@dataclass(eq=False, slots=True)
+class _Watched:
+    """A run that pages follow."""
+
+    key: _Key
+    state: tuple[Any, ...]  # of the last look
+    # The first serves everybody; others begin at an older cursor, until they have come as far as the first.
+    feeds: list[tuple[Feed, asyncio.Task[None]]] = field(default_factory=list)
+    subscriptions: set[Subscription] = field(default_factory=set)
+
+    @property
+    def watched_run(self) -> WatchedRun:
+        return (self.key[0], UUID(self.key[1]))
+
+    def drop_ended(self) -> None:
+        """Feeds that did not begin, or whose run is gone."""
+        self.feeds = [(feed, task) for feed, task in self.feeds if not task.done()]
+
+
+class Hub:
+    """`run` has to run as long as there are any pages."""
+
+    def __init__(self, tail: Tail, runs: Runs, states: RunStates, lifetime: Lifetime, metrics: LiveMetrics) -> None:
+        self._tail = tail
+        self._runs = runs
+        self._states = states
+        self._lifetime = lifetime
+        self._metrics = metrics
+        self._places = SharedCapacity(MAX_STREAMS)
+        self._watched: dict[_Key, _Watched] = {}
+        self._any = asyncio.Event()
+        self._subscriptions: set[Subscription] = set()
+        self._draining = False
+        metrics.feeds.set_function(lambda: sum(len(watched.feeds) for watched in self._watched.values()))
+
+    # -- pages -------------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def subscribed(
+        self, caller: Caller, *, points_of: Sequence[str], states_of: Sequence[str], since: str | None
+    ) -> AsyncIterator[Subscription]:
+        """A page that follows some runs until the end of the block. `since`: what it had before it reconnected.
+
+        Raises:
+            RunNotFound, Overloaded, Draining, DatabaseUnavailable.
+        """
+        with self._place(caller):
+            runs = list(dict.fromkeys([*points_of, *states_of]))
+            states = await self._states.read([(caller.workspace_id, UUID(run_id)) for run_id in runs])
+            _check_found(runs, {run_id.hex for _, run_id in states})
+            subscription = Subscription(points_of)
+            self._subscriptions.add(subscription)
+            try:
+                with self._lifetime.of(caller, subscription.end):
+                    for (_, run_id), state in states.items():
+                        self._watch(caller, run_id.hex, state).subscriptions.add(subscription)
+                    await self._follow(caller, subscription, since)
+                    # Read after it is watched, so that no change falls in between.
+                    self._send([subscription], await self._read_runs(caller, runs))
+                    if self._draining:
+                        raise _draining()
+                    yield subscription
+            finally:
+                self._subscriptions.discard(subscription)
+                self._metrics.resets.inc(subscription.resets)
+                self._leave(caller, runs, subscription)
+
+    @contextlib.contextmanager
+    def _place(self, caller: Caller) -> Iterator[None]:
+        if self._draining:
+            raise _draining()
+        if not self._places.try_take(caller.workspace_id):
+            raise Overloaded(
+                f"{self._places.held} pages are open, {self._places.held_by(caller.workspace_id)} of them in workspace "
+                f"{caller.workspace!r}; this replica takes {MAX_STREAMS:,}",
+                retry_after_s=5.0,
+            )
+        self._metrics.streams.inc()
+        try:
+            yield
+        finally:
+            self._metrics.streams.dec()
+            self._places.give_back(caller.workspace_id)
+
+    def _watch(self, caller: Caller, run_id: str, state: tuple[Any, ...]) -> _Watched:
+        key = (caller.workspace_id, run_id)
+        if key not in self._watched:
+            self._watched[key] = _Watched(key, state)
+            self._any.set()
+        return self._watched[key]
+
+    async def _follow(self, caller: Caller, subscription: Subscription, since: str | None) -> None:
+        cursors = position.decode(since or "", subscription.runs)
+        if since is not None and len(cursors) < len(subscription.runs):
+            subscription.reset()  # what it has had is not known
+            cursors = {}
+        for run_id in subscription.runs:
+            feed = self._feed(caller, run_id, cursors.get(run_id, b""))
+            await within(asyncio.shield(feed.started), _START_WITHIN_S)
+            missed = feed.since(cursors[run_id]) if run_id in cursors else []
+            if missed is None:  # its points are gone
+                subscription.reset()
+            feed.join(subscription, missed or [])
+
+    def _feed(self, caller: Caller, run_id: str, cursor: bytes) -> Feed:
+        """The feed that can serve a page that has had all up to a cursor; a new one if there is none."""
+        watched = self._watched[caller.workspace_id, run_id]
+        watched.drop_ended()
+        for feed, _ in watched.feeds:
+            if not cursor or feed.since(cursor) is not None:
+                return feed
+        # It is read for everybody in the workspace, so it ends with nobody's token.
+        feed = Feed(self._tail, _reader(caller.workspace_id), run_id, cursor)
+        watched.feeds.append((feed, asyncio.create_task(_run_feed(feed, caller.workspace_id))))
+        return feed
+
+    def _leave(self, caller: Caller, run_ids: Iterable[str], subscription: Subscription) -> None:
+        for run_id in run_ids:
+            watched = self._watched.get((caller.workspace_id, run_id))
+            if watched is None:
+                continue
+            watched.subscriptions.discard(subscription)
+            for feed, _ in watched.feeds:
+                feed.subscriptions.discard(subscription)
+            if not watched.subscriptions:
+                asyncio.get_running_loop().call_later(_LINGER_S, self._forget_if_alone, watched)
+
+    def _forget_if_alone(self, watched: _Watched) -> None:
+        if not watched.subscriptions and self._watched.get(watched.key) is watched:
+            del self._watched[watched.key]
+            for feed in list(watched.feeds):
+                self._end_feed(watched, feed)
+
+    def _end_feed(self, watched: _Watched, feed: tuple[Feed, asyncio.Task[None]]) -> None:
+        watched.feeds.remove(feed)
+        feed[1].cancel()
+
+    def drain(self) -> None:
+        """Take no new pages and end the open ones; they reconnect to another replica."""
+        self._draining = True
+        for subscription in self._subscriptions:
+            subscription.end(_draining())
+        for watched in self._watched.values():
+            for feed in list(watched.feeds):
+                self._end_feed(watched, feed)
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Sends events to pages until cancelled."""
+        await asyncio.gather(self._flush_all(), self._look_at_all())
+
+    async def _flush_all(self) -> None:
+        """All feeds at the same moments, so that those of one run have the same cursors in between, and can be
+        joined."""
+        while True:
+            await self._any.wait()
+            await asyncio.sleep(_FLUSH_EVERY_S)
+            for watched in list(self._watched.values()):
+                await self._flush(watched)
+
+    async def _flush(self, watched: _Watched) -> None:
+        try:
+            watched.drop_ended()
+            for feed, _ in list(watched.feeds):
+                await feed.flush()
+            self._join_feeds(watched)
+        except Exception:
+            log.exception("Events for pages failed for a bug", action="events_failed")
+            for subscription in watched.subscriptions:
+                subscription.reset()
+
+    def _join_feeds(self, watched: _Watched) -> None:
+        """Pages of feeds that have come as far as the first one change over to that."""
+        if len(watched.feeds) < 2:
+            return
+        (first, _), *others = watched.feeds
+        for feed, task in others:
+            missed = first.since(feed.cursor) if feed.started.done() else None
+            if missed is None:
+                continue
+            for subscription in feed.subscriptions:
+                first.join(subscription, missed)
+            feed.subscriptions.clear()
+            self._end_feed(watched, (feed, task))
+
+    async def _look_at_all(self) -> None:
+        while True:
+            await self._any.wait()
+            try:
+                await self._look()
+            except CoreError as error:
+                log.debug("Could not look at watched runs", action="runs_not_looked_at", error=error.message)
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if not self._watched:
+                self._any.clear()
+
+    async def _look(self) -> None:
+        """One statement for all watched runs; the ones that have changed are read as a whole."""
+        all_watched = {watched.watched_run: watched for watched in self._watched.values()}
+        states = await self._states.read(all_watched.keys())
+        changed: dict[int, list[_Watched]] = {}
+        for run, watched in all_watched.items():
+            state = states.get(run)
+            if state is None:
+                self._gone(watched)
+            elif watched.state != state:
+                changed.setdefault(run[0], []).append(watched)
+                watched.state = state
+        for workspace_id, runs in changed.items():
+            reader = _reader(workspace_id)
+            events = await self._read_runs(reader, [watched.key[1] for watched in runs])
+            self._send({page for watched in runs for page in watched.subscriptions}, events)
+
+    async def _read_runs(self, caller: Caller, run_ids: Sequence[str]) -> list[tuple[_Key, bytes]]:
+        """Runs as events."""
+        uids = [UUID(run_id) for run_id in run_ids]
+        runs, commits = await asyncio.gather(self._runs.get_many(caller, uids), self._runs.last_commits(caller, uids))
+        return [((caller.workspace_id, run.run_id.hex), _of_run(run, commits.get(run.run_id))) for run in runs]
+
+    def _send(self, subscriptions: Iterable[Subscription], runs: Sequence[tuple[_Key, bytes]]) -> None:
+        """Sends each page those of some runs that it watches, as one piece, however many they are."""
+        watched = [(self._watched.get(key), data) for key, data in runs]
+        for subscription in subscriptions:
+            own = [data for one, data in watched if one is not None and subscription in one.subscriptions]
+            if own:
+                subscription.put(Event(b"\n".join(own)))
+
+    def _gone(self, watched: _Watched) -> None:
+        """A run was purged: it is not watched any more."""
+        data = orjson.dumps({"run_id": watched.key[1]})
+        for subscription in watched.subscriptions:
+            subscription.cursors.pop(watched.key[1], None)
+            subscription.put(Event(b"event: gone\ndata: " + data + b"\n"))
+        watched.subscriptions.clear()
+        self._forget_if_alone(watched)
+
+
+async def _run_feed(feed: Feed, workspace_id: int) -> None:
+    work_for(workspace_id)
+    try:
+        await feed.run()
+    except Exception:
+        # Its pages get nothing more from it, and the next one that comes begins a new one.
+        log.exception("Following a run for pages failed for a bug", action="events_failed")
+        for subscription in feed.subscriptions:
+            subscription.end(Overloaded("the stream of events failed; reconnect", retry_after_s=1.0))
+
+
+def _reader(workspace_id: int) -> Caller:
+    """Who reads for all pages of a workspace."""
+    return Caller(workspace_id=workspace_id, workspace="", principal="pages", role=Role.READ)
+
+
+def _check_found(run_ids: Sequence[str], found: Collection[str]) -> None:
+    for run_id in run_ids:
+        if run_id not in found:
+            raise RunNotFound(f"no run with id {run_id}", field="run", subject=run_id)
+
+
+def _of_run(run: Run, committed_at: datetime | None) -> bytes:
+    return b"event: run\ndata: " + orjson.dumps(rendered_run(run, None, None, committed_at)) + b"\n"
+
+
+def _draining() -> Draining:
+    return Draining("this replica shuts down; reconnect", retry_after_s=0.1)
