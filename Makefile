@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 # The tests start hundreds of processes; where this is set, as it often is in containers, each would compile all modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo serve test test-only test-frameworks bench bench-client bench-faults bench-mlflow lint format gen gen-check clean
+.PHONY: help install demo serve test test-only test-frameworks bench bench-client bench-faults bench-mlflow lint lint-page test-page format gen gen-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,7 +27,7 @@ demo: $(STAMP) ## train a small model in four processes and look at what was sto
 serve: $(STAMP) ## run the service in the foreground, with its own PostgreSQL
 	@$(BIN)/runstream serve
 
-test: lint gen-check test-only ## lint, type-check, check generated code, run the tests
+test: lint gen-check test-page test-only ## lint, type-check, check generated code, run the tests
 
 # Most tests wait for other processes, so three at a time keep two cores busy. Files stay whole: theirs are the fixtures.
 # In their order: by the number of their tests, the long ones would come last and one at a time.
@@ -60,11 +60,25 @@ bench-faults: $(STAMP) ## restart, stop, slow and kill under load, and count wha
 bench-mlflow: $(STAMP) ## measure MLflow's routes, against stock MLflow and FastTrackML
 	$(BIN)/runstream bench --mlflow
 
-lint: $(STAMP) ## ruff, mypy, buf
+lint: $(STAMP) lint-page ## ruff, mypy, buf, tsc
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/buf lint
+
+# The page needs no build; node checks its types and runs the tests of its logic.
+NODE_STAMP := node_modules/.installed
+
+$(NODE_STAMP): package-lock.json
+	@command -v npm >/dev/null || { echo 'Checks of the page need Node.js 18 or newer; on Debian and Ubuntu: apt-get install nodejs npm'; exit 1; }
+	npm ci --no-audit --no-fund
+	@touch $@
+
+lint-page: $(NODE_STAMP) ## the types of the page's modules
+	npm run --silent types
+
+test-page: $(NODE_STAMP) ## the logic of the page, without a browser
+	npm test --silent
 
 format: $(STAMP) ## let ruff format the code
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
@@ -76,4 +90,4 @@ gen-check: $(STAMP) ## regenerating changes nothing
 	PYTHON=$(BIN)/python tools/gen_check.sh
 
 clean: ## remove .venv, caches and builds
-	rm -rf .venv .venv-frameworks build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-frameworks node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -45,12 +45,14 @@ def test_runs_and_files_go_both_ways(prefixed: ServeProcess, tmp_path: Path, kep
 
 
 def test_pages_and_probes_are_there_and_the_path_alone_leads_to_the_ui(prefixed: ServeProcess) -> None:
-    for path in ("/", "/about", "/healthz", "/readyz", "/metrics", "/health"):
+    for path in ("/", "/mlflow/", "/about", "/healthz", "/readyz", "/metrics", "/health"):
         assert get(prefixed.http_url, PREFIX + path)[0] == 200, path
         assert get(prefixed.http_url, path)[0] == 200, path
     assert get(prefixed.http_url, PREFIX)[:2] == (308, f"{PREFIX}/")
-    page = get(prefixed.http_url, f"{PREFIX}/")[2].decode()
-    script = page.split('src="')[1].split('"')[0]
-    assert not script.startswith("/"), "links are relative"
-    assert get(prefixed.http_url, f"{PREFIX}/{script}")[0] == 200
+    for place in (f"{PREFIX}/", f"{PREFIX}/mlflow/"):
+        page = get(prefixed.http_url, place)[2].decode()
+        script = page.split(' src="')[1].split('"')[0]
+        assert not script.startswith("/"), "links are relative"
+        assert get(prefixed.http_url, place + script)[0] == 200
+    assert get(prefixed.http_url, f"{PREFIX}/mlflow")[:2] == (308, "./mlflow/")
     assert prefixed.http_url in get(prefixed.http_url, f"{PREFIX}/about")[2].decode()

@@ -84,9 +84,9 @@ def test_a_person_is_led_to_the_form_and_from_there_to_the_page_they_wanted(
             "GET", "experiments/search?max_results=5", headers={"authorization": f"Bearer {token}"}
         ).body["experiments"]
     experiment_id = next(one["experiment_id"] for one in found if one["name"] == EXPERIMENT)
-    wanted = f"{serve.http_url}/#/experiments/{experiment_id}/runs?workspace=team-a"
+    wanted = f"#/experiments/{experiment_id}/runs?workspace=team-a"
     page = context.new_page()
-    page.goto(wanted)
+    page.goto(f"{serve.http_url}/{wanted}")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     keep_picture(page, "sign-in")
     page.get_by_label("Token").fill("rst_0000")
@@ -97,7 +97,7 @@ def test_a_person_is_led_to_the_form_and_from_there_to_the_page_they_wanted(
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_text(EXPERIMENT).first).to_be_visible()
     keep_picture(page, "signed-in-ui")
-    assert page.url.startswith(wanted)
+    assert page.url.startswith(f"{serve.http_url}/mlflow/{wanted}")
     assert token not in page.content()
 
 
@@ -109,7 +109,7 @@ def test_mlflows_ui_changes_things_with_the_cookie_alone_until_the_person_signs_
     page.goto(f"{serve.http_url}/signin")
     page.get_by_label("Token").fill(token)
     page.get_by_role("button", name="Sign in").click()
-    page.goto(f"{serve.http_url}/#/experiments?workspace=team-a")
+    page.goto(f"{serve.http_url}/mlflow/#/experiments?workspace=team-a")
     page.get_by_role("button", name="Create").first.click()
     page.get_by_placeholder("experiment name").fill("made in the browser")
     page.get_by_role("dialog").get_by_role("button", name="Create").click()
@@ -129,11 +129,11 @@ def test_an_admin_chooses_a_workspace_in_mlflows_ui_or_on_our_page(
     serve: ServeProcess, token: str, context: BrowserContext
 ) -> None:
     page = context.new_page()
-    page.goto(f"{serve.http_url}/")
+    page.goto(f"{serve.http_url}/mlflow/")
     page.get_by_label("Token").fill(make_token(serve, name="root of the pages", role="admin"))
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("link", name="team-a").first.click()
-    page.goto(f"{serve.http_url}/#/experiments")
+    page.goto(f"{serve.http_url}/mlflow/#/experiments")
     expect(page.get_by_text(EXPERIMENT).first).to_be_visible()
     keep_picture(page, "workspace-chosen-in-ui")
     page.goto(f"{serve.http_url}/signin")

@@ -52,7 +52,7 @@ class UiPage:
 
     def open(self, path: str) -> Page:
         """Goes to a place of the UI."""
-        self.page.goto(f"{self.base}/#/{path}")
+        self.page.goto(f"{self.base}/mlflow/#/{path}")
         return self.page
 
     def note(self, response: Response) -> None:

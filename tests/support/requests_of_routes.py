@@ -31,6 +31,7 @@ from runstream_service.mlflow.calls import Call, Raw
 from runstream_service.mlflow.routes import routes, table
 from runstream_service.readiness import Readiness
 from runstream_service.web.calls import WebCall
+from runstream_service.web.page_routes import PAGE_FILE, PLACES
 from runstream_service.web.routes import routes as web_routes
 from runstream_service.web.routes import table as web_table
 from runstream_service.wiring import Core, Queries
@@ -343,7 +344,7 @@ def names_in(request: Any) -> list[str]:
 
 
 # Pages of the service itself, which need a caller with any role.
-PAGES = frozenset(("/", "/about", "/static-files", COMMAND_LINE))
+PAGES = frozenset((*PLACES, PAGE_FILE, "/mlflow", "/mlflow/", "/about", "/static-files", COMMAND_LINE))
 
 
 def served_routes() -> list[BaseRoute]:

@@ -1,4 +1,4 @@
-"""The HTTP application: pages of the service itself, MLflow's routes, MLflow's web UI."""
+"""The HTTP application: the page, MLflow's routes, MLflow's web UI, pages about the service itself."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ from runstream_service.http.callers import is_lasting
 from runstream_service.http.command_line import CommandLinePages
 from runstream_service.http.forwarded import Forwarded
 from runstream_service.http.guard import Guard
+from runstream_service.http.mlflow_ui import find_ui, mlflow_ui_routes
 from runstream_service.http.pages import RenderMetrics, about_routes, monitoring_routes
-from runstream_service.http.paths import WEB_API, PathPrefix, SingleSlashes
+from runstream_service.http.paths import WEB_API, BelowMlflowUi, PathPrefix, SingleSlashes
 from runstream_service.http.refusals import refused
 from runstream_service.http.safe_headers import SafeHeaders
 from runstream_service.http.sign_in import SignIn
-from runstream_service.http.ui import find_ui, ui_routes
 from runstream_service.metrics import Metrics
 from runstream_service.readiness import Readiness
+from runstream_service.web.page_files import PageFiles
+from runstream_service.web.page_routes import page_routes
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
@@ -55,11 +57,12 @@ class HttpApp:
         """Without `sign_in`, the authenticator lets everybody in."""
         ui = find_ui()
         self._always = [
+            *page_routes(PageFiles.read()),
             *about_routes(readiness, version, has_ui=ui is not None, has_metrics=render_metrics is not None),
             *monitoring_routes(readiness, render_metrics, version),
             *(sign_in.routes() if sign_in else ()),
             *(command_line.routes() if command_line else ()),
-            *(ui_routes(ui) if ui else ()),
+            *mlflow_ui_routes(ui),
         ]
         self._starlette = Starlette(routes=[*self._always, *_starting()])
         # Built from the inside out. The guard checks paths and the Host, so the middlewares that set them run before
@@ -67,7 +70,7 @@ class HttpApp:
         guarded = Guard(WorkspaceAdmission(self._starlette), allowed_hosts)
         identified = Authenticate(guarded, authenticator, refused_calls, is_on=sign_in is not None)
         admitted = SafeHeaders(Admission(identified))
-        located = SingleSlashes(PathPrefix(admitted, path_prefix))
+        located = SingleSlashes(PathPrefix(BelowMlflowUi(admitted), path_prefix))
         self._app = CountRequests(Forwarded(located, trusted_proxies), metrics)
 
     def serve(self, routes: Sequence[BaseRoute]) -> None:

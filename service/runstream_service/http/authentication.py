@@ -15,7 +15,7 @@ from runstream_service.auth.refused_calls import RefusedCalls
 from runstream_service.core.errors import Unauthenticated, WorkspaceNotFound
 from runstream_service.http.callers import Proof, error_of, known_caller_of, set_caller, set_error, set_recheck
 from runstream_service.http.pages import OPEN_PATHS
-from runstream_service.http.paths import relative, route_path
+from runstream_service.http.paths import relative, requested_path, route_path
 from runstream_service.http.refusals import refused
 from runstream_service.http.session_cookie import read_session
 from runstream_service.http.sign_in_paths import CHOOSE_WORKSPACE, COMMAND_LINE_TOKEN, SIGN_IN, SIGN_IN_PATHS
@@ -92,7 +92,7 @@ class Authenticate:
 
 def _to(path: str, scope: Scope) -> Response:
     query = scope["query_string"].decode("latin-1")
-    path_here = quote(route_path(scope))
+    path_here = quote(requested_path(scope))
     wanted = f"{path_here}?{query}" if query else path_here
     location = f"{relative(path, scope)}?{urlencode({'next': wanted})}"
     return RedirectResponse(location, 303, {"cache-control": "no-store"})

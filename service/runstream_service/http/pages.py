@@ -18,6 +18,7 @@ from runstream_service.readiness import Readiness
 
 _ABOUT = """<h1>runstream {version}</h1>
 <p>This service keeps experiments, runs and their metric points in PostgreSQL. It is <b>{state}</b>.</p>
+<p>Experiments, runs and charts: <a href="./">runstream's page</a>.
 {ui}
 {person}
 <p>Scripts that use MLflow work with nothing changed but the tracking URI:</p>
@@ -32,9 +33,9 @@ with runstream.start_run(experiment="digits", name="first") as run:
 """
 _SIGNED_IN = '<p>You are <a href="signin">signed in</a> as {principal}.</p>'
 _METRICS = '<a href="metrics">/metrics</a> for Prometheus · '
-_WITH_UI = '<p>Experiments, runs and curves: <a href="./">MLflow\'s web UI</a>.</p>'
-_WITHOUT_UI = """<p>MLflow's web UI can be shown here, on the same data. It comes with the package mlflow: install it
-alongside runstream and restart the service.</p>
+_WITH_UI = ' The same in <a href="mlflow/">MLflow\'s web UI</a>.'
+_WITHOUT_UI = """ MLflow's web UI can be shown <a href="mlflow/">below /mlflow/</a>, on the same data. It comes with the
+package mlflow: install it alongside runstream and restart the service.</p>
 <pre>pip install 'runstream[server,ui]'</pre>"""
 
 
@@ -88,7 +89,7 @@ def monitoring_routes(readiness: Readiness, render_metrics: RenderMetrics | None
 
 
 def about_routes(readiness: Readiness, version: str, *, has_ui: bool, has_metrics: bool) -> list[BaseRoute]:
-    """The page about the service itself: / if there is no UI, and /about in any case."""
+    """The page about the service itself."""
 
     async def about(request: Request) -> Response:
         state = "ready" if readiness.ready else f"not ready ({', '.join(readiness.problems)})"
@@ -102,7 +103,7 @@ def about_routes(readiness: Readiness, version: str, *, has_ui: bool, has_metric
         )
         return page(body)
 
-    return [*([] if has_ui else [Route("/", about)]), Route("/about", about)]
+    return [Route("/about", about)]
 
 
 def _person(request: Request) -> str:

@@ -1,4 +1,4 @@
-"""Normalises paths: repeated slashes, and the prefix under which a proxy serves this service."""
+"""Normalises paths: repeated slashes, the prefix under which a proxy serves this service, and that of MLflow's UI."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ WEB_API = "/web/api/"
 _REPEATED = re.compile(r"/{2,}")
 # The rest of the path is a file's path or a tag's key, which stays as the caller wrote it.
 _CALLERS = re.compile(r"/mlflow-artifacts/+(?:artifacts|presigned|mpu/+\w+)/|/logged-models/+[^/]+/+tags/")
+
+# Where MLflow's UI is. It asks for everything else relative to its page.
+MLFLOW_UI = "/mlflow"
+_ASKED_BELOW = re.compile(
+    r"/(?:api|ajax-api|static-files)/|/(?:graphql|get-artifact|model-versions/get-artifact|health|version)$"
+)
+_BELOW = "runstream.below"
 
 
 class SingleSlashes:
@@ -57,6 +64,22 @@ class PathPrefix:
         return await self._app(scope, receive, send)
 
 
+class BelowMlflowUi:
+    """ASGI middleware: what MLflow's UI asks for below its page is served as the path without that, so it has the same
+    routes and the same roles. It comes after the prefix of a proxy."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path, root = route_path(scope), scope.get("root_path", "")
+            if path.startswith(f"{MLFLOW_UI}/") and _ASKED_BELOW.match(path, len(MLFLOW_UI)):
+                scope["path"] = root + path.removeprefix(MLFLOW_UI)
+                scope[_BELOW] = MLFLOW_UI
+        await self._app(scope, receive, send)
+
+
 def route_path(scope: Scope) -> str:
     """The path without the prefix, as in the routes."""
     path: str = scope["path"]
@@ -68,10 +91,16 @@ def is_web_api(scope: Scope) -> bool:
     return route_path(scope).startswith(WEB_API)
 
 
+def requested_path(scope: Scope) -> str:
+    """The path as the browser has it, but for the prefix of a proxy."""
+    below: str = scope.get(_BELOW, "")
+    return below + route_path(scope)
+
+
 def relative(path: str, scope: Scope) -> str:
     """A path of the service as seen from the path of a request. It is right below any prefix, also one that a proxy
     strips and tells nobody about; and it never leads to another host."""
-    return f"{'../' * (route_path(scope).count('/') - 1)}./{path.removeprefix('/')}"
+    return f"{'../' * (requested_path(scope).count('/') - 1)}./{path.removeprefix('/')}"
 
 
 def local_path(text: str) -> str:

@@ -30,7 +30,8 @@ _SIGN_IN = """<h1>Sign in</h1>
 _PROVIDER = '<p><a class="button" href="{url}">Sign in with your organisation</a></p><p>Or with a token:</p>'
 _SIGNED_IN = """<h1>You are signed in</h1>
 <p>You are <b>{principal}</b>, with the role <b>{role}</b> in the workspace <b>{workspace}</b>.</p>
-<p><a class="button" href="./">Experiments and runs</a>
+<p><a class="button" href="./">Runs and charts</a>
+<a class="button quiet" href="mlflow/">MLflow's UI</a>
 <a class="button quiet" href="signin/workspace">Other workspace</a></p>
 <form method="post" action="signout"><button class="quiet">Sign out</button></form>
 """

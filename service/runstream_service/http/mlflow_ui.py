@@ -6,13 +6,22 @@ import importlib.util
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from runstream_service.http.look import page
+from runstream_service.http.paths import MLFLOW_UI, relative
+
 # The names of these files contain a hash of their content, so the files never change.
-_FOR_EVER = "public, max-age=31536000, immutable"
+_FOREVER = "public, max-age=31536000, immutable"
+_WITHOUT = """<h1>MLflow's web UI is not installed</h1>
+<p>It can be shown here, on the same data. It comes with the package mlflow: install it alongside runstream, and restart
+the service.</p>
+<pre>pip install 'runstream[server,ui]'</pre>
+<p><a href="../">runstream's own page</a> shows runs and charts without it.</p>
+"""
 
 
 def find_ui() -> Path | None:
@@ -25,19 +34,25 @@ def find_ui() -> Path | None:
     return None
 
 
-def ui_routes(build: Path) -> list[BaseRoute]:
-    """The page at / and its files. All of its links are relative, so it works below any prefix that ends in a slash."""
+def mlflow_ui_routes(build: Path | None) -> list[BaseRoute]:
+    """The page and its files, of which all links are relative; without `build`, what to do about that."""
 
     async def index(_request: Request) -> Response:
+        if build is None:
+            return page(_WITHOUT, title="MLflow's UI · runstream", status=404)
         # It refers to other files by their hashes: after an upgrade, a cached page would request files that are gone.
         return FileResponse(build / "index.html", headers={"cache-control": "no-cache"})
 
-    return [Route("/", index), Mount("/static-files", _Hashed(directory=build))]
+    async def with_slash(request: Request) -> Response:
+        return RedirectResponse(relative(f"{MLFLOW_UI}/", request.scope), 308)
+
+    files = [] if build is None else [Mount("/static-files", _Hashed(directory=build))]
+    return [Route(f"{MLFLOW_UI}/", index), Route(MLFLOW_UI, with_slash), *files]
 
 
 class _Hashed(StaticFiles):
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
         if path.startswith("static/") and response.status_code == 200:
-            response.headers["cache-control"] = _FOR_EVER
+            response.headers["cache-control"] = _FOREVER
         return response

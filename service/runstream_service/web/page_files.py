@@ -1,0 +1,89 @@
+"""The files of the page: plain HTML, CSS and ES modules, which are served as they are written."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import mimetypes
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+DIRECTORY = Path(__file__).parent / "page"
+_INDEX = "index.html"
+# What answers that are smaller than this would save is less than the headers of the answer.
+_WORTH_COMPRESSING = 1_024
+_COMPRESSIBLE = ("text/", "image/svg+xml", "application/manifest+json")
+# The imports of a module that are loaded with it.
+_IMPORT = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '(\.[^']+)'|^import '(\.[^']+)'", re.MULTILINE)
+_TYPES = {
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".webmanifest": "application/manifest+json",
+    ".md": "text/plain",
+    ".LICENSE": "text/plain",
+}
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """A file as it is sent. It is compressed when a browser first asks for it."""
+
+    content: bytes
+    media_type: str
+
+    @cached_property
+    def compressed(self) -> bytes | None:
+        """Its content by gzip, if that is worth it."""
+        if len(self.content) < _WORTH_COMPRESSING or not self.media_type.startswith(_COMPRESSIBLE):
+            return None
+        return gzip.compress(self.content, 9, mtime=0)
+
+
+@dataclass(frozen=True)
+class PageFiles:
+    """All files by their paths, and the hash of them all, which is part of their URLs: they are cached forever."""
+
+    files: Mapping[str, PageFile]
+    hash: str
+    index: str
+
+    @classmethod
+    def read(cls, directory: Path = DIRECTORY) -> PageFiles:
+        """Reads them once, at the start: they are less than a megabyte."""
+        contents = {
+            path.relative_to(directory).as_posix(): path.read_bytes()
+            for path in sorted(directory.rglob("*"))
+            if path.is_file()
+        }
+        digest = hashlib.sha256()
+        for name, content in contents.items():
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
+        index = contents.pop(_INDEX).decode()
+        files = {name: PageFile(content, _media_type(name)) for name, content in contents.items()}
+        return cls(files=files, hash=digest.hexdigest()[:16], index=index)
+
+    def imported_by(self, name: str) -> list[str]:
+        """The module and all that it imports: named in index.html, they are loaded at once and not one after the
+        other."""
+        found = [name]
+        for one in found:
+            for match in _IMPORT.finditer(self.files[one].content.decode()):
+                path = posixpath.normpath(posixpath.join(posixpath.dirname(one), match[1] or match[2]))
+                if path not in found:
+                    found.append(path)
+        return found
+
+
+def _media_type(name: str) -> str:
+    suffix = Path(name).suffix
+    return _TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def source_hash(script: str) -> str:
+    """The hash of an inline script, as a content security policy names it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -1,0 +1,66 @@
+"""Serves the page: its index.html at every place that a person can link to, and its files."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from runstream_service.http.paths import relative
+from runstream_service.web.page_files import PageFile, PageFiles, source_hash
+
+# Every place of the page. Each is served the same index.html; its router shows what the path says.
+PLACES = ("/", "/e/{experiment_id}", "/r/{run_id}", "/compare", "/v/{view_id}")
+PAGE_FILE = "/web/page/{hash}/{path:path}"
+# What all components import, by the import map of index.html.
+_LIBRARIES = ("vendor/preact.mjs", "vendor/preact-hooks.mjs", "vendor/htm.mjs")
+_FOREVER = "public, max-age=31536000, immutable"
+_INLINE_SCRIPT = re.compile(r"<script(?: type=\"importmap\")?>(.*?)</script>", re.DOTALL)
+
+
+def page_routes(page: PageFiles) -> list[BaseRoute]:
+    """The places and the files."""
+    html = page.index.replace("{preloads}", _preloads(page)).replace("{files}", f"web/page/{page.hash}")
+    policy = _policy(html)
+
+    async def place(request: Request) -> Response:
+        # The base is relative, so that it holds below every prefix, also one that a proxy strips.
+        headers = {"content-security-policy": policy, "cache-control": "no-cache"}
+        return HTMLResponse(html.replace("{base}", relative("/", request.scope)), headers=headers)
+
+    async def file(request: Request) -> Response:
+        found = page.files.get(request.path_params["path"])
+        if found is None:
+            return PlainTextResponse("The page has no such file. Reload it: it may be of another version.", 404)
+        is_current = request.path_params["hash"] == page.hash
+        return _answer(found, request, is_current=is_current)
+
+    return [*(Route(path, place) for path in PLACES), Route(PAGE_FILE, file)]
+
+
+def _answer(file: PageFile, request: Request, *, is_current: bool) -> Response:
+    # During an upgrade, a page of one version may ask a replica of the other: our file is better than none, but it must
+    # not stay in a cache.
+    headers = {"cache-control": _FOREVER if is_current else "no-store", "vary": "accept-encoding"}
+    content = file.content
+    if "gzip" in request.headers.get("accept-encoding", "") and file.compressed is not None:
+        content = file.compressed
+        headers["content-encoding"] = "gzip"
+    return Response(content, headers=headers, media_type=file.media_type)
+
+
+def _preloads(page: PageFiles) -> str:
+    modules = (*page.imported_by("main.js"), *_LIBRARIES)
+    return "\n".join(f'<link rel="modulepreload" href="{{files}}/{name}">' for name in modules)
+
+
+def _policy(html: str) -> str:
+    """Nothing is loaded from elsewhere, and no script runs but the page's own, whatever a name or a note contains."""
+    inline = " ".join(source_hash(script) for script in _INLINE_SCRIPT.findall(html))
+    return (
+        f"default-src 'none'; script-src 'self' {inline}; style-src 'self'; img-src 'self' data: blob:; "
+        "connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'self'; form-action 'self'; "
+        "frame-ancestors 'none'"
+    )

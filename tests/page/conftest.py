@@ -1,0 +1,87 @@
+"""The page in a real browser, on a service of its own. No test may leave an error on the browser's console."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.mlflow.ui_page import CHROMIUM
+from tests.support.databases import short_directory
+from tests.support.pages import keep_picture
+from tests.support.serve import ServeProcess
+
+
+@dataclass(kw_only=True)
+class Opened:
+    """A browser's tab with the page, and what went wrong in it."""
+
+    page: Page
+    url: str
+    wrong: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.set_default_timeout(20_000)
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.wrong.append(f"{message.text} {message.location.get('url', '')}")
+
+    def open(self, path: str = "") -> Page:
+        """Goes to a path of the page."""
+        self.page.goto(f"{self.url}/{path}")
+        return self.page
+
+    @property
+    def unexpected(self) -> list[str]:
+        """What went wrong and was not to: a violation of the policy is among it, too."""
+        return [one for one in self.wrong if not any(part in one for part in self.expected)]
+
+
+Open = Callable[..., Opened]
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[ServeProcess]:
+    with short_directory() as directory, ServeProcess(directory) as serve:
+        yield serve
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # Root, as in CI's container, has no sandbox.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_tab(browser: Browser, service: ServeProcess, request: pytest.FixtureRequest) -> Iterator[Open]:
+    """Opens a tab in a browser without any state: with `dark`, `width`, or another `url`."""
+    expect.set_options(timeout=20_000)
+    tabs: list[Opened] = []
+
+    def open_one(*, dark: bool = False, width: int = 1440, height: int = 900, url: str = "", **options: Any) -> Opened:
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", **options
+        )
+        tabs.append(Opened(page=context.new_page(), url=url or service.http_url))
+        return tabs[-1]
+
+    yield open_one
+    for number, tab in enumerate(tabs):
+        keep_picture(tab.page, request.node.name + (f"-{number}" if number else ""))
+        tab.page.context.close()
+    assert [tab.unexpected for tab in tabs] == [[] for _ in tabs]
+
+
+@pytest.fixture
+def tab(open_tab: Open) -> Opened:
+    return open_tab()
