@@ -53,7 +53,7 @@ def service() -> Iterator[ServeProcess]:
         yield serve
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Root, as in CI's container, has no sandbox.
