@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
+import statistics
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from tests.support.terminal import Terminal
 
 DEMO = (*COMMAND, "demo")
 # Metrics a step and rank; test_accuracy comes from rank 0, at the first step, every hundredth and the last.
-KEYS = ("accuracy", "grad_norm", "loss", "samples_per_s")
+KEYS = ("accuracy", "compute_ms", "grad_norm", "loss", "samples_per_s")
 
 
 @pytest.fixture
@@ -46,15 +49,15 @@ def service_among(processes: list[psutil.Process]) -> psutil.Process:
     return next(process for process in processes if "serve" in process.cmdline())
 
 
-def table_of(text: str) -> dict[tuple[str, int], list[str]]:
-    """The rows of the table of what was stored: (key, rank) -> points, first, last, min, max."""
-    rows: dict[tuple[str, int], list[str]] = {}
+def table_of(text: str) -> dict[tuple[str, int, int], list[str]]:
+    """The rows of the table of what was stored: (key, rank, attempt) -> points, first, last, min, max."""
+    rows: dict[tuple[str, int, int], list[str]] = {}
     key = ""
     for line in text[text.index("Read back from the service") :].splitlines():
-        row = re.fullmatch(r" (\w*) +(\d+)((?: +[\d.,e+-]+){5}) *", line)
+        row = re.fullmatch(r" (\w*) +(\d+) +(\d+)((?: +[\d.,e+-]+){5}) *", line)
         if row is not None:
             key = row[1] or key
-            rows[key, int(row[2])] = row[3].split()
+            rows[key, int(row[2]), int(row[3])] = row[4].split()
     return rows
 
 
@@ -74,7 +77,7 @@ def test_without_a_terminal_it_prints_plain_lines_and_leaves_nothing(
     assert list(directory.iterdir()) == []
 
 
-def test_in_a_terminal_the_table_shows_what_the_service_has_and_ctrl_c_ends_a_kept_one(
+def test_in_a_terminal_a_kept_run_has_mishaps_to_look_at_until_ctrl_c(
     directory: Path, environment: dict[str, str]
 ) -> None:
     data_dir = directory / "kept"
@@ -83,28 +86,43 @@ def test_in_a_terminal_the_table_shows_what_the_service_has_and_ctrl_c_ends_a_ke
         processes = processes_below(terminal.process.pid)
         address = terminal.wait_for(r"export RUNSTREAM_ADDRESS=(\S+)")[1]
         run_id = terminal.wait_for(r"latest\(\s+'(\w{32})'\)")[1]
+        page = terminal.wait_for(rf"http://127\.0\.0\.1:\d+/r/{run_id}")[0]
 
         with runstream.Client(address) as client:
             found = {
-                (key, one.rank): one for key in (*KEYS, "test_accuracy") for one in client.history(run_id, key).series
+                (key, one.rank, one.attempt): one
+                for key in (*KEYS, "test_accuracy")
+                for one in client.history(run_id, key).series
             }
             run = client.get_run(run_id)
         assert (run.status, run.params["steps"], run.tags["ranks"]) == ("FINISHED", "300", "4")
-        assert {key: len(one) for key, one in found.items()} == {
-            **{(key, rank): 300 for key in KEYS for rank in range(4)},
-            ("test_accuracy", 0): 4,
+        assert {series: list(one.steps) for series, one in found.items()} == {
+            **{(key, rank, 0): list(range(225)) for key in KEYS for rank in range(4)},
+            **{(key, rank, 1): list(range(195, 300)) for key in KEYS for rank in range(4)},
+            ("test_accuracy", 0, 0): [0, 100, 200],
+            ("test_accuracy", 0, 1): [200, 299],
         }
         table = table_of(terminal.text)
         assert table.keys() == found.keys()
         for series, (points, *numbers) in table.items():
             values = found[series].values
+            finite = [value for value in values if math.isfinite(value)]
             assert int(points) == len(values)
-            expected = [values[0], values[-1], min(values), max(values)]
+            expected = [values[0], values[-1], min(finite), max(finite)]
             assert [float(number.replace(",", "")) for number in numbers] == pytest.approx(expected, rel=1e-3)
         # It has learnt: the loss came down on every rank.
-        assert all(
-            sum(found["loss", rank].values[-20:]) < sum(found["loss", rank].values[:20]) / 2 for rank in range(4)
-        )
+        for rank in range(4):
+            first, last = found["loss", rank, 0].values, found["loss", rank, 1].values
+            assert sum(last[-20:]) < sum(first[:20]) / 2
+        losses = {rank: found["loss", rank, 0].values for rank in range(4)}
+        assert [step for step, value in enumerate(losses[1]) if math.isnan(value)] == [120]
+        assert losses[3][165] == max(losses[3]) > 4 * statistics.median(losses[3][150:180])
+        computed = {rank: found["compute_ms", rank, 0].values for rank in range(4)}
+        for told in ("rank 2 computes slowly from step 75", "NaN at step 120", "step 165", "checkpoint of step 195"):
+            assert told in terminal.text
+        assert statistics.median(computed[2][75:]) > 1.2 * statistics.median(computed[0][75:])
+        with urllib.request.urlopen(page, timeout=30) as answer:
+            assert answer.status == 200
 
         script = terminal.text[terminal.text.index("export RUNSTREAM_ADDRESS") :]
         shown = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)

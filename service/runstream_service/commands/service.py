@@ -185,7 +185,7 @@ def bench(
 @click.command()
 @click.option("--steps", default=5_000, show_default=True, help="Training steps.", type=click.IntRange(10, 1_000_000))
 @click.option("--workers", default=4, show_default=True, help="Ranks, a process each.", type=click.IntRange(1, 32))
-@click.option("--keep", is_flag=True, help="Leave the service running until Ctrl-C, to look further.")
+@click.option("--keep", is_flag=True, help="A run in which some things go wrong; its page stays until Ctrl-C.")
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -22,9 +22,10 @@ from rich.markup import escape
 from runstream_service.demo import report
 from runstream_service.demo.crew import Crew
 from runstream_service.demo.failure import DemoFailed
+from runstream_service.demo.mishaps import mishaps_of
 from runstream_service.demo.model import Samples, load_digits
 from runstream_service.demo.service import Service
-from runstream_service.demo.view import view_for
+from runstream_service.demo.view import View, view_for
 from runstream_service.demo.worker import Finished, Progress, Task
 
 _LISTEN_S = 0.25  # how often the service is checked while no rank reports anything
@@ -77,6 +78,8 @@ class _Demo:
         self._options = options
         self._service = service
         self._run_id = uuid.uuid4().hex
+        # A run that is kept is there to be looked at.
+        self._mishaps = mishaps_of(options.steps, options.workers) if options.keep else None
 
     def run(self) -> None:
         """Raises DemoFailed."""
@@ -104,8 +107,8 @@ class _Demo:
         return train, test
 
     def _train(self, train: Samples, test: Samples) -> list[Finished]:
-        """Runs all ranks to their end while showing where they are."""
-        options, finished = self._options, dict[int, Finished]()
+        """Runs all attempts of all ranks to their ends while showing where they are."""
+        options, mishaps = self._options, self._mishaps
         tasks = [
             Task(
                 self._run_id,
@@ -115,14 +118,24 @@ class _Demo:
                 options.steps,
                 train.shard(rank, options.workers),
                 test if rank == 0 else None,
+                mishaps,
             )
             for rank in range(options.workers)
         ]
         with (
             tempfile.TemporaryDirectory(prefix="runstream-demo-", ignore_cleanup_errors=True) as journals,
-            Crew(tasks, journals) as crew,
             view_for(self._console, ranks=options.workers, steps=options.steps) as view,
         ):
+            finished = self._attempt(tasks, journals, view)
+            if mishaps is not None:
+                again = [replace(task, checkpoint=finished[task.rank].checkpoint) for task in tasks]
+                finished += self._attempt(again, journals, view)
+        return finished
+
+    def _attempt(self, tasks: list[Task], journals: str, view: View) -> list[Finished]:
+        """Starts all ranks once; returns what became of them, by rank."""
+        finished = dict[int, Finished]()
+        with Crew(tasks, journals) as crew:
             while crew.working:
                 for message in crew.listen(_LISTEN_S):
                     if isinstance(message, Progress):
@@ -156,7 +169,7 @@ class _Demo:
         self._done(f"{logged:,} points logged, {stored.points:,} read back: each once, with its step and value")
         seconds = max(rank.ended for rank in finished) - min(rank.began for rank in finished)
         self._done(f"{logged / seconds:,.0f} points a second for {seconds:.1f} s, as fast as these ranks train")
-        accuracy = finished[0].logged.values["test_accuracy"][-1]
+        accuracy = finished[-self._options.workers].logged.values["test_accuracy"][-1]
         self._done(f"the model reads {accuracy:.1%} of digits right that it has not seen before")
 
     def _tell_more(self) -> None:
@@ -165,8 +178,10 @@ class _Demo:
             again = f"  {command} serve --data-dir {shlex.quote(str(service.data_dir))}"
             self._print_plain(f"\nThe data stay in {service.data_dir}; this serves them again:\n\n{again}")
         if self._options.keep:
+            self._tell_mishaps()
             self._print_plain(
-                "\nThe service goes on until Ctrl-C. From another terminal:\n\n"
+                f"\nLook at it:\n\n  {service.http_url}/r/{self._run_id}\n\n"
+                "The service goes on until Ctrl-C. From another terminal:\n\n"
                 f"  curl -s {service.http_url}/metrics | grep runstream_points\n\n"
                 f"  export RUNSTREAM_ADDRESS={service.grpc_address}\n"
                 f'  {shown_path(sys.executable)} -c "import runstream; print(*runstream.Client().latest(\n'
@@ -175,9 +190,14 @@ class _Demo:
         else:
             self._print_plain(
                 "\nTo look further:\n\n"
-                f"  {command} demo --keep\n      the same, and the service stays until Ctrl-C\n"
+                f"  {command} demo --keep\n      a run with mishaps, and its page in your browser until Ctrl-C\n"
                 f"  {command} serve\n      a service of your own; README.md has a first script for it\n"
             )
+
+    def _tell_mishaps(self) -> None:
+        if self._mishaps is not None:
+            told = "\n".join(f"  · {line}" for line in self._mishaps.told())
+            self._print_plain(f"\nSome things went wrong on purpose, to be found on its page:\n\n{told}")
 
     def _done(self, what: str) -> None:
         self._console.print(f"[green]✓[/] {escape(what)}")

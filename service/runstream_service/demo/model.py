@@ -105,16 +105,25 @@ class Momentum:
 
     def __init__(self, parameters: Floats, *, rate: float, steps: int) -> None:
         self._parameters = parameters
-        self._velocity: Floats = np.zeros_like(parameters)
+        self.velocity: Floats = np.zeros_like(parameters)
         self._rate = rate
         self._steps = steps
 
     def update(self, gradient: Floats, step: int) -> None:
         """One step, in place."""
-        self._velocity *= 0.9
-        self._velocity += gradient
+        self.velocity *= 0.9
+        self.velocity += gradient
         rate = self._rate * 0.5 * (1 + np.cos(np.pi * step / self._steps))
-        self._parameters -= rate * self._velocity
+        self._parameters -= rate * self.velocity
+
+
+def clipped(gradient: Floats, *, norm: float) -> Floats:
+    """The gradient, shortened to this norm if it is longer; nothing of it if it is not finite, as trainers with mixed
+    precision do."""
+    length = float(np.linalg.norm(gradient))
+    if not np.isfinite(length):
+        return np.zeros_like(gradient)
+    return gradient if length <= norm else gradient * (norm / length)
 
 
 def _softmax(logits: Floats) -> Floats:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +23,7 @@ _CHART_HEIGHT = 15
 
 @dataclass(frozen=True)
 class Stored:
-    """A run as it was read back; series in the order (key, rank)."""
+    """A run as it was read back; series in the order (key, rank, attempt)."""
 
     run: runstream.RunInfo
     series: list[runstream.SeriesColumns]
@@ -46,33 +48,35 @@ def read_back(address: str, run_id: str) -> Stored:
 def compare(stored: Stored, finished: Iterable[Finished]) -> list[str]:
     """The differences between logged and stored points: none if each point is stored once, bit for bit."""
     logged = {
-        (key, rank.rank): (rank.logged.steps[key], values)
+        (key, rank.rank, rank.attempt): (rank.logged.steps[key], values)
         for rank in finished
         for key, values in rank.logged.values.items()
     }
-    found = {(one.key, one.rank): (one.steps, one.values) for one in stored.series}
+    found = {(one.key, one.rank, one.attempt): (one.steps, one.values) for one in stored.series}
     return [
-        f"{key} of rank {rank}: {len(logged[key, rank][1]) if (key, rank) in logged else 0:,} points logged, "
-        f"{len(found[key, rank][1]) if (key, rank) in found else 0:,} read back"
-        + (", with other steps or values" if (key, rank) in logged and (key, rank) in found else "")
-        for key, rank in sorted(logged.keys() | found.keys())
-        if _bytes(logged.get((key, rank))) != _bytes(found.get((key, rank)))
+        f"{_name(series)}: {_length(logged.get(series)):,} points logged, {_length(found.get(series)):,} read back"
+        + (", with other steps or values" if series in logged and series in found else "")
+        for series in sorted(logged.keys() | found.keys())
+        if _bytes(logged.get(series)) != _bytes(found.get(series))
     ]
 
 
 def stored_table(stored: Stored) -> Table:
     """A table with one line per series."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    restarted = any(one.attempt for one in stored.series)
     table.add_column("key", no_wrap=True)
-    for heading in ("rank", "points", "first", "last", "min", "max"):
+    for heading in ("rank", *(["attempt"] if restarted else []), "points", "first", "last", "min", "max"):
         table.add_column(heading, justify="right", no_wrap=True)
     for number, one in enumerate(stored.series):
         again = number > 0 and stored.series[number - 1].key == one.key
         ends_group = number + 1 == len(stored.series) or stored.series[number + 1].key != one.key
-        values = [one.values[0], one.values[-1], min(one.values), max(one.values)]
+        finite = [value for value in one.values if math.isfinite(value)]
+        values = [one.values[0], one.values[-1], min(finite), max(finite)]
         table.add_row(
             "" if again else one.key,
             str(one.rank),
+            *([str(one.attempt)] if restarted else []),
             f"{len(one):,}",
             *(f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}" for value in values),
             end_section=ends_group,
@@ -82,11 +86,12 @@ def stored_table(stored: Stored) -> Table:
 
 def loss_chart(stored: Stored, *, width: int) -> str:
     """The loss over steps, mean over ranks; each of its points is the mean of some steps, too."""
-    ranks = [one for one in stored.series if one.key == "loss"]
-    mean = _thinned(np.mean([np.frombuffer(one.values) for one in ranks], axis=0))
-    steps = ranks[0].steps
+    attempts = [one for one in stored.series if one.key == "loss"]
+    ranks = {one.rank for one in attempts}
+    losses = np.array([_as_trained([one for one in attempts if one.rank == rank]) for rank in sorted(ranks)])
+    mean = _thinned(np.nanmean(losses, axis=0))
     return chart(
-        np.linspace(steps[0], steps[-1], len(mean)),
+        np.linspace(0, losses.shape[1] - 1, len(mean)),
         mean,
         title=f"loss over steps (logarithmic), mean of {len(ranks)} ranks",
         width=width,
@@ -94,11 +99,28 @@ def loss_chart(stored: Stored, *, width: int) -> str:
     )
 
 
+def _as_trained(attempts: Sequence[runstream.SeriesColumns]) -> Floats:
+    """One value a step: what a later attempt trained again replaces what was lost."""
+    values: Floats = np.empty(0)
+    for attempt in sorted(attempts, key=lambda one: one.attempt):
+        values = np.concatenate([values[: attempt.steps[0]], np.frombuffer(attempt.values)])
+    return values
+
+
 def _thinned(column: Floats) -> Floats:
     """At most as many points as the chart can show; each is the mean of its share."""
     pieces = np.array_split(column, min(_CHART_POINTS, len(column)))
     means: Floats = np.array([piece.mean() for piece in pieces])
     return means
+
+
+def _name(series: tuple[str, int, int]) -> str:
+    key, rank, attempt = series
+    return f"{key} of rank {rank}" + (f", attempt {attempt}" if attempt else "")
+
+
+def _length(columns: tuple[object, array[float]] | None) -> int:
+    return 0 if columns is None else len(columns[1])
 
 
 def _bytes(columns: tuple[object, ...] | None) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 import traceback
@@ -14,18 +15,29 @@ import numpy as np
 
 import runstream
 from runstream_service.demo.exchange import Exchange, RanksGone
-from runstream_service.demo.model import Momentum, Outcome, Perceptron, Samples, augmented
+from runstream_service.demo.mishaps import Mishaps
+from runstream_service.demo.model import Floats, Momentum, Outcome, Perceptron, Samples, augmented, clipped
 
 EXPERIMENT = "digits"
 HIDDEN, BATCH, RATE = 128, 32, 0.05
+LONGEST_GRADIENT = 10.0  # only a bad batch has a longer one
 TEST_EVERY = 100  # steps
 _PROGRESS_EVERY_S = 0.1
 _FLUSH_S = 30.0
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """All of the training before a step. The same on every rank, since all apply the same updates."""
+
+    step: int
+    parameters: Floats
+    velocity: Floats
+
+
+@dataclass(frozen=True)
 class Task:
-    """The input of a rank. Only rank 0 has test samples."""
+    """The input of a rank. Only rank 0 has test samples. With a checkpoint, it is the second attempt."""
 
     run_id: str
     address: str
@@ -34,6 +46,23 @@ class Task:
     steps: int
     shard: Samples
     test: Samples | None
+    mishaps: Mishaps | None = None
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def attempt(self) -> int:
+        """How often the job had been restarted."""
+        return 0 if self.checkpoint is None else 1
+
+    @property
+    def first_step(self) -> int:
+        """Where this attempt begins."""
+        return 0 if self.checkpoint is None else self.checkpoint.step
+
+    @property
+    def loses_its_node(self) -> bool:
+        """Whether this attempt does not come to its end."""
+        return self.mishaps is not None and self.attempt == 0
 
 
 @dataclass(frozen=True)
@@ -68,13 +97,16 @@ class Logged:
 
 @dataclass(frozen=True)
 class Finished:
-    """A rank has finished. Times are seconds since 1970: just before the first log(), and when all was acknowledged."""
+    """An attempt of a rank is over. Times are seconds since 1970: just before the first log(), and when all was
+    acknowledged. `checkpoint`: of an attempt that did not come to its end, where the next one begins."""
 
     rank: int
+    attempt: int
     logged: Logged
     stats: runstream.RunStats
     began: float
     ended: float
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +131,10 @@ def work(task: Task, exchange: Exchange, reports: Connection) -> None:
         reports.send(Failed(task.rank, traceback.format_exc()))
 
 
+class _NodeLost(Exception):
+    """Ends the first attempt of a demo with mishaps; its run handle says that the run has failed."""
+
+
 class _Rank:
     def __init__(self, task: Task, exchange: Exchange, reports: Connection) -> None:
         self._task = task
@@ -106,64 +142,100 @@ class _Rank:
         self._reports = reports
         self._model = Perceptron(HIDDEN, seed=1)
         self._optimizer = Momentum(self._model.parameters, rate=RATE, steps=task.steps)
-        self._random = np.random.default_rng(task.rank)
+        if task.checkpoint is not None:
+            self._model.parameters[:] = task.checkpoint.parameters
+            self._optimizer.velocity[:] = task.checkpoint.velocity
+        self._checkpoint: Checkpoint | None = None
+        self._random = np.random.default_rng((task.rank, task.attempt))
         self._logged = Logged()
         self._reported_at = 0.0
         self._means: dict[str, float] = {}
 
     def train(self) -> Finished:
-        """All steps, under one run handle."""
+        """All steps of this attempt, under one run handle."""
         task = self._task
-        with runstream.start_run(
-            EXPERIMENT,
-            f"mlp, {task.ranks} ranks",
-            run_id=task.run_id,
-            rank=task.rank,
-            attempt=0,
-            address=task.address,
-        ) as run:
-            if task.rank == 0:
-                run.log_params({"hidden": HIDDEN, "batch_per_rank": BATCH, "rate": RATE, "steps": task.steps})
-                run.set_tags({"source": "runstream demo", "ranks": task.ranks})
-            self._exchange.mean(-1, task.rank, self._model.parameters)  # all are up; the first step waits for nobody
-            began = time.time()
-            for step in range(task.steps):
-                metrics = self._step(step)
-                run.log(metrics, step=step)
-                self._logged.add(metrics, step)
-                self._report(run, metrics, step)
-            run.flush(_FLUSH_S)
-            ended = time.time()
-            self._report(run, metrics, task.steps - 1)
-            return Finished(task.rank, self._logged, run.stats(), began, ended)
+        try:
+            with runstream.start_run(
+                EXPERIMENT,
+                f"mlp, {task.ranks} ranks",
+                run_id=task.run_id,
+                rank=task.rank,
+                attempt=task.attempt,
+                address=task.address,
+            ) as run:
+                finished = self._train(run)
+                if task.loses_its_node:
+                    raise _NodeLost
+        except _NodeLost:
+            pass
+        return finished
+
+    def _train(self, run: runstream.Run) -> Finished:
+        task = self._task
+        if task.rank == 0 and task.attempt == 0:
+            run.log_params({"hidden": HIDDEN, "batch_per_rank": BATCH, "rate": RATE, "steps": task.steps})
+            run.set_tags({"source": "runstream demo", "ranks": task.ranks})
+        # All are up after this: the first step waits for nobody.
+        self._exchange.mean(task.first_step - 1, task.rank, self._model.parameters)
+        began = time.time()
+        for step in self._steps():
+            self._take_checkpoint(step)
+            metrics = self._step(step)
+            run.log(metrics, step=step)
+            self._logged.add(metrics, step)
+            self._report(run, metrics, step)
+        run.flush(_FLUSH_S)
+        ended = time.time()
+        self._report(run, metrics, step, at_once=True)
+        return Finished(task.rank, task.attempt, self._logged, run.stats(), began, ended, self._checkpoint)
+
+    def _steps(self) -> range:
+        mishaps = self._task.mishaps
+        end = mishaps.lost_step if mishaps is not None and self._task.loses_its_node else self._task.steps
+        return range(self._task.first_step, end)
+
+    def _take_checkpoint(self, step: int) -> None:
+        mishaps = self._task.mishaps
+        if mishaps is not None and step == mishaps.checkpoint_step and self._task.loses_its_node:
+            self._checkpoint = Checkpoint(step, self._model.parameters.copy(), self._optimizer.velocity.copy())
 
     def _step(self, step: int) -> dict[str, float]:
         """One step of data-parallel training; returns its metrics."""
         began = time.perf_counter()
-        outcome = self._learn()
-        gradient = self._exchange.mean(step, self._task.rank, outcome.gradient)
+        outcome = self._learn(step)
+        computed_s = time.perf_counter() - began
+        gradient = self._exchange.mean(step, self._task.rank, clipped(outcome.gradient, norm=LONGEST_GRADIENT))
         self._optimizer.update(gradient, step)
         metrics = {
             "loss": outcome.loss,
             "accuracy": outcome.accuracy,
             "grad_norm": float(np.linalg.norm(outcome.gradient)),
             "samples_per_s": BATCH / (time.perf_counter() - began),
+            "compute_ms": computed_s * 1_000,
         }
         last = step == self._task.steps - 1
         if self._task.test is not None and (step % TEST_EVERY == 0 or last):
             metrics["test_accuracy"] = self._model.accuracy(self._task.test)
         return metrics
 
-    def _learn(self) -> Outcome:
-        shard = self._task.shard
-        chosen = self._random.integers(0, len(shard), BATCH)
-        return self._model.learn(Samples(augmented(shard.images[chosen], self._random), shard.digits[chosen]))
+    def _learn(self, step: int) -> Outcome:
+        """Loss and gradient of the next batch."""
+        task, began = self._task, time.perf_counter()
+        chosen = self._random.integers(0, len(task.shard), BATCH)
+        batch = Samples(augmented(task.shard.images[chosen], self._random), task.shard.digits[chosen])
+        if task.mishaps is None:
+            return self._model.learn(batch)
+        task.mishaps.spoil(batch, task.rank, step)
+        outcome = self._model.learn(batch)
+        task.mishaps.slow_down(task.rank, step, time.perf_counter() - began)
+        return outcome
 
-    def _report(self, run: runstream.Run, metrics: Mapping[str, float], step: int) -> None:
+    def _report(self, run: runstream.Run, metrics: Mapping[str, float], step: int, *, at_once: bool = False) -> None:
         for key in ("loss", "accuracy", "samples_per_s"):
-            self._means[key] = metrics[key] + 0.98 * (self._means.get(key, metrics[key]) - metrics[key])
+            if math.isfinite(metrics[key]):
+                self._means[key] = metrics[key] + 0.98 * (self._means.get(key, metrics[key]) - metrics[key])
         last = step == self._task.steps - 1
-        if not last and time.monotonic() - self._reported_at < _PROGRESS_EVERY_S:
+        if not (at_once or last) and time.monotonic() - self._reported_at < _PROGRESS_EVERY_S:
             return
         self._reported_at = time.monotonic()
         stats = run.stats()

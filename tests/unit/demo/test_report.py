@@ -18,7 +18,7 @@ def rank(*losses: float) -> Finished:
     logged = Logged()
     for step, loss in enumerate(losses):
         logged.add({"loss": loss}, step)
-    return Finished(0, logged, STATS, 0.0, 1.0)
+    return Finished(0, 0, logged, STATS, 0.0, 1.0)
 
 
 def stored(*losses: float, key: str = "loss") -> Stored:
