@@ -63,7 +63,7 @@ def who_am_i(channel: grpc.Channel, token: str, workspace: str = "") -> access_p
 
 def create_run(channel: grpc.Channel, token: str, experiment: str = "digits") -> str:
     request = run_pb2.CreateRunRequest(experiment=experiment)
-    return str(run_pb2_grpc.RunServiceStub(channel).CreateRun(request, metadata=bearer(token), timeout=10).run.run_id)
+    return str(run_pb2_grpc.RunServiceStub(channel).CreateRun(request, metadata=bearer(token), timeout=60).run.run_id)
 
 
 def refusal(call: object) -> tuple[grpc.StatusCode, str]:
@@ -74,7 +74,7 @@ def refusal(call: object) -> tuple[grpc.StatusCode, str]:
 
 def test_a_call_without_a_token_is_asked_for_one(channel: grpc.Channel) -> None:
     code, message = refusal(
-        lambda: access_pb2_grpc.AccessServiceStub(channel).WhoAmI(access_pb2.WhoAmIRequest(), timeout=10)
+        lambda: access_pb2_grpc.AccessServiceStub(channel).WhoAmI(access_pb2.WhoAmIRequest(), timeout=60)
     )
     assert code is grpc.StatusCode.UNAUTHENTICATED
     assert "RUNSTREAM_TOKEN" in message
@@ -134,9 +134,9 @@ def test_runs_of_another_workspace_do_not_exist(serve: ServeProcess, channel: gr
     a, b = (make_token(serve, name="runs", workspace=f"team-{team}") for team in "ab")
     run_id = create_run(channel, a)
     runs = run_pb2_grpc.RunServiceStub(channel)
-    assert runs.GetRun(run_pb2.GetRunRequest(run_id=run_id), metadata=bearer(a), timeout=10).run.run_id == run_id
-    theirs = refusal(lambda: runs.GetRun(run_pb2.GetRunRequest(run_id=run_id), metadata=bearer(b), timeout=10))
-    absent = refusal(lambda: runs.GetRun(run_pb2.GetRunRequest(run_id="0" * 32), metadata=bearer(b), timeout=10))
+    assert runs.GetRun(run_pb2.GetRunRequest(run_id=run_id), metadata=bearer(a), timeout=60).run.run_id == run_id
+    theirs = refusal(lambda: runs.GetRun(run_pb2.GetRunRequest(run_id=run_id), metadata=bearer(b), timeout=60))
+    absent = refusal(lambda: runs.GetRun(run_pb2.GetRunRequest(run_id="0" * 32), metadata=bearer(b), timeout=60))
     assert theirs == (absent[0], absent[1].replace("0" * 32, run_id))
 
 

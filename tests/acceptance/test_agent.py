@@ -22,8 +22,6 @@ from tests.support.agents import agents_of, kill, short_lived_agents
 from tests.support.polling import until_now
 from tests.unit.client.transport.journals import Trainer
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Directory]:

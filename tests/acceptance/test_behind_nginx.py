@@ -39,7 +39,7 @@ class Proxied:
 
     def get(self, path: str) -> tuple[str, str]:
         """GET of a path; where it redirects to, which is not followed, and its body."""
-        connection = http.client.HTTPSConnection("localhost", self.port, context=trusting(self.authority), timeout=10)
+        connection = http.client.HTTPSConnection("localhost", self.port, context=trusting(self.authority), timeout=60)
         with contextlib.closing(connection):
             connection.request("GET", path)
             answer = connection.getresponse()

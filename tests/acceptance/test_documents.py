@@ -160,7 +160,7 @@ def script(reader: Reader, found: re.Match[str]) -> None:
 
 def curl(reader: Reader, found: re.Match[str]) -> None:
     """Fetches the page from the service that runs here."""
-    with urllib.request.urlopen(reader.serve.http_url + found[1], timeout=10) as answer:
+    with urllib.request.urlopen(reader.serve.http_url + found[1], timeout=60) as answer:
         assert answer.status == 200
 
 

@@ -69,7 +69,7 @@ def channel(serve: ServeProcess) -> Iterator[grpc.Channel]:
 def who_am_i(channel: grpc.Channel, token: str, workspace: str = "") -> tuple[str, str, str]:
     metadata = [("authorization", f"Bearer {token}"), *([("x-mlflow-workspace", workspace)] if workspace else [])]
     stub = access_pb2_grpc.AccessServiceStub(channel)
-    answer = stub.WhoAmI(access_pb2.WhoAmIRequest(), metadata=metadata, timeout=10)
+    answer = stub.WhoAmI(access_pb2.WhoAmIRequest(), metadata=metadata, timeout=60)
     return answer.principal, answer.workspace, access_pb2.Role.Name(answer.role)
 
 
@@ -133,7 +133,7 @@ def test_a_stream_ends_when_its_token_expires(cluster: LocalIssuer, channel: grp
     writer = cluster.pod_token("ml-team", exp=int(time.time()) + 3)
     metadata = [("authorization", f"Bearer {writer}"), ("x-mlflow-workspace", "team-a")]
     request = run_pb2.CreateRunRequest(experiment="digits")
-    run_id = run_pb2_grpc.RunServiceStub(channel).CreateRun(request, metadata=metadata, timeout=10).run.run_id
+    run_id = run_pb2_grpc.RunServiceStub(channel).CreateRun(request, metadata=metadata, timeout=60).run.run_id
     done = threading.Event()
 
     def first_requests() -> Iterator[ingest_pb2.AppendRequest]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import runstream
+from tests.support.polling import until_now
 from tests.support.serve import ServeProcess
 
 ROOT = Path(__file__).parents[2]
@@ -43,9 +44,15 @@ def start(serve: ServeProcess, name: str, number: int, **environment: str) -> su
     )
 
 
+def ends(client: runstream.Client, run_id: str, status: str) -> None:
+    """Waits until a run has ended with this status. A process waits only so long for the answer to its end."""
+    until_now(lambda: client.get_run(run_id).status != "RUNNING")
+    assert client.get_run(run_id).status == status
+
+
 def launch(serve: ServeProcess, name: str, number: int, **environment: str) -> dict[int, str]:
     """Runs a launcher to its end; returns the run id of each rank."""
-    output, errors = start(serve, name, number, **environment).communicate(timeout=90)
+    output, errors = start(serve, name, number, **environment).communicate(timeout=250)
     said = [line.split() for line in output.splitlines()]
     assert len(said) == max(1, number if name != "rank" else 1), errors
     assert "RUNSTREAM_RUN_ID" not in errors
@@ -74,7 +81,7 @@ def test_all_ranks_of_a_launch_share_a_run_that_the_next_launch_does_not(
         assert len(set(ranks.values())) == 1
         history = client.history(ranks[0], "loss")
         assert [(one.rank, list(one.steps)) for one in history.series] == [(rank, list(range(10))) for rank in range(3)]
-        assert client.get_run(ranks[0]).status == "FINISHED"
+        ends(client, ranks[0], "FINISHED")
     assert len({ranks[0] for ranks in launched}) == 3
 
 
@@ -91,27 +98,27 @@ def test_a_run_whose_first_attempt_failed_is_running_while_the_second_trains(
     serve: ServeProcess, client: runstream.Client, environment: dict[str, str]
 ) -> None:
     environment = {name: value or uuid.uuid4().hex for name, value in environment.items()}
-    first, errors = start(serve, "fails_then_is_restarted", 0, **environment, RANK="0").communicate(timeout=60)
+    first, errors = start(serve, "fails_then_is_restarted", 0, **environment, RANK="0").communicate(timeout=250)
     assert "a node was lost" in errors
-    assert client.get_run(first.strip()).status == "FAILED"
+    ends(client, first.strip(), "FAILED")
     second = start(serve, "fails_then_is_restarted", 0, **environment, RANK="0", RUNSTREAM_ATTEMPT="1")
     assert second.stdout is not None
     assert second.stdout.readline() == first
     assert client.get_run(first.strip()).status == "RUNNING"
-    second.communicate("go\n", timeout=60)
-    assert client.get_run(first.strip()).status == "FINISHED"
+    second.communicate("go\n", timeout=250)
+    ends(client, first.strip(), "FINISHED")
     assert [(one.attempt, one.steps[0]) for one in client.history(first.strip(), "loss").series] == [(0, 0), (1, 10)]
 
 
 def test_a_run_is_running_again_when_it_is_resumed_by_its_id(serve: ServeProcess, client: runstream.Client) -> None:
     (run_id,) = launch(serve, "rank", 10).values()
-    assert client.get_run(run_id).status == "FINISHED"
+    ends(client, run_id, "FINISHED")
     for step in (10, 11):  # also by the process that has just finished it
         with runstream.start_run(run_id=run_id, address=serve.grpc_address) as again:
             again.log({"loss": 1.0}, step=step)
-            assert again.flush(30)
+            assert again.flush(120)
             assert client.get_run(run_id).status == "RUNNING"
-        assert client.get_run(run_id).status == "FINISHED"
+        ends(client, run_id, "FINISHED")
     assert list(client.history(run_id, "loss").steps) == list(range(12))
 
 
@@ -128,9 +135,9 @@ def test_a_restarted_job_is_told_that_its_steps_are_there_already(
     serve: ServeProcess, client: runstream.Client, first: int, key: str, attempt: str, said: bool
 ) -> None:
     environment = {"RUNSTREAM_RUN_ID": uuid.uuid4().hex}
-    start(serve, "killed_and_restarted", 0, KEY="loss", **environment).communicate(timeout=60)
+    start(serve, "killed_and_restarted", 0, KEY="loss", **environment).communicate(timeout=250)
     again = start(serve, "killed_and_restarted", first, KEY=key, RUNSTREAM_ATTEMPT=attempt, **environment)
-    output, errors = again.communicate(timeout=60)
+    output, errors = again.communicate(timeout=250)
     assert output.split() == [environment["RUNSTREAM_RUN_ID"]]
     assert errors.count("RUNSTREAM_ATTEMPT") == said, errors
     if said:

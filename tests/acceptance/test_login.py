@@ -75,9 +75,9 @@ def test_a_person_logs_in_once_and_out_again(serve: ServeProcess, token: str, en
     assert f"http://{parts.hostname}:{parts.port}" == serve.http_url
     request = urllib.request.Request(f"{serve.http_url}/api/2.0/mlflow/experiments/search?max_results=1")
     with pytest.raises(urllib.error.HTTPError):
-        urllib.request.urlopen(request, timeout=10)
+        urllib.request.urlopen(request, timeout=60)
     request.add_header("Authorization", f"Basic {b64encode(f'{parts.username}:{parts.password}'.encode()).decode()}")
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.status == 200
 
     assert "deleted" in command(environ, "logout").stdout

@@ -51,7 +51,7 @@ class TlsService:
     def serial(self, context: ssl.SSLContext) -> int:
         """Of the certificate that a new connection gets over HTTP."""
         with (
-            socket.create_connection(self.address, timeout=10) as plain,
+            socket.create_connection(self.address, timeout=60) as plain,
             context.wrap_socket(plain, server_hostname="127.0.0.1") as inside,
         ):
             certificate = inside.getpeercert()
@@ -94,12 +94,12 @@ def serial_of(issued: Issued) -> int:
 def health(address: str, credentials: grpc.ChannelCredentials, *, name: str | None = None) -> int:
     options = [("grpc.ssl_target_name_override", name)] if name else []
     with grpc.secure_channel(address, credentials, options=options) as channel:
-        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
     return int(answer.status)
 
 
 def get(service: TlsService, context: ssl.SSLContext, path: str = "/readyz") -> int:
-    connection = http.client.HTTPSConnection(*service.address, context=context, timeout=10)
+    connection = http.client.HTTPSConnection(*service.address, context=context, timeout=60)
     with contextlib.closing(connection):
         connection.request("GET", path)
         return connection.getresponse().status
@@ -138,7 +138,7 @@ def test_a_client_that_does_not_trust_the_certificate_is_counted_with_the_reason
 @pytest.mark.parametrize("method", ["GET", "DELETE", "OPTIONS"])
 def test_plaintext_to_the_tls_port_is_answered_in_words(service: TlsService, method: str) -> None:
     before = service.failures("plaintext")
-    connection = http.client.HTTPConnection(*service.address, timeout=10)
+    connection = http.client.HTTPConnection(*service.address, timeout=60)
     with contextlib.closing(connection):
         connection.request(method, "/api/2.0/mlflow/experiments/search")
         answer = connection.getresponse()
@@ -148,7 +148,7 @@ def test_plaintext_to_the_tls_port_is_answered_in_words(service: TlsService, met
 
 def test_plaintext_to_the_grpc_port_fails_at_once(service: TlsService) -> None:
     with grpc.insecure_channel(service.serve.grpc_address) as channel, pytest.raises(grpc.RpcError) as caught:
-        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
@@ -156,7 +156,7 @@ def test_tls_to_a_plaintext_port_is_answered_and_counted(service: TlsService) ->
     before = service.failures("tls_to_plaintext")
     port = int(service.serve.monitoring_url.rpartition(":")[2])
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=60) as plain,
         pytest.raises(ssl.SSLError, match=r"(?i)wrong.version.number|record layer failure"),
     ):
         trusting(service.authority).wrap_socket(plain, server_hostname="127.0.0.1")
@@ -169,7 +169,7 @@ def test_old_versions_of_tls_are_refused(service: TlsService) -> None:
     context.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.deprecated_call():
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
-    with socket.create_connection(service.address, timeout=10) as plain, pytest.raises(ssl.SSLError):
+    with socket.create_connection(service.address, timeout=60) as plain, pytest.raises(ssl.SSLError):
         context.wrap_socket(plain)
 
 

@@ -45,7 +45,6 @@ def test_kill_9_of_service_and_postgres_loses_and_doubles_nothing(data_dir):
     assert sum(report["reconnects"] for report in reports) > 0, "the kills did not reach the producers"
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
 def test_a_postgres_that_is_stopped_and_comes_back_loses_and_doubles_nothing(data_dir, stop):
     with ServeProcess(data_dir) as serve, Producers(serve.grpc_address, count=4, points_per_s=500) as producers:

@@ -9,8 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 import runstream
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess, command_environment
@@ -29,7 +27,6 @@ _CLIENT = {
 }
 
 
-@pytest.mark.timeout(120)
 def test_kill_9_while_the_mlflow_client_logs_loses_and_doubles_nothing(data_dir: Path, tmp_path: Path) -> None:
     seed = int(os.environ.get("KILL_SEED", str(time.time_ns())))
     print(f"KILL_SEED={seed}")

@@ -177,7 +177,7 @@ def test_liveness_ends_while_the_supervisor_hangs_and_points_are_taken_all_the_s
             serve.wait_until("/healthz", 503, timeout_s=90)
             health = health_pb2_grpc.HealthStub(channel)
             alive = health_pb2.HealthCheckRequest(service=LIVENESS)
-            until_now(lambda: health.Check(alive, timeout=10).status == health_pb2.HealthCheckResponse.NOT_SERVING)
+            until_now(lambda: health.Check(alive, timeout=30).status == health_pb2.HealthCheckResponse.NOT_SERVING)
             with runstream.start_run("meanwhile", address=serve.grpc_address) as run:
                 run.log({"loss": 1.0}, step=0)
                 assert run.flush(30)
@@ -221,7 +221,7 @@ def test_sigterm_drains_all_workers_and_kill_9_leaves_none(data_dir: Path) -> No
         workers = serve.worker_pids
         os.kill(workers[0], signal.SIGSTOP)  # one that could not notice by itself
         serve.kill()
-        until_now(lambda: not any(map(psutil.pid_exists, workers)), timeout_s=10)
+        until_now(lambda: not any(map(psutil.pid_exists, workers)))
         serve.start()
         assert "embedded_postgres_adopted" in serve.actions()
         serve.wait_until("/readyz", 200)

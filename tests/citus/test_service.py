@@ -151,7 +151,6 @@ async def test_reads_have_every_acknowledged_point_once_while_it_is_rolled_up(da
         assert dropped >= 2
 
 
-@pytest.mark.timeout(240)
 async def test_mlflows_routes_the_view_export_and_purge(database_url: str, data_dir: Path, tmp_path: Path):
     with serve_on(database_url, data_dir, *OFTEN, "--purge-after-days", "0") as serve:
         rest = Rest(serve.http_url)

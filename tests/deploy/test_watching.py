@@ -109,7 +109,7 @@ def test_a_query_of_the_dashboard_has_data(watched: Watched, query: Query) -> No
     for name, value in CHOSEN.items():
         expression = expression.replace(f'{name}=~"${name}"', f'{name}=~"{value}"')
     assert "$" not in expression
-    until(lambda: watched.prometheus.numbers(expression, watched.begun, time.time()), 10)
+    until(lambda: watched.prometheus.numbers(expression, watched.begun, time.time()), 60)
 
 
 def test_the_variables_of_the_dashboard_find_the_service(watched: Watched) -> None:

@@ -157,4 +157,4 @@ def until_raises(client: runstream.Client) -> None:
             return "was revoked on" in str(error)
         return False
 
-    until_now(refused, timeout_s=10)
+    until_now(refused)

@@ -24,10 +24,7 @@ new MutationObserver((changes) => {
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium on the path; on Debian: apt-get install chromium"
 )
-IN_A_BROWSER = [
-    needs_chromium,
-    pytest.mark.timeout(180),
-]
+IN_A_BROWSER = [needs_chromium]
 
 
 @dataclass(kw_only=True)

@@ -39,7 +39,7 @@ def kill(process: psutil.Process) -> None:
     """Waits until it is gone."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(signal.SIGKILL)
-    until_now(lambda: gone(process), timeout_s=10)
+    until_now(lambda: gone(process))
 
 
 def end_agents(directory: Path) -> None:

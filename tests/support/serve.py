@@ -70,7 +70,7 @@ class ServeProcess:
 
     # -- life --------------------------------------------------------------------------------------------------------
 
-    def start(self, *, timeout_s: float = 60) -> None:
+    def start(self, *, timeout_s: float = 120) -> None:
         """Starts and waits for the ready line. Raises RuntimeError with what the process said otherwise."""
         command = [*self._command, "serve", "--json-ready", "--data-dir", str(self.data_dir), "--log-format", "json"]
         command += ["--workers", os.environ.get("SERVE_WORKERS", "1")]
@@ -226,7 +226,7 @@ class ServeProcess:
     def get(self, path: str) -> tuple[int, str]:
         """GET of an HTTP path, of the port for monitoring if there is one; status and body, whatever the status."""
         try:
-            with urllib.request.urlopen(self.monitoring_url + path, timeout=10) as answer:
+            with urllib.request.urlopen(self.monitoring_url + path, timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:

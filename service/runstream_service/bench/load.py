@@ -28,8 +28,9 @@ class Load:
     series. Streams of several producers send as an agent does that drains the journals of a node: some batches of each
     producer in one message.
     `window` batches of a producer may wait for their ack. With a `pause_s` above 0 a stream sends one batch per pause,
-    spread over it, as workers do not step in time. A stream ends after `batches`, if that comes before
-    the time is over. The streams share `connections`, as those of a few machines would."""
+    spread over it, as workers do not step in time. A stream ends after `batches`, if that comes before the time is
+    over; it sends at least once, however short the time and busy the machine. The streams share `connections`, as those
+    of a few machines would."""
 
     streams: int
     batch_points: int
@@ -108,7 +109,7 @@ class _Stream:
         reader = asyncio.create_task(self._read_acks())
         load = self._load
         due = time.perf_counter() + load.pause_s * self._rank / load.streams
-        while self.sent < load.batches and time.perf_counter() < until:
+        while not self.sent or (self.sent < load.batches and time.perf_counter() < until):
             while self.sent - self.acknowledged >= load.window:
                 self._room.clear()
                 await self._room.wait()
@@ -163,7 +164,7 @@ class _Agent:
     async def push(self, until: float) -> None:
         reader = asyncio.create_task(self._read_acks())
         load = self._load
-        while self._sent < load.batches and time.perf_counter() < until:
+        while not self._sent or (self._sent < load.batches and time.perf_counter() < until):
             while self._sent + _BATCHES_PER_MESSAGE - min(self.acknowledged_of_each) > load.window:
                 self._room.clear()
                 await self._room.wait()

@@ -14,6 +14,7 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -101,21 +102,39 @@ async def _http(figures: PairedFigures, kind: str, one: Service, certificate: by
     address = urlsplit(one.http)
     process = psutil.Process(one.pid)
     for name, kept in (("new_connections", False), ("kept_connections", True)):
-        until = time.perf_counter() + seconds * _HTTP_PART
-        before = cpu_seconds(process)
-        callers = [_call_until(until, address.port or 0, context, kept=kept) for _ in range(_CALLERS)]
-        count = sum(await asyncio.gather(*callers))
-        figures.add(f"{name}_per_s", kind, count / (seconds * _HTTP_PART))
-        figures.add(f"{name}_service_cpu_ms", kind, (cpu_seconds(process) - before) / count * 1_000)
+        taken = await requests_during(seconds * _HTTP_PART, address.port or 0, context, process, kept=kept)
+        figures.add(f"{name}_per_s", kind, taken.count / taken.seconds)
+        figures.add(f"{name}_service_cpu_ms", kind, taken.cpu_s / taken.count * 1_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Some requests, and what they took."""
+
+    count: int
+    seconds: float
+    cpu_s: float  # of the service
+
+
+async def requests_during(
+    seconds: float, port: int, context: ssl.SSLContext | None, process: psutil.Process, *, kept: bool
+) -> Requests:
+    """Requests for some seconds, and until the service has used CPU that can be measured: it is counted in hundredths
+    of a second, and on a busy machine a short round is over before the first one."""
+    begun, before, count = time.perf_counter(), cpu_seconds(process), 0
+    while not (cpu_s := cpu_seconds(process) - before) or time.perf_counter() < begun + seconds:
+        until = max(begun + seconds, time.perf_counter())
+        count += sum(await asyncio.gather(*(_call_until(until, port, context, kept=kept) for _ in range(_CALLERS))))
+    return Requests(count, time.perf_counter() - begun, cpu_s)
 
 
 async def _call_until(until: float, port: int, context: ssl.SSLContext | None, *, kept: bool) -> int:
-    """How many requests were answered."""
+    """How many requests were answered; at least one."""
     count = 0
-    while time.perf_counter() < until:
+    while not count or time.perf_counter() < until:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
         with contextlib.closing(writer):
-            while time.perf_counter() < until:
+            while not count or time.perf_counter() < until:
                 writer.write(_REQUEST % (b"keep-alive" if kept else b"close"))
                 head = await reader.readuntil(b"\r\n\r\n")
                 await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))

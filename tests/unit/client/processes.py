@@ -289,7 +289,7 @@ def rank(points: int) -> None:
     """One rank: logs, finishes, and names its run."""
     with runstream.start_run("launches", "n") as run:
         count(run, "loss", 0, points)
-        run.flush(30)
+        assert run.flush(120), run.stats()
         print(run.run_id, run.rank, run.attempt, flush=True)
 
 
@@ -310,7 +310,7 @@ def lightning(ranks: int) -> None:
     environments = [{**os.environ, "LOCAL_RANK": str(number)} for number in range(1, ranks)]
     children = [subprocess.Popen(here, env=environ) for environ in environments]
     count(run, "loss", 0, 10)
-    run.flush(30)
+    assert run.flush(120), run.stats()
     print(run.run_id, run.rank, run.attempt, flush=True)
     ended = max(child.wait() for child in children)
     run.finish()
@@ -338,7 +338,7 @@ def fails_then_is_restarted(seconds: int) -> None:
     """Rank 0 of a job that fails in its first attempt; in the second it waits to be told to end."""
     with runstream.start_run("launches", "restarted") as run:
         count(run, "loss", 10 * run.attempt, 10)
-        run.flush(30)
+        assert run.flush(120), run.stats()
         print(run.run_id, flush=True)
         if run.attempt == 0:
             raise RuntimeError("a node was lost")
@@ -349,11 +349,11 @@ def killed_and_restarted(first: int) -> None:
     """Logs 200 steps from `first` on, is stored, and is killed; what it logs is in KEY."""
     run = runstream.start_run("launches", "restarted")
     count(run, os.environ["KEY"], first, 200)
-    run.flush(30)
+    assert run.flush(120), run.stats()
     print(run.run_id, flush=True)
     # Calls are made one after the other: when this one is answered, so is what was asked of earlier processes.
     run.set_tags({"stored": True})
-    run.flush(30)
+    assert run.flush(120), run.stats()
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -24,8 +24,6 @@ from tests.unit.client.transport.journals import Trainer
 from tests.unit.client.transport.test_refusals import no_environment as no_environment
 from tests.unit.client.transport.test_transport import settled, texts
 
-pytestmark = pytest.mark.timeout(60)
-
 Start = Callable[[grpc.ServerCredentials | None], TestService]
 
 

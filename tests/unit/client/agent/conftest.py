@@ -8,15 +8,29 @@ from pathlib import Path
 import psutil
 import pytest
 
+from runstream.agent import launch
 from runstream.agent.launch import ensure_agent
 from runstream.journal import Directory
-from tests.support.agents import short_lived_agents
+from tests.support.agents import gone, short_lived_agents
 from tests.unit.client.transport.conftest import until
 
 
 def started(directory: Directory) -> psutil.Process:
     """An agent that runs."""
     until(lambda: ensure_agent(directory).state == "running" and directory.agent_pid())
+    return psutil.Process(directory.agent_pid())
+
+
+def started_without_waits(directory: Directory) -> psutil.Process:
+    """An agent that runs, also right after others that have been killed: a launcher waits longer after each."""
+
+    def running() -> bool:
+        state = ensure_agent(directory)
+        launch._launchers[directory.path].not_before_s = 0.0
+        # For a moment after a start, the lock's file has the pid of the agent before.
+        return state.state == "running" and psutil.pid_exists(state.pid) and not gone(psutil.Process(state.pid))
+
+    until(running)
     return psutil.Process(directory.agent_pid())
 
 

@@ -15,8 +15,6 @@ from tests.unit.client.agent.conftest import started
 from tests.unit.client.ledger import TestService
 from tests.unit.client.transport.conftest import until
 
-pytestmark = pytest.mark.timeout(90)
-
 TOKEN = "rst_" + "Secret0123" * 4
 _PROGRAM = """
 import sys, runstream

@@ -17,8 +17,6 @@ from runstream_service.commands import runstream
 from tests.unit.client.agent.conftest import started
 from tests.unit.client.transport.journals import Trainer
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def offline(directory: Directory, address: str, count: int = 2_500, **fields) -> Trainer:
     """A journal of a process that has ended well, and was never sent."""

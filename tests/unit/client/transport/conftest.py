@@ -52,6 +52,6 @@ def delete(directory: Path) -> None:
     until(is_gone)
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> None:
+def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
     """Polls."""
     until_now(condition, timeout_s=timeout_s)

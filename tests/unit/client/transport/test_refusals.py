@@ -20,8 +20,6 @@ from tests.unit.client.transport.conftest import until
 from tests.unit.client.transport.journals import Trainer
 from tests.unit.client.transport.test_transport import settled, texts, values
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from tests.unit.client.transport.conftest import QUICK, delete, until
 from tests.unit.client.transport.journals import Trainer, create_record
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
-pytestmark = pytest.mark.timeout(60)
 
 
 def once(event, number, error):
