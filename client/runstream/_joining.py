@@ -32,6 +32,7 @@ class Joining(NamedTuple):
     ends_run: bool
     system_metrics: bool = False
     joins: bool = False  # the run exists already, and is neither created nor set to running again
+    ends_all_attempts: bool = False  # its end is that of all attempts, not only of its own and older ones
 
     @classmethod
     def of_new_handle(
@@ -81,4 +82,5 @@ class Joining(NamedTuple):
             "system_metrics": self.system_metrics,
             "joins": self.joins,
             "ends_run": self.ends_run,
+            "ends_all_attempts": self.ends_all_attempts,
         }

@@ -15,6 +15,7 @@ from runstream._joining import Joining
 from runstream._launcher import Surroundings
 from runstream._lifecycle import process
 from runstream._notices import Notices
+from runstream._outer_run import OuterRun
 from runstream._recorder import Recorder
 from runstream._recording import End, Place, Recording
 from runstream._threads import RLock
@@ -430,6 +431,9 @@ def start_run(
         workspace: Where the run belongs; None: RUNSTREAM_WORKSPACE, that of runstream.toml or of the login, else the
             token decides.
 
+    In a program that `runstream exec` has started, it joins the run of that command, which ends it: `experiment` and
+    `name` are not used, unless `run_id` is another one.
+
     A run that is still open when the interpreter ends is flushed for up to 10 s (RUNSTREAM_EXIT_TIMEOUT_S) and
     finished. In a notebook, an open run that the same cell has started before is finished first.
 
@@ -452,14 +456,17 @@ def start_run(
         "attempt": _identity.check_int32("attempt", attempt),
     }
     identity, base_run_id = _identify(environ, given)
+    outer = OuterRun.of(environ, identity.run_id)
     joining = Joining.of_new_handle(
         identity,
-        experiment or "",
-        name or "",
-        _user(),
+        outer.experiment if outer else experiment or "",
+        outer.name if outer else name or "",
+        user_name(),
         settings.address,
         system_metrics=settings.system_metrics if system_metrics is None else bool(system_metrics),
     )
+    if outer:
+        joining = joining._replace(ends_run=False)
     if settings.mode == "disabled":
         return _DisabledRun(joining, settings)
     _leave_for_ranks(identity, experiment, name)
@@ -479,8 +486,8 @@ def start_run(
     return run
 
 
-def open_handle(joining: Joining, settings: _settings.Settings, token: str) -> Run:
-    """A handle whose journal is made with the first record."""
+def open_handle(joining: Joining, settings: _settings.Settings, token: str = "") -> Run:
+    """A handle. With a token, its journal is made with the first record."""
     if settings.mode == "disabled":
         return _DisabledRun(joining, settings, token=token)
     run = Run(joining, settings, token=token)
@@ -537,7 +544,8 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Who starts a run; empty if that is unknown."""
     try:
         import getpass  # here, since it takes long to import
 

@@ -259,6 +259,11 @@ def agent_command(reader: Reader, found: re.Match[str]) -> None:
     assert process.returncode == 0, log
 
 
+def exec_command(reader: Reader, found: re.Match[str]) -> None:
+    command = (program("runstream"), "exec", *shlex.split(found[1]), "--quiet", "--", sys.executable, found[2])
+    reader.run(*command)
+
+
 def sync_command(reader: Reader, found: re.Match[str]) -> None:
     """There is a journal that was not sent."""
     directory = Directory(reader.directory / "offline")
@@ -383,6 +388,7 @@ COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"runstream (tail .*)": tail,
     r"runstream doctor ?(.*)": doctor_command,
     r"runstream agent ?(.*)": agent_command,
+    r"runstream exec (.*) -- python (\w+\.py)": exec_command,
     r"runstream log(?:in|out) ?(.*)": login_command,
     r"export (RUNSTREAM_\w+)=\S+(?: +#.*)?": exported,
     r"runstream sync (.*)": sync_command,

@@ -183,6 +183,8 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # `runstream exec` waits for signals, so they are blocked in what it starts.
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stopping:  # a second one: at once

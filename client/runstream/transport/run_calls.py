@@ -61,6 +61,7 @@ class Creation:
     time_unix_us: int  # when it had that age
     ends_run: bool
     joins: bool = False  # the run exists already, and is neither created nor set to running again
+    ends_all_attempts: bool = False  # its end is that of all attempts, not only of its own and older ones
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Creation:
@@ -79,6 +80,7 @@ class Creation:
                 time_unix_us=int(record.get("time_unix_us") or 0),
                 ends_run=bool(record.get("ends_run", False)),
                 joins=bool(record.get("joins", False)),
+                ends_all_attempts=bool(record.get("ends_all_attempts", False)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"the CREATE record has no usable {error}") from error
@@ -187,7 +189,7 @@ class RunCalls:
             self._end = run_pb2.FinishRunRequest(
                 status=_STATUSES.get(status, run_pb2.RUN_STATUS_FAILED),
                 end_time_unix_us=end_time_unix_us,
-                attempt=self.creation.attempt,
+                attempt=None if self.creation.ends_all_attempts else self.creation.attempt,
             )
 
     def points_settled(self, settled: bool) -> None:

@@ -21,6 +21,7 @@ _COMMANDS = {
         "retention": "runs:retention",
     },
     "On a training machine": {
+        "exec": "exec:execute",
         "login": "login:login",
         "logout": "login:logout",
         "doctor": "login:doctor",

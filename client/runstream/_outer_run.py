@@ -1,0 +1,31 @@
+"""The run that `runstream exec` has made for this process: `start_run` joins it, whatever experiment and name the
+program asks for, and leaves its end to the command, which knows how the program ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple
+
+VARIABLE = "RUNSTREAM_EXEC_RUN"
+
+
+class OuterRun(NamedTuple):
+    """As it was asked for; empty texts mean that nothing was given."""
+
+    run_id: str
+    experiment: str
+    name: str
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str], run_id: str) -> OuterRun | None:
+        """The run of that id, if it is the one of `runstream exec`."""
+        try:
+            outer = cls(*map(str, json.loads(environ.get(VARIABLE, "[]"))))
+        except (TypeError, ValueError):  # not ours
+            return None
+        return outer if outer.run_id == run_id else None
+
+    def to_variable(self) -> str:
+        """For the environment of the program."""
+        return json.dumps(list(self))

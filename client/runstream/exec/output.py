@@ -1,0 +1,131 @@
+"""Output of a program on its way through: passed on unchanged, with the last lines kept."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import select
+import struct
+import termios
+import threading
+
+_KEPT_BYTES = 64 * 1024  # the oldest are dropped
+MAX_CHARACTERS = 8_000  # of a tag
+_CHUNK_BYTES = 64 * 1024
+# After the program's end, what is still on its way: as much as a pipe may hold, until nothing comes for a moment.
+# Programs that it has left behind may keep the output open, and go on writing.
+_LAST_BYTES, _LAST_PAUSE_S = 1024 * 1024, 0.1
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+class LastLines:
+    """The end of what was written to one or two streams, as a person would read it."""
+
+    def __init__(self) -> None:
+        self._whole = bytearray()  # lines
+        self._begun: dict[int, bytes] = {}  # by stream: the beginning of its next line
+        self._lock = threading.Lock()
+
+    def add(self, stream: int, data: bytes) -> None:
+        """Data that was passed on. Lines of two streams do not mix."""
+        with self._lock:
+            lines, newline, rest = (self._begun.get(stream, b"") + data).rpartition(b"\n")
+            self._begun[stream] = rest[-_KEPT_BYTES:]
+            self._whole += lines + newline
+            if len(self._whole) > 2 * _KEPT_BYTES:
+                del self._whole[:-_KEPT_BYTES]
+
+    def text(self) -> str:
+        """Without colours, and of lines that were redrawn, such as progress bars, the last form. At most
+        MAX_CHARACTERS: whole lines, unless the last one alone is longer."""
+        with self._lock:
+            raw = b"\n".join(
+                [bytes(self._whole[-_KEPT_BYTES:]).removesuffix(b"\n"), *filter(None, self._begun.values())]
+            )
+        lines = _ESCAPES.sub("", raw.decode(errors="replace")).strip("\n").split("\n")
+        shown = [_CONTROLS.sub("", line.rstrip("\r").rpartition("\r")[2]).rstrip() for line in lines]
+        text = "\n".join(shown).rstrip()
+        if len(text) <= MAX_CHARACTERS:
+            return text
+        _, _, whole = text[-MAX_CHARACTERS - 1 :].partition("\n")
+        return whole or text[-MAX_CHARACTERS:]
+
+
+class Pump:
+    """Passes on what a program writes: through a pty if `target` is a terminal, so that the program still finds one,
+    else through a pipe. `write_end` is for the program."""
+
+    def __init__(self, target: int, last_lines: LastLines) -> None:
+        self._target = target
+        self._last_lines = last_lines
+        self._is_terminal = os.isatty(target)
+        if self._is_terminal:
+            self._read_end, self.write_end = os.openpty()
+            self.resize()
+            _leave_unchanged(self.write_end)
+        else:
+            self._read_end, self.write_end = os.pipe()
+        self._ended, self._end = os.pipe()
+        self._is_over = False
+        self._last_bytes = _LAST_BYTES
+        self._thread = threading.Thread(target=self._run, name="runstream-output", daemon=True)
+
+    def resize(self) -> None:
+        """Gives the program the size of the terminal."""
+        if self._is_terminal:
+            with contextlib.suppress(OSError):
+                size = fcntl.ioctl(self._target, termios.TIOCGWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+                fcntl.ioctl(self._read_end, termios.TIOCSWINSZ, size)
+
+    def start(self) -> None:
+        """The program has its end."""
+        os.close(self.write_end)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """The program has ended: passes on what is left."""
+        self._is_over = True
+        os.close(self._end)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while self._has_more():
+            try:
+                data = os.read(self._read_end, _CHUNK_BYTES)
+            except OSError:  # EIO: nobody has the terminal any more
+                data = b""
+            if not data:
+                break
+            self._last_lines.add(self._target, data)
+            if self._is_over:
+                self._last_bytes -= len(data)
+            try:
+                _write_all(self._target, data)
+            except OSError:  # nobody reads, as in `... | head`: the program learns it as it would without us
+                break
+        os.close(self._read_end)
+
+    def _has_more(self) -> bool:
+        readable, _, _ = select.select([self._read_end, self._ended], [], [])
+        if self._ended not in readable:
+            return True
+        return self._last_bytes > 0 and bool(select.select([self._read_end], [], [], _LAST_PAUSE_S)[0])
+
+
+def _write_all(target: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(target, view) :]
+        except BlockingIOError:  # noqa: PERF203 (somebody has made it so that it does not block)
+            select.select([], [target], [])
+
+
+def _leave_unchanged(terminal: int) -> None:
+    """The real terminal turns newlines into what it needs; doing it twice would change the output."""
+    attributes = termios.tcgetattr(terminal)
+    attributes[1] &= ~termios.OPOST
+    termios.tcsetattr(terminal, termios.TCSANOW, attributes)
