@@ -16,6 +16,13 @@ import torch.multiprocessing as mp
 import runstream
 
 
+def say_which(run: runstream.Run, status: str) -> None:
+    """In one write, since the ranks of a launch have one output: where PYTHONUNBUFFERED is set, print() writes each
+    word, and the end of the line, on its own."""
+    sys.stdout.write(f"{run.run_id} {run.rank} {run.attempt} {status}\n")
+    sys.stdout.flush()
+
+
 def train() -> None:
     """One rank, after the process group is there."""
     run = runstream.start_run("launchers", "trained")
@@ -25,7 +32,7 @@ def train() -> None:
         run.log({"loss": total / (step + 1)}, step=step + 10 * run.attempt)
     assert run.flush(60)
     status = runstream.Client().get_run(run.run_id).status
-    print(run.run_id, run.rank, run.attempt, status, flush=True)
+    say_which(run, status)
     # All of them have asked before rank 0 ends the run.
     dist.barrier()
     run.finish()
@@ -37,7 +44,7 @@ def restarted() -> None:
     run = runstream.start_run("launchers", "restarted")
     run.log({"loss": 1.0}, step=run.attempt)
     assert run.flush(60)
-    print(run.run_id, run.rank, run.attempt, runstream.Client().get_run(run.run_id).status, flush=True)
+    say_which(run, runstream.Client().get_run(run.run_id).status)
     if run.attempt == 0:
         if run.rank > 0:
             signal.pause()  # until torchrun ends it

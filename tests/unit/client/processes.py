@@ -285,12 +285,19 @@ def daemon_thread_at_exit(points: int) -> None:
     count(run, "parent", 0, points)
 
 
+def say_which(run: runstream.Run) -> None:
+    """In one write, since the ranks of a launch have one output: where PYTHONUNBUFFERED is set, print() writes each
+    word, and the end of the line, on its own."""
+    sys.stdout.write(f"{run.run_id} {run.rank} {run.attempt}\n")
+    sys.stdout.flush()
+
+
 def rank(points: int) -> None:
     """One rank: logs, finishes, and names its run."""
     with runstream.start_run("launches", "n") as run:
         count(run, "loss", 0, points)
         assert run.flush(120), run.stats()
-        print(run.run_id, run.rank, run.attempt, flush=True)
+        say_which(run)
 
 
 def launches(ranks: int) -> None:
@@ -311,7 +318,7 @@ def lightning(ranks: int) -> None:
     children = [subprocess.Popen(here, env=environ) for environ in environments]
     count(run, "loss", 0, 10)
     assert run.flush(120), run.stats()
-    print(run.run_id, run.rank, run.attempt, flush=True)
+    say_which(run)
     ended = max(child.wait() for child in children)
     run.finish()
     sys.exit(ended)
