@@ -15,6 +15,7 @@ from runstream_service.core.model_metrics import ModelMetrics
 from runstream_service.core.model_versions import ModelVersions
 from runstream_service.core.registered_models import RegisteredModels
 from runstream_service.core.runs import Runs
+from runstream_service.core.saved_views import SavedViews
 from runstream_service.ingest.http_writes import HttpIngest
 from runstream_service.query.charts.aggregate import Aggregate
 from runstream_service.query.charts.chart import Chart
@@ -55,6 +56,7 @@ class Core:
     run_metrics: RunMetrics
     artifacts: FilesOfCaller
     logged_models: LoggedModels
+    saved_views: SavedViews
     access: Access
 
 
@@ -101,6 +103,7 @@ def wire_calls(
         run_metrics=RunMetrics(answers),
         artifacts=FilesOfCaller(artifacts, database, limits),
         logged_models=LoggedModels(database),
+        saved_views=SavedViews(database),
         access=access,
     )
     chart, keys_in_use = Chart(answers), KeysInUse(answers)

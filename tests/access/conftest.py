@@ -128,6 +128,8 @@ def make_things(team: Team, *, text: str = "", names: str = "") -> Things:
     for directory in (f"{run_id}/artifacts", f"models/{model_id}/artifacts"):
         path = f"/api/2.0/mlflow-artifacts/artifacts/{experiment_id}/{directory}/file"
         assert rest.request("PUT", path, f"content{text}".encode()).status == 200
+    view = rest.post("/web/api/views", {"name": f"view {name}{names}", "state": f"/r/{run_id}?f={text}"})
+    assert view.status == 200, view
     return replace(
         absent(),
         workspace=team.name,
@@ -136,6 +138,7 @@ def make_things(team: Team, *, text: str = "", names: str = "") -> Things:
         run_id=run_id,
         model=model,
         model_id=model_id,
+        view_id=view.body["view"]["view_id"],
     )
 
 

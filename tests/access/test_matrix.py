@@ -69,7 +69,11 @@ NOT_OK = {
 
 
 UNKNOWN = tuple(f"/{prefix}/{{path:path}}" for prefix in ("api", "ajax-api", "web/api"))
-DELETED_FIRST = {"POST runs/restore": "runs/delete", "POST experiments/restore": "experiments/delete"}
+DELETED_FIRST = {
+    "POST runs/restore": "runs/delete",
+    "POST experiments/restore": "experiments/delete",
+    "POST web/runs/restore": "/web/api/runs/delete",
+}
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +118,7 @@ def _state(serve: ServeProcess, things: Things) -> list[str]:
         **dict.fromkeys(("params", "tags", "series", "producers"), of_run),
         **dict.fromkeys(("logged_models", "logged_model_params", "logged_model_tags"), of_model),
         "tokens": f"token_id = {things.token_id}",
+        "saved_views": f"view_id = '{things.view_id}'",
         **dict.fromkeys(
             ("registered_models", "registered_model_tags", "registered_model_aliases", "model_versions"), of_name
         ),

@@ -61,6 +61,7 @@ class Things:
     alias: str
     model_id: str  # a logged model
     token_id: str
+    view_id: str  # a saved view
     new: str  # what does not exist yet
 
     def fill(self, request: Any) -> Any:
@@ -97,6 +98,7 @@ def absent() -> Things:
         version="1",
         alias="champion",
         model_id=f"m-{uuid.uuid4().hex}",
+        view_id=uuid.uuid4().hex,
         token_id=str(10**12 + uuid.uuid4().int % 10**6),
         new=f"new {uuid.uuid4().hex}",
     )
@@ -166,6 +168,7 @@ _ONE_RUN, _ONE_EXPERIMENT, _ONE_MODEL = (
 )
 _ONE_VERSION = {**_ONE_MODEL, "version": "<version>"}
 _OF_LOGGED_MODEL = {"model_id": "<model_id>"}
+_ONE_VIEW = {"view_id": "<view_id>"}
 _FILE = {"path": "<experiment_id>/<run_id>/artifacts/file"}
 _GRAPHQL = {
     "query": '{ mlflowGetRun(input: {runId: "<run_id>"}) { run { info { runId } } apiError { message } } }',
@@ -269,6 +272,14 @@ HTTP: Mapping[str, Fields] = {
     "GET web/experiments": {},
     "POST web/runs/search": {"experiment_ids": ["<experiment_id>"], "metrics": ["<key>"]},
     "GET web/runs/{run_id}": _ONE_RUN,
+    "POST web/runs/{run_id}/edit": {**_ONE_RUN, "name": "b", "set_tags": {"a": "1"}},
+    "POST web/runs/delete": {"run_ids": ["<run_id>"]},
+    "POST web/runs/restore": {"run_ids": ["<run_id>"]},
+    "GET web/views": {},
+    "POST web/views": {"name": "<new>", "state": "/r/<run_id>"},
+    "GET web/views/{view_id}": _ONE_VIEW,
+    "PUT web/views/{view_id}": {**_ONE_VIEW, "state": "/r/<run_id>?x=time"},
+    "DELETE web/views/{view_id}": _ONE_VIEW,
     "GET web/keys": _ONE_EXPERIMENT,
     "GET web/events": {"run": "<run_id>"},
 }  # fmt: skip
@@ -330,7 +341,7 @@ FURTHER: Mapping[str, tuple[Fields, ...]] = {
 }
 
 # What says whose an object is. The other placeholders are the same everywhere.
-OWNED = ("workspace", "experiment_id", "experiment", "run_id", "model", "model_id", "token_id")
+OWNED = ("workspace", "experiment_id", "experiment", "run_id", "model", "model_id", "token_id", "view_id")
 
 
 def requests_of(key: str) -> tuple[Fields, ...]:

@@ -24,7 +24,7 @@ from runstream_service.core.errors import (
     RunInOtherExperiment,
     RunNotFound,
 )
-from runstream_service.core.names import check_entries, check_storable, check_text, parse_run_id
+from runstream_service.core.names import check_entries, check_name, check_storable, check_text, parse_run_id
 from runstream_service.core.pages import check_page_size, make_token, read_token
 from runstream_service.core.rows import params_of, tags_of
 from runstream_service.core.run_names import generate_run_name
@@ -286,6 +286,40 @@ class Runs:
         async with self._database.transaction() as connection:
             await _lock_active(connection, caller, uid, SQL["lifecycle_for_update"])
             await connection.execute(SQL["update"], uid, name or None, status, ended_at, ended_at_unix_us is not None)
+            return await _get(connection, caller, uid)
+
+    async def edit(
+        self,
+        caller: Caller,
+        run_id: str,
+        *,
+        name: str | None = None,
+        set_tags: Mapping[str, str] | None = None,
+        delete_tags: Sequence[str] = (),
+    ) -> Run:
+        """Changes the name and tags of a run, all or nothing; a tag to be deleted need not be there. Returns the run.
+
+        Raises:
+            InvalidField, RunNotFound, RunDeleted.
+        """
+        uid = parse_run_id(run_id, field="run_id")
+        if name is not None:
+            check_name(name, field="name", max_characters=MAX_NAME_CHARACTERS)
+        checked = check_entries(set_tags or {}, field="set_tags", max_value_characters=MAX_TAG_CHARACTERS)
+        for key in delete_tags:
+            check_storable(key, field="delete_tags")
+        if NAME_TAG in (*checked, *delete_tags):
+            field = "set_tags" if NAME_TAG in checked else "delete_tags"
+            raise InvalidField(f"{field}: {NAME_TAG} is the name of the run; give it as name", field=field)
+        if both := checked.keys() & set(delete_tags):
+            raise InvalidField(f"delete_tags: {min(both)[:80]!r} is in set_tags as well", field="delete_tags")
+        async with self._database.transaction() as connection:
+            await _lock_active(connection, caller, uid, SQL["lifecycle_for_update"])
+            if name is not None:
+                await connection.execute(SQL["update"], uid, name, None, None, False)
+            await _upsert_tags(connection, uid, checked)
+            if delete_tags:
+                await connection.execute(SQL["delete_tags"], uid, sorted(set(delete_tags)))
             return await _get(connection, caller, uid)
 
     async def log_params(self, caller: Caller, run_id: str, params: Mapping[str, str]) -> None:

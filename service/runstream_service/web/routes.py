@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 from runstream_service.core.caller import Role
 from runstream_service.http.paths import WEB_API
 from runstream_service.mlflow.bodies import Bodies
-from runstream_service.web import charts, events, experiments, runs
+from runstream_service.web import charts, events, experiments, run_edits, runs, views
 from runstream_service.web.calls import WebCall
 from runstream_service.web.endpoints import endpoint_of, guarded, unknown
 from runstream_service.web.request import Nothing
@@ -30,12 +30,22 @@ def table(core: Core, queries: Queries, hub: Hub) -> tuple[WebCall, ...]:
     of_charts = charts.ChartHandlers(queries)
     of_experiments = experiments.ExperimentHandlers(core.experiment_activity)
     of_runs = runs.RunHandlers(core, queries)
+    of_edits = run_edits.EditHandlers(core.runs)
+    of_views = views.ViewHandlers(core.saved_views)
     return (
         WebCall("POST", "charts", READ, charts.ChartOfRuns, of_charts.chart),
         WebCall("POST", "aggregate", READ, charts.AggregateOfRun, of_charts.aggregate),
         WebCall("GET", "experiments", READ, Nothing, of_experiments.list),
         WebCall("POST", "runs/search", READ, runs.SearchRuns, of_runs.search),
         WebCall("GET", "runs/{run_id}", READ, runs.OneRun, of_runs.get),
+        WebCall("POST", "runs/{run_id}/edit", WRITE, run_edits.EditRun, of_edits.edit),
+        WebCall("POST", "runs/delete", MANAGE, run_edits.SomeRuns, of_edits.delete),
+        WebCall("POST", "runs/restore", MANAGE, run_edits.SomeRuns, of_edits.restore),
+        WebCall("GET", "views", READ, Nothing, of_views.list),
+        WebCall("POST", "views", WRITE, views.NewView, of_views.create),
+        WebCall("GET", "views/{view_id}", READ, views.OneView, of_views.get),
+        WebCall("PUT", "views/{view_id}", WRITE, views.ChangedView, of_views.update),
+        WebCall("DELETE", "views/{view_id}", WRITE, views.OneView, of_views.delete),
         WebCall("GET", "keys", READ, runs.KeysOf, of_runs.keys),
         WebCall("GET", "events", READ, events.Follow, events.EventHandlers(hub).follow, lasts=True),
     )

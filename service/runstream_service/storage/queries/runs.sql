@@ -167,6 +167,10 @@ ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value WHERE stored.valu
 -- Deletes a tag.
 DELETE FROM tags WHERE run_id = $1 AND key = $2;
 
+-- name: delete_tags
+-- Deletes some tags. The run is locked, so no other caller can deadlock with it.
+DELETE FROM tags WHERE run_id = $1 AND key = ANY ($2::text[]);
+
 -- name: get_tag
 -- A tag's value.
 SELECT value FROM tags WHERE run_id = $1 AND key = $2;

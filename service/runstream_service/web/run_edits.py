@@ -1,0 +1,78 @@
+"""Changes of runs: name, tags, note, deletion."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta
+
+from runstream_service.core.errors import InvalidField, RunNotFound
+from runstream_service.core.names import parse_run_id
+from runstream_service.web.request import Message
+from runstream_service.web.run_answers import rendered_run
+
+if TYPE_CHECKING:
+    from runstream_service.core.caller import Caller
+    from runstream_service.core.runs import Runs
+
+Answer = dict[str, Any]
+
+# Where MLflow's UI keeps the description of a run.
+NOTE_TAG = "mlflow.note.content"
+
+
+class EditRun(Message):
+    """runs/{run_id}/edit. What is left out stays; an empty note is deleted."""
+
+    run_id: str = ""
+    name: str | None = None
+    set_tags: Annotated[dict[str, str], Meta(max_length=1_000)] | None = None
+    delete_tags: Annotated[tuple[str, ...], Meta(max_length=1_000)] = ()
+    note: str | None = None
+
+
+class SomeRuns(Message):
+    """runs/delete, runs/restore."""
+
+    run_ids: Annotated[tuple[str, ...], Meta(min_length=1, max_length=1_000)]
+
+
+class EditHandlers:
+    """One method a route of routes.py."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    async def edit(self, caller: Caller, message: EditRun) -> Answer:
+        set_tags, delete_tags = dict(message.set_tags or {}), list(message.delete_tags)
+        if message.note is not None:
+            if NOTE_TAG in (*set_tags, *delete_tags):
+                raise InvalidField(f"note: is the tag {NOTE_TAG}, which is among the tags as well", field="note")
+            if message.note:
+                set_tags[NOTE_TAG] = message.note
+            else:
+                delete_tags.append(NOTE_TAG)
+        run = await self._runs.edit(
+            caller, message.run_id, name=message.name, set_tags=set_tags, delete_tags=delete_tags
+        )
+        return {"run": rendered_run(run, None, None, None)}
+
+    async def delete(self, caller: Caller, message: SomeRuns) -> Answer:
+        return await self._each(caller, message, self._runs.delete)
+
+    async def restore(self, caller: Caller, message: SomeRuns) -> Answer:
+        return await self._each(caller, message, self._runs.restore)
+
+    async def _each(
+        self, caller: Caller, message: SomeRuns, change: Callable[[Caller, str], Awaitable[None]]
+    ) -> Answer:
+        """Changes all of the runs, or none if one is not there. Each change may be repeated."""
+        run_ids = [parse_run_id(run_id, field="run_ids") for run_id in dict.fromkeys(message.run_ids)]
+        found = {run.run_id for run in await self._runs.get_many(caller, run_ids)}
+        for run_id in run_ids:
+            if run_id not in found:
+                raise RunNotFound(f"no run with id {run_id.hex}; nothing was done", field="run_ids", subject=run_id.hex)
+        for run_id in run_ids:
+            await change(caller, run_id.hex)
+        return {}
