@@ -18,7 +18,7 @@ def keys_to_read(keys: str | Iterable[str] | None) -> list[str]:
 
 def some_keys(keys: str | Iterable[str], otherwise: str) -> list[str]:
     """At least one metric key; a string is one key. `otherwise` completes the error message for an empty list."""
-    names = _strings("keys", keys)
+    names = strings("keys", keys)
     if not names:
         # In a message, an empty list means all keys.
         raise ValueError(f"keys is empty; {otherwise}")
@@ -27,10 +27,18 @@ def some_keys(keys: str | Iterable[str], otherwise: str) -> list[str]:
 
 def run_ids_to_read(run_ids: str | Iterable[str]) -> list[str]:
     """Run ids; a string is one id."""
-    return [check_run_id(one) for one in _strings("run_ids", run_ids)]
+    return [check_run_id(one) for one in strings("run_ids", run_ids)]
 
 
-def _strings(name: str, given: str | Iterable[str]) -> list[str]:
+def text(name: str, given: str) -> str:
+    """A string."""
+    if not isinstance(given, str):
+        raise TypeError(f"{name} must be a string, not {type(given).__name__}")
+    return given
+
+
+def strings(name: str, given: str | Iterable[str]) -> list[str]:
+    """Some strings, perhaps none; a single one is one of them."""
     if isinstance(given, str):
         return [given]
     strings = list(given) if isinstance(given, Iterable) else [given]

@@ -123,7 +123,8 @@ class Experiment:
 @dataclass(frozen=True)
 class RunInfo:
     """A run as the service stores it. `status` is RUNNING, SCHEDULED, FINISHED, FAILED or KILLED; `end_time_unix_us` is
-    None while it runs. Only `get_run` fills `params` and `tags`."""
+    None while it runs. Only `get_run` and `search_runs` fill `params` and
+    `tags`."""
 
     run_id: str
     experiment_id: int

@@ -233,6 +233,29 @@ class Client:
         request = run_pb2.ListRunsRequest(experiment_id=self._experiment_id(experiment))
         return [to_run_info(run) for run in self._pages("ListRuns", request, "runs", limit)]
 
+    def search_runs(
+        self,
+        filter: str = "",  # as in MLflow's search_runs
+        *,
+        order_by: str | Iterable[str] = (),
+        experiment: str | int | None = None,
+        deleted: bool = False,
+        limit: int | None = None,
+    ) -> list[RunInfo]:
+        """The runs that match a filter, such as `metrics.loss < 0.1 AND (params.lr = '0.01' OR NOT tags.old = 'yes')`,
+        with their params and tags; at most `limit`. Active runs, or deleted ones.
+
+        `order_by`: fields such as `metrics.loss ASC`; what is equal in them comes newest first. `experiment`: its name
+        or id; None means all. A filter that cannot be read raises InvalidArgument, which says where it is wrong.
+        """
+        request = run_pb2.SearchRunsRequest(
+            experiment_ids=() if experiment is None else (self._experiment_id(experiment),),
+            filter=_arguments.text("filter", filter),
+            order_by=_arguments.strings("order_by", order_by),
+            deleted=deleted,
+        )
+        return [to_run_info(run) for run in self._pages("SearchRuns", request, "runs", limit)]
+
     def get_experiment(self, experiment: str | int) -> Experiment:
         """One experiment, by name or id."""
         if isinstance(experiment, str):

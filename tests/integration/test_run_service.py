@@ -14,7 +14,7 @@ import pytest
 from runstream.v1 import run_pb2
 from runstream_service.core.errors import DatabaseUnavailable
 from runstream_service.storage.database import Database
-from tests.support.rpc import Services, reason_of, serve_on
+from tests.support.rpc import Services, info_of, reason_of, serve_on
 
 Code = grpc.StatusCode
 FINISHED, FAILED = run_pb2.RUN_STATUS_FINISHED, run_pb2.RUN_STATUS_FAILED
@@ -360,6 +360,11 @@ RUN = "0" * 32
         ("GetRun", run_pb2.GetRunRequest(run_id="0" * 31 + "G"), "run_id"),
         ("GetRun", run_pb2.GetRunRequest(run_id="'; DROP TABLE runs; --"), "run_id"),
         ("ListRuns", run_pb2.ListRunsRequest(page_size=5_000), "page_size"),
+        ("SearchRuns", run_pb2.SearchRunsRequest(page_size=5_000), "page_size"),
+        ("SearchRuns", run_pb2.SearchRunsRequest(page_token="x"), "page_token"),
+        ("SearchRuns", run_pb2.SearchRunsRequest(experiment_ids=range(10_001)), "experiment_ids"),
+        ("SearchRuns", run_pb2.SearchRunsRequest(filter="metrics.a > 1 OR"), "filter"),
+        ("SearchRuns", run_pb2.SearchRunsRequest(order_by=["metrics.a UP"]), "order_by"),
         ("FinishRun", run_pb2.FinishRunRequest(run_id=RUN), "status"),
         ("FinishRun", run_pb2.FinishRunRequest(run_id=RUN, status=run_pb2.RUN_STATUS_RUNNING), "status"),
         ("FinishRun", run_pb2.FinishRunRequest(run_id=RUN, status=99), "status"),  # type: ignore[arg-type] # open enum
@@ -375,6 +380,12 @@ RUN = "0" * 32
 async def test_wrong_field_is_refused_by_name(services: Services, method: str, request_: Any, field: str) -> None:
     outcome = await refused(getattr(services.runs, method)(request_))
     assert outcome == (Code.INVALID_ARGUMENT, "INVALID_FIELD", field)
+
+
+async def test_where_a_filter_is_wrong_is_in_the_error(services: Services) -> None:
+    with pytest.raises(grpc.aio.AioRpcError, match=r"expected AND, OR or the end, found 'loss'") as raised:
+        await services.runs.SearchRuns(run_pb2.SearchRunsRequest(filter="metrics.loss < 1 loss"))
+    assert info_of(raised.value).metadata["position"] == "17"
 
 
 async def test_key_of_250_characters_is_taken(services: Services) -> None:

@@ -206,8 +206,6 @@ BAD_FILTERS = [
     "metrics.a >",
     "metrics.a > 'x'",
     "metrics.a LIKE '1'",
-    "metrics.a = 1 OR metrics.a = 2",
-    "(metrics.a = 1)",
     "params.p = 1",
     "params.p > 'x'",
     "params.p IN ('x')",

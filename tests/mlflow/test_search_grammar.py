@@ -17,6 +17,7 @@ from mlflow.utils.search_utils import (
 )
 
 from runstream_service.core.errors import InvalidField
+from runstream_service.search.conditions import Comparison, Condition, Not
 from runstream_service.search.dialects import (
     EXPERIMENTS,
     LOGGED_MODELS,
@@ -28,7 +29,7 @@ from runstream_service.search.dialects import (
 from runstream_service.search.grammar import parse_filter, parse_order_by
 
 SEED = 20_261_122
-Parsed = list[tuple[str, str, str, Any]]
+Parsed = list[Any]
 
 # What differs on purpose: (dialect, text, why). Ours takes all of it; MLflow refuses it, with 400 or with 500.
 TAKEN_BY_US_ALONE = [
@@ -38,6 +39,11 @@ TAKEN_BY_US_ALONE = [
     (RUNS, "metrics.a > 1e+5", "as Python writes numbers"),
     (EXPERIMENTS, "name like 'x%'", "operators in lower case, as for runs"),
     (MODEL_VERSIONS, "`name` = 'x'", "quoted attributes, as for runs"),
+    (RUNS, "metric.a=1 or params.b='x'", "OR"),
+    (RUNS, "(metrics.a = 1)", "parentheses"),
+    (RUNS, "NOT metrics.a = 1", "NOT"),
+    (EXPERIMENTS, "name = 'x' OR tags.a = 'y'", "for experiments, too"),
+    (REGISTERED_MODELS, "NOT (name = 'x' OR tags.a = 'y')", "for models, too"),
     (LOGGED_MODELS, "attribute.name = 'x'", "the word for attributes that all others take"),
 ]
 # Ours refuses it with 400; MLflow takes it and compares something else than it says, or answers 500.
@@ -54,7 +60,7 @@ TEXTS = [
 metrics.a > 1 | metrics.a>-1 | metrics.a > 1.5e-3 | metrics.a > .5 | metrics.a > 5. | metrics.a > - 1
 metrics.a > +1 | metrics.a > 0x10 | metrics.a > nan | metrics.a > '1' | metrics.`a b` = 1 | metrics."a b" = 1
 metrics.'a b' = 1 | metrics.a.b = 1 | metrics.a/b = 1 | metrics.a-b = 1 | metrics.a b = 1 | `metrics`.a = 1
-metric.a=1 and params.b='x' | metric.a=1 or params.b='x' | params.a = 'it''s' | params.a = 'it\\'s'
+metric.a=1 and params.b='x' | params.a = 'it''s' | params.a = 'it\\'s'
 params.a = `x` | params.a = x | params.a like 'x%' | params.a ILIKE 'X' | params.a not like 'x' | params.a in ('x')
 tags.a IS NULL | tags.a is null | tags.a IS NOT NULL | tags.a is  null | metrics.a is null | a is null
 run_id in ('a') | run_id NOT IN ('a','b',) | run_id in () | run_id in (1) | run_id in ('a' 'b')
@@ -62,7 +68,7 @@ run_id in ("a",'b') | run_id in ('a\\n') | attr.run_id='a' | run.status='a' | st
 created > 1.5 | start_time > '1' | `start_time` > 1 | "start_time" > 1 | attributes.`Run Name` = 'x'
 `Run Name` = 'x' | run name = 'x' | datasets.name in ('x') | dataset.foo='x' | dataset.context IN ('a','b')
 dataset.name > 'x' | metrics.a = 1 AND | AND metrics.a = 1 | AND | metrics.a = 1 AND AND metrics.b = 2
-metrics.a = 1 metrics.b = 2 | metrics.a = 1; metrics.b=2 | metrics.a = 1; | (metrics.a = 1) | metrics.a = 1 -- c
+metrics.a = 1 metrics.b = 2 | metrics.a = 1; metrics.b=2 | metrics.a = 1; | metrics.a = 1 -- c
 metrics.a == 1 | metrics.a <> 1 | metrics.a LIKE 1 | params.a > '1' | 1 < metrics.a | metrics.a = metrics.b
 params.a = params.b | foo.a = 1 | metrics .a = 1 | metrics.1a = 1 | params.order = 'x'
 tags.mlflow.source.name = 'x' | params.a = '' | params.a='x'and params.b='y' | metrics.a=1and metrics.b=2
@@ -116,9 +122,17 @@ def stock_reading(utils: type[SearchUtils], text: str) -> Parsed | None:
 
 def our_reading(dialect: Dialect, text: str) -> Parsed | None:
     try:
-        return [(one.kind, one.key, one.operator, one.value) for one in parse_filter(text, dialect)]
+        return list(map(_reading, parse_filter(text, dialect).parts))
     except InvalidField:
         return None
+
+
+def _reading(condition: Condition) -> Any:
+    if isinstance(condition, Comparison):
+        return condition.kind, condition.key, condition.operator, condition.value
+    if isinstance(condition, Not):
+        return "NOT", _reading(condition.comparison)
+    return type(condition).__name__.upper(), list(map(_reading, condition.parts))
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -196,6 +210,81 @@ def test_logged_models_have_metrics_params_tags_and_attributes() -> None:
     assert our_reading(LOGGED_MODELS, "params.lr IS NULL") is None
 
 
+A, B, C = (("metric", key, ">", 1.0) for key in "abc")
+EXPRESSIONS = [
+    ("{a} OR {b} AND {c}", [("OR", [A, ("AND", [B, C])])]),
+    ("({a} OR {b}) AND {c}", [("OR", [A, B]), C]),
+    ("NOT {a} AND {b}", [("NOT", A), B]),
+    ("NOT {a} OR {b}", [("OR", [("NOT", A), B])]),
+    ("not({a} or {b})", [("NOT", A), ("NOT", B)]),
+    ("NOT ({a} AND {b})", [("OR", [("NOT", A), ("NOT", B)])]),
+    ("NOT (NOT {a} AND NOT ({b} OR {c}))", [("OR", [A, B, C])]),
+    ("NOT NOT {a}", [A]),
+    ("NOT NOT NOT {a}", [("NOT", A)]),
+    ("((({a})) AND ({b} AND ({c})))", [A, B, C]),
+    ("{a} Or ({b} oR {c})", [("OR", [A, B, C])]),
+    ("{a} AND NOT ({b} AND {b}) AND {c}", [A, ("OR", [("NOT", B), ("NOT", B)]), C]),
+    (
+        "tags.a = 'x' OR ({a} OR tags.a = 'y') OR run_id IN ('a', 'b')",
+        [
+            ("OR", [A, ("tag", "a", "IN", ("x", "y")), ("attribute", "run_id", "IN", ("a", "b"))]),
+        ],
+    ),
+    ("tags.not = 'or' OR params.`and` IN ('x')", None),
+    ("NOT run_id NOT IN ('a', ') OR (')", [("NOT", ("attribute", "run_id", "NOT IN", ("a", ") OR (")))]),
+    ("(run_id IN ('a') OR tags.not IS NOT NULL)", None),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), EXPRESSIONS)
+def test_not_binds_tightest_then_and_then_or(text: str, expected: Parsed | None) -> None:
+    if expected is None:
+        assert (our_reading(RUNS, text) is None) == ("params.`and` IN" in text)
+    else:
+        assert our_reading(RUNS, text.format(a="metrics.a > 1", b="metrics.b > 1", c="metrics.c > 1")) == expected
+
+
+MISTAKES = [
+    ("metrics.a > 1 or", 16, "expected a field, NOT or '\\(', but it ends"),
+    ("(metrics.a = 1", 14, "expected AND, OR or '\\)', but it ends"),
+    ("metrics.a = 1)", 13, "expected AND, OR or the end, found '\\)'"),
+    ("metrics.a = 1 OR metrics.b 2", 27, "expected an operator such as = or <, found '2'"),
+    ("metrics.a = 1 OR metrics.b = 1 metrics.c = 1", 31, "expected AND, OR or the end, found 'metrics.c = 1'"),
+    ("metrics.a = 1 OR OR metrics.b = 1", 17, "expected a field, NOT or '\\(', found 'OR metrics.b"),
+    ("()", 1, "expected a field"),
+    ("NOT", 3, "expected a field"),
+    ("metrics.a > 1 OR foo.b = 1", 17, "Invalid entity type 'foo'"),
+    ("metrics.a > 1 OR status = 5", 26, "Expected a quoted string value"),
+    ("metrics.a > 1 OR (status > 'x')", 25, "Invalid comparator '>'"),
+    ("metrics.a > 1 OR nothing = 'x'", 17, "Invalid attribute key 'nothing'"),
+    ("params.a = 'x", 11, "expected a value, found"),
+    ("(" * 33 + "metrics.a = 1" + ")" * 33, 32, "more than 32 parentheses within each other"),
+    ("metrics.a = 1 OR " * 100 + "metrics.a = 1", 1710, "more than 100 comparisons"),
+]
+
+
+@pytest.mark.parametrize(("text", "position", "message"), MISTAKES)
+def test_a_mistake_is_reported_with_its_position_and_what_was_expected(text: str, position: int, message: str) -> None:
+    with pytest.raises(InvalidField, match=message) as raised:
+        parse_filter(text, RUNS)
+    assert raised.value.position == position
+    assert f"(at character {position + 1})" in raised.value.message
+
+
+def test_the_position_of_a_mistake_behind_long_lists_counts_what_is_in_them() -> None:
+    listed = ", ".join(f"'{number:032x}'" for number in range(1_000))
+    text = f"run_id IN ({listed}) OR (run_id NOT IN ({listed}) AND status > 'x')"
+    with pytest.raises(InvalidField, match="Invalid comparator '>'") as raised:
+        parse_filter(text, RUNS)
+    assert raised.value.position == text.index("> 'x'")
+
+
+def test_32_parentheses_and_many_nots_are_read() -> None:
+    text = "(NOT " * 32 + "metrics.a > 1" + ")" * 32
+    assert our_reading(RUNS, text) == [A]
+    assert our_reading(RUNS, "NOT " * 901 + "metrics.a > 1") == [("NOT", A)]
+
+
 @pytest.mark.parametrize(("dialect", "text", "why"), TAKEN_BY_US_ALONE)
 def test_what_we_take_and_mlflow_does_not(dialect: Dialect, text: str, why: str) -> None:
     assert our_reading(dialect, text), why
@@ -269,6 +358,10 @@ HARD = {
     "a sum": "run_id IN (" + "1+" * 30_000 + "1)",
     "an open list": "run_id IN (" + "'a'," * 14_000,
     "backticks": "`" * 60_000,
+    "parentheses": "(" * 60_000,
+    "nots": "NOT " * 15_000,
+    "ors": "metrics.a < 1 OR " * 3_000 + "metrics.a < 1",
+    "closed": ")" * 60_000,
 }
 
 
@@ -285,7 +378,7 @@ def test_a_list_of_25_000_ids_is_read_and_the_rest_of_a_filter_is_bounded() -> N
     ids = [f"{number:032x}" for number in range(25_000)]
     listed = ", ".join(f"'{run_id}'" for run_id in ids)
     text = f"params.`IN ('a')` = '(''b'', ' AND run_id IN ({listed}) AND status = 'FINISHED'"
-    found = parse_filter(text, RUNS)
+    found = [part for part in parse_filter(text, RUNS).parts if isinstance(part, Comparison)]
     assert [(one.key, one.operator) for one in found] == [("IN ('a')", "="), ("run_id", "IN"), ("status", "=")]
     assert found[0].value == "(''b'', "
     assert found[1].value == tuple(ids)

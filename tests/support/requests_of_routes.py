@@ -115,6 +115,7 @@ RPCS: Mapping[str, Fields] = {
     "RunService.CreateRun": {"experiment": "<new>", "params": {"a": "1"}},
     "RunService.GetRun": {"run_id": "<run_id>"},
     "RunService.ListRuns": {"experiment_id": "<experiment_id>"},
+    "RunService.SearchRuns": {"experiment_ids": ["<experiment_id>"]},
     "RunService.FinishRun": {"run_id": "<run_id>", "status": "RUN_STATUS_FINISHED"},
     "RunService.LogParams": {"run_id": "<run_id>", "params": {"a": "1"}},
     "RunService.SetTags": {"run_id": "<run_id>", "tags": {"a": "1"}},

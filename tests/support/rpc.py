@@ -11,6 +11,7 @@ import grpc
 
 from runstream.v1 import query_pb2_grpc, run_pb2_grpc
 from runstream_service.auth.anonymous import Anonymous
+from runstream_service.core.experiment_activity import ExperimentActivity
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.runs import Runs
 from runstream_service.metrics import Metrics
@@ -21,6 +22,7 @@ from runstream_service.query.keys_in_use import KeysInUse
 from runstream_service.query.latest import Latest
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.run_overview import RunOverview
+from runstream_service.query.run_search.run_search import RunSearch
 from runstream_service.rpc.interceptor import CallInterceptor
 from runstream_service.rpc.query_servicer import query_handler
 from runstream_service.rpc.run_servicer import RunServicer
@@ -47,8 +49,9 @@ async def serve_on(database: Database, **of_calls: Any) -> AsyncIterator[Service
     metrics = Metrics(version="test")
     server = grpc.aio.server(interceptors=[CallInterceptor(metrics, Anonymous(), **of_calls)], options=GRPC_OPTIONS)
     experiments = Experiments(database)
-    run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(experiments, Runs(database, experiments)), server)
     read_pool = ReadPool(database, max_reads=5)
+    runs = RunServicer(experiments, Runs(database, experiments), RunSearch(read_pool), ExperimentActivity(database))
+    run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
     latest, chart, keys = Latest(read_pool), Chart(read_pool), KeysInUse(read_pool)
     queries = Queries(
         history=History(read_pool),
@@ -76,7 +79,13 @@ async def serve_on(database: Database, **of_calls: Any) -> AsyncIterator[Service
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, str, str]:
-    """Code, reason and offending field, read with the official decoder."""
+    """Code, reason and offending field."""
+    info = info_of(error)
+    return error.code(), info.reason, info.metadata.get("field", "")
+
+
+def info_of(error: grpc.aio.AioRpcError) -> Any:
+    """What an error says for programs, read with the official decoder."""
     from google.rpc import error_details_pb2
     from grpc_status import rpc_status
 
@@ -84,4 +93,4 @@ def reason_of(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, str, str]:
     assert status is not None
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
-    return error.code(), info.reason, info.metadata.get("field", "")
+    return info

@@ -32,7 +32,8 @@ class RunServiceStub(object):
     try again over a new connection, which may find another replica. ABORTED and CANCELLED: try again over the same one.
     INTERNAL, UNKNOWN and DATA_LOSS: a few times, then give this one call up. RESOURCE_EXHAUSTED without a reason is a
     message that is too large: split it. Anything else fails again. The delay in google.rpc.RetryInfo is obeyed.
-    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata:
+    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata; of a filter that cannot be
+    read, also `position`: the character, counted from 0, at which it is wrong:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or length.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
@@ -83,6 +84,11 @@ class RunServiceStub(object):
                 request_serializer=runstream_dot_v1_dot_run__pb2.ListRunsRequest.SerializeToString,
                 response_deserializer=runstream_dot_v1_dot_run__pb2.ListRunsResponse.FromString,
                 _registered_method=True)
+        self.SearchRuns = channel.unary_unary(
+                '/runstream.v1.RunService/SearchRuns',
+                request_serializer=runstream_dot_v1_dot_run__pb2.SearchRunsRequest.SerializeToString,
+                response_deserializer=runstream_dot_v1_dot_run__pb2.SearchRunsResponse.FromString,
+                _registered_method=True)
         self.FinishRun = channel.unary_unary(
                 '/runstream.v1.RunService/FinishRun',
                 request_serializer=runstream_dot_v1_dot_run__pb2.FinishRunRequest.SerializeToString,
@@ -127,7 +133,8 @@ class RunServiceServicer(object):
     try again over a new connection, which may find another replica. ABORTED and CANCELLED: try again over the same one.
     INTERNAL, UNKNOWN and DATA_LOSS: a few times, then give this one call up. RESOURCE_EXHAUSTED without a reason is a
     message that is too large: split it. Anything else fails again. The delay in google.rpc.RetryInfo is obeyed.
-    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata:
+    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata; of a filter that cannot be
+    read, also `position`: the character, counted from 0, at which it is wrong:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or length.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
@@ -182,6 +189,14 @@ class RunServiceServicer(object):
 
     def ListRuns(self, request, context):
         """Lists the active runs of an experiment, newest first, page by page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchRuns(self, request, context):
+        """Finds runs of some experiments that match a filter, in an order, page by page. The language is that of MLflow's
+        search, with OR, NOT and parentheses: docs/queries.md.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -273,6 +288,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     request_deserializer=runstream_dot_v1_dot_run__pb2.ListRunsRequest.FromString,
                     response_serializer=runstream_dot_v1_dot_run__pb2.ListRunsResponse.SerializeToString,
             ),
+            'SearchRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchRuns,
+                    request_deserializer=runstream_dot_v1_dot_run__pb2.SearchRunsRequest.FromString,
+                    response_serializer=runstream_dot_v1_dot_run__pb2.SearchRunsResponse.SerializeToString,
+            ),
             'FinishRun': grpc.unary_unary_rpc_method_handler(
                     servicer.FinishRun,
                     request_deserializer=runstream_dot_v1_dot_run__pb2.FinishRunRequest.FromString,
@@ -323,7 +343,8 @@ class RunService(object):
     try again over a new connection, which may find another replica. ABORTED and CANCELLED: try again over the same one.
     INTERNAL, UNKNOWN and DATA_LOSS: a few times, then give this one call up. RESOURCE_EXHAUSTED without a reason is a
     message that is too large: split it. Anything else fails again. The delay in google.rpc.RetryInfo is obeyed.
-    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata:
+    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata; of a filter that cannot be
+    read, also `position`: the character, counted from 0, at which it is wrong:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or length.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
@@ -490,6 +511,33 @@ class RunService(object):
             '/runstream.v1.RunService/ListRuns',
             runstream_dot_v1_dot_run__pb2.ListRunsRequest.SerializeToString,
             runstream_dot_v1_dot_run__pb2.ListRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.v1.RunService/SearchRuns',
+            runstream_dot_v1_dot_run__pb2.SearchRunsRequest.SerializeToString,
+            runstream_dot_v1_dot_run__pb2.SearchRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -64,9 +64,14 @@ class CoreError(Exception):
 
 
 class InvalidField(CoreError):
-    """A field of a request has a wrong form, length or range."""
+    """A field of a request has a wrong form, length or range. `position`: at which character of the field's text it is
+    wrong, counted from 0, if that is known."""
 
     reason = "INVALID_FIELD"
+
+    def __init__(self, message: str, *, field: str = "", subject: object = "", position: int | None = None) -> None:
+        super().__init__(message, field=field, subject=subject)
+        self.position = position
 
 
 class TooManySeries(InvalidField):

@@ -9,10 +9,10 @@ from runstream_service import threads
 from runstream_service.core.experiments import Experiment, from_row
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.search.dialects import EXPERIMENTS
-from runstream_service.search.grammar import Comparison, parse_order_by, read_filter
+from runstream_service.search.grammar import parse_order_by, read_filter
 from runstream_service.search.sql import (
     Parameters,
-    conjunction,
+    condition_sql,
     keyed_condition,
     order_term,
     text_condition,
@@ -22,6 +22,7 @@ from runstream_service.search.sql import (
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
+    from runstream_service.search.conditions import Comparison
     from runstream_service.storage.database import Database
 
 _DEFAULT_ORDER = ("creation_time DESC", "experiment_id ASC")
@@ -52,18 +53,18 @@ class ExperimentSearch:
         Raises:
             InvalidField, DatabaseUnavailable.
         """
-        comparisons = await read_filter(filter_, EXPERIMENTS)
+        wanted = await read_filter(filter_, EXPERIMENTS)
         terms = _terms(order_by or _DEFAULT_ORDER)
         start = read_offset_token(page_token, of=_PAGES)
         parameters = Parameters(caller.workspace_id, list(lifecycles), max_results + 1, start)
-        conditions = conjunction([_condition(comparison, parameters) for comparison in comparisons])
+        conditions = condition_sql(wanted, lambda comparison: _condition(comparison, parameters))
         rows = await self._database.fetch(
             f"""
             SELECT e.*,
                    ARRAY(SELECT t.key FROM {_TAGS} ORDER BY t.key) AS tag_keys,
                    ARRAY(SELECT t.value FROM {_TAGS} ORDER BY t.key) AS tag_values
               FROM experiments e
-             WHERE e.workspace_id = $1 AND e.lifecycle = ANY ($2::text[]) AND {conditions}
+             WHERE e.workspace_id = $1 AND e.lifecycle = ANY ($2::text[]) AND ({conditions})
              ORDER BY {", ".join(terms)}
              LIMIT $3 OFFSET $4
             """,  # noqa: S608  # all text is ours

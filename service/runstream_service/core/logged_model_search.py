@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from runstream_service.core.errors import InvalidField
 from runstream_service.core.names import check_text
 from runstream_service.core.pages import make_offset_token, read_offset_token
+from runstream_service.search.conditions import uses
 from runstream_service.search.dialects import LOGGED_MODELS
 from runstream_service.search.grammar import MAX_ORDERS, parse_field, read_filter
 from runstream_service.search.sql import (
     Parameters,
+    condition_sql,
     conjunction,
     keyed_condition,
     metric_condition,
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from runstream_service.core.caller import Caller
-    from runstream_service.search.grammar import Comparison
+    from runstream_service.search.conditions import And, Comparison
     from runstream_service.storage.database import PooledConnection
 
 DEFAULT_RESULTS, MAX_RESULTS = 50, 50_000
@@ -87,8 +89,8 @@ async def search(connection: PooledConnection, caller: Caller, asked: Search) ->
     of = f"logged models {_fingerprint(asked)}"
     offset, size = read_offset_token(asked.page_token, of=of), asked.max_results or DEFAULT_RESULTS
     parameters = Parameters(caller.workspace_id, list(asked.experiment_ids))
-    comparisons = await read_filter(asked.filter, LOGGED_MODELS)
-    conditions = conjunction(_conditions(asked, comparisons, parameters))
+    wanted = await read_filter(asked.filter, LOGGED_MODELS)
+    conditions = conjunction(_conditions(asked, wanted, parameters))
     columns, terms = _orders(asked.order_by, parameters)
     # A subquery, since ORDER BY cannot use expressions of columns that the same statement computes.
     rows = await connection.fetch(
@@ -129,11 +131,11 @@ def _fingerprint(asked: Search) -> int:
     return zlib.crc32(json.dumps([list(asked.experiment_ids), asked.filter, order]).encode())
 
 
-def _conditions(asked: Search, comparisons: Sequence[Comparison], parameters: Parameters) -> list[str]:
+def _conditions(asked: Search, wanted: And, parameters: Parameters) -> list[str]:
     # Conditions on metrics only apply to metrics on these datasets; without such conditions, there must be some metric.
     on_datasets = _on_datasets(asked.datasets, parameters)
-    conditions = [_condition(one, on_datasets, parameters) for one in comparisons]
-    if asked.datasets and not any(one.kind == "metric" for one in comparisons):
+    conditions = [condition_sql(part, lambda one: _condition(one, on_datasets, parameters)) for part in wanted.parts]
+    if asked.datasets and not uses(wanted, "metric"):
         conditions.append(f"EXISTS ({_OF_MODEL}{on_datasets})")
     return conditions
 

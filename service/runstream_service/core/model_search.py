@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from runstream_service.core.errors import InvalidField
 from runstream_service.core.pages import make_offset_token, read_offset_token
+from runstream_service.search.conditions import Comparison, comparisons_of
 from runstream_service.search.dialects import MODEL_VERSIONS, REGISTERED_MODELS, Dialect
 from runstream_service.search.grammar import parse_order_by, read_filter
 from runstream_service.search.sql import (
     Parameters,
+    condition_sql,
     conjunction,
     keyed_condition,
     order_term,
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     import asyncpg
 
     from runstream_service.core.caller import Caller
-    from runstream_service.search.grammar import Comparison, Order
+    from runstream_service.search.conditions import And, Condition
+    from runstream_service.search.grammar import Order
     from runstream_service.storage.database import Database
 
 # A prompt is a registered model with this tag. Searches only find models, unless a filter has this tag.
@@ -115,15 +118,13 @@ async def search(database: Database, caller: Caller, area: _Area, asked: Search)
     return rows[:-1], make_offset_token(of=area.dialect.name, offset=offset + asked.max_results)
 
 
-def _conditions(area: _Area, comparisons: Sequence[Comparison], parameters: Parameters) -> list[str]:
-    if _asks_for_prompts(comparisons):
-        return [_condition(area, one, parameters) for one in comparisons]
-    wanted = [one for one in comparisons if not _is_about_prompts(one)]
+def _conditions(area: _Area, wanted: And, parameters: Parameters) -> list[str]:
+    parts, also_prompts = _with_prompts_or_without(wanted)
+    conditions = [condition_sql(part, lambda one: _condition(area, one, parameters)) for part in parts]
+    if also_prompts:
+        return conditions
     key, value = parameters.add(IS_PROMPT, "text"), parameters.add("true", "text")
-    return [
-        *(_condition(area, one, parameters) for one in wanted),
-        f"NOT EXISTS (SELECT FROM {area.prompt_tags} AND t.key = {key} AND t.value = {value})",
-    ]
+    return [*conditions, f"NOT EXISTS (SELECT FROM {area.prompt_tags} AND t.key = {key} AND t.value = {value})"]
 
 
 def _condition(area: _Area, one: Comparison, parameters: Parameters) -> str:
@@ -134,14 +135,17 @@ def _condition(area: _Area, one: Comparison, parameters: Parameters) -> str:
     return text_condition(_TEXTS[one.key], one.operator, one.value, parameters)
 
 
+def _with_prompts_or_without(wanted: And) -> tuple[Sequence[Condition], bool]:
+    """The conditions to compare, and whether prompts are searched, too. The first comparison with the tag decides; the
+    UI writes `= 'true'` for prompts, and `!= 'true'` for models. Behind an OR or NOT, the tag is one like others."""
+    about = [part for part in wanted.parts if isinstance(part, Comparison) and _is_about_prompts(part)]
+    if about and (about[0].operator, str(about[0].value).lower()) not in (("=", "true"), ("!=", "false")):
+        return [part for part in wanted.parts if part not in about], False
+    return wanted.parts, any(map(_is_about_prompts, comparisons_of(wanted)))
+
+
 def _is_about_prompts(one: Comparison) -> bool:
     return one.kind == "tag" and one.key == IS_PROMPT
-
-
-def _asks_for_prompts(comparisons: Sequence[Comparison]) -> bool:
-    """The first comparison with the tag decides; the UI writes `= 'true'` for prompts, and `!= 'true'` for models."""
-    first = next((one for one in comparisons if _is_about_prompts(one)), None)
-    return first is not None and (first.operator, str(first.value).lower()) in (("=", "true"), ("!=", "false"))
 
 
 def _order_terms(area: _Area, order_by: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ _BY_SERVICE: Mapping[str, Mapping[str, Role]] = {
         "CreateRun": Role.WRITE,
         "GetRun": Role.READ,
         "ListRuns": Role.READ,
+        "SearchRuns": Role.READ,
         "FinishRun": Role.WRITE,
         "LogParams": Role.WRITE,
         "SetTags": Role.WRITE,

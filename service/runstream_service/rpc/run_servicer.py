@@ -7,27 +7,44 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from runstream.v1 import run_pb2, run_pb2_grpc
+from runstream_service.core.errors import InvalidField
+from runstream_service.core.pages import check_page_size
 from runstream_service.core.runs import Launch, NewRun
 from runstream_service.core.times import to_unix_us
+from runstream_service.query.run_search.run_search import RunSearchQuery
 from runstream_service.rpc.caller import caller_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from runstream_service.core.caller import Caller
+    from runstream_service.core.experiment_activity import ExperimentActivity
     from runstream_service.core.experiments import Experiment, Experiments
     from runstream_service.core.runs import Run, Runs
+    from runstream_service.query.run_search.run_search import RunSearch
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _STATUS_NAMES: dict[int, str] = {
     number: name.removeprefix("RUN_STATUS_").lower() for name, number in run_pb2.RunStatus.items()
 }
+_MAX_EXPERIMENTS = 10_000
+# A page of a search has at most about this many bytes: many gRPC clients take 4 MiB. It is read so many runs at a time.
+_PAGE_BYTES = 2 * 1024 * 1024
+_RUNS_AT_ONCE = 100
 
 
 class RunServicer(run_pb2_grpc.RunServiceServicer):
     """One method per RPC; their contract is in run.proto."""
 
-    def __init__(self, experiments: Experiments, runs: Runs) -> None:
+    def __init__(
+        self, experiments: Experiments, runs: Runs, run_search: RunSearch, activity: ExperimentActivity
+    ) -> None:
         self._experiments = experiments
         self._runs = runs
+        self._run_search = run_search
+        self._activity = activity
 
     async def CreateExperiment(
         self, request: run_pb2.CreateExperimentRequest, context: Context
@@ -80,6 +97,40 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             caller_of(context), request.experiment_id, page_size=request.page_size, page_token=request.page_token
         )
         return run_pb2.ListRunsResponse(runs=map(_run, page), next_page_token=token)
+
+    async def SearchRuns(self, request: run_pb2.SearchRunsRequest, context: Context) -> run_pb2.SearchRunsResponse:
+        if len(request.experiment_ids) > _MAX_EXPERIMENTS:
+            raise InvalidField(
+                f"experiment_ids: has {len(request.experiment_ids):,}; at most {_MAX_EXPERIMENTS:,} are allowed",
+                field="experiment_ids",
+            )
+        caller = caller_of(context)
+        query = RunSearchQuery(
+            experiment_ids=list(request.experiment_ids) or await self._activity.all_ids(caller),
+            filter=request.filter,
+            order_by=list(request.order_by),
+            lifecycles=("deleted",) if request.deleted else ("active",),
+            max_results=check_page_size(request.page_size),
+            page_token=request.page_token,
+        )
+        run_ids, token = await self._run_search.search(caller, query)
+        runs, done = await self._runs_that_fit(caller, run_ids)
+        return run_pb2.SearchRunsResponse(
+            runs=runs, next_page_token=token if done == len(run_ids) else self._run_search.token_after(query, done)
+        )
+
+    async def _runs_that_fit(self, caller: Caller, run_ids: Sequence[UUID]) -> tuple[list[run_pb2.Run], int]:
+        """As many of the runs, in order, as one answer may have, and how many of the ids these are."""
+        found: list[run_pb2.Run] = []
+        size = 0
+        for start in range(0, len(run_ids), _RUNS_AT_ONCE):
+            part = run_ids[start : start + _RUNS_AT_ONCE]
+            for run in map(_run, await self._runs.get_many(caller, part)):
+                size += run.ByteSize()
+                if found and size > _PAGE_BYTES:
+                    return found, [run_id.hex for run_id in run_ids].index(run.run_id)
+                found.append(run)
+        return found, len(run_ids)
 
     async def FinishRun(self, request: run_pb2.FinishRunRequest, context: Context) -> run_pb2.FinishRunResponse:
         await self._runs.finish(

@@ -29,6 +29,8 @@ STATUS_TIMEOUT_S = 10.0
 def rpc_status(error: errors.CoreError) -> status_pb2.RpcStatus:
     """The error as google.rpc.Status, with ErrorInfo, and RetryInfo where a retry makes sense."""
     metadata = {"field": error.field} if error.field else {}
+    if isinstance(error, errors.InvalidField) and error.position is not None:
+        metadata["position"] = str(error.position)
     info = status_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     details = [_packed("google.rpc.ErrorInfo", info)]
     if isinstance(error, errors.Retryable):

@@ -1,6 +1,7 @@
-"""MLflow's search language: filters and orders of runs, experiments, models.
+"""MLflow's search language, with OR, NOT and parentheses: filters and orders of runs, experiments, models.
 
-grammar.py   text -> comparisons and orders, checked against a dialect
-dialects.py  what each kind of entity can be searched by
-sql.py       comparisons -> conditions in SQL, with parameters
+conditions.py  what a filter says: comparisons, joined by AND, OR and NOT
+grammar.py     text -> conditions and orders, checked against a dialect
+dialects.py    what each kind of entity can be searched by
+sql.py         conditions -> SQL with parameters
 """

@@ -1,4 +1,4 @@
-"""Comparisons -> conditions in SQL with parameters, and orders -> what follows ORDER BY.
+"""Conditions -> SQL with parameters, and orders -> what follows ORDER BY.
 
 As MLflow's SQLite store compares: text byte by byte, LIKE and ILIKE without an escape character, nothing matches a
 field that is not there (but IS NULL), and NaN only !=. Names of columns are ours, never a caller's; what callers say
@@ -8,14 +8,15 @@ goes into parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from runstream_service.core.times import EPOCH
+from runstream_service.search.conditions import Comparison, Not, Or
 
 if TYPE_CHECKING:
-    from runstream_service.search.grammar import Comparison, Value
+    from runstream_service.search.conditions import Condition, Value
 
 # What MLflow keeps an infinity as.
 LARGEST = 1.7976931348623157e308
@@ -35,6 +36,16 @@ class Parameters:
         """Adds a value; returns its placeholder in the statement, such as $3::text."""
         self.values.append(value)
         return f"${len(self.values)}::{sql_type}"
+
+
+def condition_sql(condition: Condition, compare: Callable[[Comparison], str]) -> str:
+    """A condition, of which `compare` makes the SQL of the single comparisons."""
+    if isinstance(condition, Comparison):
+        return compare(condition)
+    if isinstance(condition, Not):
+        return f"({compare(condition.comparison)}) IS NOT TRUE"  # of what is not there, the comparison is NULL
+    parts = [condition_sql(part, compare) for part in condition.parts]
+    return disjunction(parts) if isinstance(condition, Or) else conjunction(parts)
 
 
 def text_condition(column: str, operator: str, value: Value, parameters: Parameters) -> str:
@@ -116,6 +127,11 @@ def finite(column: str) -> str:
 def conjunction(conditions: Sequence[str]) -> str:
     """All of them."""
     return " AND ".join(f"({condition})" for condition in conditions) or "true"
+
+
+def disjunction(conditions: Sequence[str]) -> str:
+    """One of them."""
+    return " OR ".join(f"({condition})" for condition in conditions) or "false"
 
 
 def _sql(operator: str) -> str:

@@ -342,7 +342,8 @@ class Frontend:
         core, queries = wire_calls(
             database, pipeline, artifacts, reader, access, shares=self._shares, limits=self._limits
         )
-        run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(core.experiments, core.runs), server)
+        runs = RunServicer(core.experiments, core.runs, core.run_search, core.experiment_activity)
+        run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
         server.add_generic_rpc_handlers((query_handler(queries),))
         access_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(access), server)
         self._hub = Hub(tail, core.runs, RunStates(database), self._lifetime, LiveMetrics(self._metrics.registry))

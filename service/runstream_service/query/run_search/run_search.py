@@ -8,10 +8,9 @@ rows. Joining them in SQL instead left it to the planner's guesses whether 10,00
 from __future__ import annotations
 
 import contextlib
-import operator
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -25,11 +24,12 @@ from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import all_ended, compute, whole_read
 from runstream_service.query.run_search import metric_columns
 from runstream_service.query.run_search.metric_columns import MetricColumn, MetricColumnReader
+from runstream_service.query.run_search.metric_filter import MetricFilter, without_metrics
 from runstream_service.search.dialects import RUNS
-from runstream_service.search.grammar import Comparison, Order, parse_order_by, read_filter
+from runstream_service.search.grammar import Order, parse_order_by, read_filter
 from runstream_service.search.sql import (
     Parameters,
-    conjunction,
+    condition_sql,
     keyed_condition,
     order_term,
     text_condition,
@@ -40,9 +40,11 @@ from runstream_service.storage.copy_rows import Layout, body, int64
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.query.reading.read_transaction import ReadPool, ReadTransaction
+    from runstream_service.search.conditions import And, Comparison, Condition
 
 Indices = NDArray[np.intp]
 
+_PAGES = "runs/search"
 _HEX = "replace(r.run_id::text, '-', '')"
 _LOCATION = "coalesce(e.artifact_location, 'mlflow-artifacts:/' || e.experiment_id)"
 # Text columns by MLflow's names; the status in MLflow's spelling.
@@ -57,15 +59,6 @@ _TEXTS = {
 _TIMES = {"start_time": "r.started_at", "end_time": "r.ended_at"}
 _DATASET_TEXTS = {"name": "d.name", "digest": "d.digest", "context": "i.tags ->> 'mlflow.data.context'"}
 _SOURCES = {"parameter": "params p WHERE p.run_id = r.run_id", "tag": "tags t WHERE t.run_id = r.run_id"}
-
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "=": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,35 +86,39 @@ class RunSearch:
         Raises:
             InvalidField, ReadTooSlow, DatabaseUnavailable.
         """
-        comparisons = await read_filter(query.filter, RUNS)
+        filter_ = await read_filter(query.filter, RUNS)
         orders = parse_order_by(query.order_by, RUNS)
-        start = read_offset_token(query.page_token, of="runs/search")
+        start = read_offset_token(query.page_token, of=_PAGES)
         if not query.experiment_ids:
             return [], ""
-        scope = _Scope(caller, query, comparisons)
+        scope = _Scope(caller, query, without_metrics(filter_))
+        metrics = MetricFilter(filter_)
         wanted = slice(start, start + query.max_results + 1)
-        metrics = [c for c in comparisons if c.kind == "metric"]
         async with self._read_pool.transaction() as transaction:
             await transaction.force_custom_plans()
-            if metrics or any(order.kind == "metric" for order in orders):
+            if metrics.keys or any(order.kind == "metric" for order in orders):
                 found = await self._find_by_metrics(transaction, scope, metrics, orders, wanted)
             else:
                 found = await _find_by_stored_fields(transaction, scope, orders, wanted)
         if len(found) <= query.max_results:
             return found, ""
-        return found[:-1], make_offset_token(of="runs/search", offset=wanted.stop - 1)
+        return found[:-1], self.token_after(query, query.max_results)
+
+    @staticmethod
+    def token_after(query: RunSearchQuery, count: int) -> str:
+        """The token of the page that follows the first `count` runs of this one."""
+        return make_offset_token(of=_PAGES, offset=read_offset_token(query.page_token, of=_PAGES) + count)
 
     async def _find_by_metrics(
         self,
         transaction: ReadTransaction,
         scope: _Scope,
-        metrics: Sequence[Comparison],
+        metrics: MetricFilter,
         orders: Sequence[Order],
         wanted: slice,
     ) -> list[UUID]:
-        rest = [order for order in orders if order.kind != "metric"]
-        candidates, sort_keys = await _candidates(transaction, scope, orders, rest)
-        keys = list(dict.fromkeys([c.key for c in metrics] + [order.key for order in orders if order.kind == "metric"]))
+        candidates, sort_keys, flags = await _candidates(transaction, scope, orders, metrics.stored)
+        keys = list(dict.fromkeys([*metrics.keys, *(order.key for order in orders if order.kind == "metric")]))
         await transaction.prefer_hash_lookups()
         any_hot = await hot_windows.any_points(transaction)
         values: dict[str, MetricColumn] = {}
@@ -131,10 +128,7 @@ class RunSearch:
                 if not len(matching):
                     return []
                 values |= await _read(readers, candidates, matching, group)
-                for comparison in metrics:
-                    if comparison.key in group:
-                        there, value = (column[matching] for column in values[comparison.key])
-                        matching = matching[there & _COMPARE[comparison.operator](value, comparison.value)]
+                matching = await metrics.narrowed(matching, values, flags)
         order = await threads.READS.run(_sorted, matching, orders, values, sort_keys)
         raw = candidates.tobytes()
         return await threads.call_each(lambda at: UUID(bytes=raw[16 * at : 16 * at + 16]), order[wanted].tolist())
@@ -161,16 +155,19 @@ class RunSearch:
 
 
 class _Scope:
-    """The candidates: the runs that match all conditions except those on metrics."""
+    """The candidates: the runs that match all conditions except those that use metrics."""
 
-    def __init__(self, caller: Caller, query: RunSearchQuery, comparisons: Sequence[Comparison]) -> None:
+    def __init__(self, caller: Caller, query: RunSearchQuery, filter_: And) -> None:
         self.lifecycles, self.experiment_ids = list(query.lifecycles), list(query.experiment_ids)
         self.parameters = Parameters(caller.workspace_id, self.experiment_ids, self.lifecycles)
-        conditions = [_condition(c, self.parameters) for c in comparisons if c.kind != "metric"]
         self.source = f"""
   FROM runs r JOIN experiments e USING (experiment_id)
  WHERE e.workspace_id = $1 AND r.experiment_id = ANY ($2::bigint[]) AND r.lifecycle = ANY ($3::text[])
-   AND r.purge_epoch IS NULL AND {conjunction(conditions)}"""
+   AND r.purge_epoch IS NULL AND {self.condition(filter_)}"""
+
+    def condition(self, condition: Condition) -> str:
+        """The SQL of a condition without metrics."""
+        return condition_sql(condition, lambda comparison: _condition(comparison, self.parameters))
 
     def term(self, order: Order) -> str:
         """The SQL expression of an order by a field that is no metric."""
@@ -216,22 +213,38 @@ async def _read(
     return values
 
 
+class _Candidates(NamedTuple):
+    """Ids in the order that decides between equal runs; the place of each by the fields that are no metrics; and for
+    each stored condition of the metric filter, whether it is true."""
+
+    run_ids: NDArray[np.bytes_]
+    places: dict[Order, NDArray[np.int64]]
+    flags: list[NDArray[np.bool_]]
+
+
 async def _candidates(
-    transaction: ReadTransaction, scope: _Scope, orders: Sequence[Order], rest: Sequence[Order]
-) -> tuple[NDArray[np.bytes_], dict[Order, NDArray[np.int64]]]:
-    """Ids in the order that decides between equal runs, and the place of each by the fields that are no metrics."""
-    terms = [scope.term(order) for order in rest]
-    columns = "".join(f", dense_rank() OVER (ORDER BY {term})" for term in terms)
+    transaction: ReadTransaction, scope: _Scope, orders: Sequence[Order], conditions: Sequence[Condition]
+) -> _Candidates:
+    stored = [order for order in orders if order.kind != "metric"]
+    columns = [
+        *(f"dense_rank() OVER (ORDER BY {scope.term(order)})" for order in stored),
+        *(f"({scope.condition(condition)}) IS TRUE" for condition in conditions),
+    ]
     data = await transaction.copy_of_sql(
-        f"SELECT r.run_id{columns} {scope.source} ORDER BY {', '.join(_with_ties(orders, []))}",
+        f"SELECT {', '.join(['r.run_id', *columns])} {scope.source} ORDER BY {', '.join(_with_ties(orders, []))}",
         *scope.parameters.values,
     )
-    names = [f"order_{number}" for number in range(len(rest))]
-    layout = Layout([("run_id", "S16"), *((name, ">i8") for name in names)])
+    places = [f"place_{number}" for number in range(len(stored))]
+    flags = [f"flag_{number}" for number in range(len(conditions))]
+    layout = Layout([("run_id", "S16"), *((name, ">i8") for name in places), *((name, "?") for name in flags)])
 
-    def decoded() -> tuple[NDArray[np.bytes_], dict[Order, NDArray[np.int64]]]:
+    def decoded() -> _Candidates:
         rows = layout.rows(body(data))
-        return rows["run_id"].copy(), {order: int64(rows[name]) for order, name in zip(rest, names, strict=True)}
+        return _Candidates(
+            rows["run_id"].copy(),
+            {order: int64(rows[name]) for order, name in zip(stored, places, strict=True)},
+            [rows[name].copy() for name in flags],
+        )
 
     return await compute(len(data) // layout.dtype.itemsize, decoded)
 

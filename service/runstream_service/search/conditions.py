@@ -1,0 +1,117 @@
+"""What a filter says: comparisons that are joined by AND, OR and NOT.
+
+Logic has two values, also where nothing is stored: a comparison of a field that an entity does not have is false, and
+its negation is true. So `NOT metrics.loss > 1` matches runs without a loss, and `metrics.loss <= 1` does not.
+
+NOT only stands before single comparisons here: what the text negates is turned around when it is read, by De Morgan's
+laws. So conditions that all have to be true are visible as such, and PostgreSQL can use an index for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Value = str | int | float | tuple[str, ...] | tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One condition. `operator` is in upper case; `value` has the type of the field, and is None for IS [NOT] NULL."""
+
+    kind: str
+    key: str
+    operator: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """True unless the comparison is."""
+
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """True if all parts are; without any, too. No part is an And itself."""
+
+    parts: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """True if one of the parts is; there are at least two. No part is an Or itself."""
+
+    parts: tuple[Condition, ...]
+
+
+Condition: TypeAlias = "Comparison | Not | And | Or"
+
+
+def all_of(conditions: Iterable[Condition]) -> And:
+    """The conjunction, with those in it that are conjunctions themselves."""
+    parts: list[Condition] = []
+    for condition in conditions:
+        parts += condition.parts if isinstance(condition, And) else (condition,)
+    return And(tuple(parts))
+
+
+def any_of(conditions: Iterable[Condition]) -> Condition:
+    """The disjunction, with those in it that are disjunctions themselves. Of one field that equals one of several
+    texts, it has one comparison: PostgreSQL looks for them all at once."""
+    parts: list[Condition] = []
+    texts: dict[tuple[str, str], dict[str, None]] = {}
+    for part in _alternatives(conditions):
+        if isinstance(part, Comparison) and part.operator in ("=", "IN") and _texts_of(part):
+            texts.setdefault((part.kind, part.key), {}).update(dict.fromkeys(_texts_of(part)))
+        else:
+            parts.append(part)
+    parts += (_is_one_of(kind, key, tuple(values)) for (kind, key), values in texts.items())
+    return Or(tuple(parts)) if len(parts) > 1 else parts[0]
+
+
+def negated(condition: Condition) -> Condition:
+    """The opposite."""
+    if isinstance(condition, Comparison):
+        return Not(condition)
+    if isinstance(condition, Not):
+        return condition.comparison
+    opposites = map(negated, condition.parts)
+    return any_of(opposites) if isinstance(condition, And) else all_of(opposites)
+
+
+def comparisons_of(condition: Condition) -> Iterator[Comparison]:
+    """All comparisons of a condition, from left to right."""
+    if isinstance(condition, Comparison):
+        yield condition
+    elif isinstance(condition, Not):
+        yield condition.comparison
+    else:
+        for part in condition.parts:
+            yield from comparisons_of(part)
+
+
+def uses(condition: Condition, kind: str) -> bool:
+    """Whether one of the comparisons is of this kind."""
+    return any(comparison.kind == kind for comparison in comparisons_of(condition))
+
+
+def _alternatives(conditions: Iterable[Condition]) -> Iterator[Condition]:
+    for condition in map(_without_shell, conditions):
+        yield from condition.parts if isinstance(condition, Or) else (condition,)
+
+
+def _texts_of(comparison: Comparison) -> list[str]:
+    values = comparison.value if isinstance(comparison.value, tuple) else (comparison.value,)
+    return [value for value in values if isinstance(value, str)]
+
+
+def _is_one_of(kind: str, key: str, values: tuple[str, ...]) -> Comparison:
+    return Comparison(kind, key, "IN", values) if len(values) > 1 else Comparison(kind, key, "=", values[0])
+
+
+def _without_shell(condition: Condition) -> Condition:
+    """The only part of a conjunction that has one."""
+    return condition.parts[0] if isinstance(condition, And) and len(condition.parts) == 1 else condition
