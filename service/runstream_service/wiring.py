@@ -19,6 +19,7 @@ from runstream_service.core.saved_views import SavedViews
 from runstream_service.ingest.http_writes import HttpIngest
 from runstream_service.query.charts.aggregate import Aggregate
 from runstream_service.query.charts.chart import Chart
+from runstream_service.query.charts.stragglers import Stragglers
 from runstream_service.query.history.history import History
 from runstream_service.query.keys_in_use import KeysInUse
 from runstream_service.query.latest import Latest
@@ -70,6 +71,7 @@ class Queries:
     aggregate: Aggregate
     keys_in_use: KeysInUse
     run_overview: RunOverview
+    stragglers: Stragglers
 
 
 def wire_calls(
@@ -106,13 +108,14 @@ def wire_calls(
         saved_views=SavedViews(database),
         access=access,
     )
-    chart, keys_in_use = Chart(answers), KeysInUse(answers)
+    history, chart, keys_in_use = History(histories), Chart(answers), KeysInUse(answers)
     queries = Queries(
-        history=History(histories),
+        history=history,
         latest=latest,
         chart=chart,
         aggregate=Aggregate(answers),
         keys_in_use=keys_in_use,
         run_overview=RunOverview(latest, chart, keys_in_use),
+        stragglers=Stragglers(chart, history),
     )
     return core, queries

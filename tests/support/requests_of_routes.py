@@ -282,6 +282,7 @@ HTTP: Mapping[str, Fields] = {
     "PUT web/views/{view_id}": {**_ONE_VIEW, "state": "/r/<run_id>?x=time"},
     "DELETE web/views/{view_id}": _ONE_VIEW,
     "GET web/keys": _ONE_EXPERIMENT,
+    "GET web/runs/{run_id}/stragglers": {**_ONE_RUN, "key": "<key>"},
     "GET web/events": {"run": "<run_id>"},
 }  # fmt: skip
 

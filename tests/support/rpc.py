@@ -17,6 +17,7 @@ from runstream_service.core.runs import Runs
 from runstream_service.metrics import Metrics
 from runstream_service.query.charts.aggregate import Aggregate
 from runstream_service.query.charts.chart import Chart
+from runstream_service.query.charts.stragglers import Stragglers
 from runstream_service.query.history.history import History
 from runstream_service.query.keys_in_use import KeysInUse
 from runstream_service.query.latest import Latest
@@ -53,13 +54,15 @@ async def serve_on(database: Database, **of_calls: Any) -> AsyncIterator[Service
     runs = RunServicer(experiments, Runs(database, experiments), RunSearch(read_pool), ExperimentActivity(database))
     run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
     latest, chart, keys = Latest(read_pool), Chart(read_pool), KeysInUse(read_pool)
+    history = History(read_pool)
     queries = Queries(
-        history=History(read_pool),
+        history=history,
         latest=latest,
         chart=chart,
         aggregate=Aggregate(read_pool),
         keys_in_use=keys,
         run_overview=RunOverview(latest, chart, keys),
+        stragglers=Stragglers(chart, history),
     )
     server.add_generic_rpc_handlers((query_handler(queries),))
     port = server.add_insecure_port("127.0.0.1:0")

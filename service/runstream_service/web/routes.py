@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 from runstream_service.core.caller import Role
 from runstream_service.http.paths import WEB_API
 from runstream_service.mlflow.bodies import Bodies
-from runstream_service.web import charts, events, experiments, run_edits, runs, views
+from runstream_service.web import charts, events, experiments, run_edits, runs, stragglers, views
 from runstream_service.web.calls import WebCall
 from runstream_service.web.endpoints import endpoint_of, guarded, unknown
 from runstream_service.web.request import Nothing
@@ -31,6 +31,7 @@ def table(core: Core, queries: Queries, hub: Hub) -> tuple[WebCall, ...]:
     of_experiments = experiments.ExperimentHandlers(core.experiment_activity)
     of_runs = runs.RunHandlers(core, queries)
     of_edits = run_edits.EditHandlers(core.runs)
+    of_stragglers = stragglers.StragglerHandlers(queries.stragglers)
     of_views = views.ViewHandlers(core.saved_views)
     return (
         WebCall("POST", "charts", READ, charts.ChartOfRuns, of_charts.chart),
@@ -47,6 +48,7 @@ def table(core: Core, queries: Queries, hub: Hub) -> tuple[WebCall, ...]:
         WebCall("PUT", "views/{view_id}", WRITE, views.ChangedView, of_views.update),
         WebCall("DELETE", "views/{view_id}", WRITE, views.OneView, of_views.delete),
         WebCall("GET", "keys", READ, runs.KeysOf, of_runs.keys),
+        WebCall("GET", "runs/{run_id}/stragglers", READ, stragglers.StragglersOf, of_stragglers.read),
         WebCall("GET", "events", READ, events.Follow, events.EventHandlers(hub).follow, lasts=True),
     )
 
