@@ -45,6 +45,8 @@ function curveOf(value, { from = 0, to, buckets, shift = 0 }) {
         last_position: end - 1,
         point_count: values.length,
         non_finite_count: 0,
+        first: values[0],
+        last: values[values.length - 1],
         min: Math.min(...values),
         max: Math.max(...values),
         mean: values.reduce((sum, one) => sum + one, 0) / values.length,
@@ -103,7 +105,7 @@ test('live buckets are merged exactly, and a curve stays within its bound', () =
   const curve = new Curve({ run_id: 'a', key: 'loss', rank: 0, attempt: 0 });
   for (let step = 0; step < 5000; step++) {
     const one = value(step);
-    const bucket = { first_position: step, last_position: step, point_count: 1, non_finite_count: 0, min: one, max: one, mean: one };
+    const bucket = { first_position: step, last_position: step, point_count: 1, non_finite_count: 0, first: one, last: one, min: one, max: one, mean: one };
     assert.ok(curve.append(bucket, { width: 1, limit: 300 }));
   }
   assert.ok(curve.length <= 300);
@@ -116,16 +118,16 @@ test('live buckets are merged exactly, and a curve stays within its bound', () =
 
 test('points that a curve has already, or that came late, are not appended twice', () => {
   const curve = curveOf((step) => step, { to: 100, buckets: 10 });
-  const bucket = { first_position: 99, last_position: 101, point_count: 3, non_finite_count: 0, min: 0, max: 0, mean: 0 };
+  const bucket = { first_position: 99, last_position: 101, point_count: 3, non_finite_count: 0, first: 0, last: 0, min: 0, max: 0, mean: 0 };
   assert.equal(curve.append(bucket, { width: 1, limit: 300 }), false);
   assert.equal(curve.points, 100);
 });
 
 test('a bucket without a finite value takes over the values of the next', () => {
   const curve = new Curve({ run_id: 'a', key: 'loss', rank: 0, attempt: 0 });
-  curve.append({ first_position: 0, last_position: 0, point_count: 1, non_finite_count: 1, min: NaN, max: NaN, mean: NaN }, { width: 10, limit: 9 });
-  curve.append({ first_position: 1, last_position: 1, point_count: 1, non_finite_count: 0, min: 2, max: 2, mean: 2 }, { width: 10, limit: 9 });
-  assert.deepEqual(curve.at(0), { first_position: 0, last_position: 1, point_count: 2, non_finite_count: 1, min: 2, max: 2, mean: 2 });
+  curve.append({ first_position: 0, last_position: 0, point_count: 1, non_finite_count: 1, first: NaN, last: NaN, min: NaN, max: NaN, mean: NaN }, { width: 10, limit: 9 });
+  curve.append({ first_position: 1, last_position: 1, point_count: 1, non_finite_count: 0, first: 2, last: 2, min: 2, max: 2, mean: 2 }, { width: 10, limit: 9 });
+  assert.deepEqual(curve.at(0), { first_position: 0, last_position: 1, point_count: 2, non_finite_count: 1, first: NaN, last: 2, min: 2, max: 2, mean: 2 });
 });
 
 test('the bucket nearest to a position is found', () => {

@@ -2,7 +2,7 @@
 
 /** @typedef {import('../api/binary.js').DecodedCurve} DecodedCurve */
 
-const COLUMNS = /** @type {const} */ (['first_position', 'last_position', 'point_count', 'non_finite_count', 'min', 'max', 'mean']);
+const COLUMNS = /** @type {const} */ (['first_position', 'last_position', 'point_count', 'non_finite_count', 'first', 'last', 'min', 'max', 'mean']);
 const RANKS = /** @type {const} */ (['min_rank', 'max_rank']);
 
 /**
@@ -12,9 +12,13 @@ const RANKS = /** @type {const} */ (['min_rank', 'max_rank']);
  * @property {number} last_position
  * @property {number} point_count
  * @property {number} non_finite_count not part of min, max and mean
+ * @property {number} first value of the first point
+ * @property {number} last
  * @property {number} min NaN if no value is finite
  * @property {number} max
  * @property {number} mean
+ * @property {number} [min_rank] which rank had the least value; only over all ranks
+ * @property {number} [max_rank]
  */
 
 /** Columns with room at their end; only the first `length` rows count. */
@@ -34,6 +38,8 @@ export class Curve {
     this.last_position = new Float64Array(capacity);
     this.point_count = new Float64Array(capacity);
     this.non_finite_count = new Float64Array(capacity);
+    this.first = new Float64Array(capacity);
+    this.last = new Float64Array(capacity);
     this.min = new Float64Array(capacity);
     this.max = new Float64Array(capacity);
     this.mean = new Float64Array(capacity);
@@ -53,6 +59,8 @@ export class Curve {
     curve.last_position = columns.last_step ?? columns.last_position;
     curve.point_count = columns.rank_count ?? columns.point_count;
     curve.non_finite_count = columns.non_finite_count ?? new Float64Array(decoded.count);
+    curve.first = columns.first ?? columns.mean.slice();
+    curve.last = columns.last ?? columns.mean.slice();
     curve.min = columns.min;
     curve.max = columns.max;
     curve.mean = columns.mean;
@@ -100,8 +108,29 @@ export class Curve {
     this.#reserve(this.length + 1);
     const row = this.length++;
     for (const name of COLUMNS) this[name][row] = bucket[name];
-    for (const name of RANKS) if (this[name]) /** @type {Float64Array} */ (this[name])[row] = -1;
+    this.#setRanks(row, bucket);
     return true;
+  }
+
+  /**
+   * Takes a bucket of further ranks in that may lie within what is there: its extremes count in the last bucket.
+   * @param {Bucket} bucket
+   * @param {{width: number, limit: number}} bounds
+   */
+  absorb(bucket, bounds) {
+    if (this.length === 0 || bucket.first_position > this.end) return void this.append(bucket, bounds);
+    if (bucket.last_position > this.end) return void this.append({ ...bucket, first_position: bucket.last_position }, bounds);
+    const row = this.length - 1;
+    this.#mergeRanks(row, bucket);
+    this.min[row] = leastOf(this.min[row], bucket.min);
+    this.max[row] = -leastOf(-this.max[row], -bucket.max);
+  }
+
+  /** Makes it a curve over ranks, with room for so many buckets. */
+  reserveRanks(/** @type {number} */ capacity) {
+    this.min_rank = new Float64Array(capacity);
+    this.max_rank = new Float64Array(capacity);
+    this.#reserve(capacity);
   }
 
   /**
@@ -110,7 +139,28 @@ export class Curve {
    * @returns {Bucket}
    */
   at(row) {
-    return /** @type {Bucket} */ (Object.fromEntries(COLUMNS.map((name) => [name, this[name][row]])));
+    const bucket = /** @type {Bucket} */ (Object.fromEntries(COLUMNS.map((name) => [name, this[name][row]])));
+    return this.min_rank && this.max_rank ? { ...bucket, min_rank: this.min_rank[row], max_rank: this.max_rank[row] } : bucket;
+  }
+
+  /**
+   * @param {number} row
+   * @param {{min_rank?: number, max_rank?: number}} bucket
+   */
+  #setRanks(row, bucket) {
+    for (const name of RANKS) {
+      const column = this[name];
+      if (column) column[row] = bucket[name] ?? -1;
+    }
+  }
+
+  /**
+   * @param {number} row before its extremes are merged
+   * @param {Bucket} bucket
+   */
+  #mergeRanks(row, bucket) {
+    if (this.min_rank && bucket.min < this.min[row]) this.min_rank[row] = bucket.min_rank ?? -1;
+    if (this.max_rank && bucket.max > this.max[row]) this.max_rank[row] = bucket.max_rank ?? -1;
   }
 
   /**
@@ -132,7 +182,7 @@ export class Curve {
 
   /** @param {number} needed */
   #reserve(needed) {
-    if (needed <= this.first_position.length) return;
+    if (needed <= this.first_position.length && (this.min_rank?.length ?? needed) >= needed) return;
     const capacity = Math.max(64, 2 * needed);
     for (const name of COLUMNS) this[name] = grown(this[name], capacity);
     for (const name of RANKS) if (this[name]) this[name] = grown(/** @type {Float64Array} */ (this[name]), capacity);
@@ -143,6 +193,7 @@ export class Curve {
    * @param {Bucket} bucket that comes after it
    */
   #merge(row, bucket) {
+    this.#mergeRanks(row, bucket);
     const mine = this.point_count[row] - this.non_finite_count[row];
     const theirs = bucket.point_count - bucket.non_finite_count;
     if (mine === 0) {
@@ -155,7 +206,9 @@ export class Curve {
       this.mean[row] += (bucket.mean - this.mean[row]) * (theirs / (mine + theirs));
     }
     this.last_position[row] = bucket.last_position;
-    this.point_count[row] += bucket.point_count;
+    this.last[row] = bucket.last;
+    // Over ranks, it counts ranks.
+    this.point_count[row] = this.min_rank ? Math.max(this.point_count[row], bucket.point_count) : this.point_count[row] + bucket.point_count;
     this.non_finite_count[row] += bucket.non_finite_count;
   }
 
@@ -163,12 +216,18 @@ export class Curve {
     const length = this.length;
     for (let row = 0, from = 0; from < length; row++, from += 2) {
       for (const name of COLUMNS) this[name][row] = this[name][from];
-      for (const name of RANKS) if (this[name]) /** @type {Float64Array} */ (this[name])[row] = -1;
+      this.#setRanks(row, { min_rank: this.min_rank?.[from], max_rank: this.max_rank?.[from] });
       if (from + 1 < length) this.#merge(row, this.at(from + 1));
       this.length = row + 1;
     }
   }
 }
+
+/**
+ * @param {number} one
+ * @param {number} other
+ */
+const leastOf = (one, other) => (other < one || Number.isNaN(one) ? other : one);
 
 /**
  * @param {Float64Array} column

@@ -1,0 +1,89 @@
+// The curves of one metric of the shown runs: whole, and exact buckets of the part that is zoomed to.
+
+/** @typedef {import('./curve.js').Curve} Curve */
+/** @typedef {[number, number]} Zoom in the units of the x axis */
+/** @typedef {{curves: Curve[], cut: string}} Curves */
+
+/** Live buckets are merged two by two beyond this many times the asked number. */
+const LIMIT = 3;
+
+export class MetricData {
+  /** @param {string} key */
+  constructor(key) {
+    this.key = key;
+    /** @type {Curve[] | null} null: not loaded yet */
+    this.whole = null;
+    /** @type {{zoom: Zoom, curves: Curve[]} | null} */
+    this.part = null;
+    /** What was too much to draw, in words. */
+    this.cut = '';
+    this.error = '';
+    this.isLoading = false;
+    /** The whole is to be asked for again: live points did not fit in. */
+    this.isStale = false;
+    this.askedAt = 0;
+    this.shownAt = 0;
+    this.buckets = 600;
+    /** @type {AbortController | null} */
+    this.wholeRequest = null;
+    /** @type {AbortController | null} */
+    this.partRequest = null;
+    /** @type {Zoom | null} of the request under way */
+    this.askedZoom = null;
+  }
+
+  /**
+   * The part that has exact buckets for what is shown, if there is one.
+   * @param {Zoom | null} zoom
+   */
+  partFor(zoom) {
+    return zoom && this.part && covers(this.part.zoom, zoom) ? this.part : null;
+  }
+
+  cancel() {
+    this.wholeRequest?.abort(new DOMException('no longer shown', 'AbortError'));
+    this.partRequest?.abort(new DOMException('no longer shown', 'AbortError'));
+    this.wholeRequest = this.partRequest = this.askedZoom = null;
+  }
+
+  /**
+   * Appends new points. Where they do not fit, the whole becomes stale.
+   * @param {string} curveId
+   * @param {import('./curve.js').Bucket} bucket
+   * @param {number} x its end, on the x axis
+   * @returns {boolean} whether a curve of this id is there
+   */
+  append(curveId, bucket, x) {
+    const whole = this.whole?.find((curve) => curve.id === curveId);
+    if (!whole) return false;
+    if (!extend(whole, bucket, this.buckets)) {
+      // At the beginning an event may have points that the answer had already; a later one has points that came late.
+      if (bucket.last_position > whole.end || performance.now() - this.askedAt > 3000) this.isStale = true;
+    }
+    const part = this.part && x <= this.part.zoom[1] ? this.part.curves.find((curve) => curve.id === curveId) : undefined;
+    if (part) extend(part, bucket, this.buckets);
+    return true;
+  }
+}
+
+/**
+ * @param {Curve} curve
+ * @param {import('./curve.js').Bucket} bucket
+ * @param {number} buckets
+ */
+function extend(curve, bucket, buckets) {
+  const bounds = { width: (curve.end - curve.start) / buckets || 1, limit: LIMIT * buckets };
+  if (curve.rank !== null) return curve.append(bucket, bounds);
+  curve.absorb(bucket, bounds);
+  return true;
+}
+
+/**
+ * @param {Zoom} part
+ * @param {Zoom} zoom
+ */
+function covers(part, zoom) {
+  const width = part[1] - part[0];
+  // Of a much larger part, the buckets are too coarse.
+  return part[0] <= zoom[0] && part[1] >= zoom[1] && width <= 2.2 * (zoom[1] - zoom[0]);
+}

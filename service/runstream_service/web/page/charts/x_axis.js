@@ -1,0 +1,73 @@
+// What the x axis shows: from positions that the service knows (steps, microseconds) to x and back.
+import { stepToMetric } from './mapping.js';
+
+/** @typedef {import('../api/types.js').Run} Run */
+/** @typedef {import('./curve.js').Curve} Curve */
+
+/**
+ * @typedef {object} XAxis
+ * @property {'step' | 'time' | 'relative' | 'metric'} kind
+ * @property {string} metric key, if it is another metric
+ * @property {'step' | 'time'} positions what the service is asked for
+ */
+
+/**
+ * @param {string} x of the view
+ * @returns {XAxis}
+ */
+export function xAxisOf(x) {
+  if (x.startsWith('metric:')) return { kind: 'metric', metric: x.slice(7), positions: 'step' };
+  if (x === 'time' || x === 'relative') return { kind: x, metric: '', positions: 'time' };
+  return { kind: 'step', metric: '', positions: 'step' };
+}
+
+/** @param {XAxis} axis */
+export function titleOf(axis) {
+  return { step: 'step', time: 'time', relative: 'time since the start of the run', metric: axis.metric }[axis.kind];
+}
+
+/**
+ * From positions of a run to x.
+ * @param {XAxis} axis
+ * @param {Run} run
+ * @param {Curve | undefined} metric of the run, over steps, if it is the axis
+ * @returns {(position: number) => number}
+ */
+export function toXOf(axis, run, metric) {
+  if (axis.kind === 'relative') return (position) => position - run.start_time_us;
+  if (axis.kind !== 'metric') return (position) => position;
+  return metric ? stepToMetric(metric) : () => NaN;
+}
+
+/**
+ * From a range of x to positions of a run.
+ * @param {XAxis} axis
+ * @param {Run} run
+ * @param {Curve | undefined} metric
+ * @param {[number, number]} range
+ * @returns {[number, number] | null} null: the run has nothing there
+ */
+export function positionsOf(axis, run, metric, range) {
+  if (axis.kind === 'relative') return [range[0] + run.start_time_us, range[1] + run.start_time_us];
+  if (axis.kind !== 'metric') return range;
+  return metric ? stepsBetween(metric, range) : null;
+}
+
+/**
+ * @param {Curve} metric
+ * @param {[number, number]} range
+ * @returns {[number, number] | null}
+ */
+function stepsBetween(metric, [low, high]) {
+  let [first, last] = [Infinity, -Infinity];
+  for (let row = 0; row < metric.length; row++) {
+    // Between two buckets the line goes from one mean to the next, so neighbours belong to it.
+    const next = Math.min(row + 1, metric.length - 1);
+    const least = Math.min(metric.min[row], metric.min[next]);
+    const greatest = Math.max(metric.max[row], metric.max[next]);
+    if (greatest < low || least > high) continue;
+    first = Math.min(first, metric.first_position[row]);
+    last = Math.max(last, metric.last_position[next]);
+  }
+  return first <= last ? [first, last] : null;
+}
