@@ -15,6 +15,8 @@
  * @property {import('./types.js').Value} min
  * @property {import('./types.js').Value} max
  * @property {import('./types.js').Value} mean
+ * @property {import('./types.js').Value} first of the lowest step
+ * @property {import('./types.js').Value} last of the highest step
  */
 
 /**

@@ -21,6 +21,8 @@ export class MetricData {
     this.isLoading = false;
     /** The whole is to be asked for again: live points did not fit in. */
     this.isStale = false;
+    /** Live points of single ranks are in the last bucket of a band: exact values are to follow. */
+    this.hasBlurredBand = false;
     this.askedAt = 0;
     this.shownAt = 0;
     this.buckets = 600;

@@ -1,16 +1,232 @@
 // All panels of one run or of several.
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { getJson } from '../api/http.js';
+import { formatAge } from '../parts/format.js';
 import { html } from '../parts/html.js';
+import { duration, grouped } from './axes.js';
+import { menuOf } from './graph_menu.js';
+import { layout, moveOnto, shortened } from './layout.js';
+import { OverviewStrip } from './overview_strip.js';
+import { Panel } from './panel.js';
+import { Session } from './session.js';
+import { decayLength, halfLife } from './smoothing.js';
+import { Toolbar } from './toolbar.js';
+import { Tooltip } from './tooltip.js';
+
+/** @typedef {import('../api/types.js').Run} Run */
+/** @typedef {import('../api/types.js').Overview} Overview */
+/** @typedef {import('../state/chart_view.js').ChartView} ChartView */
+/** @typedef {import('./layout.js').Panels} Panels */
 
 /**
  * @typedef {object} ChartsProps
- * @property {import('../api/types.js').Run[]} runs
- * @property {import('../api/types.js').Overview} [overview] of the run, if it is one
- * @property {import('../state/chart_view.js').ChartView} view
- * @property {(change: Partial<import('../state/chart_view.js').ChartView>) => void} onView
+ * @property {Run[]} runs
+ * @property {Overview} [overview] of the run, if it is one
+ * @property {ChartView} view
+ * @property {(change: Partial<ChartView>) => void} onView
  * @property {string} [prefix] only metrics that begin with it
  */
 
-/** @param {ChartsProps} _props */
-export function RunCharts(_props) {
-  return html`<div class="charts"></div>`;
+/** Of so many runs it is asked how many ranks they have; of more, each rank is drawn. */
+const ASKED_RUNS = 12;
+const MOST_RUNS = 50;
+
+/** @param {ChartsProps} props */
+export function RunCharts({ runs: allRuns, overview, view, onView, prefix = '' }) {
+  const runs = useSame(allRuns.slice(0, MOST_RUNS));
+  const [newKeys, setNewKeys] = useState(/** @type {string[]} */ ([]));
+  const [live, setLive] = useState({ connection: 'connecting', lastPointUs: 0 });
+  const [states, setStates] = useState(/** @type {Record<string, Run>} */ ({}));
+  const [version, setVersion] = useState(0);
+  const [find, setFind] = useState('');
+  const latest = useRef(onView);
+  latest.current = onView;
+  const session = useMemo(
+    () =>
+      new Session({
+        onView: (change) => latest.current(change),
+        onKeys: (keys) => setNewKeys((before) => added(before, keys)),
+        onRun: (run) => setStates((before) => ({ ...before, [run.run_id]: run })),
+        onState: (state) => setLive((before) => (before.connection === state.connection && ageOf(before) === ageOf(state) ? before : state)),
+        onZoom: () => setVersion((before) => before + 1),
+      }),
+    [],
+  );
+  useEffect(() => () => session.close(), []);
+  const overviews = useOverviews(runs, overview);
+  const tooltip = useTooltip();
+  useLayoutEffect(() => session.show(runs, overviews ?? new Map(), view), [runs, overviews, view]);
+
+  const keys = useMemo(() => keysOf(runs, overviews, newKeys, prefix), [runs, overviews, newKeys, prefix]);
+  const panels = /** @type {Panels} */ (view.panels);
+  const onPanels = (/** @type {Partial<Panels>} */ change) => onView({ panels: shortened({ ...panels, ...change }) });
+  const { groups, hidden } = layout(keys.filter((key) => key.toLowerCase().includes(find.toLowerCase())), panels);
+  const all = groups.flatMap((group) => group.graphs);
+  const large = all.find((graph) => graph.id === panels.large);
+  const ranks = [...new Set([...(overviews?.values() ?? [])].flatMap((one) => one.ranks))];
+  const panelOf = (/** @type {import('./layout.js').Group} */ group, /** @type {import('./layout.js').Graph} */ graph) => html`
+    <${Panel} key=${graph.id} graph=${graph} session=${session} onHover=${tooltip.show}
+      menu=${menuOf({ graph, group, keys, session, panels, onPanels })}
+      onEnlarge=${() => onPanels({ large: graph.id })}
+      onSize=${(/** @type {number} */ columns, /** @type {number} */ height) => onPanels({ size: { ...panels.size, [graph.id]: [columns, height] } })}
+      onDrop=${(/** @type {string} */ id) => onPanels({ order: moveOnto(group, id, graph.id, panels) })} />`;
+
+  if (runs.length === 0) return html`<${Face} title="No run is chosen" text="Choose runs in the table, and their charts appear here." />`;
+  if (overviews === null) return html`<div class="charts" aria-busy="true"></div>`;
+  return html`
+    <div class="charts" ref=${tooltip.parent} data-connection=${live.connection}>
+      <${Toolbar} view=${view} onView=${onView} keys=${keys} ranks=${ranks} find=${find} onFind=${setFind} isZoomed=${session.zoom !== null}
+        smoothing=${smoothingInWords(session, view)} status=${statusOf(runs, states, live)} />
+      ${keys.length > 0 && html`<${OverviewStrip} session=${session} graphKey=${(all[0] ?? { keys })?.keys[0]} version=${version} />`}
+      ${allRuns.length > MOST_RUNS && html`<p class="left-out">${allRuns.length - MOST_RUNS} of ${allRuns.length} runs are not drawn: choose fewer to see them.</p>`}
+      ${keys.length === 0 && html`<${NoMetrics} />`}
+      ${groups.map((group) => html`
+        <section class="group" key=${group.prefix}>
+          <h2><button class="plain" aria-expanded=${!group.isShut} onClick=${() => onPanels(toggled(group, panels))}>
+            <span aria-hidden="true">${group.isShut ? '▸' : '▾'}</span> ${group.title} <span class="quiet">${group.graphs.length}</span>
+          </button></h2>
+          ${!group.isShut && html`<div class="grid">${group.graphs.map((graph) => panelOf(group, graph))}</div>`}
+        </section>`)}
+      ${hidden.length > 0 && html`<p class="hidden-panels">${hidden.length} hidden:
+        ${hidden.map((graph) => html`<button class="plain" onClick=${() => onPanels({ hidden: panels.hidden?.filter((id) => id !== graph.id) })}>show ${graph.title}</button>`)}</p>`}
+      ${large && html`<${Enlarged} graph=${large} all=${all} session=${session} onHover=${tooltip.show} onPanels=${onPanels}
+        menu=${menuOf({ graph: large, group: groups.find((group) => group.graphs.includes(large)) ?? groups[0], keys, session, panels, onPanels })} />`}
+    </div>
+  `;
+}
+
+/** @param {{graph: import('./layout.js').Graph, all: import('./layout.js').Graph[], session: Session, onHover: any, onPanels: (change: Partial<Panels>) => void, menu: any}} props */
+function Enlarged({ graph, all, session, onHover, onPanels, menu }) {
+  const box = useRef(/** @type {HTMLElement | null} */ (null));
+  const close = () => onPanels({ large: '' });
+  useEffect(() => {
+    /** @type {HTMLElement | null | undefined} */ (box.current?.querySelector('.plot'))?.focus({ preventScroll: true });
+  }, [graph.id]);
+  const onKeyDown = (/** @type {KeyboardEvent} */ event) => {
+    if (event.key === 'Escape') close();
+    const step = { PageDown: 1, PageUp: -1 }[event.key];
+    if (step) onPanels({ large: all[(all.findIndex((one) => one.id === graph.id) + step + all.length) % all.length].id });
+    if (event.key === 'Escape' || step) event.preventDefault();
+  };
+  return html`<div class="enlarged" role="dialog" aria-modal="true" aria-label=${graph.title} ref=${box} onKeyDown=${onKeyDown}>
+    <${Panel} key=${`large ${graph.id}`} graph=${graph} session=${session} onHover=${onHover} menu=${menu} onEnlarge=${close} isLarge=${true} />
+  </div>`;
+}
+
+/** @param {{title: string, text: string}} props */
+const Face = ({ title, text }) => html`<div class="face"><h2>${title}</h2><p>${text}</p></div>`;
+
+function NoMetrics() {
+  return html`<div class="face"><h2>No metric yet</h2><p>Two lines fill this page:</p>
+    <pre>run = runstream.start_run(experiment="first", name="try")
+run.log({"loss": 0.5}, step=1)</pre></div>`;
+}
+
+/**
+ * The same array as long as it has the same runs, so that nothing is asked for again.
+ * @param {Run[]} runs
+ */
+function useSame(runs) {
+  const before = useRef(runs);
+  const isSame = runs.length === before.current.length && runs.every((run, index) => run.run_id === before.current[index].run_id && run.name === before.current[index].name);
+  if (!isSame) before.current = runs;
+  return before.current;
+}
+
+/**
+ * @param {Run[]} runs
+ * @param {Overview | undefined} overview
+ * @returns {Map<string, Overview> | null} null: not yet known
+ */
+function useOverviews(runs, overview) {
+  const [known, setKnown] = useState(/** @type {Map<string, Overview> | null} */ (overview ? new Map([[overview.run.run_id, overview]]) : null));
+  const ids = runs.map((run) => run.run_id).join();
+  // A newer overview of the same run has nothing that events do not bring, except more attempts and ranks.
+  const shape = overview && JSON.stringify([overview.run.run_id, overview.ranks, overview.attempts]);
+  useEffect(() => {
+    if (overview) return setKnown(new Map([[overview.run.run_id, overview]]));
+    const request = new AbortController();
+    const asked = runs.slice(0, ASKED_RUNS).map((run) => getJson(`runs/${run.run_id}`, {}, { signal: request.signal }).catch(() => null));
+    void Promise.all(asked).then((answers) => {
+      if (request.signal.aborted) return;
+      setKnown(new Map(answers.filter(Boolean).map((/** @type {Overview} */ one) => [one.run.run_id, one])));
+    });
+    return () => request.abort();
+  }, [ids, shape]);
+  return known;
+}
+
+function useTooltip() {
+  const tooltip = useRef(/** @type {Tooltip | null} */ (null));
+  const parent = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => () => tooltip.current?.close(), []);
+  return {
+    parent,
+    show: (/** @type {import('./plot.js').Hover | null} */ hover) => {
+      tooltip.current ??= new Tooltip(document.body);
+      tooltip.current.show(hover);
+    },
+  };
+}
+
+/**
+ * @param {Run[]} runs
+ * @param {Map<string, Overview> | null} overviews
+ * @param {string[]} newKeys
+ * @param {string} prefix
+ */
+function keysOf(runs, overviews, newKeys, prefix) {
+  const keys = new Set(newKeys);
+  for (const run of runs) {
+    for (const series of overviews?.get(run.run_id)?.series ?? []) keys.add(series.key);
+    for (const key of Object.keys(run.metrics ?? {})) keys.add(key);
+  }
+  return [...keys].filter((key) => key.startsWith(prefix)).sort();
+}
+
+/**
+ * @param {string[]} before
+ * @param {string[]} keys
+ */
+const added = (before, keys) => (keys.every((key) => before.includes(key)) ? before : [...new Set([...before, ...keys])].slice(0, 5000));
+
+/**
+ * @param {import('./layout.js').Group} group
+ * @param {Panels} panels
+ * @returns {Partial<Panels>}
+ */
+function toggled({ prefix, isShut }, panels) {
+  const without = (/** @type {string[] | undefined} */ some) => (some ?? []).filter((one) => one !== prefix);
+  return isShut ? { shut: without(panels.shut), open: [...without(panels.open), prefix] } : { shut: [...without(panels.shut), prefix], open: without(panels.open) };
+}
+
+/**
+ * @param {Session} session
+ * @param {ChartView} view
+ */
+function smoothingInWords(session, view) {
+  if (!view.smooth) return 'No smoothing: exact means.';
+  const [min, max] = session.extent;
+  const distance = halfLife(decayLength(view.smooth, { start: min, end: max, points: Infinity }));
+  const shown = session.axis.positions === 'time' ? duration(distance) : `${grouped(Math.round(distance))} steps`;
+  return `Each curve is averaged over what came before; a point loses half of its weight after about ${shown}. The band has every point.`;
+}
+
+/** @param {{lastPointUs: number}} state */
+const ageOf = ({ lastPointUs }) => (lastPointUs ? formatAge(lastPointUs) : '');
+
+/**
+ * @param {Run[]} runs
+ * @param {Record<string, Run>} states
+ * @param {{connection: string, lastPointUs: number}} live
+ */
+function statusOf(runs, states, live) {
+  const now = runs.map((run) => states[run.run_id] ?? run);
+  if (live.connection === 'reconnecting') return 'reconnecting…';
+  const running = now.filter((run) => run.status === 'running');
+  if (running.length === 0) return runs.length === 1 ? now[0].status : 'none is running';
+  const last = Math.max(live.lastPointUs, ...running.map((run) => run.last_point_us ?? 0));
+  if (last === 0) return '● live';
+  const age = formatAge(last);
+  return age === 'now' ? '● live' : `● last point ${age} ago`;
 }

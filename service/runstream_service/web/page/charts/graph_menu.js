@@ -1,0 +1,65 @@
+// What can be done with a graph.
+import { download, toCsv, toPng, toPython, toSql, toSvg } from './export.js';
+import { moveOnto, withKeys } from './layout.js';
+import { positionsOf } from './x_axis.js';
+
+/** @typedef {import('./layout.js').Panels} Panels */
+/** @typedef {import('./plot.js').Plot} Plot */
+
+/**
+ * @param {{graph: import('./layout.js').Graph, group: import('./layout.js').Group, keys: string[], session: import('./session.js').Session,
+ *   panels: Panels, onPanels: (change: Partial<Panels>) => void}} of
+ * @returns {(plot: Plot) => import('./menu.js').Entry[]}
+ */
+export function menuOf({ graph, group, keys, session, panels, onPanels }) {
+  const ids = group.graphs.map((one) => one.id);
+  const at = ids.indexOf(graph.id);
+  const name = graph.title.slice(0, 80);
+  return (plot) => [
+    ...(at > 0 ? [{ label: 'Move left', run: () => onPanels({ order: moveOnto(group, graph.id, ids[at - 1], panels) }) }] : []),
+    ...(at < ids.length - 1 ? [{ label: 'Move right', run: () => onPanels({ order: moveOnto(group, graph.id, ids[at + 1], panels) }) }] : []),
+    { label: 'Hide', run: () => onPanels({ hidden: [...(panels.hidden ?? []), graph.id] }) },
+    ...others(graph, keys).map((key) => ({ label: `Add ${key}`, run: () => onPanels({ graphs: withKeys(graph, [...graph.keys, key], panels) }) })),
+    ...(graph.keys.length > 1 ? [{ label: 'Separate the metrics', run: () => onPanels({ graphs: withKeys(graph, [graph.id], panels) }) }] : []),
+    { label: 'Save as PNG', run: () => void toPng(plot, name).then((blob) => blob && download(`${name}.png`, blob)) },
+    { label: 'Save as SVG', run: () => download(`${name}.svg`, new Blob([toSvg(plot, name)], { type: 'image/svg+xml' })) },
+    { label: 'Save as CSV', run: () => download(`${name}.csv`, new Blob([toCsv(plot)], { type: 'text/csv' })) },
+    { label: 'Copy Python', run: () => copy(toPython(shownOf(graph, plot, session))) },
+    { label: 'Copy SQL', run: () => copy(toSql(shownOf(graph, plot, session))) },
+  ];
+}
+
+/**
+ * Metrics that are likely to belong into the same graph: of the same name behind another prefix first.
+ * @param {import('./layout.js').Graph} graph
+ * @param {string[]} keys
+ */
+function others(graph, keys) {
+  const last = (/** @type {string} */ key) => key.slice(key.lastIndexOf('/') + 1);
+  const name = last(graph.keys[0]);
+  const score = (/** @type {string} */ key) => (last(key) === name ? 0 : last(key).includes(name) || name.includes(last(key)) ? 1 : 2);
+  return keys.filter((key) => !graph.keys.includes(key)).sort((a, b) => score(a) - score(b)).slice(0, 5);
+}
+
+/**
+ * @param {import('./layout.js').Graph} graph
+ * @param {Plot} plot
+ * @param {import('./session.js').Session} session
+ */
+function shownOf(graph, plot, session) {
+  const [run] = session.runs;
+  const range = session.zoom && positionsOf(session.axis, run, session.axisMetricOf(run.run_id), session.zoom);
+  return {
+    runIds: session.runs.map((one) => one.run_id),
+    keys: graph.keys,
+    axis: session.axis.positions,
+    range,
+    buckets: session.data(graph.keys[0]).buckets,
+    isBand: plot.lines.length > 0 && plot.lines.every((line) => line.curve.rank === null),
+  };
+}
+
+/** @param {string} text */
+function copy(text) {
+  void navigator.clipboard.writeText(text).catch(() => prompt('Copy this:', text));
+}

@@ -1,0 +1,42 @@
+// A small menu below a button.
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { html } from '../parts/html.js';
+
+/** @typedef {{label: string, run: () => void}} Entry */
+
+/** @param {{label: string, entries: () => Entry[]}} props */
+export function Menu({ label, entries }) {
+  const [shown, setShown] = useState(/** @type {Entry[] | null} */ (null));
+  const box = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => {
+    if (!shown) return;
+    /** @type {HTMLElement | null | undefined} */ (box.current?.querySelector('[role=menuitem]'))?.focus();
+    const close = (/** @type {Event} */ event) => {
+      if (!box.current?.contains(/** @type {Node} */ (event.target))) setShown(null);
+    };
+    addEventListener('pointerdown', close);
+    return () => removeEventListener('pointerdown', close);
+  }, [shown]);
+  const onKeyDown = (/** @type {KeyboardEvent} */ event) => {
+    if (!shown) return;
+    event.stopPropagation();
+    if (event.key === 'Escape') {
+      setShown(null);
+      box.current?.querySelector('button')?.focus();
+    }
+    if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
+      event.preventDefault();
+      const items = /** @type {HTMLElement[]} */ ([...(box.current?.querySelectorAll('[role=menuitem]') ?? [])]);
+      const at = items.indexOf(/** @type {HTMLElement} */ (document.activeElement));
+      items[(at + (event.key === 'ArrowDown' ? 1 : -1) + items.length) % items.length].focus();
+    }
+  };
+  return html`
+    <div class="menu" ref=${box} onKeyDown=${onKeyDown}>
+      <button class="plain icon" aria-label=${label} aria-haspopup="menu" aria-expanded=${shown !== null} onClick=${() => setShown(shown ? null : entries())}>⋯</button>
+      ${shown && html`<div role="menu" aria-label=${label}>
+        ${shown.map((entry) => html`<button role="menuitem" class="plain" onClick=${() => (setShown(null), entry.run())}>${entry.label}</button>`)}
+      </div>`}
+    </div>
+  `;
+}

@@ -1,0 +1,114 @@
+// A thin strip of everything there is, in which what is shown can be moved and resized.
+import { useEffect, useRef } from 'preact/hooks';
+import { html } from '../parts/html.js';
+import { moved } from './plot.js';
+import { drawLines } from './drawing.js';
+import { valueRange } from './ranges.js';
+import { Line } from './line.js';
+import { strokeOf } from '../state/colours.js';
+import { theme } from '../state/theme.js';
+import { drawnTheme } from './theme.js';
+
+/** @typedef {import('./session.js').Session} Session */
+
+const HEIGHT = 28;
+const EDGE = 8; // pixels in which a window's side is taken
+
+/** @param {{session: Session, graphKey: string, version: number}} props version: changes when the range does */
+export function OverviewStrip({ session, graphKey, version }) {
+  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
+  const width = useRef(0);
+  const lines = useRef(/** @type {Map<string, Line>} */ (new Map()));
+  const [min, max] = session.extent;
+  const zoom = session.zoom;
+  const place = (/** @type {number} */ x) => Math.min(Math.max((x - min) / (max - min), 0), 1) * 100;
+  const draw = () => canvas.current && width.current > 0 && drawStrip(canvas.current, width.current, session, graphKey, lines.current);
+  useEffect(() => {
+    const sizes = new ResizeObserver(([entry]) => {
+      width.current = Math.floor(entry.contentRect.width);
+      draw();
+    });
+    sizes.observe(/** @type {Element} */ (canvas.current?.parentElement));
+    return () => sizes.disconnect();
+  }, [session, graphKey]);
+  useEffect(() => void draw(), [min, max, graphKey, version >> 3, theme.get()]);
+  const [left, right] = zoom ? [place(zoom[0]), place(zoom[1])] : [0, 100];
+  return html`
+    <div class="strip" onPointerDown=${(/** @type {PointerEvent} */ event) => grab(event, session)} onDblClick=${() => session.zoomTo(null, { isOver: true })}
+      title="What is shown of everything: drag to move it, its sides to resize it, double click for everything">
+      <canvas ref=${canvas} aria-hidden="true"></canvas>
+      ${zoom && html`<div class="window" style=${`left: ${left}%; width: ${Math.max(right - left, 0.3)}%`}></div>`}
+    </div>
+  `;
+}
+
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {number} width
+ * @param {Session} session
+ * @param {string} key
+ * @param {Map<string, Line>} known
+ */
+function drawStrip(canvas, width, session, key, known) {
+  const ratio = devicePixelRatio;
+  if (canvas.width !== width * ratio) [canvas.width, canvas.height] = [width * ratio, HEIGHT * ratio];
+  const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
+  pen.clearRect(0, 0, canvas.width, canvas.height);
+  const [min, max] = session.extent;
+  const lines = [];
+  for (const whole of session.data(key).whole ?? []) {
+    const toX = session.toX(whole);
+    if (!toX) continue;
+    const line = known.get(whole.id) ?? new Line(whole, { name: '', stroke: strokeOf(whole.run_id, theme.get()) });
+    known.set(whole.id, line);
+    line.stroke = strokeOf(whole.run_id, theme.get());
+    line.show(whole, toX, 0);
+    line.clipTo(min, max);
+    lines.push(line);
+  }
+  const y = valueRange(lines, { log: false, clip: true });
+  const frame = { left: 0, top: 0, width: canvas.width, height: canvas.height, ratio, x: { min, max, log: false }, y: { ...y, log: false } };
+  drawLines(pen, frame, lines, { theme: drawnTheme(ratio), focus: null });
+}
+
+/**
+ * @param {PointerEvent} event
+ * @param {Session} session
+ */
+function grab(event, session) {
+  if (event.button !== 0) return;
+  event.preventDefault();
+  const strip = /** @type {HTMLElement} */ (event.currentTarget);
+  const { left, width } = strip.getBoundingClientRect();
+  const [min, max] = session.extent;
+  const toX = (/** @type {PointerEvent} */ now) => min + ((now.clientX - left) / width) * (max - min);
+  const start = session.zoom ?? /** @type {[number, number]} */ ([min, max]);
+  const at = toX(event);
+  const reach = (EDGE / width) * (max - min);
+  const isLow = Math.abs(at - start[0]) < reach;
+  const isHigh = !isLow && Math.abs(at - start[1]) < reach;
+  const isInside = session.zoom !== null && at > start[0] && at < start[1];
+  const zoomOf = (/** @type {PointerEvent} */ now) => {
+    const x = toX(now);
+    if (isLow && session.zoom) return ordered(x, start[1]);
+    if (isHigh && session.zoom) return ordered(start[0], x);
+    return isInside ? moved(start[0], start[1], (x - at) / (start[1] - start[0]), false) : ordered(at, x);
+  };
+  const move = (/** @type {PointerEvent} */ now) => {
+    if (Math.abs(now.clientX - event.clientX) > 3) session.zoomTo(zoomOf(now), { isOver: false });
+  };
+  const up = (/** @type {PointerEvent} */ now) => {
+    removeEventListener('pointermove', move);
+    removeEventListener('pointerup', up);
+    if (Math.abs(now.clientX - event.clientX) > 3) session.zoomTo(zoomOf(now), { isOver: true });
+  };
+  addEventListener('pointermove', move);
+  addEventListener('pointerup', up);
+}
+
+/**
+ * @param {number} a
+ * @param {number} b
+ * @returns {[number, number]}
+ */
+const ordered = (a, b) => (a < b ? [a, b] : [b, a]);

@@ -1,0 +1,157 @@
+// A panel: title, graph, what is to be said about it, and its menu.
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { html } from '../parts/html.js';
+import { Menu } from './menu.js';
+import { Plot } from './plot.js';
+
+/** @typedef {import('./layout.js').Graph} Graph */
+/** @typedef {import('./session.js').Session} Session */
+/** @typedef {import('./plot.js').Facts} Facts */
+
+/**
+ * @typedef {object} PanelProps
+ * @property {Graph} graph
+ * @property {Session} session
+ * @property {(hover: import('./plot.js').Hover | null) => void} onHover
+ * @property {(plot: Plot) => import('./menu.js').Entry[]} menu
+ * @property {() => void} onEnlarge
+ * @property {(columns: number, height: number) => void} [onSize]
+ * @property {(id: string) => void} [onDrop] another graph was dropped here
+ * @property {boolean} [isLarge]
+ */
+
+const DRAGGED = 'application/x-runstream-graph';
+/** @type {Facts} */
+const NO_FACTS = { note: '', isLoading: true, isEmpty: false, error: '', hasBand: false };
+
+/** @param {PanelProps} props */
+export function Panel({ graph, session, onHover, menu, onEnlarge, onSize, onDrop, isLarge = false }) {
+  const box = useRef(/** @type {HTMLElement | null} */ (null));
+  const plot = useRef(/** @type {Plot | null} */ (null));
+  const [facts, setFacts] = useState(NO_FACTS);
+  const [isTarget, setTarget] = useState(false);
+  const latest = useRef(onHover);
+  latest.current = onHover;
+  useEffect(() => openPlot(/** @type {HTMLElement} */ (box.current), session, graph.keys, plot, setFacts, latest), [session]);
+  useEffect(() => plot.current?.setKeys(graph.keys), [graph.keys.join('\n')]);
+  const drop = {
+    onDragOver: (/** @type {DragEvent} */ event) => {
+      if (!onDrop || !event.dataTransfer?.types.includes(DRAGGED)) return;
+      event.preventDefault();
+      setTarget(true);
+    },
+    onDragLeave: () => setTarget(false),
+    onDrop: (/** @type {DragEvent} */ event) => {
+      setTarget(false);
+      onDrop?.(event.dataTransfer?.getData(DRAGGED) ?? '');
+    },
+  };
+  const style = isLarge ? '' : `--columns: ${graph.columns}; --height: ${graph.height}px`;
+  return html`
+    <section class="panel ${isTarget ? 'target' : ''}" style=${style} aria-label=${`Chart of ${graph.title}`} data-key=${graph.id} ...${drop}>
+      <header
+        draggable=${Boolean(onDrop)}
+        onDragStart=${(/** @type {DragEvent} */ event) => event.dataTransfer?.setData(DRAGGED, graph.id)}
+        onDblClick=${onEnlarge}
+      >
+        <h3 title=${graph.title}>${graph.title}</h3>
+        ${facts.note && html`<span class="note" title=${facts.note}>${facts.note}</span>`}
+        <button class="plain icon" title="Enlarge (or double click the title)" aria-label=${isLarge ? 'Close' : `Enlarge ${graph.title}`} onClick=${onEnlarge}>${isLarge ? '✕' : '⤢'}</button>
+        <${Menu} label=${`Menu of ${graph.title}`} entries=${() => (plot.current ? menu(plot.current) : [])} />
+      </header>
+      <div class="plot ${facts.isLoading ? 'waiting' : ''}" ref=${box} tabindex="0" role="img" aria-label=${`${graph.title}. Arrow keys move what is shown, plus and minus zoom.`}
+        onKeyDown=${(/** @type {KeyboardEvent} */ event) => onKey(event, session, onEnlarge)}>
+        ${facts.error && html`<p class="say" role="alert">${facts.error}</p>`}
+        ${facts.isEmpty && !facts.error && html`<p class="say">No points here.</p>`}
+      </div>
+      ${onSize && html`<div class="corner" aria-hidden="true" title="Drag to resize" onPointerDown=${(/** @type {PointerEvent} */ event) => resize(event, onSize)}></div>`}
+    </section>
+  `;
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {Session} session
+ * @param {string[]} keys
+ * @param {{current: Plot | null}} into
+ * @param {(update: (before: Facts) => Facts) => void} setFacts
+ * @param {{current: (hover: import('./plot.js').Hover | null) => void}} hover
+ */
+function openPlot(element, session, keys, into, setFacts, hover) {
+  const plot = new Plot(element, session, keys, {
+    onFacts: (facts) => setFacts((before) => (isSame(before, facts) ? before : facts)),
+    onHover: (one) => hover.current(one),
+  });
+  into.current = plot;
+  /** @type {any} */ (element).plot = plot; // for tests, which compare what is drawn with SQL
+  const sizes = new ResizeObserver(([entry]) => {
+    const { width, height } = entry.contentRect;
+    if (width > 0 && height > 0) plot.setSize(Math.floor(width), Math.floor(height));
+  });
+  const seen = new IntersectionObserver((entries) => plot.setSeen(entries[entries.length - 1].isIntersecting), { rootMargin: '150px' });
+  sizes.observe(element);
+  seen.observe(element);
+  return () => {
+    sizes.disconnect();
+    seen.disconnect();
+    plot.close();
+    into.current = null;
+  };
+}
+
+/**
+ * @param {Facts} a
+ * @param {Facts} b
+ */
+const isSame = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+/**
+ * @param {KeyboardEvent} event
+ * @param {Session} session
+ * @param {() => void} onEnlarge
+ */
+function onKey(event, session, onEnlarge) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const { min, max } = session.range;
+  const size = max - min;
+  /** @type {Record<string, () => void>} */
+  const actions = {
+    ArrowLeft: () => session.zoomTo([min - size / 4, max - size / 4], { isOver: false }),
+    ArrowRight: () => session.zoomTo([min + size / 4, max + size / 4], { isOver: false }),
+    '+': () => session.zoomTo([min + size / 4, max - size / 4], { isOver: false }),
+    '-': () => session.zoomTo([min - size / 2, max + size / 2], { isOver: false }),
+    0: () => session.zoomTo(null, { isOver: true }),
+    Enter: onEnlarge,
+  };
+  if (!actions[event.key]) return;
+  event.preventDefault();
+  event.stopPropagation();
+  actions[event.key]();
+}
+
+/**
+ * @param {PointerEvent} event
+ * @param {(columns: number, height: number) => void} onSize
+ */
+function resize(event, onSize) {
+  event.preventDefault();
+  const panel = /** @type {HTMLElement} */ (/** @type {HTMLElement} */ (event.target).closest('.panel'));
+  const grid = /** @type {HTMLElement} */ (panel.parentElement);
+  const column = (grid.clientWidth + 8) / getComputedStyle(grid).gridTemplateColumns.split(' ').length;
+  const { left, height } = panel.getBoundingClientRect();
+  const from = event.clientY;
+  const size = (/** @type {PointerEvent} */ now) =>
+    /** @type {[number, number]} */ ([Math.max(1, Math.round((now.clientX - left) / column)), Math.min(Math.max(Math.round((height + now.clientY - from - 36) / 8) * 8, 120), 1200)]);
+  const move = (/** @type {PointerEvent} */ now) => {
+    const [columns, tall] = size(now);
+    panel.style.setProperty('--columns', String(columns));
+    panel.style.setProperty('--height', `${tall}px`);
+  };
+  const up = (/** @type {PointerEvent} */ now) => {
+    removeEventListener('pointermove', move);
+    removeEventListener('pointerup', up);
+    onSize(...size(now));
+  };
+  addEventListener('pointermove', move);
+  addEventListener('pointerup', up);
+}

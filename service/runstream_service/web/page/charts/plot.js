@@ -1,0 +1,422 @@
+// One graph: uPlot has the axes, the cursor and what is selected; curves are drawn by drawing.js, each from its own
+// columns, since several runs have no positions in common.
+import uPlot from 'uplot';
+
+import { clock, duration, linearTicks, localZone, logTicks, niceStep, shortNumber, stepTicks, timeTicks } from './axes.js';
+import { drawClipped, drawEdgeLabels, drawLines, drawMarks } from './drawing.js';
+import { beyond, valueRange } from './ranges.js';
+import { drawnTheme } from './theme.js';
+
+/** @typedef {import('./session.js').Session} Session */
+/** @typedef {import('./line.js').Line} Line */
+
+/**
+ * What a person is told about a graph.
+ * @typedef {object} Facts
+ * @property {string} note what is not as it seems: clipped, cut, failed
+ * @property {boolean} isLoading
+ * @property {boolean} isEmpty
+ * @property {string} error
+ * @property {boolean} hasBand
+ */
+
+/** @typedef {{plot: Plot, x: number, left: number, top: number, isInside: boolean}} Hover */
+
+const Y_AXIS = 52;
+const X_AXIS = 24;
+const ALL = /** @type {uPlot.AlignedData} */ ([[0, 1], [null, null]]);
+
+export class Plot {
+  isSeen = false;
+  width = 300;
+  height = 180;
+  /** @type {uPlot | null} */
+  #u = null;
+  /** @type {Map<string, Line>} */
+  #known = new Map();
+  /** @type {Line[]} */
+  lines = [];
+  /** @type {Line | null} */
+  focus = null;
+  #shown = { xMin: 0, xMax: 1, yMin: 0, yMax: 1, log: '' };
+  #isMoved = false;
+
+  /**
+   * @param {HTMLElement} element
+   * @param {Session} session
+   * @param {string[]} keys
+   * @param {{onFacts: (facts: Facts) => void, onHover: (hover: Hover | null) => void}} listener
+   */
+  constructor(element, session, keys, listener) {
+    this.element = element;
+    this.session = session;
+    this.keys = keys;
+    this.listener = listener;
+    this.remove = session.add(this);
+  }
+
+  close() {
+    this.remove();
+    this.#destroy();
+  }
+
+  #destroy() {
+    this.#u?.destroy();
+    this.#u = null;
+  }
+
+  /** @param {boolean} isSeen */
+  setSeen(isSeen) {
+    if (this.isSeen === isSeen) return;
+    this.isSeen = isSeen;
+    if (!isSeen) return this.#destroy(); // a canvas takes megabytes
+    this.session.load();
+    this.session.draw(this);
+  }
+
+  /**
+   * @param {number} width
+   * @param {number} height
+   */
+  setSize(width, height) {
+    if (width === this.width && height === this.height) return;
+    const isWider = width > this.width * 1.3;
+    [this.width, this.height] = [width, height];
+    this.#u?.setSize({ width, height });
+    if (isWider && this.isSeen) {
+      for (const key of this.keys) this.session.data(key).isStale = true;
+      this.session.load();
+    }
+    this.session.draw(this);
+  }
+
+  /** @param {string[]} keys */
+  setKeys(keys) {
+    if (keys.join('\n') === this.keys.join('\n')) return;
+    this.keys = keys;
+    this.#known.clear();
+    this.session.load();
+    this.session.draw(this);
+  }
+
+  /** The next frame draws it: called by the session. */
+  draw() {
+    const { session } = this;
+    const view = /** @type {import('../state/chart_view.js').ChartView} */ (session.view);
+    this.lines = session.lines(this.keys, this.#known);
+    if (this.#known.size > this.lines.length) this.#forgetLines();
+    const x = session.range;
+    const y = valueRange(this.lines, { log: view.log_y, clip: view.clip });
+    const log = (view.log_x ? 'x' : '') + (view.log_y ? 'y' : '');
+    if (this.#u && this.#shown.log !== log + view.x) this.#destroy();
+    this.#shown = { xMin: x.min, xMax: x.max, yMin: y.min, yMax: y.max, log: log + view.x };
+    const u = this.#u ?? (this.#u = this.#create(view));
+    u.batch(() => {
+      u.setScale('x', x);
+      u.setScale('y', y);
+      u.redraw(false, true);
+    });
+    this.#tell(view, y);
+  }
+
+  #forgetLines() {
+    const ids = new Set(this.lines.map((line) => line.whole.id));
+    for (const id of this.#known.keys()) if (!ids.has(id)) this.#known.delete(id);
+  }
+
+  /**
+   * @param {import('../state/chart_view.js').ChartView} view
+   * @param {import('./ranges.js').Range} y
+   */
+  #tell(view, y) {
+    const datas = this.keys.map((key) => this.session.data(key));
+    const { above, below } = view.clip ? beyond(this.lines, y) : { above: 0, below: 0 };
+    const notes = datas.map((data) => data.cut).filter(Boolean);
+    if (above + below > 0) notes.unshift(`axis clipped: ${above} above, ${below} below`);
+    const nonPositive = view.log_y ? this.lines.reduce((sum, line) => sum + countNonPositive(line), 0) : 0;
+    if (nonPositive > 0) notes.unshift(`log axis: ${nonPositive} reach 0 or below`);
+    this.listener.onFacts({
+      note: notes.join(' · '),
+      isLoading: datas.some((data) => data.isLoading && !data.whole),
+      isEmpty: datas.every((data) => data.whole !== null) && this.lines.every((line) => line.curve.length === 0),
+      error: datas.map((data) => data.error).find(Boolean) ?? '',
+      hasBand: this.lines.some((line) => hasBand(line)),
+    });
+  }
+
+  /** The frame of the last drawing, in canvas pixels, for an export. */
+  get scales() {
+    const { xMin, xMax, yMin, yMax } = this.#shown;
+    const view = this.session.view;
+    return { x: { min: xMin, max: xMax, log: view?.log_x ?? false }, y: { min: yMin, max: yMax, log: view?.log_y ?? false } };
+  }
+
+  /** @returns {import('./drawing.js').Frame | null} */
+  get frame() {
+    const u = this.#u;
+    return u && { ...u.bbox, ...this.scales, ratio: uPlot.pxRatio };
+  }
+
+  /** @param {import('./drawing.js').Pen} pen */
+  drawOn(pen, frame = /** @type {import('./drawing.js').Frame} */ (this.frame)) {
+    const theme = drawnTheme(frame.ratio);
+    drawMarks(pen, frame, this.session.attempts, theme);
+    drawLines(pen, frame, this.lines, { theme, focus: this.focus });
+    if (this.session.view?.clip) drawClipped(pen, frame, this.lines);
+    drawEdgeLabels(pen, frame, this.lines.flatMap((line) => outermost(line, theme.ink)), theme);
+  }
+
+  /** @param {Line | null} line */
+  setFocus(line) {
+    if (this.focus === line) return;
+    this.focus = line;
+    this.#u?.redraw(false, false);
+  }
+
+  // -- cursor, selecting, panning -----------------------------------------------------------------------------------------
+
+  /** @param {number | null} x */
+  setCursor(x) {
+    const u = this.#u;
+    if (!u || this.#isMoved) return;
+    const left = x === null ? -10 : u.valToPos(x, 'x');
+    u.setCursor({ left, top: -10 }, false);
+  }
+
+  /** @param {uPlot} u */
+  #cursorMoved(u) {
+    const { left = -10, top = -10 } = u.cursor;
+    if (left < 0) {
+      if (this.#isMoved) {
+        this.#isMoved = false;
+        this.listener.onHover(null);
+        this.session.setCursor(null);
+      }
+      return;
+    }
+    this.#isMoved = true;
+    const x = u.posToVal(left, 'x');
+    this.session.setCursor(x);
+    this.listener.onHover({ plot: this, x, left, top, isInside: true });
+  }
+
+  /** @param {uPlot} u */
+  #selected(u) {
+    if (u.select.width < 4) return;
+    const from = u.posToVal(u.select.left, 'x');
+    const to = u.posToVal(u.select.left + u.select.width, 'x');
+    u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    this.session.zoomTo([from, to], { isOver: true });
+  }
+
+  /** @param {PointerEvent} event */
+  #pan(event) {
+    const u = this.#u;
+    if (!u || !event.shiftKey || event.button !== 0) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const start = event.clientX;
+    const { min, max } = this.session.range;
+    const width = u.over.clientWidth;
+    const isLog = this.session.view?.log_x ?? false;
+    const zoom = (/** @type {PointerEvent} */ now) => moved(min, max, (start - now.clientX) / width, isLog);
+    const move = (/** @type {PointerEvent} */ now) => this.session.zoomTo(zoom(now), { isOver: false });
+    const up = (/** @type {PointerEvent} */ now) => {
+      removeEventListener('pointermove', move);
+      removeEventListener('pointerup', up);
+      this.session.zoomTo(zoom(now), { isOver: true });
+    };
+    addEventListener('pointermove', move);
+    addEventListener('pointerup', up);
+  }
+
+  /** @param {WheelEvent} event sideways pans; with Ctrl, as a pinch on a touchpad, it zooms */
+  #wheel(event) {
+    const u = this.#u;
+    if (!u) return;
+    const { min, max } = this.session.range;
+    const isLog = this.session.view?.log_x ?? false;
+    if (event.ctrlKey) {
+      event.preventDefault();
+      const share = (u.cursor.left ?? 0) / (u.bbox.width / uPlot.pxRatio);
+      this.session.zoomTo(scaled(min, max, Math.min(Math.max(share, 0), 1), Math.exp(event.deltaY / 200), isLog), { isOver: false });
+    } else if (Math.abs(event.deltaX) > Math.abs(event.deltaY) && this.session.zoom) {
+      event.preventDefault();
+      this.session.zoomTo(moved(min, max, event.deltaX / (u.bbox.width / uPlot.pxRatio), isLog), { isOver: false });
+    }
+  }
+
+  // -- uPlot ----------------------------------------------------------------------------------------------------------
+
+  /** @param {import('../state/chart_view.js').ChartView} view */
+  #create(view) {
+    const { xMin, xMax, yMin, yMax } = this.#shown;
+    const u = new uPlot(
+      {
+        width: this.width,
+        height: this.height,
+        padding: [8, 12, 0, 0],
+        legend: { show: false },
+        scales: {
+          x: { time: false, auto: false, distr: view.log_x ? 3 : 1, min: xMin, max: xMax, range: (_, min, max) => [min, max] },
+          y: { auto: false, distr: view.log_y ? 3 : 1, min: yMin, max: yMax, range: (_, min, max) => [min, max] },
+        },
+        series: [{}, { show: true, paths: () => null, points: { show: false } }],
+        axes: [this.#xAxis(view), this.#yAxis(view)],
+        cursor: {
+          y: false,
+          points: { show: false },
+          drag: { x: true, y: false, setScale: false },
+          bind: { dblclick: () => () => (this.session.zoomTo(null, { isOver: true }), null) },
+        },
+        hooks: {
+          draw: [(self) => this.drawOn(self.ctx)],
+          setCursor: [(self) => this.#cursorMoved(self)],
+          setSelect: [(self) => this.#selected(self)],
+        },
+      },
+      ALL,
+      this.element,
+    );
+    u.over.addEventListener('pointerdown', (event) => this.#pan(event));
+    u.over.addEventListener('mousedown', (event) => event.shiftKey && event.stopImmediatePropagation(), true);
+    u.over.addEventListener('wheel', (event) => this.#wheel(event), { passive: false });
+    return u;
+  }
+
+  /**
+   * @param {import('../state/chart_view.js').ChartView} view
+   * @returns {uPlot.Axis}
+   */
+  #xAxis(view) {
+    const { kind } = this.session.axis;
+    const isTime = kind === 'time' || kind === 'relative';
+    const zone = kind === 'time' ? localZone() : 0;
+    return {
+      ...axisLook(),
+      size: X_AXIS,
+      gap: 4,
+      filter: (_, splits) => splits,
+      splits: (u, _axis, min, max) => {
+        const count = Math.max(2, Math.floor(u.bbox.width / uPlot.pxRatio / 80));
+        if (view.log_x && kind !== 'time') return logTicks(min, max, count);
+        if (isTime) return timeTicks(min, max, count, zone);
+        return kind === 'step' ? stepTicks(min, max, count) : linearTicks(min, max, count);
+      },
+      values: (_, splits) => {
+        const step = view.log_x ? undefined : splits[1] - splits[0] || undefined;
+        if (kind === 'time') return splits.map((tick) => clock(tick, step ?? 1e6, zone));
+        return splits.map((tick) => (kind === 'relative' ? duration(tick) : shortNumber(tick, step)));
+      },
+    };
+  }
+
+  /**
+   * @param {import('../state/chart_view.js').ChartView} view
+   * @returns {uPlot.Axis}
+   */
+  #yAxis(view) {
+    return {
+      ...axisLook(),
+      size: Y_AXIS,
+      gap: 6,
+      filter: (_, splits) => splits,
+      splits: (u, _axis, min, max) => {
+        const count = Math.max(2, Math.floor(u.bbox.height / uPlot.pxRatio / 36));
+        return view.log_y ? logTicks(min, max, count) : linearTicks(min, max, count);
+      },
+      values: (_, splits) => {
+        const isEven = !view.log_y || splits.length < 2 || Math.abs(splits[1] / splits[0] - 10) > 9.5;
+        const step = isEven && splits.length > 1 ? niceStep(splits[1] - splits[0], 1) : undefined;
+        return splits.map((tick) => shortNumber(tick, view.log_y ? undefined : step));
+      },
+    };
+  }
+}
+
+/** @returns {uPlot.Axis} */
+function axisLook() {
+  return {
+    stroke: () => drawnTheme(1).faint,
+    font: '11px system-ui, sans-serif',
+    grid: { stroke: () => drawnTheme(1).grid, width: 1 },
+    ticks: { show: false },
+    border: { show: false },
+  };
+}
+
+/**
+ * @param {number} min
+ * @param {number} max
+ * @param {number} share of what is shown
+ * @param {boolean} isLog
+ * @returns {[number, number]}
+ */
+export function moved(min, max, share, isLog) {
+  if (isLog && min > 0) {
+    const factor = (max / min) ** share;
+    return [min * factor, max * factor];
+  }
+  return [min + share * (max - min), max + share * (max - min)];
+}
+
+/**
+ * @param {number} min
+ * @param {number} max
+ * @param {number} share where the pointer is, and what stays
+ * @param {number} factor above 1: more is shown
+ * @param {boolean} isLog
+ * @returns {[number, number]}
+ */
+function scaled(min, max, share, factor, isLog) {
+  if (isLog && min > 0) {
+    const [low, high] = scaled(Math.log(min), Math.log(max), share, factor, false);
+    return [Math.exp(low), Math.exp(high)];
+  }
+  const centre = min + share * (max - min);
+  return [centre - (centre - min) * factor, centre + (max - centre) * factor];
+}
+
+/** @param {Line} line */
+function countNonPositive(line) {
+  let count = 0;
+  for (let row = line.from; row < line.to; row++) if (line.curve.min[row] <= 0) count++;
+  return count;
+}
+
+/** @param {Line} line */
+function hasBand(line) {
+  for (let row = line.from; row < line.to; row++) if (line.curve.max[row] > line.curve.min[row]) return true;
+  return false;
+}
+
+/**
+ * Of a band over ranks, the rank that has its edge in most buckets.
+ * @param {Line} line
+ * @param {string} colour
+ */
+function outermost(line, colour) {
+  const labels = [];
+  const { max_rank, min_rank, max, min } = line.curve;
+  const last = Math.max(line.to - 2, line.from);
+  for (const [ranks, values, above, mark] of /** @type {const} */ ([[max_rank, max, true, '▲'], [min_rank, min, false, '▼']])) {
+    const rank = ranks ? mostOften(ranks, line.from, line.to) : null;
+    if (rank !== null) labels.push({ y: values[last], label: `rank ${rank} ${mark}`, colour, above });
+  }
+  return labels;
+}
+
+/**
+ * @param {Float64Array} ranks
+ * @param {number} from
+ * @param {number} to
+ * @returns {number | null} null: none has more than half
+ */
+function mostOften(ranks, from, to) {
+  /** @type {Map<number, number>} */
+  const counts = new Map();
+  for (let row = from; row < to; row++) if (ranks[row] >= 0) counts.set(ranks[row], (counts.get(ranks[row]) ?? 0) + 1);
+  const total = [...counts.values()].reduce((sum, count) => sum + count, 0);
+  for (const [rank, count] of counts) if (count > total / 2) return rank;
+  return null;
+}
