@@ -24,7 +24,7 @@ const TIME_STEPS = [
 export function niceStep(size, count) {
   const rough = size / Math.max(count, 1);
   const power = 10 ** Math.floor(Math.log10(rough));
-  const factor = [1, 2, 5, 10].find((one) => one * power >= rough * 0.9999) ?? 10;
+  const factor = [1, 2, 5, 10].find((one) => one * power >= rough * 0.75) ?? 10;
   return factor * power;
 }
 

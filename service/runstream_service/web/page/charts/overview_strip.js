@@ -1,5 +1,5 @@
 // A thin strip of everything there is, in which what is shown can be moved and resized.
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { html } from '../parts/html.js';
 import { moved } from './plot.js';
 import { drawLines } from './drawing.js';
@@ -14,8 +14,10 @@ import { drawnTheme } from './theme.js';
 const HEIGHT = 28;
 const EDGE = 8; // pixels in which a window's side is taken
 
-/** @param {{session: Session, graphKey: string, version: number}} props version: changes when the range does */
-export function OverviewStrip({ session, graphKey, version }) {
+/** @param {{session: Session, graphKey: string}} props */
+export function OverviewStrip({ session, graphKey }) {
+  const [, setFrame] = useState(0);
+  useEffect(() => session.onFrame(() => setFrame((before) => before + 1)), [session]);
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const width = useRef(0);
   const lines = useRef(/** @type {Map<string, Line>} */ (new Map()));
@@ -31,7 +33,7 @@ export function OverviewStrip({ session, graphKey, version }) {
     sizes.observe(/** @type {Element} */ (canvas.current?.parentElement));
     return () => sizes.disconnect();
   }, [session, graphKey]);
-  useEffect(() => void draw(), [min, max, graphKey, version >> 3, theme.get()]);
+  useEffect(() => void draw());
   const [left, right] = zoom ? [place(zoom[0]), place(zoom[1])] : [0, 100];
   return html`
     <div class="strip" onPointerDown=${(/** @type {PointerEvent} */ event) => grab(event, session)} onDblClick=${() => session.zoomTo(null, { isOver: true })}

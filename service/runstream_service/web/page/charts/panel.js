@@ -1,6 +1,7 @@
 // A panel: title, graph, what is to be said about it, and its menu.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { html } from '../parts/html.js';
+import { HEIGHT } from './layout.js';
 import { Menu } from './menu.js';
 import { Plot } from './plot.js';
 
@@ -46,7 +47,7 @@ export function Panel({ graph, session, onHover, menu, onEnlarge, onSize, onDrop
       onDrop?.(event.dataTransfer?.getData(DRAGGED) ?? '');
     },
   };
-  const style = isLarge ? '' : `--columns: ${graph.columns}; --height: ${graph.height}px`;
+  const style = isLarge ? '' : styleOf(graph);
   return html`
     <section class="panel ${isTarget ? 'target' : ''}" style=${style} aria-label=${`Chart of ${graph.title}`} data-key=${graph.id} ...${drop}>
       <header
@@ -154,4 +155,10 @@ function resize(event, onSize) {
   };
   addEventListener('pointermove', move);
   addEventListener('pointerup', up);
+}
+
+/** @param {Graph} graph */
+function styleOf(graph) {
+  const height = graph.height === HEIGHT ? '' : `; --height: ${graph.height}px`;
+  return `--columns: ${graph.columns}${height}`;
 }

@@ -255,7 +255,7 @@ export class Plot {
       {
         width: this.width,
         height: this.height,
-        padding: [8, 12, 0, 0],
+        padding: [8, 18, 0, 0],
         legend: { show: false },
         scales: {
           x: { time: false, auto: false, distr: view.log_x ? 3 : 1, min: xMin, max: xMax, range: (_, min, max) => [min, max] },
@@ -270,7 +270,13 @@ export class Plot {
           bind: { dblclick: () => () => (this.session.zoomTo(null, { isOver: true }), null) },
         },
         hooks: {
-          draw: [(self) => this.drawOn(self.ctx)],
+          draw: [
+            ({ ctx }) => {
+              ctx.save(); // uPlot remembers the context's styles
+              this.drawOn(ctx);
+              ctx.restore();
+            },
+          ],
           setCursor: [(self) => this.#cursorMoved(self)],
           setSelect: [(self) => this.#selected(self)],
         },
@@ -298,7 +304,7 @@ export class Plot {
       gap: 4,
       filter: (_, splits) => splits,
       splits: (u, _axis, min, max) => {
-        const count = Math.max(2, Math.floor(u.bbox.width / uPlot.pxRatio / 80));
+        const count = Math.max(2, Math.floor(u.bbox.width / uPlot.pxRatio / 70));
         if (view.log_x && kind !== 'time') return logTicks(min, max, count);
         if (isTime) return timeTicks(min, max, count, zone);
         return kind === 'step' ? stepTicks(min, max, count) : linearTicks(min, max, count);

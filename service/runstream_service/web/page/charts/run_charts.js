@@ -22,6 +22,7 @@ import { Tooltip } from './tooltip.js';
  * @typedef {object} ChartsProps
  * @property {Run[]} runs
  * @property {Overview} [overview] of the run, if it is one
+ * @property {Overview[]} [overviews] of the runs, if they are known
  * @property {ChartView} view
  * @property {(change: Partial<ChartView>) => void} onView
  * @property {string} [prefix] only metrics that begin with it
@@ -32,12 +33,11 @@ const ASKED_RUNS = 12;
 const MOST_RUNS = 50;
 
 /** @param {ChartsProps} props */
-export function RunCharts({ runs: allRuns, overview, view, onView, prefix = '' }) {
+export function RunCharts({ runs: allRuns, overview, overviews: known, view, onView, prefix = '' }) {
   const runs = useSame(allRuns.slice(0, MOST_RUNS));
   const [newKeys, setNewKeys] = useState(/** @type {string[]} */ ([]));
   const [live, setLive] = useState({ connection: 'connecting', lastPointUs: 0 });
   const [states, setStates] = useState(/** @type {Record<string, Run>} */ ({}));
-  const [version, setVersion] = useState(0);
   const [find, setFind] = useState('');
   const latest = useRef(onView);
   latest.current = onView;
@@ -48,12 +48,11 @@ export function RunCharts({ runs: allRuns, overview, view, onView, prefix = '' }
         onKeys: (keys) => setNewKeys((before) => added(before, keys)),
         onRun: (run) => setStates((before) => ({ ...before, [run.run_id]: run })),
         onState: (state) => setLive((before) => (before.connection === state.connection && ageOf(before) === ageOf(state) ? before : state)),
-        onZoom: () => setVersion((before) => before + 1),
       }),
     [],
   );
   useEffect(() => () => session.close(), []);
-  const overviews = useOverviews(runs, overview);
+  const overviews = useOverviews(runs, known ?? (overview ? [overview] : undefined));
   const tooltip = useTooltip();
   useLayoutEffect(() => session.show(runs, overviews ?? new Map(), view), [runs, overviews, view]);
 
@@ -75,9 +74,9 @@ export function RunCharts({ runs: allRuns, overview, view, onView, prefix = '' }
   if (overviews === null) return html`<div class="charts" aria-busy="true"></div>`;
   return html`
     <div class="charts" ref=${tooltip.parent} data-connection=${live.connection}>
-      <${Toolbar} view=${view} onView=${onView} keys=${keys} ranks=${ranks} find=${find} onFind=${setFind} isZoomed=${session.zoom !== null}
+      <${Toolbar} view=${view} onView=${onView} keys=${keys} ranks=${ranks} find=${find} onFind=${setFind} isZoomed=${view.zoom !== null}
         smoothing=${smoothingInWords(session, view)} status=${statusOf(runs, states, live)} />
-      ${keys.length > 0 && html`<${OverviewStrip} session=${session} graphKey=${(all[0] ?? { keys })?.keys[0]} version=${version} />`}
+      ${keys.length > 0 && html`<${OverviewStrip} session=${session} graphKey=${overviewKey(all, keys)} />`}
       ${allRuns.length > MOST_RUNS && html`<p class="left-out">${allRuns.length - MOST_RUNS} of ${allRuns.length} runs are not drawn: choose fewer to see them.</p>`}
       ${keys.length === 0 && html`<${NoMetrics} />`}
       ${groups.map((group) => html`
@@ -85,7 +84,7 @@ export function RunCharts({ runs: allRuns, overview, view, onView, prefix = '' }
           <h2><button class="plain" aria-expanded=${!group.isShut} onClick=${() => onPanels(toggled(group, panels))}>
             <span aria-hidden="true">${group.isShut ? '▸' : '▾'}</span> ${group.title} <span class="quiet">${group.graphs.length}</span>
           </button></h2>
-          ${!group.isShut && html`<div class="grid">${group.graphs.map((graph) => panelOf(group, graph))}</div>`}
+          ${!group.isShut && html`<div class="grid ${all.length <= 4 ? 'few' : ''}">${group.graphs.map((graph) => panelOf(group, graph))}</div>`}
         </section>`)}
       ${hidden.length > 0 && html`<p class="hidden-panels">${hidden.length} hidden:
         ${hidden.map((graph) => html`<button class="plain" onClick=${() => onPanels({ hidden: panels.hidden?.filter((id) => id !== graph.id) })}>show ${graph.title}</button>`)}</p>`}
@@ -113,6 +112,13 @@ function Enlarged({ graph, all, session, onHover, onPanels, menu }) {
   </div>`;
 }
 
+/**
+ * Which metric the strip shows: a loss if there is one.
+ * @param {import('./layout.js').Graph[]} graphs
+ * @param {string[]} keys
+ */
+const overviewKey = (graphs, keys) => (graphs.find((graph) => graph.id.includes('loss')) ?? graphs[0])?.id ?? keys[0];
+
 /** @param {{title: string, text: string}} props */
 const Face = ({ title, text }) => html`<div class="face"><h2>${title}</h2><p>${text}</p></div>`;
 
@@ -121,6 +127,9 @@ function NoMetrics() {
     <pre>run = runstream.start_run(experiment="first", name="try")
 run.log({"loss": 0.5}, step=1)</pre></div>`;
 }
+
+/** @param {Overview[]} overviews */
+const byRun = (overviews) => new Map(overviews.map((one) => [one.run.run_id, one]));
 
 /**
  * The same array as long as it has the same runs, so that nothing is asked for again.
@@ -135,21 +144,21 @@ function useSame(runs) {
 
 /**
  * @param {Run[]} runs
- * @param {Overview | undefined} overview
+ * @param {Overview[] | undefined} given
  * @returns {Map<string, Overview> | null} null: not yet known
  */
-function useOverviews(runs, overview) {
-  const [known, setKnown] = useState(/** @type {Map<string, Overview> | null} */ (overview ? new Map([[overview.run.run_id, overview]]) : null));
+function useOverviews(runs, given) {
+  const [known, setKnown] = useState(given ? byRun(given) : null);
   const ids = runs.map((run) => run.run_id).join();
   // A newer overview of the same run has nothing that events do not bring, except more attempts and ranks.
-  const shape = overview && JSON.stringify([overview.run.run_id, overview.ranks, overview.attempts]);
+  const shape = given && JSON.stringify(given.map((one) => [one.run.run_id, one.ranks, one.attempts]));
   useEffect(() => {
-    if (overview) return setKnown(new Map([[overview.run.run_id, overview]]));
+    if (given) return setKnown(byRun(given));
     const request = new AbortController();
     const asked = runs.slice(0, ASKED_RUNS).map((run) => getJson(`runs/${run.run_id}`, {}, { signal: request.signal }).catch(() => null));
     void Promise.all(asked).then((answers) => {
       if (request.signal.aborted) return;
-      setKnown(new Map(answers.filter(Boolean).map((/** @type {Overview} */ one) => [one.run.run_id, one])));
+      setKnown(byRun(answers.filter(Boolean)));
     });
     return () => request.abort();
   }, [ids, shape]);

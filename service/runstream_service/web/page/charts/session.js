@@ -62,11 +62,11 @@ export class Session {
 
   /**
    * @param {{onView: (change: Partial<ChartView>) => void, onKeys: (keys: string[]) => void,
-   *   onRun: (run: Run) => void, onState: (state: {connection: Connection, lastPointUs: number}) => void, onZoom: () => void}} listener
+   *   onRun: (run: Run) => void, onState: (state: {connection: Connection, lastPointUs: number}) => void}} listener
    */
   constructor(listener) {
     this.listener = listener;
-    /** @type {Run[]} */
+    /** @type {import('./x_axis.js').StartedRun[]} */
     this.runs = [];
     /** @type {Map<string, Overview>} */
     this.overviews = new Map();
@@ -98,7 +98,9 @@ export class Session {
     const asked = JSON.stringify([runs.map((run) => run.run_id), [...overviews.keys()], view.x, view.ranks]);
     const isOther = asked !== this.asked;
     this.asked = asked;
-    [this.runs, this.overviews, this.view] = [runs, overviews, view];
+    // Where relative time begins must not move: the first attempt's first point stays what it is.
+    this.runs = runs.map((run) => ({ ...run, first_time_us: overviews.get(run.run_id)?.attempts[0]?.first_time_us }));
+    [this.overviews, this.view] = [overviews, view];
     this.axis = xAxisOf(view.x);
     this.#follow(runs.map((run) => run.run_id));
     if (isOther) this.#forget();
@@ -129,7 +131,20 @@ export class Session {
     });
   }
 
+  /**
+   * Is told of a frame in which the range or the data have changed.
+   * @param {() => void} listener
+   */
+  onFrame(listener) {
+    this.#frameListeners.add(listener);
+    return () => void this.#frameListeners.delete(listener);
+  }
+  /** @type {Set<() => void>} */
+  #frameListeners = new Set();
+  #isMoved = false;
+
   drawAll() {
+    this.#isMoved = true;
     for (const panel of this.#panels) this.draw(panel);
   }
 
@@ -144,6 +159,8 @@ export class Session {
     const panels = [...this.#dirty];
     this.#dirty.clear();
     for (const panel of panels) if (panel.isSeen) panel.draw();
+    if (this.#isMoved) for (const listener of this.#frameListeners) listener();
+    this.#isMoved = false;
   }
 
   /** @param {string} key */
@@ -202,7 +219,9 @@ export class Session {
   #ask(data) {
     if ((!data.whole || data.isStale) && !data.wholeRequest && !(data.error && performance.now() - data.askedAt < 2000)) void this.#askWhole(data);
     const zoom = this.zoom;
-    if (zoom && !data.partFor(zoom)) void this.#askPart(data, zoom);
+    // On an axis that is another metric, what to ask for follows from that metric.
+    const isKnown = this.axis.kind !== 'metric' || this.data(this.axis.metric).whole !== null;
+    if (zoom && isKnown && !data.partFor(zoom)) void this.#askPart(data, zoom);
   }
 
   /** @param {MetricData} data */
@@ -229,7 +248,6 @@ export class Session {
         this.#changed(data.key);
       }
     }
-    // On an axis that is another metric, what to ask for depends on that metric.
     if (data.key === this.axis.metric) this.load();
   }
 
@@ -273,7 +291,7 @@ export class Session {
 
   /**
    * @param {string} key
-   * @param {Run[]} runs with the same positions
+   * @param {import('./x_axis.js').StartedRun[]} runs with the same positions
    * @param {Zoom | null} zoom
    * @param {number} buckets
    * @param {AbortSignal} signal
@@ -349,7 +367,7 @@ export class Session {
   #changed(key) {
     const isAxis = key === this.axis.metric;
     for (const panel of this.#panels) if (isAxis || panel.keys.includes(key)) this.draw(panel);
-    this.listener.onZoom(); // the extent may have grown
+    this.#isMoved = true; // the extent may have grown
   }
 
   // -- the range of x -------------------------------------------------------------------------------------------------
@@ -397,7 +415,6 @@ export class Session {
     if (zoom) zoom = this.#sensible(zoom);
     this.#dragged = zoom;
     this.drawAll();
-    this.listener.onZoom();
     clearTimeout(this.#settle);
     if (isOver) this.#zoomed();
     else this.#settle = setTimeout(() => this.#zoomed(), SETTLE_MS);

@@ -1,6 +1,6 @@
 // A pen that writes SVG: it has what drawing.js needs of a canvas' context.
 
-/** @implements {import('./drawing.js').Pen} */
+/** In the form of a Pen, see drawing.js. */
 export class SvgPen {
   /** @type {CanvasRenderingContext2D['strokeStyle']} */
   strokeStyle = '#000';

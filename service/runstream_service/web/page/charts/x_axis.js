@@ -27,14 +27,22 @@ export function titleOf(axis) {
 }
 
 /**
+ * Where relative time begins: points that were logged with older times than the run's are not before it.
+ * @param {StartedRun} run
+ */
+const startOf = (run) => Math.min(run.start_time_us, run.first_time_us ?? Infinity);
+
+/** @typedef {Run & {first_time_us?: number}} StartedRun first_time_us: of its first point */
+
+/**
  * From positions of a run to x.
  * @param {XAxis} axis
- * @param {Run} run
+ * @param {StartedRun} run
  * @param {Curve | undefined} metric of the run, over steps, if it is the axis
  * @returns {(position: number) => number}
  */
 export function toXOf(axis, run, metric) {
-  if (axis.kind === 'relative') return (position) => position - run.start_time_us;
+  if (axis.kind === 'relative') return (position) => position - startOf(run);
   if (axis.kind !== 'metric') return (position) => position;
   return metric ? stepToMetric(metric) : () => NaN;
 }
@@ -42,13 +50,13 @@ export function toXOf(axis, run, metric) {
 /**
  * From a range of x to positions of a run.
  * @param {XAxis} axis
- * @param {Run} run
+ * @param {StartedRun} run
  * @param {Curve | undefined} metric
  * @param {[number, number]} range
  * @returns {[number, number] | null} null: the run has nothing there
  */
 export function positionsOf(axis, run, metric, range) {
-  if (axis.kind === 'relative') return [range[0] + run.start_time_us, range[1] + run.start_time_us];
+  if (axis.kind === 'relative') return [range[0] + startOf(run), range[1] + startOf(run)];
   if (axis.kind !== 'metric') return range;
   return metric ? stepsBetween(metric, range) : null;
 }

@@ -1,7 +1,84 @@
-// Several runs next to each other.
+// Several runs next to each other: what differs first, then their charts.
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import { getJson } from '../api/http.js';
+import { differences } from '../charts/differences.js';
+import { RunCharts } from '../charts/run_charts.js';
+import { Scatter } from '../charts/scatter.js';
 import { html } from '../parts/html.js';
+import { readView, writeView } from '../state/chart_view.js';
+import { strokeOf } from '../state/colours.js';
+import { runPath } from '../state/places.js';
+import { setQuery } from '../state/router.js';
+import { theme } from '../state/theme.js';
+import { useStore } from '../state/use_store.js';
 
-/** @param {{query: URLSearchParams}} _props */
-export function Compare(_props) {
-  return html`<h1>Compare</h1>`;
+/** @typedef {import('../api/types.js').Run} Run */
+/** @typedef {import('../api/types.js').Overview} Overview */
+
+const MOST = 50;
+
+/** @param {{query: URLSearchParams}} props */
+export function Compare({ query }) {
+  const text = query.toString();
+  const ids = useMemo(() => [...new Set(query.getAll('r').flatMap((some) => some.split(',')))].filter(Boolean).slice(0, MOST), [text]);
+  const view = useMemo(() => readView(query), [text]);
+  const { overviews, missing } = useRuns(ids);
+  const runs = useMemo(() => overviews.map(({ run, series }) => ({ ...run, metrics: latestOf(series) })), [overviews]);
+  if (ids.length === 0) {
+    return html`<div class="face"><h2>Nothing to compare</h2><p>Select two or more runs in the <a href="./">table of runs</a>, then compare them.</p></div>`;
+  }
+  if (overviews.length === 0 && missing === 0) return html`<div class="loading" aria-busy="true"></div>`;
+  return html`
+    <div class="compare">
+      ${missing > 0 && html`<p class="left-out">${missing} of ${ids.length} runs do not exist, or cannot be read now.</p>`}
+      ${runs.length > 1 && html`<${Differences} runs=${runs} />`}
+      <${Scatter} runs=${runs} chosen=${query.get('scatter') ?? ''} onChoose=${(/** @type {string} */ chosen) => setQuery({ scatter: chosen || null })} />
+    </div>
+    <${RunCharts} runs=${runs} overviews=${overviews} view=${view} onView=${(/** @type {object} */ change) => setQuery(writeView({ ...view, ...change }))} />
+  `;
+}
+
+/** @param {string[]} ids */
+function useRuns(ids) {
+  const [state, setState] = useState({ overviews: /** @type {Overview[]} */ ([]), missing: 0 });
+  useEffect(() => {
+    const request = new AbortController();
+    void Promise.all(ids.map((id) => getJson(`runs/${id}`, {}, { signal: request.signal }).catch(() => null))).then((answers) => {
+      if (request.signal.aborted) return;
+      const overviews = answers.filter(Boolean);
+      setState({ overviews, missing: answers.length - overviews.length });
+    });
+    return () => request.abort();
+  }, [ids.join()]);
+  return state;
+}
+
+/**
+ * The latest value of each metric, of the lowest rank and its newest attempt.
+ * @param {import('../api/types.js').Series[]} series
+ */
+function latestOf(series) {
+  /** @type {Record<string, import('../api/types.js').Series>} */
+  const metrics = {};
+  for (const one of series) if (!metrics[one.key] || one.rank === metrics[one.key].rank) metrics[one.key] = one;
+  return metrics;
+}
+
+/** @param {{runs: Run[]}} props */
+function Differences({ runs }) {
+  const shown = useStore(theme);
+  const [isAll, setAll] = useState(false);
+  const rows = useMemo(() => differences(runs), [runs]);
+  const different = rows.filter((row) => row.differs);
+  const visible = isAll ? rows : different;
+  return html`
+    <div class="differences" tabindex="0" role="region" aria-label="Params that differ">
+      <table>
+        <thead><tr><th scope="col">param</th>${runs.map((run) => html`<th scope="col"><span class="swatch" style=${`background: ${strokeOf(run.run_id, shown).colour}`}></span><a href=${runPath(run.run_id)}>${run.name}</a></th>`)}</tr></thead>
+        <tbody>${visible.map((row) => html`<tr class=${row.differs ? 'differs' : ''}><th scope="row">${row.name}</th>${row.values.map((value) => html`<td>${value ?? '–'}</td>`)}</tr>`)}</tbody>
+      </table>
+    </div>
+    <p class="quiet">${different.length} of ${rows.length} params differ.
+      ${rows.length > different.length && html` <button class="plain" onClick=${() => setAll(!isAll)}>${isAll ? 'Show those that differ' : 'Show all'}</button>`}</p>
+  `;
 }

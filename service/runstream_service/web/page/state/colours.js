@@ -1,9 +1,9 @@
 // Colours of runs. A run keeps its colour as long as the tab is open, whatever else is shown or hidden.
 
-// The palette of Okabe and Ito, which colour-blind people can tell apart, in an order of rising doubt on either
-// background; its black is left to text, and its yellow is darker on white. After it come the same colours with dashes.
-const LIGHT = ['#0072b2', '#d55e00', '#009e73', '#b8579a', '#c98500', '#2f9bd6', '#9a8c00'];
-const DARK = ['#56b4e9', '#f07a2b', '#2bc49a', '#e29ac4', '#f0b429', '#6f9cf0', '#e8dd5a'];
+// The palette of Okabe and Ito, which colour-blind people can tell apart, a little darker or lighter where a background
+// needs it; grey is its black, and its yellow is left out, since it cannot be seen on white. Then the same with dashes.
+const LIGHT = ['#0072b2', '#d55e00', '#009e73', '#b8579a', '#c98500', '#2f9bd6', '#6f7480'];
+const DARK = ['#56b4e9', '#f07a2b', '#2bc49a', '#e29ac4', '#f0b429', '#8f9bf5', '#b6bac4'];
 const DASHES = /** @type {const} */ ([[], [6, 3], [2, 2], [8, 3, 2, 3]]);
 
 /** How many lines can be told apart. */
