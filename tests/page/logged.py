@@ -11,7 +11,7 @@ import runstream
 
 EXPERIMENT = "charts"
 SPIKE = 1e3
-_TIME_US = 1_767_225_600_000_000
+_TIME_US = 1_767_225_600_000_000  # 2026-01-01
 
 
 def log_run(
@@ -54,7 +54,8 @@ def small(address: str, name: str, *, seed: int, points: int = 400, metrics: int
 
     def values(step: int) -> dict[str, float]:
         loss = 3 * math.exp(-step / (40 + 30 * (seed % 5))) + 0.15 * noise.random() + 0.1 * (seed % 3)
-        keys = {"train/loss": loss, "train/accuracy": 1 - loss / 4, "val/loss": loss * 1.1, "lr": rate / (1 + step / 100)}
+        accuracy = 1 - loss / 4
+        keys = {"train/loss": loss, "train/accuracy": accuracy, "val/loss": loss * 1.1, "lr": rate / (1 + step / 100)}
         more = {f"layers/{number}/grad_norm": noise.random() * loss + number for number in range(metrics - 4)}
         return {**keys, **more, "tokens": step * 4096.0}
 
