@@ -134,6 +134,13 @@ def test_it_says_how_long_acks_of_one_workspace_take_while_another_one_overloads
     assert [key for key in keys if not values[key] > 0] == []
 
 
+def test_it_says_what_open_pages_cost_and_how_late_points_come_to_them() -> None:
+    values = bench("--page", "--seconds", "1")
+    assert values["pages"] == 200
+    times = ("log_to_event_p50_ms", "log_to_event_p99_ms", "events_per_page_s", "cores_with", "cores_without")
+    assert [key for key in times if not values[key] > 0] == []
+
+
 async def test_a_round_that_is_over_at_once_has_samples_all_the_same(serve: ServeProcess) -> None:
     direct = await push(serve.grpc_address, Load(streams=3, batch_points=10), 0.0)
     assert (direct.batches_acknowledged, len(direct.ack_latencies_s)) == ([1] * 3, 3)

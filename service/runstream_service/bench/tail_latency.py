@@ -17,7 +17,7 @@ from runstream_service.bench.load import append
 
 _TAIL = "/runstream.v1.QueryService/Tail"
 # A light load: eight ranks of a node, each with a batch of twenty points every half a second.
-_PRODUCERS, _EVERY_S, _KEYS = 8, 0.5, 20
+_PRODUCERS, _EVERY_S, KEYS = 8, 0.5, 20
 
 
 async def log_to_tail_ms(address: str, run_id: str, seconds: float) -> list[float]:
@@ -32,21 +32,30 @@ async def log_to_tail_ms(address: str, run_id: str, seconds: float) -> list[floa
 
 async def sending_to_tail_ms(address: str, run_id: str, seconds: float) -> list[float]:
     """The times from sending a message to the subscriber, for each point of a run under a light load."""
-    async with grpc.aio.insecure_channel(address) as channel, _subscriber(address, run_id) as latencies:
+    async with _subscriber(address, run_id) as latencies:
+        await send_steps(address, run_id, producers=_PRODUCERS, every_s=_EVERY_S, seconds=seconds)
+    return sorted(latencies)
+
+
+async def send_steps(address: str, run_id: str, *, producers: int, every_s: float, seconds: float) -> int:
+    """Sends a batch of KEYS points, of one step, of each of some ranks, again and again; returns the points, which are
+    committed when this returns."""
+    batches = round(seconds / every_s) * producers
+    async with grpc.aio.insecure_channel(address) as channel:
         call = append(channel)
-        for index in range(_PRODUCERS):
+        for index in range(producers):
             await call.write(_message(open=_open(run_id, index)))
-        for _ in range(_PRODUCERS):
+        for _ in range(producers):
             index = ingest_pb2.AppendResponse.FromString(await call.read()).opened.producer_index
             await call.write(_message(declare=_declare(index)))
         reading = asyncio.ensure_future(_read_to_the_end(call))
         begun = time.perf_counter()
-        for sent in range(round(seconds / _EVERY_S) * _PRODUCERS):
-            await asyncio.sleep(begun + sent * _EVERY_S / _PRODUCERS - time.perf_counter())
-            await call.write(_message(batch=_batch(sent % _PRODUCERS, sent // _PRODUCERS)))
+        for sent in range(batches):
+            await asyncio.sleep(begun + sent * every_s / producers - time.perf_counter())
+            await call.write(_message(batch=_batch(sent % producers, sent // producers)))
         await call.done_writing()
         await reading
-    return sorted(latencies)
+    return batches * KEYS
 
 
 @contextlib.asynccontextmanager
@@ -84,7 +93,7 @@ def _open(run_id: str, index: int) -> ingest_pb2.Open:
 
 
 def _declare(index: int) -> ingest_pb2.Declare:
-    series = [ingest_pb2.SeriesDeclaration(series_index=key, key=f"metric/{key}") for key in range(_KEYS)]
+    series = [ingest_pb2.SeriesDeclaration(series_index=key, key=f"metric/{key}") for key in range(KEYS)]
     return ingest_pb2.Declare(series=series, producer_index=index)
 
 
@@ -92,9 +101,9 @@ def _batch(producer: int, step: int) -> ingest_pb2.Batch:
     return ingest_pb2.Batch(
         producer_index=producer,
         number=step + 1,
-        point_count=_KEYS,
-        series_index=range(_KEYS),
-        step=[step] * _KEYS,
-        time_unix_us=[time.time_ns() // 1_000] * _KEYS,
-        value=[1.0] * _KEYS,
+        point_count=KEYS,
+        series_index=range(KEYS),
+        step=[step] * KEYS,
+        time_unix_us=[time.time_ns() // 1_000] * KEYS,
+        value=[1.0] * KEYS,
     )

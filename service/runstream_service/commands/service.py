@@ -97,6 +97,7 @@ SCALE = click.FloatRange(0.01, 100)
 @click.option("--auth", is_flag=True, help="Measure instead what it costs the service to ask who calls.")
 @click.option("--tls", is_flag=True, help="Measure instead what TLS costs the service, against plaintext.")
 @click.option("--fairness", is_flag=True, help="Measure acks of one workspace instead, while another one overloads.")
+@click.option("--page", is_flag=True, help="Measure instead what 200 open pages of one run cost the service.")
 @click.option("--mlflow", is_flag=True, help="Measure MLflow's routes instead, against stock MLflow and FastTrackML.")
 @click.option(
     "--client", is_flag=True, help="Measure instead what the client costs a training process, and the agent's drain."
@@ -125,6 +126,7 @@ def bench(
     auth: bool,
     tls: bool,
     fairness: bool,
+    page: bool,
     mlflow: bool,
     client: bool,
     faults: bool,
@@ -173,6 +175,10 @@ def bench(
         from runstream_service.bench import fairness as fairness_bench
 
         sys.exit(fairness_bench.run(seconds=seconds or 5.0, pairs=pairs, as_json=as_json))
+    if page:
+        from runstream_service.bench import open_pages
+
+        sys.exit(open_pages.run(seconds=seconds or 20.0, as_json=as_json))
     if mlflow:
         from runstream_service.bench import mlflow_command
 
