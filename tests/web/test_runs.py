@@ -122,6 +122,12 @@ def test_a_wrong_field_of_a_search_is_named(web: Web, wrong: Any, field: str) ->
     assert web.refusal("POST", "runs/search", wrong) == (400, "INVALID_FIELD", field)
 
 
+def test_an_error_of_a_filter_says_where_it_is(web: Web) -> None:
+    error = web.rest.post("runs/search", {"filter": "params.a = '1' AND nonsense"}).body["error"]
+    assert (error["code"], error["field"]) == ("INVALID_FIELD", "filter")
+    assert error["position"] > 0
+
+
 def test_what_is_not_there_is_not_found(web: Web) -> None:
     assert web.refusal("GET", f"runs/{'0' * 32}") == (404, "RUN_NOT_FOUND", "run_id")
     assert web.refusal("GET", "runs/x") == (400, "INVALID_FIELD", "run_id")

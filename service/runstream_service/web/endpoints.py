@@ -18,6 +18,7 @@ from runstream_service.query.reading.read_transaction import compute
 from runstream_service.web.binary import Arrays
 from runstream_service.web.calls import Answer, WebCall
 from runstream_service.web.errors import answer_to
+from runstream_service.web.large_answers import LargeAnswers
 from runstream_service.web.request import read
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -27,7 +28,7 @@ _GZIP_BYTES = 65_536
 _LOOPBACK = ("127.0.0.1", "::1", "local")
 
 
-def endpoint_of(call: WebCall, bodies: Bodies) -> Endpoint:
+def endpoint_of(call: WebCall, bodies: Bodies, large: LargeAnswers) -> Endpoint:
     """A line of the table as a guarded endpoint."""
 
     async def endpoint(request: Request) -> Response:
@@ -36,7 +37,7 @@ def endpoint_of(call: WebCall, bodies: Bodies) -> Endpoint:
         async with bodies.counted(request) as same_request:
             message = await read(same_request, call.message)
         answer = call.handler(caller, message)
-        return await _encoded(request, await (answer if call.lasts else within(answer)))
+        return await _encoded(request, await (answer if call.lasts else within(answer)), large)
 
     return guarded(endpoint)
 
@@ -60,12 +61,12 @@ async def unknown(request: Request) -> Response:
     raise NotFound(f"runstream has no endpoint {request.method} {request.url.path[:200]}", field="path")
 
 
-async def _encoded(request: Request, answer: Answer) -> Response:
+async def _encoded(request: Request, answer: Answer, large: LargeAnswers) -> Response:
     if isinstance(answer, Response):
         return answer
     accepted = "" if _is_on_this_machine(request) else request.headers.get("accept-encoding", "")
     if isinstance(answer, Arrays):
-        return await compute(answer.values, _arrays, answer, accepted)
+        return large.response(*await compute(answer.values, _arrays, answer, accepted))
     return await encode_in_thread_if_long(answer, accept_encoding=accepted)
 
 
@@ -74,9 +75,9 @@ def _is_on_this_machine(request: Request) -> bool:
     return request.client is None or request.client.host in _LOOPBACK
 
 
-def _arrays(answer: Arrays, accept_encoding: str) -> Response:
-    data, headers = answer.encode(), {"cache-control": "no-store"}
+def _arrays(answer: Arrays, accept_encoding: str) -> tuple[bytes, dict[str, str]]:
+    data, headers = answer.encode(), {"cache-control": "no-store", "content-type": "application/octet-stream"}
     if len(data) >= _GZIP_BYTES and "gzip" in accept_encoding:
         data = gzip.compress(data, compresslevel=1)
         headers |= {"content-encoding": "gzip", "vary": "accept-encoding"}
-    return Response(data, headers=headers, media_type="application/octet-stream")
+    return data, headers

@@ -35,8 +35,9 @@ def body_of(error: errors.CoreError) -> dict[str, Any]:
     body: dict[str, Any] = {"code": error.reason, "message": _storable(error.message)}
     if error.field:
         body["field"] = _storable(error.field)
-    position = getattr(error, "position", None)
-    return {"error": body if position is None else {**body, "position": position}}
+    if isinstance(error, errors.InvalidField) and error.position is not None:
+        body["position"] = error.position
+    return {"error": body}
 
 
 def _storable(text: str) -> str:

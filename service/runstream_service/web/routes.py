@@ -12,6 +12,7 @@ from runstream_service.mlflow.bodies import Bodies
 from runstream_service.web import charts, events, experiments, run_edits, runs, stragglers, views
 from runstream_service.web.calls import WebCall
 from runstream_service.web.endpoints import endpoint_of, guarded, unknown
+from runstream_service.web.large_answers import LargeAnswers
 from runstream_service.web.request import Nothing
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def table(core: Core, queries: Queries, hub: Hub) -> tuple[WebCall, ...]:
 
 def routes(entries: tuple[WebCall, ...]) -> list[BaseRoute]:
     """The table as Starlette's routes; all other paths below API get the page's error for unknown ones."""
-    bodies = Bodies(_MAX_BYTES_OF_BODIES)
-    known = [Route(WEB_API + entry.path, endpoint_of(entry, bodies), methods=[entry.method]) for entry in entries]
+    bodies, large = Bodies(_MAX_BYTES_OF_BODIES), LargeAnswers()
+    known = [
+        Route(WEB_API + entry.path, endpoint_of(entry, bodies, large), methods=[entry.method]) for entry in entries
+    ]
     return [*known, Route(WEB_API + "{path:path}", guarded(unknown), methods=_METHODS)]
