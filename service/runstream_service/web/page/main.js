@@ -2,7 +2,9 @@
 import { render } from 'preact';
 import { html } from './parts/html.js';
 import { Shell } from './shell/shell.js';
+import { startExperiments } from './state/experiments.js';
 import { startRouter } from './state/router.js';
 
 startRouter();
+startExperiments();
 render(html`<${Shell} />`, /** @type {Element} */ (document.getElementById('page')));

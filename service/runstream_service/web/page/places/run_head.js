@@ -1,0 +1,62 @@
+// The line that says what a run is and how it goes.
+import { useState } from 'preact/hooks';
+import { formatAge, formatCount, formatMoment, formatValue } from '../parts/format.js';
+import { html } from '../parts/html.js';
+import { Status } from '../parts/status.js';
+import { tell } from '../shell/toasts.js';
+import { runsPath } from '../state/places.js';
+import { deleteRuns, restoreRuns } from '../table/actions.js';
+import { duration } from '../table/cells.js';
+import { Rename } from '../table/selection_bar.js';
+import { SaveView } from './save_view.js';
+
+/** @param {{overview: import('../api/types.js').Overview, isAway: boolean, onChanged: () => void}} props */
+export function RunHead({ overview, isAway, onChanged }) {
+  const { run, points_per_s: rate } = overview;
+  const [dialog, setDialog] = useState(/** @type {'' | 'rename' | 'save'} */ (''));
+  const isGone = run.lifecycle === 'deleted';
+  const copy = () => void navigator.clipboard?.writeText(run.run_id).then(() => tell('The id of the run is copied.'));
+  const act = () => (isGone ? restoreRuns([run.run_id], onChanged) : deleteRuns([run.run_id], onChanged));
+  return html`
+    <div class="run-head">
+      <nav aria-label="Where this is"><a href=${runsPath(run.experiment_id)}>${run.experiment}</a><span aria-hidden="true">/</span></nav>
+      <h1 title=${run.name}>${run.name}</h1>
+      <${Status} run=${run} />
+      <dl class="facts">
+        ${fact('Duration', duration(run), `Started ${formatMoment(run.start_time_us)}`)}
+        ${run.status === 'running' && rate !== null && fact('Rate', `${formatCount(rate) === '0' && rate > 0 ? formatValue(rate) : formatCount(rate)} points/s`)}
+        ${run.status === 'running' && run.last_point_us !== null && fact('Last point', lastPoint(run.last_point_us))}
+        ${run.status !== 'running' && fact('Started', `${formatAge(run.start_time_us)} ago`, formatMoment(run.start_time_us))}
+        ${run.user && fact('User', run.user)}
+      </dl>
+      ${isAway && html`<span class="away" role="status">reconnecting</span>`}
+      <span class="spacer"></span>
+      <div class="run-actions">
+        <button class="plain" onClick=${() => setDialog('rename')}>Rename</button>
+        <button class="plain" title=${run.run_id} onClick=${copy}>Copy id</button>
+        <a class="plain-link" href=${mlflowPath(run, '/artifacts')}>Artifacts</a>
+        <button class="plain" onClick=${() => setDialog('save')}>Save view</button>
+        <button class=${isGone ? 'plain' : 'plain danger'} onClick=${act}>${isGone ? 'Restore' : 'Delete'}</button>
+      </div>
+    </div>
+    ${dialog === 'rename' && html`<${Rename} run=${run} onClose=${() => setDialog('')} onChanged=${onChanged} />`}
+    ${dialog === 'save' && html`<${SaveView} onClose=${() => setDialog('')} />`}
+  `;
+}
+
+/** @param {number} timeUs */
+const lastPoint = (timeUs) => (formatAge(timeUs) === 'now' ? 'now' : `${formatAge(timeUs)} ago`);
+
+/**
+ * The run in MLflow's UI.
+ * @param {import('../api/types.js').Run} run
+ * @param {string} tab
+ */
+const mlflowPath = (run, tab) => `mlflow/#/experiments/${run.experiment_id}/runs/${run.run_id}${tab}`;
+
+/**
+ * @param {string} name
+ * @param {string} value
+ * @param {string} [title]
+ */
+const fact = (name, value, title) => html`<div title=${title ?? name}><dt>${name}</dt><dd>${value}</dd></div>`;

@@ -1,0 +1,49 @@
+// What is on screen gets a name; views are changed and deleted here, too.
+import { useEffect, useState } from 'preact/hooks';
+import { html } from '../parts/html.js';
+import { Dialog } from '../shell/dialog.js';
+import { tell, tellError } from '../shell/toasts.js';
+import { useStore } from '../state/use_store.js';
+import { changeView, currentState, deleteView, loadViews, saveView, viewPath, views } from '../state/views.js';
+
+/** @param {{onClose: () => void}} props */
+export function SaveView({ onClose }) {
+  const [name, setName] = useState('');
+  const all = useStore(views);
+  useEffect(() => void loadViews().catch((error) => tellError('The views could not be listed', error)), []);
+  /** @param {string} what @param {() => Promise<unknown>} change */
+  const attempt = async (what, change) => {
+    try {
+      await change();
+      tell(what);
+      return true;
+    } catch (error) {
+      tellError('The view was not changed', error);
+      return false;
+    }
+  };
+  const submit = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    if (await attempt(`Saved as “${name}”.`, () => saveView(name.trim()))) onClose();
+  };
+  return html`
+    <${Dialog} title="Views" className="views" onClose=${onClose}>
+      <form onSubmit=${submit}>
+        <label>Save what is on screen as<input type="text" required maxlength="200" autofocus placeholder="Name" value=${name} onInput=${(/** @type {any} */ event) => setName(event.target.value)} /></label>
+        <div class="actions"><span class="quiet">Everybody in the workspace sees it.</span><span class="spacer"></span><button class="primary">Save</button></div>
+      </form>
+      ${all && all.length > 0 && html`
+        <h2>Saved</h2>
+        <ul>
+          ${all.map((view) => html`
+            <li key=${view.view_id}>
+              <a href=${viewPath(view)} class="name" onClick=${onClose}>${view.name}</a><span class="quiet">${view.owner}</span>
+              <button class="plain" aria-label=${`Replace ${view.name} by what is on screen`} onClick=${() => attempt(`“${view.name}” is now what is on screen.`, () => changeView(view.view_id, { state: currentState() }))}>Replace</button>
+              <button class="plain danger" aria-label=${`Delete ${view.name}`} onClick=${() => attempt(`“${view.name}” deleted.`, () => deleteView(view.view_id))}>Delete</button>
+            </li>
+          `)}
+        </ul>
+      `}
+    <//>
+  `;
+}

@@ -1,0 +1,151 @@
+// The runs of a table: loaded page by page while somebody scrolls, and kept up to date while they look.
+import { postJson } from '../api/http.js';
+import { createStore } from '../state/store.js';
+import { appendPage, mergeHead, replaceRuns } from './rows.js';
+
+/** @typedef {import('../api/types.js').Run} Run */
+
+/**
+ * @typedef {object} Question
+ * @property {string[]} experimentIds
+ * @property {string} filter
+ * @property {string[]} orderBy
+ * @property {'active' | 'deleted' | 'all'} lifecycle
+ * @property {string[] | null} metrics
+ */
+
+/**
+ * @typedef {object} ListState
+ * @property {Run[]} rows
+ * @property {'loading' | 'ready' | 'failed'} phase
+ * @property {boolean} isComplete all pages are there
+ * @property {boolean} isStale the service does not answer now
+ * @property {import('../api/http.js').ApiError | null} error
+ * @property {number} added how many runs came on top since the list was asked for
+ */
+
+const PAGE = 200;
+/** How often the first page is asked for again while somebody looks. */
+const EVERY_MS = 3_000;
+/** Running runs in sight that are not on the first page, in one question. */
+const MOST_IN_SIGHT = 100;
+
+export class RunList {
+  /** @param {Question} question */
+  constructor(question) {
+    this.question = question;
+    this.state = createStore(
+      /** @type {ListState} */ ({ rows: [], phase: 'loading', isComplete: false, isStale: false, error: null, added: 0 }),
+    );
+  }
+
+  #next = '';
+  #headSize = 0;
+  #abort = new AbortController();
+  #isBusy = false;
+  #isOver = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer = undefined;
+  /** @type {() => Run[]} what is on screen */
+  #inSight = () => [];
+
+  /** @param {() => Run[]} inSight */
+  start(inSight) {
+    this.#inSight = inSight;
+    void this.#load();
+    document.addEventListener('visibilitychange', this.#wake);
+  }
+
+  stop() {
+    this.#abort.abort();
+    clearTimeout(this.#timer);
+    document.removeEventListener('visibilitychange', this.#wake);
+  }
+
+  #wake = () => {
+    if (!document.hidden) void this.refresh();
+  };
+
+  /** Loads the next page, if there is one and none is on its way. */
+  async more() {
+    if (this.#isBusy || this.state.get().isComplete || this.state.get().phase !== 'ready') return;
+    await this.#load();
+  }
+
+  async #load() {
+    this.#isBusy = true;
+    try {
+      const isFirst = this.#headSize === 0;
+      const { runs, next_page_token: next } = await this.#ask({ page_token: this.#next });
+      if (isFirst) this.#headSize = runs.length;
+      this.#next = next;
+      this.#set({ rows: appendPage(this.state.get().rows, runs), phase: 'ready', isComplete: next === '', isStale: false, error: null });
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      this.#isBusy = false;
+      this.#again();
+    }
+  }
+
+  /** Asks for the first page again, and for what else is in sight and may change. */
+  async refresh() {
+    if (this.#isBusy || this.#abort.signal.aborted) return;
+    if (this.state.get().phase !== 'ready') return this.#load();
+    this.#isBusy = true;
+    try {
+      const { runs: head } = await this.#ask({});
+      const before = this.state.get().rows;
+      let rows = mergeHead(before, this.#headSize, head);
+      this.#headSize = head.length;
+      rows = replaceRuns(rows, await this.#freshInSight(head));
+      const known = new Set(before.map((run) => run.run_id));
+      const added = rows.filter((run) => !known.has(run.run_id)).length;
+      this.#set({ rows, isStale: false, added: this.state.get().added + added });
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      this.#isBusy = false;
+      this.#again();
+    }
+  }
+
+  /** @param {Run[]} head */
+  async #freshInSight(head) {
+    const asked = new Set(head.map((run) => run.run_id));
+    const running = this.#inSight().filter((run) => run.status === 'running' && !asked.has(run.run_id)).slice(0, MOST_IN_SIGHT);
+    if (running.length === 0) return [];
+    const ids = running.map((run) => `'${run.run_id}'`).join(', ');
+    return (await this.#ask({ filter: `attributes.run_id IN (${ids})`, order_by: [] })).runs;
+  }
+
+  /**
+   * @param {object} changes
+   * @returns {Promise<{runs: Run[], next_page_token: string}>}
+   */
+  #ask(changes) {
+    const { experimentIds, filter, orderBy, lifecycle, metrics } = this.question;
+    const body = { experiment_ids: experimentIds, filter, order_by: orderBy, lifecycle, page_size: PAGE, ...changes };
+    return postJson('runs/search', metrics === null ? body : { ...body, metrics }, { signal: this.#abort.signal });
+  }
+
+  #again() {
+    clearTimeout(this.#timer);
+    if (this.#abort.signal.aborted || this.#isOver) return;
+    this.#timer = setTimeout(() => (document.hidden ? this.#again() : void this.refresh()), EVERY_MS);
+  }
+
+  /** @param {any} error */
+  #failed(error) {
+    if (this.#abort.signal.aborted) return;
+    if (this.state.get().phase === 'ready') this.#set({ isStale: true });
+    else this.#set({ phase: 'failed', error });
+    // A filter that cannot be read stays so.
+    this.#isOver = !error.isTemporary && this.state.get().phase === 'failed';
+  }
+
+  /** @param {Partial<ListState>} changes */
+  #set(changes) {
+    if (!this.#abort.signal.aborted) this.state.set({ ...this.state.get(), ...changes });
+  }
+}

@@ -1,0 +1,71 @@
+"""What tests of the page do again and again."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Page
+
+from tests.support.rest import Rest
+from tests.support.serve import ServeProcess
+
+_AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+_ISSUES = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
+    .filter(({impact}) => impact === 'serious' || impact === 'critical')
+    .map(({id, nodes}) => `${id}: ${nodes.slice(0, 3).map((node) => node.html.slice(0, 200)).join(' | ')}`)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An experiment of a test, and what logs into it."""
+
+    service: ServeProcess
+    experiment_id: str
+    name: str
+
+    def run(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+        status: str = "FINISHED",
+        age_s: float = 60,
+    ) -> str:
+        """A run of MLflow's API; returns its id."""
+        now = int(time.time() * 1000)
+        with contextlib.closing(Rest(self.service.http_url)) as rest:
+            new = {
+                "experiment_id": self.experiment_id,
+                "run_name": name,
+                "user_id": "ada",
+                "start_time": now - int(age_s * 1000),
+                "tags": [{"key": key, "value": value} for key, value in (tags or {}).items()],
+            }
+            run_id = str(rest.post("runs/create", new).body["run"]["info"]["run_id"])
+            points = [{"key": k, "value": v, "step": 7, "timestamp": now} for k, v in (metrics or {}).items()]
+            texts = [{"key": key, "value": value} for key, value in (params or {}).items()]
+            batch = {"run_id": run_id, "metrics": points, "params": texts}
+            assert rest.post("runs/log-batch", batch).status == 200
+            if status != "RUNNING":
+                rest.post("runs/update", {"run_id": run_id, "status": status, "end_time": now})
+        return run_id
+
+
+def make_experiment(service: ServeProcess, name: str = "") -> Logged:
+    """A new, empty experiment."""
+    name = name or f"digits {uuid.uuid4().hex[:8]}"
+    with contextlib.closing(Rest(service.http_url)) as rest:
+        return Logged(service, str(rest.post("experiments/create", {"name": name}).body["experiment_id"]), name)
+
+
+def serious_issues(page: Page) -> list[str]:
+    """What axe-core finds on a page that keeps people from using it."""
+    page.evaluate(_AXE.read_text())
+    return list(page.evaluate(_ISSUES))
