@@ -26,6 +26,7 @@ import { Tooltip } from './tooltip.js';
  * @property {ChartView} view
  * @property {(change: Partial<ChartView>) => void} onView
  * @property {string} [prefix] only metrics that begin with it
+ * @property {string} [only] one metric
  */
 
 /** Of so many runs it is asked how many ranks they have; of more, each rank is drawn. */
@@ -33,7 +34,7 @@ const ASKED_RUNS = 12;
 const MOST_RUNS = 50;
 
 /** @param {ChartsProps} props */
-export function RunCharts({ runs: allRuns, overview, overviews: known, view, onView, prefix = '' }) {
+export function RunCharts({ runs: allRuns, overview, overviews: known, view, onView, prefix = '', only = '' }) {
   const runs = useSame(allRuns.slice(0, MOST_RUNS));
   const [newKeys, setNewKeys] = useState(/** @type {string[]} */ ([]));
   const [live, setLive] = useState({ connection: 'connecting', lastPointUs: 0 });
@@ -56,7 +57,7 @@ export function RunCharts({ runs: allRuns, overview, overviews: known, view, onV
   const tooltip = useTooltip();
   useLayoutEffect(() => session.show(runs, overviews ?? new Map(), view), [runs, overviews, view]);
 
-  const keys = useMemo(() => keysOf(runs, overviews, newKeys, prefix), [runs, overviews, newKeys, prefix]);
+  const keys = useMemo(() => keysOf(runs, overviews, newKeys, prefix).filter((key) => !only || key === only), [runs, overviews, newKeys, prefix, only]);
   const panels = /** @type {Panels} */ (view.panels);
   const onPanels = (/** @type {Partial<Panels>} */ change) => onView({ panels: shortened({ ...panels, ...change }) });
   const { groups, hidden } = layout(keys.filter((key) => key.toLowerCase().includes(find.toLowerCase())), panels);

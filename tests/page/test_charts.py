@@ -1,0 +1,428 @@
+"""Charts in a real browser: what is drawn is compared with SQL, pixel by pixel where it matters."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import math
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from playwright.sync_api import Page, expect
+
+import runstream
+from tests.mlflow.ui_page import IN_A_BROWSER
+from tests.page import logged
+from tests.page.conftest import Open, Opened
+from tests.support.databases import short_directory
+from tests.support.serve import ServeProcess
+
+pytestmark = IN_A_BROWSER
+_POINTS = 1_000_000
+_AT = 654_321
+
+# What a panel draws, in plain numbers.
+_DRAWN = """
+(key) => {
+  const { plot } = document.querySelector(`.panel[data-key="${key}"] .plot`);
+  const range = plot.session.range;
+  const finite = (bucket) =>
+    Object.fromEntries(Object.entries(bucket).map(([name, value]) => [name, Number.isFinite(value) ? value : null]));
+  return {
+    range: [range.min, range.max],
+    zoom: plot.session.zoom,
+    marks: plot.session.attempts,
+    scale: [plot.scales.y.min, plot.scales.y.max],
+    lines: plot.lines.map((line) => ({
+      name: line.name,
+      rank: line.curve.rank,
+      isPart: line.curve !== line.whole,
+      points: line.whole.points,
+      end: line.whole.end,
+      smooth: line.smooth && Array.from(line.smooth.subarray(0, line.curve.length)),
+      buckets: Array.from({ length: line.curve.length }, (_, row) => finite(line.curve.at(row))),
+    })),
+  };
+}
+"""
+# How many pixels near a place of a plot, in shares of its width and height, have about a colour.
+_PIXELS = """
+([key, left, top, width, height, colour]) => {
+  const { plot } = document.querySelector(`.panel[data-key="${key}"] .plot`);
+  const { frame } = plot;
+  const wanted = colour ?? plot.lines[0].stroke.colour;
+  const [r, g, b] = [1, 3, 5].map((at) => parseInt(wanted.slice(at, at + 2), 16));
+  const canvas = plot.element.querySelector('canvas');
+  const place = [frame.left + left * frame.width, frame.top + top * frame.height];
+  const size = [Math.ceil(width * frame.width), Math.ceil(height * frame.height)];
+  const copy = new OffscreenCanvas(...size).getContext('2d', { willReadFrequently: true });
+  copy.drawImage(canvas, ...place.map(Math.round), ...size, 0, 0, ...size);
+  const { data } = copy.getImageData(0, 0, ...size);
+  let count = 0;
+  for (let at = 0; at < data.length; at += 4) {
+    // Lines are drawn with some transparency: it is the hue that counts.
+    const [dr, dg, db] = [data[at] - r, data[at + 1] - g, data[at + 2] - b];
+    const isInk = data[at + 3] > 60 && Math.hypot(dr, dg, db) < 130;
+    if (isInk) count++;
+  }
+  return count;
+}
+"""
+
+
+class Charts:
+    """The panels of a tab."""
+
+    def __init__(self, tab: Opened) -> None:
+        self.tab = tab
+        self.page: Page = tab.page
+
+    def open(self, *run_ids: str, **view: str) -> Charts:
+        query = "&".join(f"{name}={value}" for name, value in view.items())
+        self.tab.open(f"compare?r={','.join(run_ids)}&{query}")
+        return self
+
+    def drawn(self, key: str) -> dict[str, Any]:
+        drawn: dict[str, Any] = self.page.evaluate(_DRAWN, key)
+        return drawn
+
+    def wait(self, key: str, condition: Callable[[dict[str, Any]], Any], *, timeout_s: float = 30) -> dict[str, Any]:
+        """Waits until what a panel draws is as wanted."""
+        deadline = time.monotonic() + timeout_s
+        panel = self.page.locator(f'.panel[data-key="{key}"]')
+        panel.scroll_into_view_if_needed()  # panels that are not seen draw nothing
+        panel.locator("canvas").wait_for()
+        while not condition(drawn := self.drawn(key)):
+            shown = {**drawn, "lines": [{**line, "buckets": len(line["buckets"])} for line in drawn["lines"]]}
+            assert time.monotonic() < deadline, shown
+            self.page.wait_for_timeout(50)
+        return drawn
+
+    def pixels(self, key: str, left: float, top: float, width: float, height: float, colour: str | None = None) -> int:
+        """Pixels of about a colour, of the first line if none is named, in a part of the plot."""
+        return int(self.page.evaluate(_PIXELS, [key, left, top, width, height, colour]))
+
+    def plot(self, key: str) -> Any:
+        return self.page.locator(f'.panel[data-key="{key}"] .u-over')
+
+    def choose(self, key: str, entry: str) -> None:
+        """An entry of a panel's menu."""
+        self.page.get_by_role("button", name=f"Menu of {key}").click()
+        self.page.get_by_role("menuitem", name=entry).click()
+
+
+def _loaded(drawn: dict[str, Any]) -> bool:
+    return bool(drawn["lines"]) and all(line["buckets"] for line in drawn["lines"])
+
+
+def _exact(drawn: dict[str, Any]) -> bool:
+    return _loaded(drawn) and all(line["isPart"] for line in drawn["lines"])
+
+
+def _sql(service: ServeProcess, query: str, *arguments: object) -> list[Any]:
+    async def fetch() -> list[Any]:
+        connection = await asyncpg.connect(service.database_url)
+        try:
+            return list(await connection.fetch(query, *arguments))
+        finally:
+            await connection.close()
+
+    with ThreadPoolExecutor(1) as executor:  # the browser's loop runs in this thread
+        return executor.submit(asyncio.run, fetch()).result(60)
+
+
+@pytest.fixture
+def charts(tab: Opened) -> Charts:
+    return Charts(tab)
+
+
+@pytest.fixture(scope="module")
+def long_run(service: ServeProcess) -> str:
+    return logged.with_spike(service.grpc_address, _POINTS, _AT)
+
+
+@pytest.fixture(scope="module")
+def several(service: ServeProcess) -> list[str]:
+    return [logged.small(service.grpc_address, f"mlp {seed}", seed=seed, metrics=9) for seed in range(5)]
+
+
+@pytest.fixture(scope="module")
+def ranks(service: ServeProcess) -> str:
+    return logged.of_ranks(service.grpc_address)
+
+
+@pytest.fixture(scope="module")
+def diverged(service: ServeProcess) -> str:
+    return logged.not_finite(service.grpc_address)
+
+
+# -- what is drawn is what is stored ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zoom", [None, (400_000, 900_000), (650_000, 660_000), (654_000, 655_000), (654_311, 654_331)])
+def test_a_single_spike_in_a_million_points_is_seen_at_every_zoom(
+    charts: Charts, service: ServeProcess, long_run: str, zoom: tuple[int, int] | None
+) -> None:
+    view = {"zoom": f"{zoom[0]}~{zoom[1]}"} if zoom else {}
+    drawn = charts.open(long_run, **view).wait("loss", _exact if zoom else _loaded)
+    low, high = zoom or (0, _POINTS - 1)
+    assert drawn["scale"][1] > logged.SPIKE
+    place = (_AT - low) / (high - low)
+    assert charts.pixels("loss", max(place - 0.02, 0), 0.05, 0.04, 0.3) > 5
+    assert charts.pixels("loss", 0.02, 0.05, 0.2, 0.3) == 0  # and nothing else is up there
+    buckets = [
+        bucket
+        for bucket in drawn["lines"][0]["buckets"]
+        if low <= bucket["first_position"] and bucket["last_position"] <= high
+    ]
+    row = _sql(
+        service,
+        "SELECT count(*), min(value), max(value), avg(value) FROM metric_points"
+        " WHERE run_id = $1 AND key = 'loss' AND step BETWEEN $2 AND $3",
+        long_run,
+        buckets[0]["first_position"],
+        buckets[-1]["last_position"],
+    )[0]
+    points = sum(bucket["point_count"] for bucket in buckets)
+    assert points == row["count"]
+    assert (min(b["min"] for b in buckets), max(b["max"] for b in buckets)) == (row["min"], row["max"])
+    mean = math.fsum(bucket["mean"] * bucket["point_count"] for bucket in buckets) / points
+    assert mean == pytest.approx(row["avg"], rel=1e-12)
+
+
+def test_the_envelope_is_drawn_where_many_points_fall_on_a_pixel(charts: Charts, long_run: str) -> None:
+    drawn = charts.open(long_run, zoom="1000~300000").wait("loss", _exact)
+    assert drawn["scale"][1] < 3
+    assert charts.pixels("loss", 0.3, 0.1, 0.3, 0.8) > 1000
+
+
+def test_nan_and_infinities_are_marked_at_the_edges(charts: Charts, diverged: str) -> None:
+    charts.open(diverged).wait("loss", _loaded)
+    bad = charts.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--bad').trim()")
+    assert charts.pixels("loss", 30 / 99 - 0.01, 0.95, 0.02, 0.05, bad) > 3
+    assert charts.pixels("loss", 60 / 99 - 0.01, 0, 0.02, 0.05, bad) > 3
+    assert charts.pixels("loss", 80 / 99 - 0.01, 0.95, 0.02, 0.05, bad) > 3
+    assert charts.pixels("loss", 0.4, 0.95, 0.1, 0.05, bad) == 0
+
+
+def test_ranks_are_a_band_with_the_outermost_named_and_single_lines_on_request(
+    charts: Charts, service: ServeProcess, ranks: str
+) -> None:
+    drawn = charts.open(ranks).wait("step_time", _loaded)
+    (band,) = drawn["lines"]
+    row = _sql(
+        service,
+        "SELECT min(value), max(value) FROM metric_points p WHERE run_id = $1 AND key = 'step_time' AND attempt ="
+        " (SELECT max(attempt) FROM metric_points q WHERE q.run_id = $1 AND q.key = 'step_time' AND q.rank = p.rank"
+        " AND q.step = p.step)",
+        ranks,
+    )[0]
+    assert (min(b["min"] for b in band["buckets"]), max(b["max"] for b in band["buckets"])) == (row["min"], row["max"])
+    late = [bucket for bucket in band["buckets"] if bucket["first_position"] > 210]
+    assert {bucket["max_rank"] for bucket in late} == {2}
+    charts.page.get_by_role("combobox", name="Ranks").select_option("all")
+    drawn = charts.wait("step_time", lambda drawn: len(drawn["lines"]) == 4)
+    assert sorted(line["name"] for line in drawn["lines"]) == [f"rank {rank}" for rank in range(4)]
+    expect(charts.page).to_have_url(re.compile("ranks=all"))
+
+
+def test_restarts_are_marked_at_their_step(charts: Charts, ranks: str) -> None:
+    drawn = charts.open(ranks).wait("loss", _loaded)
+    assert drawn["marks"] == [{"x": 300, "label": "attempt 1"}]
+
+
+# -- looking ------------------------------------------------------------------------------------------------------
+
+
+def test_dragging_zooms_all_panels_and_a_double_click_shows_everything_again(
+    charts: Charts, several: list[str]
+) -> None:
+    charts.open(*several).wait("lr", _loaded)
+    box = charts.plot("lr").bounding_box()
+    mouse = charts.page.mouse
+    mouse.move(box["x"] + box["width"] * 0.25, box["y"] + 50)
+    mouse.down()
+    mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 60, steps=4)
+    mouse.up()
+    for key in ("lr", "layers/0/grad_norm"):
+        low, high = charts.wait(key, _exact)["range"]
+        assert (low, high) == (pytest.approx(100, abs=4), pytest.approx(200, abs=4))
+    expect(charts.page).to_have_url(re.compile("zoom="))
+    box = charts.plot("lr").bounding_box()
+    mouse.dblclick(box["x"] + box["width"] * 0.6, box["y"] + 50)
+    charts.wait("lr", lambda drawn: drawn["range"] == [0, 399])
+    expect(charts.page).to_have_url(re.compile("^[^&]*&?$"))
+
+
+def test_one_cursor_is_in_all_panels_and_the_nearest_run_is_first(charts: Charts, several: list[str]) -> None:
+    drawn = charts.open(*several).wait("lr", _loaded)
+    box = charts.plot("lr").bounding_box()
+    charts.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    tooltip = charts.page.locator(".chart-tooltip")
+    expect(tooltip).to_contain_text("step 200")
+    highest = max(drawn["lines"], key=lambda line: line["buckets"][200]["mean"])
+    highest_value = highest["buckets"][200]["mean"]
+    near = [line["name"] for line in drawn["lines"] if line["buckets"][200]["mean"] == highest_value]
+    assert tooltip.locator(".name").first.inner_text() in near
+    expect(tooltip).to_contain_text("1 point")
+    moved = charts.page.locator('.panel[data-key="tokens"] .u-cursor-x')
+    assert "translate(-10px" not in (moved.get_attribute("style") or "")
+
+
+def test_smoothing_is_the_same_wherever_one_zooms_to(charts: Charts, long_run: str) -> None:
+    whole = charts.open(long_run, smooth="0.99", zoom="0~600000").wait("loss", _exact)["lines"][0]
+    part = charts.open(long_run, smooth="0.99", zoom="300000~310000").wait("loss", _exact)["lines"][0]
+
+    def smoothed_at(line: dict[str, Any], step: int) -> float:
+        rows = [row for row, bucket in enumerate(line["buckets"]) if bucket["last_position"] <= step]
+        return float(line["smooth"][rows[-1]])
+
+    for step in (301_000, 305_000, 309_000):
+        assert smoothed_at(part, step) == pytest.approx(smoothed_at(whole, step), abs=0.01)
+
+
+def test_x_can_be_another_metric(charts: Charts, several: list[str]) -> None:
+    drawn = charts.open(*several, x="metric:tokens", zoom="409600~819200").wait("train/loss", _exact)
+    assert drawn["range"] == [409_600, 819_200]
+    for line in drawn["lines"]:
+        assert any(bucket["first_position"] == 150 for bucket in line["buckets"])
+    expect(charts.page.get_by_role("combobox", name="x axis")).to_have_value("metric:tokens")
+
+
+def test_a_clipped_axis_says_so(charts: Charts, long_run: str) -> None:
+    drawn = charts.open(long_run, clip="1").wait("loss", _loaded)
+    assert drawn["scale"][1] < 5
+    expect(charts.page.locator('.panel[data-key="loss"] .note')).to_have_text("axis clipped: 1 above, 0 below")
+
+
+def test_panels_are_hidden_enlarged_and_put_together_and_the_link_shows_the_same(
+    charts: Charts, open_tab: Open, several: list[str]
+) -> None:
+    page = charts.open(*several).page
+    charts.wait("val/loss", _loaded)
+    charts.choose("lr", "Hide")
+    expect(page.locator('.panel[data-key="lr"]')).to_have_count(0)
+    expect(page.locator(".hidden-panels")).to_contain_text("1 hidden")
+    charts.choose("train/loss", "Add val/loss")
+    charts.wait("train/loss", lambda drawn: len(drawn["lines"]) == 2 * len(several))
+    page.locator('.panel[data-key="train/loss"] header').dblclick()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    other = Charts(open_tab())
+    other.page.goto(page.url)
+    expect(other.page.get_by_role("dialog")).to_contain_text("train/loss, val/loss")
+    expect(other.page.locator(".hidden-panels")).to_contain_text("show lr")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_params_that_differ_come_first_and_a_param_is_drawn_against_a_metric(
+    charts: Charts, several: list[str]
+) -> None:
+    page = charts.open(*several, scatter="lr~val/loss").page
+    expect(page.locator(".differences tbody tr")).to_have_count(2)
+    expect(page.locator(".compare")).to_contain_text("2 of 3 params differ")
+    expect(page.locator(".scatter circle")).to_have_count(len(several))
+
+
+# -- taking it away --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_shown_is_saved_as_a_table_and_as_pictures(charts: Charts, several: list[str], tmp_path: Path) -> None:
+    drawn = charts.open(*several).wait("train/loss", _loaded)
+    for kind in ("CSV", "PNG", "SVG"):
+        with charts.page.expect_download() as download:
+            charts.choose("train/loss", f"Save as {kind}")
+        download.value.save_as(tmp_path / kind)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "CSV").read_text())))
+    assert len(rows) == sum(len(line["buckets"]) for line in drawn["lines"])
+    assert float(rows[5]["mean"]) == drawn["lines"][0]["buckets"][5]["mean"]
+    assert (tmp_path / "PNG").read_bytes().startswith(b"\x89PNG")
+    svg = (tmp_path / "SVG").read_text()
+    assert svg.startswith("<svg")
+    assert all(part in svg for part in ("mlp 0", "<path", "</svg>"))
+
+
+def test_the_python_and_the_sql_that_are_copied_read_the_same(
+    open_tab: Open, service: ServeProcess, several: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charts = Charts(open_tab(permissions=["clipboard-read", "clipboard-write"]))
+    drawn = charts.open(several[0], zoom="100~200").wait("train/loss", _exact)
+    charts.choose("train/loss", "Copy Python")
+    code = charts.page.evaluate("navigator.clipboard.readText()")
+    monkeypatch.setenv("RUNSTREAM_ADDRESS", service.grpc_address)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    (curve,) = names["curves"]
+    shown = [b["mean"] for b in drawn["lines"][0]["buckets"] if 100 <= b["first_position"] <= 200]
+    assert list(curve.mean) == shown
+    charts.choose("train/loss", "Copy SQL")
+    rows = _sql(service, charts.page.evaluate("navigator.clipboard.readText()").rstrip().rstrip(";"))
+    assert [row["value"] for row in rows] == shown
+
+
+# -- live -------------------------------------------------------------------------------------------------------------
+
+
+def test_new_points_extend_the_curve_and_do_not_move_what_is_zoomed_to(charts: Charts, service: ServeProcess) -> None:
+    run = runstream.start_run(logged.EXPERIMENT, "live", address=service.grpc_address)
+    for step in range(100):
+        run.log({"loss": 1.0}, step=step)
+    assert run.flush(30)
+    charts.open(str(run.run_id), zoom="20~60").wait("loss", _exact)
+    scroll = charts.page.evaluate("document.querySelector('main').scrollTop")
+    for step in range(100, 150):
+        run.log({"loss": 2.0 if step != 120 else 50.0, "accuracy": 0.5}, step=step)
+    assert run.flush(30)
+    drawn = charts.wait("loss", lambda drawn: drawn["lines"][0]["end"] == 149)
+    assert (drawn["range"], drawn["zoom"]) == ([20, 60], [20, 60])
+    assert charts.page.evaluate("document.querySelector('main').scrollTop") == scroll
+    charts.page.get_by_role("button", name="Show everything").click()
+    drawn = charts.wait("loss", lambda drawn: drawn["range"] == [0, 149])
+    assert max(bucket["max"] for bucket in drawn["lines"][0]["buckets"]) == 50.0
+    assert drawn["lines"][0]["points"] == 150
+    charts.wait("accuracy", _loaded)  # a metric that did not exist before has a panel
+    run.finish()
+    expect(charts.page.locator(".chart-bar .status")).to_have_text("finished")
+
+
+@pytest.fixture
+def own_service() -> Iterator[ServeProcess]:
+    with short_directory() as directory, ServeProcess(directory) as serve:
+        yield serve
+
+
+def test_a_page_goes_on_when_its_replica_was_restarted(open_tab: Open, own_service: ServeProcess) -> None:
+    tab = open_tab(url=own_service.http_url)
+    tab.expected += ["ERR_", "Failed to load resource", "status of 503"]
+    run = runstream.start_run(logged.EXPERIMENT, "restarted", address=own_service.grpc_address)
+    run.log({"loss": 1.0}, step=0)
+    run.log({"loss": 1.0}, step=1)
+    assert run.flush(30)
+    charts = Charts(tab).open(str(run.run_id))
+    charts.wait("loss", _loaded)
+    own_service.kill()
+    expect(charts.page.locator(".chart-bar .status")).to_have_text("reconnecting…")
+    run.log({"loss": 3.0}, step=2)
+    own_service.start()
+    run.log({"loss": 4.0}, step=3)
+    assert run.flush(60)
+    drawn = charts.wait("loss", lambda drawn: drawn["lines"][0]["end"] == 3, timeout_s=60)
+    assert drawn["lines"][0]["points"] == 4
+    run.finish()
+
+
+# -- everywhere ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dark", "width"), [(True, 1440), (False, 390), (True, 390)])
+def test_charts_are_drawn_in_dark_and_on_a_phone(open_tab: Open, several: list[str], dark: bool, width: int) -> None:
+    charts = Charts(open_tab(dark=dark, width=width)).open(*several, smooth="0.9")
+    charts.wait("lr", _loaded)
+    assert charts.page.evaluate("document.documentElement.scrollWidth") <= width
