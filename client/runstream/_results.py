@@ -33,7 +33,8 @@ class Point(NamedTuple):
 
 
 class LatestPoint(NamedTuple):
-    """The latest point of one series."""
+    """The latest point of one series, its least and its greatest finite value (NaN if it has none), and the first step
+    that had each."""
 
     run_id: str
     key: str
@@ -42,6 +43,10 @@ class LatestPoint(NamedTuple):
     step: int
     time_unix_us: int
     value: float
+    min_value: float
+    min_step: int
+    max_value: float
+    max_step: int
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from array import array
@@ -50,6 +51,7 @@ def latest(endpoint: Endpoint, request: query_pb2.LatestRequest, timeout_s: floa
             _column("q", response.step, count),
             _column("q", response.time_unix_us, count),
             _column("d", response.value, count),
+            *_best_values(response),
         )
         for run, key, *rest in zip(*columns, strict=True):
             yield LatestPoint(response.run_ids[run], response.keys[key], *rest)
@@ -188,6 +190,19 @@ def _columns(response: packed_pb2.PackedHistoryResponse) -> SeriesColumns:
         _column("q", response.step, count),
         _column("q", response.time_unix_us, count),
         _column("d", response.value, count),
+    )
+
+
+def _best_values(response: packed_pb2.PackedLatestResponse) -> tuple[Any, ...]:
+    count = response.point_count
+    if not response.min_value:  # a service of an earlier release
+        none, no_step = array("d", [math.nan]) * count, array("q", [0]) * count
+        return none, no_step, none, no_step
+    return (
+        _column("d", response.min_value, count),
+        _column("q", response.min_step, count),
+        _column("d", response.max_value, count),
+        _column("q", response.max_step, count),
     )
 
 

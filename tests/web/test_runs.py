@@ -28,6 +28,7 @@ def test_the_table_has_params_tags_and_the_metrics_that_it_asks_for(web: Web) ->
     assert (run["params"], run["tags"]["team"], run["lifecycle"]) == ({"lr": "0.1"}, "a", "active")
     loss = run["metrics"].pop("loss")
     assert (loss["latest"], loss["step"], run["metrics"]) == ("NaN", 1, {})
+    assert (loss["min"], loss["min_step"], loss["max"], loss["max_step"]) == (2.0, 0, 2.0, 0)
     assert begun < run["start_time_us"] / 1e6 <= loss["time_us"] / 1e6 == run["last_point_us"] / 1e6
     assert run["end_time_us"] >= run["start_time_us"]
     assert set(web.post("runs/search", filter=f"run_id = '{found}'")["runs"][0]["metrics"]) == {"acc", "loss"}

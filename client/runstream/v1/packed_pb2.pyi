@@ -96,7 +96,7 @@ class PackedTailResponse(_message.Message):
     def __init__(self, series: _Optional[_Iterable[_Union[PackedHistoryResponse, _Mapping]]] = ..., cursor: _Optional[bytes] = ...) -> None: ...
 
 class PackedLatestResponse(_message.Message):
-    __slots__ = ("run_ids", "keys", "point_count", "run_index", "key_index", "rank", "attempt", "step", "time_unix_us", "value")
+    __slots__ = ("run_ids", "keys", "point_count", "run_index", "key_index", "rank", "attempt", "step", "time_unix_us", "value", "min_value", "min_step", "max_value", "max_step")
     RUN_IDS_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     POINT_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -107,6 +107,10 @@ class PackedLatestResponse(_message.Message):
     STEP_FIELD_NUMBER: _ClassVar[int]
     TIME_UNIX_US_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
+    MIN_VALUE_FIELD_NUMBER: _ClassVar[int]
+    MIN_STEP_FIELD_NUMBER: _ClassVar[int]
+    MAX_VALUE_FIELD_NUMBER: _ClassVar[int]
+    MAX_STEP_FIELD_NUMBER: _ClassVar[int]
     run_ids: _containers.RepeatedScalarFieldContainer[str]
     keys: _containers.RepeatedScalarFieldContainer[str]
     point_count: int
@@ -117,7 +121,11 @@ class PackedLatestResponse(_message.Message):
     step: bytes
     time_unix_us: bytes
     value: bytes
-    def __init__(self, run_ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., point_count: _Optional[int] = ..., run_index: _Optional[bytes] = ..., key_index: _Optional[bytes] = ..., rank: _Optional[bytes] = ..., attempt: _Optional[bytes] = ..., step: _Optional[bytes] = ..., time_unix_us: _Optional[bytes] = ..., value: _Optional[bytes] = ...) -> None: ...
+    min_value: bytes
+    min_step: bytes
+    max_value: bytes
+    max_step: bytes
+    def __init__(self, run_ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., point_count: _Optional[int] = ..., run_index: _Optional[bytes] = ..., key_index: _Optional[bytes] = ..., rank: _Optional[bytes] = ..., attempt: _Optional[bytes] = ..., step: _Optional[bytes] = ..., time_unix_us: _Optional[bytes] = ..., value: _Optional[bytes] = ..., min_value: _Optional[bytes] = ..., min_step: _Optional[bytes] = ..., max_value: _Optional[bytes] = ..., max_step: _Optional[bytes] = ...) -> None: ...
 
 class PackedChartResponse(_message.Message):
     __slots__ = ("series", "bucket_count", "first_position", "last_position", "point_count", "non_finite_count", "first", "last", "min", "max", "mean")

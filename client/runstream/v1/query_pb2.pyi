@@ -67,7 +67,7 @@ class LatestRequest(_message.Message):
     def __init__(self, run_ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LatestResponse(_message.Message):
-    __slots__ = ("run_ids", "keys", "point_count", "run_index", "key_index", "rank", "attempt", "step", "time_unix_us", "value")
+    __slots__ = ("run_ids", "keys", "point_count", "run_index", "key_index", "rank", "attempt", "step", "time_unix_us", "value", "min_value", "min_step", "max_value", "max_step")
     RUN_IDS_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     POINT_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +78,10 @@ class LatestResponse(_message.Message):
     STEP_FIELD_NUMBER: _ClassVar[int]
     TIME_UNIX_US_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
+    MIN_VALUE_FIELD_NUMBER: _ClassVar[int]
+    MIN_STEP_FIELD_NUMBER: _ClassVar[int]
+    MAX_VALUE_FIELD_NUMBER: _ClassVar[int]
+    MAX_STEP_FIELD_NUMBER: _ClassVar[int]
     run_ids: _containers.RepeatedScalarFieldContainer[str]
     keys: _containers.RepeatedScalarFieldContainer[str]
     point_count: int
@@ -88,7 +92,11 @@ class LatestResponse(_message.Message):
     step: _containers.RepeatedScalarFieldContainer[int]
     time_unix_us: _containers.RepeatedScalarFieldContainer[int]
     value: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, run_ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., point_count: _Optional[int] = ..., run_index: _Optional[_Iterable[int]] = ..., key_index: _Optional[_Iterable[int]] = ..., rank: _Optional[_Iterable[int]] = ..., attempt: _Optional[_Iterable[int]] = ..., step: _Optional[_Iterable[int]] = ..., time_unix_us: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[float]] = ...) -> None: ...
+    min_value: _containers.RepeatedScalarFieldContainer[float]
+    min_step: _containers.RepeatedScalarFieldContainer[int]
+    max_value: _containers.RepeatedScalarFieldContainer[float]
+    max_step: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, run_ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., point_count: _Optional[int] = ..., run_index: _Optional[_Iterable[int]] = ..., key_index: _Optional[_Iterable[int]] = ..., rank: _Optional[_Iterable[int]] = ..., attempt: _Optional[_Iterable[int]] = ..., step: _Optional[_Iterable[int]] = ..., time_unix_us: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[float]] = ..., min_value: _Optional[_Iterable[float]] = ..., min_step: _Optional[_Iterable[int]] = ..., max_value: _Optional[_Iterable[float]] = ..., max_step: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ChartRequest(_message.Message):
     __slots__ = ("run_ids", "keys", "rank", "attempt", "axis", "min_position", "max_position", "max_buckets")

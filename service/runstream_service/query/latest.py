@@ -21,6 +21,7 @@ from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import all_ended, compute, whole_read
 from runstream_service.query.reading.series import check_keys
+from runstream_service.segments.best_values import BestValues
 from runstream_service.storage.copy_rows import Layout, Rows, body, float64, int64, unix_us
 
 if TYPE_CHECKING:
@@ -53,13 +54,15 @@ STORED_VALUES = (
     ("time", ">i8"),
     ("value", ">f8"),
 )
-STORED = Layout([("run", ">i8"), ("key_hash", ">i8"), ("key_check", ">i8"), *STORED_VALUES])
+BEST_VALUES = (("min_value", ">f8"), ("min_step", ">i8"), ("max_value", ">f8"), ("max_step", ">i8"))
+STORED = Layout([("run", ">i8"), ("key_hash", ">i8"), ("key_check", ">i8"), *STORED_VALUES, *BEST_VALUES])
 
 
 @dataclass(frozen=True, slots=True)
 class LatestPoints:
     """Row i of each column is the latest point of one series: the one with the greatest (step, time, value), where NaN
-    compares as 0. In the order (run, key, rank, attempt)."""
+    compares as 0. In the order (run, key, rank, attempt). `best`: the best values of these series, where they are
+    read."""
 
     run_ids: Sequence[str]
     keys: Sequence[str]
@@ -70,6 +73,7 @@ class LatestPoints:
     step: NDArray[np.int64]
     time_unix_us: NDArray[np.int64]
     value: NDArray[np.float64]
+    best: BestValues | None = None
 
     def __len__(self) -> int:
         return len(self.step)
@@ -85,6 +89,7 @@ class LatestPoints:
             step=self.step[wanted],
             time_unix_us=self.time_unix_us[wanted],
             value=self.value[wanted],
+            best=None if self.best is None else self.best.rows(wanted),
         )
 
     def pieces(self, size: int) -> Iterator[LatestPoints]:
@@ -176,10 +181,11 @@ class _TooManySeries(InvalidField):
 
 
 def _in_order(points: LatestPoints, there: NDArray[np.bool_]) -> LatestPoints:
-    """The points that exist, in the order (run, key, rank, attempt)."""
+    """The points that exist, in the order (run, key, rank, attempt), as callers get them."""
     rows = np.flatnonzero(there)
     order = np.lexsort((points.attempt[rows], points.rank[rows], points.key_index[rows], points.run_index[rows]))
-    return points.rows(rows[order])
+    found = points.rows(rows[order])
+    return found if found.best is None else replace(found, best=found.best.with_nan())
 
 
 async def _stored_of_few(
@@ -191,8 +197,9 @@ async def _stored_of_few(
     )
     if len(rows) > _FEW_SERIES:
         return None
-    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * 9
-    series_ids, runs, texts, rank, attempt, there, step, time_unix_us, value = columns
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * 13
+    series_ids, runs, texts, rank, attempt, there, step, time_unix_us, value, *best = columns
+    least, least_step, most, most_step = best
     names = sorted(set(texts), key=str.encode)
     places = {name: place for place, name in enumerate(names)}
     points = LatestPoints(
@@ -205,6 +212,12 @@ async def _stored_of_few(
         step=np.array(step, np.int64),
         time_unix_us=np.array(time_unix_us, np.int64),
         value=np.array(value, np.float64),
+        best=BestValues(
+            np.array(least, np.float64),
+            np.array(least_step, np.int64),
+            np.array(most, np.float64),
+            np.array(most_step, np.int64),
+        ),
     )
     return np.array(series_ids, np.int64), np.array(there, np.bool_), points
 
@@ -223,8 +236,16 @@ def _columns(run_ids: Sequence[UUID], rows: Rows, key_number: NDArray[np.int64],
         step=int64(rows["step"]),
         time_unix_us=unix_us(rows["time"]),
         value=float64(rows["value"]),
+        best=stored_best_values(rows),
     )
     return series_ids, rows["there"].copy(), points
+
+
+def stored_best_values(rows: Rows) -> BestValues:
+    """The best values that roll-up stored."""
+    return BestValues(
+        float64(rows["min_value"]), int64(rows["min_step"]), float64(rows["max_value"]), int64(rows["max_step"])
+    )
 
 
 async def _rows(
@@ -298,7 +319,9 @@ def _sorted_with_pauses(texts: Sequence[str]) -> list[str]:
 
 
 def apply_hot_points(points: LatestPoints, there: NDArray[np.bool_], window: HotWindow) -> None:
-    """Replaces stored points by hot points that are later."""
+    """Replaces stored points by hot points that are later, and best values by better ones."""
+    if points.best is not None:
+        points.best.improve(*window.best())
     position, latest = window.latest()
     found = (latest.step, latest.time_unix_us, _comparable(latest.value))
     known = (points.step[position], points.time_unix_us[position], _comparable(points.value[position]))

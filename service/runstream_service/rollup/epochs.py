@@ -23,18 +23,39 @@ log = structlog.get_logger()
 # (storage/functions/begin_group_commit.sql).
 WRITERS_LOCK = 1920298867
 
-# Of the points that roll-up found in an epoch, those that are later than the latest ones of earlier epochs. A series of
-# a large epoch may have several. Series in order, as in every statement that locks rows of this table.
-_MERGE_LATEST = """
-INSERT INTO latest_values AS l (series_id, step, time, value)
-SELECT DISTINCT ON (series_id) series_id, step, time, value
-  FROM unpublished_latest_values
- WHERE epoch = $1
+# The latest points and best values that roll-up found in an epoch, where they are later or better than those of earlier
+# epochs. A series of a large epoch may have several rows; the windows share the sort that finds its latest point.
+# Series in order, as in every statement that locks rows of this table.
+_IS_LATER = """
+       (excluded.step, excluded.time, CASE excluded.value WHEN 'NaN' THEN 0 ELSE excluded.value END)
+       > (l.step, l.time, CASE l.value WHEN 'NaN' THEN 0 ELSE l.value END)"""
+_IS_LESS = "(excluded.min_value, excluded.min_step) < (l.min_value, l.min_step)"
+_IS_GREATER = "(-excluded.max_value, excluded.max_step) < (-l.max_value, l.max_step)"
+_MERGE_LATEST = f"""
+INSERT INTO latest_values AS l (series_id, step, time, value, min_value, min_step, max_value, max_step)
+SELECT DISTINCT ON (series_id) series_id, step, time, value,
+       least, min(CASE WHEN min_value = least THEN min_step END) OVER of_series,
+       most, min(CASE WHEN max_value = most THEN max_step END) OVER of_series
+  FROM (SELECT *, min(min_value) OVER of_series AS least, max(max_value) OVER of_series AS most
+          FROM unpublished_latest_values
+         WHERE epoch = $1
+        WINDOW of_series AS (PARTITION BY series_id
+                             ORDER BY step DESC, time DESC, CASE value WHEN 'NaN' THEN 0 ELSE value END DESC
+                             ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)) found
+WINDOW of_series AS (PARTITION BY series_id
+                     ORDER BY step DESC, time DESC, CASE value WHEN 'NaN' THEN 0 ELSE value END DESC
+                     ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
  ORDER BY series_id, step DESC, time DESC, CASE value WHEN 'NaN' THEN 0 ELSE value END DESC
-    ON CONFLICT (series_id) DO UPDATE SET step = excluded.step, time = excluded.time, value = excluded.value
- WHERE (excluded.step, excluded.time, CASE excluded.value WHEN 'NaN' THEN 0 ELSE excluded.value END)
-     > (l.step, l.time, CASE l.value WHEN 'NaN' THEN 0 ELSE l.value END)
-"""
+    ON CONFLICT (series_id) DO UPDATE
+   SET step = greatest(l.step, excluded.step),
+       time = CASE WHEN {_IS_LATER} THEN excluded.time ELSE l.time END,
+       value = CASE WHEN {_IS_LATER} THEN excluded.value ELSE l.value END,
+       min_step = CASE WHEN {_IS_LESS} THEN excluded.min_step ELSE l.min_step END,
+       min_value = least(l.min_value, excluded.min_value),
+       max_step = CASE WHEN {_IS_GREATER} THEN excluded.max_step ELSE l.max_step END,
+       max_value = greatest(l.max_value, excluded.max_value)
+ WHERE {_IS_LATER} OR {_IS_LESS} OR {_IS_GREATER}
+"""  # noqa: S608  # all text is ours
 
 
 async def rotate(connection: Connection, *, max_points: int, max_age_s: float) -> int | None:

@@ -11,6 +11,7 @@ import structlog
 
 from runstream_service import threads
 from runstream_service.segments import encode
+from runstream_service.segments.best_values import best_values
 from runstream_service.segments.build import build_segments, split
 from runstream_service.segments.points import Points, latest_points, put_in_order, series_starts
 from runstream_service.storage.copy_rows import Layout, pieces
@@ -37,8 +38,18 @@ _PART_POINTS = 250_000
 # than a few milliseconds.
 _SERIES_AT_ONCE = 2_000
 
-_LATEST = Layout([("epoch", ">i4"), ("series_id", ">i8"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])
-_LATEST_COLUMNS = ("epoch", "series_id", "step", "time", "value")
+_LATEST_COLUMNS = {
+    "epoch": ">i4",
+    "series_id": ">i8",
+    "step": ">i8",
+    "time": ">i8",
+    "value": ">f8",
+    "min_value": ">f8",
+    "min_step": ">i8",
+    "max_value": ">f8",
+    "max_step": ">i8",
+}
+_LATEST = Layout(list(_LATEST_COLUMNS.items()))
 
 # The series that are marked for deletion, or gone already. Skipping them is not needed for correctness (purge waits for
 # the watermark), but saves writing what will be deleted. Subqueries make it two look-ups by key per series, whatever
@@ -137,11 +148,13 @@ async def _roll_piece(connection: Connection, rolled: RollupResult, points: Poin
         rolled.skipped += len(points) - len(kept)
         points = kept
     for part in await threads.ROLLUP.run(split, points, _PART_POINTS):
-        encoded, newest = await threads.ROLLUP.run(_prepare, part, rolled.epoch)
+        encoded, latest = await threads.ROLLUP.run(_prepare, part, rolled.epoch)
         rolled.points += len(part)
         rolled.segments += encoded.count
         await SegmentStore(connection).copy(encoded)
-        await _copy_latest(connection, rolled.epoch, newest)
+        await connection.copy_to_table(
+            "unpublished_latest_values", source=pieces(latest), columns=tuple(_LATEST_COLUMNS), format="binary"
+        )
 
 
 def _sort(points: Points) -> Int64Column:
@@ -150,8 +163,28 @@ def _sort(points: Points) -> Int64Column:
     return points.series_id[series_starts(points)]
 
 
-def _prepare(points: Points, epoch: int) -> tuple[EncodedSegments, Points]:
-    return encode.encode(build_segments(points), epoch), latest_points(points)
+def _prepare(points: Points, epoch: int) -> tuple[EncodedSegments, bytes]:
+    return encode.encode(build_segments(points), epoch), _encoded_latest(points, epoch)
+
+
+def _encoded_latest(points: Points, epoch: int) -> bytes:
+    """The latest point and the best values of each series, which are stored until they are published
+    (epochs.publish)."""
+    newest = latest_points(points)
+    best = best_values(points.value, points.step, series_starts(points))
+    return _LATEST.copy(
+        {
+            "epoch": np.full(len(newest), epoch),
+            "series_id": newest.series_id,
+            "step": newest.step,
+            "time": newest.time,
+            "value": newest.value,
+            "min_value": best.min_value,
+            "min_step": best.min_step,
+            "max_value": best.max_value,
+            "max_step": best.max_step,
+        }
+    )
 
 
 def _without(points: Points, series: list[int]) -> Points:
@@ -164,12 +197,3 @@ async def _dead_series(connection: Connection, series: Int64Column) -> list[int]
         rows = await connection.fetch(_DEAD_SERIES, series[first : first + _SERIES_AT_ONCE].tolist())
         dead += [row["series_id"] for row in rows]
     return dead
-
-
-async def _copy_latest(connection: Connection, epoch: int, newest: Points) -> None:
-    """Stores the latest points until they are published (epochs.publish)."""
-    columns = {"series_id": newest.series_id, "step": newest.step, "time": newest.time, "value": newest.value}
-    rows = _LATEST.copy({"epoch": np.full(len(newest), epoch), **columns})
-    await connection.copy_to_table(
-        "unpublished_latest_values", source=pieces(rows), columns=_LATEST_COLUMNS, format="binary"
-    )

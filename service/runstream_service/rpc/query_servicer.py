@@ -147,6 +147,8 @@ def packed_series(series: Series) -> bytes:
 
 
 def _packed_latest(points: LatestPoints) -> bytes:
+    best = points.best
+    assert best is not None, "Latest.read reads best values"
     answer = packed_pb2.PackedLatestResponse(
         run_ids=points.run_ids,
         keys=points.keys,
@@ -158,6 +160,10 @@ def _packed_latest(points: LatestPoints) -> bytes:
         step=_block(points.step, "<i8"),
         time_unix_us=_block(points.time_unix_us, "<i8"),
         value=_block(points.value, "<f8"),
+        min_value=_block(best.min_value, "<f8"),
+        min_step=_block(best.min_step, "<i8"),
+        max_value=_block(best.max_value, "<f8"),
+        max_step=_block(best.max_step, "<i8"),
     )
     return answer.SerializeToString()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runstream_service.core.times import to_unix_us
@@ -62,18 +63,31 @@ def metrics_of(portions: Sequence[LatestPoints], most: int) -> MetricsByRun:
     """The latest point of each metric, as those see it who know neither ranks nor attempts."""
     found: MetricsByRun = {}
     for points in map(primary_points, portions):
-        for run, key, value, time_us, step in zip(
+        for run, key, value, time_us, step, best in zip(
             points.run_index.tolist(),
             points.key_index.tolist(),
             points.value.tolist(),
             points.time_unix_us.tolist(),
             points.step.tolist(),
+            _best(points),
             strict=True,
         ):
             of_run = found.setdefault(points.run_ids[run], {})
             if len(of_run) < most:
-                of_run[points.keys[key]] = {"latest": number(value), "step": step, "time_us": time_us}
+                of_run[points.keys[key]] = {"latest": number(value), "step": step, "time_us": time_us, **best}
     return found
+
+
+def _best(points: LatestPoints) -> Iterator[Answer]:
+    """The least and the greatest finite value in each row, and the first step of each; null where there is none."""
+    best = points.best
+    assert best is not None, "Latest.read reads best values"
+    columns = [column.tolist() for column in (best.min_value, best.min_step, best.max_value, best.max_step)]
+    for low, low_step, high, high_step in zip(*columns, strict=True):
+        if math.isnan(low):
+            yield {"min": None, "min_step": None, "max": None, "max_step": None}
+        else:
+            yield {"min": low, "min_step": low_step, "max": high, "max_step": high_step}
 
 
 def newest_points(portions: Sequence[LatestPoints]) -> dict[str, int]:
@@ -96,14 +110,16 @@ def rendered_series(points: LatestPoints) -> list[Answer]:
             "latest": number(value),
             "step": step,
             "time_us": time_us,
+            **best,
         }
-        for key, rank, attempt, value, step, time_us in zip(
+        for key, rank, attempt, value, step, time_us, best in zip(
             points.key_index.tolist(),
             points.rank.tolist(),
             points.attempt.tolist(),
             points.value.tolist(),
             points.step.tolist(),
             points.time_unix_us.tolist(),
+            _best(points),
             strict=True,
         )
     ]

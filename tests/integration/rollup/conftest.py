@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -152,6 +153,26 @@ class Lab:
     async def latest(self) -> dict[int, tuple[int, int, str]]:
         rows = await self.connection.fetch("SELECT series_id, step, time, value FROM latest_values")
         return {series: (step, time, repr(value)) for series, step, time, value in rows}
+
+    async def best(self) -> dict[int, tuple[float, int, float, int]]:
+        """The least and the greatest finite value of each series, each with its first step."""
+        rows = await self.connection.fetch(
+            "SELECT series_id, min_value, min_step, max_value, max_step FROM latest_values"
+        )
+        return {series: tuple(best) for series, *best in rows}
+
+    def expected_best(self) -> dict[int, tuple[float, int, float, int]]:
+        """The same of the points that were appended."""
+        found = {}
+        for series in {point[0] for point in self.expected}:
+            finite = [(value, step) for one, step, _, value in self.expected if one == series and math.isfinite(value)]
+            (low, low_step), (high, high_step) = (
+                (min(finite), min(((-value, step) for value, step in finite)))
+                if finite
+                else ((math.inf, 0), (math.inf, 0))
+            )
+            found[series] = (low, low_step, -high, high_step)
+        return found
 
     async def counts(self) -> list[int]:
         """Points of the segments, in the order of series and steps."""

@@ -132,6 +132,7 @@ async def test_any_interleaving_of_steps_and_kills_gives_the_points_of_a_plain_l
     latest = {one: (step, time, 0.0 if value == "nan" else float(value)) for one, (step, time, value)
               in (await lab.latest()).items()}  # fmt: skip
     assert latest == expected
+    assert await lab.best() == lab.expected_best()
 
 
 async def act(lab: Lab, series: list[int], rng: random.Random, name: str, survives: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 from typing import Any
 
 import asyncpg
@@ -232,6 +233,41 @@ async def test_the_latest_value_is_the_greatest_over_all_epochs(lab, first, seco
         await lab.append([(series, *point) for point in points])
         await lab.cycle()
     assert await lab.latest() == {series: greatest}
+    assert await lab.best() == lab.expected_best()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "best"),
+    [
+        ([[(1, 0, 5.0), (2, 0, 1.0), (3, 0, 7.0)]], (1.0, 2, 7.0, 3)),
+        ([[(5, 0, 1.0), (6, 0, 1.0)], [(2, 0, 1.0)]], (1.0, 2, 1.0, 2)),  # a late point has the same value
+        ([[(2, 0, 1.0)], [(5, 0, 1.0), (1, 0, 0.5)]], (0.5, 1, 1.0, 2)),
+        ([[(1, 0, math.nan), (2, 0, math.inf), (3, 0, -math.inf)]], (math.inf, 0, -math.inf, 0)),
+        ([[(1, 0, math.nan)], [(0, 0, -3.0)]], (-3.0, 0, -3.0, 0)),
+        ([[(9, 0, 0.0)], [(4, 0, -0.0)]], (0.0, 4, 0.0, 4)),
+        ([[(9, 0, 1e308)], [(4, 0, -1e308)], [(1, 0, 0.0)]], (-1e308, 4, 1e308, 9)),
+    ],
+)
+async def test_best_values_are_over_all_epochs_with_the_first_step_of_each(lab, epochs, best):
+    (series,) = await lab.new_series()
+    for points in epochs:
+        await lab.append([(series, *point) for point in points])
+        await lab.cycle()
+    assert await lab.best() == {series: best} == lab.expected_best()
+
+
+async def test_a_series_in_several_pieces_of_an_epoch_has_one_best_value(lab, monkeypatch):
+    monkeypatch.setattr(rollup, "_PART_POINTS", 1_000)
+    series = await lab.new_series(3)
+    rng = random.Random(7)
+    for _ in range(4):
+        await lab.append([(one, step, 0, float(rng.randint(0, 50))) for one in series for step in range(2_500)])
+    await lab.steps()["rotate"](lab.connection)
+    await lab.steps()["seal"](lab.connection)
+    await rollup.roll(lab.connection, lab.metrics, piece_points=5_000)
+    assert await lab.database.fetchval("SELECT count(*) FROM unpublished_latest_values") > 20
+    await lab.steps()["publish"](lab.connection)
+    assert await lab.best() == lab.expected_best()
 
 
 # Drop -----------------------------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ SELECT run_id, key, rank, attempt, step, (extract(epoch FROM time) * 1000000)::b
 HOT_POINTS = "SELECT epoch, count(*) FROM metric_points_hot GROUP BY epoch"
 
 Series = tuple[UUID, str, int, int]  # run, key, rank, attempt
+Best = tuple[float, int, float, int]  # the least value and its first step, the greatest and its
 Point = tuple[int, int, bytes]  # step, microseconds since 1970, the bits of the value
 
 
@@ -65,15 +66,20 @@ class Upgraded:
         async with serve_on(self.database) as services:
             history: Counter[tuple[Any, ...]] = Counter()
             latest: dict[Series, Point] = {}
+            best: dict[Series, Best] = {}
             for run in (FINISHED, RUNNING, OVER_HTTP, DELETED):
                 async for piece in services.query.History(query_pb2.HistoryRequest(run_id=run.hex)):
                     history.update((*_series(run, piece.series), *point) for point in _columns(piece))
                 async for piece in services.query.Latest(query_pb2.LatestRequest(run_ids=[run.hex])):
                     keys = [piece.keys[index] for index in piece.key_index]
                     whose = zip(keys, piece.rank, piece.attempt, strict=True)
-                    latest |= {(run, *one): point for one, point in zip(whose, _columns(piece), strict=True)}
+                    names = [(run, *one) for one in whose]
+                    latest |= dict(zip(names, _columns(piece), strict=True))
+                    columns = (piece.min_value, piece.min_step, piece.max_value, piece.max_step)
+                    best |= dict(zip(names, zip(*columns, strict=True), strict=True))
         assert history == self.points
         assert latest == self.latest()
+        assert best == {series: _best(points) for series, points in self.by_series().items()}
 
 
 def _series(run: UUID, series: Any) -> Series:
@@ -83,6 +89,13 @@ def _series(run: UUID, series: Any) -> Series:
 def _columns(piece: Any) -> list[Point]:
     bits = [struct.pack(">d", value) for value in piece.value]
     return list(zip(piece.step, piece.time_unix_us, bits, strict=True))
+
+
+def _best(points: list[Point]) -> Best:
+    values = [(struct.unpack(">d", bits)[0], step) for step, _, bits in points]
+    low, low_step = min((value, step) for value, step in values if math.isfinite(value))
+    high, high_step = min((-value, step) for value, step in values if math.isfinite(value))
+    return low, low_step, -high, high_step
 
 
 def _latest_last(point: Point) -> tuple[int, int, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,8 @@ async def read_primary_points(latest: Latest, caller: Caller, run_ids: Sequence[
 
 
 def primary_points(points: LatestPoints) -> LatestPoints:
-    """For each run and key, the point of the newest attempt of the lowest rank that logged it.
+    """For each run and key, the point of the newest attempt of the lowest rank that logged it; best values are those of
+    all ranks and attempts.
 
     The points must be in the order (run, key, rank, attempt).
     """
@@ -48,7 +50,8 @@ def primary_points(points: LatestPoints) -> LatestPoints:
     # newest.
     starts = np.flatnonzero(new_rank)
     ends = np.append(starts[1:], len(points)) - 1
-    return points.rows(ends[new_key[starts]])
+    found = points.rows(ends[new_key[starts]])
+    return found if points.best is None else replace(found, best=points.best.of_groups(np.flatnonzero(new_key)))
 
 
 def _changes(column: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

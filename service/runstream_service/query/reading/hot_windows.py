@@ -14,6 +14,7 @@ from runstream_service.core.errors import Overloaded
 from runstream_service.query.reading.columns import NO_POINTS, Columns, joined
 from runstream_service.query.reading.read_transaction import compute
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP
+from runstream_service.segments.best_values import BestValues, best_values
 from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
 from runstream_service.stores.hot_batches import BatchStream
 
@@ -73,6 +74,12 @@ class HotWindow:
         ends = np.flatnonzero(np.diff(position[last], append=-1))
         last = last[ends]
         return position[last].astype(np.int64) + self.start, points.at(last)
+
+    def best(self) -> tuple[NDArray[np.int64], BestValues]:
+        """The position of each series with points here, and its best values."""
+        starts = np.flatnonzero(np.diff(self._position, prepend=-1))
+        position = self._position[starts].astype(np.int64) + self.start
+        return position, best_values(self._points.value, self._points.step, starts)
 
 
 async def windows(

@@ -58,11 +58,13 @@ SELECT count(DISTINCT (s.run_id, s.key, s.rank))
 
 -- name: latest_stored
 -- COPY. All series of the runs $2, perhaps only of some keys ($3), at most $5, with the position of their run in $2, two
--- hashes of their key ($4: seed), and what roll-up stored as their latest point, if it did. A plain join: it is an index
+-- hashes of their key ($4: seed), and what roll-up stored of them, if it did. A plain join: it is an index
 -- lookup or a hash join, whatever the planner knows of the tables.
 SELECT w.position, hashtextextended(s.key, $4::bigint), hashtextextended(s.key, $4::bigint + 1),
        s.series_id, s.rank, s.attempt,
-       l.series_id IS NOT NULL, coalesce(l.step, 0), coalesce(l.time, 'epoch'), coalesce(l.value, 0)
+       l.series_id IS NOT NULL, coalesce(l.step, 0), coalesce(l.time, 'epoch'), coalesce(l.value, 0),
+       coalesce(l.min_value, 'Infinity'), coalesce(l.min_step, 0), coalesce(l.max_value, '-Infinity'),
+       coalesce(l.max_step, 0)
   FROM unnest($2::uuid[]) WITH ORDINALITY AS w (run_id, position)
   JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
   LEFT JOIN latest_values l USING (series_id)
@@ -74,7 +76,9 @@ SELECT w.position, hashtextextended(s.key, $4::bigint), hashtextextended(s.key, 
 -- The same as latest_stored, at most $4, with keys as text, and times in microseconds since 1970.
 SELECT s.series_id, w.position, s.key, s.rank, s.attempt,
        l.series_id IS NOT NULL, coalesce(l.step, 0), coalesce((extract(epoch FROM l.time) * 1000000)::bigint, 0),
-       coalesce(l.value, 0)
+       coalesce(l.value, 0),
+       coalesce(l.min_value, 'Infinity'), coalesce(l.min_step, 0), coalesce(l.max_value, '-Infinity'),
+       coalesce(l.max_step, 0)
   FROM unnest($2::uuid[]) WITH ORDINALITY AS w (run_id, position)
   JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
   LEFT JOIN latest_values l USING (series_id)

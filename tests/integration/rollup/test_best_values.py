@@ -1,0 +1,75 @@
+"""The least and the greatest value of series, as readers get them: from roll-up and from hot points together."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+
+import pytest
+
+from runstream_service.query.latest import Latest, LatestPoints
+from runstream_service.query.mlflow_view.primary_series import primary_points
+from runstream_service.query.reading import hot_windows
+from runstream_service.query.reading.read_transaction import ReadPool
+from tests.integration.rollup.conftest import Lab
+from tests.support.callers import ANYONE
+from tests.support.points import Point
+
+Best = tuple[float, int, float, int]
+VALUES = [0.0, -0.0, 1.5, -2.0, 7.0, 1e300, math.nan, math.inf, -math.inf]
+
+
+def some_points(rng: random.Random, series: list[int]) -> list[Point]:
+    return [(rng.choice(series), rng.randint(-5, 50), 0, rng.choice(VALUES)) for _ in range(rng.randint(1, 30))]
+
+
+def as_rows(points: LatestPoints) -> dict[str, Best]:
+    best = points.best
+    assert best is not None
+    columns = [column.tolist() for column in (best.min_value, best.min_step, best.max_value, best.max_step)]
+    rows = zip(*columns, strict=True)
+    return {points.keys[key]: row for key, row in zip(points.key_index.tolist(), rows, strict=True)}
+
+
+def comparable(rows: Mapping[str, Best]) -> dict[str, str]:
+    """NaN and -0 as texts that are equal."""
+    return {key: repr(tuple(0.0 if value == 0 else value for value in row)) for key, row in rows.items()}
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_readers_get_the_best_of_segments_and_hot_points(
+    lab: Lab, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed % 2:
+        monkeypatch.setattr(hot_windows, "MAX_POINTS", 20)  # windows over some series, or some steps of one
+    rng = random.Random(seed)
+    series = await lab.new_series(4)
+    names = {row[0]: row[1] for row in await lab.database.fetch("SELECT series_id, key FROM series")}
+    latest = Latest(ReadPool(lab.database, max_reads=2))
+    for _ in range(6):
+        await lab.append(some_points(rng, series))
+        if rng.random() < 0.5:
+            await lab.cycle(until=rng.choice(["roll", "publish", "merge"]))
+        found = as_rows(await latest.read(ANYONE, [lab.run_id.hex]))
+        expected: dict[str, Best] = {}
+        for one, best in lab.expected_best().items():
+            expected[names[one]] = (math.nan, 0, math.nan, 0) if math.isinf(best[0]) else best
+        assert comparable(found) == comparable(expected)
+
+
+async def test_best_values_of_a_run_are_over_all_ranks_and_attempts(lab: Lab) -> None:
+    rows = await lab.database.fetch(
+        "INSERT INTO series (run_id, key, rank, attempt) "
+        "SELECT $1, 'loss', rank, attempt FROM generate_series(0, 1) rank, generate_series(0, 1) attempt "
+        "RETURNING series_id",
+        lab.run_id,
+    )
+    first, second, third, fourth = sorted(row[0] for row in rows)
+    await lab.append([(first, 1, 0, 5.0), (second, 4, 0, 2.0), (third, 3, 0, 2.0), (fourth, 9, 0, math.nan)])
+    await lab.cycle()
+    points = await Latest(ReadPool(lab.database, max_reads=1)).read(ANYONE, [lab.run_id.hex])
+    assert as_rows(primary_points(points)) == {"loss": (2.0, 3, 5.0, 1)}
+    await lab.append([(fourth, 2, 0, -7.0), (fourth, 1, 0, 5.0), (third, 0, 0, 5.0)])
+    points = await Latest(ReadPool(lab.database, max_reads=1)).read(ANYONE, [lab.run_id.hex])
+    assert as_rows(primary_points(points)) == {"loss": (-7.0, 2, 5.0, 0)}
