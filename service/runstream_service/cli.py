@@ -9,6 +9,7 @@ _EXTRAS = {
     "click": "cli",
     "rich": "cli",
     "plotext": "cli",
+    "google_crc32c": "tensorboard",
     "pyarrow": "server,export",
     "sklearn": "server,demo",
     "mlflow": "server,mlflow",

@@ -355,6 +355,20 @@ def pg_restore(reader: Reader, found: re.Match[str]) -> None:
 POINTS = "SELECT run_id, key, count(*), sum(value::numeric) FROM metric_points GROUP BY 1, 2 ORDER BY 1, 2"
 
 
+def tensorboard_command(reader: Reader, found: re.Match[str]) -> None:
+    """What follows is ended with Ctrl-C when it has found the run."""
+    arguments = shlex.split(found[1])
+    process = reader.start(program("runstream"), "tensorboard", *arguments)
+    if "--once" not in arguments and "--dry-run" not in arguments:
+        assert process.stderr is not None
+        assert "following" in process.stderr.readline()
+        assert "run 'mlp'" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    reader.said[found[0]] = out
+
+
 def kustomization(_reader: Reader, found: re.Match[str]) -> None:
     """There is one; tests/deploy/test_files.py checks what it lists."""
     assert (ROOT / found[1] / "kustomization.yaml").is_file()
@@ -394,6 +408,7 @@ COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"runstream sync (.*)": sync_command,
     r"runstream ((?:workspace|token|tracking-uri|audit)\b.*)": access_command,
     r"runstream ((?:export|delete|retention|gc|status) .*)": data_command,
+    r"runstream tensorboard (.*)": tensorboard_command,
     r"runstream (distribute) --database postgresql://\S+": distribute_command,
     r"\.venv/bin/python (\w+\.py)": script,
     r"curl http://127\.0\.0\.1:5000(/\w+)": curl,

@@ -10,6 +10,7 @@ import os
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,9 +51,6 @@ class Journal(Protocol):
     def writer_alive(self) -> bool:
         """Whether the writer's process lives."""
 
-    def delete_before(self, sequence: int) -> None:
-        """Frees what is settled."""
-
 
 @dataclass
 class Session:
@@ -66,12 +64,20 @@ class Session:
 
 
 class Feed:
-    """One journal. `path` is None for one in memory."""
+    """One journal. `path` is None for one without a directory, whose position goes to `save`."""
 
     def __init__(
-        self, journal: Journal, path: Path | None, position: Position, limits: Limits, log: Log, endpoint: Endpoint
+        self,
+        journal: Journal,
+        path: Path | None,
+        position: Position,
+        limits: Limits,
+        log: Log,
+        endpoint: Endpoint,
+        save: Callable[[Position], None] = lambda position: None,
     ) -> None:
         self.journal = journal
+        self._save = save
         self.path = path
         self.position = position  # as it was saved last
         self.creation = Creation.of(journal.create)
@@ -415,7 +421,7 @@ class Feed:
     def store(self, position: Position, durable: bool) -> None:
         """Saves it, and frees what it settles. Without the lock. Raises OSError."""
         if self.path is None:
-            self.journal.delete_before(position.records + 1)
+            self._save(position)
             return
         position.save(self.path, durable=durable)
 

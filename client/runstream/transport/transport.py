@@ -22,7 +22,7 @@ from runstream.transport.access import Access
 from runstream.transport.callers import Callers
 from runstream.transport.channels import Channels
 from runstream.transport.endpoints import Endpoints
-from runstream.transport.feed import Feed
+from runstream.transport.feed import Feed, Journal
 from runstream.transport.limits import Limits
 from runstream.transport.notices import Log
 from runstream.transport.stream import EndpointStream
@@ -132,7 +132,15 @@ class Transport:
     def add(self, journal: MemoryJournal, endpoint: Endpoint | None = None) -> None:
         """Takes a journal in memory. Raises ValueError if its CREATE record is not usable."""
         endpoint = endpoint or self._endpoints.of(journal.create, None)
-        self._add_feed(journal.id, Feed(journal, None, Position(), self._limits, self._log, endpoint))
+        self.add_kept(journal, endpoint, Position(), lambda position: journal.delete_before(position.records + 1))
+
+    def add_kept(
+        self, journal: Journal, endpoint: Endpoint, position: Position, save: Callable[[Position], None]
+    ) -> None:
+        """Takes a journal whose position somebody else keeps: it was brought as far as `position`. When `save` returns,
+        a position is on disk; it raises OSError if that failed. Raises ValueError if the CREATE record is not usable.
+        """
+        self._add_feed(journal.id, Feed(journal, None, position, self._limits, self._log, endpoint, save))
         with self._lock:
             self._progress()
 
@@ -310,11 +318,13 @@ class Transport:
     def _read(self, everything: bool, look_at_writer: bool) -> bool:
         """Reads as much as there is room for; returns whether there may be more."""
         busy = False
-        for feed in list(self._feeds.values()):
+        feeds = list(self._feeds.values())
+        sharing = sum(not feed.at_end for feed in feeds)
+        for feed in feeds:
             if feed.complete or (feed.at_end and not everything):
                 continue
             with self._lock:
-                room = feed.room(sum(not each.at_end for each in self._feeds.values()))
+                room = feed.room(sharing)
             if room <= 0:
                 continue
             try:
@@ -399,7 +409,8 @@ class Transport:
         """Deletes journals that are over."""
         for key, feed in list(self._feeds.items()):
             with self._lock:
-                is_over = feed.over
+                # The position of a journal without a directory is all that is left of it.
+                is_over = feed.over and (feed.path is not None or not feed.unsaved)
             if not is_over or self._keep or not feed.may_be_deleted(now_s):
                 continue
             if isinstance(key, Path) and self._directory is not None:

@@ -27,6 +27,7 @@ _COMMANDS = {
         "doctor": "login:doctor",
         "agent": "agent:agent",
         "sync": "agent:sync",
+        "tensorboard": "tensorboard:tensorboard",
     },
     "The service": {
         "serve": "service:serve",
