@@ -253,3 +253,22 @@ def test_a_replica_that_restarts_ends_streams_at_once_and_pages_go_on_without_a_
         with contextlib.closing(Rest(serve.http_url)) as rest:
             assert rest.get("experiments/get", {"experiment_id": "0"}).status == 200
         assert [record for record in serve.log_records if record["level"] == "error"] == []
+
+
+def test_a_database_that_restarts_is_no_gap_and_pages_do_not_notice() -> None:
+    with short_directory() as directory, ServeProcess(directory) as serve:
+
+        async def follow() -> None:
+            with runstream.start_run(address=serve.grpc_address) as run:
+                page = Page(serve.http_url, run=run.run_id)
+                assert await asyncio.to_thread(run.flush, WITHIN_S)
+                await page.open()
+                await log(run, range(10))
+                await page.has(10)
+                await asyncio.to_thread(serve.kill_postgres)
+                await log(run, range(10, 20))
+                await page.has(20)
+                assert set(page.kinds) == {"run", "points"}
+                await page.close()
+
+        asyncio.run(follow())
