@@ -29,7 +29,6 @@ from runstream.errors import (
     Unauthenticated,
     Unavailable,
 )
-from runstream.run import Run, RunStats, start_run
 
 if TYPE_CHECKING:
     from runstream.client import (
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
         RunInfo,
         SeriesColumns,
     )
+    from runstream.run import Run, RunStats, start_run
 
 __all__ = [
     "AggregateCurve",
@@ -75,11 +75,16 @@ __all__ = [
 ]
 
 
+_LOGGING = ("Run", "RunStats", "start_run")
+
+
 def __getattr__(name: str) -> Any:
-    """Imports the reading side when it is first used: it needs gRPC, which a process that only trains never loads."""
+    """Imports each side when it is first used: reading needs gRPC, which a process that only trains never loads; and
+    the command line, which only reads, need not wait for logging."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module("runstream.client"), name)
+    module = "runstream.run" if name in _LOGGING else "runstream.client"
+    value = globals()[name] = getattr(importlib.import_module(module), name)
     return value
 
 

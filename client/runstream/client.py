@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -14,7 +15,6 @@ from runstream import _protobuf_version as _protobuf_version  # isort: skip (fir
 from runstream import _arguments, _identity, _settings, _status, _streams
 from runstream._channel import channels
 from runstream._charts import AggregateCurve, ChartSeries
-from runstream._lifecycle import process
 from runstream._results import (
     Caller,
     Experiment,
@@ -347,7 +347,9 @@ class Client:
     def _run_id(self, run_id: str, timeout: float | None = None) -> str:
         """The id in its plain form. If this process has just started the run, waits until the run exists."""
         plain = _identity.check_run_id(run_id)
-        process.wait_created(self.address, plain, self.timeout if timeout is None else timeout)
+        lifecycle = sys.modules.get("runstream._lifecycle")  # else this process has started none
+        if lifecycle is not None:
+            lifecycle.process.wait_created(self.address, plain, self.timeout if timeout is None else timeout)
         return plain
 
     def _run_ids(self, run_ids: str | Iterable[str], timeout: float | None = None) -> list[str]:

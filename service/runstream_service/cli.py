@@ -10,6 +10,7 @@ _EXTRAS = {
     "rich": "cli",
     "plotext": "cli",
     "google_crc32c": "tensorboard",
+    "matplotlib": "cli,png",
     "pyarrow": "server,export",
     "sklearn": "server,demo",
     "mlflow": "server,mlflow",

@@ -13,11 +13,19 @@ from runstream_service.commands.lazy_group import LazyGroup, version_option
 # Section of the help -> name of the command -> its module below this package, and its name there.
 _COMMANDS = {
     "Look at runs": {
+        "ls": "runs:ls",
+        "show": "runs:show",
+        "history": "points:history",
+        "plot": "plot:plot",
+        "compare": "runs:compare",
         "tail": "points:tail",
+        "top": "top:top",
+        "open": "runs:open_page",
         "export": "points:export",
     },
     "Change runs": {
         "delete": "runs:delete",
+        "restore": "runs:restore",
         "retention": "runs:retention",
     },
     "On a training machine": {
@@ -28,6 +36,7 @@ _COMMANDS = {
         "agent": "agent:agent",
         "sync": "agent:sync",
         "tensorboard": "tensorboard:tensorboard",
+        "completion": "completion:completion",
     },
     "The service": {
         "serve": "service:serve",

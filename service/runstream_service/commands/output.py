@@ -1,0 +1,173 @@
+"""How commands show rows: a table for people, JSON (one object a line) or CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+STATUS_STYLES = {"RUNNING": "cyan", "SCHEDULED": "blue", "FINISHED": "green", "FAILED": "red", "KILLED": "yellow"}
+_ANY_WIDTH = 100_000  # into a pipe, nothing is cut off
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+class Column(NamedTuple):
+    """`shown` makes the text of a value for people; None is empty. `style` is rich's, or makes it from the value."""
+
+    name: str
+    is_number: bool = False
+    shown: Callable[[Any], str] = str
+    style: str | Callable[[Any], str] = ""
+    wraps: bool = False  # else its end is cut off where the terminal is too narrow
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--json and --csv, as the parameter `form`: table, json or csv."""
+    as_json = click.option("--json", "form", flag_value="json", help="One JSON object a line.")
+    as_csv = click.option("--csv", "form", flag_value="csv", help="CSV with a header.")
+    return as_json(as_csv(click.option("--table", "form", flag_value="table", default="table", hidden=True)(command)))
+
+
+def show_rows(form: str, columns: Sequence[Column], rows: Iterable[Sequence[Any]], *, empty: str = "") -> None:
+    """Prints rows in one of the three forms. `empty` is for people, if there are none."""
+    if form == "json":
+        for row in rows:
+            click.echo(to_json({column.name: value for column, value in zip(columns, row, strict=True)}))
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow([column.name for column in columns])
+        writer.writerows(rows)
+    else:
+        shown = list(rows)
+        if shown or not empty:
+            console().print(table(columns, shown))
+        else:
+            click.echo(empty)
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Table:
+    """In the look of all commands."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(
+            column.name,
+            justify="right" if column.is_number else "left",
+            no_wrap=not column.wraps,
+            overflow="fold" if column.wraps else "ellipsis",
+        )
+    for row in rows:
+        made.add_row(*(Text(*_cell(column, value)) for column, value in zip(columns, row, strict=True)))
+    return made
+
+
+def _cell(column: Column, value: Any) -> tuple[str, str]:
+    if value is None:
+        return "", ""
+    return column.shown(value), column.style(value) if callable(column.style) else column.style
+
+
+def console() -> Console:
+    """Colours on a terminal alone, and lines of any length elsewhere."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _ANY_WIDTH)
+
+
+def print_all(*parts: RenderableType) -> None:
+    """Prints them below each other."""
+    on = console()
+    for part in parts:
+        on.print(part)
+
+
+def to_json(record: Any) -> str:
+    """JSON has no NaN and no infinities: they are texts, as in protobuf's JSON."""
+    return json.dumps(_plain(record), ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def short_id(run_id: str) -> str:
+    """The beginning of a run's id, by which a person tells it from others, and that commands accept."""
+    return run_id[:8]
+
+
+def status_style(status: str) -> str:
+    """The colour of a run's status."""
+    return STATUS_STYLES.get(status, "")
+
+
+def number(value: float) -> str:
+    """A value of a metric, in about six characters."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Inf" if value > 0 else "-Inf"
+    if value == int(value) and abs(value) < 1e6:
+        return f"{int(value):,}"
+    return f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """The two largest units: 2 h 5 min."""
+    if isinstance(seconds, float) and 0 < seconds < 10:
+        return f"{seconds:.1f} s"
+    left = max(0, int(seconds))
+    parts: list[str] = []
+    for unit, size in _UNITS:
+        if left >= size or (unit == "s" and not parts):
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(parts[:2])
+
+
+def ago(unix_us: int) -> str:
+    """How long ago: the largest unit."""
+    seconds = time.time() - unix_us / 1e6
+    words = duration(max(0, int(seconds))).split()
+    return f"{words[0]} {words[1]} ago"
+
+
+def utc(unix_us: int) -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    from datetime import datetime, timedelta, timezone
+
+    at = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=unix_us)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def local(unix_us: int) -> str:
+    """As a clock on the wall here has it."""
+    from datetime import datetime
+
+    try:
+        return f"{datetime.fromtimestamp(unix_us / 1e6):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):  # beyond what the system's clock knows
+        return utc(unix_us)
+
+
+def terminal_width() -> int:
+    """Columns of the terminal; 80 elsewhere."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
