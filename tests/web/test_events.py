@@ -238,14 +238,16 @@ def test_a_replica_that_restarts_ends_streams_at_once_and_pages_go_on_without_a_
                 pages = [Page(serve.http_url, run=run.run_id) for _ in range(3)]
                 for page, last_id in zip(pages, (late, early, early), strict=True):
                     await page.open(last_id=last_id)
+                new = Page(serve.http_url, run=run.run_id)
+                await new.open()
                 await log(run, range(25, 30))
-                for page, expected in zip(pages, (10, 20, 20), strict=True):
+                for page, expected in zip([*pages, new], (10, 20, 20, 5), strict=True):
                     await page.has(expected)
                     assert "reset" not in page.kinds
                 # Those that began at an older position have come as far as the first, which now serves all.
                 await asyncio.to_thread(until_now, lambda: serve.metric("runstream_event_feeds") == 1)
                 await log(run, range(30, 40))
-                for page, expected in zip(pages, (20, 30, 30), strict=True):
+                for page, expected in zip([*pages, new], (20, 30, 30, 15), strict=True):
                     await page.has(expected)
                     await page.close()
 

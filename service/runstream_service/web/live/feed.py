@@ -38,6 +38,8 @@ class Feed:
         self.run_id = run_id
         self.subscriptions: set[Subscription] = set()
         self.cursor = start  # of all that was flushed
+        # Whether a new page may join: one that begins at an older cursor sends points that such a page knows.
+        self.is_current = not start
         self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tail = tail
         self._caller = caller
@@ -77,6 +79,7 @@ class Feed:
     def _forget(self) -> None:
         """The tail cannot go on from where it was: pages have to begin again."""
         self._received = self.cursor = b""
+        self.is_current = True
         self._pending, self._pending_points = [], 0
         self._kept.clear()
         self._kept_bytes = 0

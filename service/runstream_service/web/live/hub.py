@@ -141,8 +141,8 @@ class Hub:
         if since is not None and len(cursors) < len(subscription.runs):
             subscription.reset()  # what it has had is not known
             cursors = {}
-        for run_id in subscription.runs:
-            feed = self._feed(caller, run_id, cursors.get(run_id, b""))
+        feeds = {run_id: self._feed(caller, run_id, cursors.get(run_id, b"")) for run_id in subscription.runs}
+        for run_id, feed in feeds.items():
             await within(asyncio.shield(feed.started), _START_WITHIN_S)
             missed = feed.since(cursors[run_id]) if run_id in cursors else []
             if missed is None:  # its points are gone
@@ -154,7 +154,7 @@ class Hub:
         watched = self._watched[caller.workspace_id, run_id]
         watched.drop_ended()
         for feed, _ in watched.feeds:
-            if not cursor or feed.since(cursor) is not None:
+            if feed.is_current if not cursor else feed.since(cursor) is not None:
                 return feed
         # It is read for everybody in the workspace, so it ends with nobody's token.
         feed = Feed(self._tail, _reader(caller.workspace_id), run_id, cursor)
@@ -226,6 +226,7 @@ class Hub:
             missed = first.since(feed.cursor) if feed.started.done() else None
             if missed is None:
                 continue
+            first.is_current |= feed.is_current
             for subscription in feed.subscriptions:
                 first.join(subscription, missed)
             feed.subscriptions.clear()
