@@ -220,6 +220,8 @@ EXPRESSIONS = [
     ("NOT ({a} AND {b})", [("OR", [("NOT", A), ("NOT", B)])]),
     ("NOT (NOT {a} AND NOT ({b} OR {c}))", [("OR", [A, B, C])]),
     ("NOT NOT {a}", [A]),
+    ("min(metrics.a) > 1 AND Max( metric.`b.min` )<2", [("minimum", "a", ">", 1.0), ("maximum", "b.min", "<", 2.0)]),
+    ("NOT min(metrics.min) = 1", [("NOT", ("minimum", "min", "=", 1.0))]),
     ("NOT NOT NOT {a}", [("NOT", A)]),
     ("((({a})) AND ({b} AND ({c})))", [A, B, C]),
     ("{a} Or ({b} oR {c})", [("OR", [A, B, C])]),
@@ -252,6 +254,11 @@ MISTAKES = [
     ("metrics.a = 1 OR metrics.b = 1 metrics.c = 1", 31, "expected AND, OR or the end, found 'metrics.c = 1'"),
     ("metrics.a = 1 OR OR metrics.b = 1", 17, "expected a field, NOT or '\\(', found 'OR metrics.b"),
     ("()", 1, "expected a field"),
+    ("avg(metrics.a) > 1", 0, "Invalid function 'avg\\(metrics.a\\)'. Valid functions are .'min\\(metrics.loss\\)'"),
+    ("metrics.a = 1 OR min(params.a) = 1", 17, "Invalid function 'min\\(params.a\\)'"),
+    ("min(metrics.a > 1)", 14, "expected '\\)', found '> 1"),
+    ("min(metrics.a) = 'x'", 17, "Expected numeric value"),
+    ("min(metrics.a) IS NULL", 0, "IS NULL / IS NOT NULL is not supported"),
     ("NOT", 3, "expected a field"),
     ("metrics.a > 1 OR foo.b = 1", 17, "Invalid entity type 'foo'"),
     ("metrics.a > 1 OR status = 5", 26, "Expected a quoted string value"),
@@ -325,6 +332,20 @@ def test_an_order_of_runs_is_read_as_mlflow_reads_it(text: str) -> None:
         return
     (order,) = parse_order_by([text], RUNS)
     assert (order.kind, order.key, order.descending) == (kind, SearchUtils.translate_key_alias(key), not ascending)
+
+
+def test_an_order_may_be_by_the_best_value_of_a_metric() -> None:
+    orders = parse_order_by(["min(metrics.`a b`) DESC", "MAX(metric.a)", "metrics.a"], RUNS)
+    assert [(order.kind, order.key, order.descending) for order in orders] == [
+        ("minimum", "a b", True),
+        ("maximum", "a", False),
+        ("metric", "a", False),
+    ]
+    for text, dialect in (("min(params.a)", RUNS), ("sum(metrics.a)", RUNS), ("min(name)", EXPERIMENTS)):
+        with pytest.raises(InvalidField, match="Invalid function"):
+            parse_order_by([text], dialect)
+    with pytest.raises(InvalidField, match="duplicate fields"):
+        parse_order_by(["min(metrics.a)", "min(metric.a) DESC"], RUNS)
 
 
 def test_a_field_is_ordered_by_once() -> None:

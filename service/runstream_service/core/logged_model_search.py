@@ -13,7 +13,7 @@ from runstream_service.core.errors import InvalidField
 from runstream_service.core.names import check_text
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.search.conditions import uses
-from runstream_service.search.dialects import LOGGED_MODELS
+from runstream_service.search.dialects import LOGGED_MODELS, OF_POINTS
 from runstream_service.search.grammar import MAX_ORDERS, parse_field, read_filter
 from runstream_service.search.sql import (
     Parameters,
@@ -135,7 +135,7 @@ def _conditions(asked: Search, wanted: And, parameters: Parameters) -> list[str]
     # Conditions on metrics only apply to metrics on these datasets; without such conditions, there must be some metric.
     on_datasets = _on_datasets(asked.datasets, parameters)
     conditions = [condition_sql(part, lambda one: _condition(one, on_datasets, parameters)) for part in wanted.parts]
-    if asked.datasets and not uses(wanted, "metric"):
+    if asked.datasets and not uses(wanted, OF_POINTS):
         conditions.append(f"EXISTS ({_OF_MODEL}{on_datasets})")
     return conditions
 

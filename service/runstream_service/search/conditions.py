@@ -9,7 +9,7 @@ laws. So conditions that all have to be true are visible as such, and PostgreSQL
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -93,9 +93,9 @@ def comparisons_of(condition: Condition) -> Iterator[Comparison]:
             yield from comparisons_of(part)
 
 
-def uses(condition: Condition, kind: str) -> bool:
-    """Whether one of the comparisons is of this kind."""
-    return any(comparison.kind == kind for comparison in comparisons_of(condition))
+def uses(condition: Condition, kinds: Collection[str]) -> bool:
+    """Whether one of the comparisons is of these kinds."""
+    return any(comparison.kind in kinds for comparison in comparisons_of(condition))
 
 
 def _alternatives(conditions: Iterable[Condition]) -> Iterator[Condition]:

@@ -52,12 +52,14 @@ class Kind:
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """The language of one kind of entity. `order_keys`: attributes to order by, with what they stand for. A field that
-    is repeated in an order is refused, or the first counts."""
+    is repeated in an order is refused, or the first counts. `functions`: what min(metrics.x) and its like are; their
+    argument is a metric."""
 
     name: str
     kinds: tuple[Kind, ...]
     order_keys: Mapping[str, str]
     may_repeat_orders: bool = False
+    functions: Mapping[str, Kind] = field(default_factory=dict)
     by_word: Mapping[str, Kind] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,6 +81,12 @@ _WHOLE_TIME = Rule(_NUMBERS, Values.WHOLE)
 _START_TIME = Rule(_NUMBERS, Values.WHOLE_OR_FRACTION, alias_of="start_time")
 _RUN_NAME = Rule(_LIKENESS, alias_of="run_name")
 _REGISTRY_TAGS = Kind("tag", ("tag", "tags"), _LIKE_TEXT, orders=False)
+
+# The least and the greatest value of a metric over all its points.
+_LEAST = Kind("minimum", (), Rule(_NUMBERS, Values.NUMBER))
+_GREATEST = Kind("maximum", (), Rule(_NUMBERS, Values.NUMBER))
+# What is compared with points; the rest is stored with the run.
+OF_POINTS = frozenset({"metric", "minimum", "maximum"})
 
 RUNS = Dialect(
     "runs",
@@ -116,6 +124,7 @@ RUNS = Dialect(
         "created": "start_time",
         "Created": "start_time",
     },
+    functions={"min": _LEAST, "max": _GREATEST},
 )
 
 EXPERIMENTS = Dialect(

@@ -25,7 +25,7 @@ from lark import Lark, Token, Tree, UnexpectedInput
 from runstream_service import threads
 from runstream_service.core.errors import InvalidField
 from runstream_service.search.conditions import And, Comparison, Condition, Value, all_of, any_of, negated
-from runstream_service.search.dialects import Dialect, Kind, Rule, Values
+from runstream_service.search.dialects import OF_POINTS, Dialect, Kind, Rule, Values
 
 if TYPE_CHECKING:
     from lark.parsers.lalr_interactive_parser import InteractiveParser
@@ -51,12 +51,15 @@ row: (_AND | comparison)*
 
 ?expression: conjunction | conjunction (_OR conjunction)+ -> disjunction
 ?conjunction: factor | factor (_AND factor)+
-?factor: comparison | negation | _OPEN expression _CLOSE
-negation: NOT+ (comparison | _OPEN expression _CLOSE)
+?factor: comparison | of_best | negation | _OPEN expression _CLOSE
+negation: NOT+ (comparison | of_best | _OPEN expression _CLOSE)
 
-comparison: NAME (OPERATOR (TEXT | NUMBER | LIST | WORD) | PRESENCE)
+comparison: NAME _test
+of_best: NAME _OPEN NAME _CLOSE _test
+_test: OPERATOR (TEXT | NUMBER | LIST | WORD) | PRESENCE
 
-order: NAME DIRECTION?
+order: field DIRECTION?
+field: NAME | NAME _OPEN NAME _CLOSE
 
 NAME: /(?!(AND|OR|NOT)(?![\w.$#]))(`[^`]*(``[^`]*)*`|"[^"]*"|[\w$#]+)(\.(`[^`]*(``[^`]*)*`|"[^"]*"|'[^']*'|[\w$#]+))*/i
 _AND.2: /AND(?![\w.$#])/i
@@ -192,7 +195,7 @@ def parse_order_by(texts: Sequence[str], dialect: Dialect) -> tuple[Order, ...]:
 
 def parse_field(text: str, dialect: Dialect) -> tuple[str, str]:
     """Kind and key of a field to order by that comes without a direction. Raises InvalidField."""
-    return _orderable(_check_text(text.strip(), "order_by", _CACHED_CHARACTERS), dialect)
+    return _orderable("", _check_text(text.strip(), "order_by", _CACHED_CHARACTERS), dialect)
 
 
 @functools.lru_cache(maxsize=1_024)
@@ -252,8 +255,11 @@ class _Reader:
         return tree
 
     def _condition(self, tree: Tree[Token]) -> Condition:
+        tokens = [child for child in tree.children if isinstance(child, Token)]
         if tree.data == "comparison":
-            return self._comparison(*(child for child in tree.children if isinstance(child, Token)))
+            return self._comparison("", *tokens)
+        if tree.data == "of_best":
+            return self._comparison(*tokens)
         parts = [self._condition(child) for child in tree.children if isinstance(child, Tree)]
         if tree.data == "disjunction":
             return any_of(parts)
@@ -261,11 +267,13 @@ class _Reader:
             return negated(parts[0]) if len(tree.children) % 2 == 0 else parts[0]  # NOT NOT is nothing
         return all_of(parts)
 
-    def _comparison(self, name: Token, operator: Token, token: Token | None = None) -> Comparison:
-        """Checks one against the dialect."""
+    def _comparison(
+        self, function: Token | str, name: Token, operator: Token, token: Token | None = None
+    ) -> Comparison:
+        """Checks one against the dialect. `function` is min or max, or empty."""
         comparator = " ".join(operator.upper().split())
-        with self._at(name):
-            kind, key = _kind_and_key(str(name), self._dialect, "filter")
+        with self._at(function if isinstance(function, Token) else name):
+            kind, key = _kind_and_key(function, name, self._dialect, "filter")
             rule = _rule(kind, key)
             if token is None and comparator not in rule.operators:
                 raise _wrong(f"IS NULL / IS NOT NULL is not supported for '{kind.name}' '{key}'")
@@ -294,15 +302,20 @@ class _Reader:
 @functools.lru_cache(maxsize=1_024)
 def _parsed_order(text: str, dialect: Dialect) -> Order:
     try:
-        name, *direction = _ORDERS.parse(text).children
+        field, *direction = _ORDERS.parse(text).children
     except UnexpectedInput as error:
         raise InvalidField(f"Invalid order_by clause '{text[:200]}'. Could not be parsed.", field="order_by") from error
-    kind, key = _orderable(str(name), dialect)
+    kind, key = _orderable(*_function_and_name(field), dialect)
     return Order(kind, key, bool(direction) and str(direction[0]).upper() == "DESC")
 
 
-def _orderable(name: str, dialect: Dialect) -> tuple[str, str]:
-    kind, key = _kind_and_key(name, dialect, "order_by")
+def _function_and_name(field: Tree[Token] | Token) -> tuple[str, str]:
+    *function, name = [str(child) for child in field.children] if isinstance(field, Tree) else [str(field)]
+    return "".join(function), name
+
+
+def _orderable(function: str, name: str, dialect: Dialect) -> tuple[str, str]:
+    kind, key = _kind_and_key(function, name, dialect, "order_by")
     if not kind.orders:
         raise InvalidField(f"Invalid order_by entity: {kind.name}", field="order_by")
     if kind.keys is None:
@@ -330,7 +343,19 @@ def _check_operator(kind: Kind, key: str, rule: Rule, operator: str, value: Valu
         )
 
 
-def _kind_and_key(name: str, dialect: Dialect, where: str) -> tuple[Kind, str]:
+def _kind_and_key(function: str, name: str, dialect: Dialect, where: str) -> tuple[Kind, str]:
+    """What a field is. With a function, such as min(metrics.loss), it is another one."""
+    kind, key = _kind_and_key_of(str(name), dialect, where)
+    if not function:
+        return kind, key
+    of_metric = dialect.functions.get(function.lower())
+    if of_metric is None or kind.name != "metric":
+        known = [f"{one}(metrics.loss)" for one in dialect.functions]
+        raise InvalidField(f"Invalid function '{function[:80]}({name[:80]})'. Valid functions are {known}", field=where)
+    return of_metric, key
+
+
+def _kind_and_key_of(name: str, dialect: Dialect, where: str) -> tuple[Kind, str]:
     word, point, key = name.partition(".")
     if not point:
         return dialect.attributes, _unquoted(name)
@@ -350,7 +375,7 @@ def _value(kind: Kind, key: str, rule: Rule, token: Token) -> Value:
     if token.type == "TEXT" and rule.also_quoted:
         token = Token("NUMBER", token[1:-1])
     if token.type != "NUMBER":
-        what = "metric" if kind.name == "metric" else f"numeric attribute: {key}"
+        what = "metric" if kind.name in OF_POINTS else f"numeric attribute: {key}"
         raise _wrong(f"Expected numeric value type for {what}. Found {token[:80]}")
     return _number(key, rule, token)
 
@@ -453,7 +478,9 @@ def _expected_behind(text: str) -> str:
     parsing = _FILTERS.parse_interactive(text, start="expression")
     for _ in parsing.iter_parse():
         pass
-    terminals = parsing.accepts()  # type: ignore[no-untyped-call]
+    terminals = set(parsing.accepts())  # type: ignore[no-untyped-call]
+    if "OPERATOR" in terminals:
+        terminals.discard("_OPEN")  # only right behind min and max
     words = [word for terminal, word in _WORDS.items() if word and terminal in terminals]
     return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else "".join(words)
 

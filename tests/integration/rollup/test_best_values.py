@@ -12,6 +12,8 @@ from runstream_service.query.latest import Latest, LatestPoints
 from runstream_service.query.mlflow_view.primary_series import primary_points
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import ReadPool
+from runstream_service.query.run_search import metric_columns
+from runstream_service.query.run_search.run_search import RunSearch, RunSearchQuery
 from tests.integration.rollup.conftest import Lab
 from tests.support.callers import ANYONE
 from tests.support.points import Point
@@ -73,3 +75,51 @@ async def test_best_values_of_a_run_are_over_all_ranks_and_attempts(lab: Lab) ->
     await lab.append([(fourth, 2, 0, -7.0), (fourth, 1, 0, 5.0), (third, 0, 0, 5.0)])
     points = await Latest(ReadPool(lab.database, max_reads=1)).read(ANYONE, [lab.run_id.hex])
     assert as_rows(primary_points(points)) == {"loss": (-7.0, 2, 5.0, 0)}
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+async def test_runs_are_found_and_ordered_by_their_best_values(
+    lab: Lab, by_id: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metric_columns, "MANY_RUNS", 1_000 if by_id else 1)
+    await lab.database.execute("DELETE FROM runs WHERE run_id = $1", lab.run_id)
+    runs = [
+        (await lab.database.fetchval(
+            "INSERT INTO runs (run_id, experiment_id, name, started_at) "
+            "VALUES (gen_random_uuid(), 0, $1, to_timestamp($2::int)) RETURNING run_id", str(number), number,
+        ))
+        for number in range(4)
+    ]  # fmt: skip
+    points: list[Point] = []
+    # Of each run: two ranks; the last one has no finite value.
+    for run, values in zip(runs, [[9.0, 1.0, 5.0], [2.0, 8.0, 3.0], [4.0, 4.0, 4.0], [math.nan]], strict=True):
+        for rank in range(2):
+            series = await lab.database.fetchval(
+                "INSERT INTO series (run_id, key, rank, attempt) VALUES ($1, 'loss', $2, 0) RETURNING series_id",
+                run,
+                rank,
+            )
+            points += [(series, step, 0, value + rank) for step, value in enumerate(values)]
+    lab.run_id = runs[0]
+
+    async def found(filter_: str = "", *order_by: str) -> list[int]:
+        search = RunSearch(ReadPool(lab.database, max_reads=1))
+        ids, _ = await search.search(
+            ANYONE, RunSearchQuery(experiment_ids=[0], filter=filter_, order_by=order_by or ["start_time"])
+        )
+        return [runs.index(one) for one in ids]
+
+    for part in (points[::2], points[1::2]):
+        await lab.append(part)
+        if part is points[::2]:
+            await lab.cycle()
+    for _ in range(2):
+        assert await found("", "min(metrics.loss)") == [0, 1, 2, 3]
+        assert await found("", "MAX(metrics.loss) DESC") == [0, 1, 2, 3]
+        assert await found("", "max(metrics.`loss`) ASC") == [2, 1, 0, 3]
+        assert await found("min(metrics.loss) <= 2") == [0, 1]
+        assert await found("max(metrics.loss) = 5 OR min(metrics.loss) = 1") == [0, 2]
+        assert await found("NOT max(metrics.loss) > 5") == [2, 3]
+        assert await found("min(metrics.loss) > 1 AND metrics.loss < 4", "max(metrics.loss)") == [1]
+        assert await found("min(metrics.nothing) < 5") == []
+        await lab.cycle()

@@ -1,8 +1,8 @@
-"""Reads the latest values of some keys in thousands of runs, as columns, for searches that use metrics."""
+"""Reads the latest or best values of some keys in thousands of runs, as columns, for searches that use metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
@@ -15,9 +15,11 @@ from runstream_service.query.mlflow_view.primary_series import primary_points
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import compute
 from runstream_service.search.sql import LARGEST
+from runstream_service.segments.best_values import BestValues
 from runstream_service.storage.copy_rows import Layout, Rows, body, float64, int64, unix_us
 
 if TYPE_CHECKING:
+    from runstream_service.query.reading.hot_windows import HotWindow
     from runstream_service.query.reading.read_transaction import ReadTransaction
 
 Indices = NDArray[np.intp]
@@ -25,18 +27,39 @@ Indices = NDArray[np.intp]
 # From this many runs on, a statement with their ids takes longer than reading the series of their whole experiments.
 MANY_RUNS = 1_000
 _STORED = Layout([("run_id", "S16"), ("key", ">i8"), *STORED_VALUES])
+_STORED_BEST = Layout(
+    [("run_id", "S16"), ("key", ">i8"), ("series_id", ">i8"), ("rank", ">i4"), ("min", ">f8"), ("max", ">f8")]
+)
 _STORED_OF_KEY = Layout([("run_id", "S16"), ("rank", ">i4"), ("attempt", ">i4"), ("value", ">f8")])
 
 
+class Field(NamedTuple):
+    """What a search uses of points: of a key, the latest value (kind `metric`), the `minimum` or the `maximum`."""
+
+    kind: str
+    key: str
+
+
+class _Series(NamedTuple):
+    """The best values of some series; `run_index` is the place of their run, `key` that of their key."""
+
+    series_id: NDArray[np.int64]
+    run_index: Indices
+    key: NDArray[np.int64]
+    rank: NDArray[np.int64]
+    best: BestValues
+
+
 class MetricColumn(NamedTuple):
-    """For each run, whether it has the key, and its latest value as MLflow shows it."""
+    """For each run, whether it has such a value, and the value: the latest one as MLflow shows it, or the best finite
+    one of all ranks and attempts."""
 
     there: NDArray[np.bool_]
     value: NDArray[np.float64]
 
 
 class MetricColumnReader:
-    """Reads latest values. All runs are in these experiments and lifecycles, which may have other runs, too."""
+    """Reads these values. All runs are in these experiments and lifecycles, which may have other runs, too."""
 
     def __init__(
         self, transaction: ReadTransaction, experiment_ids: Sequence[int], lifecycles: Sequence[str], *, any_hot: bool
@@ -46,9 +69,19 @@ class MetricColumnReader:
         self._lifecycles = lifecycles
         self._any_hot = any_hot
 
-    async def read(self, run_ids: NDArray[np.bytes_], wanted: Indices, keys: Sequence[str]) -> dict[str, MetricColumn]:
-        """The values of each key, in the order of the runs, for the runs at the `wanted` places (at least one). Ids
+    async def read(
+        self, run_ids: NDArray[np.bytes_], wanted: Indices, fields: Sequence[Field]
+    ) -> dict[Field, MetricColumn]:
+        """The values of each field, in the order of the runs, for the runs at the `wanted` places (at least one). Ids
         have 16 bytes each."""
+        latest = [field.key for field in fields if field.kind == "metric"]
+        found = await self._latest_columns(run_ids, wanted, latest) if latest else {}
+        best = list(dict.fromkeys(field.key for field in fields if field.kind != "metric"))
+        return found | (await self._best_columns(run_ids, wanted, best) if best else {})
+
+    async def _latest_columns(
+        self, run_ids: NDArray[np.bytes_], wanted: Indices, keys: Sequence[str]
+    ) -> dict[Field, MetricColumn]:
         asked = run_ids[wanted]
         if len(keys) > 1 or self._any_hot or len(asked) < MANY_RUNS:
             points = await self._latest(asked, keys)
@@ -60,8 +93,19 @@ class MetricColumnReader:
             there, value = np.zeros(len(run_ids), np.bool_), np.full(len(run_ids), np.nan)
             there[wanted[of_key.run_index]] = True
             value[wanted[of_key.run_index]] = np.clip(of_key.value, -LARGEST, LARGEST)
-            found[key] = MetricColumn(there, value)
+            found[Field("metric", key)] = MetricColumn(there, value)
         return found
+
+    async def _best_columns(
+        self, run_ids: NDArray[np.bytes_], wanted: Indices, keys: Sequence[str]
+    ) -> dict[Field, MetricColumn]:
+        asked = run_ids[wanted]
+        data = await self._stored("best", asked, keys)
+        series = await compute(len(data) // _STORED_BEST.dtype.itemsize, _best_of_series, asked, data)
+        async with aclosing(self._hot(asked, series.series_id, series.rank)) as windows:
+            async for window in windows:
+                await compute(len(window), lambda window: series.best.improve(*window.best()), window)
+        return await compute(len(series.rank), _best_of_runs, series, len(run_ids), wanted, keys)
 
     async def _stored_of_key(self, asked: NDArray[np.bytes_], key: str) -> LatestPoints:
         """One point per run, if there are no hot points."""
@@ -72,29 +116,38 @@ class MetricColumnReader:
 
     async def _latest(self, asked: NDArray[np.bytes_], keys: Sequence[str]) -> LatestPoints:
         """One point per run and key."""
-        data = await self._stored(asked, keys)
+        data = await self._stored("latest", asked, keys)
         series_ids, there, points = await compute(
             len(data) // _STORED.dtype.itemsize, _points_of_keys, asked, keys, data
         )
-        if self._any_hot:
-            hot = hot_windows.windows(
-                self._transaction,
-                series_ids,
-                runs=await compute(len(asked), _ids, asked),
-                ranks=np.unique(points.rank).tolist(),
-                divide=True,
-            )
-            async with aclosing(hot) as windows:
-                async for window in windows:
-                    await compute(len(window), apply_hot_points, points, there, window)
+        async with aclosing(self._hot(asked, series_ids, points.rank)) as windows:
+            async for window in windows:
+                await compute(len(window), apply_hot_points, points, there, window)
         return await compute(len(points), _one_of_each, points.rows(there))
 
-    async def _stored(self, asked: NDArray[np.bytes_], keys: Sequence[str]) -> bytearray:
+    async def _stored(self, what: str, asked: NDArray[np.bytes_], keys: Sequence[str]) -> bytearray:
         if len(asked) >= MANY_RUNS:
             return await self._transaction.copy_of(
-                "latest_of_keys_in_experiments", list(keys), self._experiment_ids, self._lifecycles
+                f"{what}_of_keys_in_experiments", list(keys), self._experiment_ids, self._lifecycles
             )
-        return await self._transaction.copy_of("latest_of_keys", list(keys), _ids(asked))
+        return await self._transaction.copy_of(f"{what}_of_keys", list(keys), _ids(asked))
+
+    async def _hot(
+        self, asked: NDArray[np.bytes_], series_ids: Sequence[int] | NDArray[np.int64], ranks: NDArray[np.int64]
+    ) -> AsyncGenerator[HotWindow, None]:
+        """The hot points of some series of these runs and ranks."""
+        if not self._any_hot:
+            return
+        hot = hot_windows.windows(
+            self._transaction,
+            series_ids,
+            runs=await compute(len(asked), _ids, asked),
+            ranks=np.unique(ranks).tolist(),
+            divide=True,
+        )
+        async with aclosing(hot) as windows:
+            async for window in windows:
+                yield window
 
 
 def _ids(asked: NDArray[np.bytes_]) -> list[UUID]:
@@ -137,6 +190,29 @@ def _points_of_keys(
         value=float64(rows["value"]),
     )
     return int64(rows["series_id"]).tolist(), rows["there"].copy(), points
+
+
+def _best_of_series(asked: NDArray[np.bytes_], data: bytearray) -> _Series:
+    rows, position = _of_runs(asked, _STORED_BEST.rows(body(data)))
+    low, high = float64(rows["min"]), float64(rows["max"])
+    steps = np.zeros(len(rows), np.int64)  # which a search does not use
+    best = BestValues(low, steps, high, steps.copy())
+    return _Series(int64(rows["series_id"]), position, int64(rows["key"]) - 1, int64(rows["rank"]), best)
+
+
+def _best_of_runs(series: _Series, runs: int, wanted: Indices, keys: Sequence[str]) -> dict[Field, MetricColumn]:
+    """The best values of each run and key, over its ranks and attempts."""
+    found = {}
+    for number, key in enumerate(keys):
+        of_key = series.key == number
+        places = wanted[series.run_index[of_key]]
+        low, high = np.full(runs, np.inf), np.full(runs, -np.inf)
+        np.minimum.at(low, places, series.best.min_value[of_key])
+        np.maximum.at(high, places, series.best.max_value[of_key])
+        there = np.isfinite(low)
+        found[Field("minimum", key)] = MetricColumn(there, low)
+        found[Field("maximum", key)] = MetricColumn(there, high)
+    return found
 
 
 def _of_runs(asked: NDArray[np.bytes_], rows: Rows) -> tuple[Rows, Indices]:

@@ -23,9 +23,9 @@ from runstream_service.core.runs import NAME_TAG
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import all_ended, compute, whole_read
 from runstream_service.query.run_search import metric_columns
-from runstream_service.query.run_search.metric_columns import MetricColumn, MetricColumnReader
+from runstream_service.query.run_search.metric_columns import Field, MetricColumn, MetricColumnReader
 from runstream_service.query.run_search.metric_filter import MetricFilter, without_metrics
-from runstream_service.search.dialects import RUNS
+from runstream_service.search.dialects import OF_POINTS, RUNS
 from runstream_service.search.grammar import Order, parse_order_by, read_filter
 from runstream_service.search.sql import (
     Parameters,
@@ -96,7 +96,7 @@ class RunSearch:
         wanted = slice(start, start + query.max_results + 1)
         async with self._read_pool.transaction() as transaction:
             await transaction.force_custom_plans()
-            if metrics.keys or any(order.kind == "metric" for order in orders):
+            if metrics.fields or any(order.kind in OF_POINTS for order in orders):
                 found = await self._find_by_metrics(transaction, scope, metrics, orders, wanted)
             else:
                 found = await _find_by_stored_fields(transaction, scope, orders, wanted)
@@ -118,13 +118,14 @@ class RunSearch:
         wanted: slice,
     ) -> list[UUID]:
         candidates, sort_keys, flags = await _candidates(transaction, scope, orders, metrics.stored)
-        keys = list(dict.fromkeys([*metrics.keys, *(order.key for order in orders if order.kind == "metric")]))
+        ordered = [Field(order.kind, order.key) for order in orders if order.kind in OF_POINTS]
+        fields = list(dict.fromkeys([*metrics.fields, *ordered]))
         await transaction.prefer_hash_lookups()
         any_hot = await hot_windows.any_points(transaction)
-        values: dict[str, MetricColumn] = {}
+        values: dict[Field, MetricColumn] = {}
         matching = np.arange(len(candidates))
-        async with self._readers(transaction, scope, len(candidates), len(keys), any_hot=any_hot) as readers:
-            for group in _groups(keys, len(readers), any_hot=any_hot):
+        async with self._readers(transaction, scope, len(candidates), len(fields), any_hot=any_hot) as readers:
+            for group in _groups(fields, len(readers), any_hot=any_hot):
                 if not len(matching):
                     return []
                 values |= await _read(readers, candidates, matching, group)
@@ -135,14 +136,14 @@ class RunSearch:
 
     @contextlib.asynccontextmanager
     async def _readers(
-        self, transaction: ReadTransaction, scope: _Scope, candidates: int, keys: int, *, any_hot: bool
+        self, transaction: ReadTransaction, scope: _Scope, candidates: int, fields: int, *, any_hot: bool
     ) -> AsyncIterator[list[MetricColumnReader]]:
         """One reader, or two that read two keys of many runs at a time: a key takes about 15 ms for 10,000 runs."""
 
         def reader(of: ReadTransaction) -> MetricColumnReader:
             return MetricColumnReader(of, scope.experiment_ids, scope.lifecycles, any_hot=any_hot)
 
-        if any_hot or keys < 2 or candidates < metric_columns.MANY_RUNS:
+        if any_hot or fields < 2 or candidates < metric_columns.MANY_RUNS:
             yield [reader(transaction)]
             return
         async with self._read_pool.second_connection(transaction) as other:
@@ -194,20 +195,20 @@ async def _find_by_stored_fields(
     return [row[0] for row in rows]
 
 
-def _groups(keys: Sequence[str], readers: int, *, any_hot: bool) -> Iterator[Sequence[str]]:
-    """Keys to be read together: one per reader, since each leaves fewer candidates. If there are hot points, all keys
+def _groups(fields: Sequence[Field], readers: int, *, any_hot: bool) -> Iterator[Sequence[Field]]:
+    """Fields to be read together: one per reader, since each leaves fewer candidates. If there are hot points, all
     are read together, because each time the same batches would be read and decoded."""
-    size = len(keys) if any_hot else readers
-    return (keys[start : start + size] for start in range(0, len(keys), size))
+    size = len(fields) if any_hot else readers
+    return (fields[start : start + size] for start in range(0, len(fields), size))
 
 
 async def _read(
-    readers: Sequence[MetricColumnReader], candidates: NDArray[np.bytes_], matching: Indices, keys: Sequence[str]
-) -> dict[str, MetricColumn]:
+    readers: Sequence[MetricColumnReader], candidates: NDArray[np.bytes_], matching: Indices, fields: Sequence[Field]
+) -> dict[Field, MetricColumn]:
     if len(readers) == 1:
-        return await readers[0].read(candidates, matching, keys)
-    reading = [reader.read(candidates, matching, [key]) for reader, key in zip(readers, keys, strict=False)]
-    values: dict[str, MetricColumn] = {}
+        return await readers[0].read(candidates, matching, fields)
+    reading = [reader.read(candidates, matching, [field]) for reader, field in zip(readers, fields, strict=False)]
+    values: dict[Field, MetricColumn] = {}
     for found in await all_ended(reading):
         values |= found
     return values
@@ -225,7 +226,7 @@ class _Candidates(NamedTuple):
 async def _candidates(
     transaction: ReadTransaction, scope: _Scope, orders: Sequence[Order], conditions: Sequence[Condition]
 ) -> _Candidates:
-    stored = [order for order in orders if order.kind != "metric"]
+    stored = [order for order in orders if order.kind not in OF_POINTS]
     columns = [
         *(f"dense_rank() OVER (ORDER BY {scope.term(order)})" for order in stored),
         *(f"({scope.condition(condition)}) IS TRUE" for condition in conditions),
@@ -252,16 +253,16 @@ async def _candidates(
 def _sorted(
     matching: Indices,
     orders: Sequence[Order],
-    values: dict[str, MetricColumn],
+    values: dict[Field, MetricColumn],
     sort_keys: dict[Order, NDArray[np.int64]],
 ) -> Indices:
     """Sorts numbers first, then NaN, then missing values, in both directions. The sort is stable."""
     columns: list[NDArray[Any]] = []
     for order in orders:
-        if order.kind != "metric":
+        if order.kind not in OF_POINTS:
             columns.append(sort_keys[order][matching])
             continue
-        there, value = (column[matching] for column in values[order.key])
+        there, value = (column[matching] for column in values[Field(order.kind, order.key)])
         columns.append(np.where(there, np.isnan(value), 2))
         columns.append(np.nan_to_num(np.negative(value) if order.descending else value, nan=0.0))
     return matching[np.lexsort(columns[::-1])] if columns else matching

@@ -112,8 +112,31 @@ SELECT f.run_id, f.key, f.series_id, f.rank, f.attempt,
   FROM found f
   LEFT JOIN latest_values l ON l.series_id = f.series_id AND l.series_id = ANY (ARRAY(SELECT series_id FROM found));
 
+-- name: best_of_keys
+-- COPY. The series of the keys $1 of the runs $2, with the position of their key, and their best values.
+WITH found AS MATERIALIZED (
+    SELECT s.run_id, array_position($1::text[], s.key)::bigint AS key, s.series_id, s.rank
+      FROM series s
+     WHERE s.run_id = ANY ($2::uuid[]) AND s.key = ANY ($1::text[]) AND s.purge_epoch IS NULL
+)
+SELECT f.run_id, f.key, f.series_id, f.rank, coalesce(l.min_value, 'Infinity'), coalesce(l.max_value, '-Infinity')
+  FROM found f
+  LEFT JOIN latest_values l ON l.series_id = f.series_id AND l.series_id = ANY (ARRAY(SELECT series_id FROM found));
+
+-- name: best_of_keys_in_experiments
+-- COPY. The same for all runs of the experiments $2 in the lifecycles $3.
+WITH found AS MATERIALIZED (
+    SELECT s.run_id, array_position($1::text[], s.key)::bigint AS key, s.series_id, s.rank
+      FROM runs r JOIN series s USING (run_id)
+     WHERE r.experiment_id = ANY ($2::bigint[]) AND r.lifecycle = ANY ($3::text[]) AND r.purge_epoch IS NULL
+       AND s.key = ANY ($1::text[]) AND s.purge_epoch IS NULL
+)
+SELECT f.run_id, f.key, f.series_id, f.rank, coalesce(l.min_value, 'Infinity'), coalesce(l.max_value, '-Infinity')
+  FROM found f
+  LEFT JOIN latest_values l ON l.series_id = f.series_id AND l.series_id = ANY (ARRAY(SELECT series_id FROM found));
+
 -- name: values_of_key_in_experiments
--- COPY. The same for one key $1 if there are no hot points, the most frequent case.
+-- COPY. The latest values of one key $1 if there are no hot points, the most frequent case.
 WITH found AS MATERIALIZED (
     SELECT s.run_id, s.series_id, s.rank, s.attempt
       FROM runs r JOIN series s USING (run_id)
