@@ -32,6 +32,8 @@ from runstream_service.deadline import TIMEOUTS, in_time
 PAGES = 200
 _RANKS, _EVERY_S = 4, 0.1
 _ARRIVE_WITHIN_S = 30.0
+# What the first points of a service cost is not measured.
+_WARM_UP_S = 3.0
 
 _ROWS = (
     ("pages", "open pages of one run"),
@@ -95,6 +97,7 @@ async def _measure(seconds: float) -> dict[str, Any]:
     async with temporary_postgres() as postgres:
         log_file = Path(postgres.data_dir) / "service.log"
         async with service(postgres.url, log_file) as running:
+            await _cores(running, min(seconds, _WARM_UP_S), [])
             say(f"{_RANKS} ranks without pages")
             without, _, _ = await _cores(running, seconds, [])
             say(f"the same with {PAGES} pages")
