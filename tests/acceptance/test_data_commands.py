@@ -257,7 +257,7 @@ def test_a_failed_export_leaves_no_file(serve: ServeProcess, tmp_path: Path) -> 
     target = ("--format", "csv", "--output", tmp_path / "x.csv")
     assert "RUN_NOT_FOUND" in runstream_(serve, "export", "0" * 32, *target, code=1)
     assert "EXPERIMENT_NOT_FOUND" in runstream_(serve, "export", "--experiment", "nothing", *target, code=1)
-    assert "32 hex digits" in runstream_(serve, "export", "nonsense", *target, code=2)
+    assert "no run has the id or name 'nonsense'" in runstream_(serve, "export", "nonsense", *target, code=1)
     assert "either RUN or --experiment" in runstream_(serve, "export", *target, code=2)
     assert list(tmp_path.iterdir()) == []
 

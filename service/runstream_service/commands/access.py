@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
@@ -13,6 +12,7 @@ import click
 
 from runstream_service.commands.failures import in_one_line
 from runstream_service.commands.options import address_option
+from runstream_service.commands.output import Column, show_rows
 
 if TYPE_CHECKING:
     from runstream_service.auth.calls import DatabaseCalls, ServiceCalls
@@ -312,16 +312,4 @@ def _time(unix_us: int) -> str:
 
 
 def _show(names: tuple[str, ...], rows: list[tuple[Any, ...]], *, as_json: bool) -> None:
-    if as_json:
-        for row in rows:
-            click.echo(json.dumps(dict(zip(names, row, strict=True))))
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(*names, box=box.SIMPLE)
-    for row in rows:
-        table.add_row(*(escape(str(value)) for value in row))
-    Console(highlight=False).print(table)
+    show_rows("json" if as_json else "table", [Column(name, wraps=True) for name in names], rows)
