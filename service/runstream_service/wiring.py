@@ -86,8 +86,12 @@ def wire_calls(
 ) -> tuple[Core, Queries]:
     """Makes the core, and the reads of points."""
     limited = LimitedReads(limits)
-    histories = ReadPool(reader.database, max_reads=shares.histories, thread=reader, limited=limited)
-    answers = ReadPool(reader.database, max_reads=shares.answers, thread=reader, limited=limited)
+    histories = ReadPool(
+        reader.database, max_reads=shares.histories, thread=reader, limited=limited, urgent=pipeline.urgent
+    )
+    answers = ReadPool(
+        reader.database, max_reads=shares.answers, thread=reader, limited=limited, urgent=pipeline.urgent
+    )
     latest = Latest(answers)
     experiments = Experiments(database)
     core = Core(

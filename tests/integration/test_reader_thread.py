@@ -13,6 +13,7 @@ from runstream_service.core.errors import DatabaseUnavailable, InvalidField
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.reading.reader_thread import ReaderThread, in_this_loop
 from runstream_service.sharing.current import current_workspace, work_for
+from runstream_service.sharing.urgent import UrgentWork
 from runstream_service.storage.database import Database
 from tests.support.tasks import end
 
@@ -54,6 +55,22 @@ async def test_a_read_goes_on_while_the_loop_of_its_caller_is_held(read_pool: Re
     await asyncio.sleep(0)  # it is handed over
     assert done.wait(10)  # holds this loop
     assert await reading == 0
+
+
+async def test_a_read_is_urgent_until_it_ends_however_it_does(reader: ReaderThread) -> None:
+    urgent = UrgentWork()
+    read_pool = ReadPool(reader.database, max_reads=2, thread=reader, urgent=urgent)
+    reading = asyncio.ensure_future(read_pool.run(visible_epoch(read_pool)))
+    await asyncio.sleep(0)
+    assert urgent.is_under_way
+    assert await reading == 0
+    assert not urgent.is_under_way
+    reading = asyncio.ensure_future(read_pool.run(asyncio.sleep(30)))
+    await asyncio.sleep(0)
+    assert urgent.is_under_way
+    reading.cancel()
+    await asyncio.wait({reading})
+    assert not urgent.is_under_way
 
 
 async def test_what_a_read_emits_is_taken_in_the_loop_of_its_caller(read_pool: ReadPool) -> None:

@@ -223,6 +223,14 @@ SERVICE_ROWS: list[tuple[str, list[AnyPanel]]] = [
                 alert="RunstreamIngestHeld",
                 levels=thresholds(red=1),
             ),
+            graph(
+                "Ingest pauses",
+                "The share of the time in which the ingest of many points paused, so that reads and batches of quiet "
+                "workspaces passed; all workers of a replica together. At 50 % for each, the most, there are reads all "
+                "the time: with more replicas, or fewer reads, more points would come in.",
+                [(rate("runstream_ingest_pause_seconds_total", "instance"), "{{instance}}")],
+                "percentunit",
+            ),
         ],
     ),
     (

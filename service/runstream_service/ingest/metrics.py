@@ -166,12 +166,21 @@ class IngestMetrics:
         self._times_held = Counter(
             "runstream_ingest_holds_total", "Times that ingest had to wait for roll-up.", registry=registry
         )
+        self._paused = Counter(
+            "runstream_ingest_pause_seconds_total",
+            "Seconds in which the ingest of many points let reads, and batches of quiet workspaces, pass.",
+            registry=registry,
+        )
 
     def held(self, held: bool) -> None:
         """Record whether ingest waits for roll-up now."""
         self._held.set(1 if held else 0)
         if held:
             self._times_held.inc()
+
+    def paused(self, seconds: float) -> None:
+        """Count a pause in which bulk ingest let urgent work pass."""
+        self._paused.inc(seconds)
 
     def watch(self, budget: PointBudget, oldest: Callable[[], float | None]) -> None:
         """Export the budget, and the age of the oldest batch (`time.monotonic()`), whenever the metrics are read."""

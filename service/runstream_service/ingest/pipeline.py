@@ -28,11 +28,12 @@ from runstream_service.ingest.limits import MAX_HELD_POINTS, MLFLOW_ATTEMPT, MLF
 from runstream_service.ingest.series import ResolvedSeries, resolve_series
 from runstream_service.ingest.stream import ProducerStream
 from runstream_service.ingest.writer import QuietWriter, Writer
-from runstream_service.ingest.writer_router import WriterRouter
+from runstream_service.ingest.writer_router import QUIET_POINTS, WriterRouter
 from runstream_service.sharing.capacity import SharedCapacity
 from runstream_service.sharing.limits import Limits, WorkspaceLimits
 from runstream_service.sharing.loop_turns import LoopTurns
 from runstream_service.sharing.slots import FairSlots
+from runstream_service.sharing.urgent import UrgentWork
 from runstream_service.storage.database import server_start_id_of
 from runstream_service.tasks import abandon
 
@@ -105,15 +106,17 @@ class IngestPipeline:
         self._max_producers = max_producers or PRODUCERS_PER_PLACE * max_streams
         self._max_series_per_run = max_series_per_run
         self._held_points = SharedCapacity(max_held_points)
-        self.turns = LoopTurns()
+        self.urgent = UrgentWork(on_pause=metrics.paused)
+        self.turns = LoopTurns(lambda: self.urgent.is_under_way)
         # When a job begins, hundreds of streams open at once. Without a bound, reads would wait behind all of them for
         # a connection.
         self._open_slots = FairSlots("openings", max_openings)
         self._declaring = FairSlots("declarations", max_openings)
         self._router = WriterRouter(
-            [Writer(f"writer-{n}", database, self._released, metrics, on_commit) for n in range(writers)],
+            [Writer(f"writer-{n}", database, self._released, metrics, on_commit, self.urgent) for n in range(writers)],
             QuietWriter("writer-quiet", database, self._released, metrics, on_commit),
             self.budget,
+            self.urgent,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._calls = SharedCapacity(max_streams)
@@ -352,6 +355,10 @@ class IngestPipeline:
     def _released(self, item: Pending) -> None:
         self._router.ended(item)
         self.budget.release(item.workspace_id, item.charge)
+
+    def lets_urgent_pass(self, workspace_id: int) -> bool:
+        """Whether streams of a workspace are not read now, since something urgent is under way."""
+        return self.urgent.goes_first and self.budget.waiting_points_of(workspace_id) > QUIET_POINTS
 
     def hold(self, workspace_id: int, points: int) -> None:
         """Count points that were read and wait for room, and declarations that wait for their turn. Thousands of

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from runstream_service.core.errors import CoreError
     from runstream_service.ingest.metrics import IngestMetrics
+    from runstream_service.sharing.urgent import UrgentWork
     from runstream_service.storage.database import Connection, Database
 
 log = structlog.get_logger()
@@ -97,8 +98,11 @@ class Writer:
         on_release: Callable[[Pending], None],
         metrics: IngestMetrics,
         on_commit: Callable[[], None],
+        urgent: UrgentWork | None = None,
     ) -> None:
+        """Between large groups it lets urgent work pass."""
         self.name = name
+        self._urgent = urgent
         self._on_commit = on_commit
         self._on_release = on_release
         self._metrics = metrics
@@ -135,6 +139,8 @@ class Writer:
         try:
             while True:
                 await self._wake.wait()
+                if self._urgent is not None and self.points > SMALL_GROUP_POINTS:
+                    await self._urgent.passed()
                 self._committing = self._take_group()
                 await self._commit(self._committing)
                 self._committing = []

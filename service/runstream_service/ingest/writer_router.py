@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from runstream_service.ingest.backpressure import PointBudget
     from runstream_service.ingest.group import Pending
     from runstream_service.ingest.writer import QuietWriter
+    from runstream_service.sharing.urgent import UrgentWork
 
 # Most points that wait or are being committed at the first writer. A larger group takes noticeably long to commit.
 SHARED_GROUP_POINTS = 1_000
@@ -44,11 +45,12 @@ class WriterRouter:
     between two groups.
     """
 
-    def __init__(self, writers: Sequence[Writer], quiet: QuietWriter, budget: PointBudget) -> None:
+    def __init__(self, writers: Sequence[Writer], quiet: QuietWriter, budget: PointBudget, urgent: UrgentWork) -> None:
         self.writers: Sequence[Writer] = (*writers, quiet)
         self._usual = writers
         self._quiet = quiet
         self._budget = budget
+        self._urgent = urgent
         self._routes: dict[object, _Route] = {}
 
     def submit(self, item: Pending) -> None:
@@ -58,12 +60,16 @@ class WriterRouter:
         if route is None:
             route = self._routes[together] = _Route(self._choose(item))
         route.under_way += 1
+        if route.writer is self._quiet:
+            self._urgent.begin(id(item))
         route.writer.submit(item)
 
     def ended(self, item: Pending) -> None:
         """It is not under way any more."""
         together = item.kept_together
         route = self._routes[together]
+        if route.writer is self._quiet:
+            self._urgent.end(id(item))
         route.under_way -= 1
         if not route.under_way:
             del self._routes[together]

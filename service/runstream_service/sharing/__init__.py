@@ -10,6 +10,7 @@ current.py   the workspace that the present task works for
 line.py      who waits, by workspace
 slots.py     a semaphore with such a line
 loop_turns.py a few messages per iteration of the event loop, workspaces in turn
+urgent.py    bulk ingest lets reads, and batches of quiet workspaces, pass
 limits.py    what each workspace may use at most
 rates.py     its points per second
 limited_reads.py its reads at a time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from runstream_service.sharing.line import FairLine
 
@@ -13,9 +14,11 @@ _AT_ONCE = 4
 class LoopTurns:
     """Hundreds of streams whose messages arrive together would keep the event loop from everything else for tens of
     milliseconds, several times between the arrival of a batch and its ack. So, as soon as there are several workspaces,
-    only a few messages are handled per iteration, and workspaces take turns. With a single one, nobody waits."""
+    only a few messages are handled per iteration, and workspaces take turns. With a single one, nobody waits, unless
+    `any_urgent` says that something urgent is under way (urgent.py)."""
 
-    def __init__(self) -> None:
+    def __init__(self, any_urgent: Callable[[], bool] = lambda: False) -> None:
+        self._any_urgent = any_urgent
         self._line: FairLine[asyncio.Future[None]] = FairLine(lambda _workspace_id: 0)
         self._first: int | None = None
         self._is_shared = False
@@ -28,7 +31,8 @@ class LoopTurns:
             if self._first is None:
                 self._first = workspace_id
             self._is_shared = workspace_id != self._first
-            return True
+            if not self._any_urgent():
+                return True
         if self._line or not self._left:
             return False
         self._left -= 1

@@ -31,6 +31,7 @@ from runstream_service.ingest.stream import MIN_CHARGE_POINTS
 from runstream_service.ingest.writer import QuietWriter, Writer
 from runstream_service.ingest.writer_router import SHARED_GROUP_POINTS, WriterRouter
 from runstream_service.retention.expiry import WriteIdExpiry
+from runstream_service.sharing.urgent import UrgentWork
 from runstream_service.storage.database import Database
 from runstream_service.stores.hot_batches import BatchPoints, EncodedBatches
 from runstream_service.stores.hot_store import COMMIT_SMALL
@@ -181,7 +182,7 @@ async def test_all_that_is_under_way_of_a_run_is_with_one_writer(idle_writers):
 
 async def test_while_others_fill_the_queue_a_quiet_workspace_has_a_writer_of_its_own(idle_writers):
     budget = PointBudget(1_000_000)
-    router, busy, quiet = _router(idle_writers, budget), 1, 2
+    router, busy, quiet = _router(idle_writers, budget, urgent := UrgentWork()), 1, 2
 
     def submit(count: int, workspace_id: int) -> PendingWrite:
         assert budget.try_acquire(workspace_id, count)
@@ -195,8 +196,12 @@ async def test_while_others_fill_the_queue_a_quiet_workspace_has_a_writer_of_its
     for _ in range(100):
         submit(1_000, busy)
     assert of_quiet.points == 0, "a busy workspace never uses it"
-    submit(100, quiet)
+    assert not urgent.is_under_way
+    of_few = submit(100, quiet)
     assert of_quiet.points == 100
+    assert urgent.is_under_way
+    router.ended(of_few)
+    assert not urgent.is_under_way
     submit(20_000, quiet)
     assert of_quiet.points == 100, "with that many points it is not quiet"
 
@@ -221,8 +226,9 @@ def _writer(kind: type[Writer], database: Database) -> Any:
     return kind("writer", database, lambda _item: None, IngestMetrics(CollectorRegistry()), lambda: None)
 
 
-def _router(writers: list[Writer], budget: PointBudget | None = None) -> WriterRouter:
-    return WriterRouter(writers, _writer(QuietWriter, writers[0]._database), budget or PointBudget(1_000_000))
+def _router(writers: list[Writer], budget: PointBudget | None = None, urgent: UrgentWork | None = None) -> WriterRouter:
+    quiet = _writer(QuietWriter, writers[0]._database)
+    return WriterRouter(writers, quiet, budget or PointBudget(1_000_000), urgent or UrgentWork())
 
 
 def write(run_id: UUID, count: int, workspace_id: int = ANYONE.workspace_id) -> PendingWrite:

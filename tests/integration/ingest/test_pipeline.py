@@ -220,3 +220,36 @@ async def test_streams_that_open_at_once_leave_connections_to_others(database, r
             assert database.in_use == 6
             assert await asyncio.wait_for(database.fetchval("SELECT 1"), 5) == 1
         assert len(await asyncio.gather(*opening)) == 50
+
+
+async def test_while_something_urgent_is_under_way_bulk_ingest_pauses_and_then_goes_on(
+    monkeypatch, database, replica, run_id
+):
+    stream, few = await replica.open(run_id), await replica.open(run_id, rank=1)
+    monkeypatch.setattr(replica.pipeline.urgent, "_clock", lambda: 1_000.0)
+    with replica.pipeline.urgent.under_way():
+        assert stream.append.try_take_turn(), "it has few points in the queue"
+        await replica.send(few, 1, [1.0])
+        await acknowledged(few, 1)
+        for number in range(1, 5):
+            await replica.send(stream, number, [0.0] * 5_000)
+        assert not stream.append.try_take_turn()
+        for _ in range(20):
+            assert await database.fetchval("SELECT count(*) FROM commits WHERE point_count > 1") == 0
+        reading = asyncio.create_task(stream.append.wait_for_turn())
+    await acknowledged(stream, 4)
+    await reading
+    assert await database.fetchval("SELECT sum(point_count) FROM commits") == 20_001
+    assert replica.metric("runstream_ingest_pause_seconds_total") == 0  # by the clock, which stood still
+
+
+async def test_urgent_work_without_end_does_not_stop_bulk_ingest(replica, run_id):
+    stream, urgent = await replica.open(run_id), replica.pipeline.urgent
+    for number in range(1, 9):
+        urgent.begin(f"read {number}")
+        await replica.send(stream, number, [0.0] * 5_000)
+    while stream.committed_number < 8:
+        urgent.begin("a further one")
+        await asyncio.sleep(0.01)
+    await acknowledged(stream, 8)
+    assert replica.metric("runstream_ingest_pause_seconds_total") > 0

@@ -20,6 +20,21 @@ async def test_with_a_single_workspace_nobody_waits():
     assert all(turns.try_take(BUSY) for _ in range(1_000))
 
 
+async def test_while_something_urgent_is_under_way_only_a_few_messages_are_handled_per_iteration():
+    is_urgent = False
+    turns, order = LoopTurns(lambda: is_urgent), list[int]()
+    assert all(turns.try_take(BUSY) for _ in range(100))
+    is_urgent = True
+    messages = [asyncio.ensure_future(_message(turns, BUSY, order)) for _ in range(50)]
+    while len(order) < 50:
+        before = len(order)
+        await asyncio.sleep(0)
+        assert len(order) - before <= 4
+    await asyncio.gather(*messages)
+    is_urgent = False
+    assert all(turns.try_take(BUSY) for _ in range(100))
+
+
 async def test_messages_of_another_workspace_do_not_wait_behind_hundreds():
     turns, order = LoopTurns(), list[int]()
     turns.try_take(QUIET)

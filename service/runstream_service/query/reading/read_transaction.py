@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from runstream_service.query.reading.reader_thread import ReaderThread
     from runstream_service.sharing.limited_reads import LimitedReads
+    from runstream_service.sharing.urgent import UrgentWork
     from runstream_service.storage.database import Database, PooledConnection
 
 SQL = load("points")
@@ -173,6 +174,7 @@ class ReadPool:
         max_reads: int,
         thread: ReaderThread | None = None,
         limited: LimitedReads | None = None,
+        urgent: UrgentWork | None = None,
         max_waiting: int = _MAX_WAITING,
         wait_s: float = _WAIT_S,
     ) -> None:
@@ -183,10 +185,12 @@ class ReadPool:
             contextlib.nullcontext if limited is None else limited.place
         )
         self._wait_s = wait_s
+        self._urgent = urgent
 
     async def run(self, read: Coroutine[Any, Any, T]) -> T:
         """The result of a whole read, which runs where the connections are."""
-        return await (read if self._thread is None else self._thread.run(read))
+        with contextlib.nullcontext() if self._urgent is None else self._urgent.under_way():
+            return await (read if self._thread is None else self._thread.run(read))
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[ReadTransaction]:
