@@ -66,6 +66,7 @@ def serve():
         yield process
 
 
+@pytest.mark.timeout(120 + 6 * KILLS)
 def test_every_scalar_is_stored_once_over_twenty_kills(serve, tmp_path):
     seed = int(os.environ.get("KILL_SEED", time.time_ns() % 1_000_000))
     print(f"KILL_SEED={seed}")
@@ -85,7 +86,7 @@ def test_every_scalar_is_stored_once_over_twenty_kills(serve, tmp_path):
         process.communicate()
     for writer in writers:
         writer.stop()
-    done = subprocess.run([*command, "--once"], env=command_environment(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, "--once"], env=command_environment(), capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     with runstream.Client(serve.grpc_address) as client:
         (run,) = client.list_runs("logs")

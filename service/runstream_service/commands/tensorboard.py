@@ -139,7 +139,12 @@ def _follow(
 def _loop(follower: Follower, transport: Transport, report: ConsoleReport, *, once: bool) -> None:
     refused_since_s: float | None = None
     while True:
-        follower.round()
+        try:
+            follower.round()
+        except OSError as error:  # such as a full disk: everything waits in the event files
+            if once:
+                raise
+            report.warn(f"waiting, as it cannot go on at the moment: {error}", "round")
         report.show(follower.totals())
         if once:
             if follower.done:

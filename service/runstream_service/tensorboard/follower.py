@@ -377,7 +377,8 @@ class Follower:
                 run.end_time_unix_us = run.last_time_unix_us
                 self._state.run_ended(run.run_id, run.last_time_unix_us)
                 del self._endings[name]
-                self._report.say(f"run {name!r} ended: nothing more was written")
+                if not self._once:
+                    self._report.say(f"run {name!r} ended: nothing more was written")
         if not self._scanned:
             return
         active = {file.state.run_id for file in self._files.values() if self._is_active(file, now_s)}
