@@ -493,6 +493,20 @@ def test_a_journal_in_memory_is_sent_like_one_on_disk(service, transports):
     assert service.ledger.values("loss") == values(service, 5_000)
 
 
+def test_the_last_position_of_a_journal_without_a_directory_is_saved_before_it_is_let_go(service, transports):
+    # Positions are saved rarely, so that its end is answered between two saves.
+    transport = transports(limits=dataclasses.replace(QUICK, save_s=0.5))
+    journal = MemoryJournal(create_record(service.address))
+    saved: list[Position] = []
+    transport.add_kept(journal, transport._endpoints.of(journal.create, None), Position(), saved.append)
+    until(lambda: saved)
+    Trainer(journal, journal.create, None).finish()
+    journal.close()  # nothing holds it back when its end is answered
+    transport.wake()
+    until(lambda: not transport.journals)
+    assert saved[-1].finished
+
+
 def test_more_producers_than_a_stream_takes_have_their_turns(service, directory, transports):
     service.ledger.max_producers = 2
     trainers = [Trainer.start(directory, service.address) for _ in range(5)]
