@@ -149,10 +149,10 @@ def _loop(follower: Follower, transport: Transport, report: ConsoleReport, *, on
         if once:
             if follower.done:
                 return
-            error = _refusal(transport)
-            refused_since_s = (refused_since_s or time.monotonic()) if error else None
+            refusal = _refusal(transport)
+            refused_since_s = (refused_since_s or time.monotonic()) if refusal else None
             if refused_since_s is not None and time.monotonic() - refused_since_s > _STUCK_S:
-                raise ValueError(f"the service refuses what is sent: {error}")
+                raise ValueError(f"the service refuses what is sent: {refusal}")
         time.sleep(_ROUND_ONCE_S if once else _ROUND_S)
 
 
