@@ -180,6 +180,21 @@ def test_top_shows_the_silent_run_first(stored: ServeProcess) -> None:
             assert terminal.wait() == 0
 
 
+def test_top_goes_on_after_an_outage(data_dir: Path) -> None:
+    with (
+        ServeProcess(data_dir) as serve,
+        Terminal([*COMMAND, "top", "--interval", "0.5"], variables(serve)) as terminal,
+    ):
+        terminal.wait_for("0 running")
+        serve.terminate()
+        terminal.wait_for("not up to date, trying again: UNAVAILABLE")
+        serve.start()
+        seen = len(terminal.text)
+        terminal.wait_for(rf"(?s).{{{seen}}}.*Ctrl-C ends\s+run_id")  # a page without the warning
+        terminal.press(b"\x03")
+        assert terminal.wait() == 0
+
+
 # -- open, delete, restore ---------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -97,16 +97,27 @@ def top(
             sys.exit(0)  # Ctrl-C is the normal way to end it
 
 
-def _live(look: object, interval: float) -> None:
+def _live(look: Callable[[], list[_Row]], interval: float) -> None:
     from rich.live import Live
 
+    import runstream
+
+    rows: list[_Row] = []
     with Live(console=console(), auto_refresh=False, screen=True) as live:
         while True:
-            live.update(_page(look()), refresh=True)  # type: ignore[operator]
+            problem = ""
+            try:
+                rows = look()
+            except runstream.RunstreamError as error:
+                if not error.retryable:
+                    raise
+                problem = str(error)
+            live.update(_page(rows, problem), refresh=True)
             time.sleep(interval)
 
 
-def _page(rows: Sequence[_Row]) -> RenderableType:
+def _page(rows: Sequence[_Row], problem: str) -> RenderableType:
+    """`problem`: why the rows are those of an earlier look."""
     from rich.console import Group
     from rich.text import Text
 
@@ -115,7 +126,8 @@ def _page(rows: Sequence[_Row]) -> RenderableType:
     if silent:
         heading.append(f", {silent} without a point for {duration(_SILENT_S)}", "red")
     heading.append(f"   {time.strftime('%H:%M:%S')}   Ctrl-C ends", "dim")
-    return Group(heading, table(_columns("table"), map(_cells, rows)))
+    warning = [Text(f"not up to date, trying again: {problem}", style="red")] if problem else []
+    return Group(heading, *warning, table(_columns("table"), map(_cells, rows)))
 
 
 def _look(client: runstream.Client, where: int | None, metric: str | None, limit: int, rates: _Rates) -> list[_Row]:
