@@ -64,9 +64,9 @@ def test_agent_and_service_are_killed_at_random_while_writers_write_and_every_po
     chance = random.Random(int(os.environ.get("KILL_SEED", "11")))
     run_id = os.urandom(16).hex()
     writers = [Trainer.start(directory, serve.grpc_address, run_id, rank=rank, ends_run=False) for rank in range(3)]
-    deadline = time.monotonic() + float(os.environ.get("SOAK_SECONDS", "15"))
+    deadline = time.monotonic() + float(os.environ.get("SOAK_SECONDS", "0"))
     step, kills, next_kill_s = 0, 0, 0.0
-    while time.monotonic() < deadline:
+    while kills < 10 or time.monotonic() < deadline:
         for rank, writer in enumerate(writers):
             writer.log(range(step, step + 300), f"key{rank}", batch=100)
         step += 300
@@ -84,7 +84,6 @@ def test_agent_and_service_are_killed_at_random_while_writers_write_and_every_po
         time.sleep(0.03)
     launch._launchers.clear()
     ensure_agent(directory)
-    assert kills > 5
     for rank, writer in enumerate(writers):
         settled(writer)
         assert_stored_once(client, run_id, f"key{rank}", step)

@@ -22,7 +22,7 @@ from tests.support.producers import Producers, assert_exactly_once
 from tests.support.proxy import Direction, Proxy
 from tests.support.serve import ServeProcess
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "10"))
 # A soak has time for outages that are longer than the timeouts of the service (docs/deadlines.md).
 LONGEST_FAULT_S = 5.0 if SECONDS < 300 else 90.0
 # Small epochs, so that roll-up is at work whatever happens.

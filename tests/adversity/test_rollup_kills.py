@@ -20,7 +20,7 @@ from tests.adversity.test_kills import _kill_both, _kill_service
 from tests.support.producers import Producers, assert_exactly_once
 from tests.support.serve import ServeProcess
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "10"))
 # Epochs as small as can be, dropped and merged while the producers run.
 OFTEN = ("--epoch-points", "1000", "--epoch-seconds", "1", "--max-read-age", "1")
 # Roll-up begins when an epoch is opened, and is over, with these few rows, a tenth of a second later.
