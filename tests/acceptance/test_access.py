@@ -239,7 +239,7 @@ def test_listening_beyond_this_machine_without_authentication_is_refused_with_tw
         env=command_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=250,
     )
     assert done.returncode == 2
     assert "--auth on" in done.stderr

@@ -125,7 +125,7 @@ def refused(*arguments: str, environment: Mapping[str, str] | None = None) -> st
         env=command_environment(environment),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=250,
     )
     assert done.returncode in (1, 2)
     return done.stderr

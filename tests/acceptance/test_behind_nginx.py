@@ -74,7 +74,7 @@ def test_the_client_streams_and_reads_through_it(proxied: Proxied, monkeypatch: 
     with runstream.start_run("proxied", "tls", address=address) as run:
         for step in range(1_000):
             run.log({"loss": step}, step=step)
-        assert run.flush(60)
+        assert run.flush(120)
     with runstream.Client(address) as client:
         assert [point.step for point in client.history(run.run_id, "loss")] == list(range(1_000))
         tail: Any = client.tail(run.run_id)

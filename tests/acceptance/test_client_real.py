@@ -32,7 +32,7 @@ def program(serve: ServeProcess, name: str, number: int, **environment: str) -> 
 
 def finished(process: subprocess.Popen[str]) -> str:
     """Waits for its end; returns its output."""
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=250)
     assert process.returncode == 0, errors
     return output
 
@@ -40,7 +40,7 @@ def finished(process: subprocess.Popen[str]) -> str:
 def test_a_string_is_one_key_in_every_read(serve: ServeProcess, client: runstream.Client) -> None:
     with runstream.start_run("keys", address=serve.grpc_address) as run:
         run.log({"loss": 1.0, "l": 2.0, "o": 3.0, "s": 4.0}, step=0)
-        assert run.flush(20)
+        assert run.flush(120)
         updates = client.tail(run.run_id, "loss")
         next(updates)
         run.log({"loss": 5.0, "l": 6.0}, step=1)
@@ -60,7 +60,7 @@ def test_what_is_logged_comes_back_as_it_went_in(serve: ServeProcess, client: ru
             run.log({"a/b 漢'": value}, step=step, time_unix_us=step - 3)
         run.log({"edge": 1}, step=-(2**63), time_unix_us=-62_135_596_800_000_000)
         run.log({"edge": 2}, step=2**63 - 1, time_unix_us=253_402_300_799_999_999)
-        assert run.flush(30), run.stats()
+        assert run.flush(120), run.stats()
     history = client.history(run.run_id, "a/b 漢'")
     assert [repr(value) for value in history.values] == [repr(value) for value in values]
     assert list(history.times_unix_us) == [step - 3 for step in range(len(values))]
@@ -95,7 +95,7 @@ def test_forks_of_a_streaming_process_store_every_point_once(serve: ServeProcess
 def test_a_deleted_run_refuses_and_a_restored_one_takes_points(serve: ServeProcess, client: runstream.Client) -> None:
     run = runstream.start_run("digits", address=serve.grpc_address)
     run.log({"loss": 1.0}, step=0)
-    assert run.flush(30)
+    assert run.flush(120)
     client.delete_run(run.run_id)
     assert client.get_run(run.run_id).deleted
     run.log({"loss": 2.0}, step=1)
@@ -115,7 +115,7 @@ def test_a_deleted_run_refuses_and_a_restored_one_takes_points(serve: ServeProce
 def test_a_deleted_run_that_nobody_restores_has_its_end(serve: ServeProcess, client: runstream.Client) -> None:
     run = runstream.start_run("digits", address=serve.grpc_address)
     run.log({"loss": 1.0}, step=0)
-    assert run.flush(30)
+    assert run.flush(120)
     client.delete_run(run.run_id)
     run.log({"loss": 2.0}, step=1)
     begun = time.monotonic()
@@ -134,7 +134,7 @@ def test_params_and_tags_of_more_than_a_message_arrive_and_hold_up_nothing(
     with runstream.start_run("digits", tags=tags, params=params, address=serve.grpc_address) as run:
         run.set_tags(many)
         run.log({"loss": 1.0})
-        assert run.flush(60), run.stats()
+        assert run.flush(120), run.stats()
     info = client.get_run(run.run_id)
     assert info.status == "FINISHED"
     assert info.params == params
@@ -144,7 +144,7 @@ def test_params_and_tags_of_more_than_a_message_arrive_and_hold_up_nothing(
 def test_a_run_can_be_joined_by_its_id_alone(serve: ServeProcess, client: runstream.Client) -> None:
     with runstream.start_run("digits", "joined", address=serve.grpc_address) as run:
         run.log({"loss": 1.0}, step=0)
-        assert run.flush(30)
+        assert run.flush(120)
         with runstream.start_run(run_id=run.run_id, rank=1, address=serve.grpc_address) as other:
             other.log({"loss": 2.0}, step=0)
     assert [one.rank for one in client.history(run.run_id, "loss").series] == [0, 1]
@@ -167,25 +167,28 @@ def test_the_service_knows_how_long_points_take_from_log_to_commit(serve: ServeP
     name = "runstream_log_to_commit_seconds"
     with runstream.start_run("digits", address=serve.grpc_address) as run:
         before = serve.metric(f"{name}_count"), serve.metric(f"{name}_sum")
+        logged = time.monotonic()
         run.log({"loss": 1.0}, time_unix_us=0)  # a time of the user's own says nothing of when it was logged
-        assert run.flush(30), run.stats()
+        assert run.flush(120), run.stats()
         at_once = serve.metric(f"{name}_count"), serve.metric(f"{name}_sum")
         assert at_once[0] - before[0] == 1
-        assert 0 < at_once[1] - before[1] < 1
+        assert 0 < at_once[1] - before[1] < time.monotonic() - logged
         # Sealed and sent within milliseconds, so that all of the wait is on the way.
+        logged = time.monotonic()
         with serve.frozen():
             run.log({"loss": 2.0})
             assert not run.flush(1.0)
-        assert run.flush(30), run.stats()
+        assert run.flush(120), run.stats()
         assert serve.metric(f"{name}_count") - at_once[0] == 1
-        assert 0.9 < serve.metric(f"{name}_sum") - at_once[1] < 5  # the fastest way is not seen
+        # The fastest way is not seen.
+        assert 0.9 < serve.metric(f"{name}_sum") - at_once[1] < time.monotonic() - logged
         # While the service is away the batch is not sent at all; its age grows with the client.
         serve.kill()
         run.log({"loss": 3.0})
         away = time.monotonic()
         serve.start()
         away = time.monotonic() - away
-        assert run.flush(30), run.stats()
+        assert run.flush(120), run.stats()
         assert serve.metric(f"{name}_count") == 1  # it counts from its start
         assert serve.metric(f"{name}_sum") > 0.9 * away
 
@@ -218,7 +221,7 @@ def test_a_service_that_is_killed_while_ranks_stream_stores_every_point_once(ser
     for thread in threads:
         thread.join()
     for run in runs:
-        assert run.flush(60), run.stats()
+        assert run.flush(120), run.stats()
         assert run.finish()
     history = runstream.Client(serve.grpc_address).history(run_id, "loss")
     for rank, one in enumerate(history.series):

@@ -66,7 +66,7 @@ def test_without_a_terminal_it_prints_plain_lines_and_leaves_nothing(
 ) -> None:
     done = subprocess.run(
         [*DEMO, "--steps", "60", "--workers", "3"],
-        env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+        env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=250, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     points = 3 * 60 * len(KEYS) + 2
@@ -172,7 +172,7 @@ def test_a_directory_that_cannot_be_used_is_a_clear_refusal(directory: Path, env
     file = directory / "file"
     file.touch()
     command = [*DEMO, "--data-dir", str(file / "data")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 1
     assert f"cannot write to {file / 'data'}" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr

@@ -90,7 +90,7 @@ def test_a_person_reads_a_table_with_hints(serve: ServeProcess, directory: Direc
             env=command_environment({"COLUMNS": "200"}),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=250,
         )
     assert done.returncode == 1
     lines = done.stdout.splitlines()

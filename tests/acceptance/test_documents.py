@@ -102,7 +102,7 @@ class Reader:
 
 
 def output_of(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=250)
     err = re.sub(r"(?m)^\d{4}/\d\d/\d\d \S+ (INFO|WARNING) mlflow\b.*\n", "", err)  # what MLflow always says
     err = re.sub(r"(?m)^run [0-9a-f]{32}: waiting up to .*\n", "", err)  # a busy machine needs its time at the end
     assert (process.returncode, err) == (0, ""), out + err
@@ -170,7 +170,7 @@ def tail(reader: Reader, found: re.Match[str]) -> None:
     assert process.stdout is not None
     while not select.select([process.stdout], [], [], 0.1)[0]:
         # The same steps of the same run again, of which the client warns.
-        reader.start(sys.executable, "log_some.py").communicate(timeout=60)
+        reader.start(sys.executable, "log_some.py").communicate(timeout=250)
     assert "loss" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     output_of(process)
@@ -199,7 +199,7 @@ def access_command(reader: Reader, found: re.Match[str]) -> None:
         listed = output_of(reader.start(program("runstream"), "token", "list", "--all", "--json", **who))
         options[2] = str(json.loads(listed.splitlines()[0])["id"])
     process = reader.start(program("runstream"), *options, **who)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=250)
     assert process.returncode == 0, out + err
     if options[:2] == ["token", "create"]:
         reader.token = reader.token or out.strip()
@@ -255,7 +255,7 @@ def agent_command(reader: Reader, found: re.Match[str]) -> None:
         while "MLflow's API is at port" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-    _, log = process.communicate(timeout=60)
+    _, log = process.communicate(timeout=250)
     assert process.returncode == 0, log
 
 

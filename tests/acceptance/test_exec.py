@@ -62,7 +62,7 @@ def execute(
 ) -> tuple[str, subprocess.CompletedProcess[bytes]]:
     """Runs it to its end; the run's id, and what came out."""
     done = subprocess.run(
-        [*COMMAND, "exec", *options, "--", *command], env=environment, capture_output=True, timeout=90
+        [*COMMAND, "exec", *options, "--", *command], env=environment, capture_output=True, timeout=250
     )
     assert done.returncode == code, done.stderr.decode()
     return re.findall(r"/r/([0-9a-f]{32})", done.stderr.decode())[-1], done
@@ -149,7 +149,7 @@ def test_signals_reach_the_program_and_its_end_is_waited_for(
     assert process.stdout is not None
     assert process.stdout.readline().startswith("ready")
     process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=250)
     assert process.returncode == code, errors
     assert output == ("" if argument == "default" else f"got {number.name}\n")
     run = client.get_run(re.findall(r"/r/([0-9a-f]{32})", errors)[-1])

@@ -190,7 +190,7 @@ def test_half_a_configuration_refuses_to_start_and_names_what_is_missing(case: s
         env=command_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=250,
     )
     assert (done.returncode, done.stderr.startswith(f"runstream: {named} (")) == (2, True), done.stderr
     assert not list(tmp_path.iterdir())

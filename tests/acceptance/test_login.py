@@ -42,7 +42,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 def command(environ: dict[str, str], *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *arguments], env=environ, input=stdin, capture_output=True, text=True, timeout=60, check=False
+        [*COMMAND, *arguments], env=environ, input=stdin, capture_output=True, text=True, timeout=250, check=False
     )
 
 
@@ -147,7 +147,7 @@ def test_training_goes_on_without_a_valid_token_and_points_arrive_with_one(
         status = command(environ, "agent", "status")
         assert "UNAUTHENTICATED" in status.stdout
         file.write_text(token)
-        out, errors = job.communicate(b"\n", timeout=60)
+        out, errors = job.communicate(b"\n", timeout=250)
     end_agents(tmp_path / "state")
     assert out == b"True\n", errors
     assert errors.count(b"refuses the credentials") == 1

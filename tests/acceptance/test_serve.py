@@ -44,7 +44,7 @@ def refused(*arguments: str, environment: dict[str, str] | None = None) -> tuple
         env=command_environment(environment),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=250,
         check=False,
     )
     assert done.stdout == ""
@@ -144,7 +144,7 @@ def test_sigterm_while_starting_ends_with_zero(data_dir: Path) -> None:
     assert process.stderr is not None
     assert "database_awaited" in process.stderr.readline()
     process.terminate()
-    _, rest = process.communicate(timeout=20)
+    _, rest = process.communicate(timeout=250)
     assert process.returncode == 0
     assert "service_stopped" in rest
 

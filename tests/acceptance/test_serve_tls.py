@@ -421,7 +421,7 @@ def test_half_a_configuration_does_not_start(
     arguments = make(SecretMount(tmp_path / "tls"), Authority())
     command = [*COMMAND, "serve", "--data-dir", str(tmp_path / "data"), "--workers", workers, *arguments]
     command += ["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=command_environment())
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=250, env=command_environment())
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1].startswith(f"runstream: {said}")
     assert not (tmp_path / "data").exists()

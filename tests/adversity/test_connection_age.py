@@ -75,7 +75,7 @@ def test_streams_spread_over_replicas_that_were_added_and_no_client_says_a_word(
     producers = Producers(address, CLIENTS, 1_000, apart=True)
     with runstream.start_run("adversity", run_id=producers.run_id, address=address) as run, producers:
         run.log({"first": 1.0})
-        assert run.flush(30), run.stats()
+        assert run.flush(120), run.stats()
         follower = Follower(address, producers.run_id)
         follower.start()
         assert follower.begun.wait(30)

@@ -55,7 +55,7 @@ def test_kill_9_while_the_mlflow_client_logs_loses_and_doubles_nothing(data_dir:
                 time.sleep(0.5)
             finally:
                 stop.touch()
-            _, said = logging.communicate(timeout=60)
+            _, said = logging.communicate(timeout=250)
         assert logging.returncode == 0, said
         _assert_exactly_once(serve, run_id, [int((tmp_path / f"steps{n}").read_text()) for n in range(PROCESSES)])
 

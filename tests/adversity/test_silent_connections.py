@@ -166,7 +166,7 @@ def test_a_service_whose_connections_are_frozen_answers_all_calls_and_goes_on_by
         ThreadPoolExecutor(30) as threads,
     ):
         run.log({"loss": 0.0}, step=0)
-        assert run.flush(30)
+        assert run.flush(120)
         updates = client.tail(run.run_id, ["loss"])
         next(updates)  # of what is committed from here on
         heard = threads.submit(_steps_until, updates, 1)

@@ -43,7 +43,7 @@ def test_a_killed_training_has_failed_and_one_that_is_cut_off_is_killed_until_it
         client = runstream.Client(serve.grpc_address)
         cut_off = runstream.start_run("e", "cut off", address=proxy.address)
         cut_off.log({"loss": 1.0}, step=0)
-        assert cut_off.flush(30)
+        assert cut_off.flush(120)
         with Producers(serve.grpc_address, 2, 100.0) as killed:
             wait_for_status(client, killed.run_id, "RUNNING")
             time_of_death = time.time()
@@ -57,7 +57,7 @@ def test_a_killed_training_has_failed_and_one_that_is_cut_off_is_killed_until_it
         wait_for_status(client, cut_off.run_id, "KILLED")
         cut_off.log({"loss": 2.0}, step=1)
         proxy.restore()
-        assert cut_off.flush(60)
+        assert cut_off.flush(120)
         wait_for_status(client, cut_off.run_id, "RUNNING")
         assert list(client.history(cut_off.run_id, "loss").steps) == [0, 1]
         assert cut_off.finish()

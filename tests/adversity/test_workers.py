@@ -114,7 +114,7 @@ def test_a_port_in_use_is_refused_also_when_workers_share_it(serve: ServeProcess
             command = [*COMMAND, "serve", "--workers", workers, flag, address, other, "127.0.0.1:0"]
             done = subprocess.run(
                 [*command, "--data-dir", str(data_dir)],
-                env=command_environment(), capture_output=True, text=True, timeout=60, check=False,
+                env=command_environment(), capture_output=True, text=True, timeout=250, check=False,
             )  # fmt: skip
             assert done.returncode == 2
             assert done.stderr.splitlines()[-1].startswith(f"runstream: {flag} (")
@@ -180,7 +180,7 @@ def test_liveness_ends_while_the_supervisor_hangs_and_points_are_taken_all_the_s
             until_now(lambda: health.Check(alive, timeout=30).status == health_pb2.HealthCheckResponse.NOT_SERVING)
             with runstream.start_run("meanwhile", address=serve.grpc_address) as run:
                 run.log({"loss": 1.0}, step=0)
-                assert run.flush(30)
+                assert run.flush(120)
         until_now(lambda: health_is_back(serve))
         reports = producers.stop()
     assert_exactly_once(serve.grpc_address, producers.run_id, reports)
@@ -257,7 +257,7 @@ def test_a_start_ends_with_a_reason_when_a_worker_cannot_start(data_dir: Path) -
     done = subprocess.run(
         [*COMMAND, "serve", *TWO, "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0",
          "--data-dir", str(data_dir / "data")],
-        env=command_environment(broken), capture_output=True, text=True, timeout=100, check=False,
+        env=command_environment(broken), capture_output=True, text=True, timeout=250, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert "ended while it started (exit code 7)" in done.stderr.splitlines()[-1]

@@ -60,7 +60,7 @@ def test_run_created_over_http_is_the_streams_too(service: ServeProcess, ours: R
     # A job that is started with the id of the run joins it.
     with runstream.start_run("Default", run_id=run_id, params={"p": 1}, address=service.grpc_address) as run:
         run.set_tags({"mlflow.runName": "by stream", "u": "2"})
-        assert run.flush(30)
+        assert run.flush(120)
     assert params_of(ours, run_id) == {"p": "1"}
     assert {"mlflow.runName": "by stream", "u": "2"}.items() <= tags_of(ours, run_id).items()
 

@@ -38,7 +38,7 @@ def test_a_training_script_leaves_the_same_on_both(server: str, stock: str) -> N
         for url in (stock, server)
     ]
     for script in scripts:
-        _, said = script.communicate(timeout=120)
+        _, said = script.communicate(timeout=250)
         assert script.returncode == 0, said[-3_000:]
 
     theirs, ours = (_left(url, experiment) for url in (stock, server))

@@ -40,7 +40,7 @@ class Ui(UiPage):
 def trained(server: str) -> dict[str, Run]:
     """The runs of the training script, by their names."""
     command = [sys.executable, training_script.__file__, server, EXPERIMENT]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=250)
     runs = mlflow.MlflowClient(server).search_runs([_experiment_id(server)])
     return {run.info.run_name: run for run in runs}
 

@@ -49,7 +49,7 @@ def os_fork(rounds: int) -> None:
             count(run, f"child{number}", 0, 1_200)
             os._exit(0 if run.flush(20) else 3)
         failed += os.waitpid(pid, 0)[1] != 0
-        assert run.flush(20), run.stats()
+        assert run.flush(120), run.stats()
     stop.set()
     thread.join()
     print("failed", failed, flush=True)
@@ -120,7 +120,7 @@ def fork_pool(rounds: int) -> None:
             for child in children:
                 child.join()
                 assert child.exitcode == 0, child.exitcode
-        assert run.flush(20), run.stats()
+        assert run.flush(120), run.stats()
 
 
 def spawned(points: int) -> None:

@@ -91,7 +91,7 @@ def test_without_a_directory_points_are_sent_from_memory(service, start_run, no_
     run = start_run("e", address=service.address, params={"a": 1})
     for step in range(3_000):
         run.log({"loss": float(step)}, step=step)
-    assert run.flush(20), run.stats()
+    assert run.flush(120), run.stats()
     stats = run.stats()
     assert (stats.journal, stats.journal_path) == ("memory", "")
     assert (stats.logged, stats.acknowledged, stats.on_disk, stats.waiting) == (3_000, 3_000, 0, 0)

@@ -64,7 +64,7 @@ def test_a_thread_that_can_be_started_later_records_what_was_logged_before(agent
     run.log({"loss": 1.0})
     threads.append(True)
     run.log({"loss": 2.0})
-    assert run.flush(20)
+    assert run.flush(120)
     assert agent.values("loss") == [1.0, 2.0]
     assert run.finish()
 
@@ -95,7 +95,7 @@ def test_after_its_end_a_run_makes_no_other_journal(agent, start):
     until_now(lambda: run.stats().journal_path != journal)
     for _ in range(2):
         other.log({"loss": 2.0})
-        assert other.flush(20)
+        assert other.flush(120)
     assert [str(path) for path in agent.directory.journals()] == [other.stats().journal_path]
     run._end_finish()
 
@@ -219,7 +219,7 @@ def test_log_after_finish_is_said_once(agent, start, caplog):
 def test_a_limit_of_any_kind_ends_the_run_and_raises_nothing(agent, start, timeout):
     run = start("e")
     run.log({"loss": 1.0})
-    assert run.flush(20)
+    assert run.flush(120)
     run.flush(timeout)
     assert run.finish(timeout=timeout) or timeout == -1.0
     agent.wait_for(lambda: [kind for _, kind, _ in agent.records].count(RecordType.FINISH) == 1)
@@ -246,7 +246,7 @@ def test_bad_params_and_tags_at_each_step_are_said_once(start, caplog):
 def test_points_of_a_deleted_run_are_refused_and_nobody_waits_for_its_end(agent, start):
     run = start("e")
     run.log({"loss": 1.0})
-    assert run.flush(20)
+    assert run.flush(120)
     agent.run_state = "deleted"
     run.log({"loss": 1.0})
     assert not run.flush(20)
@@ -289,7 +289,7 @@ def test_an_end_that_the_service_refuses_is_no_success(agent, start):
 
 def test_what_the_agent_reports_is_logged_once(agent, start, caplog):
     run = start("e")
-    assert run.flush(20)
+    assert run.flush(120)
     agent.report("WARNING", "param 'a' refused: it has another value already")
     agent.report("ERROR", "the stream was refused")
     until_now(lambda: "the stream was refused" in caplog.text)

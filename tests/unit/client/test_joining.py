@@ -48,7 +48,7 @@ def test_an_id_that_was_read_before_the_service_answered_is_reported_when_it_cha
     assert run.run_id == before  # it waits only once, or this would take too long
     agent.held = False
     run.log({"loss": 1.0})
-    assert run.flush(20)
+    assert run.flush(120)
     assert run.run_id == in_a_job
     (warning,) = caplog.records
     assert before in warning.getMessage()
@@ -94,7 +94,7 @@ def test_the_record_says_who_asks_and_how_long_ago_it_started(agent, start, in_a
 def test_a_child_asks_for_its_run_with_the_age_of_its_parent(agent, start):
     """A run that has ended in between is not set to running again by it."""
     run = start("e")
-    assert run.flush(20)
+    assert run.flush(120)
     pid = os.fork()
     if pid == 0:
         run.log({"child": 1.0})

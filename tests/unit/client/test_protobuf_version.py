@@ -37,7 +37,7 @@ def test_reading_beside_an_old_mlflow_says_it_in_one_line() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=250,
     )
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]

@@ -20,7 +20,7 @@ def test_a_proxy_for_web_pages_does_not_divert_points_or_reads(service, start_ca
     address = f"{host}:{service.port}"
     run = start_carried("e", address=address)
     run.log({"loss": 1.0})
-    assert run.flush(20), run.stats()
+    assert run.flush(120), run.stats()
     assert run.finish()
     with runstream.Client(address) as client:
         assert client.get_run(run.run_id).status == "FINISHED"

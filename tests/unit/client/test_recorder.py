@@ -45,7 +45,7 @@ def test_while_many_points_come_they_are_gathered(agent, start):
         run.log({"loss": 1.0}, step=step)
         step += 1
         time.sleep(0.0005)
-    assert run.flush(20)
+    assert run.flush(120)
     assert len(batches(agent)) < 20
     assert sum(batches(agent)) == step
 
@@ -53,14 +53,14 @@ def test_while_many_points_come_they_are_gathered(agent, start):
 def test_a_batch_has_at_most_a_thousand_points(agent, start):
     run = start("e")
     run.log({f"key{n}": 1.0 for n in range(2_500)})
-    assert run.flush(20)
+    assert run.flush(120)
     assert batches(agent)[:2] == [1_000, 1_000]
 
 
 def test_series_are_declared_before_they_are_used_and_in_records_of_bounded_size(agent, start):
     run = start("e")
     run.log({f"{n:0>250}": 1.0 for n in range(1_200)})
-    assert run.flush(20)
+    assert run.flush(120)
     kinds = [kind for _, kind, _ in agent.records if kind in (RecordType.DECLARE, RecordType.BATCH)]
     assert kinds.count(RecordType.DECLARE) == 6
     assert len(agent.points) == 1_200
@@ -69,7 +69,7 @@ def test_series_are_declared_before_they_are_used_and_in_records_of_bounded_size
 def test_params_and_tags_are_written_in_records_of_bounded_size(agent, start):
     run = start("e", params={f"p{n}": "漢" * 6_000 for n in range(100)})
     run.set_tags({f"t{n}": str(n) for n in range(2_500)})
-    assert run.flush(20)
+    assert run.flush(120)
     stored = agent.runs[run.run_id]
     assert (len(stored.params), len(stored.tags)) == (100, 2_500)
     sizes = [len(payload) for _, kind, payload in agent.records if kind is RecordType.TAGS]
@@ -122,7 +122,7 @@ def test_a_full_disk_is_said_once_and_points_wait_in_memory_until_it_has_room(ag
     assert (stats.waiting, stats.on_disk) == (3_000, 0)
     assert "No space left on device" in stats.last_error
     disk.error = None
-    assert run.flush(20)
+    assert run.flush(120)
     assert agent.values("loss") == [float(step) for step in range(3_000)]
     assert agent.runs[run.run_id].params == {"a": "1"}
     assert run.stats().journal == "disk"
@@ -139,9 +139,9 @@ def test_a_full_buffer_refuses_counts_warns_and_takes_again(agent, start, disk, 
     until_now(lambda: "the buffer is full" in caplog.text)
     assert (run.stats().waiting, dict(run.stats().refused)) == (100, {"buffer_full": 50})
     disk.error = None
-    assert run.flush(20)
+    assert run.flush(120)
     run.log({"loss": 1.0})
-    assert run.flush(20)
+    assert run.flush(120)
     assert run.stats().acknowledged == 101
 
 
@@ -164,7 +164,7 @@ def test_after_a_failed_sync_the_handle_goes_on_in_a_new_journal(agent, start, d
     disk.error = None
     run.log({"loss": 1.0}, step=1)
     agent.held = False
-    assert run.flush(20)
+    assert run.flush(120)
     assert sorted(agent.values("loss")) == [0.0, 1.0]
     assert len(agent.creates) == 2
     assert len(agent.runs) == 1
@@ -176,7 +176,7 @@ def test_after_a_failed_sync_the_handle_goes_on_in_a_new_journal(agent, start, d
 def test_a_journal_that_somebody_deletes_is_counted_and_replaced(agent, start, caplog):
     run = start("e")
     run.log({"loss": 0.0}, step=0)
-    assert run.flush(20)
+    assert run.flush(120)
     agent.held = True
     run.log({"loss": 1.0}, step=1)
     until_now(lambda: run.stats().on_disk == 1)
@@ -199,7 +199,7 @@ def test_what_the_service_has_needs_no_sync_and_everything_else_is_synced(agent,
     run = start("e")
     for _ in range(10):
         run.log({"loss": 1.0})
-        assert run.flush(20)
+        assert run.flush(120)
     assert disk.syncs <= 1
     agent.held = True
     run.log({"loss": 1.0})
@@ -220,7 +220,7 @@ def test_at_the_limit_of_the_directory_new_points_are_refused_and_counted(agent,
     run.set_tags({"a": 1})
     assert "RUNSTREAM_DIR_BYTES" in caplog.text
     agent.held = False
-    assert run.flush(20)
+    assert run.flush(120)
     assert set(run.stats().refused) == {"journal_full"}
     assert agent.runs[run.run_id].tags == {"a": "1"}
     for path in agent.directory.journals():  # as the agent does with segments that it has brought
@@ -241,7 +241,7 @@ def test_offline_the_journal_is_enough_and_one_line_says_how_to_send_it(journal_
     monkeypatch.setenv("RUNSTREAM_MODE", "offline")
     with runstream.start_run("e") as run:
         run.log({"loss": 1.0})
-        assert run.flush(20)
+        assert run.flush(120)
     assert run.finish()
     assert (run.stats().on_disk, run.stats().journal) == (1, "disk")
     (line,) = [record.getMessage() for record in caplog.records]
@@ -296,7 +296,7 @@ def test_a_handle_that_arrives_in_another_process_records_to_the_same_run(agent,
     run = start("e", "n", rank=0, attempt=2)
     run.log({"loss": 0.0}, step=0)
     sent = pickle.dumps(run)
-    assert run.flush(20)
+    assert run.flush(120)
 
     def child() -> None:
         runstream._lifecycle.process._runs.clear()  # as in a spawned process, which inherits nothing
@@ -326,14 +326,14 @@ def test_a_handle_that_was_finished_arrives_finished(agent, start):
 def test_a_forked_child_has_a_journal_of_its_own_from_its_first_point_on(agent, start):
     run = start("e")
     run.log({"loss": 0.0})
-    assert run.flush(20)
+    assert run.flush(120)
     in_a_forked_child(lambda: None)
     in_a_forked_child(lambda: run.finish() or exit(1))
 
     def child() -> None:
         run.log({"loss": 1.0})
         run.set_tags({"child": 1})
-        assert run.flush(20)
+        assert run.flush(120)
 
     in_a_forked_child(child)
     assert len(agent.creates) == 2
@@ -351,7 +351,7 @@ def test_a_fork_in_the_middle_of_anything_hangs_nobody(agent, start):
         def child(number: int = number) -> None:
             for run in runs:
                 run.log({f"child{number}": 1.0})
-                assert run.flush(20)
+                assert run.flush(120)
 
         in_a_forked_child(child)
     for run in runs:
@@ -363,7 +363,7 @@ def test_a_fork_in_the_middle_of_anything_hangs_nobody(agent, start):
 def test_locks_that_a_child_inherits_are_freed_with_the_parents_journal(agent, start):
     """Otherwise the agent would take the journal of a dead parent for one that is being written."""
     run = start("e")
-    assert run.flush(20)
+    assert run.flush(120)
     (path,) = agent.directory.journals()
     read, write = os.pipe()
     pid = os.fork()
@@ -383,7 +383,7 @@ def test_locks_that_a_child_inherits_are_freed_with_the_parents_journal(agent, s
 
 def test_a_bug_ends_one_recording_and_logging_goes_on(agent, start, monkeypatch, caplog):
     run, other = start("e"), start("e")
-    assert run.flush(20)
+    assert run.flush(120)
 
     def bug(*_: object) -> None:
         raise ZeroDivisionError("a bug")
@@ -394,7 +394,7 @@ def test_a_bug_ends_one_recording_and_logging_goes_on(agent, start, monkeypatch,
     run.log({"loss": 2.0})
     other.log({"loss": 3.0})
     assert not run.flush(20)
-    assert other.flush(20)
+    assert other.flush(120)
     assert dict(run.stats().refused) == {"recorder_died": 2}
     assert "died because of a bug in runstream" in caplog.text
     assert not run.finish()
@@ -416,7 +416,7 @@ def test_a_cell_of_a_notebook_that_is_run_again_ends_its_earlier_run(agent, star
     assert agent.values("loss") == [1.0]
     shell.user_ns["In"].append("another cell")
     third = start("e")
-    assert third.flush(20)
+    assert third.flush(120)
     assert agent.status(second.run_id) == "RUNNING"
     first.log({"loss": 2.0})
     assert dict(first.stats().refused) == {"finished": 1}

@@ -96,7 +96,7 @@ def test_an_agent_in_the_foreground_says_that_another_one_runs(service, director
     Trainer.start(directory, service.address)
     agent = started(directory)
     command = [sys.executable, "-m", "runstream.agent", "run", "--dir", str(directory.path)]
-    second = subprocess.run(command, capture_output=True, text=True, timeout=60, env=launch.environment(os.environ))
+    second = subprocess.run(command, capture_output=True, text=True, timeout=250, env=launch.environment(os.environ))
     assert second.returncode == 1
     assert f"an agent runs already for {directory.path} (pid {agent.pid})" in second.stderr
 
