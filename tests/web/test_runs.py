@@ -47,6 +47,23 @@ def test_pages_go_on_where_the_one_before_ended_over_all_experiments_or_some(web
     assert in_all.issuperset(made)
 
 
+def test_runs_are_found_with_or_and_ordered_by_their_best_values(web: Web) -> None:
+    experiment = uuid.uuid4().hex
+    early = web.log({"loss": [(0, 0.1), (1, 3.0)]}, experiment=experiment, tags={"team": "a"})
+    late = web.log({"loss": [(0, 4.0), (1, 0.5)]}, experiment=experiment, tags={"team": "b"})
+    web.log({"loss": [(0, 0.01)]}, experiment=experiment, tags={"team": "c"})
+    either = "tags.team = 'a' OR tags.team = 'b'"
+    for order, expected in (("min(metrics.loss) ASC", [early, late]), ("metrics.loss ASC", [late, early])):
+        found = web.post("runs/search", filter=either, order_by=[order], experiment_ids=[experiment_of(web, early)])
+        assert [run["run_id"] for run in found["runs"]] == expected
+    best = found["runs"][1]["metrics"]["loss"]
+    assert (best["min"], best["min_step"], best["max"], best["max_step"]) == (0.1, 0, 3.0, 1)
+
+
+def experiment_of(web: Web, run_id: str) -> str:
+    return str(web.get(f"runs/{run_id}")["run"]["experiment_id"])
+
+
 def test_deleted_runs_are_shown_to_those_who_ask_for_them(web: Web) -> None:
     experiment = web.make_experiment()
     kept, deleted = web.make_run(experiment), web.make_run(experiment)
