@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     import runstream
 
 _OUTPUT = "runstream.output"  # of `runstream exec`: a page of text
-_SAME = "(same)"
 
 
 @click.command()
