@@ -24,27 +24,32 @@ log = structlog.get_logger()
 WRITERS_LOCK = 1920298867
 
 # The latest points and best values that roll-up found in an epoch, where they are later or better than those of earlier
-# epochs. A series of a large epoch may have several rows; the windows share the sort that finds its latest point.
-# Series in order, as in every statement that locks rows of this table.
+# epochs. Few series have several rows, those of large epochs; best values of these are put together first (windows over
+# all series took as long as the rest). Series in order, as in every statement that locks rows of this table.
 _IS_LATER = """
        (excluded.step, excluded.time, CASE excluded.value WHEN 'NaN' THEN 0 ELSE excluded.value END)
        > (l.step, l.time, CASE l.value WHEN 'NaN' THEN 0 ELSE l.value END)"""
 _IS_LESS = "(excluded.min_value, excluded.min_step) < (l.min_value, l.min_step)"
 _IS_GREATER = "(-excluded.max_value, excluded.max_step) < (-l.max_value, l.max_step)"
 _MERGE_LATEST = f"""
+WITH repeated AS MATERIALIZED (
+    SELECT series_id FROM unpublished_latest_values WHERE epoch = $1 GROUP BY series_id HAVING count(*) > 1
+), best AS MATERIALIZED (
+    SELECT series_id, least, min(min_step) FILTER (WHERE min_value = least) AS least_step,
+           most, min(max_step) FILTER (WHERE max_value = most) AS most_step
+      FROM (SELECT series_id, min_value, min_step, max_value, max_step,
+                   min(min_value) OVER of_series AS least, max(max_value) OVER of_series AS most
+              FROM unpublished_latest_values JOIN repeated USING (series_id)
+             WHERE epoch = $1
+            WINDOW of_series AS (PARTITION BY series_id)) found
+     GROUP BY series_id, least, most
+)
 INSERT INTO latest_values AS l (series_id, step, time, value, min_value, min_step, max_value, max_step)
 SELECT DISTINCT ON (series_id) series_id, step, time, value,
-       least, min(CASE WHEN min_value = least THEN min_step END) OVER of_series,
-       most, min(CASE WHEN max_value = most THEN max_step END) OVER of_series
-  FROM (SELECT *, min(min_value) OVER of_series AS least, max(max_value) OVER of_series AS most
-          FROM unpublished_latest_values
-         WHERE epoch = $1
-        WINDOW of_series AS (PARTITION BY series_id
-                             ORDER BY step DESC, time DESC, CASE value WHEN 'NaN' THEN 0 ELSE value END DESC
-                             ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)) found
-WINDOW of_series AS (PARTITION BY series_id
-                     ORDER BY step DESC, time DESC, CASE value WHEN 'NaN' THEN 0 ELSE value END DESC
-                     ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+       coalesce(least, min_value), coalesce(least_step, min_step),
+       coalesce(most, max_value), coalesce(most_step, max_step)
+  FROM unpublished_latest_values LEFT JOIN best USING (series_id)
+ WHERE epoch = $1
  ORDER BY series_id, step DESC, time DESC, CASE value WHEN 'NaN' THEN 0 ELSE value END DESC
     ON CONFLICT (series_id) DO UPDATE
    SET step = greatest(l.step, excluded.step),
@@ -168,6 +173,8 @@ async def publish(connection: Connection) -> int:
             )
             if moved == "UPDATE 0":
                 return published  # the one before it is not rolled yet
+            # The planner knows nothing of rows that are new: it might compare all repeated series with all rows.
+            await connection.execute("SET LOCAL enable_nestloop = off")
             await connection.execute(_MERGE_LATEST, visible + 1)
             await connection.execute("DELETE FROM unpublished_latest_values WHERE epoch = $1", visible + 1)
             await connection.execute("UPDATE watermark SET visible_epoch = $1", visible + 1)
