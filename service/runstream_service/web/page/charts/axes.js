@@ -106,6 +106,8 @@ export function shortNumber(value, step) {
   if (value === 0) return '0';
   const size = Math.abs(value);
   if (size < 1e-4 || size >= 1e15) return exponential(value, step);
+  // Ticks that lie close together far from 0 differ in their last digits: those are written out.
+  if (step && step >= 1 && size < 1e9 && size / step > 500) return minus(grouped(Math.round(value)));
   const [unit, prefix] = PREFIXES.find(([one]) => size >= Number(one) * 0.99999) ?? [1, ''];
   const digits = step ? digitsFor(step / Number(unit)) : Math.max(0, 3 - Math.ceil(Math.log10(size / Number(unit))));
   const text = (value / Number(unit)).toFixed(Math.min(digits, 12));

@@ -33,6 +33,7 @@ export function OverviewStrip({ session, graphKey }) {
     sizes.observe(/** @type {Element} */ (canvas.current?.parentElement));
     return () => sizes.disconnect();
   }, [session, graphKey]);
+  useEffect(() => session.setStripKey(graphKey), [session, graphKey]);
   useEffect(() => void draw());
   const [left, right] = zoom ? [place(zoom[0]), place(zoom[1])] : [0, 100];
   return html`

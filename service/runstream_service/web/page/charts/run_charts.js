@@ -5,6 +5,7 @@ import { formatAge } from '../parts/format.js';
 import { html } from '../parts/html.js';
 import { duration, grouped } from './axes.js';
 import { menuOf } from './graph_menu.js';
+import { Legend } from './legend.js';
 import { layout, moveOnto, shortened } from './layout.js';
 import { OverviewStrip } from './overview_strip.js';
 import { Panel } from './panel.js';
@@ -79,6 +80,7 @@ export function RunCharts({ runs: allRuns, overview, overviews: known, view, onV
         smoothing=${smoothingInWords(session, view)} status=${statusOf(runs, states, live)} />
       ${keys.length > 0 && html`<${OverviewStrip} session=${session} graphKey=${overviewKey(all, keys)} />`}
       ${allRuns.length > MOST_RUNS && html`<p class="left-out">${allRuns.length - MOST_RUNS} of ${allRuns.length} runs are not drawn: choose fewer to see them.</p>`}
+      <${Legend} runs=${runs} ranks=${shownRanks(view.ranks, ranks)} />
       ${keys.length === 0 && html`<${NoMetrics} />`}
       ${groups.map((group) => html`
         <section class="group" key=${group.prefix}>
@@ -119,6 +121,16 @@ function Enlarged({ graph, all, session, onHover, onPanels, menu }) {
  * @param {string[]} keys
  */
 const overviewKey = (graphs, keys) => (graphs.find((graph) => graph.id.includes('loss')) ?? graphs[0])?.id ?? keys[0];
+
+/**
+ * The ranks that have lines of their own.
+ * @param {string} shown
+ * @param {number[]} ranks
+ */
+function shownRanks(shown, ranks) {
+  if (shown === 'band' || ranks.length < 2) return [];
+  return shown === 'all' ? ranks : ranks.filter((rank) => shown.split(',').includes(String(rank)));
+}
 
 /** @param {{title: string, text: string}} props */
 const Face = ({ title, text }) => html`<div class="face"><h2>${title}</h2><p>${text}</p></div>`;

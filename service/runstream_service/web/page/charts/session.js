@@ -163,6 +163,17 @@ export class Session {
     this.#isMoved = false;
   }
 
+  /**
+   * The strip shows a metric, whether or not its panel is seen.
+   * @param {string} key
+   */
+  setStripKey(key) {
+    if (key === this.stripKey) return;
+    this.stripKey = key;
+    this.load();
+  }
+  stripKey = '';
+
   /** @param {string} key */
   data(key) {
     let data = this.#metrics.get(key);
@@ -172,6 +183,7 @@ export class Session {
 
   #seenKeys() {
     const keys = new Set([...this.#panels].filter((panel) => panel.isSeen).flatMap((panel) => panel.keys));
+    if (this.stripKey) keys.add(this.stripKey);
     if (this.axis.kind === 'metric' && keys.size > 0) keys.add(this.axis.metric);
     return keys;
   }
