@@ -34,7 +34,7 @@ export function OverviewStrip({ session, graphKey }) {
     return () => sizes.disconnect();
   }, [session, graphKey]);
   useEffect(() => session.setStripKey(graphKey), [session, graphKey]);
-  useEffect(() => void draw());
+  useEffect(() => void (session.isMoving || draw()));
   const [left, right] = zoom ? [place(zoom[0]), place(zoom[1])] : [0, 100];
   return html`
     <div class="strip" onPointerDown=${(/** @type {PointerEvent} */ event) => grab(event, session)} onDblClick=${() => session.zoomTo(null, { isOver: true })}

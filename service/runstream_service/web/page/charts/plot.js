@@ -3,7 +3,7 @@
 import uPlot from 'uplot';
 
 import { clock, duration, linearTicks, localZone, logTicks, niceStep, shortNumber, stepTicks, timeTicks } from './axes.js';
-import { drawClipped, drawEdgeLabels, drawLines, drawMarks } from './drawing.js';
+import { drawClipped, drawEdgeLabels, drawLines, drawMarks, projection } from './drawing.js';
 import { beyond, valueRange } from './ranges.js';
 import { drawnTheme } from './theme.js';
 
@@ -20,6 +20,7 @@ import { drawnTheme } from './theme.js';
  * @property {boolean} hasBand
  */
 
+/** @typedef {{canvas: HTMLCanvasElement, x: import('./drawing.js').Scale}} Picture */
 /** @typedef {{plot: Plot, x: number, left: number, top: number, isInside: boolean}} Hover */
 
 const Y_AXIS = 52;
@@ -40,6 +41,8 @@ export class Plot {
   focus = null;
   #shown = { xMin: 0, xMax: 1, yMin: 0, yMax: 1, log: '' };
   #isMoved = false;
+  /** @type {Picture | null} what was drawn before the range began to move */
+  #picture = null;
 
   /**
    * @param {HTMLElement} element
@@ -102,6 +105,8 @@ export class Plot {
   /** The next frame draws it: called by the session. */
   draw() {
     const { session } = this;
+    if (session.isMoving && this.#u && this.lines.length > 0) return this.#stretch(this.#u);
+    this.#picture = null;
     const view = /** @type {import('../state/chart_view.js').ChartView} */ (session.view);
     this.lines = session.lines(this.keys, this.#known);
     if (this.#known.size > this.lines.length) this.#forgetLines();
@@ -117,6 +122,35 @@ export class Plot {
       u.redraw(false, true);
     });
     this.#tell(view, y);
+  }
+
+  /**
+   * While the range moves with every frame, the picture of before is stretched: drawing all lines would take too long.
+   * @param {uPlot} u
+   */
+  #stretch(u) {
+    this.#picture ??= { canvas: copyOf(u), x: this.scales.x };
+    const x = this.session.range;
+    [this.#shown.xMin, this.#shown.xMax] = [x.min, x.max];
+    u.batch(() => {
+      u.setScale('x', x);
+      u.redraw(false, true);
+    });
+  }
+
+  /**
+   * @param {uPlot} u
+   * @param {Picture} picture
+   */
+  #drawPicture(u, { canvas, x }) {
+    const { left, top, width, height } = u.bbox;
+    const toX = projection(this.scales.x, left, width);
+    const [from, to] = [toX(x.min), toX(x.max)];
+    u.ctx.beginPath();
+    u.ctx.rect(left, top, width, height);
+    u.ctx.clip();
+    u.ctx.imageSmoothingEnabled = false;
+    u.ctx.drawImage(canvas, from, top, to - from, height);
   }
 
   #forgetLines() {
@@ -271,9 +305,11 @@ export class Plot {
         },
         hooks: {
           draw: [
-            ({ ctx }) => {
+            (self) => {
+              const { ctx } = self;
               ctx.save(); // uPlot remembers the context's styles
-              this.drawOn(ctx);
+              if (this.#picture) this.#drawPicture(self, this.#picture);
+              else this.drawOn(ctx);
               ctx.restore();
             },
           ],
@@ -299,7 +335,7 @@ export class Plot {
     const isTime = kind === 'time' || kind === 'relative';
     const zone = kind === 'time' ? localZone() : 0;
     return {
-      ...axisLook(),
+      ...axisLook(() => this.#picture !== null),
       size: X_AXIS,
       gap: 4,
       filter: (_, splits) => splits,
@@ -323,7 +359,7 @@ export class Plot {
    */
   #yAxis(view) {
     return {
-      ...axisLook(),
+      ...axisLook(() => this.#picture !== null),
       size: Y_AXIS,
       gap: 6,
       filter: (_, splits) => splits,
@@ -340,12 +376,27 @@ export class Plot {
   }
 }
 
-/** @returns {uPlot.Axis} */
-function axisLook() {
+/**
+ * The plot without its axes.
+ * @param {uPlot} u
+ */
+function copyOf(u) {
+  const { left, top, width, height } = u.bbox;
+  const canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [Math.round(width), Math.round(height)];
+  canvas.getContext('2d')?.drawImage(u.ctx.canvas, left, top, width, height, 0, 0, canvas.width, canvas.height);
+  return canvas;
+}
+
+/**
+ * @param {() => boolean} isMoving the picture that is stretched has a grid
+ * @returns {uPlot.Axis}
+ */
+function axisLook(isMoving) {
   return {
     stroke: () => drawnTheme(1).faint,
     font: '11px system-ui, sans-serif',
-    grid: { stroke: () => drawnTheme(1).grid, width: 1 },
+    grid: { stroke: () => (isMoving() ? 'transparent' : drawnTheme(1).grid), width: 1 },
     ticks: { show: false },
     border: { show: false },
   };

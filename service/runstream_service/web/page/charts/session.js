@@ -59,6 +59,8 @@ export class Session {
   #followed = '';
   /** @type {Zoom | null} while the person drags; the URL has it when that is over */
   #dragged = null;
+  /** Whether the range changes with every frame: then pictures are stretched. */
+  isMoving = false;
 
   /**
    * @param {{onView: (change: Partial<ChartView>) => void, onKeys: (keys: string[]) => void,
@@ -426,6 +428,7 @@ export class Session {
   zoomTo(zoom, { isOver }) {
     if (zoom) zoom = this.#sensible(zoom);
     this.#dragged = zoom;
+    this.isMoving = !isOver && zoom !== null;
     this.drawAll();
     clearTimeout(this.#settle);
     if (isOver) this.#zoomed();
@@ -434,6 +437,8 @@ export class Session {
 
   #zoomed() {
     const zoom = this.#dragged;
+    this.isMoving = false;
+    this.drawAll();
     this.load();
     this.listener.onView({ zoom });
   }
