@@ -426,3 +426,18 @@ def test_charts_are_drawn_in_dark_and_on_a_phone(open_tab: Open, several: list[s
     charts = Charts(open_tab(dark=dark, width=width)).open(*several, smooth="0.9")
     charts.wait("lr", _loaded)
     assert charts.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+# -- ranks ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_slow_rank_is_named_and_a_cell_of_the_heat_map_leads_to_its_line(charts: Charts, ranks: str) -> None:
+    page = charts.tab.open(f"r/{ranks}?tab=ranks")
+    expect(page.locator(".stragglers h2")).to_have_text("Rank 2 is slow")
+    expect(page.locator(".stragglers tr.slow")).to_contain_text("step 20")
+    box = page.locator(".heat canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.6)
+    expect(page.locator(".heat figcaption")).to_contain_text("rank 2, steps")
+    page.mouse.click(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.6)
+    charts.wait("step_time", lambda drawn: [line["name"] for line in drawn["lines"]] == ["rank 2"])

@@ -1,0 +1,70 @@
+// Logic of what is around charts: which graphs there are, what differs, what is exported.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { bandOfRanks } from '../../service/runstream_service/web/page/charts/band_of_ranks.js';
+import { Curve } from '../../service/runstream_service/web/page/charts/curve.js';
+import { differences, scatterOf } from '../../service/runstream_service/web/page/charts/differences.js';
+import { layout, moveOnto, shortened, withKeys } from '../../service/runstream_service/web/page/charts/layout.js';
+import { SvgPen } from '../../service/runstream_service/web/page/charts/svg_pen.js';
+
+const KEYS = ['loss', 'train/loss', 'train/lr', 'val/loss', 'system/cpu'];
+
+test('graphs are grouped by prefix; those of the machine are last, and shut', () => {
+  const { groups, hidden } = layout(KEYS, {});
+  assert.deepEqual(groups.map((group) => [group.prefix, group.isShut]), [['', false], ['train', false], ['val', false], ['system', true]]);
+  assert.deepEqual(hidden, []);
+});
+
+test('what was moved, hidden and put together is kept, and the rest follows from the metrics', () => {
+  const train = layout(KEYS, {}).groups[1];
+  const order = moveOnto(train, 'train/lr', 'train/loss', {});
+  const graphs = withKeys(train.graphs[0], ['train/loss', 'val/loss'], {});
+  const { groups, hidden } = layout([...KEYS, 'train/new'], { order, graphs, hidden: ['loss'] });
+  assert.deepEqual(groups[0].graphs.map((graph) => graph.title), ['train/lr', 'train/loss, val/loss', 'train/new']);
+  assert.deepEqual(hidden.map((graph) => graph.id), ['loss']);
+  assert.deepEqual(shortened({ order, hidden: [], size: {}, large: '' }), { order });
+});
+
+test('a metric of a graph that is gone leaves the others', () => {
+  const { groups } = layout(['b'], { graphs: [['a', 'b']], order: ['a'], hidden: ['c'] });
+  assert.deepEqual(groups[0].graphs.map((graph) => graph.keys), [['b']]);
+});
+
+const run = (/** @type {string} */ name, /** @type {Record<string, string>} */ params, loss = 1) =>
+  /** @type {any} */ ({ run_id: name, name, params, metrics: { loss: { latest: loss, step: 1, time_us: 1 } } });
+
+test('params that differ come first, also those that a run does not have', () => {
+  const rows = differences([run('a', { seed: '1', lr: '0.1', x: '1' }), run('b', { seed: '1', lr: '0.2' })]);
+  assert.deepEqual(rows.map((row) => [row.name, row.differs]), [['lr', true], ['x', true], ['seed', false]]);
+  assert.deepEqual(rows[1].values, ['1', undefined]);
+});
+
+test('a scatter has numbers where all are numbers, and names otherwise', () => {
+  const runs = [run('a', { lr: '1e-3', opt: 'sgd' }, 2), run('b', { lr: '0.1', opt: 'adam' }, 3)];
+  assert.deepEqual(scatterOf(runs, 'lr', 'loss').points.map(({ x, y }) => [x, y]), [[0.001, 2], [0.1, 3]]);
+  assert.deepEqual(scatterOf(runs, 'opt', 'loss').names, ['adam', 'sgd']);
+  assert.deepEqual(scatterOf(runs, 'opt', 'accuracy').points, []);
+});
+
+test('a band over ranks has the extremes of all of them, and who had them', () => {
+  const curves = [0, 1, 2].map((rank) => {
+    const curve = new Curve({ run_id: 'a', key: 'loss', rank, attempt: 0 });
+    for (let at = 0; at < 100; at++) {
+      const value = rank + (rank === 1 && at === 57 ? 100 : 0);
+      const bucket = { first_position: at, last_position: at, point_count: 1, non_finite_count: 0, first: value, last: value, min: value, max: value, mean: value };
+      curve.append(bucket, { width: 0, limit: Infinity });
+    }
+    return curve;
+  });
+  const band = bandOfRanks(curves, 10);
+  assert.equal(band.length, 10);
+  assert.deepEqual([band.at(5).max, band.at(5).max_rank, band.at(5).min_rank, band.at(5).point_count], [101, 1, 0, 3]);
+  assert.deepEqual([band.at(2).max, band.at(2).max_rank], [2, 2]);
+});
+
+test('text in a picture is escaped', () => {
+  const pen = new SvgPen(100, 50);
+  pen.fillText('<script>&"', 1, 2);
+  assert.ok(String(pen).includes('&lt;script&gt;&amp;&quot;'));
+});
