@@ -18,7 +18,7 @@ const PREFIXES = /** @type {const} */ ({ p: 'param', t: 'tag', m: 'latest', min:
 const FIELDS = {
   name: { label: 'Run', width: 260, order: 'attributes.run_name' },
   status: { label: 'Status', width: 96, order: 'attributes.status' },
-  started: { label: 'Started', width: 84, order: 'attributes.start_time', isNumber: true },
+  started: { label: 'Started', width: 100, order: 'attributes.start_time', isNumber: true },
   duration: { label: 'Duration', width: 96, isNumber: true },
   experiment: { label: 'Experiment', width: 140 },
   user: { label: 'User', width: 96, order: 'attributes.user_id' },

@@ -25,6 +25,8 @@ import { appendPage, mergeHead, replaceRuns } from './rows.js';
  */
 
 const PAGE = 200;
+/** Somebody who scrolls on wants more at a time. */
+const NEXT_PAGE = 500;
 /** How often the first page is asked for again while somebody looks. */
 const EVERY_MS = 3_000;
 /** Running runs in sight that are not on the first page, in one question. */
@@ -76,7 +78,7 @@ export class RunList {
     this.#isBusy = true;
     try {
       const isFirst = this.#headSize === 0;
-      const { runs, next_page_token: next } = await this.#ask({ page_token: this.#next });
+      const { runs, next_page_token: next } = await this.#ask(isFirst ? {} : { page_token: this.#next, page_size: NEXT_PAGE });
       if (isFirst) this.#headSize = runs.length;
       this.#next = next;
       this.#set({ rows: appendPage(this.state.get().rows, runs), phase: 'ready', isComplete: next === '', isStale: false, error: null });
