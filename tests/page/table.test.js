@@ -62,7 +62,7 @@ test('only metrics that are shown are asked for', () => {
 
 test('orders are those of the search language', () => {
   assert.deepEqual(orderBy('-m:val/loss'), ['metrics.`val/loss` DESC']);
-  assert.deepEqual(orderBy('min:loss'), ['metrics.loss.min ASC']);
+  assert.deepEqual(orderBy('min:loss'), ['min(metrics.loss) ASC']);
   assert.deepEqual(orderBy('p:lr'), ['params.lr ASC']);
   assert.deepEqual(orderBy('-started'), ['attributes.start_time DESC']);
   for (const none of ['', 'duration', 'm:']) assert.deepEqual(orderBy(none), []);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -69,6 +70,25 @@ def test_a_head_sorts_in_the_database_and_the_link_says_so(tab: Opened, open_tab
     other = open_tab()
     other.page.goto(page.url)
     expect(other.page.locator(".table .rows .cell.name a").first).to_have_text("mlp 11")
+
+
+def test_the_lowest_value_of_a_metric_is_a_column_that_sorts(tab: Opened, service: ServeProcess) -> None:
+    logged = make_experiment(service)
+    for name, values in (("steady", (0.5, 0.4)), ("spiky", (0.1, 0.9))):
+        run_id = logged.run(name, metrics={"loss": values[0]}, status="RUNNING")
+        with contextlib.closing(Rest(service.http_url)) as rest:
+            point = {
+                "run_id": run_id,
+                "key": "loss",
+                "value": values[1],
+                "step": 8,
+                "timestamp": int(time.time() * 1000),
+            }
+            assert rest.post("runs/log-metric", point).status == 200
+    page = open_runs(tab, logged, "?columns=m:loss,min:loss")
+    page.get_by_role("columnheader", name="loss min").get_by_role("button").click()
+    expect(page.locator(".table .rows .cell.name a")).to_have_text(["spiky", "steady"])
+    expect(page.get_by_role("row").filter(has_text="spiky").get_by_role("gridcell").nth(3)).to_have_text("0.1")
 
 
 def test_a_filter_is_completed_and_found_again_after_the_back_button(tab: Opened, logged: Logged) -> None:

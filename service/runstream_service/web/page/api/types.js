@@ -7,10 +7,10 @@
  * @property {Value} latest
  * @property {number} step
  * @property {number} time_us
- * @property {Value} [min]
- * @property {number} [min_step]
- * @property {Value} [max]
- * @property {number} [max_step]
+ * @property {Value | null} [min] null if no value is finite
+ * @property {number | null} [min_step]
+ * @property {Value | null} [max]
+ * @property {number | null} [max_step]
  */
 
 /**

@@ -67,7 +67,7 @@ export function duration(run) {
  */
 function metric(metric, kind) {
   const value = metric?.[kind];
-  if (metric === undefined || value === undefined) return { text: '' };
+  if (metric === undefined || value === undefined || value === null) return { text: '' };
   const step = kind === 'latest' ? metric.step : metric[`${kind}_step`];
-  return { text: formatValue(value), title: step === undefined ? String(value) : `${value} at step ${step}` };
+  return { text: formatValue(value), title: step === undefined || step === null ? String(value) : `${value} at step ${step}` };
 }

@@ -139,7 +139,8 @@ function fieldOf({ kind, key }) {
   if (kind === 'field') return FIELDS[key]?.order ?? null;
   if (kind === 'param') return `params.${quotedKey(key)}`;
   if (kind === 'tag') return `tags.${quotedKey(key)}`;
-  return `metrics.${quotedKey(key)}${kind === 'latest' ? '' : `.${kind}`}`;
+  const metric = `metrics.${quotedKey(key)}`;
+  return kind === 'latest' ? metric : `${kind}(${metric})`;
 }
 
 /**
