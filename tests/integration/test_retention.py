@@ -518,7 +518,7 @@ async def test_an_experiment_is_created_under_a_name_that_a_purge_frees_in_that_
 # -- retention -------------------------------------------------------------------------------------------------------
 
 
-async def test_retention_deletes_old_segments_of_its_experiment_and_keeps_latest_values(
+async def test_retention_deletes_old_segments_of_its_experiment_and_keeps_latest_and_best_values(
     services: Services, database: Database, run_id: UUID, hand: HandMade, registry: CollectorRegistry
 ) -> None:
     other = await services.runs.CreateRun(run_pb2.CreateRunRequest(experiment="keeps"))
@@ -539,6 +539,12 @@ async def test_retention_deletes_old_segments_of_its_experiment_and_keeps_latest
     assert await retainer.run_once() == retention.RetentionResult(segments=1, points=3)
     assert await history(services, run_id) == {"new": [0, 1]}
     assert (await latest(services, run_id))["loss"] == [2]
+    best = await database.fetch(
+        "SELECT min_value, min_step, max_value, max_step FROM latest_values JOIN series USING (series_id) "
+        "WHERE run_id = $1 AND key = 'loss'",
+        run_id,
+    )
+    assert [tuple(row) for row in best] == [(0.0, 0, 2.0, 2)]
     assert await history(services, UUID(other.run.run_id)) == {"loss": [0, 1, 2]}
     assert registry.get_sample_value("runstream_deleted_points_total", {"reason": "retention"}) == 3
     assert await retainer.run_once() == retention.RetentionResult()
