@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / "deploy" / "constraints.txt"
 EXTRAS = ("server", "ui")
+OURS = "runstream"
 _HEAD = "# Versions for the image; `python tools/constraints.py` writes those that are installed, after `make test`.\n"
 
 
@@ -28,7 +29,8 @@ def pins() -> dict[str, str]:
         needed = Requirement(line)
         if needed.marker is None or needed.marker.evaluate({"extra": asked_by}):
             found = distribution(needed.name)
-            versions[canonicalize_name(needed.name)] = found.version
+            if canonicalize_name(needed.name) != OURS:  # which names extras of its own
+                versions[canonicalize_name(needed.name)] = found.version
             further = {(one, extra) for one in found.requires or () for extra in ("", *needed.extras)} - done
             done |= further
             todo += further

@@ -548,6 +548,7 @@ def test_the_table_of_variables_has_what_the_client_reads() -> None:
         "RUNSTREAM_TLS_CERT": "",
         "RUNSTREAM_TLS_KEY": "",
         "RUNSTREAM_RUN_ID": "",
+        "RUNSTREAM_EXEC_RUN": "",
         "RUNSTREAM_ATTEMPT": "0",
         "RUNSTREAM_MODE": defaults.mode,
         "RUNSTREAM_AGENT": defaults.agent,
