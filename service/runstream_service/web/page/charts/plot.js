@@ -105,7 +105,8 @@ export class Plot {
   /** The next frame draws it: called by the session. */
   draw() {
     const { session } = this;
-    if (session.isMoving && this.#u && this.lines.length > 0) return this.#stretch(this.#u);
+    const isStretched = session.isMoving && this.#u && this.lines.length > 0;
+    if (isStretched && !(this.#isLeavingPicture && session.takeExactTurn())) return this.#stretch(/** @type {uPlot} */ (this.#u));
     this.#picture = null;
     const view = /** @type {import('../state/chart_view.js').ChartView} */ (session.view);
     this.lines = session.lines(this.keys, this.#known);
@@ -122,6 +123,14 @@ export class Plot {
       u.redraw(false, true);
     });
     this.#tell(view, y);
+  }
+
+  /** Whether much of what is shown lies beside the picture that is stretched. */
+  get #isLeavingPicture() {
+    if (!this.#picture) return false;
+    const { min, max } = this.session.range;
+    const { x } = this.#picture;
+    return Math.min(max, x.max) - Math.max(min, x.min) < 0.7 * (max - min);
   }
 
   /**

@@ -61,6 +61,14 @@ export class Session {
   #dragged = null;
   /** Whether the range changes with every frame: then pictures are stretched. */
   isMoving = false;
+  #hasTurn = true;
+
+  /** While the range moves, one panel a frame may draw its lines, so that the frame is in time. */
+  takeExactTurn() {
+    const hasTurn = this.#hasTurn;
+    this.#hasTurn = false;
+    return hasTurn;
+  }
 
   /**
    * @param {{onView: (change: Partial<ChartView>) => void, onKeys: (keys: string[]) => void,
@@ -158,6 +166,7 @@ export class Session {
 
   #drawDirty() {
     this.#frame = 0;
+    this.#hasTurn = true;
     const panels = [...this.#dirty];
     this.#dirty.clear();
     for (const panel of panels) if (panel.isSeen) panel.draw();
