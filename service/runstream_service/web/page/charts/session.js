@@ -34,6 +34,8 @@ const KEPT = 60;
 /** The first answer waits this long for the stream of events, so that no point falls between the two. */
 const WAIT_FOR_EVENTS_MS = 250;
 const SETTLE_MS = 120;
+/** So many panels draw their lines in one frame; the next ones in the next, so that the page answers in between. */
+const DRAWN_A_FRAME = 4;
 const MOST_LIVE_AGE_MS = 10_000;
 const RANK_CURVES = 32;
 
@@ -167,9 +169,11 @@ export class Session {
   #drawDirty() {
     this.#frame = 0;
     this.#hasTurn = true;
-    const panels = [...this.#dirty];
+    const panels = [...this.#dirty].filter((panel) => panel.isSeen);
     this.#dirty.clear();
-    for (const panel of panels) if (panel.isSeen) panel.draw();
+    const now = this.isMoving ? panels : panels.slice(0, DRAWN_A_FRAME);
+    for (const panel of now) panel.draw();
+    for (const panel of panels.slice(now.length)) this.draw(panel);
     if (this.#isMoved) for (const listener of this.#frameListeners) listener();
     this.#isMoved = false;
   }
