@@ -41,7 +41,8 @@ class AggregateCurve:
     """One curve out of all ranks in columns of equal length, one entry per bucket that has points, in order of steps.
 
     `rank_counts` is the number of ranks with a finite value. If it is 0, `min`, `max` and `mean` are NaN and the ranks
-    are -1. `numpy.frombuffer(column)` copies nothing.
+    are -1. `non_finite_counts` is the number of points of all ranks that are NaN or infinite.
+    `numpy.frombuffer(column)` copies nothing.
     """
 
     run_id: str
@@ -54,6 +55,7 @@ class AggregateCurve:
     mean: array[float]
     min_ranks: array[int]
     max_ranks: array[int]
+    non_finite_counts: array[int]
 
     def __len__(self) -> int:
         return len(self.mean)

@@ -105,6 +105,8 @@ def aggregate(endpoint: Endpoint, request: query_pb2.AggregateRequest, timeout_s
         _column("d", response.mean, count),
         _column("i", response.min_rank, count),
         _column("i", response.max_rank, count),
+        # A service of an earlier release does not count them.
+        _column("I", response.non_finite_count or bytes(4 * count), count),
     )
 
 

@@ -31,8 +31,9 @@ def expected_row(points: dict[int, list[Point]]) -> tuple[Any, ...]:
         if (values := [value for _, _, value in inside if math.isfinite(value)])
     }
     steps = [step for inside in points.values() for step, _, _ in inside]
+    odd = sum(not math.isfinite(value) for inside in points.values() for _, _, value in inside)
     if not finite:
-        return min(steps), max(steps), 0, None, None, -1, -1, None
+        return min(steps), max(steps), 0, None, None, -1, -1, None, odd
     least = {rank: min(values) for rank, values in finite.items()}
     most = {rank: max(values) for rank, values in finite.items()}
     low, high = min(least.values()), max(most.values())
@@ -46,14 +47,16 @@ def expected_row(points: dict[int, list[Point]]) -> tuple[Any, ...]:
         next(rank for rank, value in least.items() if value == low),
         next(rank for rank, value in most.items() if value == high),
         float(sum(means) / len(means)),
+        odd,
     )
 
 
 def check(curve: AggregateCurve, expected: list[tuple[Any, ...]]) -> None:
     assert len(curve) == len(expected)
-    for i, (first, last, count, low, high, min_rank, max_rank, mean) in enumerate(expected):
+    for i, (first, last, count, low, high, min_rank, max_rank, mean, odd) in enumerate(expected):
         assert (curve.first_step[i], curve.last_step[i], curve.rank_count[i]) == (first, last, count)
         assert (curve.min_rank[i], curve.max_rank[i]) == (min_rank, max_rank)
+        assert curve.non_finite_count[i] == odd
         if mean is None:
             assert math.isnan(curve.min[i])
             assert math.isnan(curve.max[i])
@@ -100,8 +103,9 @@ async def test_curve_of_random_points_is_that_of_the_points(
         check(curve, rows)
         return
     assert 0 < len(curve) <= max_buckets
-    first, last, _, least, most, _, _, _ = expected_row({rank: points for rank, points in kept.items() if points})
+    first, last, _, least, most, _, _, _, odd = expected_row({rank: points for rank, points in kept.items() if points})
     assert (curve.first_step.min(), curve.last_step.max()) == (first, last)
+    assert curve.non_finite_count.sum() == odd
     finite = curve.rank_count > 0
     assert (least is not None) == bool(finite.any())
     if least is not None:

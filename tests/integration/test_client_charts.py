@@ -85,6 +85,7 @@ async def test_aggregate_names_the_straggler(client: runstream.Client, database:
     assert list(curve.max) == [1.0] * 4 + [2.0] + [1.0] * 3
     assert list(curve.max_ranks) == [0] * 4 + [1] + [0] * 3
     assert list(curve.min_ranks) == [0] * 8
+    assert list(curve.non_finite_counts) == [0] * 8
     assert curve.mean[4] == pytest.approx(4 / 3)
     assert repr(curve) == "<runstream.AggregateCurve 'step_time': 8 buckets>"
     some = await asyncio.to_thread(lambda: client.aggregate(run_id, "step_time", min_step=3, max_step=4))

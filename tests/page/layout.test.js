@@ -63,6 +63,25 @@ test('a band over ranks has the extremes of all of them, and who had them', () =
   assert.deepEqual([band.at(2).max, band.at(2).max_rank], [2, 2]);
 });
 
+test('a NaN of one rank is counted in the band over ranks', () => {
+  const curves = [0, 1].map((rank) => {
+    const curve = new Curve({ run_id: 'a', key: 'loss', rank, attempt: 0 });
+    for (let at = 0; at < 100; at++) {
+      const isOdd = rank === 1 && at === 57;
+      const value = isOdd ? NaN : rank;
+      const bucket = { first_position: at, last_position: at, point_count: 1, non_finite_count: isOdd ? 1 : 0, first: value, last: value, min: value, max: value, mean: value };
+      curve.append(bucket, { width: 0, limit: Infinity });
+    }
+    return curve;
+  });
+  const band = bandOfRanks(curves, 100);
+  assert.deepEqual([band.at(57).point_count, band.at(57).non_finite_count, band.at(57).mean], [1, 1, 0]);
+  assert.deepEqual([band.at(56).point_count, band.at(56).non_finite_count], [2, 0]);
+  const later = { first_position: 100, last_position: 100, point_count: 0, non_finite_count: 2, first: NaN, last: NaN, min: NaN, max: NaN, mean: NaN };
+  band.absorb(later, { width: 50, limit: 100 });
+  assert.deepEqual([band.at(99).non_finite_count, band.at(99).mean], [2, 0.5]);
+});
+
 test('text in a picture is escaped', () => {
   const pen = new SvgPen(100, 50);
   pen.fillText('<script>&"', 1, 2);

@@ -11,6 +11,7 @@ import runstream
 
 EXPERIMENT = "charts"
 SPIKE = 1e3
+NAN_AT = 120
 _TIME_US = 1_767_225_600_000_000  # 2026-01-01
 
 
@@ -64,7 +65,7 @@ def small(address: str, name: str, *, seed: int, points: int = 400, metrics: int
 
 
 def of_ranks(address: str, ranks: int = 4, slow: int = 2, points: int = 600) -> str:
-    """A run of several ranks of which one becomes slow in the middle, and that was restarted once."""
+    """A run of several ranks that was restarted once; one becomes slow in the middle, and one logs a NaN."""
     run_id = uuid.uuid4().hex
     for attempt, (first, last) in enumerate([(0, points // 2 + 50), (points // 2, points)]):
         for rank in range(ranks):
@@ -74,7 +75,9 @@ def of_ranks(address: str, ranks: int = 4, slow: int = 2, points: int = 600) -> 
                     step,
                     {
                         "step_time": (0.5 if rank == slow and step > points // 3 else 0.35) + 0.02 * noise.random(),
-                        "loss": 2 * math.exp(-step / 200) + 0.05 * noise.random(),
+                        "loss": math.nan
+                        if (rank, step) == (1, NAN_AT)
+                        else 2 * math.exp(-step / 200) + 0.05 * noise.random(),
                     },
                 )
                 for step in range(first, last)

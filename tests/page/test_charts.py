@@ -233,6 +233,15 @@ def test_ranks_are_a_band_with_the_outermost_named_and_single_lines_on_request(
     expect(charts.page).to_have_url(re.compile("ranks=all"))
 
 
+def test_a_nan_of_one_rank_is_marked_below_the_band(charts: Charts, ranks: str) -> None:
+    drawn = charts.open(ranks).wait("loss", _loaded)
+    (band,) = drawn["lines"]
+    assert [b["first_position"] for b in band["buckets"] if b["non_finite_count"]] == [logged.NAN_AT]
+    bad = charts.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--bad').trim()")
+    assert charts.pixels("loss", logged.NAN_AT / 599 - 0.01, 0.95, 0.02, 0.05, bad) > 3
+    assert charts.pixels("loss", 0.3, 0.95, 0.1, 0.05, bad) == 0
+
+
 def test_restarts_are_marked_at_their_step(charts: Charts, ranks: str) -> None:
     drawn = charts.open(ranks).wait("loss", _loaded)
     assert drawn["marks"] == [{"x": 300, "label": "attempt 1"}]

@@ -49,6 +49,7 @@ def test_an_aggregate_is_one_curve_over_all_ranks(web: Web, run_id: str) -> None
     assert answer.names == [(run_id, "loss", None, None)]
     (curve,) = answer.curves
     assert curve["rank_count"].tolist() == [2.0] * 10
+    assert curve["non_finite_count"].tolist() == [0.0] * 10
     assert curve["mean"].tolist() == [value for _, value in STEPS]
 
 

@@ -154,7 +154,7 @@ class PackedChartResponse(_message.Message):
     def __init__(self, series: _Optional[bytes] = ..., bucket_count: _Optional[int] = ..., first_position: _Optional[bytes] = ..., last_position: _Optional[bytes] = ..., point_count: _Optional[bytes] = ..., non_finite_count: _Optional[bytes] = ..., first: _Optional[bytes] = ..., last: _Optional[bytes] = ..., min: _Optional[bytes] = ..., max: _Optional[bytes] = ..., mean: _Optional[bytes] = ...) -> None: ...
 
 class PackedAggregateResponse(_message.Message):
-    __slots__ = ("bucket_count", "first_step", "last_step", "rank_count", "min", "max", "mean", "min_rank", "max_rank")
+    __slots__ = ("bucket_count", "first_step", "last_step", "rank_count", "min", "max", "mean", "min_rank", "max_rank", "non_finite_count")
     BUCKET_COUNT_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     LAST_STEP_FIELD_NUMBER: _ClassVar[int]
@@ -164,6 +164,7 @@ class PackedAggregateResponse(_message.Message):
     MEAN_FIELD_NUMBER: _ClassVar[int]
     MIN_RANK_FIELD_NUMBER: _ClassVar[int]
     MAX_RANK_FIELD_NUMBER: _ClassVar[int]
+    NON_FINITE_COUNT_FIELD_NUMBER: _ClassVar[int]
     bucket_count: int
     first_step: bytes
     last_step: bytes
@@ -173,4 +174,5 @@ class PackedAggregateResponse(_message.Message):
     mean: bytes
     min_rank: bytes
     max_rank: bytes
-    def __init__(self, bucket_count: _Optional[int] = ..., first_step: _Optional[bytes] = ..., last_step: _Optional[bytes] = ..., rank_count: _Optional[bytes] = ..., min: _Optional[bytes] = ..., max: _Optional[bytes] = ..., mean: _Optional[bytes] = ..., min_rank: _Optional[bytes] = ..., max_rank: _Optional[bytes] = ...) -> None: ...
+    non_finite_count: bytes
+    def __init__(self, bucket_count: _Optional[int] = ..., first_step: _Optional[bytes] = ..., last_step: _Optional[bytes] = ..., rank_count: _Optional[bytes] = ..., min: _Optional[bytes] = ..., max: _Optional[bytes] = ..., mean: _Optional[bytes] = ..., min_rank: _Optional[bytes] = ..., max_rank: _Optional[bytes] = ..., non_finite_count: _Optional[bytes] = ...) -> None: ...

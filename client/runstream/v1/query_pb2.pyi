@@ -159,7 +159,7 @@ class AggregateRequest(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., key: _Optional[str] = ..., min_step: _Optional[int] = ..., max_step: _Optional[int] = ..., max_buckets: _Optional[int] = ...) -> None: ...
 
 class AggregateResponse(_message.Message):
-    __slots__ = ("bucket_count", "first_step", "last_step", "rank_count", "min", "max", "mean", "min_rank", "max_rank")
+    __slots__ = ("bucket_count", "first_step", "last_step", "rank_count", "min", "max", "mean", "min_rank", "max_rank", "non_finite_count")
     BUCKET_COUNT_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     LAST_STEP_FIELD_NUMBER: _ClassVar[int]
@@ -169,6 +169,7 @@ class AggregateResponse(_message.Message):
     MEAN_FIELD_NUMBER: _ClassVar[int]
     MIN_RANK_FIELD_NUMBER: _ClassVar[int]
     MAX_RANK_FIELD_NUMBER: _ClassVar[int]
+    NON_FINITE_COUNT_FIELD_NUMBER: _ClassVar[int]
     bucket_count: int
     first_step: _containers.RepeatedScalarFieldContainer[int]
     last_step: _containers.RepeatedScalarFieldContainer[int]
@@ -178,7 +179,8 @@ class AggregateResponse(_message.Message):
     mean: _containers.RepeatedScalarFieldContainer[float]
     min_rank: _containers.RepeatedScalarFieldContainer[int]
     max_rank: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, bucket_count: _Optional[int] = ..., first_step: _Optional[_Iterable[int]] = ..., last_step: _Optional[_Iterable[int]] = ..., rank_count: _Optional[_Iterable[int]] = ..., min: _Optional[_Iterable[float]] = ..., max: _Optional[_Iterable[float]] = ..., mean: _Optional[_Iterable[float]] = ..., min_rank: _Optional[_Iterable[int]] = ..., max_rank: _Optional[_Iterable[int]] = ...) -> None: ...
+    non_finite_count: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, bucket_count: _Optional[int] = ..., first_step: _Optional[_Iterable[int]] = ..., last_step: _Optional[_Iterable[int]] = ..., rank_count: _Optional[_Iterable[int]] = ..., min: _Optional[_Iterable[float]] = ..., max: _Optional[_Iterable[float]] = ..., mean: _Optional[_Iterable[float]] = ..., min_rank: _Optional[_Iterable[int]] = ..., max_rank: _Optional[_Iterable[int]] = ..., non_finite_count: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class TailRequest(_message.Message):
     __slots__ = ("run_id", "keys", "rank", "cursor")

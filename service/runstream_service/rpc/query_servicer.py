@@ -195,6 +195,7 @@ def _packed_aggregate(curve: AggregateCurve) -> packed_pb2.PackedAggregateRespon
         mean=_block(curve.mean, "<f8"),
         min_rank=_block(curve.min_rank, "<i4"),
         max_rank=_block(curve.max_rank, "<i4"),
+        non_finite_count=_block(curve.non_finite_count, "<u4"),
     )
 
 

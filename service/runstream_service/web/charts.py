@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from runstream_service.wiring import Queries
 
 _CHART = ("first_position", "last_position", "point_count", "non_finite_count", "first", "last", "min", "max", "mean")
-_AGGREGATE = ("first_step", "last_step", "rank_count", "min", "max", "mean", "min_rank", "max_rank")
+_AGGREGATE = (
+    "first_step",
+    "last_step",
+    "rank_count",
+    "non_finite_count",
+    "min",
+    "max",
+    "mean",
+    "min_rank",
+    "max_rank",
+)
 # An answer with this many buckets has 43 MB. With many buckets a curve, there are fewer curves.
 _MAX_BUCKETS_OF_ALL = 600_000
 

@@ -38,7 +38,10 @@ class AggregateQuery:
 
 @dataclass(frozen=True, slots=True)
 class AggregateCurve:
-    """One row per bucket that has points. If no rank has a finite value, ranks are -1 and min, max, mean are NaN."""
+    """One row per bucket that has points. If no rank has a finite value, ranks are -1 and min, max, mean are NaN.
+
+    `rank_count` counts ranks with a finite value, `non_finite_count` the points of all ranks that are not finite.
+    """
 
     first_step: Int64
     last_step: Int64
@@ -48,6 +51,7 @@ class AggregateCurve:
     mean: Float64
     min_rank: Int64
     max_rank: Int64
+    non_finite_count: Int64
 
     def __len__(self) -> int:
         return len(self.first_step)
@@ -165,6 +169,7 @@ class _RankAccumulator:
         self._mean = np.zeros(size)
         self._min_rank = np.full(size, -1, np.int64)
         self._max_rank = np.full(size, -1, np.int64)
+        self._non_finite_count = np.zeros(size, np.int64)
 
     def add(self, rank: int, buckets: Buckets) -> None:
         """Adds a rank. Ranks must be added in ascending order: of two equal values, the first rank stays."""
@@ -172,6 +177,7 @@ class _RankAccumulator:
         self._there[at] = True
         self._first[at] = np.minimum(self._first[at], buckets.first_position)
         self._last[at] = np.maximum(self._last[at], buckets.last_position)
+        self._non_finite_count[at] += buckets.point_count - buckets.finite_count
         finite = buckets.finite_count > 0
         at = at[finite]
         self._put(self._min, self._min_rank, at, buckets.min[finite], rank, np.less)
@@ -194,6 +200,7 @@ class _RankAccumulator:
             mean=np.where(some, np.clip(self._mean[there], self._min[there], self._max[there]), np.nan),
             min_rank=self._min_rank[there],
             max_rank=self._max_rank[there],
+            non_finite_count=self._non_finite_count[there],
         )
 
     @staticmethod

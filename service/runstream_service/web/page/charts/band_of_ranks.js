@@ -34,19 +34,20 @@ export function bandOfRanks(curves, buckets) {
  */
 function appendBin(band, bin) {
   let [min, max, sum, finite, nonFinite, minRank, maxRank] = [NaN, NaN, 0, 0, 0, -1, -1];
+  const ranks = new Set();
   for (const [curve, row] of bin.rows) {
     nonFinite += curve.non_finite_count[row];
     if (!Number.isFinite(curve.mean[row])) continue;
     finite++;
+    ranks.add(curve.rank);
     sum += curve.mean[row];
     if (!(curve.min[row] >= min)) [min, minRank] = [curve.min[row], curve.rank ?? -1];
     if (!(curve.max[row] <= max)) [max, maxRank] = [curve.max[row], curve.rank ?? -1];
   }
   const mean = finite > 0 ? sum / finite : NaN;
-  const ranks = new Set(bin.rows.map(([curve]) => curve.rank)).size;
   band.append(
     {
-      first_position: bin.first, last_position: bin.last, point_count: ranks, non_finite_count: nonFinite > 0 && finite === 0 ? ranks : 0,
+      first_position: bin.first, last_position: bin.last, point_count: ranks.size, non_finite_count: nonFinite,
       first: mean, last: mean, min, max, mean, min_rank: minRank, max_rank: maxRank,
     },
     { width: 0, limit: Infinity },

@@ -10,8 +10,8 @@ const RANKS = /** @type {const} */ (['min_rank', 'max_rank']);
  * @typedef {object} Bucket
  * @property {number} first_position
  * @property {number} last_position
- * @property {number} point_count
- * @property {number} non_finite_count not part of min, max and mean
+ * @property {number} point_count points of any value; over all ranks: ranks with a finite value
+ * @property {number} non_finite_count points, of all ranks; not part of min, max and mean
  * @property {number} first value of the first point
  * @property {number} last
  * @property {number} min NaN if no value is finite
@@ -83,6 +83,14 @@ export class Curve {
     return this.length > 0 ? this.last_position[this.length - 1] : NaN;
   }
 
+  /**
+   * How many values the mean of a row is made of.
+   * @param {number} row
+   */
+  finiteAt(row) {
+    return this.min_rank ? this.point_count[row] : this.point_count[row] - this.non_finite_count[row];
+  }
+
   /** Number of points of any value. */
   get points() {
     let sum = 0;
@@ -113,7 +121,7 @@ export class Curve {
   }
 
   /**
-   * Takes a bucket of further ranks in that may lie within what is there: its extremes count in the last bucket.
+   * Takes a bucket of further ranks in that may lie within what is there: its extremes, and what is not finite, count in the last bucket.
    * @param {Bucket} bucket
    * @param {{width: number, limit: number}} bounds
    */
@@ -124,6 +132,7 @@ export class Curve {
     this.#mergeRanks(row, bucket);
     this.min[row] = leastOf(this.min[row], bucket.min);
     this.max[row] = -leastOf(-this.max[row], -bucket.max);
+    this.non_finite_count[row] += bucket.non_finite_count;
   }
 
   /** Makes it a curve over ranks, with room for so many buckets. */
@@ -194,8 +203,8 @@ export class Curve {
    */
   #merge(row, bucket) {
     this.#mergeRanks(row, bucket);
-    const mine = this.point_count[row] - this.non_finite_count[row];
-    const theirs = bucket.point_count - bucket.non_finite_count;
+    const mine = this.finiteAt(row);
+    const theirs = this.min_rank ? bucket.point_count : bucket.point_count - bucket.non_finite_count;
     if (mine === 0) {
       this.min[row] = bucket.min;
       this.max[row] = bucket.max;

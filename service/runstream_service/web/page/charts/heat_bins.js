@@ -43,7 +43,7 @@ export function heatCells(curves, range, columns) {
 function addCurve(curve, range, cells, weights) {
   const scale = cells.length / (range.max - range.min || 1);
   for (let row = 0; row < curve.length; row++) {
-    const finite = curve.point_count[row] - curve.non_finite_count[row];
+    const finite = curve.finiteAt(row);
     if (!(finite > 0) || curve.last_position[row] < range.min || curve.first_position[row] > range.max) continue;
     const from = clamp(Math.floor((curve.first_position[row] - range.min) * scale), cells.length);
     const to = clamp(Math.floor((curve.last_position[row] - range.min) * scale), cells.length);

@@ -649,8 +649,8 @@ function overRanks(series) {
     const greatest = finite.reduce((a, b) => (Number(b.max) > Number(a.max) ? b : a), finite[0] ?? ranks[0]);
     return {
       ...ranks[0],
-      count: new Set(ranks.map((points) => points.rank)).size,
-      non_finite: 0,
+      count: new Set(finite.map((points) => points.rank)).size,
+      non_finite: ranks.reduce((sum, points) => sum + points.non_finite, 0),
       first_step: Math.min(...ranks.map((points) => points.first_step)),
       last_step: Math.max(...ranks.map((points) => points.last_step)),
       first_time_us: Math.min(...ranks.map((points) => points.first_time_us)),

@@ -73,7 +73,7 @@ function warmUp(state, whole, until, length) {
  * @param {number} length
  */
 function take(state, curve, row, share, end, length) {
-  const finite = (curve.point_count[row] - curve.non_finite_count[row]) * share;
+  const finite = curve.finiteAt(row) * share;
   const span = end - curve.first_position[row];
   const decay = state.weight > 0 ? Math.exp(-(end - state.position) / length) : 0;
   state.sum *= decay;
