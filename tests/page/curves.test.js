@@ -7,6 +7,7 @@ import { ChartRequests } from '../../service/runstream_service/web/page/api/char
 import { clock, duration, linearTicks, logTicks, shortNumber, stepTicks, timeTicks } from '../../service/runstream_service/web/page/charts/axes.js';
 import { Curve } from '../../service/runstream_service/web/page/charts/curve.js';
 import { heatCells, heatColour } from '../../service/runstream_service/web/page/charts/heat_bins.js';
+import { LabelRoom } from '../../service/runstream_service/web/page/charts/label_room.js';
 import { stepToMetric } from '../../service/runstream_service/web/page/charts/mapping.js';
 import { beyond, valueRange } from '../../service/runstream_service/web/page/charts/ranges.js';
 import { decayLength, smoothed } from '../../service/runstream_service/web/page/charts/smoothing.js';
@@ -262,6 +263,25 @@ test('cells of a heat map have the mean of their points, and its colours rise in
   assert.deepEqual([cells.min, cells.max].map((one) => Math.round(one)), [1, 2]);
   const luminance = Array.from({ length: 11 }, (_, i) => heatColour(i / 10)).map(([r, g, b]) => 0.2126 * r ** 2.2 + 0.7152 * g ** 2.2 + 0.0722 * b ** 2.2);
   luminance.slice(1).forEach((one, index) => assert.ok(one > luminance[index]));
+});
+
+test('colours of a heat map are for most cells: an outlier lies beyond them, and few that differ do not', () => {
+  const of = (/** @type {(step: number) => number} */ value) => heatCells([curveOf(value, { to: 1000, buckets: 100 })], { min: 0, max: 999 }, 100);
+  const outlier = of((step) => (step >= 500 && step < 510 ? 24 : 1 + step / 1000));
+  assert.equal(outlier.max, 24);
+  assert.ok(outlier.low > outlier.min && outlier.low < 1.1 && outlier.high > 1.9 && outlier.high < 2);
+  const rare = of((step) => (step >= 500 && step < 510 ? 24 : 1));
+  assert.deepEqual([rare.low, rare.high], [1, 24]);
+});
+
+test('words in a plot do not overlap, and go where they belong or nowhere', () => {
+  const room = new LabelRoom({ left: 0, top: 0, width: 200, height: 60 });
+  const label = { left: 10, top: 20, width: 50, height: 14 };
+  assert.equal(room.take(label), 20);
+  assert.equal(room.take({ ...label, top: 21 }), 34);
+  assert.equal(room.take({ ...label, left: 70 }), 20);
+  assert.equal(room.take(label), 6);
+  assert.equal(room.take(label), null);
 });
 
 test('requests of one frame become one, and answers go to who asked', async () => {

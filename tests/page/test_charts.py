@@ -21,6 +21,7 @@ import runstream
 from tests.mlflow.ui_page import IN_A_BROWSER
 from tests.page import logged
 from tests.page.conftest import Open, Opened
+from tests.page.support import serious_issues
 from tests.support.databases import short_directory
 from tests.support.serve import ServeProcess
 
@@ -437,12 +438,25 @@ def test_charts_are_drawn_in_dark_and_on_a_phone(open_tab: Open, several: list[s
     assert charts.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_nothing_keeps_people_from_using_charts_and_ranks(open_tab: Open, ranks: str, dark: bool) -> None:
+    charts = Charts(open_tab(dark=dark, bypass_csp=True))
+    page = charts.tab.open(f"r/{ranks}")
+    charts.wait("step_time", _loaded)
+    assert serious_issues(page) == []
+    page.get_by_role("tab", name="Ranks").click()
+    expect(page.locator(".stragglers h2")).to_be_visible()
+    charts.wait("step_time", _loaded)
+    assert serious_issues(page) == []
+
+
 # -- ranks ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_slow_rank_is_named_and_a_cell_of_the_heat_map_leads_to_its_line(charts: Charts, ranks: str) -> None:
     page = charts.tab.open(f"r/{ranks}?tab=ranks")
     expect(page.locator(".stragglers h2")).to_have_text("Rank 2 is slow")
+    expect(page.locator(".stragglers .score.low")).to_have_count(2)
     expect(page.locator(".stragglers tr.slow")).to_contain_text("step 20")
     box = page.locator(".heat canvas").bounding_box()
     assert box is not None

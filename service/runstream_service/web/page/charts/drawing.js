@@ -1,7 +1,9 @@
 // Draws bands, lines and marks with a pen: the 2D context of a canvas, or svg_pen.js.
 
+import { textWidth } from './label_room.js';
 import { drawDenseBand, drawDenseLine, isDense } from './dense_drawing.js';
 
+/** @typedef {import('./label_room.js').LabelRoom} LabelRoom */
 /** @typedef {import('./line.js').Line} Line */
 /** @typedef {{min: number, max: number, log: boolean}} Scale */
 
@@ -18,6 +20,10 @@ import { drawDenseBand, drawDenseLine, isDense } from './dense_drawing.js';
  */
 
 /** @typedef {{ink: string, faint: string, warn: string, font: string}} Theme */
+
+/** Height of the theme's font, and of a line of it, in CSS pixels. */
+const FONT = 11;
+const LABEL = 14;
 
 /** What a pen can do: a part of CanvasRenderingContext2D. */
 /** @typedef {Pick<CanvasRenderingContext2D, 'beginPath' | 'moveTo' | 'lineTo' | 'closePath' | 'fill' | 'stroke' | 'save' | 'restore' | 'rect'
@@ -216,25 +222,30 @@ export function drawClipped(pen, frame, lines) {
  * @param {Pen} pen
  * @param {Frame} frame
  * @param {{x: number, label: string}[]} marks
- * @param {Theme} theme
+ * @param {{theme: Theme, room: LabelRoom}} how
  */
-export function drawMarks(pen, frame, marks, theme) {
+export function drawMarks(pen, frame, marks, { theme, room }) {
   const toX = projection(frame.x, frame.left, frame.width);
   pen.strokeStyle = pen.fillStyle = theme.faint;
   pen.lineWidth = frame.ratio;
   pen.font = theme.font;
   pen.textAlign = 'left';
   pen.textBaseline = 'top';
+  const right = frame.left + frame.width;
   for (const { x, label } of marks) {
     const at = Math.round(toX(x)) + 0.5;
-    if (!(at >= frame.left && at <= frame.left + frame.width)) continue;
+    if (!(at >= frame.left && at <= right)) continue;
     pen.setLineDash([4 * frame.ratio, 4 * frame.ratio]);
     pen.beginPath();
     pen.moveTo(at, frame.top);
     pen.lineTo(at, frame.top + frame.height);
     pen.stroke();
     pen.setLineDash([]);
-    pen.fillText(label, at + 4 * frame.ratio, frame.top + 2 * frame.ratio);
+    const [width, height] = [textWidth(label, FONT * frame.ratio), LABEL * frame.ratio];
+    const after = at + 4 * frame.ratio;
+    const left = after + width <= right ? after : Math.max(at - 4 * frame.ratio - width, frame.left);
+    const top = room.take({ left, top: frame.top + 2 * frame.ratio, width, height });
+    if (top !== null) pen.fillText(label, left, top);
   }
 }
 
@@ -243,18 +254,21 @@ export function drawMarks(pen, frame, marks, theme) {
  * @param {Pen} pen
  * @param {Frame} frame
  * @param {{y: number, label: string, colour: string, above: boolean}[]} labels
- * @param {Theme} theme
+ * @param {{theme: Theme, room: LabelRoom}} how
  */
-export function drawEdgeLabels(pen, frame, labels, theme) {
+export function drawEdgeLabels(pen, frame, labels, { theme, room }) {
   const toY = projection(frame.y, frame.top + frame.height, -frame.height);
   pen.font = theme.font;
   pen.textAlign = 'right';
+  pen.textBaseline = 'top';
   for (const { y, label, colour, above } of labels) {
-    const size = 14 * frame.ratio;
-    const at = Math.min(Math.max(toY(y), frame.top + (above ? size : 0)), frame.top + frame.height - (above ? 0 : size));
+    const [width, height] = [textWidth(label, FONT * frame.ratio), LABEL * frame.ratio];
+    const right = frame.left + frame.width - 4 * frame.ratio;
+    const wanted = Math.min(Math.max(toY(y) - (above ? height : 0), frame.top), frame.top + frame.height - height);
+    const top = room.take({ left: right - width, top: wanted, width, height });
+    if (top === null) continue;
     pen.fillStyle = colour;
-    pen.textBaseline = above ? 'bottom' : 'top';
-    pen.fillText(label, frame.left + frame.width - 4 * frame.ratio, at);
+    pen.fillText(label, right, top);
   }
 }
 

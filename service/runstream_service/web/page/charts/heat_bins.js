@@ -9,7 +9,12 @@
  * @property {Float64Array} mean of the points whose buckets touch the cell; NaN: no point
  * @property {number} min least mean
  * @property {number} max greatest mean
+ * @property {number} low where colours begin: cells below it are rare
+ * @property {number} high where colours end
  */
+
+/** Of the cells, this share at either end may lie beyond the colours, so that one outlier does not make all others alike. */
+const BEYOND = 0.02;
 
 /**
  * @param {Curve[]} curves one a rank
@@ -25,13 +30,17 @@ export function heatCells(curves, range, columns) {
     weights.fill(0);
     addCurve(curve, range, mean.subarray(row * columns, (row + 1) * columns), weights);
   });
-  let min = Infinity;
-  let max = -Infinity;
-  for (const value of mean) {
-    if (value < min) min = value;
-    if (value > max) max = value;
-  }
-  return { ranks: sorted.map((curve) => curve.rank ?? -1), columns, mean, min, max };
+  return { ranks: sorted.map((curve) => curve.rank ?? -1), columns, mean, ...scaleOf(mean) };
+}
+
+/** @param {Float64Array} values NaN: none */
+function scaleOf(values) {
+  const sorted = values.filter((value) => !Number.isNaN(value)).sort();
+  const last = sorted.length - 1;
+  const [min, max] = last < 0 ? [NaN, NaN] : [sorted[0], sorted[last]];
+  const [low, high] = [sorted[Math.floor(BEYOND * last)], sorted[Math.ceil((1 - BEYOND) * last)]];
+  // If nearly all are alike, it is the others that count.
+  return low < high ? { min, max, low, high } : { min, max, low: min, high: max };
 }
 
 /**

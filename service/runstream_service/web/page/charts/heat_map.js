@@ -41,8 +41,15 @@ export function HeatMap({ metric, curves, onRank }) {
           onMouseMove=${(/** @type {MouseEvent} */ event) => setAt(cellAt(event))} onMouseLeave=${() => setAt(null)} onClick=${(/** @type {MouseEvent} */ event) => onRank(cellAt(event).rank)}></canvas>
         <div class="steps">${stepTicks(range.min, range.max, 6).map((tick) => html`<span style=${`left: ${((tick - range.min) / (range.max - range.min || 1)) * 100}%`}>${shortNumber(tick)}</span>`)}</div>
       </div>
-      <div class="scale"><span>${shortNumber(cells.min)}</span><i aria-hidden="true" style=${`background: linear-gradient(90deg, ${gradient()})`}></i><span>${shortNumber(cells.max)}</span></div>
+      <div class="scale"><span>${cells.min < cells.low ? '≤ ' : ''}${shortNumber(cells.low)}</span><i aria-hidden="true" style=${`background: linear-gradient(90deg, ${gradient()})`}></i>
+        <span>${cells.max > cells.high ? '≥ ' : ''}${shortNumber(cells.high)}</span>${beyond(cells)}</div>
     </figure>`;
+}
+
+/** @param {Cells} cells */
+function beyond({ min, max, low, high }) {
+  if (min >= low && max <= high) return '';
+  return html`<span>the least is ${shortNumber(min)}, the greatest ${shortNumber(max)}; beyond the ends, colours stay the same</span>`;
 }
 
 const gradient = () => Array.from({ length: 9 }, (_, index) => `rgb(${heatColour(index / 8).join(' ')})`).join(', ');
@@ -56,10 +63,10 @@ function draw(canvas, cells) {
   [canvas.width, canvas.height] = [cells.columns, cells.ranks.length];
   const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
   const image = pen.createImageData(cells.columns, cells.ranks.length);
-  const size = cells.max - cells.min || 1;
+  const size = cells.high - cells.low || 1;
   cells.mean.forEach((mean, index) => {
     if (Number.isNaN(mean)) return; // transparent: no point
-    const [red, green, blue] = heatColour((mean - cells.min) / size);
+    const [red, green, blue] = heatColour((mean - cells.low) / size);
     image.data.set([red, green, blue, 255], 4 * index);
   });
   pen.putImageData(image, 0, 0);

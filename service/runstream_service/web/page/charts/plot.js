@@ -4,6 +4,7 @@ import uPlot from 'uplot';
 
 import { clock, duration, linearTicks, localZone, logTicks, niceStep, shortNumber, stepTicks, timeTicks } from './axes.js';
 import { drawClipped, drawEdgeLabels, drawLines, drawMarks, projection } from './drawing.js';
+import { LabelRoom } from './label_room.js';
 import { beyond, valueRange } from './ranges.js';
 import { drawnTheme } from './theme.js';
 
@@ -203,10 +204,11 @@ export class Plot {
   /** @param {import('./drawing.js').Pen} pen */
   drawOn(pen, frame = /** @type {import('./drawing.js').Frame} */ (this.frame)) {
     const theme = drawnTheme(frame.ratio);
-    drawMarks(pen, frame, this.session.attempts, theme);
+    const how = { theme, room: new LabelRoom(frame) };
+    drawMarks(pen, frame, this.session.attempts, how);
     drawLines(pen, frame, this.lines, { theme, focus: this.focus });
     if (this.session.view?.clip) drawClipped(pen, frame, this.lines);
-    drawEdgeLabels(pen, frame, this.lines.flatMap((line) => outermost(line, theme.ink)), theme);
+    drawEdgeLabels(pen, frame, this.lines.flatMap((line) => outermost(line, theme.ink)), how);
   }
 
   /** @param {Line | null} line */
@@ -457,18 +459,20 @@ function hasBand(line) {
 }
 
 /**
- * Of a band over ranks, the rank that has its edge in most buckets.
+ * Of a band over ranks, the rank that has its edge in most buckets; none if it is both edges, as where one rank logs alone.
  * @param {Line} line
  * @param {string} colour
  */
 function outermost(line, colour) {
-  const labels = [];
   const { max_rank, min_rank, max, min } = line.curve;
+  if (!max_rank || !min_rank) return [];
+  const highest = mostOften(max_rank, line.from, line.to);
+  const lowest = mostOften(min_rank, line.from, line.to);
+  if (highest === lowest) return [];
   const last = Math.max(line.to - 2, line.from);
-  for (const [ranks, values, above, mark] of /** @type {const} */ ([[max_rank, max, true, '▲'], [min_rank, min, false, '▼']])) {
-    const rank = ranks ? mostOften(ranks, line.from, line.to) : null;
-    if (rank !== null) labels.push({ y: values[last], label: `rank ${rank} ${mark}`, colour, above });
-  }
+  const labels = [];
+  if (highest !== null) labels.push({ y: max[last], label: `rank ${highest} ▲`, colour, above: true });
+  if (lowest !== null) labels.push({ y: min[last], label: `rank ${lowest} ▼`, colour, above: false });
   return labels;
 }
 

@@ -57,7 +57,7 @@ function since({ slow_since_step, slow_since_us }) {
 /** @param {{value: number | null, threshold: number}} props */
 function Score({ value, threshold }) {
   if (value === null || value === undefined) return html`<span class="quiet">–</span>`;
-  return html`<span class="score"><i class=${value < threshold ? 'low' : ''} style=${`width: ${Math.round(60 * Math.min(value, 1))}px`}></i>${value.toFixed(2)}</span>`;
+  return html`<span class=${value < threshold ? 'score low' : 'score'}><i style=${`width: ${Math.round(60 * Math.min(value, 1))}px`}></i>${value.toFixed(2)}</span>`;
 }
 
 /**
