@@ -6,6 +6,7 @@ import { bandOfRanks } from '../../service/runstream_service/web/page/charts/ban
 import { Curve } from '../../service/runstream_service/web/page/charts/curve.js';
 import { differences, scatterOf } from '../../service/runstream_service/web/page/charts/differences.js';
 import { layout, moveOnto, shortened, withKeys } from '../../service/runstream_service/web/page/charts/layout.js';
+import { replacedRanges } from '../../service/runstream_service/web/page/charts/replaced.js';
 import { SvgPen } from '../../service/runstream_service/web/page/charts/svg_pen.js';
 
 const KEYS = ['loss', 'train/loss', 'train/lr', 'val/loss', 'system/cpu'];
@@ -80,6 +81,17 @@ test('a NaN of one rank is counted in the band over ranks', () => {
   const later = { first_position: 100, last_position: 100, point_count: 0, non_finite_count: 2, first: NaN, last: NaN, min: NaN, max: NaN, mean: NaN };
   band.absorb(later, { width: 50, limit: 100 });
   assert.deepEqual([band.at(99).non_finite_count, band.at(99).mean], [2, 0.5]);
+});
+
+test('an older attempt was replaced from where any newer one began, and only metrics that it logged there', () => {
+  const attempts = [0, 1, 2].map((attempt) => ({ attempt, first_step: [0, 300, 200][attempt], first_time_us: 0 }));
+  const series = /** @type {any[]} */ ([['loss', 0, 350], ['loss', 1, 320], ['loss', 2, 900], ['lr', 0, 100], ['lr', 1, 200]].map(([key, attempt, step]) => ({ key, attempt, step })));
+  const ranges = (/** @type {string} */ key, /** @type {[number, number] | null} */ zoom) => replacedRanges({ attempts, series }, key, zoom).map(({ attempt, min, max }) => [attempt, min, max]);
+  assert.deepEqual(ranges('loss', null), [[1, 200, 320], [0, 200, 350]]);
+  assert.deepEqual(ranges('loss', [330, 340]), [[0, 330, 340]]);
+  assert.deepEqual(ranges('loss', [0, 100]), []);
+  assert.deepEqual(ranges('lr', null), [[1, 200, 200]]);
+  assert.equal(replacedRanges({ attempts, series }, 'loss', [300, 399])[1].share, 0.51);
 });
 
 test('text in a picture is escaped', () => {

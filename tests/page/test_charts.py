@@ -8,7 +8,7 @@ import io
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ _DRAWN = """
     range: [range.min, range.max],
     zoom: plot.session.zoom,
     marks: plot.session.attempts,
+    replaced: plot.replaced.map(({ curve }) => [curve.rank, curve.start, curve.end]),
     scale: [plot.scales.y.min, plot.scales.y.max],
     lines: plot.lines.map((line) => ({
       name: line.name,
@@ -246,6 +247,25 @@ def test_a_nan_of_one_rank_is_marked_below_the_band(charts: Charts, ranks: str) 
 def test_restarts_are_marked_at_their_step(charts: Charts, ranks: str) -> None:
     drawn = charts.open(ranks).wait("loss", _loaded)
     assert drawn["marks"] == [{"x": 300, "label": "attempt 1"}]
+
+
+@pytest.mark.parametrize(("zoom", "steps"), [(None, (300, 349)), ((320, 340), (315, 345)), ((400, 500), None)])
+def test_points_that_a_newer_attempt_replaced_are_drawn_apart_from_those_that_count(
+    charts: Charts, ranks: str, zoom: tuple[int, int] | None, steps: tuple[int, int] | None
+) -> None:
+    view = {"zoom": f"{zoom[0]}~{zoom[1]}"} if zoom else {}
+
+    def are_drawn(drawn: dict[str, Any], ranks: Sequence[int | None]) -> bool:
+        found = drawn["replaced"]
+        if not steps or [rank for rank, *_ in found] != ranks:
+            return not steps and not found
+        # A band has the middles of its first and last buckets.
+        return all([start, end] == pytest.approx(list(steps), abs=2) for _, start, end in found)
+
+    drawn = charts.open(ranks, **view).wait("loss", lambda drawn: _loaded(drawn) and are_drawn(drawn, [None]))
+    assert len(drawn["lines"]) == 1
+    charts.page.get_by_role("combobox", name="Ranks").select_option("all")
+    charts.wait("loss", lambda drawn: len(drawn["lines"]) == 4 and are_drawn(drawn, [0, 1, 2, 3]))
 
 
 # -- looking ------------------------------------------------------------------------------------------------------

@@ -29,6 +29,17 @@ def test_every_place_is_served_the_same_page_which_is_checked_each_time(service:
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
+@pytest.mark.parametrize(("path", "module"), [("/r/1", "charts/plot.js"), ("/compare", "places/compare.js")])
+def test_a_place_names_the_modules_that_only_it_needs(service: ServeProcess, path: str, module: str) -> None:
+    def preloads(path: str) -> set[str]:
+        body = ask(service.http_url, path).body
+        return set(re.findall(r'<link rel="modulepreload" href="web/page/\w+/([^"]+)">', body))
+
+    files = PageFiles.read().files
+    assert {module, "vendor/uplot.mjs", "vendor/preact.mjs"} <= preloads(path) <= set(files)
+    assert not {module, "vendor/uplot.mjs"} & preloads("/")
+
+
 def test_files_are_kept_forever_and_compressed(service: ServeProcess) -> None:
     script = re.findall(r'<script type="module" src="([^"]+)"', ask(service.http_url, "/").body)[0]
     answer = ask(service.http_url, f"/{script}")

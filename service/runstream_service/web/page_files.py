@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import json
 import mimetypes
 import posixpath
 import re
@@ -19,7 +20,8 @@ _INDEX = "index.html"
 _WORTH_COMPRESSING = 1_024
 _COMPRESSIBLE = ("text/", "image/svg+xml", "application/manifest+json")
 # The imports of a module that are loaded with it.
-_IMPORT = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '(\.[^']+)'|^import '(\.[^']+)'", re.MULTILINE)
+_IMPORT = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '([^']+)'|^import '([^']+)'", re.MULTILINE)
+_IMPORT_MAP = re.compile(r'<script type="importmap">(.*?)</script>', re.DOTALL)
 _TYPES = {
     ".js": "text/javascript",
     ".mjs": "text/javascript",
@@ -67,13 +69,16 @@ class PageFiles:
         files = {name: PageFile(content, _media_type(name)) for name, content in contents.items()}
         return cls(files=files, hash=digest.hexdigest()[:16], index=index)
 
-    def imported_by(self, name: str) -> list[str]:
-        """The module and all that it imports: named in index.html, they are loaded at once and not one after the
+    def imported_by(self, *names: str) -> list[str]:
+        """The modules and all that they import: named in index.html, they are loaded at once and not one after the
         other."""
-        found = [name]
+        libraries = json.loads(_IMPORT_MAP.findall(self.index)[0])["imports"]
+        found = list(names)
         for one in found:
             for match in _IMPORT.finditer(self.files[one].content.decode()):
-                path = posixpath.normpath(posixpath.join(posixpath.dirname(one), match[1] or match[2]))
+                name = match[1] or match[2]
+                library = str(libraries.get(name, "")).removeprefix("./{files}/")
+                path = library or posixpath.normpath(posixpath.join(posixpath.dirname(one), name))
                 if path not in found:
                     found.append(path)
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -11,24 +12,22 @@ from starlette.routing import BaseRoute, Route
 from runstream_service.http.paths import relative
 from runstream_service.web.page_files import PageFile, PageFiles, source_hash
 
-# Every place of the page. Each is served the same index.html; its router shows what the path says.
-PLACES = ("/", "/e/{experiment_id}", "/r/{run_id}", "/compare", "/v/{view_id}")
+# Every place of the page, and the module that is loaded only for it. Each is served the same index.html but for what is
+# loaded ahead; its router shows what the path says.
+PLACES = {
+    "/": None,
+    "/e/{experiment_id}": None,
+    "/r/{run_id}": "places/run.js",
+    "/compare": "places/compare.js",
+    "/v/{view_id}": "places/saved_view.js",
+}
 PAGE_FILE = "/web/page/{hash}/{path:path}"
-# What all components import, by the import map of index.html.
-_LIBRARIES = ("vendor/preact.mjs", "vendor/preact-hooks.mjs", "vendor/htm.mjs")
 _FOREVER = "public, max-age=31536000, immutable"
 _INLINE_SCRIPT = re.compile(r"<script(?: type=\"importmap\")?>(.*?)</script>", re.DOTALL)
 
 
 def page_routes(page: PageFiles) -> list[BaseRoute]:
     """The places and the files."""
-    html = page.index.replace("{preloads}", _preloads(page)).replace("{files}", f"web/page/{page.hash}")
-    policy = _policy(html)
-
-    async def place(request: Request) -> Response:
-        # The base is relative, so that it holds below every prefix, also one that a proxy strips.
-        headers = {"content-security-policy": policy, "cache-control": "no-cache"}
-        return HTMLResponse(html.replace("{base}", relative("/", request.scope)), headers=headers)
 
     async def file(request: Request) -> Response:
         found = page.files.get(request.path_params["path"])
@@ -37,7 +36,19 @@ def page_routes(page: PageFiles) -> list[BaseRoute]:
         is_current = request.path_params["hash"] == page.hash
         return _answer(found, request, is_current=is_current)
 
-    return [*(Route(path, place) for path in PLACES), Route(PAGE_FILE, file)]
+    return [*(Route(path, _place(page, module)) for path, module in PLACES.items()), Route(PAGE_FILE, file)]
+
+
+def _place(page: PageFiles, module: str | None) -> Callable[[Request], Awaitable[Response]]:
+    html = page.index.replace("{preloads}", _preloads(page, module)).replace("{files}", f"web/page/{page.hash}")
+    policy = _policy(html)
+
+    async def place(request: Request) -> Response:
+        # The base is relative, so that it holds below every prefix, also one that a proxy strips.
+        headers = {"content-security-policy": policy, "cache-control": "no-cache"}
+        return HTMLResponse(html.replace("{base}", relative("/", request.scope)), headers=headers)
+
+    return place
 
 
 def _answer(file: PageFile, request: Request, *, is_current: bool) -> Response:
@@ -51,8 +62,8 @@ def _answer(file: PageFile, request: Request, *, is_current: bool) -> Response:
     return Response(content, headers=headers, media_type=file.media_type)
 
 
-def _preloads(page: PageFiles) -> str:
-    modules = (*page.imported_by("main.js"), *_LIBRARIES)
+def _preloads(page: PageFiles, module: str | None) -> str:
+    modules = page.imported_by("main.js", *([module] if module else []))
     return "\n".join(f'<link rel="modulepreload" href="{{files}}/{name}">' for name in modules)
 
 

@@ -10,6 +10,7 @@ import { decodeCharts } from './binary.js';
  * @property {number} [max]
  * @property {number} max_buckets
  * @property {number} [rank]
+ * @property {number} [attempt]
  */
 
 /** @typedef {import('./binary.js').DecodedCharts} DecodedCharts */

@@ -83,6 +83,26 @@ export function drawLines(pen, frame, lines, how) {
 }
 
 /**
+ * Points that count no more, below those that do.
+ * @param {Pen} pen
+ * @param {Frame} frame
+ * @param {Line[]} lines
+ */
+export function drawReplaced(pen, frame, lines) {
+  const toX = projection(frame.x, frame.left, frame.width);
+  const toY = projection(frame.y, frame.top + frame.height, -frame.height);
+  pen.save();
+  pen.beginPath();
+  pen.rect(frame.left, frame.top, frame.width, frame.height);
+  pen.clip();
+  for (const line of lines) {
+    drawBand(pen, line, toX, toY, frame.ratio, 0.06);
+    drawLine(pen, line, line.curve.mean, toX, toY, { width: frame.ratio, alpha: 0.3 });
+  }
+  pen.restore();
+}
+
+/**
  * The envelope of all points. It has an outline, so that a spike of a single point is seen: its area is nearly nothing.
  * @param {Pen} pen
  * @param {Line} line

@@ -2,7 +2,7 @@
 
 /** @typedef {import('./curve.js').Curve} Curve */
 /** @typedef {[number, number]} Zoom in the units of the x axis */
-/** @typedef {{curves: Curve[], cut: string}} Curves */
+/** @typedef {{curves: Curve[], replaced: Curve[], cut: string}} Curves `replaced`: what a newer attempt wrote anew */
 
 /** Live buckets are merged two by two beyond this many times the asked number. */
 const LIMIT = 3;
@@ -13,7 +13,9 @@ export class MetricData {
     this.key = key;
     /** @type {Curve[] | null} null: not loaded yet */
     this.whole = null;
-    /** @type {{zoom: Zoom, curves: Curve[]} | null} */
+    /** @type {Curve[]} of older attempts, from where newer ones began */
+    this.replaced = [];
+    /** @type {{zoom: Zoom, curves: Curve[], replaced: Curve[]} | null} */
     this.part = null;
     /** What was too much to draw, in words. */
     this.cut = '';

@@ -3,7 +3,7 @@
 import uPlot from 'uplot';
 
 import { clock, duration, linearTicks, localZone, logTicks, niceStep, shortNumber, stepTicks, timeTicks } from './axes.js';
-import { drawClipped, drawEdgeLabels, drawLines, drawMarks, projection } from './drawing.js';
+import { drawClipped, drawEdgeLabels, drawLines, drawMarks, drawReplaced, projection } from './drawing.js';
 import { LabelRoom } from './label_room.js';
 import { beyond, valueRange } from './ranges.js';
 import { drawnTheme } from './theme.js';
@@ -38,6 +38,8 @@ export class Plot {
   #known = new Map();
   /** @type {Line[]} */
   lines = [];
+  /** @type {Line[]} what a newer attempt replaced */
+  replaced = [];
   /** @type {Line | null} */
   focus = null;
   #shown = { xMin: 0, xMax: 1, yMin: 0, yMax: 1, log: '' };
@@ -112,8 +114,9 @@ export class Plot {
     const view = /** @type {import('../state/chart_view.js').ChartView} */ (session.view);
     this.lines = session.lines(this.keys, this.#known);
     if (this.#known.size > this.lines.length) this.#forgetLines();
+    this.replaced = session.replacedLines(this.keys);
     const x = session.range;
-    const y = valueRange(this.lines, { log: view.log_y, clip: view.clip });
+    const y = valueRange([...this.lines, ...this.replaced], { log: view.log_y, clip: view.clip });
     const log = (view.log_x ? 'x' : '') + (view.log_y ? 'y' : '');
     if (this.#u && this.#shown.log !== log + view.x) this.#destroy();
     this.#shown = { xMin: x.min, xMax: x.max, yMin: y.min, yMax: y.max, log: log + view.x };
@@ -206,6 +209,7 @@ export class Plot {
     const theme = drawnTheme(frame.ratio);
     const how = { theme, room: new LabelRoom(frame) };
     drawMarks(pen, frame, this.session.attempts, how);
+    drawReplaced(pen, frame, this.replaced);
     drawLines(pen, frame, this.lines, { theme, focus: this.focus });
     if (this.session.view?.clip) drawClipped(pen, frame, this.lines);
     drawEdgeLabels(pen, frame, this.lines.flatMap((line) => outermost(line, theme.ink)), how);

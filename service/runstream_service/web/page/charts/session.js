@@ -9,6 +9,7 @@ import { Curve } from './curve.js';
 import { Line } from './line.js';
 import { MetricData } from './metric_data.js';
 import { decayLength } from './smoothing.js';
+import { replacedRanges } from './replaced.js';
 import { positionsOf, toXOf, xAxisOf } from './x_axis.js';
 
 /** @typedef {import('../api/types.js').Run} Run */
@@ -107,7 +108,8 @@ export class Session {
    */
   show(runs, overviews, view) {
     const before = this.view;
-    const asked = JSON.stringify([runs.map((run) => run.run_id), [...overviews.keys()], view.x, view.ranks]);
+    const attempts = [...overviews.values()].map((overview) => [overview.run.run_id, overview.attempts.length]);
+    const asked = JSON.stringify([runs.map((run) => run.run_id), attempts, view.x, view.ranks]);
     const isOther = asked !== this.asked;
     this.asked = asked;
     // Where relative time begins must not move: the first attempt's first point stays what it is.
@@ -218,6 +220,7 @@ export class Session {
       data.isStale = true;
       data.part = null;
       if (data.whole) data.whole = data.whole.filter((curve) => this.#belongs(curve));
+      data.replaced = [];
     }
     if (this.axisShown !== this.view?.x) this.#metrics.clear();
     this.axisShown = this.view?.x;
@@ -259,9 +262,9 @@ export class Session {
     data.askedAt = performance.now();
     data.buckets = this.#bucketsFor(data.key);
     try {
-      const { curves, cut } = await this.#curves(data, null, request.signal);
+      const { curves, replaced, cut } = await this.#curves(data, null, request.signal);
       if (request.signal.aborted) return;
-      data.whole = curves;
+      [data.whole, data.replaced] = [curves, replaced];
       data.cut = cut;
       data.error = '';
     } catch (error) {
@@ -291,9 +294,9 @@ export class Session {
     /** @type {Zoom} */
     const wide = [zoom[0] - margin, zoom[1] + margin];
     try {
-      const { curves } = await this.#curves(data, wide, request.signal);
+      const { curves, replaced } = await this.#curves(data, wide, request.signal);
       if (request.signal.aborted) return;
-      data.part = { zoom: wide, curves };
+      data.part = { zoom: wide, curves, replaced };
       this.#changed(data.key);
     } catch (error) {
       if (!request.signal.aborted) data.error = error instanceof Error ? error.message : String(error);
@@ -311,9 +314,12 @@ export class Session {
   async #curves(data, zoom, signal) {
     const buckets = zoom ? Math.round(data.buckets * 1.5) : data.buckets;
     const groups = zoom && this.axis.kind !== 'step' && this.axis.kind !== 'time' ? this.runs.map((run) => [run]) : [this.runs];
-    const answers = await Promise.all(groups.flatMap((runs) => this.#questions(data.key, runs, zoom, buckets, signal)));
+    const [answers, replaced] = await Promise.all([
+      Promise.all(groups.flatMap((runs) => this.#questions(data.key, runs, zoom, buckets, signal))),
+      Promise.all(this.runs.map((run) => this.#askReplaced(data.key, run, zoom, buckets, signal))),
+    ]);
     const cut = answers.map((answer) => answer.cut).find((one) => one !== '') ?? '';
-    return { curves: answers.flatMap((answer) => answer.curves), cut };
+    return { curves: answers.flatMap((answer) => answer.curves), replaced: replaced.flat(), cut };
   }
 
   /**
@@ -322,7 +328,7 @@ export class Session {
    * @param {Zoom | null} zoom
    * @param {number} buckets
    * @param {AbortSignal} signal
-   * @returns {Promise<import('./metric_data.js').Curves>[]}
+   * @returns {Promise<{curves: Curve[], cut: string}>[]}
    */
   #questions(key, runs, zoom, buckets, signal) {
     const range = zoom && runs.length > 0 ? positionsOf(this.axis, runs[0], this.axisMetricOf(runs[0].run_id), zoom) : null;
@@ -371,6 +377,29 @@ export class Session {
     return { curves: band, cut: cut?.message ?? '' };
   }
 
+  /**
+   * What older attempts of a run wrote beyond the first step of a newer one. Only steps say what was replaced.
+   * @param {string} key
+   * @param {Run} run
+   * @param {Zoom | null} zoom
+   * @param {number} buckets
+   * @param {AbortSignal} signal
+   * @returns {Promise<Curve[]>}
+   */
+  async #askReplaced(key, run, zoom, buckets, signal) {
+    const overview = this.overviews.get(run.run_id);
+    if (this.axis.kind !== 'step' || !overview || overview.ranks.length > RANK_CURVES) return [];
+    const wanted = this.#wantedRanks();
+    const answers = replacedRanges(overview, key, zoom).map(async ({ attempt, min, max, share }) => {
+      const most = Math.ceil(share * Math.min(buckets, BAND_BUCKETS)); // as wide as those of what counts
+      const question = { run_ids: [run.run_id], key, axis: this.axis.positions, max_buckets: most, attempt, min, max };
+      const { curves } = await this.#requests.ask(question, signal);
+      const shown = curves.filter((curve) => curve.count > 0 && (wanted === null || curve.rank === null || wanted.includes(curve.rank))).map((curve) => Curve.of(curve));
+      return shown.length > 0 && this.isBand(run.run_id) ? [bandOfRanks(shown, most)] : shown;
+    });
+    return (await Promise.all(answers)).flat();
+  }
+
   /** @returns {number[] | null} null: all */
   #wantedRanks() {
     const ranks = this.view?.ranks ?? 'band';
@@ -412,7 +441,7 @@ export class Session {
     let [min, max] = [Infinity, -Infinity];
     for (const data of this.#metrics.values()) {
       if (this.axis.kind === 'metric' && data.key === this.axis.metric) continue;
-      for (const curve of data.whole ?? []) {
+      for (const curve of [...(data.whole ?? []), ...data.replaced]) {
         const toX = this.toX(curve);
         if (!toX) continue;
         const [start, end] = [toX(curve.start), toX(curve.end)];
@@ -502,6 +531,28 @@ export class Session {
         Object.assign(line, this.#look(whole, keys, index));
         const shown = part?.curves.find((curve) => curve.id === whole.id);
         line.show(shown ?? whole, toX, decayLength(this.view?.smooth ?? 0, whole));
+        line.clipTo(range.min, range.max);
+        lines.push(line);
+      }
+    }
+    return lines;
+  }
+
+  /**
+   * What a graph of some metrics draws faintly: points that a newer attempt replaced.
+   * @param {string[]} keys
+   * @returns {Line[]}
+   */
+  replacedLines(keys) {
+    const range = this.range;
+    const lines = [];
+    for (const [index, key] of keys.entries()) {
+      const data = this.data(key);
+      for (const curve of data.partFor(this.zoom)?.replaced ?? data.replaced) {
+        const toX = this.toX(curve);
+        if (!toX) continue;
+        const line = new Line(curve, this.#look(curve, keys, index));
+        line.show(curve, toX, 0);
         line.clipTo(range.min, range.max);
         lines.push(line);
       }
