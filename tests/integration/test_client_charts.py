@@ -90,6 +90,8 @@ async def test_aggregate_names_the_straggler(client: runstream.Client, database:
     assert repr(curve) == "<runstream.AggregateCurve 'step_time': 8 buckets>"
     some = await asyncio.to_thread(lambda: client.aggregate(run_id, "step_time", min_step=3, max_step=4))
     assert list(some.first_steps) == [3, 4]
+    await put(database, run_id, "loss", segments=[[(0, 0, 1.0), (1, 1, math.nan)]], hot=[(2, 2, math.inf)])
+    assert list((await asyncio.to_thread(client.aggregate, run_id, "loss")).non_finite_counts) == [0, 1, 1]
     assert len(await asyncio.to_thread(client.aggregate, run_id, "unknown")) == 0
 
 

@@ -81,6 +81,8 @@ test('a NaN of one rank is counted in the band over ranks', () => {
   const later = { first_position: 100, last_position: 100, point_count: 0, non_finite_count: 2, first: NaN, last: NaN, min: NaN, max: NaN, mean: NaN };
   band.absorb(later, { width: 50, limit: 100 });
   assert.deepEqual([band.at(99).non_finite_count, band.at(99).mean], [2, 0.5]);
+  band.absorb({ ...later, first_position: 40, last_position: 40 }, { width: 50, limit: 100 });
+  assert.deepEqual([band.at(40).non_finite_count, band.at(99).non_finite_count], [2, 2]);
 });
 
 test('an older attempt was replaced from where any newer one began, and only metrics that it logged there', () => {

@@ -121,7 +121,8 @@ export class Curve {
   }
 
   /**
-   * Takes a bucket of further ranks in that may lie within what is there: its extremes, and what is not finite, count in the last bucket.
+   * Takes a bucket of further ranks in that may lie within what is there: its extremes count in the last bucket,
+   * and what is not finite where it is.
    * @param {Bucket} bucket
    * @param {{width: number, limit: number}} bounds
    */
@@ -132,7 +133,7 @@ export class Curve {
     this.#mergeRanks(row, bucket);
     this.min[row] = leastOf(this.min[row], bucket.min);
     this.max[row] = -leastOf(-this.max[row], -bucket.max);
-    this.non_finite_count[row] += bucket.non_finite_count;
+    this.non_finite_count[this.nearest(bucket.last_position)] += bucket.non_finite_count;
   }
 
   /** Makes it a curve over ranks, with room for so many buckets. */
