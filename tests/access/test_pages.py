@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import uuid
 from collections.abc import Callable
 
 import pytest
 
 from runstream_service.bench.event_reader import EventReader, PageEvent
-from tests.access.conftest import A, Team, make_things
+from tests.access.conftest import A, B, Team, make_things
 from tests.support.access import execute, make_token
 from tests.support.pages import ask, sign_in
 from tests.support.rest import Rest
@@ -88,3 +89,25 @@ async def test_the_events_of_a_workspace_are_its_own(serve: ServeProcess, a: Tea
         reader = EventReader(serve.http_url, {field: run_id}, headers={"authorization": f"Bearer {b.token}"})
         assert await reader.open() == 404
         await reader.close()
+
+
+def test_the_page_learns_who_is_asking_and_whether_there_is_a_session_to_end(
+    serve: ServeProcess, a: Team, admin: str
+) -> None:
+    cookie = sign_in(serve.http_url, a.tokens["write"]).cookie
+    about = json.loads(ask(serve.http_url, "/web/api/me", cookie=cookie).body)
+    name = f"write of {A}"
+    expected = {"principal": name, "role": "write", "workspace": A, "workspaces": [A]}
+    assert about == {**expected, "signed_in": True}
+    assert a.rest.get("/web/api/me").body["signed_in"] is False
+    of_admin = json.loads(ask(serve.http_url, "/web/api/me", cookie=sign_in(serve.http_url, admin).cookie).body)
+    assert {"default", A, B} <= set(of_admin["workspaces"])
+
+
+def test_a_script_of_the_page_signs_out_and_is_told_where_to_go(serve: ServeProcess, a: Team) -> None:
+    cookie = sign_in(serve.http_url, a.tokens["read"]).cookie
+    headers = {"cookie": cookie, "accept": "application/json"}
+    assert ask(serve.http_url, "/signout", form={}, **headers).status == 403
+    answer = ask(serve.http_url, "/signout", form={}, sec_fetch_site="same-origin", **headers)
+    assert (answer.status, json.loads(answer.body)) == (200, {"location": "./signin"})
+    assert ask(serve.http_url, "/web/api/me", cookie=cookie).status == 401

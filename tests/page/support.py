@@ -27,6 +27,7 @@ class Logged:
     service: ServeProcess
     experiment_id: str
     name: str
+    token: str = ""
 
     def run(
         self,
@@ -40,7 +41,7 @@ class Logged:
     ) -> str:
         """A run of MLflow's API; returns its id."""
         now = int(time.time() * 1000)
-        with contextlib.closing(Rest(self.service.http_url)) as rest:
+        with contextlib.closing(Rest(self.service.http_url, token=self.token)) as rest:
             new = {
                 "experiment_id": self.experiment_id,
                 "run_name": name,
@@ -58,11 +59,11 @@ class Logged:
         return run_id
 
 
-def make_experiment(service: ServeProcess, name: str = "") -> Logged:
+def make_experiment(service: ServeProcess, name: str = "", *, token: str = "") -> Logged:
     """A new, empty experiment."""
     name = name or f"digits {uuid.uuid4().hex[:8]}"
-    with contextlib.closing(Rest(service.http_url)) as rest:
-        return Logged(service, str(rest.post("experiments/create", {"name": name}).body["experiment_id"]), name)
+    with contextlib.closing(Rest(service.http_url, token=token)) as rest:
+        return Logged(service, str(rest.post("experiments/create", {"name": name}).body["experiment_id"]), name, token)
 
 
 def serious_issues(page: Page) -> list[str]:

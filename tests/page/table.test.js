@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { formatAge, formatCount, formatDuration, formatValue } from '../../service/runstream_service/web/page/parts/format.js';
 import { ranked } from '../../service/runstream_service/web/page/shell/ranking.js';
 import { allColumns, autoColumns, columnOf, metricsOf, nextSort, orderBy, readColumns, writeColumns } from '../../service/runstream_service/web/page/table/columns.js';
-import { complete, filterOf } from '../../service/runstream_service/web/page/table/completion.js';
+import { complete, filterOf, placeInText } from '../../service/runstream_service/web/page/table/completion.js';
 import { appendPage, linesOf, mergeHead } from '../../service/runstream_service/web/page/table/rows.js';
 
 /**
@@ -64,7 +64,7 @@ test('orders are those of the search language', () => {
   assert.deepEqual(orderBy('-m:val/loss'), ['metrics.`val/loss` DESC']);
   assert.deepEqual(orderBy('min:loss'), ['min(metrics.loss) ASC']);
   assert.deepEqual(orderBy('p:lr'), ['params.lr ASC']);
-  assert.deepEqual(orderBy('-started'), ['attributes.start_time DESC']);
+  assert.deepEqual(orderBy('-started'), ['attributes.start_time ASC'], 'the oldest first');
   for (const none of ['', 'duration', 'm:']) assert.deepEqual(orderBy(none), []);
 });
 
@@ -118,4 +118,13 @@ test('numbers, durations and ages are short', () => {
   assert.deepEqual([0, 999, 1000, 1234567].map(formatCount), ['0', '999', '1,000', '1,234,567']);
   assert.deepEqual([5, 65, 8040, 90_000].map(formatDuration), ['5 s', '1 m 05 s', '2 h 14 m', '1 d 1 h']);
   assert.deepEqual([1, 30, 200, 8000, 1e6].map((seconds) => formatAge(0, seconds * 1000)), ['now', '30 s', '3 m', '2 h', '11 d']);
+});
+
+test('a place in a filter is found again in what was typed', () => {
+  assert.equal(placeInText('params.lr = ', 12), 12);
+  assert.equal(placeInText('  params.lr = ', 12), 14);
+  const at = (/** @type {string} */ text, /** @type {string} */ part) => filterOf(text).indexOf(part);
+  for (const text of ['mlp 12', ' mlp 12', "it's mlp 12"]) assert.equal(placeInText(text, at(text, '12')), text.indexOf('12'));
+  assert.equal(placeInText('mlp', 0), 0, 'what was added in front');
+  assert.equal(placeInText('mlp', filterOf('mlp').length), 3, 'what was added behind');
 });

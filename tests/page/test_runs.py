@@ -54,7 +54,7 @@ def test_the_newest_runs_are_first_with_what_differs(tab: Opened, logged: Logged
     assert names(page) == [f"mlp {number}" for number in range(12)]
     heads = page.get_by_role("columnheader").all_inner_texts()
     assert [head for head in heads if head] == [
-        *("Run", "Status", "Started", "Duration", "accuracy", "val/loss", "lr", "optimizer", "batch_size")
+        *("Run", "Status", "Age", "Duration", "accuracy", "val/loss", "lr", "optimizer", "batch_size")
     ]
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name="mlp 5", exact=True))
     expect(row).to_contain_text("failed")
@@ -114,9 +114,43 @@ def test_words_alone_are_looked_for_in_names(tab: Opened, logged: Logged) -> Non
     expect(page.locator(".table .rows .cell.name a")).to_have_text(["mlp 1", "mlp 10", "mlp 11"])
 
 
+def test_an_error_in_words_points_into_what_was_typed(tab: Opened, logged: Logged) -> None:
+    tab.expected = ["400 (Bad Request)"]
+    page = open_runs(tab, logged, "?filter=%20%20mlp%20is%20good")
+    expect(page.locator(".filter-error pre")).to_have_text("  mlp is good")
+    expect(page.locator(".filter-error mark")).to_have_text("is good")
+
+
+def test_the_age_is_sorted_as_it_is_shown(tab: Opened, logged: Logged) -> None:
+    page = open_runs(tab, logged)
+    page.get_by_role("columnheader", name="Age").get_by_role("button").click()
+    expect(page.get_by_role("columnheader", name="Age")).to_have_attribute("aria-sort", "descending")
+    expect(page.locator(".table .rows .cell.name a").first).to_have_text("mlp 11")
+
+
+def test_more_selected_runs_than_a_link_holds_are_said_to_be_in_none(tab: Opened, service: ServeProcess) -> None:
+    logged = make_experiment(service)
+    for number in range(51):
+        logged.run(f"run {number}")
+    page = open_runs(tab, logged)
+    bar = page.get_by_role("toolbar", name="Selected runs")
+    for number in range(20):
+        page.get_by_label(f"Select run {50 - number}", exact=True).check()
+    expect(bar).to_contain_text("20 runs selected")
+    assert len(page.url.partition("sel=")[2].split(",")) == 20
+    expect(bar).not_to_contain_text("link")
+    page.get_by_label("Select all").check()
+    expect(bar).to_contain_text("None of them is in the link, which has room for 20")
+    assert "sel=" not in page.url
+    expect(bar.get_by_role("link", name="Compare the first 50")).to_have_attribute(
+        "href", re.compile(r"^compare\?(r=\w{32}&?){50}$")
+    )
+
+
 def test_an_error_in_a_filter_is_shown_at_its_place(tab: Opened, logged: Logged) -> None:
     tab.expected = ["400 (Bad Request)"]
     page = open_runs(tab, logged)
+    expect(page.get_by_role("row")).to_have_count(13)
     page.get_by_role("combobox", name="Filter runs").fill("params.lr = ")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_be_visible()
@@ -244,7 +278,7 @@ def test_a_view_is_saved_listed_replaced_and_deleted(tab: Opened, open_tab: Open
     other.get_by_role("link", name="worst first").click()
     expect(other.get_by_role("heading", name=logged.name)).to_be_visible()
     expect(other.get_by_role("columnheader", name="accuracy")).to_have_attribute("aria-sort", "ascending")
-    other.get_by_role("columnheader", name="Started").get_by_role("button").click()
+    other.get_by_role("columnheader", name="Age").get_by_role("button").click()
     other.get_by_role("button", name="Save view").click()
     keep_picture(other, "views")
     other.get_by_role("button", name="Replace worst first").click()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
@@ -74,7 +74,7 @@ def execute(serve: ServeProcess, statement: str, *arguments: object) -> list[asy
         finally:
             await connection.close()
 
-    return asyncio.run(run())
+    return _in_a_thread(run)
 
 
 def _in_database(url: str, work: Callable[[Access], Awaitable[T]]) -> T:
@@ -85,7 +85,11 @@ def _in_database(url: str, work: Callable[[Access], Awaitable[T]]) -> T:
         finally:
             await database.close()
 
-    # In a thread of its own: a test that drives a browser has an event loop in this one.
+    return _in_a_thread(run)
+
+
+def _in_a_thread(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """A test that drives a browser has an event loop in its own."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(lambda: asyncio.run(run())).result()
 

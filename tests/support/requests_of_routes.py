@@ -268,6 +268,7 @@ HTTP: Mapping[str, Fields] = {
     "GET scorers/list": {},
     "GET graphql": _GRAPHQL,
     "POST graphql": _GRAPHQL,
+    "GET web/me": {},
     "POST web/charts": {"run_ids": ["<run_id>"], "keys": ["<key>"]},
     "POST web/aggregate": {**_ONE_RUN, "key": "<key>"},
     "GET web/experiments": {},

@@ -16,6 +16,7 @@ from runstream_service.auth.begun import Begun
 from runstream_service.auth.sessions import Person
 from runstream_service.core.errors import CoreError, NotConnected, Unauthenticated
 from runstream_service.http.callers import set_error
+from runstream_service.http.pages import json
 from runstream_service.http.paths import local_path, relative, route_path
 from runstream_service.http.session_cookie import clear_session, read_begun, read_session, set_begun, set_session
 from runstream_service.http.sign_in_pages import sign_in_page, signed_in_page, workspaces_page
@@ -157,7 +158,10 @@ class SignIn:
         except CoreError as error:
             return self._page(request, error)
         url = await self._sign_out_url() if is_of_provider else ""
-        response = _see(url or relative(SIGN_IN, request.scope))
+        location = url or relative(SIGN_IN, request.scope)
+        # A script cannot follow a redirect to the provider; it is told where to go.
+        is_script = request.headers.get("accept", "") == "application/json"
+        response = json({"location": location}) if is_script else _see(location)
         clear_session(response, request.scope)
         return response
 

@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 from runstream_service.core.caller import Role
 from runstream_service.http.paths import WEB_API
 from runstream_service.mlflow.bodies import Bodies
-from runstream_service.web import charts, events, experiments, run_edits, runs, stragglers, views
+from runstream_service.web import charts, events, experiments, me, run_edits, runs, stragglers, views
 from runstream_service.web.calls import WebCall
 from runstream_service.web.endpoints import endpoint_of, guarded, unknown
 from runstream_service.web.large_answers import LargeAnswers
@@ -35,6 +35,7 @@ def table(core: Core, queries: Queries, hub: Hub) -> tuple[WebCall, ...]:
     of_stragglers = stragglers.StragglerHandlers(queries.stragglers)
     of_views = views.ViewHandlers(core.saved_views)
     return (
+        WebCall("GET", "me", READ, Nothing, me.MeHandlers(core.access).get),
         WebCall("POST", "charts", READ, charts.ChartOfRuns, of_charts.chart),
         WebCall("POST", "aggregate", READ, charts.AggregateOfRun, of_charts.aggregate),
         WebCall("GET", "experiments", READ, Nothing, of_experiments.list),

@@ -2,9 +2,11 @@
 import { render } from 'preact';
 import { html } from './parts/html.js';
 import { Shell } from './shell/shell.js';
+import { startAccount } from './state/account.js';
 import { startExperiments } from './state/experiments.js';
 import { startRouter } from './state/router.js';
 
 startRouter();
+startAccount();
 startExperiments();
 render(html`<${Shell} />`, /** @type {Element} */ (document.getElementById('page')));

@@ -1,4 +1,5 @@
 // Live updates: one stream of server-sent events a tab, whatever is shown in it.
+import { getJson, isSignedOut } from './http.js';
 
 /**
  * New points of one series since the event before.
@@ -27,7 +28,7 @@
  * @property {(state: Connection) => void} [connection]
  */
 
-/** @typedef {'connecting' | 'live' | 'reconnecting'} Connection */
+/** @typedef {'connecting' | 'live' | 'reconnecting' | 'ended'} Connection */
 /** @typedef {{runIds: string[], listener: Listener}} Watch */
 
 const RETRY_MS = 1000;
@@ -46,10 +47,16 @@ export class EventStream {
   /** @type {Connection} */
   #connection = 'connecting';
 
-  /** @param {(url: string) => EventSource} [open] */
-  constructor(open = (url) => new EventSource(url)) {
+  /**
+   * @param {(url: string) => EventSource} [open]
+   * @param {() => Promise<unknown>} [check] asks for anything, since a browser does not say why a stream was refused
+   */
+  constructor(open = (url) => new EventSource(url), check = () => getJson('me')) {
     this.#open = open;
+    this.#check = check;
+    isSignedOut.subscribe(() => this.#later(0));
   }
+  #check;
   #open;
 
   /**
@@ -78,6 +85,7 @@ export class EventStream {
   #connect() {
     const runIds = [...new Set([...this.#watches].flatMap((watch) => watch.runIds))].sort().slice(0, 50);
     const query = new URLSearchParams(runIds.map((runId) => ['run', runId])).toString();
+    if (isSignedOut.get()) return this.#end();
     if (this.#source && this.#source.readyState !== 2 && query === this.#followed) return;
     this.#source?.close();
     this.#source = null;
@@ -86,6 +94,12 @@ export class EventStream {
     if (runIds.length === 0) return;
     const since = this.#lastId ? `&last_event_id=${encodeURIComponent(this.#lastId)}` : '';
     this.#listen(this.#open(`web/api/events?${query}${since}`));
+  }
+
+  #end() {
+    this.#source?.close();
+    this.#source = null;
+    this.#changed('ended');
   }
 
   /** @param {EventSource} source */
@@ -98,13 +112,22 @@ export class EventStream {
     source.onerror = () => {
       if (this.#source !== source) return;
       this.#changed('reconnecting');
-      if (source.readyState !== 2) return; // the browser connects again, with the id of the last event
-      this.#later(this.#retryMs * (0.5 + Math.random()));
-      this.#retryMs = Math.min(2 * this.#retryMs, MOST_RETRY_MS);
+      if (source.readyState === 2) this.#refused(); // else, the browser connects again, with the id of the last event
     };
+    source.addEventListener('end', () => {
+      source.close();
+      if (this.#source === source) this.#refused();
+    });
     source.addEventListener('points', (event) => this.#deliver('points', event));
     source.addEventListener('run', (event) => this.#deliver('run', event));
     source.addEventListener('reset', (event) => this.#deliver('reset', event));
+  }
+
+  /** Tries again later, unless it is because of a session that has ended. */
+  #refused() {
+    this.#later(this.#retryMs * (0.5 + Math.random()));
+    this.#retryMs = Math.min(2 * this.#retryMs, MOST_RETRY_MS);
+    void this.#check().catch(() => {});
   }
 
   /**

@@ -1,4 +1,10 @@
 // Requests to the page's own API.
+import { createStore } from '../state/store.js';
+
+const SIGNED_OUT = 'You are signed out. Sign in again to go on.';
+
+/** Whether the session has ended. Then nothing is asked for until it begins again: it would all be refused. */
+export const isSignedOut = createStore(false);
 
 /** What an answer with an error says. */
 export class ApiError extends Error {
@@ -21,7 +27,7 @@ export class ApiError extends Error {
   }
 }
 
-/** @typedef {{signal?: AbortSignal}} Options */
+/** @typedef {{signal?: AbortSignal, evenSignedOut?: boolean}} Options */
 
 /**
  * @param {string} path below web/api/
@@ -31,7 +37,7 @@ export class ApiError extends Error {
  */
 export async function getJson(path, query = {}, options = {}) {
   const text = new URLSearchParams(query).toString();
-  const answer = await ask(text ? `${path}?${text}` : path, { signal: options.signal });
+  const answer = await ask(text ? `${path}?${text}` : path, { signal: options.signal }, options.evenSignedOut);
   return answer.json();
 }
 
@@ -79,8 +85,10 @@ export async function postForArrays(path, body, options = {}) {
 /**
  * @param {string} path
  * @param {RequestInit} init
+ * @param {boolean} [evenSignedOut]
  */
-async function ask(path, init) {
+async function ask(path, init, evenSignedOut = false) {
+  if (isSignedOut.get() && !evenSignedOut) throw signedOut();
   let answer;
   try {
     answer = await fetch(`web/api/${path}`, init);
@@ -95,7 +103,8 @@ async function ask(path, init) {
 /** @param {Response} answer */
 async function errorOf(answer) {
   if (answer.status === 401) {
-    return new ApiError('You are signed out. Sign in again to go on.', { status: 401, code: 'UNAUTHENTICATED' });
+    isSignedOut.set(true);
+    return signedOut();
   }
   try {
     const { error } = await answer.json();
@@ -103,4 +112,17 @@ async function errorOf(answer) {
   } catch {
     return new ApiError(`The service answered with status ${answer.status}.`, { status: answer.status });
   }
+}
+
+const signedOut = () => new ApiError(SIGNED_OUT, { status: 401, code: 'UNAUTHENTICATED' });
+
+/**
+ * Ends the session.
+ * @returns {Promise<string>} where to go next: the page for signing in, or the provider
+ */
+export async function signOut() {
+  const url = new URL('signout', document.baseURI);
+  const answer = await fetch(url, { method: 'POST', headers: { accept: 'application/json' } });
+  if (!answer.ok) throw await errorOf(answer);
+  return new URL((await answer.json()).location, url).href;
 }

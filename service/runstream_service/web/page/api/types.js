@@ -57,6 +57,15 @@
 /** @typedef {{metrics: string[], params: string[], tags: string[]}} Keys */
 
 /**
+ * @typedef {object} Account
+ * @property {string} principal
+ * @property {'read' | 'write' | 'manage' | 'admin'} role
+ * @property {string} workspace
+ * @property {string[]} workspaces
+ * @property {boolean} signed_in whether there is a session, which can be ended
+ */
+
+/**
  * @typedef {object} View
  * @property {string} view_id
  * @property {string} name

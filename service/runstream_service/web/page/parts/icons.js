@@ -19,6 +19,7 @@ export const chevronIcon = () => stroke('M6 4l4 4-4 4');
 export const upIcon = () => stroke('M8 13V3M4 7l4-4 4 4');
 export const downIcon = () => stroke('M8 3v10M4 9l4 4 4-4');
 export const starIcon = () => stroke('M8 2l1.8 3.8 4.2.5-3.1 2.9.8 4.1L8 11.3l-3.7 2 .8-4.1L2 6.3l4.2-.5Z');
+export const personIcon = () => stroke('M8 8a3 3 0 1 0 0-6 3 3 0 0 0 0 6ZM2.5 14a5.5 5.5 0 0 1 11 0');
 export const logo = () => html`
   <svg viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="7" fill="#2b59c3" />
     <path d="M5 24c4 0 4-14 8-14s4 8 7 8 3-6 7-6" fill="none" stroke="#fff" stroke-width="3" stroke-linecap="round" /></svg>

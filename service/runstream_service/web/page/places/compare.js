@@ -7,7 +7,7 @@ import { Scatter } from '../charts/scatter.js';
 import { html } from '../parts/html.js';
 import { readView, writeView } from '../state/chart_view.js';
 import { strokeOf } from '../state/colours.js';
-import { runPath } from '../state/places.js';
+import { MOST_COMPARED, runPath } from '../state/places.js';
 import { setQuery } from '../state/router.js';
 import { theme } from '../state/theme.js';
 import { useStore } from '../state/use_store.js';
@@ -15,12 +15,10 @@ import { useStore } from '../state/use_store.js';
 /** @typedef {import('../api/types.js').Run} Run */
 /** @typedef {import('../api/types.js').Overview} Overview */
 
-const MOST = 50;
-
 /** @param {{query: URLSearchParams}} props */
 export function Compare({ query }) {
   const text = query.toString();
-  const ids = useMemo(() => [...new Set(query.getAll('r').flatMap((some) => some.split(',')))].filter(Boolean).slice(0, MOST), [text]);
+  const ids = useMemo(() => [...new Set(query.getAll('r').flatMap((some) => some.split(',')))].filter(Boolean).slice(0, MOST_COMPARED), [text]);
   const view = useMemo(() => readView(query), [text]);
   const { overviews, missing } = useRuns(ids);
   const runs = useMemo(() => overviews.map(({ run, series }) => ({ ...run, metrics: latestOf(series) })), [overviews]);

@@ -31,7 +31,7 @@ export function Run({ runId, query }) {
   if (!overview) return error ? html`<${Missing} error=${error} onRetry=${reload} />` : html`<div class="loading" aria-busy="true"></div>`;
   const tab = TABS.find(([id]) => id === query.get('tab'))?.[0] ?? 'charts';
   return html`
-    <${RunHead} overview=${overview} isAway=${connection === 'reconnecting' || error !== null} onChanged=${reload} />
+    <${RunHead} overview=${overview} isAway=${connection === 'reconnecting' || (error !== null && error.status !== 401)} onChanged=${reload} />
     <${Tabs} tab=${tab} overview=${overview} />
     <section id="tab" class="tab" role="tabpanel" aria-labelledby=${`tab-${tab}`} tabindex="0">${content(tab, overview, query, reload)}</section>
   `;

@@ -4,6 +4,7 @@ import { formatAge, formatCount, formatMoment, formatValue } from '../parts/form
 import { html } from '../parts/html.js';
 import { Status } from '../parts/status.js';
 import { tell } from '../shell/toasts.js';
+import { useMay } from '../state/account.js';
 import { runsPath } from '../state/places.js';
 import { deleteRuns, restoreRuns } from '../table/actions.js';
 import { duration } from '../table/cells.js';
@@ -14,6 +15,7 @@ import { SaveView } from './save_view.js';
 export function RunHead({ overview, isAway, onChanged }) {
   const { run, points_per_s: rate } = overview;
   const [dialog, setDialog] = useState(/** @type {'' | 'rename' | 'save'} */ (''));
+  const [mayWrite, mayManage] = [useMay('write'), useMay('manage')];
   const isGone = run.lifecycle === 'deleted';
   const copy = () => void navigator.clipboard?.writeText(run.run_id).then(() => tell('The id of the run is copied.'));
   const act = () => (isGone ? restoreRuns([run.run_id], onChanged) : deleteRuns([run.run_id], onChanged));
@@ -32,11 +34,11 @@ export function RunHead({ overview, isAway, onChanged }) {
       ${isAway && html`<span class="away" role="status">reconnecting</span>`}
       <span class="spacer"></span>
       <div class="run-actions">
-        <button class="plain" onClick=${() => setDialog('rename')}>Rename</button>
+        ${mayWrite && html`<button class="plain" onClick=${() => setDialog('rename')}>Rename</button>`}
         <button class="plain" title=${run.run_id} onClick=${copy}>Copy id</button>
         <a class="plain-link" href=${mlflowPath(run, '/artifacts')}>Artifacts</a>
-        <button class="plain" onClick=${() => setDialog('save')}>Save view</button>
-        <button class=${isGone ? 'plain' : 'plain danger'} onClick=${act}>${isGone ? 'Restore' : 'Delete'}</button>
+        <button class="plain" onClick=${() => setDialog('save')}>${mayWrite ? 'Save view' : 'Views'}</button>
+        ${mayManage && html`<button class=${isGone ? 'plain' : 'plain danger'} onClick=${act}>${isGone ? 'Restore' : 'Delete'}</button>`}
       </div>
     </div>
     ${dialog === 'rename' && html`<${Rename} run=${run} onClose=${() => setDialog('')} onChanged=${onChanged} />`}

@@ -2,6 +2,7 @@
 import { useState } from 'preact/hooks';
 import { html } from '../parts/html.js';
 import { Markdown } from '../parts/markdown.js';
+import { useMay } from '../state/account.js';
 import { editRun } from '../table/actions.js';
 import { userTags } from '../table/columns.js';
 
@@ -38,6 +39,7 @@ const Pairs = ({ pairs }) => html`
 
 /** @param {{run: Run, onChanged: () => void}} props */
 function Tags({ run, onChanged }) {
+  const mayWrite = useMay('write');
   const [key, setKey] = useState('');
   const [value, setValue] = useState('');
   const change = async (/** @type {Parameters<typeof editRun>[1]} */ changes) => {
@@ -53,19 +55,20 @@ function Tags({ run, onChanged }) {
     <table class="pairs"><tbody>
       ${userTags(run).map(([name, text]) => html`
         <tr key=${name}><th scope="row">${name}</th><td>${text}</td>
-          <td class="do"><button class="plain icon-only" aria-label=${`Delete the tag ${name}`} onClick=${() => change({ delete_tags: [name] })}>×</button></td></tr>
+          ${mayWrite && html`<td class="do"><button class="plain icon-only" aria-label=${`Delete the tag ${name}`} onClick=${() => change({ delete_tags: [name] })}>×</button></td>`}</tr>
       `)}
     </tbody></table>
-    <form class="add-tag" onSubmit=${add}>
+    ${mayWrite && html`<form class="add-tag" onSubmit=${add}>
       <input type="text" required maxlength="250" aria-label="Key of the tag" placeholder="Key" value=${key} onInput=${(/** @type {any} */ event) => setKey(event.target.value)} />
       <input type="text" maxlength="5000" aria-label="Value of the tag" placeholder="Value" value=${value} onInput=${(/** @type {any} */ event) => setValue(event.target.value)} />
       <button>Set</button>
-    </form>
+    </form>`}
   `;
 }
 
 /** @param {{run: Run, onChanged: () => void}} props */
 export function Notes({ run, onChanged }) {
+  const mayWrite = useMay('write');
   const note = run.tags[NOTE] ?? '';
   const [draft, setDraft] = useState(/** @type {string | null} */ (null));
   const save = async () => {
@@ -88,8 +91,8 @@ export function Notes({ run, onChanged }) {
   }
   return html`
     <div class="notes">
-      ${note ? html`<${Markdown} text=${note} />` : html`<p class="quiet">No note yet. What was tried, what came out, what is next?</p>`}
-      <div class="actions"><button onClick=${() => setDraft(note)}>${note ? 'Edit' : 'Write a note'}</button></div>
+      ${note ? html`<${Markdown} text=${note} />` : html`<p class="quiet">No note yet.${mayWrite && ' What was tried, what came out, what is next?'}</p>`}
+      ${mayWrite && html`<div class="actions"><button onClick=${() => setDraft(note)}>${note ? 'Edit' : 'Write a note'}</button></div>`}
     </div>
   `;
 }

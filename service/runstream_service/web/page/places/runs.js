@@ -5,6 +5,7 @@ import { html } from '../parts/html.js';
 import { columnsIcon, starIcon } from '../parts/icons.js';
 import { lazy } from '../parts/lazy.js';
 import { Split } from '../shell/split.js';
+import { useMay } from '../state/account.js';
 import { readView, writeView } from '../state/chart_view.js';
 import { strokeOf } from '../state/colours.js';
 import { experiments, loadExperiments } from '../state/experiments.js';
@@ -20,15 +21,12 @@ import { FilterBox } from '../table/filter_box.js';
 import { linesOf } from '../table/rows.js';
 import { RunList } from '../table/run_list.js';
 import { RunsTable } from '../table/runs_table.js';
-import { SelectionBar } from '../table/selection_bar.js';
+import { MOST_IN_LINK, SelectionBar } from '../table/selection_bar.js';
 import { NoRuns } from './no_runs.js';
 
 const RunCharts = lazy(() => import('../charts/run_charts.js').then((module) => module.RunCharts));
 const ColumnChooser = lazy(() => import('../table/column_chooser.js').then((module) => module.ColumnChooser));
 const SaveView = lazy(() => import('./save_view.js').then((module) => module.SaveView));
-
-/** More selected runs than these would make a long link; they are selected in this tab alone. */
-const MOST_IN_LINK = 20;
 
 /** @typedef {import('../api/types.js').Run} Run */
 
@@ -53,13 +51,14 @@ export function Runs({ experimentId, query }) {
   const columns = useMemo(() => ids.map(columnOf).filter((column) => column !== null), [ids.join()]);
   const lines = useMemo(() => linesOf(rows, groupOf(state.group), closed), [rows, state.group, closed]);
   const shownTheme = useStore(theme);
+  const [mayWrite, mayManage] = [useMay('write'), useMay('manage')];
   const changed = () => (void list.refresh(), void loadExperiments());
   const onKey = (/** @type {string} */ key, /** @type {Run | null} */ run) => {
     const targets = selection.runs.length > 0 ? selection.runs : run ? [run] : [];
     if (key === 'Escape' && selection.ids.size > 0) selection.clear();
     else if (key === 'a') selection.all(selection.ids.size < rows.length);
-    else if (key === 'Delete' && targets.length > 0) void deleteRuns(targets.map((one) => one.run_id), () => (selection.clear(), changed()));
-    else if (key === 'r' && run) (selection.only(run.run_id), setAsked('rename'));
+    else if (key === 'Delete' && mayManage && targets.length > 0) void deleteRuns(targets.map((one) => one.run_id), () => (selection.clear(), changed()));
+    else if (key === 'r' && mayWrite && run) (selection.only(run.run_id), setAsked('rename'));
     else return false;
     return true;
   };
@@ -77,7 +76,7 @@ export function Runs({ experimentId, query }) {
       <h1>${useTitle(experimentId)}</h1>
       <span class="quiet" role="status">${summary(listState)}</span>
       <span class="spacer"></span>
-      <button class="plain" onClick=${() => setDialog('save')}>${starIcon()}Save view</button>
+      <button class="plain" onClick=${() => setDialog('save')}>${starIcon()}${mayWrite ? 'Save view' : 'Views'}</button>
     </div>
     <div class="tools">
       <${FilterBox} value=${state.filter} keys=${keys} error=${phase === 'failed' && error?.status === 400 ? error : null} onChange=${(/** @type {string} */ filter) => setQuery({ filter })} />

@@ -3,6 +3,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { html } from '../parts/html.js';
 import { Dialog } from '../shell/dialog.js';
 import { tell, tellError } from '../shell/toasts.js';
+import { useMay } from '../state/account.js';
 import { useStore } from '../state/use_store.js';
 import { changeView, currentState, deleteView, loadViews, saveView, viewPath, views } from '../state/views.js';
 
@@ -10,6 +11,7 @@ import { changeView, currentState, deleteView, loadViews, saveView, viewPath, vi
 export function SaveView({ onClose }) {
   const [name, setName] = useState('');
   const all = useStore(views);
+  const mayWrite = useMay('write');
   useEffect(() => void loadViews().catch((error) => tellError('The views could not be listed', error)), []);
   /** @param {string} what @param {() => Promise<unknown>} change */
   const attempt = async (what, change) => {
@@ -28,18 +30,18 @@ export function SaveView({ onClose }) {
   };
   return html`
     <${Dialog} title="Views" className="views" onClose=${onClose}>
-      <form onSubmit=${submit}>
+      ${mayWrite && html`<form onSubmit=${submit}>
         <label>Save what is on screen as<input type="text" required maxlength="200" autofocus placeholder="Name" value=${name} onInput=${(/** @type {any} */ event) => setName(event.target.value)} /></label>
         <div class="actions"><span class="quiet">Everybody in the workspace sees it.</span><span class="spacer"></span><button class="primary">Save</button></div>
-      </form>
+      </form>`}
+      ${!mayWrite && all?.length === 0 && html`<p class="quiet">No view is saved in this workspace.</p>`}
       ${all && all.length > 0 && html`
         <h2>Saved</h2>
         <ul>
           ${all.map((view) => html`
             <li key=${view.view_id}>
               <a href=${viewPath(view)} class="name" onClick=${onClose}>${view.name}</a><span class="quiet">${view.owner}</span>
-              <button class="plain" aria-label=${`Replace ${view.name} by what is on screen`} onClick=${() => attempt(`“${view.name}” is now what is on screen.`, () => changeView(view.view_id, { state: currentState() }))}>Replace</button>
-              <button class="plain danger" aria-label=${`Delete ${view.name}`} onClick=${() => attempt(`“${view.name}” deleted.`, () => deleteView(view.view_id))}>Delete</button>
+              ${mayWrite && html`<${Change} view=${view} attempt=${attempt} />`}
             </li>
           `)}
         </ul>
@@ -47,3 +49,9 @@ export function SaveView({ onClose }) {
     <//>
   `;
 }
+
+/** @param {{view: import('../api/types.js').View, attempt: (what: string, change: () => Promise<unknown>) => Promise<boolean>}} props */
+const Change = ({ view, attempt }) => html`
+  <button class="plain" aria-label=${`Replace ${view.name} by what is on screen`} onClick=${() => attempt(`“${view.name}” is now what is on screen.`, () => changeView(view.view_id, { state: currentState() }))}>Replace</button>
+  <button class="plain danger" aria-label=${`Delete ${view.name}`} onClick=${() => attempt(`“${view.name}” deleted.`, () => deleteView(view.view_id))}>Delete</button>
+`;

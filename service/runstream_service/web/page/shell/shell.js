@@ -1,5 +1,6 @@
 // The frame around every place.
 import { useEffect, useState } from 'preact/hooks';
+import { isSignedOut } from '../api/http.js';
 import { html } from '../parts/html.js';
 import { lazy } from '../parts/lazy.js';
 import { Runs } from '../places/runs.js';
@@ -11,7 +12,7 @@ import { useStore } from '../state/use_store.js';
 import { Help } from './help.js';
 import { Palette } from './palette.js';
 import { SideList } from './side_list.js';
-import { Toasts } from './toasts.js';
+import { signInUrl, Toasts } from './toasts.js';
 import { TopBar } from './top_bar.js';
 
 const Run = lazy(() => import('../places/run.js').then((module) => module.Run));
@@ -49,14 +50,18 @@ export function Shell() {
 
 const toggleTheme = () => chooseTheme(theme.get() === 'dark' ? 'light' : 'dark');
 
-/** Says that the service does not answer, until it does. */
+/** Says why nothing is up to date: nobody is signed in any more, or the service does not answer. */
 function Away() {
   const away = useStore(isAway);
+  const signedOut = useStore(isSignedOut);
   useEffect(() => {
     if (!away) return undefined;
     const timer = setInterval(() => void loadExperiments(), 3_000);
     return () => clearInterval(timer);
   }, [away]);
+  if (signedOut) {
+    return html`<p class="banner" role="alert">You are signed out, or your session is over. What is shown is as of then. <a class="link" href=${signInUrl()}>Sign in</a></p>`;
+  }
   return away ? html`<p class="banner" role="status">The service does not answer. What is shown is as of a moment ago; the page connects again.</p>` : null;
 }
 

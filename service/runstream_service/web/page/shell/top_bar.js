@@ -3,6 +3,7 @@ import { html } from '../parts/html.js';
 import { logo, menuIcon, moonIcon, searchIcon, sunIcon, systemIcon } from '../parts/icons.js';
 import { chooseTheme, themeChoice } from '../state/theme.js';
 import { useStore } from '../state/use_store.js';
+import { AccountMenu } from './account_menu.js';
 
 const THEMES = /** @type {const} */ ({
   light: { next: 'dark', icon: sunIcon, label: 'Theme: light' },
@@ -30,6 +31,7 @@ export function TopBar({ hasSide, isSideOpen, onSide, onPalette, onHelp }) {
       <a class="plain-link" href="mlflow/">MLflow</a>
       <button class="plain icon-only" aria-label=${label} title=${label} onClick=${() => chooseTheme(next)}>${icon()}</button>
       <button class="plain icon-only help-button" aria-label="Keys" title="Keys" onClick=${onHelp}>?</button>
+      <${AccountMenu} />
     </header>
   `;
 }

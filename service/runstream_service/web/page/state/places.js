@@ -5,6 +5,9 @@
  *   | {name: 'view', viewId: string} | {name: 'unknown'}} Place
  */
 
+/** How many runs are compared at most. */
+export const MOST_COMPARED = 50;
+
 /**
  * The place that a path (below the base) names.
  * @param {string} path

@@ -14,11 +14,14 @@
 /** @typedef {import('../api/types.js').Run} Run */
 
 const PREFIXES = /** @type {const} */ ({ p: 'param', t: 'tag', m: 'latest', min: 'min', max: 'max' });
-/** @type {Record<string, {label: string, width: number, order?: string, isNumber?: boolean}>} */
+/**
+ * Fields of runs. `isReversed`: what is shown grows as the field that it is ordered by falls.
+ * @type {Record<string, {label: string, width: number, order?: string, isReversed?: boolean, isNumber?: boolean}>}
+ */
 const FIELDS = {
   name: { label: 'Run', width: 260, order: 'attributes.run_name' },
   status: { label: 'Status', width: 96, order: 'attributes.status' },
-  started: { label: 'Started', width: 100, order: 'attributes.start_time', isNumber: true },
+  started: { label: 'Age', width: 100, order: 'attributes.start_time', isReversed: true, isNumber: true },
   duration: { label: 'Duration', width: 96, isNumber: true },
   experiment: { label: 'Experiment', width: 140 },
   user: { label: 'User', width: 96, order: 'attributes.user_id' },
@@ -125,7 +128,9 @@ export function metricsOf(ids) {
 export function orderBy(sort) {
   const column = columnOf(sort.replace(/^-/, ''));
   const field = column && fieldOf(column);
-  return field ? [`${field} ${sort.startsWith('-') ? 'DESC' : 'ASC'}`] : [];
+  if (!field) return [];
+  const isDescending = sort.startsWith('-') !== (FIELDS[column.id]?.isReversed ?? false);
+  return [`${field} ${isDescending ? 'DESC' : 'ASC'}`];
 }
 
 /** @param {Column} column */

@@ -5,6 +5,7 @@ const ATTRIBUTES = ['run_name', 'status', 'start_time', 'end_time', 'user_id', '
 const WORDS = ['AND', 'OR', 'NOT'];
 const STATUSES = ['RUNNING', 'FINISHED', 'FAILED', 'KILLED', 'SCHEDULED'];
 const MOST = 12;
+const NAME_IS_LIKE = "attributes.run_name ILIKE '%";
 
 /**
  * What may stand at the cursor: texts that replace what was typed from `from` on.
@@ -59,6 +60,22 @@ const isInText = (before) => (before.match(/'/g) ?? []).length % 2 === 1;
  */
 export function filterOf(text) {
   const typed = text.trim();
-  if (typed === '' || /[<>=()]|\b(?:like|ilike|in|is)\b/i.test(typed)) return typed;
-  return `attributes.run_name ILIKE '%${typed.replaceAll("'", '')}%'`;
+  return isFilter(typed) ? typed : `${NAME_IS_LIKE}${typed.replaceAll("'", '')}%'`;
+}
+
+/** @param {string} typed */
+const isFilter = (typed) => typed === '' || /[<>=()]|\b(?:like|ilike|in|is)\b/i.test(typed);
+
+/**
+ * The place in what somebody typed of a place in its filter.
+ * @param {string} text
+ * @param {number} position
+ */
+export function placeInText(text, position) {
+  const typed = text.trim();
+  const before = text.indexOf(typed);
+  if (isFilter(typed)) return before + position;
+  let left = position - NAME_IS_LIKE.length;
+  const at = [...typed].findIndex((character) => character !== "'" && left-- <= 0);
+  return before + (at < 0 ? typed.length : at);
 }

@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { html } from '../parts/html.js';
 import { searchIcon } from '../parts/icons.js';
-import { complete } from './completion.js';
+import { complete, placeInText } from './completion.js';
 
 /**
  * @param {{value: string, keys: import('../api/types.js').Keys, error: import('../api/http.js').ApiError | null,
@@ -71,7 +71,7 @@ export function FilterBox({ value, keys, error, onChange }) {
 
 /** @param {{text: string, error: import('../api/http.js').ApiError}} props */
 function FilterError({ text, error }) {
-  const { position } = error;
+  const position = error.position === undefined ? undefined : placeInText(text, error.position);
   return html`
     <div id="filter-error" class="filter-error" role="alert">
       ${position !== undefined && html`<pre aria-hidden="true">${text.slice(0, position)}<mark>${text.slice(position) || ' '}</mark></pre>`}

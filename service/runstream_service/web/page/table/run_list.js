@@ -140,7 +140,7 @@ export class RunList {
   /** @param {any} error */
   #failed(error) {
     if (this.#abort.signal.aborted) return;
-    if (this.state.get().phase === 'ready') this.#set({ isStale: true });
+    if (this.state.get().phase === 'ready') this.#set({ isStale: error.status !== 401 });
     else this.#set({ phase: 'failed', error });
     // A filter that cannot be read stays so.
     this.#isOver = !error.isTemporary && this.state.get().phase === 'failed';

@@ -107,7 +107,7 @@ function HeadCell({ column, sort, onSort }) {
 
 /** @param {import('./columns.js').Column} column */
 function titleOf({ kind, key, label }) {
-  if (kind === 'field') return label;
+  if (kind === 'field') return key === 'started' ? 'Age: the time since it started' : label;
   return { param: `Param ${key}`, tag: `Tag ${key}`, latest: `${key}, its latest value`, min: `${key}, its lowest value`, max: `${key}, its highest value` }[kind];
 }
 

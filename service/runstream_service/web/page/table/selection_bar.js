@@ -4,10 +4,12 @@ import { plural } from '../parts/format.js';
 import { html } from '../parts/html.js';
 import { Dialog } from '../shell/dialog.js';
 import { tell } from '../shell/toasts.js';
+import { useMay } from '../state/account.js';
+import { MOST_COMPARED } from '../state/places.js';
 import { deleteRuns, editRun, restoreRuns } from './actions.js';
 
-/** How many runs are compared at most. */
-export const MOST_COMPARED = 100;
+/** More selected runs than these would make a long link; they are selected in this tab alone. */
+export const MOST_IN_LINK = 20;
 
 /**
  * @param {{runs: import('../api/types.js').Run[], hasCharts: boolean, onCharts: () => void, onClear: () => void, onChanged: () => void,
@@ -17,17 +19,19 @@ export function SelectionBar({ runs, hasCharts, onCharts, onClear, onChanged, as
   const ids = runs.map((run) => run.run_id);
   const gone = runs.filter((run) => run.lifecycle === 'deleted').map((run) => run.run_id);
   const there = runs.filter((run) => run.lifecycle === 'active').map((run) => run.run_id);
+  const [mayWrite, mayManage] = [useMay('write'), useMay('manage')];
   const done = () => (onClear(), onChanged());
   const query = ids.slice(0, MOST_COMPARED).map((id) => `r=${id}`).join('&');
   return html`
     <div class="selection" role="toolbar" aria-label="Selected runs">
       <span class="count">${plural(runs.length, 'run')} selected</span>
+      ${runs.length > MOST_IN_LINK && html`<span class="quiet">None of them is in the link, which has room for ${MOST_IN_LINK}</span>`}
       <button aria-pressed=${hasCharts} onClick=${onCharts}>Charts</button>
-      ${runs.length > 1 && html`<a class="button" href=${`compare?${query}`}>Compare</a>`}
-      ${runs.length === 1 && html`<button onClick=${() => onAsk('rename')}>Rename</button>`}
-      <button onClick=${() => onAsk('tag')}>Tag</button>
-      ${there.length > 0 && html`<button class="danger" onClick=${() => deleteRuns(there, done)}>Delete</button>`}
-      ${gone.length > 0 && html`<button onClick=${() => restoreRuns(gone, done)}>Restore</button>`}
+      ${runs.length > 1 && html`<a class="button" href=${`compare?${query}`}>${runs.length > MOST_COMPARED ? `Compare the first ${MOST_COMPARED}` : 'Compare'}</a>`}
+      ${mayWrite && runs.length === 1 && html`<button onClick=${() => onAsk('rename')}>Rename</button>`}
+      ${mayWrite && html`<button onClick=${() => onAsk('tag')}>Tag</button>`}
+      ${mayManage && there.length > 0 && html`<button class="danger" onClick=${() => deleteRuns(there, done)}>Delete</button>`}
+      ${mayManage && gone.length > 0 && html`<button onClick=${() => restoreRuns(gone, done)}>Restore</button>`}
       <button class="plain" onClick=${onClear}>Clear</button>
     </div>
     ${asked === 'rename' && runs[0] && html`<${Rename} run=${runs[0]} onClose=${() => onAsk('')} onChanged=${onChanged} />`}
