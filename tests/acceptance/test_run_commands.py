@@ -137,7 +137,9 @@ def test_compare_shows_what_differs(stored: ServeProcess) -> None:
 @pytest.mark.parametrize("columns", [80, 120])
 def test_plot_fills_the_terminal_in_colours(stored: ServeProcess, columns: int) -> None:
     command = [*COMMAND, "plot", "bbbb", "loss", "train/acc", "--smooth", "0.5"]
-    with Terminal(command, variables(stored), columns=columns) as terminal:
+    # As a script hands it on that was started in another terminal.
+    environment = {**variables(stored), "COLUMNS": "90"}
+    with Terminal(command, environment, columns=columns) as terminal:
         assert terminal.wait() == 0
         lines = terminal.text.splitlines()
         assert lines[0] == "digits / it's a resnet   ━━ loss  ━━ train/acc"

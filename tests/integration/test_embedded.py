@@ -124,6 +124,27 @@ async def test_supervisor_restarts_a_killed_postmaster_while_its_backends_linger
         busy.terminate()
 
 
+async def test_postgres_that_is_killed_while_it_starts_is_started_again(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch, launched = EmbeddedPostgres._launch, list[int]()
+
+    def launch_and_kill_the_first(server: EmbeddedPostgres) -> None:
+        launch(server)
+        assert server._child is not None
+        launched.append(server._child.pid)
+        if len(launched) == 1:
+            server._child.kill()
+
+    monkeypatch.setattr(EmbeddedPostgres, "_launch", launch_and_kill_the_first)
+    with structlog.testing.capture_logs() as logs:
+        async with running(data_dir) as server:
+            assert await query(server, "SELECT 1") == 1
+    assert len(launched) == 2
+    (delayed,) = (entry for entry in logs if entry.get("action") == "embedded_postgres_start_delayed")
+    assert "left no message, and was killed by SIGKILL" in delayed["error"]
+
+
 async def test_supervisor_restarts_an_adopted_postgres(data_dir: Path) -> None:
     first = EmbeddedPostgres(data_dir, options=SMALL)
     await first.start()

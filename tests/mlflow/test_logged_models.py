@@ -185,7 +185,7 @@ def test_bad_creations_are_refused_with_the_field(
     [
         ({"experiment_ids": None}, "Missing value for required parameter 'experiment_ids'"),
         ({"experiment_ids": ["x"]}, "Invalid experiment ID 'x'"),
-        ({"filter": "name = 'a' OR name = 'b'"}, "filter"),
+        ({"filter": "name = 'a' XOR name = 'b'"}, "filter"),
         ({"filter": "tags.a < 'b'"}, ""),
         ({"max_results": -1}, "max_results"),
         ({"max_results": 2**40}, "max_results"),

@@ -137,7 +137,11 @@ class ServeProcess:
         return code
 
     def __enter__(self) -> ServeProcess:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(

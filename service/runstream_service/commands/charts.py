@@ -31,6 +31,7 @@ def draw(title: str, curves: Sequence[Curve], *, width: int, height: int, logari
     figure = plotext.figure  # the library's only one
     figure.clear()
     figure.theme("colorless")
+    plotext.terminal.limit(False, False)  # its size is what COLUMNS and LINES say, and those may be of another one
     figure.plot_size(width, height)
     # Logarithms and their labels are ours: the library's own scale takes marks of the axis for logarithms already.
     place = math.log10 if logarithmic else float

@@ -15,6 +15,7 @@ def chart(steps: Floats, values: Floats, *, title: str, width: int, height: int)
     figure = plotext.figure  # the library's only one
     figure.clear()
     figure.theme("colorless")
+    plotext.terminal.limit(False, False)  # its size is what COLUMNS and LINES say, and those may be of another one
     figure.plot_size(width, height)
     # Logarithms and their labels are ours: the library's own scale takes marks of the axis for logarithms already.
     powers = np.log10(np.maximum(values, 1e-9))

@@ -340,8 +340,16 @@ class EmbeddedPostgres:
         in the collector's files."""
         early = last_failure(self.data_dir / "postgres-start.log")
         logs = sorted((self.cluster / "log").glob("*.log"), key=lambda path: path.stat().st_mtime)
-        words = early or (last_failure(logs[-1]) if logs else "") or "it left no message"
-        return PostgresDied(words, passing=any(passing in early for passing in PASSING))
+        words = early or (last_failure(logs[-1]) if logs else "")
+        # Without a message, it was killed: by a system that is short of memory, or by somebody.
+        passing = not words or any(passing in early for passing in PASSING)
+        return PostgresDied(words or f"it left no message, {self._ended()}", passing=passing)
+
+    def _ended(self) -> str:
+        code = self._child.poll() if self._child is not None else None
+        if code is None:
+            return "and nobody knows how it ended"
+        return f"and was killed by {signal.Signals(-code).name}" if code < 0 else f"and ended with exit code {code}"
 
 
 def url_of_running(data_dir: Path) -> str:

@@ -113,7 +113,7 @@ _FILTERS = (
     "name = 'a",
     "name",
     "(name = 'a')",
-    "name = 'a' OR name = 'b'",
+    "name = 'a' XOR name = 'b'",
     "creation_time = 'x'",
     "nonsense = 'a'",
     "name IN ('a')",

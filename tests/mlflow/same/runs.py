@@ -232,7 +232,7 @@ _BROKEN = (
     "metrics.{key}",
     "metrics.{key} {op}",
     "= 1",
-    "params.a = 'x' OR params.b = 'y'",
+    "params.a = 'x' XOR params.b = 'y'",
     "(params.a = 'x')",
     "params.a = 'x",
     "metrics.a = 1 AND",
