@@ -16,4 +16,5 @@ rates.py     its points per second
 limited_reads.py its reads at a time
 metrics.py   Prometheus metrics of limits
 capacity.py  a bound with a part that stays free
+places.py    such a bound for streams that stay open
 """

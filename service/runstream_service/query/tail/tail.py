@@ -25,7 +25,7 @@ from uuid import UUID
 import numpy as np
 import structlog
 
-from runstream_service.core.errors import CoreError, CursorTooOld, Draining, Overloaded, RunNotFound
+from runstream_service.core.errors import CoreError, CursorTooOld, Draining, RunNotFound
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.core.names import parse_run_id
 from runstream_service.deadline import TIMEOUTS, in_time
@@ -41,7 +41,7 @@ from runstream_service.query.tail.commit_reader import (
 )
 from runstream_service.query.tail.cursor import Cursor
 from runstream_service.query.tail.messages import TailMessage, messages
-from runstream_service.sharing.capacity import SharedCapacity
+from runstream_service.sharing.places import Places
 from runstream_service.sharing.slots import FairSlots
 from runstream_service.storage.database import server_start_id_of, translated
 
@@ -135,7 +135,7 @@ class Tail:
         self._streams: set[_Stream] = set()
         self._any_shared = asyncio.Event()
         self._catch_up_slots = FairSlots("tails", max_catching_up)
-        self._places = SharedCapacity(MAX_STREAMS)
+        self._places = Places(MAX_STREAMS, "tails")
         self._names: dict[int, Series] = {}
         self._names_from = ""  # a server_start_id
         self._draining = False
@@ -198,16 +198,8 @@ class Tail:
     def _place(self, caller: Caller) -> Iterator[None]:
         if self._draining:
             raise _draining()
-        if not self._places.try_take(caller.workspace_id):
-            raise Overloaded(
-                f"{self._places.held} tails are open, {self._places.held_by(caller.workspace_id)} of them in workspace "
-                f"{caller.workspace!r}; this replica takes {MAX_STREAMS}",
-                retry_after_s=5.0,
-            )
-        try:
+        with self._places.taken(caller):
             yield
-        finally:
-            self._places.give_back(caller.workspace_id)
 
     def _subscribe(self, stream: _Stream) -> None:
         stream.shared = True

@@ -15,8 +15,8 @@ import structlog
 from runstream_service.core.caller import Caller, Role
 from runstream_service.core.errors import CoreError, Draining, Overloaded, RunNotFound
 from runstream_service.deadline import within
-from runstream_service.sharing.capacity import SharedCapacity
 from runstream_service.sharing.current import work_for
+from runstream_service.sharing.places import Places
 from runstream_service.web.live import position
 from runstream_service.web.live.feed import Feed
 from runstream_service.web.live.subscription import Event, Subscription
@@ -73,7 +73,7 @@ class Hub:
         self._states = states
         self._lifetime = lifetime
         self._metrics = metrics
-        self._places = SharedCapacity(MAX_STREAMS)
+        self._places = Places(MAX_STREAMS, "pages")
         self._watched: dict[_Key, _Watched] = {}
         self._any = asyncio.Event()
         self._subscriptions: set[Subscription] = set()
@@ -116,18 +116,8 @@ class Hub:
     def _place(self, caller: Caller) -> Iterator[None]:
         if self._draining:
             raise _draining()
-        if not self._places.try_take(caller.workspace_id):
-            raise Overloaded(
-                f"{self._places.held} pages are open, {self._places.held_by(caller.workspace_id)} of them in workspace "
-                f"{caller.workspace!r}; this replica takes {MAX_STREAMS:,}",
-                retry_after_s=5.0,
-            )
-        self._metrics.streams.inc()
-        try:
+        with self._places.taken(caller), self._metrics.streams.track_inprogress():
             yield
-        finally:
-            self._metrics.streams.dec()
-            self._places.give_back(caller.workspace_id)
 
     def _watch(self, caller: Caller, run_id: str, state: tuple[Any, ...]) -> _Watched:
         key = (caller.workspace_id, run_id)
