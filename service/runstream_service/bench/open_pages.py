@@ -73,7 +73,7 @@ class _Page:
                 self._changed.set()
 
     async def has(self, points: int) -> None:
-        """Waits until it has got so many."""
+        """Waits until this many have arrived."""
         while self.points < points:
             self._changed.clear()
             await self._changed.wait()

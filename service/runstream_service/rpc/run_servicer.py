@@ -30,7 +30,7 @@ _STATUS_NAMES: dict[int, str] = {
     number: name.removeprefix("RUN_STATUS_").lower() for name, number in run_pb2.RunStatus.items()
 }
 _MAX_EXPERIMENTS = 10_000
-# A page of a search has at most about this many bytes: many gRPC clients take 4 MiB. It is read so many runs at a time.
+# The bytes of a page of a search, roughly: many gRPC clients take 4 MiB at most. And how many runs are read at once.
 _PAGE_BYTES = 2 * 1024 * 1024
 _RUNS_AT_ONCE = 100
 

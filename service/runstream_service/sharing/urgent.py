@@ -31,7 +31,7 @@ class UrgentWork:
     def __init__(
         self, *, on_pause: Callable[[float], None] = lambda _seconds: None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`on_pause` is told how long each pause was in which bulk work waited."""
+        """`on_pause` gets the seconds of each pause in which bulk work waited."""
         self._on_pause = on_pause
         self._clock = clock
         self._urgent_until: dict[object, float] = {}  # by work, the first one ends first
