@@ -33,15 +33,20 @@ from runstream.errors import (
 if TYPE_CHECKING:
     from runstream.client import (
         AggregateCurve,
+        BestValue,
+        BestValues,
         Caller,
+        Chart,
         ChartSeries,
         Client,
         Experiment,
         History,
         LatestPoint,
+        LatestPoints,
         News,
         Point,
         RunInfo,
+        RunList,
         SeriesColumns,
     )
     from runstream.run import Run, RunStats, start_run
@@ -49,7 +54,10 @@ if TYPE_CHECKING:
 __all__ = [
     "AggregateCurve",
     "AlreadyExists",
+    "BestValue",
+    "BestValues",
     "Caller",
+    "Chart",
     "ChartSeries",
     "Client",
     "DeadlineExceeded",
@@ -58,6 +66,7 @@ __all__ = [
     "History",
     "InvalidArgument",
     "LatestPoint",
+    "LatestPoints",
     "News",
     "NotFound",
     "Overloaded",
@@ -65,6 +74,7 @@ __all__ = [
     "Point",
     "Run",
     "RunInfo",
+    "RunList",
     "RunStats",
     "RunstreamError",
     "SeriesColumns",

@@ -48,6 +48,15 @@ def strings(name: str, given: str | Iterable[str]) -> list[str]:
     return strings
 
 
+def order_by_best(key: str, goal: str) -> str:
+    """The field of a search that orders runs by the best value of a metric, best first. A name can be in any of three
+    kinds of quotes, and nothing in it can be masked."""
+    quote = next((quote for quote in "`\"'" if quote not in text("key", key)), None)
+    if quote is None:
+        raise ValueError(f"key {key!r} has quotes of all three kinds, so no search can name it; give run_ids")
+    return f"{goal}(metrics.{quote}{key}{quote}) {'ASC' if goal == 'min' else 'DESC'}"
+
+
 def integer(name: str, value: Any, least: int = INT64_MIN, most: int = INT64_MAX) -> int:
     """A whole number in any form in which `log()` takes a step."""
     if value is None:

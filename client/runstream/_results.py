@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
+from runstream import _frames
+from runstream._frames import Column, Tabular
 from runstream.v1 import access_pb2, run_pb2
 
 _T = TypeVar("_T", int, float)
@@ -49,8 +52,42 @@ class LatestPoint(NamedTuple):
     max_step: int
 
 
+class LatestPoints(list[LatestPoint], Tabular):
+    """The latest points of some series."""
+
+    def _columns(self) -> list[Column]:
+        return [
+            *_whose(self),
+            _of_rows(self, "step", "q"),
+            _frames.times("time", [array("q", (point.time_unix_us for point in self))]),
+            _of_rows(self, "value", "d"),
+            _of_rows(self, "min_value", "d"),
+            _of_rows(self, "min_step", "q"),
+            _of_rows(self, "max_value", "d"),
+            _of_rows(self, "max_step", "q"),
+        ]
+
+
+class BestValue(NamedTuple):
+    """The best finite value of a metric of a run, the first step that had it, and the series that has it."""
+
+    run_id: str
+    key: str
+    rank: int
+    attempt: int
+    step: int
+    value: float
+
+
+class BestValues(list[BestValue], Tabular):
+    """The best values of some runs, best first."""
+
+    def _columns(self) -> list[Column]:
+        return [*_whose(self), _of_rows(self, "step", "q"), _of_rows(self, "value", "d")]
+
+
 @dataclass(frozen=True)
-class SeriesColumns:
+class SeriesColumns(Tabular):
     """One series in columns of equal length, ordered by (step, time). `numpy.frombuffer(column)` copies nothing."""
 
     key: str
@@ -63,8 +100,11 @@ class SeriesColumns:
     def __len__(self) -> int:
         return len(self.values)
 
+    def _columns(self) -> list[Column]:
+        return columns_of_series([self])
 
-class History(Sequence[Point]):
+
+class History(Sequence[Point], Tabular):
     """All points of one metric of a run, series by series in the order (rank, attempt)."""
 
     def __init__(self, run_id: str, key: str, series: list[SeriesColumns]) -> None:
@@ -112,6 +152,9 @@ class History(Sequence[Point]):
     def __repr__(self) -> str:
         return f"<runstream.History {self.key!r}: {len(self)} points in {len(self.series)} series>"
 
+    def _columns(self) -> list[Column]:
+        return [_frames.same_texts("run_id", [(self.run_id, len(self))]), *columns_of_series(self.series)]
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -144,6 +187,27 @@ class RunInfo:
     tags: dict[str, str]
 
 
+class RunList(list[RunInfo], Tabular):
+    """Some runs."""
+
+    def _columns(self) -> list[Column]:
+        texts = ("run_id", "name", "experiment", "status", "user")
+        by_name = {name: _frames.texts(name, [getattr(run, name) for run in self]) for name in texts}
+        return [
+            by_name["run_id"],
+            by_name["name"],
+            _of_rows(self, "experiment_id", "q"),
+            by_name["experiment"],
+            by_name["status"],
+            _frames.truths("deleted", [run.deleted for run in self]),
+            by_name["user"],
+            _frames.times("start_time", [[run.start_time_unix_us for run in self]]),
+            _frames.times("end_time", [[run.end_time_unix_us for run in self]]),
+            *_entries("params", [run.params for run in self]),
+            *_entries("tags", [run.tags for run in self]),
+        ]
+
+
 @dataclass(frozen=True)
 class News:
     """New points of a run, series by series, perhaps none. To continue after them, pass `cursor` to `Client.tail`.
@@ -158,6 +222,51 @@ class News:
 
     def __len__(self) -> int:
         return sum(map(len, self.series))
+
+
+def best_of_runs(points: Iterable[LatestPoint], goal: str, limit: int | None) -> BestValues:
+    """The best value of each run, of the points of one key. Of equal values, the one with the lowest step."""
+    sign = 1 if goal == "min" else -1
+    best: dict[str, BestValue] = {}
+    for point in points:
+        step, value = (point.min_step, point.min_value) if goal == "min" else (point.max_step, point.max_value)
+        one = BestValue(point.run_id, point.key, point.rank, point.attempt, step, value)
+        held = best.get(one.run_id)
+        if math.isfinite(value) and (held is None or (sign * value, step) < (sign * held.value, held.step)):
+            best[one.run_id] = one
+    return BestValues(sorted(best.values(), key=lambda one: sign * one.value)[:limit])
+
+
+def columns_of_series(series: Sequence[SeriesColumns]) -> list[Column]:
+    """The columns of some series, one after the other."""
+    return [
+        _frames.same_texts("key", [(one.key, len(one)) for one in series]),
+        _frames.same_numbers("rank", [(one.rank, len(one)) for one in series]),
+        _frames.same_numbers("attempt", [(one.attempt, len(one)) for one in series]),
+        _frames.numbers("step", "q", [one.steps for one in series]),
+        _frames.times("time", [one.times_unix_us for one in series]),
+        _frames.numbers("value", "d", [one.values for one in series]),
+    ]
+
+
+def _whose(rows: Sequence[LatestPoint] | Sequence[BestValue]) -> list[Column]:
+    """Of which series each row is."""
+    return [
+        _frames.texts("run_id", [row.run_id for row in rows]),
+        _frames.texts("key", [row.key for row in rows]),
+        _of_rows(rows, "rank", "i"),
+        _of_rows(rows, "attempt", "i"),
+    ]
+
+
+def _of_rows(rows: Sequence[Any], name: str, typecode: str) -> Column:
+    return _frames.numbers(name, typecode, [array(typecode, [getattr(row, name) for row in rows])])
+
+
+def _entries(name: str, of_runs: Sequence[dict[str, str]]) -> list[Column]:
+    """A column for each key that any run has."""
+    keys = sorted({key for entries in of_runs for key in entries})
+    return [_frames.texts(f"{name}.{key}", [entries.get(key) for entries in of_runs]) for key in keys]
 
 
 def to_caller(message: access_pb2.WhoAmIResponse) -> Caller:

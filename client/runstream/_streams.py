@@ -76,6 +76,7 @@ def chart(endpoint: Endpoint, request: query_pb2.ChartRequest, timeout_s: float 
             _column("d", response.min, count),
             _column("d", response.max, count),
             _column("d", response.mean, count),
+            "time" if request.axis == query_pb2.AXIS_TIME else "step",
         )
 
 

@@ -14,16 +14,21 @@ import grpc
 from runstream import _protobuf_version as _protobuf_version  # isort: skip (first: the imports below load generated code)
 from runstream import _arguments, _identity, _settings, _status, _streams
 from runstream._channel import channels
-from runstream._charts import AggregateCurve, ChartSeries
+from runstream._charts import AggregateCurve, Chart, ChartSeries
 from runstream._results import (
+    BestValue,
+    BestValues,
     Caller,
     Experiment,
     History,
     LatestPoint,
+    LatestPoints,
     News,
     Point,
     RunInfo,
+    RunList,
     SeriesColumns,
+    best_of_runs,
     to_caller,
     to_experiment,
     to_run_info,
@@ -33,15 +38,20 @@ from runstream.v1 import access_pb2, access_pb2_grpc, query_pb2, run_pb2, run_pb
 
 __all__ = [
     "AggregateCurve",
+    "BestValue",
+    "BestValues",
     "Caller",
+    "Chart",
     "ChartSeries",
     "Client",
     "Experiment",
     "History",
     "LatestPoint",
+    "LatestPoints",
     "News",
     "Point",
     "RunInfo",
+    "RunList",
     "SeriesColumns",
 ]
 
@@ -155,11 +165,11 @@ class Client:
         )
         return _streams.tail(self._endpoint, request, self.timeout)
 
-    def latest(self, run_ids: str | Iterable[str], keys: str | Iterable[str] | None = None) -> list[LatestPoint]:
+    def latest(self, run_ids: str | Iterable[str], keys: str | Iterable[str] | None = None) -> LatestPoints:
         """The latest point of every series of these runs: the one with the greatest (step, time, value)."""
         wanted = self._run_ids(run_ids)
         names = _arguments.keys_to_read(keys)
-        points: list[LatestPoint] = []
+        points = LatestPoints()
         for start in range(0, len(wanted), _LATEST_RUNS):
             request = query_pb2.LatestRequest(run_ids=wanted[start : start + _LATEST_RUNS], keys=names)
             points += _streams.latest(self._endpoint, request, self._limit(None))
@@ -177,7 +187,7 @@ class Client:
         max_position: int | None = None,
         max_buckets: int = 1_000,
         timeout: float | None = None,
-    ) -> list[ChartSeries]:
+    ) -> Chart:
         """Curves of metrics of up to 100 runs: one for each (run, key, rank), in at most `max_buckets` buckets. Every
         point is in one bucket, and no spike is lost: each bucket has its least and greatest value.
 
@@ -197,7 +207,7 @@ class Client:
             max_position=_arguments.integer_or_none("max_position", max_position),
             max_buckets=_arguments.integer("max_buckets", max_buckets, 1, _INT32_MAX),
         )
-        return list(_streams.chart(self._endpoint, request, self._limit(timeout)))
+        return Chart(list(_streams.chart(self._endpoint, request, self._limit(timeout))), axis)
 
     def aggregate(
         self,
@@ -228,10 +238,10 @@ class Client:
         response: run_pb2.GetRunResponse = self._call(run_pb2_grpc.RunServiceStub, "GetRun", request)
         return to_run_info(response.run)
 
-    def list_runs(self, experiment: str | int, *, limit: int | None = None) -> list[RunInfo]:
+    def list_runs(self, experiment: str | int, *, limit: int | None = None) -> RunList:
         """The active runs of an experiment (its name or id), newest first; at most `limit`."""
         request = run_pb2.ListRunsRequest(experiment_id=self._experiment_id(experiment))
-        return [to_run_info(run) for run in self._pages("ListRuns", request, "runs", limit)]
+        return RunList(to_run_info(run) for run in self._pages("ListRuns", request, "runs", limit))
 
     def search_runs(
         self,
@@ -241,7 +251,7 @@ class Client:
         experiment: str | int | None = None,
         deleted: bool = False,
         limit: int | None = None,
-    ) -> list[RunInfo]:
+    ) -> RunList:
         """The runs that match a filter, such as `metrics.loss < 0.1 AND (params.lr = '0.01' OR NOT tags.old = 'yes')`,
         with their params and tags; at most `limit`. Active runs, or deleted ones.
 
@@ -254,7 +264,37 @@ class Client:
             order_by=_arguments.strings("order_by", order_by),
             deleted=deleted,
         )
-        return [to_run_info(run) for run in self._pages("SearchRuns", request, "runs", limit)]
+        return RunList(to_run_info(run) for run in self._pages("SearchRuns", request, "runs", limit))
+
+    def best(
+        self,
+        key: str,
+        goal: Literal["min", "max"],
+        *,
+        run_ids: str | Iterable[str] | None = None,
+        experiment: str | int | None = None,
+        filter: str = "",
+        limit: int | None = None,
+    ) -> BestValues:
+        """The least or the greatest finite value of a metric that any rank and attempt of a run has had: one of each
+        run that has one, best first, at most `limit`. `client.best("loss", "min", experiment="digits", limit=3)` has
+        the three best runs.
+
+        Of these runs, even deleted ones; or of the active runs that match a `filter`, as in `search_runs`, in one
+        `experiment` or in all.
+        """
+        if goal not in ("min", "max"):
+            raise ValueError(f"goal must be 'min' or 'max', not {goal!r}")
+        most = _arguments.integer_or_none("limit", limit, 0)
+        if run_ids is None:
+            order = _arguments.order_by_best(key, goal)
+            runs = self.search_runs(filter, order_by=order, experiment=experiment, limit=limit)
+            ids = [run.run_id for run in runs]
+        elif experiment is not None or filter:
+            raise ValueError("run_ids names the runs; leave out experiment and filter")
+        else:
+            ids = self._run_ids(run_ids)
+        return best_of_runs(self.latest(ids, _arguments.text("key", key)), goal, most)
 
     def get_experiment(self, experiment: str | int) -> Experiment:
         """One experiment, by name or id."""
