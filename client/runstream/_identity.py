@@ -280,6 +280,13 @@ def _derived_id(job: tuple[str, ...], experiment: str | None, name: str | None, 
     return uuid.uuid5(uuid.UUID(_NAMESPACE), "".join(f"{len(part)}:{part}" for part in parts)).hex
 
 
+def id_of_job(job: str) -> str:
+    """The run of a job that its platform names: the same text gives the same run. Raises ValueError without a text."""
+    if not job.strip():
+        raise ValueError("--job is empty: the variable that should hold the job's id may be unset")
+    return _derived_id(("job", job.strip()), None, None, 0)
+
+
 def fresh_id() -> str:
     """32 random hex digits."""
     return os.urandom(16).hex()

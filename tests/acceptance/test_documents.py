@@ -396,6 +396,16 @@ def launched(ranks: list[dict[str, str]]) -> Callable[[Reader, re.Match[str]], N
     return launch
 
 
+def job_file(_reader: Reader, found: re.Match[str]) -> None:
+    """tests/deploy/test_jobs.py submits the batch script. The variables for Ray are ones that clients read."""
+    path = ROOT / found[1]
+    if path.suffix == ".yaml":
+        known = {"MLFLOW_TRACKING_URI", *(row[0] for row in table_of(CLIENT, "variable"))}
+        assert set(yaml.safe_load(path.read_text())["env_vars"]) <= known
+    else:
+        assert os.access(path, os.R_OK)
+
+
 COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"make ([\w-]+)": make_target,
     r"(?:\.venv/bin/)?runstream serve ?(.*)": serve_command,
@@ -423,6 +433,8 @@ COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"docker run (.*) runstream:\S+": docker_run,
     r"pg_dump (--\S+ --\S+) postgresql://\S+": pg_dump,
     r"pg_restore (--\S+ --\S+) --dbname=postgresql://\S+ (\S+)": pg_restore,
+    r"sbatch --ntasks=\d+ --nodes=\d+ (\S+\.sbatch) python train\.py": job_file,
+    r"ray job submit --runtime-env (\S+\.yaml) -- python train\.py": job_file,
     r"torchrun --nproc-per-node=\d+ (\w+\.py)": launched(TORCHRUN),
     r"srun --ntasks=\d+ python (\w+\.py)": launched(SRUN),
     r"mpirun -n \d+ python (\w+\.py)": launched(MPIRUN),

@@ -101,6 +101,7 @@ def test_where_several_runs_may_be_meant_they_are_listed(stored: ServeProcess, m
 
 def test_show_has_latest_values_over_ranks_params_and_the_end_of_the_output(stored: ServeProcess) -> None:
     text = said(stored, "show", "bbbb")
+    assert max(map(len, said(stored, "show", "alone").splitlines())) < 200  # a pipe has no width to fill
     assert text.startswith("digits / it's a resnet")
     assert ["loss", "49", "0.02", "4", "0.02", "0.08"] in words_of(text)
     assert ["lr", "0.01"] in words_of(text)

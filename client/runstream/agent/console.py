@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runstream.agent.process import GRACE_S
 from runstream.journal import Directory
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ def main(arguments: Sequence[str]) -> int:
         "--dir", default="", help="the directory with journals; default: RUNSTREAM_DIR, or that of this user"
     )
     run.add_argument("--stay", action="store_true", help="do not end when there is nothing left to do")
+    run.add_argument(
+        "--grace",
+        type=float,
+        default=GRACE_S,
+        metavar="SECONDS",
+        help="after SIGTERM, how long to go on while something is left; default: %(default)s",
+    )
     run.add_argument("--detach", action="store_true", help="leave the terminal, and print nothing")
     status = commands.add_parser("status", help="show journals and the agent")
     status.add_argument("--dir", default="")
@@ -38,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     check.add_argument("path", type=Path)
     options = parser.parse_args(arguments or ["run"])
     if options.command == "run":
-        return run_agent(options.dir, stay=options.stay, detach=options.detach)
+        return run_agent(options.dir, stay=options.stay, detach=options.detach, grace_s=options.grace)
     if options.command == "status":
         return _status(options.dir, as_json=options.json)
     return _sync(options.path, options.address) if options.command == "sync" else _check(options.path)
@@ -50,12 +58,13 @@ def run_agent(
     stay: bool,
     detach: bool = False,
     companion: Callable[[Directory], Companion] | None = None,
+    grace_s: float = GRACE_S,
 ) -> int:
     """Runs the agent of a directory."""
     from runstream.agent.process import Options, run
 
     path = _directory(directory)
-    return run(Options(path.path, detach, stay, companion)) if path is not None else 1
+    return run(Options(path.path, detach, stay, companion, grace_s)) if path is not None else 1
 
 
 def _directory(named: str) -> Directory | None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 IDLE_VARIABLE = "RUNSTREAM_AGENT_IDLE_S"
 _IDLE_S = 10.0
-_GRACE_S = 3.0  # after SIGTERM: what can be brought in this time is
+GRACE_S = 3.0  # after SIGTERM: what can be brought in this time is
 _NICENESS = 5
 _CHECK_S = 1.0
 _LOG_BYTES = 1024 * 1024
@@ -52,12 +52,13 @@ class Companion(Protocol):
 @dataclass(frozen=True)
 class Options:
     """How the agent was started. `stay`: by an operator; it does not end when it is idle. `companion` makes what runs
-    along with it."""
+    along with it. `grace_s`: after SIGTERM, how long it tries to bring what is left."""
 
     directory: Path
     detach: bool = False
     stay: bool = False
     companion: Callable[[Directory], Companion] | None = None
+    grace_s: float = GRACE_S
 
 
 def run(options: Options) -> int:
@@ -156,7 +157,7 @@ class Agent:
         now_s = time.monotonic()
         if self._stopping:
             if self._ending_s is None:
-                self._ending_s = now_s + _GRACE_S
+                self._ending_s = now_s + self._options.grace_s
                 metrics.close()
                 self._stop_companion()
             stopped = self._stopper is None or not self._stopper.is_alive()

@@ -34,10 +34,12 @@ def run(
     name: str | None = None,
     params: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
+    job: str | None = None,
     address: str | None = None,
     quiet: bool = False,
 ) -> int:
-    """Runs a command as a run of its own, and returns its exit status. Raises ValueError if an argument is wrong."""
+    """Runs a command as a run of its own, and returns its exit status. With `job`, any text, all commands with the same
+    one share a run, also on other machines and later. Raises ValueError if an argument is wrong."""
     if not command:
         raise ValueError("which command? runstream exec --experiment digits -- python train.py")
     program = shutil.which(command[0])
@@ -51,7 +53,7 @@ def run(
     http_url = http_url_here(settings.address, environ)
     child = Child()
     child.block_signals()
-    outer, handle = _start(settings, environ, experiment, name)
+    outer, handle = _start(settings, environ, experiment, name, job)
     if _leads(handle):
         handle.log_params(good_params)
         handle.set_tags({**facts.of_command(command), **good_tags})
@@ -73,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", help="the run's name; default: the service makes one up")
     parser.add_argument("--param", action="append", default=[], metavar="KEY=VALUE", help="a param of the run")
     parser.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="a tag of the run")
+    parser.add_argument("--job", metavar="ID", help="the same id, the same run: on all nodes, and after a restart")
     parser.add_argument("--address", help="where the service is; default: as for start_run")
     parser.add_argument("--quiet", action="store_true", help="print no link to the run")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
@@ -85,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name=given.name,
             params=pairs("--param", given.param),
             tags=pairs("--tag", given.tag),
+            job=given.job,
             address=given.address,
             quiet=given.quiet,
         )
@@ -102,13 +106,14 @@ def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
 
 
 def _start(
-    settings: _settings.Settings, environ: Mapping[str, str], experiment: str | None, name: str | None
+    settings: _settings.Settings, environ: Mapping[str, str], experiment: str | None, name: str | None, job: str | None
 ) -> tuple[OuterRun, Run]:
     """The run, under way into the journal. Ranks of a launcher around us share one, as those of `start_run` do."""
     asked_for = experiment or settings.experiment
     for what, text in (("experiment", asked_for or None), ("name", name)):
         _entries.check_name(what, text)
-    identity = _identity.resolve(environ, experiment=asked_for or None, name=name)
+    run_id = _identity.id_of_job(job) if job is not None else None
+    identity = _identity.resolve(environ, experiment=asked_for or None, name=name, run_id=run_id)
     joining = Joining.of_new_handle(
         identity, asked_for, name or "", user_name(), settings.address, system_metrics=settings.system_metrics
     )

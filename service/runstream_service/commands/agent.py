@@ -37,6 +37,14 @@ _dir_option = click.option(
     "--stay", is_flag=True, help="Do not end when nothing is left to do: for systemd, a sidecar, a DaemonSet."
 )
 @click.option(
+    "--grace",
+    type=click.FloatRange(0),
+    default=3.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="After SIGTERM, how long to go on while something is left. A second signal ends it at once.",
+)
+@click.option(
     "--mlflow-listen",
     metavar="HOST:PORT",
     envvar="RUNSTREAM_MLFLOW_LISTEN",
@@ -59,7 +67,9 @@ _dir_option = click.option(
     help="Of --mlflow-listen: where the service speaks MLflow's API.  [default: the host of --address, port 5000]",
 )
 @click.pass_context
-def agent(context: click.Context, directory: str, stay: bool, mlflow_listen: str, address: str, http: str) -> None:
+def agent(
+    context: click.Context, directory: str, stay: bool, grace: float, mlflow_listen: str, address: str, http: str
+) -> None:
     """Bring the journals of this machine to the service, in the foreground.
 
     Training processes start an agent themselves when none runs. Start one yourself where they cannot, or where what
@@ -70,7 +80,7 @@ def agent(context: click.Context, directory: str, stay: bool, mlflow_listen: str
         from runstream.agent.console import run_agent
 
         companion = _mlflow_port(mlflow_listen, address, http) if mlflow_listen else None
-        sys.exit(run_agent(directory, stay=stay or bool(mlflow_listen), companion=companion))
+        sys.exit(run_agent(directory, stay=stay or bool(mlflow_listen), companion=companion, grace_s=grace))
 
 
 def _mlflow_port(listen: str, address: str, http: str) -> Callable[[Directory], Companion]:

@@ -15,6 +15,7 @@ from runstream_service.commands.options import address_option
 @click.option("--name", help="The run's name.  [default: the service makes one up]")
 @click.option("--param", "params", multiple=True, metavar="KEY=VALUE", help="A param of the run; may be repeated.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag of the run; may be repeated.")
+@click.option("--job", metavar="ID", help="The same id, the same run: on all nodes, and after a restart.")
 @click.option("--quiet", is_flag=True, help="Print no link to the run.")
 @address_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -24,6 +25,7 @@ def execute(
     name: str | None,
     params: tuple[str, ...],
     tags: tuple[str, ...],
+    job: str | None,
     quiet: bool,
     address: str | None,
 ) -> None:
@@ -40,6 +42,7 @@ def execute(
             name=name,
             params=pairs("--param", params),
             tags=pairs("--tag", tags),
+            job=job,
             address=address,
             quiet=quiet,
         )

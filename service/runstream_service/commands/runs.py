@@ -155,7 +155,6 @@ def show(run: str, as_json: bool, address: str | None) -> None:
 
 
 def _print_run(run: runstream.RunInfo, latest: Sequence[runstream.LatestPoint], link: str) -> None:
-    from rich.rule import Rule
     from rich.table import Table
     from rich.text import Text
 
@@ -179,7 +178,7 @@ def _print_run(run: runstream.RunInfo, latest: Sequence[runstream.LatestPoint], 
         if entries:
             parts.append(table((Column(what, style="bold"), Column("value", wraps=True)), sorted(entries.items())))
     if _OUTPUT in run.tags:
-        parts += [Rule("the end of its output", style="dim", align="left"), Text(run.tags[_OUTPUT])]
+        parts += [Text("the end of its output", style="dim"), Text(run.tags[_OUTPUT])]
     print_all(*parts)
 
 
