@@ -1,0 +1,121 @@
+// Asks for the curves of a metric: of single ranks or a band over them, and what newer attempts replaced.
+import { ChartRequests } from '../api/charts.js';
+import { postForArrays } from '../api/http.js';
+import { bandOfRanks } from './band_of_ranks.js';
+import { Curve } from './curve.js';
+import { replacedRanges } from './replaced.js';
+import { positionsOf } from './x_axis.js';
+
+/** @typedef {import('../api/types.js').Run} Run */
+/** @typedef {import('./metric_data.js').Zoom} Zoom */
+/** @typedef {import('./session.js').Session} Session */
+/** @typedef {{min?: number, max?: number}} Bounds positions, both included */
+
+const BAND_BUCKETS = 400;
+/** A run draws so many ranks at most. */
+const RANK_CURVES = 32;
+
+export class CurveReader {
+  #requests = new ChartRequests(postForArrays);
+
+  /** @param {Session} session says for which runs and ranks, over which axis */
+  constructor(session) {
+    this.session = session;
+  }
+
+  /**
+   * @param {string} key
+   * @param {{zoom: Zoom | null, buckets: number, signal: AbortSignal}} how zoom null: everything
+   * @returns {Promise<import('./metric_data.js').Curves>}
+   */
+  async read(key, how) {
+    const { axis, runs } = this.session;
+    const groups = how.zoom && axis.kind !== 'step' && axis.kind !== 'time' ? runs.map((run) => [run]) : [runs];
+    const [answers, replaced] = await Promise.all([
+      Promise.all(groups.flatMap((some) => this.#questions(key, some, how))),
+      Promise.all(runs.map((run) => this.#askReplaced(key, run, how))),
+    ]);
+    const cut = answers.map((answer) => answer.cut).find((one) => one !== '') ?? '';
+    return { curves: answers.flatMap((answer) => answer.curves), replaced: replaced.flat(), cut };
+  }
+
+  /**
+   * @param {string} key
+   * @param {import('./x_axis.js').StartedRun[]} runs with the same positions
+   * @param {{zoom: Zoom | null, buckets: number, signal: AbortSignal}} how
+   * @returns {Promise<{curves: Curve[], cut: string}>[]}
+   */
+  #questions(key, runs, { zoom, buckets, signal }) {
+    const { session } = this;
+    const range = zoom && runs.length > 0 ? positionsOf(session.axis, runs[0], session.axisMetricOf(runs[0].run_id), zoom) : null;
+    if (zoom && !range) return [];
+    const bounds = range ? { min: range[0], max: range[1] } : {};
+    const banded = runs.filter((run) => session.isBand(run.run_id));
+    const single = runs.filter((run) => !session.isBand(run.run_id)).map((run) => run.run_id);
+    const questions = banded.map((run) => this.#askBand(key, run, bounds, buckets, signal));
+    if (single.length > 0) questions.push(this.#askSingle(key, single, bounds, buckets, signal));
+    return questions;
+  }
+
+  /**
+   * @param {string} key
+   * @param {string[]} runIds
+   * @param {Bounds} bounds
+   * @param {number} buckets
+   * @param {AbortSignal} signal
+   */
+  async #askSingle(key, runIds, bounds, buckets, signal) {
+    const question = { run_ids: runIds, key, axis: this.session.axis.positions, max_buckets: buckets, ...bounds };
+    const { curves, cut } = await this.#requests.ask(question, signal);
+    const shown = curves.filter((curve) => this.#isWanted(curve.rank));
+    const left = shown.length - RANK_CURVES * runIds.length;
+    const words = left > 0 ? `${left} more ranks are not drawn: choose some, or the band over all.` : (cut?.message ?? '');
+    return { curves: shown.slice(0, RANK_CURVES * runIds.length).map((curve) => Curve.of(curve)), cut: words };
+  }
+
+  /**
+   * @param {string} key
+   * @param {Run} run
+   * @param {Bounds} bounds
+   * @param {number} buckets
+   * @param {AbortSignal} signal
+   */
+  async #askBand(key, run, bounds, buckets, signal) {
+    const most = Math.min(buckets, BAND_BUCKETS);
+    if (this.session.axis.positions === 'step') {
+      const { curves } = await this.#requests.aggregate({ run_id: run.run_id, key, max_buckets: most, ...bounds }, signal);
+      return { curves: curves.filter((curve) => curve.count > 0).map((curve) => Curve.of(curve)), cut: '' };
+    }
+    const question = { run_ids: [run.run_id], key, axis: this.session.axis.positions, max_buckets: most, ...bounds };
+    const { curves, cut } = await this.#requests.ask(question, signal);
+    const band = curves.length > 0 ? [bandOfRanks(curves.map((curve) => Curve.of(curve)), most)] : [];
+    return { curves: band, cut: cut?.message ?? '' };
+  }
+
+  /**
+   * What older attempts of a run wrote beyond the first step of a newer one. Only steps say what was replaced.
+   * @param {string} key
+   * @param {Run} run
+   * @param {{zoom: Zoom | null, buckets: number, signal: AbortSignal}} how
+   * @returns {Promise<Curve[]>}
+   */
+  async #askReplaced(key, run, { zoom, buckets, signal }) {
+    const { axis, overviews } = this.session;
+    const overview = overviews.get(run.run_id);
+    if (axis.kind !== 'step' || !overview || overview.ranks.length > RANK_CURVES) return [];
+    const answers = replacedRanges(overview, key, zoom).map(async ({ attempt, min, max, share }) => {
+      const most = Math.ceil(share * Math.min(buckets, BAND_BUCKETS)); // as wide as those of what counts
+      const question = { run_ids: [run.run_id], key, axis: axis.positions, max_buckets: most, attempt, min, max };
+      const { curves } = await this.#requests.ask(question, signal);
+      const shown = curves.filter((curve) => curve.count > 0 && this.#isWanted(curve.rank)).map((curve) => Curve.of(curve));
+      return shown.length > 0 && this.session.isBand(run.run_id) ? [bandOfRanks(shown, most)] : shown;
+    });
+    return (await Promise.all(answers)).flat();
+  }
+
+  /** @param {number | null} rank null: over all ranks */
+  #isWanted(rank) {
+    const ranks = this.session.view?.ranks ?? 'band';
+    return rank === null || ranks === 'band' || ranks === 'all' || ranks.split(',').includes(String(rank));
+  }
+}
