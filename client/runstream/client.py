@@ -186,6 +186,7 @@ class Client:
         min_position: int | None = None,
         max_position: int | None = None,
         max_buckets: int = 1_000,
+        log_origin: int | None = None,
         timeout: float | None = None,
     ) -> Chart:
         """Curves of metrics of up to 100 runs: one for each (run, key, rank), in at most `max_buckets` buckets. Every
@@ -193,7 +194,8 @@ class Client:
 
         The axis is divided between two positions, both included: steps, or microseconds since 1970. They default to the
         first and the last point. Without `attempt`, the newest one wins from its first step on. If a series has no more
-        points than buckets, each point has a bucket of its own.
+        points than buckets, each point has a bucket of its own. For a logarithmic axis, `log_origin` is the position
+        where it begins: 0 for steps, or the start of the run. Buckets are then even in the distance's logarithm.
         """
         if axis not in _AXES:
             raise ValueError(f"axis must be 'step' or 'time', not {axis!r}")
@@ -206,6 +208,7 @@ class Client:
             min_position=_arguments.integer_or_none("min_position", min_position),
             max_position=_arguments.integer_or_none("max_position", max_position),
             max_buckets=_arguments.integer("max_buckets", max_buckets, 1, _INT32_MAX),
+            log_origin=_arguments.integer_or_none("log_origin", log_origin),
         )
         return Chart(list(_streams.chart(self._endpoint, request, self._limit(timeout))), axis)
 
@@ -217,11 +220,13 @@ class Client:
         min_step: int | None = None,
         max_step: int | None = None,
         max_buckets: int = 1_000,
+        log_origin: int | None = None,
         timeout: float | None = None,
     ) -> AggregateCurve:
         """One curve over all ranks of a run: the least, greatest and mean value, and which ranks had the extremes.
 
         Each step has its own bucket if there are no more than `max_buckets` steps. An unknown key has an empty curve.
+        `log_origin` is as in `chart`.
         """
         request = query_pb2.AggregateRequest(
             run_id=self._run_id(run_id, timeout),
@@ -229,6 +234,7 @@ class Client:
             min_step=_arguments.integer_or_none("min_step", min_step),
             max_step=_arguments.integer_or_none("max_step", max_step),
             max_buckets=_arguments.integer("max_buckets", max_buckets, 1, _INT32_MAX),
+            log_origin=_arguments.integer_or_none("log_origin", log_origin),
         )
         return _streams.aggregate(self._endpoint, request, self._limit(timeout))
 

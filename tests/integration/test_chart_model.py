@@ -129,12 +129,21 @@ def check(buckets: Buckets, points: list[Point], axis: Axis, max_buckets: int) -
 BOUNDS = st.none() | STEPS | TIMES
 
 
+@pytest.fixture
+def few_points_make_drafts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drafts are of curves with many points otherwise."""
+    monkeypatch.setattr("runstream_service.query.charts.chart._POINTS_OF_A_DRAFT", 0)
+    monkeypatch.setattr("runstream_service.query.charts.chart._LEAST_OF_A_DRAFT", 2)
+
+
 @WITH_DATABASE
 @given(
     attempts=st.lists(parts(), min_size=1, max_size=3),
     axis=st.sampled_from(Axis),
     bounds=st.tuples(BOUNDS, BOUNDS),
     max_buckets=st.integers(1, 30),
+    log_origin=st.none() | STEPS | TIMES,
+    draft=st.booleans(),
 )
 async def test_buckets_of_random_points_are_those_of_the_points(
     database: Database,
@@ -142,6 +151,9 @@ async def test_buckets_of_random_points_are_those_of_the_points(
     axis: Axis,
     bounds: tuple[int | None, int | None],
     max_buckets: int,
+    log_origin: int | None,
+    draft: bool,
+    few_points_make_drafts: None,
 ) -> None:
     if await database.fetchval("SELECT visible_epoch FROM watermark") == 0:
         await prepare(database)
@@ -159,12 +171,31 @@ async def test_buckets_of_random_points_are_those_of_the_points(
         min_position=bounds[0],
         max_position=bounds[1],
         max_buckets=max_buckets,
+        log_origin=log_origin,
+        draft=draft,
     )
     assert len(answer) == (1 if expected else 0)
     for series, buckets in answer:
         newest = max(number for number, one in enumerate(attempts) if everything(one))
         assert series == Series(run_id, "k", 0, newest)
         check(buckets, expected, axis, max_buckets)
+        assert draft or not buckets.is_draft
+
+
+async def test_a_draft_has_fewer_buckets_and_all_points(database: Database) -> None:
+    await prepare(database)
+    run_id = await make_run(database)
+    points = [(step, 1000 * step, float(step % 1_009)) for step in range(60_000)]
+    await put(database, run_id, "k", segments=[points[start : start + 1_000] for start in range(0, 60_000, 1_000)])
+    await put(database, run_id, "short", segments=[points[:1_000]])
+    question = {"run_ids": [run_id], "max_buckets": 400}
+    for log_origin in (None, 0):
+        ((_, draft), (_, short)) = await chart(database, **question, draft=True, log_origin=log_origin)
+        assert (draft.is_draft, 50 <= len(draft) <= 150) == (True, True)
+        check(draft, points, Axis.STEP, 400)
+        assert (short.is_draft, len(short) > 150) == (False, True)
+        ((_, whole), _) = await chart(database, **question, log_origin=log_origin)
+        assert (whole.is_draft, len(whole) > 200) == (False, True)
 
 
 @WITH_DATABASE

@@ -42,6 +42,10 @@ async def test_chart_has_the_spike_and_every_point_once(client: runstream.Client
     assert (curve.first_positions[61], curve.last_positions[61]) == (12_200, 12_399)
     assert (curve.first[0], curve.last[0], curve.min[0]) == (0.0, 199 % 7, 0.0)
     assert curve.mean[0] == pytest.approx(sum(value for _, _, value in points[:200]) / 200)
+    (by_log,) = await asyncio.to_thread(client.chart, run_id, "loss", max_buckets=100, log_origin=0)
+    assert list(by_log.first_positions)[:4] == [0, 2, 3, 4]
+    assert (sum(by_log.point_counts), max(by_log.max)) == (20_000, 1e9)
+    assert by_log.point_counts[-1] == pytest.approx(20_000 * (1 - 20_000 ** (-1 / 100)), abs=500)  # whole segments
     (by_time,) = await asyncio.to_thread(
         lambda: client.chart([run_id], axis="time", min_position=12_340_000, max_position=12_350_000)
     )

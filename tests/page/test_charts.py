@@ -128,6 +128,11 @@ def _exact(drawn: dict[str, Any]) -> bool:
     return _loaded(drawn) and all(line["isPart"] for line in drawn["lines"])
 
 
+def _refined(drawn: dict[str, Any]) -> bool:
+    """Not a draft any more."""
+    return _loaded(drawn) and all(len(line["buckets"]) > 250 for line in drawn["lines"])
+
+
 def _sql(service: ServeProcess, query: str, *arguments: object) -> list[Any]:
     async def fetch() -> list[Any]:
         connection = await asyncpg.connect(service.database_url)
@@ -203,6 +208,23 @@ def test_the_envelope_is_drawn_where_many_points_fall_on_a_pixel(charts: Charts,
     drawn = charts.open(long_run, zoom="1000~300000").wait("loss", _exact)
     assert drawn["scale"][1] < 3
     assert charts.pixels("loss", 0.3, 0.1, 0.3, 0.8) > 1000
+
+
+def test_a_logarithmic_axis_of_steps_has_fine_buckets_everywhere(charts: Charts, long_run: str) -> None:
+    for zoom in ("", "5~2000"):
+        drawn = charts.open(long_run, log="x", zoom=zoom).wait("loss", _exact if zoom else _refined)
+        buckets = drawn["lines"][0]["buckets"]
+        single = [b["first_position"] for b in buckets if b["first_position"] == b["last_position"]]
+        assert set(range(5, 30)) <= set(single)
+        widths = [
+            math.log10((b["last_position"] + 1) / b["first_position"]) for b in buckets if b["first_position"] > 9
+        ]
+        # At step 10, a single step is that wide; farther right, all are about as wide as a pixel.
+        assert max(widths) == pytest.approx(math.log10(11 / 10), abs=0.01)
+        assert max(widths[len(widths) // 2 :]) < 0.02
+        if not zoom:
+            assert sum(b["point_count"] for b in buckets) == _POINTS
+            assert max(b["max"] for b in buckets) == logged.SPIKE
 
 
 def test_nan_and_infinities_are_marked_at_the_edges(charts: Charts, diverged: str) -> None:

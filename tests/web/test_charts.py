@@ -108,3 +108,16 @@ def test_a_run_that_is_not_there_and_a_path_that_is_not_there_are_not_found(web:
     assert web.refusal("POST", "charts", {"run_ids": ["0" * 32]}) == (404, "RUN_NOT_FOUND", "run_ids")
     assert web.refusal("POST", "aggregate", {"run_id": "0" * 32, "key": "a"}) == (404, "RUN_NOT_FOUND", "run_id")
     assert web.refusal("GET", "nothing") == (404, "NOT_FOUND", "path")
+
+
+def test_buckets_of_a_logarithmic_axis_have_each_of_the_first_steps(web: Web) -> None:
+    run_id = web.log({"loss": [(step, float(step)) for step in range(10_000)]})
+    (curve,) = web.arrays("charts", run_ids=[run_id], max_buckets=200, log_origin=0).curves
+    begins, ends = curve["first_position"], curve["last_position"]
+    assert (begins[2], ends[2], len(begins) <= 200) == (3.0, 3.0, True)
+    assert ends[-1] - begins[-1] == pytest.approx(10_000 * (1 - 10_000 ** (-1 / 200)), abs=2)
+    assert curve["point_count"].sum() == 10_000
+    assert (curve["min"] == begins).all()
+    assert (curve["max"] == ends).all()
+    (band,) = web.arrays("aggregate", run_id=run_id, key="loss", max_buckets=200, log_origin=0).curves
+    assert band["first_step"].tolist() == begins.tolist()

@@ -151,3 +151,13 @@ def test_what_is_not_there_is_not_found(web: Web) -> None:
     assert web.refusal("GET", "runs/x") == (400, "INVALID_FIELD", "run_id")
     assert web.refusal("GET", "keys", {"experiment_id": "x"}) == (400, "INVALID_FIELD", "experiment_id")
     assert web.get("keys", experiment_id="9999999") == {"metrics": [], "params": [], "tags": []}
+
+
+def test_several_runs_come_at_once_with_those_that_are_missing(web: Web) -> None:
+    one, other = web.log({"loss": [(0, 1.0)]}), web.log({"acc": [(3, 0.5)]})
+    gone = uuid.uuid4().hex
+    answer = web.post("runs/overviews", run_ids=[other, gone, one])
+    assert [found["run"]["run_id"] for found in answer["overviews"]] == [other, one]
+    assert answer["overviews"][0] == web.get(f"runs/{other}")
+    assert answer["missing"] == [gone]
+    assert web.refusal("POST", "runs/overviews", {"run_ids": ["x"]})[::2] == (400, "run_ids")

@@ -99,7 +99,7 @@ class LatestResponse(_message.Message):
     def __init__(self, run_ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., point_count: _Optional[int] = ..., run_index: _Optional[_Iterable[int]] = ..., key_index: _Optional[_Iterable[int]] = ..., rank: _Optional[_Iterable[int]] = ..., attempt: _Optional[_Iterable[int]] = ..., step: _Optional[_Iterable[int]] = ..., time_unix_us: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[float]] = ..., min_value: _Optional[_Iterable[float]] = ..., min_step: _Optional[_Iterable[int]] = ..., max_value: _Optional[_Iterable[float]] = ..., max_step: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ChartRequest(_message.Message):
-    __slots__ = ("run_ids", "keys", "rank", "attempt", "axis", "min_position", "max_position", "max_buckets")
+    __slots__ = ("run_ids", "keys", "rank", "attempt", "axis", "min_position", "max_position", "max_buckets", "log_origin")
     RUN_IDS_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +108,7 @@ class ChartRequest(_message.Message):
     MIN_POSITION_FIELD_NUMBER: _ClassVar[int]
     MAX_POSITION_FIELD_NUMBER: _ClassVar[int]
     MAX_BUCKETS_FIELD_NUMBER: _ClassVar[int]
+    LOG_ORIGIN_FIELD_NUMBER: _ClassVar[int]
     run_ids: _containers.RepeatedScalarFieldContainer[str]
     keys: _containers.RepeatedScalarFieldContainer[str]
     rank: int
@@ -116,7 +117,8 @@ class ChartRequest(_message.Message):
     min_position: int
     max_position: int
     max_buckets: int
-    def __init__(self, run_ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., rank: _Optional[int] = ..., attempt: _Optional[int] = ..., axis: _Optional[_Union[Axis, str]] = ..., min_position: _Optional[int] = ..., max_position: _Optional[int] = ..., max_buckets: _Optional[int] = ...) -> None: ...
+    log_origin: int
+    def __init__(self, run_ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., rank: _Optional[int] = ..., attempt: _Optional[int] = ..., axis: _Optional[_Union[Axis, str]] = ..., min_position: _Optional[int] = ..., max_position: _Optional[int] = ..., max_buckets: _Optional[int] = ..., log_origin: _Optional[int] = ...) -> None: ...
 
 class ChartResponse(_message.Message):
     __slots__ = ("series", "bucket_count", "first_position", "last_position", "point_count", "non_finite_count", "first", "last", "min", "max", "mean")
@@ -145,18 +147,20 @@ class ChartResponse(_message.Message):
     def __init__(self, series: _Optional[_Union[Series, _Mapping]] = ..., bucket_count: _Optional[int] = ..., first_position: _Optional[_Iterable[int]] = ..., last_position: _Optional[_Iterable[int]] = ..., point_count: _Optional[_Iterable[int]] = ..., non_finite_count: _Optional[_Iterable[int]] = ..., first: _Optional[_Iterable[float]] = ..., last: _Optional[_Iterable[float]] = ..., min: _Optional[_Iterable[float]] = ..., max: _Optional[_Iterable[float]] = ..., mean: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class AggregateRequest(_message.Message):
-    __slots__ = ("run_id", "key", "min_step", "max_step", "max_buckets")
+    __slots__ = ("run_id", "key", "min_step", "max_step", "max_buckets", "log_origin")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     MIN_STEP_FIELD_NUMBER: _ClassVar[int]
     MAX_STEP_FIELD_NUMBER: _ClassVar[int]
     MAX_BUCKETS_FIELD_NUMBER: _ClassVar[int]
+    LOG_ORIGIN_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     key: str
     min_step: int
     max_step: int
     max_buckets: int
-    def __init__(self, run_id: _Optional[str] = ..., key: _Optional[str] = ..., min_step: _Optional[int] = ..., max_step: _Optional[int] = ..., max_buckets: _Optional[int] = ...) -> None: ...
+    log_origin: int
+    def __init__(self, run_id: _Optional[str] = ..., key: _Optional[str] = ..., min_step: _Optional[int] = ..., max_step: _Optional[int] = ..., max_buckets: _Optional[int] = ..., log_origin: _Optional[int] = ...) -> None: ...
 
 class AggregateResponse(_message.Message):
     __slots__ = ("bucket_count", "first_step", "last_step", "rank_count", "min", "max", "mean", "min_rank", "max_rank", "non_finite_count")

@@ -94,7 +94,7 @@ class QueryServicer:
             keys=list(request.keys),
             axis=_axis(request.axis),
             max_buckets=request.max_buckets,
-            **present(request, "rank", "attempt", "min_position", "max_position"),
+            **present(request, "rank", "attempt", "min_position", "max_position", "log_origin"),
         )
 
         async def emit(series: Series, buckets: Buckets) -> None:
@@ -110,7 +110,7 @@ class QueryServicer:
             run_id=request.run_id,
             key=request.key,
             max_buckets=request.max_buckets,
-            **present(request, "min_step", "max_step"),
+            **present(request, "min_step", "max_step", "log_origin"),
         )
         return _packed_aggregate(await self._queries.aggregate.read(caller_of(context), query))
 

@@ -38,6 +38,7 @@ _MAX_BUCKETS_OF_ALL = 600_000
 
 Buckets_ = Annotated[int, Meta(ge=1, le=MAX_BUCKETS)]
 Position = int | float | None
+LogOrigin = Annotated[int, Meta(ge=MIN_STEP, le=MAX_STEP)]
 
 
 class ChartOfRuns(Message):
@@ -51,6 +52,8 @@ class ChartOfRuns(Message):
     max_buckets: Buckets_ = 600
     rank: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     attempt: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    log_origin: LogOrigin | None = None
+    draft: bool = False
 
 
 class AggregateOfRun(Message):
@@ -61,6 +64,7 @@ class AggregateOfRun(Message):
     min: Position = None
     max: Position = None
     max_buckets: Buckets_ = 600
+    log_origin: LogOrigin | None = None
 
 
 class ChartHandlers:
@@ -81,6 +85,8 @@ class ChartHandlers:
             max_position=high,
             max_buckets=message.max_buckets,
             first_curves=min(MAX_CURVES, _MAX_BUCKETS_OF_ALL // message.max_buckets),
+            log_origin=message.log_origin,
+            draft=message.draft,
         )
         answer = Arrays(_CHART)
 
@@ -95,7 +101,12 @@ class ChartHandlers:
     async def aggregate(self, caller: Caller, message: AggregateOfRun) -> Arrays:
         low, high = positions(message.min, message.max)
         query = AggregateQuery(
-            run_id=message.run_id, key=message.key, min_step=low, max_step=high, max_buckets=message.max_buckets
+            run_id=message.run_id,
+            key=message.key,
+            min_step=low,
+            max_step=high,
+            max_buckets=message.max_buckets,
+            log_origin=message.log_origin,
         )
         curve = await self._queries.aggregate.read(caller, query)
         name = {"run_id": message.run_id, "key": message.key, "rank": None, "attempt": None}
@@ -103,7 +114,14 @@ class ChartHandlers:
 
 
 def _curve(series: Series, buckets: Buckets) -> ArrayCurve:
-    name = {"run_id": series.run_id, "key": series.key, "rank": series.rank, "attempt": series.attempt}
+    name: dict[str, object] = {
+        "run_id": series.run_id,
+        "key": series.key,
+        "rank": series.rank,
+        "attempt": series.attempt,
+    }
+    if buckets.is_draft:
+        name["is_draft"] = True
     non_finite = buckets.point_count - buckets.finite_count
     columns = [non_finite if column == "non_finite_count" else getattr(buckets, column) for column in _CHART]
     return ArrayCurve(name, columns)

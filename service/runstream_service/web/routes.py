@@ -41,6 +41,7 @@ def table(core: Core, queries: Queries, hub: Hub) -> tuple[WebCall, ...]:
         WebCall("GET", "experiments", READ, Nothing, of_experiments.list),
         WebCall("POST", "runs/search", READ, runs.SearchRuns, of_runs.search),
         WebCall("GET", "runs/{run_id}", READ, runs.OneRun, of_runs.get),
+        WebCall("POST", "runs/overviews", READ, runs.SomeOverviews, of_runs.overviews),
         WebCall("POST", "runs/{run_id}/edit", WRITE, run_edits.EditRun, of_edits.edit),
         WebCall("POST", "runs/delete", MANAGE, run_edits.SomeRuns, of_edits.delete),
         WebCall("POST", "runs/restore", MANAGE, run_edits.SomeRuns, of_edits.restore),

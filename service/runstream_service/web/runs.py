@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from msgspec import Meta
 
 from runstream_service import threads
-from runstream_service.core.errors import InvalidField
+from runstream_service.core.errors import InvalidField, RunNotFound
 from runstream_service.core.names import parse_run_id
+from runstream_service.query.reading.read_transaction import all_ended
 from runstream_service.query.reading.series import check_keys
 from runstream_service.query.run_search.run_search import RunSearchQuery
 from runstream_service.web.request import Message
@@ -36,6 +37,8 @@ ExperimentId = Annotated[str, Meta(pattern="^[0-9]{1,18}$")]
 _LIFECYCLES = {"active": ("active",), "deleted": ("deleted",), "all": ("active", "deleted")}
 # A run of a thousand ranks has this many series of 20 metrics; `series` of an answer has no more.
 _MAX_SERIES = 20_000
+# So many overviews are read at a time for one request: others read, too.
+_OVERVIEWS_AT_ONCE = 4
 
 
 class SearchRuns(Message):
@@ -54,6 +57,12 @@ class OneRun(Message):
     """runs/{run_id}."""
 
     run_id: str = ""
+
+
+class SomeOverviews(Message):
+    """runs/overviews."""
+
+    run_ids: Annotated[tuple[str, ...], Meta(min_length=1, max_length=50)]
 
 
 class KeysOf(Message):
@@ -129,6 +138,23 @@ class RunHandlers:
             ],
             "ranks": sorted(set(points.rank.tolist())),
             "points_per_s": rate,
+        }
+
+    async def overviews(self, caller: Caller, message: SomeOverviews) -> Answer:
+        places = asyncio.Semaphore(_OVERVIEWS_AT_ONCE)
+
+        async def one(run_id: str) -> Answer | None:
+            async with places:
+                try:
+                    return await self.get(caller, OneRun(run_id=run_id))
+                except RunNotFound:
+                    return None
+
+        run_ids = list(dict.fromkeys(message.run_ids))
+        found = await all_ended([one(parse_run_id(run_id, field="run_ids").hex) for run_id in run_ids])
+        return {
+            "overviews": [answer for answer in found if answer is not None],
+            "missing": [run_id for run_id, answer in zip(run_ids, found, strict=True) if answer is None],
         }
 
     async def keys(self, caller: Caller, message: KeysOf) -> Answer:

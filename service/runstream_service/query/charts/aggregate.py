@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.query.charts.buckets import Bucketing, Buckets, Distinct, EqualWidth, Float64, Int64
+from runstream_service.query.charts.buckets import Bucketing, Buckets, Distinct, Float64, Int64, divided
 from runstream_service.query.charts.chart import bucket_count, range_of
 from runstream_service.query.charts.curves import Axis, Curve, CurveSources, Range, batches, curves_of
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays, read_steps
@@ -34,6 +34,8 @@ class AggregateQuery:
     min_step: int | None = None
     max_step: int | None = None
     max_buckets: int = 0
+    # Buckets are even in the logarithm of the distance from this step. None: in the step itself.
+    log_origin: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Aggregate:
         async with self._read_pool.transaction() as transaction:
             curves = curves_of(await series_of_run(transaction, caller, query.run_id, [query.key]))
             ranks = _Ranks(transaction, curves, wanted)
-            bucketing = await _bucketing(transaction, ranks, count)
+            bucketing = await _bucketing(transaction, ranks, count, query.log_origin)
             accumulator = _RankAccumulator(bucketing)
             async with aclosing(ranks.batches()) as parts:
                 async for sources in parts:
@@ -113,8 +115,8 @@ class _Ranks:
             self._kept = kept
 
 
-async def _bucketing(transaction: ReadTransaction, ranks: _Ranks, count: int) -> Bucketing:
-    """One bucket per step if there are not too many steps, else buckets of equal width, the same for all ranks."""
+async def _bucketing(transaction: ReadTransaction, ranks: _Ranks, count: int, log_origin: int | None) -> Bucketing:
+    """One bucket per step if there are not too many steps, else even buckets, the same for all ranks."""
     low, high, least_steps = MAX_STEP, MIN_STEP, 0
     async with aclosing(ranks.batches()) as parts:
         async for sources in parts:
@@ -126,7 +128,7 @@ async def _bucketing(transaction: ReadTransaction, ranks: _Ranks, count: int) ->
         return Distinct(np.zeros(0, np.int64))
     if least_steps <= count and (steps := await _steps(transaction, ranks, count)) is not None:
         return Distinct(steps)
-    return EqualWidth(low, high, count)
+    return divided(low, high, log_origin, count)
 
 
 def _least_steps(sources: CurveSources) -> int:

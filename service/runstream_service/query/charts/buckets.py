@@ -96,6 +96,46 @@ class EqualWidth:
         return near | same
 
 
+class EvenInLog:
+    """Buckets that are equally wide on a logarithmic axis of distances from `origin`, from `low` to `high`, both
+    included. What is not above the origin is in the first one."""
+
+    def __init__(self, low: int, high: int, origin: int, count: int) -> None:
+        self.count = count
+        self._high = np.int64(high)
+        self.edges = self._edges(low, high, origin)
+
+    def _edges(self, low: int, high: int, origin: int) -> Int64:
+        """Where buckets begin. Near the origin, where whole numbers are farther apart than edges, some are equal."""
+        span = high - origin
+        if span <= 1:
+            return np.array([low, *[high] * (self.count - 1)], np.int64)
+        least = max(low - origin, 1)
+        distance = np.ceil(least * (span / least) ** (np.arange(self.count) / self.count))
+        distance = np.minimum(np.minimum(distance, _BELOW_64_BITS).astype(np.uint64), np.uint64(span))
+        edges: Int64 = np.int64(origin) + distance.view(np.int64)
+        edges[0] = low
+        return edges
+
+    def bucket_of(self, position: Int64) -> Int64:
+        """Positions outside of the range count as its ends."""
+        bucket = np.searchsorted(self.edges, np.minimum(position, self._high), "right") - 1
+        return np.maximum(bucket, 0).astype(np.int64)
+
+    def fits_one_bucket(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
+        """Spans within one bucket, and spans that are not much longer than the bucket in which they begin."""
+        begin = self.bucket_of(first)
+        ends = np.append(self.edges[1:], self._high)
+        near: NDArray[np.bool_] = _offset(last, first) <= WHOLE_SEGMENT_BUCKETS * _offset(ends, self.edges)[begin]
+        same: NDArray[np.bool_] = begin == self.bucket_of(last)
+        return near | same
+
+
+def divided(low: int, high: int, log_origin: int | None, count: int) -> EqualWidth | EvenInLog:
+    """The range in buckets that are even on a linear axis, or on a logarithmic one with this origin."""
+    return EqualWidth(low, high, count) if log_origin is None else EvenInLog(low, high, log_origin, count)
+
+
 class Distinct:
     """One bucket for each position; no other positions occur."""
 
@@ -218,6 +258,7 @@ class Buckets:
     min: Float64
     max: Float64
     mean: Float64
+    is_draft: bool = False  # there are fewer than there may be: see ChartQuery.draft
 
     def __len__(self) -> int:
         return len(self.number)

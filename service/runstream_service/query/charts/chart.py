@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runstream_service.core.errors import InvalidField
 from runstream_service.core.names import parse_run_id
-from runstream_service.query.charts.buckets import Buckets, EqualWidth
+from runstream_service.query.charts.buckets import Buckets, divided
 from runstream_service.query.charts.curves import Axis, Curve, CurveSources, Range, batches, curves_of
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays
 from runstream_service.query.reading.reader_thread import in_this_loop
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from runstream_service.core.caller import Caller
+    from runstream_service.query.charts.buckets import Bucketing
     from runstream_service.query.reading.read_transaction import ReadPool, ReadTransaction
 
 MAX_RUNS = 100
@@ -39,6 +40,9 @@ MAX_BUCKETS = 10_000
 _WAITING_BUCKETS = 200_000
 # Arrays with this many points are read on two connections: PostgreSQL takes 70 to 80 ms for a million.
 _MANY_POINTS = 200_000
+# A draft reads the values of so many points of a curve: those of a few segments, which the range or an attempt cuts.
+_POINTS_OF_A_DRAFT = 8_000
+_LEAST_OF_A_DRAFT = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,10 @@ class ChartQuery:
     max_buckets: int = 0
     # Of too many curves, this many of the first keys are read. None: too many are an error.
     first_curves: int | None = None
+    # Buckets are even in the logarithm of the distance from this position. None: in the position itself.
+    log_origin: int | None = None
+    # A curve whose points would have to be read, and not only their summaries, has fewer buckets.
+    draft: bool = False
 
 
 Emit = Callable[[Series, Buckets], Awaitable[None]]
@@ -91,7 +99,7 @@ class Chart:
             curves, left_out = await _curves(transaction, caller, run_ids, query)
             async with aclosing(batches(transaction, curves, wanted)) as parts:
                 async for sources in parts:
-                    for series, buckets in await self._in_buckets(transaction, sources, count):
+                    for series, buckets in await self._in_buckets(transaction, sources, query, count):
                         waiting.append((series, buckets))
                         size += len(buckets)
                     if size > _WAITING_BUCKETS:
@@ -100,25 +108,36 @@ class Chart:
         return waiting, left_out
 
     async def _in_buckets(
-        self, transaction: ReadTransaction, sources: Sequence[CurveSources], count: int
+        self, transaction: ReadTransaction, sources: Sequence[CurveSources], query: ChartQuery, count: int
     ) -> list[tuple[Series, Buckets]]:
-        bucketings = [EqualWidth(*(one.extent() or (0, 0)), count) for one in sources]
-        # If there are so few points that each can have a bucket, all are read.
-        builders = [
-            CurveBuilder(one, bucketing if one.whole_count > count else None)
-            for one, bucketing in zip(sources, bucketings, strict=True)
-        ]
-        points = sum(builder.points_to_read for builder in builders)
+        plans = [_plan(one, query, count) for one in sources]
+        points = sum(builder.points_to_read for builder, _, _ in plans)
         async with self._read_pool.readers(transaction, two=points >= _MANY_POINTS) as readers:
-            await read_arrays(readers, builders)
+            await read_arrays(readers, [builder for builder, _, _ in plans])
         found = []
-        for builder, bucketing in zip(builders, bucketings, strict=True):
+        for builder, bucketing, is_draft in plans:
             buckets = builder.buckets()
             if len(buckets) > count:
                 buckets = builder.divide(bucketing)
+            buckets.is_draft = is_draft
             if len(buckets):
                 found.append((builder.sources.series, buckets))
         return found
+
+
+def _plan(sources: CurveSources, query: ChartQuery, count: int) -> tuple[CurveBuilder, Bucketing, bool]:
+    """How a curve is read: the builder, how points are divided if they are more than buckets, and whether it has fewer
+    buckets because it is a draft."""
+    low, high = sources.extent() or (0, 0)
+    bucketing = divided(low, high, query.log_origin, count)
+    # If there are so few points that each can have a bucket, all are read.
+    if sources.whole_count <= count:
+        return CurveBuilder(sources, None), bucketing, False
+    builder, fewer = CurveBuilder(sources, bucketing), count
+    while query.draft and builder.points_to_read > _POINTS_OF_A_DRAFT and fewer > _LEAST_OF_A_DRAFT:
+        fewer = max(fewer * 3 // 4, _LEAST_OF_A_DRAFT)
+        builder = CurveBuilder(sources, divided(low, high, query.log_origin, fewer))
+    return builder, bucketing, fewer < count
 
 
 def _run_ids(texts: Sequence[str]) -> list[UUID]:

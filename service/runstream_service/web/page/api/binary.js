@@ -7,6 +7,7 @@
  * @property {number | null} rank null: over all ranks
  * @property {number | null} attempt
  * @property {number} count
+ * @property {boolean} [is_draft] it has fewer buckets than it may
  * @property {Record<string, Float64Array<ArrayBuffer>>} columns views into the answer; nothing is copied
  */
 

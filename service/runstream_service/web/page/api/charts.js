@@ -11,6 +11,8 @@ import { decodeCharts } from './binary.js';
  * @property {number} max_buckets
  * @property {number} [rank]
  * @property {number} [attempt]
+ * @property {number} [log_origin] buckets are even in the logarithm of the distance from this position
+ * @property {boolean} [draft] few buckets are enough where more would take long
  */
 
 /** @typedef {import('./binary.js').DecodedCharts} DecodedCharts */
@@ -58,7 +60,7 @@ export class ChartRequests {
 
   /**
    * One curve over all ranks of a run.
-   * @param {{run_id: string, key: string, min?: number, max?: number, max_buckets: number}} question
+   * @param {{run_id: string, key: string, min?: number, max?: number, max_buckets: number, log_origin?: number}} question
    * @param {AbortSignal} signal
    * @returns {Promise<DecodedCharts>}
    */

@@ -41,6 +41,8 @@ export class EventStream {
   #source = null;
   #followed = '';
   #lastId = '';
+  /** @type {Map<string, import('./types.js').Run>} runs of this connection as they are now */
+  #runs = new Map();
   #retryMs = RETRY_MS;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer = undefined;
@@ -69,6 +71,9 @@ export class EventStream {
     const watch = { runIds, listener };
     this.#watches.add(watch);
     listener.connection?.(this.#connection);
+    // Whoever comes later is told at once what the connection began with: charts wait for it.
+    const known = runIds.map((runId) => this.#runs.get(runId)).filter((run) => run !== undefined);
+    queueMicrotask(() => known.forEach((run) => this.#watches.has(watch) && listener.run?.(run)));
     this.#later(0);
     return () => {
       this.#watches.delete(watch);
@@ -89,6 +94,7 @@ export class EventStream {
     if (this.#source && this.#source.readyState !== 2 && query === this.#followed) return;
     this.#source?.close();
     this.#source = null;
+    this.#runs.clear();
     if (query !== this.#followed) this.#lastId = ''; // a cursor belongs to its runs
     this.#followed = query;
     if (runIds.length === 0) return;
@@ -99,6 +105,7 @@ export class EventStream {
   #end() {
     this.#source?.close();
     this.#source = null;
+    this.#runs.clear();
     this.#changed('ended');
   }
 
@@ -137,6 +144,7 @@ export class EventStream {
   #deliver(name, event) {
     if (event.lastEventId) this.#lastId = event.lastEventId;
     const data = event.data ? JSON.parse(event.data) : {};
+    if (name === 'run') this.#runs.set(data.run_id, data);
     for (const { runIds, listener } of [...this.#watches]) {
       if (name === 'reset' || runIds.includes(data.run_id)) listener[name]?.(data);
     }

@@ -4,18 +4,20 @@ import { Curve } from './curve.js';
 /**
  * @param {Curve[]} curves of one metric of one run
  * @param {number} buckets at most
+ * @param {number} [logOrigin] buckets are even in the logarithm of the distance from there
  * @returns {Curve}
  */
-export function bandOfRanks(curves, buckets) {
+export function bandOfRanks(curves, buckets, logOrigin) {
   const band = new Curve({ run_id: curves[0].run_id, key: curves[0].key, rank: null, attempt: null });
-  const min = Math.min(...curves.map((curve) => curve.start));
-  const max = Math.max(...curves.map((curve) => curve.end));
+  const placed = (/** @type {number} */ position) => (logOrigin === undefined ? position : Math.log(Math.max(position - logOrigin, 1)));
+  const min = placed(Math.min(...curves.map((curve) => curve.start)));
+  const max = placed(Math.max(...curves.map((curve) => curve.end)));
   const width = (max - min) / buckets || 1;
   const bins = Array.from({ length: buckets }, () => /** @type {Bin} */ ({ rows: [], first: Infinity, last: -Infinity }));
   for (const curve of curves) {
     for (let row = 0; row < curve.length; row++) {
       const middle = (curve.first_position[row] + curve.last_position[row]) / 2;
-      const bin = bins[Math.min(Math.floor((middle - min) / width), buckets - 1)];
+      const bin = bins[Math.min(Math.max(Math.floor((placed(middle) - min) / width), 0), buckets - 1)];
       bin.rows.push([curve, row]);
       bin.first = Math.min(bin.first, middle);
       bin.last = Math.max(bin.last, middle);

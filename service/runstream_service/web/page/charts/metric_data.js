@@ -2,7 +2,7 @@
 
 /** @typedef {import('./curve.js').Curve} Curve */
 /** @typedef {[number, number]} Zoom in the units of the x axis */
-/** @typedef {{curves: Curve[], replaced: Curve[], cut: string}} Curves `replaced`: what a newer attempt wrote anew */
+/** @typedef {{curves: Curve[], replaced: Curve[], cut: string, isDraft: boolean}} Curves `replaced`: what a newer attempt wrote anew */
 
 /** Live buckets are merged two by two beyond this many times the asked number. */
 const LIMIT = 3;
@@ -15,7 +15,7 @@ export class MetricData {
     this.whole = null;
     /** @type {Curve[]} of older attempts, from where newer ones began */
     this.replaced = [];
-    /** @type {{zoom: Zoom, curves: Curve[], replaced: Curve[]} | null} */
+    /** @type {{zoom: Zoom, isLog: boolean, curves: Curve[], replaced: Curve[]} | null} */
     this.part = null;
     /** What was too much to draw, in words. */
     this.cut = '';
@@ -41,7 +41,7 @@ export class MetricData {
    * @param {Zoom | null} zoom
    */
   partFor(zoom) {
-    return zoom && this.part && covers(this.part.zoom, zoom) ? this.part : null;
+    return zoom && this.part && covers(this.part, zoom) ? this.part : null;
   }
 
   cancel() {
@@ -83,11 +83,28 @@ function extend(curve, bucket, buckets) {
 }
 
 /**
- * @param {Zoom} part
+ * @param {{zoom: Zoom, isLog: boolean}} part
  * @param {Zoom} zoom
  */
-function covers(part, zoom) {
-  const width = part[1] - part[0];
+function covers({ zoom: part, isLog }, zoom) {
   // Of a much larger part, the buckets are too coarse.
-  return part[0] <= zoom[0] && part[1] >= zoom[1] && width <= 2.2 * (zoom[1] - zoom[0]);
+  return part[0] <= zoom[0] && part[1] >= zoom[1] && sizeOf(part, isLog) <= 2.2 * sizeOf(zoom, isLog);
+}
+
+/**
+ * How long a range is on its axis.
+ * @param {Zoom} range
+ * @param {boolean} isLog
+ */
+const sizeOf = ([min, max], isLog) => (isLog && min > 0 ? Math.log(max / min) : max - min);
+
+/**
+ * A range with a margin at either side, so that panning has something to show at once.
+ * @param {Zoom} range
+ * @param {boolean} isLog
+ * @returns {Zoom}
+ */
+export function withMargin([min, max], isLog) {
+  if (isLog && min > 0) return [min / (max / min) ** 0.25, max * (max / min) ** 0.25];
+  return [min - (max - min) * 0.25, max + (max - min) * 0.25];
 }

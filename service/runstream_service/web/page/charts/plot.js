@@ -89,10 +89,7 @@ export class Plot {
     const isWider = width > this.width * 1.3;
     [this.width, this.height] = [width, height];
     this.#u?.setSize({ width, height });
-    if (isWider && this.isSeen) {
-      for (const key of this.keys) this.session.data(key).isStale = true;
-      this.session.load();
-    }
+    if (isWider && this.isSeen) this.session.load();
     this.session.draw(this);
   }
 

@@ -1,6 +1,6 @@
 // All panels of one run or of several.
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { getJson } from '../api/http.js';
+import { postJson } from '../api/http.js';
 import { formatAge } from '../parts/format.js';
 import { html } from '../parts/html.js';
 import { duration, grouped } from './axes.js';
@@ -168,11 +168,12 @@ function useOverviews(runs, given) {
   useEffect(() => {
     if (given) return setKnown(byRun(given));
     const request = new AbortController();
-    const asked = runs.slice(0, ASKED_RUNS).map((run) => getJson(`runs/${run.run_id}`, {}, { signal: request.signal }).catch(() => null));
-    void Promise.all(asked).then((answers) => {
-      if (request.signal.aborted) return;
-      setKnown(byRun(answers.filter(Boolean)));
-    });
+    const run_ids = runs.slice(0, ASKED_RUNS).map((run) => run.run_id);
+    if (run_ids.length === 0) return setKnown(byRun([]));
+    postJson('runs/overviews', { run_ids }, { signal: request.signal }).then(
+      ({ overviews }) => setKnown(byRun(overviews)),
+      () => request.signal.aborted || setKnown(byRun([])),
+    );
     return () => request.abort();
   }, [ids, shape]);
   return known;

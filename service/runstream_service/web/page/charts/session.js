@@ -4,7 +4,7 @@ import { CurveReader } from './curve_reader.js';
 import { DrawingQueue } from './drawing_queue.js';
 import { attemptMarks, linesOf, replacedLinesOf } from './line_list.js';
 import { LiveUpdates } from './live_updates.js';
-import { MetricData } from './metric_data.js';
+import { MetricData, withMargin } from './metric_data.js';
 import { toXOf, xAxisOf } from './x_axis.js';
 import { XRange } from './x_range.js';
 
@@ -28,6 +28,8 @@ import { XRange } from './x_range.js';
 
 /** Metrics of panels that are not seen keep their curves up to this number. */
 const KEPT = 60;
+/** If no panel is seen after so many frames, all are shut or scrolled away; the strip is still there. */
+const FRAMES_TO_SEE = 12;
 
 export class Session {
   /** @type {Map<string, MetricData>} */
@@ -75,7 +77,7 @@ export class Session {
   show(runs, overviews, view) {
     const before = this.view;
     const attempts = [...overviews.values()].map((overview) => [overview.run.run_id, overview.attempts.length]);
-    const asked = JSON.stringify([runs.map((run) => run.run_id), attempts, view.x, view.ranks]);
+    const asked = JSON.stringify([runs.map((run) => run.run_id), attempts, view.x, view.log_x, view.ranks]);
     const isOther = asked !== this.#asked;
     this.#asked = asked;
     // Where relative time begins must not move: the first attempt's first point stays what it is.
@@ -163,10 +165,23 @@ export class Session {
 
   /** A panel has come into the viewport, or has other metrics or another size. */
   load() {
-    void this.#live.ready.then(() => {
-      for (const key of this.seenKeys()) this.ask(this.data(key));
+    void Promise.all([this.#live.ready, this.#whenSeen()]).then(() => {
+      for (const key of this.seenKeys()) {
+        const data = this.data(key);
+        // What was asked for by a narrower panel is too coarse.
+        if (data.whole && this.#bucketsFor(key) > 1.3 * data.buckets) data.isStale = true;
+        this.ask(data);
+      }
       this.#dropUnseen();
     });
+  }
+
+  /** The browser says after some frames which panels are seen: until then, nobody knows how many buckets they need. */
+  async #whenSeen() {
+    for (let frame = 0; frame < FRAMES_TO_SEE; frame++) {
+      if ([...this.#queue.panels].some((panel) => panel.isSeen)) return;
+      await new Promise((resolve) => requestAnimationFrame(resolve));
+    }
   }
 
   #dropUnseen() {
@@ -221,11 +236,14 @@ export class Session {
     data.isStale = false;
     data.askedAt = performance.now();
     data.buckets = this.#bucketsFor(data.key);
+    let isDraft = false;
     try {
-      const { curves, replaced, cut } = await this.#reader.read(data.key, { zoom: null, buckets: data.buckets, signal: request.signal });
+      const how = { zoom: null, buckets: data.buckets, isDraft: data.whole === null, signal: request.signal };
+      const answer = await this.#reader.read(data.key, how);
       if (request.signal.aborted) return;
-      [data.whole, data.replaced] = [curves, replaced];
-      data.cut = cut;
+      [data.whole, data.replaced, data.cut] = [answer.curves, answer.replaced, answer.cut];
+      isDraft = answer.isDraft; // it is drawn, and the whole is asked for
+      data.isStale ||= isDraft;
       data.error = '';
     } catch (error) {
       if (request.signal.aborted) return;
@@ -239,6 +257,7 @@ export class Session {
       }
     }
     if (data.key === this.axis.metric) this.load();
+    else if (isDraft) this.ask(data);
   }
 
   /**
@@ -250,13 +269,13 @@ export class Session {
     data.partRequest?.abort(new DOMException('another range is shown', 'AbortError'));
     const request = (data.partRequest = new AbortController());
     data.askedZoom = zoom;
-    const margin = (zoom[1] - zoom[0]) * 0.25; // so that panning has something to show at once
-    /** @type {Zoom} */
-    const wide = [zoom[0] - margin, zoom[1] + margin];
+    const isLog = this.view?.log_x ?? false;
+    const wide = withMargin(zoom, isLog);
     try {
-      const { curves, replaced } = await this.#reader.read(data.key, { zoom: wide, buckets: Math.round(data.buckets * 1.5), signal: request.signal });
+      const how = { zoom: wide, buckets: Math.round(data.buckets * 1.5), isDraft: false, signal: request.signal };
+      const { curves, replaced } = await this.#reader.read(data.key, how);
       if (request.signal.aborted) return;
-      data.part = { zoom: wide, curves, replaced };
+      data.part = { zoom: wide, isLog, curves, replaced };
       this.changed(data.key);
     } catch (error) {
       if (!request.signal.aborted) data.error = error instanceof Error ? error.message : String(error);
@@ -267,8 +286,10 @@ export class Session {
 
   /** @param {string} key */
   #bucketsFor(key) {
-    let width = 300;
-    for (const panel of this.#queue.panels) if (panel.isSeen && panel.keys.includes(key)) width = Math.max(width, panel.width);
+    const seen = [...this.#queue.panels].filter((panel) => panel.isSeen);
+    const own = seen.filter((panel) => panel.keys.includes(key));
+    // The strip's metric may have no panel that is seen yet: it will be about as wide as the others.
+    const width = Math.max(300, ...(own.length > 0 ? own : seen).map((panel) => panel.width));
     return Math.min(Math.ceil(width / 100) * 100, 2000);
   }
 

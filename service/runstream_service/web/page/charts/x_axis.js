@@ -62,6 +62,17 @@ export function positionsOf(axis, run, metric, range) {
 }
 
 /**
+ * Where a logarithmic axis begins, as a position of a run: buckets are even in the logarithm of the distance from there.
+ * @param {XAxis} axis
+ * @param {StartedRun} run
+ * @returns {number | undefined} undefined: times since 1970 have no such beginning
+ */
+export function logOriginOf(axis, run) {
+  if (axis.kind === 'time') return undefined;
+  return axis.kind === 'relative' ? startOf(run) : 0;
+}
+
+/**
  * @param {Curve} metric
  * @param {[number, number]} range
  * @returns {[number, number] | null}

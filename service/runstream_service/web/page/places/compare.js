@@ -1,6 +1,7 @@
 // Several runs next to each other: what differs first, then their charts.
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { getJson } from '../api/http.js';
+import { events } from '../api/events.js';
+import { postJson } from '../api/http.js';
 import { differences } from '../charts/differences.js';
 import { RunCharts } from '../charts/run_charts.js';
 import { Scatter } from '../charts/scatter.js';
@@ -41,12 +42,17 @@ function useRuns(ids) {
   const [state, setState] = useState({ overviews: /** @type {Overview[]} */ ([]), missing: 0 });
   useEffect(() => {
     const request = new AbortController();
-    void Promise.all(ids.map((id) => getJson(`runs/${id}`, {}, { signal: request.signal }).catch(() => null))).then((answers) => {
-      if (request.signal.aborted) return;
-      const overviews = answers.filter(Boolean);
-      setState({ overviews, missing: answers.length - overviews.length });
-    });
-    return () => request.abort();
+    const stop = events.watch(ids, {}); // the stream begins meanwhile, and the charts need not wait for it
+    const asked = ids.filter((id) => /^[0-9a-f]{32}$/.test(id)); // a link may be damaged
+    const show = (/** @type {Overview[]} */ overviews) => setState({ overviews, missing: ids.length - overviews.length });
+    if (asked.length === 0) show([]);
+    else {
+      postJson('runs/overviews', { run_ids: asked }, { signal: request.signal }).then(
+        ({ overviews }) => show(overviews),
+        () => request.signal.aborted || show([]),
+      );
+    }
+    return () => (request.abort(), stop());
   }, [ids.join()]);
   return state;
 }
