@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 # The tests start hundreds of processes; where this is set, as it often is in containers, each would compile all modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo serve test test-only test-frameworks bench bench-client bench-faults bench-mlflow lint lint-page test-page format gen gen-check clean
+.PHONY: help install demo docs serve test test-only test-frameworks bench bench-client bench-faults bench-mlflow lint lint-page test-page format gen gen-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -81,6 +81,16 @@ lint-page: $(NODE_STAMP) ## the types of the page's modules
 
 test-page: $(NODE_STAMP) ## the logic of the page, without a browser
 	$(NPM) test --silent
+
+# What draws the diagrams: of its package, one file is needed, and none of its dependencies.
+MERMAID := build/mermaid-11.17.2.tgz
+
+$(MERMAID): $(NODE_STAMP)
+	@mkdir -p build
+	cd build && $(NPM) pack --silent $(subst .tgz,,$(subst build/mermaid-,mermaid@,$@)) >/dev/null
+
+docs: $(STAMP) $(MERMAID) ## the documents as a site, in build/site
+	$(BIN)/python tools/docs_site.py $(MERMAID)
 
 format: $(STAMP) ## let ruff format the code
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
