@@ -6,7 +6,9 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from runstream_service.core.errors import DatabaseUnavailable, InvalidField
@@ -15,6 +17,7 @@ from runstream_service.query.reading.reader_thread import ReaderThread, in_this_
 from runstream_service.sharing.current import current_workspace, work_for
 from runstream_service.sharing.urgent import UrgentWork
 from runstream_service.storage.database import Database
+from runstream_service.stores import hot_store
 from tests.support.tasks import end
 
 
@@ -174,7 +177,7 @@ async def test_a_thread_without_a_database_does_not_start(database: Database) ->
 
 
 async def test_a_connection_is_as_before_after_a_read_that_changed_settings_and_failed(
-    database: Database,
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pool of the thread does not reset connections, which would take a round trip for each read."""
     reads = await database.open_for_reads(max_size=1)
@@ -183,14 +186,18 @@ async def test_a_connection_is_as_before_after_a_read_that_changed_settings_and_
         settings = "SELECT name, setting FROM pg_settings WHERE name !~ '^(transaction|in_hot|is_superuser)' ORDER BY 1"
         before = await reads.fetch(settings)
 
+        async def ignore(_data: bytes) -> None:
+            pass
+
         async def read() -> None:
             async with read_pool.transaction() as transaction:
                 await transaction.force_custom_plans()
                 await transaction.prefer_hash_lookups()
-                async with transaction.hot_points():
-                    raise InvalidField("keys: no", field="keys")
+                await transaction.stream_hot([uuid4()], [0], sink=ignore)
+                monkeypatch.setattr(hot_store, "points_above", lambda *_: "SELECT 1 / 0 FROM hot_batches")
+                await transaction.stream_hot([], [], sink=ignore)
 
-        with pytest.raises(InvalidField):
+        with pytest.raises(asyncpg.DivisionByZeroError):
             await read()
         assert await reads.fetch(settings) == before
         held = "SELECT count(*) FROM pg_locks WHERE relation = 'hot_batches'::regclass"

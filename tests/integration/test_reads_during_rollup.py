@@ -134,11 +134,11 @@ class Pause:
         self.happened = False
         stream_sql = ReadTransaction.stream_sql
 
-        async def paused(transaction: ReadTransaction, statement: str, sink: Any) -> None:
+        async def paused(transaction: ReadTransaction, statement: str, sink: Any, **around: str) -> None:
             if statement.startswith(BEGINNINGS[name]) and not self.happened:
                 self.happened = True
                 await do()
-            await stream_sql(transaction, statement, sink)
+            await stream_sql(transaction, statement, sink, **around)
 
         monkeypatch.setattr(ReadTransaction, "stream_sql", paused)
 

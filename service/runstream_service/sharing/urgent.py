@@ -1,6 +1,6 @@
 """Urgent work first: while a read, or a batch of a quiet workspace, is under way, bulk ingest pauses.
 
-A read waits some ten times for the event loop, the interpreter and PostgreSQL, and a small commit for all that
+A read waits several times for the event loop, the interpreter and PostgreSQL, and a small commit for all that
 PostgreSQL has to sync. Where processors or disks are busy with hundreds of streams and with groups of a hundred
 thousand points, each of these waits is long. In a pause, the streams of workspaces with many points in the queue are
 not read, and writers begin no large group. Nothing is lost by that: points wait with their clients (HTTP/2 flow

@@ -7,7 +7,7 @@ never null have the same layout, so they are one structured array.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from runstream_service.storage.connections import Connection, PooledConnection
 
 Rows: TypeAlias = NDArray[np.void]
+Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\x00"
 HEADER = SIGNATURE + bytes(8)  # flags, and the length of an extension that nobody has defined yet
@@ -74,6 +75,37 @@ async def collect(connection: Connection | PooledConnection, statement: str) -> 
 
     await connection.copy_from_query(statement, output=keep, format="binary")
     return portions
+
+
+async def stream(
+    connection: Connection | PooledConnection,
+    statement: str,
+    sink: Sink,
+    *,
+    before: str = "",
+    after: str = "",
+    timeout_s: float | None = None,
+) -> None:
+    """Passes the COPY of a statement without parameters to a sink as it arrives, and waits for the sink; so does
+    PostgreSQL. `before` and `after`: further statements, without results, that are sent along and take no round trip of
+    their own, which the driver's public method has no way for."""
+    copy = f"COPY ({statement}) TO STDOUT (FORMAT binary)"
+    statements = "; ".join(part for part in (before, copy, after) if part)
+    await connection._copy_out(statements, sink, timeout_s)  # type: ignore[union-attr]
+
+
+_NUMBER = Layout([("number", ">i4")])
+
+
+async def number(connection: Connection | PooledConnection, statement: str, *, before: str, timeout_s: float) -> int:
+    """The one int4 that a statement returns; `before` as for `stream`."""
+    found = bytearray()
+
+    async def keep(data: bytes) -> None:
+        found.extend(data)
+
+    await stream(connection, statement, keep, before=before, timeout_s=timeout_s)
+    return int(_NUMBER.rows(body(found))["number"][0])
 
 
 def body(data: bytes | bytearray) -> memoryview:

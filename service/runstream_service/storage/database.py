@@ -141,6 +141,28 @@ def layout_of(connection: Connection | PooledConnection) -> Layout:
     return layout
 
 
+@contextlib.asynccontextmanager
+async def rolled_back_on_error(connection: PooledConnection) -> AsyncIterator[None]:
+    """A block that begins and ends a transaction by its own statements: when it fails, the transaction is rolled back.
+    After a missing answer the connection is closed instead, as a ROLLBACK would wait for another answer."""
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(asyncpg.InterfaceError):  # the pool was closed meanwhile
+            await _roll_back(connection, answers=not isinstance(error, TIMEOUTS))
+        raise
+
+
+async def _roll_back(connection: PooledConnection, *, answers: bool) -> None:
+    if answers and not connection.is_closed():
+        try:
+            await connection.execute("ROLLBACK", timeout=ACQUIRE_TIMEOUT_S)
+        except (*TIMEOUTS, OSError, asyncpg.PostgresError):
+            answers = False
+    if not answers:
+        connection.terminate()
+
+
 class Database:
     """A pool of connections. It recovers automatically when PostgreSQL restarts or fails over: a dead connection is
     replaced at its next use, by a connection to the server of the URL that takes writes.

@@ -108,13 +108,11 @@ async def windows(
         limit = MAX_POINTS if max_points is None else max_points
         collect = functools.partial(_Collector, wanted, limit, low, max_step, divide=divide)
         collector = await compute(len(wanted), collect)  # which sorts the series
-        async with transaction.hot_points():  # not around the yield below: its consumer may take long
-            there = len(series_ids) <= _MANY_SERIES or await transaction.any_hot()
-            if there:
-                await transaction.stream_hot(runs, ranks, sink=collector.receive)
+        there = len(series_ids) <= _MANY_SERIES or await transaction.any_hot()
         if not there:
             yield HotWindow(start, len(series_ids), min_step, max_step, (np.zeros(0, np.int32), NO_POINTS))
             return
+        await transaction.stream_hot(runs, ranks, sink=collector.receive)
         points = await collector.finish()
         yield HotWindow(start, start + collector.end, low, collector.high, points)
         del points
@@ -126,8 +124,7 @@ async def windows(
 
 async def any_points(transaction: ReadTransaction) -> bool:
     """Whether there are hot points of any series."""
-    async with transaction.hot_points():
-        return await transaction.any_hot()
+    return await transaction.any_hot()
 
 
 # Positions of series, and their points, in the order (position, step, time).

@@ -20,7 +20,8 @@ from runstream_service import threads
 from runstream_service.core.errors import DatabaseUnavailable, ReadTooSlow
 from runstream_service.deadline import TIMEOUTS, in_time
 from runstream_service.sharing.slots import FairSlots
-from runstream_service.storage.database import READ_TIMEOUT_S, layout_of, server_start_id_of
+from runstream_service.storage.copy_rows import Sink, number, stream
+from runstream_service.storage.database import READ_TIMEOUT_S, layout_of, rolled_back_on_error, server_start_id_of
 from runstream_service.storage.queries import load
 from runstream_service.stores import hot_store
 
@@ -47,10 +48,11 @@ class _HasReadPool(Protocol):
 S = TypeVar("S", bound=_HasReadPool)
 
 
-Sink = Callable[[bytes], Coroutine[Any, Any, None]]
-
+# What is sent together takes one round trip: under load, each of them waits for a processor on both sides.
+_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Partitions of hot batches have no statistics, so the planner might not choose their index. The savepoint is rolled
-# back, which undoes the settings and releases the locks.
+# back, which undoes the settings and releases the locks: a replica that drops a partition waits for readers of hot
+# batches, and writers wait for that replica.
 _BEGIN_HOT = "SAVEPOINT hot; SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0"
 _END_HOT = "ROLLBACK TO hot; RELEASE hot"
 
@@ -66,6 +68,17 @@ class ReadTransaction:
         self._connection = connection
         self.visible_epoch = visible_epoch
         self._deadline = deadline
+
+    @classmethod
+    async def begin(cls, connection: PooledConnection) -> ReadTransaction:
+        """Takes a snapshot, and reads its watermark."""
+        deadline = time.monotonic() + READ_TIMEOUT_S
+        epoch = await number(connection, SQL["visible_epoch"], before=_BEGIN, timeout_s=READ_TIMEOUT_S)
+        return cls(connection, epoch, deadline)
+
+    async def commit(self) -> int:
+        """Ends it; returns the highest epoch whose hot batches are gone by now, in a new snapshot."""
+        return await number(self._connection, SQL["dropped_epoch"], before="COMMIT", timeout_s=self.left_s())
 
     async def fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
         """Rows of a statement of points.sql."""
@@ -101,9 +114,9 @@ class ReadTransaction:
         )
         return found
 
-    async def stream_sql(self, statement: str, sink: Sink) -> None:
-        """Passes a COPY to a sink as it arrives. Waits for the sink, and so does PostgreSQL."""
-        await self._connection.copy_from_query(statement, output=sink, format="binary", timeout=self.left_s())
+    async def stream_sql(self, statement: str, sink: Sink, *, before: str = "", after: str = "") -> None:
+        """Passes a COPY to a sink as it arrives (see copy_rows.stream). Waits for the sink, and so does PostgreSQL."""
+        await stream(self._connection, statement, sink, before=before, after=after, timeout_s=self.left_s())
 
     async def force_custom_plans(self) -> None:
         """Makes a plan for each statement's values from here on: in a search, they determine the best plan."""
@@ -121,23 +134,15 @@ class ReadTransaction:
         )
 
     async def attach(self, connection: PooledConnection) -> ReadTransaction | None:
-        """Imports the snapshot on a connection that has just begun a transaction; None if the connection leads to
-        another server, for instance after a failover, or if points are on several servers, which share no snapshot."""
+        """Begins a transaction with the same snapshot on another connection; None if that leads to another server, for
+        instance after a failover, or if points are on several servers, which share no snapshot."""
         if not layout_of(connection).shares_snapshots:
             return None
         if server_start_id_of(connection) != server_start_id_of(self._connection):
             return None
         name = await self._connection.fetchval("SELECT pg_export_snapshot()", timeout=self.left_s())
-        await connection.execute(f"SET TRANSACTION SNAPSHOT '{name}'", timeout=self.left_s())
+        await connection.execute(f"{_BEGIN}; SET TRANSACTION SNAPSHOT '{name}'", timeout=self.left_s())
         return ReadTransaction(connection, self.visible_epoch, self._deadline)
-
-    @contextlib.asynccontextmanager
-    async def hot_points(self) -> AsyncIterator[None]:
-        """A block for reading hot points. It releases their locks at the end of the block, not of the transaction: a
-        replica that drops a partition waits for readers of hot batches, and writers wait for that replica."""
-        await self._connection.execute(_BEGIN_HOT, timeout=self.left_s())
-        yield  # after a failure the whole transaction is rolled back
-        await self._connection.execute(_END_HOT, timeout=self.left_s())
 
     async def any_hot(self) -> bool:
         """Whether there are hot points of any series."""
@@ -146,7 +151,8 @@ class ReadTransaction:
 
     async def stream_hot(self, runs: Collection[UUID], ranks: Collection[int], *, sink: Sink) -> None:
         """Passes the batches of some runs and ranks, and maybe others, to a sink that decodes them (BatchStream)."""
-        await self.stream_sql(hot_store.points_above(self.visible_epoch, runs, ranks), sink)
+        statement = hot_store.points_above(self.visible_epoch, runs, ranks)
+        await self.stream_sql(statement, sink, before=_BEGIN_HOT, after=_END_HOT)
 
     async def with_deadline(self, work: Coroutine[Any, Any, None]) -> None:
         """Waits for the caller, but not beyond the time of the read: PostgreSQL cannot clean up in the meantime."""
@@ -204,11 +210,11 @@ class ReadPool:
         """
         async with self._place(), self._slots.slot(wait_s=self._wait_s), self._database.acquire() as connection:
             with _as_database_unavailable():
-                async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    visible_epoch = await connection.fetchval(SQL["visible_epoch"])
-                    yield ReadTransaction(connection, visible_epoch, time.monotonic() + READ_TIMEOUT_S)
-            dropped_epoch = await connection.fetchval(SQL["dropped_epoch"])
-        if dropped_epoch > visible_epoch:
+                async with rolled_back_on_error(connection):
+                    transaction = await ReadTransaction.begin(connection)
+                    yield transaction
+                    dropped_epoch = await transaction.commit()
+        if dropped_epoch > transaction.visible_epoch:
             raise ReadTooSlow("the points that were being read were moved meanwhile; ask again, for less at a time")
 
     @contextlib.asynccontextmanager
@@ -227,11 +233,11 @@ class ReadPool:
         if self._database.in_use >= self._database.capacity:
             yield None
             return
-        async with (
-            self._database.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            yield await transaction.attach(connection)
+        async with self._database.acquire() as connection, rolled_back_on_error(connection):
+            other = await transaction.attach(connection)
+            yield other
+            if other is not None:
+                await connection.execute("COMMIT", timeout=transaction.left_s())
 
 
 async def all_ended(reading: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
