@@ -114,6 +114,29 @@ def test_bench_of_faults_counts_every_point_once_and_clients_do_not_notice_a_rol
     assert values["killed_all_arrived_s"] > 0
 
 
+def test_bench_of_durability_harms_a_tracker_and_finds_each_point_of_runstream_once() -> None:
+    scenarios = ("values", "kill-server", "lost-answers")
+    values = bench("--durability", "--only", "runstream", "--scenario", ",".join(scenarios), "--scale", "0.2")
+    assert values["not_installed"] == {}
+    cells = {cell["scenario"]: cell for cell in values["cells"]}
+    assert list(cells) == list(scenarios)
+    for cell in cells.values():
+        assert cell["counts"]["logged"] > 0
+        assert (cell["why"], cell["errors"]) == ("", {})
+        assert cell["counts"]["moved"] == 0
+    # 14 rows, each of which has 4 metrics.
+    assert cells["values"]["counts"]["logged"] == 56
+    assert not cells["lost-answers"]["remark"].startswith("0 ")
+
+
+def test_bench_of_durability_names_a_tracker_or_a_scenario_that_it_does_not_know() -> None:
+    for option in ("--only", "--scenario"):
+        command = [*COMMAND, "bench", "--durability", option, "runstream,values,sacred"]
+        done = subprocess.run(command, env=command_environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert f"Invalid value for '{option}'" in done.stderr
+
+
 def test_bench_of_the_client_says_what_a_training_process_pays_and_every_point_is_stored_once() -> None:
     values = bench("--client", "--scale", "0.02")
     assert {key for key in CLIENT_KEYS if not values[key] > 0} == set()

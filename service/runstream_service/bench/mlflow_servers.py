@@ -55,7 +55,7 @@ Starter = Callable[[str, Path], contextlib.AbstractAsyncContextManager[Server]]
 @contextlib.asynccontextmanager
 async def runstream(postgres_url: str, directory: Path) -> AsyncIterator[Server]:
     """Our service. Epochs are short, so that the clock does not wait for the last one."""
-    database_url = await _database(postgres_url, "bench_runstream")
+    database_url = await database(postgres_url, "bench_runstream")
     command = [sys.executable, "-m", "runstream_service", "serve", "--json-ready", "--log-format", "json"]
     command += ["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--database", database_url]
     command += ["--epoch-seconds", "5", "--data-dir", str(directory / "runstream")]
@@ -75,7 +75,7 @@ def stock(python: str) -> Starter:
 
     @contextlib.asynccontextmanager
     async def start(postgres_url: str, directory: Path) -> AsyncIterator[Server]:
-        database_url = await _database(postgres_url, "bench_mlflow")
+        database_url = await database(postgres_url, "bench_mlflow")
         port = _free_port()
         command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "2"]
         command += ["--backend-store-uri", database_url.replace("postgresql:", "postgresql+psycopg2:", 1)]
@@ -94,7 +94,7 @@ def fasttrackml(binary: str) -> Starter:
 
     @contextlib.asynccontextmanager
     async def start(postgres_url: str, directory: Path) -> AsyncIterator[Server]:
-        database_url = await _database(postgres_url, "bench_fasttrackml")
+        database_url = await database(postgres_url, "bench_fasttrackml")
         port = _free_port()
         command = [binary, "server", "--listen-address", f"127.0.0.1:{port}", "--log-level", "error"]
         command += ["--database-uri", database_url.replace("postgresql:", "postgres:", 1)]
@@ -127,7 +127,8 @@ def environment(name: str, packages: Sequence[str], *options: str) -> Path:
     return cache / "bin"
 
 
-async def _database(postgres_url: str, name: str) -> str:
+async def database(postgres_url: str, name: str) -> str:
+    """Creates it; returns its URL."""
     connection = await asyncpg.connect(postgres_url)
     try:
         await connection.execute(f"CREATE DATABASE {name}")

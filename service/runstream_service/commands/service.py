@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from runstream_service import logs
+from runstream_service.bench.durability.names import SCENARIOS, TRACKERS
 from runstream_service.bench.fault_rounds import ROUNDS
 from runstream_service.cannot_start import CannotStart
 from runstream_service.masking import mask_secrets
@@ -73,6 +74,24 @@ def serve(json_ready: bool, allow_anonymous: bool, **values: str) -> None:
 SCALE = click.FloatRange(0.01, 100)
 
 
+class Several(click.ParamType[tuple[str, ...]]):
+    """Names with commas between them. Which ones there are is the caller's to say: it may depend on other options."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        return tuple(name.strip() for name in str(value).split(",") if name.strip())
+
+
+def _chosen(option: str, given: tuple[tuple[str, ...], ...], known: Iterable[str]) -> tuple[str, ...]:
+    """All that was named, which must be known."""
+    names = tuple(name for several in given for name in several)
+    for name in names:
+        if name not in known:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(known)}.", param_hint=f"'{option}'")
+    return names
+
+
 @click.command()
 @click.option(
     "--seconds",
@@ -107,11 +126,33 @@ SCALE = click.FloatRange(0.01, 100)
     "--scale",
     default=1.0,
     show_default=True,
-    help="Of --storage, --mlflow and --client: a part of the data; of --faults: of load and time.",
+    help="Of --storage, --mlflow and --client: a part of the data; of --faults: of load and time; of --durability: of "
+    "all times.",
     type=SCALE,
 )
 @click.option(
-    "--only", multiple=True, help="Of --faults: one round alone; may be given again.", type=click.Choice(tuple(ROUNDS))
+    "--durability",
+    is_flag=True,
+    help="Do the same harm to runstream, MLflow, FastTrackML, Trackio and Aim instead; count what each has lost.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    help=f"Of --faults: some rounds alone, of {', '.join(ROUNDS)}. Of --durability: some trackers alone, of "
+    f"{', '.join(TRACKERS)}. With commas, or given again.",
+    type=Several(),
+)
+@click.option(
+    "--scenario",
+    multiple=True,
+    help=f"Of --durability: some scenarios alone, of {', '.join(SCENARIOS)}. With commas, or given again.",
+    type=Several(),
+)
+@click.option(
+    "--write",
+    metavar="FILE",
+    help="Of --durability: write the tables into this Markdown file, too, between the marks that it has for them.",
+    type=click.Path(dir_okay=False, path_type=Path),
 )
 @click.option(
     "--mlflow-python", metavar="PATH", help="Of --mlflow: a Python with mlflow and psycopg2; else one is made."
@@ -130,23 +171,32 @@ def bench(
     mlflow: bool,
     client: bool,
     faults: bool,
-    only: tuple[str, ...],
     scale: float,
+    durability: bool,
+    only: tuple[tuple[str, ...], ...],
+    scenario: tuple[tuple[str, ...], ...],
+    write: Path | None,
     mlflow_python: str | None,
     as_json: bool,
 ) -> None:
     """Measure ingest against COPY alone, its CPU seconds, ack latency, the cost of log(), and memory.
 
     Starts a PostgreSQL and a service of its own; takes about two minutes, --workers and --client too, --faults about
-    four, --storage about six, --mlflow about five and longer the first time, when it installs the others into the
-    user's cache.
+    four, --storage about six, --mlflow about five, --durability about fifteen, and the last two longer the first time,
+    when they install the others into the user's cache.
     """
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     logs.configure(level="warning", format="auto")
+    if durability:
+        trackers, scenarios = _chosen("--only", only, TRACKERS), _chosen("--scenario", scenario, SCENARIOS)
+        from runstream_service.bench.durability import command as durability_bench
+
+        sys.exit(durability_bench.run(only=trackers, wanted=scenarios, scale=scale, as_json=as_json, write=write))
+    rounds = _chosen("--only", only, ROUNDS)
     if faults:
         from runstream_service.bench import faults as faults_bench
 
-        sys.exit(faults_bench.run(scale=scale, seconds=seconds, only=only, as_json=as_json))
+        sys.exit(faults_bench.run(scale=scale, seconds=seconds, only=rounds, as_json=as_json))
     if client:
         from runstream_service.bench import client_command
 

@@ -1,0 +1,2 @@
+"""Programs that run in the environment of a tracker, where nothing of runstream_service is installed: the standard
+library, and that tracker's own client."""
