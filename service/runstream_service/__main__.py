@@ -1,5 +1,5 @@
 """`python -m runstream_service` is `runstream`."""
 
-from runstream_service.cli import main
+from runstream.cli import main
 
 main()

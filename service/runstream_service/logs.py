@@ -14,7 +14,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from runstream_service.masking import mask_secrets
+from runstream._masking import mask_secrets
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("auto", "json", "text")

@@ -23,7 +23,7 @@ import pyarrow.parquet
 import pytest
 
 import runstream
-from runstream_service.export.command import Job, export
+from runstream.export.command import Job, export
 from tests.support.databases import short_directory
 from tests.support.rest import Rest
 from tests.support.serve import COMMAND, ServeProcess, command_environment

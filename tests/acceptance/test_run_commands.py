@@ -229,7 +229,7 @@ def test_completion_is_a_script_that_completes(shell: str) -> None:
     script = subprocess.run([*COMMAND, "completion", shell], capture_output=True, text=True, check=True).stdout
     assert "_RUNSTREAM_COMPLETE" in script
     asked = {"COMP_WORDS": "runstream his", "COMP_CWORD": "his" if shell == "fish" else "1"}
-    code = "import sys; sys.argv = ['runstream']; from runstream_service.cli import main; main()"
+    code = "import sys; sys.argv = ['runstream']; from runstream.cli import main; main()"
     done = subprocess.run(
         [*COMMAND[:1], "-c", code],
         env={**os.environ, **asked, "_RUNSTREAM_COMPLETE": f"{shell}_complete"},

@@ -337,17 +337,34 @@ def test_help_names_every_variable_and_default() -> None:
 
 @pytest.mark.parametrize(("missing", "extra"), [("click", "cli"), ("structlog", "server")])
 def test_where_a_package_is_missing_one_line_says_what_to_install(missing: str, extra: str) -> None:
-    script = f"import sys; sys.modules[{missing!r}] = None; from runstream_service.cli import main; main()"
+    script = f"import sys; sys.modules[{missing!r}] = None; from runstream.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", script, "serve"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert f"pip install 'runstream[{extra}]'" in done.stderr
 
 
+WITHOUT_SERVER = (
+    "import sys; sys.path[:] = [path for path in sys.path if not path.endswith('/service')]; "
+    "from runstream.cli import main; main()"
+)
+
+
+def test_where_the_client_is_alone_one_line_says_how_to_get_the_server() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_SERVER, "serve"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "runstream: the server is not installed here; this command comes with: pip install 'runstream[server]'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", WITHOUT_SERVER, "--help"], capture_output=True, text=True, check=True)
+    assert re.search(r"serve +\(the server is not installed here\)", done.stdout)
+    assert re.search(r"agent +Bring the journals", done.stdout)
+
+
 def test_help_lists_the_commands_that_miss_a_package_too() -> None:
-    script = "import sys; sys.modules['structlog'] = None; from runstream_service.cli import main; main()"
+    script = "import sys; sys.modules['structlog'] = None; from runstream.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", script, "--help"], capture_output=True, text=True, check=True)
-    assert re.search(r"serve +\(structlog is missing here\)", done.stdout)
+    assert re.search(r"serve +\(structlog is not installed here\)", done.stdout)
     assert re.search(r"tail +Print the points of RUN", done.stdout)
 
 

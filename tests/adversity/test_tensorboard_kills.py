@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import runstream
-from runstream_service.tensorboard.records import encode_record
+from runstream.tensorboard.records import encode_record
 from tests.support.databases import short_directory
 from tests.support.event_files import EventFile, event, simple_value, summary, tensor_value
 from tests.support.polling import until_now

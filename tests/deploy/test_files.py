@@ -67,8 +67,17 @@ def test_all_of_it_is_of_one_version() -> None:
     chart = yaml.safe_load((DEPLOY / "helm" / "runstream" / "Chart.yaml").read_text())
     image = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["runstream"]["image"]
     built = re.findall(r"-t runstream:(\S+)", (DEPLOY / "Dockerfile").read_text())
-    (version,) = re.findall(r'(?m)^version = "(.+)"$', (ROOT / "pyproject.toml").read_text())
-    assert {chart["version"], chart["appVersion"], image.removeprefix("runstream:"), *built} == {version}
+    projects = "".join((ROOT / directory / "pyproject.toml").read_text() for directory in ("client", "service"))
+    packages = re.findall(r'(?m)^version = "(.+)"$', projects)
+    each_other = re.findall(r'"runstream(?:-server)?(?:\[.*\])?==(.+)"', projects)
+    assert (len(packages), len(each_other)) == (2, 4)
+    deployed = {chart["version"], chart["appVersion"], image.removeprefix("runstream:"), *built}
+    assert len({*deployed, *packages, *each_other}) == 1
+
+
+def test_both_packages_have_the_license() -> None:
+    texts = {(ROOT / place / "LICENSE").read_text() for place in ("", "client", "service")}
+    assert len(texts) == 1
 
 
 def test_the_service_may_end_in_time_before_it_is_killed() -> None:

@@ -79,7 +79,7 @@ def client_knows(client, experiment):
 
 def test_the_followed_process_needs_neither_tensorflow_nor_tensorboard():
     code = (
-        "import sys; from runstream_service.tensorboard import follower, dry_run; "
+        "import sys; from runstream.tensorboard import follower, dry_run; "
         "assert not {'tensorflow', 'tensorboard', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))

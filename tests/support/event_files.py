@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from runstream_service.tensorboard.records import encode_record
+from runstream.tensorboard.records import encode_record
 
 _DTYPES = {"float": (1, 5, "<f"), "double": (2, 6, "<d")}
 

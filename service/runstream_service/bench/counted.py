@@ -14,7 +14,7 @@ from typing import Any
 
 import prometheus_client
 
-from runstream_service.cli import main
+from runstream.cli import main
 from runstream_service.ingest.latency import ClientClockOffset, LogToCommitHistogram
 from runstream_service.ingest.metrics import Received
 

@@ -9,7 +9,7 @@ import asyncio
 import sys
 from typing import Any
 
-from runstream_service.cli import main
+from runstream.cli import main
 from runstream_service.ingest import pipeline
 from runstream_service.ingest.group import Pending
 from runstream_service.ingest.writer import Writer

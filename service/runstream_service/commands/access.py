@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runstream_service.commands.failures import in_one_line
-from runstream_service.commands.options import address_option
-from runstream_service.commands.output import Column, show_rows
+from runstream.commands.failures import in_one_line
+from runstream.commands.options import address_option
+from runstream.commands.output import Column, show_rows
 
 if TYPE_CHECKING:
     from runstream_service.auth.calls import DatabaseCalls, ServiceCalls

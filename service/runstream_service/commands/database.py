@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
+from runstream._masking import mask_secrets
+from runstream.commands.failures import fail, in_one_line
 from runstream_service import logs
-from runstream_service.commands.failures import fail, in_one_line
-from runstream_service.masking import mask_secrets
 
 
 def _database_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
+from runstream._masking import mask_secrets
 from runstream_service import logs
 from runstream_service.bench.durability.names import SCENARIOS, TRACKERS
 from runstream_service.bench.fault_rounds import ROUNDS
 from runstream_service.cannot_start import CannotStart
-from runstream_service.masking import mask_secrets
 from runstream_service.settings import OPTIONS, check_who_can_reach, read_settings
 
 

@@ -1,4 +1,4 @@
-"""The client at the floors of pyproject.toml, on the oldest Python and a recent one, where they are installed."""
+"""The client at the floors of its pyproject.toml, on the oldest Python and a recent one, where they are installed."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from tests.unit.client.test_processes import ROOT, check, count_up, run_program
 
 def floors() -> list[str]:
     """The oldest versions that the client says it runs with."""
-    text = (ROOT / "pyproject.toml").read_text()
+    text = (ROOT / "client" / "pyproject.toml").read_text()
     found = re.findall(r'^  "(grpcio|protobuf)>=([\d.]+)', text.split("dependencies = [", 1)[1], re.MULTILINE)[:2]
     assert [name for name, _ in found] == ["grpcio", "protobuf"]
     return [f"{name}=={version}" for name, version in found]

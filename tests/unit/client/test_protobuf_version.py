@@ -25,7 +25,7 @@ def test_a_protobuf_out_of_the_bounds_is_refused_with_what_to_do(version: str) -
 
 
 def test_the_bounds_are_those_of_the_package() -> None:
-    assert '"protobuf>=6.30,<8"' in (ROOT / "pyproject.toml").read_text()
+    assert '"protobuf>=6.30,<8"' in (ROOT / "client" / "pyproject.toml").read_text()
 
 
 @pytest.mark.timeout(300)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 SLOW = {"grpc", "numpy", "asyncpg", "mlflow", "rich", "structlog", "plotext"}
-CODE = f"import sys, runstream_service.commands; print({SLOW} & set(sys.modules))"
+CODE = f"import sys, runstream.commands; print({SLOW} & set(sys.modules))"
 
 
 def test_declaring_the_commands_imports_nothing_that_is_slow() -> None:

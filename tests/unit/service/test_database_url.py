@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from runstream._masking import mask_secrets
 from runstream_service.cannot_start import CannotStart
-from runstream_service.masking import mask_secrets
 from runstream_service.settings import read_settings
 from runstream_service.storage.database_url import DatabaseUrl, Server
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import structlog
 
+from runstream._masking import mask_secrets
 from runstream_service import logs
-from runstream_service.masking import mask_secrets
 
 
 @pytest.fixture(autouse=True)

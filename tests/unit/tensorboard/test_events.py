@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_service.tensorboard.events import Contents, EventReader
-from runstream_service.tensorboard.records import encode_record
+from runstream.tensorboard.events import Contents, EventReader
+from runstream.tensorboard.records import encode_record
 from tests.support.event_files import (
     bytes_field,
     event,

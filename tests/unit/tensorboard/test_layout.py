@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runstream_service.tensorboard.layout import Layout, find_event_files
+from runstream.tensorboard.layout import Layout, find_event_files
 
 FILE = "events.out.tfevents.1700000000.host.1.0"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_service.tensorboard.records import Damage, Record, RecordFramer, encode_record
+from runstream.tensorboard.records import Damage, Record, RecordFramer, encode_record
 
 DATA = st.binary(min_size=1, max_size=60)
 

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from runstream.agent import console
 from runstream.agent.status import read_status
 from runstream.agent.sync import CannotSync, sync
+from runstream.commands import runstream
 from runstream.journal import Directory
-from runstream_service.commands import runstream
 from tests.unit.client.agent.conftest import started
 from tests.unit.client.transport.journals import Trainer
 

@@ -8,15 +8,18 @@ from typing import Any
 
 import click
 
+from runstream.commands.server import SERVER
+
 
 class LazyGroup(click.Group):
-    """`sections`: heading in the help -> name of a command -> "module:name", below `package`."""
+    """`sections`: (heading in the help, a package) -> name of a command -> "module:name", below that package."""
 
-    def __init__(self, *args: Any, sections: Mapping[str, Mapping[str, str]], package: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, sections: Mapping[tuple[str, str], Mapping[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sections = sections
-        self._places = {name: place for section in sections.values() for name, place in section.items()}
-        self._package = package
+        self._places = {
+            name: f"{package}.{place}" for (_, package), section in sections.items() for name, place in section.items()
+        }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._places)
@@ -26,11 +29,11 @@ class LazyGroup(click.Group):
         if place is None:
             return None
         module, _, name = place.partition(":")
-        command: click.Command = getattr(importlib.import_module(f"{self._package}.{module}"), name)
+        command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for heading, section in self._sections.items():
+        for (heading, _), section in self._sections.items():
             with formatter.section(heading):
                 formatter.write_dl([(name, self._short_help(ctx, name)) for name in section])
 
@@ -38,7 +41,7 @@ class LazyGroup(click.Group):
         try:
             command = self.get_command(ctx, name)
         except ModuleNotFoundError as error:
-            return f"({error.name} is missing here)"
+            return f"({'the server' if error.name == SERVER else error.name} is not installed here)"
         return command.get_short_help_str(limit=200) if command is not None else ""
 
 

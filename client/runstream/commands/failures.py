@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from runstream_service.masking import mask_secrets
+from runstream._masking import mask_secrets
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import runstream
-from runstream_service.export.files import Output, Writer
+from runstream.export.files import Output, Writer
 
 _TRIES = 3
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from runstream_service.commands.failures import fail
-from runstream_service.commands.output import ago, short_id
+from runstream.commands.failures import fail
+from runstream.commands.output import ago, short_id
 
 if TYPE_CHECKING:
     import runstream

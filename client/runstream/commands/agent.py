@@ -3,7 +3,6 @@ tables and a progress bar."""
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runstream_service.commands.failures import fail
+from runstream.commands.failures import fail
+from runstream.commands.server import from_server
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,29 +84,13 @@ def agent(
 
 
 def _mlflow_port(listen: str, address: str, http: str) -> Callable[[Directory], Companion]:
-    """Makes the port for MLflow, when the agent has its directory."""
-    from runstream._endpoint import resolve
-    from runstream._tls import CannotDial, context_of
-    from runstream.mlflow.address import http_url_here, http_url_of
-    from runstream_service import logs
-    from runstream_service.settings import parse_address
-
+    """The port for MLflow, a part of the server, for the agent to open when it has its directory."""
+    port = from_server("mlflow_port.command")
     try:
-        where = parse_address(listen)
+        companion: Callable[[Directory], Companion] = port.prepare(listen, address, http)
     except ValueError as error:
-        fail(f"--mlflow-listen (RUNSTREAM_MLFLOW_LISTEN): {error}; for example: 127.0.0.1:5000", 2)
-    try:
-        endpoint = resolve(address or None, os.environ)
-        http_url = http_url_of(endpoint.address, http) if http else http_url_here(endpoint.address, os.environ)
-        context_of(endpoint.tls)
-    except (ValueError, CannotDial) as error:
         fail(str(error), 2)
-    from runstream_service.mlflow_port.port import MlflowPort
-
-    logs.configure(level="warning", format="auto")
-    return lambda directory: MlflowPort(
-        directory, listen=(where.host, where.port), endpoint=endpoint, http_url=http_url
-    )
+    return companion
 
 
 @agent.command()

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runstream_service.commands.failures import in_one_line
-from runstream_service.commands.options import address_option
+from runstream.commands.failures import in_one_line
+from runstream.commands.options import address_option
 
 if TYPE_CHECKING:
+    from runstream.tensorboard.follower import Follower
+    from runstream.tensorboard.layout import Layout
+    from runstream.tensorboard.report import ConsoleReport
     from runstream.transport.transport import Transport
-    from runstream_service.tensorboard.follower import Follower
-    from runstream_service.tensorboard.layout import Layout
-    from runstream_service.tensorboard.report import ConsoleReport
 
 _ROUND_S, _ROUND_ONCE_S = 0.5, 0.05
 _STUCK_S = 10.0  # with --once: how long the service may refuse everything
@@ -60,7 +60,7 @@ def tensorboard(
     also when this command is killed and started again. Ctrl-C ends it; the next call goes on.
     """
     with in_one_line():
-        from runstream_service.tensorboard.layout import Layout
+        from runstream.tensorboard.layout import Layout
 
         layout = Layout(logdir, run_from, rank_from)
         if dry_run:
@@ -88,11 +88,11 @@ def _follow(
     import runstream
     from runstream._settings import from_environment
     from runstream.journal import Directory
+    from runstream.tensorboard.follower import Follower
+    from runstream.tensorboard.report import ConsoleReport, progress_line
+    from runstream.tensorboard.state import State, StateInUse, default_directory
     from runstream.transport.limits import Limits
     from runstream.transport.transport import Transport
-    from runstream_service.tensorboard.follower import Follower
-    from runstream_service.tensorboard.report import ConsoleReport, progress_line
-    from runstream_service.tensorboard.state import State, StateInUse, default_directory
 
     endpoint = from_environment(address, os.environ).endpoint
     if state_directory is None:
@@ -187,7 +187,7 @@ def _show_plan(logdir: Path, layout: Layout) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from runstream_service.tensorboard.dry_run import plan
+    from runstream.tensorboard.dry_run import plan
 
     made = plan(logdir, layout)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

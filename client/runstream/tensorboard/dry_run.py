@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runstream_service.tensorboard.chunks import read_chunk
-from runstream_service.tensorboard.events import EventReader
-from runstream_service.tensorboard.layout import Layout, find_event_files
+from runstream.tensorboard.chunks import read_chunk
+from runstream.tensorboard.events import EventReader
+from runstream.tensorboard.layout import Layout, find_event_files
 
 
 @dataclass

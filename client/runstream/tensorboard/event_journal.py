@@ -21,10 +21,10 @@ import numpy as np
 from runstream.journal import Position, Record, RecordType
 from runstream.journal.format import MAX_BATCH_POINTS, POINT_BYTES, encode_batch, encode_json
 from runstream.journal.reader import Damage as JournalDamage
-from runstream_service.tensorboard.chunks import read_chunk
-from runstream_service.tensorboard.events import Contents, EventReader, Points
-from runstream_service.tensorboard.records import HEADER_BYTES, RecordFramer
-from runstream_service.tensorboard.state import FileState, JournalRecord, State
+from runstream.tensorboard.chunks import read_chunk
+from runstream.tensorboard.events import Contents, EventReader, Points
+from runstream.tensorboard.records import HEADER_BYTES, RecordFramer
+from runstream.tensorboard.state import FileState, JournalRecord, State
 
 _HEAD_BYTES = 256
 _PROBLEM_CHARACTERS = 2_000

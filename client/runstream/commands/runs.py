@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runstream_service.commands.failures import in_one_line
-from runstream_service.commands.find import (
+from runstream.commands.failures import in_one_line
+from runstream.commands.find import (
     find_experiment,
     find_run,
     find_runs,
     link_to,
     open_client,
 )
-from runstream_service.commands.options import address_option
-from runstream_service.commands.output import (
+from runstream.commands.options import address_option
+from runstream.commands.output import (
     Column,
     ago,
     duration,

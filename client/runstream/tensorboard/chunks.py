@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from runstream_service.tensorboard.events import Contents, EventReader
-from runstream_service.tensorboard.records import MAX_RECORD_BYTES, Damage
+from runstream.tensorboard.events import Contents, EventReader
+from runstream.tensorboard.records import MAX_RECORD_BYTES, Damage
 
 _CHUNK_BYTES = 1024 * 1024
 NO_LIMIT = 1 << 62

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runstream_service.commands.charts import Curve, draw
-from runstream_service.commands.failures import fail, in_one_line
-from runstream_service.commands.find import find_run, open_client
-from runstream_service.commands.options import address_option
-from runstream_service.commands.output import terminal_width
-from runstream_service.commands.points import no_such_metric
+from runstream.commands.charts import Curve, draw
+from runstream.commands.failures import fail, in_one_line
+from runstream.commands.find import find_run, open_client
+from runstream.commands.options import address_option
+from runstream.commands.output import terminal_width
+from runstream.commands.points import no_such_metric
 
 if TYPE_CHECKING:
     import runstream

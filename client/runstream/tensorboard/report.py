@@ -6,7 +6,7 @@ import time
 
 from rich.console import Console
 
-from runstream_service.tensorboard.follower import Totals
+from runstream.tensorboard.follower import Totals
 
 _AGAIN_S = 60.0  # the same warning, and the plain line of progress, come at most this often
 _MAX_WARNINGS = 1_000

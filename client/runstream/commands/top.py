@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runstream_service.commands.failures import in_one_line
-from runstream_service.commands.find import find_experiment, open_client
-from runstream_service.commands.options import address_option
-from runstream_service.commands.output import (
+from runstream.commands.failures import in_one_line
+from runstream.commands.find import find_experiment, open_client
+from runstream.commands.options import address_option
+from runstream.commands.output import (
     Column,
     console,
     duration,

@@ -18,11 +18,11 @@ from runstream._endpoint import Endpoint
 from runstream.errors import RunstreamError
 from runstream.journal import MemoryJournal, Position, RecordType
 from runstream.journal.format import encode_json
+from runstream.tensorboard.event_journal import EventJournal, read_head
+from runstream.tensorboard.layout import Layout, Place, find_event_files
+from runstream.tensorboard.peek import Peek
+from runstream.tensorboard.state import FileState, JournalRecord, RunState, State
 from runstream.transport.transport import Transport
-from runstream_service.tensorboard.event_journal import EventJournal, read_head
-from runstream_service.tensorboard.layout import Layout, Place, find_event_files
-from runstream_service.tensorboard.peek import Peek
-from runstream_service.tensorboard.state import FileState, JournalRecord, RunState, State
 
 _LOOK_S, _LOOK_SILENT_S = 0.5, 10.0
 _SCAN_S, _LONGEST_SCAN_S = 1.0, 30.0

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runstream_service.commands.failures import fail, in_one_line
-from runstream_service.commands.find import find_run, open_client
-from runstream_service.commands.options import address_option
-from runstream_service.commands.output import Column, local, number, output_options, show_rows
+from runstream.commands.failures import fail, in_one_line
+from runstream.commands.find import find_run, open_client
+from runstream.commands.options import address_option
+from runstream.commands.output import Column, local, number, output_options, show_rows
 
 if TYPE_CHECKING:
     import runstream
@@ -30,7 +30,7 @@ _SHOWN_POINTS = 20  # of each series, in a table
 def tail(run: str, keys: tuple[str, ...], rank: int | None, as_json: bool, address: str | None) -> None:
     """Print the points of RUN as they are committed, until Ctrl-C."""
     with in_one_line():
-        from runstream_service.commands.follow import follow
+        from runstream.commands.follow import follow
 
         try:
             with open_client(address) as client:
@@ -54,8 +54,8 @@ def export(run: str | None, experiment: str | None, format_: str, output: str, a
     if (run is None) == (experiment is None):
         raise click.UsageError("give either RUN or --experiment")
     with in_one_line():
-        from runstream_service.export.command import Job
-        from runstream_service.export.command import export as write
+        from runstream.export.command import Job
+        from runstream.export.command import export as write
 
         with open_client(address) as client:
             run = None if run is None else find_run(client, run)

@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from runstream_service.commands.failures import in_one_line
-from runstream_service.commands.options import address_option
+from runstream.commands.failures import in_one_line
+from runstream.commands.options import address_option
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})

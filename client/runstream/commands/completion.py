@@ -19,7 +19,7 @@ def completion(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from runstream_service.commands import runstream
+    from runstream.commands import runstream
 
     kind = get_completion_class(shell)
     assert kind is not None

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from google_crc32c import value as crc32c
 
-from runstream_service.tensorboard.records import FOOTER_BYTES, HEADER_BYTES, Damage, Record, RecordFramer
+from runstream.tensorboard.records import FOOTER_BYTES, HEADER_BYTES, Damage, Record, RecordFramer
 
 # Fields of Event, of Summary.Value, of SummaryMetadata, of TensorProto, of HParamsPluginData.
 _WALL_TIME, _STEP, _SUMMARY, _SESSION_LOG = 1, 2, 5, 7

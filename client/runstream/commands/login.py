@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from runstream_service.commands.failures import in_one_line
-from runstream_service.commands.options import address_option
+from runstream.commands.failures import in_one_line
+from runstream.commands.options import address_option
 
 
 @click.command()

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from runstream_service.tensorboard.chunks import read_chunk
-from runstream_service.tensorboard.events import Contents, EventReader
+from runstream.tensorboard.chunks import read_chunk
+from runstream.tensorboard.events import Contents, EventReader
 
 
 class Peek:

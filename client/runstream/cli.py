@@ -1,0 +1,37 @@
+"""The command `runstream`. The client alone has it, too, so only the standard library is imported at the top."""
+
+from __future__ import annotations
+
+import sys
+
+_SERVER = "runstream_service"
+# What the extras bring, by the module that a command misses first. Everything else comes with [server].
+_EXTRAS = {
+    "click": "cli",
+    "rich": "cli",
+    "plotext": "cli",
+    "google_crc32c": "tensorboard",
+    "numpy": "export" if sys.argv[1:2] == ["export"] else "tensorboard",
+    "matplotlib": "cli,png",
+    "pyarrow": "export",
+    "sklearn": "server,demo",
+    "mlflow": "server,mlflow",
+}
+
+
+def main() -> None:
+    """Runs the command line; if a package is missing, says how to install it."""
+    try:
+        from runstream.commands import runstream
+
+        runstream()
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if not missing or (missing.startswith("runstream") and error.name != _SERVER):
+            raise  # a bug, not a missing extra
+        what = "the server" if missing == _SERVER else missing
+        sys.stderr.write(
+            f"runstream: {what} is not installed here; this command comes with: "
+            f"pip install 'runstream[{_EXTRAS.get(missing, 'server')}]'\n"
+        )
+        sys.exit(1)

@@ -1,0 +1,69 @@
+"""The subcommands of `runstream`: they read options, call one function, and report its error in one line.
+
+A command's module is imported when the command is used. Those that look at runs, or work on a training machine, need
+the extra [cli] alone. Those of the server are in its distribution, which the extra [server] brings.
+"""
+
+from __future__ import annotations
+
+import click
+
+from runstream.commands.lazy_group import LazyGroup, version_option
+from runstream.commands.server import SERVER
+
+_OURS = __name__
+_OF_THE_SERVER = f"{SERVER}.commands"
+
+# Section of the help -> the package with its modules; name of the command -> its module there, and its name in it.
+_COMMANDS = {
+    ("Look at runs", _OURS): {
+        "ls": "runs:ls",
+        "show": "runs:show",
+        "history": "points:history",
+        "plot": "plot:plot",
+        "compare": "runs:compare",
+        "tail": "points:tail",
+        "top": "top:top",
+        "open": "runs:open_page",
+        "export": "points:export",
+    },
+    ("Change runs", _OURS): {
+        "delete": "runs:delete",
+        "restore": "runs:restore",
+        "retention": "runs:retention",
+    },
+    ("On a training machine", _OURS): {
+        "exec": "exec:execute",
+        "login": "login:login",
+        "logout": "login:logout",
+        "doctor": "login:doctor",
+        "agent": "agent:agent",
+        "sync": "agent:sync",
+        "tensorboard": "tensorboard:tensorboard",
+        "completion": "completion:completion",
+    },
+    ("The service", _OF_THE_SERVER): {
+        "serve": "service:serve",
+        "status": "database:status",
+        "gc": "database:gc",
+        "distribute": "database:distribute",
+        "demo": "service:demo",
+        "bench": "service:bench",
+    },
+    ("Who may do what", _OF_THE_SERVER): {
+        "workspace": "access:workspace",
+        "token": "access:token",
+        "tracking-uri": "access:tracking_uri",
+        "audit": "access:audit",
+    },
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    sections=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@version_option
+def runstream() -> None:
+    """Streams metric points from training workers into PostgreSQL: durably, exactly once, fast."""
