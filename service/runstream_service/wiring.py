@@ -9,6 +9,7 @@ from runstream_service.artifacts.files_of_caller import FilesOfCaller
 from runstream_service.core.experiment_activity import ExperimentActivity
 from runstream_service.core.experiment_search import ExperimentSearch
 from runstream_service.core.experiments import Experiments
+from runstream_service.core.imports import Imports
 from runstream_service.core.inputs import Inputs
 from runstream_service.core.logged_models import LoggedModels
 from runstream_service.core.model_metrics import ModelMetrics
@@ -58,6 +59,7 @@ class Core:
     artifacts: FilesOfCaller
     logged_models: LoggedModels
     saved_views: SavedViews
+    imports: Imports
     access: Access
 
 
@@ -110,6 +112,7 @@ def wire_calls(
         artifacts=FilesOfCaller(artifacts, database, limits),
         logged_models=LoggedModels(database),
         saved_views=SavedViews(database),
+        imports=Imports(database),
         access=access,
     )
     history, chart, keys_in_use = History(histories), Chart(answers), KeysInUse(answers)

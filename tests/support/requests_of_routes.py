@@ -277,6 +277,7 @@ HTTP: Mapping[str, Fields] = {
     "POST web/runs/{run_id}/edit": {**_ONE_RUN, "name": "b", "set_tags": {"a": "1"}},
     "POST web/runs/delete": {"run_ids": ["<run_id>"]},
     "POST web/runs/restore": {"run_ids": ["<run_id>"]},
+    "POST web/import/experiments": {"name": "<new>", "created_unix_us": 1_700_000_000_000_000},
     "GET web/views": {},
     "POST web/views": {"name": "<new>", "state": "/r/<run_id>"},
     "GET web/views/{view_id}": _ONE_VIEW,

@@ -35,15 +35,16 @@ def mlflow_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]
 
 
 @contextlib.contextmanager
-def stock_server(*arguments: str, timeout_s: float = 110) -> Iterator[str]:
-    """Its address; it is gone afterwards.
+def stock_server(*arguments: str, timeout_s: float = 110, place: Path | None = None) -> Iterator[str]:
+    """Its address; it is gone afterwards. `place`: the directory that it makes, with mlflow.db and artifacts.
 
     Raises:
         RuntimeError: it did not start; with what it said.
     """
-    directory = Path(tempfile.mkdtemp(prefix="stock-mlflow-"))
+    directory = place or Path(tempfile.mkdtemp(prefix="stock-mlflow-"))
+    directory.mkdir(exist_ok=True)
     database = directory / "mlflow.db"
-    template = _TEMPLATES / f"{importlib.metadata.version('mlflow')}.db"
+    template = stock_template()
     if template.exists():
         shutil.copyfile(template, database)
     port = _free_port()
@@ -67,6 +68,11 @@ def stock_server(*arguments: str, timeout_s: float = 110) -> Iterator[str]:
             process.wait(20)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def stock_template() -> Path:
+    """A database as the server makes it; it is there once a server has run."""
+    return _TEMPLATES / f"{importlib.metadata.version('mlflow')}.db"
 
 
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log_file: Path, timeout_s: float) -> None:

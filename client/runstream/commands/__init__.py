@@ -42,6 +42,9 @@ _COMMANDS = {
         "tensorboard": "tensorboard:tensorboard",
         "completion": "completion:completion",
     },
+    ("From elsewhere", _OF_THE_SERVER): {
+        "import": "importing:import_group",
+    },
     ("The service", _OF_THE_SERVER): {
         "serve": "service:serve",
         "status": "database:status",

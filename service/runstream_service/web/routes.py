@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 from runstream_service.core.caller import Role
 from runstream_service.http.paths import WEB_API
 from runstream_service.mlflow.bodies import Bodies
-from runstream_service.web import charts, events, experiments, me, run_edits, runs, stragglers, views
+from runstream_service.web import charts, events, experiments, imports, me, run_edits, runs, stragglers, views
 from runstream_service.web.calls import WebCall
 from runstream_service.web.endpoints import endpoint_of, guarded, unknown
 from runstream_service.web.large_answers import LargeAnswers
@@ -34,6 +34,7 @@ def table(core: Core, queries: Queries, hub: Hub) -> tuple[WebCall, ...]:
     of_edits = run_edits.EditHandlers(core.runs)
     of_stragglers = stragglers.StragglerHandlers(queries.stragglers)
     of_views = views.ViewHandlers(core.saved_views)
+    of_imports = imports.ImportHandlers(core.imports)
     return (
         WebCall("GET", "me", READ, Nothing, me.MeHandlers(core.access).get),
         WebCall("POST", "charts", READ, charts.ChartOfRuns, of_charts.chart),
@@ -50,6 +51,7 @@ def table(core: Core, queries: Queries, hub: Hub) -> tuple[WebCall, ...]:
         WebCall("GET", "views/{view_id}", READ, views.OneView, of_views.get),
         WebCall("PUT", "views/{view_id}", WRITE, views.ChangedView, of_views.update),
         WebCall("DELETE", "views/{view_id}", WRITE, views.OneView, of_views.delete),
+        WebCall("POST", "import/experiments", MANAGE, imports.ImportExperiment, of_imports.experiment),
         WebCall("GET", "keys", READ, runs.KeysOf, of_runs.keys),
         WebCall("GET", "runs/{run_id}/stragglers", READ, stragglers.StragglersOf, of_stragglers.read),
         WebCall("GET", "events", READ, events.Follow, events.EventHandlers(hub).follow, lasts=True),

@@ -1,0 +1,82 @@
+"""`runstream import`: the group, and one subcommand for each kind of source."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from runstream.commands.failures import in_one_line
+from runstream.commands.options import address_option
+
+if TYPE_CHECKING:
+    from runstream_service.importing.progress import Progress
+
+
+@click.group("import")
+def import_group() -> None:
+    """Bring along what another tracker has: runs with their ids, params, tags, and every point."""
+
+
+@import_group.command()
+@click.argument("source")
+@click.option("--experiment", "experiments", multiple=True, help="Only this one, by its name; may be repeated.")
+@click.option("--deleted", is_flag=True, help="Deleted runs and experiments as well; they are deleted here, too.")
+@click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True, help="Runs at a time.")
+@address_option
+def mlflow(source: str, experiments: tuple[str, ...], deleted: bool, parallel: int, address: str | None) -> None:
+    """Import from MLflow: SOURCE is http://host:port of a server, sqlite:///mlflow.db or postgresql://... of its
+    database, or a directory such as ./mlruns.
+
+    Runs keep their ids. What is here already stays as it is, so that a second call brings what is new, and one that
+    was killed goes on. Exit code 1: something could not be brought, or is different here; each such thing is named.
+    """
+    with in_one_line():
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+        from runstream_service.importing.source import open_mlflow
+
+        with open_mlflow(source) as opened:
+            sys.exit(_import(opened, address, experiments, parallel=parallel, deleted=deleted))
+
+
+def _import(source: object, address: str | None, experiments: Sequence[str], *, parallel: int, deleted: bool) -> int:
+    from runstream_service.importing.importer import Importer
+    from runstream_service.importing.progress import Progress
+    from runstream_service.importing.report import Report
+    from runstream_service.importing.source import Source
+    from runstream_service.importing.target import Target
+
+    progress = Progress()
+    kept: Source = source  # type: ignore[assignment]
+    target = Target(address)
+    try:
+        target.check()
+        click.echo(f"importing {kept.describe()} into {target.endpoint.address}", err=True)
+        with Report(progress):
+            importer = Importer(
+                kept, target, progress, parallel=parallel, include_deleted=deleted, experiments=experiments
+            )
+            importer.run()
+    finally:
+        target.close()
+    _print(progress)
+    return int(progress.problem_count > 0)
+
+
+def _print(progress: Progress) -> None:
+    from runstream.commands.output import Column, print_all, table
+
+    kinds = [kind for kind in ("experiments", "runs", "points") if progress.new[kind] or progress.found[kind]]
+    columns = (Column("what"), Column("new", is_number=True), Column("there already", is_number=True))
+    print_all(table(columns, [(kind, f"{progress.new[kind]:,}", f"{progress.found[kind]:,}") for kind in kinds]))
+    for kind, count in progress.left_out.items():
+        click.echo(f"{count:,} {kind} were left out; --deleted brings them")
+    for note in progress.notes:
+        click.echo(note)
+    for problem in progress.problems:
+        click.echo(f"runstream: {problem}", err=True)
+    if (more := progress.problem_count - len(progress.problems)) > 0:
+        click.echo(f"runstream: and {more:,} more", err=True)

@@ -1,0 +1,162 @@
+"""JSON over HTTP, to the service and to servers that are imported from. Failures that may pass are repeated."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx2
+import orjson
+
+from runstream import errors
+from runstream._backoff import Backoff
+
+T = TypeVar("T")
+
+PATIENCE_S = 300.0  # how long the same call is repeated while the other side is away
+_TIMEOUT = httpx2.Timeout(120.0, connect=20.0)
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 10.0
+_MESSAGE_CHARACTERS = 500
+_KINDS: Mapping[int, type[errors.RunstreamError]] = {
+    401: errors.Unauthenticated,
+    403: errors.PermissionDenied,
+    404: errors.NotFound,
+    409: errors.AlreadyExists,
+    429: errors.Overloaded,
+}
+
+
+def persistently(action: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
+    """What `action` returns; repeated while it raises a RunstreamError that says that a retry can help."""
+    backoff, give_up_s = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S), time.monotonic() + patience_s
+    while True:
+        try:
+            return action()
+        except errors.RunstreamError as error:  # noqa: PERF203 (that is what the loop is for)
+            if not error.retryable or error.reason == "FENCED" or time.monotonic() > give_up_s:
+                raise
+            time.sleep(backoff.next_s(error.retry_after_s))
+
+
+class Http:
+    """Requests below one address. Safe to share between threads. Methods raise RunstreamError."""
+
+    def __init__(
+        self,
+        base_url: str,
+        headers: Mapping[str, str],
+        *,
+        auth: tuple[str, str] | None = None,
+        verify: ssl.SSLContext | bool = True,
+        connections: int = 32,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._has_answered = False
+        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
+        self._client = httpx2.Client(
+            headers=dict(headers), auth=auth, verify=verify, timeout=_TIMEOUT, limits=limits, follow_redirects=True
+        )
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The answer to a GET, decoded."""
+        return self._persistently(lambda: self._json("GET", path, params=_query(query)))
+
+    def post(self, path: str, body: Mapping[str, Any], method: str = "POST") -> Any:
+        """The answer to a POST, decoded. The call must be one that may be repeated."""
+        headers = {"content-type": "application/json"}
+        return self._persistently(lambda: self._json(method, path, content=orjson.dumps(body), headers=headers))
+
+    def put(self, path: str, chunks: Callable[[], Iterator[bytes]], size: int) -> None:
+        """Uploads a body of this size; `chunks` begins it anew for each try."""
+        headers = {"content-length": str(size)}
+        self._persistently(lambda: self._json("PUT", path, content=chunks(), headers=headers))
+
+    @contextmanager
+    def download(self, path: str, **query: Any) -> Iterator[Iterator[bytes]]:
+        """The body of a GET, piece by piece."""
+        with self._failures(path), self._client.stream("GET", self.base_url + path, params=_query(query)) as response:
+            if response.status_code >= 400:
+                response.read()
+            _check(response, path)
+            yield response.iter_bytes(1 << 20)
+
+    def _persistently(self, action: Callable[[], T]) -> T:
+        """A wrong address is to be said at once: nothing is repeated before there was an answer."""
+        if self._has_answered:
+            return persistently(action)
+        answer = action()
+        self._has_answered = True
+        return answer
+
+    def close(self) -> None:
+        """Closes connections."""
+        self._client.close()
+
+    def __enter__(self) -> Http:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _json(self, method: str, path: str, **arguments: Any) -> Any:
+        with self._failures(path):
+            response = self._client.request(method, self.base_url + path, **arguments)
+        _check(response, path)
+        return decoded(response.content) if response.content else {}
+
+    @contextmanager
+    def _failures(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except httpx2.TransportError as error:
+            what = str(error) or type(error).__name__
+            raise errors.Unavailable(f"{self.base_url}{path}: {what}") from error
+
+
+def decoded(content: bytes) -> Any:
+    """JSON, also with the literals NaN and Infinity, which some routes of MLflow's server send. Raises ServiceError."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise errors.ServiceError(f"an answer that is no JSON: {content[:200]!r}") from error
+
+
+def _query(query: Mapping[str, Any]) -> list[tuple[str, str | int | float | bool | None]]:
+    pairs: list[tuple[str, str | int | float | bool | None]] = []
+    for name, value in query.items():
+        values = value if isinstance(value, list | tuple) else [] if value is None else [value]
+        pairs += [(name, str(one)) for one in values]
+    return pairs
+
+
+def _check(response: httpx2.Response, path: str) -> None:
+    status = response.status_code
+    if status < 400:
+        return
+    message, code = response.text[:_MESSAGE_CHARACTERS], ""
+    try:
+        answer = orjson.loads(response.content)
+        told = answer.get("error", answer)  # the page's form, or MLflow's
+        message, code = str(told.get("message", message)), str(told.get("code") or answer.get("error_code") or "")
+    except (orjson.JSONDecodeError, AttributeError):
+        pass
+    kind = _KINDS.get(status) or (errors.Unavailable if status >= 500 else errors.InvalidArgument)
+    if code == "RESOURCE_ALREADY_EXISTS":
+        kind = errors.AlreadyExists
+    wait = response.headers.get("retry-after", "")
+    raise kind(
+        f"{message[:_MESSAGE_CHARACTERS]} [HTTP {status} from {path}]",
+        code=str(status),
+        reason=code,
+        retry_after_s=float(wait) if wait.replace(".", "", 1).isdigit() else None,
+    )

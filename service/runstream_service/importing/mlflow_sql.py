@@ -1,0 +1,145 @@
+"""The database of an MLflow server, read by SQL: its own store takes a row at a time through its ORM, and refuses every
+database but those of its own version. Here, tables and columns that a version does not have count as empty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from runstream_service.importing.databases import Database, Row
+from runstream_service.importing.records import Points, SourceExperiment, SourceRun, finite_or_not, unix_us
+
+_PAGE_RUNS = 500
+_NEEDED = {
+    "experiments": {"experiment_id", "name", "lifecycle_stage"},
+    "runs": {"run_uuid", "experiment_id", "status", "start_time", "lifecycle_stage"},
+    "metrics": {"run_uuid", "key", "value", "timestamp", "step", "is_nan"},
+}
+_WORKSPACE = "default"
+RUN_NAME = "mlflow.runName"
+
+
+class MlflowDatabase:
+    """A source; see Source."""
+
+    runs_at_once = 1
+
+    def __init__(self, database: Database) -> None:
+        """Raises ValueError for a database that is none of MLflow's, or of a version that is too old."""
+        self._database = database
+        for table, needed in _NEEDED.items():
+            missing = needed - database.columns(table)
+            if missing:
+                what = f"no column {sorted(missing)[0]!r}" if len(missing) < len(needed) else "no such table"
+                raise ValueError(
+                    f"{database.name}: {what} in {table!r}, so it is no database of MLflow 1.2 or later; upgrade an "
+                    "older one with `mlflow db upgrade`"
+                )
+
+    def describe(self) -> str:
+        version = ""
+        if "version_num" in self._database.columns("alembic_version"):
+            rows = self._database.rows("SELECT version_num FROM alembic_version")
+            version = f", schema {rows[0][0]}" if rows else ""
+        return f"MLflow's database {self._database.name}{version}"
+
+    def experiments(self) -> list[SourceExperiment]:
+        columns = self._database.columns("experiments")
+        times = [name if name in columns else "NULL" for name in ("creation_time", "last_update_time")]
+        where = f"WHERE workspace = '{_WORKSPACE}'" if "workspace" in columns else ""
+        rows = self._database.rows(
+            f"SELECT experiment_id, name, lifecycle_stage, {', '.join(times)} FROM experiments {where} "  # noqa: S608
+            "ORDER BY experiment_id"
+        )
+        tags = self._entries("experiment_tags", "experiment_id")
+        return [
+            SourceExperiment(
+                source_id=str(row[0]),
+                name=row[1],
+                deleted=row[2] == "deleted",
+                created_unix_us=unix_us(row[3]),
+                updated_unix_us=unix_us(row[4]),
+                tags=tags.get(row[0], {}),
+            )
+            for row in rows
+        ]
+
+    def run_count(self) -> int | None:
+        return int(self._database.rows("SELECT count(*) FROM runs")[0][0])
+
+    def runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
+        columns = self._database.columns("runs")
+        user, name, uri = (column if column in columns else "''" for column in ("user_id", "name", "artifact_uri"))
+        statement = (
+            f"SELECT run_uuid, {name}, {user}, status, start_time, end_time, lifecycle_stage, {uri} FROM runs "  # noqa: S608
+            f"WHERE experiment_id = ? AND run_uuid > ? ORDER BY run_uuid LIMIT {_PAGE_RUNS}"
+        )
+        after = ""
+        while rows := self._database.rows(statement, int(experiment.source_id), after):
+            after = rows[-1][0]
+            ids = [row[0] for row in rows]
+            params, tags = self._entries("params", "run_uuid", ids), self._entries("tags", "run_uuid", ids)
+            for row in rows:
+                yield _run(experiment, row, params.get(row[0], {}), tags.get(row[0], {}))
+
+    def points(self, runs: Sequence[SourceRun]) -> Iterator[Points]:
+        statement = (
+            "SELECT key, timestamp, step, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY key, step, timestamp"
+        )
+        for run in runs:
+            for rows in self._database.pieces(statement, run.run_id):
+                yield from _points(run.run_id, rows)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __enter__(self) -> MlflowDatabase:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _entries(self, table: str, owner: str, owners: Sequence[Any] | None = None) -> dict[Any, dict[str, str]]:
+        """Params or tags by their owner."""
+        if not {owner, "key", "value"} <= self._database.columns(table):
+            return {}
+        where = "" if owners is None else f"WHERE {owner} IN ({', '.join('?' * len(owners))})"
+        found: dict[Any, dict[str, str]] = {}
+        for row in self._database.rows(f"SELECT {owner}, key, value FROM {table} {where}", *(owners or ())):  # noqa: S608
+            found.setdefault(row[0], {})[row[1]] = row[2] or ""
+        return found
+
+
+def _run(experiment: SourceExperiment, row: Row, params: dict[str, str], tags: dict[str, str]) -> SourceRun:
+    run_id, name, user, status, start, end, lifecycle, uri = row
+    return SourceRun(
+        run_id=run_id,
+        experiment_id=experiment.source_id,
+        name=tags.get(RUN_NAME) or name or "",
+        user=user or "",
+        status=status or "FINISHED",
+        start_unix_us=unix_us(start),
+        end_unix_us=unix_us(end),
+        deleted=lifecycle == "deleted",
+        artifact_uri=uri or "",
+        params=params,
+        tags={key: value for key, value in tags.items() if key != RUN_NAME},
+    )
+
+
+def _points(run_id: str, rows: Sequence[Row]) -> Iterator[Points]:
+    """Rows that are ordered by their key, as columns."""
+    keys, *columns = zip(*rows, strict=True)
+    times, steps = (np.array(column, np.int64) for column in columns[:2])
+    values = finite_or_not(np.array(columns[2], np.float64), np.array(columns[3], np.bool_))
+    begin = 0
+    for key, same in groupby(keys):
+        end = begin + sum(1 for _ in same)
+        yield Points(run_id, key, steps[begin:end], times[begin:end] * 1_000, values[begin:end])
+        begin = end

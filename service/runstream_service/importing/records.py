@@ -1,0 +1,73 @@
+"""What sources bring. Times are microseconds since 1970; 0: it is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What MLflow's databases have in the place of the infinities, which their columns cannot hold.
+_INFINITE = float(np.finfo(np.float64).max)
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceExperiment:
+    """An experiment. `source_id` is its id in the source."""
+
+    source_id: str
+    name: str
+    deleted: bool = False
+    created_unix_us: int = 0
+    updated_unix_us: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRun:
+    """A run with its params and tags; `status` in upper case, `name` empty if it has none."""
+
+    run_id: str
+    experiment_id: str  # in the source
+    name: str = ""
+    user: str = ""
+    status: str = "FINISHED"
+    start_unix_us: int = 0
+    end_unix_us: int = 0
+    deleted: bool = False
+    artifact_uri: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()  # of its metrics, where the source tells them with the run
+
+
+class Points(NamedTuple):
+    """Points of one metric, in columns of one length, in any order."""
+
+    run_id: str
+    key: str
+    steps: Integers
+    times_unix_us: Integers
+    values: Floats
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def finite_or_not(values: Floats, is_nan: NDArray[np.bool_] | None = None) -> Floats:
+    """Values as they were logged, from what a database of MLflow keeps: NaN is a column of its own there, and the
+    infinities are the greatest and the least double."""
+    if is_nan is not None and is_nan.any():
+        values = np.where(is_nan, np.nan, values)
+    far = np.abs(values) == _INFINITE
+    return np.where(far, np.copysign(np.inf, values), values) if far.any() else values
+
+
+def unix_us(unix_ms: int | float | str | None) -> int:
+    """From the milliseconds of MLflow."""
+    return int(unix_ms) * 1_000 if unix_ms else 0

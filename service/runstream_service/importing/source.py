@@ -1,0 +1,71 @@
+"""What a source can do, and the way from its address to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from runstream_service.importing.records import Points, SourceExperiment, SourceRun
+
+
+class SourceError(Exception):
+    """A part of the source cannot be read; the message says which, and why."""
+
+
+class Source(Protocol):
+    """A tracking server, its database or its files. Safe to share between threads.
+
+    All methods raise SourceError for what concerns one thing, and ValueError for what concerns the source as a whole.
+    """
+
+    runs_at_once: int  # of how many runs the points are best read together
+
+    def describe(self) -> str:
+        """What it is, for people, such as `MLflow's database mlflow.db (schema 534353b11cbc)`."""
+
+    def experiments(self) -> list[SourceExperiment]:
+        """All, also the deleted ones."""
+
+    def run_count(self) -> int | None:
+        """How many runs it has, deleted ones included; None if it does not say so."""
+
+    def runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
+        """The runs of an experiment, also the deleted ones."""
+
+    def points(self, runs: Sequence[SourceRun]) -> Iterator[Points]:
+        """All points of some runs, in pieces of bounded size. Those of one metric of a run follow each other."""
+
+    def close(self) -> None:
+        """Ends connections."""
+
+    def __enter__(self) -> Source: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_mlflow(address: str) -> Source:
+    """The source at an address: http(s)://, sqlite:///, postgresql://, or a directory. Raises ValueError, OSError."""
+    scheme = address.partition(":")[0].lower() if ":" in address else ""
+    dialect = scheme.partition("+")[0]
+    if dialect in ("http", "https"):
+        from runstream_service.importing.mlflow_http import MlflowServer
+
+        return MlflowServer(address)
+    if dialect in ("sqlite", "postgresql", "postgres"):
+        from runstream_service.importing.databases import open_database
+        from runstream_service.importing.mlflow_sql import MlflowDatabase
+
+        return MlflowDatabase(open_database(address))
+    if dialect in ("mysql", "mssql", "oracle"):
+        raise ValueError(
+            f"{address.rpartition('@')[2]}: of MLflow's databases, SQLite and PostgreSQL are read directly; start "
+            f"`mlflow server --backend-store-uri {dialect}...` on this one, and import from its http:// address"
+        )
+    raise ValueError(
+        f"{address!r} is no source: expected http://host:port of an MLflow server, sqlite:///path or "
+        "postgresql://... of its database, or a directory mlruns"
+    )

@@ -1,0 +1,80 @@
+"""A stock MLflow server with data, and a service of ours that takes it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import runstream
+from tests.support.databases import short_directory
+from tests.support.serve import ServeProcess
+from tests.support.stock import stock_server, stock_template
+
+for _name in [name for name in os.environ if name.startswith(("MLFLOW_", "_MLFLOW"))]:
+    del os.environ[_name]
+os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"})
+with warnings.catch_warnings():
+    # What MLflow and its dependencies do when they are imported is theirs.
+    warnings.simplefilter("ignore")
+    from tests.imports.source_data import Filled, fill
+
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """MLflow's own code warns while it runs."""
+    for item in items:
+        if _HERE in item.path.parents:
+            for kind in ("DeprecationWarning", "FutureWarning", "UserWarning"):
+                item.add_marker(pytest.mark.filterwarnings(f"ignore::{kind}:mlflow.*"), append=False)
+
+
+@dataclass
+class MlflowSource:
+    """A server that runs, and where its database and files are."""
+
+    url: str
+    directory: Path
+    of_database: Filled
+    of_server: Filled
+
+    @property
+    def database(self) -> str:
+        """As `mlflow server --backend-store-uri` takes it."""
+        return f"sqlite:///{self.directory}/mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[ServeProcess]:
+    """Takes what is imported; tests import other experiments, or have a service of their own."""
+    with short_directory() as directory, ServeProcess(directory) as serve:
+        yield serve
+
+
+@pytest.fixture
+def client(service: ServeProcess) -> Iterator[runstream.Client]:
+    """Reads it back."""
+    with runstream.Client(service.grpc_address) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def source() -> Iterator[MlflowSource]:
+    """What tests read and do not change."""
+    with short_directory() as directory:
+        place = directory / "mlflow"
+        with stock_server(place=place) as url:
+            yield MlflowSource(url, place, fill(url, "a"), fill(url, "b"))
+
+
+@pytest.fixture
+def database(source: MlflowSource, tmp_path: Path) -> Path:
+    """A database of MLflow's with nothing in it, in the working directory of the test."""
+    shutil.copyfile(stock_template(), tmp_path / "mlflow.db")
+    return tmp_path / "mlflow.db"

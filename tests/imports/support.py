@@ -1,0 +1,67 @@
+"""Runs `runstream import`, and compares what is on both sides."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mlflow
+
+from tests.support.serve import COMMAND, ServeProcess, command_environment
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What the command said."""
+
+    code: int
+    out: str
+    err: str
+
+    def counts(self, what: str) -> tuple[int, int]:
+        """How many are new, and how many were there."""
+        line = next((line for line in self.out.splitlines() if line.split()[:1] == [what]), "")
+        new, there = line.split()[-2:] if line else ("0", "0")
+        return int(new.replace(",", "")), int(there.replace(",", ""))
+
+
+def environment(service: ServeProcess, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The addresses of a service, for a command."""
+    addresses = {
+        "RUNSTREAM_ADDRESS": service.grpc_address,
+        "RUNSTREAM_MLFLOW_HTTP_ADDRESS": service.http_url,
+    }
+    return command_environment({**addresses, **(extra or {})})
+
+
+def run_import(service: ServeProcess, source: str, *options: str, timeout_s: float = 120) -> Imported:
+    """`runstream import mlflow SOURCE`, in a process of its own."""
+    done = subprocess.run(
+        [*COMMAND, "import", "mlflow", source, *options],
+        env=environment(service),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
+    return Imported(done.returncode, done.stdout, done.stderr)
+
+
+def run_of(url: str, run_id: str) -> dict[str, Any]:
+    """A run as MLflow's client sees it, but for what depends on the server."""
+    client = mlflow.MlflowClient(url, url)
+    run = client.get_run(run_id)
+    info = {name: getattr(run.info, name) for name in ("run_id", "run_name", "status", "start_time", "end_time")}
+    history = {
+        key: sorted((m.step, m.timestamp, repr(value_of(m.value))) for m in client.get_metric_history(run_id, key))
+        for key in run.data.metrics
+    }
+    experiment = client.get_experiment(run.info.experiment_id).name
+    return {"info": info, "params": run.data.params, "tags": run.data.tags, "history": history, "in": experiment}
+
+
+def value_of(value: float) -> float:
+    """MLflow's databases have the greatest double in the place of infinity."""
+    return value * 2 if abs(value) == 1.7976931348623157e308 else value
