@@ -9,7 +9,7 @@ from runstream._batches import has_control_character, is_utf8, shown_key
 from runstream._values import describe
 
 _MAX_KEY = 250
-_MAX_PARAM = 6_000
+MAX_PARAM = 6_000
 _MAX_TAG = 8_000
 MAX_ENTRIES = 1_000  # the most that the service accepts in one call
 # Of text, in one record of a journal; as JSON it may be several times that, and a record has at most 1 MiB.
@@ -77,7 +77,7 @@ def _checked_value(kind: str, key: str, value: Any) -> str:
     except Exception as error:
         words = f"{kind} {shown_key(key)!r}: its value cannot become a string: {describe(error)}"
         raise TypeError(words) from error
-    limit = _MAX_PARAM if kind == "param" else _MAX_TAG
+    limit = MAX_PARAM if kind == "param" else _MAX_TAG
     if len(text) > limit or "\0" in text or not is_utf8(text):
         raise ValueError(f"{kind} {shown_key(key)!r}: its value has {len(text)} characters; at most {limit}, no NUL")
     return text

@@ -33,6 +33,7 @@ class Joining(NamedTuple):
     system_metrics: bool = False
     joins: bool = False  # the run exists already, and is neither created nor set to running again
     ends_all_attempts: bool = False  # its end is that of all attempts, not only of its own and older ones
+    reopens: bool = False  # an earlier handle of the same process has written to it
 
     @classmethod
     def of_new_handle(
@@ -55,6 +56,12 @@ class Joining(NamedTuple):
     def answered(self, run_id: str) -> Joining:
         """The same after the service has answered with this run; empty: it has not."""
         return self._replace(identity=self.identity._replace(run_id=run_id, derived=False)) if run_id else self
+
+    def reopened(self, run_id: str) -> Joining:
+        """For another handle of the same process, after the one of this joining was finished; `run_id` is what the
+        service has answered, or empty."""
+        exists_since = self.exists_since_unix_us if self.identity.derived and not run_id else time.time_ns() // 1000 - 1
+        return self.answered(run_id)._replace(exists_since_unix_us=exists_since, reopens=True)
 
     def of_joiner(self) -> Joining:
         """For a forked child, or another process that the handle was sent to: it writes to the same run, and leaves its
@@ -83,4 +90,5 @@ class Joining(NamedTuple):
             "joins": self.joins,
             "ends_run": self.ends_run,
             "ends_all_attempts": self.ends_all_attempts,
+            "reopens": self.reopens,
         }

@@ -18,6 +18,7 @@ from runstream._notices import Notices
 from runstream._outer_run import OuterRun
 from runstream._recorder import Recorder
 from runstream._recording import End, Place, Recording
+from runstream._start_arguments import StartArguments
 from runstream._threads import RLock
 from runstream._values import describe
 
@@ -444,18 +445,8 @@ def start_run(
     settings = _settings.from_environment(address, environ, token=token, workspace=workspace)
     if experiment is None:
         experiment = settings.experiment or None
-    _entries.check_name("experiment", experiment)
-    _entries.check_name("name", name)
-    good_params = _entries.checked("param", params or {}, _raise)
-    good_tags = _entries.checked("tag", tags or {}, _raise)
-    given = {
-        "experiment": experiment,
-        "name": name,
-        "run_id": None if run_id is None else _identity.check_run_id(run_id),
-        "rank": _identity.check_int32("rank", rank),
-        "attempt": _identity.check_int32("attempt", attempt),
-    }
-    identity, base_run_id = _identify(environ, given)
+    given = StartArguments.checked(experiment, name, run_id, rank, attempt, params, tags)
+    identity, base_run_id = _identify(environ, given.of_identity)
     outer = OuterRun.of(environ, identity.run_id)
     joining = Joining.of_new_handle(
         identity,
@@ -469,7 +460,7 @@ def start_run(
         joining = joining._replace(ends_run=False)
     if settings.mode == "disabled":
         return _DisabledRun(joining, settings)
-    _leave_for_ranks(identity, experiment, name)
+    leave_for_ranks(identity, experiment, name)
     cell = _notebook.running_cell()
     if cell:
         process.finish_those_of(cell)
@@ -479,10 +470,10 @@ def start_run(
     if identity.warning:
         run._notices.warn("%s", identity.warning)
     run._recorder.wake()
-    if good_params:
-        run.log_params(good_params)
-    if good_tags:
-        run.set_tags(good_tags)
+    if given.params:
+        run.log_params(given.params)
+    if given.tags:
+        run.set_tags(given.tags)
     return run
 
 
@@ -532,16 +523,12 @@ def _patience(timeout: object) -> float:
     return min(max(0.0, seconds), threading.TIMEOUT_MAX) if seconds == seconds else _FINISH_TIMEOUT_S
 
 
-def _leave_for_ranks(identity: _identity.Identity, experiment: str | None, name: str | None) -> None:
+def leave_for_ranks(identity: _identity.Identity, experiment: str | None, name: str | None) -> None:
     """Lightning's rank 0 starts the other ranks only when it trains, so they get its run through their environment."""
     around = Surroundings()
     if not identity.shared and identity.rank == 0 and around.launches_ranks():
         note = _identity.note_for_ranks(os.environ, around, experiment, name, identity.run_id)
         os.environ[_identity.LEFT_FOR_RANKS] = note
-
-
-def _raise(error: Exception) -> None:
-    raise error
 
 
 def user_name() -> str:

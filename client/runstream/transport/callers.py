@@ -135,7 +135,7 @@ class Callers:
             with self._channels.using(self._endpoint) as channel:
                 try:
                     response = self._call(channel, call.method, request, metadata)
-                    if call.method == "CreateRun" and response.attempt_has_points:
+                    if call.method == "CreateRun" and response.attempt_has_points and not feed.creation.reopens:
                         earlier = self._earlier_steps(channel, feed, response.run.run_id, metadata)
                 except grpc.RpcError as error:
                     failure = self._access.explained(_status.from_rpc_error(error))

@@ -62,6 +62,7 @@ class Creation:
     ends_run: bool
     joins: bool = False  # the run exists already, and is neither created nor set to running again
     ends_all_attempts: bool = False  # its end is that of all attempts, not only of its own and older ones
+    reopens: bool = False  # an earlier handle of the same process has written to it
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Creation:
@@ -81,6 +82,7 @@ class Creation:
                 ends_run=bool(record.get("ends_run", False)),
                 joins=bool(record.get("joins", False)),
                 ends_all_attempts=bool(record.get("ends_all_attempts", False)),
+                reopens=bool(record.get("reopens", False)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"the CREATE record has no usable {error}") from error

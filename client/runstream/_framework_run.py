@@ -1,0 +1,153 @@
+"""The run of a framework's logger or callback: started when a training begins, finished when it ends, and open again
+when something is logged afterwards, such as a test of the trained model."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from runstream import _identity, _settings
+from runstream._identity import rank_of
+from runstream._start_arguments import StartArguments
+from runstream._threads import start_thread
+from runstream.run import Run, leave_for_ranks, open_handle, start_run
+
+if TYPE_CHECKING:
+    from runstream.run import Status
+
+_OF_CONNECTION = ("address", "token", "workspace")
+_NOT_CHECKED = ("system_metrics",)  # any value is taken as true or false
+
+
+class FrameworkRun:
+    """One run, or the caller's own `run`, which is never finished here. May be used by any thread."""
+
+    def __init__(self, run: Run | None = None, **arguments: Any) -> None:
+        """`arguments` are those of `start_run`. Raises TypeError or ValueError for a wrong one: what is started in the
+        middle of a training must not."""
+        if run is not None and not isinstance(run, Run):
+            raise TypeError(f"run must be a runstream.Run, not {type(run).__name__}")
+        if run is not None and (given := [name for name, value in arguments.items() if value is not None]):
+            raise TypeError(f"run is open already; {', '.join(given)} cannot be chosen any more")
+        check_arguments(arguments)
+        self._given = arguments
+        self._arguments = arguments if run is not None else _with_run_id(arguments)
+        self._is_ours = run is None
+        self._run = run
+        self._was_sent = False  # from another process, by pickle
+        self._lock = threading.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a handle that is not finished."""
+        return self._run is not None and not self._run._finished
+
+    def handle(self) -> Run:
+        """The open handle; started, or opened again, if there is none."""
+        with self._lock:
+            if self._run is None or self._is_of_other_rank():
+                self._run = start_run(**self._arguments)
+                self._was_sent = False
+            elif self._run._finished and self._is_ours:
+                self._run = _opened_again(self._run)
+            return self._run
+
+    def suggest(self, **arguments: Any) -> None:
+        """Arguments of `start_run` that a framework knows, for those that the caller has not chosen. Wrong ones are
+        ignored, such as a name that is too long."""
+        for name, value in arguments.items():
+            if self._arguments.get(name) is None and _is_good(name, value):
+                self._arguments[name] = value
+
+    def begin_another(self) -> None:
+        """The next handle is that of another run, as of each trial of a search."""
+        with self._lock:
+            if self._is_ours:
+                self._arguments = _with_run_id({**self._given, "run_id": None})
+                self._run = None
+
+    @property
+    def run_id(self) -> str:
+        """Of the run, which is started if nothing else tells, but not opened again."""
+        if self._run is None and (chosen := self._arguments.get("run_id")):
+            return str(chosen)
+        return (self._run or self.handle()).run_id
+
+    def finish(self, status: Status = "FINISHED") -> None:
+        """Ends the run, if it is open and was started here. The end may take as long as `Run.finish` waits."""
+        with self._lock:
+            if self.is_open and self._is_ours and self._run is not None:
+                self._run.finish(status)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that this one starts: a worker that prepares data, or a rank, which opens its own handle."""
+        arguments = {**self._arguments, "run_id": self.run_id}
+        return {"run": self._run, "is_ours": self._is_ours, "given": self._given, "arguments": arguments}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self._given, self._arguments = state["given"], state["arguments"]
+        self._is_ours, self._run = state["is_ours"], state["run"]
+        self._was_sent = self._run is not None
+        self._lock = threading.Lock()
+
+    def _is_of_other_rank(self) -> bool:
+        """Whether the handle came from the process that started this one, which is a rank of its own."""
+        return self._was_sent and self._is_ours and self._run is not None and self._run.rank != rank_of(os.environ)
+
+
+def status_of_error() -> Status:
+    """How a run ends in whose training an exception is being handled now: KILLED for Ctrl-C, else FAILED."""
+    return "KILLED" if isinstance(sys.exc_info()[1], KeyboardInterrupt) else "FAILED"
+
+
+def finish_in_background(run: Run, status: Status) -> None:
+    """Ends the run of a trial, while the next one begins. The end of the program waits for it."""
+
+    def finish() -> None:
+        run.finish(status)
+
+    try:
+        start_thread(finish, "runstream-finish")
+    except RuntimeError:  # no more threads
+        run.finish(status, timeout=0)
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Raises TypeError or ValueError for a wrong argument of `start_run`."""
+    connection = {name: arguments.get(name) for name in _OF_CONNECTION}
+    _settings.from_environment(connection.pop("address"), os.environ, **connection)
+    _described(arguments)
+
+
+def _is_good(name: str, value: Any) -> bool:
+    try:
+        _described({name: value})
+    except (TypeError, ValueError):
+        return False
+    return value is not None
+
+
+def _with_run_id(arguments: dict[str, Any]) -> dict[str, Any]:
+    """With an id that is chosen now, so that ranks which this process starts later share the run, however they are
+    started; not where the environment of each rank names the run, or may do so later."""
+    identity = _identity.resolve(os.environ, **_described(arguments).of_identity)
+    if identity.shared or identity.warning:
+        return dict(arguments)
+    leave_for_ranks(identity, arguments.get("experiment"), arguments.get("name"))
+    return {**arguments, "run_id": identity.run_id}
+
+
+def _described(arguments: Mapping[str, Any]) -> StartArguments:
+    others = (*_OF_CONNECTION, *_NOT_CHECKED)
+    return StartArguments.checked(**{name: value for name, value in arguments.items() if name not in others})
+
+
+def _opened_again(run: Run) -> Run:
+    recording = run._recording
+    again = open_handle(recording.joining.reopened(recording.position.run_id), run._settings)
+    again._buffer.go_on_from(run._buffer.next_step)
+    again._recorder.wake()
+    return again

@@ -1,0 +1,60 @@
+"""The arguments of `start_run` that describe the run, checked: before it starts, or where a framework's logger is made,
+so that a wrong one raises there and not in the training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from runstream import _entries, _identity
+
+
+class StartArguments(NamedTuple):
+    """As `start_run` documents them. None: not given."""
+
+    experiment: str | None
+    name: str | None
+    run_id: str | None
+    rank: int | None
+    attempt: int | None
+    params: dict[str, str]
+    tags: dict[str, str]
+
+    @classmethod
+    def checked(
+        cls,
+        experiment: str | None = None,
+        name: str | None = None,
+        run_id: str | None = None,
+        rank: int | None = None,
+        attempt: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> StartArguments:
+        """Raises TypeError or ValueError, which names the argument."""
+        _entries.check_name("experiment", experiment)
+        _entries.check_name("name", name)
+        return cls(
+            experiment,
+            name,
+            None if run_id is None else _identity.check_run_id(run_id),
+            _identity.check_int32("rank", rank),
+            _identity.check_int32("attempt", attempt),
+            _entries.checked("param", params or {}, _raise),
+            _entries.checked("tag", tags or {}, _raise),
+        )
+
+    @property
+    def of_identity(self) -> dict[str, Any]:
+        """For `_identity.resolve`."""
+        return {
+            "experiment": self.experiment,
+            "name": self.name,
+            "run_id": self.run_id,
+            "rank": self.rank,
+            "attempt": self.attempt,
+        }
+
+
+def _raise(error: Exception) -> None:
+    raise error

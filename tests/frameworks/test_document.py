@@ -1,0 +1,65 @@
+"""docs/frameworks.md: each of its programs trains, and the service has its run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import runstream
+from tests.frameworks.stored import points_of
+from tests.support.markdown import ROOT, blocks_of
+from tests.support.serve import ServeProcess
+
+BLOCKS = blocks_of(ROOT / "docs" / "frameworks.md")
+PROGRAMS = {block.text.splitlines()[0].removeprefix("# "): block.text for block in BLOCKS if block.language == "python"}
+COMMANDS = [line.split() for block in BLOCKS if block.language == "bash" for line in block.text.splitlines()]
+# Program -> runs that it makes, ranks of each, and metrics that each has at least.
+EXPECTED = {
+    "train_torch.py": (1, 2, {"train/loss"}),
+    "train_lightning.py": (1, 1, {"train/loss", "epoch"}),
+}
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_every_block_is_a_program_or_starts_one():
+    assert EXPECTED.keys() == PROGRAMS.keys()
+    assert {block.language for block in BLOCKS} == {"python", "bash"}
+    assert {command[0] for command in COMMANDS} == {"torchrun"}
+
+
+def runs_of(client: runstream.Client, experiment: str) -> set[str]:
+    """Ids of its runs, if there is such an experiment."""
+    try:
+        return {run.run_id for run in client.list_runs(experiment)}
+    except runstream.NotFound:
+        return set()
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_trains(serve: ServeProcess, client: runstream.Client, tmp_path: Path, name: str) -> None:
+    experiment = name.removeprefix("train_").removesuffix(".py")
+    before = runs_of(client, experiment)
+    (tmp_path / name).write_text(PROGRAMS[name])
+    torchrun = next((command[1:] for command in COMMANDS if command[-1] == name), None)
+    command = ["-m", "torch.distributed.run", "--standalone", *torchrun] if torchrun else [name]
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=tmp_path,
+        env={**os.environ, "RUNSTREAM_ADDRESS": serve.grpc_address, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    assert " WARNING runstream" not in done.stderr
+    runs, ranks, keys = EXPECTED[name]
+    found = runs_of(client, experiment) - before
+    assert len(found) == runs
+    for run in map(client.get_run, found):
+        assert (run.status, bool(run.params)) == ("FINISHED", True)
+        for rank in range(ranks):
+            assert points_of(client, run.run_id, rank=rank).keys() >= keys
