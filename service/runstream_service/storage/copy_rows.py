@@ -35,6 +35,7 @@ class Layout:
 
     def __init__(self, columns: Sequence[tuple[str, str]]) -> None:
         self._widths = {name: np.dtype(type_).itemsize for name, type_ in columns}
+        self.names = tuple(self._widths)
         fields: list[tuple[str, str]] = [("fields", ">i2")]
         for name, type_ in columns:
             fields += [(f"{name}_bytes", ">i4"), (name, type_)]
