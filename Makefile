@@ -53,15 +53,16 @@ test-only: $(STAMP)
 FRAMEWORKS := .venv-frameworks
 FRAMEWORKS_STAMP := $(FRAMEWORKS)/.installed
 
-# An environment of its own: torch and JAX are hundreds of megabytes, which `make test` does not ask of a newcomer.
+# An environment of its own: torch, JAX and Ray are hundreds of megabytes, which `make test` does not ask of a newcomer.
+# Modules are compiled when they are first imported: most of them never are.
 $(FRAMEWORKS_STAMP): $(PROJECTS) constraints.txt tests/frameworks/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'JAX needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12'; exit 1; }
 	@test -x $(FRAMEWORKS)/bin/python || $(PYTHON) -m venv $(FRAMEWORKS)
 	$(FRAMEWORKS)/bin/python $(PIP_INSTALL) --upgrade pip hatchling
-	$(FRAMEWORKS)/bin/python $(PIP_INSTALL_OURS) --requirement tests/frameworks/requirements.txt --editable ./client --editable ./service
+	$(FRAMEWORKS)/bin/python $(PIP_INSTALL_OURS) --no-compile --requirement tests/frameworks/requirements.txt --editable ./client --editable ./service
 	@touch $@
 
-test-frameworks: $(FRAMEWORKS_STAMP) ## test with real PyTorch (on the CPU), JAX and other MLflows (downloads them)
+test-frameworks: $(FRAMEWORKS_STAMP) ## test with real PyTorch (on the CPU), JAX, other frameworks and other MLflows (downloads them)
 	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks
 
 bench: $(STAMP) ## measure ingest, ack latency and the cost of log()

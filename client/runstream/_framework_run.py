@@ -37,7 +37,7 @@ class FrameworkRun:
         self._arguments = arguments if run is not None else _with_run_id(arguments)
         self._is_ours = run is None
         self._run = run
-        self._was_sent = False  # from another process, by pickle
+        self._pid = os.getpid()  # of the process whose handle it is, before a fork or a pickle
         self._lock = threading.Lock()
 
     @property
@@ -47,12 +47,15 @@ class FrameworkRun:
 
     def handle(self) -> Run:
         """The open handle; started, or opened again, if there is none."""
+        run = self._run
+        if run is not None and not run._finished and self._pid == os.getpid():
+            return run
         with self._lock:
             if self._run is None or self._is_of_other_rank():
                 self._run = start_run(**self._arguments)
-                self._was_sent = False
             elif self._run._finished and self._is_ours:
                 self._run = _opened_again(self._run)
+            self._pid = os.getpid()
             return self._run
 
     def suggest(self, **arguments: Any) -> None:
@@ -77,10 +80,11 @@ class FrameworkRun:
         return (self._run or self.handle()).run_id
 
     def finish(self, status: Status = "FINISHED") -> None:
-        """Ends the run, if it is open and was started here. The end may take as long as `Run.finish` waits."""
-        with self._lock:
-            if self.is_open and self._is_ours and self._run is not None:
-                self._run.finish(status)
+        """Ends the run, if it is open and was started here. It takes as long as `Run.finish` waits. No lock is held: a
+        process may be forked meanwhile."""
+        run = self._run
+        if run is not None and self._is_ours:
+            run.finish(status)
 
     def __getstate__(self) -> dict[str, Any]:
         """For a process that this one starts: a worker that prepares data, or a rank, which opens its own handle."""
@@ -90,12 +94,13 @@ class FrameworkRun:
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self._given, self._arguments = state["given"], state["arguments"]
         self._is_ours, self._run = state["is_ours"], state["run"]
-        self._was_sent = self._run is not None
+        self._pid = 0
         self._lock = threading.Lock()
 
     def _is_of_other_rank(self) -> bool:
         """Whether the handle came from the process that started this one, which is a rank of its own."""
-        return self._was_sent and self._is_ours and self._run is not None and self._run.rank != rank_of(os.environ)
+        came = self._is_ours and self._pid != os.getpid()
+        return came and self._run is not None and self._run.rank != rank_of(os.environ)
 
 
 def status_of_error() -> Status:

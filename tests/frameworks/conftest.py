@@ -11,6 +11,7 @@ import runstream
 from tests.support.databases import short_directory
 from tests.support.serve import ServeProcess
 
+os.environ["KERAS_BACKEND"] = "torch"  # read when Keras is imported
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"  # read when JAX is imported
 
 

@@ -19,7 +19,7 @@ pl: Any = importlib.import_module(os.environ.get("LIGHTNING_PACKAGE", "lightning
 from runstream.lightning import RunstreamLogger  # noqa: E402 - after the package that it is for
 
 
-class Model(pl.LightningModule):  # type: ignore[misc]
+class Model(pl.LightningModule):
     """A line through points; `fails` is raised in the given step."""
 
     def __init__(self, lr: float = 0.1, layers: dict[str, int] | None = None, fails: Any = None) -> None:

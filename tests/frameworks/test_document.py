@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import runstream
-from tests.frameworks.stored import points_of
+from tests.frameworks.stored import points_of, run_ids
 from tests.support.markdown import ROOT, blocks_of
 from tests.support.serve import ServeProcess
 
@@ -21,6 +21,11 @@ COMMANDS = [line.split() for block in BLOCKS if block.language == "bash" for lin
 EXPECTED = {
     "train_torch.py": (1, 2, {"train/loss"}),
     "train_lightning.py": (1, 1, {"train/loss", "epoch"}),
+    "train_huggingface.py": (1, 1, {"train/loss", "eval/loss"}),
+    "train_accelerate.py": (1, 1, {"train/loss"}),
+    "train_keras.py": (1, 1, {"loss", "val_loss", "batch/loss"}),
+    "train_optuna.py": (3, 1, {"train/loss", "value", "intermediate_value"}),
+    "train_ray.py": (2, 1, {"train/loss", "training_iteration"}),
 }
 pytestmark = pytest.mark.timeout(300)
 
@@ -31,18 +36,10 @@ def test_every_block_is_a_program_or_starts_one():
     assert {command[0] for command in COMMANDS} == {"torchrun"}
 
 
-def runs_of(client: runstream.Client, experiment: str) -> set[str]:
-    """Ids of its runs, if there is such an experiment."""
-    try:
-        return {run.run_id for run in client.list_runs(experiment)}
-    except runstream.NotFound:
-        return set()
-
-
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_trains(serve: ServeProcess, client: runstream.Client, tmp_path: Path, name: str) -> None:
     experiment = name.removeprefix("train_").removesuffix(".py")
-    before = runs_of(client, experiment)
+    before = run_ids(client, experiment)
     (tmp_path / name).write_text(PROGRAMS[name])
     torchrun = next((command[1:] for command in COMMANDS if command[-1] == name), None)
     command = ["-m", "torch.distributed.run", "--standalone", *torchrun] if torchrun else [name]
@@ -57,7 +54,7 @@ def test_a_program_trains(serve: ServeProcess, client: runstream.Client, tmp_pat
     assert done.returncode == 0, done.stderr
     assert " WARNING runstream" not in done.stderr
     runs, ranks, keys = EXPECTED[name]
-    found = runs_of(client, experiment) - before
+    found = run_ids(client, experiment) - before
     assert len(found) == runs
     for run in map(client.get_run, found):
         assert (run.status, bool(run.params)) == ("FINISHED", True)

@@ -1,0 +1,65 @@
+"""Real Ray Tune, on this machine."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from ray import tune
+
+from runstream.ray import RunstreamLoggerCallback
+from tests.frameworks.ray_trials import falling
+from tests.frameworks.stored import ended_runs, points_of
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(300)]  # Ray's own warnings
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """Ray's processes, which find the modules of the tests."""
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AIR_NEW_OUTPUT": "0"}
+    environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+    yield
+    ray.shutdown()
+
+
+def test_each_trial_is_a_run_and_one_that_is_restarted_is_its_next_attempt(serve, client, cluster, tmp_path):
+    callback = RunstreamLoggerCallback("ray tune", tags={"team": "vision"}, address=serve.grpc_address)
+    space = {"lr": 0.5, "model": {"layers": 2}, "fails": tune.grid_search([False, True])}
+    options = {"storage_path": str(tmp_path), "verbose": 0, "failure_config": tune.FailureConfig(max_failures=1)}
+    tuner = tune.Tuner(falling, param_space=space, run_config=tune.RunConfig(callbacks=[callback], **options))
+    results = {str(result.config["fails"]): result for result in tuner.fit()}
+
+    runs = {run.params["fails"]: run for run in ended_runs(client, "ray tune", 2)}
+    assert {fails: run.status for fails, run in runs.items()} == {"False": "FINISHED", "True": "FAILED"}
+    for fails, run in runs.items():
+        assert (run.params["lr"], run.params["model/layers"], run.tags["team"]) == ("0.5", "2", "vision")
+        assert results[fails].path.rpartition("/")[2].startswith(run.name)
+        assert results[fails].metrics["trial_id"] == run.tags["ray.trial_id"]
+    frame = results["False"].metrics_dataframe
+    points = points_of(client, runs["False"].run_id)
+    assert points["loss"] == list(zip(frame["training_iteration"], frame["loss"], strict=True))
+    assert points["val/loss"] == list(zip(frame["training_iteration"], frame["val/loss"], strict=True))
+    assert not points.keys() & {"note", "pid", "timestamp", "config/lr", "done"}
+    steps = {one.attempt: list(one.steps) for one in client.history(runs["True"].run_id, "loss").series}
+    assert steps == {0: [1, 2], 1: [3]}
+
+
+def test_a_tuner_that_is_restored_knows_the_runs_of_its_trials():
+    before, after = RunstreamLoggerCallback("e"), RunstreamLoggerCallback("e")
+    before._known["a"] = ("1" * 32, 2)
+    after.set_state(before.get_state())
+    assert after._known == {"a": ("1" * 32, 2)}
+    assert pickle.loads(pickle.dumps(before))._known == after._known
+
+
+def test_a_trial_has_its_own_run():
+    for wrong in ({"run_id": "1" * 32}, {"attempt": 1}, {"colour": "red"}):
+        with pytest.raises(TypeError):
+            RunstreamLoggerCallback(**wrong)
