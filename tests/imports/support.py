@@ -36,10 +36,12 @@ def environment(service: ServeProcess, extra: Mapping[str, str] | None = None) -
     return command_environment({**addresses, **(extra or {})})
 
 
-def run_import(service: ServeProcess, source: str, *options: str, timeout_s: float = 120) -> Imported:
-    """`runstream import mlflow SOURCE`, in a process of its own."""
+def run_import(
+    service: ServeProcess, source: str, *options: str, tracker: str = "mlflow", timeout_s: float = 120
+) -> Imported:
+    """`runstream import TRACKER SOURCE`, in a process of its own."""
     done = subprocess.run(
-        [*COMMAND, "import", "mlflow", source, *options],
+        [*COMMAND, "import", tracker, source, *options],
         env=environment(service),
         stdin=subprocess.DEVNULL,
         capture_output=True,

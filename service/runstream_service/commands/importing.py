@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -42,6 +43,42 @@ def mlflow(source: str, experiments: tuple[str, ...], deleted: bool, parallel: i
             sys.exit(_import(opened, address, experiments, parallel=parallel, deleted=deleted))
 
 
+@import_group.command()
+@click.argument("place", type=click.Path(path_type=Path))
+@click.option("--experiment", "experiments", multiple=True, help="Only this project; may be repeated.")
+@address_option
+def wandb(place: Path, experiments: tuple[str, ...], address: str | None) -> None:
+    """Import from Weights & Biases: PLACE is a directory `wandb` that scripts have left, one of its runs, or a file
+    run-*.wandb. Neither their service nor their package is needed.
+
+    A second call brings what is new, and one that was killed goes on. Exit code 1: something could not be brought, or
+    is damaged; each such thing is named.
+    """
+    with in_one_line():
+        from runstream_service.importing.wandb_files import WandbFiles
+
+        with WandbFiles(place) as opened:
+            sys.exit(_import(opened, address, experiments, parallel=1, deleted=False))
+
+
+@import_group.command()
+@click.argument("place", type=click.Path(path_type=Path), default=None, required=False)
+@click.option("--experiment", "experiments", multiple=True, help="Only this project; may be repeated.")
+@address_option
+def trackio(place: Path | None, experiments: tuple[str, ...], address: str | None) -> None:
+    """Import from Trackio: PLACE is a directory with its databases, or one of them.  [default: TRACKIO_DIR, else
+    ~/.cache/huggingface/trackio]
+
+    A second call brings what is new, and one that was killed goes on. Exit code 1: something could not be brought, or
+    is damaged; each such thing is named.
+    """
+    with in_one_line():
+        from runstream_service.importing.trackio_files import TrackioFiles, default_place
+
+        with TrackioFiles(place or default_place(os.environ)) as opened:
+            sys.exit(_import(opened, address, experiments, parallel=1, deleted=False))
+
+
 def _import(source: object, address: str | None, experiments: Sequence[str], *, parallel: int, deleted: bool) -> int:
     from runstream_service.importing.importer import Importer
     from runstream_service.importing.progress import Progress
@@ -60,6 +97,8 @@ def _import(source: object, address: str | None, experiments: Sequence[str], *, 
                 kept, target, progress, parallel=parallel, include_deleted=deleted, experiments=experiments
             )
             importer.run()
+        for problem in getattr(kept, "problems", ()):
+            progress.problem(problem)
     finally:
         target.close()
     _print(progress)
