@@ -14,6 +14,7 @@ from runstream._lifecycle import process
 from runstream_service.storage.database import Database
 from runstream_service.storage.embedded import EmbeddedPostgres
 from tests.support.agents import end_agents
+from tests.support.clusters import place_cluster
 from tests.support.databases import FAST, fresh_database, make_template, short_directory
 
 pytest_plugins = ["tests.support.skips"]
@@ -51,6 +52,7 @@ def data_dir() -> Iterator[Path]:
 def postgres() -> Iterator[EmbeddedPostgres]:
     """One PostgreSQL for the session, with fsync off."""
     with short_directory() as directory:
+        place_cluster(directory)
         server = EmbeddedPostgres(directory, options=FAST)
 
         async def start() -> None:

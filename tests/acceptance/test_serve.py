@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -23,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from runstream.v1 import run_pb2, run_pb2_grpc
 from runstream_service.rpc.health import LIVENESS
 from runstream_service.storage.embedded import EmbeddedPostgres
+from tests.support.databases import short_directory
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -49,6 +51,13 @@ def refused(*arguments: str, environment: dict[str, str] | None = None) -> tuple
     )
     assert done.stdout == ""
     return done.returncode, done.stderr
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[ServeProcess]:
+    """From an empty directory, as users start it first."""
+    with short_directory() as directory, ServeProcess(directory / "data", fresh=True) as process:
+        yield process
 
 
 # -- ready -----------------------------------------------------------------------------------------------------------

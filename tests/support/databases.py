@@ -16,9 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from runstream_service.storage.database import Database
-from runstream_service.storage.embedded import EmbeddedPostgres
-from runstream_service.storage.migrate import migrate
+from runstream_service.storage.embedded import DATABASE, EmbeddedPostgres
 from runstream_service.storage.postgres_files import INSTALLATION, WHEEL
 
 TEMPLATE = "runstream_template"
@@ -59,11 +57,8 @@ def with_database(url: str, name: str) -> str:
 
 
 async def make_template(postgres: EmbeddedPostgres) -> None:
-    """Migrates the database that all others are copied from."""
-    await _administrate(postgres.url, f"CREATE DATABASE {TEMPLATE}")
-    database = await Database.open(with_database(postgres.url, TEMPLATE), max_size=1)
-    await migrate(database)
-    await database.close()
+    """Makes the database that all others are copied from, on a cluster of `place_cluster`."""
+    await _administrate(postgres.url, f"CREATE DATABASE {TEMPLATE} TEMPLATE {DATABASE} STRATEGY FILE_COPY")
 
 
 @contextlib.asynccontextmanager

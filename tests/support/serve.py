@@ -25,6 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from runstream_service.storage.embedded import DATABASE
 from runstream_service.storage.postgres_files import cluster_name, processes_of, read_postmaster
+from tests.support.clusters import place_cluster
 
 COMMAND = (sys.executable, "-m", "runstream_service")
 
@@ -45,7 +46,8 @@ class ServeProcess:
             serve.kill()
             serve.start()
 
-    A restart keeps the ports, so that clients find it again.
+    A restart keeps the ports, so that clients find it again. Its PostgreSQL is a copy of one that was made before; with
+    `fresh`, it makes one itself, as it does for users.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class ServeProcess:
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         command: Sequence[str] = COMMAND,
+        fresh: bool = False,
     ) -> None:
         self.data_dir = data_dir
+        self._fresh = fresh
         self._command = list(command)
         self.grpc_address = "127.0.0.1:0"
         self.http_url = "http://127.0.0.1:0"
@@ -72,6 +76,8 @@ class ServeProcess:
 
     def start(self, *, timeout_s: float = 120) -> None:
         """Starts and waits for the ready line. Raises RuntimeError with what the process said otherwise."""
+        if not self._fresh and self._has_own_postgres and not (self.data_dir.exists() and any(self.data_dir.iterdir())):
+            place_cluster(self.data_dir)
         command = [*self._command, "serve", "--json-ready", "--data-dir", str(self.data_dir), "--log-format", "json"]
         command += ["--workers", os.environ.get("SERVE_WORKERS", "1")]
         command += ["--grpc-listen", self.grpc_address, "--http-listen", urlsplit(self.http_url).netloc]
@@ -161,6 +167,10 @@ class ServeProcess:
         self._stderr.close()
 
     # -- what one can see of it --------------------------------------------------------------------------------------
+
+    @property
+    def _has_own_postgres(self) -> bool:
+        return "--database" not in self._arguments and "RUNSTREAM_DATABASE" not in self._environment
 
     @property
     def running(self) -> bool:

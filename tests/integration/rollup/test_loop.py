@@ -17,10 +17,10 @@ from runstream_service.rollup.loop import RollupLoop, RollupOptions
 from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.storage.database import Connection, Database
 from runstream_service.storage.embedded import EmbeddedPostgres
-from runstream_service.storage.migrate import migrate
 from tests.integration.ingest.conftest import acknowledged, running_replica
 from tests.integration.rollup.conftest import Lab, line, new_run
-from tests.support.databases import FAST, make_template
+from tests.support.clusters import place_cluster
+from tests.support.databases import FAST
 from tests.support.tasks import end
 
 AT_ONCE = RollupOptions(epoch_points=1, epoch_seconds=0, max_read_age_s=0)
@@ -126,12 +126,11 @@ async def test_the_loop_lives_through_the_death_of_its_connections(lab):
 
 
 async def test_the_loop_lives_through_a_restart_of_postgres(data_dir):
+    place_cluster(data_dir)
     server = EmbeddedPostgres(data_dir, options=FAST)
     await server.start()
     try:
-        await make_template(server)
         database = await Database.open(server.url)
-        await migrate(database)
         connection = await database.connect_rollup()
         lab = Lab(database, connection, await new_run(database))
         (series,) = await lab.new_series()

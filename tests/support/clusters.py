@@ -1,0 +1,78 @@
+"""A PostgreSQL cluster as the first start of a service leaves it: made once, and copied for each service of the tests.
+
+initdb and the migrations are most of what a first start takes, and do the same each time. Tests of them, and of a first
+start as a whole, ask for an empty directory. All copies have the system identifier of the original.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import importlib.metadata
+import shutil
+import subprocess
+from pathlib import Path
+
+import runstream_service.storage
+from runstream_service.storage.database import Database
+from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.storage.migrate import migrate
+from runstream_service.storage.postgres_files import WHEEL
+from tests.support.databases import short_directory
+
+_TEMPLATES = Path(__file__).resolve().parents[2] / "build" / "postgres"
+_STORAGE = Path(runstream_service.storage.__file__).parent
+_NAME = "postgres"  # of the cluster in a data directory
+
+
+def place_cluster(data_dir: Path) -> None:
+    """Puts a cluster with a migrated database into a data directory that does not exist yet, or is empty."""
+    template = _template()
+    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.chmod(0o755)
+    subprocess.run(["cp", "-a", str(template), str(data_dir / _NAME)], check=True)
+
+
+def _template() -> Path:
+    """The original, which is made when there is none for this code and this PostgreSQL."""
+    template = _TEMPLATES / _fingerprint()
+    if not template.exists():
+        _TEMPLATES.mkdir(parents=True, exist_ok=True)
+        with (_TEMPLATES / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not template.exists():
+                _make(template)
+    return template
+
+
+def _make(template: Path) -> None:
+    for older in _TEMPLATES.iterdir():
+        if older.is_dir():
+            shutil.rmtree(older)
+    with short_directory() as directory:  # PostgreSQL's account may not be able to reach the other one
+        asyncio.run(_start_and_stop(directory))
+        unfinished = _TEMPLATES / "unfinished"
+        subprocess.run(["cp", "-a", str(directory / _NAME), str(unfinished)], check=True)
+        unfinished.rename(template)
+
+
+async def _start_and_stop(directory: Path) -> None:
+    postgres = EmbeddedPostgres(directory)
+    await postgres.start()
+    try:
+        database = await Database.open(postgres.url, max_size=1)
+        await migrate(database)
+        await database.close()
+    finally:
+        await postgres.stop()
+
+
+def _fingerprint() -> str:
+    """Changes with everything that a cluster and its schema are made from."""
+    made_from = hashlib.sha256(importlib.metadata.version(WHEEL).encode())
+    for file in sorted(_STORAGE.rglob("*")):
+        if file.suffix in (".py", ".sql"):
+            made_from.update(str(file.relative_to(_STORAGE)).encode())
+            made_from.update(file.read_bytes())
+    return made_from.hexdigest()[:16]
