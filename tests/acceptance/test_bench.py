@@ -75,7 +75,7 @@ def bench(*options: str, timeout_s: float = 280) -> dict[str, Any]:
 
 
 def test_bench_prints_one_json_object_and_every_acknowledged_point_is_stored_once() -> None:
-    values = bench("--seconds", "0.5", "--pairs", "1")
+    values = bench("--seconds", "0.2", "--pairs", "1")
     assert {key for key in KEYS if not values[key] > 0} == set()
     assert 0 < values["metrics_cpu_share"] < 0.03
 
@@ -87,7 +87,7 @@ def test_bench_says_what_training_workers_take_until_their_points_are_rolled_up_
 
 
 def test_bench_compares_workers_of_the_service_with_one_process() -> None:
-    values = bench("--serve-workers", "2", "--seconds", "0.5", "--pairs", "1")
+    values = bench("--serve-workers", "2", "--seconds", "0.2", "--pairs", "1")
     for figure in ("points_per_s", "service_cpu_s_per_million_points", "load_cpu_s_per_million_points"):
         assert values[f"{figure}_1"] > 0
         assert values[f"{figure}_2"] > 0
@@ -96,7 +96,7 @@ def test_bench_compares_workers_of_the_service_with_one_process() -> None:
 
 
 def test_bench_compares_tls_with_plaintext() -> None:
-    values = bench("--tls", "--seconds", "0.5", "--pairs", "1")
+    values = bench("--tls", "--seconds", "0.2", "--pairs", "1")
     for figure in ("points_per_s_200x250", "points_per_s_25x8x250", "new_connections_per_s", "kept_connections_per_s"):
         assert values[f"{figure}_plaintext"] > 0
         assert values[f"{figure}_tls"] > 0
@@ -149,7 +149,7 @@ def test_bench_of_the_client_says_what_a_training_process_pays_and_every_point_i
 
 
 def test_it_says_how_long_acks_of_one_workspace_take_while_another_one_overloads() -> None:
-    values = bench("--fairness", "--pairs", "1", "--seconds", "1")
+    values = bench("--fairness", "--pairs", "1", "--seconds", "0.4")
     rounds = ("idle", "overload", "same_workspace")
     acks = [f"ack_p{percent}_{figure}_{name}" for percent in (50, 99) for figure in ("ms", "ratio") for name in rounds]
     keys = [f"{kind}{name}" for kind in ("", "slow_database_") for name in ("overload_points_per_s", *acks)]

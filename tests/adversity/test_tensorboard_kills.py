@@ -19,7 +19,7 @@ from tests.support.event_files import EventFile, event, simple_value, summary, t
 from tests.support.polling import until_now
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
-KILLS = int(os.environ.get("TENSORBOARD_KILLS", "20"))
+KILLS = int(os.environ.get("TENSORBOARD_KILLS", "8"))
 RANKS = 3
 KEYS = ("loss", "lr", "throughput(tps)")
 ROW_S = 0.002
@@ -67,7 +67,7 @@ def serve():
 
 
 @pytest.mark.timeout(120 + 6 * KILLS)
-def test_every_scalar_is_stored_once_over_twenty_kills(serve, tmp_path):
+def test_every_scalar_is_stored_once_however_often_the_follower_is_killed(serve, tmp_path):
     seed = int(os.environ.get("KILL_SEED", time.time_ns() % 1_000_000))
     print(f"KILL_SEED={seed}")
     chance = random.Random(seed)

@@ -69,12 +69,16 @@ class ClientBench:
         self.values: Values = {}
         self.exact = True
 
+    @property
+    def _starts(self) -> int:
+        return max(1, round(_STARTS * min(self._scale, 1.0)))
+
     async def imports(self) -> None:
         """What the statement takes in a new process."""
         self._say("import")
         code = "import time; begun = time.perf_counter(); import runstream; print(time.perf_counter() - begun)"
         spent = []
-        for _ in range(_STARTS):
+        for _ in range(self._starts):
             process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
             spent.append(float((await process.communicate())[0]))
         self.values["import_ms"] = 1_000 * statistics.median(spent)
@@ -83,7 +87,7 @@ class ClientBench:
         """What the first start_run() takes, where no agent runs yet."""
         self._say("first start_run()")
         spent = []
-        for _ in range(_STARTS):
+        for _ in range(self._starts):
             async with place(self._parts.address) as here:
                 spent.append((await here.trainer("first_run"))["ms"])
         self.values["start_run_ms"] = statistics.median(spent)

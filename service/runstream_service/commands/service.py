@@ -97,7 +97,7 @@ def _chosen(option: str, given: tuple[tuple[str, ...], ...], known: Iterable[str
     "--seconds",
     help="Length of one round; of --workers, how long they log; of --faults, how long a replica is cut off.  "
     "[default: 5; 60 with --workers and --faults]",
-    type=click.FloatRange(0.5, 3_600),
+    type=click.FloatRange(0.1, 3_600),
 )
 @click.option("--pairs", default=3, show_default=True, help="Rounds of each load.", type=click.IntRange(1, 100))
 @click.option("--storage", is_flag=True, help="Measure what becomes of points instead: roll-up, sizes, reads, tail.")
