@@ -164,11 +164,14 @@ def pinned() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def serve(installed: Installed) -> Iterator[ServeProcess]:
-    """The installed command with the variables of the chart's pod, as far as they are not addresses of its cluster."""
+    """The installed command with the variables of the chart's pod, as far as they are not addresses of its cluster. It
+    makes its database itself."""
     variables = {name: value for name, value in environment({}).items() if not name.endswith(("LISTEN", "DIR", "HOME"))}
     with (
         short_directory() as directory,
-        ServeProcess(directory / "data", command=[installed.program("runstream")], environment=variables) as process,
+        ServeProcess(
+            directory / "data", command=[installed.program("runstream")], environment=variables, fresh=True
+        ) as process,
     ):
         yield process
 

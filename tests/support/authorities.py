@@ -44,7 +44,8 @@ class Authority:
         return self.ca.cert_pem.bytes()
 
     def issue(self, *names: str, days: float = 90) -> Issued:
-        """A certificate that is valid for so many days; with a negative number, it has expired."""
+        """A certificate that is valid for so many days; with a negative number, it has expired. By default for this
+        machine."""
         expires = now() + days * DAY
         return Issued.of(
             self.ca.issue_cert(
@@ -55,6 +56,32 @@ class Authority:
     def issue_by_intermediate(self, *names: str) -> Issued:
         """One with a chain: the leaf, then the authority in between."""
         return Issued.of(self.ca.create_child_ca().issue_cert(*(names or ("localhost", "127.0.0.1"))))
+
+
+class CertificateFiles:
+    """An authority, and what it issues, as PEM files in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._authority = Authority()
+        self.ca = str(directory / "ca.pem")
+        directory.mkdir(parents=True, exist_ok=True)
+        Path(self.ca).write_bytes(self._authority.pem)
+
+    def issue(self, *names: str, days: float = 90, file: str = "") -> tuple[str, str]:
+        """The paths of a certificate and its key, for these names or addresses."""
+        issued = self._authority.issue(*names, days=days)
+        stem = file or names[0]
+        certificate, key = self._directory / f"{stem}.crt", self._directory / f"{stem}.key"
+        certificate.write_bytes(issued.chain)
+        key.write_bytes(issued.key)
+        return str(certificate), str(key)
+
+    def of_server(self, *names: str, asks_client: bool = False, days: float = 90) -> grpc.ServerCredentials:
+        """What a gRPC server listens with."""
+        issued = self._authority.issue(*names, days=days)
+        authorities = self._authority.pem if asks_client else None
+        return grpc.ssl_server_credentials([(issued.key, issued.chain)], authorities, require_client_auth=asks_client)
 
 
 class SecretMount:

@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import runstream_service.storage
@@ -50,8 +51,11 @@ def _make(template: Path) -> None:
     for older in _TEMPLATES.iterdir():
         if older.is_dir():
             shutil.rmtree(older)
-    with short_directory() as directory:  # PostgreSQL's account may not be able to reach the other one
-        asyncio.run(_start_and_stop(directory))
+    with (
+        short_directory() as directory,  # PostgreSQL's account may not be able to reach the other one
+        ThreadPoolExecutor(1) as thread,  # an event loop may run in this one
+    ):
+        thread.submit(asyncio.run, _start_and_stop(directory)).result()
         unfinished = _TEMPLATES / "unfinished"
         subprocess.run(["cp", "-a", str(directory / _NAME), str(unfinished)], check=True)
         unfinished.rename(template)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import grpc
@@ -16,7 +15,7 @@ from runstream._credentials import Credentials, Secret
 from runstream._endpoint import Endpoint, TlsFiles, resolve
 from runstream._stored_credentials import FIELD, StoredCredentials
 from runstream.journal import Directory
-from tests.support.certificates import Certificates
+from tests.support.authorities import CertificateFiles
 from tests.unit.client.ledger import TestService
 from tests.unit.client.transport.conftest import transports as transports
 from tests.unit.client.transport.conftest import until
@@ -28,9 +27,9 @@ Start = Callable[[grpc.ServerCredentials | None], TestService]
 
 
 @pytest.fixture
-def certificates(tmp_path: Path) -> Certificates:
+def certificates(tmp_path: Path) -> CertificateFiles:
     """Of the authority that the service has."""
-    return Certificates(tmp_path / "certificates")
+    return CertificateFiles(tmp_path / "certificates")
 
 
 @pytest.fixture
@@ -63,10 +62,6 @@ def directory_of(tmp_path: Path) -> Callable[..., Trainer]:
     return start
 
 
-def expired() -> datetime:
-    return datetime.now(timezone.utc) - timedelta(days=1)
-
-
 def problem(address: str, **variables: str) -> str:
     return _tls.probe(resolve(address, variables)).problem
 
@@ -86,7 +81,7 @@ def test_points_and_reads_go_over_tls(start_service, certificates, directory_of,
 
 def test_an_authority_that_is_not_trusted_is_said(start_service, certificates, tmp_path):
     service = start_service(certificates.of_server("127.0.0.1"))
-    other = Certificates(tmp_path / "other")
+    other = CertificateFiles(tmp_path / "other")
     words = problem(service.address, RUNSTREAM_TLS_CA=other.ca)
     assert f"not vouched for by RUNSTREAM_TLS_CA={other.ca}" in words
     assert "by this system's authorities" in problem(service.address)
@@ -100,7 +95,7 @@ def test_a_wrong_name_is_said(start_service, certificates):
 
 
 def test_an_expired_certificate_is_said(start_service, certificates):
-    service = start_service(certificates.of_server("127.0.0.1", not_after=expired()))
+    service = start_service(certificates.of_server("127.0.0.1", days=-1))
     words = problem(service.address, RUNSTREAM_TLS_CA=certificates.ca)
     assert "has expired" in words
     assert "clock" in words
@@ -128,7 +123,7 @@ def test_a_service_that_asks_for_a_certificate_of_the_client(start_service, cert
     cert, key = certificates.issue("client@example.com", file="client")
     variables = {"RUNSTREAM_TLS_CA": certificates.ca, "RUNSTREAM_TLS_CERT": cert, "RUNSTREAM_TLS_KEY": key}
     assert problem(service.address, **variables) == ""
-    own = Certificates(Path(cert).parent / "own")
+    own = CertificateFiles(Path(cert).parent / "own")
     cert, key = own.issue("client@example.com", file="client")
     variables = {**variables, "RUNSTREAM_TLS_CERT": cert, "RUNSTREAM_TLS_KEY": key}
     assert f"does not accept {cert}" in problem(service.address, **variables)
@@ -154,7 +149,7 @@ def test_a_failure_of_tls_is_said_once_and_points_arrive_when_it_works(
 ):
     caplog.set_level(logging.INFO)
     ca = tmp_path / "ca.pem"
-    ca.write_text(Path(Certificates(tmp_path / "other").ca).read_text())
+    ca.write_text(Path(CertificateFiles(tmp_path / "other").ca).read_text())
     service = start_service(certificates.of_server("127.0.0.1"))
     trainer = directory_of(service.address, ca=str(ca))
     trainer.log(range(100))
