@@ -14,6 +14,7 @@ from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.storage.database import Database
 from tests.integration.test_chart_model import everything, mean_of, newest_wins, parts
 from tests.support.callers import caller_in
+from tests.support.examples import examples
 from tests.support.stored import Point, make_run, prepare, put
 
 CALLER = caller_in(1)
@@ -70,7 +71,9 @@ Stored = tuple[list[list[Point]], list[Point]]
 
 
 @settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     ranks=st.dictionaries(st.integers(-1, 5), st.lists(parts(), min_size=1, max_size=2), min_size=1, max_size=4),

@@ -21,11 +21,14 @@ from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.reading.series import Series
 from runstream_service.storage.database import Database
 from tests.support.callers import caller_in
+from tests.support.examples import examples
 from tests.support.stored import Point, make_run, prepare, put
 
 CALLER = caller_in(1)
 WITH_DATABASE = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 VALUES = st.one_of(

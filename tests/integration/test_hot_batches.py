@@ -32,6 +32,7 @@ from runstream_service.stores.hot_batches import (
     HotPoints,
 )
 from runstream_service.stores.hot_store import HotStore
+from tests.support.examples import examples
 
 Point = tuple[int, int, int, float]  # series_id, step, microseconds since 1970, value
 Stored = tuple[int, int, int, int, bytes]  # commit_no, then as above, with the bits of the value
@@ -177,7 +178,7 @@ def _nan_is_nan(point: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def test_what_is_encoded_comes_back(run_in_postgres):
-    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(some_batches(), st.booleans(), st.randoms(use_true_random=False))
     @example([Batch([(1, -(2**63), MIN_TIME_UNIX_US, 5e-324), (LARGEST, LARGEST, MAX_TIME_UNIX_US, -0.0)])], True, RNG)
     def check(batches: list[Batch], in_one_statement: bool, rng: random.Random) -> None:

@@ -21,6 +21,7 @@ from runstream_service.query.run_search.run_search import RunSearch, RunSearchQu
 from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
 from runstream_service.storage.database import Database
 from tests.support.callers import ANYONE
+from tests.support.examples import examples
 from tests.support.hot import put_hot
 from tests.support.rpc import Services, serve_on
 
@@ -174,7 +175,9 @@ filters = st.recursive(
 
 
 @settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(filter_=filters, order_by=st.sampled_from([[], ["metrics.m1 DESC"], ["params.p1"]]), by_id=st.booleans())
 async def test_random_expressions_find_the_runs_that_python_finds(

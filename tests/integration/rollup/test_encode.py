@@ -15,6 +15,7 @@ from runstream_service.segments.encode import encode
 from runstream_service.segments.points import in_order
 from runstream_service.stores.segment_store import SegmentStore
 from tests.integration.rollup.conftest import POINTS_OF_SEGMENTS, counted
+from tests.support.examples import examples
 from tests.support.markdown import ROOT, blocks_of
 from tests.support.points import POINT, Point, columns
 
@@ -27,7 +28,7 @@ async def written(lab, points: list[Point], epoch: int = 1) -> list[Any]:
     return rows
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(points=st.lists(POINT, max_size=50))
 async def test_any_points_come_back_from_the_arrays_as_they_went_in(lab, points):
     rows = await written(lab, points)

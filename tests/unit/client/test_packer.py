@@ -11,6 +11,7 @@ from runstream._batches import Columns, SeriesTable, refusal_of
 from runstream._buffer import Buffer, Marker
 from runstream._notices import Notices
 from runstream._packer import Packer
+from tests.support.examples import examples
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TIMES = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)
@@ -46,7 +47,7 @@ def bits(value) -> object:
     calls=st.lists(st.tuples(ROWS, INT64, TIMES), max_size=60),
     batch_points=st.integers(1, 40),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_whatever_is_logged_is_in_the_columns_as_it_was(calls, batch_points):
     packed = Packed(batch_points)
     for metrics, step, time_us in calls:

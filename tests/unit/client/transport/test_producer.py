@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from runstream.transport.producer import Batch, Event, Producer
 from runstream.transport.settled import Outcome, SettledRecords
+from tests.support.examples import examples
 
 
 class Database:
@@ -250,7 +251,7 @@ class ProducerAndService(RuleBasedStateMachine):
 
 TestProducerAndService = pytest.mark.timeout(300)(ProducerAndService.TestCase)
 TestProducerAndService.settings = settings(
-    max_examples=200, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=examples(80), stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 
