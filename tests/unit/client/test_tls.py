@@ -20,8 +20,8 @@ from tests.unit.client.ledger import TestService
 from tests.unit.client.transport.conftest import transports as transports
 from tests.unit.client.transport.conftest import until
 from tests.unit.client.transport.journals import Trainer
+from tests.unit.client.transport.outcomes import settled, texts
 from tests.unit.client.transport.test_refusals import no_environment as no_environment
-from tests.unit.client.transport.test_transport import settled, texts
 
 Start = Callable[[grpc.ServerCredentials | None], TestService]
 

@@ -18,7 +18,7 @@ from runstream.journal import Directory
 from tests.unit.client.ledger import Refused, TestService
 from tests.unit.client.transport.conftest import until
 from tests.unit.client.transport.journals import Trainer
-from tests.unit.client.transport.test_transport import settled, texts, values
+from tests.unit.client.transport.outcomes import settled, texts, values
 
 
 @pytest.fixture(autouse=True)

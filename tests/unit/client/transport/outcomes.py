@@ -1,0 +1,39 @@
+"""What became of the journals of a test, and faults that happen once."""
+
+from __future__ import annotations
+
+import grpc
+
+from tests.unit.client.transport.conftest import until
+from tests.unit.client.transport.journals import Trainer
+
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+
+
+def once(event, number, error):
+    """A fault that happens the first time that `event` happens to `number`."""
+    done: list[int] = []
+
+    def fault(what, which):
+        if what == event and which == number and not done:
+            done.append(which)
+            raise error
+
+    return fault
+
+
+def settled(trainer: Trainer, acknowledged: int | None = None) -> None:
+    """Everything that was appended is settled, and says so."""
+    until(lambda: trainer.position().records == trainer.journal.sequence)
+    position = trainer.position()
+    expected = trainer.logged if acknowledged is None else acknowledged
+    assert position.acknowledged_points == expected, position
+    assert position.acknowledged_points + sum(position.refused.values()) == trainer.logged
+
+
+def texts(trainer: Trainer) -> str:
+    return "\n".join(notice["text"] for notice in trainer.position().notices)
+
+
+def values(service, count: int) -> list[float]:
+    return [float(step) for step in range(count)]

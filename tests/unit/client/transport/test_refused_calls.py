@@ -1,0 +1,160 @@
+"""What the service refuses, of streams, producers, runs and calls, holds up nobody else."""
+
+from __future__ import annotations
+
+import time
+
+import grpc
+import pytest
+
+from tests.unit.client.ledger import Refused
+from tests.unit.client.transport.conftest import until
+from tests.unit.client.transport.journals import Trainer
+from tests.unit.client.transport.outcomes import settled, texts
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("UNAUTHENTICATED", "Give a token"),
+        ("PERMISSION_DENIED", "Ask for a role"),
+        ("UNIMPLEMENTED", "is no runstream service"),
+        ("INVALID_ARGUMENT", "bug in runstream"),
+    ],
+)
+def test_a_stream_that_is_refused_says_what_to_do_and_is_not_repeated_at_full_speed(
+    service, directory, transports, code, words
+):
+    def fault(event, number):
+        raise Refused(grpc.StatusCode[code], "")
+
+    service.ledger.fault = fault
+    trainer = Trainer.start(directory, service.address)
+    trainer.log(range(10))
+    transports(directory)
+    until(lambda: words in texts(trainer))
+    time.sleep(0.3)
+    assert service.ledger.opens == 1
+    service.ledger.fault = lambda *_: None
+    trainer.finish()  # the end asks once more
+    settled(trainer)
+
+
+def test_one_producer_that_is_refused_does_not_hold_up_the_others(service, directory, transports):
+    def fault(event, number):
+        if event == "open" and number == 1:
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "no good")
+
+    service.ledger.fault = fault
+    transports(directory)
+    first = Trainer.start(directory, service.address)
+    first.log(range(10), "bad")
+    until(lambda: "no good" in texts(first))
+    second = Trainer.start(directory, service.address)
+    second.log(range(10), "good")
+    settled(second)
+    assert first.position().acknowledged_points == 0
+    assert "no good" in first.position().last_error
+
+
+def test_a_run_that_is_refused_does_not_hold_up_the_others(service, directory, transports):
+    service.runs.faults = [Refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "no such user")]
+    transports(directory)
+    first = Trainer.start(directory, service.address)
+    until(lambda: first.position().run_state == "refused")
+    second = Trainer.start(directory, service.address)
+    second.log(range(10))
+    settled(second)
+    assert "no such user" in texts(first)
+
+
+def test_refusals_of_the_service_are_counted_and_told(service, directory, transports):
+    service.ledger.refuse_keys = {"bad"}
+    trainer = Trainer.start(directory, service.address)
+    trainer.log(range(10), "bad")
+    trainer.log(range(10), "good")
+    transports(directory)
+    settled(trainer, 10)
+    assert trainer.position().refused == {"key_too_long": 10}
+    assert "key bad" in texts(trainer)
+
+
+def test_params_of_which_one_is_refused_are_written_except_for_that_one(service, directory, transports):
+    trainer = Trainer.start(directory, service.address)
+    transports(directory)
+    trainer.params(a="1")
+    until(lambda: trainer.position().records == 2)
+    trainer.params(a="2", b="2", c="3")
+    trainer.tags(x="y")
+    settled(trainer)
+    run = service.ledger.runs[trainer.run_id]
+    assert dict(run.params) == {"a": "1", "b": "2", "c": "3"}
+    assert dict(run.tags) == {"x": "y"}
+    assert "param 'a' refused" in texts(trainer)
+
+
+def test_a_call_that_meets_a_bug_of_the_service_does_not_keep_the_others_waiting(service, directory, transports):
+    service.runs.poison = "bad"
+    trainer = Trainer.start(directory, service.address)
+    transports(directory)
+    trainer.params(bad="1")
+    trainer.tags(good="1")
+    trainer.finish()
+    until(lambda: trainer.position().finished)
+    run = service.ledger.runs[trainer.run_id]
+    assert (dict(run.params), dict(run.tags), run.status) == ({}, {"good": "1"}, 3)
+
+
+def test_tags_that_wait_are_sent_together_and_the_newest_value_wins(service, directory, transports):
+    service.stop()
+    trainer = Trainer.start(directory, service.address)
+    for number in range(3_000):
+        trainer.tags(progress=str(number), **{f"k{number % 100}": "x" * 100})
+    service.start()
+    transports(directory)
+    settled(trainer)
+    assert service.ledger.runs[trainer.run_id].tags["progress"] == "2999"
+    assert len([method for method, _ in service.runs.calls if method == "SetTags"]) < 20
+
+
+def test_large_calls_are_split_below_the_limits_of_the_service(service, directory, transports):
+    trainer = Trainer.start(directory, service.address)
+    for part in range(5):
+        trainer.tags(**{f"k{part}-{number}": "x" * 8_000 for number in range(30)})
+    transports(directory)
+    settled(trainer)
+    assert len(service.ledger.runs[trainer.run_id].tags) == 150
+
+
+def test_a_derived_id_may_lead_to_another_run(service, directory, transports):
+    service.runs.other_run_id = "f" * 32
+    trainer = Trainer.start(directory, service.address, derived=True)
+    transports(directory)
+    trainer.log(range(10))
+    settled(trainer)
+    assert trainer.position().run_id == "f" * 32
+    assert "has ended" not in texts(trainer), "the training process says it"
+
+
+def test_a_run_of_another_experiment_is_used_if_it_was_asked_for_by_its_id(service, directory, transports):
+    service.runs.faults = [
+        Refused(grpc.StatusCode.ALREADY_EXISTS, "RUN_IN_OTHER_EXPERIMENT"),
+    ]
+    trainer = Trainer.start(directory, service.address)
+    transports(directory)
+    trainer.log(range(10))
+    settled(trainer)
+    assert "points go to the run of that id" in texts(trainer)
+
+
+def test_a_journal_that_joins_a_run_does_not_create_it(service, directory, transports):
+    trainer = Trainer.start(directory, service.address, joins=True, ends_run=False)
+    trainer.params(a="b")
+    trainer.log(range(10))
+    transports(directory)
+    settled(trainer, 0)
+    assert trainer.position().refused == {"run_not_found": 10}
+    assert "CreateRun" not in [method for method, _ in service.runs.calls]
+    trainer.finish(ends_run=False)
+    trainer.die()
+    until(lambda: not trainer.path.exists())

@@ -1,0 +1,176 @@
+"""Journals in memory, in parts, copied, torn, unreadable or deleted: each is sent as far as it can be read."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import threading
+
+from runstream.journal import MemoryJournal, Position
+from tests.unit.client.transport.conftest import QUICK, delete, until
+from tests.unit.client.transport.journals import Trainer, create_record
+from tests.unit.client.transport.outcomes import settled, texts, values
+
+
+def test_a_journal_in_memory_is_sent_like_one_on_disk(service, transports):
+    journal = MemoryJournal(create_record(service.address))
+    trainer = Trainer(journal, journal.create, None)
+    transport = transports()
+    transport.add(journal)
+    trainer.log(range(5_000))
+    trainer.finish()
+    transport.wake()
+
+    def position() -> Position:
+        return transport.position(journal.id) or Position()
+
+    until(lambda: position().finished)
+    assert position().acknowledged_points == 5_000
+    assert service.ledger.values("loss") == values(service, 5_000)
+
+
+def test_the_last_position_of_a_journal_without_a_directory_is_saved_before_it_is_let_go(service, transports):
+    # Positions are saved rarely, so that its end is answered between two saves.
+    transport = transports(limits=dataclasses.replace(QUICK, save_s=0.5))
+    journal = MemoryJournal(create_record(service.address))
+    saved: list[Position] = []
+    transport.add_kept(journal, transport._endpoints.of(journal.create, None), Position(), saved.append)
+    until(lambda: saved)
+    Trainer(journal, journal.create, None).finish()
+    journal.close()  # nothing holds it back when its end is answered
+    transport.wake()
+    until(lambda: not transport.journals)
+    assert saved[-1].finished
+
+
+def test_more_producers_than_a_stream_takes_have_their_turns(service, directory, transports):
+    service.ledger.max_producers = 2
+    trainers = [Trainer.start(directory, service.address) for _ in range(5)]
+    transports(directory)
+    for number, trainer in enumerate(trainers):
+        trainer.log(range(100), f"key{number}")
+    for number, trainer in enumerate(trainers):
+        settled(trainer)
+        assert service.ledger.values(f"key{number}") == values(service, 100)
+
+
+def test_segments_that_are_settled_are_deleted_and_a_new_transport_goes_on_behind_them(service, directory, transports):
+    trainer = Trainer.start(directory, service.address)
+    transport = transports(directory)
+    trainer.log(range(330_000))
+    settled(trainer)
+    until(lambda: not (trainer.path / "00000001.seg").exists())
+    transport.stop()
+    trainer.log(range(330_000, 331_000))
+    transports(directory)
+    settled(trainer)
+    assert service.ledger.values("loss") == values(service, 331_000)
+
+
+def test_a_copy_is_sent_without_storing_anything_twice_and_stays(service, directory, transports, tmp_path):
+    trainer = Trainer.start(directory, service.address)
+    trainer.log(range(1_500))
+    shutil.copytree(trainer.path, tmp_path / "short")
+    trainer.log(range(1_500, 4_000))
+    trainer.die()
+    shutil.copytree(trainer.path, tmp_path / "long")
+    for copy in ("long", "short", "long"):
+        transport = transports(paths=[tmp_path / copy], keep=True)
+        until(transport.over)
+        transport.stop()
+        position = Position.load(tmp_path / copy)
+        assert position is not None
+        assert position.acknowledged_points == (1_500 if copy == "short" else 4_000)
+    assert service.ledger.values("loss") == values(service, 4_000)
+    assert (tmp_path / "long" / "00000001.seg").exists()
+
+
+def test_a_hole_in_a_journal_costs_what_is_missing_and_nothing_else(service, directory, transports):
+    trainer = Trainer.start(directory, service.address)
+    trainer.log(range(5_000))
+    trainer.finish()
+    trainer.die()
+    segment = trainer.path / "00000001.seg"
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    transports(directory)
+    until(lambda: not trainer.path.exists())
+    stored = service.ledger.values("loss")
+    assert len(stored) == len(set(stored)) == 4_000
+    assert len(service.ledger.producers) == 2
+    assert service.ledger.runs[trainer.run_id].status == 3
+
+
+def test_the_torn_end_of_a_writer_that_was_killed_is_reported_and_costs_one_record(service, directory, transports):
+    trainer = Trainer.start(directory, service.address)
+    trainer.log(range(3_000))
+    trainer.die()
+    segment = trainer.path / "00000001.seg"
+    segment.write_bytes(segment.read_bytes()[:-100])
+    transport = transports(directory)
+    until(lambda: not trainer.path.exists())
+    assert service.ledger.values("loss") == values(service, 2_000)
+    assert service.ledger.runs[trainer.run_id].status == 4
+    until(lambda: transport.journals == 0)
+
+
+def test_a_journal_that_nobody_can_read_is_left_alone_and_does_not_hold_up_the_others(service, directory, transports):
+    bad = Trainer.start(directory, service.address)
+    bad.die()
+    segment = bad.path / "00000001.seg"
+    segment.write_bytes(segment.read_bytes()[:60] + b"x" + segment.read_bytes()[61:])
+    good = Trainer.start(directory, service.address)
+    good.log(range(10))
+    transport = transports(directory)
+    settled(good)
+    assert "CREATE" in transport.unusable()[bad.path]
+    assert bad.path.exists()
+
+
+def test_a_directory_that_is_deleted_is_forgotten(service, directory, transports):
+    service.stop()
+    trainer = Trainer.start(directory, service.address)
+    trainer.log(range(10))
+    transport = transports(directory)
+    until(lambda: transport.journals == 1)
+    delete(directory.path)
+    until(lambda: transport.journals == 0)
+
+
+def test_a_service_that_does_not_answer_open_is_given_up(service, directory, transports):
+    gate = threading.Event()
+
+    def fault(event, number):
+        if event == "open" and number == 1:
+            service.ledger.lock.wait_for(gate.is_set, 20)
+
+    service.ledger.fault = fault
+    transports(directory, limits=dataclasses.replace(QUICK, open_timeout_s=0.2))
+    trainer = Trainer.start(directory, service.address)
+    trainer.log(range(10))
+    service.ledger.wait_for(lambda: service.ledger.opens >= 2)
+    gate.set()
+    settled(trainer)
+    assert "no answer to Open" in texts(trainer)
+
+
+def test_steps_that_an_earlier_process_has_logged_are_told(service, directory, transports):
+    trainer = Trainer.start(directory, service.address)
+    transports(directory)
+    trainer.log(range(100))
+    settled(trainer)
+    create = service.runs.CreateRun
+
+    def has_points(request, context):
+        response = create(request, context)
+        response.attempt_has_points = True
+        return response
+
+    service.runs.CreateRun = has_points
+    service.stop()
+    service.start()
+    again = Trainer.start(directory, service.address, trainer.run_id)
+    again.log(range(50, 60))
+    settled(again)
+    assert "starts at step 50, but an earlier process logged it up to step 99" in texts(again)
