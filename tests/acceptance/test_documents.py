@@ -36,6 +36,8 @@ import runstream
 from runstream import _settings
 from runstream.journal import Directory
 from runstream.journal.directory import DEFAULT_LIMIT_BYTES
+from runstream_service.bench.durability.names import SCENARIOS, TRACKERS
+from runstream_service.commands.service import bench
 from runstream_service.core import errors
 from runstream_service.settings import OPTIONS, read_settings
 from runstream_service.statuses import status_of
@@ -278,6 +280,13 @@ def sync_command(reader: Reader, found: re.Match[str]) -> None:
     output_of(reader.start(program("runstream"), "sync", *options))
 
 
+def bench_command(_reader: Reader, found: re.Match[str]) -> None:
+    """It has these options, and these names; test_bench.py runs it."""
+    options = bench.make_context("bench", shlex.split(found[1])).params
+    assert {name for several in options["only"] for name in several} <= TRACKERS.keys()
+    assert {name for several in options["scenario"] for name in several} <= SCENARIOS.keys()
+
+
 def distribute_command(reader: Reader, _found: re.Match[str]) -> None:
     """Without a cluster it refuses; tests/citus has one."""
     command = [program("runstream"), "distribute", "--database", reader.serve.database_url]
@@ -422,6 +431,7 @@ COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"runstream tensorboard (.*)": tensorboard_command,
     r"runstream ((?:export|delete|restore|retention|gc|status) .*)": data_command,
     r"runstream ((?:ls|show|history|plot|compare|top|open)\b.*)": data_command,
+    r"runstream bench (.*)": bench_command,
     r"runstream (distribute) --database postgresql://\S+": distribute_command,
     r"\.venv/bin/python (\w+\.py)": script,
     r"curl http://127\.0\.0\.1:5000(/\w+)": curl,

@@ -117,7 +117,7 @@ def test_every_name_has_a_tracker_and_a_scenario():
 def test_a_page_gets_new_tables_and_keeps_its_words(tmp_path: Path):
     results = (
         Result("runstream", "values", Counts(logged=56)),
-        Result("mlflow", "values", Counts(logged=56, changed=12), waited_s=4.0, errors={"Error: a|b": 3}),
+        Result("mlflow", "values", Counts(logged=56, changed=12), waited_s=4.0, worst_s=3.0, errors={"Error: a|b": 3}),
     )
     trackers = tuple(all_trackers()[name] for name in ("runstream", "mlflow"))
     report = Report(trackers, {"aim": "no wheel"}, results, scale=1.0)

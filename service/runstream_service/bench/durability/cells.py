@@ -104,6 +104,7 @@ class Cell:
     tracker: Tracker
     stack: Stack
     directory: Path
+    local: Path  # the disk of the machine that trains
     python: Path
     slots: asyncio.Semaphore
     scale: float
@@ -146,7 +147,7 @@ class Cell:
         with (self.directory / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 - our own program
                 [str(self.python), str(_PROGRAMS / "trainer.py"), json.dumps({**self._config(), **told, **config})],
-                cwd=self.directory, env=self._environment(), stdin=subprocess.PIPE, stdout=log, stderr=log,
+                cwd=self.local, env=self._environment(), stdin=subprocess.PIPE, stdout=log, stderr=log,
             )  # fmt: skip
         return Trainer(process, truth, config.get("rank", 0))
 
@@ -155,7 +156,7 @@ class Cell:
         return {"client": self.tracker.client, "project": PROJECT, "keys": len(_KEYS), "rank": 0, "ranks": 1, **place}
 
     def _environment(self) -> dict[str, str]:
-        return clean_environment(self.directory) | self.stack.environment
+        return clean_environment(self.local) | self.stack.environment
 
     async def result(self, scenario: str, settle_s: float) -> Result:
         """Reads everything back and counts; again for a while, as long as points are missing."""

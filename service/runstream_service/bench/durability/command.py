@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
@@ -17,7 +18,8 @@ from runstream_service.bench.durability import report, scenarios
 from runstream_service.bench.durability.cells import Cell, Result, our_python, readable
 from runstream_service.bench.durability.names import SCENARIOS
 from runstream_service.bench.durability.scenarios import Scenario
-from runstream_service.bench.durability.trackers import Tracker, all_trackers
+from runstream_service.bench.durability.small_disk import small_disk
+from runstream_service.bench.durability.trackers import Places, Tracker, all_trackers
 from runstream_service.bench.mlflow_servers import NotInstalled
 from runstream_service.bench.progress import say
 
@@ -26,7 +28,7 @@ _AT_A_TIME = 3
 
 
 def run(*, only: Collection[str], wanted: Collection[str], scale: float, as_json: bool, write: Path | None) -> int:
-    """Compare; print or write; 1 if runstream lost, doubled or changed a point of a training that was not killed."""
+    """Compare; print or write; 1 if runstream lost, doubled or changed a point that it promises to keep."""
     trackers = [tracker for name, tracker in all_trackers().items() if not only or name in only]
     chosen = [scenarios.ALL[name] for name in SCENARIOS if not wanted or name in wanted]
     installed, missing = _install(trackers)
@@ -95,12 +97,13 @@ async def _measure(
     tracker: Tracker, scenario: Scenario, directory: Path, slots: asyncio.Semaphore, scale: float
 ) -> Result:
     programs = tracker.programs()
-    stack = await tracker.start(programs, directory)
     python = programs / "python" if tracker.packages else our_python()
-    cell = Cell(tracker, stack, directory, python, slots, scale)
-    try:
-        await stack.start()
-        await scenario.run(cell)
-        return await cell.result(scenario.name, scenario.settle_s)
-    finally:
-        await cell.close()
+    with small_disk(directory / "local") if scenario.small_disk else contextlib.nullcontext(directory) as local:
+        stack = await tracker.start(Places(programs, directory, local))
+        cell = Cell(tracker, stack, directory, local, python, slots, scale)
+        try:
+            await stack.start()
+            await scenario.run(cell)
+            return await cell.result(scenario.name, scenario.settle_s)
+        finally:
+            await cell.close()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from runstream_service.bench.durability.cells import Cell
 from runstream_service.bench.durability.lost_answers import LostAnswers
+from runstream_service.bench.durability.small_disk import filled
 from runstream_service.bench.durability.trackers import Tracker
 
 # A day, cut 288 times. Longer than MLflow's client tries by default (its 7 retries take about four minutes), which is
@@ -114,6 +115,16 @@ async def ends_in_outage(cell: Cell) -> None:
     await cell.next_job()
 
 
+async def full_disk(cell: Cell) -> None:
+    """Until the training has ended; then there is room again, and another training starts."""
+    trainer = await cell.trainer()
+    await cell.sleep(4)
+    with filled(cell.local):
+        await cell.sleep(6)
+        await trainer.stop()
+    await cell.next_job()
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """`settle_s`: for how long points may still arrive after its end."""
@@ -125,6 +136,7 @@ class Scenario:
     needs_database: bool = False
     alone: bool = False  # costs are measured, so nothing else runs meanwhile
     long: bool = False
+    small_disk: bool = False  # of the machine that trains
 
     def suits(self, tracker: Tracker) -> bool:
         """Whether the tracker has what is harmed."""
@@ -141,6 +153,7 @@ ALL = {
         Scenario("kill-database", kill_database, needs_database=True),
         Scenario("lost-answers", lost_answers, needs_server=True),
         Scenario("ranks", ranks),
+        Scenario("full-disk", full_disk, small_disk=True),
         Scenario("outage", outage, settle_s=45.0, needs_server=True, long=True),
         Scenario("ends-in-outage", ends_in_outage, settle_s=45.0, needs_server=True, long=True),
     )

@@ -18,7 +18,17 @@ FASTTRACKML = ("FastTrackML==0.6.0", "mlflow==2.22.5")
 TRACKIO = ("trackio==0.43.0",)
 AIM = ("aim==3.29.1",)
 
-Starter = Callable[[Path, Path], Awaitable[Stack]]
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the tracker's programs are, where its server has its files, and the disk of the machine that trains."""
+
+    programs: Path
+    directory: Path
+    local: Path
+
+
+Starter = Callable[[Places], Awaitable[Stack]]
 
 # Settings of whoever runs this, and of launchers, would change what is measured.
 _FOREIGN = ("RUNSTREAM_", "MLFLOW_", "TRACKIO_", "AIM_", "__AIM", "FML_", "SLURM_", "OMPI_", "TORCHELASTIC_", "HF_")
@@ -58,93 +68,94 @@ class Tracker:
         return " and ".join(package.replace("==", " ") for package in packages)
 
 
-async def _runstream(_programs: Path, directory: Path) -> Stack:
+async def _runstream(places: Places) -> Stack:
+    directory = places.directory
     server_database = await postgres(directory)
     grpc, http = free_port(), free_port()
     command = [sys.executable, "-m", "runstream_service", "serve", "--log-format", "json", "--database"]
     command += [server_database.url, "--grpc-listen", f"127.0.0.1:{grpc}", "--http-listen", f"127.0.0.1:{http}"]
     command += ["--data-dir", str(directory / "data")]
     server = Program(command, clean_environment(directory), directory, f"http://127.0.0.1:{http}/readyz")
-    journals = {"RUNSTREAM_DIR": str(directory / "journals")}
+    journals = {"RUNSTREAM_DIR": str(places.local / "journals")}
     return Stack(f"127.0.0.1:{grpc}", server, server_database, environment=journals)
 
 
-async def _runstream_mlflow(programs: Path, directory: Path) -> Stack:
-    stack = await _runstream(programs, directory)
+async def _runstream_mlflow(places: Places) -> Stack:
+    stack = await _runstream(places)
     assert stack.server is not None
     stack.address = stack.server.ready.removesuffix("/readyz")
     return stack
 
 
-async def _mlflow(programs: Path, directory: Path) -> Stack:
-    return _mlflow_server(programs, directory, ())
+async def _mlflow(places: Places) -> Stack:
+    return _mlflow_server(places, ())
 
 
-async def _mlflow_postgres(programs: Path, directory: Path) -> Stack:
-    server_database = await postgres(directory)
+async def _mlflow_postgres(places: Places) -> Stack:
+    server_database = await postgres(places.directory)
     url = (await database(server_database.url, "mlflow")).replace("postgresql:", "postgresql+psycopg2:", 1)
-    stack = _mlflow_server(programs, directory, ("--backend-store-uri", url))
+    stack = _mlflow_server(places, ("--backend-store-uri", url))
     stack.database = server_database
     return stack
 
 
-def _mlflow_server(programs: Path, directory: Path, more: tuple[str, ...]) -> Stack:
+def _mlflow_server(places: Places, more: tuple[str, ...]) -> Stack:
     """With one worker, not four: there is one trainer, and the start is quicker, which makes each outage shorter.
     Without its processes for background jobs, which only take time from it here."""
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    command = [str(programs / "python"), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    directory, url = places.directory, f"http://127.0.0.1:{(port := free_port())}"
+    command = [str(places.programs / "python"), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1", *more]
     variables = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     server = Program(command, clean_environment(directory) | variables, directory, f"{url}/health")
     return Stack(url, server, environment={"MLFLOW_DISABLE_TELEMETRY": "true"})
 
 
-async def _fasttrackml(programs: Path, directory: Path) -> Stack:
-    return _fml_server(programs, directory, ())
+async def _fasttrackml(places: Places) -> Stack:
+    return _fml_server(places, ())
 
 
-async def _fasttrackml_postgres(programs: Path, directory: Path) -> Stack:
-    server_database = await postgres(directory)
+async def _fasttrackml_postgres(places: Places) -> Stack:
+    server_database = await postgres(places.directory)
     url = (await database(server_database.url, "fasttrackml")).replace("postgresql:", "postgres:", 1)
-    stack = _fml_server(programs, directory, ("--database-uri", url))
+    stack = _fml_server(places, ("--database-uri", url))
     stack.database = server_database
     return stack
 
 
-def _fml_server(programs: Path, directory: Path, more: tuple[str, ...]) -> Stack:
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    command = [str(programs / "fml"), "server", "--listen-address", f"127.0.0.1:{port}", *more]
+def _fml_server(places: Places, more: tuple[str, ...]) -> Stack:
+    directory, url = places.directory, f"http://127.0.0.1:{(port := free_port())}"
+    command = [str(places.programs / "fml"), "server", "--listen-address", f"127.0.0.1:{port}", *more]
     command += ["--default-artifact-root", str(directory / "artifacts")]
     ready = f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0"
     return Stack(url, Program(command, clean_environment(directory), directory, ready))
 
 
-async def _trackio(_programs: Path, directory: Path) -> Stack:
-    variables = {"TRACKIO_DIR": str(directory / "trackio")}
-    return Stack(str(directory), environment=variables)
+async def _trackio(places: Places) -> Stack:
+    variables = {"TRACKIO_DIR": str(places.local / "trackio")}
+    return Stack(str(places.local), environment=variables)
 
 
-async def _trackio_server(programs: Path, directory: Path) -> Stack:
-    port = free_port()
+async def _trackio_server(places: Places) -> Stack:
+    directory, port = places.directory, free_port()
     ours = {"TRACKIO_DIR": str(directory / "trackio-server")}
     variables = {**ours, "TRACKIO_WRITE_TOKEN": "bench", "GRADIO_SERVER_PORT": str(port)}
-    command = [str(programs / "trackio"), "show", "--host", "127.0.0.1"]
+    command = [str(places.programs / "trackio"), "show", "--host", "127.0.0.1"]
     server = Program(command, clean_environment(directory) | variables, directory, f"http://127.0.0.1:{port}/version")
-    client = {"TRACKIO_DIR": str(directory / "trackio"), "TRACKIO_WRITE_TOKEN": "bench"}
+    client = {"TRACKIO_DIR": str(places.local / "trackio"), "TRACKIO_WRITE_TOKEN": "bench"}
     return Stack(f"http://127.0.0.1:{port}", server, environment=client, reading=ours)
 
 
-async def _aim(_programs: Path, directory: Path) -> Stack:
-    repository = directory / "aim"
+async def _aim(places: Places) -> Stack:
+    repository = places.local / "aim"
     repository.mkdir()
     return Stack(str(repository), directory=str(repository))
 
 
-async def _aim_server(programs: Path, directory: Path) -> Stack:
-    repository = directory / "aim"
+async def _aim_server(places: Places) -> Stack:
+    repository = places.directory / "aim"
     repository.mkdir()
-    port = free_port()
-    command = [str(programs / "aim"), "server", "--yes", "--repo", str(repository), "--host", "127.0.0.1"]
+    directory, port = places.directory, free_port()
+    command = [str(places.programs / "aim"), "server", "--yes", "--repo", str(repository), "--host", "127.0.0.1"]
     command += ["--port", str(port)]
     server = Program(command, clean_environment(directory), directory, f"http://127.0.0.1:{port}/status/")
     return Stack(f"aim://127.0.0.1:{port}", server, directory=str(repository))
