@@ -157,6 +157,12 @@ def _chosen(option: str, given: tuple[tuple[str, ...], ...], known: Iterable[str
 @click.option(
     "--mlflow-python", metavar="PATH", help="Of --mlflow: a Python with mlflow and psycopg2; else one is made."
 )
+@click.option(
+    "--keep",
+    metavar="FILE",
+    help="Of --durability: add each result to this file at once, and do not measure again what it has.",
+    type=click.Path(dir_okay=False, path_type=Path),
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout instead of a table.")
 def bench(
     seconds: float | None,
@@ -176,6 +182,7 @@ def bench(
     only: tuple[tuple[str, ...], ...],
     scenario: tuple[tuple[str, ...], ...],
     write: Path | None,
+    keep: Path | None,
     mlflow_python: str | None,
     as_json: bool,
 ) -> None:
@@ -191,7 +198,9 @@ def bench(
         trackers, scenarios = _chosen("--only", only, TRACKERS), _chosen("--scenario", scenario, SCENARIOS)
         from runstream_service.bench.durability import command as durability_bench
 
-        sys.exit(durability_bench.run(only=trackers, wanted=scenarios, scale=scale, as_json=as_json, write=write))
+        sys.exit(
+            durability_bench.run(only=trackers, wanted=scenarios, scale=scale, as_json=as_json, write=write, keep=keep)
+        )
     rounds = _chosen("--only", only, ROUNDS)
     if faults:
         from runstream_service.bench import faults as faults_bench

@@ -9,10 +9,11 @@ from pathlib import Path
 from runstream_service.bench.durability.cells import Result
 from runstream_service.bench.durability.counting import Call, Counts, Point, count, read_notes, read_points
 from runstream_service.bench.durability.names import SCENARIOS, TRACKERS
-from runstream_service.bench.durability.page import write_tables
+from runstream_service.bench.durability.page import tables, write_tables
 from runstream_service.bench.durability.report import Report, brief
 from runstream_service.bench.durability.scenarios import ALL
 from runstream_service.bench.durability.trackers import all_trackers
+from tests.support.markdown import ROOT
 
 NOW = 1_700_000_000.0
 
@@ -131,6 +132,13 @@ def test_a_page_gets_new_tables_and_keeps_its_words(tmp_path: Path):
     assert f"| mlflow | {brief(results[1])} |" in before
     assert "12 changed, training waited 4.0 s" in before
     assert "| aim | not compared, as it cannot be installed here | no wheel |" in before
+
+
+def test_the_page_of_the_documents_has_a_mark_for_every_table():
+    results = tuple(Result("runstream", scenario, Counts()) for scenario in SCENARIOS)
+    text = (ROOT / "docs" / "comparison.md").read_text()
+    for name, _ in tables(Report((), {}, results, scale=1.0)):
+        assert text.count(f"<!-- {name}: written by ") == text.count(f"<!-- end of {name} -->") == 1
 
 
 def test_a_cell_that_failed_says_why():

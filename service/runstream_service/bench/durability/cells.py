@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,7 +105,7 @@ class Cell:
     directory: Path
     local: Path  # the disk of the machine that trains
     python: Path
-    slots: asyncio.Semaphore
+    turn: contextlib.ExitStack  # closed when another cell may have the machine
     scale: float
     trainers: list[Trainer] = field(default_factory=list)
     others: list[Trainer] = field(default_factory=list)
@@ -132,14 +131,15 @@ class Cell:
         """Scaled."""
         await asyncio.sleep(seconds * self.scale)
 
-    @contextlib.asynccontextmanager
-    async def idle(self) -> AsyncIterator[None]:
-        """While nothing happens here, another cell may use the machine."""
-        self.slots.release()
-        try:
-            yield
-        finally:
-            await self.slots.acquire()
+    async def outage(self, seconds: float) -> None:
+        """The server is away for so long. From now on other cells may use the machine: most of what comes is waiting,
+        and an outage that waited for its turn at the end would be longer than it says."""
+        self.turn.close()
+        begun = time.monotonic()
+        await self.sleep(seconds)
+        assert self.stack.server is not None
+        await self.stack.server.start()
+        self.remark = f"the server was away for {time.monotonic() - begun:.0f} s"
 
     def _launch(self, name: str, **config: Any) -> Trainer:
         truth = self.directory / f"{name}.truth"
@@ -182,7 +182,12 @@ class Cell:
                 str(self.python), str(_PROGRAMS / "reader.py"), json.dumps(config), cwd=self.directory,
                 env=self._environment() | self.stack.reading, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
-        if await process.wait():
+        try:
+            status = await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+        if status:
             raise RuntimeError(f"reading failed:\n{(self.directory / 'reader.log').read_text()[-1_500:]}")
         return read_points(out)
 

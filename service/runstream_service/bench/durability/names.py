@@ -22,7 +22,7 @@ SCENARIOS = {
     "kill-server": "kill -9 of the server, twice",
     "kill-database": "kill -9 of PostgreSQL, twice",
     "lost-answers": "answers are lost, so that batches are sent again",
-    "ranks": "eight ranks in one run",
+    "ranks": "four ranks in one run",
     "full-disk": "the disk of the training machine is full",
     "outage": "the server is away for a long time; training goes on",
     "ends-in-outage": "the server is away; the training ends before it is back",

@@ -58,7 +58,7 @@ def _overview(report: Report) -> str:
     scenarios = [scenario for scenario, _ in report.by_scenario()]
     names = [tracker.name for tracker in report.trackers]
     rows = [
-        [name, *(found.get((scenario, name), "has none").replace("all there", "✓") for scenario in scenarios)]
+        [name, *(found.get((scenario, name), "–").replace("all there", "✓") for scenario in scenarios)]
         for name in names
     ]
     return _table(("", *(f"{SCENARIOS[scenario]}" for scenario in scenarios)), rows)

@@ -14,9 +14,9 @@ from runstream_service.bench.durability.trackers import Tracker
 # A day, cut 288 times. Longer than MLflow's client tries by default (its 7 retries take about four minutes), which is
 # the longest of all that give up at some time.
 OUTAGE_S = 300.0
-RANKS = 8
+RANKS = 4
 LOST_ANSWERS = 8
-KILLED_TRAINERS = 4
+KILLED_TRAINERS = 3
 
 
 async def no_fault(cell: Cell) -> None:
@@ -90,9 +90,7 @@ async def outage(cell: Cell) -> None:
     assert cell.stack.server is not None
     await cell.sleep(4)
     await cell.stack.server.stop()
-    async with cell.idle():
-        await cell.sleep(OUTAGE_S)
-    await cell.stack.server.start()
+    await cell.outage(OUTAGE_S)
     await cell.sleep(10)
     await trainer.stop()
     await cell.next_job()
@@ -103,15 +101,12 @@ async def ends_in_outage(cell: Cell) -> None:
     assert cell.stack.server is not None
     await cell.sleep(4)
     await cell.stack.server.stop()
-    async with cell.idle():
-        await cell.sleep(4)
-        trainer.tell_to_end()
-        await cell.sleep(OUTAGE_S)
+    await cell.sleep(4)
+    trainer.tell_to_end()
+    await cell.outage(OUTAGE_S)
     if trainer.process.poll() is None:
-        cell.remark = "it had not ended when the server was back"
-    await cell.stack.server.start()
-    async with cell.idle():
-        await trainer.ended()
+        cell.remark += ", and the training process had not ended by then"
+    await trainer.ended()
     await cell.next_job()
 
 
