@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from runstream_service.bench.durability.cells import Result
-from runstream_service.bench.durability.names import SCENARIOS
 from runstream_service.bench.durability.report import COLUMNS, Report, brief, date, machine, row
+from runstream_service.bench.durability.scenarios import ALL
 
 _MARK = "<!-- {0}: written by runstream bench --durability --write -->\n"
 _END = "<!-- end of {0} -->\n"
@@ -53,19 +53,24 @@ def _trackers(report: Report) -> Iterator[Sequence[str]]:
 
 
 def _overview(report: Report) -> str:
-    """What went wrong, a row for each scenario and tracker in which something did; the others in one sentence."""
+    """What went wrong: a row for each tracker, a column for each scenario."""
     found = {(result.scenario, result.tracker): brief(result) for result in report.results}
-    scenarios = [scenario for scenario, _ in report.by_scenario()]
-    names = [tracker.name for tracker in report.trackers]
-    rows = [
-        [name, *(found.get((scenario, name), "–").replace("all there", "✓") for scenario in scenarios)]
-        for name in names
-    ]
-    return _table(("", *(f"{SCENARIOS[scenario]}" for scenario in scenarios)), rows)
+    scenarios = [ALL[name] for name, _ in report.by_scenario()]
+    rows = []
+    for tracker in report.trackers:
+        cells = [
+            found.get((scenario.name, tracker.name), "not measured" if scenario.suits(tracker) else "–")
+            for scenario in scenarios
+        ]
+        rows.append([tracker.name, *(cell.replace("all there", "✓") for cell in cells)])
+    return _table(("", *(scenario.name for scenario in scenarios)), rows)
 
 
 def _errors(results: Sequence[Result]) -> Iterator[str]:
+    """What the numbers do not say, a paragraph each."""
     for result in results:
+        if result.told:
+            yield f"\n{result.tracker}: at its end, the script was told of {result.told:,} calls that had failed.\n"
         for error, times in list(result.errors.items())[:1]:
             yield f"\n{result.tracker}, {times} times: `{error.replace('`', '')[:200]}`\n"
         if result.remark:
