@@ -32,7 +32,7 @@ async def values(cell: Cell) -> None:
 
 async def kill_trainer(cell: Cell) -> None:
     """Each at another moment of what its client does in the background."""
-    trainers = [await cell.trainer(run=f"run-{number}") for number in range(KILLED_TRAINERS)]
+    trainers = await asyncio.gather(*(cell.trainer(run=f"run-{number}") for number in range(KILLED_TRAINERS)))
     await cell.sleep(5)
     for trainer in trainers:
         trainer.kill()
