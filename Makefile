@@ -13,7 +13,7 @@ PIP_INSTALL_OURS := $(PIP_INSTALL) --no-build-isolation
 # The tests start hundreds of processes; where this is set, as it often is in containers, each would compile all modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo docs serve test test-only test-frameworks bench bench-client bench-faults bench-mlflow lint lint-page test-page format gen gen-check clean
+.PHONY: help install demo docs serve test test-only test-frameworks test-floors bench bench-client bench-faults bench-mlflow lint lint-page test-page format gen gen-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ $(FRAMEWORKS_STAMP): $(PROJECTS) constraints.txt tests/frameworks/requirements.t
 test-frameworks: $(FRAMEWORKS_STAMP) ## test with real PyTorch (on the CPU), JAX, other frameworks and other MLflows (downloads them)
 	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks
 
+test-floors: $(STAMP) ## test both wheels at the oldest versions of what they need (downloads them)
+	$(BIN)/pytest tests/floors
+
 bench: $(STAMP) ## measure ingest, ack latency and the cost of log()
 	$(BIN)/runstream bench
 
@@ -113,10 +116,10 @@ format: $(STAMP) ## let ruff format the code
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
 gen: $(STAMP) ## generate client/runstream/v1 from proto/
-	PYTHON=$(BIN)/python tools/gen.sh
+	@tools/gen.sh
 
 gen-check: $(STAMP) ## regenerating changes nothing
-	PYTHON=$(BIN)/python tools/gen_check.sh
+	@tools/gen_check.sh
 
 clean: ## remove .venv, caches and builds
 	rm -rf .venv .venv-frameworks node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -5,7 +5,7 @@ from __future__ import annotations
 import google.protobuf
 
 # As in pyproject.toml: from the release that generated the code, up to the last one that can run it.
-_OLDEST, _BEYOND = (6, 30), (8, 0)
+_OLDEST, _BEYOND = (4, 25), (8, 0)
 
 
 def check(version: str) -> None:
@@ -16,8 +16,8 @@ def check(version: str) -> None:
     oldest, beyond = (".".join(map(str, bound)) for bound in (_OLDEST, _BEYOND))
     raise ImportError(
         f"runstream needs protobuf {oldest} or newer, below {beyond}; protobuf {version} is installed. Install another "
-        f'one: pip install "protobuf>={oldest},<{beyond}". If another package needs that version, such as mlflow or '
-        "mlflow-skinny before 2.22, you can log without this package: point MLflow's client at the HTTP port of the "
+        f'one: pip install "protobuf>={oldest},<{beyond}". If another package needs that version, such as TensorFlow '
+        "before 2.12, you can log without this package: point MLflow's client at the HTTP port of the "
         "runstream service."
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -34,3 +35,16 @@ def environment(name: str, *packages: str, python: str = sys.executable) -> Path
             pytest.fail(f"{wanted} cannot be installed: {done.stderr[-800:]}")
         ready.write_text(wanted)
     return directory / "bin" / "python"
+
+
+def interpreter(python: str) -> str | None:
+    """A working interpreter of that name: on the path, or among those that pyenv and uv keep aside."""
+    kept = [
+        Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions",
+        Path(os.environ.get("UV_PYTHON_INSTALL_DIR", Path.home() / ".local/share/uv/python")),
+    ]
+    aside = [str(path) for folder in kept for path in sorted(folder.glob(f"*/bin/{python}"))]
+    for candidate in filter(None, [shutil.which(python), *aside]):
+        if subprocess.run([candidate, "--version"], capture_output=True, check=False).returncode == 0:
+            return candidate
+    return None

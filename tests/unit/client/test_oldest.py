@@ -1,36 +1,12 @@
 """The client at the floors of its pyproject.toml, on the oldest Python and a recent one, where they are installed."""
 
-import os
-import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.environments import environment
-from tests.unit.client.test_processes import ROOT, check, count_up, run_program
-
-
-def floors() -> list[str]:
-    """The oldest versions that the client says it runs with."""
-    text = (ROOT / "client" / "pyproject.toml").read_text()
-    found = re.findall(r'^  "(grpcio|protobuf)>=([\d.]+)', text.split("dependencies = [", 1)[1], re.MULTILINE)[:2]
-    assert [name for name, _ in found] == ["grpcio", "protobuf"]
-    return [f"{name}=={version}" for name, version in found]
-
-
-def interpreter(python: str) -> str | None:
-    """A working interpreter of that name: on the path, or among those that pyenv and uv keep aside."""
-    kept = [
-        Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions",
-        Path(os.environ.get("UV_PYTHON_INSTALL_DIR", Path.home() / ".local/share/uv/python")),
-    ]
-    aside = [str(path) for folder in kept for path in sorted(folder.glob(f"*/bin/{python}"))]
-    for candidate in filter(None, [shutil.which(python), *aside]):
-        if subprocess.run([candidate, "--version"], capture_output=True, check=False).returncode == 0:
-            return candidate
-    return None
+from tests.support.environments import environment, interpreter
+from tests.support.floors import floors
+from tests.unit.client.test_processes import check, count_up, run_program
 
 
 def oldest_environment(python: str) -> Path:
@@ -38,7 +14,8 @@ def oldest_environment(python: str) -> Path:
     executable = interpreter(python)
     if executable is None:
         pytest.skip(f"no {python} on this machine: neither on the path nor from pyenv or uv")
-    return environment(f"oldest-{python}", *floors(), python=executable)
+    oldest = [f"{name}=={version}" for name, version in floors("client").items() if name != "tomli"]
+    return environment(f"oldest-{python}", *oldest, python=executable)
 
 
 @pytest.mark.parametrize("python", ["python3.10", "python3.13"])
