@@ -18,6 +18,8 @@ from tests.support.markdown import ROOT
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 
+pytestmark = pytest.mark.timeout(900)  # packages are downloaded within it
+
 LOG_AND_READ = """
 import runstream
 
