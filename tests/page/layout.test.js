@@ -4,7 +4,7 @@ import { test } from 'node:test';
 
 import { bandOfRanks } from '../../service/runstream_service/web/page/charts/band_of_ranks.js';
 import { Curve } from '../../service/runstream_service/web/page/charts/curve.js';
-import { differences, scatterOf } from '../../service/runstream_service/web/page/charts/differences.js';
+import { differences } from '../../service/runstream_service/web/page/charts/differences.js';
 import { layout, moveOnto, shortened, withKeys } from '../../service/runstream_service/web/page/charts/layout.js';
 import { replacedRanges } from '../../service/runstream_service/web/page/charts/replaced.js';
 import { SvgPen } from '../../service/runstream_service/web/page/charts/svg_pen.js';
@@ -39,13 +39,6 @@ test('params that differ come first, also those that a run does not have', () =>
   const rows = differences([run('a', { seed: '1', lr: '0.1', x: '1' }), run('b', { seed: '1', lr: '0.2' })]);
   assert.deepEqual(rows.map((row) => [row.name, row.differs]), [['lr', true], ['x', true], ['seed', false]]);
   assert.deepEqual(rows[1].values, ['1', undefined]);
-});
-
-test('a scatter has numbers where all are numbers, and names otherwise', () => {
-  const runs = [run('a', { lr: '1e-3', opt: 'sgd' }, 2), run('b', { lr: '0.1', opt: 'adam' }, 3)];
-  assert.deepEqual(scatterOf(runs, 'lr', 'loss').points.map(({ x, y }) => [x, y]), [[0.001, 2], [0.1, 3]]);
-  assert.deepEqual(scatterOf(runs, 'opt', 'loss').names, ['adam', 'sgd']);
-  assert.deepEqual(scatterOf(runs, 'opt', 'accuracy').points, []);
 });
 
 test('a band over ranks has the extremes of all of them, and who had them', () => {

@@ -158,7 +158,7 @@ export function toCsv(plot) {
 }
 
 /** @param {string} text */
-function quoted(text) {
+export function quoted(text) {
   // A spreadsheet would take such a cell for a formula.
   const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
   return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;

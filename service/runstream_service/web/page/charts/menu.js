@@ -4,8 +4,8 @@ import { html } from '../parts/html.js';
 
 /** @typedef {{label: string, run: () => void}} Entry */
 
-/** @param {{label: string, entries: () => Entry[]}} props */
-export function Menu({ label, entries }) {
+/** @param {{label: string, entries: () => Entry[], text?: string}} props text: of the button, instead of dots */
+export function Menu({ label, entries, text = '⋯' }) {
   const [shown, setShown] = useState(/** @type {Entry[] | null} */ (null));
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
@@ -33,7 +33,7 @@ export function Menu({ label, entries }) {
   };
   return html`
     <div class="menu" ref=${box} onKeyDown=${onKeyDown}>
-      <button class="plain icon" aria-label=${label} aria-haspopup="menu" aria-expanded=${shown !== null} onClick=${() => setShown(shown ? null : entries())}>⋯</button>
+      <button class="plain icon" aria-label=${label} aria-haspopup="menu" aria-expanded=${shown !== null} onClick=${() => setShown(shown ? null : entries())}>${text}</button>
       ${shown && html`<div role="menu" aria-label=${label}>
         ${shown.map((entry) => html`<button role="menuitem" class="plain" onClick=${() => (setShown(null), entry.run())}>${entry.label}</button>`)}
       </div>`}

@@ -4,12 +4,13 @@ import { events } from '../api/events.js';
 import { postJson } from '../api/http.js';
 import { differences } from '../charts/differences.js';
 import { RunCharts } from '../charts/run_charts.js';
-import { Scatter } from '../charts/scatter.js';
 import { html } from '../parts/html.js';
+import { Relations } from '../relations/relations.js';
+import { DEFAULT_RELATIONS, readRelations, writeRelations } from '../relations/relations_view.js';
 import { readView, writeView } from '../state/chart_view.js';
 import { strokeOf } from '../state/colours.js';
 import { MOST_COMPARED, runPath } from '../state/places.js';
-import { setQuery } from '../state/router.js';
+import { navigate, setQuery } from '../state/router.js';
 import { theme } from '../state/theme.js';
 import { useStore } from '../state/use_store.js';
 
@@ -22,7 +23,12 @@ export function Compare({ query }) {
   const ids = useMemo(() => [...new Set(query.getAll('r').flatMap((some) => some.split(',')))].filter(Boolean).slice(0, MOST_COMPARED), [text]);
   const view = useMemo(() => readView(query), [text]);
   const { overviews, missing } = useRuns(ids);
-  const runs = useMemo(() => overviews.map(({ run, series }) => ({ ...run, metrics: latestOf(series) })), [overviews]);
+  const runs = useMemo(() => overviews.map(({ run, series }) => ({ ...run, metrics: metricsOf(series) })), [overviews]);
+  const relations = useMemo(() => readRelations(query), [text]);
+  const [brushed, setBrushed] = useState(/** @type {string[]} */ ([]));
+  // What is brushed is charted.
+  const charted = useMemo(() => (relations && brushed.length > 0 ? runs.filter((run) => brushed.includes(run.run_id)) : runs), [runs, brushed, relations === null]);
+  const keys = useMemo(() => keysOf(runs), [runs]);
   if (ids.length === 0) {
     return html`<div class="face"><h2>Nothing to compare</h2><p>Select two or more runs in the <a href="./">table of runs</a>, then compare them.</p></div>`;
   }
@@ -31,10 +37,24 @@ export function Compare({ query }) {
     <div class="compare">
       ${missing > 0 && html`<p class="left-out">${missing} of ${ids.length} runs do not exist, or cannot be read now.</p>`}
       ${runs.length > 1 && html`<${Differences} runs=${runs} />`}
-      <${Scatter} runs=${runs} chosen=${query.get('scatter') ?? ''} onChoose=${(/** @type {string} */ chosen) => setQuery({ scatter: chosen || null })} />
+      ${runs.length > 1 && !relations && html`<button class="opens-relations" onClick=${() => setQuery(writeRelations(DEFAULT_RELATIONS))}>Params against metrics</button>`}
     </div>
-    <${RunCharts} runs=${runs} overviews=${overviews} view=${view} onView=${(/** @type {object} */ change) => setQuery(writeView({ ...view, ...change }))} />
+    ${relations && html`<${Relations} runs=${runs} keys=${keys} view=${relations} selected=${NOBODY} onSelect=${setBrushed} onToggle=${(/** @type {string} */ id) => navigate(runPath(id))}
+      onView=${(/** @type {any} */ change) => setQuery(writeRelations(change && { ...relations, ...change }))} />`}
+    <${RunCharts} runs=${charted} overviews=${overviews} view=${view} onView=${(/** @type {object} */ change) => setQuery(writeView({ ...view, ...change }))} />
   `;
+}
+
+/** @type {ReadonlySet<string>} */
+const NOBODY = new Set();
+
+/**
+ * What these runs have.
+ * @param {Run[]} runs
+ */
+function keysOf(runs) {
+  const names = (/** @type {(run: Run) => object} */ of) => [...new Set(runs.flatMap((run) => Object.keys(of(run))))].sort();
+  return { metrics: names((run) => run.metrics ?? {}), params: names((run) => run.params), tags: [] };
 }
 
 /** @param {string[]} ids */
@@ -58,14 +78,30 @@ function useRuns(ids) {
 }
 
 /**
- * The latest value of each metric, of the lowest rank and its newest attempt.
+ * As in the table of runs: the latest value of the lowest rank and its newest attempt, and the extremes of all.
  * @param {import('../api/types.js').Series[]} series
  */
-function latestOf(series) {
+function metricsOf(series) {
   /** @type {Record<string, import('../api/types.js').Series>} */
   const metrics = {};
-  for (const one of series) if (!metrics[one.key] || one.rank === metrics[one.key].rank) metrics[one.key] = one;
+  for (const one of series) {
+    const known = metrics[one.key] ?? one;
+    const latest = one.rank === known.rank ? one : known;
+    const [least, greatest] = [furthest('min', -1, known, one), furthest('max', 1, known, one)];
+    metrics[one.key] = { ...latest, min: least.min, min_step: least.min_step, max: greatest.max, max_step: greatest.max_step };
+  }
   return metrics;
+}
+
+/**
+ * @param {'min' | 'max'} name
+ * @param {1 | -1} sign
+ * @param {import('../api/types.js').Series} known
+ * @param {import('../api/types.js').Series} one
+ */
+function furthest(name, sign, known, one) {
+  const [a, b] = [known[name], one[name]].map((value) => (value === null || value === undefined ? NaN : Number(value)));
+  return Number.isNaN(b) || sign * a >= sign * b ? known : one;
 }
 
 /** @param {{runs: Run[]}} props */

@@ -10,6 +10,7 @@ import { readView, writeView } from '../state/chart_view.js';
 import { strokeOf } from '../state/colours.js';
 import { experiments, loadExperiments } from '../state/experiments.js';
 import { loadKeys, NO_KEYS } from '../state/keys.js';
+import { columnsOfView, DEFAULT_RELATIONS, readRelations, writeRelations } from '../relations/relations_view.js';
 import { runPath } from '../state/places.js';
 import { navigate, setQuery } from '../state/router.js';
 import { theme } from '../state/theme.js';
@@ -26,6 +27,7 @@ import { NoRuns } from './no_runs.js';
 
 const RunCharts = lazy(() => import('../charts/run_charts.js').then((module) => module.RunCharts));
 const ColumnChooser = lazy(() => import('../table/column_chooser.js').then((module) => module.ColumnChooser));
+const Relations = lazy(() => import('../relations/relations.js').then((module) => module.Relations));
 const SaveView = lazy(() => import('./save_view.js').then((module) => module.SaveView));
 
 /** @typedef {import('../api/types.js').Run} Run */
@@ -33,7 +35,8 @@ const SaveView = lazy(() => import('./save_view.js').then((module) => module.Sav
 /** @param {{experimentId: string, query: URLSearchParams}} props */
 export function Runs({ experimentId, query }) {
   const state = useTableState(query);
-  const { list, listState, keys } = useRuns(experimentId, state);
+  const relations = useMemo(() => readRelations(query), [query.get('relations'), query.get('scatter')]);
+  const { list, listState, keys } = useRuns(experimentId, state, relations);
   const { rows, phase, isComplete, isStale, error } = listState;
   const [closed, setClosed] = useState(/** @type {ReadonlySet<string>} */ (new Set()));
   const [dialog, setDialog] = useState(/** @type {'' | 'columns' | 'save'} */ (''));
@@ -44,6 +47,9 @@ export function Runs({ experimentId, query }) {
     list.start(() => inSight.current);
     return () => list.stop();
   }, [list]);
+
+  const isAllWanted = relations !== null && !isComplete && rows.length < MOST_RELATED;
+  useEffect(() => void (isAllWanted && phase === 'ready' && list.more()), [isAllWanted, listState]);
 
   const auto = useRef(/** @type {string[]} */ ([]));
   if (auto.current.length === 0 && rows.length > 0) auto.current = autoColumns(rows.slice(0, 100), experimentId === '');
@@ -84,12 +90,16 @@ export function Runs({ experimentId, query }) {
       <select aria-label="Which runs" value=${state.lifecycle} onChange=${(/** @type {any} */ event) => setQuery({ runs: event.target.value === 'active' ? null : event.target.value })}>
         <option value="active">Active</option><option value="deleted">Deleted</option><option value="all">All</option>
       </select>
+      <button aria-pressed=${relations !== null} class="switch" title="Params and metrics of these runs: parallel coordinates, or a scatter" onClick=${() => setQuery(writeRelations(relations ? null : DEFAULT_RELATIONS))}>Parallel</button>
       <button onClick=${() => setDialog('columns')}>${columnsIcon()}Columns</button>
     </div>
+    ${relations && rows.length > 0 && html`<${Relations} runs=${rows} keys=${keys} view=${relations} selected=${selection.ids} onSelect=${selection.replace}
+      onToggle=${(/** @type {string} */ id) => selection.toggle(id, false)}
+      onView=${(/** @type {any} */ change) => setQuery(writeRelations(change && { ...relations, ...change }))} />`}
     ${phase === 'failed' && error?.status !== 400 && rows.length === 0 && html`<${Failed} error=${error} onRetry=${() => void list.refresh()} />`}
     ${hasCharts ? html`<${Split} name="runs" left=${table} right=${html`<${Charts} runs=${selection.runs} query=${query} />`} />` : html`<div class="table-box">${(phase !== 'failed' || rows.length > 0) && table}</div>`}
     ${selection.runs.length > 0 && html`
-      <${SelectionBar} runs=${selection.runs} hasCharts=${hasCharts} onCharts=${() => setQuery({ charts: hasCharts ? null : '1' })}
+      <${SelectionBar} runs=${selection.runs} isInLink=${selection.ids.size <= MOST_IN_LINK || Object.keys(relations?.brushes ?? {}).length > 0} hasCharts=${hasCharts} onCharts=${() => setQuery({ charts: hasCharts ? null : '1' })}
         onClear=${selection.clear} onChanged=${changed} asked=${asked} onAsk=${setAsked} />
     `}
     ${dialog === 'columns' && html`
@@ -100,6 +110,9 @@ export function Runs({ experimentId, query }) {
     ${!isComplete && phase === 'ready' && rows.length > 0 && html`<span class="visually-hidden" role="status">More runs are loaded while you scroll.</span>`}
   `;
 }
+
+/** Params and metrics of more runs than these are not read at once. */
+const MOST_RELATED = 5_000;
 
 /** @param {{runs: Run[], query: URLSearchParams}} props */
 function Charts({ runs, query }) {
@@ -149,9 +162,10 @@ function useTableState(query) {
  * The list that answers what the URL asks for; a new one when that changes.
  * @param {string} experimentId
  * @param {ReturnType<typeof useTableState>} state
+ * @param {import('../relations/relations_view.js').RelationsView | null} relations
  */
-function useRuns(experimentId, state) {
-  const metrics = metricsOf(state.columns);
+function useRuns(experimentId, state, relations) {
+  const metrics = metricsOf(state.columns.length > 0 ? [...state.columns, ...columnsOfView(relations)] : []);
   const asked = JSON.stringify([state.filter, state.sort, state.lifecycle, metrics]);
   const before = useRef(/** @type {Run[]} */ ([]));
   const list = useMemo(
@@ -189,6 +203,7 @@ function useSelection(rows, query) {
     ids,
     runs,
     clear: () => set(new Set()),
+    replace: (/** @type {string[]} */ runIds) => set(new Set(runIds)),
     only: (/** @type {string} */ id) => set(new Set([id])),
     all: (/** @type {boolean} */ isOn) => set(new Set(isOn ? rows.map((run) => run.run_id) : [])),
     toggle: (/** @type {string} */ id, /** @type {boolean} */ isRange) => {

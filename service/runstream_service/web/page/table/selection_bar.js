@@ -12,10 +12,10 @@ import { deleteRuns, editRun, restoreRuns } from './actions.js';
 export const MOST_IN_LINK = 20;
 
 /**
- * @param {{runs: import('../api/types.js').Run[], hasCharts: boolean, onCharts: () => void, onClear: () => void, onChanged: () => void,
+ * @param {{runs: import('../api/types.js').Run[], isInLink: boolean, hasCharts: boolean, onCharts: () => void, onClear: () => void, onChanged: () => void,
  *   asked: '' | 'rename' | 'tag', onAsk: (what: '' | 'rename' | 'tag') => void}} props
  */
-export function SelectionBar({ runs, hasCharts, onCharts, onClear, onChanged, asked, onAsk }) {
+export function SelectionBar({ runs, isInLink, hasCharts, onCharts, onClear, onChanged, asked, onAsk }) {
   const ids = runs.map((run) => run.run_id);
   const gone = runs.filter((run) => run.lifecycle === 'deleted').map((run) => run.run_id);
   const there = runs.filter((run) => run.lifecycle === 'active').map((run) => run.run_id);
@@ -25,7 +25,7 @@ export function SelectionBar({ runs, hasCharts, onCharts, onClear, onChanged, as
   return html`
     <div class="selection" role="toolbar" aria-label="Selected runs">
       <span class="count">${plural(runs.length, 'run')} selected</span>
-      ${runs.length > MOST_IN_LINK && html`<span class="quiet">None of them is in the link, which has room for ${MOST_IN_LINK}</span>`}
+      ${!isInLink && html`<span class="quiet">None of them is in the link, which has room for ${MOST_IN_LINK}</span>`}
       <button aria-pressed=${hasCharts} onClick=${onCharts}>Charts</button>
       ${runs.length > 1 && html`<a class="button" href=${`compare?${query}`}>${runs.length > MOST_COMPARED ? `Compare the first ${MOST_COMPARED}` : 'Compare'}</a>`}
       ${mayWrite && runs.length === 1 && html`<button onClick=${() => onAsk('rename')}>Rename</button>`}
