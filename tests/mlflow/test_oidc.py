@@ -103,6 +103,20 @@ def test_a_person_signs_in_at_the_provider_works_in_their_workspaces_and_signs_o
 
 
 @needs_chromium
+def test_the_menu_of_the_page_signs_out_at_the_provider_too(serve: ServeProcess, context: BrowserContext) -> None:
+    page = context.new_page()
+    page.goto(f"{serve.http_url}/about")
+    go_to_provider_and_back(page, "bob")
+    page.wait_for_url(f"{serve.http_url}/about")
+    page.goto(f"{serve.http_url}/")
+    page.get_by_role("button", name="Account: bob, workspace team-b").click()
+    page.get_by_role("dialog", name="Account").get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Signed out of the provider")).to_be_visible()
+    page.goto(f"{serve.http_url}/about")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+@needs_chromium
 def test_somebody_whose_groups_may_not_enter_is_told_so(serve: ServeProcess, context: BrowserContext) -> None:
     page = context.new_page()
     page.goto(f"{serve.http_url}/signin")
@@ -243,7 +257,13 @@ def test_a_person_signs_in_and_out_at_a_provider_that_others_wrote(
         page.wait_for_url(f"{serve.http_url}/about")
         page.get_by_role("link", name="signed in").click()
         expect(page.get_by_text("grace@example.org")).to_be_visible()
-        page.get_by_role("button", name="Sign out").click()
+        page.goto(f"{serve.http_url}/")
+        page.get_by_role("button", name="Account: grace@example.org").click()
+        menu = page.get_by_role("dialog", name="Account")
+        expect(menu).to_contain_text("write in team-a")
+        keep_picture(page, "oidc-menu")
+        menu.get_by_role("button", name="Sign out").click()
+        page.wait_for_url(lambda url: "/signin" in url or url.startswith(maintained_provider))
         keep_picture(page, "oidc-other-provider-signed-out")
         page.goto(f"{serve.http_url}/about")
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatAge, formatCount, formatDuration, formatValue } from '../../service/runstream_service/web/page/parts/format.js';
+import { readColours, writeColours } from '../../service/runstream_service/web/page/state/colours.js';
 import { ranked } from '../../service/runstream_service/web/page/shell/ranking.js';
-import { allColumns, autoColumns, columnOf, metricsOf, nextSort, orderBy, readColumns, writeColumns } from '../../service/runstream_service/web/page/table/columns.js';
+import { allColumns, autoColumns, columnOf, metricsOf, movedColumn, nextSort, orderBy, readColumns, readWidths, writeColumns, writeWidths } from '../../service/runstream_service/web/page/table/columns.js';
 import { complete, filterOf, placeInText } from '../../service/runstream_service/web/page/table/completion.js';
-import { appendPage, linesOf, mergeHead } from '../../service/runstream_service/web/page/table/rows.js';
+import { appendPage, inOrderOf, linesOf, mergeHead } from '../../service/runstream_service/web/page/table/rows.js';
 
 /**
  * @param {string} id
@@ -127,4 +128,28 @@ test('a place in a filter is found again in what was typed', () => {
   for (const text of ['mlp 12', ' mlp 12', "it's mlp 12"]) assert.equal(placeInText(text, at(text, '12')), text.indexOf('12'));
   assert.equal(placeInText('mlp', 0), 0, 'what was added in front');
   assert.equal(placeInText('mlp', filterOf('mlp').length), 3, 'what was added behind');
+});
+
+test('the first page comes in its new order, what follows stays, and nothing moves without need', () => {
+  const rows = runs('abcdef');
+  assert.equal(idsOf(inOrderOf(rows, 'cab')), 'cabdef');
+  assert.equal(idsOf(inOrderOf(rows, 'ad')), 'adbcef');
+  assert.equal(inOrderOf(rows, 'abc'), rows);
+  assert.equal(idsOf(inOrderOf(rows, 'xba')), 'bacdef');
+});
+
+test('columns move to the place of another, and their widths survive a damaged link', () => {
+  assert.deepEqual(movedColumn(['a', 'b', 'c', 'd'], 'a', 'c'), ['b', 'c', 'a', 'd']);
+  assert.deepEqual(movedColumn(['a', 'b', 'c', 'd'], 'd', 'b'), ['a', 'd', 'b', 'c']);
+  assert.deepEqual(movedColumn(['a', 'b'], 'x', 'b'), ['a', 'b']);
+  assert.deepEqual(readWidths('{"m:a,b":120,"status":5,"name":9999,"nothing":80,"p:x":"wide"}'), { 'm:a,b': 120, status: 48, name: 800 });
+  assert.deepEqual(readWidths('{"m:a'), {});
+  assert.deepEqual(readWidths(/** @type {string} */ (writeWidths({ 'm:a': 99 }))), { 'm:a': 99 });
+  assert.equal(writeWidths({}), null);
+});
+
+test('colours in a link are places in the palette or any others', () => {
+  const chosen = readColours('abc.3,rank 2.ff8800,x.99,.1,y.zz');
+  assert.deepEqual([...chosen], [['abc', 3], ['rank 2', '#ff8800']]);
+  assert.equal(writeColours(chosen), 'abc.3,rank 2.ff8800');
 });

@@ -271,6 +271,15 @@ def test_restarts_are_marked_at_their_step(charts: Charts, ranks: str) -> None:
     assert drawn["marks"] == [{"x": 300, "label": "attempt 1"}]
 
 
+def test_an_axis_of_times_says_that_replaced_points_are_over_steps(charts: Charts, ranks: str) -> None:
+    charts.open(ranks, x="relative").wait("loss", _loaded)
+    note = charts.page.locator('.panel[data-key="loss"] .note')
+    expect(note).to_contain_text("replaced points: on the step axis")
+    charts.page.get_by_role("combobox", name="x axis").select_option("step")
+    charts.wait("loss", lambda drawn: _loaded(drawn) and drawn["replaced"])
+    expect(note).to_have_count(0)
+
+
 @pytest.mark.parametrize(("zoom", "steps"), [(None, (300, 349)), ((320, 340), (315, 345)), ((400, 500), None)])
 def test_points_that_a_newer_attempt_replaced_are_drawn_apart_from_those_that_count(
     charts: Charts, ranks: str, zoom: tuple[int, int] | None, steps: tuple[int, int] | None

@@ -161,3 +161,20 @@ def test_several_runs_come_at_once_with_those_that_are_missing(web: Web) -> None
     assert answer["overviews"][0] == web.get(f"runs/{other}")
     assert answer["missing"] == [gone]
     assert web.refusal("POST", "runs/overviews", {"run_ids": ["x"]})[::2] == (400, "run_ids")
+
+
+def test_who_has_the_newest_state_of_the_table_is_told_so_and_sees_changes(web: Web) -> None:
+    experiment = web.make_experiment()
+    run_id = web.make_run(experiment, run_name="before")
+    question = {"experiment_ids": [experiment], "max_age_s": 0}
+    first = web.post("runs/search", **question)
+    assert web.post("runs/search", **question, known_state=first["state"]) == {
+        "state": first["state"],
+        "is_known": True,
+    }
+    web.post(f"runs/{run_id}/edit", name="after")
+    second = web.post("runs/search", **question, known_state=first["state"])
+    assert [run["name"] for run in second["runs"]] == ["after"]
+    assert second["state"] != first["state"]
+    assert web.post("runs/search", **{**question, "max_age_s": 30})["state"] == second["state"]
+    assert web.refusal("POST", "runs/search", {"max_age_s": 61})[::2] == (400, "max_age_s")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta
 
 from runstream_service import threads
@@ -22,6 +23,7 @@ from runstream_service.web.run_answers import (
     rendered_runs,
     rendered_series,
 )
+from runstream_service.web.shared_answers import SharedAnswers
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -51,6 +53,8 @@ class SearchRuns(Message):
     page_size: Annotated[int, Meta(ge=1, le=1_000)] = 200
     page_token: str = ""
     metrics: Annotated[tuple[str, ...], Meta(max_length=1_000)] | None = None
+    max_age_s: Annotated[float, Meta(ge=0, le=60)] = 0
+    known_state: Annotated[str, Meta(max_length=64)] = ""
 
 
 class OneRun(Message):
@@ -77,8 +81,17 @@ class RunHandlers:
     def __init__(self, core: Core, queries: Queries) -> None:
         self._core = core
         self._queries = queries
+        self._searches = SharedAnswers()
 
     async def search(self, caller: Caller, message: SearchRuns) -> Answer:
+        question = msgspec.structs.replace(message, max_age_s=0, known_state="")
+        key = (caller.workspace_id, msgspec.json.encode(question))
+        found = await self._searches.get(key, message.max_age_s, lambda: self._search(caller, question))
+        if found.state == message.known_state:
+            return {"state": found.state, "is_known": True}
+        return {**found.answer, "state": found.state}
+
+    async def _search(self, caller: Caller, message: SearchRuns) -> Answer:
         check_keys(message.metrics or (), field="metrics")
         query = RunSearchQuery(
             experiment_ids=[int(one) for one in message.experiment_ids]

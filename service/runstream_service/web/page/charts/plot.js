@@ -176,6 +176,7 @@ export class Plot {
     const datas = this.keys.map((key) => this.session.data(key));
     const { above, below } = view.clip ? beyond(this.lines, y) : { above: 0, below: 0 };
     const notes = datas.map((data) => data.cut).filter(Boolean);
+    if (this.session.hidesReplaced(this.keys)) notes.unshift('replaced points: on the step axis');
     if (above + below > 0) notes.unshift(`axis clipped: ${above} above, ${below} below`);
     const nonPositive = view.log_y ? this.lines.reduce((sum, line) => sum + countNonPositive(line), 0) : 0;
     if (nonPositive > 0) notes.unshift(`log axis: ${nonPositive} reach 0 or below`);

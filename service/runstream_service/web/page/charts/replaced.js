@@ -26,5 +26,21 @@ export function replacedRanges({ attempts, series }, key, zoom) {
   return ranges.slice(0, MOST_ATTEMPTS);
 }
 
+/** @type {WeakMap<object, Map<string, boolean>>} by overview and metric: it is asked with every frame */
+const known = new WeakMap();
+
+/**
+ * Whether a newer attempt replaced points of a metric.
+ * @param {Overview} overview
+ * @param {string} key
+ */
+export function hasReplaced(overview, key) {
+  if (overview.attempts.length < 2) return false;
+  const ofOverview = known.get(overview) ?? new Map();
+  known.set(overview, ofOverview);
+  if (!ofOverview.has(key)) ofOverview.set(key, replacedRanges(overview, key, null).length > 0);
+  return /** @type {boolean} */ (ofOverview.get(key));
+}
+
 /** @param {Overview['series']} series */
 const lastStep = (series) => series.reduce((last, { step }) => Math.max(last, step), -Infinity);

@@ -1,10 +1,12 @@
 // The charts of one tab: their data, what they share (range of x, cursor, zoom), and when they are asked for and drawn.
+import { chosenColours } from '../state/colours.js';
 import { theme } from '../state/theme.js';
 import { CurveReader } from './curve_reader.js';
 import { DrawingQueue } from './drawing_queue.js';
 import { attemptMarks, linesOf, replacedLinesOf } from './line_list.js';
 import { LiveUpdates } from './live_updates.js';
 import { MetricData, withMargin } from './metric_data.js';
+import { hasReplaced } from './replaced.js';
 import { toXOf, xAxisOf } from './x_axis.js';
 import { XRange } from './x_range.js';
 
@@ -38,7 +40,8 @@ export class Session {
   #reader = new CurveReader(this);
   #live = new LiveUpdates(this);
   #x = new XRange(this, { moved: (isMoving) => this.#moved(isMoving), settled: (zoom) => this.#zoomed(zoom) });
-  #stop;
+  /** @type {(() => void)[]} */
+  #stops;
   #asked = '';
   /** @type {string | undefined} */
   #axisShown = undefined;
@@ -57,12 +60,12 @@ export class Session {
     this.view = null;
     this.axis = xAxisOf('step');
     this.stripKey = '';
-    this.#stop = theme.subscribe(() => this.drawAll());
+    this.#stops = [theme, chosenColours].map((store) => store.subscribe(() => this.drawAll()));
   }
 
   /** Ends everything that was started. */
   close() {
-    this.#stop();
+    for (const stop of this.#stops) stop();
     this.#live.close();
     this.#x.close();
     this.#queue.close();
@@ -360,6 +363,14 @@ export class Session {
   /** @param {string[]} keys */
   replacedLines(keys) {
     return replacedLinesOf(this, keys);
+  }
+
+  /**
+   * Whether there are points that a newer attempt replaced, and the axis cannot say where: only steps do.
+   * @param {string[]} keys
+   */
+  hidesReplaced(keys) {
+    return this.axis.kind !== 'step' && [...this.overviews.values()].some((overview) => keys.some((key) => hasReplaced(overview, key)));
   }
 
   get attempts() {

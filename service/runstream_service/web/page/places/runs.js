@@ -7,7 +7,7 @@ import { lazy } from '../parts/lazy.js';
 import { Split } from '../shell/split.js';
 import { useMay } from '../state/account.js';
 import { readView, writeView } from '../state/chart_view.js';
-import { strokeOf } from '../state/colours.js';
+import { chosenColours, strokeOf } from '../state/colours.js';
 import { experiments, loadExperiments } from '../state/experiments.js';
 import { loadKeys, NO_KEYS } from '../state/keys.js';
 import { columnsOfView, DEFAULT_RELATIONS, readRelations, writeRelations } from '../relations/relations_view.js';
@@ -16,7 +16,7 @@ import { navigate, setQuery } from '../state/router.js';
 import { theme } from '../state/theme.js';
 import { useStore } from '../state/use_store.js';
 import { deleteRuns } from '../table/actions.js';
-import { autoColumns, columnOf, metricsOf, orderBy, readColumns, writeColumns } from '../table/columns.js';
+import { autoColumns, columnOf, metricsOf, movedColumn, orderBy, readColumns, readWidths, writeColumns, writeWidths } from '../table/columns.js';
 import { filterOf } from '../table/completion.js';
 import { FilterBox } from '../table/filter_box.js';
 import { linesOf } from '../table/rows.js';
@@ -28,6 +28,7 @@ import { NoRuns } from './no_runs.js';
 const RunCharts = lazy(() => import('../charts/run_charts.js').then((module) => module.RunCharts));
 const ColumnChooser = lazy(() => import('../table/column_chooser.js').then((module) => module.ColumnChooser));
 const Relations = lazy(() => import('../relations/relations.js').then((module) => module.Relations));
+const ColourDialog = lazy(() => import('../shell/colour_dialog.js').then((module) => module.ColourDialog));
 const SaveView = lazy(() => import('./save_view.js').then((module) => module.SaveView));
 
 /** @typedef {import('../api/types.js').Run} Run */
@@ -43,8 +44,10 @@ export function Runs({ experimentId, query }) {
   const [asked, setAsked] = useState(/** @type {'' | 'rename' | 'tag'} */ (''));
   const selection = useSelection(rows, query);
   const inSight = useRef(/** @type {Run[]} */ ([]));
+  const isStill = useRef(() => true);
+  const [coloured, setColoured] = useState(/** @type {Run | null} */ (null));
   useEffect(() => {
-    list.start(() => inSight.current);
+    list.start(() => inSight.current, () => isStill.current());
     return () => list.stop();
   }, [list]);
 
@@ -57,6 +60,9 @@ export function Runs({ experimentId, query }) {
   const columns = useMemo(() => ids.map(columnOf).filter((column) => column !== null), [ids.join()]);
   const lines = useMemo(() => linesOf(rows, groupOf(state.group), closed), [rows, state.group, closed]);
   const shownTheme = useStore(theme);
+  useStore(chosenColours);
+  const widths = useMemo(() => readWidths(query.get('widths')), [query.get('widths')]);
+  const onWidths = (/** @type {Record<string, number>} */ next) => setQuery({ widths: writeWidths(next) });
   const [mayWrite, mayManage] = [useMay('write'), useMay('manage')];
   const changed = () => (void list.refresh(), void loadExperiments());
   const onKey = (/** @type {string} */ key, /** @type {Run | null} */ run) => {
@@ -64,6 +70,7 @@ export function Runs({ experimentId, query }) {
     if (key === 'Escape' && selection.ids.size > 0) selection.clear();
     else if (key === 'a') selection.all(selection.ids.size < rows.length);
     else if (key === 'Delete' && mayManage && targets.length > 0) void deleteRuns(targets.map((one) => one.run_id), () => (selection.clear(), changed()));
+    else if (key === 'c' && run) setColoured(run);
     else if (key === 'r' && mayWrite && run) (selection.only(run.run_id), setAsked('rename'));
     else return false;
     return true;
@@ -75,7 +82,9 @@ export function Runs({ experimentId, query }) {
         selected=${selection.ids} onSelect=${selection.toggle} onSelectAll=${selection.all} onGroup=${(/** @type {string} */ value) => setClosed(toggled(closed, value))}
         onOpen=${(/** @type {Run} */ run) => navigate(runPath(run.run_id))} onKey=${onKey} onEnd=${() => void list.more()}
         onInSight=${(/** @type {Run[]} */ runs) => (inSight.current = runs)} colourOf=${(/** @type {string} */ id) => strokeOf(id, shownTheme).colour}
-        isDimmed=${phase !== 'ready' || isStale} />`;
+        widths=${widths} onWidths=${onWidths} onMove=${(/** @type {string} */ id, /** @type {string} */ onto) => setQuery({ columns: writeColumns(movedColumn(ids, id, onto)) })}
+        isStill=${isStill} onColour=${setColoured} isDimmed=${phase !== 'ready' || isStale} />
+        ${listState.isUnsorted && html`<button class="new-runs unsorted" onClick=${() => list.sort()}>The order has changed: sort</button>`}`;
   const hasCharts = query.get('charts') === '1' && selection.runs.length > 0;
   return html`
     <div class="place-head">
@@ -103,9 +112,10 @@ export function Runs({ experimentId, query }) {
         onClear=${selection.clear} onChanged=${changed} asked=${asked} onAsk=${setAsked} />
     `}
     ${dialog === 'columns' && html`
-      <${ColumnChooser} ids=${ids} keys=${keys} onChange=${(/** @type {string[]} */ next) => setQuery({ columns: writeColumns(next) })}
+      <${ColumnChooser} ids=${ids} keys=${keys} widths=${widths} onWidths=${onWidths} onChange=${(/** @type {string[]} */ next) => setQuery({ columns: writeColumns(next) })}
         onAuto=${() => setQuery({ columns: null })} onClose=${() => setDialog('')} />
     `}
+    ${coloured && html`<${ColourDialog} id=${coloured.run_id} name=${coloured.name} onClose=${() => setColoured(null)} />`}
     ${dialog === 'save' && html`<${SaveView} onClose=${() => setDialog('')} />`}
     ${!isComplete && phase === 'ready' && rows.length > 0 && html`<span class="visually-hidden" role="status">More runs are loaded while you scroll.</span>`}
   `;

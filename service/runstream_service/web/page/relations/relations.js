@@ -141,7 +141,7 @@ const MOST_NAMES = 8;
 function Scale({ axis, theme: shown }) {
   if (!axis.isNumeric) {
     const names = [...axis.names].reverse().slice(0, MOST_NAMES);
-    return html`<span class="relations-names" aria-label=${`Colours of ${axis.label}`}>
+    return html`<span class="relations-names" title=${`Colours: ${axis.label}`}>
       ${names.map((name, index) => html`<span key=${name}><i class="swatch" style=${`background: ${strokeAt(index, shown).colour}`}></i>${name}</span>`)}
       ${axis.names.length > MOST_NAMES && html`<span class="quiet">and ${axis.names.length - MOST_NAMES} more</span>`}
     </span>`;

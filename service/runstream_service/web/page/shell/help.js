@@ -13,6 +13,7 @@ const KEYS = [
   [['Enter'], 'Open the run'],
   [['x', 'Space'], 'Select the run'],
   [['a'], 'Select all that are loaded, or none'],
+  [['c'], 'Choose the colour of the run'],
   [['r'], 'Rename the run', 'write'],
   [['Delete'], 'Delete what is selected', 'manage'],
   [['['], 'Show or hide the list of experiments'],

@@ -1,4 +1,6 @@
-// Colours of runs. A run keeps its colour as long as the tab is open, whatever else is shown or hidden.
+// Colours of runs. A run keeps its colour as long as the tab is open, whatever else is shown or hidden; what somebody has
+// chosen is in the URL.
+import { createStore } from './store.js';
 
 // The palette of Okabe and Ito, which colour-blind people can tell apart, a little darker or lighter where a background
 // needs it; grey is its black, and its yellow is left out, since it cannot be seen on white. Then the same with dashes.
@@ -19,12 +21,13 @@ export class Places {
   /**
    * The place of an id: the one that follows from it, or the next that nobody has.
    * @param {string} id
+   * @param {Iterable<Choice>} [chosen] what others have by hand
    */
-  of(id) {
+  of(id, chosen = []) {
     const known = this.#places.get(id);
     if (known !== undefined) return known;
     if (this.#places.size >= 10_000) this.#places.clear(); // a tab that has shown that many begins again
-    const taken = new Set(this.#places.values());
+    const taken = new Set([...this.#places.values(), ...chosen]);
     const wanted = hash(id) % LIGHT.length;
     let place = wanted;
     // Solid colours first, from the wanted one on; then the same with dashes.
@@ -46,6 +49,37 @@ function hash(id) {
 
 const ofTab = new Places();
 
+/** @typedef {number | string} Choice a place in the ring, or a colour such as #0072b2 */
+
+/** What was chosen by hand, by id of a run, or by name of a rank or metric. */
+export const chosenColours = createStore(/** @type {ReadonlyMap<string, Choice>} */ (new Map()));
+
+/**
+ * Choices in the URL: `ID.3,ID.0072b2`.
+ * @param {string | null} text
+ * @returns {Map<string, Choice>}
+ */
+export function readColours(text) {
+  const chosen = new Map();
+  for (const part of (text ?? '').split(',')) {
+    const [, id, choice] = /^(.+)\.([0-9a-f]{6}|\d{1,2})$/.exec(part) ?? [];
+    if (!id || (choice.length < 6 && Number(choice) >= RING)) continue;
+    chosen.set(id.replaceAll('%2C', ','), choice.length === 6 ? `#${choice}` : Number(choice));
+  }
+  return chosen;
+}
+
+/** @param {ReadonlyMap<string, Choice>} chosen */
+export const writeColours = (chosen) => [...chosen].map(([id, choice]) => `${id.replaceAll(',', '%2C')}.${String(choice).replace('#', '')}`).join(',');
+
+/**
+ * Takes over what the URL says.
+ * @param {string | null} text
+ */
+export function showColours(text) {
+  if (writeColours(chosenColours.get()) !== (text ?? '')) chosenColours.set(readColours(text));
+}
+
 /**
  * How a place in the ring is drawn.
  * @param {number} place
@@ -61,8 +95,13 @@ export function strokeAt(place, theme) {
  * How a run is drawn.
  * @param {string} runId
  * @param {'light' | 'dark'} theme
+ * @returns {Stroke}
  */
-export const strokeOf = (runId, theme) => strokeAt(ofTab.of(runId), theme);
+export function strokeOf(runId, theme) {
+  const all = chosenColours.get();
+  const chosen = all.get(runId);
+  return typeof chosen === 'string' ? { colour: chosen, dash: DASHES[0] } : strokeAt(chosen ?? ofTab.of(runId, all.values()), theme);
+}
 
 /** The dashes of the n-th metric of a graph that has several. */
 export const dashOf = (/** @type {number} */ index) => DASHES[index % DASHES.length];

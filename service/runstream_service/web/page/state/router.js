@@ -1,4 +1,5 @@
 // What is on screen is in the URL: the path is the place, the query string its state.
+import { showColours } from './colours.js';
 import { placeOf } from './places.js';
 import { createStore } from './store.js';
 
@@ -9,6 +10,7 @@ const base = () => new URL(document.baseURI);
 /** @returns {Location} */
 function read() {
   const path = location.pathname.slice(base().pathname.length);
+  showColours(new URLSearchParams(location.search).get('colours'));
   return { place: placeOf(path), query: new URLSearchParams(location.search), key: path };
 }
 

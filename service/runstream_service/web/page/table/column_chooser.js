@@ -2,16 +2,18 @@
 import { useState } from 'preact/hooks';
 import { html } from '../parts/html.js';
 import { Dialog } from '../shell/dialog.js';
-import { allColumns, columnOf } from './columns.js';
+import { allColumns, columnOf, sensibleWidth } from './columns.js';
 
 /** More than these are found by their names. */
 const MOST = 200;
+/** Pixels by which a column becomes wider or narrower. */
+const WIDEN = 24;
 const KINDS = { field: '', param: 'param', tag: 'tag', latest: 'latest', min: 'lowest', max: 'highest' };
 
 /**
- * @param {{ids: string[], keys: import('../api/types.js').Keys, onChange: (ids: string[]) => void, onAuto: () => void, onClose: () => void}} props
+ * @param {{ids: string[], keys: import('../api/types.js').Keys, widths: Record<string, number>, onWidths: (widths: Record<string, number>) => void, onChange: (ids: string[]) => void, onAuto: () => void, onClose: () => void}} props
  */
-export function ColumnChooser({ ids, keys, onChange, onAuto, onClose }) {
+export function ColumnChooser({ ids, keys, widths, onWidths, onChange, onAuto, onClose }) {
   const [text, setText] = useState('');
   const others = allColumns(keys).filter((id) => !ids.includes(id) && id.toLowerCase().includes(text.toLowerCase()));
   const move = (/** @type {number} */ from, /** @type {number} */ to) => {
@@ -20,12 +22,15 @@ export function ColumnChooser({ ids, keys, onChange, onAuto, onClose }) {
     next.splice(to, 0, /** @type {string} */ (ids[from]));
     onChange(next);
   };
+  const widen = (/** @type {string} */ id, /** @type {number} */ by) => onWidths({ ...widths, [id]: sensibleWidth((widths[id] ?? columnOf(id)?.width ?? 100) + by) });
   return html`
     <${Dialog} title="Columns" className="columns" onClose=${onClose}>
       <ol class="chosen">
         ${ids.map((id, index) => html`
           <li key=${id}>
             <label><input type="checkbox" checked onChange=${() => onChange(ids.filter((one) => one !== id))} /><${Name} id=${id} /></label>
+            <button class="plain icon-only" aria-label=${`Make ${id} narrower`} title="Narrower" onClick=${() => widen(id, -WIDEN)}>−</button>
+            <button class="plain icon-only" aria-label=${`Make ${id} wider`} title="Wider" onClick=${() => widen(id, WIDEN)}>+</button>
             <button class="plain icon-only" aria-label=${`Move ${id} up`} disabled=${index === 0} onClick=${() => move(index, index - 1)}>↑</button>
             <button class="plain icon-only" aria-label=${`Move ${id} down`} disabled=${index === ids.length - 1} onClick=${() => move(index, index + 1)}>↓</button>
           </li>
@@ -38,7 +43,7 @@ export function ColumnChooser({ ids, keys, onChange, onAuto, onClose }) {
         `)}
         ${others.length > MOST && html`<li class="quiet">and ${others.length - MOST} more: type a part of the name</li>`}
       </ul>
-      <div class="actions"><button onClick=${onAuto}>Choose for me</button><span class="spacer"></span><button class="primary" onClick=${onClose}>Done</button></div>
+      <div class="actions"><button onClick=${() => (onAuto(), onWidths({}))}>Choose for me</button><span class="spacer"></span><button class="primary" onClick=${onClose}>Done</button></div>
     <//>
   `;
 }

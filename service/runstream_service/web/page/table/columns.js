@@ -68,6 +68,46 @@ export const readColumns = (text) =>
 /** @param {string[]} ids */
 export const writeColumns = (ids) => ids.map((id) => id.replaceAll(',', '%2C')).join(',');
 
+const LEAST_WIDTH = 48;
+const MOST_WIDTH = 800;
+
+/** @param {number} width */
+export const sensibleWidth = (width) => Math.min(Math.max(Math.round(width), LEAST_WIDTH), MOST_WIDTH);
+
+/**
+ * Widths that somebody has chosen, in the URL: JSON, by the id of the column.
+ * @param {string | null} text
+ * @returns {Record<string, number>}
+ */
+export function readWidths(text) {
+  try {
+    const entries = Object.entries(JSON.parse(text ?? '{}') ?? {}).filter(([id, width]) => columnOf(id) && Number.isFinite(width));
+    return Object.fromEntries(entries.map(([id, width]) => [id, sensibleWidth(Number(width))]));
+  } catch {
+    return {}; // a link that was cut off
+  }
+}
+
+/**
+ * @param {Record<string, number>} widths
+ * @returns {string | null}
+ */
+export const writeWidths = (widths) => (Object.keys(widths).length > 0 ? JSON.stringify(widths) : null);
+
+/**
+ * The columns after one was moved to the place of another.
+ * @param {string[]} ids
+ * @param {string} id
+ * @param {string} onto
+ */
+export function movedColumn(ids, id, onto) {
+  const [from, to] = [ids.indexOf(id), ids.indexOf(onto)];
+  if (from < 0 || to < 0 || from === to) return ids;
+  const next = ids.filter((one) => one !== id);
+  next.splice(to, 0, id);
+  return next;
+}
+
 /**
  * What is shown to somebody who has chosen nothing: the params that differ first, and the metrics that most runs have.
  * @param {Run[]} runs

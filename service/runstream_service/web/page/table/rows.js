@@ -21,6 +21,20 @@ export function mergeHead(rows, headSize, head) {
 }
 
 /**
+ * The list with its first page in the order that it has now; what comes after stays.
+ * @param {Run[]} rows
+ * @param {Iterable<string>} order ids of the first page
+ * @returns {Run[]} the same list if nothing moves
+ */
+export function inOrderOf(rows, order) {
+  const byId = new Map(rows.map((run) => [run.run_id, run]));
+  const head = [...order].flatMap((id) => byId.get(id) ?? []);
+  if (head.every((run, index) => rows[index] === run)) return rows;
+  const ids = new Set(head.map((run) => run.run_id));
+  return [...head, ...rows.filter((run) => !ids.has(run.run_id))];
+}
+
+/**
  * @param {Run[]} kept
  * @param {Run[]} head
  * @param {Set<string>} added

@@ -2,16 +2,15 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { formatCount } from '../parts/format.js';
 import { html } from '../parts/html.js';
-import { chevronIcon, downIcon, upIcon } from '../parts/icons.js';
+import { chevronIcon, upIcon } from '../parts/icons.js';
 import { cellOf } from './cells.js';
-import { canSort, columnOf, nextSort } from './columns.js';
+import { NAME, TableHead } from './table_head.js';
 
 /** The height of a row in pixels, as table.css has it. */
 const ROW = 32;
 /** Rows above and below what is seen, and by how many the window moves. */
 const BEYOND = 12;
 const STRIDE = 6;
-const NAME = /** @type {import('./columns.js').Column} */ (columnOf('name'));
 
 /**
  * @typedef {object} TableProps
@@ -29,13 +28,27 @@ const NAME = /** @type {import('./columns.js').Column} */ (columnOf('name'));
  * @property {(runs: import('../api/types.js').Run[]) => void} onInSight
  * @property {(runId: string) => string} colourOf
  * @property {boolean} isDimmed
+ * @property {Record<string, number>} widths that somebody has chosen, by column
+ * @property {(widths: Record<string, number>) => void} onWidths
+ * @property {(id: string, onto: string) => void} onMove a column
+ * @property {{current: () => boolean}} isStill is set: whether rows may move, since nobody points at them or is among them
+ * @property {(run: import('../api/types.js').Run) => void} onColour
  */
 
 /** @param {TableProps} props */
 export function RunsTable(props) {
-  const { lines, columns, selected, onEnd, onInSight, isDimmed } = props;
+  const { lines, selected, onEnd, onInSight, isDimmed } = props;
+  const [dragged, setDragged] = useState(/** @type {Record<string, number>} */ ({}));
+  const widths = { ...props.widths, ...dragged };
+  const sized = (/** @type {import('./columns.js').Column} */ column) => (widths[column.id] ? { ...column, width: widths[column.id] } : column);
+  const [name, columns] = [sized(NAME), props.columns.map(sized)];
+  const onWidth = (/** @type {string} */ id, /** @type {number} */ width, /** @type {boolean} */ isOver) => {
+    setDragged(isOver ? {} : { [id]: width });
+    if (isOver) props.onWidths({ ...props.widths, [id]: width });
+  };
   const scroller = useRef(/** @type {HTMLDivElement | null} */ (null));
-  const { first, last, toTop, unseen } = useWindow(scroller, lines);
+  const { first, last, toTop, unseen, isOver } = useWindow(scroller, lines);
+  props.isStill.current = () => !isOver() && !scroller.current?.contains(document.activeElement) && (scroller.current?.scrollTop ?? 0) < ROW;
   const [cursor, setCursor] = useState('');
   const seen = lines.slice(first, last);
 
@@ -45,13 +58,13 @@ export function RunsTable(props) {
   useEffect(() => onInSight(seen.flatMap((line) => (line.kind === 'run' ? [line.run] : []))), [first, last, lines]);
 
   const onKeyDown = useCursor(props, cursor, setCursor, scroller);
-  const template = `36px ${NAME.width}px ${columns.map(({ width }) => `${width}px`).join(' ')} minmax(16px, 1fr)`;
-  const width = 36 + NAME.width + columns.reduce((sum, column) => sum + column.width, 0) + 16;
+  const template = `36px ${name.width}px ${columns.map(({ width }) => `${width}px`).join(' ')} minmax(16px, 1fr)`;
+  const width = 36 + name.width + columns.reduce((sum, column) => sum + column.width, 0) + 16;
   return html`
     <div class=${`table${isDimmed ? ' dimmed' : ''}`} role="grid" aria-label="Runs" aria-rowcount=${lines.length + 1} aria-colcount=${columns.length + 2}
       aria-multiselectable="true" tabindex="0" aria-activedescendant=${cursor ? `row-${cursor}` : undefined} ref=${scroller} onKeyDown=${onKeyDown}
       style=${{ '--template': template, '--width': `${width}px` }}>
-      <${Head} ...${props} />
+      <${TableHead} ...${props} name=${name} columns=${columns} onWidth=${onWidth} />
       <div role="rowgroup" class="rows" style=${{ height: `${lines.length * ROW}px` }}>
         <div role="presentation" class="window" style=${{ transform: `translateY(${first * ROW}px)` }}>
           ${seen.map((line, index) =>
@@ -59,7 +72,7 @@ export function RunsTable(props) {
               ? html`<${GroupRow} key=${`group ${line.value}`} line=${line} index=${first + index} onGroup=${props.onGroup} />`
               : html`<${Row} key=${line.run.run_id} run=${line.run} index=${first + index} columns=${columns} isSelected=${selected.has(line.run.run_id)}
                   isAt=${cursor === line.run.run_id} colour=${selected.has(line.run.run_id) ? props.colourOf(line.run.run_id) : ''}
-                  onSelect=${props.onSelect} onAt=${setCursor} />`,
+                  onSelect=${props.onSelect} onAt=${setCursor} onColour=${props.onColour} />`,
           )}
         </div>
       </div>
@@ -68,54 +81,11 @@ export function RunsTable(props) {
   `;
 }
 
-/** @param {TableProps} props */
-function Head({ lines, columns, sort, onSort, selected, onSelectAll }) {
-  const box = useRef(/** @type {HTMLInputElement | null} */ (null));
-  const count = lines.reduce((sum, line) => sum + (line.kind === 'run' ? 1 : 0), 0);
-  useEffect(() => {
-    if (box.current) box.current.indeterminate = selected.size > 0 && selected.size < count;
-  });
-  return html`
-    <div role="rowgroup" class="head">
-      <div role="row" aria-rowindex="1" class="row">
-        <div role="columnheader" class="cell check">
-          <input ref=${box} type="checkbox" tabindex="-1" aria-label="Select all" checked=${count > 0 && selected.size >= count}
-            onChange=${(/** @type {any} */ event) => onSelectAll(event.target.checked)} />
-        </div>
-        <${HeadCell} column=${NAME} sort=${sort} onSort=${onSort} />
-        ${columns.map((column) => html`<${HeadCell} key=${column.id} column=${column} sort=${sort} onSort=${onSort} />`)}
-      </div>
-    </div>
-  `;
-}
-
-/** @param {{column: import('./columns.js').Column, sort: string, onSort: (sort: string) => void}} props */
-function HeadCell({ column, sort, onSort }) {
-  const isSorted = sort.replace(/^-/, '') === column.id;
-  const isDescending = sort.startsWith('-');
-  const order = isSorted ? (isDescending ? 'descending' : 'ascending') : undefined;
-  const className = `cell${column === NAME ? ' name' : ''}${column.isNumber ? ' number' : ''}${isSorted ? ' sorted' : ''}`;
-  const label = html`<span class="label" title=${titleOf(column)}>${column.label}</span>`;
-  return html`
-    <div role="columnheader" aria-sort=${order} class=${className}>
-      ${canSort(column)
-        ? html`<button class="plain" tabindex="-1" onClick=${() => onSort(nextSort(column, sort))}>${label}${isSorted && (isDescending ? downIcon() : upIcon())}</button>`
-        : label}
-    </div>
-  `;
-}
-
-/** @param {import('./columns.js').Column} column */
-function titleOf({ kind, key, label }) {
-  if (kind === 'field') return key === 'started' ? 'Age: the time since it started' : label;
-  return { param: `Param ${key}`, tag: `Tag ${key}`, latest: `${key}, its latest value`, min: `${key}, its lowest value`, max: `${key}, its highest value` }[kind];
-}
-
 /**
  * @param {{run: import('../api/types.js').Run, index: number, columns: import('./columns.js').Column[], isSelected: boolean, isAt: boolean,
- *   colour: string, onSelect: (runId: string, range: boolean) => void, onAt: (runId: string) => void}} props
+ *   colour: string, onSelect: (runId: string, range: boolean) => void, onAt: (runId: string) => void, onColour: (run: import('../api/types.js').Run) => void}} props
  */
-function Row({ run, index, columns, isSelected, isAt, colour, onSelect, onAt }) {
+function Row({ run, index, columns, isSelected, isAt, colour, onSelect, onAt, onColour }) {
   const id = run.run_id;
   return html`
     <div role="row" id=${`row-${id}`} aria-rowindex=${index + 2} aria-selected=${isSelected} class=${isAt ? 'row at' : 'row'} onMouseDown=${() => onAt(id)}>
@@ -124,7 +94,7 @@ function Row({ run, index, columns, isSelected, isAt, colour, onSelect, onAt }) 
           onClick=${(/** @type {MouseEvent} */ event) => onSelect(id, event.shiftKey)} />
       </div>
       <div role="gridcell" class="cell name">
-        ${colour && html`<i class="colour" style=${{ background: colour }} aria-hidden="true"></i>`}
+        ${colour && html`<button class="colour" tabindex="-1" style=${{ background: colour }} title="Another colour (c)" aria-label=${`Colour of ${run.name}`} onClick=${() => onColour(run)}></button>`}
         <a href=${`r/${id}`} tabindex="-1" title=${run.name}>${run.name}</a>
       </div>
       ${columns.map((column) => cellOf(column, run))}
@@ -202,7 +172,7 @@ function useWindow(scroller, lines) {
     update();
   }, [lines]);
   const toTop = () => scroller.current?.scrollTo({ top: 0 });
-  return { first: Math.min(range[0] ?? 0, Math.max(0, lines.length - 1)), last: range[1] ?? 0, toTop, unseen };
+  return { first: Math.min(range[0] ?? 0, Math.max(0, lines.length - 1)), last: range[1] ?? 0, toTop, unseen, isOver: () => anchor.current.isOver };
 }
 
 /** @param {import('./rows.js').Line | undefined} line */
