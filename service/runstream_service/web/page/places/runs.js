@@ -52,7 +52,7 @@ export function Runs({ experimentId, query }) {
   }, [list]);
 
   const isAllWanted = relations !== null && !isComplete && rows.length < MOST_RELATED;
-  useEffect(() => void (isAllWanted && phase === 'ready' && list.more()), [isAllWanted, listState]);
+  useEffect(() => void (isAllWanted && phase === 'ready' && !isStale && list.more()), [isAllWanted, listState]);
 
   const auto = useRef(/** @type {string[]} */ ([]));
   if (auto.current.length === 0 && rows.length > 0) auto.current = autoColumns(rows.slice(0, 100), experimentId === '');
@@ -102,7 +102,7 @@ export function Runs({ experimentId, query }) {
       <button aria-pressed=${relations !== null} class="switch" title="Params and metrics of these runs: parallel coordinates, or a scatter" onClick=${() => setQuery(writeRelations(relations ? null : DEFAULT_RELATIONS))}>Parallel</button>
       <button onClick=${() => setDialog('columns')}>${columnsIcon()}Columns</button>
     </div>
-    ${relations && rows.length > 0 && html`<${Relations} runs=${rows} keys=${keys} view=${relations} selected=${selection.ids} onSelect=${selection.replace}
+    ${relations && rows.length > 0 && html`<${Relations} runs=${rows} isCut=${!isComplete && !isAllWanted} keys=${keys} view=${relations} selected=${selection.ids} onSelect=${selection.replace}
       onToggle=${(/** @type {string} */ id) => selection.toggle(id, false)}
       onView=${(/** @type {any} */ change) => setQuery(writeRelations(change && { ...relations, ...change }))} />`}
     ${phase === 'failed' && error?.status !== 400 && rows.length === 0 && html`<${Failed} error=${error} onRetry=${() => void list.refresh()} />`}

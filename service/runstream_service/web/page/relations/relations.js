@@ -23,6 +23,7 @@ import { Stage } from './stage.js';
 /**
  * @typedef {object} RelationsProps
  * @property {Run[]} runs
+ * @property {boolean} [isCut] there are more, which are not read
  * @property {import('../api/types.js').Keys} keys what can be an axis
  * @property {RelationsView} view
  * @property {(change: Partial<RelationsView> | null) => void} onView null: close it
@@ -32,7 +33,7 @@ import { Stage } from './stage.js';
  */
 
 /** @param {RelationsProps} props */
-export function Relations({ runs, keys, view, onView, selected, onSelect, onToggle }) {
+export function Relations({ runs, isCut = false, keys, view, onView, selected, onSelect, onToggle }) {
   const shown = useStore(theme);
   const [dragged, setDragged] = useState(/** @type {import('./brushes.js').Brushes | null} */ (null));
   const brushes = dragged ?? view.brushes;
@@ -64,6 +65,7 @@ export function Relations({ runs, keys, view, onView, selected, onSelect, onTogg
         <${AxisChoice} label="colour" value=${colourAxis?.id ?? ''} keys=${keys} onChoose=${(/** @type {string} */ colour) => onView({ colour })} />
         ${colourAxis && html`<${Scale} axis=${colourAxis} theme=${shown} />`}
         <span class="quiet" role="status">${words}</span>
+        ${isCut && html`<span class="left-out">the first ones: filter to see others</span>`}
         ${undrawn > 0 && html`<span class="left-out">${undrawn} without a value on both axes</span>`}
         ${isBrushed && html`<button onClick=${() => change({})}>Show all</button>`}
         <span class="spacer"></span>
