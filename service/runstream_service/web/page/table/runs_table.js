@@ -48,8 +48,9 @@ export function RunsTable(props) {
   };
   const scroller = useRef(/** @type {HTMLDivElement | null} */ (null));
   const { first, last, toTop, unseen, isOver } = useWindow(scroller, lines);
-  props.isStill.current = () => !isOver() && !scroller.current?.contains(document.activeElement) && (scroller.current?.scrollTop ?? 0) < ROW;
   const [cursor, setCursor] = useState('');
+  // Somebody who points at a row, or goes through rows with the keyboard, would lose their place.
+  props.isStill.current = () => !isOver() && !(cursor && document.activeElement === scroller.current) && (scroller.current?.scrollTop ?? 0) < ROW;
   const seen = lines.slice(first, last);
 
   useEffect(() => {
