@@ -326,3 +326,27 @@ test('a request is cancelled when nobody waits for it any more, and not before',
   assert.equal(signals[0].aborted, true);
   await Promise.allSettled(asked);
 });
+
+test('whole curves are asked for when the drafts of all panels are there, and parts at once', async () => {
+  /** @type {{draft?: boolean, keys: string[], answer: () => void}[]} */
+  const sent = [];
+  const requests = new ChartRequests(
+    (_path, /** @type {any} */ body) => new Promise((resolve) => sent.push({ ...body, answer: () => resolve(encoded(body.keys.map((/** @type {string} */ key) => ({ key, rows: [] })))) })),
+    (callback) => void Promise.resolve().then(callback),
+  );
+  const question = { run_ids: Array.from({ length: 100 }, (_, index) => `r${index}`), axis: /** @type {const} */ ('step'), max_buckets: 600 };
+  const { signal } = new AbortController();
+  const drafts = ['a', 'b'].map((key) => requests.ask({ ...question, key, draft: true }, signal));
+  await new Promise((resolve) => setTimeout(resolve));
+  assert.equal(sent.length, 2);
+  sent[0].answer();
+  await drafts[0];
+  void requests.ask({ ...question, key: 'a' }, signal);
+  void requests.ask({ ...question, key: 'a', min: 5, max: 9 }, signal);
+  await new Promise((resolve) => setTimeout(resolve));
+  assert.deepEqual(sent.slice(2).map((one) => Object.hasOwn(one, 'min')), [true]);
+  sent[1].answer();
+  await drafts[1];
+  await new Promise((resolve) => setTimeout(resolve));
+  assert.equal(sent.length, 4);
+});

@@ -83,7 +83,7 @@ def test_the_colour_of_a_run_is_chosen_and_kept_in_the_link(open_tab: Open, serv
     other = page.get_by_role("dialog", name="Colour of other")
     other.get_by_label("Another").fill("#112233")
     other.get_by_role("button", name="Done").click()
-    second = open_tab().page
+    second = open_tab(bypass_csp=True).page
     second.goto(page.url)
     expect(second.get_by_role("button", name="Colour of other")).to_have_css("background-color", "rgb(17, 34, 51)")
     drawn = """() => Object.fromEntries([...document.querySelectorAll('.panel .plot')].flatMap(({plot}) =>

@@ -19,6 +19,8 @@ import { decodeCharts } from './binary.js';
 /** @typedef {(path: string, body: object, options: {signal: AbortSignal}) => Promise<ArrayBuffer>} Send */
 /** @typedef {{key: string, signal: AbortSignal, resolve: (answer: DecodedCharts) => void, reject: (error: unknown) => void}} Asker */
 
+/** @typedef {{run: () => Promise<void>, isDraft: boolean, mayWait: boolean}} Task mayWait: until no draft is asked for any more */
+
 /** One request asks for no more curves than this, so that the first panels are drawn while others are still read. */
 const CURVES = 100;
 /** Browsers have six connections to a host; events hold one. */
@@ -27,9 +29,10 @@ const AT_ONCE = 4;
 export class ChartRequests {
   /** @type {Map<string, {question: Omit<Question, 'key'>, askers: Asker[]}>} */
   #waiting = new Map();
-  /** @type {(() => Promise<void>)[]} */
+  /** @type {Task[]} */
   #queue = [];
   #running = 0;
+  #drafts = 0;
 
   /**
    * @param {Send} send
@@ -66,14 +69,15 @@ export class ChartRequests {
    */
   aggregate(question, signal) {
     return new Promise((resolve, reject) => {
-      this.#enqueue(async () => {
+      const run = async () => {
         if (signal.aborted) return reject(signal.reason);
         try {
           resolve(decodeCharts(await this.#send('aggregate', question, { signal })));
         } catch (error) {
           reject(error);
         }
-      });
+      };
+      this.#enqueue({ run, isDraft: false, mayWait: false });
     });
   }
 
@@ -87,24 +91,30 @@ export class ChartRequests {
       const size = Math.max(1, Math.floor(CURVES / question.run_ids.length));
       for (let from = 0; from < keys.length; from += size) {
         const part = new Set(keys.slice(from, from + size));
-        this.#enqueue(() => this.#fetch(question, wanted.filter((asker) => part.has(asker.key))));
+        const run = () => this.#fetch(question, wanted.filter((asker) => part.has(asker.key)));
+        // Whole curves come after the drafts of all panels; a part that somebody zooms to comes at once.
+        const isDraft = question.draft ?? false;
+        this.#enqueue({ run, isDraft, mayWait: !isDraft && question.min === undefined });
       }
     }
   }
 
-  /** @param {() => Promise<void>} task */
+  /** @param {Task} task */
   #enqueue(task) {
+    if (task.isDraft) this.#drafts++;
     this.#queue.push(task);
     this.#next();
   }
 
   #next() {
-    const task = this.#running < AT_ONCE ? this.#queue.shift() : undefined;
-    if (!task) return;
+    const at = this.#running < AT_ONCE ? this.#queue.findIndex((task) => !task.mayWait || this.#drafts === 0) : -1;
+    if (at < 0) return;
+    const [task] = this.#queue.splice(at, 1);
     this.#running++;
-    void task().finally(() => {
+    void task.run().finally(() => {
       this.#running--;
-      this.#next();
+      if (task.isDraft) this.#drafts--;
+      for (let free = this.#running; free < AT_ONCE; free++) this.#next();
     });
   }
 
