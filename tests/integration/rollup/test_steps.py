@@ -351,3 +351,28 @@ async def test_ingest_goes_on_while_a_drop_waits_for_a_reader(lab):
 async def test_the_schema_refuses_a_second_open_epoch(lab):
     with pytest.raises(asyncpg.UniqueViolationError):
         await lab.database.execute("INSERT INTO epochs (epoch, state) VALUES (2, 'open')")
+
+
+async def test_publishing_many_series_with_several_rows_each_takes_no_time_that_grows_with_their_square(lab):
+    """A large epoch is rolled up in pieces, each of which has a row for each series. In pairs, they take minutes."""
+    await lab.database.execute(
+        "INSERT INTO series (run_id, key, rank, attempt) "
+        "SELECT $1, 'many/' || number, 0, 0 FROM generate_series(1, 15000) number",
+        lab.run_id,
+    )
+    await lab.database.execute(
+        "INSERT INTO unpublished_latest_values (epoch, series_id, step, time, value, min_value, min_step, max_value, "
+        "max_step) SELECT 1, series_id, piece, now(), piece, piece, piece, piece, piece "
+        "FROM series, generate_series(1, 2) piece"
+    )
+    await lab.database.execute("UPDATE epochs SET state = 'rolled' WHERE epoch = 1")
+    connection = await lab.database.connect_rollup()
+    try:
+        await connection.execute("SET statement_timeout = '10s'")
+        assert await epochs.publish(connection) == 1
+    finally:
+        connection.terminate()
+    found = await lab.database.fetchrow(
+        "SELECT count(*), min(value), max(value), min(min_value), max(max_value) FROM latest_values"
+    )
+    assert tuple(found) == (15_000, 2, 2, 1, 2)
