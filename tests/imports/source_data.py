@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import mlflow
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 
 STEPS = 300
 
@@ -19,6 +21,8 @@ class Filled:
     experiments: dict[str, str] = field(default_factory=dict)  # name -> id
     runs: dict[str, str] = field(default_factory=dict)  # name -> id
     deleted_run: str = ""
+    model: str = ""  # the id of a logged model
+    registered: str = ""  # the name of a registered model, with the versions 2 and 3
 
 
 def fill(url: str, prefix: str) -> Filled:
@@ -34,6 +38,7 @@ def fill(url: str, prefix: str) -> Filled:
         child = client.create_run(experiment_id, tags={"mlflow.parentRunId": filled.runs[run_name]})
         client.set_terminated(child.info.run_id, "FAILED")
         filled.runs[f"{name} child"] = child.info.run_id
+    _models(client, filled, prefix)
     filled.deleted_run = filled.runs[f"{prefix} words 0"]
     client.delete_run(filled.deleted_run)
     return filled
@@ -52,6 +57,43 @@ def _run(client: mlflow.MlflowClient, experiment_id: str, name: str, number: int
         client.log_batch(run_id, metrics=points[start : start + 1_000])
     params = [Param(f"param {at}", str(at * number)) for at in range(20)] + [Param("long", "y" * 6_000)]
     client.log_batch(run_id, params=params, tags=[RunTag("mlflow.note.content", f"the {number}th")])
+    data = Dataset("digits", f"d{number}", "code", '{"tags": {}}', schema='{"columns": []}', profile="ä" * 70_000)
+    client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+    client.log_text(run_id, f"the report of {name}\n" * 100, "reports/deep/report ä?#%.txt")
+    client.log_text(run_id, "", "empty.txt")
     if number != 1:  # one goes on
         client.set_terminated(run_id, "FINISHED" if number else "KILLED")
     return run_id
+
+
+def _models(client: mlflow.MlflowClient, filled: Filled, prefix: str) -> None:
+    """A logged model with its files, and a registered one: version 1 is deleted, 2 is a run's, 3 the logged model's."""
+    run_id = filled.runs[f"{prefix} digits 0"]
+    experiment_id = filled.experiments[f"{prefix} digits"]
+    model = client.create_logged_model(
+        experiment_id, "classifier", run_id, {"kind": "test", "long": "z" * 3_000}, {"depth": "3"}, "sklearn"
+    )
+    filled.model, filled.registered = model.model_id, f"{prefix} classifier"
+    with tempfile.TemporaryDirectory() as directory:
+        for name in ("MLmodel", "weights.bin"):
+            Path(directory, name).write_bytes(name.encode() * 1_000)
+        client.log_model_artifacts(model.model_id, directory)
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 7)])
+    client.log_metric(
+        run_id, "test/accuracy", 0.5, step=7, model_id=model.model_id, dataset_name="d", dataset_digest="1"
+    )
+    client.create_registered_model(filled.registered, {"team": "a"}, "what it is")
+    sources = (
+        f"runs:/{run_id}/reports",
+        f"{client.get_run(run_id).info.artifact_uri}/reports",
+        f"models:/{model.model_id}",
+    )
+    for number, source in enumerate(sources, 1):
+        of_model = model.model_id if number == 3 else None
+        client.create_model_version(
+            filled.registered, source, run_id, {"number": str(number)}, description=f"no. {number}", model_id=of_model
+        )
+    client.delete_model_version(filled.registered, "1")
+    client.set_registered_model_alias(filled.registered, "champion", "2")
+    client.transition_model_version_stage(filled.registered, "3", "Staging")

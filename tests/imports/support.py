@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -22,7 +24,7 @@ class Imported:
 
     def counts(self, what: str) -> tuple[int, int]:
         """How many are new, and how many were there."""
-        line = next((line for line in self.out.splitlines() if line.split()[:1] == [what]), "")
+        line = next((line for line in self.out.splitlines() if line.split()[:-2][-1:] == [what]), "")
         new, there = line.split()[-2:] if line else ("0", "0")
         return int(new.replace(",", "")), int(there.replace(",", ""))
 
@@ -61,7 +63,48 @@ def run_of(url: str, run_id: str) -> dict[str, Any]:
         for key in run.data.metrics
     }
     experiment = client.get_experiment(run.info.experiment_id).name
-    return {"info": info, "params": run.data.params, "tags": run.data.tags, "history": history, "in": experiment}
+    return {
+        "info": info,
+        "params": run.data.params,
+        "tags": run.data.tags,
+        "history": history,
+        "in": experiment,
+        "inputs": run.inputs.to_dictionary(),
+        "outputs": run.outputs.to_dictionary(),
+        "files": _files(url, f"runs:/{run_id}/"),
+    }
+
+
+def model_of(url: str, model_id: str) -> dict[str, Any]:
+    """A logged model as MLflow's client sees it."""
+    client = mlflow.MlflowClient(url, url)
+    model = client.get_logged_model(model_id)
+    names = ("model_id", "name", "model_type", "status", "source_run_id", "creation_timestamp", "params", "tags")
+    metrics = [metric.to_dictionary() for metric in model.metrics or ()]
+    files = _files(url, f"models:/{model_id}")
+    return {**{name: getattr(model, name) for name in names}, "metrics": metrics, "files": files}
+
+
+def registered_of(url: str, name: str) -> dict[str, Any]:
+    """A registered model with its versions, but for the places of their files."""
+    client = mlflow.MlflowClient(url, url)
+    model = client.get_registered_model(name)
+    names = ("version", "description", "current_stage", "run_id", "creation_timestamp", "tags")
+    versions = client.search_model_versions(f"name = '{name}'")
+    return {
+        "model": (model.description, model.tags, model.aliases, model.creation_timestamp),
+        "versions": [{name: getattr(one, name) for name in names} for one in versions],
+        "files": [_files(url, f"models:/{name}/{one.version}") for one in versions],
+    }
+
+
+def _files(url: str, uri: str) -> dict[str, bytes]:
+    """All files of something, downloaded by MLflow's client."""
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(mlflow.artifacts.download_artifacts(uri, dst_path=directory, tracking_uri=url, registry_uri=url))
+        return {
+            path.relative_to(place).as_posix(): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()
+        }
 
 
 def value_of(value: float) -> float:

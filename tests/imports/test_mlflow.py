@@ -13,7 +13,7 @@ import pytest
 import runstream
 from tests.imports.conftest import MlflowSource
 from tests.imports.source_data import STEPS, Filled
-from tests.imports.support import run_import, run_of
+from tests.imports.support import model_of, registered_of, run_import, run_of
 from tests.support.serve import ServeProcess
 
 _POINTS = STEPS + 6  # of a run with metrics
@@ -33,7 +33,8 @@ def brought(request: pytest.FixtureRequest, source: MlflowSource, service: Serve
     is_database = request.param == "database"
     found = Brought(*(source.database, source.of_database) if is_database else (source.url, source.of_server))
     done = run_import(service, found.place, *only(found.filled))
-    assert (done.code, done.counts("runs"), done.counts("points")) == (0, (7, 0), (5 * _POINTS, 0)), done.err
+    assert (done.code, done.counts("runs"), done.counts("points")) == (0, (7, 0), (5 * _POINTS + 1, 0)), done.err
+    assert done.counts("files") == (12, 0)
     assert "1 deleted runs were left out" in done.out
     return found
 
@@ -46,6 +47,28 @@ def test_runs_are_the_same_on_both_sides(source: MlflowSource, service: ServePro
     for run_id in brought.filled.runs.values():
         if run_id != brought.filled.deleted_run:
             assert run_of(service.http_url, run_id) == run_of(source.url, run_id)
+
+
+def test_logged_models_are_the_same_on_both_sides(
+    source: MlflowSource, service: ServeProcess, brought: Brought
+) -> None:
+    assert model_of(service.http_url, brought.filled.model) == model_of(source.url, brought.filled.model)
+
+
+def test_the_registry_comes_with_the_numbers_of_its_versions(
+    source: MlflowSource, service: ServeProcess, brought: Brought
+) -> None:
+    done = run_import(service, brought.place)  # without --experiment
+    assert done.code == 0, done.err
+    name = brought.filled.registered
+    ours = registered_of(service.http_url, name)
+    assert ours == registered_of(source.url, name)
+    assert [one["version"] for one in ours["versions"]] == ["3", "2"]
+    assert run_import(service, brought.place).counts("versions") == (0, 4)
+    client = mlflow.MlflowClient(service.http_url)
+    fourth = client.create_model_version(name, f"models:/{brought.filled.model}", model_id=brought.filled.model)
+    assert fourth.version == "4"
+    client.delete_model_version(name, "4")
 
 
 def test_values_that_are_no_numbers_are_the_same(client: runstream.Client, brought: Brought) -> None:
@@ -70,7 +93,8 @@ def test_experiments_keep_their_tags_and_times(source: MlflowSource, service: Se
 def test_a_second_import_changes_nothing(source: MlflowSource, service: ServeProcess, brought: Brought) -> None:
     for place in (source.url, source.database):
         done = run_import(service, place, *only(brought.filled))
-        assert (done.code, done.counts("runs"), done.counts("points")) == (0, (0, 7), (0, 5 * _POINTS)), done.err
+        assert (done.code, done.counts("runs"), done.counts("points")) == (0, (0, 7), (0, 5 * _POINTS + 1)), done.err
+        assert done.counts("files") == (0, 12)
 
 
 def test_what_is_logged_in_the_meantime_comes_with_the_next_import(service: ServeProcess, database: Path) -> None:

@@ -91,10 +91,10 @@ class LoggedModels:
             InvalidField: also if a param has two values.
             ExperimentNotFound, ExperimentDeleted.
         """
-        _check_name(new.name)
+        check_name(new.name)
         check_text(new.model_type, field="model_type", max_characters=MAX_TYPE_CHARACTERS)
         run_id = parse_run_id(new.source_run_id, field="source_run_id") if new.source_run_id else None
-        params, tags = _params(new.params), _checked(new.tags, "tags")
+        params, tags = _params(new.params), checked_entries(new.tags, "tags")
         model_id = f"m-{uuid.uuid4().hex}"
         async with self._database.transaction() as connection:
             await experiments.lock_active(connection, caller, new.experiment_id, shared=True)
@@ -102,13 +102,13 @@ class LoggedModels:
             await connection.execute(SQL["insert"], model_id, new.experiment_id, name, new.model_type, run_id)
             await connection.execute(SQL["insert_params"], model_id, list(params), list(params.values()))
             await connection.execute(SQL["upsert_tags"], model_id, list(tags), list(tags.values()))
-            return await _get(connection, caller, model_id)
+            return await get(connection, caller, model_id)
 
     async def get(self, caller: Caller, model_id: str, *, also_deleted: bool = False) -> LoggedModel:
         """Raises NotFound."""
         _check_id(model_id)
         async with self._database.acquire() as connection:
-            return await _get(connection, caller, model_id, also_deleted=also_deleted)
+            return await get(connection, caller, model_id, also_deleted=also_deleted)
 
     async def search(self, caller: Caller, asked: Search) -> tuple[list[LoggedModel], str]:
         """One page of models, and the token of the next (empty on the last). Raises InvalidField."""
@@ -123,7 +123,7 @@ class LoggedModels:
         async with self._database.transaction() as connection:
             await _lock(connection, caller, model_id)
             await connection.execute(SQL["set_status"], model_id, status)
-            return await _get(connection, caller, model_id, also_deleted=True)
+            return await get(connection, caller, model_id, also_deleted=True)
 
     async def delete(self, caller: Caller, model_id: str) -> None:
         """Marks a model as deleted; its files stay until it is purged."""
@@ -149,7 +149,7 @@ class LoggedModels:
 
     async def set_tags(self, caller: Caller, model_id: str, tags: Mapping[str, str]) -> None:
         """Sets tags, replacing earlier values. Raises InvalidField."""
-        checked = _checked(tags, "tags")
+        checked = checked_entries(tags, "tags")
         async with self._database.transaction() as connection:
             await _lock(connection, caller, model_id)
             await connection.execute(SQL["upsert_tags"], model_id, list(checked), list(checked.values()))
@@ -163,9 +163,10 @@ class LoggedModels:
                 raise NotFound(f"No tag with key {key!r} found for model with ID {model_id!r}.", field="key")
 
 
-async def _get(
+async def get(
     connection: PooledConnection, caller: Caller, model_id: str, *, also_deleted: bool = False
 ) -> LoggedModel:
+    """Raises NotFound."""
     row = await connection.fetchrow(SQL["get"], caller.workspace_id, model_id, also_deleted)
     if row is None:
         raise _not_found(model_id)
@@ -206,7 +207,8 @@ def _model(row: asyncpg.Record, metrics: list[ModelMetric]) -> LoggedModel:
     )
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises InvalidField for what cannot be the name of a logged model."""
     if any(bad in name for bad in _BAD_IN_NAMES):
         raise InvalidField(
             f"Invalid model name ({name[:200]!r}) provided. Model name must be a non-empty string and cannot contain "
@@ -226,11 +228,12 @@ def _params(params: Sequence[tuple[str, str]]) -> dict[str, str]:
     for key, value in params:
         if found.setdefault(key, value) != value:
             raise _changed(key, found[key], value)
-    return _checked(found, "params")
+    return checked_entries(found, "params")
 
 
-def _checked(entries: Mapping[str, str], name: str) -> dict[str, str]:
-    """Params or tags, sorted by key, so that two callers cannot deadlock. MLflow accepts any text as a key."""
+def checked_entries(entries: Mapping[str, str], name: str) -> dict[str, str]:
+    """Params or tags, sorted by key, so that two callers cannot deadlock. MLflow accepts any text as a key. Raises
+    InvalidField."""
     if len(entries) > MAX_ENTRIES:
         raise InvalidField(f"{name}: has {len(entries):,} entries; at most {MAX_ENTRIES:,} are allowed", field=name)
     for key, value in entries.items():

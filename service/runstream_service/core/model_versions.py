@@ -74,7 +74,7 @@ class NewVersion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Origin:
+class Origin:
     """The origin of a new version, with everything looked up that its source may refer to."""
 
     source: str
@@ -107,7 +107,7 @@ class ModelVersions:
         model_sources.check_source(new.source)
         tags = check_entries(new.tags, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
         async with self._database.transaction() as connection:
-            origin = await _origin(connection, caller, new)
+            origin = await origin_of(connection, caller, new)
             model = await lock(connection, caller, new.name)
             version = await connection.fetchval(
                 SQL["create_version"],
@@ -322,7 +322,8 @@ async def _by_alias(connection: PooledConnection, caller: Caller, name: str, ali
 # -- where a new version comes from ------------------------------------------------------------------------------------
 
 
-async def _origin(connection: PooledConnection, caller: Caller, new: NewVersion) -> _Origin:
+async def origin_of(connection: PooledConnection, caller: Caller, new: NewVersion) -> Origin:
+    """Where a new version comes from, checked. Raises InvalidField, NotFound."""
     if is_prompt(new.tags):
         return _origin_of_prompt(new)
     uri = model_sources.parse_model_uri(new.source)
@@ -332,18 +333,18 @@ async def _origin(connection: PooledConnection, caller: Caller, new: NewVersion)
         return await _origin_in_model(connection, caller, new, new.model_id, whole=uri is not None)
     run_id = new.run_id or ""
     model_sources.check_below_run(new.source, run_id, await _location_of_run(connection, caller, run_id))
-    return _Origin(source=new.source, storage_location=new.source, run_id=run_id)
+    return Origin(source=new.source, storage_location=new.source, run_id=run_id)
 
 
-def _origin_of_prompt(new: NewVersion) -> _Origin:
+def _origin_of_prompt(new: NewVersion) -> Origin:
     if new.source not in _PROMPT_SOURCES:
         raise InvalidField(
             f"Invalid prompt source: '{new.source}'. Prompt sources must use an MLflow placeholder.", field="source"
         )
-    return _Origin(source=new.source, storage_location=new.source, run_id=new.run_id or "")
+    return Origin(source=new.source, storage_location=new.source, run_id=new.run_id or "")
 
 
-async def _origin_in_version(connection: PooledConnection, caller: Caller, new: NewVersion, uri: ModelUri) -> _Origin:
+async def _origin_in_version(connection: PooledConnection, caller: Caller, new: NewVersion, uri: ModelUri) -> Origin:
     """The origin of a version whose source is another version: it has to be the origin of that one."""
     version = await _named(connection, caller, new.source, uri)
     if new.run_id not in (None, version.run_id) or new.model_id:
@@ -352,7 +353,7 @@ async def _origin_in_version(connection: PooledConnection, caller: Caller, new: 
             "referenced model version.",
             field="run_id",
         )
-    return _Origin(
+    return Origin(
         source=f"models:/{version.name}/{version.version}",
         storage_location=await _storage_location(connection, caller, version.name, version.version),
         run_id=version.run_id,
@@ -383,14 +384,14 @@ async def _named(connection: PooledConnection, caller: Caller, source: str, uri:
 
 async def _origin_in_model(
     connection: PooledConnection, caller: Caller, new: NewVersion, model_id: str, *, whole: bool
-) -> _Origin:
+) -> Origin:
     """The origin of a version whose source is a logged model (`whole`), or files of one."""
     row = await connection.fetchrow(SQL["source_model"], caller.workspace_id, model_id)
     location = None if row is None else _location(row, f"models/{model_id}/artifacts")
     model_sources.check_below_model(new.source, model_id, location)
     if row is None or location is None:
         raise NotFound(f"Logged model with ID '{model_id}' not found.", field="model_id", subject=model_id)
-    return _Origin(
+    return Origin(
         source=new.source,
         storage_location=location if whole else new.source,
         run_id=new.run_id or (row["source_run_id"].hex if row["source_run_id"] else ""),

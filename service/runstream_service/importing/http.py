@@ -62,7 +62,7 @@ class Http:
             headers=dict(headers), auth=auth, verify=verify, timeout=_TIMEOUT, limits=limits, follow_redirects=True
         )
 
-    def get(self, path: str, **query: Any) -> Any:
+    def get(self, path: str, /, **query: Any) -> Any:
         """The answer to a GET, decoded."""
         return self._persistently(lambda: self._json("GET", path, params=_query(query)))
 
@@ -77,7 +77,7 @@ class Http:
         self._persistently(lambda: self._json("PUT", path, content=chunks(), headers=headers))
 
     @contextmanager
-    def download(self, path: str, **query: Any) -> Iterator[Iterator[bytes]]:
+    def download(self, path: str, /, **query: Any) -> Iterator[Iterator[bytes]]:
         """The body of a GET, piece by piece."""
         with self._failures(path), self._client.stream("GET", self.base_url + path, params=_query(query)) as response:
             if response.status_code >= 400:

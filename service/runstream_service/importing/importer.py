@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from runstream import errors
+from runstream_service.importing.files import FileImporter
+from runstream_service.importing.models import ModelImporter
 from runstream_service.importing.runs import RunImporter, describe
 from runstream_service.importing.source import SourceError
 
@@ -16,43 +19,51 @@ if TYPE_CHECKING:
     from runstream_service.importing.progress import Progress
     from runstream_service.importing.records import SourceExperiment, SourceRun
     from runstream_service.importing.source import Source
-    from runstream_service.importing.target import Target
+    from runstream_service.importing.target import Target, TargetExperiment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What is wanted. `experiments`: the names of some; none: all, with the registry."""
+
+    experiments: Sequence[str] = ()
+    deleted: bool = False
+    parallel: int = 4
+    files: bool = True
+
+    def chosen(self, found: Sequence[SourceExperiment]) -> list[SourceExperiment]:
+        """Those of a source's experiments that are wanted. Raises ValueError for a name that it does not have."""
+        if missing := set(self.experiments) - {one.name for one in found}:
+            raise ValueError(f"--experiment {sorted(missing)[0]!r}: the source has no experiment of this name")
+        return [one for one in found if not self.experiments or one.name in self.experiments]
 
 
 class Importer:
     """`run` brings everything once."""
 
-    def __init__(
-        self,
-        source: Source,
-        target: Target,
-        progress: Progress,
-        *,
-        parallel: int,
-        include_deleted: bool,
-        experiments: Sequence[str] = (),
-    ) -> None:
-        """`experiments`: the names of those that are wanted; none: all."""
+    def __init__(self, source: Source, target: Target, progress: Progress, options: Options) -> None:
         self._source = source
         self._target = target
         self._progress = progress
-        self._parallel = parallel
-        self._include_deleted = include_deleted
-        self._names = set(experiments)
-        self._runs = RunImporter(source, target, progress)
+        self._options = options
+        files = FileImporter(source, target, progress) if options.files else None
+        self._runs = RunImporter(source, target, files, progress)
+        self._models = ModelImporter(source, target, files, progress)
         self._stopped = threading.Event()
         self._fatal: BaseException | None = None
 
     def run(self) -> None:
         """Raises RunstreamError if the service takes nothing at all, and ValueError if the source cannot be read."""
-        chosen = self._chosen()
-        self._progress.expected_runs = None if self._names else self._source.run_count()
+        chosen = self._options.chosen(self._source.experiments())
+        self._progress.expected_runs = None if self._options.experiments else self._source.run_count()
         # At most two groups a thread are in memory.
-        room = threading.BoundedSemaphore(2 * self._parallel)
-        with ThreadPoolExecutor(self._parallel, thread_name_prefix="import") as pool:
+        room = threading.BoundedSemaphore(2 * self._options.parallel)
+        with ThreadPoolExecutor(self._options.parallel, thread_name_prefix="import") as pool:
             try:
                 for experiment in chosen:
                     self._bring_experiment(experiment, pool, room)
+                if not self._options.experiments and self._fatal is None:
+                    self._models.bring_registry()
             except BaseException:
                 self._stopped.set()
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -60,18 +71,10 @@ class Importer:
         if self._fatal is not None:
             raise self._fatal
 
-    def _chosen(self) -> list[SourceExperiment]:
-        found = self._source.experiments()
-        if not self._names:
-            return found
-        if missing := self._names - {one.name for one in found}:
-            raise ValueError(f"--experiment {sorted(missing)[0]!r}: the source has no experiment of this name")
-        return [one for one in found if one.name in self._names]
-
     def _bring_experiment(
         self, experiment: SourceExperiment, pool: ThreadPoolExecutor, room: threading.BoundedSemaphore
     ) -> None:
-        if experiment.deleted and not self._include_deleted:
+        if experiment.deleted and not self._options.deleted:
             self._progress.leave_out("deleted experiments")
             return
         try:
@@ -92,28 +95,35 @@ class Importer:
                     "stays so"
                 )
         pending: set[Future[None]] = set()
-        for group in _groups(self._wanted(experiment), self._source.runs_at_once):
+        for group in groups_of(self._wanted(experiment), self._source.runs_at_once):
             room.acquire()
             if self._fatal is not None:
                 room.release()
                 break
-            future = pool.submit(self._bring_group, group, target.name)
+            future = pool.submit(self._bring_group, group, target)
             future.add_done_callback(lambda _: room.release())
             pending = {one for one in pending if not one.done()} | {future}
         for future in pending:
             future.exception()
-        if experiment.deleted and self._fatal is None:
+        if self._fatal is not None:
+            return
+        for model in self._source.logged_models(experiment):
+            if model.deleted and not self._options.deleted:
+                self._progress.leave_out("deleted logged models")
+            else:
+                self._models.bring_model(model, target)
+        if experiment.deleted:
             self._target.delete_experiment(target.experiment_id)
 
     def _wanted(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
         for run in self._source.runs(experiment):
-            if run.deleted and not self._include_deleted:
+            if run.deleted and not self._options.deleted:
                 self._progress.leave_out("deleted runs")
                 self._progress.run_seen()
                 continue
             yield run
 
-    def _bring_group(self, runs: Sequence[SourceRun], experiment: str) -> None:
+    def _bring_group(self, runs: Sequence[SourceRun], experiment: TargetExperiment) -> None:
         if self._stopped.is_set() or self._fatal is not None:
             return
         try:
@@ -137,6 +147,7 @@ class Importer:
             self._progress.run_seen(len(runs))
 
 
-def _groups(runs: Iterator[SourceRun], size: int) -> Iterator[list[SourceRun]]:
+def groups_of(runs: Iterator[SourceRun], size: int) -> Iterator[list[SourceRun]]:
+    """Runs in groups of at most this size."""
     while group := list(islice(runs, size)):
         yield group

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -16,16 +17,34 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import numpy as np
 
 from runstream import errors
+from runstream_service.core.datasets import Dataset, DatasetInput, ModelOutput
 from runstream_service.importing.http import Http
-from runstream_service.importing.records import Points, SourceExperiment, SourceRun, finite_or_not, unix_us
+from runstream_service.importing.records import (
+    FileOwner,
+    ModelMetric,
+    Points,
+    SourceExperiment,
+    SourceFile,
+    SourceModel,
+    SourceRegisteredModel,
+    SourceRun,
+    SourceVersion,
+    finite_or_not,
+    unix_us,
+)
 from runstream_service.importing.source import SourceError
 
 _API = "/api/2.0/mlflow"
 _BULK = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
 _BULK_POINTS = 25_000
 _PAGE_POINTS = 25_000
-_PAGE = 1_000
+_PAGE, _PAGE_MODELS = 1_000, 50
 _NOT_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
+_MODEL_STATUSES = {
+    "LOGGED_MODEL_PENDING": "pending",
+    "LOGGED_MODEL_READY": "ready",
+    "LOGGED_MODEL_UPLOAD_FAILED": "failed",
+}
 RUN_NAME = "mlflow.runName"
 
 
@@ -89,6 +108,43 @@ class MlflowServer:
         for key, run_ids in with_key.items():
             yield from self._points_of(key, run_ids)
 
+    def logged_models(self, experiment: SourceExperiment) -> Iterator[SourceModel]:
+        body: dict[str, Any] = {"experiment_ids": [experiment.source_id], "max_results": _PAGE_MODELS}
+        while True:
+            try:
+                answer = self._call("POST", f"{_API}/logged-models/search", body)
+            except errors.NotFound:
+                return  # a server before 3.0
+            yield from (_model(experiment, one) for one in answer.get("models", []))
+            if not answer.get("next_page_token"):
+                return
+            body["page_token"] = answer["next_page_token"]
+
+    def registered_models(self) -> Iterator[SourceRegisteredModel]:
+        # Models alone, and prompts alone: a search without a filter leaves out prompts.
+        for filter_ in ("", "tags.`mlflow.prompt.is_prompt` = 'true'"):
+            query = {"max_results": _PAGE, **({"filter": filter_} if filter_ else {})}
+            for one in self._pages(f"{_API}/registered-models/search", "registered_models", **query):
+                # Searches leave out aliases.
+                model = self._call("GET", f"{_API}/registered-models/get", {"name": one["name"]})["registered_model"]
+                yield self._registered_model(model)
+
+    def files(self, owner: FileOwner) -> Iterator[SourceFile]:
+        waiting = [""]
+        while waiting:
+            directory = waiting.pop()
+            for one in self._listed(owner, directory):
+                if one.get("is_dir"):
+                    waiting.append(one["path"])
+                else:
+                    yield SourceFile(one["path"], int(one.get("file_size") or 0))
+
+    def open_file(self, owner: FileOwner, path: str) -> AbstractContextManager[Iterator[bytes]]:
+        if owner.kind == "run":
+            return self._http.download("/get-artifact", path=path, run_uuid=owner.owner_id)
+        place = f"/ajax-api/2.0/mlflow/logged-models/{owner.owner_id}/artifacts/files"
+        return self._http.download(place, artifact_file_path=path)
+
     def close(self) -> None:
         self._http.close()
 
@@ -99,6 +155,27 @@ class MlflowServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _listed(self, owner: FileOwner, directory: str) -> list[dict[str, Any]]:
+        if owner.kind == "run":
+            query = {"run_id": owner.owner_id, "run_uuid": owner.owner_id, "path": directory or None}
+            return self._pages(f"{_API}/artifacts/list", "files", **query)
+        place = f"{_API}/logged-models/{owner.owner_id}/artifacts/directories"
+        return self._pages(place, "files", artifact_directory_path=directory or None)
+
+    def _registered_model(self, model: Mapping[str, Any]) -> SourceRegisteredModel:
+        quote = '"' if "'" in model["name"] else "'"
+        query = {"filter": f"name = {quote}{model['name']}{quote}", "max_results": _PAGE}
+        found = self._pages(f"{_API}/model-versions/search", "model_versions", **query)
+        return SourceRegisteredModel(
+            name=model["name"],
+            description=model.get("description", ""),
+            created_unix_us=unix_us(model.get("creation_timestamp")),
+            updated_unix_us=unix_us(model.get("last_updated_timestamp")),
+            tags=_entries(model.get("tags")),
+            aliases={one["alias"]: int(one["version"]) for one in model.get("aliases", ())},
+            versions=sorted(map(_version, found), key=lambda one: one.version),
+        )
 
     # Points.
 
@@ -190,6 +267,70 @@ def _run(experiment: SourceExperiment, run: Mapping[str, Any]) -> SourceRun:
         params=_entries(data.get("params")),
         tags=tags,
         keys=tuple(metric["key"] for metric in data.get("metrics", [])),
+        datasets=[_dataset(one) for one in run.get("inputs", {}).get("dataset_inputs", [])],
+        models_in=[one["model_id"] for one in run.get("inputs", {}).get("model_inputs", [])],
+        models_out=[
+            ModelOutput(one["model_id"], int(one.get("step", 0)))
+            for one in run.get("outputs", {}).get("model_outputs", [])
+        ],
+    )
+
+
+def _dataset(found: Mapping[str, Any]) -> DatasetInput:
+    one = found["dataset"]
+    dataset = Dataset(
+        name=one["name"],
+        digest=one["digest"],
+        source_type=one.get("source_type", ""),
+        source=one.get("source", ""),
+        schema=one.get("schema"),
+        profile=one.get("profile"),
+    )
+    return DatasetInput(dataset, _entries(found.get("tags")))
+
+
+def _model(experiment: SourceExperiment, found: Mapping[str, Any]) -> SourceModel:
+    info, data = found["info"], found.get("data", {})
+    return SourceModel(
+        model_id=info["model_id"],
+        experiment_id=experiment.source_id,
+        name=info.get("name", ""),
+        model_type=info.get("model_type", ""),
+        status=_MODEL_STATUSES.get(info.get("status"), "ready"),
+        source_run_id=info.get("source_run_id", ""),
+        created_unix_us=unix_us(info.get("creation_timestamp_ms")),
+        updated_unix_us=unix_us(info.get("last_updated_timestamp_ms")),
+        artifact_uri=info.get("artifact_uri", ""),
+        params=_entries(data.get("params")),
+        tags=_entries(info.get("tags")),
+        metrics=[_model_metric(one) for one in data.get("metrics", [])],
+    )
+
+
+def _model_metric(found: Mapping[str, Any]) -> ModelMetric:
+    points = _points("", found["key"], [found])
+    return ModelMetric(
+        run_id=found.get("run_id", ""),
+        key=found["key"],
+        value=float(points.values[0]),
+        time_unix_us=int(points.times_unix_us[0]),
+        step=int(points.steps[0]),
+        dataset_name=found.get("dataset_name", ""),
+        dataset_digest=found.get("dataset_digest", ""),
+    )
+
+
+def _version(found: Mapping[str, Any]) -> SourceVersion:
+    return SourceVersion(
+        version=int(found["version"]),
+        source=found.get("source", ""),
+        description=found.get("description", ""),
+        stage=found.get("current_stage") or "None",
+        run_id=found.get("run_id", ""),
+        run_link=found.get("run_link", ""),
+        created_unix_us=unix_us(found.get("creation_timestamp")),
+        updated_unix_us=unix_us(found.get("last_updated_timestamp")),
+        tags=_entries(found.get("tags")),
     )
 
 

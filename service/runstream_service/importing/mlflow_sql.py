@@ -4,6 +4,8 @@ database but those of its own version. Here, tables and columns that a version d
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import groupby
 from types import TracebackType
 from typing import Any
@@ -11,15 +13,31 @@ from typing import Any
 import numpy as np
 
 from runstream_service.importing.databases import Database, Row
-from runstream_service.importing.records import Points, SourceExperiment, SourceRun, finite_or_not, unix_us
+from runstream_service.importing.mlflow_models import (
+    DEFAULT_WORKSPACE,
+    Inputs,
+    read_logged_models,
+    read_registered_models,
+)
+from runstream_service.importing.records import (
+    FileOwner,
+    Points,
+    SourceExperiment,
+    SourceFile,
+    SourceModel,
+    SourceRegisteredModel,
+    SourceRun,
+    finite_or_not,
+    unix_us,
+)
+from runstream_service.importing.source_files import SourceFiles
 
-_PAGE_RUNS = 500
+_PAGE_RUNS = 200
 _NEEDED = {
     "experiments": {"experiment_id", "name", "lifecycle_stage"},
     "runs": {"run_uuid", "experiment_id", "status", "start_time", "lifecycle_stage"},
     "metrics": {"run_uuid", "key", "value", "timestamp", "step", "is_nan"},
 }
-_WORKSPACE = "default"
 RUN_NAME = "mlflow.runName"
 
 
@@ -28,9 +46,11 @@ class MlflowDatabase:
 
     runs_at_once = 1
 
-    def __init__(self, database: Database) -> None:
-        """Raises ValueError for a database that is none of MLflow's, or of a version that is too old."""
+    def __init__(self, database: Database, artifacts: str = "") -> None:
+        """`artifacts`: where `mlflow-artifacts:/` leads. Raises ValueError for a database that is none of MLflow's, or
+        of a version that is too old."""
         self._database = database
+        self._files = SourceFiles(database.directory, artifacts)
         for table, needed in _NEEDED.items():
             missing = needed - database.columns(table)
             if missing:
@@ -50,7 +70,7 @@ class MlflowDatabase:
     def experiments(self) -> list[SourceExperiment]:
         columns = self._database.columns("experiments")
         times = [name if name in columns else "NULL" for name in ("creation_time", "last_update_time")]
-        where = f"WHERE workspace = '{_WORKSPACE}'" if "workspace" in columns else ""
+        where = f"WHERE workspace = '{DEFAULT_WORKSPACE}'" if "workspace" in columns else ""
         rows = self._database.rows(
             f"SELECT experiment_id, name, lifecycle_stage, {', '.join(times)} FROM experiments {where} "  # noqa: S608
             "ORDER BY experiment_id"
@@ -83,8 +103,15 @@ class MlflowDatabase:
             after = rows[-1][0]
             ids = [row[0] for row in rows]
             params, tags = self._entries("params", "run_uuid", ids), self._entries("tags", "run_uuid", ids)
+            inputs = Inputs(self._database, ids)
             for row in rows:
-                yield _run(experiment, row, params.get(row[0], {}), tags.get(row[0], {}))
+                run = _run(experiment, row, params.get(row[0], {}), tags.get(row[0], {}))
+                yield replace(
+                    run,
+                    datasets=inputs.datasets.get(run.run_id, ()),
+                    models_in=inputs.models_in.get(run.run_id, ()),
+                    models_out=inputs.models_out.get(run.run_id, ()),
+                )
 
     def points(self, runs: Sequence[SourceRun]) -> Iterator[Points]:
         statement = (
@@ -93,6 +120,18 @@ class MlflowDatabase:
         for run in runs:
             for rows in self._database.pieces(statement, run.run_id):
                 yield from _points(run.run_id, rows)
+
+    def logged_models(self, experiment: SourceExperiment) -> Iterator[SourceModel]:
+        return read_logged_models(self._database, experiment)
+
+    def registered_models(self) -> Iterator[SourceRegisteredModel]:
+        return read_registered_models(self._database)
+
+    def files(self, owner: FileOwner) -> Iterator[SourceFile]:
+        return self._files.list(owner)
+
+    def open_file(self, owner: FileOwner, path: str) -> AbstractContextManager[Iterator[bytes]]:
+        return self._files.open(owner, path)
 
     def close(self) -> None:
         self._database.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from runstream._masking import mask_secrets
@@ -16,7 +15,6 @@ MAX_KEPT = 1_000  # lines; beyond them, problems are counted alone
 class Progress:
     """What was done. `counts` has what was `new`, and what `was there`, by its kind."""
 
-    on_problem: Callable[[str], None] = lambda line: None
     new: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -25,6 +23,7 @@ class Progress:
     problem_count: int = 0
     expected_runs: int | None = None
     seen_runs: int = 0
+    _said: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, kind: str, count: int = 1, *, is_new: bool = True) -> None:
@@ -42,17 +41,26 @@ class Progress:
         with self._lock:
             self.seen_runs += count
 
-    def problem(self, line: str) -> None:
-        """Something of the source is not at the service, or is another thing there."""
+    def problem(self, line: str, about: str = "") -> None:
+        """Something of the source is not at the service, or is another thing there. What is `about` the same is said
+        once, and counted."""
         line = mask_secrets(line)
         with self._lock:
+            if about:
+                self._said[about] += 1
+                if self._said[about] > 1:
+                    self.problem_count += 1
+                    return
             self.problem_count += 1
             if len(self.problems) < MAX_KEPT:
                 self.problems.append(line)
-            self.on_problem(line)
 
-    def note(self, line: str) -> None:
-        """Something to know that is no failure."""
+    def note(self, line: str, about: str = "") -> None:
+        """Something to know that is no failure; what is `about` the same is said once."""
         with self._lock:
+            if about:
+                self._said[about] += 1
+                if self._said[about] > 1:
+                    return
             if len(self.notes) < MAX_KEPT:
                 self.notes.append(line)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from runstream_service.core.datasets import DatasetInput, ModelOutput
 
 # What MLflow's databases have in the place of the infinities, which their columns cannot hold.
 _INFINITE = float(np.finfo(np.float64).max)
@@ -44,6 +46,84 @@ class SourceRun:
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     keys: tuple[str, ...] = ()  # of its metrics, where the source tells them with the run
+    datasets: Sequence[DatasetInput] = ()
+    models_in: Sequence[str] = ()
+    models_out: Sequence[ModelOutput] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMetric:
+    """A metric that a run logged for a logged model."""
+
+    run_id: str
+    key: str
+    value: float
+    time_unix_us: int
+    step: int = 0
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceModel:
+    """A logged model. `status` is pending, ready or failed."""
+
+    model_id: str
+    experiment_id: str  # in the source
+    name: str
+    model_type: str = ""
+    status: str = "ready"
+    source_run_id: str = ""
+    created_unix_us: int = 0
+    updated_unix_us: int = 0
+    deleted: bool = False
+    artifact_uri: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metrics: Sequence[ModelMetric] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceVersion:
+    """A version of a registered model."""
+
+    version: int
+    source: str
+    description: str = ""
+    stage: str = "None"
+    run_id: str = ""
+    run_link: str = ""
+    created_unix_us: int = 0
+    updated_unix_us: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRegisteredModel:
+    """A registered model with its versions; `aliases` by their names."""
+
+    name: str
+    description: str = ""
+    created_unix_us: int = 0
+    updated_unix_us: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, int] = field(default_factory=dict)
+    versions: Sequence[SourceVersion] = ()
+
+
+class SourceFile(NamedTuple):
+    """A file of a run or model: its path below their artifacts, and its size in bytes."""
+
+    path: str
+    size: int
+
+
+class FileOwner(NamedTuple):
+    """Whose files: `kind` is run or model; `uri` is where the source says that they are."""
+
+    kind: str
+    owner_id: str
+    uri: str
 
 
 class Points(NamedTuple):

@@ -18,8 +18,10 @@ _EVERY_S, _PLAIN_EVERY_S = 0.2, 60.0
 class Report:
     """Shows `progress` while it is entered. All of it goes to stderr."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, verb: str = "") -> None:
+        """`verb`: what is done with runs, if it is not bringing them."""
         self._progress = progress
+        self._verb = verb
         self._console = Console(stderr=True, highlight=False)
         self._begun_s = time.monotonic()
         self._over = threading.Event()
@@ -56,6 +58,8 @@ class Report:
 
     def _counts(self) -> str:
         progress = self._progress
+        if self._verb:
+            return f"{self._verb}, {progress.problem_count:,} problems"
         points = progress.new["points"]
         rate = points / max(0.1, time.monotonic() - self._begun_s)
         problems = f", {progress.problem_count:,} problems" if progress.problem_count else ""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import runstream
 from runstream import errors
 from runstream_service.core.errors import InvalidField
+from runstream_service.core.experiments import below
 from runstream_service.core.names import check_entries, check_text, is_run_id
 from runstream_service.core.runs import (
     MAX_NAME_CHARACTERS,
@@ -20,14 +21,18 @@ from runstream_service.core.runs import (
 )
 from runstream_service.importing.append import RunStream
 from runstream_service.importing.http import persistently
+from runstream_service.importing.records import FileOwner
 from runstream_service.importing.stored_points import compare, keys_with_points, read_series, whole_series
 
 if TYPE_CHECKING:
+    from runstream_service.importing.files import FileImporter
     from runstream_service.importing.progress import Progress
     from runstream_service.importing.records import Points, SourceRun
     from runstream_service.importing.source import Source
-    from runstream_service.importing.target import Target
+    from runstream_service.importing.target import Target, TargetExperiment
 
+# In which MLflow before 3 keeps the models of a run, which are among its files.
+_HISTORY_TAG = "mlflow.log-model.history"
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
@@ -46,18 +51,42 @@ class _Open:
 class RunImporter:
     """Safe to share between threads: each calls it for other runs."""
 
-    def __init__(self, source: Source, target: Target, progress: Progress) -> None:
+    def __init__(self, source: Source, target: Target, files: FileImporter | None, progress: Progress) -> None:
+        """`files`: None if files are not wanted."""
         self._source = source
+        self._files = files
         self._target = target
         self._progress = progress
 
-    def bring(self, runs: Sequence[SourceRun], experiment: str) -> None:
-        """Brings some runs of an experiment, whose name is given. Raises SourceError, RunstreamError."""
-        opened = [one for run in runs if (one := self._begin(run, experiment)) is not None]
+    def bring(self, runs: Sequence[SourceRun], experiment: TargetExperiment) -> None:
+        """Brings some runs of an experiment. Raises SourceError, RunstreamError."""
+        opened = [one for run in runs if (one := self._begin(run, experiment.name)) is not None]
         if opened:
             persistently(lambda: self._bring_points(opened))
         for one in opened:
+            self._bring_inputs(one.run)
+            if self._files is not None:
+                self._bring_files(self._files, one, experiment)
             self._end(one)
+
+    def _bring_inputs(self, run: SourceRun) -> None:
+        try:
+            self._target.log_inputs(run)
+        except errors.RunstreamError as error:
+            if error.retryable:
+                raise
+            self._problem(run, f"its datasets or models were not brought: {error}")
+        else:
+            self._progress.add("inputs and outputs", len(run.datasets) + len(run.models_in) + len(run.models_out))
+
+    def _bring_files(self, files: FileImporter, one: _Open, experiment: TargetExperiment) -> None:
+        run = one.run
+        if str(one.found.experiment_id) == experiment.experiment_id:
+            uri = below(experiment.artifact_location, int(experiment.experiment_id), f"{run.run_id}/artifacts")
+        else:
+            uri = self._target.run_uri(run.run_id)
+        owner, expected = FileOwner("run", run.run_id, run.artifact_uri), _HISTORY_TAG in run.tags
+        files.bring(owner, uri, _label(run), is_new=one.is_new, expected=expected)
 
     # The run itself.
 
@@ -200,8 +229,11 @@ class RunImporter:
             self._progress.note(f"run {one.run.run_id}: has {extra:,} points here that the source does not have")
 
     def _problem(self, run: SourceRun, what: str) -> None:
-        name = f" ({run.name[:80]!r})" if run.name else ""
-        self._progress.problem(f"run {run.run_id}{name}: {what}")
+        self._progress.problem(f"{_label(run)}: {what}")
+
+
+def _label(run: SourceRun) -> str:
+    return f"run {run.run_id} ({run.name[:80]!r})" if run.name else f"run {run.run_id}"
 
 
 def describe(error: errors.RunstreamError | Exception) -> str:

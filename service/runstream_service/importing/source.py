@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from runstream_service.importing.records import Points, SourceExperiment, SourceRun
+    from runstream_service.importing.records import (
+        FileOwner,
+        Points,
+        SourceExperiment,
+        SourceFile,
+        SourceModel,
+        SourceRegisteredModel,
+        SourceRun,
+    )
 
 
 class SourceError(Exception):
     """A part of the source cannot be read; the message says which, and why."""
+
+
+class PlaceMissing(SourceError):
+    """The directory of all files is not there: perhaps there never were any, or they are elsewhere. `place` is it."""
+
+    def __init__(self, message: str, place: str) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class Source(Protocol):
@@ -37,6 +56,18 @@ class Source(Protocol):
     def points(self, runs: Sequence[SourceRun]) -> Iterator[Points]:
         """All points of some runs, in pieces of bounded size. Those of one metric of a run follow each other."""
 
+    def logged_models(self, experiment: SourceExperiment) -> Iterator[SourceModel]:
+        """The logged models of an experiment, also the deleted ones."""
+
+    def registered_models(self) -> Iterator[SourceRegisteredModel]:
+        """The registered models with their versions, prompts among them."""
+
+    def files(self, owner: FileOwner) -> Iterator[SourceFile]:
+        """All files of a run or model. None if nothing was ever logged."""
+
+    def open_file(self, owner: FileOwner, path: str) -> AbstractContextManager[Iterator[bytes]]:
+        """The content of a file, in pieces of bounded size."""
+
     def close(self) -> None:
         """Ends connections."""
 
@@ -47,8 +78,29 @@ class Source(Protocol):
     ) -> None: ...
 
 
-def open_mlflow(address: str) -> Source:
-    """The source at an address: http(s)://, sqlite:///, postgresql://, or a directory. Raises ValueError, OSError."""
+class OnlyRuns:
+    """The part of a source that has runs, and neither files nor models that are imported."""
+
+    def logged_models(self, experiment: SourceExperiment) -> Iterator[SourceModel]:
+        """None."""
+        return iter(())
+
+    def registered_models(self) -> Iterator[SourceRegisteredModel]:
+        """None."""
+        return iter(())
+
+    def files(self, owner: FileOwner) -> Iterator[SourceFile]:
+        """None."""
+        return iter(())
+
+    def open_file(self, owner: FileOwner, path: str) -> AbstractContextManager[Iterator[bytes]]:
+        """There is none."""
+        raise SourceError(f"{path} is no file of {owner.owner_id}")
+
+
+def open_mlflow(address: str, artifacts: str = "") -> Source:
+    """The source at an address: http(s)://, sqlite:///, postgresql://, or a directory. `artifacts`: where the files of
+    `mlflow-artifacts:/` are, for a database. Raises ValueError, OSError."""
     scheme = address.partition(":")[0].lower() if ":" in address else ""
     dialect = scheme.partition("+")[0]
     if dialect in ("http", "https"):
@@ -59,12 +111,16 @@ def open_mlflow(address: str) -> Source:
         from runstream_service.importing.databases import open_database
         from runstream_service.importing.mlflow_sql import MlflowDatabase
 
-        return MlflowDatabase(open_database(address))
+        return MlflowDatabase(open_database(address), artifacts)
     if dialect in ("mysql", "mssql", "oracle"):
         raise ValueError(
             f"{address.rpartition('@')[2]}: of MLflow's databases, SQLite and PostgreSQL are read directly; start "
             f"`mlflow server --backend-store-uri {dialect}...` on this one, and import from its http:// address"
         )
+    if (not scheme or scheme == "file") and os.path.isdir(path := address.removeprefix("file://")):
+        from runstream_service.importing.mlflow_files import MlflowFiles
+
+        return MlflowFiles(Path(path))
     raise ValueError(
         f"{address!r} is no source: expected http://host:port of an MLflow server, sqlite:///path or "
         "postgresql://... of its database, or a directory mlruns"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import runstream
 from runstream import _entries, errors
@@ -15,13 +18,22 @@ from runstream.mlflow.address import http_url_here
 from runstream.v1 import run_pb2, run_pb2_grpc
 from runstream_service.core.names import MAX_ENTRIES
 from runstream_service.importing.http import Http, persistently
-from runstream_service.importing.records import SourceExperiment, SourceRun
+from runstream_service.importing.records import (
+    ModelMetric,
+    SourceExperiment,
+    SourceModel,
+    SourceRegisteredModel,
+    SourceRun,
+    SourceVersion,
+)
 
 _STATUSES = {
     "FINISHED": run_pb2.RUN_STATUS_FINISHED,
     "FAILED": run_pb2.RUN_STATUS_FAILED,
     "KILLED": run_pb2.RUN_STATUS_KILLED,
 }
+_API, _IMPORT, _STORE = "/api/2.0/mlflow", "/web/api/import", "/api/2.0/mlflow-artifacts/artifacts"
+_INPUTS = 20  # datasets in one call; a profile may have megabytes
 _CALL_BYTES = 256 * 1024  # params or tags in one call
 
 
@@ -30,6 +42,7 @@ class TargetExperiment(NamedTuple):
 
     experiment_id: str
     name: str
+    artifact_location: str
     tags: Mapping[str, str]
     created: bool
 
@@ -68,8 +81,9 @@ class Target:
             "updated_unix_us": experiment.updated_unix_us,
             "tags": dict(islice(experiment.tags.items(), MAX_ENTRIES)),
         }
-        answer = self.http.post("/web/api/import/experiments", body)
-        return TargetExperiment(answer["experiment_id"], answer["name"], answer["tags"], answer["created"])
+        answer = self.http.post(f"{_IMPORT}/experiments", body)
+        names = ("experiment_id", "name", "artifact_location", "tags", "created")
+        return TargetExperiment(*(answer[name] for name in names))
 
     def find_run(self, run_id: str) -> runstream.RunInfo | None:
         """The run of this id, also a deleted one."""
@@ -117,7 +131,7 @@ class Target:
             )
             self._call("FinishRun", request)
         elif run.status == "SCHEDULED":
-            self.http.post("/api/2.0/mlflow/runs/update", {"run_id": run.run_id, "status": "SCHEDULED"})
+            self.http.post(f"{_API}/runs/update", {"run_id": run.run_id, "status": "SCHEDULED"})
 
     def delete_run(self, run_id: str) -> None:
         """Deletes it, as `runstream delete` does."""
@@ -125,7 +139,99 @@ class Target:
 
     def delete_experiment(self, experiment_id: str) -> None:
         """Deletes it with its runs."""
-        self.http.post("/api/2.0/mlflow/experiments/delete", {"experiment_id": experiment_id})
+        self.http.post(f"{_API}/experiments/delete", {"experiment_id": experiment_id})
+
+    def log_inputs(self, run: SourceRun) -> None:
+        """What a run read and made."""
+        datasets = [{"dataset": _present(asdict(one.dataset)), "tags": _pairs(one.tags)} for one in run.datasets]
+        for begin in range(0, max(len(datasets), len(run.models_in)), _INPUTS):
+            body = {
+                "run_id": run.run_id,
+                "datasets": datasets[begin : begin + _INPUTS],
+                "models": [{"model_id": one} for one in run.models_in[begin : begin + _INPUTS]],
+            }
+            self.http.post(f"{_API}/runs/log-inputs", body)
+        for begin in range(0, len(run.models_out), _INPUTS):
+            models = [one._asdict() for one in run.models_out[begin : begin + _INPUTS]]
+            self.http.post(f"{_API}/runs/outputs", {"run_id": run.run_id, "models": models})
+
+    # Models.
+
+    def logged_model(self, model: SourceModel, experiment_id: str) -> dict[str, Any]:
+        """Creates a logged model, or adds what it lacks; returns what it has then."""
+        body: dict[str, Any] = {
+            "model_id": model.model_id,
+            "experiment_id": experiment_id,
+            "name": model.name,
+            "model_type": model.model_type,
+            "status": model.status,
+            "source_run_id": model.source_run_id,
+            "created_unix_us": model.created_unix_us,
+            "updated_unix_us": model.updated_unix_us,
+        }
+        answer = self.http.post(f"{_IMPORT}/logged-models", body)
+        created = answer["created"]
+        more: list[dict[str, Any]] = [{"params": piece} for piece in _pieces(model.params)]
+        more += [{"tags": piece} for piece in _pieces(model.tags)]
+        metrics = [_metric(one) for one in model.metrics]
+        more += [{"metrics": metrics[begin : begin + 500]} for begin in range(0, len(metrics), 500)]
+        for piece in more:
+            answer = self.http.post(f"{_IMPORT}/logged-models", {**body, **piece})
+        return {**answer, "created": created}
+
+    def delete_model(self, model_id: str) -> None:
+        """Deletes a logged model."""
+        self.http.post(f"{_API}/logged-models/{model_id}", {}, method="DELETE")
+
+    def model_uri(self, model_id: str) -> str:
+        """Where the files of a logged model are."""
+        answer = self.http.get(f"{_API}/logged-models/{model_id}")
+        return str(answer["model"]["info"]["artifact_uri"])
+
+    def run_uri(self, run_id: str) -> str:
+        """Where the files of a run are."""
+        answer = self.http.get(f"{_API}/runs/get", run_id=run_id)
+        return str(answer["run"]["info"]["artifact_uri"])
+
+    def registered_model(self, model: SourceRegisteredModel) -> bool:
+        """Creates a registered model, or adds tags that it lacks; returns whether it was created."""
+        body = {
+            "name": model.name,
+            "description": model.description,
+            "created_unix_us": model.created_unix_us,
+            "updated_unix_us": model.updated_unix_us,
+            "tags": dict(model.tags),
+        }
+        return bool(self.http.post(f"{_IMPORT}/registered-models", body)["created"])
+
+    def model_version(
+        self, name: str, version: SourceVersion, model_id: str | None, aliases: Sequence[str]
+    ) -> dict[str, Any]:
+        """Creates a version, or adds tags and aliases that it lacks; returns what it has then."""
+        body = {**asdict(version), "name": name, "model_id": model_id, "aliases": list(aliases)}
+        body["run_id"] = version.run_id or None
+        answer: dict[str, Any] = self.http.post(f"{_IMPORT}/model-versions", body)
+        return answer
+
+    # Files.
+
+    def files(self, uri: str) -> dict[str, int]:
+        """The sizes of all files below a place of the service's store, by their paths there."""
+        root, found, waiting = _path_of(uri), {}, [""]
+        while waiting:
+            directory = waiting.pop()
+            path = f"{root}/{directory}".rstrip("/")
+            for one in self.http.get(_STORE, path=path).get("files", []):
+                below = f"{directory}/{one['path']}".lstrip("/")
+                if one.get("is_dir"):
+                    waiting.append(below)
+                else:
+                    found[below] = int(one.get("file_size") or 0)
+        return found
+
+    def upload(self, uri: str, path: str, content: Callable[[], Iterator[bytes]], size: int) -> None:
+        """Stores a file, as a whole or not at all. `content` begins it anew for each try."""
+        self.http.put(f"{_STORE}/{quote(_path_of(uri))}/{quote(path)}", content, size)
 
     def close(self) -> None:
         """Closes connections."""
@@ -139,3 +245,25 @@ class Target:
 def _pieces(entries: Mapping[str, str]) -> list[dict[str, str]]:
     """Params or tags in pieces that a call takes."""
     return list(_entries.pieces(entries, _CALL_BYTES))
+
+
+def _metric(metric: ModelMetric) -> dict[str, Any]:
+    value = metric.value
+    shown = value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return {**asdict(metric), "value": shown}
+
+
+def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _pairs(entries: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in entries.items()]
+
+
+def _path_of(uri: str) -> str:
+    """The path in the service's store. Raises FailedPrecondition if it is elsewhere."""
+    scheme, _, path = uri.partition(":")
+    if scheme != "mlflow-artifacts":
+        raise errors.FailedPrecondition(f"the experiment here keeps its files at {uri}, where only its clients write")
+    return path.strip("/")

@@ -28,14 +28,14 @@ from urllib.parse import quote
 
 from runstream_service.importing.columns import Columns, flattened, numbers, text_of
 from runstream_service.importing.records import Points, SourceExperiment, SourceRun
-from runstream_service.importing.source import SourceError
+from runstream_service.importing.source import OnlyRuns, SourceError
 
 _RUN_IDS = uuid.UUID("0c5c6a0e-8d5f-4a0b-8d5e-1f6f8a2b7c33")  # the name space of ids that are derived
 _SYSTEM = "system/"
 _ID = re.compile("[0-9a-f]{32}")
 
 
-class TrackioFiles:
+class TrackioFiles(OnlyRuns):
     """A source; see Source. Files are read and never written to."""
 
     runs_at_once = 1

@@ -28,7 +28,7 @@ from typing import Any
 
 from runstream_service.importing.columns import Columns, flattened, numbers, text_of
 from runstream_service.importing.records import Points, SourceExperiment, SourceRun
-from runstream_service.importing.source import SourceError
+from runstream_service.importing.source import OnlyRuns, SourceError
 from runstream_service.importing.wandb_records import DamagedFile, records
 
 _RUN_IDS = uuid.UUID("7be0f1c9-6b0e-4c62-9d53-3f6f0b5c9a11")  # the name space of ids that are derived
@@ -37,7 +37,7 @@ _STEP, _TIME = "_step", "_timestamp"
 _SYSTEM = "system/"
 
 
-class WandbFiles:
+class WandbFiles(OnlyRuns):
     """A source; see Source."""
 
     runs_at_once = 1

@@ -1,0 +1,77 @@
+"""An import is killed again and again: afterwards, everything is there once."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import mlflow
+
+import runstream
+from tests.imports.support import environment, run_import
+from tests.support.serve import COMMAND, ServeProcess
+
+RUNS, KEYS, STEPS = 12, 4, 3_000
+KILLS = int(os.environ.get("IMPORT_KILLS", "6"))
+_INSERT = "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES (?, ?, ?, ?, ?, ?)"
+
+
+def test_nothing_is_stored_twice_and_nothing_is_missing_after_kills(
+    service: ServeProcess, client: runstream.Client, database: Path
+) -> None:
+    seed = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"KILL_SEED={seed}")
+    chosen, place = random.Random(seed), f"sqlite:///{database}"
+    run_ids = _fill(place, database)
+    killed = 0
+    for _ in range(KILLS):
+        process = subprocess.Popen(
+            [*COMMAND, "import", "mlflow", place, "--no-files", "--parallel", "3"],
+            env=environment(service),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        # It writes for a second or two after it has begun; most of these moments are in between.
+        before, more = _stored(client, run_ids), chosen.randrange(1, RUNS * KEYS * STEPS // KILLS)
+        while process.poll() is None and _stored(client, run_ids) < before + more:
+            time.sleep(0.01)
+        killed += process.poll() is None
+        process.kill()
+        process.wait()
+    assert killed, "it was always faster"
+    done = run_import(service, place, "--no-files", "--verify")
+    assert done.code == 0, done.err
+    assert sum(done.counts("runs")) == RUNS
+    assert "everything of the source is here, and equal" in done.out
+    assert _stored(client, run_ids) == RUNS * KEYS * STEPS
+    assert {run.status for run in client.list_runs("killed")} == {"FINISHED"}
+
+
+def _fill(place: str, database: Path) -> list[str]:
+    theirs = mlflow.MlflowClient(place, place)
+    experiment = theirs.create_experiment("killed")
+    run_ids = [theirs.create_run(experiment).info.run_id for _ in range(RUNS)]
+    with sqlite3.connect(database) as connection:
+        for run_id in run_ids:
+            for key in range(KEYS):
+                rows = [(f"m{key}", step / 7, 1_700_000_000_000 + step, run_id, step, 0) for step in range(STEPS)]
+                connection.executemany(_INSERT, rows)
+    for run_id in run_ids:
+        theirs.set_terminated(run_id)
+    return run_ids
+
+
+def _stored(client: runstream.Client, run_ids: list[str]) -> int:
+    return sum(_points(client, run_id) for run_id in run_ids)
+
+
+def _points(client: runstream.Client, run_id: str) -> int:
+    try:
+        return sum(len(piece) for piece in client.stream_history(run_id))
+    except runstream.NotFound:
+        return 0
