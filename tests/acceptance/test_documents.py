@@ -380,6 +380,15 @@ def tensorboard_command(reader: Reader, found: re.Match[str]) -> None:
     reader.said[found[0]] = out
 
 
+def import_command(reader: Reader, found: re.Match[str]) -> None:
+    """All of it is there afterwards."""
+    process = reader.start(program("runstream"), "import", *shlex.split(found[1]))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert "everything of the source is here, and equal" in out
+    reader.said[found[0]] = out
+
+
 def kustomization(_reader: Reader, found: re.Match[str]) -> None:
     """There is one; tests/deploy/test_files.py checks what it lists."""
     assert (ROOT / found[1] / "kustomization.yaml").is_file()
@@ -429,6 +438,7 @@ COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"runstream sync (.*)": sync_command,
     r"runstream ((?:workspace|token|tracking-uri|audit)\b.*)": access_command,
     r"runstream tensorboard (.*)": tensorboard_command,
+    r"runstream import (.*)": import_command,
     r"runstream ((?:export|delete|restore|retention|gc|status) .*)": data_command,
     r"runstream ((?:ls|show|history|plot|compare|top|open)\b.*)": data_command,
     r"runstream bench (.*)": bench_command,

@@ -69,7 +69,7 @@ def source() -> Iterator[MlflowSource]:
     """What tests read and do not change."""
     with short_directory() as directory:
         place = directory / "mlflow"
-        with stock_server(place=place) as url:
+        with stock_server(place=place, timeout_s=250) as url:
             yield MlflowSource(url, place, fill(url, "a"), fill(url, "b"))
 
 
