@@ -55,22 +55,6 @@ def test_logged_models_are_the_same_on_both_sides(
     assert model_of(service.http_url, brought.filled.model) == model_of(source.url, brought.filled.model)
 
 
-def test_the_registry_comes_with_the_numbers_of_its_versions(
-    source: MlflowSource, service: ServeProcess, brought: Brought
-) -> None:
-    done = run_import(service, brought.place)  # without --experiment
-    assert done.code == 0, done.err
-    name = brought.filled.registered
-    ours = registered_of(service.http_url, name)
-    assert ours == registered_of(source.url, name)
-    assert [one["version"] for one in ours["versions"]] == ["3", "2"]
-    assert run_import(service, brought.place).counts("versions") == (0, 4)
-    client = mlflow.MlflowClient(service.http_url)
-    fourth = client.create_model_version(name, f"models:/{brought.filled.model}", model_id=brought.filled.model)
-    assert fourth.version == "4"
-    client.delete_model_version(name, "4")
-
-
 def test_values_that_are_no_numbers_are_the_same(client: runstream.Client, brought: Brought) -> None:
     run_id = next(iter(brought.filled.runs.values()))
     points = list(client.history(run_id, "lr: log10/a b"))
@@ -152,3 +136,16 @@ def test_a_wrong_source_is_an_error_that_says_what_is_expected(service: ServePro
         assert done.code == 2, done
         assert said in done.err
         assert "secret" not in done.err
+
+
+def test_the_registry_comes_with_the_numbers_of_its_versions(source: MlflowSource, service: ServeProcess) -> None:
+    done = run_import(service, source.database, "--verify")  # all experiments
+    assert done.code == 0, done.err
+    assert (done.counts("models"), done.counts("versions")) == ((2, 0), (4, 0))
+    for filled in (source.of_database, source.of_server):
+        ours = registered_of(service.http_url, filled.registered)
+        assert ours == registered_of(source.url, filled.registered)
+        assert [one["version"] for one in ours["versions"]] == ["3", "2"]
+    assert run_import(service, source.url).counts("versions") == (0, 4)
+    client, model = mlflow.MlflowClient(service.http_url), source.of_database.model
+    assert client.create_model_version(filled.registered, f"models:/{model}", model_id=model).version == "4"

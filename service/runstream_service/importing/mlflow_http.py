@@ -221,10 +221,10 @@ class MlflowServer:
         except errors.RunstreamError as error:
             raise SourceError(f"{self._url}: {error}") from error
 
-    def _pages(self, path: str, items: str, **query: Any) -> list[dict[str, Any]]:
+    def _pages(self, route: str, items: str, /, **query: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         while True:
-            answer = self._call("GET", path, query)
+            answer = self._call("GET", route, query)
             found += answer.get(items, [])
             if not answer.get("next_page_token"):
                 return found

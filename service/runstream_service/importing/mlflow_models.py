@@ -20,6 +20,7 @@ from runstream_service.importing.records import (
 )
 
 DEFAULT_WORKSPACE = "default"
+DELETED_STAGE = "Deleted_Internal"  # of versions that were deleted, whose rows stay
 _STATUSES = {1: "pending", 2: "ready", 3: "failed"}
 _PAGE = 200
 
@@ -168,7 +169,7 @@ def _versions(database: Database, name: str, where: str) -> Iterator[SourceVersi
     run_link = "run_link" if "run_link" in database.columns("model_versions") else "''"
     for row in database.rows(
         f"SELECT version, source, description, current_stage, run_id, {run_link}, creation_time, last_updated_time "  # noqa: S608
-        f"FROM model_versions {of_name} ORDER BY version",
+        f"FROM model_versions {of_name} AND current_stage <> '{DELETED_STAGE}' ORDER BY version",
         name,
     ):
         yield _version(row, tags)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from runstream_service.importing.mlflow_models import DELETED_STAGE
 from runstream_service.importing.records import SourceRegisteredModel, SourceVersion, unix_us
 
 _VERSION = "version-"
@@ -31,7 +32,7 @@ def read_registered_models(
             updated_unix_us=unix_us(meta.get("last_updated_timestamp")),
             tags=read_entries(place / "tags"),
             aliases={alias: int(version) for alias, version in read_entries(place / "aliases").items()},
-            versions=sorted((one for one in versions if one.stage != "Deleted_Internal"), key=lambda one: one.version),
+            versions=sorted((one for one in versions if one.stage != DELETED_STAGE), key=lambda one: one.version),
         )
 
 

@@ -64,12 +64,12 @@ class RunImporter:
         if opened:
             persistently(lambda: self._bring_points(opened))
         for one in opened:
-            self._bring_inputs(one.run)
+            self._bring_inputs(one.run, is_new=one.is_new)
             if self._files is not None:
                 self._bring_files(self._files, one, experiment)
             self._end(one)
 
-    def _bring_inputs(self, run: SourceRun) -> None:
+    def _bring_inputs(self, run: SourceRun, *, is_new: bool) -> None:
         try:
             self._target.log_inputs(run)
         except errors.RunstreamError as error:
@@ -77,7 +77,8 @@ class RunImporter:
                 raise
             self._problem(run, f"its datasets or models were not brought: {error}")
         else:
-            self._progress.add("inputs and outputs", len(run.datasets) + len(run.models_in) + len(run.models_out))
+            count = len(run.datasets) + len(run.models_in) + len(run.models_out)
+            self._progress.add("inputs and outputs", count, is_new=is_new)
 
     def _bring_files(self, files: FileImporter, one: _Open, experiment: TargetExperiment) -> None:
         run = one.run
