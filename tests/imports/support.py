@@ -24,7 +24,7 @@ class Imported:
 
     def counts(self, what: str) -> tuple[int, int]:
         """How many are new, and how many were there."""
-        line = next((line for line in self.out.splitlines() if line.split()[:-2][-1:] == [what]), "")
+        line = next((line for line in self.out.splitlines() if " ".join(line.split()[:-2]) == what), "")
         new, there = line.split()[-2:] if line else ("0", "0")
         return int(new.replace(",", "")), int(there.replace(",", ""))
 

@@ -141,11 +141,11 @@ def test_a_wrong_source_is_an_error_that_says_what_is_expected(service: ServePro
 def test_the_registry_comes_with_the_numbers_of_its_versions(source: MlflowSource, service: ServeProcess) -> None:
     done = run_import(service, source.database, "--verify")  # all experiments
     assert done.code == 0, done.err
-    assert (done.counts("models"), done.counts("versions")) == ((2, 0), (4, 0))
+    assert (done.counts("registered models"), done.counts("model versions")) == ((2, 0), (4, 0))
     for filled in (source.of_database, source.of_server):
         ours = registered_of(service.http_url, filled.registered)
         assert ours == registered_of(source.url, filled.registered)
         assert [one["version"] for one in ours["versions"]] == ["3", "2"]
-    assert run_import(service, source.url).counts("versions") == (0, 4)
+    assert run_import(service, source.url).counts("model versions") == (0, 4)
     client, model = mlflow.MlflowClient(service.http_url), source.of_database.model
     assert client.create_model_version(filled.registered, f"models:/{model}", model_id=model).version == "4"
