@@ -37,16 +37,20 @@ def test_every_block_is_a_program_or_starts_one():
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_program_trains(serve: ServeProcess, client: runstream.Client, tmp_path: Path, name: str) -> None:
+def test_a_program_trains(
+    serve: ServeProcess, client: runstream.Client, tmp_path: Path, name: str, request: pytest.FixtureRequest
+) -> None:
     experiment = name.removeprefix("train_").removesuffix(".py")
     before = run_ids(client, experiment)
+    # Ray's programs would each start a cluster of their own, which takes long.
+    cluster = {"RAY_ADDRESS": request.getfixturevalue("ray_cluster")} if "ray" in name else {}
     (tmp_path / name).write_text(PROGRAMS[name])
     torchrun = next((command[1:] for command in COMMANDS if command[-1] == name), None)
     command = ["-m", "torch.distributed.run", "--standalone", *torchrun] if torchrun else [name]
     done = subprocess.run(
         [sys.executable, *command],
         cwd=tmp_path,
-        env={**os.environ, "RUNSTREAM_ADDRESS": serve.grpc_address, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, **cluster, "RUNSTREAM_ADDRESS": serve.grpc_address, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=280,

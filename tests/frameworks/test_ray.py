@@ -1,35 +1,20 @@
-"""Real Ray Tune, on this machine."""
+"""Real Ray Tune, on a cluster of one node."""
 
 from __future__ import annotations
 
-import os
 import pickle
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import ray
 from ray import tune
 
 from runstream.ray import RunstreamLoggerCallback
 from tests.frameworks.ray_trials import falling
 from tests.frameworks.stored import ended_runs, points_of
 
-ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(300)]  # Ray's own warnings
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    """Ray's processes, which find the modules of the tests."""
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AIR_NEW_OUTPUT": "0"}
-    environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
-    yield
-    ray.shutdown()
-
-
-def test_each_trial_is_a_run_and_one_that_is_restarted_is_its_next_attempt(serve, client, cluster, tmp_path):
+def test_each_trial_is_a_run_and_one_that_is_restarted_is_its_next_attempt(serve, client, ray_cluster, tmp_path):
     callback = RunstreamLoggerCallback("ray tune", tags={"team": "vision"}, address=serve.grpc_address)
     space = {"lr": 0.5, "model": {"layers": 2}, "fails": tune.grid_search([False, True])}
     options = {"storage_path": str(tmp_path), "verbose": 0, "failure_config": tune.FailureConfig(max_failures=1)}
