@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
+# Commands that also work without click; their options are declared a second time, with argparse.
+_PLAIN = {
+    "doctor": "runstream.doctor.command",
+    "exec": "runstream.exec.command",
+    "login": "runstream.login.command",
+}
 _SERVER = "runstream_service"
 # What the extras bring, by the module that a command misses first. Everything else comes with [server].
 _EXTRAS = {
@@ -20,7 +27,7 @@ _EXTRAS = {
 
 
 def main() -> None:
-    """Runs the command line; if a package is missing, says how to install it."""
+    """Runs the command line; if a package is missing, says how to install it, unless the command works without it."""
     try:
         from runstream.commands import runstream
 
@@ -29,6 +36,8 @@ def main() -> None:
         missing = (error.name or "").partition(".")[0]
         if not missing or (missing.startswith("runstream") and error.name != _SERVER):
             raise  # a bug, not a missing extra
+        if missing == "click" and sys.argv[1:2] and sys.argv[1] in _PLAIN:
+            sys.exit(importlib.import_module(_PLAIN[sys.argv[1]]).main(sys.argv[2:]))
         what = "the server" if missing == _SERVER else missing
         sys.stderr.write(
             f"runstream: {what} is not installed here; this command comes with: "

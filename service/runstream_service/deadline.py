@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 import time
+from asyncio import timeout
 from collections.abc import Awaitable
 from typing import TypeVar
 
 from runstream_service.core.errors import DatabaseUnavailable
 
-if sys.version_info >= (3, 11):
-    from asyncio import timeout
-else:
-    from async_timeout import timeout
-
 T = TypeVar("T")
 
-TIMEOUTS = (TimeoutError, asyncio.TimeoutError)  # two classes before Python 3.11
+TIMEOUTS = (TimeoutError,)
 
 # The limit of a call with one answer, over gRPC or MLflow's routes. Each statement has its own limit, but a call may
 # consist of several. MLflow's clients give up after 120 s.

@@ -353,6 +353,16 @@ def test_where_a_package_is_missing_one_line_says_what_to_install(missing: str, 
     assert f"pip install 'runstream[{extra}]'" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["doctor", "exec", "login"])
+def test_without_click_commands_of_a_training_machine_work_in_plain_text(command: str) -> None:
+    script = "import sys; sys.modules['click'] = None; from runstream.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, command, "--help"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"usage: python -m runstream.{command}" in done.stdout
+
+
 WITHOUT_SERVER = (
     "import sys; sys.path[:] = [path for path in sys.path if not path.endswith('/service')]; "
     "from runstream.cli import main; main()"
