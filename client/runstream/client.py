@@ -326,6 +326,23 @@ class Client:
         request = run_pb2.RestoreRunRequest(run_id=self._run_id(run_id))
         self._call(run_pb2_grpc.RunServiceStub, "RestoreRun", request)
 
+    def move_run(self, run_id: str, experiment: str | int, *, create: bool = False) -> RunInfo:
+        """Moves a run to another experiment (its name or id) of its workspace; returns the run as it is then. If it is
+        there already, nothing changes. With `create`, the experiment of this name is created if there is none.
+
+        Points, params, tags, inputs and logged models go along, files keep their URIs, child runs stay where they are.
+        From then on the retention of the new experiment applies. A job that is logging to the run goes on. A deleted
+        run or experiment raises FailedPrecondition; an unknown one, or one of another workspace, NotFound.
+        """
+        if create and isinstance(experiment, str):
+            made: run_pb2.CreateExperimentResponse = self._call(
+                run_pb2_grpc.RunServiceStub, "CreateExperiment", run_pb2.CreateExperimentRequest(name=experiment)
+            )
+            experiment = made.experiment.experiment_id
+        request = run_pb2.MoveRunRequest(run_id=self._run_id(run_id), experiment_id=self._experiment_id(experiment))
+        response: run_pb2.MoveRunResponse = self._call(run_pb2_grpc.RunServiceStub, "MoveRun", request)
+        return to_run_info(response.run)
+
     def delete_series(self, run_id: str, keys: str | Iterable[str]) -> int:
         """Deletes all points of some keys of a run for good, of all ranks and attempts; returns the number of series
         that were deleted. If a job continues to log such a key, a new series starts."""

@@ -15,6 +15,7 @@ from runstream_service.core.logged_models import LoggedModels
 from runstream_service.core.model_metrics import ModelMetrics
 from runstream_service.core.model_versions import ModelVersions
 from runstream_service.core.registered_models import RegisteredModels
+from runstream_service.core.run_moves import RunMoves
 from runstream_service.core.runs import Runs
 from runstream_service.core.saved_views import SavedViews
 from runstream_service.ingest.http_writes import HttpIngest
@@ -48,6 +49,7 @@ class Core:
     experiment_search: ExperimentSearch
     experiment_activity: ExperimentActivity
     runs: Runs
+    run_moves: RunMoves
     inputs: Inputs
     run_search: RunSearch
     latest: Latest
@@ -101,6 +103,7 @@ def wire_calls(
         experiment_search=ExperimentSearch(database),
         experiment_activity=ExperimentActivity(database),
         runs=Runs(database, experiments),
+        run_moves=RunMoves(database),
         inputs=Inputs(database),
         run_search=RunSearch(answers),
         latest=latest,

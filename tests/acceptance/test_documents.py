@@ -439,7 +439,7 @@ COMMANDS: dict[str, Callable[[Reader, re.Match[str]], None]] = {
     r"runstream ((?:workspace|token|tracking-uri|audit)\b.*)": access_command,
     r"runstream tensorboard (.*)": tensorboard_command,
     r"runstream import (.*)": import_command,
-    r"runstream ((?:export|delete|restore|retention|gc|status) .*)": data_command,
+    r"runstream ((?:export|delete|restore|mv|retention|gc|status) .*)": data_command,
     r"runstream ((?:ls|show|history|plot|compare|top|open)\b.*)": data_command,
     r"runstream bench (.*)": bench_command,
     r"runstream (distribute) --database postgresql://\S+": distribute_command,

@@ -163,7 +163,8 @@ def test_a_job_whose_experiment_was_deleted_keeps_its_points_and_says_where_they
     assert run.finish()
     assert client.get_run(run.run_id).experiment == "to be deleted (2)"
     assert len(client.history(run.run_id, "loss")) == 100
-    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    (record,) = [one for one in warnings if "waiting up to" not in one.getMessage()]  # a busy machine says that, too
     assert "'to be deleted' is deleted, so the run is in 'to be deleted (2)'" in record.getMessage()
     assert "restore it" in record.getMessage()
     assert [one.run_id for one in client.list_runs("to be deleted (2)")] == [run.run_id]

@@ -215,6 +215,44 @@ def test_a_run_is_deleted_and_restored(stored: ServeProcess) -> None:
     assert [row["name"] for row in records(said(stored, "ls", "scrap", "--json"))] == ["waste"]
 
 
+def test_runs_are_moved_to_an_experiment_that_exists_or_is_created(stored: ServeProcess) -> None:
+    for name in ("first", "second"):
+        with runstream.start_run("from here", name, address=stored.grpc_address, rank=0) as run:
+            run.log({"loss": 1.0})
+    complaint = said(stored, "mv", "first", "archive of all", code=1)
+    assert "no experiment has the name 'archive of all'; `runstream ls`" in complaint
+    moved = said(stored, "mv", "first", "second", "archive of all", "--create").splitlines()
+    assert [line.partition(" (")[0] for line in moved] == ["run 'first'", "run 'second'"]
+    assert all(line.endswith("is in experiment 'archive of all'") for line in moved)
+    assert {row["name"] for row in records(said(stored, "ls", "archive of all", "--json"))} == {"first", "second"}
+    assert records(said(stored, "ls", "from here", "--json")) == []
+    assert said(stored, "mv", run.run_id[:12], "archive of all").startswith("run 'second'"), "again is no error"
+    with runstream.Client(stored.grpc_address) as client:
+        client.delete_run(run.run_id)
+        assert "is deleted; restore it first" in said(stored, "mv", run.run_id, "from here", code=1)
+        experiment = client.get_experiment("from here")
+        assert client.move_run(client.list_runs("archive of all")[0].run_id, experiment.experiment_id).name == "first"
+
+
+def test_a_job_goes_on_in_a_run_that_is_moved_meanwhile(stored: ServeProcess, caplog: pytest.LogCaptureFixture) -> None:
+    with runstream.Client(stored.grpc_address) as client:
+        with runstream.start_run("busy", "mover", address=stored.grpc_address, rank=0) as run:
+            run.log({"loss": 1.0}, step=0)
+            assert run.flush(120)
+            client.move_run(run.run_id, "quiet", create=True)
+            run.log({"loss": 0.5}, step=1)
+            run.set_tags({"late": "1"})
+            assert run.flush(120), run.stats()
+            # A late rank, and a restart of the job, name the experiment that they know.
+            with runstream.start_run("busy", run_id=run.run_id, rank=1, address=stored.grpc_address) as late:
+                late.log({"loss": 2.0}, step=0)
+                assert late.flush(120), late.stats()
+        info = client.get_run(run.run_id)
+        assert (info.experiment, info.status, info.tags["late"]) == ("quiet", "FINISHED", "1")
+        assert [len(one) for one in client.history(run.run_id, "loss").series] == [2, 1]
+        assert client.list_runs("busy") == []
+
+
 def test_without_a_service_one_line_says_what_to_do() -> None:
     done = subprocess.run(
         [*COMMAND, "ls"], env=command_environment({"RUNSTREAM_ADDRESS": "127.0.0.1:1"}), capture_output=True, text=True

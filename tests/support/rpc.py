@@ -13,6 +13,7 @@ from runstream.v1 import query_pb2_grpc, run_pb2_grpc
 from runstream_service.auth.anonymous import Anonymous
 from runstream_service.core.experiment_activity import ExperimentActivity
 from runstream_service.core.experiments import Experiments
+from runstream_service.core.run_moves import RunMoves
 from runstream_service.core.runs import Runs
 from runstream_service.metrics import Metrics
 from runstream_service.query.charts.aggregate import Aggregate
@@ -51,7 +52,13 @@ async def serve_on(database: Database, **of_calls: Any) -> AsyncIterator[Service
     server = grpc.aio.server(interceptors=[CallInterceptor(metrics, Anonymous(), **of_calls)], options=GRPC_OPTIONS)
     experiments = Experiments(database)
     read_pool = ReadPool(database, max_reads=5)
-    runs = RunServicer(experiments, Runs(database, experiments), RunSearch(read_pool), ExperimentActivity(database))
+    runs = RunServicer(
+        experiments,
+        Runs(database, experiments),
+        RunMoves(database),
+        RunSearch(read_pool),
+        ExperimentActivity(database),
+    )
     run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
     latest, chart, keys = Latest(read_pool), Chart(read_pool), KeysInUse(read_pool)
     history = History(read_pool)

@@ -65,6 +65,26 @@ def test_runs_are_deleted_and_restored_all_or_none_and_the_audit_log_says_so(web
     assert web.refusal("POST", "runs/delete", {"run_ids": []}) == (400, "INVALID_FIELD", "run_ids")
 
 
+def test_runs_leave_the_table_of_one_experiment_and_are_in_that_of_the_other(web: Web) -> None:
+    before, after = web.make_experiment(), web.make_experiment()
+    run_ids = sorted(web.make_run(before) for _ in range(2))
+    unknown = uuid.uuid4().hex
+
+    def table(experiment_id: str) -> list[str]:
+        return sorted(run["run_id"] for run in web.post("runs/search", experiment_ids=[experiment_id])["runs"])
+
+    def refusal(**fields: Any) -> tuple[int, str, str]:
+        return web.refusal("POST", "runs/move", {"run_ids": run_ids, "experiment_id": after, **fields})
+
+    assert refusal(run_ids=[*run_ids, unknown]) == (404, "RUN_NOT_FOUND", "run_ids")
+    assert refusal(experiment_id="123456789") == (404, "EXPERIMENT_NOT_FOUND", "experiment_id")
+    assert refusal(experiment_id="x") == (400, "INVALID_FIELD", "experiment_id")
+    assert table(before) == run_ids
+    assert web.post("runs/move", run_ids=run_ids, experiment_id=after) == {}
+    assert (table(before), table(after)) == ([], run_ids)
+    assert web.get(f"runs/{run_ids[0]}")["run"]["experiment_id"] == after
+
+
 def test_a_view_is_saved_listed_changed_and_deleted(web: Web) -> None:
     name = uuid.uuid4().hex
     view = web.post("views", name=name, state="/e/0?filter=a")["view"]

@@ -171,10 +171,13 @@ async def test_pages_follow_several_runs_and_some_only_for_their_status(web: Web
             assert (page.runs[2]["run_id"], page.runs[2]["status"]) == (second.run_id, "finished")
 
 
-async def test_a_new_name_and_a_deletion_are_events(web: Web, run: runstream.Run) -> None:
+async def test_a_new_name_another_experiment_and_a_deletion_are_events(web: Web, run: runstream.Run) -> None:
     async with opened(web, run=run.run_id) as (page,):
         await asyncio.to_thread(web.rest.post, "/api/2.0/mlflow/runs/update", {"run_id": run.run_id, "run_name": "new"})
         await page.until(lambda: bool(page.runs) and page.runs[-1]["name"] == "new")
+        experiment_id = web.make_experiment("moved to")
+        await asyncio.to_thread(web.post, "runs/move", run_ids=[run.run_id], experiment_id=experiment_id)
+        await page.until(lambda: page.runs[-1]["experiment"] == "moved to")
         await asyncio.to_thread(web.rest.post, "/api/2.0/mlflow/runs/delete", {"run_id": run.run_id})
         await page.until(lambda: page.runs[-1]["lifecycle"] == "deleted")
 

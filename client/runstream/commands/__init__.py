@@ -30,6 +30,7 @@ _COMMANDS = {
     ("Change runs", _OURS): {
         "delete": "runs:delete",
         "restore": "runs:restore",
+        "mv": "runs:move",
         "retention": "runs:retention",
     },
     ("On a training machine", _OURS): {

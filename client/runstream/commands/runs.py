@@ -1,4 +1,4 @@
-"""Subcommands about runs and experiments: ls, show, compare, open, delete, restore, retention."""
+"""Subcommands about runs and experiments: ls, show, compare, open, delete, restore, mv, retention."""
 
 from __future__ import annotations
 
@@ -290,6 +290,21 @@ def restore(run: str, address: str | None) -> None:
         run_id = find_run(client, run, deleted=True)
         client.restore_run(run_id)
         click.echo(f"restored run {client.get_run(run_id).name!r}")
+
+
+@click.command("mv")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("experiment")
+@click.option("--create", is_flag=True, help="Create EXPERIMENT if there is none of this name.")
+@address_option
+def move(runs: tuple[str, ...], experiment: str, create: bool, address: str | None) -> None:
+    """Move RUN to EXPERIMENT, with its points, params, tags and models; its files keep their place."""
+    with in_one_line(), open_client(address) as client:
+        run_ids = find_runs(client, runs)
+        where: str | int = experiment if create else find_experiment(client, experiment).experiment_id
+        for run_id in run_ids:
+            moved = client.move_run(run_id, where, create=create)
+            click.echo(f"run {moved.name!r} ({short_id(run_id)}) is in experiment {moved.experiment!r}")
 
 
 @click.command()

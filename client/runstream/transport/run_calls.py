@@ -322,15 +322,24 @@ class RunCalls:
         # If the service forgets the run, the next CreateRun must create exactly this one.
         creation.derived = False
         if creation.experiment and run.experiment != creation.experiment:
+            self._elsewhere(creation.experiment, run.experiment)
+        self._accepted()
+
+    def _elsewhere(self, wanted: str, found: str) -> None:
+        """Says why the run is in another experiment. In the place of one that is deleted, the service takes one of the
+        same name with a number behind it."""
+        name, _, number = found.rpartition(" (")
+        if number[:-1].isdecimal() and wanted.startswith(name):
             self._notices.once(
                 "experiment",
                 "the experiment %r is deleted, so the run is in %r; to have runs in %r again, restore it (in the web "
                 "UI of MLflow, or with `mlflow experiments restore`), or take another name",
-                creation.experiment,
-                run.experiment,
-                creation.experiment,
+                wanted,
+                found,
+                wanted,
             )
-        self._accepted()
+        else:
+            self._notices.once("experiment", "somebody has moved the run from %r to %r; it stays there", wanted, found)
 
     def _accepted(self) -> None:
         self.state = "created"

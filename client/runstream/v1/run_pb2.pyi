@@ -308,6 +308,20 @@ class RestoreRunResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class MoveRunRequest(_message.Message):
+    __slots__ = ("run_id", "experiment_id")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    experiment_id: int
+    def __init__(self, run_id: _Optional[str] = ..., experiment_id: _Optional[int] = ...) -> None: ...
+
+class MoveRunResponse(_message.Message):
+    __slots__ = ("run",)
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    run: Run
+    def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ...) -> None: ...
+
 class DeleteSeriesRequest(_message.Message):
     __slots__ = ("run_id", "keys")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]

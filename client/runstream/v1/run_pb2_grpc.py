@@ -94,6 +94,11 @@ class RunServiceStub(object):
                 request_serializer=runstream_dot_v1_dot_run__pb2.RestoreRunRequest.SerializeToString,
                 response_deserializer=runstream_dot_v1_dot_run__pb2.RestoreRunResponse.FromString,
                 )
+        self.MoveRun = channel.unary_unary(
+                '/runstream.v1.RunService/MoveRun',
+                request_serializer=runstream_dot_v1_dot_run__pb2.MoveRunRequest.SerializeToString,
+                response_deserializer=runstream_dot_v1_dot_run__pb2.MoveRunResponse.FromString,
+                )
         self.DeleteSeries = channel.unary_unary(
                 '/runstream.v1.RunService/DeleteSeries',
                 request_serializer=runstream_dot_v1_dot_run__pb2.DeleteSeriesRequest.SerializeToString,
@@ -219,6 +224,17 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MoveRun(self, request, context):
+        """Moves a run to another experiment of its workspace, with its points, params, tags, inputs and the logged models that it
+        made; to the one that it is in already is no change. Its files stay where they are, so their URIs stay valid; its child
+        runs stay in their experiment. From then on the retention of the new experiment applies. A job that is logging to the
+        run goes on. A deleted run, or a deleted experiment, is FAILED_PRECONDITION; an experiment of another workspace is
+        EXPERIMENT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteSeries(self, request, context):
         """Deletes all points of some keys of a run, of all ranks and attempts. They are out of every answer at once; their
         space is freed soon after. A training job that goes on logging such a key starts a new series of it. A key that
@@ -297,6 +313,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.RestoreRun,
                     request_deserializer=runstream_dot_v1_dot_run__pb2.RestoreRunRequest.FromString,
                     response_serializer=runstream_dot_v1_dot_run__pb2.RestoreRunResponse.SerializeToString,
+            ),
+            'MoveRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveRun,
+                    request_deserializer=runstream_dot_v1_dot_run__pb2.MoveRunRequest.FromString,
+                    response_serializer=runstream_dot_v1_dot_run__pb2.MoveRunResponse.SerializeToString,
             ),
             'DeleteSeries': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteSeries,
@@ -539,6 +560,23 @@ class RunService(object):
         return grpc.experimental.unary_unary(request, target, '/runstream.v1.RunService/RestoreRun',
             runstream_dot_v1_dot_run__pb2.RestoreRunRequest.SerializeToString,
             runstream_dot_v1_dot_run__pb2.RestoreRunResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def MoveRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/runstream.v1.RunService/MoveRun',
+            runstream_dot_v1_dot_run__pb2.MoveRunRequest.SerializeToString,
+            runstream_dot_v1_dot_run__pb2.MoveRunResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -22,7 +22,7 @@ class RunStates:
         self._database = database
 
     async def read(self, runs: Collection[WatchedRun]) -> dict[WatchedRun, tuple[Any, ...]]:
-        """Name, status, lifecycle and end of each run that is in the workspace in which it is watched.
+        """Name, status, lifecycle, end and experiment of each run that is in the workspace in which it is watched.
 
         Raises:
             DatabaseUnavailable.

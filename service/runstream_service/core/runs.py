@@ -442,13 +442,14 @@ async def _lock(connection: PooledConnection, caller: Caller, run_id: UUID) -> N
         raise _not_found(run_id)
 
 
-async def hold_active(connection: PooledConnection, caller: Caller, run_id: UUID) -> None:
-    """Locks an active run against deletion until the transaction ends; others may write to it at the same time.
+async def hold_active(connection: PooledConnection, caller: Caller, run_id: UUID, *, exclusive: bool = False) -> None:
+    """Locks an active run against deletion until the transaction ends; others may write to it at the same time, unless
+    `exclusive`.
 
     Raises:
         RunNotFound, RunDeleted.
     """
-    await _lock_active(connection, caller, run_id, SQL["lifecycle_for_share"])
+    await _lock_active(connection, caller, run_id, SQL["lifecycle_for_update" if exclusive else "lifecycle_for_share"])
 
 
 async def _target_of(connection: PooledConnection, caller: Caller, run_id: UUID, launch: Launch) -> _Target:
@@ -472,13 +473,14 @@ async def _target_of(connection: PooledConnection, caller: Caller, run_id: UUID,
 
 
 async def _check_found(connection: PooledConnection, caller: Caller, run_id: UUID, experiment: str) -> None:
-    """Checks that the run with the id belongs to the experiment, if the caller named one, and is not being purged."""
+    """Checks that the run with the id belongs to the experiment, if the caller named one, and is not being purged. A
+    run that was moved keeps its job: that names the experiment which it was in before."""
     row = await connection.fetchrow(SQL["get_experiment_of"], run_id)
     if row is None or row["is_purged"]:
         raise RunDeleted(
             f"the run {run_id.hex} was deleted and is being purged; take another id", field="run_id", subject=run_id.hex
         )
-    same = not experiment or experiments.takes_place_of(row["experiment"], experiment)
+    same = not experiment or row["is_moved"] or experiments.takes_place_of(row["experiment"], experiment)
     if not same or row["workspace_id"] != caller.workspace_id:
         raise RunInOtherExperiment(
             f"run_id: {run_id.hex} is a run of another experiment than {experiment or experiments.DEFAULT_NAME!r}",
@@ -607,7 +609,7 @@ def _fields(row: asyncpg.Record) -> dict[str, Any]:
         "user": row["user_name"],
         "started_at": row["started_at"],
         "ended_at": row["ended_at"],
-        "artifact_uri": experiments.below(row["artifact_location"], row["experiment_id"], below),
+        "artifact_uri": experiments.below(row["artifact_location"], row["files_experiment_id"], below),
     }
 
 

@@ -99,16 +99,20 @@ class Retention:
             last and last["run_id"],
             _RUNS_AT_ONCE,
         ):
-            while await self._of_runs([run["run_id"] for run in runs], keep_from, done):
+            while await self._of_runs([run["run_id"] for run in runs], experiment_id, keep_from, done):
                 pass
             last = runs[-1]
 
-    async def _of_runs(self, run_ids: Sequence[UUID], keep_from: datetime, done: RetentionResult) -> bool:
+    async def _of_runs(
+        self, run_ids: Sequence[UUID], experiment_id: int, keep_from: datetime, done: RetentionResult
+    ) -> bool:
         """Deletes one chunk of segments. Returns whether there was any."""
         async with self._database.transaction() as connection:
             await connection.execute(_LOOK_UP)
             store = SegmentStore(connection)
-            found = await store.series_with_old(run_ids, keep_from, _SERIES_AT_ONCE)
+            # A run that was moved to another experiment is kept as long as that says.
+            here = [row["run_id"] for row in await connection.fetch(SQL["hold_runs"], run_ids, experiment_id)]
+            found = await store.series_with_old(here, keep_from, _SERIES_AT_ONCE)
             if not found:
                 return False
             series_ids = [row["series_id"] for row in await connection.fetch(SQL["lock_series"], found)]

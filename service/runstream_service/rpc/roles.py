@@ -21,6 +21,7 @@ _BY_SERVICE: Mapping[str, Mapping[str, Role]] = {
         "SetTags": Role.WRITE,
         "DeleteRun": Role.MANAGE,
         "RestoreRun": Role.MANAGE,
+        "MoveRun": Role.MANAGE,
         "DeleteSeries": Role.MANAGE,
         "SetRetention": Role.MANAGE,
     },

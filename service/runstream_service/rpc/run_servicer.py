@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.core.experiment_activity import ExperimentActivity
     from runstream_service.core.experiments import Experiment, Experiments
+    from runstream_service.core.run_moves import RunMoves
     from runstream_service.core.runs import Run, Runs
     from runstream_service.query.run_search.run_search import RunSearch
 
@@ -39,10 +40,16 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     """One method per RPC; their contract is in run.proto."""
 
     def __init__(
-        self, experiments: Experiments, runs: Runs, run_search: RunSearch, activity: ExperimentActivity
+        self,
+        experiments: Experiments,
+        runs: Runs,
+        run_moves: RunMoves,
+        run_search: RunSearch,
+        activity: ExperimentActivity,
     ) -> None:
         self._experiments = experiments
         self._runs = runs
+        self._run_moves = run_moves
         self._run_search = run_search
         self._activity = activity
 
@@ -157,6 +164,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     async def RestoreRun(self, request: run_pb2.RestoreRunRequest, context: Context) -> run_pb2.RestoreRunResponse:
         await self._runs.restore(caller_of(context), request.run_id)
         return run_pb2.RestoreRunResponse()
+
+    async def MoveRun(self, request: run_pb2.MoveRunRequest, context: Context) -> run_pb2.MoveRunResponse:
+        if not request.HasField("experiment_id"):
+            raise InvalidField("experiment_id: name the experiment to move the run to", field="experiment_id")
+        await self._run_moves.move(caller_of(context), request.run_id, request.experiment_id)
+        return run_pb2.MoveRunResponse(run=_run(await self._runs.get(caller_of(context), request.run_id)))
 
     async def DeleteSeries(
         self, request: run_pb2.DeleteSeriesRequest, context: Context

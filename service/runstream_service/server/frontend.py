@@ -342,7 +342,7 @@ class Frontend:
         core, queries = wire_calls(
             database, pipeline, artifacts, reader, access, shares=self._shares, limits=self._limits
         )
-        runs = RunServicer(core.experiments, core.runs, core.run_search, core.experiment_activity)
+        runs = RunServicer(core.experiments, core.runs, core.run_moves, core.run_search, core.experiment_activity)
         run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
         server.add_generic_rpc_handlers((query_handler(queries),))
         access_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(access), server)

@@ -31,7 +31,7 @@ def table(core: Core, queries: Queries, hub: Hub) -> tuple[WebCall, ...]:
     of_charts = charts.ChartHandlers(queries)
     of_experiments = experiments.ExperimentHandlers(core.experiment_activity)
     of_runs = runs.RunHandlers(core, queries)
-    of_edits = run_edits.EditHandlers(core.runs)
+    of_edits = run_edits.EditHandlers(core.runs, core.run_moves)
     of_stragglers = stragglers.StragglerHandlers(queries.stragglers)
     of_views = views.ViewHandlers(core.saved_views)
     of_imports = imports.ImportHandlers(core.imports)
@@ -46,6 +46,7 @@ def table(core: Core, queries: Queries, hub: Hub) -> tuple[WebCall, ...]:
         WebCall("POST", "runs/{run_id}/edit", WRITE, run_edits.EditRun, of_edits.edit),
         WebCall("POST", "runs/delete", MANAGE, run_edits.SomeRuns, of_edits.delete),
         WebCall("POST", "runs/restore", MANAGE, run_edits.SomeRuns, of_edits.restore),
+        WebCall("POST", "runs/move", MANAGE, run_edits.MoveRuns, of_edits.move),
         WebCall("GET", "views", READ, Nothing, of_views.list),
         WebCall("POST", "views", WRITE, views.NewView, of_views.create),
         WebCall("GET", "views/{view_id}", READ, views.OneView, of_views.get),

@@ -1,4 +1,4 @@
-"""Changes of runs: name, tags, note, deletion."""
+"""Changes of runs: name, tags, note, deletion, experiment."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from runstream_service.core.errors import InvalidField, RunNotFound
 from runstream_service.core.names import parse_run_id
 from runstream_service.web.request import Message
 from runstream_service.web.run_answers import rendered_run
+from runstream_service.web.runs import ExperimentId
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
+    from runstream_service.core.run_moves import RunMoves
     from runstream_service.core.runs import Runs
 
 Answer = dict[str, Any]
@@ -38,11 +40,18 @@ class SomeRuns(Message):
     run_ids: Annotated[tuple[str, ...], Meta(min_length=1, max_length=1_000)]
 
 
+class MoveRuns(SomeRuns):
+    """runs/move."""
+
+    experiment_id: ExperimentId
+
+
 class EditHandlers:
     """One method a route of routes.py."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, run_moves: RunMoves) -> None:
         self._runs = runs
+        self._run_moves = run_moves
 
     async def edit(self, caller: Caller, message: EditRun) -> Answer:
         set_tags, delete_tags = dict(message.set_tags or {}), list(message.delete_tags)
@@ -63,6 +72,12 @@ class EditHandlers:
 
     async def restore(self, caller: Caller, message: SomeRuns) -> Answer:
         return await self._each(caller, message, self._runs.restore)
+
+    async def move(self, caller: Caller, message: MoveRuns) -> Answer:
+        experiment_id = int(message.experiment_id)
+        return await self._each(
+            caller, message, lambda caller, run_id: self._run_moves.move(caller, run_id, experiment_id)
+        )
 
     async def _each(
         self, caller: Caller, message: SomeRuns, change: Callable[[Caller, str], Awaitable[None]]

@@ -46,7 +46,11 @@ Indices = NDArray[np.intp]
 
 _PAGES = "runs/search"
 _HEX = "replace(r.run_id::text, '-', '')"
-_LOCATION = "coalesce(e.artifact_location, 'mlflow-artifacts:/' || e.experiment_id)"
+# Of the experiment that a run was made in: one that was moved has its files there.
+_LOCATION = (
+    "(SELECT coalesce(f.artifact_location, 'mlflow-artifacts:/' || f.experiment_id) FROM experiments f "
+    "WHERE f.experiment_id = coalesce(r.files_experiment_id, r.experiment_id))"
+)
 # Text columns by MLflow's names; the status in MLflow's spelling.
 _TEXTS = {
     "run_id": _HEX,

@@ -3,6 +3,9 @@
 --
 -- A run that was ended because its producers were silent is set to running again. That comes first: the lock on the run
 -- below is shared, and two ranks that both hold it and then want to change the run would wait for each other forever.
+--
+-- The experiment is looked up in a subquery, not joined: a statement that has waited for the lock looks at the new row of
+-- the run, but at the old rows of what is joined with it, and would not find a run that was moved to another experiment.
 CREATE OR REPLACE FUNCTION open_producer(
     in_workspace_id int, in_run_id uuid, in_producer_id uuid, in_rank int, in_attempt int,
     OUT run_state text, OUT session int, OUT committed_number bigint
@@ -13,13 +16,13 @@ BEGIN
     -- again before it writes. And the first commit of the stream flushes this one, too.
     PERFORM set_config('synchronous_commit', 'off', true);
     UPDATE runs r SET status = 'running', ended_at = NULL, end_recorded_at = NULL, ended_as_silent = false
-      FROM experiments e
      WHERE r.run_id = in_run_id AND r.ended_as_silent AND r.lifecycle = 'active'
-       AND e.experiment_id = r.experiment_id AND e.workspace_id = in_workspace_id;
+       AND (SELECT e.workspace_id FROM experiments e WHERE e.experiment_id = r.experiment_id) = in_workspace_id;
     -- FOR SHARE: a deletion of the run comes wholly before (and is seen) or wholly after (and fences this producer).
     SELECT CASE r.lifecycle WHEN 'active' THEN 'ok' ELSE 'deleted' END INTO run_state
-      FROM runs r JOIN experiments e USING (experiment_id)
-     WHERE r.run_id = in_run_id AND e.workspace_id = in_workspace_id
+      FROM runs r
+     WHERE r.run_id = in_run_id
+       AND (SELECT e.workspace_id FROM experiments e WHERE e.experiment_id = r.experiment_id) = in_workspace_id
        FOR SHARE OF r;
     IF run_state IS DISTINCT FROM 'ok' THEN
         run_state := coalesce(run_state, 'missing');

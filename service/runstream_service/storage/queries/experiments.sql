@@ -81,12 +81,27 @@ ON CONFLICT (experiment_id, key) DO UPDATE SET value = excluded.value WHERE stor
 DELETE FROM experiment_tags WHERE experiment_id = $1 AND key = $2;
 
 -- name: experiments_of_workspace
--- Those of some experiments that a workspace has.
-SELECT experiment_id FROM experiments WHERE workspace_id = $1 AND experiment_id = ANY ($2::bigint[]);
+-- Those of some experiments that a workspace has, and those that had runs and models which were moved to an experiment of
+-- the workspace: their files are still there, even if the experiment itself was purged.
+SELECT experiment_id FROM experiments WHERE workspace_id = $1 AND experiment_id = ANY ($2::bigint[])
+UNION
+SELECT r.files_experiment_id FROM runs r JOIN experiments e USING (experiment_id)
+ WHERE e.workspace_id = $1 AND r.files_experiment_id = ANY ($2::bigint[])
+UNION
+SELECT m.files_experiment_id FROM logged_models m JOIN experiments e USING (experiment_id)
+ WHERE e.workspace_id = $1 AND m.files_experiment_id = ANY ($2::bigint[]);
 
 -- name: chosen_locations_of_workspace
--- The artifact locations that were chosen for experiments of a workspace.
-SELECT DISTINCT artifact_location FROM experiments WHERE workspace_id = $1 AND artifact_location IS NOT NULL;
+-- The artifact locations that were chosen for experiments of a workspace, and for those that its runs and models were in.
+SELECT artifact_location FROM experiments WHERE workspace_id = $1 AND artifact_location IS NOT NULL
+UNION
+SELECT f.artifact_location
+  FROM runs r JOIN experiments e USING (experiment_id) JOIN experiments f ON f.experiment_id = r.files_experiment_id
+ WHERE e.workspace_id = $1 AND f.artifact_location IS NOT NULL AND r.files_experiment_id IS NOT NULL
+UNION
+SELECT f.artifact_location
+  FROM logged_models m JOIN experiments e USING (experiment_id) JOIN experiments f ON f.experiment_id = m.files_experiment_id
+ WHERE e.workspace_id = $1 AND f.artifact_location IS NOT NULL AND m.files_experiment_id IS NOT NULL;
 
 -- name: list_by_activity
 -- At most $3 experiments with their active runs and the time of their last activity; that with the name $2 is first.

@@ -8,9 +8,11 @@ SELECT d.* FROM logged_model_details d
  WHERE d.workspace_id = $1 AND d.model_id = $2 AND ($3 OR d.deleted_at IS NULL);
 
 -- name: lock
--- Locks a model for a change, even if it is deleted; no row if there is none.
-SELECT m.model_id FROM logged_models m JOIN experiments e USING (experiment_id)
- WHERE e.workspace_id = $1 AND m.model_id = $2 FOR NO KEY UPDATE OF m;
+-- Locks a model for a change, even if it is deleted; no row if there is none. It is found even if it is moved with its run
+-- while this waits: see lifecycle_for_share in runs.sql.
+SELECT m.model_id FROM logged_models m
+ WHERE m.model_id = $2 AND (SELECT e.workspace_id FROM experiments e WHERE e.experiment_id = m.experiment_id) = $1
+   FOR NO KEY UPDATE OF m;
 
 -- name: list_metrics
 -- The metrics of some models.

@@ -128,14 +128,17 @@ ON CONFLICT (registered_model_id, version, key) DO UPDATE SET value = excluded.v
 DELETE FROM model_version_tags WHERE registered_model_id = $1 AND version = $2 AND key = $3;
 
 -- name: source_run
--- Where the artifacts of a run's experiment are, also of a deleted run.
-SELECT e.experiment_id, e.artifact_location FROM runs r JOIN experiments e USING (experiment_id)
+-- The experiment below whose location the files of a run are, also of a deleted run.
+SELECT f.experiment_id, f.artifact_location
+  FROM runs r JOIN experiments e USING (experiment_id)
+  JOIN experiments f ON f.experiment_id = coalesce(r.files_experiment_id, r.experiment_id)
  WHERE e.workspace_id = $1 AND r.run_id = $2;
 
 -- name: source_model
--- A logged model: where the artifacts of its experiment are, and its run.
-SELECT e.experiment_id, e.artifact_location, l.source_run_id
+-- A logged model: the experiment below whose location its files are, and its run.
+SELECT f.experiment_id, f.artifact_location, l.source_run_id
   FROM logged_models l JOIN experiments e USING (experiment_id)
+  JOIN experiments f ON f.experiment_id = coalesce(l.files_experiment_id, l.experiment_id)
  WHERE e.workspace_id = $1 AND l.model_id = $2 AND l.deleted_at IS NULL;
 
 -- name: lock_registrations

@@ -41,9 +41,10 @@ DELETE FROM latest_values WHERE series_id = ANY ($1::bigint[]);
 DELETE FROM series WHERE series_id = ANY ($1::bigint[]);
 
 -- name: purgeable_run
--- A marked run all of whose series are gone and that is none of $1, locked, and where its experiment keeps files.
-SELECT r.run_id, r.experiment_id, e.artifact_location
-  FROM runs r JOIN experiments e USING (experiment_id)
+-- A marked run all of whose series are gone and that is none of $1, locked, and the experiment below whose location its
+-- files are.
+SELECT r.run_id, f.experiment_id, f.artifact_location
+  FROM runs r JOIN experiments f ON f.experiment_id = coalesce(r.files_experiment_id, r.experiment_id)
  WHERE r.purge_epoch <= (SELECT visible_epoch FROM watermark)
    AND NOT EXISTS (SELECT FROM series s WHERE s.run_id = r.run_id)
    AND r.run_id <> ALL ($1::uuid[])
@@ -81,10 +82,10 @@ UPDATE experiments e
 RETURNING e.experiment_id;
 
 -- name: purgeable_models
--- Up to $2 logged models that were deleted at least $1 days ago or whose experiment is being purged, locked, and where
--- their experiment keeps files.
-SELECT m.model_id, m.experiment_id, e.artifact_location
-  FROM logged_models m JOIN experiments e USING (experiment_id)
+-- Up to $2 logged models that were deleted at least $1 days ago or whose experiment is being purged, locked, and the
+-- experiment below whose location their files are.
+SELECT m.model_id, f.experiment_id, f.artifact_location
+  FROM logged_models m JOIN experiments f ON f.experiment_id = coalesce(m.files_experiment_id, m.experiment_id)
  WHERE m.model_id IN (
        SELECT model_id FROM logged_models WHERE deleted_at <= now() - make_interval(days => $1)
        UNION ALL
@@ -97,11 +98,14 @@ SELECT m.model_id, m.experiment_id, e.artifact_location
 DELETE FROM logged_models WHERE model_id = ANY ($1::text[]);
 
 -- name: purgeable_experiment
--- A marked experiment all of whose runs and models are gone and that is none of $1, locked.
+-- A marked experiment all of whose runs and models are gone, also those that were moved and left their files here, and that
+-- is none of $1, locked.
 SELECT e.experiment_id, e.artifact_location FROM experiments e
  WHERE e.workspace_id = 0
    AND NOT EXISTS (SELECT FROM runs r WHERE r.experiment_id = e.experiment_id)
    AND NOT EXISTS (SELECT FROM logged_models m WHERE m.experiment_id = e.experiment_id)
+   AND NOT EXISTS (SELECT FROM runs r WHERE r.files_experiment_id = e.experiment_id)
+   AND NOT EXISTS (SELECT FROM logged_models m WHERE m.files_experiment_id = e.experiment_id)
    AND e.experiment_id <> ALL ($1::bigint[])
  ORDER BY e.experiment_id
  LIMIT 1
@@ -112,10 +116,14 @@ SELECT e.experiment_id, e.artifact_location FROM experiments e
 DELETE FROM experiments WHERE experiment_id = $1;
 
 -- name: waiting
--- How many marked series, runs and experiments wait for roll-up.
+-- How many marked series, runs and experiments wait for roll-up. An experiment without runs and models waits for none: only
+-- the files of those that were moved are still there.
 SELECT (SELECT count(*) FROM series, watermark WHERE purge_epoch > visible_epoch) AS series,
        (SELECT count(*) FROM runs, watermark WHERE purge_epoch > visible_epoch) AS runs,
-       (SELECT count(*) FROM experiments WHERE workspace_id = 0) AS experiments;
+       (SELECT count(*) FROM experiments e
+         WHERE e.workspace_id = 0
+           AND (EXISTS (SELECT FROM runs r WHERE r.experiment_id = e.experiment_id)
+                OR EXISTS (SELECT FROM logged_models m WHERE m.experiment_id = e.experiment_id))) AS experiments;
 
 -- name: record_artifacts
 -- Records files and directories that are to be deleted.
@@ -142,10 +150,15 @@ DELETE FROM purged_artifacts WHERE path = ANY ($1::text[]);
 SELECT count(*) FROM purged_artifacts;
 
 -- name: locations_that_match
--- Where registered versions have their files and experiments theirs, of those whose text matches one of some patterns.
+-- Where registered versions have their files and experiments theirs, of those whose text matches one of some patterns. Also
+-- purged experiments where runs and models that were moved have their files.
 SELECT storage_location AS location FROM model_versions WHERE storage_location LIKE ANY ($1::text[])
 UNION
-SELECT artifact_location FROM experiments WHERE workspace_id <> 0 AND artifact_location LIKE ANY ($1::text[]);
+SELECT artifact_location FROM experiments e
+ WHERE artifact_location LIKE ANY ($1::text[])
+   AND (workspace_id <> 0
+        OR EXISTS (SELECT FROM runs r WHERE r.files_experiment_id = e.experiment_id)
+        OR EXISTS (SELECT FROM logged_models m WHERE m.files_experiment_id = e.experiment_id));
 
 -- name: forget_producers
 -- Forgets up to $1 producers that have neither opened a stream nor committed for 90 days.
@@ -181,6 +194,10 @@ SELECT run_id, started_at FROM runs
    AND ($3::timestamptz IS NULL OR started_at < $3 OR (started_at = $3 AND run_id > $4))
  ORDER BY started_at DESC, run_id
  LIMIT $5;
+
+-- name: hold_runs
+-- Those of some runs that are still in an experiment. None of them can be moved until the transaction ends.
+SELECT run_id FROM runs WHERE run_id = ANY ($1::uuid[]) AND experiment_id = $2 ORDER BY run_id FOR SHARE;
 
 -- name: lock_series
 -- Locks series for a deletion of segments, in order: so that no merge has what is to be deleted in its hands.

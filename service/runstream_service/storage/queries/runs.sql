@@ -1,8 +1,8 @@
 -- name: get
 -- Some runs of a workspace with all that is stored of them but points, also deleted ones, but not those that are being
 -- purged.
-SELECT r.run_id, r.experiment_id, e.name AS experiment, e.artifact_location, r.name, r.status, r.lifecycle, r.user_name,
-       r.started_at, r.ended_at,
+SELECT r.run_id, r.experiment_id, e.name AS experiment, f.experiment_id AS files_experiment_id, f.artifact_location, r.name,
+       r.status, r.lifecycle, r.user_name, r.started_at, r.ended_at,
        ARRAY(SELECT p.key FROM params p WHERE p.run_id = r.run_id ORDER BY p.key) AS param_keys,
        ARRAY(SELECT p.value FROM params p WHERE p.run_id = r.run_id ORDER BY p.key) AS param_values,
        ARRAY(SELECT t.key FROM tags t WHERE t.run_id = r.run_id ORDER BY t.key) AS tag_keys,
@@ -15,11 +15,14 @@ SELECT r.run_id, r.experiment_id, e.name AS experiment, e.artifact_location, r.n
        ARRAY(SELECT m.model_id FROM run_model_outputs m WHERE m.run_id = r.run_id ORDER BY m.step, m.model_id) AS models_out,
        ARRAY(SELECT m.step FROM run_model_outputs m WHERE m.run_id = r.run_id ORDER BY m.step, m.model_id) AS model_steps
   FROM runs r JOIN experiments e USING (experiment_id)
+  JOIN experiments f ON f.experiment_id = coalesce(r.files_experiment_id, r.experiment_id)
  WHERE e.workspace_id = $1 AND r.run_id = ANY ($2::uuid[]) AND r.purge_epoch IS NULL;
 
 -- name: get_experiment_of
--- The experiment of a run id in any workspace, as ids are unique over all of them; and whether it is being purged.
-SELECT e.name AS experiment, e.workspace_id, r.purge_epoch IS NOT NULL AS is_purged
+-- The experiment of a run id in any workspace, as ids are unique over all of them; whether it was moved there, and whether
+-- it is being purged.
+SELECT e.name AS experiment, e.workspace_id, r.files_experiment_id IS NOT NULL AS is_moved,
+       r.purge_epoch IS NOT NULL AS is_purged
   FROM runs r JOIN experiments e USING (experiment_id)
  WHERE r.run_id = $1;
 
@@ -85,33 +88,38 @@ RETURNING run_id;
 
 -- name: list_active
 -- Active runs of an experiment after (started_at $2, run_id $3) (null: from the newest on), newest first.
-SELECT r.run_id, r.experiment_id, e.name AS experiment, e.artifact_location, r.name, r.status, r.lifecycle, r.user_name,
-       r.started_at, r.ended_at
+SELECT r.run_id, r.experiment_id, e.name AS experiment, f.experiment_id AS files_experiment_id, f.artifact_location, r.name,
+       r.status, r.lifecycle, r.user_name, r.started_at, r.ended_at
   FROM runs r JOIN experiments e USING (experiment_id)
+  JOIN experiments f ON f.experiment_id = coalesce(r.files_experiment_id, r.experiment_id)
  WHERE r.experiment_id = $1 AND r.lifecycle = 'active'
    AND ($2::timestamptz IS NULL OR r.started_at < $2 OR (r.started_at = $2 AND r.run_id > $3))
  ORDER BY r.started_at DESC, r.run_id
  LIMIT $4;
 
 -- name: lifecycle_for_share
--- Locks a run against deletion until the transaction ends, so that nothing is written to a deleted run.
+-- Locks a run against deletion until the transaction ends, so that nothing is written to a deleted run. The experiment is
+-- not joined, as in open_producer: or a run that is moved while this waits would not be found.
 SELECT r.lifecycle
-  FROM runs r JOIN experiments e USING (experiment_id)
- WHERE e.workspace_id = $1 AND r.run_id = $2 AND r.purge_epoch IS NULL
+  FROM runs r
+ WHERE r.run_id = $2 AND r.purge_epoch IS NULL
+   AND (SELECT e.workspace_id FROM experiments e WHERE e.experiment_id = r.experiment_id) = $1
    FOR SHARE OF r;
 
 -- name: lifecycle_for_update
 -- Locks a run for a change of its lifecycle.
 SELECT r.lifecycle
-  FROM runs r JOIN experiments e USING (experiment_id)
- WHERE e.workspace_id = $1 AND r.run_id = $2 AND r.purge_epoch IS NULL
+  FROM runs r
+ WHERE r.run_id = $2 AND r.purge_epoch IS NULL
+   AND (SELECT e.workspace_id FROM experiments e WHERE e.experiment_id = r.experiment_id) = $1
    FOR NO KEY UPDATE OF r;
 
 -- name: lock_run
 -- Locks a run against everything: opening streams and new series (open_producer, resolve_series) wait.
 SELECT r.lifecycle
-  FROM runs r JOIN experiments e USING (experiment_id)
- WHERE e.workspace_id = $1 AND r.run_id = $2 AND r.purge_epoch IS NULL
+  FROM runs r
+ WHERE r.run_id = $2 AND r.purge_epoch IS NULL
+   AND (SELECT e.workspace_id FROM experiments e WHERE e.experiment_id = r.experiment_id) = $1
    FOR UPDATE OF r;
 
 -- name: has_series
@@ -204,7 +212,7 @@ SELECT p.run_id, max(p.committed_at) AS committed_at
 
 -- name: states
 -- What people watch of the runs $2, each in the workspace $1 of those who watch it.
-SELECT e.workspace_id, r.run_id, r.name, r.status, r.lifecycle, r.ended_at
+SELECT e.workspace_id, r.run_id, r.name, r.status, r.lifecycle, r.ended_at, r.experiment_id
   FROM unnest($1::int[], $2::uuid[]) AS w (workspace_id, run_id)
   JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id)
  WHERE e.workspace_id = w.workspace_id AND r.purge_epoch IS NULL;

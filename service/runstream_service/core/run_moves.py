@@ -1,0 +1,64 @@
+"""Moves runs to other experiments of their workspace.
+
+With a run go its points, params, tags, inputs and the logged models that it made in the experiment that it is in; its
+files, and theirs, stay where they are (`files_experiment_id`), so that every URI of them stays valid. Its child runs
+stay where they are: they are runs of their own.
+
+Locks are taken in the order of all that changes experiments and runs: first the experiment, shared, as for a run that
+is created in it; then the run. So a deletion of either comes wholly before (and the move is refused) or wholly after
+(and, of the target, takes this run along). The experiment that the run leaves is not locked: its deletion locks its
+runs, and this run is one of them or has gone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runstream_service.core import audit, experiments
+from runstream_service.core.errors import ExperimentNotFound
+from runstream_service.core.names import parse_run_id
+from runstream_service.core.runs import hold_active
+from runstream_service.storage.queries import load
+
+if TYPE_CHECKING:
+    from runstream_service.core.caller import Caller
+    from runstream_service.storage.database import Database
+
+SQL = load("moves")
+
+
+class RunMoves:
+    """All methods also raise DatabaseUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def move(self, caller: Caller, run_id: str, experiment_id: int) -> None:
+        """Moves an active run to an active experiment; one that is there already stays.
+
+        Raises:
+            InvalidField, RunNotFound, RunDeleted, ExperimentDeleted.
+            ExperimentNotFound: also for an experiment of another workspace.
+        """
+        uid = parse_run_id(run_id, field="run_id")
+        async with self._database.transaction() as connection:
+            try:
+                await experiments.lock_active(connection, caller, experiment_id, shared=True)
+            except ExperimentNotFound as error:
+                raise ExperimentNotFound(
+                    f"{error.message} in this workspace; a run cannot be moved to another workspace",
+                    field="experiment_id",
+                    subject=experiment_id,
+                ) from error
+            await hold_active(connection, caller, uid, exclusive=True)
+            before: int = await connection.fetchval(SQL["experiment_of"], uid)
+            if before == experiment_id:
+                return
+            await connection.execute(SQL["move_run"], uid, experiment_id)
+            models = await connection.fetchval(SQL["move_models"], uid, before, experiment_id)
+            await connection.execute(SQL["copy_datasets"], uid, experiment_id)
+            await connection.execute(SQL["move_inputs"], uid, experiment_id)
+            await audit.record(
+                connection, caller, "run_moved", uid.hex, from_experiment=before, to_experiment=experiment_id,
+                models=models,
+            )  # fmt: skip
