@@ -229,6 +229,24 @@ def test_a_run_is_renamed_tagged_deleted_and_restored(tab: Opened, service: Serv
     expect(page.get_by_role("link", name="after", exact=True)).to_be_visible()
 
 
+def test_runs_are_moved_to_an_experiment_and_appear_in_its_table(tab: Opened, service: ServeProcess) -> None:
+    before, after = make_experiment(service), make_experiment(service)
+    before.run("stays")
+    before.run("goes", age_s=1)
+    page = open_runs(tab, before)
+    page.get_by_label("Select goes").check()
+    page.get_by_role("button", name="Move").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("option", name=before.name)).to_have_count(0)
+    dialog.get_by_label("Experiment").select_option(after.name)
+    keep_picture(page, "move")
+    dialog.get_by_role("button", name="Move").click()
+    expect(page.get_by_text(f"1 run moved to {after.name}.")).to_be_visible()
+    expect(page.locator(".table .rows .cell.name a")).to_have_text(["stays"])
+    page = open_runs(tab, after)
+    expect(page.locator(".table .rows .cell.name a")).to_have_text(["goes"])
+
+
 def test_a_new_run_appears_and_a_status_changes_without_a_reload(tab: Opened, service: ServeProcess) -> None:
     logged = make_experiment(service)
     first = logged.run("first", status="RUNNING")

@@ -30,14 +30,27 @@ export async function restoreRuns(runIds, onDone) {
 }
 
 /**
+ * @param {string[]} runIds
+ * @param {{experiment_id: string, name: string}} experiment
+ * @param {() => void} onDone
+ */
+export async function moveRuns(runIds, experiment, onDone) {
+  await inPortions('runs/move', runIds, 'The runs were not moved', () => {
+    tell(`${plural(runIds.length, 'run')} moved to ${experiment.name}.`);
+    onDone();
+  }, { experiment_id: experiment.experiment_id });
+}
+
+/**
  * @param {string} path
  * @param {string[]} runIds
  * @param {string} problem
  * @param {() => void} onDone
+ * @param {object} [fields] what else the request has
  */
-async function inPortions(path, runIds, problem, onDone) {
+async function inPortions(path, runIds, problem, onDone, fields = {}) {
   try {
-    for (let at = 0; at < runIds.length; at += MOST) await postJson(path, { run_ids: runIds.slice(at, at + MOST) });
+    for (let at = 0; at < runIds.length; at += MOST) await postJson(path, { ...fields, run_ids: runIds.slice(at, at + MOST) });
     onDone();
   } catch (error) {
     tellError(problem, error);

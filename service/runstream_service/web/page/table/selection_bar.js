@@ -7,6 +7,7 @@ import { tell } from '../shell/toasts.js';
 import { useMay } from '../state/account.js';
 import { MOST_COMPARED } from '../state/places.js';
 import { deleteRuns, editRun, restoreRuns } from './actions.js';
+import { MoveRuns } from './move_runs.js';
 
 /** More selected runs than these would make a long link; they are selected in this tab alone. */
 export const MOST_IN_LINK = 20;
@@ -20,6 +21,7 @@ export function SelectionBar({ runs, isInLink, hasCharts, onCharts, onClear, onC
   const gone = runs.filter((run) => run.lifecycle === 'deleted').map((run) => run.run_id);
   const there = runs.filter((run) => run.lifecycle === 'active').map((run) => run.run_id);
   const [mayWrite, mayManage] = [useMay('write'), useMay('manage')];
+  const [isMoving, setMoving] = useState(false);
   const done = () => (onClear(), onChanged());
   const query = ids.slice(0, MOST_COMPARED).map((id) => `r=${id}`).join('&');
   return html`
@@ -30,11 +32,13 @@ export function SelectionBar({ runs, isInLink, hasCharts, onCharts, onClear, onC
       ${runs.length > 1 && html`<a class="button" href=${`compare?${query}`}>${runs.length > MOST_COMPARED ? `Compare the first ${MOST_COMPARED}` : 'Compare'}</a>`}
       ${mayWrite && runs.length === 1 && html`<button onClick=${() => onAsk('rename')}>Rename</button>`}
       ${mayWrite && html`<button onClick=${() => onAsk('tag')}>Tag</button>`}
+      ${mayManage && there.length > 0 && gone.length === 0 && html`<button onClick=${() => setMoving(true)}>Move</button>`}
       ${mayManage && there.length > 0 && html`<button class="danger" onClick=${() => deleteRuns(there, done)}>Delete</button>`}
       ${mayManage && gone.length > 0 && html`<button onClick=${() => restoreRuns(gone, done)}>Restore</button>`}
       <button class="plain" onClick=${onClear}>Clear</button>
     </div>
     ${asked === 'rename' && runs[0] && html`<${Rename} run=${runs[0]} onClose=${() => onAsk('')} onChanged=${onChanged} />`}
+    ${isMoving && html`<${MoveRuns} runs=${runs} onClose=${() => setMoving(false)} onDone=${done} />`}
     ${asked === 'tag' && html`<${TagRuns} ids=${ids} onClose=${() => onAsk('')} onChanged=${onChanged} />`}
   `;
 }
