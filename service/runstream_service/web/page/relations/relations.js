@@ -66,7 +66,7 @@ export function Relations({ runs, isCut = false, keys, view, onView, selected, o
         ${colourAxis && html`<${Scale} axis=${colourAxis} theme=${shown} />`}
         <span class="quiet" role="status">${words}</span>
         ${isCut && html`<span class="left-out">the first ones: filter to see others</span>`}
-        ${undrawn > 0 && html`<span class="left-out">${undrawn} without a value on both axes</span>`}
+        ${undrawn > 0 && html`<span class="left-out">${plural(undrawn, 'run')} without both values: not drawn</span>`}
         ${isBrushed && html`<button onClick=${() => change({})}>Show all</button>`}
         <span class="spacer"></span>
         <${Menu} label="Save the picture" entries=${() => (picture ? exportsOf(picture, runs, colourAxis) : [])} />
