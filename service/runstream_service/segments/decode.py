@@ -6,8 +6,9 @@ each of them, none for a point.
 
 from __future__ import annotations
 
+import itertools
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,22 @@ _MAX_INT64 = 2**63 - 1
 # The columns of the queries `in_order`, `at` and `take` in segments.sql: seven columns that are never null,
 # then the six arrays, most of which are. `owner` identifies the series of the segment: a series_id or a position.
 _FIXED = struct.Struct(">h i6s iq iq iq ii iq iq".replace(" ", ""))
+# The same for numpy.
+_HEAD = np.dtype([("fields", ">i2"), *((f"{name}_bytes", ">i4") if is_length else (name, kind) for name, kind in (
+    ("place", "V6"), ("owner", ">i8"), ("first_step", ">i8"), ("min_time", ">i8"), ("count", ">i4"), ("stride", ">i8"),
+    ("time_stride", ">i8")) for is_length in (True, False))])  # fmt: skip
+# The bytes of it that are equal in segments of one form: the number of fields, their lengths, and the number of points.
+_SAME = [
+    byte
+    for name, (kind, offset, *_) in (_HEAD.fields or {}).items()
+    if name in ("fields", "count") or name.endswith("_bytes")
+    for byte in range(offset, offset + kind.itemsize)
+]
+_COUNT_AT = 52  # where the number of points is
+_COUNT_END = _COUNT_AT + 4
+# To decode fewer segments all at once takes longer than one after the other. More are not compared at once, as that
+# might be in vain for each of them.
+_ENOUGH, _AT_ONCE = 4, 64
 _FIELDS = 13
 _WIDTHS = (6, 8, 8, 8, 4, 8, 8)
 _LENGTH = struct.Struct(">i")
@@ -110,8 +127,10 @@ class SegmentStream:
             at = HEADER_BYTES
         segments = []
         while (parsed := self._parse(self._pending, at)) is not None:
-            segment, at = parsed
+            segment, arrays, end = parsed
             segments.append(segment)
+            alike, at = self._alike(self._pending, at, end, arrays)
+            segments += alike
         self._pending = self._pending[at:]
         return segments
 
@@ -119,8 +138,9 @@ class SegmentStream:
         """Checks that nothing is missing, after the last portion."""
         assert self._pending == TRAILER, "the COPY has no end"
 
-    def _parse(self, data: bytes, start: int) -> tuple[Segment, int] | None:
-        """The segment that begins at `start`, and the start of the next one; None if it is not complete."""
+    def _parse(self, data: bytes, start: int) -> tuple[Segment, list[tuple[int, int]], int] | None:
+        """The segment that begins at `start`, where its arrays are, and the start of the next one; None if it is not
+        complete."""
         at = start + _FIXED.size
         if at > len(data):
             return None
@@ -136,7 +156,59 @@ class SegmentStream:
             at += 4 + max(size, 0)
         if at > len(data):
             return None
-        return self._segment(data, fixed[1::2], arrays), at
+        return self._segment(data, fixed[1::2], arrays), arrays, at
+
+    def _alike(self, data: bytes, start: int, end: int, arrays: list[tuple[int, int]]) -> tuple[list[Segment], int]:
+        """The segments from `end` on that have as many points and the same arrays as the one at `start`, decoded all at
+        once, as mostly all but the last one of a series can be; and the start of the next one."""
+        size = end - start
+        there = min((len(data) - start) // size, _AT_ONCE)
+        if there < _ENOUGH or not _seem_alike(data, start, size, arrays):
+            return [], end
+        rows = np.frombuffer(data, np.uint8, there * size, start).reshape(there, size)
+        lengths = [at - _LENGTH.size - start + byte for at, _ in arrays for byte in range(_LENGTH.size)]
+        same = (rows[:, _SAME + lengths] == rows[0, _SAME + lengths]).all(axis=1)
+        count = len(rows) if same.all() else int(np.argmin(same))
+        heads = np.ndarray(count, _HEAD, data, start, size)[1:]
+        regular = heads["stride"] != IRREGULAR
+        if count < _ENOUGH or not (regular.all() or not regular.any()):
+            return [], end
+        return self._all_at_once(data, start + size, size, heads, arrays), start + count * size
+
+    def _all_at_once(
+        self, data: bytes, start: int, size: int, heads: NDArray[np.void], arrays: list[tuple[int, int]]
+    ) -> list[Segment]:
+        """Segments from `start` on, of `size` bytes each. `arrays`: where those of the segment before them are."""
+        points = int(heads["count"][0])
+
+        def column(which: int, element: np.dtype[Any]) -> NDArray[Any]:
+            at, length = arrays[which]
+            assert length == _ARRAY_HEADER_BYTES + points * element.itemsize, "an array has another length"
+            offset = at + _ARRAY_HEADER_BYTES + size
+            return np.ndarray((len(heads), points), element, data, offset, (size, element.itemsize))["element"]
+
+        def line(first: NDArray[np.int64], stride: str) -> NDArray[np.int64]:
+            lines: NDArray[np.int64] = first[:, None] + heads[stride].astype(np.int64)[:, None] * np.arange(points)
+            return lines
+
+        first_step, min_time = heads["first_step"].astype(np.int64), heads["min_time"].astype(np.int64)
+        min_time += EPOCH_2000_UNIX_US
+        steps: Iterable[Any] = itertools.repeat(None)
+        times: Iterable[Any] = itertools.repeat(None)
+        if self._steps:
+            regular = heads["stride"][0] != IRREGULAR
+            steps = line(first_step, "stride") if regular else column(0, _INT8).astype(np.int64)
+        if self._times:
+            if arrays[1][1] >= 0:
+                times = line(min_time, "time_stride") + column(1, _INT2)
+            elif arrays[2][1] >= 0:
+                times = min_time[:, None] + column(2, _INT4)
+            else:
+                times = column(3, _INT8) + np.int64(EPOCH_2000_UNIX_US)
+        values = (column(4, _REAL) if arrays[4][1] >= 0 else column(5, _DOUBLE)).astype(np.float64)
+        places = [int.from_bytes(place, "big") for place in heads["place"].tolist()]
+        fixed = (heads["owner"].tolist(), places, first_step.tolist(), min_time.tolist())
+        return [Segment(*columns) for columns in zip(*fixed, steps, times, values, strict=False)]
 
     def _segment(self, data: bytes, fixed: list[Any], arrays: list[tuple[int, int]]) -> Segment:
         place, owner, first_step, min_time, count, stride, time_stride = fixed
@@ -162,6 +234,13 @@ class SegmentStream:
         return Segment(
             owner, int.from_bytes(place, "big"), first_step, min_time + EPOCH_2000_UNIX_US, step, time, value
         )
+
+
+def _seem_alike(data: bytes, start: int, size: int, arrays: list[tuple[int, int]]) -> bool:
+    """Whether the first of enough segments and the last one have the same lengths: to compare all takes longer."""
+    last = (_ENOUGH - 1) * size
+    spans = ((start + _COUNT_AT, start + _COUNT_END), *((at - _LENGTH.size, at) for at, _ in arrays))
+    return all(data[first:end] == data[first + last : end + last] for first, end in spans)
 
 
 def segments_of(data: bytes, *, steps: bool = True, times: bool = True) -> Iterator[Segment]:

@@ -32,6 +32,7 @@ _SQL_OF = {ONE_POSTGRES: SQL, DISTRIBUTED: {**SQL, **load("segments_distributed"
 
 _VACUUM_TIMEOUT_S = 5 * 3_600
 _PARAMETER = re.compile(r"\$(\d+)\b")
+_PLACES = re.compile(r'(?:"\(\d+,\d+\)"(?:,|$))*')
 _INT4 = range(-(2**31), 2**31)
 
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
@@ -213,8 +214,9 @@ def _literal(argument: Argument) -> str:
         # The type is written out: a number that does not fit into int8 would make the comparison numeric.
         return str(argument) if argument in _INT4 and argument >= 0 else _bigint(argument)
     if argument and isinstance(argument[0], str):
-        assert all(re.fullmatch(r"\(\d+,\d+\)", str(place)) for place in argument)
-        return "'{" + ",".join(f'"{place}"' for place in argument) + "}'::tid[]"
+        places = ",".join([f'"{place}"' for place in argument])
+        assert _PLACES.fullmatch(places)
+        return f"'{{{places}}}'::tid[]"
     return "'{" + ",".join(map(str, map(int, argument))) + "}'::bigint[]"
 
 
