@@ -70,7 +70,10 @@ def source() -> Iterator[MlflowSource]:
     with short_directory() as directory:
         place = directory / "mlflow"
         with stock_server(place=place, timeout_s=250) as url:
-            yield MlflowSource(url, place, fill(url, "a"), fill(url, "b"))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # stages are deprecated, and still there
+                of_database, of_server = fill(url, "a"), fill(url, "b")
+            yield MlflowSource(url, place, of_database, of_server)
 
 
 @pytest.fixture
