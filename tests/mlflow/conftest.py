@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from runstream._endpoint import Endpoint
 from runstream.journal import Directory
 from runstream_service.auth.tracking_uris import tracking_uri
 from runstream_service.mlflow_port.port import MlflowPort
-from tests.mlflow.ui_page import CHROMIUM
 from tests.support.access import AUTH, make_token, make_workspace
+from tests.support.browsers import running_browser
 from tests.support.databases import short_directory
 from tests.support.polling import until_now
 from tests.support.rest import Rest
@@ -153,11 +153,8 @@ def port(service: ServeProcess) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """For the tests of the web UI."""
-    with sync_playwright() as playwright:
-        # Root, as in CI's container, has no sandbox.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with running_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import mlflow
 from mlflow.entities import LoggedModel, Run
 from mlflow.entities.model_registry import ModelVersion
 
-from tests.mlflow import training_script
+from tests.mlflow.training_constants import EPOCHS, RATES, SCRIPT
 from tests.support.stock import mlflow_environment
 
 _ID = re.compile(r"\b(?:m-)?[0-9a-f]{32}\b")
@@ -29,7 +29,7 @@ def test_a_training_script_leaves_the_same_on_both(server: str, stock: str) -> N
     experiment = f"same {uuid.uuid4().hex}"
     scripts = [
         subprocess.Popen(
-            [sys.executable, training_script.__file__, url, experiment],
+            [sys.executable, str(SCRIPT), url, experiment],
             env=mlflow_environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -42,8 +42,8 @@ def test_a_training_script_leaves_the_same_on_both(server: str, stock: str) -> N
         assert script.returncode == 0, said[-3_000:]
 
     theirs, ours = (_left(url, experiment) for url in (stock, server))
-    assert len(ours["runs"]) == len(training_script.RATES)
-    assert all(len(run["metrics"]["accuracy"]) == training_script.EPOCHS for run in ours["runs"])
+    assert len(ours["runs"]) == len(RATES)
+    assert all(len(run["metrics"]["accuracy"]) == EPOCHS for run in ours["runs"])
     for what, left in theirs.items():
         assert ours[what] == left, what
 

@@ -16,7 +16,7 @@ import pytest
 from mlflow.entities import Run
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.mlflow import training_script
+from tests.mlflow.training_constants import EPOCHS, SCRIPT
 from tests.mlflow.ui_page import IN_A_BROWSER, UiPage
 from tests.support.pages import keep_picture
 
@@ -39,7 +39,7 @@ class Ui(UiPage):
 @pytest.fixture(scope="module")
 def trained(server: str) -> dict[str, Run]:
     """The runs of the training script, by their names."""
-    command = [sys.executable, training_script.__file__, server, EXPERIMENT]
+    command = [sys.executable, str(SCRIPT), server, EXPERIMENT]
     subprocess.run(command, check=True, capture_output=True, timeout=250)
     runs = mlflow.MlflowClient(server).search_runs([_experiment_id(server)])
     return {run.info.run_name: run for run in runs}
@@ -94,7 +94,7 @@ def test_a_search_leaves_the_runs_that_fit(ui: Ui) -> None:
 def test_charts_draw_the_metrics_of_all_runs(ui: Ui) -> None:
     page = ui.open(f"experiments/{ui.experiment_id}/runs?compareRunsMode=CHART")
     points = page.locator(".scatterlayer .trace .points path")
-    expect(points.nth(2 * training_script.EPOCHS - 1)).to_be_attached()
+    expect(points.nth(2 * EPOCHS - 1)).to_be_attached()
 
 
 def test_a_run_shows_its_metrics_params_and_tags(ui: Ui) -> None:
@@ -115,7 +115,7 @@ def test_metrics_of_a_run_are_drawn(ui: Ui, tab: str, metric: str) -> None:
     page = ui.open_run("alpha-0.01", tab)
     expect(page.get_by_text(metric).first).to_be_visible()
     points = page.locator(".scatterlayer .trace .points path")
-    expect(points.nth(training_script.EPOCHS - 1)).to_be_attached()
+    expect(points.nth(EPOCHS - 1)).to_be_attached()
 
 
 def test_an_artifact_is_shown(ui: Ui) -> None:

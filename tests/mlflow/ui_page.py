@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 
 import pytest
 from playwright.sync_api import Page, Response
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from tests.support.browsers import CHROMIUM
+
 # What the UI takes a 404 for: other things than tracking, which it asks for on every page, and whether a name is free.
 TAKES_A_404 = ("users/current", "assistant/", "experiments/get-by-name?")
 # Messages of the UI disappear after a few seconds; this reports each one when it appears.

@@ -1,0 +1,40 @@
+"""The browser of the tests: Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+
+from playwright.sync_api import Browser, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# The pages behind the address bar are rendered for every new window, although nobody sees it: a third of the processor
+# time of a test that opens one.
+_ADDRESS_BAR = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup")
+# What Playwright switches off. Only the last such option of a command line counts, so they are named again.
+_BY_PLAYWRIGHT = (
+    *("AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades"),
+    *(
+        "HttpsFirstBalancedModeAutoEnable",
+        "LensOverlay",
+        "MediaRouter",
+        "PaintHolding",
+        "ThirdPartyStoragePartitioning",
+    ),
+    *("AvoidCorsURLLoaderRestartOnRedirect", "OptimizationHints", "NetworkTimeServiceQuerying", "AimEnabled"),
+    *("PreconnectToSearch", "Translate"),
+)
+
+
+@contextlib.contextmanager
+def running_browser() -> Iterator[Browser]:
+    """A browser in a process of its own; it is gone afterwards."""
+    arguments = [
+        "--no-sandbox",  # root, as in CI's container, has none
+        f"--disable-features={','.join((*_BY_PLAYWRIGHT, *_ADDRESS_BAR))}",
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
