@@ -274,6 +274,7 @@ HTTP: Mapping[str, Fields] = {
     "POST web/aggregate": {**_ONE_RUN, "key": "<key>"},
     "GET web/experiments": {},
     "POST web/runs/search": {"experiment_ids": ["<experiment_id>"], "metrics": ["<key>"]},
+    "POST web/runs/overviews": {"run_ids": ["<run_id>"]},
     "GET web/runs/{run_id}": _ONE_RUN,
     "POST web/runs/{run_id}/edit": {**_ONE_RUN, "name": "b", "set_tags": {"a": "1"}},
     "POST web/runs/delete": {"run_ids": ["<run_id>"]},
