@@ -27,7 +27,8 @@ EXPECTED = {
     "train_optuna.py": (3, 1, {"train/loss", "value", "intermediate_value"}),
     "train_ray.py": (2, 1, {"train/loss", "training_iteration"}),
 }
-pytestmark = pytest.mark.timeout(300)
+# JAX, which other tests have imported, warns of the forks by which Ray starts its processes.
+pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")]
 
 
 def test_every_block_is_a_program_or_starts_one():
