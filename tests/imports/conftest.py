@@ -49,6 +49,11 @@ class MlflowSource:
         """As `mlflow server --backend-store-uri` takes it."""
         return f"sqlite:///{self.directory}/mlflow.db"
 
+    @property
+    def files(self) -> str:
+        """The option that says where the files of the server are."""
+        return f"--artifacts={self.directory}/artifacts"
+
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[ServeProcess]:

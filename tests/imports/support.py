@@ -100,6 +100,8 @@ def registered_of(url: str, name: str) -> dict[str, Any]:
 
 def _files(url: str, uri: str) -> dict[str, bytes]:
     """All files of something, downloaded by MLflow's client."""
+    mlflow.set_tracking_uri(url)  # models are looked for there alone
+    mlflow.set_registry_uri(url)
     with tempfile.TemporaryDirectory() as directory:
         place = Path(mlflow.artifacts.download_artifacts(uri, dst_path=directory, tracking_uri=url, registry_uri=url))
         return {

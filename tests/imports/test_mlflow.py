@@ -32,7 +32,7 @@ def brought(request: pytest.FixtureRequest, source: MlflowSource, service: Serve
     """Some experiments from the database, others over HTTP; both in one service."""
     is_database = request.param == "database"
     found = Brought(*(source.database, source.of_database) if is_database else (source.url, source.of_server))
-    done = run_import(service, found.place, *only(found.filled))
+    done = run_import(service, found.place, *only(found.filled), source.files)
     assert (done.code, done.counts("runs"), done.counts("points")) == (0, (7, 0), (5 * _POINTS + 1, 0)), done.err
     assert done.counts("files") == (12, 0)
     assert "1 deleted runs were left out" in done.out
@@ -76,7 +76,7 @@ def test_experiments_keep_their_tags_and_times(source: MlflowSource, service: Se
 
 def test_a_second_import_changes_nothing(source: MlflowSource, service: ServeProcess, brought: Brought) -> None:
     for place in (source.url, source.database):
-        done = run_import(service, place, *only(brought.filled))
+        done = run_import(service, place, *only(brought.filled), source.files)
         assert (done.code, done.counts("runs"), done.counts("points")) == (0, (0, 7), (0, 5 * _POINTS + 1)), done.err
         assert done.counts("files") == (0, 12)
 
@@ -139,7 +139,7 @@ def test_a_wrong_source_is_an_error_that_says_what_is_expected(service: ServePro
 
 
 def test_the_registry_comes_with_the_numbers_of_its_versions(source: MlflowSource, service: ServeProcess) -> None:
-    done = run_import(service, source.database, "--verify")  # all experiments
+    done = run_import(service, source.database, source.files, "--verify")  # all experiments
     assert done.code == 0, done.err
     assert (done.counts("registered models"), done.counts("model versions")) == ((2, 0), (4, 0))
     for filled in (source.of_database, source.of_server):
