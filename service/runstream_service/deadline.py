@@ -11,8 +11,6 @@ from runstream_service.core.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 
-TIMEOUTS = (TimeoutError,)
-
 # The limit of a call with one answer, over gRPC or MLflow's routes. Each statement has its own limit, but a call may
 # consist of several. MLflow's clients give up after 120 s.
 CALL_TIMEOUT_S = 100.0
@@ -40,7 +38,7 @@ async def in_time(work: Awaitable[T], timeout_s: float) -> T:
     done: a task that waits in a loop then runs for ever, and so does everything that waits for its end.
 
     Raises:
-        TIMEOUTS: there was no result in time.
+        TimeoutError: there was no result in time.
     """
     async with timeout(timeout_s):
         return await work
@@ -55,5 +53,5 @@ async def within(work: Awaitable[T], timeout_s: float = CALL_TIMEOUT_S) -> T:
     """
     try:
         return await in_time(work, timeout_s)
-    except TIMEOUTS as error:
+    except TimeoutError as error:
         raise DatabaseUnavailable(f"the call was not answered within {timeout_s:g} s") from error

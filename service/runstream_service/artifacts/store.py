@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,7 +32,7 @@ from runstream_service.core.errors import (
     StoreRefuses,
     StoreUnavailable,
 )
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import in_time
 from runstream_service.settings import NO_ARTIFACTS
 from runstream_service.threads import ThreadPool
 
@@ -53,7 +53,7 @@ STALLED_S = 100.0
 _THREADS, _WAITING = 8, 256
 # Below MLflow's own timeout of 120 s, so that its clients get the error.
 _RETRY = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
-_LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -364,7 +364,7 @@ def _translated(path: str) -> Iterator[None]:
         raise ArtifactNotFound(f"No such artifact: '{path}'", field="path", subject=path) from error
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError) as error:
         raise _refused(error) from error
-    except TIMEOUTS as error:
+    except TimeoutError as error:
         log.warning("The artifact store does not answer", action="artifact_store_stalled", path=path)
         raise StoreUnavailable("The artifact store does not answer in time; try again.") from error
     except (exceptions.BaseError, OSError) as error:

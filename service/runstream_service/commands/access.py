@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -308,7 +308,7 @@ def _role_name(number: int) -> str:
 
 def _time(unix_us: int) -> str:
     """For people; empty for 0."""
-    return f"{datetime.fromtimestamp(unix_us / 1e6, timezone.utc):%Y-%m-%d %H:%M:%S} UTC" if unix_us else ""
+    return f"{datetime.fromtimestamp(unix_us / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC" if unix_us else ""
 
 
 def _show(names: tuple[str, ...], rows: list[tuple[Any, ...]], *, as_json: bool) -> None:

@@ -37,7 +37,7 @@ def persistently(action: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
     while True:
         try:
             return action()
-        except errors.RunstreamError as error:  # noqa: PERF203 (that is what the loop is for)
+        except errors.RunstreamError as error:
             if not error.retryable or error.reason == "FENCED" or time.monotonic() > give_up_s:
                 raise
             time.sleep(backoff.next_s(error.retry_after_s))

@@ -174,7 +174,7 @@ class RunImporter:
         for key, value in entries.items():
             try:
                 taken.update(check_entries({key: value}, field=kind, max_value_characters=most))
-            except InvalidField as error:  # noqa: PERF203 (each entry on its own)
+            except InvalidField as error:
                 self._problem(run, f"{error.message}; it was left out")
         return taken
 

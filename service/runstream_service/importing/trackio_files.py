@@ -20,7 +20,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -98,7 +98,7 @@ class TrackioFiles(OnlyRuns):
                     with closing(self._open(project)) as database:
                         for run, key in _runs(database, project):
                             self._runs[run.run_id] = run, key
-                except (sqlite3.Error, ValueError) as error:  # noqa: PERF203 (files, not rows)
+                except (sqlite3.Error, ValueError) as error:
                     self.problems.append(f"{path}: it is no readable database of Trackio: {error}; it was left out")
         return self._runs
 
@@ -173,4 +173,4 @@ def _take(columns: dict[str, Columns], metrics: str | bytes, time_us: int, step:
 
 def _unix_us(text: str) -> int:
     time = datetime.fromisoformat(text)
-    return int((time if time.tzinfo else time.replace(tzinfo=timezone.utc)).timestamp() * 1e6)
+    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1e6)

@@ -22,7 +22,7 @@ from runstream_service.core.errors import (
     RunNotFound,
 )
 from runstream_service.core.names import parse_run_id
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import in_time
 from runstream_service.ingest.backpressure import HotTableGate, PointBudget
 from runstream_service.ingest.limits import MAX_HELD_POINTS, MLFLOW_ATTEMPT, MLFLOW_RANK
 from runstream_service.ingest.series import ResolvedSeries, resolve_series
@@ -417,7 +417,7 @@ class IngestPipeline:
             raise self._rate_reached(write, wait_s)
         try:
             await in_time(self.budget.acquire(write.workspace_id, write.charge), _BUDGET_TIMEOUT_S)
-        except TIMEOUTS:
+        except TimeoutError:
             if wait_s := self.budget.rate_wait_s(write.workspace_id):
                 raise self._rate_reached(write, wait_s) from None
             raise Overloaded(

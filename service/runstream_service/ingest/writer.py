@@ -32,7 +32,7 @@ import structlog
 
 from runstream_service import threads
 from runstream_service.core.errors import CommitFailed
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import in_time
 from runstream_service.ingest.group import SMALL_GROUP_POINTS, Group, Pending, Verdict
 from runstream_service.storage.database import server_start_id_of, translate
 from runstream_service.storage.dedicated_connection import DedicatedConnection
@@ -187,7 +187,7 @@ class Writer:
                     if not await self._retry_one_by_one(items, exc):
                         self._give_up(items[0], exc)
                     break
-                with contextlib.suppress(*TIMEOUTS):
+                with contextlib.suppress(TimeoutError):
                     await in_time(self._retry_now.wait(), delay_s * random.uniform(0.5, 1.0))
                 delay_s = min(2 * delay_s, _LONGEST_BACKOFF_S)
             else:

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from runstream_service.core.errors import ArtifactNotFound
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import in_time
 from runstream_service.http.callers import caller_of
 from runstream_service.http.protocol import PATIENT
 from runstream_service.mlflow.errors import MlflowError, answer_to, invalid
@@ -50,7 +50,7 @@ async def received(request: Request, *, at_most: int | None = None) -> AsyncIter
     while more:
         try:
             message = await in_time(request.receive(), _LOOK_S)
-        except TIMEOUTS as error:
+        except TimeoutError as error:
             if time.monotonic() - heard_at > IDLE_S:
                 raise MlflowError("TEMPORARILY_UNAVAILABLE", f"No data came for {IDLE_S:.0f} seconds.") from error
             yield b""

@@ -17,7 +17,7 @@ from runstream._endpoint import TlsFiles
 from runstream._repetition import Repetition
 from runstream._tls import context_of
 from runstream_service.core.errors import CoreError, Forbidden, RunDeleted, RunNotFound, Unauthenticated
-from runstream_service.deadline import TIMEOUTS, Deadline
+from runstream_service.deadline import Deadline
 from runstream_service.http.callers import known_caller_of
 from runstream_service.mlflow_port.callers import PortCaller, port_caller
 from runstream_service.mlflow_port.sink import ServiceAway
@@ -70,7 +70,7 @@ class Upstream:
                 if deadline.left_s() <= pause_s:
                     raise self._away(error) from error
                 self._report(error)
-            except (aiohttp.ClientError, *TIMEOUTS) as error:
+            except (aiohttp.ClientError, TimeoutError) as error:
                 raise self._away(error) from error
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -82,7 +82,7 @@ class Upstream:
             timeout = aiohttp.ClientTimeout(total=_LOOKUP_S)
             async with self._session.get(url, headers=caller.headers({}), timeout=timeout) as answer:
                 status, content = answer.status, await answer.read()
-        except (aiohttp.ClientError, *TIMEOUTS) as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise self._away(error) from error
         if status == 404:
             raise RunNotFound(f"there is no run {run_id}", subject=run_id)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from runstream_service.core.errors import InvalidField, Overloaded
 from runstream_service.core.names import parse_run_id
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import in_time
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import SQL, all_ended, compute, whole_read
 from runstream_service.query.reading.series import check_keys
@@ -190,7 +190,7 @@ class Latest:
     async def _alone(self) -> AsyncIterator[None]:
         try:
             await in_time(self._large.acquire(), _LONGEST_WAIT_S)
-        except TIMEOUTS as error:
+        except TimeoutError as error:
             raise Overloaded(f"others read more than {MANY_SERIES:,} series each; ask for fewer, or again") from error
         try:
             yield

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from runstream_service.retention.purged_files import path_of_location, still_needed
@@ -89,7 +89,7 @@ class Orphans:
     async def _measured(self, paths: Sequence[str]) -> AsyncIterator[Orphan]:
         """The directories as orphans, without those that are still needed, and those that contain a new file."""
         needed = await still_needed(self._database, paths)
-        oldest_new = datetime.now(timezone.utc) - MIN_AGE
+        oldest_new = datetime.now(UTC) - MIN_AGE
         for path in paths:
             if path not in needed:
                 usage = await self._store.usage(path)

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from runstream.v1 import status_pb2
 from runstream_service.core import errors
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import in_time
 from runstream_service.statuses import status_of
 
 log = structlog.get_logger()
@@ -50,7 +50,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseExceptio
     try:
         ending = context.abort(status_of(error).grpc, error.message, ((DETAILS_KEY, status.SerializeToString()),))
         await in_time(ending, STATUS_TIMEOUT_S)
-    except TIMEOUTS:
+    except TimeoutError:
         raise asyncio.CancelledError from None
     except grpc.aio.InternalError as gone:
         # The caller has left, and nobody reads the status. gRPC would log that as an error of the service.

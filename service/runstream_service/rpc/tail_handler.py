@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from runstream.v1 import packed_pb2, query_pb2
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import in_time
 from runstream_service.query.tail.tail import TailQuery
 from runstream_service.rpc.caller import caller_of
 from runstream_service.rpc.unread import WRITE_TIMEOUT_S, stalled
@@ -39,7 +39,7 @@ def tail_handler(tail: Tail, *, write_timeout_s: float = WRITE_TIMEOUT_S) -> grp
             response = packed_pb2.PackedTailResponse(series=packed, cursor=cursor.encode())
             try:
                 await in_time(context.write(response), write_timeout_s)
-            except TIMEOUTS:
+            except TimeoutError:
                 raise stalled(write_timeout_s) from None
 
         await tail.read(caller_of(context), query, emit)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from runstream_service.core.times import EPOCH
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # What MLflow keeps an infinity as.
 LARGEST = 1.7976931348623157e308
 # The driver takes these for plus and minus infinity, which PostgreSQL compares rightly with all times.
-_FOREVER = datetime.max.replace(tzinfo=timezone.utc)
-_NEVER = datetime.min.replace(tzinfo=timezone.utc)
+_FOREVER = datetime.max.replace(tzinfo=UTC)
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _FARTHEST_MS = 10**15  # beyond both
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import in_time
 
 _LENGTH = struct.Struct("<I")
 # The largest are metrics, of a few hundred kilobytes. What is written to a process that does not read is a ping and a
@@ -64,7 +64,7 @@ class Channel:
                 raise NoAnswer("the other process has ended")
             self._write({"ask": question, "id": number, "body": body})
             return await in_time(answer, timeout_s)
-        except TIMEOUTS as error:
+        except TimeoutError as error:
             raise NoAnswer(f"no answer to {question!r} within {timeout_s:g} s") from error
         finally:
             del self._asked[number]

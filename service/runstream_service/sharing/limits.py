@@ -17,7 +17,6 @@ from uuid import uuid4
 import structlog
 
 from runstream_service.core.errors import CoreError, FileTooLarge, LimitReached
-from runstream_service.deadline import TIMEOUTS
 from runstream_service.sharing.current import NO_WORKSPACE
 from runstream_service.storage.queries import load
 
@@ -163,7 +162,7 @@ class WorkspaceLimits:
             self.any_points_per_second = any(limits.points_per_second for limits in every)
             if self._settings or self._own:
                 await self._report(database)
-        except (CoreError, *TIMEOUTS) as error:
+        except (CoreError, TimeoutError) as error:
             if not self._are_unknown:
                 log.warning(f"The limits of workspaces cannot be read: {error}", action="limits_not_read")
             self._are_unknown = True

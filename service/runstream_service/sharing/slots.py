@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from runstream_service.core.errors import Overloaded
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import in_time
 from runstream_service.sharing.capacity import SharedCapacity
 from runstream_service.sharing.current import current_workspace
 from runstream_service.sharing.line import FairLine
@@ -59,7 +59,7 @@ class FairSlots:
             self._line.leave(workspace_id, turn)
             if _was_granted(turn):  # it was cancelled, or the time was over, just after its turn came
                 self._release(workspace_id)
-            if isinstance(error, TIMEOUTS):
+            if isinstance(error, TimeoutError):
                 raise NoSlot(
                     f"as many {self._what} as this replica allows were under way for {wait_s:g} s; nothing was done, "
                     "try again",

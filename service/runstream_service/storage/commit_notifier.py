@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import in_time
 from runstream_service.storage.database import translate
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class CommitNotifier:
         """Returns when something was committed since the last wait, or after the timeout."""
         try:
             await in_time(self._notified.wait(), timeout_s)
-        except TIMEOUTS:
+        except TimeoutError:
             return
         self._notified.clear()
 
@@ -79,7 +79,7 @@ class CommitNotifier:
             began = time.monotonic()
             try:
                 await in_time(self._committed_here.wait(), CHECK_EVERY_S)
-            except TIMEOUTS:
+            except TimeoutError:
                 await connection.execute("SELECT 1", timeout=_ANSWER_WITHIN_S)
                 continue
             if connection.is_closed():

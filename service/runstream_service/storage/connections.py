@@ -17,7 +17,7 @@ import asyncpg
 from asyncpg.transaction import Transaction
 
 from runstream_service.core.errors import DatabaseUnsuitable
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import in_time
 from runstream_service.storage.layout import detect_layout
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class OurTransaction(Transaction):
     back or closes the connection within some seconds when it is released."""
 
     async def __aexit__(self, kind: Any, error: object, traceback: object) -> None:
-        if not isinstance(error, TIMEOUTS) and not isinstance(getattr(error, "__cause__", None), TIMEOUTS):
+        if not isinstance(error, TimeoutError) and not isinstance(getattr(error, "__cause__", None), TimeoutError):
             await super().__aexit__(kind, error, traceback)
 
 

@@ -15,7 +15,7 @@ import structlog
 
 from runstream_service.core import effects
 from runstream_service.core.errors import CoreError, DatabaseUnavailable, DatabaseUnsuitable, NotConnected
-from runstream_service.deadline import TIMEOUTS, Deadline, in_time
+from runstream_service.deadline import Deadline, in_time
 from runstream_service.sharing.slots import FairSlots, NoSlot
 from runstream_service.storage import tls
 from runstream_service.storage.connections import (
@@ -98,7 +98,7 @@ def translate(error: BaseException) -> CoreError | None:
         # Such as "cannot switch to state 12": the server closed the connection while it was idle, and the driver has
         # not noticed yet. This connection cannot be used any more; a new one probably can.
         return DatabaseUnavailable(f"the connection to PostgreSQL is unusable: {error}")
-    if isinstance(error, TIMEOUTS):
+    if isinstance(error, TimeoutError):
         return DatabaseUnavailable("PostgreSQL did not answer in time")
     if (trouble := tls.trouble(error)) is not None:
         return DatabaseUnavailable(f"PostgreSQL cannot be reached: {trouble}")
@@ -149,7 +149,7 @@ async def rolled_back_on_error(connection: PooledConnection) -> AsyncIterator[No
         yield
     except BaseException as error:
         with contextlib.suppress(asyncpg.InterfaceError):  # the pool was closed meanwhile
-            await _roll_back(connection, answers=not isinstance(error, TIMEOUTS))
+            await _roll_back(connection, answers=not isinstance(error, TimeoutError))
         raise
 
 
@@ -157,7 +157,7 @@ async def _roll_back(connection: PooledConnection, *, answers: bool) -> None:
     if answers and not connection.is_closed():
         try:
             await connection.execute("ROLLBACK", timeout=ACQUIRE_TIMEOUT_S)
-        except (*TIMEOUTS, OSError, asyncpg.PostgresError):
+        except (OSError, asyncpg.PostgresError):  # a TimeoutError is an OSError
             answers = False
     if not answers:
         connection.terminate()
@@ -296,7 +296,7 @@ class Database:
             await connection.execute(_BEGIN_SNAPSHOT)
             try:
                 yield connection
-            except TIMEOUTS:
+            except TimeoutError:
                 connection.terminate()  # a ROLLBACK would wait for an answer, too
                 raise
             finally:
@@ -388,5 +388,5 @@ class Database:
             self._ping_connection.terminate()
         try:
             await in_time(self._pool.close(), within_s)
-        except (*TIMEOUTS, OSError, asyncpg.PostgresError):
+        except (OSError, asyncpg.PostgresError):  # a TimeoutError is an OSError
             self._pool.terminate()

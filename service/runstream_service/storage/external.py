@@ -9,7 +9,7 @@ import structlog
 
 from runstream_service.cannot_start import CannotStart
 from runstream_service.core.errors import DatabaseUnavailable, DatabaseUnsuitable
-from runstream_service.deadline import TIMEOUTS, Deadline
+from runstream_service.deadline import Deadline
 from runstream_service.storage import layout, pooler, tls
 from runstream_service.storage.database import Database, layout_of
 from runstream_service.storage.database_url import DatabaseUrl
@@ -63,7 +63,7 @@ async def open_at_once(url: str, *, max_size: int) -> Database:
     except DatabaseUnavailable as error:
         if _is_hopeless(error):
             raise _no_database(error.message) from error
-        if isinstance(error.__cause__, (OSError, *TIMEOUTS)):
+        if isinstance(error.__cause__, OSError):
             raise DatabaseUnavailable(_where_and_what_to_check(error.message, url)) from error
         raise
     except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import pairwise
 
 from cryptography import x509
@@ -31,7 +31,7 @@ class Certificates:
 
 def check(files: TlsFiles, contents: TlsContents) -> Certificates:
     """Raises UnusableFiles: it names the setting, the file, and what is wrong."""
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     try:
         chain = _parse(contents.certificate)
         _check_chain(chain, now)

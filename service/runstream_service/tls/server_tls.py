@@ -15,7 +15,7 @@ import grpc
 import structlog
 
 from runstream_service.core.errors import Overloaded
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import in_time
 from runstream_service.threads import ThreadPool
 from runstream_service.tls.certificates import Certificates, check
 from runstream_service.tls.connections import Connection, HandshakeFailures, LiveContext
@@ -109,7 +109,7 @@ class ServerTls:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
                 await in_time(_FILES.run(self._look), _READ_TIMEOUT_S)
-            except (*TIMEOUTS, Overloaded):
+            except (TimeoutError, Overloaded):
                 self._cannot_use(f"the files were not read within {_READ_TIMEOUT_S:g} s", "cannot be read")
 
     def _look(self) -> None:

@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import psutil
@@ -129,7 +129,7 @@ def seconds(value: float) -> str:
 
 def date() -> str:
     """Of today."""
-    return f"{datetime.now(timezone.utc):%Y-%m-%d}"
+    return f"{datetime.now(UTC):%Y-%m-%d}"
 
 
 def machine() -> str:

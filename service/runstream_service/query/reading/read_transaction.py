@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from runstream_service import threads
 from runstream_service.core.errors import DatabaseUnavailable, ReadTooSlow
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import in_time
 from runstream_service.sharing.slots import FairSlots
 from runstream_service.storage.copy_rows import Sink, number, stream
 from runstream_service.storage.database import READ_TIMEOUT_S, layout_of, rolled_back_on_error, server_start_id_of
@@ -267,7 +267,7 @@ def whole_read(
 def _as_database_unavailable() -> Iterator[None]:
     try:
         yield
-    except TIMEOUTS as error:
+    except TimeoutError as error:
         raise DatabaseUnavailable(
             f"the read took longer than {READ_TIMEOUT_S:.0f} s; ask for fewer series or steps at a time"
         ) from error

@@ -28,7 +28,7 @@ import structlog
 from runstream_service.core.errors import CoreError, CursorTooOld, Draining, RunNotFound
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.core.names import parse_run_id
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import in_time
 from runstream_service.query.reading.series import Series, check_keys
 from runstream_service.query.tail.commit_reader import (
     SQL,
@@ -210,7 +210,7 @@ class Tail:
         while stream.shared:
             try:
                 await in_time(stream.wake.wait(), CURSOR_EVERY_S)
-            except TIMEOUTS:
+            except TimeoutError:
                 if not stream.queue:  # otherwise the cursor is ahead of the messages that were sent
                     await emit([], stream.cursor)
             stream.wake.clear()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runstream_service.deadline import TIMEOUTS, in_time
+from runstream_service.deadline import in_time
 from runstream_service.web.live import position
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Subscription:
         """All events that wait, or nothing if none came in time. Raises the error that ended the stream."""
         try:
             await in_time(self._wake.wait(), within_s)
-        except TIMEOUTS:
+        except TimeoutError:
             return b""
         if self._error is not None:
             raise self._error
