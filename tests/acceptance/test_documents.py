@@ -509,6 +509,13 @@ def test_links_lead_to_files(document: Path) -> None:
     assert [link for link in links_of(document) if not (document.parent / link).exists()] == []
 
 
+def test_the_files_that_contributors_are_sent_to_exist() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    named = set(re.findall(r"`([\w./-]+\.(?:py|sql|toml|tpl|json|js))`", (ROOT / "CONTRIBUTING.md").read_text()))
+    patterns = {"storage/functions/NAME.sql", "storage/views/NAME.sql", "storage/migrations/NNNN_name.sql"}
+    assert {one for one in named if not any(f"/{path}".endswith(f"/{one}") for path in tracked)} == patterns
+
+
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
