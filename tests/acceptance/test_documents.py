@@ -382,7 +382,8 @@ def tensorboard_command(reader: Reader, found: re.Match[str]) -> None:
 
 def import_command(reader: Reader, found: re.Match[str]) -> None:
     """All of it is there afterwards."""
-    process = reader.start(program("runstream"), "import", *shlex.split(found[1]))
+    http = {"RUNSTREAM_MLFLOW_HTTP_ADDRESS": reader.serve.http_url}
+    process = reader.start(program("runstream"), "import", *shlex.split(found[1]), **http)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
     assert "everything of the source is here, and equal" in out

@@ -51,7 +51,8 @@ def channel(serve: ServeProcess) -> Iterator[grpc.Channel]:
         yield opened
 
 
-def _team(serve: ServeProcess, name: str) -> Iterator[Team]:
+def team_of(serve: ServeProcess, name: str) -> Iterator[Team]:
+    """New tokens of a workspace."""
     tokens = {role: make_token(serve, name=f"{role} of {name}", role=role, workspace=name) for role in ROLES}
     with contextlib.closing(Rest(serve.http_url, token=tokens["manage"])) as rest:
         yield Team(name, tokens, rest)
@@ -63,13 +64,13 @@ ROLES = ("read", "write", "manage")
 @pytest.fixture(scope="session")
 def a(serve: ServeProcess) -> Iterator[Team]:
     """The team that has things."""
-    yield from _team(serve, A)
+    yield from team_of(serve, A)
 
 
 @pytest.fixture(scope="session")
 def b(serve: ServeProcess) -> Iterator[Team]:
     """A team that must not see them, whatever it may do in its own workspace."""
-    yield from _team(serve, B)
+    yield from team_of(serve, B)
 
 
 @pytest.fixture(scope="session")

@@ -35,8 +35,8 @@ from msgspec.structs import fields
 
 from runstream_service.auth.token_text import new_token
 from runstream_service.mlflow.calls import Raw
-from tests.access.conftest import ROLES, Team, make_things
-from tests.support.access import make_token
+from tests.access.conftest import ROLES, Team, make_things, team_of
+from tests.support.access import make_token, make_workspace
 from tests.support.requests_of_routes import Entry, Things, absent, entries, key_of, methods, paths_of, requests_of
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
@@ -177,17 +177,25 @@ def _built(made: type[Message], values_of_fields: dict[str, Any]) -> Message:
 
 
 @pytest.fixture(scope="module")
-def fuzz(serve: ServeProcess, a: Team, b: Team) -> Iterator[Fuzz]:
+def fuzzing_team(serve: ServeProcess) -> Iterator[Team]:
+    """A team of its own: it may revoke all tokens of its workspace, and other tests need theirs."""
+    make_workspace(serve, "team-that-fuzzes")
+    yield from team_of(serve, "team-that-fuzzes")
+
+
+@pytest.fixture(scope="module")
+def fuzz(serve: ServeProcess, a: Team, fuzzing_team: Team) -> Iterator[Fuzz]:
     # The names of the first may be in requests, and so in answers; of the second, only the ids.
     plain, hidden = make_things(a, text=MARK), make_things(a, text=MARK, names=MARK)
     for things in (plain, hidden):
         metric = {"run_id": things.run_id, "key": "value", "value": MARKED_VALUE, "timestamp": 1}
         assert a.rest.post("runs/log-metric", metric).status == 200
-    own = make_things(b)
+    own = make_things(fuzzing_team)
     make_token(serve, name=f"token {MARK}", workspace=a.name)
     a.rest.send("DELETE", "registered-models/delete", {"name": make_things(a, names=MARK).model})
     ids_only = replace(hidden, experiment="", model="")
-    found = Fuzz(serve, Team(b.name, dict(b.tokens), b.rest), (plain, ids_only, own, own, absent()))
+    team = Team(fuzzing_team.name, dict(fuzzing_team.tokens), fuzzing_team.rest)
+    found = Fuzz(serve, team, (plain, ids_only, own, own, absent()))
     yield found
     assert serve.running
 

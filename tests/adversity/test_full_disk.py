@@ -42,7 +42,8 @@ def small_disk() -> Iterator[Path]:
 @pytest.mark.timeout(300)
 def test_a_full_disk_delays_points_and_loses_and_refuses_none(small_disk):
     with (
-        ServeProcess(small_disk, arguments=OFTEN) as serve,
+        # A cluster that was made before has room for minutes in the segments of its log.
+        ServeProcess(small_disk, arguments=OFTEN, fresh=True) as serve,
         Producers(serve.grpc_address, count=4, points_per_s=2_000) as producers,
     ):
         serve.wait_for_action("epoch_rolled", count=2)
