@@ -17,7 +17,7 @@ from tests.support.serve import ServeProcess
 _IMPATIENT = "import sys; from runstream_service import settings; settings.LEAST_SILENT_RUN_AFTER_S = 0.0; "
 _WORKER = _IMPATIENT + "from runstream_service.server import worker; sys.exit(worker.main(sys.argv[1:]))"
 IMPATIENT = (
-    _IMPATIENT + "from runstream_service import cli; from runstream_service.server import worker_pool; "
+    _IMPATIENT + "from runstream import cli; from runstream_service.server import worker_pool; "
     f"worker_pool.PROGRAM = ('-c', {_WORKER!r}); cli.main()"
 )
 
