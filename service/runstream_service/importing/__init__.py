@@ -1,7 +1,7 @@
 """`runstream import`: brings what another tracking server has, with its ids and times. A client of the service.
 
     source.py -> one of mlflow_sql.py (a database), mlflow_http.py (a server), mlflow_files.py (mlruns),
-                 wandb_files.py (wandb_records.py), trackio_files.py
+                 wandb_files.py (wandb_records.py), trackio_files.py (both: runs_on_disk.py)
               -> importer.py, one run after the other in some threads -> target.py, append.py -> the service
 
 Nothing is remembered here between two calls: how far an import has come is what the service has. So a second call

@@ -78,26 +78,6 @@ class Source(Protocol):
     ) -> None: ...
 
 
-class OnlyRuns:
-    """The part of a source that has runs, and neither files nor models that are imported."""
-
-    def logged_models(self, experiment: SourceExperiment) -> Iterator[SourceModel]:
-        """None."""
-        return iter(())
-
-    def registered_models(self) -> Iterator[SourceRegisteredModel]:
-        """None."""
-        return iter(())
-
-    def files(self, owner: FileOwner) -> Iterator[SourceFile]:
-        """None."""
-        return iter(())
-
-    def open_file(self, owner: FileOwner, path: str) -> AbstractContextManager[Iterator[bytes]]:
-        """There is none."""
-        raise SourceError(f"{path} is no file of {owner.owner_id}")
-
-
 def open_mlflow(address: str, artifacts: str = "") -> Source:
     """The source at an address: http(s)://, sqlite:///, postgresql://, or a directory. `artifacts`: where the files of
     `mlflow-artifacts:/` are, for a database. Raises ValueError, OSError."""

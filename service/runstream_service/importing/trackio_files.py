@@ -18,89 +18,49 @@ import json
 import re
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
 from runstream_service.importing.columns import Columns, flattened, numbers, text_of
-from runstream_service.importing.records import Points, SourceExperiment, SourceRun
-from runstream_service.importing.source import OnlyRuns, SourceError
+from runstream_service.importing.records import SourceRun
+from runstream_service.importing.runs_on_disk import RunsOnDisk
+from runstream_service.importing.source import SourceError
 
 _RUN_IDS = uuid.UUID("0c5c6a0e-8d5f-4a0b-8d5e-1f6f8a2b7c33")  # the name space of ids that are derived
 _SYSTEM = "system/"
 _ID = re.compile("[0-9a-f]{32}")
 
 
-class TrackioFiles(OnlyRuns):
-    """A source; see Source. Files are read and never written to."""
-
-    runs_at_once = 1
+class TrackioFiles(RunsOnDisk[str]):
+    """A source; see Source. A run is found by its key in the database of its project."""
 
     def __init__(self, place: Path) -> None:
         """`place` is a directory with databases, or one of them. Raises ValueError."""
-        self._place = place
-        self.problems: list[str] = []  # files that cannot be read
-        self._files = {path.stem: path for path in ([place] if place.is_file() else sorted(place.glob("*.db")))}
-        if not self._files:
-            raise ValueError(
-                f"{place}: no database *.db of Trackio is there"
-                if place.exists()
-                else f"{place}: there is no such file or directory"
-            )
-        self._runs: dict[str, tuple[SourceRun, str]] | None = None  # with the run's key in its database
+        files = [place] if place.is_file() else sorted(place.glob("*.db"))
+        super().__init__(place, files, "no database *.db of Trackio is there")
+        self._files = {path.stem: path for path in files}
 
     def describe(self) -> str:
         return f"{len(self._files):,} project{'s' * (len(self._files) != 1)} of Trackio in {self._place}"
 
-    def experiments(self) -> list[SourceExperiment]:
-        readable = {run.experiment_id for run, _ in self._found().values()}
-        return [SourceExperiment(source_id=name, name=name) for name in sorted(readable)]
-
-    def run_count(self) -> int | None:
-        return len(self._found())
-
-    def runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
-        for run, _ in self._found().values():
-            if run.experiment_id == experiment.source_id:
-                yield run
-
-    def points(self, runs: Sequence[SourceRun]) -> Iterator[Points]:
-        for run in runs:
-            columns: dict[str, Columns] = {}
+    def _read_runs(self) -> Iterator[tuple[SourceRun, str]]:
+        for project, path in self._files.items():
             try:
-                with closing(self._open(run.experiment_id)) as database:
-                    _read_points(database, self._found()[run.run_id][1], columns)
+                with closing(self._open(project)) as database:
+                    yield from _runs(database, project)
             except (sqlite3.Error, ValueError) as error:
-                raise SourceError(f"{self._files[run.experiment_id]}: {error}") from error
-            for key, column in columns.items():
-                yield column.points(run.run_id, key)
+                self.problems.append(f"{path}: it is no readable database of Trackio: {error}; it was left out")
 
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def __enter__(self) -> TrackioFiles:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _found(self) -> dict[str, tuple[SourceRun, str]]:
-        if self._runs is None:
-            self._runs = {}
-            for project, path in self._files.items():
-                try:
-                    with closing(self._open(project)) as database:
-                        for run, key in _runs(database, project):
-                            self._runs[run.run_id] = run, key
-                except (sqlite3.Error, ValueError) as error:
-                    self.problems.append(f"{path}: it is no readable database of Trackio: {error}; it was left out")
-        return self._runs
+    def _read_points(self, run: SourceRun, where: str, columns: dict[str, Columns]) -> None:
+        try:
+            with closing(self._open(run.experiment_id)) as database:
+                _read_points(database, where, columns)
+        except (sqlite3.Error, ValueError) as error:
+            raise SourceError(f"{self._files[run.experiment_id]}: {error}") from error
 
     def _open(self, project: str) -> sqlite3.Connection:
         return sqlite3.connect(f"file:{quote(str(self._files[project]))}?mode=ro", uri=True)

@@ -20,15 +20,15 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from runstream_service.importing.columns import Columns, flattened, numbers, text_of
-from runstream_service.importing.records import Points, SourceExperiment, SourceRun
-from runstream_service.importing.source import OnlyRuns, SourceError
+from runstream_service.importing.records import SourceRun
+from runstream_service.importing.runs_on_disk import RunsOnDisk
+from runstream_service.importing.source import SourceError
 from runstream_service.importing.wandb_records import DamagedFile, records
 
 _RUN_IDS = uuid.UUID("7be0f1c9-6b0e-4c62-9d53-3f6f0b5c9a11")  # the name space of ids that are derived
@@ -37,79 +37,43 @@ _STEP, _TIME = "_step", "_timestamp"
 _SYSTEM = "system/"
 
 
-class WandbFiles(OnlyRuns):
+class WandbFiles(RunsOnDisk[Path]):
     """A source; see Source."""
-
-    runs_at_once = 1
 
     def __init__(self, place: Path) -> None:
         """`place` is a directory with runs in it at any depth, or one file. Raises ValueError, OSError."""
-        self._place = place
-        self.problems: list[str] = []  # what was damaged
         files = [place] if place.is_file() else sorted(place.rglob("*.wandb"))
         # wandb links its latest run a second time.
         self._files = list({path.resolve(): None for path in files})
-        if not self._files:
-            raise ValueError(
-                f"{place}: no file *.wandb is there; name the directory `wandb` that a script has left, or a run in it"
-                if place.exists()
-                else f"{place}: there is no such file or directory"
-            )
-        self._runs: dict[str, tuple[SourceRun, Path]] | None = None
+        super().__init__(
+            place,
+            self._files,
+            "no file *.wandb is there; name the directory `wandb` that a script has left, or a run in it",
+        )
 
     def describe(self) -> str:
         return f"{len(self._files):,} run{'s' * (len(self._files) != 1)} of wandb in {self._place}"
 
-    def experiments(self) -> list[SourceExperiment]:
-        names = {run.experiment_id for run, _ in self._found().values()}
-        return [SourceExperiment(source_id=name, name=name) for name in sorted(names)]
-
-    def run_count(self) -> int | None:
-        return len(self._found())
-
-    def runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
-        for run, _ in self._found().values():
-            if run.experiment_id == experiment.source_id:
-                yield run
-
-    def points(self, runs: Sequence[SourceRun]) -> Iterator[Points]:
-        for run in runs:
-            columns: dict[str, Columns] = {}
+    def _read_runs(self) -> Iterator[tuple[SourceRun, Path]]:
+        for path in self._files:
             try:
-                for record in records(self._found()[run.run_id][1]):
-                    _take(record, columns)
-            except DamagedFile:
-                pass  # it has been named; what comes before the damage is taken
+                run = self._read_run(path)
             except OSError as error:
-                raise SourceError(f"{self._found()[run.run_id][1]}: {error.strerror}") from error
-            for key, column in columns.items():
-                yield column.points(run.run_id, key)
+                self.problems.append(f"{path}: {error.strerror}; it was left out")
+                continue
+            if run is None:
+                self.problems.append(f"{path}: it has no run yet; it was left out")
+            else:
+                yield run, path
 
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def __enter__(self) -> WandbFiles:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _found(self) -> dict[str, tuple[SourceRun, Path]]:
-        if self._runs is None:
-            self._runs = {}
-            for path in self._files:
-                try:
-                    run = self._read_run(path)
-                except OSError as error:
-                    self.problems.append(f"{path}: {error.strerror}; it was left out")
-                    continue
-                if run is None:
-                    self.problems.append(f"{path}: it has no run yet; it was left out")
-                else:
-                    self._runs[run.run_id] = (run, path)
-        return self._runs
+    def _read_points(self, run: SourceRun, where: Path, columns: dict[str, Columns]) -> None:
+        try:
+            for record in records(where):
+                _take(record, columns)
+        except DamagedFile:
+            pass  # it has been named; what comes before the damage is taken
+        except OSError as error:
+            raise SourceError(f"{where}: {error.strerror}") from error
 
     def _read_run(self, path: Path) -> SourceRun | None:
         """What a file says of its run as a whole; reads all of it, since the end may change what the beginning says."""

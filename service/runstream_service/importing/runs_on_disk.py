@@ -1,0 +1,94 @@
+"""What trackers that keep their runs in files have in common: runs with points, and neither files nor models that are
+imported."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+from runstream_service.importing.columns import Columns
+from runstream_service.importing.records import Points, SourceExperiment, SourceRun
+from runstream_service.importing.source import SourceError
+
+if TYPE_CHECKING:
+    from runstream_service.importing.records import FileOwner, SourceFile, SourceModel, SourceRegisteredModel
+
+Where = TypeVar("Where")  # what finds the points of a run
+
+
+class RunsOnDisk(ABC, Generic[Where]):
+    """A source; see Source. Files are read and never written to."""
+
+    runs_at_once = 1
+
+    def __init__(self, place: Path, files: Sequence[Path], expected: str) -> None:
+        """`files` are those in `place` that have runs; `expected` says what was looked for. Raises ValueError if there
+        is none."""
+        if not files:
+            raise ValueError(f"{place}: {expected if place.exists() else 'there is no such file or directory'}")
+        self.problems: list[str] = []  # what could not be read, or was damaged
+        self._place = place
+        self._runs: dict[str, tuple[SourceRun, Where]] | None = None
+
+    def experiments(self) -> list[SourceExperiment]:
+        names = {run.experiment_id for run, _ in self._found().values()}
+        return [SourceExperiment(source_id=name, name=name) for name in sorted(names)]
+
+    def run_count(self) -> int | None:
+        return len(self._found())
+
+    def runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
+        for run, _ in self._found().values():
+            if run.experiment_id == experiment.source_id:
+                yield run
+
+    def points(self, runs: Sequence[SourceRun]) -> Iterator[Points]:
+        for run in runs:
+            columns: dict[str, Columns] = {}
+            self._read_points(*self._found()[run.run_id], columns)
+            for key, column in columns.items():
+                yield column.points(run.run_id, key)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def logged_models(self, experiment: SourceExperiment) -> Iterator[SourceModel]:
+        """None."""
+        return iter(())
+
+    def registered_models(self) -> Iterator[SourceRegisteredModel]:
+        """None."""
+        return iter(())
+
+    def files(self, owner: FileOwner) -> Iterator[SourceFile]:
+        """None."""
+        return iter(())
+
+    def open_file(self, owner: FileOwner, path: str) -> AbstractContextManager[Iterator[bytes]]:
+        """There is none."""
+        raise SourceError(f"{path} is no file of {owner.owner_id}")
+
+    def _found(self) -> dict[str, tuple[SourceRun, Where]]:
+        if self._runs is None:
+            self._runs = {run.run_id: (run, where) for run, where in self._read_runs()}
+        return self._runs
+
+    @abstractmethod
+    def _read_runs(self) -> Iterator[tuple[SourceRun, Where]]:
+        """All runs. What cannot be read becomes one of the problems."""
+
+    @abstractmethod
+    def _read_points(self, run: SourceRun, where: Where, columns: dict[str, Columns]) -> None:
+        """Adds the points of a run to the columns of their metrics. Raises SourceError."""
