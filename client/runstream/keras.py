@@ -71,7 +71,7 @@ class RunstreamCallback(Callback):  # type: ignore[misc]  # Keras is not install
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Starts the run, and logs the optimizer's configuration and the number of epochs as params."""
-        if self._is_training:  # an exception has ended the last training, which no callback is told
+        if self._is_training:  # an exception ended the last training; callbacks are not told
             self._run.finish("FAILED")
         self._is_training = True
         self._batches = self._batches_before = self._logged_batches = self._iterations()
