@@ -11,8 +11,8 @@ import pytest
 
 import runstream
 from runstream._lifecycle import process
-from runstream_service.storage.database import Database
-from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.database.embedded import EmbeddedPostgres
+from runstream_service.database.pool import Database
 from tests.support.agents import end_agents
 from tests.support.clusters import place_cluster
 from tests.support.databases import FAST, fresh_database, make_template, short_directory

@@ -38,11 +38,11 @@ from runstream.journal import Directory
 from runstream.journal.directory import DEFAULT_LIMIT_BYTES
 from runstream_service.bench.durability.names import SCENARIOS, TRACKERS
 from runstream_service.commands.service import bench
-from runstream_service.core import errors
-from runstream_service.settings import OPTIONS, read_settings
-from runstream_service.statuses import status_of
-from runstream_service.storage.database import Database
-from runstream_service.storage.migrate import migrate, packaged_migrations
+from runstream_service.database.migrate import migrate, packaged_migrations
+from runstream_service.database.pool import Database
+from runstream_service.errors import core as errors
+from runstream_service.errors.statuses import status_of
+from runstream_service.server.settings import OPTIONS, read_settings
 from tests.deploy.chart import CHART
 from tests.deploy.chart import objects as chart_objects
 from tests.support.access import AUTH, make_token
@@ -513,7 +513,7 @@ def test_links_lead_to_files(document: Path) -> None:
 def test_the_files_that_contributors_are_sent_to_exist() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     named = set(re.findall(r"`([\w./-]+\.(?:py|sql|toml|tpl|json|js))`", (ROOT / "CONTRIBUTING.md").read_text()))
-    patterns = {"storage/functions/NAME.sql", "storage/views/NAME.sql", "storage/migrations/NNNN_name.sql"}
+    patterns = {"database/functions/NAME.sql", "database/views/NAME.sql", "database/migrations/NNNN_name.sql"}
     assert {one for one in named if not any(f"/{path}".endswith(f"/{one}") for path in tracked)} == patterns
 
 

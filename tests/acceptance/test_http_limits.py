@@ -15,13 +15,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from runstream_service.core.errors import Overloaded
+from runstream_service.errors.core import Overloaded
 from runstream_service.http import protocol
 from runstream_service.http.admission import Admission
 from runstream_service.http.protocol import BoundedProtocol
 from runstream_service.mlflow.bodies import Bodies
 from runstream_service.mlflow.errors import answer_to
-from runstream_service.server.listening import HttpServer
+from runstream_service.server.sockets import HttpServer
 from tests.support.databases import short_directory
 from tests.support.serve import ServeProcess
 

@@ -22,8 +22,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from prometheus_client.parser import text_string_to_metric_families
 
 from runstream.v1 import run_pb2, run_pb2_grpc
+from runstream_service.database.embedded import EmbeddedPostgres
 from runstream_service.rpc.health import LIVENESS
-from runstream_service.storage.embedded import EmbeddedPostgres
 from tests.support.databases import short_directory
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 

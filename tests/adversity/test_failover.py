@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import runstream
-from runstream_service.core.errors import DatabaseUnavailable
-from runstream_service.storage.database import Database
-from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.database.embedded import EmbeddedPostgres
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import DatabaseUnavailable
 from tests.support.databases import FAST, short_directory
 from tests.support.producers import Producers, assert_exactly_once
 from tests.support.serve import ServeProcess

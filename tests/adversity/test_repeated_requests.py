@@ -17,12 +17,13 @@ from starlette.responses import Response
 from urllib3.util import Retry
 
 from runstream_service.auth.anonymous import Anonymous
-from runstream_service.core import effects, errors
+from runstream_service.database import effects
+from runstream_service.errors import core as errors
 from runstream_service.http.app import HttpApp
-from runstream_service.metrics import Metrics
 from runstream_service.mlflow.endpoints import guarded
 from runstream_service.mlflow.errors import answer_to
-from runstream_service.readiness import Readiness
+from runstream_service.monitoring.metrics import Metrics
+from runstream_service.monitoring.readiness import Readiness
 from tests.support.databases import socket_of, through
 from tests.support.proxy import Proxy
 from tests.support.rest import Rest

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 import runstream
-from runstream_service.core.errors import DatabaseUnavailable
-from runstream_service.storage import connections
-from runstream_service.storage.database import Database
+from runstream_service.database import connections
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import DatabaseUnavailable
 from tests.support.databases import socket_of, through
 from tests.support.proxy import Direction, Proxy
 from tests.support.serve import ServeProcess

@@ -14,7 +14,7 @@ from tests.support.proxy import Proxy
 from tests.support.serve import ServeProcess
 
 # A minute is the least that it takes as a setting.
-_IMPATIENT = "import sys; from runstream_service import settings; settings.LEAST_SILENT_RUN_AFTER_S = 0.0; "
+_IMPATIENT = "import sys; from runstream_service.server import settings; settings.LEAST_SILENT_RUN_AFTER_S = 0.0; "
 _WORKER = _IMPATIENT + "from runstream_service.server import worker; sys.exit(worker.main(sys.argv[1:]))"
 IMPATIENT = (
     _IMPATIENT + "from runstream import cli; from runstream_service.server import worker_pool; "

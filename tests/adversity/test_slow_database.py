@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runstream_service.bench.fault_parts import slowed
-from runstream_service.storage.postgres_files import processes_of
+from runstream_service.database.postgres_files import processes_of
 from tests.support.polling import until_now
 from tests.support.producers import Producers, assert_exactly_once
 from tests.support.serve import ServeProcess

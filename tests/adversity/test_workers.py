@@ -17,8 +17,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import runstream
-from runstream_service.pool_shares import connections_of_replica
 from runstream_service.rpc.health import LIVENESS
+from runstream_service.server.pool_shares import connections_of_replica
 from tests.support.databases import short_directory
 from tests.support.polling import until_now
 from tests.support.producers import Producers, assert_exactly_once

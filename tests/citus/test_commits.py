@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from runstream_service.core.errors import DatabaseUnavailable
+from runstream_service.database import layout
+from runstream_service.database.pool import Connection, Database, layout_of
+from runstream_service.errors.core import DatabaseUnavailable
 from runstream_service.rollup import epochs, rollup
 from runstream_service.rollup.metrics import RollupMetrics
-from runstream_service.storage import layout
-from runstream_service.storage.database import Connection, Database, layout_of
 from tests.support.citus import CitusCluster
 from tests.support.hot import put_hot
 from tests.support.points import columns

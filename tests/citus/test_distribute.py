@@ -9,15 +9,15 @@ from typing import Any
 import asyncpg
 import pytest
 
-from runstream_service.cannot_start import CannotStart
-from runstream_service.storage import distribute
-from runstream_service.storage.database import Database, layout_of
-from runstream_service.storage.definitions import packaged_definitions
-from runstream_service.storage.distribute import Plan
-from runstream_service.storage.external import open_external
-from runstream_service.storage.layout import DISTRIBUTED, ONE_POSTGRES
-from runstream_service.storage.migrate import Migration, migrate, packaged_migrations
-from runstream_service.storage.replica import ReplicaId
+from runstream_service.database import distribute
+from runstream_service.database.definitions import packaged_definitions
+from runstream_service.database.distribute import Plan
+from runstream_service.database.external import open_external
+from runstream_service.database.layout import DISTRIBUTED, ONE_POSTGRES
+from runstream_service.database.migrate import Migration, migrate, packaged_migrations
+from runstream_service.database.pool import Database, layout_of
+from runstream_service.database.replica import ReplicaId
+from runstream_service.errors.startup import CannotStart
 from tests.support.citus import SHARDS, CitusCluster, name_of
 from tests.support.stored import make_run, prepare, put
 

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 import yaml
 
-from runstream_service.settings import OPTIONS
+from runstream_service.server.settings import OPTIONS
 from tests.support.markdown import ROOT, blocks_of, table_of
 from tests.support.prometheus import RULES, metrics_named_in
 

@@ -11,8 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from runstream_service.artifacts.paths import NO_ARTIFACTS
 from runstream_service.auth.web import POD_DIRECTORY
-from runstream_service.settings import NO_ARTIFACTS
 from tests.deploy.chart import (
     CHART,
     INSTALLATIONS,

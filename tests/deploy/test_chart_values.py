@@ -11,10 +11,10 @@ import pytest
 import yaml
 from starlette.responses import PlainTextResponse
 
-from runstream_service.cannot_start import CannotStart
+from runstream_service.errors.startup import CannotStart
 from runstream_service.http.guard import Guard
-from runstream_service.logs import FORMATS, LEVELS
-from runstream_service.settings import OPTIONS, read_settings
+from runstream_service.monitoring.logs import FORMATS, LEVELS
+from runstream_service.server.settings import OPTIONS, read_settings
 from tests.deploy.chart import (
     CHART,
     INSTALLATIONS,

@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
 from tests.support import grafana
 from tests.support.many_runs import fill
 from tests.support.markdown import ROOT, table_of

@@ -12,7 +12,7 @@ from typing import Any
 import kubernetes_validate
 import yaml
 
-from runstream_service.settings import OPTIONS
+from runstream_service.server.settings import OPTIONS
 from tests.support.markdown import ROOT
 
 DEPLOY = ROOT / "deploy"

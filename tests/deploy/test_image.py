@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from runstream_service.rpc.health import LIVENESS
-from runstream_service.settings import OPTIONS
+from runstream_service.server.settings import OPTIONS
 from tests.deploy.chart import environment, hooks
 from tests.support.access import make_token
 from tests.support.databases import short_directory

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import yaml
 
-from runstream_service.pool_shares import connections_of_replica
-from runstream_service.settings import OPTIONS
+from runstream_service.server.pool_shares import connections_of_replica
+from runstream_service.server.settings import OPTIONS
 from tests.deploy.chart import CHART
 from tests.support.markdown import ROOT, table_of
 

@@ -14,8 +14,8 @@ import pytest
 
 import runstream
 from runstream_service.bench.load import Load, push
+from runstream_service.database.embedded import EmbeddedPostgres
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
-from runstream_service.storage.embedded import EmbeddedPostgres
 from tests.support import grafana
 from tests.support.authorities import Authority, SecretMount, channel_credentials
 from tests.support.databases import FAST, short_directory

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runstream_service.database.pool import Database
 from runstream_service.query.charts.aggregate import Aggregate, AggregateCurve, AggregateQuery
 from runstream_service.query.reading.read_transaction import ReadPool
-from runstream_service.storage.database import Database
 from tests.integration.test_chart_model import everything, mean_of, newest_wins, parts
 from tests.support.callers import caller_in
 from tests.support.examples import examples

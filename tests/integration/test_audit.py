@@ -16,15 +16,15 @@ from runstream_service.artifacts.store import ArtifactStore
 from runstream_service.auth.refused_calls import MAX_KINDS, RefusedCalls
 from runstream_service.auth.token_text import hash_of, new_token
 from runstream_service.core.audit import AuditLog
-from runstream_service.core.errors import Forbidden, InvalidField, NotFound, Unauthenticated, WorkspaceNotFound
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.logged_models import LoggedModels, NewModel
 from runstream_service.core.model_versions import ModelVersions, NewVersion
 from runstream_service.core.registered_models import RegisteredModels
 from runstream_service.core.runs import NewRun, Runs
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import Forbidden, InvalidField, NotFound, Unauthenticated, WorkspaceNotFound
 from runstream_service.retention.expiry import AccessExpiry
 from runstream_service.rpc.peer import Peers
-from runstream_service.storage.database import Database
 from tests.support.callers import ANYONE
 from tests.support.tail import HandMade, new_series
 

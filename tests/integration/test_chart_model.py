@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runstream_service.database.pool import Database
 from runstream_service.query.charts.buckets import Buckets
 from runstream_service.query.charts.chart import Chart, ChartQuery
 from runstream_service.query.charts.curves import Axis
@@ -19,7 +20,6 @@ from runstream_service.query.history.history import History, HistoryQuery
 from runstream_service.query.reading.columns import Columns
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.reading.series import Series
-from runstream_service.storage.database import Database
 from tests.support.callers import caller_in
 from tests.support.examples import examples
 from tests.support.stored import Point, make_run, prepare, put

@@ -17,7 +17,7 @@ import pyarrow
 import pytest
 
 import runstream
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
 from tests.support.rpc import serve_on
 from tests.support.stored import make_run, prepare, put
 

@@ -7,10 +7,10 @@ import asyncio
 import asyncpg
 import pytest
 
-from runstream_service.core.errors import CoreError, DatabaseUnavailable
-from runstream_service.storage import connections
-from runstream_service.storage.database import Database, is_data_error, translate
-from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.database import connections
+from runstream_service.database.embedded import EmbeddedPostgres
+from runstream_service.database.pool import Database, is_data_error, translate
+from runstream_service.errors.core import CoreError, DatabaseUnavailable
 from tests.support.databases import with_database
 
 

@@ -18,10 +18,10 @@ import psutil
 import pytest
 import structlog.testing
 
-from runstream_service.cannot_start import CannotStart
-from runstream_service.storage import embedded
-from runstream_service.storage.embedded import EmbeddedPostgres
-from runstream_service.storage.postgres_files import ensure_private_directory, processes_of, remove_stale_pid_file
+from runstream_service.database import embedded
+from runstream_service.database.embedded import EmbeddedPostgres
+from runstream_service.database.postgres_files import ensure_private_directory, processes_of, remove_stale_pid_file
+from runstream_service.errors.startup import CannotStart
 from tests.support.tasks import end
 
 SMALL = {"shared_buffers": "16MB"}
@@ -272,7 +272,7 @@ async def test_root_runs_postgres_as_nobody(data_dir: Path) -> None:
 
 @root_only
 def test_somebody_elses_socket_directory_is_not_taken(data_dir: Path) -> None:
-    from runstream_service.storage.postgres_files import account_for
+    from runstream_service.database.postgres_files import account_for
 
     account = account_for(data_dir / "missing")
     (data_dir / "theirs").mkdir()
@@ -290,7 +290,7 @@ async def test_works_as_an_ordinary_user_too(data_dir: Path) -> None:
     # That user may not be able to read this checkout, so the imports come first.
     script = f"""
 import asyncio, concurrent.futures.thread, encodings.idna, os, pathlib, uuid
-from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.database.embedded import EmbeddedPostgres
 async def main():
     server = EmbeddedPostgres(pathlib.Path({str(data_dir / "data")!r}), options={SMALL!r})
     await server.start()

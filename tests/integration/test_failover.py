@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from runstream_service.core.errors import DatabaseUnavailable
-from runstream_service.storage.database import Database
-from runstream_service.storage.failover import NEXT_SERVER_AFTER_S
+from runstream_service.database.failover import NEXT_SERVER_AFTER_S
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import DatabaseUnavailable
 
 
 def beside(url: str, *hosts: str) -> str:

@@ -19,9 +19,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US
+from runstream_service.database.pool import Connection, Database
 from runstream_service.ingest.limits import MAX_TIME_UNIX_US, MIN_TIME_UNIX_US
-from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
-from runstream_service.storage.database import Connection, Database
 from runstream_service.stores.hot_batches import (
     COLUMNS,
     MAX_ROW_POINTS,

@@ -9,14 +9,14 @@ from uuid import UUID
 
 import pytest
 
-from runstream_service.core.errors import Overloaded
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import Overloaded
 from runstream_service.query import latest as latest_module
 from runstream_service.query.latest import Latest
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP
 from runstream_service.segments.decode import SegmentStream, segments_of
-from runstream_service.storage.database import Database
 from runstream_service.stores.segment_store import SQL, bind
 from tests.integration.test_reads_during_rollup import CALLER, READS, history, latest
 from tests.support.stored import Point, make_run, prepare, put

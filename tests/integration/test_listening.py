@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 import pytest
 
-from runstream_service.cannot_start import CannotStart
-from runstream_service.server.listening import GRPC, Reservation, listen_http
-from runstream_service.settings import Address
+from runstream_service.errors.startup import CannotStart
+from runstream_service.server.settings import Address
+from runstream_service.server.sockets import GRPC, Reservation, listen_http
 from tests.support.serve import ServeProcess
 
 

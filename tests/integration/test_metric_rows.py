@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runstream_service.database.pool import Database
 from runstream_service.query.mlflow_view import downsample
 from runstream_service.query.mlflow_view.metric_rows import MetricRows
 from runstream_service.query.mlflow_view.run_metrics import RunMetrics
 from runstream_service.query.reading.read_transaction import ReadPool
-from runstream_service.storage.database import Database
 from tests.support.callers import caller_in
 from tests.support.examples import examples
 from tests.support.stored import Point, make_run, prepare, put

@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 import structlog
 
-from runstream_service.cannot_start import CannotStart
-from runstream_service.storage.database import Database
-from runstream_service.storage.definitions import packaged_definitions, parse_definitions
-from runstream_service.storage.migrate import migrate, packaged_migrations, parse_migrations
-from runstream_service.storage.requirements import OurNames
+from runstream_service.database.definitions import packaged_definitions, parse_definitions
+from runstream_service.database.migrate import migrate, packaged_migrations, parse_migrations
+from runstream_service.database.pool import Database
+from runstream_service.database.requirements import OurNames
+from runstream_service.errors.startup import CannotStart
 from tests.support.databases import schema_of
 
 FIRST = "-- when: before\nCREATE TABLE one (x int);"
@@ -76,7 +76,7 @@ async def test_failing_file_leaves_nothing_behind_and_releases_the_lock(empty: D
 async def test_a_migration_does_not_make_others_wait_behind_somebody_who_reads_for_long(
     empty: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runstream_service.storage.migrate._LOCK_PAUSE_S", 0.1)
+    monkeypatch.setattr("runstream_service.database.migrate._LOCK_PAUSE_S", 0.1)
     await migrate(empty, TWO[:1])
     async with empty.acquire() as reader, empty.acquire() as other:
         async with reader.transaction():

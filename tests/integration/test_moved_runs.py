@@ -20,7 +20,6 @@ from runstream_service.artifacts.paths import path_of_uri
 from runstream_service.artifacts.store import ArtifactStore
 from runstream_service.core.caller import Caller, Role
 from runstream_service.core.datasets import Dataset, DatasetInput
-from runstream_service.core.errors import ArtifactNotFound, CoreError
 from runstream_service.core.experiments import Experiment, Experiments
 from runstream_service.core.inputs import Inputs
 from runstream_service.core.logged_models import LoggedModels, NewModel
@@ -28,6 +27,8 @@ from runstream_service.core.model_versions import ModelVersions, NewVersion
 from runstream_service.core.registered_models import RegisteredModels
 from runstream_service.core.run_moves import RunMoves
 from runstream_service.core.runs import Run, Runs
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import ArtifactNotFound, CoreError
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.run_search.run_search import RunSearch, RunSearchQuery
 from runstream_service.retention.metrics import RetentionMetrics
@@ -35,7 +36,6 @@ from runstream_service.retention.orphans import Orphans
 from runstream_service.retention.purge import Purge, Waiting
 from runstream_service.retention.purged_files import PurgedFiles
 from runstream_service.retention.retention import Retention
-from runstream_service.storage.database import Database
 from tests.support.callers import ANYONE, caller_in
 from tests.support.locks import waiting_for_a_lock, waiting_for_locks
 from tests.support.rpc import Services, reason_of, serve_on

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 import runstream
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
 from tests.support.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 
 import runstream
-from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.database.embedded import EmbeddedPostgres
 from tests.support.databases import FAST, short_directory
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 

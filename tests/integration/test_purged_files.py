@@ -11,17 +11,17 @@ from prometheus_client import CollectorRegistry
 
 from runstream_service.artifacts.paths import path_of_uri
 from runstream_service.artifacts.store import ArtifactStore
-from runstream_service.core.errors import StoreUnavailable
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.logged_models import LoggedModels, NewModel
 from runstream_service.core.model_versions import ModelVersions, NewVersion
 from runstream_service.core.registered_models import RegisteredModels
 from runstream_service.core.runs import Run, Runs
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import StoreUnavailable
 from runstream_service.retention.metrics import RetentionMetrics
 from runstream_service.retention.orphans import Orphan, Orphans
 from runstream_service.retention.purge import Purge
 from runstream_service.retention.purged_files import PurgedFiles
-from runstream_service.storage.database import Database
 from tests.support.callers import ANYONE
 
 

@@ -14,9 +14,9 @@ import grpc
 import pytest
 
 from runstream.v1 import query_pb2, query_pb2_grpc, run_pb2
+from runstream_service.database.pool import Database
 from runstream_service.query.reading import read_transaction
 from runstream_service.query.reading.read_transaction import SQL
-from runstream_service.storage.database import Database
 from tests.support.hot import put_hot, put_selected
 from tests.support.rpc import Services, reason_of, serve_on
 from tests.support.segments import roll_up_all

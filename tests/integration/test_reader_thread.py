@@ -11,12 +11,12 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from runstream_service.core.errors import DatabaseUnavailable, InvalidField
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import DatabaseUnavailable, InvalidField
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.reading.reader_thread import ReaderThread, in_this_loop
 from runstream_service.sharing.current import current_workspace, work_for
 from runstream_service.sharing.urgent import UrgentWork
-from runstream_service.storage.database import Database
 from runstream_service.stores import hot_store
 from tests.support.tasks import end
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from runstream_service.core.errors import ReadTooSlow
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import ReadTooSlow
 from runstream_service.query.charts.aggregate import Aggregate, AggregateQuery
 from runstream_service.query.charts.chart import Chart, ChartQuery
 from runstream_service.query.history.history import History, HistoryQuery
@@ -18,7 +19,6 @@ from runstream_service.query.reading.read_transaction import ReadPool, ReadTrans
 from runstream_service.rollup.merge import SegmentMerger
 from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.rollup.partitions import PartitionDropper
-from runstream_service.storage.database import Database
 from runstream_service.stores.hot_batches import READ
 from runstream_service.stores.hot_store import TABLE
 from runstream_service.stores.segment_store import SQL

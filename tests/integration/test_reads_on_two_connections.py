@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from runstream_service.database.pool import Database
 from runstream_service.query import latest as latest_module
 from runstream_service.query.charts import chart as chart_module
 from runstream_service.query.charts import segment_arrays
 from runstream_service.query.charts.chart import Chart, ChartQuery
 from runstream_service.query.latest import Latest
 from runstream_service.query.reading.read_transaction import ReadPool
-from runstream_service.storage.database import Database
 from tests.integration.test_reads_during_rollup import CALLER
 from tests.support.stored import make_run, prepare, put
 

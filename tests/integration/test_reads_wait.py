@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from runstream_service.core.errors import Overloaded
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import Overloaded
 from runstream_service.query.reading.read_transaction import ReadPool
-from runstream_service.storage.database import Database
 
 
 async def read(read_pool: ReadPool, ended: asyncio.Event) -> None:

@@ -12,8 +12,8 @@ import grpc
 import pytest
 
 from runstream.v1 import run_pb2
-from runstream_service.core.errors import DatabaseUnavailable
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import DatabaseUnavailable
 from tests.support.rpc import Services, info_of, reason_of, serve_on
 
 Code = grpc.StatusCode

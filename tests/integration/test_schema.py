@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
 
 # The columns of each foreign key, for which no index begins with them in any order. An index of the rows that have a
 # value is enough: no other row refers to anything.

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from runstream.v1 import run_pb2
 from runstream_service.core.experiment_search import ExperimentSearch
 from runstream_service.core.model_search import IS_PROMPT, MODELS, Search, search
+from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US
+from runstream_service.database.pool import Database
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.run_search import metric_columns
 from runstream_service.query.run_search.run_search import RunSearch, RunSearchQuery
-from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
-from runstream_service.storage.database import Database
 from tests.support.callers import ANYONE
 from tests.support.examples import examples
 from tests.support.hot import put_hot

@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.runs import Launch, NewRun, Runs
+from runstream_service.database.pool import Database
 from runstream_service.liveness.metrics import LivenessMetrics
 from runstream_service.liveness.silent_runs import SilentRuns
-from runstream_service.storage.database import Database
 from tests.support.callers import caller_in
 
 AFTER_S, BEAT_S = 3_600.0, 60.0

@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from runstream_service.cannot_start import CannotStart
-from runstream_service.core.errors import DatabaseUnavailable
+from runstream_service.database.pool import Database
+from runstream_service.database.replica import ReplicaId
+from runstream_service.errors.core import DatabaseUnavailable
+from runstream_service.errors.startup import CannotStart
 from runstream_service.status import collect as collecting
 from runstream_service.status.collect import collect
-from runstream_service.storage.database import Database
-from runstream_service.storage.replica import ReplicaId
 from runstream_service.stores.segment_store import SegmentStore
 from tests.support.databases import with_database
 from tests.support.stored import make_run, prepare, put

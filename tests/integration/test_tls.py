@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from runstream_service.cannot_start import CannotStart
-from runstream_service.storage.external import open_at_once, open_external
-from runstream_service.storage.replica import ReplicaId
+from runstream_service.database.external import open_at_once, open_external
+from runstream_service.database.replica import ReplicaId
+from runstream_service.errors.startup import CannotStart
 from tests.support.databases import short_directory, socket_of, through
 from tests.support.proxy import Proxy
 from tests.support.tls_front import TlsFront

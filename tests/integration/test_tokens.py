@@ -13,8 +13,8 @@ from runstream_service.auth.by_kind import ByKind
 from runstream_service.auth.token_authenticator import TokenAuthenticator
 from runstream_service.auth.tokens import Tokens
 from runstream_service.core.caller import Caller, Role
-from runstream_service.core.errors import Forbidden, Unauthenticated, WorkspaceNotFound
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import Forbidden, Unauthenticated, WorkspaceNotFound
 from tests.support.callers import ANYONE
 
 

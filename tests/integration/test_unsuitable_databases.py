@@ -14,10 +14,10 @@ import asyncpg
 import pytest
 
 import runstream
-from runstream_service.cannot_start import CannotStart
-from runstream_service.storage.database import Database
-from runstream_service.storage.embedded import EmbeddedPostgres
-from runstream_service.storage.migrate import migrate, packaged_migrations
+from runstream_service.database.embedded import EmbeddedPostgres
+from runstream_service.database.migrate import migrate, packaged_migrations
+from runstream_service.database.pool import Database
+from runstream_service.errors.startup import CannotStart
 from tests.support.databases import with_database
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
 from tests.support import grafana
 from tests.support.hot import put_hot, put_selected
 from tests.support.many_runs import fill

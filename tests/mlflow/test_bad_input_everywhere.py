@@ -19,7 +19,7 @@ from runstream_service.core.caller import Role
 from runstream_service.core.pages import make_token
 from runstream_service.mlflow.calls import Call, Raw
 from runstream_service.mlflow.routes import table
-from runstream_service.wiring import Core
+from runstream_service.server.wiring import Core
 from tests.support.polling import until_now
 from tests.support.rest import Answer, Rest
 from tests.support.serve import ServeProcess

@@ -14,7 +14,7 @@ import pytest
 from mlflow.entities import Metric
 
 import runstream
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
 from tests.support.rest import Rest
 from tests.support.rolling import roll_up
 from tests.support.serve import ServeProcess

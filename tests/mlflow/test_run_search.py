@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 import runstream
-from runstream_service.core.errors import InvalidField
+from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import InvalidField
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.query.run_search import metric_columns
 from runstream_service.query.run_search.run_search import RunSearch, RunSearchQuery
-from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
-from runstream_service.storage.database import Database
 from tests.support.callers import ANYONE
 from tests.support.hot import put_hot
 from tests.support.rest import Rest

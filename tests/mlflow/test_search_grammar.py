@@ -16,7 +16,7 @@ from mlflow.utils.search_utils import (
     SearchUtils,
 )
 
-from runstream_service.core.errors import InvalidField
+from runstream_service.errors.core import InvalidField
 from runstream_service.search.conditions import Comparison, Condition, Not
 from runstream_service.search.dialects import (
     EXPERIMENTS,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from runstream_service.storage.distribute import distribute
+from runstream_service.database.distribute import distribute
 from tests.support.databases import with_database
 
 VARIABLE = "RUNSTREAM_TEST_CITUS"

@@ -15,15 +15,15 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import runstream_service.storage
-from runstream_service.storage.database import Database
-from runstream_service.storage.embedded import EmbeddedPostgres
-from runstream_service.storage.migrate import migrate
-from runstream_service.storage.postgres_files import WHEEL
+import runstream_service.database
+from runstream_service.database.embedded import EmbeddedPostgres
+from runstream_service.database.migrate import migrate
+from runstream_service.database.pool import Database
+from runstream_service.database.postgres_files import WHEEL
 from tests.support.databases import short_directory
 
 _TEMPLATES = Path(__file__).resolve().parents[2] / "build" / "postgres"
-_STORAGE = Path(runstream_service.storage.__file__).parent
+_STORAGE = Path(runstream_service.database.__file__).parent
 _NAME = "postgres"  # of the cluster in a data directory
 
 

@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from runstream_service.storage.embedded import DATABASE, EmbeddedPostgres
-from runstream_service.storage.postgres_files import INSTALLATION, WHEEL
+from runstream_service.database.embedded import DATABASE, EmbeddedPostgres
+from runstream_service.database.postgres_files import INSTALLATION, WHEEL
 
 TEMPLATE = "runstream_template"
 # Nothing here outlives the session. Tests that kill PostgreSQL start their own, with fsync on.

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import asyncpg
 import numpy as np
 
+from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US
 from runstream_service.segments.points import Points
-from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
 from runstream_service.stores.hot_batches import BatchPoints, EncodedBatches
 from runstream_service.stores.hot_store import HotStore
 from tests.support.points import Point, columns

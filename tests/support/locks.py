@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
 
 _WAITING = """
 SELECT count(DISTINCT l.pid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
 from tests.support.hot import put_selected
 
 # 100 runs of 20 series of 10 segments of 100 points, and 10 hot points of each series.

@@ -26,15 +26,15 @@ from runstream_service.http.command_line import CommandLinePages
 from runstream_service.http.paths import WEB_API
 from runstream_service.http.sign_in import SignIn
 from runstream_service.http.sign_in_paths import COMMAND_LINE
-from runstream_service.metrics import Metrics
 from runstream_service.mlflow.calls import Call, Raw
 from runstream_service.mlflow.routes import routes, table
-from runstream_service.readiness import Readiness
+from runstream_service.monitoring.metrics import Metrics
+from runstream_service.monitoring.readiness import Readiness
+from runstream_service.server.wiring import Core, Queries
 from runstream_service.web.calls import WebCall
 from runstream_service.web.page_routes import PAGE_FILE, PLACES
 from runstream_service.web.routes import routes as web_routes
 from runstream_service.web.routes import table as web_table
-from runstream_service.wiring import Core, Queries
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor

@@ -6,9 +6,9 @@ import asyncio
 
 from prometheus_client import CollectorRegistry
 
+from runstream_service.database.pool import Database
 from runstream_service.rollup import epochs, rollup
 from runstream_service.rollup.metrics import RollupMetrics
-from runstream_service.storage.database import Database
 
 
 async def roll_up(database: Database) -> int:

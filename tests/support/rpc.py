@@ -15,7 +15,8 @@ from runstream_service.core.experiment_activity import ExperimentActivity
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.run_moves import RunMoves
 from runstream_service.core.runs import Runs
-from runstream_service.metrics import Metrics
+from runstream_service.database.pool import Database
+from runstream_service.monitoring.metrics import Metrics
 from runstream_service.query.charts.aggregate import Aggregate
 from runstream_service.query.charts.chart import Chart
 from runstream_service.query.charts.stragglers import Stragglers
@@ -29,8 +30,7 @@ from runstream_service.rpc.interceptor import CallInterceptor
 from runstream_service.rpc.query_servicer import query_handler
 from runstream_service.rpc.run_servicer import RunServicer
 from runstream_service.server.frontend import GRPC_OPTIONS
-from runstream_service.storage.database import Database
-from runstream_service.wiring import Queries
+from runstream_service.server.wiring import Queries
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from urllib.parse import quote, urlsplit
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from runstream_service.storage.embedded import DATABASE
-from runstream_service.storage.postgres_files import cluster_name, processes_of, read_postmaster
+from runstream_service.database.embedded import DATABASE
+from runstream_service.database.postgres_files import cluster_name, processes_of, read_postmaster
 from tests.support.clusters import place_cluster
 
 COMMAND = (sys.executable, "-m", "runstream_service")

@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import psutil
 
-from runstream_service.storage.embedded import DATABASE, EmbeddedPostgres
-from runstream_service.storage.postgres_files import account_for, clean_environment, processes_of, programs_for
+from runstream_service.database.embedded import DATABASE, EmbeddedPostgres
+from runstream_service.database.postgres_files import account_for, clean_environment, processes_of, programs_for
 
 
 def socket_of(server: EmbeddedPostgres) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US
+from runstream_service.database.pool import Database
 from runstream_service.segments.build import build_segments
 from runstream_service.segments.encode import COLUMNS, encode
 from runstream_service.segments.points import Points, in_order
-from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
-from runstream_service.storage.database import Database
 from tests.support.hot import put_hot
 
 Point = tuple[int, int, float]  # step, microseconds since 1970, value

@@ -15,13 +15,13 @@ import grpc
 
 from runstream.v1 import query_pb2, query_pb2_grpc
 from runstream_service.auth.anonymous import Anonymous
-from runstream_service.metrics import Metrics
+from runstream_service.database.commit_notifier import CommitNotifier
+from runstream_service.database.pool import Database
+from runstream_service.monitoring.metrics import Metrics
 from runstream_service.query.tail.metrics import TailMetrics
 from runstream_service.query.tail.tail import Tail
 from runstream_service.rpc.interceptor import CallInterceptor
 from runstream_service.rpc.tail_handler import tail_handler
-from runstream_service.storage.commit_notifier import CommitNotifier
-from runstream_service.storage.database import Database
 from tests.support.hot import copy_batches
 from tests.support.points import columns
 from tests.support.tasks import end

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from runstream_service.core.errors import InvalidField
+from runstream_service.errors.core import InvalidField
 
 # The library's name for a file that is being written; `check_path` refuses such names for others.
 _UNFINISHED = re.compile(r".+#[0-9]+")

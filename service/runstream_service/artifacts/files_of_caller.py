@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from runstream_service.artifacts.paths import path_of_uri
 from runstream_service.core import audit
 from runstream_service.core.caller import Role
-from runstream_service.core.errors import ArtifactNotFound, InvalidField
-from runstream_service.sharing.limits import Limits, WorkspaceLimits
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.errors.core import ArtifactNotFound, InvalidField
+from runstream_service.limits.workspace_limits import Limits, WorkspaceLimits
 
 if TYPE_CHECKING:
     from runstream_service.artifacts.store import ArtifactStore, Entry, Reading, Stat
     from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 SQL = load("experiments")
 

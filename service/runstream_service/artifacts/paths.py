@@ -6,7 +6,11 @@ import pathlib
 import re
 from urllib.parse import unquote, urlsplit
 
-from runstream_service.core.errors import ArtifactNotFound, InvalidField
+from runstream_service.errors.core import ArtifactNotFound, InvalidField
+
+# What `--artifacts` takes besides a directory.
+BUCKET_SCHEMES = ("s3", "gs", "az", "abfss")
+NO_ARTIFACTS = "none"
 
 # The name of an object in a bucket has at most 1,024 bytes, including the operator's prefix.
 MAX_PATH_BYTES = 950

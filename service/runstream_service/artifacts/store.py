@@ -21,9 +21,11 @@ from obstore import exceptions
 from obstore.store import LocalStore, MemoryStore, from_url
 
 from runstream_service.artifacts.directory import Directory
+from runstream_service.artifacts.paths import NO_ARTIFACTS
 from runstream_service.artifacts.uploads import Uploads
-from runstream_service.cannot_start import CannotStart
-from runstream_service.core.errors import (
+from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.threads import ThreadPool
+from runstream_service.errors.core import (
     ArtifactNotFound,
     ArtifactsOff,
     CoreError,
@@ -32,9 +34,7 @@ from runstream_service.core.errors import (
     StoreRefuses,
     StoreUnavailable,
 )
-from runstream_service.deadline import in_time
-from runstream_service.settings import NO_ARTIFACTS
-from runstream_service.threads import ThreadPool
+from runstream_service.errors.startup import CannotStart
 
 if TYPE_CHECKING:
     from obstore import GetOptions

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 
-from runstream_service.core.errors import Overloaded
+from runstream_service.errors.core import Overloaded
 from runstream_service.sharing.slots import FairSlots
 
 # How long a further upload waits, unread, for a place; in that time, TCP stops its client.

@@ -11,7 +11,7 @@ from runstream_service.auth.workspaces import Workspaces
 from runstream_service.core.audit import AuditLog
 
 if TYPE_CHECKING:
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 from runstream_service.auth.authenticator import Credentials
 from runstream_service.core.caller import DEFAULT_WORKSPACE, DEFAULT_WORKSPACE_ID, Caller, Role
-from runstream_service.core.errors import CoreError, WorkspaceNotFound
+from runstream_service.errors.core import CoreError, WorkspaceNotFound
 
 _EVERYBODY = Caller(
     workspace_id=DEFAULT_WORKSPACE_ID, workspace=DEFAULT_WORKSPACE, principal="anonymous", role=Role.ADMIN

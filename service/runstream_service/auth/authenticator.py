@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from runstream_service.core.caller import Caller
-from runstream_service.core.errors import CoreError
+from runstream_service.errors.core import CoreError
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from runstream_service.auth.session_authenticator import SessionAuthenticator
 from runstream_service.auth.token_authenticator import TokenAuthenticator
-from runstream_service.core.errors import Unauthenticated
 from runstream_service.core.workspace_names import to_look_up
+from runstream_service.errors.core import Unauthenticated
 
 if TYPE_CHECKING:
     from runstream_service.auth.authenticator import Credentials
     from runstream_service.auth.jwt_authenticator import JwtAuthenticator
     from runstream_service.core.caller import Caller
-    from runstream_service.core.errors import CoreError
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
+    from runstream_service.errors.core import CoreError
 
 
 class ByKind:

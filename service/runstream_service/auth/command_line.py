@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from runstream_service.auth.token_text import hash_of
 from runstream_service.core.caller import Caller, Role
-from runstream_service.core.errors import InvalidField, Unauthenticated
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.errors.core import InvalidField, Unauthenticated
 
 if TYPE_CHECKING:
     from runstream_service.auth.tokens import NewToken, Tokens
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 SQL = load("access")
 

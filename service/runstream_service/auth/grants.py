@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from runstream_service.core.caller import DEFAULT_WORKSPACE, Role
-from runstream_service.core.errors import InvalidField, WorkspaceNotFound
 from runstream_service.core.workspace_names import check_workspace_name
+from runstream_service.errors.core import InvalidField, WorkspaceNotFound
 
 ANY = "*"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runstream_service.auth.sessions import Person
-from runstream_service.core.errors import Forbidden, Unauthenticated
+from runstream_service.errors.core import Forbidden, Unauthenticated
 
 if TYPE_CHECKING:
     from runstream_service.auth.identity_settings import KubernetesSettings, OidcSettings

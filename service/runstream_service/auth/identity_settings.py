@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from runstream_service.auth.grants import GrantTable
-from runstream_service.cannot_start import CannotStart
+from runstream_service.errors.startup import CannotStart
 
 T = TypeVar("T")
 

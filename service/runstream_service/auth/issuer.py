@@ -16,7 +16,7 @@ import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
 
-from runstream_service.core.errors import IssuerUnavailable
+from runstream_service.errors.core import IssuerUnavailable
 
 log = structlog.get_logger()
 

@@ -10,14 +10,14 @@ from runstream_service.auth.jwt_claims import claimed_issuer, verified_claims
 from runstream_service.auth.lookups import Found, Lookups, caller_or_refusal
 from runstream_service.auth.token_text import hash_of
 from runstream_service.core.caller import Caller
-from runstream_service.core.errors import Forbidden, Unauthenticated, WorkspaceNotFound
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.errors.core import Forbidden, Unauthenticated, WorkspaceNotFound
 
 if TYPE_CHECKING:
     from runstream_service.auth.authenticator import Credentials
     from runstream_service.auth.identities import Trusted
     from runstream_service.auth.sessions import Person
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 SQL = load("access")
 

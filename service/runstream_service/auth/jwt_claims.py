@@ -12,7 +12,7 @@ from joserfc.errors import JoseError
 from joserfc.util import urlsafe_b64decode
 
 from runstream_service.auth.issuer import Issuer
-from runstream_service.core.errors import Unauthenticated
+from runstream_service.errors.core import Unauthenticated
 
 # Signatures by a private key alone. With a shared secret (HS256), the public key could be taken for the secret; and
 # `none` is no signature.

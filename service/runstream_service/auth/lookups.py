@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from runstream_service.core.caller import Caller
-from runstream_service.core.errors import Forbidden, NotConnected, Unauthenticated, WorkspaceNotFound
+from runstream_service.errors.core import Forbidden, NotConnected, Unauthenticated, WorkspaceNotFound
 
 if TYPE_CHECKING:
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 # What is found out about credentials: a caller, or why there is none.
 Found: TypeAlias = Caller | Unauthenticated | Forbidden | WorkspaceNotFound

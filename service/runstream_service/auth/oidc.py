@@ -17,7 +17,7 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client
 from runstream_service.auth.begun import Begun
 from runstream_service.auth.identities import person_of_provider
 from runstream_service.auth.jwt_claims import verified_claims
-from runstream_service.core.errors import IssuerUnavailable, Unauthenticated
+from runstream_service.errors.core import IssuerUnavailable, Unauthenticated
 
 if TYPE_CHECKING:
     from runstream_service.auth.identity_settings import OidcSettings

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 from prometheus_client import Counter
 
-from runstream_service.core.errors import Forbidden, Retryable, Unauthenticated, WorkspaceNotFound
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.errors.core import Forbidden, Retryable, Unauthenticated, WorkspaceNotFound
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 SQL = load("access")
 

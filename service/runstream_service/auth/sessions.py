@@ -11,13 +11,13 @@ from runstream_service.auth.grants import ANY, Grants
 from runstream_service.auth.token_text import hash_of
 from runstream_service.core import audit
 from runstream_service.core.caller import DEFAULT_WORKSPACE, Caller, Role
-from runstream_service.core.errors import Forbidden, Unauthenticated
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.errors.core import Forbidden, Unauthenticated
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from runstream_service.storage.database import Database, PooledConnection
+    from runstream_service.database.pool import Database, PooledConnection
 
 SQL = load("access")
 

@@ -13,14 +13,14 @@ import structlog
 from runstream_service.auth.lookups import Found, Lookups, caller_or_refusal
 from runstream_service.auth.token_text import PREFIX, hash_of, is_token
 from runstream_service.core.caller import DEFAULT_WORKSPACE, DEFAULT_WORKSPACE_ID, Caller, Role
-from runstream_service.core.errors import CoreError, Retryable, Unauthenticated, WorkspaceNotFound
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.errors.core import CoreError, Retryable, Unauthenticated, WorkspaceNotFound
 
 if TYPE_CHECKING:
     import asyncpg
 
     from runstream_service.auth.authenticator import Credentials
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 SQL = load("access")
 

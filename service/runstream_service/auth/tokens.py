@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from runstream_service.auth.token_text import hash_of, new_token
 from runstream_service.core import audit
 from runstream_service.core.caller import Role
-from runstream_service.core.errors import AlreadyExists, Forbidden, InvalidField, NotFound
 from runstream_service.core.names import check_name
 from runstream_service.core.pages import check_page_size, make_token, read_token
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.errors.core import AlreadyExists, Forbidden, InvalidField, NotFound
 
 if TYPE_CHECKING:
     import asyncpg
 
     from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 SQL = load("access")
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx2
 import orjson
 
-from runstream_service.core.errors import IssuerUnavailable
+from runstream_service.errors.core import IssuerUnavailable
 
 _WITHIN_S = 5.0
 _MAX_BYTES = 1 << 20

@@ -1,4 +1,4 @@
-"""What workspaces may use at most, as admins set it. The front ends read it every few seconds (sharing/limits.py)."""
+"""What workspaces may use at most, as admins set it. The front ends read it every few seconds (limits/workspace_limits.py)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from runstream_service.core import audit
 from runstream_service.core.caller import Role
-from runstream_service.core.errors import InvalidField
-from runstream_service.sharing.limits import MAX_LIMIT, NAMES
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.errors.core import InvalidField
+from runstream_service.limits.workspace_limits import MAX_LIMIT, NAMES
 
 if TYPE_CHECKING:
     from runstream_service.auth.workspaces import Workspaces
     from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 SQL = load("limits")
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from runstream_service.core import audit
 from runstream_service.core.caller import Role
-from runstream_service.core.errors import AlreadyExists, WorkspaceNotFound
 from runstream_service.core.experiments import DEFAULT_NAME, get_or_create
 from runstream_service.core.names import check_text
 from runstream_service.core.workspace_names import check_workspace_name, to_look_up
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.errors.core import AlreadyExists, WorkspaceNotFound
 
 if TYPE_CHECKING:
     import asyncpg
 
     from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 SQL = load("access")
 

@@ -19,7 +19,7 @@ import psutil
 import uvloop
 
 from runstream_service.auth.access import Access
-from runstream_service.auth.calls import operator_in
+from runstream_service.auth.operator import operator_in
 from runstream_service.bench import report
 from runstream_service.bench.load import Metadata, push
 from runstream_service.bench.paired import PairedFigures, print_pairs
@@ -28,7 +28,7 @@ from runstream_service.bench.service import Service, service, temporary_postgres
 from runstream_service.bench.session import AGENTS, DIRECT, NO_ROLL_UP
 from runstream_service.bench.usage import cpu_seconds
 from runstream_service.core.caller import Role
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
 
 OFF, ON = "off", "on"
 KINDS = (OFF, ON)

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from runstream_service.auth.access import Access
-from runstream_service.auth.calls import operator_in
+from runstream_service.auth.operator import operator_in
 from runstream_service.bench import report
 from runstream_service.bench.fault_parts import slowed
 from runstream_service.bench.load import Load, Metadata, push
@@ -32,7 +32,7 @@ from runstream_service.bench.load_process import METADATA
 from runstream_service.bench.progress import say
 from runstream_service.bench.session import NO_ROLL_UP, Started, started
 from runstream_service.core.caller import Role
-from runstream_service.storage.postgres_files import read_postmaster
+from runstream_service.database.postgres_files import read_postmaster
 
 QUIET = Load(streams=4, batch_points=100, pause_s=0.1, connections=1)
 FLOOD = Load(streams=200, batch_points=250)

@@ -25,7 +25,7 @@ from runstream_service.bench.fault_rounds import ROUNDS
 from runstream_service.bench.gate import Gate
 from runstream_service.bench.progress import say
 from runstream_service.bench.service import temporary_postgres
-from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.database.embedded import EmbeddedPostgres
 
 _REPLICAS = 3
 _CLIENTS = 50

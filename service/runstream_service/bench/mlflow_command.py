@@ -17,7 +17,7 @@ from runstream_service.bench import mlflow_fill, mlflow_reads, mlflow_servers, m
 from runstream_service.bench.mlflow_servers import NotInstalled, Server, Starter
 from runstream_service.bench.mlflow_writes import Values
 from runstream_service.bench.progress import say
-from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.database.embedded import EmbeddedPostgres
 
 Say = Callable[[str], None]
 Fill = Callable[[Server, float], Awaitable[mlflow_fill.Filled]]

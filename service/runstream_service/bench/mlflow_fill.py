@@ -15,7 +15,7 @@ from runstream_service.bench.mlflow_load import API, Load, run
 from runstream_service.bench.mlflow_servers import Server
 from runstream_service.bench.mlflow_writes import make_runs
 from runstream_service.bench.storage_data import rolled_up
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
 
 RUNS, KEYS = 10_000, 20
 MANY_KEYS = 50

@@ -27,7 +27,7 @@ from runstream_service.bench.progress import say
 from runstream_service.bench.service import Service, service, temporary_postgres
 from runstream_service.bench.tail_latency import send_steps
 from runstream_service.bench.usage import cpu_seconds
-from runstream_service.deadline import in_time
+from runstream_service.concurrency.deadlines import in_time
 
 PAGES = 200
 _RANKS, _EVERY_S = 4, 0.1

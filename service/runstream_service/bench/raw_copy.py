@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runstream_service.bench.load import Load, batch_message
+from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US, Layout, pieces
 from runstream_service.ingest.decode import Batches, Float64Column, Int64Column, decode
-from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US, Layout, pieces
 
 if TYPE_CHECKING:
-    from runstream_service.storage.database import Connection
+    from runstream_service.database.pool import Connection
 
 # Rows a transaction. Larger ones were not faster, smaller ones pay more for fsync (20,000: 0.6 of this).
 _ROWS_PER_COPY = 100_000

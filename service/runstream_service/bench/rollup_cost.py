@@ -11,10 +11,10 @@ import psutil
 from prometheus_client import CollectorRegistry
 
 from runstream_service.bench.usage import cpu_seconds
+from runstream_service.database.migrate import migrate
+from runstream_service.database.pool import Connection, Database
 from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.rollup.rollup import roll
-from runstream_service.storage.database import Connection, Database
-from runstream_service.storage.migrate import migrate
 from runstream_service.stores.hot_batches import BatchPoints, EncodedBatches
 from runstream_service.stores.hot_store import HotStore
 

@@ -29,7 +29,7 @@ from runstream_service.bench.load import Load
 from runstream_service.bench.progress import say
 from runstream_service.bench.service import Service, service, temporary_postgres
 from runstream_service.bench.usage import cpu_seconds
-from runstream_service.server import runtime
+from runstream_service.server import process_tuning
 
 # The kernel distributes connections by chance, so there are many of them.
 LOAD = Load(streams=64, batch_points=250, connections=32)
@@ -55,7 +55,7 @@ class Round:
 
 def run(*, workers: int, seconds: float, pairs: int, as_json: bool) -> int:
     """Measure, print; 1 if a point was refused."""
-    runtime.raise_file_limit()
+    process_tuning.raise_file_limit()
     values = uvloop.run(measure(workers, seconds, pairs, say))
     if as_json:
         sys.stdout.write(report.as_json(values) + "\n")

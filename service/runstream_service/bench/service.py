@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.database.embedded import EmbeddedPostgres
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from runstream_service.bench.metrics_cost import metrics_cost
 from runstream_service.bench.raw_copy import raw_copy
 from runstream_service.bench.service import service, temporary_postgres
 from runstream_service.bench.usage import Meter, Usage
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
 
 DIRECT = Load(streams=200, batch_points=250)
 # The same 200 producers, eight a node, whose points an agent of the node brings to the service.

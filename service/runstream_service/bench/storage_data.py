@@ -10,8 +10,8 @@ import grpc
 
 from runstream.v1 import ingest_pb2, run_pb2, run_pb2_grpc
 from runstream_service.bench.load import Load, append, batch_message
+from runstream_service.database.pool import Database
 from runstream_service.rollup.epochs import rotate
-from runstream_service.storage.database import Database
 
 TOTAL_POINTS = 75_000_000
 

@@ -34,7 +34,7 @@ from runstream_service.bench.progress import say
 from runstream_service.bench.service import Service, service, temporary_postgres
 from runstream_service.bench.session import AGENTS, DIRECT, NO_ROLL_UP
 from runstream_service.bench.usage import cpu_seconds
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
 
 PLAIN, TLS = "plaintext", "tls"
 LOADS = (DIRECT, AGENTS)

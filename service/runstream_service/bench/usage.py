@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 # The embedded PostgreSQL is an 18, whose pg_stat_io has bytes. WAL is counted by its position, to the byte.
 _WRITTEN = """

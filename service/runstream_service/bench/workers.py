@@ -23,7 +23,7 @@ from runstream_service.bench import report
 from runstream_service.bench import storage_data as data
 from runstream_service.bench.load import Load, Outcome, push
 from runstream_service.bench.session import Started, started
-from runstream_service.server import runtime
+from runstream_service.server import process_tuning
 
 METRICS, EVERY_S = 20, 1.0
 _WARM_UP = Load(streams=4, batch_points=100, pause_s=0.1, batches=5)
@@ -50,7 +50,7 @@ def run(*, workers: int, seconds: float, as_json: bool) -> int:
     def say(what: str) -> None:
         console.print(f"{time.strftime('%H:%M:%S')} {what}", highlight=False)
 
-    runtime.raise_file_limit()  # each worker has a connection
+    process_tuning.raise_file_limit()  # each worker has a connection
     values = uvloop.run(_measure(workers, seconds, say))
     if as_json:
         sys.stdout.write(report.as_json(values) + "\n")

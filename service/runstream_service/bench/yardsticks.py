@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
 
 POINTS = 500_000
 

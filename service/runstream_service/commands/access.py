@@ -15,7 +15,7 @@ from runstream.commands.options import address_option
 from runstream.commands.output import Column, show_rows
 
 if TYPE_CHECKING:
-    from runstream_service.auth.calls import DatabaseCalls, ServiceCalls
+    from runstream_service.commands.access_calls import DatabaseCalls, ServiceCalls
 
 _ROLES = ("read", "write", "manage", "admin")
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -60,8 +60,8 @@ def _access_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _calls(
     address: str | None, database: str | None, data_dir: Path | None, workspace: str
 ) -> ServiceCalls | DatabaseCalls:
-    from runstream_service import logs
-    from runstream_service.auth.calls import choose_calls
+    from runstream_service.commands.access_calls import choose_calls
+    from runstream_service.monitoring import logs
 
     logs.configure(level="warning", format="auto")
     return choose_calls(address=address, database=database, data_dir=data_dir, workspace=workspace)

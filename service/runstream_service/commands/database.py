@@ -13,7 +13,7 @@ import click
 
 from runstream._masking import mask_secrets
 from runstream.commands.failures import fail, in_one_line
-from runstream_service import logs
+from runstream_service.monitoring import logs
 
 
 def _database_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,9 +40,9 @@ def status(database: str | None, data_dir: Path, as_json: bool) -> None:
     with in_one_line():
         from rich.console import Console
 
+        from runstream_service.database.embedded import url_of_running
         from runstream_service.status import render
         from runstream_service.status.collect import collect
-        from runstream_service.storage.embedded import url_of_running
 
         logs.configure(level="warning", format="auto")
         found = asyncio.run(collect(database or url_of_running(data_dir), None if database else data_dir))
@@ -81,7 +81,7 @@ def gc(
     if delete_orphans and artifacts is None:
         raise click.UsageError("--delete goes with --artifacts")
     with in_one_line():
-        from runstream_service.storage.embedded import url_of_running
+        from runstream_service.database.embedded import url_of_running
 
         logs.configure(level="warning", format="auto")
         url = database or url_of_running(data_dir)
@@ -116,7 +116,7 @@ def _collect(url: str, purge_after_days: int) -> None:
 
 def _artifact_store(place: str, data_dir: Path) -> str:
     """The location of the service's artifacts, from its settings. It is not created here."""
-    from runstream_service.settings import NO_ARTIFACTS
+    from runstream_service.artifacts.paths import NO_ARTIFACTS
 
     found = place or os.environ.get("RUNSTREAM_ARTIFACTS") or str(data_dir / "artifacts")
     if found == NO_ARTIFACTS or ("://" not in found and not Path(found).is_dir()):
@@ -162,8 +162,8 @@ def distribute(database: str, shards: int, dry_run: bool, yes: bool) -> None:
     It may be interrupted at any time, and started again.
     """
     with in_one_line():
-        from runstream_service.storage.distribute import Plan
-        from runstream_service.storage.distribute import distribute as carry_out
+        from runstream_service.database.distribute import Plan
+        from runstream_service.database.distribute import distribute as carry_out
 
         def agree(plan: Plan) -> bool:
             click.echo(f"workers: {', '.join(map(str, plan.workers))}")

@@ -11,15 +11,15 @@ from typing import Any
 import click
 
 from runstream._masking import mask_secrets
-from runstream_service import logs
 from runstream_service.bench.durability.names import SCENARIOS, TRACKERS
 from runstream_service.bench.fault_rounds import ROUNDS
-from runstream_service.cannot_start import CannotStart
-from runstream_service.settings import OPTIONS, check_who_can_reach, read_settings
+from runstream_service.errors.startup import CannotStart
+from runstream_service.monitoring import logs
+from runstream_service.server.settings import OPTIONS, check_who_can_reach, read_settings
 
 
 def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Declares all settings as options. Their values stay text here; settings.py checks all of them."""
+    """Declares all settings as options. Their values stay text here; server/settings.py checks all of them."""
     for option in reversed(OPTIONS):
         command = click.option(
             option.flag,

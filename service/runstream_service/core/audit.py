@@ -15,13 +15,13 @@ import structlog
 
 from runstream_service.core.caller import Role
 from runstream_service.core.pages import check_page_size, make_token, read_token
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
 
 if TYPE_CHECKING:
     import asyncpg
 
     from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database, PooledConnection
+    from runstream_service.database.pool import Database, PooledConnection
 
 SQL = load("access")
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from runstream_service.core.errors import Forbidden
+from runstream_service.errors.core import Forbidden
 
 # Workspaces of migrations 0001 and 0009.
 DEFAULT_WORKSPACE_ID = 1

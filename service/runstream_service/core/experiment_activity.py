@@ -10,7 +10,7 @@ from runstream_service.core.experiments import DEFAULT_NAME, SQL
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 MAX_EXPERIMENTS = 10_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from runstream_service import threads
+from runstream_service.concurrency import threads
 from runstream_service.core.experiments import Experiment, from_row
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.search.dialects import EXPERIMENTS
@@ -22,8 +22,8 @@ from runstream_service.search.sql import (
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
+    from runstream_service.database.pool import Database
     from runstream_service.search.conditions import Comparison
-    from runstream_service.storage.database import Database
 
 _DEFAULT_ORDER = ("creation_time DESC", "experiment_id ASC")
 _PAGES = "experiments/search"

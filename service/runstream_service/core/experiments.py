@@ -11,7 +11,11 @@ import asyncpg
 
 from runstream_service.core import audit
 from runstream_service.core.caller import DEFAULT_WORKSPACE_ID, Role
-from runstream_service.core.errors import (
+from runstream_service.core.names import check_entries, check_name, check_storable, check_text
+from runstream_service.core.pages import check_page_size, make_token, read_token
+from runstream_service.core.rows import tags_of
+from runstream_service.database.queries import load
+from runstream_service.errors.core import (
     AlreadyExists,
     DatabaseUnavailable,
     ExperimentDeleted,
@@ -19,14 +23,10 @@ from runstream_service.core.errors import (
     InvalidField,
     NotFound,
 )
-from runstream_service.core.names import check_entries, check_name, check_storable, check_text
-from runstream_service.core.pages import check_page_size, make_token, read_token
-from runstream_service.core.rows import tags_of
-from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database, PooledConnection
+    from runstream_service.database.pool import Database, PooledConnection
 
 SQL = load("experiments")
 

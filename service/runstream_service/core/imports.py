@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from runstream_service.core import experiments, logged_models, model_versions
-from runstream_service.core.errors import AlreadyExists, InvalidField
 from runstream_service.core.experiments import Experiment
 from runstream_service.core.logged_models import LoggedModel
 from runstream_service.core.model_metrics import MAX_TEXT_CHARACTERS
@@ -29,12 +28,13 @@ from runstream_service.core.model_names import MAX_TAG_CHARACTERS as MAX_MODEL_T
 from runstream_service.core.model_sources import check_source
 from runstream_service.core.model_versions import ModelVersion, NewVersion
 from runstream_service.core.names import check_entries, check_name, check_text, parse_run_id
-from runstream_service.core.times import to_datetime
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.database.times import to_datetime
+from runstream_service.errors.core import AlreadyExists, InvalidField
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 SQL, EXPERIMENTS, MODELS = load("imports"), load("experiments"), load("logged_models")
 

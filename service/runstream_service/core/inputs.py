@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import orjson
 
 from runstream_service.core.datasets import DatasetSummary
-from runstream_service.core.errors import InvalidField
 from runstream_service.core.names import check_text, parse_run_id
 from runstream_service.core.runs import hold_active
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.errors.core import InvalidField
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.core.datasets import Dataset, DatasetInput, ModelOutput
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 SQL = load("datasets")
 

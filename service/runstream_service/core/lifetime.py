@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 from runstream_service.core.caller import Caller
-from runstream_service.core.errors import CoreError, Draining
+from runstream_service.errors.core import CoreError, Draining
 
 # Jitter: streams that began together, when a job started or a replica ended, must not all reconnect at the same moment.
 _SHORTEST, _LONGEST = 0.9, 1.1

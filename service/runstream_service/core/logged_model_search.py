@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from runstream_service.core.errors import InvalidField
 from runstream_service.core.names import check_text
 from runstream_service.core.pages import make_offset_token, read_offset_token
+from runstream_service.errors.core import InvalidField
 from runstream_service.search.conditions import uses
 from runstream_service.search.dialects import LOGGED_MODELS, OF_POINTS
 from runstream_service.search.grammar import MAX_ORDERS, parse_field, read_filter
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import asyncpg
 
     from runstream_service.core.caller import Caller
+    from runstream_service.database.pool import PooledConnection
     from runstream_service.search.conditions import And, Comparison
-    from runstream_service.storage.database import PooledConnection
 
 DEFAULT_RESULTS, MAX_RESULTS = 50, 50_000
 MAX_DATASETS = 100

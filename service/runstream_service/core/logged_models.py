@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from runstream_service.core import audit, experiments
-from runstream_service.core.errors import InvalidField, NotFound
 from runstream_service.core.logged_model_search import Search, search
 from runstream_service.core.names import check_storable, check_text, parse_run_id
 from runstream_service.core.rows import params_of, tags_of
 from runstream_service.core.run_names import generate_run_name
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.errors.core import InvalidField, NotFound
 
 if TYPE_CHECKING:
     import asyncpg
 
     from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database, PooledConnection
+    from runstream_service.database.pool import Database, PooledConnection
 
 SQL = load("logged_models")
 

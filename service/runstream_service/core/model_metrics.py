@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from runstream_service.core.errors import NotFound
 from runstream_service.core.names import check_text
-from runstream_service.core.times import to_datetime
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.database.times import to_datetime
+from runstream_service.errors.core import NotFound
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 SQL = load("writes")
 

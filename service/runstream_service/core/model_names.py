@@ -6,8 +6,8 @@ import json
 import posixpath
 import re
 
-from runstream_service.core.errors import InvalidField
 from runstream_service.core.names import check_name, check_storable, check_text
+from runstream_service.errors.core import InvalidField
 
 MAX_NAME_CHARACTERS = 256
 MAX_ALIAS_CHARACTERS = 255

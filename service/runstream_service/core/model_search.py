@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runstream_service.core.errors import InvalidField
 from runstream_service.core.pages import make_offset_token, read_offset_token
+from runstream_service.errors.core import InvalidField
 from runstream_service.search.conditions import Comparison, comparisons_of
 from runstream_service.search.dialects import MODEL_VERSIONS, REGISTERED_MODELS, Dialect
 from runstream_service.search.grammar import parse_order_by, read_filter
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     import asyncpg
 
     from runstream_service.core.caller import Caller
+    from runstream_service.database.pool import Database
     from runstream_service.search.conditions import And, Condition
     from runstream_service.search.grammar import Order
-    from runstream_service.storage.database import Database
 
 # A prompt is a registered model with this tag. Searches only find models, unless a filter has this tag.
 IS_PROMPT = "mlflow.prompt.is_prompt"

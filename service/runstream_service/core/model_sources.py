@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit
 
-from runstream_service.core.errors import InvalidField
 from runstream_service.core.model_names import LATEST, MAX_SOURCE_CHARACTERS
 from runstream_service.core.names import check_text
+from runstream_service.errors.core import InvalidField
 
 # Schemes with a host that the caller chooses, and that everybody who downloads would contact. They are only allowed
 # below the artifact location of the run or the logged model, which is contacted anyway. This service never contacts

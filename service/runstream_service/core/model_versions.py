@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from runstream_service.core import audit, model_sources
-from runstream_service.core.errors import InvalidField, NotFound
 from runstream_service.core.experiments import below
 from runstream_service.core.model_names import (
     ACTIVE_STAGES,
@@ -25,14 +24,15 @@ from runstream_service.core.model_names import (
 from runstream_service.core.model_search import IS_PROMPT, VERSIONS, Search, search
 from runstream_service.core.names import check_entries, check_text, parse_run_id
 from runstream_service.core.rows import tags_of
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.errors.core import InvalidField, NotFound
 
 if TYPE_CHECKING:
     import asyncpg
 
     from runstream_service.core.caller import Caller
     from runstream_service.core.model_sources import ModelUri
-    from runstream_service.storage.database import Database, PooledConnection
+    from runstream_service.database.pool import Database, PooledConnection
 
 SQL = load("models")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import Enum
 from uuid import UUID
 
-from runstream_service.core.errors import InvalidField
+from runstream_service.errors.core import InvalidField
 
 MAX_KEY_CHARACTERS = 250
 MAX_ENTRIES = 1_000

@@ -7,7 +7,7 @@ import json
 import zlib
 from typing import Any
 
-from runstream_service.core.errors import InvalidField
+from runstream_service.errors.core import InvalidField
 
 DEFAULT_SIZE, MAX_SIZE = 100, 1_000
 # The longest tokens contain one or two names.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from runstream_service.core import audit
-from runstream_service.core.errors import AlreadyExists
 from runstream_service.core.model_names import (
     MAX_TAG_CHARACTERS,
     check_alias,
@@ -33,10 +32,11 @@ from runstream_service.core.model_versions import (
 )
 from runstream_service.core.names import check_entries
 from runstream_service.core.rows import tags_of
+from runstream_service.errors.core import AlreadyExists
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database, PooledConnection
+    from runstream_service.database.pool import Database, PooledConnection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,14 +15,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runstream_service.core import audit, experiments
-from runstream_service.core.errors import ExperimentNotFound
 from runstream_service.core.names import parse_run_id
 from runstream_service.core.runs import hold_active
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.errors.core import ExperimentNotFound
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 SQL = load("moves")
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from runstream_service.core.runs import SQL
 
 if TYPE_CHECKING:
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 # The workspace in which a run is watched, and its id.
 WatchedRun: TypeAlias = tuple[int, UUID]

@@ -15,7 +15,13 @@ import structlog
 from runstream_service.core import audit, experiments
 from runstream_service.core.caller import PURGED_WORKSPACE_ID
 from runstream_service.core.datasets import Dataset, DatasetInput, ModelOutput
-from runstream_service.core.errors import (
+from runstream_service.core.names import check_entries, check_name, check_storable, check_text, parse_run_id
+from runstream_service.core.pages import check_page_size, make_token, read_token
+from runstream_service.core.rows import params_of, tags_of
+from runstream_service.core.run_names import generate_run_name
+from runstream_service.database.queries import load
+from runstream_service.database.times import to_datetime, to_unix_us
+from runstream_service.errors.core import (
     InvalidField,
     NotFound,
     ParamChange,
@@ -24,19 +30,13 @@ from runstream_service.core.errors import (
     RunInOtherExperiment,
     RunNotFound,
 )
-from runstream_service.core.names import check_entries, check_name, check_storable, check_text, parse_run_id
-from runstream_service.core.pages import check_page_size, make_token, read_token
-from runstream_service.core.rows import params_of, tags_of
-from runstream_service.core.run_names import generate_run_name
-from runstream_service.core.times import to_datetime, to_unix_us
-from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
     import asyncpg
 
     from runstream_service.core.caller import Caller
     from runstream_service.core.experiments import Experiments
-    from runstream_service.storage.database import Database, PooledConnection
+    from runstream_service.database.pool import Database, PooledConnection
 
 log = structlog.get_logger()
 

@@ -11,13 +11,13 @@ from uuid import UUID
 import asyncpg
 
 from runstream_service.core import audit
-from runstream_service.core.errors import AlreadyExists, InvalidField, NotFound
 from runstream_service.core.names import check_name, is_run_id
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.errors.core import AlreadyExists, InvalidField, NotFound
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 SQL = load("saved_views")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from runstream_service.core.errors import InvalidField
+from runstream_service.errors.core import InvalidField
 
 MIN_NAME_CHARACTERS, MAX_NAME_CHARACTERS = 2, 63
 # As in MLflow, and as names of Kubernetes' namespaces (RFC 1123).

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from runstream_service.database.postgres_files import cluster_name, processes_of
 from runstream_service.demo.failure import DemoFailed
-from runstream_service.storage.postgres_files import cluster_name, processes_of
 
 _READY_S = 120.0  # a first start on a slow disk takes seconds, a recovery may take longer
 _STOP_S = 30.0  # more than --shutdown-grace

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from runstream_service.core.errors import Overloaded
+from runstream_service.errors.core import Overloaded
 from runstream_service.http.pages import OPEN_PATHS
 from runstream_service.http.paths import route_path
 from runstream_service.http.refusals import refused

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runstream_service.auth.authenticator import Authenticator
 from runstream_service.auth.refused_calls import RefusedCalls
-from runstream_service.core.errors import NotConnected
+from runstream_service.errors.core import NotConnected
 from runstream_service.http.admission import Admission, WorkspaceAdmission
 from runstream_service.http.authentication import Authenticate
 from runstream_service.http.callers import is_lasting
@@ -27,8 +27,8 @@ from runstream_service.http.paths import WEB_API, BelowMlflowUi, PathPrefix, Sin
 from runstream_service.http.refusals import refused
 from runstream_service.http.safe_headers import SafeHeaders
 from runstream_service.http.sign_in import SignIn
-from runstream_service.metrics import Metrics
-from runstream_service.readiness import Readiness
+from runstream_service.monitoring.metrics import Metrics
+from runstream_service.monitoring.readiness import Readiness
 from runstream_service.web.page_files import PageFiles
 from runstream_service.web.page_routes import page_routes
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from runstream_service.auth.authenticator import Authenticator, Credentials
 from runstream_service.auth.credentials import token_of
 from runstream_service.auth.refused_calls import RefusedCalls
-from runstream_service.core.errors import Unauthenticated, WorkspaceNotFound
+from runstream_service.errors.core import Unauthenticated, WorkspaceNotFound
 from runstream_service.http.callers import Proof, error_of, known_caller_of, set_caller, set_error, set_recheck
 from runstream_service.http.pages import OPEN_PATHS
 from runstream_service.http.paths import relative, requested_path, route_path

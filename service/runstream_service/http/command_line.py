@@ -12,13 +12,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from runstream_service.auth.command_line import check_question
-from runstream_service.core.errors import CoreError, InvalidField, NotConnected
+from runstream_service.errors.core import CoreError, InvalidField, NotConnected
+from runstream_service.errors.statuses import status_of
 from runstream_service.http.callers import caller_of, set_error
 from runstream_service.http.look import page
 from runstream_service.http.sign_in_paths import COMMAND_LINE, COMMAND_LINE_TOKEN
 from runstream_service.mlflow.errors import answer_to
 from runstream_service.mlflow.request import Message, read
-from runstream_service.statuses import status_of
 
 if TYPE_CHECKING:
     from runstream_service.auth.command_line import CommandLineSignIns

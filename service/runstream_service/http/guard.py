@@ -36,7 +36,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from runstream_service.core.errors import Forbidden
+from runstream_service.errors.core import Forbidden
 from runstream_service.http.callers import Proof, proof_of
 from runstream_service.http.pages import OPEN_PATHS
 from runstream_service.http.paths import is_web_api, route_path

@@ -7,8 +7,8 @@ from starlette.types import ASGIApp
 
 from runstream_service.http.app import CountRequests
 from runstream_service.http.pages import RenderMetrics, monitoring_routes
-from runstream_service.metrics import Metrics
-from runstream_service.readiness import Readiness
+from runstream_service.monitoring.metrics import Metrics
+from runstream_service.monitoring.readiness import Readiness
 
 
 def monitoring_app(readiness: Readiness, metrics: Metrics, render_metrics: RenderMetrics, version: str) -> ASGIApp:

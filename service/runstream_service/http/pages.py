@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from runstream_service.http.callers import Proof, caller_of, proof_of
 from runstream_service.http.look import page
 from runstream_service.mlflow.server import MLFLOW_VERSION
-from runstream_service.readiness import Readiness
+from runstream_service.monitoring.readiness import Readiness
 
 _ABOUT = """<h1>runstream {version}</h1>
 <p>This service keeps experiments, runs and their metric points in PostgreSQL. It is <b>{state}</b>.</p>

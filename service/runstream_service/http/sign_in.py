@@ -14,14 +14,14 @@ from starlette.routing import BaseRoute, Route
 from runstream_service.auth.authenticator import Authenticator, Credentials
 from runstream_service.auth.begun import Begun
 from runstream_service.auth.sessions import Person
-from runstream_service.core.errors import CoreError, NotConnected, Unauthenticated
+from runstream_service.errors.core import CoreError, NotConnected, Unauthenticated
+from runstream_service.errors.statuses import status_of
 from runstream_service.http.callers import set_error
 from runstream_service.http.pages import json
 from runstream_service.http.paths import local_path, relative, route_path
 from runstream_service.http.session_cookie import clear_session, read_begun, read_session, set_begun, set_session
 from runstream_service.http.sign_in_pages import sign_in_page, signed_in_page, workspaces_page
 from runstream_service.http.sign_in_paths import CHOOSE_WORKSPACE, OIDC_BEGIN, OIDC_CALLBACK, SIGN_IN, SIGN_OUT
-from runstream_service.statuses import status_of
 
 if TYPE_CHECKING:
     from runstream_service.auth.oidc import OidcProvider

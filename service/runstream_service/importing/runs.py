@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import runstream
 from runstream import errors
-from runstream_service.core.errors import InvalidField
 from runstream_service.core.experiments import below
 from runstream_service.core.names import check_entries, check_text, is_run_id
 from runstream_service.core.runs import (
@@ -19,6 +18,7 @@ from runstream_service.core.runs import (
     MAX_TAG_CHARACTERS,
     MAX_USER_CHARACTERS,
 )
+from runstream_service.errors.core import InvalidField
 from runstream_service.importing.append import RunStream
 from runstream_service.importing.http import persistently
 from runstream_service.importing.records import FileOwner

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from runstream.v1 import ingest_pb2
-from runstream_service.core.errors import (
+from runstream_service.concurrency.tasks import abandon
+from runstream_service.errors.core import (
     CoreError,
     DatabaseChanged,
     Draining,
@@ -34,7 +35,6 @@ from runstream_service.ingest.decode import Batch, Batches, EncodedDeclare
 from runstream_service.ingest.latency import ClientClockOffset, logged_at
 from runstream_service.ingest.limits import BYTES_PER_HELD_POINT, MAX_PRODUCERS_PER_STREAM, READ_AHEAD_POINTS
 from runstream_service.ingest.stream import MIN_CHARGE_POINTS
-from runstream_service.tasks import abandon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from runstream_service.limits.point_rates import PointRates
+from runstream_service.limits.workspace_limits import Limits, WorkspaceLimits
 from runstream_service.sharing.capacity import SharedCapacity
-from runstream_service.sharing.limits import Limits, WorkspaceLimits
 from runstream_service.sharing.line import FairLine
-from runstream_service.sharing.rates import PointRates
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from runstream.v1 import ingest_pb2, packed_pb2
-from runstream_service.core.errors import ColumnLengths, MalformedMessage, MessageTooLarge
+from runstream_service.errors.core import ColumnLengths, MalformedMessage, MessageTooLarge
 from runstream_service.ingest.limits import MAX_BATCHES_PER_MESSAGE, MAX_TIME_UNIX_US
 
 Int64Column = npt.NDArray[np.int64]

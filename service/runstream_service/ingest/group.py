@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from runstream_service.core.errors import CoreError
+from runstream_service.errors.core import CoreError
 from runstream_service.ingest.http_writes import PendingWrite
 from runstream_service.ingest.stream import PendingBatch
 from runstream_service.stores.hot_batches import BatchPoints, EncodedBatches

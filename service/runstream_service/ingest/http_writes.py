@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from runstream_service.core.errors import (
+from runstream_service.database.pool import server_start_id_of
+from runstream_service.database.queries import load
+from runstream_service.errors.core import (
     CoreError,
     Draining,
     InvalidField,
@@ -27,19 +29,17 @@ from runstream_service.ingest.limits import MLFLOW_ATTEMPT, MLFLOW_RANK
 from runstream_service.ingest.refusals import Reason
 from runstream_service.ingest.series import resolve_series
 from runstream_service.ingest.stream import MIN_CHARGE_POINTS
-from runstream_service.storage.database import server_start_id_of
-from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
     from runstream_service.core.caller import Caller
+    from runstream_service.database.pool import Database, PooledConnection
     from runstream_service.ingest.decode import Float64Column, Int64Column
     from runstream_service.ingest.pipeline import IngestPipeline
     from runstream_service.ingest.refusals import Refusal
     from runstream_service.ingest.series import ResolvedSeries
-    from runstream_service.storage.database import Database, PooledConnection
 
 SQL = load("writes")
 

@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from runstream_service.core.errors import (
+from runstream_service.errors.core import (
     CommitFailed,
     DatabaseUnavailable,
     Fenced,

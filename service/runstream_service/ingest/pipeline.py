@@ -9,7 +9,11 @@ from uuid import UUID
 
 import structlog
 
-from runstream_service.core.errors import (
+from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.tasks import abandon
+from runstream_service.core.names import parse_run_id
+from runstream_service.database.pool import server_start_id_of
+from runstream_service.errors.core import (
     DatabaseUnavailable,
     Draining,
     Fenced,
@@ -21,34 +25,30 @@ from runstream_service.core.errors import (
     RunDeleted,
     RunNotFound,
 )
-from runstream_service.core.names import parse_run_id
-from runstream_service.deadline import in_time
 from runstream_service.ingest.backpressure import HotTableGate, PointBudget
 from runstream_service.ingest.limits import MAX_HELD_POINTS, MLFLOW_ATTEMPT, MLFLOW_RANK
 from runstream_service.ingest.series import ResolvedSeries, resolve_series
 from runstream_service.ingest.stream import ProducerStream
 from runstream_service.ingest.writer import QuietWriter, Writer
 from runstream_service.ingest.writer_router import QUIET_POINTS, WriterRouter
+from runstream_service.limits.workspace_limits import Limits, WorkspaceLimits
 from runstream_service.sharing.capacity import SharedCapacity
-from runstream_service.sharing.limits import Limits, WorkspaceLimits
 from runstream_service.sharing.loop_turns import LoopTurns
 from runstream_service.sharing.slots import FairSlots
 from runstream_service.sharing.urgent import UrgentWork
-from runstream_service.storage.database import server_start_id_of
-from runstream_service.tasks import abandon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
     from runstream.v1 import ingest_pb2
     from runstream_service.core.caller import Caller
+    from runstream_service.database.pool import Database
     from runstream_service.ingest.append_stream import AppendStream
     from runstream_service.ingest.decode import EncodedDeclare
     from runstream_service.ingest.group import Pending
     from runstream_service.ingest.http_writes import PendingWrite
     from runstream_service.ingest.metrics import IngestMetrics
     from runstream_service.ingest.stream import Listener, PendingBatch
-    from runstream_service.storage.database import Database
 
 T = TypeVar("T")
 

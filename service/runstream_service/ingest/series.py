@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from runstream_service.database.pool import is_data_error
+from runstream_service.database.queries import load
 from runstream_service.ingest.refusals import Reason
-from runstream_service.storage.database import is_data_error
-from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from runstream_service.storage.database import PooledConnection
+    from runstream_service.database.pool import PooledConnection
 
 SQL = load("writes")
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from runstream_service.core.errors import DatabaseChanged, Fenced, InvalidField, SequenceGap, UndeclaredSeries
 from runstream_service.core.names import KeyProblem, key_problem
+from runstream_service.errors.core import DatabaseChanged, Fenced, InvalidField, SequenceGap, UndeclaredSeries
 from runstream_service.ingest.limits import (
     MAX_BATCH_POINTS,
     MAX_SERIES_PER_PRODUCER,
@@ -21,7 +21,7 @@ from runstream_service.sharing.current import NO_WORKSPACE
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from runstream_service.core.errors import CoreError
+    from runstream_service.errors.core import CoreError
     from runstream_service.ingest.decode import Batch, Float64Column, Int64Column, UInt32Column
     from runstream_service.ingest.series import ResolvedSeries
 

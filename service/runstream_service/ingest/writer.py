@@ -30,28 +30,28 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import structlog
 
-from runstream_service import threads
-from runstream_service.core.errors import CommitFailed
-from runstream_service.deadline import in_time
+from runstream_service.concurrency import threads
+from runstream_service.concurrency.deadlines import in_time
+from runstream_service.database.dedicated_connection import DedicatedConnection
+from runstream_service.database.pool import server_start_id_of, translate
+from runstream_service.errors.core import CommitFailed
 from runstream_service.ingest.group import SMALL_GROUP_POINTS, Group, Pending, Verdict
-from runstream_service.storage.database import server_start_id_of, translate
-from runstream_service.storage.dedicated_connection import DedicatedConnection
 from runstream_service.stores.hot_store import COMMIT_SMALL, HotStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from runstream_service.core.errors import CoreError
+    from runstream_service.database.pool import Connection, Database
+    from runstream_service.errors.core import CoreError
     from runstream_service.ingest.metrics import IngestMetrics
     from runstream_service.sharing.urgent import UrgentWork
-    from runstream_service.storage.database import Connection, Database
 
 log = structlog.get_logger()
 
 # Bounds the transaction and its buffers: 16 bytes a point, seldom 32, so 2 to 4 MiB a writer.
 MAX_GROUP_POINTS = 131_072
 
-# One time limit for all steps of one try. It is above the server's own timeouts (database.py), so that the server's
+# One time limit for all steps of one try. It is above the server's own timeouts (connections.py), so that the server's
 # clear error comes first; this one is for a connection that hangs without an error.
 _TRY_TIMEOUT_S = 45.0
 # How many callers learn the outcomes of their batches or writes per iteration of the event loop.

@@ -13,8 +13,8 @@ import structlog
 from runstream_service.liveness.silent_runs import SilentRuns
 
 if TYPE_CHECKING:
+    from runstream_service.database.pool import Database
     from runstream_service.liveness.metrics import LivenessMetrics
-    from runstream_service.storage.database import Database
 
 log = structlog.get_logger()
 

@@ -19,11 +19,11 @@ from uuid import UUID
 
 import structlog
 
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
 
 if TYPE_CHECKING:
+    from runstream_service.database.pool import Database
     from runstream_service.liveness.metrics import LivenessMetrics
-    from runstream_service.storage.database import Database
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from runstream_service import threads
+from runstream_service.concurrency import threads
 
 # MLflow stores the infinities as the largest doubles, and its clients and its UI expect those.
 _LARGEST = 1.7976931348623157e308

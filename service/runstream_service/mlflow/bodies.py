@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.types import Message
 
-from runstream_service.core.errors import Overloaded
+from runstream_service.errors.core import Overloaded
 
 # Enough for two of the longest bodies, or 500 batches of 1,000 metrics. A decoded body takes several times as much, but
 # only one big body is decoded at a time.

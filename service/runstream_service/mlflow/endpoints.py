@@ -5,9 +5,9 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runstream_service.core import effects
+from runstream_service.concurrency.deadlines import within
 from runstream_service.core.caller import Role
-from runstream_service.deadline import within
+from runstream_service.database import effects
 from runstream_service.http.callers import caller_of, set_error
 from runstream_service.mlflow.answer import encode_in_thread_if_long
 from runstream_service.mlflow.bodies import Bodies

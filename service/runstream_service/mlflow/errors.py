@@ -7,9 +7,9 @@ import secrets
 import structlog
 from starlette.responses import Response
 
-from runstream_service.core import errors
+from runstream_service.errors import core as errors
+from runstream_service.errors.statuses import HTTP_STATUSES, patience_s, status_of
 from runstream_service.mlflow.answer import encode
-from runstream_service.statuses import HTTP_STATUSES, patience_s, status_of
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from runstream_service import threads
+from runstream_service.concurrency import threads
 from runstream_service.mlflow.errors import invalid
 from runstream_service.mlflow.request import check_given
 

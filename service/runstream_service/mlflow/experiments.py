@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-from runstream_service.core.errors import ExperimentNotFound, InvalidField
-from runstream_service.core.times import to_unix_ms
+from runstream_service.database.times import to_unix_ms
+from runstream_service.errors.core import ExperimentNotFound, InvalidField
 from runstream_service.mlflow.answer import pairs, present
 from runstream_service.mlflow.errors import invalid, not_found
 from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length

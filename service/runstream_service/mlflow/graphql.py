@@ -38,7 +38,7 @@ from graphql import (
 )
 from starlette.requests import Request
 
-from runstream_service import threads
+from runstream_service.concurrency import threads
 from runstream_service.core.caller import Caller
 from runstream_service.http.callers import caller_of, set_caller
 from runstream_service.mlflow.answer import encode

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from runstream_service import threads
+from runstream_service.concurrency import threads
 from runstream_service.mlflow.errors import invalid
 
 T = TypeVar("T")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runstream_service import threads
 from runstream_service.artifacts.paths import check_path_to_list, check_path_to_read
+from runstream_service.concurrency import threads
 from runstream_service.core.logged_model_search import DatasetRef, OrderBy, Search
 from runstream_service.core.logged_models import STATUSES, NewModel
-from runstream_service.core.times import to_unix_ms
+from runstream_service.database.times import to_unix_ms
 from runstream_service.http.callers import caller_of
 from runstream_service.mlflow.answer import number, pairs, present
 from runstream_service.mlflow.artifacts import listing, locate

@@ -10,8 +10,8 @@ from uuid import UUID
 import msgspec
 import numpy as np
 
-from runstream_service import threads
-from runstream_service.core.errors import RunNotFound
+from runstream_service.concurrency import threads
+from runstream_service.errors.core import RunNotFound
 from runstream_service.http.callers import caller_of
 from runstream_service.mlflow.answer import encode
 from runstream_service.mlflow.errors import invalid

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from runstream_service import threads
+from runstream_service.concurrency import threads
 from runstream_service.core.model_names import MAX_TAG_CHARACTERS
 from runstream_service.core.model_search import VERSIONS
 from runstream_service.core.model_versions import NewVersion
-from runstream_service.core.times import to_unix_ms
+from runstream_service.database.times import to_unix_ms
 from runstream_service.mlflow.answer import pairs, present
 from runstream_service.mlflow.model_search import SearchVersions, checked_search
 from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length

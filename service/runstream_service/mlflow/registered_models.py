@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runstream_service import threads
+from runstream_service.concurrency import threads
 from runstream_service.core.model_search import MODELS
-from runstream_service.core.times import to_unix_ms
+from runstream_service.database.times import to_unix_ms
 from runstream_service.mlflow import model_versions
 from runstream_service.mlflow.answer import pairs, present
 from runstream_service.mlflow.model_search import SearchModels, checked_search

@@ -33,7 +33,7 @@ from runstream_service.mlflow.run_answers import RunAnswers
 from runstream_service.mlflow.run_writes import WriteHandlers, writes
 
 if TYPE_CHECKING:
-    from runstream_service.wiring import Core
+    from runstream_service.server.wiring import Core
 
 _PREFIXES = ("/api", "/ajax-api")
 _PROXY, _PATH = "2.0/mlflow-artifacts", "{path:path}"

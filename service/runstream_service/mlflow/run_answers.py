@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from runstream_service import threads
-from runstream_service.core.errors import RunNotFound
+from runstream_service.concurrency import threads
 from runstream_service.core.runs import NAME_TAG
-from runstream_service.core.times import to_unix_us
+from runstream_service.database.times import to_unix_us
+from runstream_service.errors.core import RunNotFound
 from runstream_service.mlflow.answer import numbers, pairs, present
 from runstream_service.query.mlflow_view.primary_series import read_primary_points
 

@@ -7,7 +7,7 @@ import re
 from uuid import UUID
 
 from runstream_service.core import names
-from runstream_service.core.errors import InvalidField, RunNotFound
+from runstream_service.errors.core import InvalidField, RunNotFound
 from runstream_service.mlflow.errors import invalid
 from runstream_service.mlflow.request import check_given
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from runstream_service.core.caller import Role
-from runstream_service.core.errors import ParamChanged
+from runstream_service.errors.core import ParamChanged
 from runstream_service.http.callers import caller_of
 from runstream_service.mlflow.answer import encode
 from runstream_service.mlflow.calls import Call, Raw
@@ -30,7 +30,7 @@ MAX_METRICS, MAX_PARAMS, MAX_TAGS, MAX_ENTITIES = 1_000, 100, 100, 1_000
 
 class Sink(Protocol):
     """Where the writes go: into the database in the service, into the journal in an agent. When a method has returned,
-    what it was given stays, whatever dies then. Methods raise errors of core/errors.py, such as RunNotFound."""
+    what it was given stays, whatever dies then. Methods raise errors of errors/core.py, such as RunNotFound."""
 
     async def check_models(self, caller: Caller, metrics: Metrics) -> None:
         """Refuses metrics of models that do not exist, before anything is stored."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from runstream_service import threads
+from runstream_service.concurrency import threads
 from runstream_service.http.callers import caller_of
 from runstream_service.mlflow.answer import encode, present
 from runstream_service.mlflow.errors import invalid

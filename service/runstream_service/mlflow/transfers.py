@@ -13,8 +13,8 @@ from urllib.parse import quote
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from runstream_service.core.errors import ArtifactNotFound
-from runstream_service.deadline import in_time
+from runstream_service.concurrency.deadlines import in_time
+from runstream_service.errors.core import ArtifactNotFound
 from runstream_service.http.callers import caller_of
 from runstream_service.http.protocol import PATIENT
 from runstream_service.mlflow.errors import MlflowError, answer_to, invalid

@@ -17,11 +17,11 @@ from runstream._credentials import Credentials as Sent
 from runstream._credentials import Secret, check_token, check_workspace
 from runstream._endpoint import Endpoint
 from runstream_service.core.caller import DEFAULT_WORKSPACE_ID, Caller, Role
-from runstream_service.core.errors import InvalidField, Unauthenticated
+from runstream_service.errors.core import InvalidField, Unauthenticated
 
 if TYPE_CHECKING:
     from runstream_service.auth.authenticator import Credentials
-    from runstream_service.core.errors import CoreError
+    from runstream_service.errors.core import CoreError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

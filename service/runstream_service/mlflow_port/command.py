@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from runstream._endpoint import resolve
 from runstream._tls import CannotDial, context_of
 from runstream.mlflow.address import http_url_here, http_url_of
-from runstream_service import logs
 from runstream_service.mlflow_port.port import MlflowPort
-from runstream_service.settings import parse_address
+from runstream_service.monitoring import logs
+from runstream_service.server.settings import parse_address
 
 if TYPE_CHECKING:
     from runstream.journal import Directory

@@ -23,8 +23,8 @@ from runstream._endpoint import Endpoint
 from runstream._points_journal import Point, PointsJournal
 from runstream._stored_credentials import FIELD, StoredCredentials
 from runstream.journal import Directory, Position
-from runstream_service.core.errors import Overloaded
-from runstream_service.deadline import Deadline
+from runstream_service.concurrency.deadlines import Deadline
+from runstream_service.errors.core import Overloaded
 from runstream_service.ingest.limits import MLFLOW_ATTEMPT, MLFLOW_RANK
 from runstream_service.mlflow.errors import MlflowError
 

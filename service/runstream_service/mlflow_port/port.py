@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive
 
-from runstream_service.deadline import Deadline
+from runstream_service.concurrency.deadlines import Deadline
 from runstream_service.http.authentication import Authenticate
 from runstream_service.http.callers import known_caller_of
 from runstream_service.http.guard import Guard

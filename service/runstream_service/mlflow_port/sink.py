@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from runstream._points_journal import Point
 from runstream.mlflow.known_runs import KnownRuns
 from runstream.mlflow.known_runs import ParamChanged as Changed
-from runstream_service.core.errors import ParamChange, ParamChanged
+from runstream_service.errors.core import ParamChange, ParamChanged
 from runstream_service.mlflow.errors import MlflowError
 from runstream_service.mlflow_port.callers import PortCaller, port_caller
 

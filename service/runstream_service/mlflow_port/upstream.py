@@ -16,8 +16,8 @@ from yarl import URL
 from runstream._endpoint import TlsFiles
 from runstream._repetition import Repetition
 from runstream._tls import context_of
-from runstream_service.core.errors import CoreError, Forbidden, RunDeleted, RunNotFound, Unauthenticated
-from runstream_service.deadline import Deadline
+from runstream_service.concurrency.deadlines import Deadline
+from runstream_service.errors.core import CoreError, Forbidden, RunDeleted, RunNotFound, Unauthenticated
 from runstream_service.http.callers import known_caller_of
 from runstream_service.mlflow_port.callers import PortCaller, port_caller
 from runstream_service.mlflow_port.sink import ServiceAway

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.core.errors import InvalidField, Overloaded
+from runstream_service.concurrency.deadlines import in_time
 from runstream_service.core.names import parse_run_id
-from runstream_service.deadline import in_time
+from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US, Layout, Rows, body, int64
+from runstream_service.errors.core import InvalidField, Overloaded
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import SQL, all_ended, compute, whole_read
 from runstream_service.query.reading.series import check_keys
 from runstream_service.segments.best_values import BestValues
-from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US, Layout, Rows, body, int64
 from runstream_service.stores.segment_store import bind
 
 if TYPE_CHECKING:

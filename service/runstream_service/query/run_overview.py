@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runstream_service.core.errors import InvalidField
+from runstream_service.errors.core import InvalidField
 from runstream_service.query.charts.chart import MAX_CURVES, ChartQuery
 from runstream_service.query.charts.curves import Axis
 

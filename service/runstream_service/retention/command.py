@@ -10,12 +10,12 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry
 
 from runstream_service.artifacts.store import ArtifactStore
+from runstream_service.database.external import open_at_once
 from runstream_service.retention.metrics import RetentionMetrics
 from runstream_service.retention.orphans import Orphan, Orphans
 from runstream_service.retention.purge import Purge, PurgeResult, Waiting
 from runstream_service.retention.purged_files import PurgedFiles
 from runstream_service.retention.retention import Retention, RetentionResult
-from runstream_service.storage.external import open_at_once
 
 T = TypeVar("T")
 

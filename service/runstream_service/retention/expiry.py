@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
 
 if TYPE_CHECKING:
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 SQL = load("retention")
 WRITES_SQL = load("writes")

@@ -17,8 +17,8 @@ from runstream_service.retention.retention import Retention
 
 if TYPE_CHECKING:
     from runstream_service.artifacts.store import ArtifactStore
+    from runstream_service.database.pool import Database
     from runstream_service.retention.metrics import RetentionMetrics
-    from runstream_service.storage.database import Database
 
 log = structlog.get_logger()
 

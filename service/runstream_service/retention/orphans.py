@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from runstream_service.database.queries import load
 from runstream_service.retention.purged_files import path_of_location, still_needed
-from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
     from runstream_service.artifacts.store import ArtifactStore
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 SQL = load("retention")
 

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from runstream_service.database.queries import load
 from runstream_service.retention import purged_files
-from runstream_service.storage.queries import load
 from runstream_service.stores.segment_store import SegmentStore
 
 if TYPE_CHECKING:
+    from runstream_service.database.pool import Database
     from runstream_service.retention.metrics import RetentionMetrics
-    from runstream_service.storage.database import Database
 
 log = structlog.get_logger()
 

@@ -18,12 +18,12 @@ import structlog
 
 from runstream_service.artifacts.paths import path_of_uri
 from runstream_service.core import experiments
-from runstream_service.core.errors import InvalidField
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
+from runstream_service.errors.core import InvalidField
 
 if TYPE_CHECKING:
     from runstream_service.artifacts.store import ArtifactStore
-    from runstream_service.storage.database import Database, PooledConnection
+    from runstream_service.database.pool import Database, PooledConnection
 
 log = structlog.get_logger()
 

@@ -18,14 +18,14 @@ from uuid import UUID
 
 import structlog
 
-from runstream_service.storage.queries import load
+from runstream_service.database.queries import load
 from runstream_service.stores.segment_store import SegmentStore
 
 if TYPE_CHECKING:
     import asyncpg
 
+    from runstream_service.database.pool import Database
     from runstream_service.retention.metrics import RetentionMetrics
-    from runstream_service.storage.database import Database
 
 log = structlog.get_logger()
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from runstream_service.storage.database import layout_of
-from runstream_service.storage.dedicated_connection import transaction
+from runstream_service.database.dedicated_connection import transaction
+from runstream_service.database.pool import layout_of
 from runstream_service.stores.hot_store import HotStore
 
 if TYPE_CHECKING:
-    from runstream_service.storage.database import Connection
+    from runstream_service.database.pool import Connection
 
 log = structlog.get_logger()
 
 # The first half of the advisory lock that writers of an epoch share; begin_group_commit takes it
-# (storage/functions/begin_group_commit.sql).
+# (database/functions/begin_group_commit.sql).
 WRITERS_LOCK = 1920298867
 
 # The latest points and best values that roll-up found in an epoch, where they are later or better than those of earlier

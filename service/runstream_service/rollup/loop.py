@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from runstream_service.database.dedicated_connection import DedicatedConnection
+from runstream_service.database.pool import layout_of
+from runstream_service.database.requirements import way_on
 from runstream_service.rollup import epochs, rollup
 from runstream_service.rollup.measurements import Backlog, measure_backlog, measure_sizes
 from runstream_service.rollup.merge import SegmentMerger
 from runstream_service.rollup.partitions import PartitionDropper
-from runstream_service.storage.database import layout_of
-from runstream_service.storage.dedicated_connection import DedicatedConnection
-from runstream_service.storage.requirements import way_on
 
 if TYPE_CHECKING:
+    from runstream_service.database.pool import Connection, Database
     from runstream_service.ingest.backpressure import HotTableGate
     from runstream_service.rollup.metrics import RollupMetrics
-    from runstream_service.storage.database import Connection, Database
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ _SIZES_EVERY_S = 30.0
 _SOON_S = 0.02
 _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
-# Above the server's own timeouts (database.py), so that its clear error comes first. A huge epoch takes many
+# Above the server's own timeouts (connections.py), so that its clear error comes first. A huge epoch takes many
 # statements.
 _ROLL_TIMEOUT_S = 900.0
 _STEP_TIMEOUT_S = 180.0

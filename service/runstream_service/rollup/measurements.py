@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runstream_service.storage.database import layout_of
+from runstream_service.database.pool import layout_of
 from runstream_service.stores.hot_store import HotStore
 from runstream_service.stores.segment_store import SegmentStore
 
 if TYPE_CHECKING:
-    from runstream_service.storage.database import Connection, PooledConnection
+    from runstream_service.database.pool import Connection, PooledConnection
 
 
 @dataclass(frozen=True, slots=True)

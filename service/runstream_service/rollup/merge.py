@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
-from runstream_service import threads
+from runstream_service.concurrency import threads
+from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US
+from runstream_service.database.dedicated_connection import transaction
 from runstream_service.rollup.rollup import PointsMissing
 from runstream_service.segments.build import MAX_POINTS, build_segments
 from runstream_service.segments.decode import Segment, SegmentStream
 from runstream_service.segments.encode import EncodedSegments, encode
 from runstream_service.segments.points import Points, put_in_order
-from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
-from runstream_service.storage.dedicated_connection import transaction
 from runstream_service.stores.segment_store import SMALL_POINTS, Group, SegmentStore
 
 if TYPE_CHECKING:
     import asyncpg
 
+    from runstream_service.database.pool import Connection
     from runstream_service.rollup.metrics import RollupMetrics
-    from runstream_service.storage.database import Connection
 
 log = structlog.get_logger()
 

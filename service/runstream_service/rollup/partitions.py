@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import asyncpg
 import structlog
 
-from runstream_service.storage.dedicated_connection import transaction
+from runstream_service.database.dedicated_connection import transaction
 from runstream_service.stores.hot_store import HotStore
 
 if TYPE_CHECKING:
-    from runstream_service.storage.database import Connection
+    from runstream_service.database.pool import Connection
 
 log = structlog.get_logger()
 

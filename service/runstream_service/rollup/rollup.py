@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
-from runstream_service import threads
+from runstream_service.concurrency import threads
+from runstream_service.database.copy_rows import Layout, pieces
+from runstream_service.database.dedicated_connection import transaction
+from runstream_service.database.pool import layout_of
 from runstream_service.segments import encode
 from runstream_service.segments.best_values import best_values
 from runstream_service.segments.build import build_segments, split
 from runstream_service.segments.points import Points, latest_points, put_in_order, series_starts
-from runstream_service.storage.copy_rows import Layout, pieces
-from runstream_service.storage.database import layout_of
-from runstream_service.storage.dedicated_connection import transaction
 from runstream_service.stores.hot_store import CommitRange, HotStore
 from runstream_service.stores.segment_store import SegmentStore
 
 if TYPE_CHECKING:
+    from runstream_service.database.pool import Connection
     from runstream_service.rollup.metrics import RollupMetrics
     from runstream_service.segments.encode import EncodedSegments
     from runstream_service.segments.points import Int64Column
-    from runstream_service.storage.database import Connection
 
 log = structlog.get_logger()
 

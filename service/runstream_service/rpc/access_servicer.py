@@ -10,8 +10,8 @@ import grpc
 from runstream.v1 import access_pb2, access_pb2_grpc
 from runstream_service.auth.tracking_uris import tracking_uri
 from runstream_service.core.caller import Role
-from runstream_service.core.errors import InvalidField
-from runstream_service.core.times import to_unix_us
+from runstream_service.database.times import to_unix_us
+from runstream_service.errors.core import InvalidField
 from runstream_service.rpc.caller import caller_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from runstream_service.readiness import Readiness
+from runstream_service.monitoring.readiness import Readiness
 
 # The name that a liveness probe asks for; it is no service of the contract. It is SERVING as long as the process
 # answers at all (and its supervisor, if it has one), because a restart would not bring the database back.

@@ -10,8 +10,9 @@ import grpc
 import structlog
 
 from runstream.v1 import ingest_pb2
-from runstream_service.core.errors import CoreError, Draining, MessageTooLarge, OpenExpected, OpenTimeout
+from runstream_service.concurrency.tasks import abandon
 from runstream_service.core.lifetime import Lifetime
+from runstream_service.errors.core import CoreError, Draining, MessageTooLarge, OpenExpected, OpenTimeout
 from runstream_service.ingest.append_stream import Acknowledged, AppendStream, Ended, Opened
 from runstream_service.ingest.decode import decode
 from runstream_service.ingest.limits import (
@@ -23,7 +24,6 @@ from runstream_service.ingest.limits import (
 from runstream_service.rpc import status
 from runstream_service.rpc.caller import caller_of
 from runstream_service.rpc.unread import WRITE_TIMEOUT_S, WriteTimeout
-from runstream_service.tasks import abandon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,16 +13,16 @@ from google.protobuf.message import DecodeError
 
 from runstream_service.auth.authenticator import Authenticator
 from runstream_service.auth.refused_calls import REFUSALS, RefusedCalls
-from runstream_service.core.errors import InvalidField, Overloaded
-from runstream_service.deadline import within
-from runstream_service.metrics import Metrics
+from runstream_service.concurrency.deadlines import within
+from runstream_service.errors.core import InvalidField, Overloaded
+from runstream_service.errors.statuses import status_of
+from runstream_service.monitoring.metrics import Metrics
 from runstream_service.rpc import status
 from runstream_service.rpc.caller import credentials_of, known_caller, set_caller
 from runstream_service.rpc.peer import Peers
 from runstream_service.rpc.roles import role_of
 from runstream_service.sharing.capacity import SharedCapacity
 from runstream_service.sharing.current import current_workspace
-from runstream_service.statuses import status_of
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]

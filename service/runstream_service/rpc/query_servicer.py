@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runstream.v1 import packed_pb2, query_pb2
-from runstream_service.core.errors import InvalidField
+from runstream_service.errors.core import InvalidField
 from runstream_service.query.charts.aggregate import AggregateQuery
 from runstream_service.query.charts.chart import ChartQuery
 from runstream_service.query.charts.curves import Axis
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runstream_service.query.latest import LatestPoints
     from runstream_service.query.reading.columns import Columns
     from runstream_service.query.reading.series import Series
-    from runstream_service.wiring import Queries
+    from runstream_service.server.wiring import Queries
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from runstream.v1 import run_pb2, run_pb2_grpc
-from runstream_service.core.errors import InvalidField
 from runstream_service.core.pages import check_page_size
 from runstream_service.core.runs import Launch, NewRun
-from runstream_service.core.times import to_unix_us
+from runstream_service.database.times import to_unix_us
+from runstream_service.errors.core import InvalidField
 from runstream_service.query.run_search.run_search import RunSearchQuery
 from runstream_service.rpc.caller import caller_of
 

@@ -13,9 +13,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from runstream.v1 import status_pb2
-from runstream_service.core import errors
-from runstream_service.deadline import in_time
-from runstream_service.statuses import status_of
+from runstream_service.concurrency.deadlines import in_time
+from runstream_service.errors import core as errors
+from runstream_service.errors.statuses import status_of
 
 log = structlog.get_logger()
 

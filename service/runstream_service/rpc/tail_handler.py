@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from runstream.v1 import packed_pb2, query_pb2
-from runstream_service.deadline import in_time
+from runstream_service.concurrency.deadlines import in_time
 from runstream_service.query.tail.tail import TailQuery
 from runstream_service.rpc.caller import caller_of
 from runstream_service.rpc.unread import WRITE_TIMEOUT_S, stalled

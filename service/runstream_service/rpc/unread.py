@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from runstream_service.core.errors import ClientStalled
+from runstream_service.errors.core import ClientStalled
 
 # How long a client may take to read one message.
 WRITE_TIMEOUT_S = 120.0

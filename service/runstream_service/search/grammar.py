@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lark import Lark, Token, Tree, UnexpectedInput
 
-from runstream_service import threads
-from runstream_service.core.errors import InvalidField
+from runstream_service.concurrency import threads
+from runstream_service.errors.core import InvalidField
 from runstream_service.search.conditions import And, Comparison, Condition, Value, all_of, any_of, negated
 from runstream_service.search.dialects import OF_POINTS, Dialect, Kind, Rule, Values
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from runstream_service.core.times import EPOCH
+from runstream_service.database.times import EPOCH
 from runstream_service.search.conditions import Comparison, Not, Or
 
 if TYPE_CHECKING:

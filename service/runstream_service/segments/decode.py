@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US, HEADER_BYTES, SIGNATURE, TRAILER, Layout, Rows
+from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US, HEADER_BYTES, SIGNATURE, TRAILER, Layout, Rows
 
 # -- summaries -------------------------------------------------------------------------------------------------------
 

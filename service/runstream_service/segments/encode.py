@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_service.database.copy_rows import HEADER, TRAILER
 from runstream_service.segments.build import Segments
-from runstream_service.storage.copy_rows import HEADER, TRAILER
 
 # Columns that are never null come first, so that a row begins with a part of constant size.
 _ALWAYS = {

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from runstream_service.artifacts.store import ArtifactStore
+    from runstream_service.database.pool import Database
     from runstream_service.server.front_ends import FrontEnds
-    from runstream_service.settings import Settings
-    from runstream_service.storage.database import Database
+    from runstream_service.server.settings import Settings
 
 
 class Background:

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from runstream_service.deadline import in_time
+from runstream_service.concurrency.deadlines import in_time
 
 _LENGTH = struct.Struct("<I")
 # The largest are metrics, of a few hundred kilobytes. What is written to a process that does not read is a ping and a

@@ -9,10 +9,10 @@ from uuid import UUID
 
 if TYPE_CHECKING:
     from runstream_service.artifacts.store import ArtifactStore
-    from runstream_service.deadline import Deadline
+    from runstream_service.concurrency.deadlines import Deadline
+    from runstream_service.database.pool import Database
     from runstream_service.ingest.backpressure import HotTableGate
-    from runstream_service.settings import Address
-    from runstream_service.storage.database import Database
+    from runstream_service.server.settings import Address
 
 
 class FrontEnds(Protocol):

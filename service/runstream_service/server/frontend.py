@@ -26,6 +26,7 @@ from runstream_service.auth.sessions import Sessions
 from runstream_service.auth.tokens import Tokens
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.core.run_states import RunStates
+from runstream_service.database.commit_notifier import CommitNotifier
 from runstream_service.http.app import HttpApp
 from runstream_service.http.command_line import CommandLinePages
 from runstream_service.http.monitoring import monitoring_app
@@ -35,13 +36,14 @@ from runstream_service.http.sign_in_paths import OIDC_CALLBACK
 from runstream_service.ingest.limits import MAX_HELD_POINTS
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
-from runstream_service.metrics import READS
+from runstream_service.limits.metrics import LimitMetrics
+from runstream_service.limits.workspace_limits import WorkspaceLimits
 from runstream_service.mlflow.routes import routes as mlflow_routes
-from runstream_service.pool_shares import PoolShares
+from runstream_service.monitoring.metrics import READS
+from runstream_service.monitoring.readiness import SHUTDOWN
 from runstream_service.query.reading.reader_thread import ReaderThread
 from runstream_service.query.tail.metrics import TailMetrics
 from runstream_service.query.tail.tail import Tail
-from runstream_service.readiness import SHUTDOWN
 from runstream_service.rpc.access_servicer import AccessServicer
 from runstream_service.rpc.health import add_health
 from runstream_service.rpc.ingest_servicer import ingest_handler
@@ -51,12 +53,11 @@ from runstream_service.rpc.run_servicer import RunServicer
 from runstream_service.rpc.tail_handler import tail_handler
 from runstream_service.server.grpc_events import all_wakeups_read
 from runstream_service.server.lasting_tasks import LastingTasks
-from runstream_service.server.listening import MONITORING, HttpServer, grpc_port_options, listen_grpc, listen_http
 from runstream_service.server.loop_delay import LoopDelay
-from runstream_service.settings import Address
-from runstream_service.sharing.limits import WorkspaceLimits
-from runstream_service.sharing.metrics import SharingMetrics
-from runstream_service.storage.commit_notifier import CommitNotifier
+from runstream_service.server.pool_shares import PoolShares
+from runstream_service.server.settings import Address
+from runstream_service.server.sockets import MONITORING, HttpServer, grpc_port_options, listen_grpc, listen_http
+from runstream_service.server.wiring import wire_calls
 from runstream_service.tls.connections import HandshakeFailures
 from runstream_service.tls.metrics import TlsMetrics
 from runstream_service.tls.server_tls import ServerTls
@@ -64,20 +65,19 @@ from runstream_service.web.live.hub import Hub
 from runstream_service.web.live.metrics import LiveMetrics
 from runstream_service.web.routes import routes as web_routes
 from runstream_service.web.routes import table as web_table
-from runstream_service.wiring import wire_calls
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from runstream_service.artifacts.store import ArtifactStore
     from runstream_service.auth.identity import Identity
-    from runstream_service.deadline import Deadline
+    from runstream_service.concurrency.deadlines import Deadline
+    from runstream_service.database.pool import Database
     from runstream_service.http.pages import RenderMetrics
     from runstream_service.ingest.backpressure import HotTableGate
-    from runstream_service.metrics import Metrics
-    from runstream_service.readiness import Readiness
-    from runstream_service.settings import Settings
-    from runstream_service.storage.database import Database
+    from runstream_service.monitoring.metrics import Metrics
+    from runstream_service.monitoring.readiness import Readiness
+    from runstream_service.server.settings import Settings
 
 log = structlog.get_logger()
 
@@ -137,7 +137,7 @@ class Frontend:
         self._authenticator = ByKind(jwts) if settings.auth else Anonymous()
         self._limits = WorkspaceLimits(
             settings.workspace_limits,
-            SharingMetrics(metrics.registry, by_workspace=settings.metrics_by_workspace),
+            LimitMetrics(metrics.registry, by_workspace=settings.metrics_by_workspace),
         )
         self._refused_calls = RefusedCalls(metrics.registry)
         self._sign_in = self._make_sign_in() if settings.auth else None

@@ -14,25 +14,25 @@ import uvloop
 from google.protobuf.internal import api_implementation
 
 from runstream_service.artifacts.store import ArtifactStore
-from runstream_service.cannot_start import CannotStart
-from runstream_service.core.errors import DatabaseUnavailable
-from runstream_service.deadline import Deadline
-from runstream_service.metrics import CALLS, Metrics
-from runstream_service.pool_shares import BACKGROUND_POOL_SIZE, calls_pool_size, connections_of_replica
-from runstream_service.readiness import DATABASE, MIGRATIONS, SHUTDOWN, Readiness, watch_database
-from runstream_service.server import runtime
+from runstream_service.concurrency.deadlines import Deadline
+from runstream_service.database.embedded import OPTIONS, EmbeddedPostgres
+from runstream_service.database.external import open_external
+from runstream_service.database.migrate import migrate
+from runstream_service.database.pool import Database
+from runstream_service.database.queries import load
+from runstream_service.database.replica import ReplicaId
+from runstream_service.errors.core import DatabaseUnavailable
+from runstream_service.errors.startup import CannotStart
+from runstream_service.monitoring.metrics import CALLS, Metrics
+from runstream_service.monitoring.readiness import DATABASE, MIGRATIONS, SHUTDOWN, Readiness, watch_database
+from runstream_service.server import process_tuning
 from runstream_service.server.background import Background
 from runstream_service.server.front_ends import FrontEnds
 from runstream_service.server.frontend import Frontend, shutdown_step
 from runstream_service.server.lasting_tasks import LastingTasks, unless
+from runstream_service.server.pool_shares import BACKGROUND_POOL_SIZE, calls_pool_size, connections_of_replica
+from runstream_service.server.settings import Settings
 from runstream_service.server.worker_pool import WorkerMetrics, WorkerPool
-from runstream_service.settings import Settings
-from runstream_service.storage.database import Database
-from runstream_service.storage.embedded import OPTIONS, EmbeddedPostgres
-from runstream_service.storage.external import open_external
-from runstream_service.storage.migrate import migrate
-from runstream_service.storage.queries import load
-from runstream_service.storage.replica import ReplicaId
 
 log = structlog.get_logger()
 
@@ -49,7 +49,7 @@ def run(settings: Settings) -> int:
             f"protobuf runs on its {backend!r} backend, which is many times slower than 'upb'; "
             "unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION, or install a wheel of protobuf for this machine"
         )
-    runtime.before_start()
+    process_tuning.before_start()
     try:
         return uvloop.run(Supervisor(settings).run())
     except CannotStart:
@@ -82,7 +82,7 @@ class Supervisor:
             started = await unless(self._stop_requested, self._startup())
             if not started:
                 return 0
-            runtime.after_start()
+            process_tuning.after_start()
             self._announce()
             await self._say_how_to_begin()
             return await self._main_loop()

@@ -21,24 +21,24 @@ from typing import Any
 import structlog
 import uvloop
 
-from runstream_service import logs
 from runstream_service.artifacts.store import ArtifactStore
-from runstream_service.cannot_start import CannotStart
-from runstream_service.core.errors import DatabaseUnavailable
-from runstream_service.deadline import Deadline
+from runstream_service.concurrency.deadlines import Deadline
+from runstream_service.database.external import wait_for_database
+from runstream_service.database.pool import Database
+from runstream_service.database.replica import ReplicaId
+from runstream_service.errors.core import DatabaseUnavailable
+from runstream_service.errors.startup import CannotStart
 from runstream_service.http.pages import MetricsUnavailable
-from runstream_service.metrics import CALLS, Metrics
-from runstream_service.pool_shares import calls_pool_size
-from runstream_service.readiness import DATABASE, MIGRATIONS, Readiness, watch_database
-from runstream_service.server import runtime
+from runstream_service.monitoring import logs
+from runstream_service.monitoring.metrics import CALLS, Metrics
+from runstream_service.monitoring.readiness import DATABASE, MIGRATIONS, Readiness, watch_database
+from runstream_service.server import process_tuning
 from runstream_service.server.channel import Channel, NoAnswer
 from runstream_service.server.combined_metrics import samples_of
 from runstream_service.server.frontend import Frontend, shutdown_step
 from runstream_service.server.lasting_tasks import LastingTasks, unless
-from runstream_service.settings import Settings, read_settings
-from runstream_service.storage.database import Database
-from runstream_service.storage.external import wait_for_database
-from runstream_service.storage.replica import ReplicaId
+from runstream_service.server.pool_shares import calls_pool_size
+from runstream_service.server.settings import Settings, read_settings
 
 log = structlog.get_logger()
 
@@ -136,7 +136,7 @@ class Worker:
             await self._frontend.listen()
         await self._frontend.serve(self._database, ArtifactStore.open(self._settings.artifacts))
         self._backlog((await self._served)["backlog"])
-        runtime.after_start()
+        process_tuning.after_start()
         self._channel.tell("ready")
 
     async def _open_database(self, served: dict[str, Any]) -> Database:
@@ -231,7 +231,7 @@ def main(arguments: Sequence[str]) -> int:
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     logs.configure()  # until it has its settings
-    runtime.before_start()
+    process_tuning.before_start()
     try:
         return uvloop.run(_run(number, socket.socket(fileno=descriptor)))
     except Exception:

@@ -17,22 +17,22 @@ from uuid import UUID
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from runstream_service.cannot_start import CannotStart
+from runstream_service.errors.startup import CannotStart
 from runstream_service.ingest.backpressure import HotTableGate
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.server.channel import Channel, NoAnswer
 from runstream_service.server.combined_metrics import CombinedMetrics, Samples
-from runstream_service.server.listening import GRPC, HTTP, MONITORING, Reservation
+from runstream_service.server.sockets import GRPC, HTTP, MONITORING, Reservation
 from runstream_service.tls.server_tls import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runstream_service.artifacts.store import ArtifactStore
-    from runstream_service.deadline import Deadline
-    from runstream_service.settings import Address, Settings
-    from runstream_service.storage.database import Database
-    from runstream_service.storage.replica import ReplicaId
+    from runstream_service.concurrency.deadlines import Deadline
+    from runstream_service.database.pool import Database
+    from runstream_service.database.replica import ReplicaId
+    from runstream_service.server.settings import Address, Settings
 
 log = structlog.get_logger()
 

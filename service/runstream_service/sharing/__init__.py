@@ -11,10 +11,6 @@ line.py      who waits, by workspace
 slots.py     a semaphore with such a line
 loop_turns.py a few messages per iteration of the event loop, workspaces in turn
 urgent.py    bulk ingest lets reads, and batches of quiet workspaces, pass
-limits.py    what each workspace may use at most
-rates.py     its points per second
-limited_reads.py its reads at a time
-metrics.py   Prometheus metrics of limits
 capacity.py  a bound with a part that stays free
 places.py    such a bound for streams that stay open
 """

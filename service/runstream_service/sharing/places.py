@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from runstream_service.core.errors import Overloaded
+from runstream_service.errors.core import Overloaded
 from runstream_service.sharing.capacity import SharedCapacity
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from runstream_service.core.errors import Overloaded
-from runstream_service.deadline import in_time
+from runstream_service.concurrency.deadlines import in_time
+from runstream_service.errors.core import Overloaded
 from runstream_service.sharing.capacity import SharedCapacity
 from runstream_service.sharing.current import current_workspace
 from runstream_service.sharing.line import FairLine

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
-from runstream_service.cannot_start import CannotStart
-from runstream_service.core.errors import CoreError, NotConnected, NotFound
+from runstream_service.database.external import open_at_once
+from runstream_service.database.migrate import packaged_migrations
+from runstream_service.database.queries import load
+from runstream_service.database.replica import ReplicaId
+from runstream_service.errors.core import CoreError, NotConnected, NotFound
+from runstream_service.errors.startup import CannotStart
 from runstream_service.rollup.measurements import measure_backlog, measure_sizes
-from runstream_service.storage.external import open_at_once
-from runstream_service.storage.migrate import packaged_migrations
-from runstream_service.storage.queries import load
-from runstream_service.storage.replica import ReplicaId
 from runstream_service.stores.segment_store import SegmentStore
 
 if TYPE_CHECKING:
-    from runstream_service.storage.database import Database, PooledConnection
+    from runstream_service.database.pool import Database, PooledConnection
 
 T = TypeVar("T")
 

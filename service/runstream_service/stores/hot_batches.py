@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.storage.copy_rows import (
+from runstream_service.database.copy_rows import (
     EPOCH_2000_UNIX_US,
     HEADER,
     HEADER_BYTES,

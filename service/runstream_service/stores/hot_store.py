@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runstream_service import threads
-from runstream_service.storage.copy_rows import collect
-from runstream_service.storage.database import layout_of
-from runstream_service.storage.layout import DISTRIBUTED, ONE_POSTGRES
+from runstream_service.concurrency import threads
+from runstream_service.database.copy_rows import collect
+from runstream_service.database.layout import DISTRIBUTED, ONE_POSTGRES
+from runstream_service.database.pool import layout_of
 from runstream_service.stores.hot_batches import COLUMNS, READ, BatchStream, HotPoints
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from runstream_service.storage.database import Connection, PooledConnection
+    from runstream_service.database.pool import Connection, PooledConnection
 
 TABLE = "hot_batches"
 _ARGUMENTS = ", ".join(f"${number}" for number in range(1, 20))

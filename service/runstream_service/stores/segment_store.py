@@ -7,12 +7,12 @@ import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
+from runstream_service.database.connections import ANSWER_MARGIN_S, ROLLUP
+from runstream_service.database.copy_rows import collect
+from runstream_service.database.layout import DISTRIBUTED, ONE_POSTGRES
+from runstream_service.database.pool import layout_of
+from runstream_service.database.queries import load
 from runstream_service.segments.encode import COLUMNS
-from runstream_service.storage.connections import ANSWER_MARGIN_S, ROLLUP
-from runstream_service.storage.copy_rows import collect
-from runstream_service.storage.database import layout_of
-from runstream_service.storage.layout import DISTRIBUTED, ONE_POSTGRES
-from runstream_service.storage.queries import load
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from runstream_service.database.pool import Connection, PooledConnection
     from runstream_service.segments.encode import EncodedSegments
-    from runstream_service.storage.database import Connection, PooledConnection
 
 TABLE = "metric_segments"
 # A segment with fewer points is small: it is in the index metric_segments_small (migrations/0002_segments.sql).

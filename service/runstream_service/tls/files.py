@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from runstream_service.cannot_start import CannotStart
+from runstream_service.errors.startup import CannotStart
 
 CERTIFICATE, KEY, CLIENT_CA = "--server-certificate", "--server-key", "--server-client-ca"
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import grpc
 import structlog
 
-from runstream_service.core.errors import Overloaded
-from runstream_service.deadline import in_time
-from runstream_service.threads import ThreadPool
+from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.threads import ThreadPool
+from runstream_service.errors.core import Overloaded
 from runstream_service.tls.certificates import Certificates, check
 from runstream_service.tls.connections import Connection, HandshakeFailures, LiveContext
 from runstream_service.tls.files import CERTIFICATE, CLIENT_CA, TlsContents, TlsFiles, UnusableFiles

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from runstream_service.core.errors import InvalidField
+from runstream_service.errors.core import InvalidField
 from runstream_service.query.charts.aggregate import AggregateQuery
 from runstream_service.query.charts.chart import MAX_BUCKETS, MAX_CURVES, ChartQuery
 from runstream_service.query.charts.curves import Axis
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.query.charts.buckets import Buckets
     from runstream_service.query.reading.series import Series
-    from runstream_service.wiring import Queries
+    from runstream_service.server.wiring import Queries
 
 _CHART = ("first_position", "last_position", "point_count", "non_finite_count", "first", "last", "min", "max", "mean")
 _AGGREGATE = (

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runstream_service.core import effects
-from runstream_service.core.errors import NotFound
-from runstream_service.deadline import within
+from runstream_service.concurrency.deadlines import within
+from runstream_service.database import effects
+from runstream_service.errors.core import NotFound
 from runstream_service.http.callers import caller_of, set_error
 from runstream_service.mlflow.answer import encode_in_thread_if_long
 from runstream_service.mlflow.bodies import Bodies

@@ -12,8 +12,8 @@ from msgspec import Meta
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from runstream_service.core.errors import CoreError, Draining, InvalidField, Retryable
 from runstream_service.core.names import parse_run_id
+from runstream_service.errors.core import CoreError, Draining, InvalidField, Retryable
 from runstream_service.http.admission import leave_places
 from runstream_service.http.callers import recheck, set_lasting
 from runstream_service.web.errors import body_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runstream_service import threads
-from runstream_service.core.times import to_unix_us
+from runstream_service.concurrency import threads
+from runstream_service.database.times import to_unix_us
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from runstream_service.core.errors import InvalidField
 from runstream_service.core.imports import (
     ImportedExperiment,
     ImportedMetric,
@@ -16,6 +15,7 @@ from runstream_service.core.imports import (
     ImportedVersion,
 )
 from runstream_service.core.model_versions import NewVersion
+from runstream_service.errors.core import InvalidField
 from runstream_service.web.request import Message
 
 if TYPE_CHECKING:

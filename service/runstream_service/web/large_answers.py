@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from runstream_service.core.errors import Overloaded
+from runstream_service.errors.core import Overloaded
 from runstream_service.sharing.capacity import SharedCapacity
 from runstream_service.sharing.current import current_workspace
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from runstream_service.core.errors import InvalidField
+from runstream_service.errors.core import InvalidField
 
 T = TypeVar("T", bound="Message")
 

@@ -16,8 +16,8 @@ from runstream_service.web.large_answers import LargeAnswers
 from runstream_service.web.request import Nothing
 
 if TYPE_CHECKING:
+    from runstream_service.server.wiring import Core, Queries
     from runstream_service.web.live.hub import Hub
-    from runstream_service.wiring import Core, Queries
 
 READ, WRITE, MANAGE = Role.READ, Role.WRITE, Role.MANAGE
 

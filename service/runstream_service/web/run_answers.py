@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runstream_service.core.times import to_unix_us
+from runstream_service.database.times import to_unix_us
 from runstream_service.query.mlflow_view.primary_series import primary_points
 from runstream_service.web.numbers import number
 

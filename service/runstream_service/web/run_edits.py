@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
-from runstream_service.core.errors import InvalidField, RunNotFound
 from runstream_service.core.names import parse_run_id
+from runstream_service.errors.core import InvalidField, RunNotFound
 from runstream_service.web.request import Message
 from runstream_service.web.run_answers import rendered_run
 from runstream_service.web.runs import ExperimentId

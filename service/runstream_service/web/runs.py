@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from runstream_service import threads
-from runstream_service.core.errors import InvalidField, RunNotFound
+from runstream_service.concurrency import threads
 from runstream_service.core.names import parse_run_id
+from runstream_service.errors.core import InvalidField, RunNotFound
 from runstream_service.query.reading.read_transaction import all_ended
 from runstream_service.query.reading.series import check_keys
 from runstream_service.query.run_search.run_search import RunSearchQuery
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from runstream_service.core.caller import Caller
     from runstream_service.query.latest import LatestPoints
-    from runstream_service.wiring import Core, Queries
+    from runstream_service.server.wiring import Core, Queries
 
 Answer = dict[str, Any]
 

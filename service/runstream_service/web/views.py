@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runstream_service.core.times import to_unix_us
+from runstream_service.database.times import to_unix_us
 from runstream_service.web.request import Message
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from prometheus_client import CollectorRegistry
 
 from runstream.v1 import ingest_pb2
 from runstream_service.core.caller import Caller
+from runstream_service.database.pool import Database
 from runstream_service.ingest.append_stream import Acknowledged, AppendStream
 from runstream_service.ingest.decode import Batch, Batches
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
 from runstream_service.ingest.refusals import Refusal
 from runstream_service.ingest.stream import ProducerStream
-from runstream_service.storage.database import Database
 from tests.support.callers import ANYONE
 
 TIME = 1_700_000_000_000_000

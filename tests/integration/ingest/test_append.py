@@ -17,7 +17,7 @@ from runstream.v1 import ingest_pb2, ingest_pb2_grpc
 from runstream_service.auth.anonymous import Anonymous
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.ingest.limits import MAX_BATCH_POINTS, MAX_MESSAGE_BYTES
-from runstream_service.metrics import Metrics
+from runstream_service.monitoring.metrics import Metrics
 from runstream_service.rpc.ingest_servicer import ingest_handler
 from runstream_service.rpc.interceptor import CallInterceptor
 from runstream_service.server.frontend import GRPC_OPTIONS

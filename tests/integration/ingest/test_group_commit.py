@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from runstream_service.core.errors import CommitFailed, Fenced, LedgerBehind
+from runstream_service.errors.core import CommitFailed, Fenced, LedgerBehind
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
 from runstream_service.retention.expiry import LedgerExpiry
 from runstream_service.rollup import epochs

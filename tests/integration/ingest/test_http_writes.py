@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from runstream_service.core.errors import (
+from runstream_service.core.experiments import Experiments
+from runstream_service.core.runs import Runs
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import (
     CommitFailed,
     DatabaseUnavailable,
     Draining,
@@ -21,8 +24,6 @@ from runstream_service.core.errors import (
     RunDeleted,
     RunNotFound,
 )
-from runstream_service.core.experiments import Experiments
-from runstream_service.core.runs import Runs
 from runstream_service.ingest.backpressure import PointBudget
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
 from runstream_service.ingest.http_writes import HttpIngest, PendingWrite, RunPoints
@@ -32,7 +33,6 @@ from runstream_service.ingest.writer import QuietWriter, Writer
 from runstream_service.ingest.writer_router import SHARED_GROUP_POINTS, WriterRouter
 from runstream_service.retention.expiry import WriteIdExpiry
 from runstream_service.sharing.urgent import UrgentWork
-from runstream_service.storage.database import Database
 from runstream_service.stores.hot_batches import BatchPoints, EncodedBatches
 from runstream_service.stores.hot_store import COMMIT_SMALL
 from tests.integration.ingest.conftest import TIME, acknowledged, fail_for, mutate, new_run, running_replica

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from runstream.v1 import ingest_pb2
-from runstream_service.core.errors import (
+from runstream_service.errors.core import (
     DatabaseChanged,
     Draining,
     InvalidField,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from runstream.v1 import ingest_pb2
-from runstream_service.core.errors import InvalidField, TooManySeries
+from runstream_service.errors.core import InvalidField, TooManySeries
 from runstream_service.ingest.decode import Batch
 from runstream_service.ingest.http_writes import HttpIngest
 from runstream_service.ingest.refusals import Reason

@@ -14,14 +14,14 @@ from prometheus_client import CollectorRegistry
 from runstream_service.artifacts.files_of_caller import FilesOfCaller
 from runstream_service.auth.access import Access
 from runstream_service.core.caller import Caller
-from runstream_service.core.errors import FileTooLarge, Forbidden, InvalidField, LimitReached, TooManySeries
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import FileTooLarge, Forbidden, InvalidField, LimitReached, TooManySeries
 from runstream_service.ingest.http_writes import HttpIngest
+from runstream_service.limits.limited_reads import LimitedReads
+from runstream_service.limits.metrics import LimitMetrics
+from runstream_service.limits.workspace_limits import NAMES, Limits, WorkspaceLimits
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.sharing.current import work_for
-from runstream_service.sharing.limited_reads import LimitedReads
-from runstream_service.sharing.limits import NAMES, Limits, WorkspaceLimits
-from runstream_service.sharing.metrics import SharingMetrics
-from runstream_service.storage.database import Database
 from tests.integration.ingest.conftest import acknowledged, new_run, running_replica
 from tests.integration.ingest.test_http_writes import points
 from tests.support.callers import ANYONE, caller_in
@@ -34,7 +34,7 @@ class _Limited:
     def __init__(self, database: Database, settings: Limits | None = None) -> None:
         self.database = database
         self.registry = CollectorRegistry()
-        self.limits = WorkspaceLimits(settings or Limits(), SharingMetrics(self.registry))
+        self.limits = WorkspaceLimits(settings or Limits(), LimitMetrics(self.registry))
         self._stored = Access.of(database, is_on=True).limits
 
     async def set(self, **limits: int) -> None:

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from runstream.v1 import query_pb2, run_pb2
 from runstream_service.artifacts.store import ArtifactStore
+from runstream_service.database.pool import Database
 from runstream_service.retention.metrics import RetentionMetrics
 from runstream_service.retention.purge import Purge
-from runstream_service.storage.database import Database
 from tests.support.rpc import Services, reason_of, serve_on
 from tests.support.tail import HandMade, new_series
 from tests.support.tasks import end

@@ -12,11 +12,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from runstream.v1 import run_pb2
-from runstream_service.core.errors import Fenced
+from runstream_service.database.pool import Database
+from runstream_service.errors.core import Fenced
 from runstream_service.retention import purge
 from runstream_service.retention.metrics import RetentionMetrics
 from runstream_service.retention.purge import Purge
-from runstream_service.storage.database import Database
 from tests.integration.ingest.conftest import acknowledged, running_replica
 from tests.integration.retention.conftest import (
     NOT_FOUND,

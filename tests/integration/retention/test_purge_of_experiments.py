@@ -12,10 +12,10 @@ from runstream_service.core.experiments import Experiments
 from runstream_service.core.logged_models import LoggedModels, NewModel
 from runstream_service.core.model_versions import ModelVersions, NewVersion
 from runstream_service.core.registered_models import RegisteredModels
+from runstream_service.database.pool import Database
 from runstream_service.retention import purge
 from runstream_service.retention.metrics import RetentionMetrics
 from runstream_service.retention.purge import Purge
-from runstream_service.storage.database import Database
 from tests.integration.retention.conftest import refused, write
 from tests.support.callers import ANYONE
 from tests.support.locks import waiting_for_a_lock

@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry
 
 from runstream.v1 import run_pb2
 from runstream_service.artifacts.store import ArtifactStore
+from runstream_service.database.pool import Database
 from runstream_service.retention import retention
 from runstream_service.retention.loop import RetentionLoop
 from runstream_service.retention.metrics import RetentionMetrics
 from runstream_service.retention.retention import Retention
-from runstream_service.storage.database import Database
 from tests.integration.retention.conftest import (
     FAILURES,
     Code,

@@ -12,11 +12,11 @@ from uuid import UUID, uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 
+from runstream_service.database.pool import Connection, Database
 from runstream_service.rollup import epochs, rollup
 from runstream_service.rollup.merge import SegmentMerger
 from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.rollup.partitions import PartitionDropper
-from runstream_service.storage.database import Connection, Database
 from tests.support.hot import copy_batches
 from tests.support.points import Point, columns
 

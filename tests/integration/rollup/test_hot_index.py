@@ -10,9 +10,9 @@ from uuid import UUID
 import numpy as np
 import pytest
 
+from runstream_service.database.pool import Database
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import ReadPool
-from runstream_service.storage.database import Database
 from runstream_service.stores import hot_store
 from tests.integration.rollup.conftest import Lab, line, new_run
 from tests.support.hot import put_hot

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runstream_service.storage.database import Connection, Database
+from runstream_service.database.pool import Connection, Database
 from tests.integration.rollup.conftest import Fragile, KilledError, Lab, line, terminate
 from tests.support.points import Point
 

@@ -10,13 +10,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from runstream_service.core.errors import DatabaseUnavailable
+from runstream_service.database.embedded import EmbeddedPostgres
+from runstream_service.database.pool import Connection, Database
+from runstream_service.errors.core import DatabaseUnavailable
 from runstream_service.ingest.backpressure import HotTableGate
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.rollup.loop import RollupLoop, RollupOptions
 from runstream_service.rollup.metrics import RollupMetrics
-from runstream_service.storage.database import Connection, Database
-from runstream_service.storage.embedded import EmbeddedPostgres
 from tests.integration.ingest.conftest import acknowledged, running_replica
 from tests.integration.rollup.conftest import Lab, line, new_run
 from tests.support.clusters import place_cluster

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from runstream_service.database.pool import Connection
 from runstream_service.rollup import epochs
 from runstream_service.rollup.rollup import roll
-from runstream_service.storage.database import Connection
 from tests.integration.rollup.conftest import Lab, line
 
 

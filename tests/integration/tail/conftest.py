@@ -11,7 +11,7 @@ from uuid import UUID
 import grpc
 import pytest
 
-from runstream_service.storage.database import Database
+from runstream_service.database.pool import Database
 from tests.support.tail import HandMade, TailReplica, new_series, tail_replica
 
 Code = grpc.StatusCode

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import pytest
 
+from runstream_service.database.pool import Database
 from runstream_service.query.tail import commit_reader, tail
 from runstream_service.query.tail.cursor import Cursor, Snapshot
-from runstream_service.storage.database import Database
 from tests.integration.tail.conftest import Code, drop, meek_database, rotate
 from tests.support.rpc import reason_of
 from tests.support.tail import HandMade, TailReplica, new_series, tail_replica

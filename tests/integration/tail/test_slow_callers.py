@@ -11,13 +11,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from runstream.v1 import query_pb2, query_pb2_grpc
+from runstream_service.database.commit_notifier import CommitNotifier
+from runstream_service.database.pool import Database
 from runstream_service.query.reading.series import Series
 from runstream_service.query.tail import commit_reader, messages, tail
 from runstream_service.query.tail.commit_reader import SeriesPoints
 from runstream_service.query.tail.cursor import Cursor, Snapshot
 from runstream_service.query.tail.metrics import TailMetrics
-from runstream_service.storage.commit_notifier import CommitNotifier
-from runstream_service.storage.database import Database
 from tests.integration.ingest.conftest import Stream, acknowledged, running_replica
 from tests.support.callers import ANYONE
 from tests.support.hot import put_selected

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
+from runstream_service.database.pool import Database
 from runstream_service.query.tail import tail
-from runstream_service.storage.database import Database
 from tests.integration.tail.conftest import drop, listening, rotate
 from tests.support.tail import HandMade, TailReplica, new_series, tail_replica
 

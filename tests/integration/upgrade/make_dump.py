@@ -20,15 +20,15 @@ from prometheus_client import CollectorRegistry
 from runstream.v1 import ingest_pb2
 from runstream_service.core.experiments import Experiments
 from runstream_service.core.runs import Runs
+from runstream_service.database.embedded import EmbeddedPostgres
+from runstream_service.database.migrate import migrate
+from runstream_service.database.pool import Connection, Database
 from runstream_service.ingest.decode import Batch
 from runstream_service.ingest.http_writes import HttpIngest, RunPoints
 from runstream_service.ingest.limits import MAX_TIME_UNIX_US, MIN_TIME_UNIX_US
 from runstream_service.rollup import epochs, rollup
 from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.rollup.partitions import PartitionDropper
-from runstream_service.storage.database import Connection, Database
-from runstream_service.storage.embedded import EmbeddedPostgres
-from runstream_service.storage.migrate import migrate
 from tests.integration.ingest.conftest import Replica, Stream, acknowledged, running_replica
 from tests.support.callers import ANYONE
 from tests.support.databases import FAST, PROGRAMS, short_directory

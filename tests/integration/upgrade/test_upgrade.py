@@ -16,11 +16,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from runstream.v1 import query_pb2
+from runstream_service.database.migrate import migrate, packaged_migrations
+from runstream_service.database.pool import Connection, Database
 from runstream_service.rollup import epochs, rollup
 from runstream_service.rollup.metrics import RollupMetrics
 from runstream_service.rollup.partitions import PartitionDropper
-from runstream_service.storage.database import Connection, Database
-from runstream_service.storage.migrate import migrate, packaged_migrations
 from tests.integration.ingest.conftest import acknowledged, running_replica
 from tests.integration.upgrade.make_dump import DELETED, FINISHED, OVER_HTTP, RUNNING
 from tests.support.rpc import serve_on

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runstream_service.artifacts.paths import MAX_NAME_BYTES, MAX_PATH_BYTES, check_path, path_of_uri
-from runstream_service.core.errors import InvalidField
+from runstream_service.errors.core import InvalidField
 
 PIECES = st.sampled_from(
     [

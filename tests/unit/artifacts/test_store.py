@@ -17,8 +17,8 @@ from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 from runstream_service.artifacts import store as module
 from runstream_service.artifacts.directory import Directory
 from runstream_service.artifacts.store import DIRECTORY_PARTS, ArtifactStore, Entry
-from runstream_service.cannot_start import CannotStart
-from runstream_service.core import errors
+from runstream_service.errors import core as errors
+from runstream_service.errors.startup import CannotStart
 
 PART_BYTES = DIRECTORY_PARTS.bytes
 

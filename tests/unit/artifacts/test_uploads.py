@@ -9,7 +9,7 @@ import pytest
 
 from runstream_service.artifacts import uploads as module
 from runstream_service.artifacts.uploads import SLOW_BYTES, Uploads
-from runstream_service.core.errors import Overloaded
+from runstream_service.errors.core import Overloaded
 
 
 async def trickling(chunk: bytes, ended: asyncio.Event) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runstream.v1 import ingest_pb2, packed_pb2, query_pb2
-from runstream_service.core.errors import ColumnLengths, MalformedMessage, MessageTooLarge
+from runstream_service.errors.core import ColumnLengths, MalformedMessage, MessageTooLarge
 from runstream_service.ingest import decode as decode_module
 from runstream_service.ingest.decode import Batches, EncodedDeclare, decode
 from runstream_service.ingest.limits import MAX_BATCHES_PER_MESSAGE, MAX_TIME_UNIX_US

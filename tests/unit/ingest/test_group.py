@@ -7,7 +7,7 @@ from uuid import UUID
 
 import numpy as np
 
-from runstream_service.core.errors import Fenced, SequenceGap
+from runstream_service.errors.core import Fenced, SequenceGap
 from runstream_service.ingest.group import Group, Verdict
 from runstream_service.ingest.stream import PendingBatch, ProducerStream
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstream_service.core.errors import Fenced, InvalidField, SequenceGap, UndeclaredSeries
+from runstream_service.errors.core import Fenced, InvalidField, SequenceGap, UndeclaredSeries
 from runstream_service.ingest.decode import Batch
 from runstream_service.ingest.limits import (
     MAX_BATCH_POINTS,

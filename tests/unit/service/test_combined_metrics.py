@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from runstream_service.ingest.metrics import IngestMetrics
-from runstream_service.metrics import Metrics
+from runstream_service.monitoring.metrics import Metrics
 from runstream_service.query.tail.metrics import TailMetrics
 from runstream_service.server import combined_metrics
 from runstream_service.server.combined_metrics import CombinedMetrics, Samples, Sums, samples_of

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_service.storage.copy_rows import Layout, Rows, body, float64, int64, unix_us
+from runstream_service.database.copy_rows import Layout, Rows, body, float64, int64, unix_us
 
 HEADER, TRAILER = b"PGCOPY\n\xff\r\n\x00" + bytes(8), b"\xff\xff"
 LAYOUT = Layout([("series_id", ">i4"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from runstream._masking import mask_secrets
-from runstream_service.cannot_start import CannotStart
-from runstream_service.settings import read_settings
-from runstream_service.storage.database_url import DatabaseUrl, Server
+from runstream_service.database.database_url import DatabaseUrl, Server
+from runstream_service.errors.startup import CannotStart
+from runstream_service.server.settings import read_settings
 
 
 @pytest.mark.parametrize(

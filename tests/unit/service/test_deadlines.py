@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import runstream_service
-from runstream_service.core.errors import DatabaseUnavailable
-from runstream_service.deadline import in_time, within
-from runstream_service.storage import connections
+from runstream_service.concurrency.deadlines import in_time, within
+from runstream_service.database import connections
+from runstream_service.errors.core import DatabaseUnavailable
 from tests.support.tasks import end
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "deadlines.md"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runstream_service.storage.definitions import Definition, parse_definitions, with_definitions
+from runstream_service.database.definitions import Definition, parse_definitions, with_definitions
 
 ONE = "CREATE OR REPLACE FUNCTION one() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$;\n"
 TWO = ONE.replace("SELECT 1", "SELECT 2")

@@ -6,7 +6,7 @@ import pytest
 
 from runstream_service.auth.grants import Grants, GrantTable
 from runstream_service.core.caller import Role
-from runstream_service.core.errors import WorkspaceNotFound
+from runstream_service.errors.core import WorkspaceNotFound
 
 
 def test_the_highest_role_of_somebodys_groups_counts() -> None:

@@ -19,7 +19,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from runstream_service.auth.issuer import REFRESHED_AFTER_S, REFRESHED_AT_MOST_EVERY_S, Issuer
 from runstream_service.auth.jwt_claims import LEEWAY_S, verified_claims
 from runstream_service.auth.web import ClusterWeb, Web
-from runstream_service.core.errors import IssuerUnavailable, Unauthenticated
+from runstream_service.errors.core import IssuerUnavailable, Unauthenticated
 from tests.support.issuer import LocalIssuer
 
 URL = "https://issuer.example"

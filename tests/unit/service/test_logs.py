@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from runstream._masking import mask_secrets
-from runstream_service import logs
+from runstream_service.monitoring import logs
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from runstream_service.metrics import Metrics
-from runstream_service.readiness import DATABASE, MIGRATIONS, Readiness
+from runstream_service.monitoring.metrics import Metrics
+from runstream_service.monitoring.readiness import DATABASE, MIGRATIONS, Readiness
 
 
 async def test_calls_are_counted_by_method_and_code() -> None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_service.core.errors import InvalidField
 from runstream_service.core.pages import check_page_size, make_token, read_token
+from runstream_service.errors.core import InvalidField
 
 
 @given(st.integers(-(2**63) + 1, 2**63 - 1), st.text())

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from runstream_service.pool_shares import LEAST_POOL_SIZE, PoolShares, connections_of_replica
+from runstream_service.server.pool_shares import LEAST_POOL_SIZE, PoolShares, connections_of_replica
 
 
 @pytest.mark.parametrize("pool_size", [LEAST_POOL_SIZE, 7, 8, 9, 10, 11, 20, 33, 1_000])

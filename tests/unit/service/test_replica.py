@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runstream_service.storage.replica import ReplicaId
+from runstream_service.database.replica import ReplicaId
 
 
 @pytest.mark.parametrize("kind", ["runstream", "runstream-writer", "runstream-rollup", "runstream-bell"])

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from runstream_service.database.copy_rows import HEADER, TRAILER
 from runstream_service.segments import decode
 from runstream_service.segments.decode import IRREGULAR, Segment, SegmentStream
-from runstream_service.storage.copy_rows import HEADER, TRAILER
 
 VALUES = (1.5, -0.0, math.nan, math.inf)
 # How many points, whether steps are regular, which column has the times, whether values are single precision.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runstream_service.cannot_start import CannotStart
-from runstream_service.settings import OPTIONS, Address, read_settings
+from runstream_service.errors.startup import CannotStart
+from runstream_service.server.settings import OPTIONS, Address, read_settings
 
 
 def test_defaults_are_right_for_a_laptop() -> None:

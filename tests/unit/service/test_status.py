@@ -13,8 +13,8 @@ import structlog.testing
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status as official
 
-from runstream_service import statuses
-from runstream_service.core import errors
+from runstream_service.errors import core as errors
+from runstream_service.errors import statuses
 from runstream_service.rpc import status
 
 Code = grpc.StatusCode

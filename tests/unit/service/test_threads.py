@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from runstream_service.core.errors import Overloaded
-from runstream_service.threads import ThreadPool, call_each
+from runstream_service.concurrency.threads import ThreadPool, call_each
+from runstream_service.errors.core import Overloaded
 
 
 @contextlib.asynccontextmanager
@@ -65,7 +65,7 @@ async def test_a_call_that_nobody_waits_for_any_more_still_counts_while_it_runs(
 def test_a_call_that_hangs_does_not_keep_the_process_from_ending():
     script = """if True:
         import asyncio, threading
-        from runstream_service.threads import ThreadPool
+        from runstream_service.concurrency.threads import ThreadPool
         async def main():
             try:
                 await asyncio.wait_for(ThreadPool("t", threads=1, max_waiting=0).run(threading.Event().wait), 0.1)

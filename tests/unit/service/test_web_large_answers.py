@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from runstream_service.core.errors import Overloaded
+from runstream_service.errors.core import Overloaded
 from runstream_service.web.large_answers import LARGE_BYTES, LargeAnswers
 
 HEADERS = {"content-type": "application/octet-stream"}

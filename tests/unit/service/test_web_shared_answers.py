@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runstream_service.core.errors import InvalidField
+from runstream_service.errors.core import InvalidField
 from runstream_service.web.shared_answers import SharedAnswers
 
 

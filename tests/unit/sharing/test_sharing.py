@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_service.core.errors import Overloaded
+from runstream_service.errors.core import Overloaded
 from runstream_service.ingest.backpressure import PointBudget
 from runstream_service.sharing.capacity import SharedCapacity
 from runstream_service.sharing.current import work_for

@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from runstream_service.http.protocol import BoundedProtocol
-from runstream_service.server import listening
-from runstream_service.server.listening import HttpServer
+from runstream_service.server import sockets
+from runstream_service.server.sockets import HttpServer
 from runstream_service.tls import connections
 from runstream_service.tls.connections import HandshakeFailures, LiveContext
 from runstream_service.tls.files import TlsFiles
@@ -106,7 +106,7 @@ def test_more_handshakes_than_a_bound_are_refused_until_others_have_ended(
 
 
 def test_a_handshake_that_does_not_go_on_is_ended(context: LiveContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(listening._TLS_TIMEOUTS, "ssl_handshake_timeout", 0.2)
+    monkeypatch.setitem(sockets._TLS_TIMEOUTS, "ssl_handshake_timeout", 0.2)
 
     async def test(port: int, _server: HttpServer) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

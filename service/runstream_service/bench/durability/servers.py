@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runstream_service.storage.embedded import EmbeddedPostgres
+from runstream_service.database.embedded import EmbeddedPostgres
 
 _START_SECONDS = 120.0
 # Below the ports that Linux gives to connections: a client that tries to reach a server which is away would else

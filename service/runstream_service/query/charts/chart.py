@@ -7,8 +7,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runstream_service.core.errors import InvalidField
 from runstream_service.core.names import parse_run_id
+from runstream_service.errors.core import InvalidField
 from runstream_service.query.charts.buckets import Buckets, divided
 from runstream_service.query.charts.curves import Axis, Curve, CurveSources, Range, batches, curves_of
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_service.database.copy_rows import Rows, body, float64, int64, unix_us
 from runstream_service.query.charts.buckets import Float64, Int64
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.columns import NO_POINTS, Columns, joined
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP, Series, StoredSeries, ranks_of, runs_of
 from runstream_service.segments.decode import SUMMARY, places
-from runstream_service.storage.copy_rows import Rows, body, float64, int64, unix_us
 from runstream_service.stores import segment_store
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service import threads
+from runstream_service.concurrency import threads
 from runstream_service.query.charts.buckets import (
     Bucketing,
     Buckets,

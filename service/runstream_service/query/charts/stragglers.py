@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runstream_service.core.errors import RunNotFound
 from runstream_service.core.names import parse_run_id
+from runstream_service.errors.core import RunNotFound
 from runstream_service.query.charts.buckets import Float64, Int64
 from runstream_service.query.charts.chart import MAX_CURVES, ChartQuery
 from runstream_service.query.history.history import HistoryQuery

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_service.database.copy_rows import body, float64, unix_us
 from runstream_service.query.charts.buckets import Float64, Int64
 from runstream_service.query.charts.curves import Axis, Range, overlapping
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays
@@ -21,7 +22,6 @@ from runstream_service.query.mlflow_view.metric_rows import MetricRows, in_range
 from runstream_service.query.mlflow_view.primary_series import sources_by_run
 from runstream_service.query.reading.read_transaction import compute
 from runstream_service.segments.decode import POINT, place_text
-from runstream_service.storage.copy_rows import body, float64, unix_us
 from runstream_service.stores import segment_store
 
 if TYPE_CHECKING:

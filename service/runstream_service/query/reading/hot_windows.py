@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service import threads
-from runstream_service.core.errors import Overloaded
+from runstream_service.concurrency import threads
+from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US
+from runstream_service.errors.core import Overloaded
 from runstream_service.query.reading.columns import NO_POINTS, Columns, joined
 from runstream_service.query.reading.read_transaction import compute
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP
 from runstream_service.segments.best_values import BestValues, best_values
-from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
 from runstream_service.stores.hot_batches import BatchStream
 
 if TYPE_CHECKING:

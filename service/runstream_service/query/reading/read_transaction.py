@@ -16,13 +16,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iter
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from runstream_service import threads
-from runstream_service.core.errors import DatabaseUnavailable, ReadTooSlow
-from runstream_service.deadline import in_time
+from runstream_service.concurrency import threads
+from runstream_service.concurrency.deadlines import in_time
+from runstream_service.database.copy_rows import Sink, number, stream
+from runstream_service.database.pool import READ_TIMEOUT_S, layout_of, rolled_back_on_error, server_start_id_of
+from runstream_service.database.queries import load
+from runstream_service.errors.core import DatabaseUnavailable, ReadTooSlow
 from runstream_service.sharing.slots import FairSlots
-from runstream_service.storage.copy_rows import Sink, number, stream
-from runstream_service.storage.database import READ_TIMEOUT_S, layout_of, rolled_back_on_error, server_start_id_of
-from runstream_service.storage.queries import load
 from runstream_service.stores import hot_store
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from runstream_service.database.pool import Database, PooledConnection
+    from runstream_service.limits.limited_reads import LimitedReads
     from runstream_service.query.reading.reader_thread import ReaderThread
-    from runstream_service.sharing.limited_reads import LimitedReads
     from runstream_service.sharing.urgent import UrgentWork
-    from runstream_service.storage.database import Database, PooledConnection
 
 SQL = load("points")
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvloop
 
-from runstream_service.core.errors import CoreError
+from runstream_service.errors.core import CoreError
 
 if TYPE_CHECKING:
-    from runstream_service.storage.database import Database
+    from runstream_service.database.pool import Database
 
 T = TypeVar("T")
 Emit = Callable[..., Awaitable[None]]

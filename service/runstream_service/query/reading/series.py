@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from runstream_service.core.errors import InvalidField, RunNotFound
 from runstream_service.core.names import parse_run_id
+from runstream_service.errors.core import InvalidField, RunNotFound
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller

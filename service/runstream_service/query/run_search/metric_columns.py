@@ -10,13 +10,13 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_service.database.copy_rows import Layout, Rows, body, float64, int64, unix_us
 from runstream_service.query.latest import STORED_VALUES, LatestPoints, apply_hot_points
 from runstream_service.query.mlflow_view.primary_series import primary_points
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import compute
 from runstream_service.search.sql import LARGEST
 from runstream_service.segments.best_values import BestValues
-from runstream_service.storage.copy_rows import Layout, Rows, body, float64, int64, unix_us
 
 if TYPE_CHECKING:
     from runstream_service.query.reading.hot_windows import HotWindow

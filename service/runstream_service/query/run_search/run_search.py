@@ -16,10 +16,11 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service import threads
+from runstream_service.concurrency import threads
 from runstream_service.core.names import is_run_id
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.core.runs import NAME_TAG
+from runstream_service.database.copy_rows import Layout, body, int64
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import all_ended, compute, whole_read
 from runstream_service.query.run_search import metric_columns
@@ -35,7 +36,6 @@ from runstream_service.search.sql import (
     text_condition,
     time_condition,
 )
-from runstream_service.storage.copy_rows import Layout, body, int64
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller

@@ -11,18 +11,18 @@ import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.core.errors import CursorTooOld
+from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US
+from runstream_service.database.pool import layout_of, server_start_id_of
+from runstream_service.database.queries import load
+from runstream_service.errors.core import CursorTooOld
 from runstream_service.query.reading.read_transaction import compute
 from runstream_service.query.tail.cursor import Cursor, Snapshot
-from runstream_service.storage.copy_rows import EPOCH_2000_UNIX_US
-from runstream_service.storage.database import layout_of, server_start_id_of
-from runstream_service.storage.queries import load
 from runstream_service.stores import hot_store
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from runstream_service.storage.database import PooledConnection
+    from runstream_service.database.pool import PooledConnection
     from runstream_service.stores.hot_batches import HotPoints
 
 SQL = load("tail")

@@ -15,7 +15,7 @@ import itertools
 import re
 from dataclasses import dataclass, replace
 
-from runstream_service.core.errors import InvalidField
+from runstream_service.errors.core import InvalidField
 
 _VERSION = b"2;"
 # Cursors of earlier releases have no lineage.

@@ -25,10 +25,11 @@ from uuid import UUID
 import numpy as np
 import structlog
 
-from runstream_service.core.errors import CoreError, CursorTooOld, Draining, RunNotFound
+from runstream_service.concurrency.deadlines import in_time
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.core.names import parse_run_id
-from runstream_service.deadline import in_time
+from runstream_service.database.pool import server_start_id_of, translated
+from runstream_service.errors.core import CoreError, CursorTooOld, Draining, RunNotFound
 from runstream_service.query.reading.series import Series, check_keys
 from runstream_service.query.tail.commit_reader import (
     SQL,
@@ -43,13 +44,12 @@ from runstream_service.query.tail.cursor import Cursor
 from runstream_service.query.tail.messages import TailMessage, messages
 from runstream_service.sharing.places import Places
 from runstream_service.sharing.slots import FairSlots
-from runstream_service.storage.database import server_start_id_of, translated
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
+    from runstream_service.database.commit_notifier import CommitNotifier
+    from runstream_service.database.pool import Database, PooledConnection
     from runstream_service.query.tail.metrics import TailMetrics
-    from runstream_service.storage.commit_notifier import CommitNotifier
-    from runstream_service.storage.database import Database, PooledConnection
 
 log = structlog.get_logger()
 

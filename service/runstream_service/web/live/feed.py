@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from runstream_service.core.errors import CursorTooOld, InvalidField, NotFound, Retryable
+from runstream_service.errors.core import CursorTooOld, InvalidField, NotFound, Retryable
 from runstream_service.query.reading.read_transaction import compute
 from runstream_service.query.tail.tail import TailQuery
 from runstream_service.web.live.subscription import Event, Subscription

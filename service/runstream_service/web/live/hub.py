@@ -12,9 +12,9 @@ from uuid import UUID
 import orjson
 import structlog
 
+from runstream_service.concurrency.deadlines import within
 from runstream_service.core.caller import Caller, Role
-from runstream_service.core.errors import CoreError, Draining, Overloaded, RunNotFound
-from runstream_service.deadline import within
+from runstream_service.errors.core import CoreError, Draining, Overloaded, RunNotFound
 from runstream_service.sharing.current import work_for
 from runstream_service.sharing.places import Places
 from runstream_service.web.live import position

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runstream_service.deadline import in_time
+from runstream_service.concurrency.deadlines import in_time
 from runstream_service.web.live import position
 
 if TYPE_CHECKING:
-    from runstream_service.core.errors import CoreError
+    from runstream_service.errors.core import CoreError
 
 # A page that reads nothing for some ten seconds, or is sent more than this, begins again.
 MAX_EVENTS = 64

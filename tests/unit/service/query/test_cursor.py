@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_service.core.errors import InvalidField
+from runstream_service.errors.core import InvalidField
 from runstream_service.query.tail.cursor import Cursor, Snapshot
 
 

@@ -1,0 +1,68 @@
+"""AccessService for the commands of an operator: over gRPC with the caller's own token, or straight in the database.
+
+The second way needs no token, since whoever has the database has everything. It is how the first admin gets one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import Message
+
+from runstream_service.core.caller import DEFAULT_WORKSPACE
+
+
+class ServiceCalls:
+    """Calls of a service that runs."""
+
+    def __init__(self, address: str | None, workspace: str) -> None:
+        import runstream
+
+        self._client = runstream.Client(address, workspace=workspace or None)
+
+    def call(self, method: str, request: Message) -> Any:
+        """The answer. Raises RunstreamError."""
+        from runstream.v1 import access_pb2_grpc
+
+        return self._client._call(access_pb2_grpc.AccessServiceStub, method, request)
+
+
+class DatabaseCalls:
+    """The same methods, executed here."""
+
+    def __init__(self, url: str, workspace: str) -> None:
+        self._url = url
+        self._workspace = workspace or DEFAULT_WORKSPACE
+
+    def call(self, method: str, request: Message) -> Any:
+        """The answer. Raises CannotStart, CoreError."""
+        return asyncio.run(self._call(method, request))
+
+    async def _call(self, method: str, request: Message) -> Any:
+        from runstream_service.auth.access import Access
+        from runstream_service.auth.operator import operator_in
+        from runstream_service.database.external import open_at_once
+        from runstream_service.rpc.access_servicer import AccessServicer
+        from runstream_service.rpc.caller import set_caller
+
+        database = await open_at_once(self._url, max_size=1)
+        try:
+            access = Access.of(database, is_on=True, public_url=os.environ.get("RUNSTREAM_PUBLIC_URL", ""))
+            set_caller(await operator_in(access, self._workspace))
+            return await getattr(AccessServicer(access), method)(request, None)
+        finally:
+            await database.close()
+
+
+def choose_calls(
+    *, address: str | None, database: str | None, data_dir: Path | None, workspace: str
+) -> ServiceCalls | DatabaseCalls:
+    """The database if one is named, else the service. Raises CannotStart."""
+    from runstream_service.database.embedded import url_of_running
+
+    if database or data_dir:
+        return DatabaseCalls(database or url_of_running(data_dir or Path()), workspace)
+    return ServiceCalls(address, workspace)

@@ -1,0 +1,57 @@
+"""Deadlines of work, and of its steps. docs/deadlines.md lists all limits."""
+
+from __future__ import annotations
+
+import time
+from asyncio import timeout
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from runstream_service.errors.core import DatabaseUnavailable
+
+T = TypeVar("T")
+
+# The limit of a call with one answer, over gRPC or MLflow's routes. Each statement has its own limit, but a call may
+# consist of several. MLflow's clients give up after 120 s.
+CALL_TIMEOUT_S = 100.0
+
+
+class Deadline:
+    """A time some seconds in the future, by the monotonic clock."""
+
+    def __init__(self, within_s: float) -> None:
+        self._at = time.monotonic() + within_s
+
+    def left_s(self) -> float:
+        """Seconds left; never negative."""
+        return max(0.0, self._at - time.monotonic())
+
+    def share(self, part: float) -> float:
+        """A fraction of the seconds that are left, for one step; the next step gets its fraction of the rest."""
+        return self.left_s() * part
+
+
+async def in_time(work: Awaitable[T], timeout_s: float) -> T:
+    """The result of some work, which is cancelled when the time is up.
+
+    Use this instead of asyncio.wait_for, which until Python 3.11 loses a cancellation that comes just when the work is
+    done: a task that waits in a loop then runs for ever, and so does everything that waits for its end.
+
+    Raises:
+        TimeoutError: there was no result in time.
+    """
+    async with timeout(timeout_s):
+        return await work
+
+
+async def within(work: Awaitable[T], timeout_s: float = CALL_TIMEOUT_S) -> T:
+    """The result of a whole call.
+
+    Raises:
+        DatabaseUnavailable: there was no result in time, and the call was cancelled; whether it had an effect is
+        unknown.
+    """
+    try:
+        return await in_time(work, timeout_s)
+    except TimeoutError as error:
+        raise DatabaseUnavailable(f"the call was not answered within {timeout_s:g} s") from error

@@ -1,0 +1,92 @@
+"""Tells all replicas that something was committed: LISTEN and NOTIFY on a connection of its own.
+
+Only a hint, so that live tail need not poll often: it may be lost, come late or for nothing. Writers notify outside of
+their transactions, since a NOTIFY inside takes a lock of the whole server until its commit is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from runstream_service.concurrency.deadlines import in_time
+from runstream_service.database.pool import translate
+
+if TYPE_CHECKING:
+    from runstream_service.database.pool import Connection, Database
+
+log = structlog.get_logger()
+
+CHANNEL = "runstream_commits"
+# At most so often, however many groups are committed. It waits for no disk.
+NOTIFY_EVERY_S = 0.05
+# A connection that died without a word shows when it is asked this often.
+CHECK_EVERY_S = 10.0
+_ANSWER_WITHIN_S = 5.0
+_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.1, 5.0
+
+
+class CommitNotifier:
+    """One in each replica: its writers call `notify`, and its tails wait for the notifications of all replicas."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._committed_here = asyncio.Event()
+        self._notified = asyncio.Event()
+
+    def notify(self) -> None:
+        """Something was committed. Costs nothing; many calls become one notification."""
+        self._committed_here.set()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Returns when something was committed since the last wait, or after the timeout."""
+        try:
+            await in_time(self._notified.wait(), timeout_s)
+        except TimeoutError:
+            return
+        self._notified.clear()
+
+    async def run(self) -> None:
+        """Listens and notifies until cancelled; connects again whenever the connection is gone."""
+        backoff_s = _FIRST_BACKOFF_S
+        while True:
+            connection: Connection | None = None
+            try:
+                connection = await self._database.connect_notifier()
+                # So that the loss is noticed at once; a notification that is due is for the next connection.
+                connection.add_termination_listener(lambda _: self._committed_here.set())
+                await connection.add_listener(CHANNEL, self._on_notification)
+                backoff_s = _FIRST_BACKOFF_S
+                self._notified.set()  # for what was committed while nobody listened
+                await self._forward(connection)
+            except Exception as error:
+                if translate(error) is None:
+                    log.exception("The commit notifier failed for a bug", action="bell_failed")
+                else:
+                    log.debug("The commit notifier connects again", action="bell_reconnects", error=repr(error))
+            finally:
+                if connection is not None:
+                    connection.terminate()
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+
+    async def _forward(self, connection: Connection) -> None:
+        """Sends our own notifications; returns when the connection is gone."""
+        while not connection.is_closed():
+            began = time.monotonic()
+            try:
+                await in_time(self._committed_here.wait(), CHECK_EVERY_S)
+            except TimeoutError:
+                await connection.execute("SELECT 1", timeout=_ANSWER_WITHIN_S)
+                continue
+            if connection.is_closed():
+                return
+            self._committed_here.clear()
+            await connection.execute(f"NOTIFY {CHANNEL}", timeout=_ANSWER_WITHIN_S)
+            await asyncio.sleep(max(0.0, NOTIFY_EVERY_S - (time.monotonic() - began)))
+
+    def _on_notification(self, *_: object) -> None:
+        self._notified.set()

@@ -1,0 +1,336 @@
+"""The errors of calls. Each class says whose fault the error is, and whether trying again helps.
+
+    CoreError
+    ├── InvalidField            fault of the caller: a field has a wrong form
+    │   └── TooManySeries
+    ├── ProtocolError           fault of the caller: the stream broke the protocol; `reason` says how
+    │   ├── MalformedMessage
+    │   ├── OpenExpected
+    │   ├── ColumnLengths
+    │   ├── UndeclaredSeries
+    │   └── SequenceGap
+    ├── Unauthenticated         the caller is unknown: no credentials, or none that are valid
+    ├── Forbidden               the caller's role does not allow it
+    ├── NotFound                what the request names does not exist
+    │   ├── RunNotFound
+    │   ├── ExperimentNotFound
+    │   ├── WorkspaceNotFound
+    │   └── ArtifactNotFound
+    ├── AlreadyExists           the name or id is taken
+    │   └── RunInOtherExperiment
+    ├── RunDeleted, ExperimentDeleted, ParamChanged
+    ├── MessageTooLarge         fault of the caller: a message is too long
+    ├── Fenced                  nobody's fault: a newer stream of this producer took over
+    ├── LedgerBehind            the database lost what it had acknowledged
+    ├── CommitFailed            a batch hits a bug of the service
+    ├── ReadTooSlow             a read outlived the rows it was reading
+    ├── CursorTooOld            points after the cursor of a tail have been dropped from hot batches
+    ├── StoreFull               the artifact store has no room
+    ├── StoreRefuses            the artifact store refuses this service
+    ├── FileTooLarge            a file is larger than the workspace's limit
+    └── Retryable               nobody's fault; try again after `retry_after_s`
+        ├── Overloaded
+        │   └── LimitReached    the workspace has reached one of its limits
+        ├── OpenTimeout
+        ├── ClientStalled
+        ├── Draining
+        ├── DatabaseUnavailable
+        │   ├── NotConnected    there was no connection, so nothing was done
+        │   └── DatabaseUnsuitable  its setup does not allow the service to keep its promises
+        ├── DatabaseChanged     a stream was opened before a restart or a failover of the database
+        ├── StoreUnavailable
+        └── IssuerUnavailable   the keys of an issuer of JWTs cannot be had
+
+`statuses.py` maps them to gRPC's and MLflow's in one table; `reason` is what callers see (proto/ says when).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class CoreError(Exception):
+    """Base class. `reason` is stable and public. `field` names the request's field that was wrong, or is empty.
+    `subject` is the id or name that the error is about, for front ends that have their own messages."""
+
+    reason = "INTERNAL"
+
+    def __init__(self, message: str, *, field: str = "", subject: object = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.subject = subject
+
+
+class InvalidField(CoreError):
+    """A field of a request has a wrong form, length or range. `position`: at which character of the field's text it is
+    wrong, counted from 0, if that is known."""
+
+    reason = "INVALID_FIELD"
+
+    def __init__(self, message: str, *, field: str = "", subject: object = "", position: int | None = None) -> None:
+        super().__init__(message, field=field, subject=subject)
+        self.position = position
+
+
+class TooManySeries(InvalidField):
+    """The run has the most series that it may have."""
+
+    reason = "TOO_MANY_SERIES"
+
+
+class ProtocolError(CoreError):
+    """The stream broke the protocol; it ends, and nothing unacknowledged is final."""
+
+
+class MalformedMessage(ProtocolError):
+    """Bytes that are no AppendRequest."""
+
+    reason = "MALFORMED_MESSAGE"
+
+
+class OpenExpected(ProtocolError):
+    """The first message was not Open, or a later one was."""
+
+    reason = "OPEN_EXPECTED"
+
+
+class ColumnLengths(ProtocolError):
+    """Columns of one batch differ in length."""
+
+    reason = "COLUMN_LENGTHS"
+
+
+class UndeclaredSeries(ProtocolError):
+    """A batch uses a series index that the stream did not declare."""
+
+    reason = "UNDECLARED_SERIES"
+
+
+class SequenceGap(ProtocolError):
+    """A batch number does not follow the last one."""
+
+    reason = "SEQUENCE_GAP"
+
+
+class Unauthenticated(CoreError):
+    """The caller is unknown: it gave no credentials, or none that are valid."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class Forbidden(CoreError):
+    """The role of the caller does not allow the call."""
+
+    reason = "FORBIDDEN"
+
+
+class NotFound(CoreError):
+    """What the request names does not exist, or not for this caller."""
+
+    reason = "NOT_FOUND"
+
+
+class RunNotFound(NotFound):
+    """There is no such run, or not for this caller."""
+
+    reason = "RUN_NOT_FOUND"
+
+
+class WorkspaceNotFound(NotFound):
+    """There is no such workspace, or not for this caller."""
+
+    reason = "WORKSPACE_NOT_FOUND"
+
+
+class ExperimentNotFound(NotFound):
+    """There is no such experiment, or not for this caller."""
+
+    reason = "EXPERIMENT_NOT_FOUND"
+
+
+class ArtifactNotFound(NotFound):
+    """No file has that path in the artifact store."""
+
+    reason = "ARTIFACT_NOT_FOUND"
+
+
+class RunDeleted(CoreError):
+    """The run is deleted."""
+
+    reason = "RUN_DELETED"
+
+
+class ExperimentDeleted(CoreError):
+    """The experiment is deleted."""
+
+    reason = "EXPERIMENT_DELETED"
+
+
+class ParamChange(NamedTuple):
+    """A param that would have been changed."""
+
+    key: str
+    stored: str
+    given: str
+
+
+class ParamChanged(CoreError):
+    """Params have other values already; `changes` says which."""
+
+    reason = "PARAM_CHANGED"
+
+    def __init__(
+        self, message: str, *, field: str = "", subject: object = "", changes: Sequence[ParamChange] = ()
+    ) -> None:
+        super().__init__(message, field=field, subject=subject)
+        self.changes = tuple(changes)
+
+
+class AlreadyExists(CoreError):
+    """The name or id is taken, perhaps by something deleted."""
+
+    reason = "ALREADY_EXISTS"
+
+
+class RunInOtherExperiment(AlreadyExists):
+    """The run id is taken by a run of another experiment."""
+
+    reason = "RUN_IN_OTHER_EXPERIMENT"
+
+
+class MessageTooLarge(CoreError):
+    """A message is longer than its kind may be."""
+
+    reason = "MESSAGE_TOO_LARGE"
+
+
+class Fenced(CoreError):
+    """A newer stream of the same producer took over, or its run was deleted."""
+
+    reason = "FENCED"
+
+
+class LedgerBehind(CoreError):
+    """The ledger knows less than the client got acknowledged: the database was restored to an older state."""
+
+    reason = "LEDGER_BEHIND"
+
+
+class CommitFailed(CoreError):
+    """A batch fails repeatedly because of a bug of the service; it is neither stored nor refused for good."""
+
+    reason = "COMMIT_FAILED"
+
+
+class ReadTooSlow(CoreError):
+    """The partition that a read needed was dropped in the meantime; a smaller read will succeed."""
+
+    reason = "READ_TOO_SLOW"
+
+
+class CursorTooOld(CoreError):
+    """The commits after the cursor cannot be sent any more: their hot batches are gone."""
+
+    reason = "CURSOR_TOO_OLD"
+
+
+class StoreFull(CoreError):
+    """The artifact store is full. Somebody has to make room, which takes longer than a client retries."""
+
+    reason = "STORE_FULL"
+
+
+class StoreRefuses(CoreError):
+    """The artifact store refuses this service: wrong credentials, or a directory that belongs to somebody else."""
+
+    reason = "STORE_REFUSES"
+
+
+class FileTooLarge(CoreError):
+    """A file is larger than the limit of its workspace."""
+
+    reason = "FILE_TOO_LARGE"
+
+
+class ArtifactsOff(CoreError):
+    """This service keeps no files (--artifacts none)."""
+
+    reason = "ARTIFACTS_OFF"
+
+
+class Retryable(CoreError):
+    """Nobody's fault; the same call may succeed after `retry_after_s`."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, field: str = "") -> None:
+        super().__init__(message, field=field)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(Retryable):
+    """The service is at its capacity."""
+
+    reason = "OVERLOADED"
+
+
+class LimitReached(Overloaded):
+    """The workspace has reached one of its limits; what is asked for is possible again later."""
+
+    reason = "LIMIT_REACHED"
+
+
+class OpenTimeout(Retryable):
+    """A stream was opened, but no message arrived: its client, or the network, hangs."""
+
+    reason = "OPEN_TIMEOUT"
+
+
+class ClientStalled(Retryable):
+    """The client reads no messages, although its connection is up."""
+
+    reason = "CLIENT_STALLED"
+
+
+class Draining(Retryable):
+    """This replica shuts down, or the stream has reached its maximum age: another replica serves the client."""
+
+    reason = "DRAINING"
+
+
+class DatabaseUnavailable(Retryable):
+    """PostgreSQL does not answer, or ended the connection."""
+
+    reason = "DATABASE_UNAVAILABLE"
+
+
+class NotConnected(DatabaseUnavailable):
+    """There was no connection to PostgreSQL, so nothing was done. Connecting has failed for `away_s` seconds."""
+
+    def __init__(self, message: str, *, away_s: float = 0.0, retry_after_s: float = 1.0, field: str = "") -> None:
+        super().__init__(message, retry_after_s=retry_after_s, field=field)
+        self.away_s = away_s
+
+
+class DatabaseUnsuitable(DatabaseUnavailable):
+    """PostgreSQL, or a pooler in between, is set up so that the service cannot keep its promises. Somebody has to
+    change that; the start of the service does not wait for it."""
+
+
+class DatabaseChanged(Retryable):
+    """PostgreSQL was restarted or failed over since the stream was opened, so the stream's session and series may be
+    invalid."""
+
+    reason = "DATABASE_CHANGED"
+
+
+class StoreUnavailable(Retryable):
+    """The artifact store does not answer."""
+
+    reason = "STORE_UNAVAILABLE"
+
+
+class IssuerUnavailable(Retryable):
+    """An issuer of tokens does not answer, or not as it should."""
+
+    reason = "ISSUER_UNAVAILABLE"

@@ -1,0 +1,226 @@
+"""Opens the sockets that the service listens on, with clear errors for those that are not available.
+
+Several workers share a port: each has a socket of its own on it (SO_REUSEPORT), and the kernel distributes connections
+by a hash of their addresses. Measured with 200 connections to four uvloop servers, opened at once and kept: 44 to 54
+for each, and 4 to 125 with one socket that all of them accept from, as the first one to wake up takes what is there.
+A worker that starts gets no connections before it listens. A port that is in use has to stay an error nevertheless: so
+the supervisor reserves it, and only then do its workers share it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import uvicorn
+
+from runstream_service.errors.startup import CannotStart
+from runstream_service.http.protocol import BoundedProtocol, close_stuck
+from runstream_service.server.settings import Address
+from runstream_service.tls.connections import HANDSHAKE_S, Connection
+
+# How often to try to find a port that is free on all addresses of a name.
+_TRIES = 20
+# Most seconds of a handshake; and from the end of a connection until its client has read what was left of the answer,
+# and has closed its side.
+_TLS_TIMEOUTS: dict[str, Any] = {"ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": 60.0}
+# How long clients have to close theirs when the service stops.
+_GOODBYE_S = 0.5
+# uvicorn's tick is a tenth of a second.
+_TICKS_BETWEEN_LOOKS = 20
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn without its signal handlers, since frontend.py stops everything in order, with closing of stuck
+    connections, and with TLS whose handshakes have a time limit."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        tls: ssl.SSLContext | None = None,
+        on_tls_hello: Callable[[str], None] | None = None,
+    ) -> None:
+        """`on_tls_hello` gets the addresses of clients that speak TLS to a server without it."""
+        super().__init__(config)
+        self._tls = tls
+        self._on_tls_hello = on_tls_hello
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections on the sockets."""
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(
+                self._make_protocol,
+                sock=listener,
+                ssl=self._tls,
+                backlog=self.config.backlog,
+                **({} if self._tls is None else _TLS_TIMEOUTS),
+            )
+            for listener in sockets or ()
+        ]
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close all connections, those that are at work when they have answered."""
+        ending = asyncio.ensure_future(self._end_unread())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+
+    async def _end_unread(self) -> None:
+        """A client that keeps an idle connection does not read, so it does not notice that TLS has ended on it, and
+        would not close its side before a time limit."""
+        while True:
+            await asyncio.sleep(_GOODBYE_S)
+            for one in list(self.server_state.connections):
+                inside = one.transport.get_extra_info("ssl_object")
+                if isinstance(inside, Connection) and inside.awaits_goodbye:
+                    one.transport.abort()
+
+    def _make_protocol(self) -> BoundedProtocol:
+        return BoundedProtocol(self.config, self.server_state, self.lifespan.state, on_tls_hello=self._on_tls_hello)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Returns whether to end."""
+        if counter % _TICKS_BETWEEN_LOOKS == 0:
+            close_stuck(self.server_state.connections, asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures nothing."""
+        yield
+
+
+GRPC, HTTP = ("--grpc-listen", "127.0.0.1:50051"), ("--http-listen", "127.0.0.1:5000")
+MONITORING = ("--monitoring-listen", "127.0.0.1:9464")
+
+
+def grpc_port_options(*, shared: bool) -> tuple[tuple[str, int], ...]:
+    """The server's option for its port. By default, gRPC shares a port that is in use instead of reporting it."""
+    return (("grpc.so_reuseport", int(shared)),)
+
+
+def listen_grpc(
+    server: grpc.aio.Server,
+    address: Address,
+    *,
+    shared: bool = False,
+    credentials: grpc.ServerCredentials | None = None,
+) -> Address:
+    """Binds a port of the server; returns the real port. Raises CannotStart with a reason, which gRPC does not give.
+    With `shared` the supervisor has reserved the port."""
+    setting, example = GRPC
+    if address.port != 0 and not shared:
+        for listener in _bind(address, setting, example):
+            listener.close()
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(str(address))
+        else:
+            port = server.add_secure_port(str(address), credentials)
+    except RuntimeError as error:
+        raise CannotStart(f"cannot listen on {address}", setting=setting, example=example) from error
+    return Address(address.host, port)
+
+
+def listen_http(address: Address, names: tuple[str, str] = HTTP, *, shared: bool = False) -> list[socket.socket]:
+    """Binds the port for `HttpServer.serve(sockets=...)`, on all addresses of the host, as gRPC does: `[::]` and
+    `0.0.0.0` are all of IPv4 and of IPv6, and `localhost` is 127.0.0.1 and ::1. Raises CannotStart."""
+    return _bind(address, *names, shared=shared)
+
+
+class Reservation:
+    """A port that the workers of this process may listen on, and nobody else."""
+
+    def __init__(self, address: Address, setting: str, example: str) -> None:
+        """Raises CannotStart if the port is in use."""
+        listeners = _bind(address, setting, example)
+        self.address = Address(address.host, listeners[0].getsockname()[1])
+        self._sockets = [_reserve(listener) for listener in listeners]
+        for listener in listeners:
+            listener.close()
+
+    def close(self) -> None:
+        """Give the port back."""
+        for one in self._sockets:
+            one.close()
+
+
+def _reserve(listener: socket.socket) -> socket.socket:
+    """A socket that holds the address of a listener and gets no connections, as it does not listen.
+
+    `listener` could only be bound because nobody else has the port, so at no time can two services have it: while both
+    sockets exist, they share it. Afterwards, this one allows sockets of the same user that ask to share (the workers).
+    It must not have SO_REUSEADDR any more: two sockets that have it, and do not listen, may have the same port.
+    """
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserving = socket.socket(listener.family, socket.SOCK_STREAM)
+    if listener.family == socket.AF_INET6:
+        reserving.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    # SO_REUSEADDR is for connections of an earlier service that are not forgotten yet (TIME_WAIT).
+    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+        reserving.setsockopt(socket.SOL_SOCKET, option, 1)
+    reserving.bind(listener.getsockname())
+    reserving.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    return reserving
+
+
+def _bind(address: Address, setting: str, example: str, *, shared: bool = False) -> list[socket.socket]:
+    try:
+        places = _places(address)
+        for _ in range(_TRIES if address.port == 0 else 1):
+            if listeners := _bind_all(places, address.port, shared=shared):
+                return listeners
+        raise OSError(errno.EADDRINUSE, "no port is free on all of its addresses")
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise CannotStart(f"cannot listen on {address}: {why}", setting=setting, example=example) from error
+
+
+def _places(address: Address) -> list[tuple[int, str]]:
+    """Families and addresses of a host. `localhost` always has both families, whatever /etc/hosts says. So has each of
+    the wildcard addresses: gRPC does not distinguish them, and has no option for it."""
+    if address.host in ("0.0.0.0", "::"):  # noqa: S104 - the setting says so
+        return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]  # noqa: S104
+    if address.host == "localhost":
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, str(where[0])) for family, _, _, _, where in found))
+
+
+def _bind_all(places: list[tuple[int, str]], port: int, *, shared: bool) -> list[socket.socket]:
+    """Sockets of one port, or of any port if it is 0; none if that is not free on all addresses. Addresses that this
+    machine does not have (::1 without IPv6) are left out, as long as there are others.
+
+    Raises:
+        OSError: the requested port is not available.
+    """
+    listeners: list[socket.socket] = []
+    missing: OSError | None = None
+    any_port = port == 0
+    for family, host in places:
+        try:
+            listener = socket.create_server((host, port), family=family, backlog=2048, reuse_port=shared)
+        except OSError as error:
+            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                missing = error
+                continue
+            for one in listeners:
+                one.close()
+            if any_port and error.errno == errno.EADDRINUSE and listeners:
+                return []
+            raise
+        port = listener.getsockname()[1]
+        listeners.append(listener)
+    if not listeners and missing is not None:
+        raise missing
+    return listeners

@@ -1,0 +1,56 @@
+"""The packages of the service are in layers, and CONTRIBUTING.md lists them from the top to the bottom."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import runstream_service
+
+PACKAGE = Path(runstream_service.__file__).parent
+DOCUMENT = Path(__file__).parents[3] / "CONTRIBUTING.md"
+
+
+def documented_layers() -> list[list[str]]:
+    """The packages of each line of the table, from the top to the bottom."""
+    section = DOCUMENT.read_text().partition("\n### The service\n")[2].partition("\n### ")[0]
+    lines = re.findall(r"^\| [^|]+ \| ((?:`\w+/`(?:, )?)+) \|", section, re.MULTILINE)
+    return [re.findall(r"`(\w+)/`", line) for line in lines]
+
+
+def imports_at_run_time(path: Path) -> Iterator[str]:
+    """The packages of the service that a module imports, wherever in it, except for types alone."""
+    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        waiting.extend(ast.iter_child_nodes(node))
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from (name.split(".")[1] for name in names if name.startswith("runstream_service."))
+
+
+def test_the_top_level_has_packages_alone_and_the_table_has_all_of_them() -> None:
+    modules = {path.stem for path in PACKAGE.glob("*.py")}
+    assert modules == {"__init__", "__main__"}
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    documented = [name for layer in documented_layers() for name in layer]
+    assert sorted(documented) == sorted(packages)
+
+
+def test_a_package_imports_only_its_own_layer_and_those_below() -> None:
+    layers = documented_layers()
+    height = {name: -number for number, layer in enumerate(layers) for name in layer}
+    seen = 0
+    for path in PACKAGE.rglob("*.py"):
+        package = path.relative_to(PACKAGE).parts[0]
+        if package not in height:
+            continue
+        for other in imports_at_run_time(path):
+            seen += 1
+            assert height[other] <= height[package], f"{path} imports {other}/, a layer above {package}/"
+    assert seen > 1_000, "the imports of the service were not found"
