@@ -1,4 +1,5 @@
-"""What workspaces may use at most, as admins set it. The front ends read it every few seconds (limits/workspace_limits.py)."""
+"""What workspaces may use at most, as admins set it. The front ends read it every few seconds: see
+limits/workspace_limits.py."""
 
 from __future__ import annotations
 

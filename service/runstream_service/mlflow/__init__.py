@@ -1,17 +1,30 @@
 """MLflow's tracking REST API over the same core as gRPC.
 
-    routes.py       the table of paths and handlers
-    calls.py        the kinds of lines of the table
+What all routes share:
+
+    routes.py       the table of paths and handlers; calls.py: the kinds of its lines
     endpoints.py    a line of the table -> an endpoint with limits, and errors in MLflow's form
-    graphql.py      the same calls for the UI's GraphQL; schema.graphql
+    bodies.py       limits the memory of all bodies together; json_size.py: the work that one causes
     request.py      query or body -> a message (msgspec), with MLflow's error messages
     answer.py       dict -> JSON; NaN, infinities, gzip
     errors.py       an error of the core -> MLflow's code, message and HTTP status
-    names.py        MLflow's rules for keys and values
-    entries.py      its rules for params and tags of runs; run_ids.py: for ids of runs
-    run_writes.py   what is logged to a run: checked here, stored by a sink (database_sink.py: PostgreSQL)
-    run_answers.py  one or thousands of runs with their latest metrics, in the form of its messages
-    experiments.py, runs.py, ...   the messages of an area and their handlers: decode, call the core, encode
+    names.py        MLflow's rules for keys and values; times.py: for times
+    run_ids.py, experiment_ids.py  ids in requests
+
+The messages of an area and their handlers, which decode, call the core and encode:
+
+    experiments.py  experiments
+    runs.py         runs; run_answers.py: one or thousands of them in the form of MLflow's messages
+    run_writes.py   what is logged to a run: checked here, stored by a sink (database_sink.py: PostgreSQL).
+                    metric_bodies.py: points; entries.py: params and tags
+    inputs.py       inputs and outputs of runs
+    metrics.py      histories of metrics
+    search.py       searches of runs and experiments
+    artifacts.py    files; transfers.py streams them
+    logged_models.py, registered_models.py, model_versions.py, model_search.py  models
+    workspaces.py   workspaces
+    server.py       about the server itself
+    graphql.py      the same calls for the UI's GraphQL; schema.graphql
 
 Nothing here imports the package `mlflow`.
 """

@@ -15,4 +15,5 @@ lasting_tasks.py     tasks that run as long as their process
 sockets.py           ports: of one process, or shared by several
 process_tuning.py    settings of the process itself
 loop_delay.py        how late its event loop is
+grpc_events.py       keeps the wake-ups of grpc.aio from piling up
 """

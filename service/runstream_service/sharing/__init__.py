@@ -6,11 +6,11 @@
 So one workspace may have nearly everything while nobody else wants it, and another one that comes gets its share at
 once or as soon as something becomes free, however many streams, calls or reads the first one has.
 
-current.py   the workspace that the present task works for
-line.py      who waits, by workspace
-slots.py     a semaphore with such a line
-loop_turns.py a few messages per iteration of the event loop, workspaces in turn
-urgent.py    bulk ingest lets reads, and batches of quiet workspaces, pass
-capacity.py  a bound with a part that stays free
-places.py    such a bound for streams that stay open
+current.py     the workspace that the present task works for
+line.py        who waits, by workspace
+slots.py       a semaphore with such a line
+loop_turns.py  a few messages per iteration of the event loop, workspaces in turn
+urgent.py      bulk ingest lets reads, and batches of quiet workspaces, pass
+capacity.py    a bound with a part that stays free
+places.py      such a bound for streams that stay open
 """

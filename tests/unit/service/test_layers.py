@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import runstream_service
 
 PACKAGE = Path(runstream_service.__file__).parent
@@ -54,3 +56,15 @@ def test_a_package_imports_only_its_own_layer_and_those_below() -> None:
             seen += 1
             assert height[other] <= height[package], f"{path} imports {other}/, a layer above {package}/"
     assert seen > 1_000, "the imports of the service were not found"
+
+
+def packages() -> list[Path]:
+    return sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
+
+
+@pytest.mark.parametrize("package", packages(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_the_reading_order_of_a_package_has_all_of_its_modules(package: Path) -> None:
+    documented = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    inner = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert {name for name in modules | inner if not re.search(rf"(?<!\w){re.escape(name)}", documented)} == set()

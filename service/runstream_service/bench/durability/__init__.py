@@ -1,6 +1,12 @@
 """`runstream bench --durability`: the same faults against several trackers, and what each of them kept.
 
-`names` has the trackers and scenarios; `trackers` how each is installed and configured, `servers` their processes;
-`scenarios` does the harm; `counting` compares what was logged with what is there; `report` and `page` write it down.
-`programs/` run in the environment of a tracker, which has nothing of ours.
+names.py         the trackers and scenarios
+command.py       cells, some at a time, then the tables
+cells.py         one tracker in one scenario
+trackers.py      how each tracker is installed; servers.py its processes
+scenarios.py     the harm that is done; lost_answers.py and small_disk.py do it
+programs/        what runs in the environment of a tracker, which has nothing of ours
+counting.py      compares what was logged with what is there
+kept.py          results in a file, so that an interrupted comparison goes on
+report.py        tables; page.py writes them into a document
 """
