@@ -20,7 +20,7 @@ from runstream_service.http import protocol
 from runstream_service.http.admission import Admission
 from runstream_service.http.protocol import BoundedProtocol
 from runstream_service.mlflow.bodies import Bodies
-from runstream_service.mlflow.errors import answer_to
+from runstream_service.mlflow.errors import error_response
 from runstream_service.server.sockets import HttpServer
 from tests.support.databases import short_directory
 from tests.support.serve import ServeProcess
@@ -197,6 +197,6 @@ async def test_bodies_of_all_requests_have_one_bound_and_give_their_bytes_back()
         async with bodies.counted(request_of(b"1", b"2", b"3")) as second:
             with pytest.raises(Overloaded) as refusal:
                 await second.body()
-        assert answer_to(refusal.value).status_code == 429
+        assert error_response(refusal.value).status_code == 429
     async with bodies.counted(request_of(b"1234567890")) as third:
         assert len(await third.body()) == 10

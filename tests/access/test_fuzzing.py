@@ -34,7 +34,7 @@ from google.protobuf.message_factory import GetMessageClass
 from msgspec.structs import fields
 
 from runstream_service.auth.token_text import new_token
-from runstream_service.mlflow.calls import Raw
+from runstream_service.mlflow.route_kinds import RawRoute
 from tests.access.conftest import ROLES, Team, make_things, team_of
 from tests.support.access import make_token, make_workspace
 from tests.support.requests_of_routes import Entry, Things, absent, entries, key_of, methods, paths_of, requests_of
@@ -342,7 +342,7 @@ def test_no_request_of_a_route_leads_astray(fuzz: Fuzz, rest: Rest) -> None:
 def _requests(entry: Entry, fuzz: Fuzz, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Requests of a route in which up to two fields have another value, or the body is something else."""
     names = {name for request in requests_of(key_of(entry)) for name in request} | {"page_token", "filter", "x"}
-    if not isinstance(entry, Raw):
+    if not isinstance(entry, RawRoute):
         names |= {one.name for one in fields(entry.message)}
     return st.tuples(
         st.sampled_from(paths_of(entry)),

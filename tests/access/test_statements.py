@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from runstream.v1 import run_pb2, run_pb2_grpc
-from runstream_service.auth.lookups import REMEMBERED_S
+from runstream_service.auth.lookup_cache import REMEMBERED_S
 from tests.access.conftest import Team, make_things
 from tests.support.access import execute, make_token
 from tests.support.polling import until_now

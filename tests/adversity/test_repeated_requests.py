@@ -21,7 +21,7 @@ from runstream_service.database import effects
 from runstream_service.errors import core as errors
 from runstream_service.http.app import HttpApp
 from runstream_service.mlflow.endpoints import guarded
-from runstream_service.mlflow.errors import answer_to
+from runstream_service.mlflow.errors import error_response
 from runstream_service.monitoring.metrics import Metrics
 from runstream_service.monitoring.readiness import Readiness
 from tests.support.databases import socket_of, through
@@ -113,7 +113,7 @@ async def test_a_client_comes_again_after_as_long_as_the_database_has_been_away(
     away_s: float, retry_after: str
 ) -> None:
     """Seven tries of a second each would be over before most failovers are."""
-    assert answer_to(errors.NotConnected("no", away_s=away_s)).headers["retry-after"] == retry_after
+    assert error_response(errors.NotConnected("no", away_s=away_s)).headers["retry-after"] == retry_after
 
 
 async def test_a_request_before_the_database_is_there_is_repeated() -> None:

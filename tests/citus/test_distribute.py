@@ -17,7 +17,7 @@ from runstream_service.database.layout import DISTRIBUTED, ONE_POSTGRES
 from runstream_service.database.migrate import Migration, migrate, packaged_migrations
 from runstream_service.database.pool import Database, layout_of
 from runstream_service.database.replica import ReplicaId
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from tests.support.citus import SHARDS, CitusCluster, name_of
 from tests.support.stored import make_run, prepare, put
 
@@ -69,24 +69,24 @@ async def fill(url: str) -> list[Any]:
 
 async def test_a_database_without_the_extension_is_refused_with_what_to_do(cluster: CitusCluster):
     async with cluster.plain_database() as url:
-        with pytest.raises(CannotStart, match=r"no extension citus.*CREATE EXTENSION citus.*citus_add_node"):
+        with pytest.raises(StartupError, match=r"no extension citus.*CREATE EXTENSION citus.*citus_add_node"):
             await carry_out(url)
 
 
 async def test_a_cluster_without_workers_and_a_worker_are_refused(cluster: CitusCluster):
     async with cluster.plain_database() as url:
         await cluster.add_extension(name_of(url), register=False)
-        with pytest.raises(CannotStart, match=r"no worker is registered.*citus_add_node"):
+        with pytest.raises(StartupError, match=r"no worker is registered.*citus_add_node"):
             await carry_out(url)
         await cluster.register(name_of(url))
-        with pytest.raises(CannotStart, match="give the URL of the coordinator"):
+        with pytest.raises(StartupError, match="give the URL of the coordinator"):
             await carry_out(cluster.urls(name_of(url))[1])
 
 
 async def test_a_database_with_a_running_service_is_refused(database_url: str):
     service = await opened_by_a_service(database_url)
     try:
-        with pytest.raises(CannotStart, match="stop all replicas first"):
+        with pytest.raises(StartupError, match="stop all replicas first"):
             await carry_out(database_url)
     finally:
         await service.close()
@@ -140,7 +140,7 @@ async def test_a_half_distributed_database_is_refused_by_a_service(cluster: Citu
         await cluster.add_extension(name_of(url))
         with pytest.raises(KeyboardInterrupt):
             await carry_out(url, dies_after=2)
-        with pytest.raises(CannotStart, match=r"metric_segments is distributed .* hot_batches is not.*run it again"):
+        with pytest.raises(StartupError, match=r"metric_segments is distributed .* hot_batches is not.*run it again"):
             await opened_by_a_service(url)
 
 
@@ -152,7 +152,7 @@ async def test_a_user_who_may_not_recover_transactions_is_refused(cluster: Citus
         await administrator.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
         url = re.sub(r"//[^@/]*@", f"//{role}@", database_url)
         grant = rf"GRANT EXECUTE ON FUNCTION recover_prepared_transactions\(\) TO {role}"
-        with pytest.raises(CannotStart, match=grant):
+        with pytest.raises(StartupError, match=grant):
             await opened_by_a_service(url)
     finally:
         await administrator.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")

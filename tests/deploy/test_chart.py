@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from runstream_service.artifacts.paths import NO_ARTIFACTS
-from runstream_service.auth.web import POD_DIRECTORY
+from runstream_service.auth.fetcher import POD_DIRECTORY
 from tests.deploy.chart import (
     CHART,
     INSTALLATIONS,

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from starlette.responses import PlainTextResponse
 
-from runstream_service.errors.startup import CannotStart
-from runstream_service.http.guard import Guard
+from runstream_service.errors.startup import StartupError
+from runstream_service.http.origin_check import HostAndOriginCheck
 from runstream_service.monitoring.logs import FORMATS, LEVELS
 from runstream_service.server.settings import OPTIONS, read_settings
 from tests.deploy.chart import (
@@ -69,7 +69,7 @@ def test_a_number_among_the_settings_is_one_setting_with_the_range_of_the_servic
         ((variable, text),) = given.items() - usual.items()
         assert text == str(value)
         read_settings({flags[variable]: text})
-        with pytest.raises(CannotStart):
+        with pytest.raises(StartupError):
             read_settings({flags[variable]: str(value + too_far)})
 
 
@@ -133,13 +133,13 @@ def test_the_names_of_the_ingress_are_names_that_the_service_accepts() -> None:
 async def test_the_service_is_known_by_all_names_that_it_has_in_the_cluster() -> None:
     names = [thing["metadata"]["name"] for thing in objects({}) if thing["kind"] == "Service"]
     (name,), namespace = [name for name in names if name.endswith("-http")], "ml"
-    guard = Guard(PlainTextResponse("fine"), environment({})["RUNSTREAM_ALLOWED_HOSTS"].split(","))
+    guard = HostAndOriginCheck(PlainTextResponse("fine"), environment({})["RUNSTREAM_ALLOWED_HOSTS"].split(","))
     for host in (name, f"{name}.{namespace}", f"{name}.{namespace}.svc", f"{name}.{namespace}.svc.cluster.local"):
         assert await status_under(guard, f"{host}:5000") == 200, host
     assert await status_under(guard, f"{name}.elsewhere:5000") == 403
 
 
-async def status_under(guard: Guard, host: str) -> int:
+async def status_under(guard: HostAndOriginCheck, host: str) -> int:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

@@ -21,7 +21,7 @@ import structlog.testing
 from runstream_service.database import embedded
 from runstream_service.database.embedded import EmbeddedPostgres
 from runstream_service.database.postgres_files import ensure_private_directory, processes_of, remove_stale_pid_file
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from tests.support.tasks import end
 
 SMALL = {"shared_buffers": "16MB"}
@@ -76,7 +76,7 @@ async def test_is_durable_and_listens_on_no_port(data_dir: Path) -> None:
 
 async def test_second_holder_of_a_directory_is_refused(data_dir: Path) -> None:
     async with running(data_dir):
-        with pytest.raises(CannotStart, match=rf"another `runstream serve` \(process {os.getpid()}\)"):
+        with pytest.raises(StartupError, match=rf"another `runstream serve` \(process {os.getpid()}\)"):
             await EmbeddedPostgres(data_dir).start()
 
 
@@ -244,14 +244,14 @@ async def test_broken_cluster_is_reported_with_the_words_of_postgres(data_dir: P
     async with running(data_dir) as server:
         pass
     (server.cluster / "global" / "pg_control").write_bytes(b"no control data")
-    with pytest.raises(CannotStart, match="pg_control") as caught:
+    with pytest.raises(StartupError, match="pg_control") as caught:
         await EmbeddedPostgres(data_dir, options=SMALL).start()
     assert caught.value.exit_code == 1
 
 
 async def test_data_dir_that_is_a_file_is_refused(data_dir: Path) -> None:
     (data_dir / "file").touch()
-    with pytest.raises(CannotStart, match=r"--data-dir \(RUNSTREAM_DATA_DIR\): cannot write"):
+    with pytest.raises(StartupError, match=r"--data-dir \(RUNSTREAM_DATA_DIR\): cannot write"):
         await EmbeddedPostgres(data_dir / "file" / "below").start()
 
 
@@ -259,7 +259,7 @@ async def test_data_dir_that_is_a_file_is_refused(data_dir: Path) -> None:
 async def test_directory_closed_to_the_unprivileged_account_is_refused_and_stays_closed(data_dir: Path) -> None:
     closed = data_dir / "closed"
     closed.mkdir(mode=0o700)
-    with pytest.raises(CannotStart, match=r"'nobody'.* cannot enter .*example: --data-dir /var/lib/runstream"):
+    with pytest.raises(StartupError, match=r"'nobody'.* cannot enter .*example: --data-dir /var/lib/runstream"):
         await EmbeddedPostgres(closed / "data").start()
     assert closed.stat().st_mode & 0o777 == 0o700
 

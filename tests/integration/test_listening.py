@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from runstream_service.server.settings import Address
 from runstream_service.server.sockets import GRPC, Reservation, listen_http
 from tests.support.serve import ServeProcess
@@ -66,7 +66,7 @@ def test_a_name_is_listened_on_at_each_of_its_addresses_that_this_machine_has(
 def test_a_port_that_is_taken_on_one_address_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(CannotStart, match="cannot listen on localhost"):
+        with pytest.raises(StartupError, match="cannot listen on localhost"):
             listen_http(Address("localhost", port))
 
 
@@ -107,9 +107,9 @@ def test_a_reserved_port_is_refused_to_other_services(workers: int) -> None:
     with reserve() as reservation, contextlib.ExitStack() as stack:
         for _ in range(workers):
             stack.enter_context(share(reservation.address))
-        with pytest.raises(CannotStart, match="Address already in use"):
+        with pytest.raises(StartupError, match="Address already in use"):
             listen_http(reservation.address)
-        with pytest.raises(CannotStart, match="Address already in use"), reserve(reservation.address.port):
+        with pytest.raises(StartupError, match="Address already in use"), reserve(reservation.address.port):
             pass
 
 
@@ -117,7 +117,7 @@ def test_a_reserved_port_is_refused_to_other_services(workers: int) -> None:
 def test_a_port_is_reserved_on_all_addresses() -> None:
     with reserve(host="localhost") as reservation:
         for host in ("127.0.0.1", "::1"):
-            with pytest.raises(CannotStart, match="Address already in use"):
+            with pytest.raises(StartupError, match="Address already in use"):
                 listen_http(Address(host, reservation.address.port))
 
 

@@ -15,7 +15,7 @@ from runstream_service.database.definitions import packaged_definitions, parse_d
 from runstream_service.database.migrate import migrate, packaged_migrations, parse_migrations
 from runstream_service.database.pool import Database
 from runstream_service.database.requirements import OurNames
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from tests.support.databases import schema_of
 
 FIRST = "-- when: before\nCREATE TABLE one (x int);"
@@ -54,7 +54,7 @@ async def test_the_database_of_an_mlflow_server_is_left_alone(empty: Database) -
     await empty.execute(
         "CREATE TABLE experiments (experiment_id serial); CREATE TABLE alembic_version (version_num text)"
     )
-    with pytest.raises(CannotStart, match="runstream needs a database of its own"):
+    with pytest.raises(StartupError, match="runstream needs a database of its own"):
         await migrate(empty)
     tables = await empty.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
     assert [row[0] for row in tables] == ["alembic_version", "experiments"]
@@ -103,14 +103,14 @@ async def test_an_upgrade_that_only_added_can_be_taken_back(empty: Database) -> 
 
 async def test_one_that_took_something_away_cannot(empty: Database) -> None:
     await migrate(empty, TWO)
-    with pytest.raises(CannotStart, match="schema version 2, this runstream knows only 1, and 0002_second removed"):
+    with pytest.raises(StartupError, match="schema version 2, this runstream knows only 1, and 0002_second removed"):
         await migrate(empty, TWO[:1])
 
 
 async def test_changed_file_is_refused(empty: Database) -> None:
     await migrate(empty, TWO)
     changed = [dataclasses.replace(TWO[0], sql=FIRST + " "), TWO[1]]
-    with pytest.raises(CannotStart, match="0001_first was applied with other content"):
+    with pytest.raises(StartupError, match="0001_first was applied with other content"):
         await migrate(empty, changed)
 
 

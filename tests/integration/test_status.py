@@ -10,7 +10,7 @@ import pytest
 from runstream_service.database.pool import Database
 from runstream_service.database.replica import ReplicaId
 from runstream_service.errors.core import DatabaseUnavailable
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from runstream_service.status import collect as collecting
 from runstream_service.status.collect import collect
 from runstream_service.stores.segment_store import SegmentStore
@@ -100,12 +100,12 @@ async def test_a_database_that_is_none_of_ours_is_told_from_one_that_is_away(pos
     connection = await asyncpg.connect(database_url)
     await connection.execute("CREATE DATABASE empty_one")
     try:
-        with pytest.raises(CannotStart, match="no service was ever started on it"):
+        with pytest.raises(StartupError, match="no service was ever started on it"):
             await collect(with_database(postgres.url, "empty_one"), None)
     finally:
         await connection.execute("DROP DATABASE empty_one WITH (FORCE)")
         await connection.close()
-    with pytest.raises(CannotStart, match='database "there_is_none" does not exist'):
+    with pytest.raises(StartupError, match='database "there_is_none" does not exist'):
         await collect(with_database(postgres.url, "there_is_none"), None)
     with pytest.raises(DatabaseUnavailable):
         await collect("postgresql://postgres@127.0.0.1:1/away", None)

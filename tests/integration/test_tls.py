@@ -12,7 +12,7 @@ import pytest
 
 from runstream_service.database.external import open_at_once, open_external
 from runstream_service.database.replica import ReplicaId
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from tests.support.databases import short_directory, socket_of, through
 from tests.support.proxy import Proxy
 from tests.support.tls_front import TlsFront
@@ -85,7 +85,7 @@ async def test_what_cannot_work_is_refused_at_once(
         lambda: open_at_once(wrong, max_size=1),
     ]
     for opening in openings:
-        with pytest.raises(CannotStart) as caught:
+        with pytest.raises(StartupError) as caught:
             await asyncio.wait_for(opening(), 20)
         assert said in caught.value.message
         assert "\n" not in caught.value.message
@@ -95,5 +95,5 @@ async def test_what_cannot_work_is_refused_at_once(
 async def test_a_server_without_tls(database_url: str, replica: ReplicaId) -> None:
     with Proxy(socket_of(database_url)) as proxy:
         wrong = f"{through(proxy.address, database_url)}?sslmode=require"
-        with pytest.raises(CannotStart, match="the server does not speak TLS"):
+        with pytest.raises(StartupError, match="the server does not speak TLS"):
             await asyncio.wait_for(open_external(wrong, pool_size=1, wait_s=100, replica=replica), 20)

@@ -17,7 +17,7 @@ import runstream
 from runstream_service.database.embedded import EmbeddedPostgres
 from runstream_service.database.migrate import migrate, packaged_migrations
 from runstream_service.database.pool import Database
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from tests.support.databases import with_database
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
@@ -62,7 +62,7 @@ async def migrated(url: str) -> int:
 
 
 async def refusal(url: str) -> str:
-    with pytest.raises(CannotStart) as caught:
+    with pytest.raises(StartupError) as caught:
         await migrated(url)
     assert (caught.value.setting, caught.value.exit_code) == ("--database", 2)
     assert "\n" not in str(caught.value)
@@ -179,7 +179,7 @@ async def test_a_name_that_a_later_migration_wants(admin: asyncpg.Connection, da
         await migrate(database, packaged_migrations()[:3])
         await admin.execute("CREATE TABLE http_writes (x int)")
         with pytest.raises(
-            CannotStart, match=r"refuses migration 0004_mlflow, of which nothing was done: .*http_writes"
+            StartupError, match=r"refuses migration 0004_mlflow, of which nothing was done: .*http_writes"
         ):
             await migrate(database)
     finally:

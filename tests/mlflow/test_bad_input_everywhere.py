@@ -17,7 +17,7 @@ from msgspec.structs import fields
 
 from runstream_service.core.caller import Role
 from runstream_service.core.pages import make_token
-from runstream_service.mlflow.calls import Call, Raw
+from runstream_service.mlflow.route_kinds import JsonRoute, RawRoute
 from runstream_service.mlflow.routes import table
 from runstream_service.server.wiring import Core
 from tests.support.polling import until_now
@@ -26,7 +26,7 @@ from tests.support.serve import ServeProcess
 
 ROUTES = (
     *table(Core(**{one.name: MagicMock() for one in dataclasses.fields(Core)})),
-    *(Raw(method, "/graphql", Role.READ, MagicMock()) for method in ("GET", "POST")),
+    *(RawRoute(method, "/graphql", Role.READ, MagicMock()) for method in ("GET", "POST")),
 )
 
 # What a field may be instead of what it should be. The integers are those around which types end.
@@ -119,7 +119,7 @@ def _made(rest: Rest, path: str, **request: str) -> Any:
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 def test_no_input_of_a_caller_is_a_bug_of_the_service(
-    route: Call | Raw, things: Mapping[str, str], ours: Rest, service: ServeProcess
+    route: JsonRoute | RawRoute, things: Mapping[str, str], ours: Rest, service: ServeProcess
 ) -> None:
     failures, logged = [], len(service.log_records)
     for what, answer in _answers(route, things, ours):
@@ -138,7 +138,7 @@ def _is_fine(answer: Answer) -> bool:
     return code is not None and has_message and (answer.status < 500 or code[1] == "NOT_IMPLEMENTED")
 
 
-def _answers(route: Call | Raw, things: Mapping[str, str], rest: Rest) -> Iterator[tuple[str, Answer]]:
+def _answers(route: JsonRoute | RawRoute, things: Mapping[str, str], rest: Rest) -> Iterator[tuple[str, Answer]]:
     path = route.path if route.path.startswith("/") else f"/api/{route.path}"
     good = {name: things.get(name, value) for name, value in _good(route).items()}
     for value in VALUES:
@@ -152,9 +152,9 @@ def _answers(route: Call | Raw, things: Mapping[str, str], rest: Rest) -> Iterat
             yield repr(body[:50]), rest.send(route.method, _filled(path, good), body)
 
 
-def _good(route: Call | Raw) -> dict[str, Any]:
+def _good(route: JsonRoute | RawRoute) -> dict[str, Any]:
     """A request without a fault; "" stands for the id of something that is there."""
-    if isinstance(route, Call):
+    if isinstance(route, JsonRoute):
         return {one.name: _OF_FIELD.get(one.name, "x") for one in fields(route.message)}
     found = next((sample for end, sample in _OF_RAW.items() if route.path.endswith(end)), {})
     return {**found, **{name.partition(":")[0]: "x" for name in re.findall(r"{(.*?)}", route.path)}}

@@ -26,13 +26,13 @@ from runstream_service.http.command_line import CommandLinePages
 from runstream_service.http.paths import WEB_API
 from runstream_service.http.sign_in import SignIn
 from runstream_service.http.sign_in_paths import COMMAND_LINE
-from runstream_service.mlflow.calls import Call, Raw
+from runstream_service.mlflow.route_kinds import Call, Raw
 from runstream_service.mlflow.routes import routes, table
 from runstream_service.monitoring.metrics import Metrics
 from runstream_service.monitoring.readiness import Readiness
 from runstream_service.server.wiring import Core, Queries
-from runstream_service.web.calls import WebCall
 from runstream_service.web.page_routes import PAGE_FILE, PLACES
+from runstream_service.web.route_kinds import WebRoute
 from runstream_service.web.routes import routes as web_routes
 from runstream_service.web.routes import table as web_table
 
@@ -383,7 +383,7 @@ def served_routes() -> list[BaseRoute]:
     return app._starlette.routes
 
 
-Entry = Call | Raw | WebCall
+Entry = Call | Raw | WebRoute
 
 
 def entries() -> tuple[Entry, ...]:
@@ -396,14 +396,14 @@ def _mocked_core() -> Core:
     return Core(**{one.name: MagicMock() for one in dataclasses.fields(Core)})
 
 
-def _web_entries() -> tuple[WebCall, ...]:
+def _web_entries() -> tuple[WebRoute, ...]:
     queries = Queries(**{one.name: MagicMock() for one in dataclasses.fields(Queries)})
     return web_table(_mocked_core(), queries, MagicMock())
 
 
 def key_of(entry: Entry) -> str:
     """The name of a route in HTTP."""
-    if isinstance(entry, WebCall):
+    if isinstance(entry, WebRoute):
         return f"{entry.method} web/{entry.path}"
     return f"{entry.method} {_PREFIX.sub('', entry.path)}"
 
@@ -413,7 +413,7 @@ _PREFIX = re.compile(r"^/?(ajax-api/)?(\d\.0/)?(mlflow/)?")
 
 def paths_of(entry: Entry) -> tuple[str, ...]:
     """The complete paths under which a route is served."""
-    if isinstance(entry, WebCall):
+    if isinstance(entry, WebRoute):
         return (WEB_API + entry.path,)
     return (
         (entry.path,)

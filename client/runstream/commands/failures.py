@@ -41,7 +41,7 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 def _told(error: Exception) -> tuple[str, int] | None:
     """Message and exit code of an error that a person may meet; None: it is a bug."""
-    if _is(error, "runstream_service.errors.startup", "CannotStart"):
+    if _is(error, "runstream_service.errors.startup", "StartupError"):
         return str(error), error.exit_code  # type: ignore[attr-defined]
     if _is(error, "runstream_service.errors.core", "CoreError"):
         return error.message, 1  # type: ignore[attr-defined]

@@ -47,7 +47,7 @@ class Directory:
         """Whether the path, links followed, is at or below the root."""
         return Path(os.path.realpath(self._root / path)).is_relative_to(self._root)
 
-    def only_inside(self, paths: list[str]) -> set[str]:
+    def without_escaping_links(self, paths: list[str]) -> set[str]:
         """The paths that do not lead out of the root through a link."""
         return {path for path in paths if not os.path.islink(self._root / path) or self.is_inside(path)}
 

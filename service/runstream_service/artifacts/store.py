@@ -34,7 +34,7 @@ from runstream_service.errors.core import (
     StoreRefuses,
     StoreUnavailable,
 )
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -137,7 +137,7 @@ class ArtifactStore:
 
     @classmethod
     def open(cls, location: str) -> ArtifactStore:
-        """Opens a directory, which is created if missing, a bucket by its URL, or NO_ARTIFACTS. Raises CannotStart."""
+        """Opens a directory, which is created if missing, a bucket by its URL, or NO_ARTIFACTS. Raises StartupError."""
         if location == NO_ARTIFACTS:
             return cls(MemoryStore(), writable=False)  # it stays empty
         scheme, separator, _ = location.partition("://")
@@ -147,7 +147,7 @@ class ArtifactStore:
             # Account, keys and endpoint come from the environment, under the names that the cloud's own tools use.
             return cls(from_url(location, retry_config=_RETRY))  # type: ignore[call-overload]  # one a cloud
         except (exceptions.BaseError, ValueError) as error:
-            raise _cannot_start(f"cannot use the {scheme} URL: {_first_line(error)}", "s3://bucket/prefix") from error
+            raise _startup_error(f"cannot use the {scheme} URL: {_first_line(error)}", "s3://bucket/prefix") from error
 
     @classmethod
     def _open_directory(cls, path: Path) -> ArtifactStore:
@@ -155,7 +155,7 @@ class ArtifactStore:
             directory = Directory.make(path)
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
-            raise _cannot_start(f"cannot write to {str(path)!r}: {why}", "/var/lib/runstream/artifacts") from error
+            raise _startup_error(f"cannot write to {str(path)!r}: {why}", "/var/lib/runstream/artifacts") from error
         return cls(LocalStore(directory.root), directory)
 
     @property
@@ -163,13 +163,14 @@ class ArtifactStore:
         """Whether there is a store (--artifacts is not none)."""
         return self._writable
 
-    def tidy(self) -> None:
+    def delete_stale_uploads(self) -> None:
         """Deletes in the background what killed uploads left in a directory; for buckets, a lifecycle rule does that.
 
         Runs in a thread that nothing waits for: the directory may have millions of files.
         """
         if self._directory is not None:
-            threading.Thread(target=_tidy, args=(self._directory,), name="tidy artifacts", daemon=True).start()
+            name = "delete stale uploads"
+            threading.Thread(target=_delete_stale_uploads, args=(self._directory,), name=name, daemon=True).start()
 
     async def stat(self, path: str) -> Stat:
         """Raises ArtifactNotFound."""
@@ -219,7 +220,7 @@ class ArtifactStore:
                     await self._in_thread(self._directory.sync, path)
 
     async def _put(self, path: str, chunks: AsyncIterator[bytes], part_bytes: int) -> None:
-        parts = _regrouped(chunks, part_bytes)
+        parts = _rechunk(chunks, part_bytes)
         first = await anext(parts, b"")
         if len(first) < part_bytes:
             # A bucket does that in one request.
@@ -244,7 +245,7 @@ class ArtifactStore:
             files = {meta["path"]: meta["size"] for meta in found["objects"]}
             paths = [*found["common_prefixes"], *files]
             if self._directory is not None:
-                shown = await self._in_thread(self._directory.only_inside, paths)
+                shown = await self._in_thread(self._directory.without_escaping_links, paths)
                 paths = [one for one in paths if one in shown]
         return sorted(
             (Entry(one.rpartition("/")[2], files.get(one)) for one in paths if one != path), key=lambda one: one.name
@@ -293,13 +294,13 @@ class ArtifactStore:
         return await in_time(work, self._stalled_s)
 
 
-def _tidy(directory: Directory) -> None:
+def _delete_stale_uploads(directory: Directory) -> None:
     count = directory.delete_unfinished(older_than_s=UNFINISHED_S)
     if count:
         log.info("Deleted what killed uploads left", action="artifacts_tidied", files=count)
 
 
-async def _regrouped(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+async def _rechunk(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
     """The same bytes in pieces of `size`, the last one smaller: chunks from a socket are small, and each piece is
     passed to another runtime."""
     buffer = bytearray()
@@ -402,5 +403,5 @@ def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
-def _cannot_start(message: str, example: str) -> CannotStart:
-    return CannotStart(message, setting="--artifacts", example=example)
+def _startup_error(message: str, example: str) -> StartupError:
+    return StartupError(message, setting="--artifacts", example=example)

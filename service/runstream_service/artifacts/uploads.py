@@ -1,4 +1,4 @@
-"""Places for uploads: each holds parts of a file in memory, so their number is bounded."""
+"""Slots for uploads: each holds parts of a file in memory, so their number is bounded."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ SLOW_BYTES, SLOW_S = 64 << 10, 30.0
 
 
 class Uploads:
-    """Assigns the places."""
+    """Assigns the slots."""
 
-    def __init__(self, places: int, *, wait_s: float = WAIT_S, slow_s: float = SLOW_S) -> None:
-        self._places = FairSlots("uploads", places, max_waiting=MAX_WAITING)
+    def __init__(self, slots: int, *, wait_s: float = WAIT_S, slow_s: float = SLOW_S) -> None:
+        self._slots = FairSlots("uploads", slots, max_waiting=MAX_WAITING)
         self._wait_s = wait_s
         self.slow_s = slow_s
 
     @contextlib.asynccontextmanager
-    async def place(self) -> AsyncIterator[Upload]:
-        """A place until the end of the block. Raises Overloaded if there is none within `wait_s`."""
-        async with self._places.slot(wait_s=self._wait_s):
+    async def slot(self) -> AsyncIterator[Upload]:
+        """A slot until the end of the block. Raises Overloaded if there is none within `wait_s`."""
+        async with self._slots.slot(wait_s=self._wait_s):
             yield Upload(self)
 
     @property
     def awaited(self) -> bool:
-        """Whether somebody waits for a place."""
-        return self._places.waiting > 0
+        """Whether somebody waits for a slot."""
+        return self._slots.waiting > 0
 
 
 class Upload:
-    """An upload that has a place. It keeps the place while its data arrives, or while nobody else waits."""
+    """An upload that has a slot. It keeps the slot while its data arrives, or while nobody else waits."""
 
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads

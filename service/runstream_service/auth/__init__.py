@@ -9,15 +9,15 @@ How a call is authenticated:
     token_authenticator.py    tokens of the service itself
     session_authenticator.py  the session of somebody who signed in with a browser
     jwt_authenticator.py      JWTs of an OpenID Connect provider or a Kubernetes cluster; jwt_claims.py checks them
-    lookups.py                remembers for a moment what was found out
+    lookup_cache.py           remembers for a moment what was found out
     refused_calls.py          the calls that were refused, for the audit log
 
 Identities that others gave out:
 
-    identity_settings.py  whose tokens the service accepts
-    identity.py           wires what checks them
-    issuer.py, web.py         the documents and keys of an issuer
-    oidc.py                   signing in at a provider; begun.py is a sign-in under way
+    identity_settings.py      whose tokens the service accepts
+    external_identity.py      wires what checks them
+    issuer.py, fetcher.py     the documents and keys of an issuer
+    oidc.py                   signing in at a provider; pending_sign_in.py is a sign-in under way
     identities.py, grants.py  claims -> who somebody is, and which workspaces they may enter
 
 What people manage:
@@ -25,8 +25,8 @@ What people manage:
     access.py                 all of this, wired for the front ends
     workspaces.py, workspace_limits.py  teams, and what each may use
     tokens.py, token_text.py  tokens as they are stored, and what they look like
-    sessions.py       of people who signed in with a browser
-    tracking_uris.py  short-lived tokens in a URL, for MLflow's clients
-    command_line.py   signing in the command line with the browser
-    operator.py       whoever has the database may do everything
+    sessions.py               of people who signed in with a browser
+    tracking_uris.py          short-lived tokens in a URL, for MLflow's clients
+    command_line.py           signing in the command line with the browser
+    operator.py               whoever has the database may do everything
 """

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from runstream_service.auth.grants import GrantTable
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ _GRANTS = "ml=team-a:write,platform=*:admin"
 
 
 class Read(Protocol):
-    """Reads one setting. Raises CannotStart, with the example, if `parse` raises ValueError."""
+    """Reads one setting. Raises StartupError, with the example, if `parse` raises ValueError."""
 
     def __call__(self, flag: str, parse: Callable[[str], T], example: str) -> T:
         """Its value."""
@@ -53,7 +53,7 @@ class KubernetesSettings:
 
 
 def read_oidc(given: Mapping[str, str], read: Read, *, is_on: bool, has_public_url: bool) -> OidcSettings | None:
-    """The settings of the provider; None without one. Raises CannotStart if some are missing."""
+    """The settings of the provider; None without one. Raises StartupError if some are missing."""
     example = "https://login.example.org/realms/main"
     issuer = read("--oidc-issuer", _issuer, example)
     if not issuer:
@@ -76,7 +76,7 @@ def read_oidc(given: Mapping[str, str], read: Read, *, is_on: bool, has_public_u
 
 
 def read_kubernetes(given: Mapping[str, str], read: Read, *, is_on: bool) -> KubernetesSettings | None:
-    """The settings of the cluster; None without one. Raises CannotStart if some are missing."""
+    """The settings of the cluster; None without one. Raises StartupError if some are missing."""
     example = "https://kubernetes.default.svc.cluster.local"
     issuer = read("--kubernetes-issuer", _issuer, example)
     if not issuer:
@@ -94,16 +94,16 @@ def read_kubernetes(given: Mapping[str, str], read: Read, *, is_on: bool) -> Kub
 def _check_nothing_of(given: Mapping[str, str], needed: str, flags: tuple[str, ...], example: str) -> None:
     for flag in flags:
         if given[flag].strip():
-            raise CannotStart(f"it is missing, while {flag} is given", setting=needed, example=example)
+            raise StartupError(f"it is missing, while {flag} is given", setting=needed, example=example)
 
 
 def _check_on(is_on: bool, flag: str) -> None:
     if not is_on:
-        raise CannotStart(f"nobody is asked who they are, while {flag} is given", setting="--auth", example="on")
+        raise StartupError(f"nobody is asked who they are, while {flag} is given", setting="--auth", example="on")
 
 
-def _missing(flag: str, what: str, example: str) -> CannotStart:
-    return CannotStart(f"it is missing: {what}", setting=flag, example=example)
+def _missing(flag: str, what: str, example: str) -> StartupError:
+    return StartupError(f"it is missing: {what}", setting=flag, example=example)
 
 
 def _required(what: str) -> Callable[[str], str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runstream_service.auth.jwt_claims import claimed_issuer, verified_claims
-from runstream_service.auth.lookups import Found, Lookups, caller_or_refusal
+from runstream_service.auth.lookup_cache import Found, LookupCache, caller_or_refusal
 from runstream_service.auth.token_text import hash_of
 from runstream_service.core.caller import Caller
 from runstream_service.database.queries import load
@@ -35,7 +35,7 @@ class JwtAuthenticator:
     def __init__(self, trusted: Sequence[Trusted]) -> None:
         self._trusted = {one.issuer.url: one for one in trusted}
         # The signature is checked once in two seconds, too.
-        self._lookups = Lookups(self._look_up)
+        self._lookups = LookupCache(self._look_up)
 
     def use(self, database: Database) -> None:
         """From now on, workspaces are looked up here."""

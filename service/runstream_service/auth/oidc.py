@@ -14,16 +14,16 @@ import httpx2
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
-from runstream_service.auth.begun import Begun
 from runstream_service.auth.identities import person_of_provider
 from runstream_service.auth.jwt_claims import verified_claims
+from runstream_service.auth.pending_sign_in import PendingSignIn
 from runstream_service.errors.core import IssuerUnavailable, Unauthenticated
 
 if TYPE_CHECKING:
+    from runstream_service.auth.fetcher import Fetcher
     from runstream_service.auth.identity_settings import OidcSettings
     from runstream_service.auth.issuer import Issuer
     from runstream_service.auth.sessions import Person
-    from runstream_service.auth.web import Web
 
 _WITHIN_S = 10.0
 
@@ -31,16 +31,16 @@ _WITHIN_S = 10.0
 class OidcProvider:
     """One per process."""
 
-    def __init__(self, settings: OidcSettings, issuer: Issuer, web: Web, *, redirect_uri: str) -> None:
+    def __init__(self, settings: OidcSettings, issuer: Issuer, fetcher: Fetcher, *, redirect_uri: str) -> None:
         self._settings = settings
         self._issuer = issuer
-        self._web = web
+        self._web = fetcher
         self._redirect_uri = redirect_uri
 
-    async def begin(self, wanted: str) -> tuple[str, Begun]:
+    async def begin(self, wanted: str) -> tuple[str, PendingSignIn]:
         """Where to send the browser. Raises IssuerUnavailable."""
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-        begun = Begun(state, nonce, verifier, wanted)
+        begun = PendingSignIn(state, nonce, verifier, wanted)
         endpoint = await self._endpoint("authorization_endpoint")
         async with self._client() as client:
             url, _ = client.create_authorization_url(
@@ -48,7 +48,7 @@ class OidcProvider:
             )
         return str(url), begun
 
-    async def finish(self, answer: Mapping[str, str], begun: Begun) -> Person:
+    async def finish(self, answer: Mapping[str, str], begun: PendingSignIn) -> Person:
         """Who came back from the provider.
 
         Raises:

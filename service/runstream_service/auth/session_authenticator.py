@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runstream_service.auth.grants import Grants
-from runstream_service.auth.lookups import Found, Lookups, caller_or_refusal
+from runstream_service.auth.lookup_cache import Found, LookupCache, caller_or_refusal
 from runstream_service.auth.sessions import SIGN_IN_AGAIN, is_over
 from runstream_service.auth.token_text import hash_of
 from runstream_service.core.caller import Caller
@@ -28,7 +28,7 @@ class SessionAuthenticator:
     """`use` gives it the database, without which it asks callers to try again."""
 
     def __init__(self) -> None:
-        self._lookups = Lookups(_look_up)
+        self._lookups = LookupCache(_look_up)
 
     def use(self, database: Database) -> None:
         """From now on, sessions are looked up here."""
@@ -41,10 +41,10 @@ class SessionAuthenticator:
 
 async def _look_up(database: Database, key: _Key) -> Found:
     digest, workspace = key
-    return _judged(await database.fetchrow(SQL["find_session"], digest, workspace), workspace)
+    return _outcome_of(await database.fetchrow(SQL["find_session"], digest, workspace), workspace)
 
 
-def _judged(row: asyncpg.Record | None, workspace: str) -> Found:
+def _outcome_of(row: asyncpg.Record | None, workspace: str) -> Found:
     if row is None or is_over(row):
         return Unauthenticated(SIGN_IN_AGAIN)
     grants = Grants.of_json(row["grants"])

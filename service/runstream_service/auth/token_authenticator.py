@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from runstream_service.auth.lookups import Found, Lookups, caller_or_refusal
+from runstream_service.auth.lookup_cache import Found, LookupCache, caller_or_refusal
 from runstream_service.auth.token_text import PREFIX, hash_of, is_token
 from runstream_service.core.caller import DEFAULT_WORKSPACE, DEFAULT_WORKSPACE_ID, Caller, Role
 from runstream_service.database.queries import load
@@ -38,7 +38,7 @@ class TokenAuthenticator:
 
     def __init__(self) -> None:
         self._database: Database | None = None
-        self._lookups = Lookups(_look_up)
+        self._lookups = LookupCache(_look_up)
         self._watched: dict[int, set[Callable[[CoreError], None]]] = {}
 
     def use(self, database: Database) -> None:
@@ -96,10 +96,10 @@ class TokenAuthenticator:
 
 async def _look_up(database: Database, key: _Key) -> Found:
     digest, workspace = key
-    return _judged(await database.fetchrow(SQL["find_token"], digest, workspace), workspace)
+    return _outcome_of(await database.fetchrow(SQL["find_token"], digest, workspace), workspace)
 
 
-def _judged(row: asyncpg.Record | None, asked: str) -> Found:
+def _outcome_of(row: asyncpg.Record | None, asked: str) -> Found:
     if row is None:
         return Unauthenticated("this token is not known here; it may be of another service, or have ended long ago")
     if row["revoked_at"] or (row["expires_at"] and row["expires_at"] <= row["now"]):

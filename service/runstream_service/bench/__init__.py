@@ -2,15 +2,15 @@
 
 What most benchmarks use:
 
-    command.py       the flow: rounds, then the report
-    session.py       the PostgreSQL, the service and the rounds
-    service.py       a service in a process of its own
-    load.py          streams that push points and count what was acknowledged; load_process.py: in another process
-    raw_copy.py      the yardstick
-    usage.py         processor time and bytes written
-    paired.py        two kinds of service under the same load in turns
-    progress.py      what a long benchmark says while it runs
-    report.py        one JSON object, one table
+    command.py         the flow: rounds, then the report
+    session.py         the PostgreSQL, the service and the rounds
+    service.py         a service in a process of its own
+    load.py            streams that push points and count what was acknowledged; load_process.py: in another process
+    raw_copy.py        the yardstick
+    usage.py           processor time and bytes written
+    paired.py          two kinds of service under the same load in turns
+    progress.py        what a long benchmark says while it runs
+    report.py          one JSON object, one table
 
 Without an option, besides the load: log_cost.py (what log() costs its caller), metrics_cost.py (what counting costs, by
 the calls that counted.py counts), and tail_latency.py with tail_producer.py.

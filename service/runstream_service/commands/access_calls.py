@@ -38,7 +38,7 @@ class DatabaseCalls:
         self._workspace = workspace or DEFAULT_WORKSPACE
 
     def call(self, method: str, request: Message) -> Any:
-        """The answer. Raises CannotStart, CoreError."""
+        """The answer. Raises StartupError, CoreError."""
         return asyncio.run(self._call(method, request))
 
     async def _call(self, method: str, request: Message) -> Any:
@@ -60,7 +60,7 @@ class DatabaseCalls:
 def choose_calls(
     *, address: str | None, database: str | None, data_dir: Path | None, workspace: str
 ) -> ServiceCalls | DatabaseCalls:
-    """The database if one is named, else the service. Raises CannotStart."""
+    """The database if one is named, else the service. Raises StartupError."""
     from runstream_service.database.embedded import url_of_running
 
     if database or data_dir:

@@ -13,7 +13,7 @@ import click
 from runstream._masking import mask_secrets
 from runstream_service.bench.durability.names import SCENARIOS, TRACKERS
 from runstream_service.bench.fault_rounds import ROUNDS
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from runstream_service.monitoring import logs
 from runstream_service.server.settings import OPTIONS, check_who_can_reach, read_settings
 
@@ -66,7 +66,7 @@ def serve(json_ready: bool, allow_anonymous: bool, **values: str) -> None:
         from runstream_service.server.supervisor import run
 
         sys.exit(run(settings))
-    except CannotStart as refusal:
+    except StartupError as refusal:
         click.echo(f"runstream: {mask_secrets(str(refusal))}", err=True)
         sys.exit(refusal.exit_code)
 

@@ -267,7 +267,7 @@ async def get_or_create(
     return experiment, created
 
 
-async def hold_for_run(connection: PooledConnection, caller: Caller, name: str, *, field: str) -> Experiment:
+async def find_or_create_for_run(connection: PooledConnection, caller: Caller, name: str, *, field: str) -> Experiment:
     """An active experiment for a new run, created if missing. It cannot be deleted until the transaction ends.
 
     If the experiment with this name is deleted, one with a number after the name is used instead: an error would cost
@@ -290,7 +290,7 @@ async def hold_for_run(connection: PooledConnection, caller: Caller, name: str, 
 
 
 def takes_place_of(found: str, wanted: str) -> bool:
-    """Whether `hold_for_run` may have given the experiment `found` to a caller who wanted `wanted`."""
+    """Whether `find_or_create_for_run` may have given the experiment `found` to a caller who wanted `wanted`."""
     return found in _names_for_runs(wanted)
 
 
@@ -318,7 +318,7 @@ def default_location(experiment_id: int) -> str:
     return f"mlflow-artifacts:/{experiment_id}"
 
 
-def below(location: str | None, experiment_id: int, path: str) -> str:
+def artifact_uri_below(location: str | None, experiment_id: int, path: str) -> str:
     """A path below an experiment's location. A query, as in s3://bucket/a?region=b, stays at the end, as in MLflow."""
     place, mark, query = (location or default_location(experiment_id)).partition("?")
     return f"{place.removesuffix('/')}/{path}{mark}{query}"

@@ -9,7 +9,7 @@ import orjson
 
 from runstream_service.core.datasets import DatasetSummary
 from runstream_service.core.names import check_text, parse_run_id
-from runstream_service.core.runs import hold_active
+from runstream_service.core.runs import lock_active_run
 from runstream_service.database.queries import load
 from runstream_service.errors.core import InvalidField
 
@@ -61,7 +61,7 @@ class Inputs:
         every = [item.dataset for item in inputs]
         names, digests = [dataset.name for dataset in every], [dataset.digest for dataset in every]
         async with self._database.transaction() as connection:
-            await hold_active(connection, caller, uid)
+            await lock_active_run(connection, caller, uid)
             if every:
                 types, sources = [dataset.source_type for dataset in every], [dataset.source for dataset in every]
                 schemas, profiles = [dataset.schema for dataset in every], [dataset.profile for dataset in every]
@@ -81,7 +81,7 @@ class Inputs:
         _check_models([model.model_id for model in models])
         steps = {model.model_id: model.step for model in models}
         async with self._database.transaction() as connection:
-            await hold_active(connection, caller, uid)
+            await lock_active_run(connection, caller, uid)
             await connection.execute(
                 SQL["upsert_models_out"], uid, sorted(steps), [steps[model_id] for model_id in sorted(steps)]
             )

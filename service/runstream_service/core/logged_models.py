@@ -200,7 +200,7 @@ def _model(row: asyncpg.Record, metrics: list[ModelMetric]) -> LoggedModel:
         source_run_id=row["source_run_id"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
-        artifact_uri=experiments.below(row["artifact_location"], row["files_experiment_id"], below),
+        artifact_uri=experiments.artifact_uri_below(row["artifact_location"], row["files_experiment_id"], below),
         params=params_of(row),
         tags=tags_of(row),
         metrics=metrics,

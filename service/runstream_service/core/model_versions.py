@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from runstream_service.core import audit, model_sources
-from runstream_service.core.experiments import below
+from runstream_service.core.experiments import artifact_uri_below
 from runstream_service.core.model_names import (
     ACTIVE_STAGES,
     LATEST,
@@ -409,7 +409,7 @@ async def _location_of_run(connection: PooledConnection, caller: Caller, run_id:
 
 
 def _location(row: asyncpg.Record, path: str) -> str:
-    return below(row["artifact_location"], row["experiment_id"], path)
+    return artifact_uri_below(row["artifact_location"], row["experiment_id"], path)
 
 
 async def _register(connection: PooledConnection, model_id: str, name: str, version: int) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from runstream_service.core import audit, experiments
 from runstream_service.core.names import parse_run_id
-from runstream_service.core.runs import hold_active
+from runstream_service.core.runs import lock_active_run
 from runstream_service.database.queries import load
 from runstream_service.errors.core import ExperimentNotFound
 
@@ -50,7 +50,7 @@ class RunMoves:
                     field="experiment_id",
                     subject=experiment_id,
                 ) from error
-            await hold_active(connection, caller, uid, exclusive=True)
+            await lock_active_run(connection, caller, uid, exclusive=True)
             before: int = await connection.fetchval(SQL["experiment_of"], uid)
             if before == experiment_id:
                 return

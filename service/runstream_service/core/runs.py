@@ -153,7 +153,7 @@ class Runs:
             target = await _target_of(connection, caller, run_id, launch)
             created = False
             if not target.exists:
-                experiment = await experiments.hold_for_run(
+                experiment = await experiments.find_or_create_for_run(
                     connection, caller, new.experiment or experiments.DEFAULT_NAME, field="experiment"
                 )
                 # Waits for another rank that is creating the same run. Either the other one rolls back and this one
@@ -331,7 +331,7 @@ class Runs:
         uid = parse_run_id(run_id, field="run_id")
         checked = check_entries(params, field="params", max_value_characters=MAX_PARAM_CHARACTERS)
         async with self._database.transaction() as connection:
-            await hold_active(connection, caller, uid)
+            await lock_active_run(connection, caller, uid)
             await _insert_params(connection, uid, checked)
 
     async def set_tags(self, caller: Caller, run_id: str, tags: Mapping[str, str]) -> None:
@@ -373,7 +373,7 @@ class Runs:
         uid = parse_run_id(run_id, field="run_id")
         check_storable(key, field="key")
         async with self._database.transaction() as connection:
-            await hold_active(connection, caller, uid)
+            await lock_active_run(connection, caller, uid)
             if key != NAME_TAG and await connection.execute(SQL["delete_tag"], uid, key) == "DELETE 0":
                 raise NotFound(f"No tag with name: {key} in run with id {uid.hex}", field="key", subject=key)
 
@@ -442,7 +442,9 @@ async def _lock(connection: PooledConnection, caller: Caller, run_id: UUID) -> N
         raise _not_found(run_id)
 
 
-async def hold_active(connection: PooledConnection, caller: Caller, run_id: UUID, *, exclusive: bool = False) -> None:
+async def lock_active_run(
+    connection: PooledConnection, caller: Caller, run_id: UUID, *, exclusive: bool = False
+) -> None:
     """Locks an active run against deletion until the transaction ends; others may write to it at the same time, unless
     `exclusive`.
 
@@ -609,7 +611,7 @@ def _fields(row: asyncpg.Record) -> dict[str, Any]:
         "user": row["user_name"],
         "started_at": row["started_at"],
         "ended_at": row["ended_at"],
-        "artifact_uri": experiments.below(row["artifact_location"], row["files_experiment_id"], below),
+        "artifact_uri": experiments.artifact_uri_below(row["artifact_location"], row["files_experiment_id"], below),
     }
 
 

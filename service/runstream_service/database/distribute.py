@@ -15,7 +15,7 @@ import asyncpg
 from runstream_service.database import layout
 from runstream_service.database.external import open_at_once
 from runstream_service.database.migrate import ADVISORY_LOCK, migrate, packaged_migrations
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 
 if TYPE_CHECKING:
     from runstream_service.database.pool import Connection
@@ -77,7 +77,7 @@ async def distribute(url: str, *, shards: int, agree: Callable[[Plan], bool], re
     """Makes a plan, and carries it out if the caller agrees to it; reports each step when it is done.
 
     Raises:
-        CannotStart: nothing was done, or nothing more; the message says what to do first.
+        StartupError: nothing was done, or nothing more; the message says what to do first.
         DatabaseUnavailable: the database does not answer.
     """
     database = await open_at_once(url, max_size=1)
@@ -102,7 +102,7 @@ async def make_plan(connection: Connection, shards: int) -> Plan:
     """Checks that the cluster can take the tables, and lists the steps that are not done. Changes nothing.
 
     Raises:
-        CannotStart: with what to do first.
+        StartupError: with what to do first.
     """
     await _check_extension(connection)
     workers = await _workers(connection)
@@ -250,7 +250,7 @@ def _table_step(table: str, shards: int, size_bytes: int) -> Step:
             after = await connection.fetchrow(_COUNTS[table])
             assert before is not None
             if before != after:
-                raise CannotStart(
+                raise StartupError(
                     f"{table} had {before['rows']:,} rows before it was distributed, and {after and after['rows']:,} "
                     "after it, or other points in them; nothing was changed. This is a bug: please report it",
                     exit_code=1,
@@ -275,5 +275,5 @@ def _megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:,.1f} MB"
 
 
-def _refusal(message: str) -> CannotStart:
-    return CannotStart(message, setting="--database")
+def _refusal(message: str) -> StartupError:
+    return StartupError(message, setting="--database")

@@ -34,7 +34,7 @@ from runstream_service.database.postgres_files import (
     runs_on,
     socket_directory_for,
 )
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 
 log = structlog.get_logger()
 
@@ -113,7 +113,7 @@ class EmbeddedPostgres:
     async def start(self) -> None:
         """Returns when PostgreSQL answers.
 
-        Raises CannotStart if the directory is in use, not writable or not reachable, or if PostgreSQL does not come up.
+        Raises StartupError if the directory is in use, not writable or not reachable, or if PostgreSQL does not start.
         """
         self._lock = lock_directory(self.data_dir)
         try:
@@ -122,7 +122,7 @@ class EmbeddedPostgres:
         except BaseException as error:
             await self.stop()
             if isinstance(error, PostgresDied):
-                raise CannotStart(f"{error} (more in {self.cluster / 'log'})", exit_code=1) from error
+                raise StartupError(f"{error} (more in {self.cluster / 'log'})", exit_code=1) from error
             raise
 
     async def supervise(self) -> None:
@@ -200,7 +200,7 @@ class EmbeddedPostgres:
         )
         if done.returncode != 0:
             last_line = done.stdout.decode(errors="replace").strip().splitlines()[-1:]
-            raise CannotStart(f"initdb failed in {self.data_dir}: {' '.join(last_line)}", exit_code=1)
+            raise StartupError(f"initdb failed in {self.data_dir}: {' '.join(last_line)}", exit_code=1)
         unfinished.rename(self.cluster)
         log.info("Created a new PostgreSQL cluster", action="embedded_postgres_created", directory=str(self.cluster))
 
@@ -353,10 +353,10 @@ class EmbeddedPostgres:
 
 
 def url_of_running(data_dir: Path) -> str:
-    """How to reach the embedded PostgreSQL of a service that runs on a directory. Raises CannotStart."""
+    """How to reach the embedded PostgreSQL of a service that runs on a directory. Raises StartupError."""
     postmaster = read_postmaster(data_dir.expanduser().resolve() / "postgres")
     if postmaster is None or postmaster.socket_directory is None or postmaster.status != "ready":
-        raise CannotStart(
+        raise StartupError(
             f"no PostgreSQL runs in {data_dir}; start the service there, or give --database",
             setting="--data-dir",
             example="./runstream-data",

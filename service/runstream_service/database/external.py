@@ -13,7 +13,7 @@ from runstream_service.database.database_url import DatabaseUrl
 from runstream_service.database.pool import Database, layout_of
 from runstream_service.database.replica import ReplicaId
 from runstream_service.errors.core import DatabaseUnavailable, DatabaseUnsuitable
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ _HOPELESS = (
 
 
 async def open_external(url: str, *, pool_size: int, wait_s: float, replica: ReplicaId) -> Database:
-    """The database at a URL, for the service. Raises CannotStart."""
+    """The database at a URL, for the service. Raises StartupError."""
     database = await wait_for_database(url, pool_size=pool_size, wait_s=wait_s, replica=replica)
     try:
         await _check_version(database)
@@ -55,7 +55,7 @@ async def open_at_once(url: str, *, max_size: int) -> Database:
     """The database at a URL, for a command that does its work and ends: it does not wait for the database.
 
     Raises:
-        CannotStart: something is wrong with the URL or with the server behind it.
+        StartupError: something is wrong with the URL or with the server behind it.
         DatabaseUnavailable: the database does not answer.
     """
     try:
@@ -80,7 +80,7 @@ def _where_and_what_to_check(message: str, url: str) -> str:
 
 
 async def wait_for_database(url: str, *, pool_size: int, wait_s: float, replica: ReplicaId) -> Database:
-    """The database at a URL, which is not checked. Waits at most so long for it to answer. Raises CannotStart."""
+    """The database at a URL, which is not checked. Waits at most so long for it to answer. Raises StartupError."""
     deadline = Deadline(wait_s)
     while True:
         try:
@@ -100,13 +100,13 @@ def _is_hopeless(error: DatabaseUnavailable) -> bool:
     cause = error.__cause__
     if isinstance(error, DatabaseUnsuitable) or isinstance(cause, _HOPELESS):
         return True
-    return cause is not None and tls.trouble(cause) is not None
+    return cause is not None and tls.explain_failure(cause) is not None
 
 
 async def _check_version(database: Database) -> None:
     version_number = int(await database.fetchval("SHOW server_version_num"))
     if version_number < OLDEST_POSTGRES * 10_000:
-        raise CannotStart(
+        raise StartupError(
             f"the server is PostgreSQL {version_number // 10_000}; {OLDEST_POSTGRES} or newer is needed",
             setting="--database",
         )
@@ -119,13 +119,13 @@ async def _check_layout(database: Database) -> None:
         if not distributed:
             return
         if waiting := sorted(layout.DISTRIBUTED_TABLES.keys() - distributed):
-            raise CannotStart(
+            raise StartupError(
                 f"{distributed[0]} is distributed over the workers of the cluster, and {waiting[0]} is not: `runstream "
                 "distribute` was interrupted; run it again, then start the service",
                 setting="--database",
             )
         if missing := await layout.missing_right(connection):
-            raise CannotStart(missing, setting="--database")
+            raise StartupError(missing, setting="--database")
 
 
 async def _warn_of_lost_writes(database: Database) -> None:
@@ -141,6 +141,6 @@ async def _warn_of_lost_writes(database: Database) -> None:
         )
 
 
-def _no_database(why: str, *, exit_code: int = 2) -> CannotStart:
+def _no_database(why: str, *, exit_code: int = 2) -> StartupError:
     message = f"cannot connect: {' '.join(why.split())}"
-    return CannotStart(message, setting="--database", example=EXAMPLE, exit_code=exit_code)
+    return StartupError(message, setting="--database", example=EXAMPLE, exit_code=exit_code)

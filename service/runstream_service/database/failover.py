@@ -85,7 +85,7 @@ def _informativeness(error: BaseException) -> int:
     """How informative an error is: the answer of a server says more than a missing answer."""
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return 1
-    return 2 if isinstance(error, asyncpg.PostgresError) or tls.trouble(error) is not None else 0
+    return 2 if isinstance(error, asyncpg.PostgresError) or tls.explain_failure(error) is not None else 0
 
 
 def _close_unwanted(task: asyncio.Task[C]) -> None:

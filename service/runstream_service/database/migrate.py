@@ -17,7 +17,7 @@ from runstream_service.database.connections import Connection
 from runstream_service.database.definitions import Definition, packaged_definitions, with_definitions
 from runstream_service.database.pool import Database, translated
 from runstream_service.database.requirements import OurNames
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 
 log = structlog.get_logger()
 
@@ -112,7 +112,7 @@ def parse_migrations(files: Mapping[str, str], definitions: Mapping[str, Definit
 async def migrate(database: Database, migrations: list[Migration] | None = None) -> int:
     """Applies missing migrations; returns the version that is then reached. Several replicas may call it at once.
 
-    Raises CannotStart if a newer release has removed something from the database (`after`), if it was made by files
+    Raises StartupError if a newer release has removed something from the database (`after`), if it was made by files
     that have changed since, or if it is not suitable (requirements.py).
     """
     known = packaged_migrations() if migrations is None else migrations
@@ -140,7 +140,7 @@ def _compare(applied: list[asyncpg.Record], known: list[Migration]) -> None:
     """Compares the migrations that the database has with those of this release."""
     newer = applied[len(known) :]
     if taken_away := [row for row in newer if row["when_text"] != "before"]:
-        raise CannotStart(
+        raise StartupError(
             f"the database has schema version {applied[-1]['version']}, this runstream knows only {len(known)}, and "
             f"{taken_away[0]['version']:04}_{taken_away[0]['name']} removed what older releases need; "
             "run the newer release, or restore a backup from before the upgrade",
@@ -148,7 +148,7 @@ def _compare(applied: list[asyncpg.Record], known: list[Migration]) -> None:
         )
     for row, migration in zip(applied, known, strict=False):
         if (row["version"], row["sha256"]) != (migration.version, migration.sha256):
-            raise CannotStart(
+            raise StartupError(
                 f"migration {row['version']:04}_{row['name']} was applied with other content than this runstream has; "
                 "the database was made by another build",
                 setting="--database",
@@ -168,7 +168,7 @@ async def _apply(connection: Connection, migration: Migration) -> None:
         while not await _applied(connection, migration):  # noqa: ASYNC110 - PostgreSQL has no event for it
             await asyncio.sleep(_LOCK_PAUSE_S)
     except _REFUSALS as error:
-        raise CannotStart(
+        raise StartupError(
             f"the database refuses migration {migration.version:04}_{migration.name}, of which nothing was done: "
             + " ".join(str(error).split()),  # one line, also where PostgreSQL adds a hint
             setting="--database",

@@ -99,7 +99,7 @@ def translate(error: BaseException) -> CoreError | None:
         return DatabaseUnavailable(f"the connection to PostgreSQL is unusable: {error}")
     if isinstance(error, TimeoutError):
         return DatabaseUnavailable("PostgreSQL did not answer in time")
-    if (trouble := tls.trouble(error)) is not None:
+    if (trouble := tls.explain_failure(error)) is not None:
         return DatabaseUnavailable(f"PostgreSQL cannot be reached: {trouble}")
     if isinstance(error, OSError):
         why = os.strerror(error.errno) if error.errno else type(error).__name__  # without addresses: callers see it

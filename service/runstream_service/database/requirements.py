@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from runstream_service.database.connections import Connection
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 
 _MIGRATIONS_COLUMNS = {"version", "name", "when_text", "applied_at", "sha256"}
 _CREATED = re.compile(
@@ -77,7 +77,7 @@ class OurNames:
 
 
 async def check(connection: Connection, names: OurNames) -> None:
-    """Refuse an unsuitable database before anything is created in it. Raises CannotStart."""
+    """Refuse an unsuitable database before anything is created in it. Raises StartupError."""
     session = await connection.fetchrow(_SESSION)
     assert session is not None
     _check_session(session)
@@ -101,7 +101,7 @@ async def check(connection: Connection, names: OurNames) -> None:
         )
 
 
-def way_on(error: BaseException) -> str:
+def recovery_hint(error: BaseException) -> str:
     """Advice for rights that were revoked while the service runs; empty for other errors."""
     if not isinstance(error, asyncpg.InsufficientPrivilegeError):
         return ""
@@ -163,5 +163,5 @@ async def _check_relations(connection: Connection, names: OurNames, session: asy
             )
 
 
-def _refusal(message: str) -> CannotStart:
-    return CannotStart(message, setting="--database")
+def _refusal(message: str) -> StartupError:
+    return StartupError(message, setting="--database")

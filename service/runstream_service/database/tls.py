@@ -42,7 +42,7 @@ def check_files(parameters: Mapping[str, str]) -> None:
                 raise ValueError(f"cannot read the file {path} of {name}: {error.strerror}") from error
 
 
-def trouble(error: BaseException) -> str | None:
+def explain_failure(error: BaseException) -> str | None:
     """What is wrong with TLS; None if the error has another cause, or if it may pass."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class CannotStart(Exception):
+class StartupError(Exception):
     """The service refuses to start.
 
     `setting` is the flag that is wrong (empty if there is none), `example` a value that would work. `exit_code` is 2

@@ -19,27 +19,27 @@ from runstream_service.sharing.current import NO_WORKSPACE, current_workspace
 MAX_REQUESTS = 1_000
 
 
-_PLACES = "runstream.places"
+_SLOTS = "runstream.slots"
 
 
-class _Place:
-    """A place that is given back once: when its request ends, or earlier."""
+class _Slot:
+    """A slot that is released once: when its request ends, or earlier."""
 
-    def __init__(self, scope: Scope, give_back: Callable[[], None]) -> None:
-        self._give_back: Callable[[], None] | None = give_back
-        scope.setdefault(_PLACES, []).append(self)
+    def __init__(self, scope: Scope, release: Callable[[], None]) -> None:
+        self._release: Callable[[], None] | None = release
+        scope.setdefault(_SLOTS, []).append(self)
 
     def leave(self) -> None:
-        give_back, self._give_back = self._give_back, None
-        if give_back is not None:
-            give_back()
+        release, self._release = self._release, None
+        if release is not None:
+            release()
 
 
-def leave_places(scope: Scope) -> None:
-    """Gives the places of a request back before it ends: its answer goes on as long as somebody reads it, and has a
+def release_slots(scope: Scope) -> None:
+    """Releases the slots of a request before it ends: its answer goes on as long as somebody reads it, and has a
     bound of its own."""
-    for place in scope.get(_PLACES, ()):
-        place.leave()
+    for slot in scope.get(_SLOTS, ()):
+        slot.leave()
 
 
 class Admission:
@@ -58,13 +58,13 @@ class Admission:
             full = Overloaded(f"This replica serves {self._max_requests:,} requests already; try again.")
             return await refused(scope, full)(scope, receive, send)
         self._under_way += 1
-        place = _Place(scope, self._give_back)
+        slot = _Slot(scope, self._release)
         try:
             return await self._app(scope, receive, send)
         finally:
-            place.leave()
+            slot.leave()
 
-    def _give_back(self) -> None:
+    def _release(self) -> None:
         self._under_way -= 1
 
 
@@ -86,8 +86,8 @@ class WorkspaceAdmission:
                 "many as its share; try again."
             )
             return await refused(scope, full)(scope, receive, send)
-        place = _Place(scope, functools.partial(self._requests.give_back, workspace_id))
+        slot = _Slot(scope, functools.partial(self._requests.release, workspace_id))
         try:
             return await self._app(scope, receive, send)
         finally:
-            place.leave()
+            slot.leave()

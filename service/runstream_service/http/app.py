@@ -20,8 +20,8 @@ from runstream_service.http.authentication import Authenticate
 from runstream_service.http.callers import is_lasting
 from runstream_service.http.command_line import CommandLinePages
 from runstream_service.http.forwarded import Forwarded
-from runstream_service.http.guard import Guard
 from runstream_service.http.mlflow_ui import find_ui, mlflow_ui_routes
+from runstream_service.http.origin_check import HostAndOriginCheck
 from runstream_service.http.pages import RenderMetrics, about_routes, monitoring_routes
 from runstream_service.http.paths import WEB_API, BelowMlflowUi, PathPrefix, SingleSlashes
 from runstream_service.http.refusals import refused
@@ -67,7 +67,7 @@ class HttpApp:
         self._starlette = Starlette(routes=[*self._always, *_starting()])
         # Built from the inside out. The guard checks paths and the Host, so the middlewares that set them run before
         # it; and so does authentication, since what has to be checked depends on how the caller was authenticated.
-        guarded = Guard(WorkspaceAdmission(self._starlette), allowed_hosts)
+        guarded = HostAndOriginCheck(WorkspaceAdmission(self._starlette), allowed_hosts)
         identified = Authenticate(guarded, authenticator, refused_calls, is_on=sign_in is not None)
         admitted = SafeHeaders(Admission(identified))
         located = SingleSlashes(PathPrefix(BelowMlflowUi(admitted), path_prefix))

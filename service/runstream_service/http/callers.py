@@ -22,7 +22,7 @@ _LASTING = "runstream.lasting"
 
 
 class Proof(enum.Enum):
-    """What showed who sent a request. It decides what http/guard.py has to check."""
+    """What showed who sent a request. It decides what http/origin_check.py has to check."""
 
     NOTHING = "nobody was asked"
     BEARER = "a token in a header that no browser adds unasked"

@@ -15,9 +15,9 @@ from runstream_service.auth.command_line import check_question
 from runstream_service.errors.core import CoreError, InvalidField, NotConnected
 from runstream_service.errors.statuses import status_of
 from runstream_service.http.callers import caller_of, set_error
-from runstream_service.http.look import page
+from runstream_service.http.page_html import page
 from runstream_service.http.sign_in_paths import COMMAND_LINE, COMMAND_LINE_TOKEN
-from runstream_service.mlflow.errors import answer_to
+from runstream_service.mlflow.errors import error_response
 from runstream_service.mlflow.request import Message, read
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class CommandLinePages:
             new = await self._ready().exchange(given.code, given.verifier)
         except Exception as error:
             set_error(request.scope, error)
-            return answer_to(error)
+            return error_response(error)
         content = msgspec.json.encode({"token": new.text, "workspace": new.token.workspace})
         return Response(content, media_type="application/json", headers={"cache-control": "no-store"})
 

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from runstream_service.http.look import page
+from runstream_service.http.page_html import page
 from runstream_service.http.paths import MLFLOW_UI, relative
 
 # The names of these files contain a hash of their content, so the files never change.

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from runstream_service.http.callers import Proof, caller_of, proof_of
-from runstream_service.http.look import page
+from runstream_service.http.page_html import page
 from runstream_service.mlflow.server import MLFLOW_VERSION
 from runstream_service.monitoring.readiness import Readiness
 

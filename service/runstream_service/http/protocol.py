@@ -47,8 +47,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection was made."""
-        joining = JoiningTransport(cast("asyncio.Transport", transport), self.loop)
-        super().connection_made(cast("asyncio.Transport", joining))
+        coalescing = CoalescingTransport(cast("asyncio.Transport", transport), self.loop)
+        super().connection_made(cast("asyncio.Transport", coalescing))
         self._head_since = self._heard_at = self._written_at = self.loop.time()
         if len(self.connections) > MAX_CONNECTIONS:
             self._refuse(b"429 Too Many Requests", b"retry-after: 1\r\n")
@@ -132,7 +132,7 @@ def close_stuck(connections: Iterable[object], now: float) -> None:
             connection.close_if_stuck(now)
 
 
-class JoiningTransport:
+class CoalescingTransport:
     """Joins two consecutive writes; passes all methods that send nothing to the transport."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:

@@ -12,4 +12,4 @@ from runstream_service.web import errors as of_web
 
 def refused(scope: Scope, error: Exception) -> Response:
     """The answer to a request that ends with this error."""
-    return of_web.answer_to(error) if is_web_api(scope) else of_mlflow.answer_to(error)
+    return of_web.error_response(error) if is_web_api(scope) else of_mlflow.error_response(error)

@@ -39,7 +39,7 @@ def clear_session(response: Response, scope: Scope) -> None:
     _set(response, scope, _SESSION, "", max_age_s=0)
 
 
-def read_begun(scope: Scope) -> bytes:
+def read_pending_sign_in(scope: Scope) -> bytes:
     """The sign-in at the provider that has begun; empty if there is none."""
     try:
         return base64.urlsafe_b64decode(_read(scope, _BEGUN))
@@ -47,7 +47,7 @@ def read_begun(scope: Scope) -> bytes:
         return b""
 
 
-def set_begun(response: Response, scope: Scope, begun: bytes) -> None:
+def set_pending_sign_in(response: Response, scope: Scope, begun: bytes) -> None:
     """Lets the browser keep it; nothing: forget it."""
     _set(response, scope, _BEGUN, base64.urlsafe_b64encode(begun).decode(), max_age_s=_BEGUN_S if begun else 0)
 

@@ -12,14 +12,20 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from runstream_service.auth.authenticator import Authenticator, Credentials
-from runstream_service.auth.begun import Begun
+from runstream_service.auth.pending_sign_in import PendingSignIn
 from runstream_service.auth.sessions import Person
 from runstream_service.errors.core import CoreError, NotConnected, Unauthenticated
 from runstream_service.errors.statuses import status_of
 from runstream_service.http.callers import set_error
 from runstream_service.http.pages import json
 from runstream_service.http.paths import local_path, relative, route_path
-from runstream_service.http.session_cookie import clear_session, read_begun, read_session, set_begun, set_session
+from runstream_service.http.session_cookie import (
+    clear_session,
+    read_pending_sign_in,
+    read_session,
+    set_pending_sign_in,
+    set_session,
+)
 from runstream_service.http.sign_in_pages import sign_in_page, signed_in_page, workspaces_page
 from runstream_service.http.sign_in_paths import CHOOSE_WORKSPACE, OIDC_BEGIN, OIDC_CALLBACK, SIGN_IN, SIGN_OUT
 
@@ -105,7 +111,7 @@ class SignIn:
         except CoreError as error:
             return self._page(request, error)
         response = _see(url)
-        set_begun(response, request.scope, msgspec.json.encode(begun))
+        set_pending_sign_in(response, request.scope, msgspec.json.encode(begun))
         return response
 
     async def _finish(self, request: Request) -> Response:
@@ -117,7 +123,7 @@ class SignIn:
         except CoreError as error:
             set_error(request.scope, error)
             response = self._page(request, error)
-        set_begun(response, request.scope, b"")
+        set_pending_sign_in(response, request.scope, b"")
         return response
 
     async def _let_in(self, request: Request, person: Person, *, by: str, wanted: str) -> Response:
@@ -192,9 +198,9 @@ def _wanted(request: Request) -> str:
     return local_path(request.query_params.get("next", "/"))
 
 
-def _begun(request: Request) -> Begun:
+def _begun(request: Request) -> PendingSignIn:
     try:
-        return msgspec.json.decode(read_begun(request.scope), type=Begun)
+        return msgspec.json.decode(read_pending_sign_in(request.scope), type=PendingSignIn)
     except msgspec.DecodeError:
         raise Unauthenticated("this sign-in took too long, or began in another browser; sign in again") from None
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
-from runstream_service.http.look import page
+from runstream_service.http.page_html import page
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller

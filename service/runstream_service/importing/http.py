@@ -31,7 +31,7 @@ _KINDS: Mapping[int, type[errors.RunstreamError]] = {
 }
 
 
-def persistently(action: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
+def with_retries(action: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
     """What `action` returns; repeated while it raises a RunstreamError that says that a retry can help."""
     backoff, give_up_s = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S), time.monotonic() + patience_s
     while True:
@@ -64,17 +64,17 @@ class Http:
 
     def get(self, path: str, /, **query: Any) -> Any:
         """The answer to a GET, decoded."""
-        return self._persistently(lambda: self._json("GET", path, params=_query(query)))
+        return self._with_retries(lambda: self._json("GET", path, params=_query(query)))
 
     def post(self, path: str, body: Mapping[str, Any], method: str = "POST") -> Any:
         """The answer to a POST, decoded. The call must be one that may be repeated."""
         headers = {"content-type": "application/json"}
-        return self._persistently(lambda: self._json(method, path, content=orjson.dumps(body), headers=headers))
+        return self._with_retries(lambda: self._json(method, path, content=orjson.dumps(body), headers=headers))
 
     def put(self, path: str, chunks: Callable[[], Iterator[bytes]], size: int) -> None:
         """Uploads a body of this size; `chunks` begins it anew for each try."""
         headers = {"content-length": str(size)}
-        self._persistently(lambda: self._json("PUT", path, content=chunks(), headers=headers))
+        self._with_retries(lambda: self._json("PUT", path, content=chunks(), headers=headers))
 
     @contextmanager
     def download(self, path: str, /, **query: Any) -> Iterator[Iterator[bytes]]:
@@ -85,10 +85,10 @@ class Http:
             _check(response, path)
             yield response.iter_bytes(1 << 20)
 
-    def _persistently(self, action: Callable[[], T]) -> T:
+    def _with_retries(self, action: Callable[[], T]) -> T:
         """A wrong address is to be said at once: nothing is repeated before there was an answer."""
         if self._has_answered:
-            return persistently(action)
+            return with_retries(action)
         answer = action()
         self._has_answered = True
         return answer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import runstream
 from runstream import errors
-from runstream_service.core.experiments import below
+from runstream_service.core.experiments import artifact_uri_below
 from runstream_service.core.names import check_entries, check_text, is_run_id
 from runstream_service.core.runs import (
     MAX_NAME_CHARACTERS,
@@ -20,7 +20,7 @@ from runstream_service.core.runs import (
 )
 from runstream_service.errors.core import InvalidField
 from runstream_service.importing.append import RunStream
-from runstream_service.importing.http import persistently
+from runstream_service.importing.http import with_retries
 from runstream_service.importing.records import FileOwner
 from runstream_service.importing.stored_points import compare, keys_with_points, read_series, whole_series
 
@@ -62,7 +62,7 @@ class RunImporter:
         """Brings some runs of an experiment. Raises SourceError, RunstreamError."""
         opened = [one for run in runs if (one := self._begin(run, experiment.name)) is not None]
         if opened:
-            persistently(lambda: self._bring_points(opened))
+            with_retries(lambda: self._bring_points(opened))
         for one in opened:
             self._bring_inputs(one.run, is_new=one.is_new)
             if self._files is not None:
@@ -83,7 +83,9 @@ class RunImporter:
     def _bring_files(self, files: FileImporter, one: _Open, experiment: TargetExperiment) -> None:
         run = one.run
         if str(one.found.experiment_id) == experiment.experiment_id:
-            uri = below(experiment.artifact_location, int(experiment.experiment_id), f"{run.run_id}/artifacts")
+            uri = artifact_uri_below(
+                experiment.artifact_location, int(experiment.experiment_id), f"{run.run_id}/artifacts"
+            )
         else:
             uri = self._target.run_uri(run.run_id)
         owner, expected = FileOwner("run", run.run_id, run.artifact_uri), _HISTORY_TAG in run.tags

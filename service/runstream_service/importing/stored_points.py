@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import runstream
-from runstream_service.importing.http import persistently
+from runstream_service.importing.http import with_retries
 from runstream_service.importing.records import Points
 from runstream_service.ingest.limits import MLFLOW_ATTEMPT, MLFLOW_RANK
 
@@ -23,7 +23,7 @@ class Compared(NamedTuple):
 
 def keys_with_points(client: runstream.Client, run_id: str) -> set[str]:
     """The metrics of a run that have points where an import puts them."""
-    latest = persistently(lambda: client.latest(run_id))
+    latest = with_retries(lambda: client.latest(run_id))
     return {one.key for one in latest if (one.rank, one.attempt) == (MLFLOW_RANK, MLFLOW_ATTEMPT)}
 
 
@@ -33,7 +33,7 @@ def read_series(client: runstream.Client, run_id: str, key: str) -> Points:
     def read() -> runstream.History:
         return client.history(run_id, key, rank=MLFLOW_RANK, attempt=MLFLOW_ATTEMPT)
 
-    series = persistently(read).series
+    series = with_retries(read).series
     columns: list[list[Any]] = [[], [], []]
     for one in series:
         columns[0].append(np.frombuffer(one.steps, np.int64))

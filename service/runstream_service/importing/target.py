@@ -17,7 +17,7 @@ from runstream._settings import from_environment
 from runstream.mlflow.address import http_url_here
 from runstream.v1 import run_pb2, run_pb2_grpc
 from runstream_service.core.names import MAX_ENTRIES
-from runstream_service.importing.http import Http, persistently
+from runstream_service.importing.http import Http, with_retries
 from runstream_service.importing.records import (
     ModelMetric,
     SourceExperiment,
@@ -65,7 +65,7 @@ class Target:
 
     def check(self) -> None:
         """Raises RunstreamError if the service is not there, or the caller may not import."""
-        me = persistently(self.client.who_am_i, patience_s=10.0)
+        me = with_retries(self.client.who_am_i, patience_s=10.0)
         if me.role not in ("manage", "admin"):
             raise errors.PermissionDenied(
                 f"{me.principal} has the role {me.role!r} in the workspace {me.workspace!r}, and an import needs "
@@ -88,7 +88,7 @@ class Target:
     def find_run(self, run_id: str) -> runstream.RunInfo | None:
         """The run of this id, also a deleted one."""
         try:
-            return persistently(lambda: self.client.get_run(run_id))
+            return with_retries(lambda: self.client.get_run(run_id))
         except errors.NotFound:
             return None
 
@@ -110,7 +110,7 @@ class Target:
             self.add_params(run.run_id, piece)
         for piece in more_tags:
             self.add_tags(run.run_id, piece)
-        return persistently(lambda: self.client.get_run(run.run_id))
+        return with_retries(lambda: self.client.get_run(run.run_id))
 
     def add_params(self, run_id: str, params: Mapping[str, str]) -> None:
         """Writes params."""
@@ -135,7 +135,7 @@ class Target:
 
     def delete_run(self, run_id: str) -> None:
         """Deletes it, as `runstream delete` does."""
-        persistently(lambda: self.client.delete_run(run_id))
+        with_retries(lambda: self.client.delete_run(run_id))
 
     def delete_experiment(self, experiment_id: str) -> None:
         """Deletes it with its runs."""
@@ -239,7 +239,7 @@ class Target:
         self.client.close()
 
     def _call(self, method: str, request: Any) -> Any:
-        return persistently(lambda: self.client._call(run_pb2_grpc.RunServiceStub, method, request))
+        return with_retries(lambda: self.client._call(run_pb2_grpc.RunServiceStub, method, request))
 
 
 def _pieces(entries: Mapping[str, str]) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from runstream import errors
-from runstream_service.importing.http import persistently
+from runstream_service.importing.http import with_retries
 from runstream_service.importing.importer import groups_of
 from runstream_service.importing.records import FileOwner
 from runstream_service.importing.source import PlaceMissing, SourceError
@@ -86,7 +86,7 @@ class Verifier:
 
     def _verify_experiment(self, experiment: SourceExperiment) -> None:
         try:
-            persistently(lambda: self._target.client.get_experiment(experiment.name))
+            with_retries(lambda: self._target.client.get_experiment(experiment.name))
         except errors.NotFound:
             self._progress.problem(f"experiment {experiment.name!r}: is not here")
             self.verified.add("experiments", 1, 0, 0)

@@ -287,14 +287,12 @@ class AppendStream:
 
     def try_take_turn(self) -> bool:
         """Take a turn on the event loop for the next message, if it is to be had now; returns whether it was."""
-        return not self._pipeline.lets_urgent_pass(self.workspace_id) and self._pipeline.turns.try_take(
-            self.workspace_id
-        )
+        return not self._pipeline.must_pause(self.workspace_id) and self._pipeline.turns.try_take(self.workspace_id)
 
     async def wait_for_turn(self) -> None:
         """Wait for a turn to take the next message."""
-        if self._pipeline.lets_urgent_pass(self.workspace_id):
-            await self._pipeline.urgent.passed()
+        if self._pipeline.must_pause(self.workspace_id):
+            await self._pipeline.urgent.wait_while_paused()
             if self._pipeline.turns.try_take(self.workspace_id):
                 return
         await self._pipeline.turns.wait(self.workspace_id)

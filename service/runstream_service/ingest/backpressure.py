@@ -14,7 +14,7 @@ import structlog
 from runstream_service.limits.point_rates import PointRates
 from runstream_service.limits.workspace_limits import Limits, WorkspaceLimits
 from runstream_service.sharing.capacity import SharedCapacity
-from runstream_service.sharing.line import FairLine
+from runstream_service.sharing.fair_queue import FairQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,7 @@ class PointBudget:
         self._limits = limits or WorkspaceLimits(Limits())
         self._rates = PointRates(self._limits.points_per_second)
         self._gate = gate
-        self._line: FairLine[Waiter] = FairLine(self._points.held_by)
+        self._line: FairQueue[Waiter] = FairQueue(self._points.held_by)
         self._admission_scheduled = False
         if gate is not None:
             gate.on_open = self._admit_soon
@@ -174,7 +174,7 @@ class PointBudget:
 
     def release(self, workspace_id: int, points: int) -> None:
         """Return points that are committed, refused or dropped."""
-        self._points.give_back(workspace_id, points)
+        self._points.release(workspace_id, points)
         if self._line:
             self._admit_soon()
 

@@ -55,7 +55,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 # A producer takes 4 KB, and 18 bytes more for each series above 64: a tenth of what a stream with one producer takes.
-PRODUCERS_PER_PLACE = 4
+PRODUCERS_PER_STREAM = 4
 # Both include the wait for a turn. Our own clients give up an Open after 30 s. A Declare may have to wait for a
 # thousand others, of two thousand series each.
 OPEN_TIMEOUT_S = 25.0
@@ -103,7 +103,7 @@ class IngestPipeline:
         self.gate = HotTableGate(hot_points_max, metrics)
         self.limits = limits or WorkspaceLimits(Limits())
         self.budget = PointBudget(max_queued_points, self.gate, self.limits)
-        self._max_producers = max_producers or PRODUCERS_PER_PLACE * max_streams
+        self._max_producers = max_producers or PRODUCERS_PER_STREAM * max_streams
         self._max_series_per_run = max_series_per_run
         self._held_points = SharedCapacity(max_held_points)
         self.urgent = UrgentWork(on_pause=metrics.paused)
@@ -185,7 +185,7 @@ class IngestPipeline:
         try:
             yield
         finally:
-            self._calls.give_back(workspace_id)
+            self._calls.release(workspace_id)
             self.metrics.streams_open.set(self._calls.held)
 
     def _make_room(self, workspace_id: int) -> None:
@@ -231,7 +231,7 @@ class IngestPipeline:
         if self._producer_count >= self._max_producers:
             raise Overloaded(
                 f"{self._producer_count:,} producers are open, the most this replica takes "
-                f"({PRODUCERS_PER_PLACE} for each of RUNSTREAM_MAX_STREAMS)",
+                f"({PRODUCERS_PER_STREAM} for each of RUNSTREAM_MAX_STREAMS)",
                 retry_after_s=1.0,
             )
         self._count_producer(+1)
@@ -356,9 +356,9 @@ class IngestPipeline:
         self._router.ended(item)
         self.budget.release(item.workspace_id, item.charge)
 
-    def lets_urgent_pass(self, workspace_id: int) -> bool:
+    def must_pause(self, workspace_id: int) -> bool:
         """Whether streams of a workspace are not read now, since something urgent is under way."""
-        return self.urgent.goes_first and self.budget.waiting_points_of(workspace_id) > QUIET_POINTS
+        return self.urgent.bulk_is_paused and self.budget.waiting_points_of(workspace_id) > QUIET_POINTS
 
     def hold(self, workspace_id: int, points: int) -> None:
         """Count points that were read and wait for room, and declarations that wait for their turn. Thousands of
@@ -371,7 +371,7 @@ class IngestPipeline:
 
     def let_go(self, workspace_id: int, points: int) -> None:
         """They do not wait any more."""
-        self._held_points.give_back(workspace_id, points)
+        self._held_points.release(workspace_id, points)
 
     def check_rate(self, workspace_id: int) -> None:
         """Raises LimitReached if points that come now would wait very long for the points per second of the workspace.

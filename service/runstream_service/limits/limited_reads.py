@@ -23,8 +23,8 @@ class LimitedReads:
         self._slots: dict[int, FairSlots] = {}  # of workspaces that have a limit
 
     @contextlib.asynccontextmanager
-    async def place(self, *, wait_s: float = _WAIT_S) -> AsyncIterator[None]:
-        """A place until the end of the block, for the workspace of this task. Raises LimitReached."""
+    async def slot(self, *, wait_s: float = _WAIT_S) -> AsyncIterator[None]:
+        """A slot until the end of the block, for the workspace of this task. Raises LimitReached."""
         workspace_id = current_workspace()
         self._limits.used(workspace_id)
         async with contextlib.AsyncExitStack() as stack:

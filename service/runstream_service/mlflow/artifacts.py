@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from runstream_service.artifacts.paths import check_path, check_path_to_list, check_path_to_read, path_of_uri
 from runstream_service.http.callers import caller_of
-from runstream_service.mlflow.answer import present
 from runstream_service.mlflow.errors import MlflowError, invalid
 from runstream_service.mlflow.request import Message, check_given
+from runstream_service.mlflow.responses import without_unset
 from runstream_service.mlflow.run_ids import parse_run_id
-from runstream_service.mlflow.transfers import announced_size, received, sent
+from runstream_service.mlflow.transfers import content_length, file_response, request_chunks
 
 if TYPE_CHECKING:
     from runstream_service.artifacts.files_of_caller import FilesOfCaller
@@ -63,12 +63,14 @@ class ArtifactHandlers:
             raise invalid("Invalid path: after a '?', which has to be percent-encoded in the name of a file")
         if path.endswith("/"):
             raise invalid("Invalid path: the name of the file is missing")
-        await self._files.write(caller_of(request), check_path(path), received(request), size=announced_size(request))
+        await self._files.write(
+            caller_of(request), check_path(path), request_chunks(request), size=content_length(request)
+        )
         return Response()
 
     async def download(self, request: Request) -> Response:
         """Streams a file."""
-        return await sent(self._files, check_path_to_read(request.path_params["path"]), request)
+        return await file_response(self._files, check_path_to_read(request.path_params["path"]), request)
 
     async def delete(self, caller: Caller, message: OnePath) -> Answer:
         """Deletes a file or a directory; it need not exist."""
@@ -95,7 +97,7 @@ class ArtifactHandlers:
         path = check_path_to_read(check_given(query.get("path", ""), "path"))
         run_id = parse_run_id(query.get("run_id") or query.get("run_uuid") or "")
         run = await self._runs.get(caller_of(request), run_id.hex)
-        return await sent(self._files, locate(run.artifact_uri, path), request)
+        return await file_response(self._files, locate(run.artifact_uri, path), request)
 
     async def get_of_version(self, request: Request) -> Response:
         """/model-versions/get-artifact: the same for a version of a registered model."""
@@ -103,7 +105,7 @@ class ArtifactHandlers:
         path = check_path_to_read(check_given(query.get("path", ""), "path"))
         name, version = check_given(query.get("name", ""), "name"), check_given(query.get("version", ""), "version")
         location = await self._versions.storage_location(caller_of(request), name, version)
-        return await sent(self._files, locate(location, path), request)
+        return await file_response(self._files, locate(location, path), request)
 
     async def upload_to_run(self, request: Request) -> Response:
         """upload-artifact, which the UI sends small files to."""
@@ -113,13 +115,13 @@ class ArtifactHandlers:
             raise invalid("Request must specify run_id or run_uuid.")
         if not path:
             raise invalid("Request must specify path.")
-        path, size = check_path(path), announced_size(request)
+        path, size = check_path(path), content_length(request)
         if size == 0:
             raise invalid("Request must specify data.")
         if size is not None and size > MAX_UI_UPLOAD_BYTES:
             raise invalid("Artifact size is too large. Max size is 10MB.")
         run = await self._runs.get(caller_of(request), parse_run_id(run_id).hex)
-        body = received(request, at_most=MAX_UI_UPLOAD_BYTES)
+        body = request_chunks(request, at_most=MAX_UI_UPLOAD_BYTES)
         await self._files.write(caller_of(request), locate(run.artifact_uri, path), body, size=size)
         return Response()
 
@@ -164,7 +166,7 @@ async def listing(files: FilesOfCaller, caller: Caller, path: str, *, shown_belo
     prefix = f"{shown_below}/" if shown_below else ""
     entries = [
         # As in MLflow, the size of an empty file is left out.
-        present(path=prefix + entry.name, is_dir=entry.is_directory, file_size=entry.size or None)
+        without_unset(path=prefix + entry.name, is_dir=entry.is_directory, file_size=entry.size or None)
         for entry in await files.list(caller, path)
     ]
-    return present(files=entries)
+    return without_unset(files=entries)

@@ -9,16 +9,16 @@ from runstream_service.concurrency.deadlines import within
 from runstream_service.core.caller import Role
 from runstream_service.database import effects
 from runstream_service.http.callers import caller_of, set_error
-from runstream_service.mlflow.answer import encode_in_thread_if_long
 from runstream_service.mlflow.bodies import Bodies
-from runstream_service.mlflow.calls import Call, Raw, RawHandler
-from runstream_service.mlflow.errors import MlflowError, answer_to
+from runstream_service.mlflow.errors import MlflowError, error_response
 from runstream_service.mlflow.request import check_query, read
+from runstream_service.mlflow.responses import encode_in_thread_if_long
+from runstream_service.mlflow.route_kinds import JsonRoute, RawHandler, RawRoute
 
 
-def endpoint_of(entry: Call | Raw, bodies: Bodies) -> RawHandler:
+def endpoint_of(entry: JsonRoute | RawRoute, bodies: Bodies) -> RawHandler:
     """A line of the table as a guarded endpoint, with its body counted unless it streams."""
-    if isinstance(entry, Call):
+    if isinstance(entry, JsonRoute):
         endpoint = _with_body_counted(_with_message(entry), bodies)
     else:
         endpoint = entry.handler if entry.streams else _with_body_counted(entry.handler, bodies)
@@ -33,7 +33,7 @@ def _with_role(endpoint: RawHandler, role: Role) -> RawHandler:
     return allowed
 
 
-def _with_message(call: Call) -> RawHandler:
+def _with_message(call: JsonRoute) -> RawHandler:
     async def endpoint(request: Request) -> Response:
         message = await read(request, call.message)
         caller = None if call.role is None else caller_of(request)
@@ -63,7 +63,7 @@ def guarded(endpoint: RawHandler) -> RawHandler:
                 return await endpoint(request)
             except Exception as error:
                 set_error(request.scope, error)
-                return answer_to(error, outcome_is_unknown=effects_of_request.possible)
+                return error_response(error, outcome_is_unknown=effects_of_request.possible)
 
     return answer
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from runstream_service.errors import core as errors
 from runstream_service.errors.statuses import HTTP_STATUSES, patience_s, status_of
-from runstream_service.mlflow.answer import encode
+from runstream_service.mlflow.responses import encode
 
 log = structlog.get_logger()
 
@@ -37,9 +37,9 @@ def not_found(message: str) -> MlflowError:
     return MlflowError("RESOURCE_DOES_NOT_EXIST", message)
 
 
-def answer_to(error: Exception, *, outcome_is_unknown: bool = False) -> Response:
+def error_response(error: Exception, *, outcome_is_unknown: bool = False) -> Response:
     """The response for an exception of a handler, which may have had effects."""
-    known = error_of(error)
+    known = mlflow_error_of(error)
     status = HTTP_STATUSES[known.code] if outcome_is_unknown else known.status
     response = encode({"error_code": known.code, "message": known.message}, status=status)
     if known.retry_after_s is not None:
@@ -48,7 +48,7 @@ def answer_to(error: Exception, *, outcome_is_unknown: bool = False) -> Response
     return response
 
 
-def error_of(error: Exception) -> MlflowError:
+def mlflow_error_of(error: Exception) -> MlflowError:
     """The MlflowError for an exception of a handler. A bug gets an id that its log line has, too."""
     if isinstance(error, MlflowError):
         return error

@@ -7,10 +7,10 @@ from urllib.parse import unquote, urlparse
 
 from runstream_service.database.times import to_unix_ms
 from runstream_service.errors.core import ExperimentNotFound, InvalidField
-from runstream_service.mlflow.answer import pairs, present
 from runstream_service.mlflow.errors import invalid, not_found
 from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length
 from runstream_service.mlflow.request import Message, Pair, check_given
+from runstream_service.mlflow.responses import pairs, without_unset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Create(Message):
     tags: tuple[Pair, ...] = ()
 
 
-class One(Message):
+class ById(Message):
     """experiments/get, delete and restore."""
 
     experiment_id: str
@@ -84,7 +84,7 @@ class ExperimentHandlers:
         )
         return {"experiment_id": str(created.experiment_id)}
 
-    async def get(self, caller: Caller, message: One) -> Answer:
+    async def get(self, caller: Caller, message: ById) -> Answer:
         found = await self._experiments.get(caller, experiment_id=await self._ids.parse(caller, message.experiment_id))
         return {"experiment": rendered(caller, found)}
 
@@ -101,11 +101,11 @@ class ExperimentHandlers:
         await self._experiments.rename(caller, await self._ids.parse(caller, message.experiment_id), name)
         return {}
 
-    async def delete(self, caller: Caller, message: One) -> Answer:
+    async def delete(self, caller: Caller, message: ById) -> Answer:
         await self._experiments.delete(caller, await self._ids.parse(caller, message.experiment_id))
         return {}
 
-    async def restore(self, caller: Caller, message: One) -> Answer:
+    async def restore(self, caller: Caller, message: ById) -> Answer:
         await self._experiments.restore(caller, await self._ids.parse(caller, message.experiment_id))
         return {}
 
@@ -123,7 +123,7 @@ class ExperimentHandlers:
 
 def rendered(caller: Caller, experiment: Experiment) -> Answer:
     """MLflow's Experiment."""
-    return present(
+    return without_unset(
         experiment_id=str(experiment.experiment_id),
         name=experiment.name,
         artifact_location=experiment.artifact_location,

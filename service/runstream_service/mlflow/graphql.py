@@ -41,11 +41,11 @@ from starlette.requests import Request
 from runstream_service.concurrency import threads
 from runstream_service.core.caller import Caller
 from runstream_service.http.callers import caller_of, set_caller
-from runstream_service.mlflow.answer import encode
-from runstream_service.mlflow.calls import Call, Raw
-from runstream_service.mlflow.errors import error_of, invalid
+from runstream_service.mlflow.errors import invalid, mlflow_error_of
 from runstream_service.mlflow.json_size import in_thread_if_big
 from runstream_service.mlflow.request import convert, normalise, parse_json, read_body, snake
+from runstream_service.mlflow.responses import encode
+from runstream_service.mlflow.route_kinds import JsonRoute, RawRoute
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -100,7 +100,7 @@ class _Asked:
 class GraphQL:
     """The route /graphql. `entries` is the table of routes.py."""
 
-    def __init__(self, entries: Sequence[Call | Raw]) -> None:
+    def __init__(self, entries: Sequence[JsonRoute | RawRoute]) -> None:
         self._entries = {root: _only(entries, path) for root, path in _ROOTS.items()}
 
     async def answer(self, request: Request) -> Response:
@@ -169,7 +169,7 @@ class GraphQL:
 
     async def _call(self, caller: Caller, root: str, given: dict[str, Any]) -> Any:
         entry, fields = self._entries[root], normalise(given)
-        if isinstance(entry, Call):
+        if isinstance(entry, JsonRoute):
             return await entry.handler(caller, convert(fields, entry.message))
         return orjson.loads((await entry.handler(_request(caller, entry.method, fields))).body)
 
@@ -181,7 +181,7 @@ class GraphQL:
         return _named(asked.experiments[experiment_id], "experiment")
 
 
-def _only(entries: Sequence[Call | Raw], path: str) -> Call | Raw:
+def _only(entries: Sequence[JsonRoute | RawRoute], path: str) -> JsonRoute | RawRoute:
     found = [entry for entry in entries if entry.path == path]
     if len(found) != 1:
         raise ValueError(f"GraphQL is answered by the route {path}, of which there are {len(found)} in the table")
@@ -246,7 +246,7 @@ def _encoded(data: Any, errors: Sequence[GraphQLError], accept_encoding: str = "
 def _words_of(error: GraphQLError) -> str:
     """The message of an error; for an error of a handler, that of its REST route."""
     cause = error.original_error
-    return error.message if cause is None or isinstance(cause, GraphQLError) else error_of(cause).message
+    return error.message if cause is None or isinstance(cause, GraphQLError) else mlflow_error_of(cause).message
 
 
 @functools.lru_cache(maxsize=32)

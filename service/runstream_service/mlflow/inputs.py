@@ -8,10 +8,10 @@ import orjson
 
 from runstream_service.core import inputs
 from runstream_service.core.datasets import Dataset, DatasetInput, ModelOutput
-from runstream_service.mlflow.answer import present
 from runstream_service.mlflow.errors import invalid
 from runstream_service.mlflow.names import check_length
 from runstream_service.mlflow.request import Int64, Message, Pair, check_given
+from runstream_service.mlflow.responses import without_unset
 from runstream_service.mlflow.run_ids import parse_run_id, parse_run_id_strictly
 
 if TYPE_CHECKING:
@@ -126,10 +126,12 @@ class InputHandlers:
             )
         found = await self._inputs.datasets_of(caller, await self._ids.parse_each(caller, given))
         summaries = [
-            present(experiment_id=str(one.experiment_id), name=one.name, digest=one.digest, context=one.context or None)
+            without_unset(
+                experiment_id=str(one.experiment_id), name=one.name, digest=one.digest, context=one.context or None
+            )
             for one in found
         ]
-        return present(dataset_summaries=summaries)
+        return without_unset(dataset_summaries=summaries)
 
 
 def _dataset_input(item: DatasetInputFields, path: str) -> DatasetInput:

@@ -13,11 +13,11 @@ from runstream_service.core.logged_model_search import DatasetRef, OrderBy, Sear
 from runstream_service.core.logged_models import STATUSES, NewModel
 from runstream_service.database.times import to_unix_ms
 from runstream_service.http.callers import caller_of
-from runstream_service.mlflow.answer import number, pairs, present
 from runstream_service.mlflow.artifacts import listing, locate
 from runstream_service.mlflow.errors import MlflowError, invalid
 from runstream_service.mlflow.request import Int64, Message, Pair, missing
-from runstream_service.mlflow.transfers import sent
+from runstream_service.mlflow.responses import number, pairs, without_unset
+from runstream_service.mlflow.transfers import file_response
 
 if TYPE_CHECKING:
     from runstream_service.artifacts.files_of_caller import FilesOfCaller
@@ -57,7 +57,7 @@ class Get(Message):
     allow_deleted: bool = False
 
 
-class One(Message):
+class ById(Message):
     """logged-models/{id}, to delete it."""
 
     model_id: str
@@ -154,7 +154,7 @@ class LoggedModelHandlers:
             raise invalid(f"Unknown model status: {str(message.status)[:80]}")
         return {"model": rendered(await self._models.finalize(caller, message.model_id, status))}
 
-    async def delete(self, caller: Caller, message: One) -> Answer:
+    async def delete(self, caller: Caller, message: ById) -> Answer:
         await self._models.delete(caller, message.model_id)
         return {}
 
@@ -190,7 +190,7 @@ class LoggedModelHandlers:
             page_token=message.page_token,
         )
         models, token = await self._models.search(caller, asked)
-        return present(models=await threads.call_each(rendered, models), next_page_token=token or None)
+        return without_unset(models=await threads.call_each(rendered, models), next_page_token=token or None)
 
     async def list_artifacts(self, caller: Caller, message: ListArtifacts) -> Answer:
         path = check_path_to_list(message.artifact_directory_path)
@@ -209,12 +209,12 @@ class LoggedModelHandlers:
             raise MlflowError("BAD_REQUEST", 'Request must include the "artifact_file_path" query parameter.')
         path = check_path_to_read(text)
         model = await self._models.get(caller_of(request), request.path_params["model_id"])
-        return await sent(self._files, locate(model.artifact_uri, path), request)
+        return await file_response(self._files, locate(model.artifact_uri, path), request)
 
 
 def rendered(model: LoggedModel) -> Answer:
     """MLflow's LoggedModel."""
-    info = present(
+    info = without_unset(
         model_id=model.model_id,
         experiment_id=str(model.experiment_id),
         name=model.name,
@@ -227,11 +227,11 @@ def rendered(model: LoggedModel) -> Answer:
         tags=pairs(model.tags),
     )
     metrics = [_metric(model.model_id, metric) for metric in model.metrics]
-    return {"info": info, "data": present(params=pairs(model.params), metrics=metrics)}
+    return {"info": info, "data": without_unset(params=pairs(model.params), metrics=metrics)}
 
 
 def _metric(model_id: str, metric: ModelMetric) -> Answer:
-    return present(
+    return without_unset(
         key=metric.key,
         value=number(metric.value),
         timestamp=to_unix_ms(metric.time),

@@ -13,7 +13,6 @@ import numpy as np
 from runstream_service.concurrency import threads
 from runstream_service.errors.core import RunNotFound
 from runstream_service.http.callers import caller_of
-from runstream_service.mlflow.answer import encode
 from runstream_service.mlflow.errors import invalid
 from runstream_service.mlflow.names import check_storable
 from runstream_service.mlflow.request import (
@@ -25,6 +24,7 @@ from runstream_service.mlflow.request import (
     read,
     refused,
 )
+from runstream_service.mlflow.responses import encode
 from runstream_service.mlflow.run_ids import parse_run_id
 from runstream_service.query.mlflow_view.metric_rows import NO_ROWS, PageKey
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP

@@ -10,10 +10,10 @@ from runstream_service.core.model_names import MAX_TAG_CHARACTERS
 from runstream_service.core.model_search import VERSIONS
 from runstream_service.core.model_versions import NewVersion
 from runstream_service.database.times import to_unix_ms
-from runstream_service.mlflow.answer import pairs, present
 from runstream_service.mlflow.model_search import SearchVersions, checked_search
 from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length
 from runstream_service.mlflow.request import Message, Pair, check_given, wrong_type
+from runstream_service.mlflow.responses import pairs, without_unset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Create(Message):
     model_id: str | None = None
 
 
-class One(Message):
+class ByNumber(Message):
     """model-versions/get and delete."""
 
     name: str
@@ -102,7 +102,7 @@ class ModelVersionHandlers:
         )
         return one(await self._versions.create(caller, new))
 
-    async def get(self, caller: Caller, message: One) -> Answer:
+    async def get(self, caller: Caller, message: ByNumber) -> Answer:
         name, version = _checked(message)
         return one(await self._versions.get(caller, name, version))
 
@@ -113,7 +113,7 @@ class ModelVersionHandlers:
         name, version = _checked(message)
         return one(await self._versions.describe(caller, name, version, message.description))
 
-    async def delete(self, caller: Caller, message: One) -> Answer:
+    async def delete(self, caller: Caller, message: ByNumber) -> Answer:
         name, version = _checked(message)
         await self._versions.delete(caller, name, version)
         return {}
@@ -121,7 +121,7 @@ class ModelVersionHandlers:
     async def search(self, caller: Caller, message: SearchVersions) -> Answer:
         found, token = await self._versions.search(caller, checked_search(message, VERSIONS.max_results))
         versions = await threads.call_each(functools.partial(rendered, aliases=False), found)
-        return present(model_versions=versions, next_page_token=token or None)
+        return without_unset(model_versions=versions, next_page_token=token or None)
 
     async def transition_stage(self, caller: Caller, message: TransitionStage) -> Answer:
         name, version = _checked(message)
@@ -150,7 +150,7 @@ def one(version: ModelVersion) -> Answer:
 
 def rendered(version: ModelVersion, *, aliases: bool = True) -> Answer:
     """MLflow's ModelVersion; lists of versions have no aliases, as in MLflow."""
-    return present(
+    return without_unset(
         name=version.name,
         version=str(version.version),
         creation_timestamp=to_unix_ms(version.created_at),
@@ -175,6 +175,6 @@ def checked_tags(tags: Sequence[Pair]) -> dict[str, str]:
     return {tag.key: tag.value for tag in tags}
 
 
-def _checked(message: One | Update | TransitionStage | SetTag | DeleteTag) -> tuple[str, str]:
+def _checked(message: ByNumber | Update | TransitionStage | SetTag | DeleteTag) -> tuple[str, str]:
     """Name and version, both given."""
     return check_given(message.name, "name"), check_given(message.version, "version")

@@ -8,11 +8,11 @@ from runstream_service.concurrency import threads
 from runstream_service.core.model_search import MODELS
 from runstream_service.database.times import to_unix_ms
 from runstream_service.mlflow import model_versions
-from runstream_service.mlflow.answer import pairs, present
 from runstream_service.mlflow.model_search import SearchModels, checked_search
 from runstream_service.mlflow.model_versions import checked_tags
 from runstream_service.mlflow.names import check_key
 from runstream_service.mlflow.request import Message, Pair, check_given
+from runstream_service.mlflow.responses import pairs, without_unset
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
@@ -30,7 +30,7 @@ class Create(Message):
     description: str = ""
 
 
-class One(Message):
+class ByName(Message):
     """registered-models/get and delete."""
 
     name: str
@@ -99,7 +99,7 @@ class RegisteredModelHandlers:
         tags = checked_tags(message.tags)
         return _one(await self._models.create(caller, name, description=message.description, tags=tags))
 
-    async def get(self, caller: Caller, message: One) -> Answer:
+    async def get(self, caller: Caller, message: ByName) -> Answer:
         return _one(await self._models.get(caller, check_given(message.name, "name")))
 
     async def rename(self, caller: Caller, message: Rename) -> Answer:
@@ -109,17 +109,17 @@ class RegisteredModelHandlers:
     async def update(self, caller: Caller, message: Update) -> Answer:
         return _one(await self._models.describe(caller, check_given(message.name, "name"), message.description))
 
-    async def delete(self, caller: Caller, message: One) -> Answer:
+    async def delete(self, caller: Caller, message: ByName) -> Answer:
         await self._models.delete(caller, check_given(message.name, "name"))
         return {}
 
     async def search(self, caller: Caller, message: SearchModels) -> Answer:
         found, token = await self._models.search(caller, checked_search(message, MODELS.max_results))
-        return present(registered_models=await threads.call_each(rendered, found), next_page_token=token or None)
+        return without_unset(registered_models=await threads.call_each(rendered, found), next_page_token=token or None)
 
     async def get_latest_versions(self, caller: Caller, message: GetLatestVersions) -> Answer:
         found = await self._versions.latest(caller, check_given(message.name, "name"), message.stages)
-        return present(model_versions=[model_versions.rendered(version) for version in found])
+        return without_unset(model_versions=[model_versions.rendered(version) for version in found])
 
     async def set_tag(self, caller: Caller, message: SetTag) -> Answer:
         name = check_given(message.name, "name")
@@ -149,7 +149,7 @@ class RegisteredModelHandlers:
 
 def rendered(model: RegisteredModel) -> Answer:
     """MLflow's RegisteredModel. Its versions have no aliases; the model has all of them."""
-    return present(
+    return without_unset(
         name=model.name,
         creation_timestamp=to_unix_ms(model.created_at),
         last_updated_timestamp=to_unix_ms(model.updated_at),

@@ -12,7 +12,7 @@ from runstream_service.concurrency import threads
 from runstream_service.core.runs import NAME_TAG
 from runstream_service.database.times import to_unix_us
 from runstream_service.errors.core import RunNotFound
-from runstream_service.mlflow.answer import numbers, pairs, present
+from runstream_service.mlflow.responses import numbers, pairs, without_unset
 from runstream_service.query.mlflow_view.primary_series import read_primary_points
 
 if TYPE_CHECKING:
@@ -106,19 +106,21 @@ def rendered_run(run: Run, metrics: list[Answer]) -> Answer:
     """MLflow's Run. It has inputs and outputs even if they are empty."""
     return {
         "info": rendered_info(run),
-        "data": present(metrics=metrics, params=pairs(run.params), tags=pairs({**run.tags, NAME_TAG: run.name})),
-        "inputs": present(
+        "data": without_unset(metrics=metrics, params=pairs(run.params), tags=pairs({**run.tags, NAME_TAG: run.name})),
+        "inputs": without_unset(
             dataset_inputs=[_rendered_input(item) for item in run.datasets],
             model_inputs=[{"model_id": model_id} for model_id in run.models_in],
         ),
-        "outputs": present(model_outputs=[{"model_id": out.model_id, "step": out.step} for out in run.models_out]),
+        "outputs": without_unset(
+            model_outputs=[{"model_id": out.model_id, "step": out.step} for out in run.models_out]
+        ),
     }
 
 
 def rendered_info(run: Run) -> Answer:
     """MLflow's RunInfo. An end time of 0 means that there is none."""
     run_id = run.run_id.hex
-    return present(
+    return without_unset(
         run_uuid=run_id,
         run_id=run_id,
         run_name=run.name,
@@ -134,7 +136,7 @@ def rendered_info(run: Run) -> Answer:
 
 def _rendered_input(item: DatasetInput) -> Answer:
     dataset = item.dataset
-    rendered = present(
+    rendered = without_unset(
         name=dataset.name,
         digest=dataset.digest,
         source_type=dataset.source_type,
@@ -142,4 +144,4 @@ def _rendered_input(item: DatasetInput) -> Answer:
         schema=dataset.schema or None,
         profile=dataset.profile or None,
     )
-    return present(tags=pairs(item.tags), dataset=rendered)
+    return without_unset(tags=pairs(item.tags), dataset=rendered)

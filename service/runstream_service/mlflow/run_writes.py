@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from runstream_service.core.caller import Role
 from runstream_service.errors.core import ParamChanged
 from runstream_service.http.callers import caller_of
-from runstream_service.mlflow.answer import encode
-from runstream_service.mlflow.calls import Call, Raw
-from runstream_service.mlflow.entries import checked_param, checked_params, checked_tag, checked_tags
 from runstream_service.mlflow.errors import invalid
 from runstream_service.mlflow.metric_bodies import LogBatchBody, Metrics, read_log_batch, read_log_metric
+from runstream_service.mlflow.params_and_tags import checked_param, checked_params, checked_tag, checked_tags
 from runstream_service.mlflow.request import Pair, read_body
+from runstream_service.mlflow.responses import encode
+from runstream_service.mlflow.route_kinds import JsonRoute, RawRoute
 from runstream_service.mlflow.run_ids import parse_run_id, parse_run_id_strictly
 from runstream_service.mlflow.times import SecondsWarning
 
@@ -132,13 +132,13 @@ class WriteHandlers:
             ) from error
 
 
-def writes(handlers: WriteHandlers) -> tuple[Call | Raw, ...]:
+def writes(handlers: WriteHandlers) -> tuple[JsonRoute | RawRoute, ...]:
     """The lines of the table of routes."""
     return (
-        Raw("POST", "2.0/mlflow/runs/log-metric", Role.WRITE, handlers.log_metric),
-        Raw("POST", "2.0/mlflow/runs/log-batch", Role.WRITE, handlers.log_batch),
-        Call("POST", "2.0/mlflow/runs/log-parameter", Role.WRITE, LogParameter, handlers.log_parameter),
-        Call("POST", "2.0/mlflow/runs/set-tag", Role.WRITE, SetTag, handlers.set_tag),
+        RawRoute("POST", "2.0/mlflow/runs/log-metric", Role.WRITE, handlers.log_metric),
+        RawRoute("POST", "2.0/mlflow/runs/log-batch", Role.WRITE, handlers.log_batch),
+        JsonRoute("POST", "2.0/mlflow/runs/log-parameter", Role.WRITE, LogParameter, handlers.log_parameter),
+        JsonRoute("POST", "2.0/mlflow/runs/set-tag", Role.WRITE, SetTag, handlers.set_tag),
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runstream_service.mlflow.entries import MAX_TAG_CHARACTERS
 from runstream_service.mlflow.experiment_ids import BUILT_IN
 from runstream_service.mlflow.names import truncated
+from runstream_service.mlflow.params_and_tags import MAX_TAG_CHARACTERS
 from runstream_service.mlflow.request import Int64, Message, Pair, check_given, wrong_type
 from runstream_service.mlflow.run_answers import rendered_info, rendered_run
 from runstream_service.mlflow.run_ids import parse_run_id
@@ -35,7 +35,7 @@ class Create(Message):
     tags: tuple[Pair, ...] = ()
 
 
-class One(Message):
+class ById(Message):
     """runs/get, delete and restore."""
 
     run_id: str
@@ -83,7 +83,7 @@ class RunHandlers:
         del answer["outputs"]  # in MLflow, a new run has no outputs, but empty inputs
         return {"run": answer}
 
-    async def get(self, caller: Caller, message: One) -> Answer:
+    async def get(self, caller: Caller, message: ById) -> Answer:
         return {"run": await self._answers.get(caller, parse_run_id(message.run_id))}
 
     async def update(self, caller: Caller, message: Update) -> Answer:
@@ -96,11 +96,11 @@ class RunHandlers:
         )
         return {"run_info": rendered_info(run)}
 
-    async def delete(self, caller: Caller, message: One) -> Answer:
+    async def delete(self, caller: Caller, message: ById) -> Answer:
         await self._runs.delete(caller, parse_run_id(message.run_id).hex)
         return {}
 
-    async def restore(self, caller: Caller, message: One) -> Answer:
+    async def restore(self, caller: Caller, message: ById) -> Answer:
         await self._runs.restore(caller, parse_run_id(message.run_id).hex)
         return {}
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from runstream_service.concurrency import threads
 from runstream_service.http.callers import caller_of
-from runstream_service.mlflow.answer import encode, present
 from runstream_service.mlflow.errors import invalid
 from runstream_service.mlflow.experiments import rendered as rendered_experiment
 from runstream_service.mlflow.request import Int64, Message, read, wrong_type
+from runstream_service.mlflow.responses import encode, without_unset
 from runstream_service.query.run_search.run_search import RunSearchQuery
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class SearchHandlers:
         accepted = request.headers.get("accept-encoding", "")
         # Compressing a page of thousands of runs takes long.
         return await threads.READS.run(
-            encode, present(runs=runs, next_page_token=token or None), accept_encoding=accepted
+            encode, without_unset(runs=runs, next_page_token=token or None), accept_encoding=accepted
         )
 
     async def experiments(self, caller: Caller, message: SearchExperiments) -> Answer:
@@ -95,7 +95,7 @@ class SearchHandlers:
             page_token=message.page_token,
         )
         experiments = await threads.call_each(functools.partial(rendered_experiment, caller), found)
-        return present(experiments=experiments, next_page_token=token or None)
+        return without_unset(experiments=experiments, next_page_token=token or None)
 
 
 def _lifecycles(name: str, given: str | int) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ INFO_PATHS = ("server-info", "server-features")
 SERVER_INFO = tuple(f"/{prefix}/3.0/mlflow/{path}" for prefix in ("api", "ajax-api") for path in INFO_PATHS)
 
 
-class Nothing(Message):
+class Empty(Message):
     """A request without fields."""
 
 
@@ -29,7 +29,7 @@ class ServerInfo:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    async def answer(self, _caller: None, _message: Nothing) -> dict[str, Any]:
+    async def answer(self, _caller: None, _message: Empty) -> dict[str, Any]:
         """server-info, and server-features, which clients try after it. Clients read it before they sign in."""
         return {
             "store_type": "SqlStore",
@@ -39,16 +39,16 @@ class ServerInfo:
         }
 
 
-async def ui_telemetry(_caller: Caller, _message: Nothing) -> dict[str, Any]:
+async def ui_telemetry(_caller: Caller, _message: Empty) -> dict[str, Any]:
     """Disables the telemetry of the UI."""
     return {"disable_ui_telemetry": True, "disable_ui_events": [], "ui_rollout_percentage": 0}
 
 
-async def no_gateway(_caller: Caller, _message: Nothing) -> dict[str, Any]:
+async def no_gateway(_caller: Caller, _message: Empty) -> dict[str, Any]:
     """The endpoints of a gateway, which this service does not have."""
     return {"endpoints": []}
 
 
-async def none_found(_caller: Caller, _message: Nothing) -> dict[str, Any]:
+async def empty_search(_caller: Caller, _message: Empty) -> dict[str, Any]:
     """A search for objects that this server does not store."""
     return {}

@@ -17,7 +17,7 @@ from runstream_service.concurrency.deadlines import in_time
 from runstream_service.errors.core import ArtifactNotFound
 from runstream_service.http.callers import caller_of
 from runstream_service.http.protocol import PATIENT
-from runstream_service.mlflow.errors import MlflowError, answer_to, invalid
+from runstream_service.mlflow.errors import MlflowError, error_response, invalid
 
 if TYPE_CHECKING:
     from runstream_service.artifacts.files_of_caller import FilesOfCaller
@@ -39,7 +39,7 @@ _RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 
 
-async def received(request: Request, *, at_most: int | None = None) -> AsyncIterator[bytes]:
+async def request_chunks(request: Request, *, at_most: int | None = None) -> AsyncIterator[bytes]:
     """The chunks of a request's body; an empty one if none has arrived for some seconds.
 
     Raises:
@@ -65,13 +65,13 @@ async def received(request: Request, *, at_most: int | None = None) -> AsyncIter
             yield chunk
 
 
-def announced_size(request: Request) -> int | None:
+def content_length(request: Request) -> int | None:
     """The length of the body, if the request has it."""
     text = request.headers.get("content-length", "")
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
-async def sent(files: FilesOfCaller, path: str, request: Request) -> Response:
+async def file_response(files: FilesOfCaller, path: str, request: Request) -> Response:
     """A file, or the range that the request asks for. It is always an attachment, so that a browser does not execute it
     in the origin of this service.
 
@@ -100,7 +100,7 @@ async def _get(files: FilesOfCaller, path: str, request: Request) -> Response:
         return await _answer(files, caller_of(request), path)
     start, end = _range(wanted["first"], wanted["last"], stat.size)
     if start >= end:
-        refusal = answer_to(invalid(f"The file has {stat.size} bytes; the range asked for is beyond them."))
+        refusal = error_response(invalid(f"The file has {stat.size} bytes; the range asked for is beyond them."))
         refusal.status_code = 416
         refusal.headers["content-range"] = f"bytes */{stat.size}"
         return refusal

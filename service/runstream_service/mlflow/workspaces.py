@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from runstream_service.core.caller import DEFAULT_WORKSPACE
-from runstream_service.mlflow.answer import present
 from runstream_service.mlflow.errors import MlflowError, invalid
 from runstream_service.mlflow.request import Message, check_given
+from runstream_service.mlflow.responses import without_unset
 
 if TYPE_CHECKING:
     from runstream_service.auth.access import Access
     from runstream_service.auth.workspaces import Workspace
     from runstream_service.core.caller import Caller
-    from runstream_service.mlflow.server import Nothing
+    from runstream_service.mlflow.server import Empty
 
 Answer = dict[str, Any]
 
@@ -30,7 +30,7 @@ class Create(Message):
     trace_archival_config: dict[str, Any] | None = None
 
 
-class One(Message):
+class ByName(Message):
     """GET and DELETE of a workspace."""
 
     workspace_name: str
@@ -51,7 +51,7 @@ class WorkspaceHandlers:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    async def list(self, caller: Caller, _message: Nothing) -> Answer:
+    async def list(self, caller: Caller, _message: Empty) -> Answer:
         self._check_on()
         return {"workspaces": [rendered(one) for one in await self._access.workspaces.list(caller)]}
 
@@ -63,7 +63,7 @@ class WorkspaceHandlers:
         created = await self._access.workspaces.create(caller, message.name, description=message.description or "")
         return {"workspace": rendered(created)}
 
-    async def get(self, caller: Caller, message: One) -> Answer:
+    async def get(self, caller: Caller, message: ByName) -> Answer:
         self._check_on()
         return {"workspace": rendered(await self._access.workspaces.get(caller, message.workspace_name))}
 
@@ -75,7 +75,7 @@ class WorkspaceHandlers:
         changed = await self._access.workspaces.describe(caller, message.workspace_name, message.description)
         return {"workspace": rendered(changed)}
 
-    async def delete(self, caller: Caller, message: One) -> NoReturn:
+    async def delete(self, caller: Caller, message: ByName) -> NoReturn:
         """Always refused: training jobs may have journals on their machines that belong to the workspace."""
         self._check_on()
         await self._access.workspaces.get(caller, message.workspace_name)
@@ -96,7 +96,7 @@ class WorkspaceHandlers:
 
 def rendered(workspace: Workspace) -> Answer:
     """MLflow's Workspace."""
-    return present(name=workspace.name, description=workspace.description or None)
+    return without_unset(name=workspace.name, description=workspace.description or None)
 
 
 def _check_settings(message: Create | Update) -> None:

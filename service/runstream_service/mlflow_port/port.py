@@ -20,13 +20,13 @@ from starlette.types import Message, Receive
 from runstream_service.concurrency.deadlines import Deadline
 from runstream_service.http.authentication import Authenticate
 from runstream_service.http.callers import known_caller_of
-from runstream_service.http.guard import Guard
+from runstream_service.http.origin_check import HostAndOriginCheck
 from runstream_service.http.protocol import BoundedProtocol
 from runstream_service.http.safe_headers import SafeHeaders
 from runstream_service.mlflow.bodies import Bodies
-from runstream_service.mlflow.calls import Call, Raw, RawHandler
 from runstream_service.mlflow.endpoints import endpoint_of, guarded
 from runstream_service.mlflow.request import read_body
+from runstream_service.mlflow.route_kinds import JsonRoute, RawHandler, RawRoute
 from runstream_service.mlflow.run_writes import WriteHandlers, writes
 from runstream_service.mlflow_port.callers import PortAuthenticator, port_caller
 from runstream_service.mlflow_port.journals import SyncedJournals
@@ -97,7 +97,7 @@ class MlflowPort:
             # Who may reach the port may use it; the service checks what is passed on and what is synced.
             app = Authenticate(Starlette(routes=routes(journals, upstream)), PortAuthenticator(self._endpoint))
             config = uvicorn.Config(
-                SafeHeaders(Guard(app, allowed_hosts=())),
+                SafeHeaders(HostAndOriginCheck(app, allowed_hosts=())),
                 http=BoundedProtocol,
                 log_config=None,
                 access_log=False,
@@ -127,9 +127,9 @@ def routes(journals: SyncedJournals, upstream: Upstream) -> list[BaseRoute]:
     return [*logged, rest]
 
 
-def _or_service(entry: Call | Raw, upstream: Upstream) -> Call | Raw:
+def _or_service(entry: JsonRoute | RawRoute, upstream: Upstream) -> JsonRoute | RawRoute:
     """The same, with what a journal cannot take passed on."""
-    if isinstance(entry, Call):
+    if isinstance(entry, JsonRoute):
         return entry
     handler = entry.handler
 
@@ -140,7 +140,7 @@ def _or_service(entry: Call | Raw, upstream: Upstream) -> Call | Raw:
         except NeedsService:
             return await upstream.pass_on(request, Deadline(PATIENCE_S), body)
 
-    return Raw(entry.method, entry.path, entry.role, either)
+    return RawRoute(entry.method, entry.path, entry.role, either)
 
 
 def _passing(journals: SyncedJournals, upstream: Upstream, sink: JournalSink) -> RawHandler:

@@ -64,7 +64,7 @@ async def orphans(url: str, location: str, *, delete: bool) -> AsyncIterator[Orp
     that purge has recorded are deleted first.
 
     Raises:
-        CannotStart, CoreError.
+        StartupError, CoreError.
     """
     store = ArtifactStore.open(location)
     database = await open_at_once(url, max_size=2)

@@ -35,12 +35,12 @@ _PATHS_AT_ONCE = 10
 
 def path_of_run(run_id: UUID, experiment_id: int, location: str | None) -> str | None:
     """The directory of a run in this service's store; None if its files are elsewhere."""
-    return _path(experiments.below(location, experiment_id, run_id.hex))
+    return _path(experiments.artifact_uri_below(location, experiment_id, run_id.hex))
 
 
 def path_of_model(model_id: str, experiment_id: int, location: str | None) -> str | None:
     """The directory of a logged model in this service's store; None if its files are elsewhere."""
-    return _path(experiments.below(location, experiment_id, f"models/{model_id}"))
+    return _path(experiments.artifact_uri_below(location, experiment_id, f"models/{model_id}"))
 
 
 def path_of_location(location: str) -> str | None:

@@ -16,7 +16,7 @@ import structlog
 
 from runstream_service.database.dedicated_connection import DedicatedConnection
 from runstream_service.database.pool import layout_of
-from runstream_service.database.requirements import way_on
+from runstream_service.database.requirements import recovery_hint
 from runstream_service.rollup import epochs, rollup
 from runstream_service.rollup.measurements import Backlog, measure_backlog, measure_sizes
 from runstream_service.rollup.merge import SegmentMerger
@@ -127,7 +127,7 @@ class _Runner:
     def _report(self, step: _Step, error: Exception) -> None:
         self._metrics.failed(step.name, error)
         log.warning(
-            f"A step of roll-up failed ({step.name}); trying it again: {error!r}{way_on(error)}",
+            f"A step of roll-up failed ({step.name}); trying it again: {error!r}{recovery_hint(error)}",
             action="rollup_failed",
             step=step.name,
             retry_in_s=round(step.failed(), 3),

@@ -154,8 +154,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         try:
             yield
         finally:
-            self._calls.give_back(workspace_id, 1)
-            self._bytes.give_back(workspace_id, size)
+            self._calls.release(workspace_id, 1)
+            self._bytes.release(workspace_id, size)
 
 
 def _decode(deserialize: Callable[[bytes], Any] | None, request: bytes) -> Any:

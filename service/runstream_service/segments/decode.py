@@ -19,11 +19,11 @@ from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US, HEADER_BYTE
 
 # -- summaries -------------------------------------------------------------------------------------------------------
 
-# The columns of the query `summaries` in segments.sql, none of which is null. `place` is the ctid: together with
+# The columns of the query `summaries` in segments.sql, none of which is null. The ctid: together with
 # series_id it identifies a row during the snapshot.
 SUMMARY = Layout(
     [
-        ("place", "V6"),
+        ("ctid", "V6"),
         ("series_id", ">i8"),
         ("first_step", ">i8"),
         ("last_step", ">i8"),
@@ -43,19 +43,19 @@ SUMMARY = Layout(
 IRREGULAR = -1  # stands for a step_stride that is null
 # The columns of the query `points_at`, none of which is null.
 POINT = Layout([("number", ">i8"), ("time", ">i8"), ("value", ">f8")])
-_PLACE_WEIGHTS = np.array([1 << 40, 1 << 32, 1 << 24, 1 << 16, 1 << 8, 1], np.int64)
+_CTID_WEIGHTS = np.array([1 << 40, 1 << 32, 1 << 24, 1 << 16, 1 << 8, 1], np.int64)
 
 
-def places(rows: Rows) -> NDArray[np.int64]:
+def ctids(rows: Rows) -> NDArray[np.int64]:
     """The ctids of summaries as numbers: block << 16 | line."""
-    raw = np.ascontiguousarray(rows["place"]).view(np.uint8).reshape(-1, 6)
-    result: NDArray[np.int64] = raw.astype(np.int64) @ _PLACE_WEIGHTS
+    raw = np.ascontiguousarray(rows["ctid"]).view(np.uint8).reshape(-1, 6)
+    result: NDArray[np.int64] = raw.astype(np.int64) @ _CTID_WEIGHTS
     return result
 
 
-def place_text(place: int) -> str:
+def ctid_text(ctid: int) -> str:
     """A ctid as PostgreSQL reads it."""
-    return f"({place >> 16},{place & 0xFFFF})"
+    return f"({ctid >> 16},{ctid & 0xFFFF})"
 
 
 _MAX_INT64 = 2**63 - 1
@@ -67,7 +67,7 @@ _MAX_INT64 = 2**63 - 1
 _FIXED = struct.Struct(">h i6s iq iq iq ii iq iq".replace(" ", ""))
 # The same for numpy.
 _HEAD = np.dtype([("fields", ">i2"), *((f"{name}_bytes", ">i4") if is_length else (name, kind) for name, kind in (
-    ("place", "V6"), ("owner", ">i8"), ("first_step", ">i8"), ("min_time", ">i8"), ("count", ">i4"), ("stride", ">i8"),
+    ("ctid", "V6"), ("owner", ">i8"), ("first_step", ">i8"), ("min_time", ">i8"), ("count", ">i4"), ("stride", ">i8"),
     ("time_stride", ">i8")) for is_length in (True, False))])  # fmt: skip
 # The bytes of it that are equal in segments of one form: the number of fields, their lengths, and the number of points.
 _SAME = [
@@ -98,7 +98,7 @@ class Segment:
     """The points of one segment, ordered by (step, time). Steps and times are None if they were not requested."""
 
     owner: int
-    place: int
+    ctid: int
     first_step: int
     min_time_unix_us: int
     step: NDArray[np.int64] | None
@@ -206,12 +206,12 @@ class SegmentStream:
             else:
                 times = column(3, _INT8) + np.int64(EPOCH_2000_UNIX_US)
         values = (column(4, _REAL) if arrays[4][1] >= 0 else column(5, _DOUBLE)).astype(np.float64)
-        places = [int.from_bytes(place, "big") for place in heads["place"].tolist()]
-        fixed = (heads["owner"].tolist(), places, first_step.tolist(), min_time.tolist())
+        ctids = [int.from_bytes(ctid, "big") for ctid in heads["ctid"].tolist()]
+        fixed = (heads["owner"].tolist(), ctids, first_step.tolist(), min_time.tolist())
         return [Segment(*columns) for columns in zip(*fixed, steps, times, values, strict=False)]
 
     def _segment(self, data: bytes, fixed: list[Any], arrays: list[tuple[int, int]]) -> Segment:
-        place, owner, first_step, min_time, count, stride, time_stride = fixed
+        ctid, owner, first_step, min_time, count, stride, time_stride = fixed
         steps, residuals, offsets, times, reals, doubles = arrays
         step = time = None
         if self._steps:
@@ -231,9 +231,7 @@ class SegmentStream:
             value = _elements(data, reals, _REAL, count).astype(np.float64)
         else:
             value = _elements(data, doubles, _DOUBLE, count).astype(np.float64)
-        return Segment(
-            owner, int.from_bytes(place, "big"), first_step, min_time + EPOCH_2000_UNIX_US, step, time, value
-        )
+        return Segment(owner, int.from_bytes(ctid, "big"), first_step, min_time + EPOCH_2000_UNIX_US, step, time, value)
 
 
 def _seem_alike(data: bytes, start: int, size: int, arrays: list[tuple[int, int]]) -> bool:

@@ -35,10 +35,14 @@ class FrontEnds(Protocol):
         """The replica has to end when one of these is done."""
 
     async def listen(self) -> None:
-        """Take the ports, and answer /healthz. Raises CannotStart."""
+        """Take the ports, and answer /healthz. Raises StartupError."""
 
     async def serve(self, database: Database, artifacts: ArtifactStore) -> None:
-        """Serve everything; the database is migrated. Returns when it does. Raises CannotStart, DatabaseUnavailable."""
+        """Serve everything; the database is migrated. Returns when it does.
+
+        Raises:
+            StartupError, DatabaseUnavailable.
+        """
 
     async def streaming_runs(self) -> Collection[UUID]:
         """The runs that have open streams."""

@@ -57,7 +57,7 @@ from runstream_service.server.loop_delay import LoopDelay
 from runstream_service.server.pool_shares import PoolShares
 from runstream_service.server.settings import Address
 from runstream_service.server.sockets import MONITORING, HttpServer, grpc_port_options, listen_grpc, listen_http
-from runstream_service.server.wiring import wire_calls
+from runstream_service.server.wiring import build_services
 from runstream_service.tls.connections import HandshakeFailures
 from runstream_service.tls.metrics import TlsMetrics
 from runstream_service.tls.server_tls import ServerTls
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from runstream_service.artifacts.store import ArtifactStore
-    from runstream_service.auth.identity import Identity
+    from runstream_service.auth.external_identity import ExternalIdentity
     from runstream_service.concurrency.deadlines import Deadline
     from runstream_service.database.pool import Database
     from runstream_service.http.pages import RenderMetrics
@@ -339,7 +339,7 @@ class Frontend:
     ) -> None:
         """Adds the handlers of single calls: runs, reads, and the HTTP routes, which use both."""
         access = Access.of(database, is_on=self._settings.auth, public_url=self._settings.public_url)
-        core, queries = wire_calls(
+        core, queries = build_services(
             database, pipeline, artifacts, reader, access, shares=self._shares, limits=self._limits
         )
         runs = RunServicer(core.experiments, core.runs, core.run_moves, core.run_search, core.experiment_activity)
@@ -393,13 +393,13 @@ class Frontend:
             await asyncio.wait(going_on, timeout=1.0)
 
 
-def _identity(settings: Settings) -> Identity | None:
+def _identity(settings: Settings) -> ExternalIdentity | None:
     if settings.oidc is None and settings.kubernetes is None:
         return None
     # Most services accept no identities of others, and do not need to load the libraries for that.
-    from runstream_service.auth.identity import Identity
+    from runstream_service.auth.external_identity import ExternalIdentity
 
-    return Identity(settings.oidc, settings.kubernetes, redirect_uri=settings.public_url + OIDC_CALLBACK)
+    return ExternalIdentity(settings.oidc, settings.kubernetes, redirect_uri=settings.public_url + OIDC_CALLBACK)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from runstream_service.artifacts.paths import BUCKET_SCHEMES
 from runstream_service.auth.identity_settings import KubernetesSettings, OidcSettings, read_kubernetes, read_oidc
 from runstream_service.database.database_url import DatabaseUrl
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from runstream_service.limits.workspace_limits import Limits
 from runstream_service.monitoring.logs import FORMATS, LEVELS
 from runstream_service.server.pool_shares import LEAST_POOL_SIZE
@@ -196,7 +196,7 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
     """Checks all values, by flag; a missing one gets its default.
 
     Raises:
-        CannotStart: a value is wrong; it names the flag, the variable and an example.
+        StartupError: a value is wrong; it names the flag, the variable and an example.
     """
     given = {option.flag: values.get(option.flag, option.default) for option in OPTIONS}
 
@@ -204,7 +204,7 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         try:
             return parse(given[flag].strip())
         except ValueError as error:
-            raise CannotStart(str(error), setting=flag, example=example) from error
+            raise StartupError(str(error), setting=flag, example=example) from error
 
     data_dir = read("--data-dir", _path, "./runstream-data")
     is_on = read("--auth", _one_of(("off", "on")), "on") == "on"
@@ -262,13 +262,13 @@ def check_who_can_reach(settings: Settings, *, allow_anonymous: bool) -> None:
     """Without authentication, everybody who can reach a port may delete everything. So that needs to be said.
 
     Raises:
-        CannotStart: it listens beyond this machine, without authentication.
+        StartupError: it listens beyond this machine, without authentication.
     """
     if settings.auth or allow_anonymous:
         return
     for flag, address in (("--grpc-listen", settings.grpc_listen), ("--http-listen", settings.http_listen)):
         if not is_loopback(address.host):
-            raise CannotStart(
+            raise StartupError(
                 f"{address} can be reached from other machines, and without authentication everybody who reaches it "
                 "may read, change and delete everything. Either let it ask for tokens, with --auth on "
                 "(RUNSTREAM_AUTH=on); or say that everybody may come in, with --allow-anonymous "
@@ -340,10 +340,10 @@ def _tls(*, certificate: Path | None, key: Path | None, client_ca: Path | None) 
     if certificate is not None and key is not None:
         return TlsFiles(certificate, key, client_ca)
     if certificate is not None:
-        raise CannotStart(f"{CERTIFICATE} needs the key of the certificate", setting=KEY, example="tls.key")
+        raise StartupError(f"{CERTIFICATE} needs the key of the certificate", setting=KEY, example="tls.key")
     if key is not None or client_ca is not None:
         why = f"{KEY if key is not None else CLIENT_CA} has no effect without the certificate of this service"
-        raise CannotStart(why, setting=CERTIFICATE, example="tls.crt")
+        raise StartupError(why, setting=CERTIFICATE, example="tls.crt")
     return None
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import grpc
 import uvicorn
 
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from runstream_service.http.protocol import BoundedProtocol, close_stuck
 from runstream_service.server.settings import Address
 from runstream_service.tls.connections import HANDSHAKE_S, Connection
@@ -116,7 +116,7 @@ def listen_grpc(
     shared: bool = False,
     credentials: grpc.ServerCredentials | None = None,
 ) -> Address:
-    """Binds a port of the server; returns the real port. Raises CannotStart with a reason, which gRPC does not give.
+    """Binds a port of the server; returns the real port. Raises StartupError with a reason, which gRPC does not give.
     With `shared` the supervisor has reserved the port."""
     setting, example = GRPC
     if address.port != 0 and not shared:
@@ -128,13 +128,13 @@ def listen_grpc(
         else:
             port = server.add_secure_port(str(address), credentials)
     except RuntimeError as error:
-        raise CannotStart(f"cannot listen on {address}", setting=setting, example=example) from error
+        raise StartupError(f"cannot listen on {address}", setting=setting, example=example) from error
     return Address(address.host, port)
 
 
 def listen_http(address: Address, names: tuple[str, str] = HTTP, *, shared: bool = False) -> list[socket.socket]:
     """Binds the port for `HttpServer.serve(sockets=...)`, on all addresses of the host, as gRPC does: `[::]` and
-    `0.0.0.0` are all of IPv4 and of IPv6, and `localhost` is 127.0.0.1 and ::1. Raises CannotStart."""
+    `0.0.0.0` are all of IPv4 and of IPv6, and `localhost` is 127.0.0.1 and ::1. Raises StartupError."""
     return _bind(address, *names, shared=shared)
 
 
@@ -142,7 +142,7 @@ class Reservation:
     """A port that the workers of this process may listen on, and nobody else."""
 
     def __init__(self, address: Address, setting: str, example: str) -> None:
-        """Raises CannotStart if the port is in use."""
+        """Raises StartupError if the port is in use."""
         listeners = _bind(address, setting, example)
         self.address = Address(address.host, listeners[0].getsockname()[1])
         self._sockets = [_reserve(listener) for listener in listeners]
@@ -183,7 +183,7 @@ def _bind(address: Address, setting: str, example: str, *, shared: bool = False)
         raise OSError(errno.EADDRINUSE, "no port is free on all of its addresses")
     except OSError as error:
         why = error.strerror or str(error)
-        raise CannotStart(f"cannot listen on {address}: {why}", setting=setting, example=example) from error
+        raise StartupError(f"cannot listen on {address}: {why}", setting=setting, example=example) from error
 
 
 def _places(address: Address) -> list[tuple[int, str]]:

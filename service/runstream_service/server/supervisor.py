@@ -22,7 +22,7 @@ from runstream_service.database.pool import Database
 from runstream_service.database.queries import load
 from runstream_service.database.replica import ReplicaId
 from runstream_service.errors.core import DatabaseUnavailable
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from runstream_service.monitoring.metrics import CALLS, Metrics
 from runstream_service.monitoring.readiness import DATABASE, MIGRATIONS, SHUTDOWN, Readiness, watch_database
 from runstream_service.server import process_tuning
@@ -42,17 +42,17 @@ _OF_OTHERS = 20  # connections to the embedded PostgreSQL
 
 
 def run(settings: Settings) -> int:
-    """Runs the service until a signal ends it; returns the exit code. Raises CannotStart."""
+    """Runs the service until a signal ends it; returns the exit code. Raises StartupError."""
     backend = api_implementation.Type()
     if backend != "upb":
-        raise CannotStart(
+        raise StartupError(
             f"protobuf runs on its {backend!r} backend, which is many times slower than 'upb'; "
             "unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION, or install a wheel of protobuf for this machine"
         )
     process_tuning.before_start()
     try:
         return uvloop.run(Supervisor(settings).run())
-    except CannotStart:
+    except StartupError:
         raise
     except Exception:
         log.exception("The service failed for a bug; please report it", action="service_failed")
@@ -87,7 +87,7 @@ class Supervisor:
             await self._say_how_to_begin()
             return await self._main_loop()
         except DatabaseUnavailable as error:
-            raise CannotStart(f"the database went away: {error.message}", setting="--database", exit_code=1) from error
+            raise StartupError(f"the database went away: {error.message}", setting="--database", exit_code=1) from error
         finally:
             await self._shutdown()
 

@@ -78,7 +78,7 @@ class Queries:
     stragglers: Stragglers
 
 
-def wire_calls(
+def build_services(
     database: Database,
     pipeline: IngestPipeline,
     artifacts: ArtifactStore,

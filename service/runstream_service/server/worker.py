@@ -27,7 +27,7 @@ from runstream_service.database.external import wait_for_database
 from runstream_service.database.pool import Database
 from runstream_service.database.replica import ReplicaId
 from runstream_service.errors.core import DatabaseUnavailable
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from runstream_service.http.pages import MetricsUnavailable
 from runstream_service.monitoring import logs
 from runstream_service.monitoring.metrics import CALLS, Metrics
@@ -87,11 +87,11 @@ class Worker:
         reading.add_done_callback(_end_at_once)
         try:
             return await self._serve()
-        except CannotStart as refusal:
-            self._channel.tell("cannot_start", [str(refusal), refusal.exit_code])
+        except StartupError as refusal:
+            self._channel.tell("startup_error", [str(refusal), refusal.exit_code])
             return refusal.exit_code
         except DatabaseUnavailable as error:
-            self._channel.tell("cannot_start", [f"the database went away: {error.message}", 1])
+            self._channel.tell("startup_error", [f"the database went away: {error.message}", 1])
             return 1
         finally:
             await self._channel.flush()

@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from runstream_service.ingest.backpressure import HotTableGate
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.server.channel import Channel, NoAnswer
@@ -77,7 +77,7 @@ class Ended:
     reason: str
     pid: int | None
     exit_code: int | None
-    refusal: CannotStart | None
+    refusal: StartupError | None
 
     @property
     def exit_name(self) -> str:
@@ -96,7 +96,7 @@ class WorkerProcess:
         self.channel = channel
         self.started = asyncio.Event()
         self.ready = False
-        self.refusal: CannotStart | None = None
+        self.refusal: StartupError | None = None
 
     async def watch(self) -> str:
         """Waits for its end; kills it if it hangs. Returns the reason."""
@@ -172,7 +172,7 @@ class WorkerPool:
         self._keepers: list[asyncio.Task[None]] = []
         self._database_url: str | None = None  # once they may serve
         self._start_ended = asyncio.Event()  # all of them serve, or one cannot start
-        self._refusal: CannotStart | None = None
+        self._refusal: StartupError | None = None
         self._stopping = False
 
     @property
@@ -250,7 +250,7 @@ class WorkerPool:
         try:
             worker = await self._start(number)
         except OSError as error:  # such as no more processes, or no memory
-            return Ended(DIED, None, None, CannotStart(f"it cannot be started: {error}", exit_code=1))
+            return Ended(DIED, None, None, StartupError(f"it cannot be started: {error}", exit_code=1))
         reason = await worker.watch()
         del self._workers[number]
         self._metrics.ended(number)
@@ -269,7 +269,7 @@ class WorkerPool:
             hears={
                 "started": lambda _: worker.started.set(),
                 "ready": lambda _: self._is_ready(worker),
-                "cannot_start": lambda why: setattr(worker, "refusal", CannotStart(why[0], exit_code=why[1])),
+                "startup_error": lambda why: setattr(worker, "refusal", StartupError(why[0], exit_code=why[1])),
                 "metrics": lambda samples: self._metrics.remember(number, samples),
             },
         )
@@ -293,7 +293,7 @@ class WorkerPool:
         """At the start of the replica, a worker that ends is an error in its settings or surroundings."""
         if self._start_ended.is_set() and self._refusal is None:
             return False
-        self._refusal = ended.refusal or CannotStart(
+        self._refusal = ended.refusal or StartupError(
             f"worker {number} ended while it started ({ended.exit_name}); the log may say why", exit_code=1
         )
         self._start_ended.set()

@@ -54,7 +54,7 @@ class SharedCapacity:
         self.take(workspace_id, amount)
         return True
 
-    def give_back(self, workspace_id: int, amount: int = 1) -> None:
+    def release(self, workspace_id: int, amount: int = 1) -> None:
         """A workspace holds so much less."""
         if amount:
             self.held -= amount

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from runstream_service.sharing.line import FairLine
+from runstream_service.sharing.fair_queue import FairQueue
 
 # How many messages are handled per iteration of the event loop: each takes some tenths of a millisecond.
 _AT_ONCE = 4
@@ -19,7 +19,7 @@ class LoopTurns:
 
     def __init__(self, any_urgent: Callable[[], bool] = lambda: False) -> None:
         self._any_urgent = any_urgent
-        self._line: FairLine[asyncio.Future[None]] = FairLine(lambda _workspace_id: 0)
+        self._line: FairQueue[asyncio.Future[None]] = FairQueue(lambda _workspace_id: 0)
         self._first: int | None = None
         self._is_shared = False
         self._left = _AT_ONCE

@@ -10,7 +10,7 @@ from runstream_service.concurrency.deadlines import in_time
 from runstream_service.errors.core import Overloaded
 from runstream_service.sharing.capacity import SharedCapacity
 from runstream_service.sharing.current import current_workspace
-from runstream_service.sharing.line import FairLine
+from runstream_service.sharing.fair_queue import FairQueue
 
 
 class NoSlot(Overloaded):
@@ -18,7 +18,7 @@ class NoSlot(Overloaded):
 
 
 class FairSlots:
-    """At most `slots` at a time; further ones wait, by the rule of FairLine. At most `max_waiting` wait: if that many
+    """At most `slots` at a time; further ones wait, by the rule of FairQueue. At most `max_waiting` wait: if that many
     do, the one that has waited least of the workspace with most of them makes room for one of a workspace with fewer.
     Belongs to one event loop."""
 
@@ -27,7 +27,7 @@ class FairSlots:
         self._what = what
         self._slots = SharedCapacity(slots)
         self._max_waiting = max_waiting
-        self._line: FairLine[asyncio.Future[None]] = FairLine(self._slots.held_by)
+        self._line: FairQueue[asyncio.Future[None]] = FairQueue(self._slots.held_by)
 
     def resize(self, slots: int) -> None:
         """Another number of slots; those that are taken stay so."""
@@ -86,7 +86,7 @@ class FairSlots:
         last.set_exception(error)
 
     def _release(self, workspace_id: int) -> None:
-        self._slots.give_back(workspace_id)
+        self._slots.release(workspace_id)
         while self._any_free and (first := self._line.next()) is not None:
             self._grant(*first)
 

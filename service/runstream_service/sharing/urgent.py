@@ -63,7 +63,7 @@ class UrgentWork:
             self._update()
 
     @property
-    def goes_first(self) -> bool:
+    def bulk_is_paused(self) -> bool:
         """Whether bulk work has to wait now."""
         if self._urgent_until or self._paused_at is not None:
             self._update()
@@ -76,9 +76,9 @@ class UrgentWork:
             self._update()
         return bool(self._urgent_until)
 
-    async def passed(self) -> None:
+    async def wait_while_paused(self) -> None:
         """Wait until bulk work may go on."""
-        if not self.goes_first:
+        if not self.bulk_is_paused:
             return
         self._has_waited = True
         turn = asyncio.get_running_loop().create_future()

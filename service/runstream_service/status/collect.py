@@ -17,7 +17,7 @@ from runstream_service.database.migrate import packaged_migrations
 from runstream_service.database.queries import load
 from runstream_service.database.replica import ReplicaId
 from runstream_service.errors.core import CoreError, NotConnected, NotFound
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from runstream_service.rollup.measurements import measure_backlog, measure_sizes
 from runstream_service.stores.segment_store import SegmentStore
 
@@ -128,7 +128,7 @@ async def collect(url: str, data_dir: Path | None) -> Status:
 
     Raises:
         DatabaseUnavailable: it does not answer.
-        CannotStart: it is not a database of the service.
+        StartupError: it is not a database of the service.
     """
     database = await open_at_once(url, max_size=1)
     try:
@@ -155,7 +155,7 @@ class _Parts:
         try:
             async with self._database.snapshot() as connection:
                 return await ask(connection)
-        except (CannotStart, NotConnected):
+        except (StartupError, NotConnected):
             raise
         except Exception as error:  # any error: the other parts may help an operator to find the cause
             self.failures[part] = error.message if isinstance(error, CoreError) else str(error) or repr(error)
@@ -196,7 +196,7 @@ async def _server(connection: PooledConnection) -> DatabaseStatus:
     try:
         row = await connection.fetchrow(SQL["database"])
     except asyncpg.UndefinedTableError as error:
-        raise CannotStart(
+        raise StartupError(
             "the database answers, but has no tables of runstream: no service was ever started on it",
             setting="--database",
         ) from error

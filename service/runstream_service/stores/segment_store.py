@@ -32,7 +32,7 @@ _SQL_OF = {ONE_POSTGRES: SQL, DISTRIBUTED: {**SQL, **load("segments_distributed"
 
 _VACUUM_TIMEOUT_S = 5 * 3_600
 _PARAMETER = re.compile(r"\$(\d+)\b")
-_PLACES = re.compile(r'(?:"\(\d+,\d+\)"(?:,|$))*')
+_CTIDS = re.compile(r'(?:"\(\d+,\d+\)"(?:,|$))*')
 _INT4 = range(-(2**31), 2**31)
 
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
@@ -77,13 +77,13 @@ class SegmentStore:
 
     async def delete(self, series_ids: Sequence[int], limit: int) -> Deleted:
         """Deletes up to about `limit` segments of some series."""
-        places = await self._connection.fetchval(self._sql["places"], series_ids, limit)
-        return await self._deleted("delete", series_ids, places)
+        ctids = await self._connection.fetchval(self._sql["ctids"], series_ids, limit)
+        return await self._deleted("delete", series_ids, ctids)
 
     async def delete_old(self, series_ids: Sequence[int], before: datetime, limit: int) -> Deleted:
         """Deletes up to about `limit` segments of some series all of whose points are older."""
-        places = await self._connection.fetchval(self._sql["old_places"], series_ids, before, limit)
-        return await self._deleted("delete_old", series_ids, before, places)
+        ctids = await self._connection.fetchval(self._sql["old_ctids"], series_ids, before, limit)
+        return await self._deleted("delete_old", series_ids, before, ctids)
 
     async def _deleted(self, name: str, *arguments: object) -> Deleted:
         row = await self._connection.fetchrow(self._sql[name], *arguments)
@@ -174,23 +174,23 @@ async def stream_in_order(reading: Reading, series_ids: Sequence[int], low: int,
 
 
 async def segments_at(
-    reading: Reading, series_ids: Sequence[int], places: Sequence[str], *, times: bool, steps: bool
+    reading: Reading, series_ids: Sequence[int], ctids: Sequence[str], *, times: bool, steps: bool
 ) -> bytes:
-    """The segments at some places of some series, with times and steps only if they are asked for."""
-    return await reading.copy_sql(bind(SQL["at"], series_ids, places, times, steps))
+    """The segments at some ctids of some series, with times and steps only if they are asked for."""
+    return await reading.copy_sql(bind(SQL["at"], series_ids, ctids, times, steps))
 
 
 async def points_at(
     reading: Reading,
     series_ids: Sequence[int],
-    places: Sequence[str],
+    ctids: Sequence[str],
     firsts: Sequence[int],
     lasts: Sequence[int],
     positions: Sequence[int],
 ) -> bytes:
     """Single points (segments/decode.py, POINT) of segments: of segment i those at positions[firsts[i] - 1] to
     positions[lasts[i] - 1]."""
-    return await reading.copy_sql(bind(SQL["points_at"], series_ids, places, firsts, lasts, positions))
+    return await reading.copy_sql(bind(SQL["points_at"], series_ids, ctids, firsts, lasts, positions))
 
 
 async def first_steps(reading: Reading, series_ids: Sequence[int]) -> dict[int, int]:
@@ -202,7 +202,7 @@ Argument: TypeAlias = "int | bool | Sequence[int] | Sequence[str]"
 
 
 def bind(statement: str, *arguments: Argument) -> str:
-    """Writes numbers into a COPY statement, which takes no parameters. The only texts are ctids, which `place_text`
+    """Writes numbers into a COPY statement, which takes no parameters. The only texts are ctids, which `ctid_text`
     makes."""
     return _PARAMETER.sub(lambda match: _literal(arguments[int(match[1]) - 1]), statement)
 
@@ -214,9 +214,9 @@ def _literal(argument: Argument) -> str:
         # The type is written out: a number that does not fit into int8 would make the comparison numeric.
         return str(argument) if argument in _INT4 and argument >= 0 else _bigint(argument)
     if argument and isinstance(argument[0], str):
-        places = ",".join([f'"{place}"' for place in argument])
-        assert _PLACES.fullmatch(places)
-        return f"'{{{places}}}'::tid[]"
+        ctids = ",".join([f'"{ctid}"' for ctid in argument])
+        assert _CTIDS.fullmatch(ctids)
+        return f"'{{{ctids}}}'::tid[]"
     return "'{" + ",".join(map(str, map(int, argument))) + "}'::bigint[]"
 
 

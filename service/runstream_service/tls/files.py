@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 
 CERTIFICATE, KEY, CLIENT_CA = "--server-certificate", "--server-key", "--server-client-ca"
 
@@ -13,7 +13,7 @@ CERTIFICATE, KEY, CLIENT_CA = "--server-certificate", "--server-key", "--server-
 MAX_FILE_BYTES = 4 << 20
 
 
-class UnusableFiles(CannotStart):
+class UnusableFiles(StartupError):
     """A file of TLS cannot be used. At the start, it is a reason not to start; later, to keep what was loaded."""
 
 

@@ -3,7 +3,7 @@ it.
 
 What all routes share:
 
-    routes.py          the table; calls.py: a line of it
+    routes.py          the table; route_kinds.py: a line of it
     endpoints.py       a line -> an endpoint: the role, the message, limits, encoding
     request.py         query or body -> a message
     errors.py          an error -> an answer

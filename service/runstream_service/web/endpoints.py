@@ -12,14 +12,14 @@ from runstream_service.concurrency.deadlines import within
 from runstream_service.database import effects
 from runstream_service.errors.core import NotFound
 from runstream_service.http.callers import caller_of, set_error
-from runstream_service.mlflow.answer import encode_in_thread_if_long
 from runstream_service.mlflow.bodies import Bodies
+from runstream_service.mlflow.responses import encode_in_thread_if_long
 from runstream_service.query.reading.read_transaction import compute
 from runstream_service.web.binary import Arrays
-from runstream_service.web.calls import Answer, WebCall
-from runstream_service.web.errors import answer_to
+from runstream_service.web.errors import error_response
 from runstream_service.web.large_answers import LargeAnswers
 from runstream_service.web.request import read
+from runstream_service.web.route_kinds import Answer, WebRoute
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -28,7 +28,7 @@ _GZIP_BYTES = 65_536
 _LOOPBACK = ("127.0.0.1", "::1", "local")
 
 
-def endpoint_of(call: WebCall, bodies: Bodies, large: LargeAnswers) -> Endpoint:
+def endpoint_of(call: WebRoute, bodies: Bodies, large: LargeAnswers) -> Endpoint:
     """A line of the table as a guarded endpoint."""
 
     async def endpoint(request: Request) -> Response:
@@ -51,7 +51,7 @@ def guarded(endpoint: Endpoint) -> Endpoint:
                 return await endpoint(request)
             except Exception as error:
                 set_error(request.scope, error)
-                return answer_to(error, outcome_is_unknown=effects_of_request.possible)
+                return error_response(error, outcome_is_unknown=effects_of_request.possible)
 
     return answer
 

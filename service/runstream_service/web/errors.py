@@ -15,7 +15,7 @@ from runstream_service.errors.statuses import HTTP_STATUSES, patience_s, status_
 log = structlog.get_logger()
 
 
-def answer_to(error: Exception, *, outcome_is_unknown: bool = False) -> Response:
+def error_response(error: Exception, *, outcome_is_unknown: bool = False) -> Response:
     """The response for an exception of a handler, which may have had effects."""
     known = error if isinstance(error, errors.CoreError) else _internal(error)
     status = status_of(known)

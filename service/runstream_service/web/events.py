@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from runstream_service.core.names import parse_run_id
 from runstream_service.errors.core import CoreError, Draining, InvalidField, Retryable
-from runstream_service.http.admission import leave_places
+from runstream_service.http.admission import release_slots
 from runstream_service.http.callers import recheck, set_lasting
 from runstream_service.web.errors import body_of
 from runstream_service.web.request import Message
@@ -72,7 +72,7 @@ class _EventStream(Response):
         self._stack = stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        leave_places(scope)
+        release_slots(scope)
         set_lasting(scope)
         async with self._stack:
             if scope["method"] == "HEAD":

@@ -10,7 +10,7 @@ from runstream_service.database.times import to_unix_us
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.core.experiment_activity import ActiveExperiment, ExperimentActivity
-    from runstream_service.web.request import Nothing
+    from runstream_service.web.request import Empty
 
 
 class ExperimentHandlers:
@@ -19,7 +19,7 @@ class ExperimentHandlers:
     def __init__(self, activity: ExperimentActivity) -> None:
         self._activity = activity
 
-    async def list(self, caller: Caller, _message: Nothing) -> dict[str, Any]:
+    async def list(self, caller: Caller, _message: Empty) -> dict[str, Any]:
         return {"experiments": await threads.call_each(_rendered, await self._activity.read(caller))}
 
 

@@ -50,4 +50,4 @@ class _LargeResponse(Response):
                 more = start + _PIECE_BYTES < len(view)
                 await send({"type": "http.response.body", "body": piece, "more_body": more})
         finally:
-            self._held.give_back(self._workspace_id, len(self.body))
+            self._held.release(self._workspace_id, len(self.body))

@@ -13,7 +13,7 @@ from runstream_service.http.pages import json
 if TYPE_CHECKING:
     from runstream_service.auth.access import Access
     from runstream_service.core.caller import Caller
-    from runstream_service.web.request import Nothing
+    from runstream_service.web.request import Empty
 
 
 class MeHandlers:
@@ -22,7 +22,7 @@ class MeHandlers:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    async def get(self, caller: Caller, _message: Nothing) -> Response:
+    async def get(self, caller: Caller, _message: Empty) -> Response:
         return _AboutCaller(
             {
                 "principal": caller.principal,

@@ -26,7 +26,7 @@ class Message(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Base class of all messages. A field without a default is required; what is in the path has one."""
 
 
-class Nothing(Message):
+class Empty(Message):
     """A request without fields."""
 
 

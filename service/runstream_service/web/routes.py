@@ -10,10 +10,10 @@ from runstream_service.core.caller import Role
 from runstream_service.http.paths import WEB_API
 from runstream_service.mlflow.bodies import Bodies
 from runstream_service.web import charts, events, experiments, imports, me, run_edits, runs, stragglers, views
-from runstream_service.web.calls import WebCall
 from runstream_service.web.endpoints import endpoint_of, guarded, unknown
 from runstream_service.web.large_answers import LargeAnswers
-from runstream_service.web.request import Nothing
+from runstream_service.web.request import Empty
+from runstream_service.web.route_kinds import WebRoute
 
 if TYPE_CHECKING:
     from runstream_service.server.wiring import Core, Queries
@@ -26,7 +26,7 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _MAX_BYTES_OF_BODIES = 16 << 20
 
 
-def table(core: Core, queries: Queries, hub: Hub) -> tuple[WebCall, ...]:
+def table(core: Core, queries: Queries, hub: Hub) -> tuple[WebRoute, ...]:
     """All routes of the page's API."""
     of_charts = charts.ChartHandlers(queries)
     of_experiments = experiments.ExperimentHandlers(core.experiment_activity)
@@ -36,33 +36,35 @@ def table(core: Core, queries: Queries, hub: Hub) -> tuple[WebCall, ...]:
     of_views = views.ViewHandlers(core.saved_views)
     of_imports = imports.ImportHandlers(core.imports)
     return (
-        WebCall("GET", "me", READ, Nothing, me.MeHandlers(core.access).get),
-        WebCall("POST", "charts", READ, charts.ChartOfRuns, of_charts.chart),
-        WebCall("POST", "aggregate", READ, charts.AggregateOfRun, of_charts.aggregate),
-        WebCall("GET", "experiments", READ, Nothing, of_experiments.list),
-        WebCall("POST", "runs/search", READ, runs.SearchRuns, of_runs.search),
-        WebCall("GET", "runs/{run_id}", READ, runs.OneRun, of_runs.get),
-        WebCall("POST", "runs/overviews", READ, runs.SomeOverviews, of_runs.overviews),
-        WebCall("POST", "runs/{run_id}/edit", WRITE, run_edits.EditRun, of_edits.edit),
-        WebCall("POST", "runs/delete", MANAGE, run_edits.SomeRuns, of_edits.delete),
-        WebCall("POST", "runs/restore", MANAGE, run_edits.SomeRuns, of_edits.restore),
-        WebCall("POST", "runs/move", MANAGE, run_edits.MoveRuns, of_edits.move),
-        WebCall("GET", "views", READ, Nothing, of_views.list),
-        WebCall("POST", "views", WRITE, views.NewView, of_views.create),
-        WebCall("GET", "views/{view_id}", READ, views.OneView, of_views.get),
-        WebCall("PUT", "views/{view_id}", WRITE, views.ChangedView, of_views.update),
-        WebCall("DELETE", "views/{view_id}", WRITE, views.OneView, of_views.delete),
-        WebCall("POST", "import/experiments", MANAGE, imports.ImportExperiment, of_imports.experiment),
-        WebCall("POST", "import/logged-models", MANAGE, imports.ImportModel, of_imports.logged_model),
-        WebCall("POST", "import/registered-models", MANAGE, imports.ImportRegisteredModel, of_imports.registered_model),
-        WebCall("POST", "import/model-versions", MANAGE, imports.ImportVersion, of_imports.model_version),
-        WebCall("GET", "keys", READ, runs.KeysOf, of_runs.keys),
-        WebCall("GET", "runs/{run_id}/stragglers", READ, stragglers.StragglersOf, of_stragglers.read),
-        WebCall("GET", "events", READ, events.Follow, events.EventHandlers(hub).follow, lasts=True),
+        WebRoute("GET", "me", READ, Empty, me.MeHandlers(core.access).get),
+        WebRoute("POST", "charts", READ, charts.ChartOfRuns, of_charts.chart),
+        WebRoute("POST", "aggregate", READ, charts.AggregateOfRun, of_charts.aggregate),
+        WebRoute("GET", "experiments", READ, Empty, of_experiments.list),
+        WebRoute("POST", "runs/search", READ, runs.SearchRuns, of_runs.search),
+        WebRoute("GET", "runs/{run_id}", READ, runs.OneRun, of_runs.get),
+        WebRoute("POST", "runs/overviews", READ, runs.SomeOverviews, of_runs.overviews),
+        WebRoute("POST", "runs/{run_id}/edit", WRITE, run_edits.EditRun, of_edits.edit),
+        WebRoute("POST", "runs/delete", MANAGE, run_edits.SomeRuns, of_edits.delete),
+        WebRoute("POST", "runs/restore", MANAGE, run_edits.SomeRuns, of_edits.restore),
+        WebRoute("POST", "runs/move", MANAGE, run_edits.MoveRuns, of_edits.move),
+        WebRoute("GET", "views", READ, Empty, of_views.list),
+        WebRoute("POST", "views", WRITE, views.NewView, of_views.create),
+        WebRoute("GET", "views/{view_id}", READ, views.OneView, of_views.get),
+        WebRoute("PUT", "views/{view_id}", WRITE, views.ChangedView, of_views.update),
+        WebRoute("DELETE", "views/{view_id}", WRITE, views.OneView, of_views.delete),
+        WebRoute("POST", "import/experiments", MANAGE, imports.ImportExperiment, of_imports.experiment),
+        WebRoute("POST", "import/logged-models", MANAGE, imports.ImportModel, of_imports.logged_model),
+        WebRoute(
+            "POST", "import/registered-models", MANAGE, imports.ImportRegisteredModel, of_imports.registered_model
+        ),
+        WebRoute("POST", "import/model-versions", MANAGE, imports.ImportVersion, of_imports.model_version),
+        WebRoute("GET", "keys", READ, runs.KeysOf, of_runs.keys),
+        WebRoute("GET", "runs/{run_id}/stragglers", READ, stragglers.StragglersOf, of_stragglers.read),
+        WebRoute("GET", "events", READ, events.Follow, events.EventHandlers(hub).follow, lasts=True),
     )
 
 
-def routes(entries: tuple[WebCall, ...]) -> list[BaseRoute]:
+def routes(entries: tuple[WebRoute, ...]) -> list[BaseRoute]:
     """The table as Starlette's routes; all other paths below API get the page's error for unknown ones."""
     bodies, large = Bodies(_MAX_BYTES_OF_BODIES), LargeAnswers()
     known = [

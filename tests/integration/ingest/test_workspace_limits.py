@@ -196,7 +196,7 @@ async def test_reads_above_the_limit_wait_and_those_of_another_workspace_do_not(
     work_for(1)
     async with reads.place():
         with pytest.raises(LimitReached, match="limit of 1 reads at a time"):
-            async with reads.place(wait_s=0.01):
+            async with reads.slot(wait_s=0.01):
                 pass
 
 

@@ -18,7 +18,7 @@ from runstream_service.artifacts import store as module
 from runstream_service.artifacts.directory import Directory
 from runstream_service.artifacts.store import DIRECTORY_PARTS, ArtifactStore, Entry
 from runstream_service.errors import core as errors
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 
 PART_BYTES = DIRECTORY_PARTS.bytes
 
@@ -127,12 +127,12 @@ def test_a_bucket_that_is_not_there_is_no_missing_file() -> None:
 
 def test_a_directory_that_cannot_be_written_refuses_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CannotStart, match=r"--artifacts .*cannot write to .*Not a directory"):
+    with pytest.raises(StartupError, match=r"--artifacts .*cannot write to .*Not a directory"):
         ArtifactStore.open(str(tmp_path / "file" / "below"))
 
 
 def test_a_url_without_a_bucket_refuses_the_start() -> None:
-    with pytest.raises(CannotStart, match=r"--artifacts .*cannot use the s3 URL"):
+    with pytest.raises(StartupError, match=r"--artifacts .*cannot use the s3 URL"):
         ArtifactStore.open("s3:///prefix")
 
 

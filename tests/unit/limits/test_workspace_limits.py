@@ -9,7 +9,7 @@ import pytest
 from runstream_service.ingest.backpressure import PointBudget
 from runstream_service.limits.point_rates import BURST_S, PointRates
 from runstream_service.limits.workspace_limits import Limits, WorkspaceLimits
-from runstream_service.sharing.line import FairLine
+from runstream_service.sharing.fair_queue import FairQueue
 
 LIMITED, FREE = 1, 2
 
@@ -57,7 +57,7 @@ def test_a_limit_that_is_raised_or_taken_away_holds_at_once():
 
 
 def test_a_paused_workspace_has_no_turn_and_keeps_its_order():
-    line: FairLine[str] = FairLine(lambda _workspace: 0)
+    line: FairQueue[str] = FairQueue(lambda _workspace: 0)
     line.join(LIMITED, "a")
     line.pause(LIMITED)
     line.join(LIMITED, "b")
@@ -71,7 +71,7 @@ def test_a_paused_workspace_has_no_turn_and_keeps_its_order():
 
 
 def test_a_workspace_that_nobody_waits_for_may_be_paused_and_resumed():
-    line: FairLine[str] = FairLine(lambda _workspace: 0)
+    line: FairQueue[str] = FairQueue(lambda _workspace: 0)
     line.pause(LIMITED)
     line.resume(LIMITED)
     assert (line.next(), line.waits(LIMITED)) == (None, False)

@@ -6,7 +6,7 @@ import pytest
 
 from runstream._masking import mask_secrets
 from runstream_service.database.database_url import DatabaseUrl, Server
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from runstream_service.server.settings import read_settings
 
 
@@ -71,7 +71,7 @@ def test_servers_of_a_url(url: str, servers: list[tuple[str, int]], rest: str) -
     ],
 )
 def test_a_wrong_url_is_refused_in_words_without_its_password(url: str, words: str) -> None:
-    with pytest.raises(CannotStart) as caught:
+    with pytest.raises(StartupError) as caught:
         read_settings({"--database": url})
     assert str(caught.value).startswith("--database (RUNSTREAM_DATABASE): ")
     assert words in str(caught.value)

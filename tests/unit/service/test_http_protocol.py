@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from runstream_service.http.protocol import JoiningTransport
+from runstream_service.http.protocol import CoalescingTransport
 
 LONG = b"x" * 20_000
 
@@ -33,7 +33,7 @@ def socket() -> Written:
 
 
 async def test_a_head_and_a_short_body_are_one_write(socket):
-    transport = JoiningTransport(socket, asyncio.get_running_loop())
+    transport = CoalescingTransport(socket, asyncio.get_running_loop())
     transport.write(b"head ")
     transport.write(b"body")
     assert socket.writes == [b"head body"]
@@ -42,7 +42,7 @@ async def test_a_head_and_a_short_body_are_one_write(socket):
 
 
 async def test_a_head_whose_body_takes_time_goes_alone(socket):
-    transport = JoiningTransport(socket, asyncio.get_running_loop())
+    transport = CoalescingTransport(socket, asyncio.get_running_loop())
     transport.write(b"head")
     await asyncio.sleep(0)
     assert socket.writes == [b"head"]
@@ -50,7 +50,7 @@ async def test_a_head_whose_body_takes_time_goes_alone(socket):
 
 @pytest.mark.parametrize("kind", [bytes, memoryview])
 async def test_parts_of_any_length_and_kind_arrive_in_order(socket, kind):
-    transport = JoiningTransport(socket, asyncio.get_running_loop())
+    transport = CoalescingTransport(socket, asyncio.get_running_loop())
     for part in (b"head", LONG, b"short", b"", LONG, b"last"):
         transport.write(kind(part))
     await asyncio.sleep(0)
@@ -58,7 +58,7 @@ async def test_parts_of_any_length_and_kind_arrive_in_order(socket, kind):
 
 
 async def test_what_was_written_is_sent_before_the_connection_is_closed(socket):
-    transport = JoiningTransport(socket, asyncio.get_running_loop())
+    transport = CoalescingTransport(socket, asyncio.get_running_loop())
     transport.write(b"goodbye")
     transport.close()
     await asyncio.sleep(0)
@@ -66,7 +66,7 @@ async def test_what_was_written_is_sent_before_the_connection_is_closed(socket):
 
 
 async def test_several_parts_at_once_come_after_what_was_kept(socket):
-    transport = JoiningTransport(socket, asyncio.get_running_loop())
+    transport = CoalescingTransport(socket, asyncio.get_running_loop())
     transport.write(b"head ")
     transport.writelines([b"one ", LONG, b" two"])
     await asyncio.sleep(0)

@@ -16,9 +16,9 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from runstream_service.auth.fetcher import ClusterFetcher, Fetcher
 from runstream_service.auth.issuer import REFRESHED_AFTER_S, REFRESHED_AT_MOST_EVERY_S, Issuer
 from runstream_service.auth.jwt_claims import LEEWAY_S, verified_claims
-from runstream_service.auth.web import ClusterWeb, Web
 from runstream_service.errors.core import IssuerUnavailable, Unauthenticated
 from tests.support.issuer import LocalIssuer
 
@@ -211,7 +211,7 @@ async def test_a_document_that_leads_to_plain_http_is_not_followed() -> None:
 
 
 async def test_documents_are_fetched_within_bounds() -> None:
-    web = Web()
+    web = Fetcher()
     with LocalIssuer() as issuer:
         assert (await web.fetch(f"{issuer.url}/.well-known/openid-configuration"))["issuer"] == issuer.url
         with pytest.raises(IssuerUnavailable, match="status 404"):
@@ -225,7 +225,7 @@ async def test_documents_are_fetched_within_bounds() -> None:
 
 async def test_the_pods_own_token_goes_to_its_api_server_alone(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("of the pod\n")
-    web = ClusterWeb(tmp_path, api_server="127.0.0.1")
+    web = ClusterFetcher(tmp_path, api_server="127.0.0.1")
     with LocalIssuer() as issuer:
         await web.fetch(f"{issuer.url}/keys")
         await web.fetch(f"{issuer.url.replace('127.0.0.1', 'localhost')}/keys")

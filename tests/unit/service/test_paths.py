@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message
 
 from runstream_service.http.forwarded import Forwarded
-from runstream_service.http.guard import Guard
+from runstream_service.http.origin_check import HostAndOriginCheck
 from runstream_service.http.paths import PathPrefix
 
 
@@ -77,7 +77,7 @@ async def test_without_a_prefix_paths_stay_as_they_are() -> None:
 
 
 async def test_probes_below_a_prefix_may_use_any_name() -> None:
-    app = PathPrefix(Guard(SHOWING, []), "/ml")
+    app = PathPrefix(HostAndOriginCheck(SHOWING, []), "/ml")
     assert (await ask(app, "/ml/healthz", host="whatever.com"))[0] == 404
     assert (await ask(app, "/ml/about", host="whatever.com"))[0] == 403
 
@@ -98,11 +98,11 @@ async def test_nobody_else_does(trusted: list[str]) -> None:
 
 async def test_a_page_behind_a_proxy_with_a_host_of_its_own_is_refused_with_what_to_set_and_then_served() -> None:
     page = {"origin": "https://m.example.org", "x_forwarded_host": "m.example.org", "method": "POST"}
-    status, text, _ = await ask(Forwarded(Guard(SHOWING, ["m.example.org"]), []), "/about", **page)
+    status, text, _ = await ask(Forwarded(HostAndOriginCheck(SHOWING, ["m.example.org"]), []), "/about", **page)
     assert status == 200
-    status, text, _ = await ask(Forwarded(Guard(SHOWING, []), []), "/about", **page)
+    status, text, _ = await ask(Forwarded(HostAndOriginCheck(SHOWING, []), []), "/about", **page)
     assert status == 403
     for said in ("'https://m.example.org'", "'runstream:5000'", "--allowed-hosts", "--trusted-proxies", "Host"):
         assert said in text
-    trusting = Forwarded(Guard(SHOWING, ["m.example.org"]), ["10.0.0.7"])
+    trusting = Forwarded(HostAndOriginCheck(SHOWING, ["m.example.org"]), ["10.0.0.7"])
     assert (await ask(trusting, "/about", **page))[0] == 200

@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runstream_service.core.caller import Role
-from runstream_service.mlflow.calls import Raw
 from runstream_service.mlflow.graphql import GraphQL
+from runstream_service.mlflow.route_kinds import Raw
 from runstream_service.mlflow.routes import check_distinct
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runstream_service.errors.startup import CannotStart
+from runstream_service.errors.startup import StartupError
 from runstream_service.server.settings import OPTIONS, Address, read_settings
 
 
@@ -74,7 +74,7 @@ def test_addresses_are_read_and_written_back(text: str, address: Address) -> Non
     ],
 )
 def test_wrong_values_name_flag_variable_and_a_right_example(flag: str, value: str, words: str) -> None:
-    with pytest.raises(CannotStart) as caught:
+    with pytest.raises(StartupError) as caught:
         read_settings({flag: value})
     variable = "RUNSTREAM_" + flag[2:].replace("-", "_").upper()
     assert str(caught.value).startswith(f"{flag} ({variable}): ")
@@ -93,7 +93,7 @@ def test_wrong_values_name_flag_variable_and_a_right_example(flag: str, value: s
     ],
 )
 def test_half_a_configuration_of_tls_names_what_is_missing(given: dict[str, str], missing: str) -> None:
-    with pytest.raises(CannotStart) as caught:
+    with pytest.raises(StartupError) as caught:
         read_settings(given)
     assert caught.value.setting == missing
 
@@ -137,7 +137,7 @@ def test_a_worker_reads_the_same_settings_from_the_same_texts() -> None:
 def test_several_workers_are_refused_where_they_could_not_share_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     assert read_settings({"--workers": "1"}).workers == 1
-    with pytest.raises(CannotStart, match="needs Linux"):
+    with pytest.raises(StartupError, match="needs Linux"):
         read_settings({"--workers": "2"})
 
 

@@ -15,13 +15,13 @@ from runstream_service.errors.core import Overloaded
 from runstream_service.ingest.backpressure import PointBudget
 from runstream_service.sharing.capacity import SharedCapacity
 from runstream_service.sharing.current import work_for
-from runstream_service.sharing.line import FairLine
+from runstream_service.sharing.fair_queue import FairQueue
 from runstream_service.sharing.slots import FairSlots
 
 BUSY, QUIET, OTHER = 1, 2, 3
 
 
-def _turns(line: FairLine[str]) -> list[str]:
+def _turns(line: FairQueue[str]) -> list[str]:
     order: list[str] = []
     while (turn := line.next()) is not None:
         order.append(turn[1])
@@ -30,7 +30,7 @@ def _turns(line: FairLine[str]) -> list[str]:
 
 
 def test_of_a_workspace_turns_come_in_the_order_of_arrival_and_workspaces_alternate():
-    line: FairLine[str] = FairLine(lambda _workspace: 0)
+    line: FairQueue[str] = FairQueue(lambda _workspace: 0)
     for name in ("b1", "b2", "b3", "b4"):
         line.join(BUSY, name)
     for name in ("q1", "q2"):
@@ -40,7 +40,7 @@ def test_of_a_workspace_turns_come_in_the_order_of_arrival_and_workspaces_altern
 
 def test_the_workspace_that_holds_least_is_next_however_many_wait_for_others():
     held = {BUSY: 100, QUIET: 5}
-    line: FairLine[str] = FairLine(lambda workspace: held.get(workspace, 0))
+    line: FairQueue[str] = FairQueue(lambda workspace: held.get(workspace, 0))
     for number in range(4_000):
         line.join(BUSY, f"b{number}")
     line.join(QUIET, "q1")
@@ -50,7 +50,7 @@ def test_the_workspace_that_holds_least_is_next_however_many_wait_for_others():
 
 
 def test_one_that_has_left_has_no_turn():
-    line: FairLine[str] = FairLine(lambda _workspace: 0)
+    line: FairQueue[str] = FairQueue(lambda _workspace: 0)
     line.join(BUSY, "b1")
     line.join(QUIET, "q1")
     assert line.leave(BUSY, "b1")
@@ -79,13 +79,13 @@ def test_of_several_workspaces_none_takes_what_is_left_for_the_next():
 def test_workspaces_that_want_all_get_about_equal_parts_as_pieces_come_back():
     capacity = SharedCapacity(170)
     capacity.try_take(QUIET)
-    capacity.give_back(QUIET)
+    capacity.release(QUIET)
     while capacity.try_take(BUSY):
         pass
     for _ in range(1_000):  # calls of both end, and both have more of them
         for workspace in (BUSY, OTHER):
             if capacity.held_by(workspace):
-                capacity.give_back(workspace)
+                capacity.release(workspace)
         for workspace in (BUSY, OTHER):
             capacity.try_take(workspace)
             capacity.try_take(workspace)
@@ -98,12 +98,12 @@ def test_a_capacity_is_never_exceeded_and_ends_empty(steps):
     capacity, taken = SharedCapacity(100), Taken()
     for workspace, amount, gives_back in steps:
         if gives_back and taken:
-            capacity.give_back(*taken.pop())
+            capacity.release(*taken.pop())
         elif capacity.try_take(workspace, amount):
             taken.append((workspace, amount))
         assert capacity.held == sum(amount for _, amount in taken) <= 100
     for piece in taken:
-        capacity.give_back(*piece)
+        capacity.release(*piece)
     assert (capacity.held, capacity._by_workspace) == (0, {})
 
 
@@ -250,6 +250,6 @@ def test_a_workspace_that_found_no_place_is_remembered_so_that_there_is_one_the_
         pass
     assert not capacity.try_take(QUIET)
     for _ in range(20):
-        capacity.give_back(BUSY)
+        capacity.release(BUSY)
         capacity.try_take(BUSY)
     assert capacity.try_take(QUIET)

@@ -35,9 +35,9 @@ def urgent(clock: Clock, pauses: list[float]) -> UrgentWork:
 
 
 async def test_with_nothing_urgent_bulk_work_does_not_even_yield(urgent: UrgentWork, pauses: list[float]):
-    assert not urgent.goes_first
+    assert not urgent.bulk_is_paused
     with pytest.raises(StopIteration):
-        urgent.passed().send(None)
+        urgent.wait_while_paused().send(None)
     assert not pauses
 
 
@@ -46,13 +46,13 @@ async def test_bulk_work_goes_on_as_soon_as_the_last_urgent_work_is_done(
 ):
     urgent.begin("read")
     urgent.begin("batch")
-    waiting = asyncio.ensure_future(urgent.passed())
+    waiting = asyncio.ensure_future(urgent.wait_while_paused())
     await asyncio.sleep(0)
     clock.now += 0.01
     urgent.end("read")
-    assert urgent.goes_first
+    assert urgent.bulk_is_paused
     urgent.end("batch")
-    assert not urgent.goes_first
+    assert not urgent.bulk_is_paused
     await waiting
     assert pauses == [pytest.approx(0.01)]
 
@@ -60,7 +60,7 @@ async def test_bulk_work_goes_on_as_soon_as_the_last_urgent_work_is_done(
 async def test_urgent_work_that_fails_or_is_cancelled_is_let_go(urgent: UrgentWork):
     async def fail() -> None:
         with urgent.under_way():
-            assert urgent.goes_first
+            assert urgent.bulk_is_paused
             raise ZeroDivisionError
 
     async def read() -> None:
@@ -81,7 +81,7 @@ async def test_urgent_work_that_fails_or_is_cancelled_is_let_go(urgent: UrgentWo
 async def test_without_anybody_who_asks_a_pause_ends_in_time():
     urgent = UrgentWork()
     with urgent.under_way():
-        await asyncio.wait_for(urgent.passed(), 10)
+        await asyncio.wait_for(urgent.wait_while_paused(), 10)
 
 
 def test_reads_without_end_leave_half_of_the_time_to_bulk_work(urgent: UrgentWork, clock: Clock):
@@ -91,8 +91,8 @@ def test_reads_without_end_leave_half_of_the_time_to_bulk_work(urgent: UrgentWor
         if number >= 20:
             urgent.end(number - 20)
         clock.now += 0.001
-        stretch = stretch + 1 if urgent.goes_first else 0
-        held += urgent.goes_first
+        stretch = stretch + 1 if urgent.bulk_is_paused else 0
+        held += urgent.bulk_is_paused
         longest = max(longest, stretch)
     assert 4_000 < held <= 5_100
     assert longest <= LONGEST_PAUSE_S * 1_000 + 1
@@ -101,26 +101,26 @@ def test_reads_without_end_leave_half_of_the_time_to_bulk_work(urgent: UrgentWor
 def test_short_reads_pause_bulk_work_for_no_longer_than_they_take(urgent: UrgentWork, clock: Clock):
     for _ in range(100):
         with urgent.under_way():
-            assert urgent.goes_first
+            assert urgent.bulk_is_paused
             clock.now += 0.005
-        assert not urgent.goes_first
+        assert not urgent.bulk_is_paused
         clock.now += 0.005
 
 
 def test_work_that_takes_long_is_not_urgent_any_more(urgent: UrgentWork, clock: Clock):
     with urgent.under_way():
         clock.now += URGENT_FOR_S + 0.001
-        assert not urgent.goes_first
+        assert not urgent.bulk_is_paused
         assert not urgent.is_under_way
         clock.now += 1.0
-        assert not urgent.goes_first
+        assert not urgent.bulk_is_paused
 
 
 async def test_only_a_few_that_waited_go_on_per_iteration_of_the_event_loop(urgent: UrgentWork):
     went_on: list[int] = []
 
     async def bulk(number: int) -> None:
-        await urgent.passed()
+        await urgent.wait_while_paused()
         went_on.append(number)
 
     with urgent.under_way():

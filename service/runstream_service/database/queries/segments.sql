@@ -17,7 +17,7 @@ SELECT s.ctid, s.series_id, s.first_step, s.last_step, s.min_time, s.max_time, s
  WHERE s.series_id = ANY ($1) AND s.epoch <= $2 AND s.first_step <= $4 AND s.last_step >= $3;
 
 -- name: at
--- COPY. The segments of the series $1 at the places $2 (from summaries in the same snapshot), with
+-- COPY. The segments of the series $1 with the ctids $2 (from summaries in the same snapshot), with
 -- times if $3, with steps if $4: arrays that are not needed are not even fetched.
 SELECT s.ctid, s.series_id, s.first_step, s.min_time, s.point_count, coalesce(s.step_stride, -1),
        coalesce(s.time_stride, 0),
@@ -30,7 +30,7 @@ SELECT s.ctid, s.series_id, s.first_step, s.min_time, s.point_count, coalesce(s.
  WHERE s.series_id = ANY ($1) AND s.ctid = ANY ($2);
 
 -- name: points_at
--- COPY. Single points of the segments $2 of the series $1 (places from summaries in the same snapshot): of
+-- COPY. Single points of the segments $2 of the series $1 (ctids from summaries in the same snapshot): of
 -- the segment i those at the positions $5[$3[i]] to $5[$4[i]], with their number in $5. An array that is stored outside of
 -- its row is fetched again for each element that is taken; || '{}' fetches it once, and OFFSET 0 keeps that so.
 SELECT p.number,
@@ -43,8 +43,8 @@ SELECT p.number,
                s.times || '{}' AS times, s.time_offsets || '{}' AS time_offsets,
                s.time_residuals || '{}' AS time_residuals,
                s.values_double || '{}' AS values_double, s.values_real || '{}' AS values_real
-          FROM unnest($1, $2, $3, $4) AS w (series_id, place, first, last)
-          JOIN metric_segments s ON s.series_id = w.series_id AND s.ctid = w.place
+          FROM unnest($1, $2, $3, $4) AS w (series_id, segment, first, last)
+          JOIN metric_segments s ON s.series_id = w.series_id AND s.ctid = w.segment
          WHERE s.series_id = ANY ($1) AND s.ctid = ANY ($2)
         OFFSET 0) g
  CROSS JOIN LATERAL (SELECT n AS number, ($5)[n] AS position FROM generate_series(g.first, g.last) n) p;
@@ -55,13 +55,13 @@ SELECT s.series_id, min(s.first_step) FROM metric_segments s
  WHERE s.series_id = ANY ($1::bigint[]) AND s.epoch <= $2
  GROUP BY s.series_id;
 
--- name: places
+-- name: ctids
 -- Where up to $2 segments of the series $1 are.
-SELECT array_agg(place) FROM (SELECT ctid::text AS place FROM metric_segments WHERE series_id = ANY ($1::bigint[]) LIMIT $2) s;
+SELECT array_agg(segment) FROM (SELECT ctid::text AS segment FROM metric_segments WHERE series_id = ANY ($1::bigint[]) LIMIT $2) s;
 
 -- name: delete
--- Deletes the segments of the series $1 at the places $2; returns their number, and the number of their points. Of a
--- distributed table each part has a segment at a place, all of which may be deleted.
+-- Deletes the segments of the series $1 with the ctids $2; returns their number, and the number of their points. Of a
+-- distributed table each part has a segment with a ctid, all of which may be deleted.
 WITH gone AS (
     DELETE FROM metric_segments
      WHERE series_id = ANY ($1::bigint[]) AND ctid = ANY ($2::text[]::tid[])
@@ -77,13 +77,13 @@ SELECT s.series_id
    AND EXISTS (SELECT FROM metric_segments g WHERE g.series_id = s.series_id AND g.max_time < $2)
  LIMIT $3;
 
--- name: old_places
+-- name: old_ctids
 -- Where up to $3 segments of the series $1 are that are older than $2.
-SELECT array_agg(place)
-  FROM (SELECT ctid::text AS place FROM metric_segments WHERE series_id = ANY ($1::bigint[]) AND max_time < $2 LIMIT $3) s;
+SELECT array_agg(segment)
+  FROM (SELECT ctid::text AS segment FROM metric_segments WHERE series_id = ANY ($1::bigint[]) AND max_time < $2 LIMIT $3) s;
 
 -- name: delete_old
--- The same as delete, of segments that are older than $2, at the places $3.
+-- The same as delete, of segments that are older than $2, with the ctids $3.
 WITH gone AS (
     DELETE FROM metric_segments
      WHERE series_id = ANY ($1::bigint[]) AND ctid = ANY ($3::text[]::tid[]) AND max_time < $2

@@ -18,7 +18,7 @@ from runstream_service.query.charts.buckets import Float64, Int64
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.columns import NO_POINTS, Columns, joined
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP, Series, StoredSeries, ranks_of, runs_of
-from runstream_service.segments.decode import SUMMARY, places
+from runstream_service.segments.decode import SUMMARY, ctids
 from runstream_service.stores import segment_store
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _sources(series: Series, wanted: Range, parts: Sequence[tuple[Rows, Columns,
         series=series,
         range=wanted,
         series_id=int64(rows["series_id"]),
-        ctid=places(rows),
+        ctid=ctids(rows),
         max_step=max_step[kept],
         first_step=first_step[kept],
         last_step=last_step[kept],

@@ -27,7 +27,7 @@ from runstream_service.query.charts.buckets import (
 )
 from runstream_service.query.charts.curves import Axis, CurveSources
 from runstream_service.query.reading.read_transaction import all_ended
-from runstream_service.segments.decode import IRREGULAR, Segment, place_text, segments_of
+from runstream_service.segments.decode import IRREGULAR, Segment, ctid_text, segments_of
 from runstream_service.stores import segment_store
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _regular_steps(sources: CurveSources, number: int) -> Int64:
 def _irregular_steps(sources: CurveSources, chunk: Chunk, data: bytes) -> Int64:
     found = [np.zeros(0, np.int64)]
     for segment in segments_of(data, times=False):
-        wanted = chunk.get((segment.owner, segment.place))
+        wanted = chunk.get((segment.owner, segment.ctid))
         if wanted is not None and segment.step is not None:
             inside = segment.step >= sources.first[wanted[1]]
             inside &= segment.step <= sources.last[wanted[1]]
@@ -216,8 +216,8 @@ def _irregular_steps(sources: CurveSources, chunk: Chunk, data: bytes) -> Int64:
 
 async def _copy(transaction: ReadTransaction, chunk: Chunk, *, times: bool, steps: bool) -> bytes:
     ids = sorted({series_id for series_id, _ in chunk})
-    places = [place_text(ctid) for _, ctid in chunk]
-    return await segment_store.segments_at(transaction, ids, places, times=times, steps=steps)
+    ctids = [ctid_text(ctid) for _, ctid in chunk]
+    return await segment_store.segments_at(transaction, ids, ctids, times=times, steps=steps)
 
 
 def _chunks(builders: Sequence[CurveBuilder], max_points: int, *, unsorted: bool) -> Iterator[Chunk]:
@@ -249,7 +249,7 @@ def _take(
     for chunk, data in zip(chunks, copies, strict=True):
         for segment in segments_of(data, times=times, steps=steps):
             # If the table is distributed, several of its parts may have the same ctid; with the series id it is unique.
-            key = (segment.owner, segment.place)
+            key = (segment.owner, segment.ctid)
             if key in chunk:
                 which, number = chunk.pop(key)
                 found.setdefault(which, []).append((number, segment))

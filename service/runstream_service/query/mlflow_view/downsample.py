@@ -21,7 +21,7 @@ from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arr
 from runstream_service.query.mlflow_view.metric_rows import MetricRows, in_range, rows_of
 from runstream_service.query.mlflow_view.primary_series import sources_by_run
 from runstream_service.query.reading.read_transaction import compute
-from runstream_service.segments.decode import POINT, place_text
+from runstream_service.segments.decode import POINT, ctid_text
 from runstream_service.stores import segment_store
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ async def _read_points(transaction: ReadTransaction, samples: Sequence[_Sample])
     data = await segment_store.points_at(
         transaction,
         series_id[starts].tolist(),
-        [place_text(one) for one in ctid[starts].tolist()],
+        [ctid_text(one) for one in ctid[starts].tolist()],
         (starts + 1).tolist(),
         np.append(starts[1:], len(position)).tolist(),
         (position + 1).tolist(),

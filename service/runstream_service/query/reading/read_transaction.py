@@ -187,8 +187,8 @@ class ReadPool:
         self._database = database
         self._thread = thread
         self._slots = FairSlots("reads", max_reads, max_waiting=max_waiting)
-        self._place: Callable[[], AbstractAsyncContextManager[None]] = (
-            contextlib.nullcontext if limited is None else limited.place
+        self._slot: Callable[[], AbstractAsyncContextManager[None]] = (
+            contextlib.nullcontext if limited is None else limited.slot
         )
         self._wait_s = wait_s
         self._urgent = urgent
@@ -208,7 +208,7 @@ class ReadPool:
             LimitReached: the workspace has as many reads under way as it may; nothing was read.
             Overloaded: too many wait for their turn, or this one did for too long; nothing was read.
         """
-        async with self._place(), self._slots.slot(wait_s=self._wait_s), self._database.acquire() as connection:
+        async with self._slot(), self._slots.slot(wait_s=self._wait_s), self._database.acquire() as connection:
             with _as_database_unavailable():
                 async with rolled_back_on_error(connection):
                     transaction = await ReadTransaction.begin(connection)

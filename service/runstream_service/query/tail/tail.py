@@ -42,8 +42,8 @@ from runstream_service.query.tail.commit_reader import (
 )
 from runstream_service.query.tail.cursor import Cursor
 from runstream_service.query.tail.messages import TailMessage, messages
-from runstream_service.sharing.places import Places
 from runstream_service.sharing.slots import FairSlots
+from runstream_service.sharing.stream_slots import StreamSlots
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
@@ -135,7 +135,7 @@ class Tail:
         self._streams: set[_Stream] = set()
         self._any_shared = asyncio.Event()
         self._catch_up_slots = FairSlots("tails", max_catching_up)
-        self._places = Places(MAX_STREAMS, "tails")
+        self._slots = StreamSlots(MAX_STREAMS, "tails")
         self._names: dict[int, Series] = {}
         self._names_from = ""  # a server_start_id
         self._draining = False
@@ -198,7 +198,7 @@ class Tail:
     def _place(self, caller: Caller) -> Iterator[None]:
         if self._draining:
             raise _draining()
-        with self._places.taken(caller):
+        with self._slots.slot(caller):
             yield
 
     def _subscribe(self, stream: _Stream) -> None:

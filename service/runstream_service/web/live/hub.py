@@ -16,7 +16,7 @@ from runstream_service.concurrency.deadlines import within
 from runstream_service.core.caller import Caller, Role
 from runstream_service.errors.core import CoreError, Draining, Overloaded, RunNotFound
 from runstream_service.sharing.current import work_for
-from runstream_service.sharing.places import Places
+from runstream_service.sharing.stream_slots import StreamSlots
 from runstream_service.web.live import position
 from runstream_service.web.live.feed import Feed
 from runstream_service.web.live.subscription import Event, Subscription
@@ -73,7 +73,7 @@ class Hub:
         self._states = states
         self._lifetime = lifetime
         self._metrics = metrics
-        self._places = Places(MAX_STREAMS, "pages")
+        self._slots = StreamSlots(MAX_STREAMS, "pages")
         self._watched: dict[_Key, _Watched] = {}
         self._any = asyncio.Event()
         self._subscriptions: set[Subscription] = set()
@@ -116,7 +116,7 @@ class Hub:
     def _place(self, caller: Caller) -> Iterator[None]:
         if self._draining:
             raise _draining()
-        with self._places.taken(caller), self._metrics.streams.track_inprogress():
+        with self._slots.slot(caller), self._metrics.streams.track_inprogress():
             yield
 
     def _watch(self, caller: Caller, run_id: str, state: tuple[Any, ...]) -> _Watched:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class FairLine(Generic[T]):
+class FairQueue(Generic[T]):
     """The next turn is of the workspace that holds the least (`held_by`); among several that hold the same, of the one
     whose last turn was longest ago. Within a workspace, turns come in the order of arrival.
 

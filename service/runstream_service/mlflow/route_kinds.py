@@ -17,7 +17,7 @@ RawHandler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class JsonRoute:
     """A route that takes a message and returns one. `path` is the part after /api/ or /ajax-api/. `role` is what its
     callers need; None: it is answered without authentication. `status` is that of an answer without an error."""
 
@@ -30,10 +30,10 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
-    """A route that reads its request and makes its response itself. `path` is as in Call, or complete if it begins with
-    /; `role` is as in Call. `streams`: it processes its body as it arrives, instead of having it in memory as a
-    whole."""
+class RawRoute:
+    """A route that reads its request and makes its response itself. `path` is as in JsonRoute, or complete if it begins
+    with /; `role` is as in JsonRoute. `streams`: it processes its body as it arrives, instead of having it in memory as
+    a whole."""
 
     method: str
     path: str

@@ -18,7 +18,7 @@ Handler = Callable[[Caller, Any], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
-class WebCall:
+class WebRoute:
     """A route below /web/api/ that takes a message. `role` is what its callers need. `lasts`: its answer goes on as
     long as somebody reads it, so it has no time limit."""
 

@@ -53,7 +53,7 @@ _ANY_HOST = frozenset((*OPEN_PATHS, *SERVER_INFO, COMMAND_LINE_TOKEN))
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 
 
-class Guard:
+class HostAndOriginCheck:
     """ASGI middleware: refuses requests with a foreign Host, and cross-origin requests that change something. It comes
     after authentication."""
 

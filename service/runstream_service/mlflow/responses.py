@@ -79,6 +79,6 @@ def pairs(entries: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in entries.items()]
 
 
-def present(**fields: Any) -> dict[str, Any]:
+def without_unset(**fields: Any) -> dict[str, Any]:
     """The fields that are set and not empty: MLflow leaves out unset fields and empty lists."""
     return {name: value for name, value in fields.items() if value is not None and value != []}

@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from runstream_service.http.callers import Proof
-from runstream_service.http.guard import Guard
+from runstream_service.http.origin_check import HostAndOriginCheck
 from runstream_service.http.safe_headers import SafeHeaders
 
 ALLOWED = ("runs.example.org", "*.example.net")
@@ -40,7 +40,7 @@ async def ask(
 
     raw = [(name.encode(), value.encode()) for name, value in {"host": host, **(headers or {})}.items()]
     scope = {"type": "http", "method": method, "path": path, "headers": raw, "runstream.proof": proof}
-    await SafeHeaders(Guard(_fine, ALLOWED))(scope, receive, send)
+    await SafeHeaders(HostAndOriginCheck(_fine, ALLOWED))(scope, receive, send)
     start, *bodies = sent
     return start["status"], b"".join(body["body"] for body in bodies).decode(), Headers(raw=start["headers"])
 

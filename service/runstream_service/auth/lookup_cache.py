@@ -26,7 +26,7 @@ REMEMBERED_S = 2.0
 MAX_REMEMBERED = 20_000
 
 
-class Lookups(Generic[K, V]):
+class LookupCache(Generic[K, V]):
     """Answers from memory for two seconds. An error is not remembered. `use` gives it the database, without which
     callers are asked to try again."""
 
@@ -48,7 +48,7 @@ class Lookups(Generic[K, V]):
         # A thousand ranks that begin at once have one token.
         task = self._under_way.get(key)
         if task is None:
-            task = self._under_way[key] = asyncio.create_task(self._remember(key))
+            task = self._under_way[key] = asyncio.create_task(self._store(key))
             task.add_done_callback(functools.partial(self._looked_up, key))
         return await asyncio.shield(task)
 
@@ -61,7 +61,7 @@ class Lookups(Generic[K, V]):
         if not task.cancelled():
             task.exception()  # even if nobody waits for it any more
 
-    async def _remember(self, key: K) -> V:
+    async def _store(self, key: K) -> V:
         if self._database is None:
             raise NotConnected("the service is starting: its database is not ready")
         found = await self._look_up(self._database, key)

@@ -22,7 +22,7 @@ POD_DIRECTORY = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 API_SERVER = "kubernetes.default.svc"
 
 
-class Web:
+class Fetcher:
     """`fetch` for anybody's documents, with the roots of the system. `close` at the end."""
 
     def __init__(self, *, verify: ssl.SSLContext | bool = True) -> None:
@@ -57,7 +57,7 @@ class Web:
         await self.client.aclose()
 
 
-class ClusterWeb(Web):
+class ClusterFetcher(Fetcher):
     """Also fetches from the API server of the cluster that this pod runs in, with the cluster's CA and the token of the
     pod. Nobody else gets that token."""
 
@@ -65,23 +65,23 @@ class ClusterWeb(Web):
         super().__init__()
         self._directory = directory
         self._api_server = api_server
-        self._cluster: Web | None = None
+        self._cluster: Fetcher | None = None
 
     async def fetch(self, url: str) -> Mapping[str, Any]:
-        """As in Web."""
+        """As in Fetcher."""
         host = urlsplit(url).hostname or ""
         token = self._directory / "token"
         if not (host == self._api_server or host.startswith(f"{self._api_server}.")) or not token.exists():
             return await super().fetch(url)
         if self._cluster is None:
             ca = self._directory / "ca.crt"
-            self._cluster = Web(verify=ssl.create_default_context(cafile=ca) if ca.exists() else True)
+            self._cluster = Fetcher(verify=ssl.create_default_context(cafile=ca) if ca.exists() else True)
         # It is replaced every hour or so, hence read each time; it has a kilobyte or two.
         headers = {"authorization": f"Bearer {token.read_text().strip()}"}
         return await self._cluster.ask("GET", url, headers=headers)
 
     async def close(self) -> None:
-        """As in Web."""
+        """As in Fetcher."""
         await super().close()
         if self._cluster is not None:
             await self._cluster.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Begun(msgspec.Struct, frozen=True):
+class PendingSignIn(msgspec.Struct, frozen=True):
     """A sign-in that has begun, which the browser keeps until it comes back from the provider: so that nobody can end
     somebody else's, and no replica has to remember it."""
 

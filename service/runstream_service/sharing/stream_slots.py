@@ -1,4 +1,4 @@
-"""Places for streams that stay open, shared fairly between workspaces."""
+"""Slots for streams that stay open, shared fairly between workspaces."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
 
 
-class Places:
-    """A number of places for streams of one kind."""
+class StreamSlots:
+    """A number of slots for streams of one kind."""
 
     def __init__(self, count: int, streams: str) -> None:
         """`streams`: what they are called in the error, as in 12 tails."""
@@ -22,8 +22,8 @@ class Places:
         self._held = SharedCapacity(count)
 
     @contextlib.contextmanager
-    def taken(self, caller: Caller) -> Iterator[None]:
-        """A block for which the caller has a place. Raises Overloaded if none is free for their workspace."""
+    def slot(self, caller: Caller) -> Iterator[None]:
+        """A block for which the caller has a slot. Raises Overloaded if none is free for their workspace."""
         if not self._held.try_take(caller.workspace_id):
             raise Overloaded(
                 f"{self._held.held} {self._streams} are open, {self._held.held_by(caller.workspace_id)} of them in "
@@ -33,4 +33,4 @@ class Places:
         try:
             yield
         finally:
-            self._held.give_back(caller.workspace_id)
+            self._held.release(caller.workspace_id)

@@ -1,4 +1,4 @@
-"""How the service's own pages look: plain HTML without a script."""
+"""The HTML of the service's own pages: plain, without a script."""
 
 from __future__ import annotations
 
