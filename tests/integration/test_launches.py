@@ -11,7 +11,8 @@ import pytest
 
 from runstream.v1 import run_pb2
 from runstream_service.core.experiments import Experiments
-from runstream_service.core.runs import Launch, NewRun, Runs
+from runstream_service.core.launches import Launch
+from runstream_service.core.runs import NewRun, Runs
 from runstream_service.database.pool import Database
 from tests.support.callers import ANYONE, caller_in
 from tests.support.rpc import Services, serve_on

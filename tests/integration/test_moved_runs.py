@@ -26,7 +26,8 @@ from runstream_service.core.logged_models import LoggedModels, NewModel
 from runstream_service.core.model_versions import ModelVersions, NewVersion
 from runstream_service.core.registered_models import RegisteredModels
 from runstream_service.core.run_moves import RunMoves
-from runstream_service.core.runs import Run, Runs
+from runstream_service.core.run_rows import Run
+from runstream_service.core.runs import Runs
 from runstream_service.database.pool import Database
 from runstream_service.errors.core import ArtifactNotFound, CoreError
 from runstream_service.query.reading.read_transaction import ReadPool

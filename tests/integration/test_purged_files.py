@@ -15,7 +15,8 @@ from runstream_service.core.experiments import Experiments
 from runstream_service.core.logged_models import LoggedModels, NewModel
 from runstream_service.core.model_versions import ModelVersions, NewVersion
 from runstream_service.core.registered_models import RegisteredModels
-from runstream_service.core.runs import Run, Runs
+from runstream_service.core.run_rows import Run
+from runstream_service.core.runs import Runs
 from runstream_service.database.pool import Database
 from runstream_service.errors.core import StoreUnavailable
 from runstream_service.retention.metrics import RetentionMetrics

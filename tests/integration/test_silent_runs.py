@@ -9,7 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from runstream_service.core.experiments import Experiments
-from runstream_service.core.runs import Launch, NewRun, Runs
+from runstream_service.core.launches import Launch
+from runstream_service.core.runs import NewRun, Runs
 from runstream_service.database.pool import Database
 from runstream_service.liveness.metrics import LivenessMetrics
 from runstream_service.liveness.silent_runs import SilentRuns

@@ -129,7 +129,7 @@ def _import(source: Source, address: str | None, options: Options, *, verify: bo
         click.echo(f"importing {source.describe()} into {target.endpoint.address}", err=True)
         with Report(progress):
             Importer(source, target, progress, options).run()
-        for problem in getattr(source, "problems", ()):
+        for problem in source.problems():
             progress.problem(problem)
         _print(progress)
         if not verify:

@@ -13,12 +13,14 @@ What everything here uses:
 Experiments and runs:
 
     experiments.py    groups of runs; experiment_search.py and experiment_activity.py find them
-    runs.py           runs with their params and tags; run_names.py invents names
+    runs.py           runs with their params and tags; run_rows.py makes them of rows, run_names.py invents names
+    launches.py       which run a launch works on
     run_moves.py      moves runs to other experiments
     run_states.py     what may change of a run while somebody looks at it
     inputs.py         inputs and outputs of runs; datasets.py has their kinds
     saved_views.py    views of the page that people saved
-    imports.py        runs, experiments and models from another tracking server, with its ids and times
+    imports.py        experiments and models from another tracking server, with its ids and times, as imported.py
+                      has them
 
 Models:
 

@@ -6,13 +6,19 @@ Every write may be repeated. What exists already stays as it is; what it lacks i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from runstream_service.core import experiments, logged_models, model_versions
 from runstream_service.core.experiments import Experiment
+from runstream_service.core.imported import (
+    ImportedExperiment,
+    ImportedMetric,
+    ImportedModel,
+    ImportedRegisteredModel,
+    ImportedVersion,
+)
 from runstream_service.core.logged_models import LoggedModel
 from runstream_service.core.model_metrics import MAX_TEXT_CHARACTERS
 from runstream_service.core.model_names import (
@@ -26,7 +32,7 @@ from runstream_service.core.model_names import (
 )
 from runstream_service.core.model_names import MAX_TAG_CHARACTERS as MAX_MODEL_TAG_CHARACTERS
 from runstream_service.core.model_sources import check_source
-from runstream_service.core.model_versions import ModelVersion, NewVersion
+from runstream_service.core.model_versions import ModelVersion
 from runstream_service.core.names import check_entries, check_name, check_text, parse_run_id
 from runstream_service.database.queries import load
 from runstream_service.database.times import to_datetime
@@ -40,69 +46,6 @@ SQL, EXPERIMENTS, MODELS = load("imports"), load("experiments"), load("logged_mo
 
 # It is a directory of the artifact store, too.
 _MODEL_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportedExperiment:
-    """An experiment of another server. Times are microseconds since 1970; 0: it is not known."""
-
-    name: str
-    created_unix_us: int = 0
-    updated_unix_us: int = 0
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportedMetric:
-    """A metric that a run logged for a logged model, perhaps on a dataset."""
-
-    run_id: str
-    key: str
-    step: int
-    time_unix_us: int
-    value: float
-    dataset_name: str = ""
-    dataset_digest: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportedModel:
-    """A logged model of another server."""
-
-    model_id: str
-    experiment_id: int
-    name: str
-    model_type: str = ""
-    status: str = "ready"
-    source_run_id: str = ""
-    created_unix_us: int = 0
-    updated_unix_us: int = 0
-    params: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    metrics: Sequence[ImportedMetric] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportedRegisteredModel:
-    """A registered model of another server, without its versions."""
-
-    name: str
-    description: str = ""
-    created_unix_us: int = 0
-    updated_unix_us: int = 0
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportedVersion:
-    """A version of a registered model, with its number."""
-
-    of: NewVersion
-    version: int
-    stage: str = ""
-    created_unix_us: int = 0
-    updated_unix_us: int = 0
-    aliases: Sequence[str] = ()
 
 
 class Imports:

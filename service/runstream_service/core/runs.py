@@ -6,19 +6,17 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-import orjson
 import structlog
 
 from runstream_service.core import audit, experiments
-from runstream_service.core.caller import PURGED_WORKSPACE_ID
-from runstream_service.core.datasets import Dataset, DatasetInput, ModelOutput
+from runstream_service.core.launches import Launch, check_found_run, check_launch, run_of_launch
 from runstream_service.core.names import check_entries, check_name, check_storable, check_text, parse_run_id
 from runstream_service.core.pages import check_page_size, make_token, read_token
-from runstream_service.core.rows import params_of, tags_of
 from runstream_service.core.run_names import generate_run_name
+from runstream_service.core.run_rows import Run, run_of, whole_run_of
 from runstream_service.database.queries import load
 from runstream_service.database.times import to_datetime, to_unix_us
 from runstream_service.errors.core import (
@@ -27,13 +25,10 @@ from runstream_service.errors.core import (
     ParamChange,
     ParamChanged,
     RunDeleted,
-    RunInOtherExperiment,
     RunNotFound,
 )
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from runstream_service.core.caller import Caller
     from runstream_service.core.experiments import Experiments
     from runstream_service.database.pool import Database, PooledConnection
@@ -49,50 +44,10 @@ MAX_TAG_CHARACTERS = 8_000
 MAX_DELETED_KEYS = 1_000
 # How many of these the audit log names, and how much of each.
 _AUDITED_KEYS, _AUDITED_KEY_CHARACTERS = 10, 100
-MAX_INT32 = 2**31 - 1
-MAX_AGE_US = 100 * 365 * 86_400 * 1_000_000
 END_STATUSES = ("finished", "failed", "killed")
 STATUSES = ("running", "scheduled", *END_STATUSES)
-# A run that no replica has seen for this many seconds of service time (liveness/) was killed, as far as the next launch
-# is concerned. A late rank of a launch that is under way finds the streams of the others.
-_ABANDONED_AFTER_S = 300.0
 # MLflow's tag for the name of a run. It is not stored as a tag: setting it renames the run.
 NAME_TAG = "mlflow.runName"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """A run as it is stored. `status` is one of the five in the schema, `lifecycle` is `active` or `deleted`."""
-
-    run_id: UUID
-    experiment_id: int
-    experiment: str
-    name: str
-    status: str
-    lifecycle: str
-    user: str
-    started_at: datetime
-    ended_at: datetime | None
-    artifact_uri: str
-    params: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    datasets: tuple[DatasetInput, ...] = ()
-    models_in: tuple[str, ...] = ()
-    models_out: tuple[ModelOutput, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """What a caller reports about itself: enough to distinguish a late rank, a restart and another launch.
-
-    `derived` is True if the run id was derived from the launcher's id of the job, which the next launch may have, too.
-    `age_us` is how long ago the caller started; 0: unknown, then no run counts as ended before that.
-    """
-
-    rank: int = 0
-    attempt: int = 0
-    age_us: int = 0
-    derived: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +61,7 @@ class NewRun:
     start_time_unix_us: int = 0
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    launch: Launch = Launch()
+    launch: Launch = field(default_factory=Launch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,16 +71,6 @@ class CreatedRun:
     run: Run
     created: bool
     attempt_has_points: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Target:
-    """The run that a caller's id leads to: whether it exists, and its number among the launches of that id."""
-
-    run_id: UUID
-    exists: bool
-    first_run_id: UUID | None = None
-    launch_number: int = 0
 
 
 class Runs:
@@ -148,9 +93,9 @@ class Runs:
         started_at = _time_or_none(new.start_time_unix_us, "start_time_unix_us")
         params = check_entries(new.params, field="params", max_value_characters=MAX_PARAM_CHARACTERS)
         name, tags = _named(new.name, check_entries(new.tags, field="tags", max_value_characters=MAX_TAG_CHARACTERS))
-        launch = _checked_launch(new.launch)
+        launch = check_launch(new.launch)
         async with self._database.transaction() as connection:
-            target = await _target_of(connection, caller, run_id, launch)
+            target = await run_of_launch(connection, caller, run_id, launch)
             created = False
             if not target.exists:
                 experiment = await experiments.find_or_create_for_run(
@@ -168,7 +113,7 @@ class Runs:
                 await _insert_params(connection, target.run_id, params)
                 await _upsert_tags(connection, target.run_id, tags)
             else:
-                await _check_found(connection, caller, target.run_id, new.experiment)
+                await check_found_run(connection, caller, target.run_id, new.experiment)
                 if launch.rank == 0:
                     await connection.execute(SQL["resume"], target.run_id, launch.attempt, launch.age_us)
             run = await _get(connection, caller, target.run_id)
@@ -220,7 +165,7 @@ class Runs:
         """Runs with params and tags, in the order of the ids; missing runs are left out."""
         rows = await self._database.fetch(SQL["get"], caller.workspace_id, run_ids)
         found = {row["run_id"]: row for row in rows}
-        return [_whole_run(found[run_id]) for run_id in run_ids if run_id in found]
+        return [whole_run_of(found[run_id]) for run_id in run_ids if run_id in found]
 
     async def last_commits(self, caller: Caller, run_ids: Sequence[UUID]) -> dict[UUID, datetime]:
         """When points of some runs were last committed over gRPC, of those that are running."""
@@ -242,7 +187,7 @@ class Runs:
         started_at = to_datetime(after[0], field="page_token") if after else None
         run_id = parse_run_id(after[1], field="page_token") if after else None
         rows = await self._database.fetch(SQL["list_active"], experiment_id, started_at, run_id, size + 1)
-        page = [_run(row) for row in rows[:size]]
+        page = [run_of(row) for row in rows[:size]]
         if len(rows) <= size:
             return page, ""
         return page, make_token(of=of, after=[to_unix_us(page[-1].started_at), page[-1].run_id.hex])
@@ -454,53 +399,6 @@ async def lock_active_run(
     await _lock_active(connection, caller, run_id, SQL["lifecycle_for_update" if exclusive else "lifecycle_for_share"])
 
 
-async def _target_of(connection: PooledConnection, caller: Caller, run_id: UUID, launch: Launch) -> _Target:
-    """The run that the id leads to. For a derived id, that is the newest launch, or the next one if that had ended."""
-    if not launch.derived:
-        return _Target(run_id=run_id, exists=bool(await connection.fetchval(SQL["exists"], run_id)))
-    newest = await connection.fetchrow(SQL["newest_launch"], run_id, launch.age_us, _ABANDONED_AFTER_S)
-    if newest is not None and newest["workspace_id"] not in (caller.workspace_id, PURGED_WORKSPACE_ID):
-        # The launchers of two teams number their jobs alike. One team must not be in the way of the other.
-        run_id = uuid.uuid5(run_id, f"workspace {caller.workspace_id}")
-        newest = await connection.fetchrow(SQL["newest_launch"], run_id, launch.age_us, _ABANDONED_AFTER_S)
-    if newest is None:
-        return _Target(run_id=run_id, exists=False)
-    if launch.attempt > 0 or not newest["ended_before"]:
-        return _Target(run_id=newest["run_id"], exists=True)
-    number = newest["launch_number"] + 1
-    # All ranks get the same id, and so the same row, whichever of them is first.
-    return _Target(
-        run_id=uuid.uuid5(run_id, f"launch {number}"), exists=False, first_run_id=run_id, launch_number=number
-    )
-
-
-async def _check_found(connection: PooledConnection, caller: Caller, run_id: UUID, experiment: str) -> None:
-    """Checks that the run with the id belongs to the experiment, if the caller named one, and is not being purged. A
-    run that was moved keeps its job: that names the experiment which it was in before."""
-    row = await connection.fetchrow(SQL["get_experiment_of"], run_id)
-    if row is None or row["is_purged"]:
-        raise RunDeleted(
-            f"the run {run_id.hex} was deleted and is being purged; take another id", field="run_id", subject=run_id.hex
-        )
-    same = not experiment or row["is_moved"] or experiments.takes_place_of(row["experiment"], experiment)
-    if not same or row["workspace_id"] != caller.workspace_id:
-        raise RunInOtherExperiment(
-            f"run_id: {run_id.hex} is a run of another experiment than {experiment or experiments.DEFAULT_NAME!r}",
-            field="run_id",
-        )
-
-
-def _checked_launch(launch: Launch) -> Launch:
-    for name, value, most in (
-        ("rank", launch.rank, MAX_INT32),
-        ("attempt", launch.attempt, MAX_INT32),
-        ("age_us", launch.age_us, MAX_AGE_US),
-    ):
-        if not 0 <= value <= most:
-            raise InvalidField(f"{name}: {value} is not from 0 to {most}", field=name)
-    return launch
-
-
 def _log_created(created: bool, run: Run, asked: UUID, new: NewRun) -> None:
     """Logs, once per run, if it is not what the caller asked for."""
     if created and run.run_id != asked:
@@ -523,7 +421,7 @@ async def _get(connection: PooledConnection, caller: Caller, run_id: UUID) -> Ru
     row = await connection.fetchrow(SQL["get"], caller.workspace_id, [run_id])
     if row is None:
         raise _not_found(run_id)
-    return _whole_run(row)
+    return whole_run_of(row)
 
 
 async def _lock_active(connection: PooledConnection, caller: Caller, run_id: UUID, query: str) -> None:
@@ -581,40 +479,3 @@ def _named(name: str, tags: dict[str, str]) -> tuple[str, dict[str, str]]:
         )
     others = {key: value for key, value in tags.items() if key != NAME_TAG}
     return name or tag or generate_run_name(), others
-
-
-def _run(row: asyncpg.Record) -> Run:
-    """A run without what other tables hold of it."""
-    return Run(**_fields(row))
-
-
-def _whole_run(row: asyncpg.Record) -> Run:
-    return Run(
-        **_fields(row),
-        params=params_of(row),
-        tags=tags_of(row),
-        datasets=tuple(map(_dataset_input, orjson.loads(row["datasets"]))) if row["datasets"] else (),
-        models_in=tuple(row["models_in"]),
-        models_out=tuple(map(ModelOutput, row["models_out"], row["model_steps"])),
-    )
-
-
-def _fields(row: asyncpg.Record) -> dict[str, Any]:
-    below = f"{row['run_id'].hex}/artifacts"
-    return {
-        "run_id": row["run_id"],
-        "experiment_id": row["experiment_id"],
-        "experiment": row["experiment"],
-        "name": row["name"],
-        "status": row["status"],
-        "lifecycle": row["lifecycle"],
-        "user": row["user_name"],
-        "started_at": row["started_at"],
-        "ended_at": row["ended_at"],
-        "artifact_uri": experiments.artifact_uri_below(row["artifact_location"], row["files_experiment_id"], below),
-    }
-
-
-def _dataset_input(stored: dict[str, Any]) -> DatasetInput:
-    tags = stored.pop("tags")
-    return DatasetInput(Dataset(**stored), tags)

@@ -9,6 +9,5 @@ model.py     the data and the model, in numpy
 mishaps.py   what goes wrong in a run that is kept
 failure.py   why it ends with exit code 1
 view.py      what the terminal shows meanwhile
-report.py    what was stored, read back and compared
-chart.py     the loss curve as text
+report.py    what was stored, read back and compared; the loss curve as text
 """

@@ -12,13 +12,14 @@ from rich import box
 from rich.table import Table
 
 import runstream
-from runstream_service.demo.chart import chart
+from runstream.commands.charts import Curve, draw
 from runstream_service.demo.failure import DemoFailed
 from runstream_service.demo.model import Floats
 from runstream_service.demo.worker import Finished
 
 _CHART_POINTS = 150
 _CHART_HEIGHT = 15
+_LEAST_LOSS = 1e-9  # a loss of 0 has no place on a logarithmic scale
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,14 @@ def loss_chart(stored: Stored, *, width: int) -> str:
     ranks = {one.rank for one in attempts}
     losses = np.array([_as_trained([one for one in attempts if one.rank == rank]) for rank in sorted(ranks)])
     mean = _thinned(np.nanmean(losses, axis=0))
-    return chart(
-        np.linspace(0, losses.shape[1] - 1, len(mean)),
-        mean,
-        title=f"loss over steps (logarithmic), mean of {len(ranks)} ranks",
+    steps = np.linspace(0, losses.shape[1] - 1, len(mean))
+    return draw(
+        "loss over steps (logarithmic)",
+        [Curve(f"mean of {len(ranks)} ranks", steps.tolist(), np.maximum(mean, _LEAST_LOSS).tolist())],
         width=width,
         height=_CHART_HEIGHT,
+        logarithmic=True,
+        colours=False,
     )
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import yaml
 
 from runstream_service.core.datasets import Dataset, DatasetInput, ModelOutput
+from runstream_service.core.imported import ImportedMetric
 from runstream_service.importing.mlflow_registry_files import read_registered_models
 from runstream_service.importing.records import (
     FileOwner,
-    ModelMetric,
     Points,
     SourceExperiment,
     SourceFile,
@@ -101,6 +101,10 @@ class MlflowFiles:
 
     def open_file(self, owner: FileOwner, path: str) -> AbstractContextManager[Iterator[bytes]]:
         return self._files.open(self._moved(owner), path)
+
+    def problems(self) -> Sequence[str]:
+        """None: each is an error where it is met."""
+        return ()
 
     def close(self) -> None:
         pass
@@ -245,12 +249,12 @@ def _logged_model(experiment: SourceExperiment, path: Path) -> SourceModel:
     )
 
 
-def _model_metrics(key: str, path: Path) -> Iterator[ModelMetric]:
+def _model_metrics(key: str, path: Path) -> Iterator[ImportedMetric]:
     """Lines of time, value, step and run, and of a dataset's name and digest."""
     for line in _read_text(path).splitlines():
         time, value, step, run_id, *dataset = line.split()
         name, digest = dataset if len(dataset) == 2 else ("", "")
-        yield ModelMetric(
+        yield ImportedMetric(
             run_id=run_id,
             key=key,
             value=float(value),

@@ -18,10 +18,10 @@ import numpy as np
 
 from runstream import errors
 from runstream_service.core.datasets import Dataset, DatasetInput, ModelOutput
+from runstream_service.core.imported import ImportedMetric
 from runstream_service.importing.http import Http
 from runstream_service.importing.records import (
     FileOwner,
-    ModelMetric,
     Points,
     SourceExperiment,
     SourceFile,
@@ -144,6 +144,10 @@ class MlflowServer:
             return self._http.download("/get-artifact", path=path, run_uuid=owner.owner_id)
         place = f"/ajax-api/2.0/mlflow/logged-models/{owner.owner_id}/artifacts/files"
         return self._http.download(place, artifact_file_path=path)
+
+    def problems(self) -> Sequence[str]:
+        """None: each is an error where it is met."""
+        return ()
 
     def close(self) -> None:
         self._http.close()
@@ -307,9 +311,9 @@ def _model(experiment: SourceExperiment, found: Mapping[str, Any]) -> SourceMode
     )
 
 
-def _model_metric(found: Mapping[str, Any]) -> ModelMetric:
+def _model_metric(found: Mapping[str, Any]) -> ImportedMetric:
     points = _points("", found["key"], [found])
-    return ModelMetric(
+    return ImportedMetric(
         run_id=found.get("run_id", ""),
         key=found["key"],
         value=float(points.values[0]),

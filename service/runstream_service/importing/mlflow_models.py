@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from runstream_service.core.datasets import Dataset, DatasetInput, ModelOutput
+from runstream_service.core.imported import ImportedMetric
 from runstream_service.importing.databases import Database, Row
 from runstream_service.importing.records import (
-    ModelMetric,
     SourceExperiment,
     SourceModel,
     SourceRegisteredModel,
@@ -111,9 +111,9 @@ def _entries(database: Database, table: str, columns: str, ids: Sequence[str]) -
     return found
 
 
-def _metrics(database: Database, ids: Sequence[str]) -> dict[str, list[ModelMetric]]:
+def _metrics(database: Database, ids: Sequence[str]) -> dict[str, list[ImportedMetric]]:
     marks = ", ".join("?" * len(ids))
-    found: dict[str, list[ModelMetric]] = {}
+    found: dict[str, list[ImportedMetric]] = {}
     for row in database.rows(
         "SELECT model_id, run_id, metric_name, metric_value, metric_timestamp_ms, metric_step, dataset_name, "  # noqa: S608
         f"dataset_digest FROM logged_model_metrics WHERE model_id IN ({marks})",
@@ -121,7 +121,7 @@ def _metrics(database: Database, ids: Sequence[str]) -> dict[str, list[ModelMetr
     ):
         model_id, run_id, key, value, time, step, dataset, digest = row
         (plain,) = finite_or_not(np.array([np.nan if value is None else value], np.float64))
-        metric = ModelMetric(
+        metric = ImportedMetric(
             run_id=run_id,
             key=key,
             value=float(plain),

@@ -133,6 +133,10 @@ class MlflowDatabase:
     def open_file(self, owner: FileOwner, path: str) -> AbstractContextManager[Iterator[bytes]]:
         return self._files.open(owner, path)
 
+    def problems(self) -> Sequence[str]:
+        """None: each is an error where it is met."""
+        return ()
+
     def close(self) -> None:
         self._database.close()
 

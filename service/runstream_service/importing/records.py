@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runstream_service.core.datasets import DatasetInput, ModelOutput
+from runstream_service.core.imported import ImportedExperiment, ImportedModelFields, ImportedRegisteredModel
 
 # What MLflow's databases have in the place of the infinities, which their columns cannot hold.
 _INFINITE = float(np.finfo(np.float64).max)
@@ -19,15 +20,11 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceExperiment:
+class SourceExperiment(ImportedExperiment):
     """An experiment. `source_id` is its id in the source."""
 
     source_id: str
-    name: str
     deleted: bool = False
-    created_unix_us: int = 0
-    updated_unix_us: int = 0
-    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,35 +49,12 @@ class SourceRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelMetric:
-    """A metric that a run logged for a logged model."""
+class SourceModel(ImportedModelFields):
+    """A logged model."""
 
-    run_id: str
-    key: str
-    value: float
-    time_unix_us: int
-    step: int = 0
-    dataset_name: str = ""
-    dataset_digest: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceModel:
-    """A logged model. `status` is pending, ready or failed."""
-
-    model_id: str
     experiment_id: str  # in the source
-    name: str
-    model_type: str = ""
-    status: str = "ready"
-    source_run_id: str = ""
-    created_unix_us: int = 0
-    updated_unix_us: int = 0
     deleted: bool = False
     artifact_uri: str = ""
-    params: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    metrics: Sequence[ModelMetric] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +73,9 @@ class SourceVersion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceRegisteredModel:
+class SourceRegisteredModel(ImportedRegisteredModel):
     """A registered model with its versions; `aliases` by their names."""
 
-    name: str
-    description: str = ""
-    created_unix_us: int = 0
-    updated_unix_us: int = 0
-    tags: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, int] = field(default_factory=dict)
     versions: Sequence[SourceVersion] = ()
 

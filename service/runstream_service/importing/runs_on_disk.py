@@ -30,7 +30,7 @@ class RunsOnDisk(ABC, Generic[Where]):
         is none."""
         if not files:
             raise ValueError(f"{place}: {expected if place.exists() else 'there is no such file or directory'}")
-        self.problems: list[str] = []  # what could not be read, or was damaged
+        self._problems: list[str] = []
         self._place = place
         self._runs: dict[str, tuple[SourceRun, Where]] | None = None
 
@@ -52,6 +52,10 @@ class RunsOnDisk(ABC, Generic[Where]):
             self._read_points(*self._found()[run.run_id], columns)
             for key, column in columns.items():
                 yield column.points(run.run_id, key)
+
+    def problems(self) -> Sequence[str]:
+        """Files that could not be read, or are damaged."""
+        return self._problems
 
     def close(self) -> None:
         """Nothing is open."""

@@ -68,6 +68,9 @@ class Source(Protocol):
     def open_file(self, owner: FileOwner, path: str) -> AbstractContextManager[Iterator[bytes]]:
         """The content of a file, in pieces of bounded size."""
 
+    def problems(self) -> Sequence[str]:
+        """What could not be read so far, or was damaged, and was left out: a line for each."""
+
     def close(self) -> None:
         """Ends connections."""
 

@@ -16,10 +16,10 @@ from runstream import _entries, errors
 from runstream._settings import from_environment
 from runstream.mlflow.address import http_url_here
 from runstream.v1 import run_pb2, run_pb2_grpc
+from runstream_service.core.imported import ImportedMetric
 from runstream_service.core.names import MAX_ENTRIES
 from runstream_service.importing.http import Http, with_retries
 from runstream_service.importing.records import (
-    ModelMetric,
     SourceExperiment,
     SourceModel,
     SourceRegisteredModel,
@@ -247,7 +247,7 @@ def _pieces(entries: Mapping[str, str]) -> list[dict[str, str]]:
     return list(_entries.pieces(entries, _CALL_BYTES))
 
 
-def _metric(metric: ModelMetric) -> dict[str, Any]:
+def _metric(metric: ImportedMetric) -> dict[str, Any]:
     value = metric.value
     shown = value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return {**asdict(metric), "value": shown}

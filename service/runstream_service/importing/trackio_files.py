@@ -53,7 +53,7 @@ class TrackioFiles(RunsOnDisk[str]):
                 with closing(self._open(project)) as database:
                     yield from _runs(database, project)
             except (sqlite3.Error, ValueError) as error:
-                self.problems.append(f"{path}: it is no readable database of Trackio: {error}; it was left out")
+                self._problems.append(f"{path}: it is no readable database of Trackio: {error}; it was left out")
 
     def _read_points(self, run: SourceRun, where: str, columns: dict[str, Columns]) -> None:
         try:

@@ -59,10 +59,10 @@ class WandbFiles(RunsOnDisk[Path]):
             try:
                 run = self._read_run(path)
             except OSError as error:
-                self.problems.append(f"{path}: {error.strerror}; it was left out")
+                self._problems.append(f"{path}: {error.strerror}; it was left out")
                 continue
             if run is None:
-                self.problems.append(f"{path}: it has no run yet; it was left out")
+                self._problems.append(f"{path}: it has no run yet; it was left out")
             else:
                 yield run, path
 
@@ -82,7 +82,7 @@ class WandbFiles(RunsOnDisk[Path]):
             for record in records(path):
                 found.take(record)
         except DamagedFile as error:
-            self.problems.append(f"{path}: {error}")
+            self._problems.append(f"{path}: {error}")
         return found.run()
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from runstream_service.core.caller import Caller
     from runstream_service.core.datasets import DatasetInput
-    from runstream_service.core.runs import Run, Runs
+    from runstream_service.core.run_rows import Run
+    from runstream_service.core.runs import Runs
     from runstream_service.query.latest import Latest, LatestPoints
 
 Answer = dict[str, Any]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from runstream.v1 import run_pb2, run_pb2_grpc
+from runstream_service.core.launches import Launch
 from runstream_service.core.pages import check_page_size
-from runstream_service.core.runs import Launch, NewRun
+from runstream_service.core.runs import NewRun
 from runstream_service.database.times import to_unix_us
 from runstream_service.errors.core import InvalidField
 from runstream_service.query.run_search.run_search import RunSearchQuery
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from runstream_service.core.experiment_activity import ExperimentActivity
     from runstream_service.core.experiments import Experiment, Experiments
     from runstream_service.core.run_moves import RunMoves
-    from runstream_service.core.runs import Run, Runs
+    from runstream_service.core.run_rows import Run
+    from runstream_service.core.runs import Runs
     from runstream_service.query.run_search.run_search import RunSearch
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from runstream_service.core.imports import (
+from runstream_service.core.imported import (
     ImportedExperiment,
     ImportedMetric,
     ImportedModel,

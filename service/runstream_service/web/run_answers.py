@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from runstream_service.core.runs import Run
+    from runstream_service.core.run_rows import Run
     from runstream_service.query.latest import LatestPoints
 
 Answer = dict[str, Any]

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from runstream_service.core.lifetime import Lifetime
+    from runstream_service.core.run_rows import Run
     from runstream_service.core.run_states import RunStates, WatchedRun
-    from runstream_service.core.runs import Run, Runs
+    from runstream_service.core.runs import Runs
     from runstream_service.query.tail.tail import Tail
     from runstream_service.web.live.metrics import LiveMetrics
 
