@@ -1,9 +1,8 @@
-"""One Append call: the producers that it carries, and what was read of them and waits.
+"""One Append call: the producers that it carries, and what its client is told.
 
 Taking a message never waits, so one producer never holds up the others of its stream. What cannot be handed on yet is
-kept, in order, for each producer: Opens and Declares that PostgreSQL has not answered, what came behind such a Declare,
-and batches for which there is no room in the queue. All of that counts as read ahead, and `has_room` says whether to
-read on: a stream of one producer reads nothing ahead, one of many up to READ_AHEAD_POINTS.
+kept for each producer (append_producer.py). All of that counts as read ahead, and `has_room` says whether to read on: a
+stream of one producer reads nothing ahead, one of many up to READ_AHEAD_POINTS.
 
 What the client is told is not kept as messages, but collected when it can be written: however slowly a client reads, a
 stream holds no more than the state of its producers.
@@ -14,12 +13,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from runstream.v1 import ingest_pb2
-from runstream_service.concurrency.tasks import abandon
 from runstream_service.errors.core import (
     CoreError,
     DatabaseChanged,
@@ -28,222 +24,23 @@ from runstream_service.errors.core import (
     MalformedMessage,
     OpenExpected,
     Overloaded,
-    SequenceGap,
-    UndeclaredSeries,
 )
-from runstream_service.ingest.decode import Batch, Batches, EncodedDeclare
+from runstream_service.ingest.append_producer import AppendProducer, Ended, Update
+from runstream_service.ingest.decode import Batches, EncodedDeclare
 from runstream_service.ingest.latency import ClientClockOffset, logged_at
-from runstream_service.ingest.limits import BYTES_PER_HELD_POINT, MAX_PRODUCERS_PER_STREAM, READ_AHEAD_POINTS
-from runstream_service.ingest.stream import MIN_CHARGE_POINTS
+from runstream_service.ingest.limits import MAX_PRODUCERS_PER_STREAM, READ_AHEAD_POINTS
+from runstream_service.ingest.producer import MIN_CHARGE_POINTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
     from types import TracebackType
 
     from runstream_service.core.caller import Caller
     from runstream_service.ingest.decode import Request
     from runstream_service.ingest.pipeline import IngestPipeline
-    from runstream_service.ingest.refusals import Refusal
-    from runstream_service.ingest.stream import PendingBatch, ProducerStream
+    from runstream_service.ingest.producer import PendingBatch, Producer
 
 # These concern all producers of a stream, whichever of them has met the error.
 _OF_THE_STREAM = (DatabaseChanged, Draining, MalformedMessage)
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A producer is open."""
-
-    producer_index: int
-    committed_number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """Batches of a producer are committed."""
-
-    producer_index: int
-    committed_number: int
-    refusals: list[Refusal]
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A producer has failed."""
-
-    producer_index: int
-    error: CoreError
-
-
-Update: TypeAlias = Opened | Acknowledged | Ended
-
-
-class _Producer:
-    """One producer of a stream. In the line for room, it stands for its first batch that waits."""
-
-    def __init__(self, stream: AppendStream, index: int) -> None:
-        self.index = index
-        self.state: ProducerStream | None = None  # once it is open
-        self.error: CoreError | None = None
-        self.closing = False
-        self.stream = stream
-        self._open_is_told = False
-        # Its Open, or a Declare, and what that counts as read ahead.
-        self._asking_database: asyncio.Task[None] | None = None
-        self._asking_holds = 0
-        # What came behind a Declare that is under way.
-        self._received: deque[Batch | EncodedDeclare] = deque()
-        # Batches that wait for room.
-        self._waiting: deque[PendingBatch] = deque()
-
-    @property
-    def is_opening(self) -> bool:
-        """Whether its Open is not answered yet."""
-        return self.state is None and self.error is None
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing of it is on its way to the database."""
-        return self._asking_database is None and (self.state is None or self.state.nothing_in_flight)
-
-    def start(self, ask: Callable[[], Coroutine[None, None, None]], holds: int = 0) -> None:
-        """Ask the database; `holds` is given back at the end."""
-        self._asking_holds = holds
-        self._asking_database = asyncio.create_task(self._ask(ask))
-
-    async def _ask(self, ask: Callable[[], Coroutine[None, None, None]]) -> None:
-        error: CoreError | None = None
-        try:
-            await ask()
-        except CoreError as reason:
-            error = reason
-        except Exception as bug:
-            self.stream.fail(bug)
-        self._asking_database = None
-        self.stream.let_go(self._asking_holds)
-        if error is not None:
-            self.fail(error)
-        try:
-            self._go_on()
-        except CoreError as overloaded:
-            self.stream.fail(overloaded)
-        self.changed()
-
-    def take_batch(self, batch: Batch, *, times_are_usual: bool) -> PendingBatch | None:
-        """Check the batch and hand it on, or let it wait. Returns it, if it was handed on. Raises Overloaded."""
-        if self._asking_database is None:
-            return self._receive(batch, times_are_usual=times_are_usual)
-        self.stream.hold(_size_of(batch))
-        batch.detach()
-        self._received.append(batch)
-        return None
-
-    def take_declare(self, declare: EncodedDeclare) -> None:
-        """Declare series, after what was received before. Raises Overloaded."""
-        self.stream.hold(_size_of(declare))
-        if self._asking_database is None:
-            self._declare(declare)
-        else:
-            self._received.append(declare)
-
-    def _declare(self, declare: EncodedDeclare) -> None:
-        assert self.state is not None
-        self.start(functools.partial(self.stream.declare, self.state, declare), _size_of(declare))
-
-    def _go_on(self) -> None:
-        """Take what came behind the Declare that has ended."""
-        while self._received and self._asking_database is None:
-            item = self._received.popleft()
-            if isinstance(item, EncodedDeclare):
-                self._declare(item)
-            else:
-                self.stream.let_go(_size_of(item))
-                self._receive(item, times_are_usual=False)
-
-    def _receive(self, batch: Batch, *, times_are_usual: bool) -> PendingBatch | None:
-        assert self.state is not None
-        try:
-            pending = self.state.receive(batch, times_are_usual=times_are_usual)
-        except (SequenceGap, UndeclaredSeries) as error:
-            self.fail(error)
-            return None
-        if pending is None:
-            return None
-        if self._waiting or not self.stream.hand_on(pending):
-            self._wait_for_room(pending)
-            return None
-        return pending
-
-    def _wait_for_room(self, pending: PendingBatch) -> None:
-        try:
-            self.stream.check_rate()
-            self.stream.hold(pending.charge)
-        except CoreError:
-            pending.abandon()
-            raise
-        pending.detach()
-        self._waiting.append(pending)
-        if len(self._waiting) == 1:
-            self.stream.wait_in_line(self)
-
-    @property
-    def workspace_id(self) -> int:
-        """The workspace of its points."""
-        return self.stream.workspace_id
-
-    @property
-    def wanted_points(self) -> int:
-        """The room that its first waiting batch takes in the queue."""
-        return self._waiting[0].charge
-
-    def admitted(self) -> bool:
-        """There is room for its first waiting batch."""
-        pending = self._waiting.popleft()
-        self.stream.let_go(pending.charge)
-        self.stream.submit(pending)
-        return bool(self._waiting)
-
-    def changed(self) -> None:
-        """There may be something to tell the client."""
-        if self.error is None and self.state is not None and self.state.error is not None:
-            self.fail(self.state.error)
-        else:
-            self.stream.mark_changed(self)
-
-    def fail(self, error: CoreError) -> None:
-        """It ends, and the stream as well, if the error or the kind of stream is such."""
-        if self.error is None:
-            self.error = error
-            self.drop()
-            self.stream.producer_failed(self, error)
-
-    def drop(self) -> None:
-        """Drop what was read and waits; its client sends it again on another stream, or after another Open."""
-        if self._asking_database is not None:
-            abandon(self._asking_database)
-            self._asking_database = None
-            self.stream.let_go(self._asking_holds)
-        held = sum(_size_of(item) for item in self._received)
-        self._received.clear()
-        if self._waiting:
-            self.stream.leave_line(self)
-        while self._waiting:
-            pending = self._waiting.popleft()
-            held += pending.charge
-            pending.abandon()
-        if held:
-            self.stream.let_go(held)
-
-    def take_updates(self) -> list[Update]:
-        """What to tell the client of it, while it is well."""
-        updates: list[Update] = []
-        if self.state is not None:
-            if not self._open_is_told:
-                self._open_is_told = True
-                updates.append(Opened(self.index, self.state.committed_number))
-            if (ack := self.state.take_ack()) is not None:
-                updates.append(Acknowledged(self.index, *ack))
-        return updates
 
 
 class AppendStream:
@@ -258,10 +55,10 @@ class AppendStream:
         self._caller = caller
         self._clock = ClientClockOffset()
         # By index. Producers that have ended stay until the client was told, so they are bounded as well.
-        self._producers: dict[int, _Producer] = {}
+        self._producers: dict[int, AppendProducer] = {}
         self._highest_index = -1
         self._held_points = 0
-        self._changed: dict[_Producer, None] = {}
+        self._changed: dict[AppendProducer, None] = {}
         self._something_changed = asyncio.Event()
         self._is_answered = False
         self._room = asyncio.Event()
@@ -326,7 +123,7 @@ class AppendStream:
                 field="open.producer_index",
             )
         self._highest_index = index
-        producer = self._producers[index] = _Producer(self, index)
+        producer = self._producers[index] = AppendProducer(self, index)
         if len(self._producers) > MAX_PRODUCERS_PER_STREAM:
             producer.fail(
                 Overloaded(
@@ -339,8 +136,8 @@ class AppendStream:
             self.hold(MIN_CHARGE_POINTS)
             producer.start(functools.partial(self._open, producer, request), MIN_CHARGE_POINTS)
 
-    async def _open(self, producer: _Producer, request: ingest_pb2.Open) -> None:
-        producer.state = await self._pipeline.open(self._caller, request, producer)
+    async def _open(self, producer: AppendProducer, request: ingest_pb2.Open) -> None:
+        producer.opened = await self._pipeline.open(self._caller, request, producer)
 
     def _take_close(self, index: int) -> None:
         if (producer := self._known(index)) is not None:
@@ -369,7 +166,7 @@ class AppendStream:
             for pending in handed_on:
                 pending.detach()
 
-    def _known(self, index: int) -> _Producer | None:
+    def _known(self, index: int) -> AppendProducer | None:
         """The producer of a message; None if it has ended, and the client may not have read so yet."""
         if index > self._highest_index:
             raise OpenExpected(
@@ -377,12 +174,12 @@ class AppendStream:
             )
         return self._producers.get(index)
 
-    def _ready(self, index: int) -> _Producer | None:
+    def _ready(self, index: int) -> AppendProducer | None:
         """The same, if it is open."""
         producer = self._producers.get(index) or self._known(index)
         if producer is None or producer.error is not None:
             return None
-        if producer.state is None or producer.closing:
+        if producer.opened is None or producer.closing:
             why = "was closed" if producer.closing else "is not open yet; wait for Opened"
             producer.fail(OpenExpected(f"producer_index: producer {index} {why}", field="producer_index"))
             return None
@@ -419,9 +216,9 @@ class AppendStream:
         self._held_points -= points
         self._room.set()
 
-    async def declare(self, state: ProducerStream, encoded: EncodedDeclare) -> None:
+    async def declare(self, producer: Producer, encoded: EncodedDeclare) -> None:
         """Assign series, in turn."""
-        await self._pipeline.declare_in_turn(state, encoded)
+        await self._pipeline.opener.declare_in_turn(producer, encoded)
 
     def hand_on(self, pending: PendingBatch) -> bool:
         """Hand a batch to its writer, if there is room for it now and nobody waits; returns whether it did."""
@@ -434,22 +231,22 @@ class AppendStream:
         """Hand a batch to its writer for which room was taken."""
         self._pipeline.submit(pending)
 
-    def wait_in_line(self, producer: _Producer) -> None:
+    def wait_in_line(self, producer: AppendProducer) -> None:
         """The producer waits for room."""
         self._pipeline.budget.wait_in_line(producer)
 
-    def leave_line(self, producer: _Producer) -> None:
+    def leave_line(self, producer: AppendProducer) -> None:
         """It does not any more."""
         self._pipeline.budget.leave_line(producer)
 
     # Answering -------------------------------------------------------------------------------------------------------
 
-    def mark_changed(self, producer: _Producer) -> None:
+    def mark_changed(self, producer: AppendProducer) -> None:
         """There may be something to tell the client of this producer."""
         self._changed[producer] = None
         self._something_changed.set()
 
-    def producer_failed(self, producer: _Producer, error: CoreError) -> None:
+    def producer_failed(self, producer: AppendProducer, error: CoreError) -> None:
         """A producer has ended."""
         if self._ends_alone(error):
             self.mark_changed(producer)
@@ -505,16 +302,9 @@ class AppendStream:
         for producer in self._producers.values():
             producer.drop()
 
-    def _forget(self, producer: _Producer) -> None:
+    def _forget(self, producer: AppendProducer) -> None:
         if self._producers.pop(producer.index, None) is not None:
             self._room.set()
-            if producer.state is not None:
-                producer.state.forget()
-                self._pipeline.close(producer.state)
-
-
-def _size_of(item: Batch | EncodedDeclare) -> int:
-    """What it counts while it waits, in points: about its size in memory."""
-    if isinstance(item, Batch):
-        return max(len(item.value), MIN_CHARGE_POINTS)
-    return MIN_CHARGE_POINTS + len(item.message) // BYTES_PER_HELD_POINT
+            if producer.opened is not None:
+                producer.opened.forget()
+                self._pipeline.close(producer.opened)

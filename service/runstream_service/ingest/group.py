@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from runstream_service.errors.core import CoreError
 from runstream_service.ingest.http_writes import PendingWrite
-from runstream_service.ingest.stream import PendingBatch
+from runstream_service.ingest.producer import PendingBatch
 from runstream_service.stores.hot_batches import BatchPoints, EncodedBatches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from uuid import UUID
 
-    from runstream_service.ingest.stream import ProducerStream
+    from runstream_service.ingest.producer import Producer
 
 # What a writer commits: a batch of a stream, or a write that came over HTTP.
 Pending: TypeAlias = PendingBatch | PendingWrite
@@ -40,14 +40,14 @@ class Verdict:
 
 @dataclass(slots=True)
 class _ProducerRange:
-    """The batches of one stream in a group: consecutive numbers."""
+    """The batches of one producer in a group: consecutive numbers."""
 
-    stream: ProducerStream
+    producer: Producer
     batches: list[PendingBatch]
 
 
 class Group:
-    """Items that share a transaction. Batches of one stream are consecutive, as the stream checked."""
+    """Items that share a transaction. Batches of one producer are consecutive, as it checked."""
 
     def __init__(self, items: Sequence[Pending]) -> None:
         self.items = items
@@ -69,8 +69,9 @@ class Group:
         writes: dict[UUID, PendingWrite] = {}
         for item in items:
             if isinstance(item, PendingBatch):
-                stream = item.stream
-                ranges.setdefault((stream.producer_id, stream.session), _ProducerRange(stream, [])).batches.append(item)
+                producer = item.producer
+                key = (producer.producer_id, producer.session)
+                ranges.setdefault(key, _ProducerRange(producer, [])).batches.append(item)
             elif (first := writes.setdefault(item.write_id, item)) is not item:
                 self._repeats.append((item, first))
         self._ranges = list(ranges.values())
@@ -86,8 +87,8 @@ class Group:
         producers = enumerate(self._ranges, start=1)
         batches = [(position, s.number, s.points) for position, producer in producers for s in producer.batches]
         return (
-            [producer.stream.producer_id for producer in self._ranges],
-            [producer.stream.session for producer in self._ranges],
+            [one.producer.producer_id for one in self._ranges],
+            [one.producer.session for one in self._ranges],
             [producer.batches[0].number for producer in self._ranges],
             [producer.batches[-1].number for producer in self._ranges],
             *([batch[column] for batch in batches] for column in range(3)),

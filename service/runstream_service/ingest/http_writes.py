@@ -26,9 +26,9 @@ from runstream_service.errors.core import (
     TooManySeries,
 )
 from runstream_service.ingest.limits import MLFLOW_ATTEMPT, MLFLOW_RANK
+from runstream_service.ingest.producer import MIN_CHARGE_POINTS
 from runstream_service.ingest.refusals import Reason
 from runstream_service.ingest.series import resolve_series
-from runstream_service.ingest.stream import MIN_CHARGE_POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Opens producers, distributes their batches and the writes over HTTP over the writers, bounds all of it, drains."""
+"""Takes streams, distributes their batches and the writes over HTTP over the writers, bounds all of it, drains."""
 
 from __future__ import annotations
 
@@ -11,30 +11,23 @@ import structlog
 
 from runstream_service.concurrency.deadlines import in_time
 from runstream_service.concurrency.tasks import abandon
-from runstream_service.core.names import parse_run_id
-from runstream_service.database.pool import server_start_id_of
 from runstream_service.errors.core import (
     DatabaseUnavailable,
     Draining,
     Fenced,
-    InvalidField,
-    LedgerBehind,
     LimitReached,
     Overloaded,
     Retryable,
-    RunDeleted,
-    RunNotFound,
 )
 from runstream_service.ingest.backpressure import HotTableGate, PointBudget
-from runstream_service.ingest.limits import MAX_HELD_POINTS, MLFLOW_ATTEMPT, MLFLOW_RANK
-from runstream_service.ingest.series import ResolvedSeries, resolve_series
-from runstream_service.ingest.stream import ProducerStream
+from runstream_service.ingest.limits import MAX_HELD_POINTS
+from runstream_service.ingest.opening import DECLARE_TIMEOUT_S, OPEN_TIMEOUT_S, ProducerOpener
+from runstream_service.ingest.producer import Producer
 from runstream_service.ingest.writer import QuietWriter, Writer
 from runstream_service.ingest.writer_router import QUIET_POINTS, WriterRouter
 from runstream_service.limits.workspace_limits import Limits, WorkspaceLimits
 from runstream_service.sharing.capacity import SharedCapacity
 from runstream_service.sharing.loop_turns import LoopTurns
-from runstream_service.sharing.slots import FairSlots
 from runstream_service.sharing.urgent import UrgentWork
 
 if TYPE_CHECKING:
@@ -44,11 +37,10 @@ if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.database.pool import Database
     from runstream_service.ingest.append_stream import AppendStream
-    from runstream_service.ingest.decode import EncodedDeclare
     from runstream_service.ingest.group import Pending
     from runstream_service.ingest.http_writes import PendingWrite
     from runstream_service.ingest.metrics import IngestMetrics
-    from runstream_service.ingest.stream import Listener, PendingBatch
+    from runstream_service.ingest.producer import Listener, PendingBatch
 
 T = TypeVar("T")
 
@@ -56,10 +48,6 @@ log = structlog.get_logger()
 
 # A producer takes 4 KB, and 18 bytes more for each series above 64: a tenth of what a stream with one producer takes.
 PRODUCERS_PER_STREAM = 4
-# Both include the wait for a turn. Our own clients give up an Open after 30 s. A Declare may have to wait for a
-# thousand others, of two thousand series each.
-OPEN_TIMEOUT_S = 25.0
-DECLARE_TIMEOUT_S = 300.0
 # When a replica has been without its database for this long, another one serves its streams better. A restart of
 # PostgreSQL is often shorter.
 WITHOUT_DATABASE_S = 5.0
@@ -98,7 +86,6 @@ class IngestPipeline:
         write_timeout_s: float = WRITE_TIMEOUT_S,
         without_database_s: float = WITHOUT_DATABASE_S,
     ) -> None:
-        self._database = database
         self.metrics = metrics
         self.gate = HotTableGate(hot_points_max, metrics)
         self.limits = limits or WorkspaceLimits(Limits())
@@ -108,10 +95,15 @@ class IngestPipeline:
         self._held_points = SharedCapacity(max_held_points)
         self.urgent = UrgentWork(on_pause=metrics.paused)
         self.turns = LoopTurns(lambda: self.urgent.is_under_way)
-        # When a job begins, hundreds of streams open at once. Without a bound, reads would wait behind all of them for
-        # a connection.
-        self._open_slots = FairSlots("openings", max_openings)
-        self._declaring = FairSlots("declarations", max_openings)
+        self.opener = ProducerOpener(
+            database,
+            metrics,
+            self._while_accepting,
+            max_at_once=max_openings,
+            max_series_per_run=self.max_series_per_run,
+            open_timeout_s=open_timeout_s,
+            declare_timeout_s=declare_timeout_s,
+        )
         self._router = WriterRouter(
             [Writer(f"writer-{n}", database, self._released, metrics, on_commit, self.urgent) for n in range(writers)],
             QuietWriter("writer-quiet", database, self._released, metrics, on_commit),
@@ -122,10 +114,8 @@ class IngestPipeline:
         self._calls = SharedCapacity(max_streams)
         self._streams: set[AppendStream] = set()
         # Those that are open, and how many are open or being opened.
-        self._producers: dict[UUID, ProducerStream] = {}
+        self._producers: dict[UUID, Producer] = {}
         self._producer_count = 0
-        self._open_timeout_s = open_timeout_s
-        self._declare_timeout_s = declare_timeout_s
         self._write_timeout_s = write_timeout_s
         self._without_database_s = without_database_s
         self._draining = False
@@ -220,14 +210,13 @@ class IngestPipeline:
         """The stream is over."""
         self._streams.discard(stream)
 
-    async def open(self, caller: Caller, request: ingest_pb2.Open, listener: Listener) -> ProducerStream:
+    async def open(self, caller: Caller, request: ingest_pb2.Open, listener: Listener) -> Producer:
         """Open a producer; any older session of it is fenced. The caller closes it. Batches that were submitted are
         committed even if it has closed.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted, LedgerBehind, Overloaded, Draining, DatabaseUnavailable.
         """
-        run_id, producer_id = _parse_open(request)
         if self._producer_count >= self._max_producers:
             raise Overloaded(
                 f"{self._producer_count:,} producers are open, the most this replica takes "
@@ -236,8 +225,7 @@ class IngestPipeline:
             )
         self._count_producer(+1)
         try:
-            opening = self._open_producer(caller, request, run_id, producer_id, listener)
-            producer = await self._with_timeout(opening, self._open_timeout_s)
+            producer = await self.opener.open(caller, request, listener)
             if self._not_accepting.done():
                 raise self.not_accepting_error()
         except BaseException:
@@ -246,7 +234,7 @@ class IngestPipeline:
         self._register(producer)
         return producer
 
-    def close(self, producer: ProducerStream) -> None:
+    def close(self, producer: Producer) -> None:
         """The producer is not used by its stream any more."""
         if self._producers.get(producer.producer_id) is producer:
             del self._producers[producer.producer_id]
@@ -257,44 +245,7 @@ class IngestPipeline:
         self._producer_count += change
         self.metrics.producers_open.set(self._producer_count)
 
-    async def _open_producer(
-        self,
-        caller: Caller,
-        request: ingest_pb2.Open,
-        run_id: UUID,
-        producer_id: UUID,
-        listener: Listener,
-    ) -> ProducerStream:
-        async with self._open_slots.slot(), self._database.acquire() as connection:
-            row = await connection.fetchrow(
-                "SELECT * FROM open_producer($1, $2, $3, $4, $5)",
-                caller.workspace_id, run_id, producer_id, request.rank, request.attempt,
-            )  # fmt: skip
-            server_start_id = server_start_id_of(connection)
-        assert row is not None
-        run_state, session, committed_number = row
-        _check_run(run_state, request)
-        if committed_number + 1 < request.first_unacked:
-            lost = request.first_unacked - 1 - committed_number
-            self.metrics.acknowledged_batches_lost(lost)
-            raise LedgerBehind(
-                f"open.first_unacked: batches up to {request.first_unacked - 1} were acknowledged, but the database "
-                f"knows {committed_number}: it was restored to an older state. Continue under a new producer_id",
-                field="open.first_unacked",
-            )
-        return ProducerStream(
-            producer_id,
-            run_id,
-            request.rank,
-            request.attempt,
-            session,
-            committed_number,
-            server_start_id,
-            listener,
-            caller.workspace_id,
-        )
-
-    async def _with_timeout(self, work: Coroutine[object, object, T], timeout_s: float) -> T:
+    async def _while_accepting(self, work: Coroutine[object, object, T], timeout_s: float) -> T:
         """The outcome of some work on the database. The work is abandoned when it takes too long, or when this replica
         stops taking streams: its connection may hang."""
         task = asyncio.ensure_future(work)
@@ -308,41 +259,6 @@ class IngestPipeline:
             raise DatabaseUnavailable(f"PostgreSQL has not answered within {timeout_s:g} s")
         finally:
             abandon(task)
-
-    async def declare_in_turn(self, stream: ProducerStream, encoded: EncodedDeclare) -> None:
-        """Does what `declare` does, for a few producers at a time. When a job begins, thousands of declarations come at
-        once: they wait encoded, and only those are decoded that may use the database now. Raises MalformedMessage."""
-        await self._with_timeout(self._declare_in_turn(stream, encoded), self._declare_timeout_s)
-
-    async def _declare_in_turn(self, stream: ProducerStream, encoded: EncodedDeclare) -> None:
-        async with self._declaring.slot():
-            await self.declare(stream, encoded.decode())
-
-    async def declare(self, stream: ProducerStream, request: ingest_pb2.Declare) -> None:
-        """Assign series to the declared indexes; if a key gets none, its points are refused.
-
-        Raises:
-            InvalidField: an index got two keys.
-            DatabaseChanged: the server was restarted, or replaced, after the stream was opened.
-            DatabaseUnavailable.
-        """
-        keys = stream.new_keys([(series.series_index, series.key) for series in request.series])
-        if not keys:
-            return
-        stream.bind(keys, await self._with_timeout(self._resolve(stream, set(keys.values())), self._declare_timeout_s))
-
-    async def _resolve(self, stream: ProducerStream, keys: set[str]) -> ResolvedSeries:
-        async with self._open_slots.slot(), self._database.acquire() as connection:
-            if server_start_id_of(connection) != stream.server_start_id:
-                raise stream.server_changed_error()
-            return await resolve_series(
-                connection,
-                stream.run_id,
-                stream.rank,
-                stream.attempt,
-                sorted(keys),
-                max_series_per_run=self.max_series_per_run(stream.workspace_id),
-            )
 
     def max_series_per_run(self, workspace_id: int) -> int:
         """The most series of a run of a workspace."""
@@ -476,7 +392,7 @@ class IngestPipeline:
         log.critical(f"{task.get_name()} died: {error!r}", action="writer_died", exc_info=error)
         self.crashed.set_result(error)
 
-    def _register(self, producer: ProducerStream) -> None:
+    def _register(self, producer: Producer) -> None:
         other = self._producers.get(producer.producer_id)
         # Two Opens of one producer may return from the database in either order; the session says which is newer.
         older, newer = (producer, other) if other and other.session > producer.session else (other, producer)
@@ -492,34 +408,3 @@ class IngestPipeline:
 
 def _draining() -> Draining:
     return Draining("this replica shuts down; reconnect", retry_after_s=0.1)
-
-
-def _parse_open(request: ingest_pb2.Open) -> tuple[UUID, UUID]:
-    run_id = parse_run_id(request.run_id, field="open.run_id")
-    if len(request.producer_id) != 16 or not any(request.producer_id):
-        raise InvalidField(
-            f"open.producer_id: {len(request.producer_id)} bytes; send the 16 bytes of a UUID, fresh per producer",
-            field="open.producer_id",
-        )
-    if request.rank < MLFLOW_RANK:
-        raise InvalidField(f"open.rank: {request.rank} is negative; count from 0", field="open.rank")
-    if request.attempt < 0 or (request.rank == MLFLOW_RANK and request.attempt != MLFLOW_ATTEMPT):
-        hint = "count from 0" if request.attempt < 0 else f"points of rank {MLFLOW_RANK} have attempt {MLFLOW_ATTEMPT}"
-        raise InvalidField(f"open.attempt: {request.attempt}; {hint}", field="open.attempt")
-    return run_id, UUID(bytes=request.producer_id)
-
-
-def _check_run(run_state: str, request: ingest_pb2.Open) -> None:
-    if run_state == "missing":
-        raise RunNotFound(
-            f"open.run_id: no run {request.run_id}; create it with RunService.CreateRun", field="open.run_id"
-        )
-    if run_state == "deleted":
-        raise RunDeleted(
-            f"open.run_id: run {request.run_id} is deleted; restore it with RunService.RestoreRun", field="open.run_id"
-        )
-    if run_state == "foreign":
-        raise InvalidField(
-            "open.producer_id: this producer belongs to another run, rank or attempt; take a fresh UUID",
-            field="open.producer_id",
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runstream_service.ingest.stream import PendingBatch
+from runstream_service.ingest.producer import PendingBatch
 from runstream_service.ingest.writer import Writer
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class WriterRouter:
 
     def _usual_writer(self, item: Pending) -> Writer:
         if isinstance(item, PendingBatch):
-            return self._usual[item.stream.producer_id.int % len(self._usual)]
+            return self._usual[item.producer.producer_id.int % len(self._usual)]
         first = self._usual[0]
         if first.points + item.points <= SHARED_GROUP_POINTS:
             return first

@@ -13,7 +13,8 @@ from runstream.v1 import ingest_pb2
 from runstream_service.concurrency.tasks import abandon
 from runstream_service.core.lifetime import Lifetime
 from runstream_service.errors.core import CoreError, Draining, MessageTooLarge, OpenExpected, OpenTimeout
-from runstream_service.ingest.append_stream import Acknowledged, AppendStream, Ended, Opened
+from runstream_service.ingest.append_producer import Acknowledged, Ended, Opened
+from runstream_service.ingest.append_stream import AppendStream
 from runstream_service.ingest.decode import decode
 from runstream_service.ingest.limits import (
     MAX_BATCH_POINTS,
@@ -28,7 +29,7 @@ from runstream_service.rpc.unread import WRITE_TIMEOUT_S, WriteTimeout
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from runstream_service.ingest.append_stream import Update
+    from runstream_service.ingest.append_producer import Update
     from runstream_service.ingest.pipeline import IngestPipeline
     from runstream_service.ingest.refusals import Refusal
 

@@ -16,12 +16,13 @@ from prometheus_client import CollectorRegistry
 from runstream.v1 import ingest_pb2
 from runstream_service.core.caller import Caller
 from runstream_service.database.pool import Database
-from runstream_service.ingest.append_stream import Acknowledged, AppendStream
+from runstream_service.ingest.append_producer import Acknowledged
+from runstream_service.ingest.append_stream import AppendStream
 from runstream_service.ingest.decode import Batch, Batches
 from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.ingest.pipeline import IngestPipeline
+from runstream_service.ingest.producer import Producer
 from runstream_service.ingest.refusals import Refusal
-from runstream_service.ingest.stream import ProducerStream
 from tests.support.callers import ANYONE
 
 TIME = 1_700_000_000_000_000
@@ -32,7 +33,7 @@ class Stream:
     """A stream of one producer, which is open."""
 
     append: AppendStream
-    producer: ProducerStream
+    producer: Producer
 
     @property
     def failed(self) -> asyncio.Future[Exception]:
@@ -81,7 +82,7 @@ class Replica:
         )
         stream = await self.open_as(ANYONE, request)
         declaration = ingest_pb2.SeriesDeclaration(series_index=0, key=key)
-        await self.pipeline.declare(stream.producer, ingest_pb2.Declare(series=[declaration]))
+        await self.pipeline.opener.declare(stream.producer, ingest_pb2.Declare(series=[declaration]))
         return stream
 
     async def open_as(self, caller: Caller, request: ingest_pb2.Open) -> Stream:

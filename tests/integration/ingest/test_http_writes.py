@@ -28,7 +28,7 @@ from runstream_service.ingest.backpressure import PointBudget
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
 from runstream_service.ingest.http_writes import HttpIngest, PendingWrite, RunPoints
 from runstream_service.ingest.metrics import IngestMetrics
-from runstream_service.ingest.stream import MIN_CHARGE_POINTS
+from runstream_service.ingest.producer import MIN_CHARGE_POINTS
 from runstream_service.ingest.writer import QuietWriter, Writer
 from runstream_service.ingest.writer_router import SHARED_GROUP_POINTS, WriterRouter
 from runstream_service.retention.expiry import WriteIdExpiry

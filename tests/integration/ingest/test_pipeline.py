@@ -120,7 +120,7 @@ async def test_declaring_from_many_ranks_at_once_makes_each_series_once(database
     orders = [keys[shift:] + keys[:shift] for shift in range(1, 9)]
     await asyncio.gather(
         *(
-            replica.pipeline.declare(
+            replica.pipeline.opener.declare(
                 stream.producer, ingest_pb2.Declare(series=[k for k in order if k.series_index > 0])
             )
             for stream, order in zip(streams, orders, strict=True)

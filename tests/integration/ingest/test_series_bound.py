@@ -19,7 +19,7 @@ from tests.support.callers import ANYONE
 
 async def _declare(replica, stream, keys) -> None:
     series = [ingest_pb2.SeriesDeclaration(series_index=index, key=key) for index, key in enumerate(keys)]
-    await replica.pipeline.declare(stream.producer, ingest_pb2.Declare(series=series))
+    await replica.pipeline.opener.declare(stream.producer, ingest_pb2.Declare(series=series))
 
 
 async def _send_one_of_each(replica, stream, number, count) -> None:

@@ -82,7 +82,7 @@ async def _open(replica: Replica, run_id: UUID, rank: int) -> Stream:
     producer = UUID(int=1_000 * run_id.int + rank)
     stream = await replica.open(run_id, producer, rank=rank, key=KEYS[0])
     more = [ingest_pb2.SeriesDeclaration(series_index=1 + index, key=key) for index, key in enumerate(KEYS[1:])]
-    await replica.pipeline.declare(stream.producer, ingest_pb2.Declare(series=more))
+    await replica.pipeline.opener.declare(stream.producer, ingest_pb2.Declare(series=more))
     return stream
 
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from runstream_service.errors.core import Fenced, SequenceGap
 from runstream_service.ingest.group import Group, Verdict
-from runstream_service.ingest.stream import PendingBatch, ProducerStream
+from runstream_service.ingest.producer import PendingBatch, Producer
 
 
 def _stream(producer, session=1):
-    return ProducerStream(UUID(int=producer), UUID(int=99), 0, 0, session, 0, "once")
+    return Producer(UUID(int=producer), UUID(int=99), 0, 0, session, 0, "once")
 
 
 def _batch(stream, number, points=2):

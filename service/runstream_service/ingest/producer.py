@@ -52,7 +52,7 @@ MIN_CHARGE_POINTS = 32
 class PendingBatch:
     """One batch on its way to the database; its columns are equally long and hold only points that can be stored."""
 
-    stream: ProducerStream
+    producer: Producer
     number: int
     series_id: Int64Column
     step: Int64Column
@@ -86,35 +86,35 @@ class PendingBatch:
         """Report the outcome to the stream: it is in the database (None), or it was not stored, which ends the
         stream."""
         if error is None:
-            self.stream.committed(self.number, self.refusals)
+            self.producer.committed(self.number, self.refusals)
         else:
-            self.stream.fail(error)
-            self.stream.abandoned()
+            self.producer.fail(error)
+            self.producer.abandoned()
 
     def abandon(self) -> None:
         """The service stops before the outcome is known; the batch is sent again on another stream."""
-        self.stream.abandoned()
+        self.producer.abandoned()
 
     @property
     def kept_together(self) -> object:
         """What is under way with the same one goes to the same writer."""
-        return self.stream
+        return self.producer
 
     @property
     def caller(self) -> object:
         """Who waits for the outcome: a stream, with all of its producers."""
-        return self.stream.carrier
+        return self.producer.carrier
 
     def error_for_verdict(self, verdict: str, committed_before: int) -> CoreError | None:
         """The error that follows from begin_group_commit's verdict on its producer, if any."""
-        stream = self.stream
+        producer = self.producer
         if verdict == "fenced":
             return Fenced(
-                f"producer {stream.producer_id}: session {stream.session} is over: a newer stream of this producer "
+                f"producer {producer.producer_id}: session {producer.session} is over: a newer stream of this producer "
                 "took over, or its run was deleted; open again to find out",
                 field="open.producer_id",
             )
-        if verdict == "gap" and committed_before < stream.committed_number:
+        if verdict == "gap" and committed_before < producer.committed_number:
             return reopen_error(f"the ledger stands at {committed_before}, below this stream's last commit")
         if verdict == "gap":
             return SequenceGap(
@@ -126,26 +126,26 @@ class PendingBatch:
     @property
     def server_start_id(self) -> str:
         """Which start of the server knows its stream and series."""
-        return self.stream.server_start_id
+        return self.producer.server_start_id
 
     def server_changed_error(self) -> CoreError:
         """The error of a batch whose stream was opened before the server was restarted or replaced."""
-        return self.stream.server_changed_error()
+        return self.producer.server_changed_error()
 
     @property
     def run_id(self) -> UUID:
         """The run of its points."""
-        return self.stream.run_id
+        return self.producer.run_id
 
     @property
     def workspace_id(self) -> int:
         """The workspace of its run."""
-        return self.stream.workspace_id
+        return self.producer.workspace_id
 
     @property
     def rank(self) -> int:
         """The rank that its points are of."""
-        return self.stream.rank
+        return self.producer.rank
 
     def refuse_all(self, reason: Reason, example: str) -> None:
         """Make it an empty batch: committing that uses up its number, so the next batch is not blocked."""
@@ -184,7 +184,7 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
-class ProducerStream:
+class Producer:
     """State of one producer on a stream, after Open. Used by one event loop; nothing here blocks.
 
     Its session and series are valid on the server with `server_start_id`, and are never used after a restart of it or

@@ -18,9 +18,9 @@ from runstream_service.ingest.limits import (
     MAX_TIME_UNIX_US,
     MIN_TIME_UNIX_US,
 )
+from runstream_service.ingest.producer import Producer
 from runstream_service.ingest.refusals import Reason
 from runstream_service.ingest.series import ResolvedSeries
-from runstream_service.ingest.stream import ProducerStream
 
 
 def _batch(number, index=(0,), times=None):
@@ -35,7 +35,7 @@ def _batch(number, index=(0,), times=None):
 
 
 async def _stream(committed=0, keys=("loss",)):
-    stream = ProducerStream(UUID(int=1), UUID(int=2), 0, 0, 1, committed, "once")
+    stream = Producer(UUID(int=1), UUID(int=2), 0, 0, 1, committed, "once")
     wanted = stream.new_keys(list(enumerate(keys)))
     stream.bind(wanted, ResolvedSeries({key: 100 + index for index, key in enumerate(keys)}))
     return stream
@@ -195,7 +195,7 @@ async def test_only_the_first_failure_of_a_stream_counts():
 )
 def test_every_point_is_either_submitted_or_refused(keys, data):
     async def play() -> None:
-        stream = ProducerStream(UUID(int=1), UUID(int=2), 0, 0, 1, 0, "once")
+        stream = Producer(UUID(int=1), UUID(int=2), 0, 0, 1, 0, "once")
         wanted = stream.new_keys(list(enumerate(keys)))
         ids = {key: 10 + position for position, key in enumerate(set(wanted.values()))}
         stream.bind(wanted, ResolvedSeries(ids))
