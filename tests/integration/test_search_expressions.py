@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from runstream.v1 import run_pb2
 from runstream_service.core.experiment_search import ExperimentSearch
-from runstream_service.core.model_search import IS_PROMPT, MODELS, Search, search
+from runstream_service.core.model_search import IS_PROMPT, MODELS, RegistryQuery, search
 from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US
 from runstream_service.database.pool import Database
 from runstream_service.query.reading.read_transaction import ReadPool
@@ -239,7 +239,7 @@ async def test_experiments_and_models_are_searched_with_the_same_logic(database:
         return {one.name for one in page}
 
     async def models(filter_: str) -> set[str]:
-        rows, _ = await search(database, ANYONE, MODELS, Search(filter=filter_, max_results=10))
+        rows, _ = await search(database, ANYONE, MODELS, RegistryQuery(filter=filter_, max_results=10))
         return {row["name"] for row in rows}
 
     assert await names("name = 'one' OR tags.team = 't'") == {"one", "two", "three"}

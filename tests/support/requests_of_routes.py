@@ -26,7 +26,7 @@ from runstream_service.http.command_line import CommandLinePages
 from runstream_service.http.paths import WEB_API
 from runstream_service.http.sign_in import SignIn
 from runstream_service.http.sign_in_paths import COMMAND_LINE
-from runstream_service.mlflow.route_kinds import Call, Raw
+from runstream_service.mlflow.route_kinds import JsonRoute, RawRoute
 from runstream_service.mlflow.routes import routes, table
 from runstream_service.monitoring.metrics import Metrics
 from runstream_service.monitoring.readiness import Readiness
@@ -383,12 +383,12 @@ def served_routes() -> list[BaseRoute]:
     return app._starlette.routes
 
 
-Entry = Call | Raw | WebRoute
+Entry = JsonRoute | RawRoute | WebRoute
 
 
 def entries() -> tuple[Entry, ...]:
     """The tables of MLflow's routes, with GraphQL, and of those of the page."""
-    graphql = (Raw(method, "/graphql", Role.READ, MagicMock()) for method in ("GET", "POST"))
+    graphql = (RawRoute(method, "/graphql", Role.READ, MagicMock()) for method in ("GET", "POST"))
     return (*table(_mocked_core()), *graphql, *_web_entries())
 
 

@@ -18,7 +18,7 @@ from runstream_service.errors.core import ArtifactNotFound, InvalidField
 from runstream_service.limits.workspace_limits import Limits, WorkspaceLimits
 
 if TYPE_CHECKING:
-    from runstream_service.artifacts.store import ArtifactStore, Entry, Reading, Stat
+    from runstream_service.artifacts.store import ArtifactStore, Entry, OpenedFile, Stat
     from runstream_service.core.caller import Caller
     from runstream_service.database.pool import Database
 
@@ -45,7 +45,7 @@ class FilesOfCaller:
         await self._check(caller, path)
         return await self._store.stat(path)
 
-    async def read(self, caller: Caller, path: str, *, start: int = 0, end: int | None = None) -> Reading:
+    async def read(self, caller: Caller, path: str, *, start: int = 0, end: int | None = None) -> OpenedFile:
         """A file, or a part of it."""
         await self._check(caller, path)
         return await self._store.read(path, start=start, end=end)

@@ -107,7 +107,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class OpenedFile:
     """A file, or `start` to `end` (exclusive) of it, that is being read."""
 
     stat: Stat
@@ -179,7 +179,7 @@ class ArtifactStore:
             meta = await self._in_time(obstore.head_async(self._store, path))
         return Stat(meta["size"], meta["e_tag"] or "")
 
-    async def read(self, path: str, *, start: int = 0, end: int | None = None) -> Reading:
+    async def read(self, path: str, *, start: int = 0, end: int | None = None) -> OpenedFile:
         """Begins to read a file, from `start` up to but not including `end`. Raises ArtifactNotFound."""
         await self._check_inside(path)
         options: GetOptions = {}
@@ -190,7 +190,7 @@ class ArtifactStore:
         with _translated(path):
             result = await self._in_time(obstore.get_async(self._store, path, options=options))
         stat = Stat(result.meta["size"], result.meta["e_tag"] or "")
-        return Reading(stat, *result.range, self._chunks(path, result))
+        return OpenedFile(stat, *result.range, self._chunks(path, result))
 
     async def _chunks(self, path: str, result: obstore.GetResult) -> AsyncIterator[memoryview]:
         with _translated(path):

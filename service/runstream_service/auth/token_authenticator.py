@@ -80,12 +80,12 @@ class TokenAuthenticator:
             if not self._watched:
                 continue
             try:
-                await self._look()
+                await self._recheck_streams()
             except Retryable as error:
                 # Nobody can revoke a token either while the database is away.
                 log.debug("Could not look at the tokens of streams", action="tokens_not_looked_at", error=error.message)
 
-    async def _look(self) -> None:
+    async def _recheck_streams(self) -> None:
         assert self._database is not None, "streams are opened with a database"
         for row in await self._database.fetch(SQL["ended_tokens"], list(self._watched)):
             error = _ended(row)

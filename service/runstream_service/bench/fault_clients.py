@@ -105,7 +105,7 @@ class _Watch:
         self._gap_s, self._arrived_s = 0.0, None
         self._marked = (time.monotonic(), self._table[:, _LOGGED].copy())
 
-    def look(self) -> None:
+    def collect(self) -> None:
         """Takes note of what has changed."""
         now = time.monotonic()
         acknowledged = self._table[:, _ACKNOWLEDGED].copy()
@@ -142,7 +142,7 @@ def main(address: str, run_id: str, clients: int, points_per_s: float) -> None:
     _until_stopped(watch)
     table[-1] = 1
     told: list[dict[str, Any]] = [reports.get() for _ in range(clients)]
-    watch.look()
+    watch.collect()
     watch.say(reports=sorted(told, key=lambda report: int(report["rank"])))
 
 
@@ -155,7 +155,7 @@ def _until_stopped(watch: _Watch) -> None:
             if command is None:
                 return
             command()
-        watch.look()
+        watch.collect()
         if time.monotonic() - said >= _SAY_EVERY_S:
             said = time.monotonic()
             watch.say()

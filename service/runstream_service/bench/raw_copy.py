@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runstream_service.bench.load import Load, batch_message
-from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US, Layout, pieces
+from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US, RowFormat, pieces
 from runstream_service.ingest.decode import Batches, Float64Column, Int64Column, decode
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _ROWS_PER_COPY = 100_000
 _ROWS_AHEAD = 1_000_000
 
 _COLUMNS = ("epoch", "commit_no", "series_id", "step", "time", "value")
-_LAYOUT = Layout(list(zip(_COLUMNS, (">i4", ">i4", ">i8", ">i8", ">i8", ">f8"), strict=True)))
+_ROW_FORMAT = RowFormat(list(zip(_COLUMNS, (">i4", ">i4", ">i8", ">i8", ">i8", ">f8"), strict=True)))
 
 _TABLE = """
 DROP TABLE IF EXISTS raw_copy;
@@ -79,7 +79,7 @@ def _rows(
         "time": time_unix_us[order] - EPOCH_2000_UNIX_US,
         "value": value[order],
     }
-    return memoryview(_LAYOUT.copy(columns))
+    return memoryview(_ROW_FORMAT.copy(columns))
 
 
 def _columns(load: Load, number: int) -> tuple[Int64Column, Int64Column, Int64Column, Float64Column]:

@@ -58,7 +58,7 @@ class OrderBy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
+class LoggedModelQuery:
     """The arguments of a search. `max_results` 0 means 50."""
 
     experiment_ids: Sequence[int]
@@ -79,7 +79,9 @@ _TEXTS = {
 _TIMES = {"creation_timestamp": "d.created_at", "last_updated_timestamp": "d.updated_at"}
 
 
-async def search(connection: PooledConnection, caller: Caller, asked: Search) -> tuple[list[asyncpg.Record], str]:
+async def search(
+    connection: PooledConnection, caller: Caller, asked: LoggedModelQuery
+) -> tuple[list[asyncpg.Record], str]:
     """One page of rows, and the token of the next (empty on the last).
 
     Raises:
@@ -105,7 +107,7 @@ async def search(connection: PooledConnection, caller: Caller, asked: Search) ->
     return rows[:-1], make_offset_token(of=of, offset=offset + size)
 
 
-def _check(asked: Search) -> None:
+def _check(asked: LoggedModelQuery) -> None:
     if not 0 <= asked.max_results <= MAX_RESULTS:
         raise InvalidField(
             f"Invalid value for max_results. It must be from 1 to {MAX_RESULTS}, but got {asked.max_results}",
@@ -125,13 +127,13 @@ def _check(asked: Search) -> None:
             check_text(text, field="order_by", max_characters=_MAX_TEXT)
 
 
-def _fingerprint(asked: Search) -> int:
+def _fingerprint(asked: LoggedModelQuery) -> int:
     """A hash of the search, so that a token can only continue the search that it came from."""
     order = [asdict(one) for one in asked.order_by]
     return zlib.crc32(json.dumps([list(asked.experiment_ids), asked.filter, order]).encode())
 
 
-def _conditions(asked: Search, wanted: And, parameters: Parameters) -> list[str]:
+def _conditions(asked: LoggedModelQuery, wanted: And, parameters: Parameters) -> list[str]:
     # Conditions on metrics only apply to metrics on these datasets; without such conditions, there must be some metric.
     on_datasets = _on_datasets(asked.datasets, parameters)
     conditions = [condition_sql(part, lambda one: _condition(one, on_datasets, parameters)) for part in wanted.parts]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from runstream_service.core import audit, experiments
-from runstream_service.core.logged_model_search import Search, search
+from runstream_service.core.logged_model_search import LoggedModelQuery, search
 from runstream_service.core.names import check_storable, check_text, parse_run_id
 from runstream_service.core.rows import params_of, tags_of
 from runstream_service.core.run_names import generate_run_name
@@ -110,7 +110,7 @@ class LoggedModels:
         async with self._database.acquire() as connection:
             return await get(connection, caller, model_id, also_deleted=also_deleted)
 
-    async def search(self, caller: Caller, asked: Search) -> tuple[list[LoggedModel], str]:
+    async def search(self, caller: Caller, asked: LoggedModelQuery) -> tuple[list[LoggedModel], str]:
         """One page of models, and the token of the next (empty on the last). Raises InvalidField."""
         async with self._database.acquire() as connection:
             rows, token = await search(connection, caller, asked)

@@ -37,7 +37,7 @@ IS_PROMPT = "mlflow.prompt.is_prompt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
+class RegistryQuery:
     """The arguments of a search. `max_results` is the number of entries of a page."""
 
     filter: str = ""
@@ -89,7 +89,9 @@ _ORDERED = {
 }
 
 
-async def search(database: Database, caller: Caller, area: _Area, asked: Search) -> tuple[list[asyncpg.Record], str]:
+async def search(
+    database: Database, caller: Caller, area: _Area, asked: RegistryQuery
+) -> tuple[list[asyncpg.Record], str]:
     """One page of rows of the area's view, and the token of the next (empty on the last).
 
     Raises:

@@ -21,7 +21,7 @@ from runstream_service.core.model_names import (
     check_description,
     check_model_name,
 )
-from runstream_service.core.model_search import IS_PROMPT, VERSIONS, Search, search
+from runstream_service.core.model_search import IS_PROMPT, VERSIONS, RegistryQuery, search
 from runstream_service.core.names import check_entries, check_text, parse_run_id
 from runstream_service.core.rows import tags_of
 from runstream_service.database.queries import load
@@ -148,7 +148,7 @@ class ModelVersions:
         async with self._database.acquire() as connection:
             return await _latest(connection, caller, name, [canonical_stage(stage) for stage in stages])
 
-    async def search(self, caller: Caller, asked: Search) -> tuple[list[ModelVersion], str]:
+    async def search(self, caller: Caller, asked: RegistryQuery) -> tuple[list[ModelVersion], str]:
         """One page of versions, and the token of the next (empty on the last). Raises InvalidField."""
         rows, token = await search(self._database, caller, VERSIONS, asked)
         return [from_row(row) for row in rows], token

@@ -19,7 +19,7 @@ from runstream_service.core.model_names import (
     check_new_alias,
     check_new_model_name,
 )
-from runstream_service.core.model_search import MODELS, Search, search
+from runstream_service.core.model_search import MODELS, RegistryQuery, search
 from runstream_service.core.model_versions import (
     SQL,
     ModelVersion,
@@ -78,7 +78,7 @@ class RegisteredModels:
         async with self._database.acquire() as connection:
             return await _get(connection, caller, name)
 
-    async def search(self, caller: Caller, asked: Search) -> tuple[list[RegisteredModel], str]:
+    async def search(self, caller: Caller, asked: RegistryQuery) -> tuple[list[RegisteredModel], str]:
         """One page of registered models, and the token of the next (empty on the last). Raises InvalidField."""
         rows, token = await search(self._database, caller, MODELS, asked)
         async with self._database.acquire() as connection:

@@ -30,7 +30,7 @@ PIECE_BYTES = 256 * 1024
 EPOCH_2000_UNIX_US = 946_684_800_000_000
 
 
-class Layout:
+class RowFormat:
     """The layout of rows of fixed-width columns, given as (name, numpy type) in their order."""
 
     def __init__(self, columns: Sequence[tuple[str, str]]) -> None:
@@ -95,7 +95,7 @@ async def stream(
     await connection._copy_out(statements, sink, timeout_s)  # type: ignore[union-attr]
 
 
-_NUMBER = Layout([("number", ">i4")])
+_NUMBER = RowFormat([("number", ">i4")])
 
 
 async def number(connection: Connection | PooledConnection, statement: str, *, before: str, timeout_s: float) -> int:

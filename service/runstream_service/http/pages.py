@@ -64,13 +64,13 @@ def monitoring_routes(readiness: Readiness, render_metrics: RenderMetrics | None
 
     async def healthz(_request: Request) -> Response:
         if readiness.alive:
-            return json({"status": "alive", "version": version})
-        return json({"status": "the supervisor does not answer", "version": version}, status=503)
+            return json_response({"status": "alive", "version": version})
+        return json_response({"status": "the supervisor does not answer", "version": version}, status=503)
 
     async def readyz(_request: Request) -> Response:
         if readiness.ready:
-            return json({"status": "ready"})
-        return json({"status": "not ready", "problems": readiness.problems}, status=503)
+            return json_response({"status": "ready"})
+        return json_response({"status": "not ready", "problems": readiness.problems}, status=503)
 
     # MLflow's clients and checks of load balancers request these two.
     async def health(_request: Request) -> Response:
@@ -112,6 +112,6 @@ def _person(request: Request) -> str:
     return _SIGNED_IN.format(principal=html.escape(caller_of(request).principal))
 
 
-def json(body: object, *, status: int = 200) -> Response:
+def json_response(body: object, *, status: int = 200) -> Response:
     """A JSON answer."""
     return Response(orjson.dumps(body), status_code=status, media_type="application/json")

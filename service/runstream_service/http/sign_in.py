@@ -17,7 +17,7 @@ from runstream_service.auth.sessions import Person
 from runstream_service.errors.core import CoreError, NotConnected, Unauthenticated
 from runstream_service.errors.statuses import status_of
 from runstream_service.http.callers import set_error
-from runstream_service.http.pages import json
+from runstream_service.http.pages import json_response
 from runstream_service.http.paths import local_path, relative, route_path
 from runstream_service.http.session_cookie import (
     clear_session,
@@ -167,7 +167,7 @@ class SignIn:
         location = url or relative(SIGN_IN, request.scope)
         # A script cannot follow a redirect to the provider; it is told where to go.
         is_script = request.headers.get("accept", "") == "application/json"
-        response = json({"location": location}) if is_script else _see(location)
+        response = json_response({"location": location}) if is_script else _see(location)
         clear_session(response, request.scope)
         return response
 

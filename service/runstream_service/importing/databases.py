@@ -20,7 +20,7 @@ _BUSY_S = 60.0  # how long a writer of an SQLite database may keep it
 Row = tuple[Any, ...]
 
 
-class Database(Protocol):
+class SourceDatabase(Protocol):
     """Statements have ? for parameters."""
 
     name: str
@@ -39,7 +39,7 @@ class Database(Protocol):
         """Closes connections."""
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str) -> SourceDatabase:
     """From an SQLAlchemy URL, as MLflow takes it. Raises ValueError, OSError."""
     return _Sqlite(url) if url.lower().startswith("sqlite") else _Postgres(url)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from runstream_service.core.datasets import Dataset, DatasetInput, ModelOutput
 from runstream_service.core.imported import ImportedMetric
-from runstream_service.importing.databases import Database, Row
+from runstream_service.importing.databases import Row, SourceDatabase
 from runstream_service.importing.records import (
     SourceExperiment,
     SourceModel,
@@ -28,7 +28,7 @@ _PAGE = 200
 class Inputs:
     """What some runs read and made, by their ids."""
 
-    def __init__(self, database: Database, run_ids: Sequence[str]) -> None:
+    def __init__(self, database: SourceDatabase, run_ids: Sequence[str]) -> None:
         self.datasets: dict[str, list[DatasetInput]] = {}
         self.models_in: dict[str, list[str]] = {}
         self.models_out: dict[str, list[ModelOutput]] = {}
@@ -48,7 +48,7 @@ class Inputs:
             else:
                 self.models_out.setdefault(run_id, []).append(ModelOutput(model_id, at or 0))
 
-    def _read_datasets(self, database: Database, marks: str, run_ids: Sequence[str]) -> None:
+    def _read_datasets(self, database: SourceDatabase, marks: str, run_ids: Sequence[str]) -> None:
         tags: dict[str, dict[str, str]] = {}
         of_runs = f"i.source_type = 'DATASET' AND i.destination_type = 'RUN' AND i.destination_id IN ({marks})"
         for input_id, name, value in database.rows(
@@ -68,7 +68,7 @@ class Inputs:
             self.datasets.setdefault(run_id, []).append(DatasetInput(dataset, tags.get(input_id, {})))
 
 
-def read_logged_models(database: Database, experiment: SourceExperiment) -> Iterator[SourceModel]:
+def read_logged_models(database: SourceDatabase, experiment: SourceExperiment) -> Iterator[SourceModel]:
     """The logged models of an experiment."""
     if not database.columns("logged_models"):
         return
@@ -103,7 +103,7 @@ def read_logged_models(database: Database, experiment: SourceExperiment) -> Iter
             )
 
 
-def _entries(database: Database, table: str, columns: str, ids: Sequence[str]) -> dict[str, dict[str, str]]:
+def _entries(database: SourceDatabase, table: str, columns: str, ids: Sequence[str]) -> dict[str, dict[str, str]]:
     marks = ", ".join("?" * len(ids))
     found: dict[str, dict[str, str]] = {}
     for owner, key, value in database.rows(f"SELECT {columns} FROM {table} WHERE model_id IN ({marks})", *ids):  # noqa: S608
@@ -111,7 +111,7 @@ def _entries(database: Database, table: str, columns: str, ids: Sequence[str]) -
     return found
 
 
-def _metrics(database: Database, ids: Sequence[str]) -> dict[str, list[ImportedMetric]]:
+def _metrics(database: SourceDatabase, ids: Sequence[str]) -> dict[str, list[ImportedMetric]]:
     marks = ", ".join("?" * len(ids))
     found: dict[str, list[ImportedMetric]] = {}
     for row in database.rows(
@@ -134,7 +134,7 @@ def _metrics(database: Database, ids: Sequence[str]) -> dict[str, list[ImportedM
     return found
 
 
-def read_registered_models(database: Database) -> Iterator[SourceRegisteredModel]:
+def read_registered_models(database: SourceDatabase) -> Iterator[SourceRegisteredModel]:
     """The registry."""
     columns = database.columns("registered_models")
     if not columns:
@@ -157,7 +157,7 @@ def read_registered_models(database: Database) -> Iterator[SourceRegisteredModel
         )
 
 
-def _versions(database: Database, name: str, where: str) -> Iterator[SourceVersion]:
+def _versions(database: SourceDatabase, name: str, where: str) -> Iterator[SourceVersion]:
     of_name = f"{where} AND name = ?" if where else "WHERE name = ?"
     tags: dict[int, dict[str, str]] = {}
     if database.columns("model_version_tags"):
@@ -190,7 +190,7 @@ def _version(row: Row, tags: dict[int, dict[str, str]]) -> SourceVersion:
     )
 
 
-def _registry_rows(database: Database, table: str, columns: str, where: str) -> dict[str, list[Any]]:
+def _registry_rows(database: SourceDatabase, table: str, columns: str, where: str) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     if database.columns(table):
         for row in database.rows(f"SELECT {columns} FROM {table} {where}"):  # noqa: S608

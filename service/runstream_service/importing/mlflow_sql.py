@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from runstream_service.importing.databases import Database, Row
+from runstream_service.importing.databases import Row, SourceDatabase
 from runstream_service.importing.mlflow_models import (
     DEFAULT_WORKSPACE,
     Inputs,
@@ -46,7 +46,7 @@ class MlflowDatabase:
 
     runs_at_once = 1
 
-    def __init__(self, database: Database, artifacts: str = "") -> None:
+    def __init__(self, database: SourceDatabase, artifacts: str = "") -> None:
         """`artifacts`: where `mlflow-artifacts:/` leads. Raises ValueError for a database that is none of MLflow's, or
         of a version that is too old."""
         self._database = database

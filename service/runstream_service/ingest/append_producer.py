@@ -145,7 +145,7 @@ class AppendProducer:
             return None
         if pending is None:
             return None
-        if self._waiting or not self.stream.hand_on(pending):
+        if self._waiting or not self.stream.try_submit(pending):
             self._wait_for_room(pending)
             return None
         return pending

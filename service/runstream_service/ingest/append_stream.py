@@ -220,7 +220,7 @@ class AppendStream:
         """Assign series, in turn."""
         await self._pipeline.opener.declare_in_turn(producer, encoded)
 
-    def hand_on(self, pending: PendingBatch) -> bool:
+    def try_submit(self, pending: PendingBatch) -> bool:
         """Hand a batch to its writer, if there is room for it now and nobody waits; returns whether it did."""
         if not self._pipeline.budget.try_acquire(self.workspace_id, pending.charge):
             return False

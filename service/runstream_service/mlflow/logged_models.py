@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from runstream_service.artifacts.paths import check_path_to_list, check_path_to_read
 from runstream_service.concurrency import threads
-from runstream_service.core.logged_model_search import DatasetRef, OrderBy, Search
+from runstream_service.core.logged_model_search import DatasetRef, LoggedModelQuery, OrderBy
 from runstream_service.core.logged_models import STATUSES, NewModel
 from runstream_service.database.times import to_unix_ms
 from runstream_service.http.callers import caller_of
@@ -173,7 +173,7 @@ class LoggedModelHandlers:
     async def search(self, caller: Caller, message: SearchModels) -> Answer:
         if message.experiment_ids is None:
             raise missing("experiment_ids")
-        asked = Search(
+        asked = LoggedModelQuery(
             experiment_ids=await self._ids.parse_each(caller, message.experiment_ids),
             filter=message.filter,
             datasets=[DatasetRef(name=one.dataset_name, digest=one.dataset_digest) for one in message.datasets],

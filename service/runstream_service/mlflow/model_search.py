@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runstream_service.core.model_search import VERSIONS, Search
+from runstream_service.core.model_search import VERSIONS, RegistryQuery
 from runstream_service.mlflow.request import Int64, Message, wrong_type
 
 
@@ -21,11 +21,11 @@ class SearchVersions(SearchModels):
     max_results: Int64 = VERSIONS.max_results
 
 
-def checked_search(message: SearchModels, most: int) -> Search:
+def checked_search(message: SearchModels, most: int) -> RegistryQuery:
     """What the core searches for; a page has `most` entries at most. Raises MlflowError."""
     if message.max_results > most:
         raise wrong_type("max_results", str(message.max_results))
-    return Search(
+    return RegistryQuery(
         filter=message.filter,
         order_by=message.order_by,
         max_results=message.max_results,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from runstream_service.concurrency.deadlines import in_time
 from runstream_service.core.names import parse_run_id
-from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US, Layout, Rows, body, int64
+from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US, RowFormat, Rows, body, int64
 from runstream_service.errors.core import InvalidField, Overloaded
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import SQL, all_ended, compute, whole_read
@@ -55,7 +55,7 @@ STORED_VALUES = (
     ("time", ">i8"),
     ("value", ">f8"),
 )
-_SERIES = Layout(
+_SERIES = RowFormat(
     [
         ("run", ">i8"),
         ("key_hash", ">i8"),
@@ -69,7 +69,7 @@ _SERIES = Layout(
 _MISSING: dict[str, int | float] = {
     "step": 0, "time": 0, "value": 0.0, "min_value": np.inf, "min_step": 0, "max_value": -np.inf, "max_step": 0
 }  # fmt: skip
-_VALUES = Layout(
+_VALUES = RowFormat(
     [
         ("series_id", ">i8"),
         *((name, ">f8" if isinstance(missing, float) else ">i8") for name, missing in _MISSING.items()),

@@ -10,7 +10,7 @@ import numpy as np
 import structlog
 
 from runstream_service.concurrency import threads
-from runstream_service.database.copy_rows import Layout, pieces
+from runstream_service.database.copy_rows import RowFormat, pieces
 from runstream_service.database.dedicated_connection import transaction
 from runstream_service.database.pool import layout_of
 from runstream_service.segments import encode
@@ -49,7 +49,7 @@ _LATEST_COLUMNS = {
     "max_value": ">f8",
     "max_step": ">i8",
 }
-_LATEST = Layout(list(_LATEST_COLUMNS.items()))
+_LATEST = RowFormat(list(_LATEST_COLUMNS.items()))
 
 # The series that are marked for deletion, or gone already. Skipping them is not needed for correctness (purge waits for
 # the watermark), but saves writing what will be deleted. Subqueries make it two look-ups by key per series, whatever

@@ -121,7 +121,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 await self._authenticate(method, context)
                 if method in LONG_LIVED:  # the tails have a bound of their own
                     return await behavior(_decode(deserialize, request), context)
-                with self._place(len(request)):
+                with self._slot(len(request)):
                     answer = behavior(_decode(deserialize, request), context)
                     # A stream may wait for its reader, within the limits of a read.
                     return await (answer if streams else within(answer))
@@ -142,7 +142,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return call
 
     @contextlib.contextmanager
-    def _place(self, size: int) -> Iterator[None]:
+    def _slot(self, size: int) -> Iterator[None]:
         workspace_id = current_workspace()
         if not (self._calls.fits(workspace_id, 1) and self._bytes.fits(workspace_id, size)):
             raise Overloaded(

@@ -71,7 +71,7 @@ class QueryServicer:
         query = HistoryQuery(
             run_id=request.run_id,
             keys=list(request.keys),
-            **present(request, "rank", "attempt", "min_step", "max_step"),
+            **fields_set_in(request, "rank", "attempt", "min_step", "max_step"),
         )
 
         async def emit(series: Series, points: Columns) -> None:
@@ -94,7 +94,7 @@ class QueryServicer:
             keys=list(request.keys),
             axis=_axis(request.axis),
             max_buckets=request.max_buckets,
-            **present(request, "rank", "attempt", "min_position", "max_position", "log_origin"),
+            **fields_set_in(request, "rank", "attempt", "min_position", "max_position", "log_origin"),
         )
 
         async def emit(series: Series, buckets: Buckets) -> None:
@@ -110,7 +110,7 @@ class QueryServicer:
             run_id=request.run_id,
             key=request.key,
             max_buckets=request.max_buckets,
-            **present(request, "min_step", "max_step", "log_origin"),
+            **fields_set_in(request, "min_step", "max_step", "log_origin"),
         )
         return _packed_aggregate(await self._queries.aggregate.read(caller_of(context), query))
 
@@ -123,7 +123,7 @@ def _axis(number: int) -> Axis:
     raise InvalidField(f"axis: there is no axis {number}", field="axis")
 
 
-def present(request: Any, *names: str) -> dict[str, Any]:
+def fields_set_in(request: Any, *names: str) -> dict[str, Any]:
     """The optional fields that are set in the request."""
     return {name: getattr(request, name) for name in names if request.HasField(name)}
 

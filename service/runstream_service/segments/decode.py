@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US, HEADER_BYTES, SIGNATURE, TRAILER, Layout, Rows
+from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US, HEADER_BYTES, SIGNATURE, TRAILER, RowFormat, Rows
 
 # -- summaries -------------------------------------------------------------------------------------------------------
 
 # The columns of the query `summaries` in segments.sql, none of which is null. The ctid: together with
 # series_id it identifies a row during the snapshot.
-SUMMARY = Layout(
+SUMMARY = RowFormat(
     [
         ("ctid", "V6"),
         ("series_id", ">i8"),
@@ -42,7 +42,7 @@ SUMMARY = Layout(
 )
 IRREGULAR = -1  # stands for a step_stride that is null
 # The columns of the query `points_at`, none of which is null.
-POINT = Layout([("number", ">i8"), ("time", ">i8"), ("value", ">f8")])
+POINT = RowFormat([("number", ">i8"), ("time", ">i8"), ("value", ">f8")])
 _CTID_WEIGHTS = np.array([1 << 40, 1 << 32, 1 << 24, 1 << 16, 1 << 8, 1], np.int64)
 
 

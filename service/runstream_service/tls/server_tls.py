@@ -108,11 +108,11 @@ class ServerTls:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
-                await in_time(_FILES.run(self._look), _READ_TIMEOUT_S)
+                await in_time(_FILES.run(self._check_files), _READ_TIMEOUT_S)
             except (TimeoutError, Overloaded):
                 self._cannot_use(f"the files were not read within {_READ_TIMEOUT_S:g} s", "cannot be read")
 
-    def _look(self) -> None:
+    def _check_files(self) -> None:
         try:
             contents = self._files.read()
         except UnusableFiles as error:

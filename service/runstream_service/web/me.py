@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from runstream_service.http.callers import Proof, proof_of
-from runstream_service.http.pages import json
+from runstream_service.http.pages import json_response
 
 if TYPE_CHECKING:
     from runstream_service.auth.access import Access
@@ -46,6 +46,6 @@ class _AboutCaller(Response):
         self._about = about
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = json({**self._about, "signed_in": proof_of(scope) is Proof.COOKIE})
+        answer = json_response({**self._about, "signed_in": proof_of(scope) is Proof.COOKIE})
         answer.headers["cache-control"] = "no-store"
         await answer(scope, receive, send)

@@ -10,7 +10,7 @@ from runstream_service.web.request import Message
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.core.saved_views import SavedView, SavedViews
-    from runstream_service.web.request import Nothing
+    from runstream_service.web.request import Empty
 
 Answer = dict[str, Any]
 
@@ -42,7 +42,7 @@ class ViewHandlers:
     def __init__(self, views: SavedViews) -> None:
         self._views = views
 
-    async def list(self, caller: Caller, _message: Nothing) -> Answer:
+    async def list(self, caller: Caller, _message: Empty) -> Answer:
         return {"views": [_rendered(view) for view in await self._views.list(caller)]}
 
     async def create(self, caller: Caller, message: NewView) -> Answer:

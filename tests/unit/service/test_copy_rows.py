@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_service.database.copy_rows import Layout, Rows, body, float64, int64, unix_us
+from runstream_service.database.copy_rows import RowFormat, Rows, body, float64, int64, unix_us
 
 HEADER, TRAILER = b"PGCOPY\n\xff\r\n\x00" + bytes(8), b"\xff\xff"
-LAYOUT = Layout([("series_id", ">i4"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])
+ROW_FORMAT = RowFormat([("series_id", ">i4"), ("step", ">i8"), ("time", ">i8"), ("value", ">f8")])
 INT64 = st.integers(-(2**63), 2**63 - 1)
 Row = tuple[int, int, int, float]
 ROWS = st.lists(st.tuples(st.integers(1, 3), INT64, st.integers(-(2**62), 2**62), st.floats()), max_size=40)
@@ -42,9 +42,9 @@ def expected(rows: list[Row]) -> list[tuple[int, int, int, bytes]]:
 @given(ROWS)
 def test_rows_come_out_and_go_in_bit_for_bit(rows: list[Row]) -> None:
     data = encode(rows)
-    decoded = LAYOUT.rows(body(data))
+    decoded = ROW_FORMAT.rows(body(data))
     assert columns(decoded) == expected(rows)
-    assert LAYOUT.copy({name: decoded[name] for name in ("series_id", "step", "time", "value")}) == data
+    assert ROW_FORMAT.copy({name: decoded[name] for name in ("series_id", "step", "time", "value")}) == data
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_rows_come_out_and_go_in_bit_for_bit(rows: list[Row]) -> None:
 )
 def test_rows_of_another_layout_are_noticed(row: bytes) -> None:
     with pytest.raises(AssertionError):
-        LAYOUT.rows(row)
+        ROW_FORMAT.rows(row)
 
 
 def test_copy_without_its_end_is_noticed() -> None:

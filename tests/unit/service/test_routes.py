@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from runstream_service.core.caller import Role
 from runstream_service.mlflow.graphql import GraphQL
-from runstream_service.mlflow.route_kinds import Raw
+from runstream_service.mlflow.route_kinds import RawRoute
 from runstream_service.mlflow.routes import check_distinct
 
 
@@ -17,8 +17,8 @@ async def handler(_request: Request) -> Response:
 
 
 def test_a_route_that_is_in_the_table_twice_is_an_error_at_the_start() -> None:
-    one = Raw("GET", "2.0/mlflow/runs/get", Role.READ, handler)
-    check_distinct([one, Raw("POST", one.path, Role.READ, handler)])
+    one = RawRoute("GET", "2.0/mlflow/runs/get", Role.READ, handler)
+    check_distinct([one, RawRoute("POST", one.path, Role.READ, handler)])
     with pytest.raises(ValueError, match=r"twice: GET 2\.0/mlflow/runs/get"):
         check_distinct([one, one])
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.database.copy_rows import Layout, Rows, body, float64, int64, unix_us
+from runstream_service.database.copy_rows import RowFormat, Rows, body, float64, int64, unix_us
 from runstream_service.query.latest import STORED_VALUES, LatestPoints, apply_hot_points
 from runstream_service.query.mlflow_view.primary_series import primary_points
 from runstream_service.query.reading import hot_windows
@@ -26,11 +26,11 @@ Indices = NDArray[np.intp]
 
 # From this many runs on, a statement with their ids takes longer than reading the series of their whole experiments.
 MANY_RUNS = 1_000
-_STORED = Layout([("run_id", "S16"), ("key", ">i8"), *STORED_VALUES])
-_STORED_BEST = Layout(
+_STORED = RowFormat([("run_id", "S16"), ("key", ">i8"), *STORED_VALUES])
+_STORED_BEST = RowFormat(
     [("run_id", "S16"), ("key", ">i8"), ("series_id", ">i8"), ("rank", ">i4"), ("min", ">f8"), ("max", ">f8")]
 )
-_STORED_OF_KEY = Layout([("run_id", "S16"), ("rank", ">i4"), ("attempt", ">i4"), ("value", ">f8")])
+_STORED_OF_KEY = RowFormat([("run_id", "S16"), ("rank", ">i4"), ("attempt", ">i4"), ("value", ">f8")])
 
 
 class Field(NamedTuple):

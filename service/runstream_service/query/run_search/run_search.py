@@ -20,7 +20,7 @@ from runstream_service.concurrency import threads
 from runstream_service.core.names import is_run_id
 from runstream_service.core.pages import make_offset_token, read_offset_token
 from runstream_service.core.runs import NAME_TAG
-from runstream_service.database.copy_rows import Layout, body, int64
+from runstream_service.database.copy_rows import RowFormat, body, int64
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import all_ended, compute, whole_read
 from runstream_service.query.run_search import metric_columns
@@ -241,17 +241,17 @@ async def _candidates(
     )
     places = [f"place_{number}" for number in range(len(stored))]
     flags = [f"flag_{number}" for number in range(len(conditions))]
-    layout = Layout([("run_id", "S16"), *((name, ">i8") for name in places), *((name, "?") for name in flags)])
+    row_format = RowFormat([("run_id", "S16"), *((name, ">i8") for name in places), *((name, "?") for name in flags)])
 
     def decoded() -> _Candidates:
-        rows = layout.rows(body(data))
+        rows = row_format.rows(body(data))
         return _Candidates(
             rows["run_id"].copy(),
             {order: int64(rows[name]) for order, name in zip(stored, places, strict=True)},
             [rows[name].copy() for name in flags],
         )
 
-    return await compute(len(data) // layout.dtype.itemsize, decoded)
+    return await compute(len(data) // row_format.dtype.itemsize, decoded)
 
 
 def _sorted(

@@ -155,7 +155,7 @@ class Tail:
         check_keys(query.keys)
         since = Cursor.decode(query.cursor) if query.cursor else None
         keys = sorted(set(query.keys)) or None
-        with self._place(caller):
+        with self._slot(caller):
             await self._read(caller, run_id, keys, query.rank, since, emit)
 
     async def _read(
@@ -195,7 +195,7 @@ class Tail:
             stream.fail(_draining())
 
     @contextlib.contextmanager
-    def _place(self, caller: Caller) -> Iterator[None]:
+    def _slot(self, caller: Caller) -> Iterator[None]:
         if self._draining:
             raise _draining()
         with self._slots.slot(caller):

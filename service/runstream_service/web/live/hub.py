@@ -92,7 +92,7 @@ class Hub:
         Raises:
             RunNotFound, Overloaded, Draining, DatabaseUnavailable.
         """
-        with self._place(caller):
+        with self._slot(caller):
             runs = list(dict.fromkeys([*points_of, *states_of]))
             states = await self._states.read([(caller.workspace_id, UUID(run_id)) for run_id in runs])
             _check_found(runs, {run_id.hex for _, run_id in states})
@@ -114,7 +114,7 @@ class Hub:
                 self._leave(caller, runs, subscription)
 
     @contextlib.contextmanager
-    def _place(self, caller: Caller) -> Iterator[None]:
+    def _slot(self, caller: Caller) -> Iterator[None]:
         if self._draining:
             raise _draining()
         with self._slots.slot(caller), self._metrics.streams.track_inprogress():
@@ -186,7 +186,7 @@ class Hub:
 
     async def run(self) -> None:
         """Sends events to pages until cancelled."""
-        await asyncio.gather(self._flush_all(), self._look_at_all())
+        await asyncio.gather(self._flush_all(), self._check_runs())
 
     async def _flush_all(self) -> None:
         """All feeds at the same moments, so that those of one run have the same cursors in between, and can be
@@ -223,18 +223,18 @@ class Hub:
             feed.subscriptions.clear()
             self._end_feed(watched, (feed, task))
 
-    async def _look_at_all(self) -> None:
+    async def _check_runs(self) -> None:
         while True:
             await self._any.wait()
             try:
-                await self._look()
+                await self._check_runs_once()
             except CoreError as error:
                 log.debug("Could not look at watched runs", action="runs_not_looked_at", error=error.message)
             await asyncio.sleep(_LOOK_EVERY_S)
             if not self._watched:
                 self._any.clear()
 
-    async def _look(self) -> None:
+    async def _check_runs_once(self) -> None:
         """One statement for all watched runs; the ones that have changed are read as a whole."""
         all_watched = {watched.watched_run: watched for watched in self._watched.values()}
         states = await self._states.read(all_watched.keys())
