@@ -98,7 +98,7 @@ async def test_segments_are_the_same_however_the_copy_is_cut(database: Database)
         found = [one for start in range(0, len(data), size) for one in stream.feed(data[start : start + size])]
         stream.finish()
         for one, other in zip(found, whole, strict=True):
-            assert (one.owner, one.place, one.first_step) == (other.owner, other.place, other.first_step)
+            assert (one.owner, one.ctid, one.first_step) == (other.owner, other.ctid, other.first_step)
             assert one.value.tobytes() == other.value.tobytes()
             for mine, theirs in ((one.step, other.step), (one.time_unix_us, other.time_unix_us)):
                 assert mine is not None

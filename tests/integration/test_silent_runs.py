@@ -37,8 +37,8 @@ class Replica:
     async def _streaming_runs(self) -> set[uuid.UUID]:
         return self.streaming
 
-    async def round(self) -> int:
-        return await self._runs.round()
+    async def run_once(self) -> int:
+        return await self._runs.run_once()
 
     async def passes(self, seconds: float) -> None:
         """Everything that was noted was so much earlier."""
@@ -57,7 +57,7 @@ class Replica:
         ended = 0
         for _ in range(round(seconds / BEAT_S)):
             await self.passes(BEAT_S)
-            ended += await self.round()
+            ended += await self.run_once()
         return ended
 
 
@@ -155,8 +155,8 @@ async def test_what_another_replica_sees_is_not_silent(database: Database, repli
     other.streaming = {run_id}
     for _ in range(80):
         await replica.passes(BEAT_S)
-        assert await replica.round() == 0
-        assert await other.round() == 0
+        assert await replica.run_once() == 0
+        assert await other.run_once() == 0
     assert (await run(database, run_id))["status"] == "running"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import asyncpg
 
 from runstream_service.auth.access import Access
-from runstream_service.commands.access_calls import operator_in
+from runstream_service.auth.operator import operator_in
 from runstream_service.core.caller import Role
 from runstream_service.database.pool import Database
 from tests.support.serve import COMMAND, command_environment

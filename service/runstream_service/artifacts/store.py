@@ -210,7 +210,7 @@ class ArtifactStore:
                 "This service keeps no artifacts, so nothing was stored; whoever runs it can let it (--artifacts). "
                 "Metrics, params and tags are kept."
             )
-        async with self._uploads.place() as upload:
+        async with self._uploads.slot() as upload:
             await self._check_inside(path)
             with _refusing_what_is_not_there(), _translated(path):
                 await self._put(

@@ -22,7 +22,7 @@ MAX_TEXT_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class ModelMetric:
+class NewModelMetric:
     """One value of a model, optionally on a dataset (otherwise the texts are empty)."""
 
     model_id: str
@@ -40,7 +40,7 @@ class ModelMetrics:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def check(self, caller: Caller, metrics: Sequence[ModelMetric]) -> None:
+    async def check(self, caller: Caller, metrics: Sequence[NewModelMetric]) -> None:
         """Raises NotFound if one of their models does not exist, or InvalidField."""
         for metric in metrics:
             check_text(metric.model_id, field="model_id", max_characters=MAX_TEXT_CHARACTERS)
@@ -52,7 +52,7 @@ class ModelMetrics:
             if model_id not in found:
                 raise NotFound(f"Logged model with ID '{model_id}' not found.", field="model_id", subject=model_id)
 
-    async def log(self, run_id: UUID, metrics: Sequence[ModelMetric]) -> None:
+    async def log(self, run_id: UUID, metrics: Sequence[NewModelMetric]) -> None:
         """Stores checked metrics that are not stored yet. Models that were deleted since the check are left out."""
         await self._database.execute(
             SQL["insert_model_metrics"],

@@ -160,7 +160,7 @@ class AppendProducer:
         pending.detach()
         self._waiting.append(pending)
         if len(self._waiting) == 1:
-            self.stream.wait_in_line(self)
+            self.stream.enqueue(self)
 
     @property
     def workspace_id(self) -> int:
@@ -202,7 +202,7 @@ class AppendProducer:
         held = sum(_size_of(item) for item in self._received)
         self._received.clear()
         if self._waiting:
-            self.stream.leave_line(self)
+            self.stream.dequeue(self)
         while self._waiting:
             pending = self._waiting.popleft()
             held += pending.charge

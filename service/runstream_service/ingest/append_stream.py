@@ -231,13 +231,13 @@ class AppendStream:
         """Hand a batch to its writer for which room was taken."""
         self._pipeline.submit(pending)
 
-    def wait_in_line(self, producer: AppendProducer) -> None:
+    def enqueue(self, producer: AppendProducer) -> None:
         """The producer waits for room."""
-        self._pipeline.budget.wait_in_line(producer)
+        self._pipeline.budget.enqueue(producer)
 
-    def leave_line(self, producer: AppendProducer) -> None:
+    def dequeue(self, producer: AppendProducer) -> None:
         """It does not any more."""
-        self._pipeline.budget.leave_line(producer)
+        self._pipeline.budget.dequeue(producer)
 
     # Answering -------------------------------------------------------------------------------------------------------
 

@@ -98,7 +98,7 @@ class PointBudget:
         self._limits = limits or WorkspaceLimits(Limits())
         self._rates = PointRates(self._limits.points_per_second)
         self._gate = gate
-        self._line: FairQueue[Waiter] = FairQueue(self._points.held_by)
+        self._queue: FairQueue[Waiter] = FairQueue(self._points.held_by)
         self._admission_scheduled = False
         if gate is not None:
             gate.on_open = self._admit_soon
@@ -119,7 +119,7 @@ class PointBudget:
 
     def try_acquire(self, workspace_id: int, points: int) -> bool:
         """Take `points` if they fit now and it is nobody else's turn; returns whether it took them."""
-        if self._is_closed or (self._line and not self._is_next(workspace_id)):
+        if self._is_closed or (self._queue and not self._is_next(workspace_id)):
             return False
         return not self.rate_wait_s(workspace_id) and self._try_take(workspace_id, points)
 
@@ -141,20 +141,20 @@ class PointBudget:
     def _is_next(self, workspace_id: int) -> bool:
         """Whether one who comes now has the next turn, although others wait. If every small batch that fits could
         overtake, a large one that waits would never fit."""
-        if self._line.waits(workspace_id):
+        if self._queue.waits(workspace_id):
             return False
-        first, held_by = self._line.next(), self._points.held_by
+        first, held_by = self._queue.next(), self._points.held_by
         return first is None or held_by(workspace_id) < held_by(first[0])
 
-    def wait_in_line(self, waiter: Waiter) -> None:
+    def enqueue(self, waiter: Waiter) -> None:
         """Admit it in its turn, but never at once."""
-        self._line.join(waiter.workspace_id, waiter)
+        self._queue.join(waiter.workspace_id, waiter)
         self._pause_if_limited(waiter.workspace_id)
         self._admit_soon()
 
-    def leave_line(self, waiter: Waiter) -> None:
+    def dequeue(self, waiter: Waiter) -> None:
         """It wants nothing any more."""
-        if self._line.leave(waiter.workspace_id, waiter):
+        if self._queue.leave(waiter.workspace_id, waiter):
             self._admit_soon()  # if it was the first, the next may fit
 
     async def acquire(self, workspace_id: int, points: int) -> None:
@@ -162,11 +162,11 @@ class PointBudget:
         if self.try_acquire(workspace_id, points):
             return
         waiter = _Call(workspace_id, points)
-        self.wait_in_line(waiter)
+        self.enqueue(waiter)
         try:
             await waiter.turn
         except asyncio.CancelledError:
-            self.leave_line(waiter)
+            self.dequeue(waiter)
             # Cancelled after its turn came: the points must be given back, or the budget shrinks forever.
             if waiter.turn.done() and not waiter.turn.cancelled():
                 self.release(workspace_id, points)
@@ -175,7 +175,7 @@ class PointBudget:
     def release(self, workspace_id: int, points: int) -> None:
         """Return points that are committed, refused or dropped."""
         self._points.release(workspace_id, points)
-        if self._line:
+        if self._queue:
             self._admit_soon()
 
     def _admit_soon(self) -> None:
@@ -188,26 +188,26 @@ class PointBudget:
         workspace holds the least, and large batches would never get their turn."""
         self._admission_scheduled = False
         for _ in range(_ADMITTED_AT_ONCE):
-            if self._is_closed or (first := self._line.next()) is None:
+            if self._is_closed or (first := self._queue.next()) is None:
                 return
             workspace_id, waiter = first
             if not self._try_take(workspace_id, waiter.wanted_points):
                 return
-            self._line.had_turn(workspace_id, waiter, waits_again=waiter.admitted())
+            self._queue.had_turn(workspace_id, waiter, waits_again=waiter.admitted())
             self._pause_if_limited(workspace_id)
-        if self._line:
+        if self._queue:
             self._admit_soon()
 
     def _pause_if_limited(self, workspace_id: int) -> None:
-        if self._line.is_paused(workspace_id) or not self._line.waits(workspace_id):
+        if self._queue.is_paused(workspace_id) or not self._queue.waits(workspace_id):
             return
         if wait_s := min(self.rate_wait_s(workspace_id), _LONGEST_PAUSE_S):
             self._limits.waited(workspace_id, wait_s)
-            self._line.pause(workspace_id)
+            self._queue.pause(workspace_id)
             asyncio.get_running_loop().call_later(wait_s, self._resume, workspace_id)
 
     def _resume(self, workspace_id: int) -> None:
-        self._line.resume(workspace_id)
+        self._queue.resume(workspace_id)
         self._pause_if_limited(workspace_id)
         self._admit_soon()
 

@@ -140,7 +140,7 @@ class Writer:
             while True:
                 await self._wake.wait()
                 if self._urgent is not None and self.points > SMALL_GROUP_POINTS:
-                    await self._urgent.passed()
+                    await self._urgent.wait_while_paused()
                 self._committing = self._take_group()
                 await self._commit(self._committing)
                 self._committing = []

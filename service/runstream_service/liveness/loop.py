@@ -45,7 +45,7 @@ class LivenessLoop:
         while True:
             await asyncio.sleep(self._beat_s * random.uniform(0.5, 1.0))
             try:
-                await self._runs.round()
+                await self._runs.run_once()
             except Exception as error:
                 self._metrics.failed()
                 log.warning(

@@ -53,7 +53,7 @@ class SilentRuns:
         self._silent_after_s = silent_after_s
         self._beat_s = beat_s
 
-    async def round(self) -> int:
+    async def run_once(self) -> int:
         """Note the runs that have streams here, and end the runs that no replica has. Returns how many were ended."""
         # At most two beats: a replica that was away for longer did not serve in that time.
         up_s: float = await self._database.fetchval(SQL["advance"], 2 * self._beat_s)

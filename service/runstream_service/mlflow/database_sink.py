@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from runstream_service.core.model_metrics import ModelMetric
+from runstream_service.core.model_metrics import NewModelMetric
 from runstream_service.ingest.http_writes import RunPoints
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from runstream_service.core.model_metrics import ModelMetrics
     from runstream_service.core.runs import Runs
     from runstream_service.ingest.http_writes import HttpIngest
-    from runstream_service.mlflow.metric_bodies import Metrics
-    from runstream_service.mlflow.metric_bodies import ModelMetric as BodyMetric
+    from runstream_service.mlflow.metric_bodies import Metrics, ModelMetricRow
 
 
 class DatabaseSink:
@@ -60,9 +59,9 @@ def _write_id(run_id: UUID, content: bytes) -> UUID:
     return UUID(bytes=hashlib.sha256(run_id.bytes + content).digest()[:16])
 
 
-def _of_model(metrics: Metrics, metric: BodyMetric) -> ModelMetric:
+def _of_model(metrics: Metrics, metric: ModelMetricRow) -> NewModelMetric:
     row = metric.row
-    return ModelMetric(
+    return NewModelMetric(
         metric.model_id,
         metrics.key[row],
         int(metrics.step[row]),

@@ -45,7 +45,7 @@ _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class ModelMetric:
+class ModelMetricRow:
     """A metric that was logged for a model, optionally on a dataset; `row` is its row in the columns."""
 
     row: int
@@ -62,7 +62,7 @@ class Metrics:
     step: NDArray[np.int64]
     timestamp_ms: NDArray[np.int64]
     value: NDArray[np.float64]
-    of_models: Sequence[ModelMetric] = ()
+    of_models: Sequence[ModelMetricRow] = ()
 
     def __len__(self) -> int:
         return len(self.key)
@@ -241,7 +241,7 @@ def _columns(metrics: Sequence[_AnyMetric]) -> Metrics | None:
     if not usual:
         return None
     of_models = [
-        ModelMetric(row, metric.model_id, metric.dataset_name, metric.dataset_digest)
+        ModelMetricRow(row, metric.model_id, metric.dataset_name, metric.dataset_digest)
         for row, metric in enumerate(metrics)
         if metric.model_id
     ]
@@ -332,7 +332,7 @@ def _check_metric_key(key: str, path: str) -> None:
 
 def _collected(metrics: Sequence[_Metric]) -> Metrics:
     of_models = [
-        ModelMetric(row, metric.model_id, metric.dataset_name, metric.dataset_digest)
+        ModelMetricRow(row, metric.model_id, metric.dataset_name, metric.dataset_digest)
         for row, metric in enumerate(metrics)
         if metric.model_id
     ]

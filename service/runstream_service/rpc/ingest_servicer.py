@@ -11,7 +11,7 @@ import structlog
 
 from runstream.v1 import ingest_pb2
 from runstream_service.concurrency.tasks import abandon
-from runstream_service.core.lifetime import Lifetime
+from runstream_service.core.stream_lifetime import StreamLifetime
 from runstream_service.errors.core import CoreError, Draining, MessageTooLarge, OpenExpected, OpenTimeout
 from runstream_service.ingest.append_producer import Acknowledged, Ended, Opened
 from runstream_service.ingest.append_stream import AppendStream
@@ -48,7 +48,7 @@ LAST_ACKS_TIMEOUT_S = 5.0
 
 def ingest_handler(
     pipeline: IngestPipeline,
-    lifetime: Lifetime | None = None,
+    lifetime: StreamLifetime | None = None,
     *,
     first_message_timeout_s: float = FIRST_MESSAGE_TIMEOUT_S,
     last_acks_timeout_s: float = LAST_ACKS_TIMEOUT_S,
@@ -58,7 +58,7 @@ def ingest_handler(
     bytes that are no message get a clear status instead of gRPC's own INTERNAL."""
     servicer = IngestServicer(
         pipeline,
-        lifetime or Lifetime(),
+        lifetime or StreamLifetime(),
         first_message_timeout_s=first_message_timeout_s,
         last_acks_timeout_s=last_acks_timeout_s,
         write_timeout_s=write_timeout_s,
@@ -74,7 +74,7 @@ class IngestServicer:
     def __init__(
         self,
         pipeline: IngestPipeline,
-        lifetime: Lifetime,
+        lifetime: StreamLifetime,
         *,
         first_message_timeout_s: float,
         last_acks_timeout_s: float,
@@ -106,7 +106,7 @@ class IngestServicer:
         caller, request = caller_of(context), await self._open_request(context)
         with (
             AppendStream(self._pipeline, caller, multiplexed=request.multiplexed) as stream,
-            self._lifetime.of(caller, stream.fail),
+            self._lifetime.limit(caller, stream.fail),
         ):
             stream.take(request)
             await self._serve(stream, context)

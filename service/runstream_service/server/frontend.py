@@ -24,8 +24,8 @@ from runstream_service.auth.command_line import CommandLineSignIns
 from runstream_service.auth.refused_calls import RefusedCalls
 from runstream_service.auth.sessions import Sessions
 from runstream_service.auth.tokens import Tokens
-from runstream_service.core.lifetime import Lifetime
 from runstream_service.core.run_states import RunStates
+from runstream_service.core.stream_lifetime import StreamLifetime
 from runstream_service.database.commit_notifier import CommitNotifier
 from runstream_service.http.app import HttpApp
 from runstream_service.http.command_line import CommandLinePages
@@ -142,7 +142,7 @@ class Frontend:
         self._refused_calls = RefusedCalls(metrics.registry)
         self._sign_in = self._make_sign_in() if settings.auth else None
         self._command_line = CommandLinePages() if settings.auth else None
-        self._lifetime = Lifetime(settings.max_connection_age_s, watching=self._authenticator.watching)
+        self._lifetime = StreamLifetime(settings.max_connection_age_s, watching=self._authenticator.watching)
         self._tasks = LastingTasks()
         self._pipeline: IngestPipeline | None = None
         self._tail: Tail | None = None

@@ -108,7 +108,7 @@ class Supervisor:
         self._database = await self._open_database()
         # After the database: artifacts are below --data-dir by default, and errors should name that setting.
         artifacts = ArtifactStore.open(self._settings.artifacts)
-        artifacts.tidy()
+        artifacts.delete_stale_uploads()
         self._metrics.watch(CALLS, self._database)
         await self._readiness.passes(DATABASE)
         await migrate(self._database)

@@ -19,7 +19,7 @@ class LoopTurns:
 
     def __init__(self, any_urgent: Callable[[], bool] = lambda: False) -> None:
         self._any_urgent = any_urgent
-        self._line: FairQueue[asyncio.Future[None]] = FairQueue(lambda _workspace_id: 0)
+        self._queue: FairQueue[asyncio.Future[None]] = FairQueue(lambda _workspace_id: 0)
         self._first: int | None = None
         self._is_shared = False
         self._left = _AT_ONCE
@@ -33,7 +33,7 @@ class LoopTurns:
             self._is_shared = workspace_id != self._first
             if not self._any_urgent():
                 return True
-        if self._line or not self._left:
+        if self._queue or not self._left:
             return False
         self._left -= 1
         self._next_iteration()
@@ -42,12 +42,12 @@ class LoopTurns:
     async def wait(self, workspace_id: int) -> None:
         """Wait for a turn."""
         turn = asyncio.get_running_loop().create_future()
-        self._line.join(workspace_id, turn)
+        self._queue.join(workspace_id, turn)
         self._next_iteration()
         try:
             await turn
         finally:
-            self._line.leave(workspace_id, turn)
+            self._queue.leave(workspace_id, turn)
 
     def _next_iteration(self) -> None:
         if not self._scheduled:
@@ -57,10 +57,10 @@ class LoopTurns:
     def _grant(self) -> None:
         self._scheduled = False
         self._left = _AT_ONCE
-        while self._left and (first := self._line.next()) is not None:
-            self._line.had_turn(*first)
+        while self._left and (first := self._queue.next()) is not None:
+            self._queue.had_turn(*first)
             if not first[1].done():
                 first[1].set_result(None)
                 self._left -= 1
-        if self._line:
+        if self._queue:
             self._next_iteration()

@@ -27,7 +27,7 @@ class FairSlots:
         self._what = what
         self._slots = SharedCapacity(slots)
         self._max_waiting = max_waiting
-        self._line: FairQueue[asyncio.Future[None]] = FairQueue(self._slots.held_by)
+        self._queue: FairQueue[asyncio.Future[None]] = FairQueue(self._slots.held_by)
 
     def resize(self, slots: int) -> None:
         """Another number of slots; those that are taken stay so."""
@@ -36,7 +36,7 @@ class FairSlots:
     @property
     def waiting(self) -> int:
         """How many wait for a slot."""
-        return len(self._line)
+        return len(self._queue)
 
     @contextlib.asynccontextmanager
     async def slot(self, *, wait_s: float | None = None) -> AsyncIterator[None]:
@@ -49,14 +49,14 @@ class FairSlots:
             self._release(workspace_id)
 
     async def _acquire(self, workspace_id: int, wait_s: float | None) -> None:
-        if self._any_free and not len(self._line):
+        if self._any_free and not len(self._queue):
             self._slots.take(workspace_id, 1)
             return
         turn = self._join(workspace_id)
         try:
             await (turn if wait_s is None else in_time(turn, wait_s))
         except BaseException as error:
-            self._line.leave(workspace_id, turn)
+            self._queue.leave(workspace_id, turn)
             if _was_granted(turn):  # it was cancelled, or the time was over, just after its turn came
                 self._release(workspace_id)
             if isinstance(error, TimeoutError):
@@ -68,30 +68,30 @@ class FairSlots:
             raise
 
     def _join(self, workspace_id: int) -> asyncio.Future[None]:
-        if len(self._line) >= self._max_waiting:
+        if len(self._queue) >= self._max_waiting:
             self._make_room(workspace_id)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.join(workspace_id, turn)
+        self._queue.join(workspace_id, turn)
         return turn
 
     def _make_room(self, workspace_id: int) -> None:
         error = NoSlot(
-            f"{len(self._line)} {self._what} wait for their turn already; nothing was done, try again",
+            f"{len(self._queue)} {self._what} wait for their turn already; nothing was done, try again",
             retry_after_s=2.0,
         )
-        longest, length, last = self._line.last_of_longest()
-        if length <= self._line.length_of(workspace_id) + 1:
+        longest, length, last = self._queue.last_of_longest()
+        if length <= self._queue.length_of(workspace_id) + 1:
             raise error
-        self._line.leave(longest, last)
+        self._queue.leave(longest, last)
         last.set_exception(error)
 
     def _release(self, workspace_id: int) -> None:
         self._slots.release(workspace_id)
-        while self._any_free and (first := self._line.next()) is not None:
+        while self._any_free and (first := self._queue.next()) is not None:
             self._grant(*first)
 
     def _grant(self, workspace_id: int, turn: asyncio.Future[None]) -> None:
-        self._line.had_turn(workspace_id, turn)
+        self._queue.had_turn(workspace_id, turn)
         if not turn.done():
             self._slots.take(workspace_id, 1)
             turn.set_result(None)

@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 
 from runstream.v1 import ingest_pb2, ingest_pb2_grpc
 from runstream_service.auth.anonymous import Anonymous
-from runstream_service.core.lifetime import Lifetime
+from runstream_service.core.stream_lifetime import StreamLifetime
 from runstream_service.ingest.limits import MAX_BATCH_POINTS, MAX_MESSAGE_BYTES
 from runstream_service.monitoring.metrics import Metrics
 from runstream_service.rpc.ingest_servicer import ingest_handler
@@ -25,7 +25,7 @@ from tests.integration.ingest.conftest import TIME, Replica
 
 
 @contextlib.asynccontextmanager
-async def serving(replica: Replica, lifetime: Lifetime | None = None, **timeouts: float) -> AsyncIterator[str]:
+async def serving(replica: Replica, lifetime: StreamLifetime | None = None, **timeouts: float) -> AsyncIterator[str]:
     server = grpc.aio.server(interceptors=[CallInterceptor(Metrics(version="test"), Anonymous())], options=GRPC_OPTIONS)
     server.add_generic_rpc_handlers((ingest_handler(replica.pipeline, lifetime, **timeouts),))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -331,7 +331,7 @@ async def test_draining_acknowledges_what_was_received_and_sends_clients_elsewhe
 async def test_an_old_stream_is_sent_elsewhere_when_what_was_received_is_acknowledged(
     database, replica, run_id, stored
 ):
-    async with serving(replica, Lifetime(2.0)) as address, grpc.aio.insecure_channel(address) as channel:
+    async with serving(replica, StreamLifetime(2.0)) as address, grpc.aio.insecure_channel(address) as channel:
         producer = Producer(channel, run_id)
         await producer.open()
         begun = time.monotonic()

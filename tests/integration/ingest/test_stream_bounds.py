@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from runstream.v1 import ingest_pb2_grpc
-from runstream_service.core.lifetime import Lifetime
+from runstream_service.core.stream_lifetime import StreamLifetime
 from tests.integration.ingest.conftest import running_replica
 from tests.integration.ingest.test_append import Producer, serving
 
@@ -149,7 +149,7 @@ async def test_a_database_that_comes_back_soon_costs_no_stream(database, run_id)
 
 
 async def test_an_old_stream_waits_only_a_moment_for_commits(database, replica, run_id, stored):
-    async with _connected(replica, Lifetime(0.2), last_acks_timeout_s=0.2) as channel:
+    async with _connected(replica, StreamLifetime(0.2), last_acks_timeout_s=0.2) as channel:
         producer = Producer(channel, run_id)
         await producer.open()
         await producer.declare("loss")
@@ -162,7 +162,7 @@ async def test_an_old_stream_waits_only_a_moment_for_commits(database, replica, 
 
 @pytest.mark.parametrize(
     ("lifetime", "write_timeout_s", "reason"),
-    [(Lifetime(2.0), 60.0, "DRAINING"), (Lifetime(), 1.0, "CLIENT_STALLED")],
+    [(StreamLifetime(2.0), 60.0, "DRAINING"), (StreamLifetime(), 1.0, "CLIENT_STALLED")],
     ids=["old", "never_old"],
 )
 async def test_a_client_that_never_reads_gives_its_place_up(replica, run_id, lifetime, write_timeout_s, reason):

@@ -191,10 +191,10 @@ async def test_reads_above_the_limit_wait_and_those_of_another_workspace_do_not(
     assert order == ["first", "other"], "the limit is that of all reads"
     end.set()
     await asyncio.gather(*tasks)
-    async with reads.place():
+    async with reads.slot():
         pass
     work_for(1)
-    async with reads.place():
+    async with reads.slot():
         with pytest.raises(LimitReached, match="limit of 1 reads at a time"):
             async with reads.slot(wait_s=0.01):
                 pass

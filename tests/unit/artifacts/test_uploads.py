@@ -20,7 +20,7 @@ async def trickling(chunk: bytes, ended: asyncio.Event) -> AsyncIterator[bytes]:
 
 
 async def upload(uploads: Uploads, chunks: AsyncIterator[bytes]) -> int:
-    async with uploads.place() as place:
+    async with uploads.slot() as place:
         return sum([len(chunk) async for chunk in place.watched(chunks)])
 
 

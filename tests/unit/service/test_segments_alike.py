@@ -61,7 +61,7 @@ def a_row(rng: random.Random, form: Form) -> bytes:
 def comparable(segments: list[Segment]) -> list[tuple[Any, ...]]:
     return [
         (
-            *(one.owner, one.place, one.first_step, one.min_time_unix_us, one.value.tobytes()),
+            *(one.owner, one.ctid, one.first_step, one.min_time_unix_us, one.value.tobytes()),
             *(None if column is None else column.tolist() for column in (one.step, one.time_unix_us)),
         )
         for one in segments

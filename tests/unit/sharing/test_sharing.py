@@ -184,7 +184,7 @@ Taken = list[tuple[int, int]]  # workspaces and points, in the order of their tu
 def _push(budget: PointBudget, workspace: int, streams: int, points: int, taken: Taken) -> None:
     """Streams of a workspace wait, each of which always has a next batch."""
     for _ in range(streams):
-        budget.wait_in_line(_Stream(workspace, points, taken))
+        budget.enqueue(_Stream(workspace, points, taken))
 
 
 class _Stream:

@@ -26,8 +26,8 @@ import numpy as np
 import structlog
 
 from runstream_service.concurrency.deadlines import in_time
-from runstream_service.core.lifetime import Lifetime
 from runstream_service.core.names import parse_run_id
+from runstream_service.core.stream_lifetime import StreamLifetime
 from runstream_service.database.pool import server_start_id_of, translated
 from runstream_service.errors.core import CoreError, CursorTooOld, Draining, RunNotFound
 from runstream_service.query.reading.series import Series, check_keys
@@ -124,7 +124,7 @@ class Tail:
         database: Database,
         notifier: CommitNotifier,
         metrics: TailMetrics,
-        lifetime: Lifetime | None = None,
+        lifetime: StreamLifetime | None = None,
         *,
         max_catching_up: int = _MAX_CATCHING_UP,
     ) -> None:
@@ -139,7 +139,7 @@ class Tail:
         self._names: dict[int, Series] = {}
         self._names_from = ""  # a server_start_id
         self._draining = False
-        self._lifetime = lifetime or Lifetime()
+        self._lifetime = lifetime or StreamLifetime()
 
     # -- streams -----------------------------------------------------------------------------------------------------
 
@@ -170,7 +170,7 @@ class Tail:
         self._streams.add(stream)
         self._metrics.streams.inc()
         try:
-            with self._lifetime.of(caller, stream.fail):
+            with self._lifetime.limit(caller, stream.fail):
                 await self._serve(stream, emit, catching_up=since is not None)
         finally:
             self._streams.discard(stream)

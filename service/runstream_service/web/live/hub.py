@@ -25,10 +25,10 @@ from runstream_service.web.run_answers import rendered_run
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from runstream_service.core.lifetime import Lifetime
     from runstream_service.core.run_rows import Run
     from runstream_service.core.run_states import RunStates, WatchedRun
     from runstream_service.core.runs import Runs
+    from runstream_service.core.stream_lifetime import StreamLifetime
     from runstream_service.query.tail.tail import Tail
     from runstream_service.web.live.metrics import LiveMetrics
 
@@ -68,7 +68,9 @@ class _Watched:
 class Hub:
     """`run` has to run as long as there are any pages."""
 
-    def __init__(self, tail: Tail, runs: Runs, states: RunStates, lifetime: Lifetime, metrics: LiveMetrics) -> None:
+    def __init__(
+        self, tail: Tail, runs: Runs, states: RunStates, lifetime: StreamLifetime, metrics: LiveMetrics
+    ) -> None:
         self._tail = tail
         self._runs = runs
         self._states = states
@@ -99,7 +101,7 @@ class Hub:
             subscription = Subscription(points_of)
             self._subscriptions.add(subscription)
             try:
-                with self._lifetime.of(caller, subscription.end):
+                with self._lifetime.limit(caller, subscription.end):
                     for (_, run_id), state in states.items():
                         self._watch(caller, run_id.hex, state).subscriptions.add(subscription)
                     await self._follow(caller, subscription, since)

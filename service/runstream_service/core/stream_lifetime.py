@@ -31,7 +31,7 @@ def _nobody_watches(_caller: Caller, _end: End) -> AbstractContextManager[None]:
     return contextlib.nullcontext()
 
 
-class Lifetime:
+class StreamLifetime:
     """Streams last about `seconds`; 0: no limit. `watching` is that of the Authenticator."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Lifetime:
         self._watching = watching
 
     @contextlib.contextmanager
-    def of(self, caller: Caller, end: End) -> Iterator[None]:
+    def limit(self, caller: Caller, end: End) -> Iterator[None]:
         """Calls `end` to end a stream of a caller if the block lasts longer than the stream may."""
         with self._watching(caller, end), self._aging(end):
             yield
