@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import runstream
-from runstream._lifecycle import process
+from runstream._lifecycle import process_state
 from runstream_service.database.embedded import EmbeddedPostgres
 from runstream_service.database.pool import Database
 from tests.support.agents import end_agents
@@ -34,7 +34,7 @@ def journal_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     for name in ("RUNSTREAM_DIR_BYTES", "RUNSTREAM_MODE", "RUNSTREAM_AGENT", "RUNSTREAM_SYSTEM_METRICS"):
         monkeypatch.delenv(name, raising=False)
     yield directory
-    for run in list(process._runs.values()):  # one that a test left open would go on in the next test
+    for run in list(process_state._runs.values()):  # one that a test left open would go on in the next test
         assert isinstance(run, runstream.Run)
         run.finish(timeout=0.0)
     if directory.exists():

@@ -43,11 +43,11 @@ if TYPE_CHECKING:
         History,
         LatestPoint,
         LatestPoints,
-        News,
         Point,
         RunInfo,
         RunList,
         SeriesColumns,
+        TailUpdate,
     )
     from runstream.run import Run, RunStats, start_run
 
@@ -67,7 +67,6 @@ __all__ = [
     "InvalidArgument",
     "LatestPoint",
     "LatestPoints",
-    "News",
     "NotFound",
     "Overloaded",
     "PermissionDenied",
@@ -79,6 +78,7 @@ __all__ = [
     "RunstreamError",
     "SeriesColumns",
     "ServiceError",
+    "TailUpdate",
     "Unauthenticated",
     "Unavailable",
     "start_run",

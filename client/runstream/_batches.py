@@ -61,7 +61,7 @@ class SeriesTable:
             return None
 
     def add(self, key: str) -> int:
-        """The index of a new key. The caller has checked `refusal_of(key)` and that there is room."""
+        """The index of a new key. The caller has checked `key_error(key)` and that there is room."""
         index = self._indexes[key] = len(self._keys)
         self._keys.append(key)
         return index
@@ -71,7 +71,7 @@ class SeriesTable:
         return self._keys[first : first + count]
 
 
-def refusal_of(key: object) -> tuple[str, str] | None:
+def key_error(key: object) -> tuple[str, str] | None:
     """Why a metric key is refused, as (reason, words); None if it is valid. The service has the same rules."""
     if not isinstance(key, str):
         return key_not_a_string(key)
@@ -87,7 +87,7 @@ def refusal_of(key: object) -> tuple[str, str] | None:
 
 
 def key_not_a_string(key: object) -> tuple[str, str]:
-    """The refusal of a key that is not a string, in the form of `refusal_of`."""
+    """The refusal of a key that is not a string, in the form of `key_error`."""
     return "key_not_a_string", f"is a key of type {type(key).__name__}, not a string"
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from runstream._batches import key_not_a_string, shown_key
 from runstream._device_values import DeviceValue
-from runstream._notices import Notices
+from runstream._run_logger import RunLogger
 from runstream._threads import RLock
 from runstream._values import (
     IMMUTABLE_TYPES,
@@ -55,10 +55,10 @@ class Marker:
 
 
 # One log() call: metrics, step (an int or a DeviceValue), time in microseconds.
-Entry = tuple[dict[str, Any], Any, int]
+Row = tuple[dict[str, Any], Any, int]
 
 
-class Account(NamedTuple):
+class Counters(NamedTuple):
     """Where the points of a handle are. `unsettled` ones are in the journal, without an answer of the service."""
 
     waiting: int
@@ -86,19 +86,19 @@ class Buffer:
         self,
         max_points: int,
         max_bytes: int,
-        notices: Notices,
+        logger: RunLogger,
         on_first: Callable[[float], None],
         on_many: Callable[[], None],
     ) -> None:
         self._lock = RLock()
-        self._rows: list[Entry | Marker] = []
+        self._rows: list[Row | Marker] = []
         self._since_s = 0.0  # when the first of them was added, by the monotonic clock
         self._max_points = max_points
         self._max_bytes = max_bytes
-        self._room_points = max_points
-        self._room_bytes = max_bytes
+        self._free_points = max_points
+        self._free_bytes = max_bytes
         self._next_step = 0
-        self._notices = notices
+        self._logger = logger
         self._on_first = on_first
         self._on_many = on_many
         self.closed_for = (
@@ -134,14 +134,14 @@ class Buffer:
         with self._lock:
             if step is None:
                 step = self._next_step
-            if self.closed_for or self._room_points < count or self._room_bytes < size:
+            if self.closed_for or self._free_points < count or self._free_bytes < size:
                 self.refused[self.closed_for or "buffer_full"] += count
                 return
             # The largest possible step has no successor: then the count stays as it is.
             if not step_on_device and self._next_step <= step < INT64_MAX:
                 self._next_step = step + 1
-            self._room_points -= count
-            self._room_bytes -= size
+            self._free_points -= count
+            self._free_bytes -= size
             if not self._rows:
                 first = True
                 self._since_s = time.monotonic()
@@ -152,7 +152,7 @@ class Buffer:
         elif waiting == _WAKE_ROWS or count >= _WAKE_ROWS:
             self._on_many()
 
-    def mark(self, marker: Marker) -> None:
+    def put_marker(self, marker: Marker) -> None:
         """Puts a marker behind all rows and wakes the recorder."""
         with self._lock:
             if not self._rows:
@@ -160,43 +160,43 @@ class Buffer:
             self._rows.append(marker)
         self._on_many()
 
-    def since(self) -> float | None:
+    def waiting_since_s(self) -> float | None:
         """When the first waiting row was added, by the monotonic clock; None if none waits."""
         return self._since_s if self._rows else None
 
-    def take(self) -> tuple[list[Entry | Marker], float]:
+    def take(self) -> tuple[list[Row | Marker], float]:
         """Takes all rows in one step; returns them, and when the first of them was added, by the monotonic clock. (To
         note the time of each row, log() would have to read the clock.)"""
         with self._lock:
             rows, self._rows = self._rows, []
             return rows, self._since_s
 
-    def repack(self, freed_bytes: int) -> None:
+    def adjust_bytes(self, freed_bytes: int) -> None:
         """The recorder has packed rows, which freed this many bytes (or took more, if negative)."""
         with self._lock:
-            self._room_bytes += freed_bytes
+            self._free_bytes += freed_bytes
 
     def refuse_waiting(self, points: int, size: int, reason: str) -> None:
         """Points that waited are refused for `reason`."""
         with self._lock:
-            self._room_points += points
-            self._room_bytes += size
+            self._free_points += points
+            self._free_bytes += size
             self.refused[reason] += points
 
-    def write(self, points: int, size: int) -> None:
+    def count_written(self, points: int, size: int) -> None:
         """Points that waited are in the journal now."""
         with self._lock:
-            self._room_points += points
-            self._room_bytes += size
+            self._free_points += points
+            self._free_bytes += size
             self._written += points
 
-    def settle(self, acknowledged: int, refused: Mapping[str, int]) -> None:
+    def set_settled(self, acknowledged: int, refused: Mapping[str, int]) -> None:
         """How many of all points in the journal are acknowledged by the service, and refused, by reason."""
         with self._lock:
             self._acknowledged = acknowledged
             self._refused_by_service = refused
 
-    def lose(self, points: int, reason: str) -> None:
+    def count_lost(self, points: int, reason: str) -> None:
         """Points that were in the journal are gone from it."""
         with self._lock:
             self._written -= points
@@ -219,12 +219,12 @@ class Buffer:
         with self._lock:
             self.refused[reason] += points
 
-    def write_off(self, reason: str) -> None:
+    def drop_waiting(self, reason: str) -> None:
         """Counts all waiting points as refused: nobody will write them any more."""
         with self._lock:
             self._rows = []
-            waiting = self._max_points - self._room_points
-            self._room_points, self._room_bytes = self._max_points, self._max_bytes
+            waiting = self._max_points - self._free_points
+            self._free_points, self._free_bytes = self._max_points, self._max_bytes
             if waiting:
                 self.refused[reason] += waiting
 
@@ -239,20 +239,20 @@ class Buffer:
             if self._next_step <= step < INT64_MAX:
                 self._next_step = step + 1
 
-    def go_on_from(self, step: int) -> None:
+    def set_next_step(self, step: int) -> None:
         """Continues the count of steps, in a forked child, where its parent was."""
         self._next_step = step
 
-    def account(self) -> Account:
+    def counters(self) -> Counters:
         """The counts, read consistently under the lock."""
         with self._lock:
             refused = dict(self.refused)
             for reason, points in self._refused_by_service.items():
                 refused[reason] = refused.get(reason, 0) + points
             settled = self._acknowledged + sum(self._refused_by_service.values())
-            waiting = self._max_points - self._room_points
-            size = self._max_bytes - self._room_bytes
-            return Account(waiting, size, max(0, self._written - settled), self._acknowledged, refused)
+            waiting = self._max_points - self._free_points
+            size = self._max_bytes - self._free_bytes
+            return Counters(waiting, size, max(0, self._written - settled), self._acknowledged, refused)
 
     def _row_of(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """The row of a mapping that is no dict. It is empty, and refused, if `metrics` is no mapping; a list of pairs
@@ -260,7 +260,7 @@ class Buffer:
         if hasattr(metrics, "keys"):
             return dict(metrics)
         self.refuse(1, "not_a_mapping")
-        self._notices.refused(f"<{type(metrics).__name__}>", "is not a mapping of metrics to values")
+        self._logger.note_refused(f"<{type(metrics).__name__}>", "is not a mapping of metrics to values")
         return {}
 
     def _captured(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -314,7 +314,7 @@ class Buffer:
             number = whole_microseconds(time_unix_us)
             if _TIME_MIN <= number <= _TIME_MAX:
                 if number in _SECONDS or number in _MILLISECONDS:
-                    self._notices.early_time(number, "seconds" if number in _SECONDS else "milliseconds")
+                    self._logger.note_early_time(number, "seconds" if number in _SECONDS else "milliseconds")
                 return number
             why = "is outside of the years 1 to 9999"
         except RefusedValue as refused:
@@ -330,7 +330,7 @@ class Buffer:
     def _refuse_row(self, keys: Collection[Any], reason: str, why: str) -> None:
         self.refuse(len(keys), reason)
         for key in keys:
-            self._notices.refused(shown_key(key), why)
+            self._logger.note_refused(shown_key(key), why)
 
 
 def _full_key(prefix: str | None, key: object) -> str | None:

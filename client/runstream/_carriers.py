@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runstream._notices import logger, say_warning
+from runstream._run_logger import logger, warn_about_process
 from runstream._settings import Settings
 from runstream._threads import are_threads_patched, check_threads_for_grpc
 
@@ -60,7 +60,9 @@ class ThreadCarrier(Carrier):
             try:
                 self._thread.start(directory)
             except OSError as error:
-                say_warning("nothing is sent to the service for now (%s); the journal is kept", error, about="carrier")
+                warn_about_process(
+                    "nothing is sent to the service for now (%s); the journal is kept", error, about="carrier"
+                )
 
 
 class AgentCarrier(ThreadCarrier):
@@ -79,7 +81,7 @@ class AgentCarrier(ThreadCarrier):
             return
         state = self._ensure_agent(directory)
         if state.state == "failed" and state.failures >= _PATIENCE:
-            say_warning(
+            warn_about_process(
                 "no agent can be started (%s). A thread of this process sends the journals in %s instead: gRPC runs in "
                 "this process, where a fork or a lack of threads may disturb it, and what is not sent when the process "
                 "ends waits for the next one. Start an agent yourself (`runstream agent`), or accept this with "

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from runstream._recorder import Recorder
-from runstream._recording import End, Recording
+from runstream._recording import EndMarker, Recording
 
 _REPORT_AFTER_S = 2.0  # a longer wait is reported
 _LAST_MOMENT_S = 0.2  # extra time for what is still to be written, when the time is up
@@ -19,7 +19,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.01
 class Ending:
     """The end of one run in this process."""
 
-    def __init__(self, recorder: Recorder, recording: Recording, end: End) -> None:
+    def __init__(self, recorder: Recorder, recording: Recording, end: EndMarker) -> None:
         self.recorder = recorder
         self.recording = recording
         self.arrived = False
@@ -28,7 +28,7 @@ class Ending:
         self._is_empty = recording.is_empty()  # a forked child that has never logged has nothing to end
         recording.buffer.close("finished")
         if not self._is_empty:
-            recording.buffer.mark(end)
+            recording.buffer.put_marker(end)
 
     def is_over(self) -> bool:
         """Whether everything is answered, or nothing more can be."""
@@ -39,8 +39,8 @@ class Ending:
         recording = self.recording
         return (
             self._is_empty
-            or recording.settled(self._end)
-            or (recording.store.outlives_us and recording.on_disk(self._end))
+            or recording.is_settled(self._end)
+            or (recording.store.agent_outlives_job and recording.is_on_disk(self._end))
         )
 
     def hurry(self) -> None:
@@ -62,17 +62,17 @@ class Ending:
             while recorder.running and not recording.closed and time.monotonic() < deadline_s:
                 time.sleep(_LONGEST_PAUSE_S)
         if not recorder.running and not recording.closed:
-            recording.buffer.write_off("no_threads")
+            recording.buffer.drop_waiting("no_threads")
         lost = recording.dead or recording.lost or self._is_short_of_values
         self.arrived = self._is_taken() and not (lost or recording.run_refused or recording.position.end_refused)
 
     def report(self, wait_s: float) -> None:
         """Reports what is being waited for."""
         recording = self.recording
-        account = recording.buffer.account()
+        counters = recording.buffer.counters()
         on_devices = recording.packer.waiting_for_devices()
-        points = account.waiting + account.unsettled - on_devices
-        recording.notices.finishing(wait_s, points, on_devices, recording.pending_calls())
+        points = counters.waiting + counters.unsettled - on_devices
+        recording.logger.finishing(wait_s, points, on_devices, recording.pending_calls())
 
 
 def wait_all(endings: Sequence[Ending], timeout_s: float) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from runstream._credentials import Credentials, Metadata, Secret, check_token, check_workspace
-from runstream._notices import say_warning
 from runstream._profile import Login, Project, stored_login
+from runstream._run_logger import warn_about_process
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 _TLS = "grpcs://"
@@ -155,7 +155,7 @@ def _tls_files(environ: Mapping[str, str], login: Login) -> TlsFiles:
 
 def _warn(text: str) -> None:
     """At most once a minute: endpoints are resolved again and again."""
-    say_warning("%s", text, about=text)
+    warn_about_process("%s", text, about=text)
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str:

@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from runstream._entries import MAX_PARAM
+from runstream._params_tags import MAX_PARAM
 
 _MAX_DEPTH = 8  # deeper mappings are one param, as text
 _MAX_KEYS = 100  # so are larger ones: the labels of a thousand classes are one hyperparameter

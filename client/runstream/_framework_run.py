@@ -153,6 +153,6 @@ def _described(arguments: Mapping[str, Any]) -> StartArguments:
 def _opened_again(run: Run) -> Run:
     recording = run._recording
     again = open_handle(recording.joining.reopened(recording.position.run_id), run._settings)
-    again._buffer.go_on_from(run._buffer.next_step)
+    again._buffer.set_next_step(run._buffer.next_step)
     again._recorder.wake()
     return again

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runstream import _carriers
-from runstream._notices import say_warning
+from runstream._run_logger import warn_about_process
 from runstream._settings import Settings
 from runstream._stored_credentials import FIELD, StoredCredentials
 from runstream.journal.directory import Directory
@@ -29,17 +29,17 @@ _FULL_S = 1.0  # how often to look whether the directory has reached its limit
 
 
 class Journal:
-    """One journal of a handle: what was appended to it, and what became of that. `ordinal` counts those of the
+    """One journal of a handle: what was appended to it, and what became of that. `index` counts those of the
     handle."""
 
     def __init__(
         self,
         writer: JournalWriter | MemoryJournal,
-        ordinal: int,
+        index: int,
         position_of: Callable[[str], Position | None] = lambda journal_id: None,
     ) -> None:
         """`position_of` returns the position of a journal in memory."""
-        self.ordinal = ordinal
+        self.index = index
         self.declared = 0  # series that have a DECLARE
         self.batches = 0
         self.points = 0
@@ -193,40 +193,40 @@ class JournalStore:
         return str(self._directory.path) if self._directory is not None else ""
 
     @property
-    def outlives_us(self) -> bool:
+    def agent_outlives_job(self) -> bool:
         """Whether an operator's agent goes on when the job has ended, so that the journal is enough."""
         return not self._in_memory and (self._settings.agent == "external" or self._agent_stays)
 
-    def create(self, record: dict[str, Any], ordinal: int) -> Journal:
+    def create(self, record: dict[str, Any], index: int) -> Journal:
         """A new journal with this CREATE record. Raises OSError."""
-        directory = self._chosen()
+        directory = self._choose_directory()
         if directory is None:
             memory = MemoryJournal(record, self._settings.max_bytes)
             self._carrier.add(memory, self._settings.endpoint)
-            return Journal(memory, ordinal, self._carrier.position)
+            return Journal(memory, index, self._carrier.position)
         try:
-            return Journal(self._writer(directory, record), ordinal)
+            return Journal(self._writer(directory, record), index)
         except FileNotFoundError:
             directory.make()  # somebody has deleted it
-            return Journal(self._writer(directory, record), ordinal)
+            return Journal(self._writer(directory, record), index)
 
     def _writer(self, directory: Directory, record: dict[str, Any]) -> JournalWriter:
         # First: the agent deletes credentials that no journal names, after a while.
         credentials = StoredCredentials(directory.credentials_path).save(self._settings.endpoint)
         return JournalWriter.create(directory, {**record, FIELD: credentials} if credentials else record)
 
-    def _chosen(self) -> Directory | None:
+    def _choose_directory(self) -> Directory | None:
         if self._directory is None and not self._in_memory:
             try:
                 self._directory = Directory.choose(dict(self._settings.directory_environ))
             except OSError as error:
                 self._in_memory = str(error)
-                say_warning(
+                warn_about_process(
                     "%s. Points wait in memory only, and are lost when this process dies before they are sent", error
                 )
             else:
                 if self._directory.warning:
-                    say_warning("%s", self._directory.warning)
+                    warn_about_process("%s", self._directory.warning)
         return self._directory
 
     def appended(self) -> None:
@@ -235,7 +235,7 @@ class JournalStore:
             self._directory.ring_bell()
         self._carrier.appended()
 
-    def look_after(self, now_s: float, *, unsettled: bool) -> None:
+    def maintain(self, now_s: float, *, unsettled: bool) -> None:
         """Sees to it, now and then, that somebody brings the journals to the service, and looks at the limit."""
         if self._directory is None:
             return
@@ -259,7 +259,7 @@ class JournalStore:
 
     def _report_full(self) -> None:
         assert self._directory is not None
-        say_warning(
+        warn_about_process(
             "the journal directory %s has reached its limit of %d bytes (RUNSTREAM_DIR_BYTES): new points are refused "
             "and counted as journal_full until the agent has sent some. Is the service running? `runstream agent "
             "status` shows what waits",

@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Protocol
 
 from runstream._ending import Ending, wait_all
-from runstream._notices import Notices
 from runstream._recorder import Recorder
+from runstream._run_logger import RunLogger
 from runstream._settings import Settings
 from runstream._threads import RLock
 
 
-class Handle(Protocol):
+class RunHandle(Protocol):
     """The interface of a run that this module needs."""
 
     _settings: Settings
-    _notices: Notices
+    _logger: RunLogger
     _token: str
     _cell: str
 
@@ -41,26 +41,26 @@ class Handle(Protocol):
     def _end_finish(self) -> None: ...
 
 
-class Process:
-    """The live runs of this process and the recorder that they share. There is one, `process`."""
+class ProcessState:
+    """The live runs of this process and the recorder that they share. There is one, `process_state`."""
 
     def __init__(self) -> None:
-        self.recorder = Recorder(self.hook_child_exit)
-        self._runs: dict[int, Handle] = {}
+        self.recorder = Recorder(self.register_multiprocessing_finalizer)
+        self._runs: dict[int, RunHandle] = {}
         # Held from before a fork until after it, so that two threads that fork at once take turns.
         self._fork_lock = RLock()
         self._exit_hook_pid = 0
 
-    def add(self, run: Handle) -> None:
+    def add(self, run: RunHandle) -> None:
         """Keeps a run until it is finished, so that a run without other references is flushed at exit, too."""
         self._runs[id(run)] = run
         _exit_code.watch()
 
-    def remove(self, run: Handle) -> None:
+    def remove(self, run: RunHandle) -> None:
         """The run is finished."""
         self._runs.pop(id(run), None)
 
-    def handle(self, token: str) -> Handle | None:
+    def handle(self, token: str) -> RunHandle | None:
         """The live run with this token, which is the same in all processes."""
         return next((run for run in list(self._runs.values()) if run._token == token), None)
 
@@ -75,7 +75,7 @@ class Process:
         for run in list(self._runs.values()):
             run._wait_created(address, run_id, timeout_s)
 
-    def hook_child_exit(self) -> None:
+    def register_multiprocessing_finalizer(self) -> None:
         """In a multiprocessing child: registers a finalizer, as such children skip atexit handlers.
 
         Called when the recorder starts and not at the fork: multiprocessing empties its registry after forking.
@@ -92,7 +92,7 @@ class Process:
         """Flushes and finishes all open runs. Never raises an Exception."""
         status = _exit_status()
         timeout_s, begun = 0.0, time.monotonic()
-        endings: list[tuple[Handle, Ending]] = []
+        endings: list[tuple[RunHandle, Ending]] = []
         for run in list(self._runs.values()):
             with _reported(run):
                 timeout_s = max(timeout_s, run._settings.exit_timeout_s)
@@ -179,19 +179,19 @@ class _ExitCode:
 
 
 @contextlib.contextmanager
-def _reported(run: Handle) -> Iterator[None]:
+def _reported(run: RunHandle) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        run._notices.warn("could not be finished at exit: %r", error)
+        run._logger.warn("could not be finished at exit: %r", error)
 
 
 _exit_code = _ExitCode()
-process = Process()
-atexit.register(process.at_exit)
+process_state = ProcessState()
+atexit.register(process_state.at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=process.before_fork,
-        after_in_parent=process.after_fork_in_parent,
-        after_in_child=process.after_fork_in_child,
+        before=process_state.before_fork,
+        after_in_parent=process_state.after_fork_in_parent,
+        after_in_child=process_state.after_fork_in_child,
     )

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
-from runstream._batches import POINT_BYTES, Columns, SeriesTable, key_not_a_string, refusal_of, shown_key
-from runstream._buffer import Buffer, Entry, Marker, row_bytes
+from runstream._batches import POINT_BYTES, Columns, SeriesTable, key_error, key_not_a_string, shown_key
+from runstream._buffer import Buffer, Marker, Row, row_bytes
 from runstream._device_reader import DevicePoint
 from runstream._device_values import DeviceValue
-from runstream._notices import Notices
+from runstream._run_logger import RunLogger
 from runstream._threads import sleep
 from runstream._values import RefusedValue, describe, to_float
 
@@ -49,7 +49,7 @@ class Packer:
         self,
         buffer: Buffer,
         series: SeriesTable,
-        notices: Notices,
+        logger: RunLogger,
         batch_points: int,
         seal: Callable[[Columns], None],
         reach: Callable[[Marker], None],
@@ -57,14 +57,14 @@ class Packer:
     ) -> None:
         self._buffer = buffer
         self._series = series
-        self._notices = notices
+        self._logger = logger
         self._batch_points = batch_points
         self._seal_columns = seal
         self._reach_marker = reach
         self._columns = Columns()
         self._logged_s = 0.0
         self._freed_bytes = 0
-        self._hurry = False
+        self._is_backlogged = False
         self._limits = limits or DeviceLimits()
         # Points that the reader has, by their number, in the order in which they were logged.
         self._device_points: dict[int, DevicePoint] = {}
@@ -77,33 +77,33 @@ class Packer:
         """How many points wait for their device. Any thread may ask."""
         return len(self._device_points)
 
-    def open_since(self) -> float | None:
+    def open_since_s(self) -> float | None:
         """When the oldest point of the columns that are not sealed was logged, by the monotonic clock; None if there is
         none."""
         return self._columns.logged_s if len(self._columns) else None
 
     def drain(self) -> None:
         """Packs all rows that were handed over so far."""
-        entries, self._logged_s = self._buffer.take()
+        taken, self._logged_s = self._buffer.take()
         if not len(self._columns):
             self._columns.logged_s = self._logged_s
-        self._hurry = len(entries) > _BACKLOG_ROWS
-        rows: list[Entry] = []
+        self._is_backlogged = len(taken) > _BACKLOG_ROWS
+        rows: list[Row] = []
         points = 0
-        for entry in entries:
-            if isinstance(entry, Marker):
+        for row in taken:
+            if isinstance(row, Marker):
                 self._pack_rows(rows)
                 rows, points = [], 0
-                self._reach(entry)
+                self._reach(row)
                 continue
-            rows.append(entry)
-            points += len(entry[0])
+            rows.append(row)
+            points += len(row[0])
             if points >= _SLICE_POINTS:
                 self._pack_rows(rows)
                 rows, points = [], 0
-                self._breathe()
+                self._yield_interpreter()
         self._pack_rows(rows)
-        self._repack()
+        self._apply_freed_bytes()
 
     def seal(self) -> int:
         """Completes the open columns; returns how many points they have."""
@@ -139,13 +139,13 @@ class Packer:
         waits any more."""
         self._report_unready()
         self._release_markers()
-        self._repack()
+        self._apply_freed_bytes()
 
     def give_up_devices(self) -> None:
         """Refuses all points that still wait for their device, as the run ends."""
         self._give_up(list(self._device_points.values()), "when the run ended")
         self._release_markers()
-        self._repack()
+        self._apply_freed_bytes()
 
     def _reach(self, marker: Marker) -> None:
         if self._device_points:
@@ -159,12 +159,12 @@ class Packer:
         if len(self._columns) >= self._batch_points:
             self.seal()
 
-    def _pack_rows(self, rows: list[Entry]) -> None:
+    def _pack_rows(self, rows: list[Row]) -> None:
         if rows and not self._pack_plain(rows):
             for row in rows:
                 self._pack(row)
 
-    def _pack_plain(self, rows: list[Entry]) -> bool:
+    def _pack_plain(self, rows: list[Row]) -> bool:
         """Packs rows whose keys are known strings and whose values are floats, as nearly all are, without a line of
         Python for each point; returns whether it could."""
         metrics, steps, times = zip(*rows, strict=True)
@@ -188,8 +188,8 @@ class Packer:
         self._freed_bytes += sum(map(row_bytes, counts)) - len(values) * POINT_BYTES
         return True
 
-    def _pack(self, entry: Entry) -> None:
-        metrics, step, time_unix_us = entry
+    def _pack(self, row: Row) -> None:
+        metrics, step, time_unix_us = row
         packed = 0
         first_number = self._device_numbers
         device_step = isinstance(step, DeviceValue)
@@ -236,7 +236,7 @@ class Packer:
                 break
             elif point.key not in self._reported and len(self._reported) < _MAX_REPORTED_KEYS:
                 self._reported.add(point.key)
-                self._notices.not_ready(point.key, waited_s, self._limits.give_up_after_s)
+                self._logger.not_ready(point.key, waited_s, self._limits.give_up_after_s)
         self._give_up(late, f"within {self._limits.give_up_after_s:.0f} s")
 
     def _give_up(self, points: list[DevicePoint], when: str) -> None:
@@ -252,14 +252,14 @@ class Packer:
             self.seal()
             self._reach_marker(self._markers.popleft()[1])
 
-    def _breathe(self) -> None:
-        self._repack()
-        if not self._hurry:
+    def _yield_interpreter(self) -> None:
+        self._apply_freed_bytes()
+        if not self._is_backlogged:
             sleep(_PAUSE_S)
 
-    def _repack(self) -> None:
+    def _apply_freed_bytes(self) -> None:
         freed, self._freed_bytes = self._freed_bytes, 0
-        self._buffer.repack(freed)
+        self._buffer.adjust_bytes(freed)
 
     def _plain_or_refuse(self, key: object) -> Any:
         """The plain text of a key whose type is a subclass of str, which may define its own hash and order."""
@@ -270,11 +270,11 @@ class Packer:
 
     def _new_series(self, key: str) -> int | None:
         series = self._series
-        problem = refusal_of(key)
+        problem = key_error(key)
         if problem is None and len(series) >= series.max_series:
             problem = "too_many_series", f"is one key more than the {series.max_series} that a run may have"
         if problem is None:
-            self._buffer.repack(-_KEY_BYTES - len(key))
+            self._buffer.adjust_bytes(-_KEY_BYTES - len(key))
             return series.add(key)
         self._refuse(key, *problem)
         return None
@@ -290,7 +290,7 @@ class Packer:
 
     def _refuse(self, key: object, reason: str, why: str) -> None:
         self._buffer.refuse_waiting(1, 0, reason)
-        self._notices.refused(shown_key(key), why)
+        self._logger.note_refused(shown_key(key), why)
 
 
 def _repeated(numbers: Iterable[int], counts: Iterable[int]) -> list[int]:

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from runstream import _entries
+from runstream import _params_tags
 from runstream.journal import Directory, JournalWriter, RecordType
 from runstream.journal.format import MAX_BATCH_POINTS, encode_batch, encode_declare, encode_json
 
@@ -78,5 +78,5 @@ class PointsJournal:
             self._indexes.update(zip(part, range(first, first + len(part)), strict=True))
 
     def _append_entries(self, kind: RecordType, entries: Mapping[str, str]) -> None:
-        for piece in _entries.pieces(entries, _entries.RECORD_BYTES):
+        for piece in _params_tags.split(entries, _params_tags.RECORD_BYTES):
             self.writer.append(kind, encode_json(piece))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from runstream._credentials import Secret, check_token, check_workspace, is_private, write_private
-from runstream._notices import say_warning
+from runstream._run_logger import warn_about_process
 
 PROJECT_FILE = "runstream.toml"
 _KEYS = ("address", "workspace", "experiment")
@@ -113,7 +113,7 @@ def _is_trusted(path: str) -> bool:
     of_us = status.st_uid in (os.geteuid(), 0) or os.geteuid() == 0
     if of_us and not status.st_mode & stat.S_IWOTH:
         return True
-    say_warning(
+    warn_about_process(
         "%s is ignored: another user owns or can write it, and it would say where points are sent", path, about=path
     )
     return False

@@ -29,7 +29,7 @@ class Recorder:
 
     def __init__(self, on_start: Callable[[], None] = lambda: None) -> None:
         self._alarm = Alarm()
-        self._guard = RLock()  # for the next three; a signal handler may start a run in the middle
+        self._lock = RLock()  # for the next three; a signal handler may start a run in the middle
         self._recordings: list[Recording] = []
         self._stores: dict[Settings, JournalStore] = {}
         self._running = False
@@ -43,18 +43,18 @@ class Recorder:
         self._polled_all_s = 0.0
         # Held while a journal is made, so that a forked child knows of all locks that it inherits.
         self.opening = Lock()
-        self._forking = False
+        self._opening_held = False
 
     # Any thread.
 
     def store_for(self, settings: Settings) -> JournalStore:
         """The journal directory for these settings."""
-        with self._guard:
+        with self._lock:
             return self._stores.setdefault(settings, JournalStore(settings))
 
     def add(self, recording: Recording) -> None:
         """Attends to a recording from now on. The thread is started by `start`, or with the first point."""
-        with self._guard:
+        with self._lock:
             self._recordings.append(recording)
 
     def start(self) -> bool:
@@ -62,7 +62,7 @@ class Recorder:
         second."""
         if self._running:
             return True
-        with self._guard:
+        with self._lock:
             if not self._running and time.monotonic() >= self._failed_s + _RETRY_S:
                 self._on_start()
                 self._running = True
@@ -73,8 +73,8 @@ class Recorder:
                     self._running, self._failed_s, self._failure = False, time.monotonic(), error
             if not self._running and self._failure is not None:
                 for recording in self._recordings:
-                    recording.notices.no_threads(self._failure)
-                    recording.on_unattended()
+                    recording.logger.no_threads(self._failure)
+                    recording.on_no_thread()
             return self._running
 
     @property
@@ -82,7 +82,7 @@ class Recorder:
         """Whether the thread runs."""
         return self._running
 
-    def come_by(self, due_s: float) -> None:
+    def wake_at(self, due_s: float) -> None:
         """Somebody has logged; the thread should look at it at this time of the monotonic clock."""
         self.start()
         if due_s < self._wakes_s:
@@ -113,11 +113,11 @@ class Recorder:
 
     def before_fork(self) -> None:
         """Waits, but not for long, until no journal is being made."""
-        self._forking = self.opening.acquire(timeout=_FORK_WAIT_S)
+        self._opening_held = self.opening.acquire(timeout=_FORK_WAIT_S)
 
     def after_fork_in_parent(self) -> None:
         """Goes on."""
-        if self._forking:
+        if self._opening_held:
             self.opening.release()
 
     def for_child(self) -> Recorder:
@@ -132,27 +132,27 @@ class Recorder:
 
     def _run(self) -> None:
         try:
-            while self._attend():
+            while self._run_once():
                 pass
         except BaseException as error:  # any error: training goes on
             self._die(error)
 
-    def _attend(self) -> bool:
+    def _run_once(self) -> bool:
         """One turn; returns whether there is anything left to attend to."""
         self._sleep()
         recordings = list(self._recordings)
         for recording in recordings:
-            self._safely(recording, recording.drain)
+            self._isolated(recording, recording.drain)
         self._read_devices(recordings)
-        written = [recording for recording in recordings if self._safely(recording, recording.seal_and_write)]
+        written = [recording for recording in recordings if self._isolated(recording, recording.seal_and_write)]
         for store in {recording.store for recording in written}:
             store.appended()
-        self._look_after_stores(recordings)
+        self._maintain_stores(recordings)
         self._sync(recordings)
         self._poll(recordings)
         for recording in recordings:
-            self._safely(recording, recording.close_if_done)
-            recording.notices.write(recording.buffer.refused)
+            self._isolated(recording, recording.close_if_done)
+            recording.logger.flush(recording.buffer.refused)
         return self._forget_closed()
 
     def _sleep(self) -> None:
@@ -182,24 +182,24 @@ class Recorder:
         for point in self._reader.collect(_DEVICE_PATIENCE_S):
             point.owner.pack_device_point(point)
         for recording in waiting:
-            self._safely(recording, recording.packer.after_devices)
+            self._isolated(recording, recording.packer.after_devices)
 
-    def _look_after_stores(self, recordings: list[Recording]) -> None:
+    def _maintain_stores(self, recordings: list[Recording]) -> None:
         now_s = time.monotonic()
         unsettled = {recording.store for recording in recordings if recording.is_unsettled()}
         for store in {recording.store for recording in recordings}:
-            store.look_after(now_s, unsettled=store in unsettled)
+            store.maintain(now_s, unsettled=store in unsettled)
 
     def _sync(self, recordings: list[Recording]) -> None:
         now_s = time.monotonic()
         for recording in recordings:
             since_s = recording.sync_due_s()
             if since_s is not None and (now_s >= since_s + _SYNC_S or self._is_enough_on_disk(recording)):
-                self._safely(recording, recording.sync)
+                self._isolated(recording, recording.sync)
 
     def _is_enough_on_disk(self, recording: Recording) -> bool:
         """Whether somebody waits for the disk alone."""
-        on_disk = recording.settings.mode == "offline" or recording.store.outlives_us
+        on_disk = recording.settings.mode == "offline" or recording.store.agent_outlives_job
         return on_disk and any(recording in watched for watched in list(self._watched.values()))
 
     def _poll(self, recordings: list[Recording]) -> None:
@@ -211,9 +211,9 @@ class Recorder:
             self._polled_s = now_s
             for recording in chosen:
                 if not recording.closed:
-                    self._safely(recording, recording.poll)
+                    self._isolated(recording, recording.poll)
 
-    def _safely(self, recording: Recording, do: Callable[[], object]) -> bool:
+    def _isolated(self, recording: Recording, do: Callable[[], object]) -> bool:
         """A bug that one recording meets ends that one alone."""
         if recording.dead:
             return False
@@ -224,7 +224,7 @@ class Recorder:
             return False
 
     def _forget_closed(self) -> bool:
-        with self._guard:
+        with self._lock:
             self._recordings = [recording for recording in self._recordings if not recording.closed]
             if not self._recordings:
                 self._running = False
@@ -233,7 +233,7 @@ class Recorder:
             return self._running
 
     def _die(self, error: BaseException) -> None:
-        with self._guard:
+        with self._lock:
             recordings, self._recordings = self._recordings, []
             self._running = False
         for recording in recordings:

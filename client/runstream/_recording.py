@@ -18,10 +18,10 @@ from runstream._batches import POINT_BYTES, Columns, SeriesTable
 from runstream._buffer import Buffer, Marker
 from runstream._joining import Joining
 from runstream._journal_store import Journal, JournalStore
-from runstream._notices import Notices
 from runstream._packer import Packer
+from runstream._run_logger import RunLogger
 from runstream._settings import Settings
-from runstream._waiting_entries import WaitingEntries
+from runstream._waiting_params_tags import WaitingEntries
 from runstream.journal.format import RecordType, encode_batch, encode_declare, encode_json
 from runstream.journal.position import Position
 
@@ -32,19 +32,19 @@ _SECOND_CHANCE_S = 1.0  # how long to wait for another answer when the service r
 _KINDS = {"param": RecordType.PARAMS, "tag": RecordType.TAGS}
 
 
-class Attendant(Protocol):
+class Waker(Protocol):
     """The interface of the recorder that this module needs."""
 
     opening: AbstractContextManager[bool]  # held while a journal is made
 
-    def come_by(self, due_s: float) -> None:
+    def wake_at(self, due_s: float) -> None:
         """Somebody has logged; the recorder should look at it at this time of the monotonic clock."""
 
     def wake(self) -> None:
         """The recorder should look at once."""
 
 
-class Place(Marker):
+class FlushMarker(Marker):
     """A marker that knows, once it is reached, up to which record everything before it is in the journal."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Place(Marker):
         self.sequence = 0
 
 
-class End(Place):
+class EndMarker(FlushMarker):
     """The last thing of a handle. `status` and time are those of the run, if the handle ends it."""
 
     def __init__(self, status: str, end_time_unix_us: int, ends_run: bool) -> None:
@@ -72,34 +72,36 @@ class Recording:
         self,
         settings: Settings,
         joining: Joining,
-        notices: Notices,
+        logger: RunLogger,
         store: JournalStore,
-        attendant: Attendant,
+        waker: Waker,
         *,
         lazy: bool = False,
     ) -> None:
         self.settings = settings
         self.joining = joining
-        self.notices = notices
+        self.logger = logger
         self.store = store
-        self.buffer = Buffer(settings.max_points, settings.max_bytes, notices, self._on_first, attendant.wake)
-        self.entries = WaitingEntries(settings.max_call_bytes, notices)
+        self.buffer = Buffer(settings.max_points, settings.max_bytes, logger, self._on_first, waker.wake)
+        self.entries = WaitingEntries(settings.max_call_bytes, logger)
         self.series = SeriesTable()
-        self.packer = Packer(self.buffer, self.series, notices, settings.batch_points, self._queue_columns, self._reach)
-        self.on_unattended: Callable[[], None] = lambda: None  # called when no thread can be started
+        self.packer = Packer(
+            self.buffer, self.series, logger, settings.batch_points, self._queue_columns, self._queue_marker
+        )
+        self.on_no_thread: Callable[[], None] = lambda: None  # called when no thread can be started
         self.position = Position()  # of all journals together
-        self.away = ""  # why nothing can be written; empty if it can
+        self.write_error = ""  # why nothing can be written; empty if it can
         self.id_was_read = False  # before the service had answered
         self.lost = False  # a journal was deleted with unsettled points in it
         self.closed = False
         self.dead = False  # a bug has ended it
-        self._attendant = attendant
+        self._waker = waker
         self._lazy = lazy
         self._journals: list[Journal] = []  # the last is written; the others still have something unsettled
-        self._made = 0  # journals
-        self._gone = Position()  # what became of the points of those that are not in `_journals` any more
-        self._queue: deque[Columns | Place] = deque()  # sealed, and not in the journal yet
-        self._pieces: deque[tuple[str, dict[str, str]]] = deque()  # params and tags, the same
+        self._created = 0  # journals
+        self._retired_position = Position()  # what became of the points of those that are not in `_journals` any more
+        self._queue: deque[Columns | FlushMarker] = deque()  # sealed, and not in the journal yet
+        self._entry_records: deque[tuple[str, dict[str, str]]] = deque()  # params and tags, the same
         self._interval_s = settings.quick_interval_s
         self._retry_s = 0.0  # when to try again, by the monotonic clock, after a failure
         self._ended_s: float | None = None  # when FINISH was written, by the monotonic clock
@@ -118,30 +120,30 @@ class Recording:
     def give_up_values(self) -> None:
         """The time is up: values that no device has computed yet are refused."""
         self._values_given_up = True
-        self._attendant.wake()
+        self._waker.wake()
 
     def leave(self) -> None:
         """Nobody waits any more: the recorder writes what it can, frees the journal, and forgets the handle."""
         self._leaving = True
-        self._attendant.wake()
+        self._waker.wake()
 
-    def settled(self, place: Place) -> bool:
+    def is_settled(self, marker: FlushMarker) -> bool:
         """Whether everything before the marker has its final answer. Without an agent it is on disk."""
         if self.settings.mode == "offline":
-            return self.on_disk(place)
-        if not place.reached or place.journal is None:
-            return place.reached
+            return self.is_on_disk(marker)
+        if not marker.reached or marker.journal is None:
+            return marker.reached
         return all(
-            journal.settled_up_to(place.sequence if journal is place.journal else journal.sequence)
+            journal.settled_up_to(marker.sequence if journal is marker.journal else journal.sequence)
             for journal in list(self._journals)
-            if journal.ordinal <= place.journal.ordinal
+            if journal.index <= marker.journal.index
         )
 
-    def on_disk(self, place: Place) -> bool:
+    def is_on_disk(self, marker: FlushMarker) -> bool:
         """Whether no power cut takes what is before the marker."""
-        if not place.reached or place.journal is None:
-            return place.reached
-        return place.journal.synced_up_to(place.sequence)
+        if not marker.reached or marker.journal is None:
+            return marker.reached
+        return marker.journal.synced_up_to(marker.sequence)
 
     @property
     def run_refused(self) -> bool:
@@ -166,13 +168,13 @@ class Recording:
 
     def is_empty(self) -> bool:
         """Whether nothing was recorded, and nothing needs to be."""
-        waiting = self.buffer.account().waiting or len(self.entries) or self._pieces
-        return self._lazy and not self._made and not waiting
+        waiting = self.buffer.counters().waiting or len(self.entries) or self._entry_records
+        return self._lazy and not self._created and not waiting
 
     def pending_calls(self) -> int:
         """How many params, tags and ends of the run are not answered."""
         written = sum(journal.pending_calls() for journal in list(self._journals))
-        return written + len(self.entries) + sum(len(entries) for _, entries in list(self._pieces))
+        return written + len(self.entries) + sum(len(entries) for _, entries in list(self._entry_records))
 
     @property
     def path(self) -> str:
@@ -186,18 +188,18 @@ class Recording:
         if self.store.full:
             return "full"
         journals = self._journals
-        return "memory" if self.away or (journals and journals[-1].in_memory) else "disk"
+        return "memory" if self.write_error or (journals and journals[-1].in_memory) else "disk"
 
     def _on_first(self, since_s: float) -> None:
-        self._attendant.come_by(since_s + self._interval_s)
+        self._waker.wake_at(since_s + self._interval_s)
 
     # The recorder's thread: from log() to the journal.
 
     def due_s(self) -> float | None:
         """When there is something to write, by the monotonic clock; None if there is nothing."""
-        since = [one for one in (self.packer.open_since(), self.buffer.since()) if one is not None]
+        since = [one for one in (self.packer.open_since_s(), self.buffer.waiting_since_s()) if one is not None]
         due = min(since) + self._interval_s if since else None
-        if self._queue or self._pieces or self._leaving or (not self._made and not self._lazy):
+        if self._queue or self._entry_records or self._leaving or (not self._created and not self._lazy):
             return self._retry_s if due is None else min(due, self._retry_s)
         if due is None and len(self.entries):
             return time.monotonic() + self._interval_s
@@ -218,7 +220,7 @@ class Recording:
         """Completes the columns that have waited long enough."""
         if self._values_given_up:
             self.packer.give_up_devices()
-        since = self.packer.open_since()
+        since = self.packer.open_since_s()
         if since is None or (now_s < since + self._interval_s and not self._closing):
             return
         points = self.packer.seal()
@@ -238,16 +240,16 @@ class Recording:
             self._write_all()
         except OSError as error:
             self._retry_s = time.monotonic() + _RETRY_S
-            self.away = str(error)
-            self.notices.not_written(error, self.settings.max_points)
+            self.write_error = str(error)
+            self.logger.not_written(error, self.settings.max_points)
         else:
-            if self.away:
-                self.away = ""
-                self.notices.written_again(self.path)
+            if self.write_error:
+                self.write_error = ""
+                self.logger.written_again(self.path)
         return self._last_record() != before
 
     def _last_record(self) -> tuple[int, int]:
-        return (self._made, self._journals[-1].sequence if self._journals else 0)
+        return (self._created, self._journals[-1].sequence if self._journals else 0)
 
     def _write_all(self) -> None:
         # Not after the end: the agent deletes a journal that is settled, and another would look like a run that died.
@@ -260,16 +262,16 @@ class Recording:
                 self._write(self._append_columns)
             else:
                 self._write_entries()
-                self._write(self._pass)
+                self._write(self._append_marker)
             self._queue.popleft()
         self._write_entries()
 
     def _write_entries(self) -> None:
-        if not self._pieces:
-            self._pieces.extend(self.entries.take())
-        while self._pieces:
+        if not self._entry_records:
+            self._entry_records.extend(self.entries.take())
+        while self._entry_records:
             self._write(self._append_entries)
-            self._pieces.popleft()
+            self._entry_records.popleft()
 
     def _write(self, append: Callable[[], None]) -> None:
         """Appends what is first; if the journal is of no use any more, to a new one."""
@@ -278,20 +280,22 @@ class Recording:
         except OSError as error:
             if not self._journals or self._journals[-1].usable:
                 raise
-            self.notices.limited("new journal", "its journal is of no use any more, and a new one is made (%s)", error)
+            self.logger.warn_limited(
+                "new journal", "its journal is of no use any more, and a new one is made (%s)", error
+            )
             append()
 
     def _journal(self) -> Journal:
         if not self._journals or not self._journals[-1].usable:
             joining = self.joining.answered(self.position.run_id)
-            with self._attendant.opening:
-                self._journals.append(self.store.create(joining.record(), self._made + 1))
-            self._made += 1
+            with self._waker.opening:
+                self._journals.append(self.store.create(joining.record(), self._created + 1))
+            self._created += 1
             self._retire()
         return self._journals[-1]
 
     def _append_entries(self) -> None:
-        kind, entries = self._pieces[0]
+        kind, entries = self._entry_records[0]
         self._journal().append_call(_KINDS[kind], encode_json(entries), len(entries))
 
     def _append_columns(self) -> None:
@@ -307,25 +311,25 @@ class Recording:
             journal.batches + 1, logged_us, columns.series, columns.steps, columns.times, columns.values
         )
         journal.append_batch(payload, len(columns))
-        self.buffer.write(len(columns), len(columns) * POINT_BYTES)
+        self.buffer.count_written(len(columns), len(columns) * POINT_BYTES)
 
-    def _pass(self) -> None:
+    def _append_marker(self) -> None:
         """Everything before a marker is in the journal."""
-        place = self._queue[0]
-        assert isinstance(place, Place), "the caller has looked"
-        if isinstance(place, End) and self._ended_s is None and (self._made or not self._lazy):
-            self._journal().append_call(RecordType.FINISH, place.payload(), 1)
+        marker = self._queue[0]
+        assert isinstance(marker, FlushMarker), "the caller has looked"
+        if isinstance(marker, EndMarker) and self._ended_s is None and (self._created or not self._lazy):
+            self._journal().append_call(RecordType.FINISH, marker.payload(), 1)
             self._ended_s = time.monotonic()
         if self._journals:
-            place.journal = self._journals[-1]
-            place.sequence = place.journal.sequence
-        place.reached = True
+            marker.journal = self._journals[-1]
+            marker.sequence = marker.journal.sequence
+        marker.reached = True
 
     def _queue_columns(self, columns: Columns) -> None:
         self._queue.append(columns)
 
-    def _reach(self, marker: Marker) -> None:
-        assert isinstance(marker, Place), "no other kind is put into the buffer"
+    def _queue_marker(self, marker: Marker) -> None:
+        assert isinstance(marker, FlushMarker), "no other kind is put into the buffer"
         self._queue.append(marker)
 
     # The recorder's thread: what becomes of the journal.
@@ -342,7 +346,7 @@ class Recording:
                 try:
                     journal.sync()
                 except OSError as error:
-                    self.notices.limited("sync", "its journal cannot be synced (%s), and a new one is made", error)
+                    self.logger.warn_limited("sync", "its journal cannot be synced (%s), and a new one is made", error)
 
     def is_unsettled(self) -> bool:
         """Whether the agent still has something to do."""
@@ -353,7 +357,7 @@ class Recording:
         changed = [journal.poll() for journal in self._journals]
         if any(changed):
             self._retire()
-            self._sum_up()
+            self._update_position()
 
     def _retire(self) -> None:
         """Forgets earlier journals that are settled, and all that are deleted."""
@@ -362,32 +366,32 @@ class Recording:
             if journal.deleted:
                 self._lose(journal)
             if journal.deleted or (not is_last and journal.settled_up_to(journal.sequence)):
-                self._gone = _sum([self._gone, journal.position])
+                self._retired_position = _sum([self._retired_position, journal.position])
                 self._journals.remove(journal)
                 journal.close()
 
     def _lose(self, journal: Journal) -> None:
         if journal.unsettled_points > 0:
             self.lost = True
-            self.buffer.lose(journal.unsettled_points, "journal_deleted")
-            self.notices.warn(
+            self.buffer.count_lost(journal.unsettled_points, "journal_deleted")
+            self.logger.warn(
                 "its journal %s was deleted, with %d points that the service did not have yet; they are lost, and "
                 "counted as journal_deleted",
                 journal.path,
                 journal.unsettled_points,
             )
 
-    def _sum_up(self) -> None:
+    def _update_position(self) -> None:
         before = self.run_id
         positions = [journal.position for journal in self._journals]
-        self.position = _sum([self._gone, *positions])
-        self.buffer.settle(self.position.acknowledged_points, self.position.refused)
-        self.notices.run_id = self.run_id
+        self.position = _sum([self._retired_position, *positions])
+        self.buffer.set_settled(self.position.acknowledged_points, self.position.refused)
+        self.logger.run_id = self.run_id
         if self.run_id != before:
-            self.notices.moved(before, self.id_was_read)
+            self.logger.moved(before, self.id_was_read)
         for journal in self._journals:
             for level, text in journal.fresh_notices():
-                self.notices.of_agent(level, text)
+                self.logger.pass_on(level, text)
         if not self.run_refused:
             self._refused_since_s = None
         elif self._refused_since_s is None:
@@ -401,9 +405,9 @@ class Recording:
         self.poll()
         for journal in self._journals:
             if journal.in_memory:
-                self.buffer.lose(journal.unsettled_points, "unacknowledged")
+                self.buffer.count_lost(journal.unsettled_points, "unacknowledged")
             journal.close()
-        self.buffer.write_off("not_sent")
+        self.buffer.drop_waiting("not_sent")
         self.closed = True
         return True
 
@@ -411,10 +415,10 @@ class Recording:
         """A bug has ended it: from now on points are refused and counted."""
         self.dead = self.closed = True
         self.buffer.close("recorder_died")
-        self.buffer.write_off("recorder_died")
+        self.buffer.drop_waiting("recorder_died")
         for journal in self._journals:
             journal.close()
-        self.notices.died(error)
+        self.logger.recording_crashed(error)
 
     def abandon_in_child(self) -> None:
         """In a forked child: the journals are the parent's."""

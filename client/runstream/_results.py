@@ -209,16 +209,16 @@ class RunList(list[RunInfo], Tabular):
 
 
 @dataclass(frozen=True)
-class News:
+class TailUpdate:
     """New points of a run, series by series, perhaps none. To continue after them, pass `cursor` to `Client.tail`.
 
-    `retold`: they are a piece of the run's history, because the tail could not continue where it was. The first such
+    `replayed`: they are a piece of the run's history, because the tail could not continue where it was. The first such
     piece in a row starts the history: discard all earlier points. Their cursor is the one that was too old.
     """
 
     series: list[SeriesColumns]
     cursor: bytes = field(repr=False)
-    retold: bool = False
+    replayed: bool = False
 
     def __len__(self) -> int:
         return sum(map(len, self.series))

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from runstream._endpoint import EXPOSED, Endpoint, is_exposed, resolve
-from runstream._notices import say_warning
 from runstream._profile import Project
+from runstream._run_logger import warn_about_process
 
 logger = logging.getLogger("runstream")
 
@@ -50,7 +50,7 @@ def from_environment(
     project = Project.find()
     endpoint = resolve(address, environ, project=project, token=token, workspace=workspace)
     if is_exposed(endpoint):
-        say_warning(EXPOSED, endpoint.address)
+        warn_about_process(EXPOSED, endpoint.address)
     return Settings(
         endpoint=endpoint,
         experiment=project.experiment,

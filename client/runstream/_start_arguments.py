@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from runstream import _entries, _identity
+from runstream import _identity, _params_tags
 
 
 class StartArguments(NamedTuple):
@@ -32,16 +32,16 @@ class StartArguments(NamedTuple):
         tags: Mapping[str, Any] | None = None,
     ) -> StartArguments:
         """Raises TypeError or ValueError, which names the argument."""
-        _entries.check_name("experiment", experiment)
-        _entries.check_name("name", name)
+        _params_tags.check_name("experiment", experiment)
+        _params_tags.check_name("name", name)
         return cls(
             experiment,
             name,
             None if run_id is None else _identity.check_run_id(run_id),
             _identity.check_int32("rank", rank),
             _identity.check_int32("attempt", attempt),
-            _entries.checked("param", params or {}, _raise),
-            _entries.checked("tag", tags or {}, _raise),
+            _params_tags.validate("param", params or {}, _raise),
+            _params_tags.validate("tag", tags or {}, _raise),
         )
 
     @property

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import grpc
 
 from runstream import _protobuf_version as _protobuf_version  # isort: skip (first: the imports below load generated code)
-from runstream import _arguments, _identity, _settings, _status, _streams
+from runstream import _arguments, _identity, _query_calls, _settings, _status
 from runstream._channel import channels
-from runstream._charts import AggregateCurve, Chart, ChartSeries
+from runstream._chart_results import AggregateCurve, Chart, ChartSeries
 from runstream._results import (
     BestValue,
     BestValues,
@@ -23,11 +23,11 @@ from runstream._results import (
     History,
     LatestPoint,
     LatestPoints,
-    News,
     Point,
     RunInfo,
     RunList,
     SeriesColumns,
+    TailUpdate,
     best_of_runs,
     to_caller,
     to_experiment,
@@ -48,11 +48,11 @@ __all__ = [
     "History",
     "LatestPoint",
     "LatestPoints",
-    "News",
     "Point",
     "RunInfo",
     "RunList",
     "SeriesColumns",
+    "TailUpdate",
 ]
 
 _AXES = {"step": query_pb2.AXIS_STEP, "time": query_pb2.AXIS_TIME}
@@ -138,7 +138,7 @@ class Client:
             min_step=_arguments.integer_or_none("min_step", min_step),
             max_step=_arguments.integer_or_none("max_step", max_step),
         )
-        return _streams.history(self._endpoint, request, self._limit(timeout))
+        return _query_calls.history(self._endpoint, request, self._limit(timeout))
 
     def tail(
         self,
@@ -147,15 +147,15 @@ class Client:
         *,
         rank: int | None = None,
         cursor: bytes = b"",
-    ) -> Iterator[News]:
-        """Yields new points of a run as they are committed, without end: from now on, or from the `cursor` of some
-        News.
+    ) -> Iterator[TailUpdate]:
+        """Yields new points of a run as they are committed, without end: from now on, or after the `cursor` of an
+        earlier update.
 
-        The first News comes at once and may be empty. Each point comes once: after a lost connection, the tail
+        The first update comes at once and may be empty. Each point comes once: after a lost connection, the tail
         continues automatically. After minutes without a connection, or when another database server took over, it
-        cannot continue: then the whole history comes first, in News that are `retold`. If the `cursor` of an earlier
-        call has become too old, the call raises InvalidArgument with reason CURSOR_TOO_OLD: read `history` instead.
-        Close the iterator to end the call.
+        cannot continue: then the whole history comes first, in updates that are `replayed`. If the `cursor` of an
+        earlier call has become too old, the call raises InvalidArgument with reason CURSOR_TOO_OLD: read `history`
+        instead. Close the iterator to end the call.
         """
         request = query_pb2.TailRequest(
             run_id=self._run_id(run_id),
@@ -163,7 +163,7 @@ class Client:
             rank=_rank(rank),
             cursor=cursor,
         )
-        return _streams.tail(self._endpoint, request, self.timeout)
+        return _query_calls.tail(self._endpoint, request, self.timeout)
 
     def latest(self, run_ids: str | Iterable[str], keys: str | Iterable[str] | None = None) -> LatestPoints:
         """The latest point of every series of these runs: the one with the greatest (step, time, value)."""
@@ -172,7 +172,7 @@ class Client:
         points = LatestPoints()
         for start in range(0, len(wanted), _LATEST_RUNS):
             request = query_pb2.LatestRequest(run_ids=wanted[start : start + _LATEST_RUNS], keys=names)
-            points += _streams.latest(self._endpoint, request, self._limit(None))
+            points += _query_calls.latest(self._endpoint, request, self._limit(None))
         return points
 
     def chart(
@@ -210,7 +210,7 @@ class Client:
             max_buckets=_arguments.integer("max_buckets", max_buckets, 1, _INT32_MAX),
             log_origin=_arguments.integer_or_none("log_origin", log_origin),
         )
-        return Chart(list(_streams.chart(self._endpoint, request, self._limit(timeout))), axis)
+        return Chart(list(_query_calls.chart(self._endpoint, request, self._limit(timeout))), axis)
 
     def aggregate(
         self,
@@ -236,7 +236,7 @@ class Client:
             max_buckets=_arguments.integer("max_buckets", max_buckets, 1, _INT32_MAX),
             log_origin=_arguments.integer_or_none("log_origin", log_origin),
         )
-        return _streams.aggregate(self._endpoint, request, self._limit(timeout))
+        return _query_calls.aggregate(self._endpoint, request, self._limit(timeout))
 
     def get_run(self, run_id: str) -> RunInfo:
         """One run with its params and tags, even if it is deleted."""
@@ -412,7 +412,7 @@ class Client:
         plain = _identity.check_run_id(run_id)
         lifecycle = sys.modules.get("runstream._lifecycle")  # else this process has started none
         if lifecycle is not None:
-            lifecycle.process.wait_created(self.address, plain, self.timeout if timeout is None else timeout)
+            lifecycle.process_state.wait_created(self.address, plain, self.timeout if timeout is None else timeout)
         return plain
 
     def _run_ids(self, run_ids: str | Iterable[str], timeout: float | None = None) -> list[str]:
@@ -424,7 +424,7 @@ class Client:
             try:
                 return getattr(stub(channel), method)(request, timeout=self._limit(None), metadata=metadata)
             except grpc.RpcError as error:
-                raise _streams.failed(error, self._endpoint, channel) from error
+                raise _query_calls.failed(error, self._endpoint, channel) from error
 
     def _pages(self, method: str, request: Any, items: str, limit: int | None) -> Iterator[Any]:
         left = _arguments.integer_or_none("limit", limit, 0)

@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
-from runstream import _entries, _identity, _notebook, _settings
+from runstream import _identity, _notebook, _params_tags, _settings
 from runstream._ending import Ending, Pauses, wait_all
 from runstream._joining import Joining
 from runstream._launcher import Surroundings
-from runstream._lifecycle import process
-from runstream._notices import Notices
+from runstream._lifecycle import process_state
 from runstream._outer_run import OuterRun
 from runstream._recorder import Recorder
-from runstream._recording import End, Place, Recording
+from runstream._recording import EndMarker, FlushMarker, Recording
+from runstream._run_logger import RunLogger
 from runstream._start_arguments import StartArguments
 from runstream._threads import RLock
 from runstream._values import describe
@@ -102,14 +102,14 @@ class Run:
         self._finished = False  # True from the start of finish() on
         self._ending: Ending | None = None
         self._arrived: bool | None = None  # what finish() returned
-        self._notices = Notices(joining.identity.run_id, settings.address, settings.max_points)
+        self._logger = RunLogger(joining.identity.run_id, settings.address, settings.max_points)
         self._record_as(joining, lazy=bool(token))
 
     def _record_as(self, joining: Joining, *, lazy: bool) -> None:
-        recorder = self._recorder = process.recorder
+        recorder = self._recorder = process_state.recorder
         store = recorder.store_for(self._settings)
-        self._recording = Recording(self._settings, joining, self._notices, store, recorder, lazy=lazy)
-        self._recording.on_unattended = self._unattended
+        self._recording = Recording(self._settings, joining, self._logger, store, recorder, lazy=lazy)
+        self._recording.on_no_thread = self._on_no_thread
         self._buffer = self._recording.buffer
         self._put = self._buffer.put
         recorder.add(self._recording)
@@ -167,14 +167,14 @@ class Run:
         recording = self._recording
         if self._finished or recording.is_empty():
             return not self._finished
-        place = Place()
-        self._buffer.mark(place)
+        marker = FlushMarker()
+        self._buffer.put_marker(marker)
         begun_s = time.monotonic()
         self._wait(
-            lambda: recording.settled(place) or recording.is_hopeless(begun_s),
+            lambda: recording.is_settled(marker) or recording.is_hopeless(begun_s),
             threading.TIMEOUT_MAX if timeout is None else _patience(timeout),
         )
-        return recording.settled(place) and not (recording.run_refused or recording.lost or recording.dead)
+        return recording.is_settled(marker) and not (recording.run_refused or recording.lost or recording.dead)
 
     def _wait(self, done: Callable[[], bool], timeout_s: float) -> None:
         """Waits until it is done, but not for a recording that nobody attends to."""
@@ -204,7 +204,7 @@ class Run:
             finally:
                 self._finish_lock.release()
         except Exception as error:
-            self._notices.warn("could not be finished: %r", error)
+            self._logger.warn("could not be finished: %r", error)
             return False
 
     def _finish(self, status: str, timeout: float) -> None:
@@ -218,15 +218,15 @@ class Run:
     def _begin_finish(self, status: str) -> Ending:
         self._finished = True
         if not isinstance(status, str) or status not in _STATUSES:
-            self._notices.warn("finish(%r): expected FINISHED, FAILED or KILLED; taking FAILED", status)
+            self._logger.warn("finish(%r): expected FINISHED, FAILED or KILLED; taking FAILED", status)
             status = "FAILED"
-        end = End(status, time.time_ns() // 1000, self._recording.joining.ends_run)
+        end = EndMarker(status, time.time_ns() // 1000, self._recording.joining.ends_run)
         self._ending = Ending(self._recorder, self._recording, end)
         return self._ending
 
     def _put_late(self, metrics: Mapping[str, Any], step: int | None, time_unix_us: int | None) -> None:
         self._put = self._buffer.put  # it refuses and counts this call, and all later ones
-        self._notices.warn(
+        self._logger.warn(
             "log() was called after finish(): such points are refused, and counted in stats().refused as finished "
             "(said once). Call finish() after the last log(), or start another run"
         )
@@ -234,31 +234,31 @@ class Run:
 
     def _end_finish(self) -> None:
         assert self._ending is not None
-        process.remove(self)
+        process_state.remove(self)
         if self._base_run_id:
             _finished[self._base_run_id] = _finished.get(self._base_run_id, 0) + 1
         self._ending.close()
         self._arrived = self._ending.arrived
-        self._notices.finished(self._arrived, self.stats(), self._settings, self._recording.store.path)
+        self._logger.finished(self._arrived, self.stats(), self._settings, self._recording.store.path)
 
     def stats(self) -> RunStats:
         """The counters, read consistently; cheap."""
         recording = self._recording
-        account, position = self._buffer.account(), recording.position
-        in_memory = recording.where == "memory" and not recording.away
+        counters, position = self._buffer.counters(), recording.position
+        in_memory = recording.where == "memory" and not recording.write_error
         return RunStats(
-            logged=account.logged,
-            waiting=account.waiting + account.unsettled if in_memory else account.waiting,
-            on_disk=0 if in_memory else account.unsettled,
-            acknowledged=account.acknowledged,
-            refused=account.refused,
-            buffered_bytes=account.waiting_bytes,
+            logged=counters.logged,
+            waiting=counters.waiting + counters.unsettled if in_memory else counters.waiting,
+            on_disk=0 if in_memory else counters.unsettled,
+            acknowledged=counters.acknowledged,
+            refused=counters.refused,
+            buffered_bytes=counters.waiting_bytes,
             lost_acknowledged=position.lost_acknowledged,
             pending_calls=recording.pending_calls(),
             connected=position.connected,
             reconnects=position.reconnects,
             series=len(recording.series),
-            last_error=recording.away or position.last_error,
+            last_error=recording.write_error or position.last_error,
             journal=recording.where,
             journal_path=recording.path,
         )
@@ -290,21 +290,21 @@ class Run:
         return _joined, (joining, self._settings, self._token, self._buffer.next_step, self._finished)
 
     def _set(self, kind: str, entries: Mapping[str, Any]) -> None:
-        notices = self._notices
+        logger = self._logger
         try:
-            good = _entries.checked(kind, entries, notices.entry_refused)
+            good = _params_tags.validate(kind, entries, logger.entry_refused)
             if self._finished:
-                notices.limited(f"late {kind}", "%ss refused: the run is finished", kind)
+                logger.warn_limited(f"late {kind}", "%ss refused: the run is finished", kind)
             elif good:
                 self._recording.put(kind, good)
         except Exception as error:
-            notices.warn("%ss refused: %s", kind, describe(error))
+            logger.warn("%ss refused: %s", kind, describe(error))
 
-    def _unattended(self) -> None:
+    def _on_no_thread(self) -> None:
         if not self._finished:
-            self._put = self._put_unattended
+            self._put = self._put_without_thread
 
-    def _put_unattended(self, metrics: Mapping[str, Any], step: int | None, time_unix_us: int | None) -> None:
+    def _put_without_thread(self, metrics: Mapping[str, Any], step: int | None, time_unix_us: int | None) -> None:
         """While no thread can be started, each log() may be the one that starts it."""
         if self._recorder.start():
             self._put = self._buffer.put
@@ -317,7 +317,7 @@ class Run:
         except Exception:
             points = 1
         self._buffer.refuse(points, "log_failed")
-        self._notices.refused(f"<{type(metrics).__name__}>", f"could not be logged: {describe(error)}")
+        self._logger.note_refused(f"<{type(metrics).__name__}>", f"could not be logged: {describe(error)}")
 
     # For _lifecycle.
 
@@ -333,9 +333,9 @@ class Run:
         self._finish_lock = RLock()
         self._base_run_id = ""
         joining = before.joining.answered(before.position.run_id).of_joiner()
-        self._notices = Notices(before.run_id, self._settings.address, self._settings.max_points)
+        self._logger = RunLogger(before.run_id, self._settings.address, self._settings.max_points)
         self._record_as(joining, lazy=True)
-        self._buffer.go_on_from(step)
+        self._buffer.set_next_step(step)
 
     def _wait_finished(self, timeout_s: float) -> None:
         if self._finish_lock.acquire(timeout=timeout_s):
@@ -353,7 +353,7 @@ class Run:
     def _finish_in_background(self) -> None:
         """Ends the run of a cell of a notebook that is run again. Nobody waits for what is in the journal."""
         if not self._finished:
-            self._notices.info("the cell that started this run is run again, so the run ends")
+            self._logger.info("the cell that started this run is run again, so the run ends")
             self._leave()
 
     def _leave(self) -> None:
@@ -364,7 +364,7 @@ class Run:
                 self._put = self._put_late
                 self._recording.give_up_values()
                 self._recording.leave()
-                process.remove(self)
+                process_state.remove(self)
 
 
 class _DisabledRun(Run):
@@ -376,7 +376,7 @@ class _DisabledRun(Run):
     def _record_as(self, joining: Joining, *, lazy: bool) -> None:
         self._recorder = Recorder()  # is never started
         self._recording = Recording(
-            self._settings, joining, self._notices, self._recorder.store_for(self._settings), self._recorder, lazy=True
+            self._settings, joining, self._logger, self._recorder.store_for(self._settings), self._recorder, lazy=True
         )
         self._buffer = self._recording.buffer
 
@@ -463,12 +463,12 @@ def start_run(
     leave_for_ranks(identity, experiment, name)
     cell = _notebook.running_cell()
     if cell:
-        process.finish_those_of(cell)
+        process_state.finish_those_of(cell)
     run = Run(joining, settings, base_run_id)
     run._cell = cell
-    process.add(run)
+    process_state.add(run)
     if identity.warning:
-        run._notices.warn("%s", identity.warning)
+        run._logger.warn("%s", identity.warning)
     run._recorder.wake()
     if given.params:
         run.log_params(given.params)
@@ -482,22 +482,22 @@ def open_handle(joining: Joining, settings: _settings.Settings, token: str = "")
     if settings.mode == "disabled":
         return _DisabledRun(joining, settings, token=token)
     run = Run(joining, settings, token=token)
-    process.add(run)
+    process_state.add(run)
     return run
 
 
 def _joined(joining: Joining, settings: _settings.Settings, token: str, next_step: int, finished: bool) -> Run:
     """The handle in the process that it was sent to: always the same one, as it may be sent with each of many tasks."""
     kind = _DisabledRun if settings.mode == "disabled" else Run
-    run = process.handle(token)
+    run = process_state.handle(token)
     if not isinstance(run, Run):
         settings = _settings.in_this_process(settings, os.environ)
         run = kind(joining, settings, token=token)
-        run._buffer.go_on_from(next_step)
+        run._buffer.set_next_step(next_step)
         if finished:
             run.finish(timeout=0)
         elif kind is Run:
-            process.add(run)
+            process_state.add(run)
     return run
 
 

@@ -154,16 +154,16 @@ def test_tail_into_a_pipe_that_closes_ends_quietly(serve: ServeProcess) -> None:
 def test_points_arrive_within_a_second_of_log(serve: ServeProcess, client: runstream.Client) -> None:
     with start(serve) as run:
         assert run.flush(120)
-        news = client.tail(run.run_id)
-        assert len(next(news)) == 0
+        updates = client.tail(run.run_id)
+        assert len(next(updates)) == 0
         delays = []
         for step in range(10):
             run.log({"loss": 1.0}, step=step)
             logged = time.time()
-            while not len(next(news)):
+            while not len(next(updates)):
                 pass
             delays.append(time.time() - logged)
-        news.close()  # type: ignore[attr-defined]
+        updates.close()  # type: ignore[attr-defined]
     assert statistics.median(delays) < 1.0  # a busy machine delays single ones; the benchmark has the percentiles
 
 

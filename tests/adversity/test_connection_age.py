@@ -45,12 +45,12 @@ class Follower(threading.Thread):
 
     def run(self) -> None:
         with runstream.Client(self._address) as client:
-            for news in client.tail(self._run_id):
+            for update in client.tail(self._run_id):
                 self.begun.set()
-                for series in news.series:
+                for series in update.series:
                     if series.key == "loss":
                         self.steps[series.rank] += series.steps
-                if any(series.key == "last" for series in news.series):
+                if any(series.key == "last" for series in update.series):
                     return
 
 
@@ -92,7 +92,7 @@ def test_streams_spread_over_replicas_that_were_added_and_no_client_says_a_word(
     for rank, report in enumerate(reports):
         assert (report["said"], report["last_error"]) == ([], "")
         assert report["reconnects"] > 0
-        steps = sorted(follower.steps[rank])  # in a piece of news, commits have no order
+        steps = sorted(follower.steps[rank])  # in an update, commits have no order
         assert steps == list(range(steps[0], report["logged"]))
     assert caplog.messages == []
     assert sum(tails_sent_elsewhere(replica) for replica in replicas) > 0

@@ -213,7 +213,7 @@ async def test_what_hangs_on_a_primary_that_is_frozen_ends_when_another_has_take
 
 
 async def test_a_tail_tells_the_history_after_a_failover_that_lost_commits(servers, tmp_path) -> None:
-    """The new primary gives transaction ids out again: to the old cursor, its commits would be old news."""
+    """The new primary gives transaction ids out again: to the old cursor, its commits would be old update."""
     primary, standby = servers
     with (
         serving(tmp_path, primary, standby) as serve,
@@ -237,13 +237,13 @@ async def test_a_tail_tells_the_history_after_a_failover_that_lost_commits(serve
         for step in range(100, 110):
             log_over_http(serve, run.run_id, "kept", step)
         found: dict[str, set[int]] = {"lost": set(range(1, 30))}
-        retold = False
+        replayed = False
         while not (109 in found.get("kept", ()) and "loss" in found):
-            news = await asyncio.to_thread(next, following)
-            if news.retold and not retold:
+            update = await asyncio.to_thread(next, following)
+            if update.replayed and not replayed:
                 found.clear()
-            retold = news.retold
-            for series in news.series:
+            replayed = update.replayed
+            for series in update.series:
                 found.setdefault(series.key, set()).update(series.steps)
         assert found == {"loss": {0}, "kept": set(range(100, 110))}
         following.close()  # type: ignore[attr-defined]  # a generator

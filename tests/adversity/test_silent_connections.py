@@ -200,7 +200,7 @@ def _search(serve: ServeProcess) -> int:
             return error.code
 
 
-def _steps_until(updates: Iterator[runstream.News], last: int) -> list[int]:
+def _steps_until(updates: Iterator[runstream.TailUpdate], last: int) -> list[int]:
     steps: list[int] = []
     for update in updates:
         steps += [step for series in update.series for step in series.steps]

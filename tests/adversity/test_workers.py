@@ -71,8 +71,8 @@ def test_a_run_may_be_followed_over_one_worker_and_logged_over_another(serve: Se
     """Each client has its own connection, so with eight of them both workers have some (but for one time in 128)."""
     with Producers(serve.grpc_address, 8, 100, apart=True) as producers, runstream.Client(serve.grpc_address) as client:
         seen = set()
-        for news in client.tail(producers.run_id):
-            seen |= {series.rank for series in news.series}
+        for update in client.tail(producers.run_id):
+            seen |= {series.rank for series in update.series}
             if len(seen) == 8:
                 break
         reports = producers.stop()

@@ -16,14 +16,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 def follow(client: runstream.Client, run_id: str, keys: Sequence[str], rank: int | None, *, as_json: bool) -> None:
     """Prints until interrupted. Raises RunstreamError for a failure that retries do not cure."""
     line = _json_line if as_json else _text_line
-    retold = False
-    for news in client.tail(run_id, keys or None, rank=rank):
-        if news.retold and not retold:
+    replayed = False
+    for update in client.tail(run_id, keys or None, rank=rank):
+        if update.replayed and not replayed:
             # Happens only after minutes without a connection, or when another database server took over.
             sys.stderr.write("runstream: some points came while the service was out of reach; going on from now\n")
-        retold = news.retold
-        if not retold:
-            for series in news.series:
+        replayed = update.replayed
+        if not replayed:
+            for series in update.series:
                 sys.stdout.writelines(line(series.key, point) for point in _points(series))
             sys.stdout.flush()
 

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from runstream import _entries, _identity, _settings
+from runstream import _identity, _params_tags, _settings
 from runstream._joining import Joining
 from runstream._outer_run import VARIABLE, OuterRun
 from runstream.exec import facts
@@ -111,7 +111,7 @@ def _start(
     """The run, under way into the journal. Ranks of a launcher around us share one, as those of `start_run` do."""
     asked_for = experiment or settings.experiment
     for what, text in (("experiment", asked_for or None), ("name", name)):
-        _entries.check_name(what, text)
+        _params_tags.check_name(what, text)
     run_id = _identity.id_of_job(job) if job is not None else None
     identity = _identity.resolve(environ, experiment=asked_for or None, name=name, run_id=run_id)
     joining = Joining.of_new_handle(
@@ -174,7 +174,7 @@ def _checked(kind: str, entries: Mapping[str, str] | None) -> dict[str, str]:
     def refuse(error: Exception) -> None:
         raise error
 
-    return _entries.checked(kind, entries or {}, refuse)
+    return _params_tags.validate(kind, entries or {}, refuse)
 
 
 def _cannot_start(program: str, why: str) -> int:

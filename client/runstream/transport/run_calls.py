@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from runstream import _entries, _status
+from runstream import _params_tags, _status
 from runstream._backoff import Backoff
 from runstream.transport.notices import Notices
 from runstream.transport.settled import SettledRecords
@@ -176,7 +176,7 @@ class RunCalls:
             not call.under_way
             and not call.failures
             and call.size + size <= _CALL_BYTES
-            and len(call.entries) + len(entries) <= _entries.MAX_ENTRIES
+            and len(call.entries) + len(entries) <= _params_tags.MAX_ENTRIES
             and (
                 call.method == "SetTags" or all(call.entries.get(key, value) == value for key, value in entries.items())
             )
@@ -435,13 +435,13 @@ _ASK_AGAIN_S = 30.0  # when the service has refused the run
 
 
 def _call_bytes(entries: Mapping[str, str]) -> int:
-    return sum(_entries.text_bytes(key, value) + _ENTRY_BYTES for key, value in entries.items())
+    return sum(_params_tags.text_bytes(key, value) + _ENTRY_BYTES for key, value in entries.items())
 
 
 def _chunks(method: str, entries: Mapping[str, str]) -> list[Call]:
     """Calls that the service accepts."""
     return [
-        Call(method, piece, size=_call_bytes(piece)) for piece in _entries.pieces(entries, _CALL_BYTES, _ENTRY_BYTES)
+        Call(method, piece, size=_call_bytes(piece)) for piece in _params_tags.split(entries, _CALL_BYTES, _ENTRY_BYTES)
     ]
 
 

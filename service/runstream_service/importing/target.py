@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import runstream
-from runstream import _entries, errors
+from runstream import _params_tags, errors
 from runstream._settings import from_environment
 from runstream.mlflow.address import http_url_here
 from runstream.v1 import run_pb2, run_pb2_grpc
@@ -244,7 +244,7 @@ class Target:
 
 def _pieces(entries: Mapping[str, str]) -> list[dict[str, str]]:
     """Params or tags in pieces that a call takes."""
-    return list(_entries.pieces(entries, _CALL_BYTES))
+    return list(_params_tags.split(entries, _CALL_BYTES))
 
 
 def _metric(metric: ImportedMetric) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 import runstream
 from runstream import _settings
-from runstream._lifecycle import process
+from runstream._lifecycle import process_state
 from tests.unit.client.ledger import TestService
 from tests.unit.client.stored_journals import TestAgent
 
@@ -79,4 +79,4 @@ def start_carried(
     """Starts runs whose points a thread of this process brings to the service."""
     monkeypatch.setenv("RUNSTREAM_AGENT", "thread")
     yield start_run
-    process.recorder.stop_stores()
+    process_state.recorder.stop_stores()

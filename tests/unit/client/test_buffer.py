@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from runstream._buffer import Buffer, Marker, row_bytes
-from runstream._notices import Notices
+from runstream._run_logger import RunLogger
 
 
 def make(max_points=1_000_000, max_bytes=64_000_000) -> tuple[Buffer, list[str]]:
     """A buffer, and how it has woken the recorder."""
     woken: list[str] = []
-    notices = Notices("0" * 32, "test:1", max_points)
-    return Buffer(max_points, max_bytes, notices, lambda _: woken.append("first"), lambda: woken.append("many")), woken
+    logger = RunLogger("0" * 32, "test:1", max_points)
+    return Buffer(max_points, max_bytes, logger, lambda _: woken.append("first"), lambda: woken.append("many")), woken
 
 
 def rows(buffer) -> list[tuple[dict[str, Any], int]]:
@@ -76,7 +76,7 @@ def test_a_time_in_another_unit_is_stored_as_it_is_and_warned_about_once(time_un
         buffer.put({"a": 1.0}, 0, time_unix_us)
         assert not caplog.text  # a log handler may be slow: not on the thread that logs
     for _ in range(2):
-        buffer._notices.write(buffer.refused)
+        buffer._logger.flush(buffer.refused)
     taken: list[Any] = buffer.take()[0]
     assert [time_us for _, _, time_us in taken] == [int(time_unix_us)] * 3
     assert caplog.text.count("microseconds since 1970 are expected") == 1
@@ -87,7 +87,7 @@ def test_a_time_in_another_unit_is_stored_as_it_is_and_warned_about_once(time_un
 def test_other_times_are_not_warned_about(time_unix_us, caplog):
     buffer, _ = make()
     buffer.put({"a": 1.0}, 0, time_unix_us)
-    buffer._notices.write(buffer.refused)
+    buffer._logger.flush(buffer.refused)
     assert not caplog.text
 
 
@@ -120,7 +120,7 @@ def test_each_bad_value_of_a_nested_dict_is_refused_alone(caplog):
     deep["deep"] = deep
     metrics = {"a": {"list": [1.0, 2.0], "none": None, 1.5: 1.0, "good": 1.0}, **deep, "b/c": 1.0, "b": {"c": 2.0}}
     buffer.put(metrics, 0, None)
-    buffer._notices.write(buffer.refused)
+    buffer._logger.flush(buffer.refused)
     assert rows(buffer) == [({"a/good": 1.0, "b/c": 1.0}, 0)]
     assert buffer.refused == {"bad_value": 4, "key_not_a_string": 1}
     for words in ("'a/list' is list", "'a/none' is None", "'b/c' is there twice", "inside of more than 8 others"):
@@ -149,25 +149,25 @@ def test_a_full_buffer_refuses_by_points_and_takes_again_when_points_leave():
     buffer, _ = make(max_points=5)
     for _ in range(4):
         buffer.put({"a": 1.0, "b": 1.0}, None, None)
-    assert buffer.account().waiting == 4
+    assert buffer.counters().waiting == 4
     assert buffer.refused == {"buffer_full": 4}
-    buffer.write(2, row_bytes(2))
+    buffer.count_written(2, row_bytes(2))
     buffer.put({"a": 1.0, "b": 1.0}, None, None)
-    assert buffer.account() == (4, 2 * row_bytes(2), 2, 0, {"buffer_full": 4})
+    assert buffer.counters() == (4, 2 * row_bytes(2), 2, 0, {"buffer_full": 4})
 
 
 def test_the_account_follows_points_from_the_journal_to_the_service():
     buffer, _ = make()
     for _ in range(10):
         buffer.put({"a": 1.0}, None, None)
-    buffer.write(8, 0)
-    buffer.settle(3, {"bad_value": 1, "key_too_long": 1})
+    buffer.count_written(8, 0)
+    buffer.set_settled(3, {"bad_value": 1, "key_too_long": 1})
     buffer.refuse(1, "bad_value")
-    buffer.lose(2, "journal_deleted")
-    account = buffer.account()
-    assert (account.waiting, account.unsettled, account.acknowledged) == (2, 1, 3)
-    assert account.refused == {"bad_value": 2, "key_too_long": 1, "journal_deleted": 2}
-    assert account.logged == 11
+    buffer.count_lost(2, "journal_deleted")
+    counters = buffer.counters()
+    assert (counters.waiting, counters.unsettled, counters.acknowledged) == (2, 1, 3)
+    assert counters.refused == {"bad_value": 2, "key_too_long": 1, "journal_deleted": 2}
+    assert counters.logged == 11
 
 
 def test_a_full_buffer_refuses_by_bytes():
@@ -196,7 +196,7 @@ def test_a_reason_that_passes_gives_way_to_one_that_stays():
     buffer.reopen("journal_full")
     buffer.put({"a": 1.0}, 0, None)
     assert buffer.refused == {"journal_full": 1, "finished": 1}
-    assert buffer.account().waiting == 1
+    assert buffer.counters().waiting == 1
 
 
 def test_the_recorder_is_called_by_the_first_row_and_woken_by_many():
@@ -212,13 +212,13 @@ def test_a_wide_row_and_a_marker_wake_the_recorder():
     buffer, woken = make()
     buffer.put({"a": 1.0}, None, None)
     buffer.put({str(n): 1.0 for n in range(500)}, None, None)
-    buffer.mark(Marker())
+    buffer.put_marker(Marker())
     assert woken == ["first", "many", "many"]
 
 
 def test_rows_come_with_the_time_of_the_first_of_them():
     buffer, _ = make()
-    for put in (lambda: buffer.put({"a": 1.0}, None, 5), lambda: buffer.mark(Marker())):
+    for put in (lambda: buffer.put({"a": 1.0}, None, 5), lambda: buffer.put_marker(Marker())):
         before = time.monotonic()
         put()
         after = time.monotonic()
@@ -237,7 +237,7 @@ def test_nothing_is_lost_or_counted_twice_between_threads():
         while not stop.is_set():
             for row in buffer.take()[0]:
                 taken.append(row)
-                buffer.write(1, row_bytes(1))
+                buffer.count_written(1, row_bytes(1))
 
     drainer = threading.Thread(target=drain)
 
@@ -254,8 +254,8 @@ def test_nothing_is_lost_or_counted_twice_between_threads():
     drainer.join()
     rest: list[Any] = buffer.take()[0]
     assert sorted(step for _, step, _ in taken + rest) == list(range(12_000))
-    account = buffer.account()
-    assert (account.unsettled, account.waiting) == (len(taken), len(rest))
+    counters = buffer.counters()
+    assert (counters.unsettled, counters.waiting) == (len(taken), len(rest))
 
 
 def test_a_signal_handler_may_log_while_log_holds_the_lock():
@@ -277,9 +277,9 @@ def test_a_signal_handler_that_logs_at_any_call_inside_of_log_costs_no_point():
             if max_points == 3:
                 buffer.put({"a": 1.0, "b": 1.0}, None, None)  # the next row is the first one that is refused
             log_in_the_nth_call_of(nth, buffer)
-            account = buffer.account()
-            assert account.waiting + sum(account.refused.values()) == 4 + 2 * (max_points == 3), nth
-            assert account.waiting <= max_points
+            counters = buffer.counters()
+            assert counters.waiting + sum(counters.refused.values()) == 4 + 2 * (max_points == 3), nth
+            assert counters.waiting <= max_points
             assert buffer.take()[1] > 0
             assert first
 

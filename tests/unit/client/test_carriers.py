@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runstream._lifecycle import process
+from runstream._lifecycle import process_state
 from runstream._repetition import Repetition
 from runstream.agent.launch import AgentState
 from runstream.journal import Directory
@@ -20,9 +20,9 @@ from tests.support.polling import until_now
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test has its own warnings, and leaves no thread behind."""
-    monkeypatch.setattr("runstream._notices._said", Repetition())
+    monkeypatch.setattr("runstream._run_logger._said", Repetition())
     yield
-    process.recorder.stop_stores()
+    process_state.recorder.stop_stores()
     until_now(lambda: not [one for one in threading.enumerate() if one.name == "runstream-transport"])
 
 

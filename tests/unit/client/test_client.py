@@ -154,7 +154,7 @@ def test_the_request_has_the_one_key_that_was_asked_for(monkeypatch, call):
         return iter(())
 
     for name in ("tail", "latest", "history", "chart"):
-        monkeypatch.setattr(f"runstream.client._streams.{name}", seen)
+        monkeypatch.setattr(f"runstream.client._query_calls.{name}", seen)
     client = runstream.Client("127.0.0.1:1")
     monkeypatch.setattr(
         client, "_call", lambda stub, method, request: seen("", request) and run_pb2.DeleteSeriesResponse()

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 import runstream
-from runstream import _notices
+from runstream import _run_logger
 from runstream._credentials import Credentials, Secret
 from runstream._endpoint import Endpoint, TlsFiles, check_address, is_exposed, resolve
 from runstream._profile import Login, Project, login_path
@@ -192,7 +192,7 @@ def test_a_token_without_tls_is_exposed_beyond_loopback(address, exposed):
 
 
 def test_a_token_that_is_exposed_is_reported_once(caplog, monkeypatch):
-    monkeypatch.setattr(_notices, "_said", Repetition())
+    monkeypatch.setattr(_run_logger, "_said", Repetition())
     for _ in range(3):
         from_environment("host:1", {"RUNSTREAM_TOKEN": TOKEN})
     records = [record for record in caplog.records if record.levelno == logging.WARNING]

@@ -10,7 +10,7 @@ import pytest
 import runstream
 from runstream import _ending
 from runstream import run as run_module
-from runstream._lifecycle import process
+from runstream._lifecycle import process_state
 from runstream.journal import RecordType
 from tests.support.polling import until_now
 
@@ -43,9 +43,9 @@ def test_without_a_thread_nothing_raises_and_one_warning_says_so(agent, threads,
     assert caplog.text.count("no thread can be started (can't start new thread)") == 1
     assert "bug" not in caplog.text
     threads.append(True)  # so that the handle is let go of here, and not in the next test
-    assert process.recorder.start()
-    process.recorder.wake()
-    until_now(lambda: not process.recorder.running)
+    assert process_state.recorder.start()
+    process_state.recorder.wake()
+    until_now(lambda: not process_state.recorder.running)
 
 
 def test_a_run_that_ended_without_a_thread_does_not_keep_the_next_one(agent, threads):
@@ -55,7 +55,7 @@ def test_a_run_that_ended_without_a_thread_does_not_keep_the_next_one(agent, thr
     with runstream.start_run("e") as other:
         other.log({"loss": 2.0})
     assert other.finish()
-    until_now(lambda: not process.recorder.running)
+    until_now(lambda: not process_state.recorder.running)
     assert dict(run.stats().refused) == {"no_threads": 1}
 
 

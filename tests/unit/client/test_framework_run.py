@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 import pytest
 
 import runstream
-from runstream._entries import MAX_PARAM
 from runstream._flat_params import flat_params
 from runstream._framework_run import FrameworkRun, status_of_error
+from runstream._params_tags import MAX_PARAM
 
 
 @dataclass

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstream._batches import Columns, SeriesTable, refusal_of
+from runstream._batches import Columns, SeriesTable, key_error
 from runstream._buffer import Buffer, Marker
-from runstream._notices import Notices
 from runstream._packer import Packer
+from runstream._run_logger import RunLogger
 from tests.support.examples import examples
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -28,11 +28,11 @@ class Packed:
     """A packer, its buffer, and what it has given on."""
 
     def __init__(self, batch_points=1_000):
-        notices = Notices("0" * 32, "test:1", 1_000_000)
-        self.buffer = Buffer(1_000_000, 64_000_000, notices, lambda _: None, lambda: None)
+        logger = RunLogger("0" * 32, "test:1", 1_000_000)
+        self.buffer = Buffer(1_000_000, 64_000_000, logger, lambda _: None, lambda: None)
         self.series = SeriesTable()
         self.sealed: list[Columns | Marker] = []
-        self.packer = Packer(self.buffer, self.series, notices, batch_points, self.sealed.append, self.sealed.append)
+        self.packer = Packer(self.buffer, self.series, logger, batch_points, self.sealed.append, self.sealed.append)
 
     @property
     def batches(self) -> list[Columns]:
@@ -52,7 +52,7 @@ def test_whatever_is_logged_is_in_the_columns_as_it_was(calls, batch_points):
     packed = Packed(batch_points)
     for metrics, step, time_us in calls:
         packed.buffer.put(metrics, step, time_us)
-    packed.buffer.mark(marker := Marker())
+    packed.buffer.put_marker(marker := Marker())
     packed.packer.drain()
     assert packed.sealed[-1] is marker
     found = []
@@ -63,7 +63,7 @@ def test_whatever_is_logged_is_in_the_columns_as_it_was(calls, batch_points):
     expected = [(key, step, time_us, bits(value)) for metrics, step, time_us in calls for key, value in metrics.items()]
     assert found == expected
     key_bytes = sum(300 + len(key) for key in {key for metrics, _, _ in calls for key in metrics})
-    assert packed.buffer.account() == (len(expected), key_bytes + 28 * len(expected), 0, 0, {})
+    assert packed.buffer.counters() == (len(expected), key_bytes + 28 * len(expected), 0, 0, {})
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_bad_key_is_refused_with_its_reason_and_the_rest_of_the_row_goes_on(ke
 
 @pytest.mark.parametrize("key", ["k" * 250, "'; DROP TABLE x; --", "a/b c", "漢字", "\u200b", "\u2028"])
 def test_a_strange_key_is_a_key(key):
-    assert refusal_of(key) is None
+    assert key_error(key) is None
 
 
 def test_more_keys_than_a_run_may_have_are_refused_without_being_kept():

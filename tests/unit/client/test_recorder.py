@@ -211,7 +211,7 @@ def test_at_the_limit_of_the_directory_new_points_are_refused_and_counted(agent,
     monkeypatch.setattr(_journal_store, "_FULL_S", 0.0)
     monkeypatch.setattr("runstream.journal.directory._TOTAL_VALID_S", 0.0)
     monkeypatch.setenv("RUNSTREAM_DIR_BYTES", "100000")
-    monkeypatch.setattr("runstream._notices._said", Repetition())
+    monkeypatch.setattr("runstream._run_logger._said", Repetition())
     agent.held = True
     run = start("e")
     run.log({f"key{n}": 1.0 for n in range(5_000)})
@@ -299,7 +299,7 @@ def test_a_handle_that_arrives_in_another_process_records_to_the_same_run(agent,
     assert run.flush(120)
 
     def child() -> None:
-        runstream._lifecycle.process._runs.clear()  # as in a spawned process, which inherits nothing
+        runstream._lifecycle.process_state._runs.clear()  # as in a spawned process, which inherits nothing
         arrived = pickle.loads(sent)
         assert pickle.loads(sent) is arrived, "with each task"
         arrived.log({"loss": 1.0})

@@ -11,7 +11,7 @@ import pytest
 import runstream
 from runstream import _status
 from runstream._endpoint import Endpoint
-from runstream._lifecycle import process
+from runstream._lifecycle import process_state
 from runstream._status import Failure, Retry, to_exception
 from runstream.transport.limits import Limits
 from runstream.v1 import run_pb2
@@ -97,7 +97,7 @@ def test_a_run_leaves_a_replica_that_cannot_serve_it_for_one_that_can(
         setattr(bad.ledger, name, getattr(good.ledger, name))
     bad.runs.broken = refused if what == "call" else None
     for number in range(20):  # each takes one of the two at random
-        process.recorder.stop_stores()
+        process_state.recorder.stop_stores()
         run = start_carried("e", tags={"a": number}, address=both(pair))
         run.log({"loss": float(number)}, step=number)
         assert run.flush(120), run.stats()
@@ -123,7 +123,7 @@ def test_a_replica_that_never_answers_open_is_left(
 
     silent.ledger.fault = fault
     for number in range(20):
-        process.recorder.stop_stores()
+        process_state.recorder.stop_stores()
         run = start_carried("e", address=both(pair))
         run.log({"loss": float(number)}, step=number)
         assert run.flush(120), run.stats()

@@ -14,9 +14,9 @@ import grpc
 from runstream import _status
 from runstream._backoff import RANDOM
 from runstream._channel import channels
-from runstream._charts import AggregateCurve, ChartSeries
+from runstream._chart_results import AggregateCurve, ChartSeries
 from runstream._endpoint import Endpoint
-from runstream._results import LatestPoint, News, SeriesColumns
+from runstream._results import LatestPoint, SeriesColumns, TailUpdate
 from runstream.errors import RunstreamError
 from runstream.v1 import packed_pb2, query_pb2
 
@@ -111,10 +111,10 @@ def aggregate(endpoint: Endpoint, request: query_pb2.AggregateRequest, timeout_s
     )
 
 
-def tail(endpoint: Endpoint, request: query_pb2.TailRequest, timeout_s: float) -> Iterator[News]:
-    """Yields News without end. A failure of the first call is raised. After later ones that may pass, such as a stream
-    that a proxy ended, the tail waits and continues from the last cursor. When that has become too old, the tail starts
-    again with the whole history, so that nothing is missed."""
+def tail(endpoint: Endpoint, request: query_pb2.TailRequest, timeout_s: float) -> Iterator[TailUpdate]:
+    """Yields updates without end. Raises the failure of the first call. After a later failure that may pass, such as a
+    stream that a proxy ended, the tail waits and continues from the last cursor. When that has become too old, the tail
+    starts again with the whole history, so that nothing is missed."""
     wait_s = _FIRST_WAIT_S
     begun = False
     failures = 0  # of that kind, since the last response
@@ -124,12 +124,12 @@ def tail(endpoint: Endpoint, request: query_pb2.TailRequest, timeout_s: float) -
         try:
             for response in _stream(endpoint, _TAIL, request, packed_pb2.PackedTailResponse.FromString, None):
                 if too_old:
-                    yield News([], too_old)
+                    yield TailUpdate([], too_old)
                     for piece in _history_of(endpoint, request, timeout_s):
-                        yield News([piece], too_old, retold=True)
+                        yield TailUpdate([piece], too_old, replayed=True)
                 begun, failures, too_old, wait_s = True, 0, b"", _FIRST_WAIT_S
                 request.cursor = response.cursor
-                yield News([_columns(piece) for piece in response.series], response.cursor)
+                yield TailUpdate([_columns(piece) for piece in response.series], response.cursor)
         except RunstreamError as error:
             torn = error.code in ("INTERNAL", "UNKNOWN")
             failures += torn

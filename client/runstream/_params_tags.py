@@ -16,7 +16,7 @@ MAX_ENTRIES = 1_000  # the most that the service accepts in one call
 RECORD_BYTES = 64 * 1024
 
 
-def checked(kind: str, entries: object, refuse: Callable[[Exception], None]) -> dict[str, str]:
+def validate(kind: str, entries: object, refuse: Callable[[Exception], None]) -> dict[str, str]:
     """Params or tags (`kind`) as strings; calls `refuse` with a TypeError or ValueError for each bad one."""
     if not isinstance(entries, Mapping):
         refuse(TypeError(f"{kind}s must be a mapping, not {type(entries).__name__}"))
@@ -24,7 +24,7 @@ def checked(kind: str, entries: object, refuse: Callable[[Exception], None]) -> 
     good: dict[str, str] = {}
     for key, value in entries.items():
         try:
-            good[_checked_key(kind, key)] = _checked_value(kind, key, value)
+            good[_validated_key(kind, key)] = _validated_value(kind, key, value)
         except (TypeError, ValueError) as error:  # noqa: PERF203 (each entry on its own)
             refuse(error)
     return good
@@ -35,7 +35,7 @@ def text_bytes(key: str, value: str) -> int:
     return len(key.encode()) + len(value.encode())
 
 
-def pieces(entries: Mapping[str, str], max_bytes: int, entry_bytes: int = 0) -> Iterator[dict[str, str]]:
+def split(entries: Mapping[str, str], max_bytes: int, entry_bytes: int = 0) -> Iterator[dict[str, str]]:
     """The entries in their order, divided: a piece has at most MAX_ENTRIES, and at most `max_bytes` of text and of
     `entry_bytes` for each entry, or only one."""
     piece: dict[str, str] = {}
@@ -62,7 +62,7 @@ def check_name(what: str, name: object) -> str:
     return name
 
 
-def _checked_key(kind: str, key: Any) -> str:
+def _validated_key(kind: str, key: Any) -> str:
     if not isinstance(key, str):
         raise TypeError(f"{kind} {shown_key(key)!r}: its key must be a string, not {type(key).__name__}")
     plain = str.__str__(key)  # a subclass may define its own hash and repr
@@ -71,7 +71,7 @@ def _checked_key(kind: str, key: Any) -> str:
     return plain
 
 
-def _checked_value(kind: str, key: str, value: Any) -> str:
+def _validated_value(kind: str, key: str, value: Any) -> str:
     try:
         text = str.__str__(str(value))
     except Exception as error:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runstream import _entries
-from runstream._notices import Notices
+from runstream import _params_tags
+from runstream._run_logger import RunLogger
 from runstream._threads import RLock
 
 _ENTRY_MEMORY = 300  # what the objects around a waiting entry take
@@ -16,10 +16,10 @@ _ENTRY_MEMORY = 300  # what the objects around a waiting entry take
 class WaitingEntries:
     """Any thread adds; the recorder's takes."""
 
-    def __init__(self, max_bytes: int, notices: Notices) -> None:
+    def __init__(self, max_bytes: int, logger: RunLogger) -> None:
         self._lock = RLock()
         self._max_bytes = max_bytes
-        self._notices = notices
+        self._logger = logger
         self._waiting: dict[str, dict[str, str]] = {"param": {}, "tag": {}}
         self._bytes = 0
 
@@ -45,9 +45,9 @@ class WaitingEntries:
                 self._bytes += more
                 waiting[key] = value
         if changed:
-            self._notices.params_changed(changed)
+            self._logger.params_changed(changed)
         if full:
-            self._notices.entries_full(kind, full, self._max_bytes)
+            self._logger.entries_full(kind, full, self._max_bytes)
 
     def take(self) -> list[tuple[str, dict[str, str]]]:
         """Everything that waits, in pieces for one record each."""
@@ -59,5 +59,5 @@ class WaitingEntries:
         return [
             (kind, piece)
             for kind, entries in taken.items()
-            for piece in _entries.pieces(entries, _entries.RECORD_BYTES)
+            for piece in _params_tags.split(entries, _params_tags.RECORD_BYTES)
         ]

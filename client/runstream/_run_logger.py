@@ -1,8 +1,8 @@
 """Reports to the user, and limits how often. Uses the logger "runstream" and no Python warnings, so that `python -W
 error` cannot make log() raise.
 
-Everything here runs on the run's own threads, except `refused`, which only stores a note: a slow or broken log handler
-must not delay training.
+Everything here runs on the recorder's thread, except the `note_` methods, which only store a note: a slow or
+broken log handler must not delay training.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("runstream")
 
 
-class Notices:
+class RunLogger:
     """Warnings of one run: each once, or at most once a minute."""
 
     def __init__(self, run_id: str, address: str, max_points: int) -> None:
@@ -38,12 +38,12 @@ class Notices:
         self._full_seen = 0
         self._dropped_entries = 0
 
-    def refused(self, key: str, why: str) -> None:
+    def note_refused(self, key: str, why: str) -> None:
         """Notes a refused value, step or key; the sender's thread writes the warning. Safe anywhere."""
         if key not in self._warned:
             self._notes.append((key, why))
 
-    def early_time(self, time_unix_us: int, unit: str) -> None:
+    def note_early_time(self, time_unix_us: int, unit: str) -> None:
         """Notes a time that looks as if it were in another unit. Safe anywhere."""
         self._early_time = time_unix_us, unit
 
@@ -58,7 +58,7 @@ class Notices:
             give_up_after_s,
         )
 
-    def write(self, refused: Mapping[str, int]) -> None:
+    def flush(self, refused: Mapping[str, int]) -> None:
         """Writes the notes as warnings, and a warning if points were refused because the buffer was full."""
         while self._notes:
             key, why = self._notes.popleft()
@@ -67,7 +67,7 @@ class Notices:
                 self._warn("metric %r %s; refused (said once for this key, counted in stats().refused)", key, why)
         early, self._early_time = self._early_time, None
         if early is not None:
-            self.once(
+            self.warn_once(
                 "early_time",
                 "time_unix_us=%d was logged: microseconds since 1970 are expected, such as time.time_ns() // 1000, and "
                 "this looks like %s. Such points are stored as they are, at the beginning of 1970 (said once)",
@@ -83,9 +83,9 @@ class Notices:
             )
             self._full_seen = full
 
-    def of_agent(self, level: str, text: str) -> None:
+    def pass_on(self, level: str, text: str) -> None:
         """Passes on what the agent reports."""
-        self._say(getattr(logging, level.upper(), logging.WARNING) if level.isalpha() else logging.WARNING, "%s", text)
+        self._emit(getattr(logging, level.upper(), logging.WARNING) if level.isalpha() else logging.WARNING, "%s", text)
 
     def not_written(self, why: OSError, max_points: int) -> None:
         """Reports that the disk does not take the journal."""
@@ -100,7 +100,7 @@ class Notices:
 
     def written_again(self, path: str) -> None:
         """Reports that the disk takes the journal again."""
-        self._say(logging.INFO, "the journal %s can be written again", path)
+        self._emit(logging.INFO, "the journal %s can be written again", path)
 
     def moved(self, before: str, was_read: bool) -> None:
         """Reports that the run is another one than that of its id."""
@@ -142,12 +142,12 @@ class Notices:
                 self._dropped_entries,
             )
 
-    def limited(self, about: str, message: str, *args: object) -> None:
+    def warn_limited(self, about: str, message: str, *args: object) -> None:
         """Writes a warning at most once a minute."""
         if self._repetition.is_due(about):
             self._warn(message, *args)
 
-    def once(self, about: str, message: str, *args: object) -> None:
+    def warn_once(self, about: str, message: str, *args: object) -> None:
         """Writes a warning at most once per run."""
         if self._repetition.is_first(about):
             self._warn(message, *args)
@@ -158,11 +158,11 @@ class Notices:
 
     def info(self, message: str, *args: object) -> None:
         """Writes an informational message every time."""
-        self._say(logging.INFO, message, *args)
+        self._emit(logging.INFO, message, *args)
 
-    def died(self, error: BaseException) -> None:
+    def recording_crashed(self, error: BaseException) -> None:
         """Reports that a bug has ended the recording of this run."""
-        self._say(
+        self._emit(
             logging.ERROR,
             "recording died because of a bug in runstream; from now on points are refused and counted, training goes "
             "on",
@@ -171,7 +171,7 @@ class Notices:
 
     def no_threads(self, error: BaseException) -> None:
         """Reports that the thread of this process could not be started."""
-        self.once(
+        self.warn_once(
             "threads",
             "no thread can be started (%s); training goes on, up to %d points wait in memory, and it is tried again "
             "when something is logged. Raise the limit of threads (ulimit -u, or the pids limit of the container)",
@@ -219,9 +219,9 @@ class Notices:
             )
 
     def _warn(self, message: str, *args: object) -> None:
-        self._say(logging.WARNING, message, *args)
+        self._emit(logging.WARNING, message, *args)
 
-    def _say(self, level: int, message: str, *args: object, error: BaseException | None = None) -> None:
+    def _emit(self, level: int, message: str, *args: object, error: BaseException | None = None) -> None:
         with contextlib.suppress(Exception):  # the program's log handler is broken; there is nowhere left to say it
             logger.log(level, "run %s: " + message, self.run_id, *args, exc_info=error)
 
@@ -229,7 +229,7 @@ class Notices:
 _said = Repetition()  # about this process
 
 
-def say_warning(message: str, *args: object, about: str = "") -> None:
+def warn_about_process(message: str, *args: object, about: str = "") -> None:
     """Writes a warning about this process: once, or with `about`, at most once a minute."""
     if _said.is_due(about) if about else _said.is_first(message):
         with contextlib.suppress(Exception):  # as above
