@@ -30,18 +30,18 @@ def run_ids_to_read(run_ids: str | Iterable[str]) -> list[str]:
     return [check_run_id(one) for one in strings("run_ids", run_ids)]
 
 
-def text(name: str, given: str) -> str:
+def text(name: str, value: str) -> str:
     """A string."""
-    if not isinstance(given, str):
-        raise TypeError(f"{name} must be a string, not {type(given).__name__}")
-    return given
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+    return value
 
 
-def strings(name: str, given: str | Iterable[str]) -> list[str]:
+def strings(name: str, value: str | Iterable[str]) -> list[str]:
     """Some strings, perhaps none; a single one is one of them."""
-    if isinstance(given, str):
-        return [given]
-    strings = list(given) if isinstance(given, Iterable) else [given]
+    if isinstance(value, str):
+        return [value]
+    strings = list(value) if isinstance(value, Iterable) else [value]
     for one in strings:
         if not isinstance(one, str):
             raise TypeError(f"{name} must be strings, not {type(one).__name__}")

@@ -33,10 +33,10 @@ class Backoff:
         return float(least + RANDOM.uniform(0.1, 1.0) * ceiling)
 
     def wait(
-        self, changed: threading.Condition, seconds: float, stopping: Callable[[], bool], hurry: Callable[[], bool]
+        self, changed: threading.Condition, seconds: float, stopping: Callable[[], bool], retry_now: Callable[[], bool]
     ) -> None:
-        """Waits on `changed`, which the caller holds. `hurry` shortens the wait to what the service asked for."""
+        """Waits on `changed`, which the caller holds. `retry_now` shortens the wait to what the service asked for."""
         begun = time.monotonic()
-        changed.wait_for(lambda: stopping() or hurry(), seconds)
+        changed.wait_for(lambda: stopping() or retry_now(), seconds)
         left = begun + min(seconds, self._asked_s) - time.monotonic()
         changed.wait_for(stopping, max(0.0, left))

@@ -272,10 +272,10 @@ class Buffer:
         self, captured: dict[str, Any], metrics: Mapping[Any, Any], prefix: str | None, depth: int
     ) -> None:
         """Captures each value separately: if one is refused or raises, the others are still captured."""
-        for given, value in metrics.items():
-            key = _full_key(prefix, given)
+        for name, value in metrics.items():
+            key = _full_key(prefix, name)
             if key is None:
-                self._refuse_row((given if prefix is None else prefix,), *key_not_a_string(given))
+                self._refuse_row((name if prefix is None else prefix,), *key_not_a_string(name))
                 continue
             try:
                 if type(value) not in IMMUTABLE_TYPES:

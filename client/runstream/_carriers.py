@@ -92,7 +92,7 @@ class AgentCarrier(ThreadCarrier):
             super().ensure(directory)
 
 
-def make(settings: Settings) -> Carrier:
+def carrier_for(settings: Settings) -> Carrier:
     """The carrier for these settings."""
     if settings.mode == "online" and settings.agent != "external":
         return AgentCarrier() if settings.agent == "auto" else ThreadCarrier()

@@ -44,15 +44,15 @@ _FORK_WAIT_S = 2.0  # how long a fork may wait until all threads have left gRPC;
 
 
 class Channels:
-    """The channels of this process. Code may use a channel only inside a block of `using`."""
+    """The channels of this process. Code may use a channel only inside a block of `lease`."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._open: dict[Endpoint, grpc.Channel] = {}
         self._users: Counter[grpc.Channel] = Counter()
         self._dialer = Dialer()
-        self._retired: set[grpc.Channel] = set()  # replaced by `renew`; the last user closes it
-        self._keeper: grpc.Channel | None = None
+        self._replaced: set[grpc.Channel] = set()  # replaced by `replace`; the last user closes it
+        self._core_keepalive: grpc.Channel | None = None
         self._forking = False
         self._inside = 0  # threads that are inside of gRPC
         self._streams: set[Any] = set()  # calls that are read piece by piece
@@ -60,7 +60,7 @@ class Channels:
         self._not_destroyed_yet: weakref.WeakSet[Any] = weakref.WeakSet()  # channels and calls, also those that ended
 
     @contextmanager
-    def using(self, endpoint: Endpoint, *, is_stream: bool = False) -> Iterator[grpc.Channel]:
+    def lease(self, endpoint: Endpoint, *, is_stream: bool = False) -> Iterator[grpc.Channel]:
         """The channel to an endpoint, opened if need be. Waits while a fork is under way. A fork waits for the end of
         the block; for that of a stream, only while it is `inside`."""
         with self._changed:
@@ -77,7 +77,7 @@ class Channels:
         finally:
             with self._changed:
                 self._inside -= not is_stream
-                self._leave(channel)
+                self._release(channel)
                 self._changed.notify_all()
 
     @contextmanager
@@ -102,8 +102,8 @@ class Channels:
                 f"{os.environ.get('GRPC_ENABLE_FORK_SUPPORT')} gRPC would abort it. Remove the variable, start the "
                 "process with spawn, or read in the parent. (Logging does not need gRPC.)"
             )
-        if self._keeper is None:
-            self._keeper = grpc.insecure_channel("127.0.0.1:1", options=OPTIONS)  # never connects
+        if self._core_keepalive is None:
+            self._core_keepalive = grpc.insecure_channel("127.0.0.1:1", options=OPTIONS)  # never connects
             _register_fork_handlers()
 
     def _dial(self, endpoint: Endpoint) -> grpc.Channel:
@@ -112,33 +112,33 @@ class Channels:
         except CannotDial as error:
             raise errors.FailedPrecondition(str(error)) from error
 
-    def _leave(self, channel: grpc.Channel) -> None:
+    def _release(self, channel: grpc.Channel) -> None:
         if channel not in self._users:
             return  # it is that of a forked process's parent
         self._users[channel] -= 1
         if not self._users[channel]:
             del self._users[channel]
-            if channel in self._retired and not self._forking:
-                self._retired.remove(channel)
+            if channel in self._replaced and not self._forking:
+                self._replaced.remove(channel)
                 channel.close()
 
-    def watch(self, call: grpc.Call) -> None:
-        """Registers a stream, until `ended`."""
+    def register_stream(self, call: grpc.Call) -> None:
+        """Registers a stream, until `cancel_stream`."""
         self._not_destroyed_yet.add(call)
         self._streams.add(call)
 
-    def ended(self, call: grpc.Call) -> None:
+    def cancel_stream(self, call: grpc.Call) -> None:
         """Ends a stream of this process, wherever it is."""
         if call in self._streams:  # a stream of a forked process's parent is not to be touched
             self._streams.discard(call)
             call.cancel()
 
-    def renew(self, endpoint: Endpoint, channel: grpc.Channel) -> None:
+    def replace(self, endpoint: Endpoint, channel: grpc.Channel) -> None:
         """Replaces the channel, which the caller is using, for all later users, unless that was done already. Streams
         on it continue."""
         with self._changed:
             if self._open.get(endpoint) is channel:
-                self._retired.add(self._open.pop(endpoint))
+                self._replaced.add(self._open.pop(endpoint))
                 self._dialer.next_turn(endpoint)
 
     def before_fork(self, deadline: float) -> bool:
@@ -164,9 +164,9 @@ class Channels:
         """The channels of a forked child; none is open. Inherited channels and calls are never destroyed: that would
         use the parent's connections, or wait for its threads."""
         child = Channels()
-        child._keeper = self._keeper
+        child._core_keepalive = self._core_keepalive
         disabled = os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "").strip().lower() in ("0", "false", "no")
-        child._cannot_be_used = self._cannot_be_used or (disabled and self._keeper is not None)
+        child._cannot_be_used = self._cannot_be_used or (disabled and self._core_keepalive is not None)
         _never_destroyed.extend(self._not_destroyed_yet)
         return child
 

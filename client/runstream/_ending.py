@@ -43,7 +43,7 @@ class Ending:
             or (recording.store.agent_outlives_job and recording.is_on_disk(self._end))
         )
 
-    def hurry(self) -> None:
+    def stop_waiting_for_devices(self) -> None:
         """The time is up: the run's end is written, although values on devices are missing."""
         self._is_short_of_values = self.recording.packer.waiting_for_devices() > 0
         self.recording.give_up_values()
@@ -87,7 +87,7 @@ def wait_all(endings: Sequence[Ending], timeout_s: float) -> None:
                 ending.report(timeout_s - _REPORT_AFTER_S)
             left = _wait(left, begun + timeout_s - time.monotonic())
         for ending in left:
-            ending.hurry()
+            ending.stop_waiting_for_devices()
         deadline_s = time.monotonic() + _LAST_MOMENT_S
         while not all(ending.is_written for ending in left) and time.monotonic() < deadline_s:
             time.sleep(_LONGEST_PAUSE_S)

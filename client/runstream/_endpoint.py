@@ -86,8 +86,8 @@ def resolve(
     """From arguments, else the environment, else the project's file, else the login, else defaults. A wrong argument or
     address raises TypeError or ValueError; a wrong token in a variable is reported, and not used."""
     login = stored_login(environ)
-    given = address if address is not None else _variable(environ, "RUNSTREAM_ADDRESS") or project.address
-    where = check_address(given or login.address or DEFAULT_ADDRESS)
+    chosen = address if address is not None else _variable(environ, "RUNSTREAM_ADDRESS") or project.address
+    where = check_address(chosen or login.address or DEFAULT_ADDRESS)
     if login.address != where:
         login = Login(login.path, problem=login.problem)
     credentials = _credentials(environ, project, login, token, workspace)

@@ -30,10 +30,10 @@ class FrameworkRun:
         middle of a training must not."""
         if run is not None and not isinstance(run, Run):
             raise TypeError(f"run must be a runstream.Run, not {type(run).__name__}")
-        if run is not None and (given := [name for name, value in arguments.items() if value is not None]):
-            raise TypeError(f"run is open already; {', '.join(given)} cannot be chosen any more")
+        if run is not None and (fixed := [name for name, value in arguments.items() if value is not None]):
+            raise TypeError(f"run is open already; {', '.join(fixed)} cannot be chosen any more")
         check_arguments(arguments)
-        self._given = arguments
+        self._chosen = arguments
         self._arguments = arguments if run is not None else _with_run_id(arguments)
         self._is_ours = run is None
         self._run = run
@@ -69,7 +69,7 @@ class FrameworkRun:
         """The next handle is that of another run, as of each trial of a search."""
         with self._lock:
             if self._is_ours:
-                self._arguments = _with_run_id({**self._given, "run_id": None})
+                self._arguments = _with_run_id({**self._chosen, "run_id": None})
                 self._run = None
 
     @property
@@ -89,10 +89,10 @@ class FrameworkRun:
     def __getstate__(self) -> dict[str, Any]:
         """For a process that this one starts: a worker that prepares data, or a rank, which opens its own handle."""
         arguments = {**self._arguments, "run_id": self.run_id}
-        return {"run": self._run, "is_ours": self._is_ours, "given": self._given, "arguments": arguments}
+        return {"run": self._run, "is_ours": self._is_ours, "chosen": self._chosen, "arguments": arguments}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self._given, self._arguments = state["given"], state["arguments"]
+        self._chosen, self._arguments = state["chosen"], state["arguments"]
         self._is_ours, self._run = state["is_ours"], state["run"]
         self._pid = 0
         self._lock = threading.Lock()

@@ -28,7 +28,7 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from runstream._launcher import Surroundings
+from runstream._launcher import LaunchEnvironment
 
 _NAMESPACE = "5f0cbb2e-90a3-5c0d-9a3b-4d3f6d1d9a51"  # runstream's own; it never changes
 _RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PMIX_RANK", "PMI_RANK")
@@ -65,43 +65,43 @@ def resolve(
     rank: int | None = None,
     attempt: int | None = None,
     run_index: int = 0,
-    surroundings: Surroundings | None = None,
+    launch: LaunchEnvironment | None = None,
 ) -> Identity:
     """The identity of one run handle.
 
     `run_index` counts the runs with the same experiment and name that this process has finished before: a loop of
     trainings in one job makes one run each.
     """
-    around = surroundings or Surroundings()
-    found_rank = rank if rank is not None else rank_of(environ, around)
+    launch = launch or LaunchEnvironment()
+    found_rank = rank if rank is not None else rank_of(environ, launch)
     found_attempt = attempt if attempt is not None else attempt_of(environ)
     explicit = run_id or environ.get("RUNSTREAM_RUN_ID", "").strip()
     if explicit:
         return Identity(check_run_id(explicit), found_rank, found_attempt, shared=True)
-    if found_rank > 0 and (of_rank_0 := _left_by_rank_0(environ, around, experiment, name)):
+    if found_rank > 0 and (of_rank_0 := _left_by_rank_0(environ, launch, experiment, name)):
         return Identity(of_rank_0, found_rank, found_attempt, shared=True)
-    job = job_of(environ, around)
+    job = job_of(environ, launch)
     if job is not None:
         derived_id = _derived_id(job, experiment, name, run_index)
         return Identity(derived_id, found_rank, found_attempt, shared=True, derived=True)
-    warning = _warning(environ, around, found_rank) if rank is None else ""
+    warning = _warning(environ, launch, found_rank) if rank is None else ""
     return Identity(fresh_id(), found_rank, found_attempt, shared=False, warning=warning)
 
 
 def note_for_ranks(
-    environ: Mapping[str, str], around: Surroundings, experiment: str | None, name: str | None, run_id: str
+    environ: Mapping[str, str], launch: LaunchEnvironment, experiment: str | None, name: str | None, run_id: str
 ) -> str:
     """The value of LEFT_FOR_RANKS with one more run. A process that launches the other ranks later has no job yet when
     it starts its run, and the other ranks run the same program from its beginning."""
-    key = _derived_id((around.own_id(),), experiment, name, 0)
+    key = _derived_id((launch.own_id(),), experiment, name, 0)
     return " ".join([f"{key}={run_id}", *environ.get(LEFT_FOR_RANKS, "").split()][:_MAX_LEFT])
 
 
 def _left_by_rank_0(
-    environ: Mapping[str, str], around: Surroundings, experiment: str | None, name: str | None
+    environ: Mapping[str, str], launch: LaunchEnvironment, experiment: str | None, name: str | None
 ) -> str | None:
     left = dict(entry.partition("=")[::2] for entry in reversed(environ.get(LEFT_FOR_RANKS, "").split()))
-    launcher = around.launcher_id(environ, ("RANK", "LOCAL_RANK")) if left else ""
+    launcher = launch.launcher_id(environ, ("RANK", "LOCAL_RANK")) if left else ""
     return left.get(_derived_id((launcher,), experiment, name, 0)) if launcher else None
 
 
@@ -127,9 +127,9 @@ def check_int32(name: str, value: object) -> int | None:
     return number
 
 
-def rank_of(environ: Mapping[str, str], surroundings: Surroundings | None = None) -> int:
+def rank_of(environ: Mapping[str, str], launch: LaunchEnvironment | None = None) -> int:
     """The rank that the program or its launcher gave this process; 0 if there is none."""
-    group = (surroundings or Surroundings()).group()
+    group = (launch or LaunchEnvironment()).group()
     if group is not None and group[1] > 1:
         return group[0]
     # In a step of one task, SLURM_PROCID is 0 for all processes that this task starts.
@@ -151,10 +151,10 @@ def attempt_of(environ: Mapping[str, str]) -> int:
     return min(INT32_MAX, requeued * (most + 1) + restarted)
 
 
-def job_of(environ: Mapping[str, str], surroundings: Surroundings | None = None) -> tuple[str, ...] | None:
+def job_of(environ: Mapping[str, str], launch: LaunchEnvironment | None = None) -> tuple[str, ...] | None:
     """Values that identify the launch in all of its ranks, the launcher first; None if there are none."""
-    around = surroundings or Surroundings()
-    if torchrun := _torchrun_job(environ, around):
+    launch = launch or LaunchEnvironment()
+    if torchrun := _torchrun_job(environ, launch):
         return torchrun
     namespace = environ.get("PMIX_NAMESPACE", "").strip()
     if environ.get("OMPI_COMM_WORLD_RANK", "").strip():
@@ -165,42 +165,42 @@ def job_of(environ: Mapping[str, str], surroundings: Surroundings | None = None)
         return ("slurm", *step)
     if namespace and not _slurm_step(environ):
         return ("pmix", namespace)
-    return _rendezvous_job(environ, around)
+    return _rendezvous_job(environ, launch)
 
 
-def _torchrun_job(environ: Mapping[str, str], around: Surroundings) -> tuple[str, ...] | None:
-    launch = environ.get("TORCHELASTIC_RUN_ID", "").strip()
-    if not launch:
+def _torchrun_job(environ: Mapping[str, str], launch: LaunchEnvironment) -> tuple[str, ...] | None:
+    rendezvous_id = environ.get("TORCHELASTIC_RUN_ID", "").strip()
+    if not rendezvous_id:
         return None
     if _is_on_one_node(environ) and not _may_grow(environ):
         step = _slurm_step(environ)
         if step and environ.get("ENVIRONMENT") == "BATCH":
-            return ("torchrun", *step, launch)
-        if agent := around.launcher_id(environ, ("TORCHELASTIC_RUN_ID",)):
-            return ("torchrun", agent)
+            return ("torchrun", *step, rendezvous_id)
+        if launcher := launch.launcher_id(environ, ("TORCHELASTIC_RUN_ID",)):
+            return ("torchrun", launcher)
     # Only the job of Slurm is used: each node may have its own step.
-    return ("torchelastic", launch, *_slurm_job(environ)) if launch != "none" else None
+    return ("torchelastic", rendezvous_id, *_slurm_job(environ)) if rendezvous_id != "none" else None
 
 
-def _rendezvous_job(environ: Mapping[str, str], around: Surroundings) -> tuple[str, ...] | None:
+def _rendezvous_job(environ: Mapping[str, str], launch: LaunchEnvironment) -> tuple[str, ...] | None:
     address, port = environ.get("MASTER_ADDR", "").strip(), environ.get("MASTER_PORT", "").strip()
-    ranked = around.group() is not None or _int(environ, "RANK") is not None or _int(environ, "LOCAL_RANK") is not None
-    if not address or not port or not ranked or _world_size(environ, around) <= 1:
+    ranked = launch.group() is not None or _int(environ, "RANK") is not None or _int(environ, "LOCAL_RANK") is not None
+    if not address or not port or not ranked or _world_size(environ, launch) <= 1:
         return None
     if not _is_loopback(address) and not _is_on_one_node(environ):
-        return ("rendezvous", address, port, around.kubernetes_namespace(), *_slurm_job(environ))
+        return ("rendezvous", address, port, launch.kubernetes_namespace(), *_slurm_job(environ))
     # The master of a PyTorchJob may have MASTER_ADDR "localhost", while its workers have its name.
-    in_pod = environ.get("KUBERNETES_SERVICE_HOST") and not around.is_multiprocessing_child()
+    in_pod = environ.get("KUBERNETES_SERVICE_HOST") and not launch.is_multiprocessing_child()
     if in_pod and _int(environ, "LOCAL_RANK") is None and not _is_on_one_node(environ):
         return None
-    launcher = around.launcher_id(environ, ("RANK", "LOCAL_RANK"))
+    launcher = launch.launcher_id(environ, ("RANK", "LOCAL_RANK"))
     return ("rendezvous on one node", launcher or os.uname().nodename, port)
 
 
-def _warning(environ: Mapping[str, str], around: Surroundings, rank: int) -> str:
-    size = _world_size(environ, around)
+def _warning(environ: Mapping[str, str], launch: LaunchEnvironment, rank: int) -> str:
+    size = _world_size(environ, launch)
     if rank == 0 and size <= 1:
-        return _OF_UNKNOWN_RANK if _may_become_a_rank(environ, around) else ""
+        return _OF_UNKNOWN_RANK if _may_become_a_rank(environ, launch) else ""
     which = f"rank {rank}" + (f" of {size}" if size > rank else "")
     return (
         f"this process is {which}, but nothing in its environment names the job for all of its ranks, so that every "
@@ -209,11 +209,11 @@ def _warning(environ: Mapping[str, str], around: Surroundings, rank: int) -> str
     )
 
 
-def _may_become_a_rank(environ: Mapping[str, str], around: Surroundings) -> bool:
+def _may_become_a_rank(environ: Mapping[str, str], launch: LaunchEnvironment) -> bool:
     """Whether torch.multiprocessing probably started this process, and torch.distributed is not set up yet."""
     has_master = environ.get("MASTER_ADDR", "").strip() and environ.get("MASTER_PORT", "").strip()
-    known = around.group() is not None or _first_int(environ, (*_RANKS, "LOCAL_RANK", "WORLD_SIZE")) is not None
-    return bool(has_master and not known and around.is_multiprocessing_child())
+    known = launch.group() is not None or _first_int(environ, (*_RANKS, "LOCAL_RANK", "WORLD_SIZE")) is not None
+    return bool(has_master and not known and launch.is_multiprocessing_child())
 
 
 def _rank_on_its_node(environ: Mapping[str, str]) -> int:
@@ -223,8 +223,8 @@ def _rank_on_its_node(environ: Mapping[str, str]) -> int:
     return min(INT32_MAX, node * (_int(environ, "LOCAL_WORLD_SIZE") or 0) + local)
 
 
-def _world_size(environ: Mapping[str, str], around: Surroundings) -> int:
-    group = around.group()
+def _world_size(environ: Mapping[str, str], launch: LaunchEnvironment) -> int:
+    group = launch.group()
     return group[1] if group is not None else _int(environ, "WORLD_SIZE") or 0
 
 

@@ -181,7 +181,7 @@ class JournalStore:
         self._settings = settings
         self._directory: Directory | None = None
         self._in_memory = ""  # why there is no directory
-        self._carrier = _carriers.make(settings)
+        self._carrier = _carriers.carrier_for(settings)
         self._next_agent_s = 0.0
         self._looked_s = 0.0
         self._agent_stays = False

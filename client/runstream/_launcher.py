@@ -28,7 +28,7 @@ _started_s: float | None = (
 )
 
 
-class Surroundings:
+class LaunchEnvironment:
     """The facts about this process that `_identity` needs. Tests replace it."""
 
     def group(self) -> tuple[int, int] | None:

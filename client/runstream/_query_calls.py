@@ -82,7 +82,7 @@ def chart(endpoint: Endpoint, request: query_pb2.ChartRequest, timeout_s: float 
 
 def aggregate(endpoint: Endpoint, request: query_pb2.AggregateRequest, timeout_s: float | None) -> AggregateCurve:
     """Returns the curve."""
-    with channels().using(endpoint) as channel:
+    with channels().lease(endpoint) as channel:
         call = channel.unary_unary(
             _AGGREGATE,
             request_serializer=query_pb2.AggregateRequest.SerializeToString,
@@ -154,14 +154,14 @@ def _stream(
 ) -> Iterator[_Answer]:
     """Yields the answers of a call; cancels it when the iterator is closed. Raises RunstreamError."""
     metadata = endpoint.metadata()
-    with channels().using(endpoint, is_stream=True) as channel:
+    with channels().lease(endpoint, is_stream=True) as channel:
         call = None
         try:
             with channels().inside():
                 call = channel.unary_stream(
                     method, request_serializer=type(request).SerializeToString, response_deserializer=deserialize
                 )(request, timeout=timeout_s, metadata=metadata)
-                channels().watch(call)
+                channels().register_stream(call)
             while True:
                 with channels().inside(call):
                     answer = next(call, None)
@@ -172,14 +172,14 @@ def _stream(
             raise failed(error, endpoint, channel) from error
         finally:
             if call is not None:
-                channels().ended(call)
+                channels().cancel_stream(call)
 
 
 def failed(error: grpc.RpcError, endpoint: Endpoint, channel: grpc.Channel) -> RunstreamError:
     """The exception for a failed call on `channel`. If another channel may help, the next call uses another one."""
     failure = _status.from_rpc_error(error)
     if failure.stream_goes_elsewhere:
-        channels().renew(endpoint, channel)
+        channels().replace(endpoint, channel)
     return _status.to_exception(_status.explained(failure, endpoint), endpoint)
 
 

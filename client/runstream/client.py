@@ -420,7 +420,7 @@ class Client:
 
     def _call(self, stub: Any, method: str, request: Any) -> Any:
         metadata = self._endpoint.metadata()
-        with channels().using(self._endpoint) as channel:
+        with channels().lease(self._endpoint) as channel:
             try:
                 return getattr(stub(channel), method)(request, timeout=self._limit(None), metadata=metadata)
             except grpc.RpcError as error:

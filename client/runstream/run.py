@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from runstream import _identity, _notebook, _params_tags, _settings
 from runstream._ending import Ending, Pauses, wait_all
 from runstream._joining import Joining
-from runstream._launcher import Surroundings
+from runstream._launcher import LaunchEnvironment
 from runstream._lifecycle import process_state
 from runstream._outer_run import OuterRun
 from runstream._recorder import Recorder
@@ -445,8 +445,8 @@ def start_run(
     settings = _settings.from_environment(address, environ, token=token, workspace=workspace)
     if experiment is None:
         experiment = settings.experiment or None
-    given = StartArguments.checked(experiment, name, run_id, rank, attempt, params, tags)
-    identity, base_run_id = _identify(environ, given.of_identity)
+    arguments = StartArguments.checked(experiment, name, run_id, rank, attempt, params, tags)
+    identity, base_run_id = _identify(environ, arguments.of_identity)
     outer = OuterRun.of(environ, identity.run_id)
     joining = Joining.of_new_handle(
         identity,
@@ -470,10 +470,10 @@ def start_run(
     if identity.warning:
         run._logger.warn("%s", identity.warning)
     run._recorder.wake()
-    if given.params:
-        run.log_params(given.params)
-    if given.tags:
-        run.set_tags(given.tags)
+    if arguments.params:
+        run.log_params(arguments.params)
+    if arguments.tags:
+        run.set_tags(arguments.tags)
     return run
 
 
@@ -501,16 +501,16 @@ def _joined(joining: Joining, settings: _settings.Settings, token: str, next_ste
     return run
 
 
-def _identify(environ: dict[str, str], given: dict[str, Any]) -> tuple[_identity.Identity, str]:
+def _identify(environ: dict[str, str], chosen: dict[str, Any]) -> tuple[_identity.Identity, str]:
     """The identity, and for a derived id the id of the job's first run: a second run of the same job and name in this
     process gets another id."""
-    identity = _identity.resolve(environ, **given)
+    identity = _identity.resolve(environ, **chosen)
     if not identity.derived:
         return identity, ""
     base_run_id = identity.run_id
     run_index = _finished.get(base_run_id, 0)
     if run_index:
-        identity = _identity.resolve(environ, **given, run_index=run_index)
+        identity = _identity.resolve(environ, **chosen, run_index=run_index)
     return identity, base_run_id
 
 
@@ -525,9 +525,9 @@ def _patience(timeout: object) -> float:
 
 def leave_for_ranks(identity: _identity.Identity, experiment: str | None, name: str | None) -> None:
     """Lightning's rank 0 starts the other ranks only when it trains, so they get its run through their environment."""
-    around = Surroundings()
-    if not identity.shared and identity.rank == 0 and around.launches_ranks():
-        note = _identity.note_for_ranks(os.environ, around, experiment, name, identity.run_id)
+    launch = LaunchEnvironment()
+    if not identity.shared and identity.rank == 0 and launch.launches_ranks():
+        note = _identity.note_for_ranks(os.environ, launch, experiment, name, identity.run_id)
         os.environ[_identity.LEFT_FOR_RANKS] = note
 
 

@@ -134,7 +134,7 @@ class Agent:
         why = "a signal"
         try:
             while not self._over(transport, metrics):
-                transport.round()
+                transport.run_once()
                 metrics.tick()
                 status.write()
             why = (

@@ -140,7 +140,7 @@ def _loop(follower: Follower, transport: Transport, report: ConsoleReport, *, on
     refused_since_s: float | None = None
     while True:
         try:
-            follower.round()
+            follower.run_once()
         except OSError as error:  # such as a full disk: everything waits in the event files
             if once:
                 raise

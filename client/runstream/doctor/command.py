@@ -73,5 +73,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--http", help="where it speaks MLflow's API; default: the same host, port 5000")
     parser.add_argument("--dir", type=Path, help="the directory with the journals; default: as training chooses")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    given = parser.parse_args(arguments)
-    return run(address=given.address, http=given.http, directory=given.dir, as_json=given.json)
+    parsed = parser.parse_args(arguments)
+    return run(address=parsed.address, http=parsed.http, directory=parsed.dir, as_json=parsed.json)

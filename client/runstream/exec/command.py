@@ -79,18 +79,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--address", help="where the service is; default: as for start_run")
     parser.add_argument("--quiet", action="store_true", help="print no link to the run")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
-    given = parser.parse_args(arguments)
-    command = given.command[1:] if given.command[:1] == ["--"] else given.command
+    parsed = parser.parse_args(arguments)
+    command = parsed.command[1:] if parsed.command[:1] == ["--"] else parsed.command
     try:
         return run(
             command,
-            experiment=given.experiment,
-            name=given.name,
-            params=pairs("--param", given.param),
-            tags=pairs("--tag", given.tag),
-            job=given.job,
-            address=given.address,
-            quiet=given.quiet,
+            experiment=parsed.experiment,
+            name=parsed.name,
+            params=pairs("--param", parsed.param),
+            tags=pairs("--tag", parsed.tag),
+            job=parsed.job,
+            address=parsed.address,
+            quiet=parsed.quiet,
         )
     except ValueError as error:
         _say(str(error))

@@ -97,10 +97,10 @@ class _Answer:
 
     def _take(self, query: str) -> bool:
         """Whether this is the answer. Other pages could send requests here as well; they do not know the state."""
-        given = parse_qs(query)
-        if not secrets.compare_digest(given.get("state", [""])[0], self._state):
+        query_values = parse_qs(query)
+        if not secrets.compare_digest(query_values.get("state", [""])[0], self._state):
             return False
-        self._code = given.get("code", [""])[0]
+        self._code = query_values.get("code", [""])[0]
         self._came.set()
         return True
 
@@ -129,11 +129,11 @@ def _exchange(http_url: str, code: str, verifier: str, ca: str) -> SignedIn:
     context = ssl.create_default_context(cafile=ca or None) if http_url.startswith("https:") else None
     try:
         with urllib.request.urlopen(request, timeout=_CALL_S, context=context) as answer:  # noqa: S310
-            given = json.load(answer)
+            login = json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
             raise ValueError(f"the service gave no token: {error.code} {_message(error.read())}") from error
-    return SignedIn(Secret(check_token(given["token"], "what the service gave")), str(given["workspace"]))
+    return SignedIn(Secret(check_token(login["token"], "what the service gave")), str(login["workspace"]))
 
 
 def _message(body: bytes) -> str:

@@ -99,14 +99,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workspace", default="", help="of several that the token is for")
     parser.add_argument("--ca", default="", help="PEM file of the authority to trust; default: RUNSTREAM_TLS_CA")
     parser.add_argument("--out", action="store_true", help="log out: delete what was stored")
-    given = parser.parse_args(arguments)
-    if bool(given.url) == given.out:
+    parsed = parser.parse_args(arguments)
+    if bool(parsed.url) == parsed.out:
         parser.error("give a URL, or --out")
     try:
-        if given.out:
+        if parsed.out:
             done = log_out()
         else:
-            done = log_in(given.url, grpc_address=given.grpc_address, workspace=given.workspace, ca=given.ca)
+            done = log_in(parsed.url, grpc_address=parsed.grpc_address, workspace=parsed.workspace, ca=parsed.ca)
     except (ValueError, OSError, RunstreamError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

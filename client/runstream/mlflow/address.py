@@ -42,9 +42,9 @@ def of_runstream_uri(uri: str, environ: Mapping[str, str]) -> Address:
     unknown = sorted(query.keys() - {"http"})
     if unknown:
         raise ValueError(f"tracking URI {uri!r}: unknown parameter {unknown[0]!r}; expected {_FORM}")
-    given = query.get("http", [""])[-1] or environ.get(HTTP_VARIABLE, "").strip()
+    setting = query.get("http", [""])[-1] or environ.get(HTTP_VARIABLE, "").strip()
     tls = parts.scheme.lower() == TLS_SCHEME
-    http = _http_url(given, tls=tls) if given else f"http{'s' if tls else ''}://{host}:{_HTTP_PORT}"
+    http = _http_url(setting, tls=tls) if setting else f"http{'s' if tls else ''}://{host}:{_HTTP_PORT}"
     return Address(f"{_TLS if tls else ''}{host}:{port or _GRPC_PORT}", http)
 
 
@@ -54,16 +54,16 @@ def of_http_uri(uri: str, environ: Mapping[str, str]) -> Address:
     parts = urlsplit(uri)
     host, _ = _host_and_port(parts.netloc.rpartition("@")[2], uri)
     usual = f"{_TLS if parts.scheme.lower() == 'https' else ''}{host}:{_GRPC_PORT}"
-    given = environ.get("RUNSTREAM_ADDRESS", "").strip()
-    return Address(check_address(given) if given else usual, uri.rstrip("/"))
+    setting = environ.get("RUNSTREAM_ADDRESS", "").strip()
+    return Address(check_address(setting) if setting else usual, uri.rstrip("/"))
 
 
-def http_url_of(address: str, given: str) -> str:
-    """The address over HTTP of the service at a gRPC address: as given, or the same host, port 5000, with TLS if the
-    gRPC address has it. Raises ValueError."""
+def http_url_of(address: str, http: str) -> str:
+    """The address over HTTP of the service at a gRPC address: `http` if it is set, else the same host with
+    port 5000, and with TLS if the gRPC address has it. Raises ValueError."""
     tls = address.startswith(_TLS)
-    if given:
-        return _http_url(given, tls=tls)
+    if http:
+        return _http_url(http, tls=tls)
     host = address.rpartition("/")[2].rpartition(":")[0]
     return f"http{'s' if tls else ''}://{host or '127.0.0.1'}:{_HTTP_PORT}"
 
@@ -98,12 +98,12 @@ def _host_and_port(netloc: str, uri: str) -> tuple[str, int | None]:
     return f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname, port
 
 
-def _http_url(given: str, *, tls: bool) -> str:
-    url = given if "://" in given else f"http{'s' if tls else ''}://{given}"
+def _http_url(address: str, *, tls: bool) -> str:
+    url = address if "://" in address else f"http{'s' if tls else ''}://{address}"
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(
-            f"address of MLflow's API {given!r} (?http= in the tracking URI, or {HTTP_VARIABLE}): expected host:port "
+            f"address of MLflow's API {address!r} (?http= in the tracking URI, or {HTTP_VARIABLE}): expected host:port "
             "or a URL with http or https"
         )
     return url.rstrip("/")

@@ -111,7 +111,7 @@ class Follower:
         for file in state.files():
             self._files[file.path] = _File(file)
 
-    def round(self) -> None:
+    def run_once(self) -> None:
         """Looks at what has changed. Raises OSError, and RunstreamError with `once`."""
         now_s = time.monotonic()
         if now_s >= self._scan_s:

@@ -1,4 +1,4 @@
-"""With what the calls of one lane are made, and how the lane waits while the service refuses it.
+"""With what the calls to one endpoint are made, and how they wait while the service refuses them.
 
 A refusal of the caller (no token, an expired one, no rights, no such workspace) is waited out: the points stay in the
 journal, and the calls are made again after a while, or at once when another token is there.
@@ -23,7 +23,7 @@ _KEPT = 16  # refused tokens that are remembered, so that none of them counts as
 
 
 class Access:
-    """Of one lane. Guarded by the transport's lock, but for what says otherwise."""
+    """The access to one endpoint. Guarded by the transport's lock, but for what says otherwise."""
 
     def __init__(self, endpoint: Endpoint, alternatives: Callable[[], Iterable[Credentials]] = tuple) -> None:
         """`alternatives`: what may be used instead when the service refuses the token."""
@@ -62,7 +62,7 @@ class Access:
         self._explained = (time.monotonic(), found.message if found is not failure else "")
         return found
 
-    def look(self) -> bool:
+    def reload(self) -> bool:
         """Whether there is a token that was not refused; it is used from now on. To be called now and then while
         `is_refused`."""
         for credentials in (self.endpoint.credentials, *self._alternatives()):
@@ -105,6 +105,6 @@ class Access:
         """Whether calls are made now."""
         return self._pause.is_over(now_s)
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Somebody waits, or there is another token: calls are made at once."""
-        self._pause.hurry()
+        self._pause.retry_now()

@@ -64,9 +64,9 @@ class Callers:
             self._threads += 1
         self.wake.notify()
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Calls at once. The lock is held."""
-        self._pause.hurry()
+        self._pause.retry_now()
         self.wake.notify_all()
 
     def stop(self) -> None:
@@ -132,7 +132,7 @@ class Callers:
         token = self._access.token()
         metadata = self._access.metadata(token)
         try:
-            with self._channels.using(self._endpoint) as channel:
+            with self._channels.lease(self._endpoint) as channel:
                 try:
                     response = self._call(channel, call.method, request, metadata)
                     if call.method == "CreateRun" and response.attempt_has_points and not feed.creation.reopens:
@@ -140,7 +140,7 @@ class Callers:
                 except grpc.RpcError as error:
                     failure = self._access.explained(_status.from_rpc_error(error))
                     if failure.retry is _status.Retry.ELSEWHERE:
-                        self._channels.renew(self._endpoint, channel)
+                        self._channels.replace(self._endpoint, channel)
         except CannotDial as error:
             failure = _status.Failure("UNAVAILABLE", str(error), _status.CONNECTION_REFUSED)
         except grpc.FutureCancelledError:
@@ -157,7 +157,7 @@ class Callers:
                 feed.calls.given_back(call)
             else:
                 self._failed(feed, call, failure, token)
-            feed.touch()
+            feed.mark_changed()
             self._progress()
 
     def _call(self, channel: grpc.Channel, method: str, request: Any, metadata: Metadata) -> Any:

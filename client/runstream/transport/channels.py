@@ -15,17 +15,17 @@ from runstream._endpoint import Endpoint
 
 
 class Channels:
-    """The channels of one transport. Code may use a channel only inside a block of `using`."""
+    """The channels of one transport. Code may use a channel only inside a block of `lease`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[Endpoint, grpc.Channel] = {}
         self._users: Counter[grpc.Channel] = Counter()
         self._dialer = Dialer()
-        self._retired: set[grpc.Channel] = set()  # replaced by `renew` or left by `close`; the last user closes it
+        self._replaced: set[grpc.Channel] = set()  # replaced by `replace` or left by `close`; the last user closes it
 
     @contextmanager
-    def using(self, endpoint: Endpoint) -> Iterator[grpc.Channel]:
+    def lease(self, endpoint: Endpoint) -> Iterator[grpc.Channel]:
         """The channel to an endpoint, opened if need be."""
         with self._lock:
             channel = self._open.get(endpoint)
@@ -39,15 +39,15 @@ class Channels:
                 self._users[channel] -= 1
                 if not self._users[channel]:
                     del self._users[channel]
-                    if channel in self._retired:
-                        self._retired.remove(channel)
+                    if channel in self._replaced:
+                        self._replaced.remove(channel)
                         channel.close()
 
-    def renew(self, endpoint: Endpoint, channel: grpc.Channel) -> None:
+    def replace(self, endpoint: Endpoint, channel: grpc.Channel) -> None:
         """Replaces the channel, which the caller is using, for all later users, unless that was done already."""
         with self._lock:
             if self._open.get(endpoint) is channel:
-                self._retired.add(self._open.pop(endpoint))
+                self._replaced.add(self._open.pop(endpoint))
                 self._dialer.next_turn(endpoint)
 
     def close(self, endpoint: Endpoint) -> None:
@@ -56,6 +56,6 @@ class Channels:
             channel = self._open.pop(endpoint, None)
             self._dialer.forget(endpoint)
             if channel is not None and channel in self._users:
-                self._retired.add(channel)
+                self._replaced.add(channel)
             elif channel is not None:
                 channel.close()

@@ -128,7 +128,7 @@ class Feed:
         self._limits = limits
         self._held: deque[Record] = deque()  # read, and waiting until the producer is past a hole
         self._damage_seen = 0
-        self._touched = True
+        self._changed = True
         self._saved_s = 0.0
         self._finished_s: float | None = None
 
@@ -178,7 +178,9 @@ class Feed:
             except ValueError as error:
                 # A record whose checksum is right and whose content is not: a bug of the writer. Nobody can send it.
                 self.settled.settle(record.sequence)
-                self.notices.limited("record", "record %d of the journal cannot be used (%s)", record.sequence, error)
+                self.notices.add_limited(
+                    "record", "record %d of the journal cannot be used (%s)", record.sequence, error
+                )
         self._check_settled()
 
     def _take(self, record: Record) -> None:
@@ -196,7 +198,7 @@ class Feed:
             end = decode_json(payload)
             ends_run, ended = bool(end.get("ends_run")), int(end.get("end_time_unix_us") or 0)
             self.calls.finish(record.sequence, str(end.get("status")), ended, ends_run)
-            self.hurry()  # somebody probably waits for it
+            self.retry_now()  # somebody probably waits for it
         else:  # DECLARE: the reader keeps the keys
             self.settled.settle(record.sequence)
 
@@ -206,7 +208,7 @@ class Feed:
         a higher attempt goes on. So does one that was restarted under the same attempt, whose journal is newer."""
         ends_run = self.creation.ends_run and not self.superseded
         if ends_run:
-            self.notices.say("warning", "the process of this run died without finishing it: its end is set to FAILED")
+            self.notices.add("warning", "the process of this run died without finishing it: its end is set to FAILED")
         self.calls.finish(0, "FAILED", self._last_write_unix_us(), ends_run)
         self._check_settled()
 
@@ -220,7 +222,7 @@ class Feed:
     def _report_damage(self) -> None:
         for damage in self.journal.damage[self._damage_seen :][:_MAX_REPORTED_DAMAGE]:
             level = "info" if damage.torn else "error"
-            self.notices.say(
+            self.notices.add(
                 level,
                 "the journal is damaged: %s, %d bytes at %d (%s)%s",
                 damage.file,
@@ -283,7 +285,7 @@ class Feed:
                 self.fenced.reset()
             self.session = None
             self.producer.closed()
-            self.touch()
+            self.mark_changed()
 
     def undeclared(self, batch: Batch) -> list[tuple[int, str]]:
         """The series of a batch that were not declared on this stream."""
@@ -298,7 +300,7 @@ class Feed:
 
     def _after_progress(self) -> None:
         self.take_held()
-        self.touch()
+        self.mark_changed()
 
     def _check_settled(self) -> None:
         self.calls.points_settled(not self.producer.unacked and not self._held)
@@ -308,14 +310,14 @@ class Feed:
     def _run_refused(self, reason: str) -> None:
         self.producer.refuse(reason)
         if reason == "run_not_found":
-            self.notices.once(
+            self.notices.add_once(
                 "not found",
                 "the service has no run %s; what was logged for it is refused and counted",
                 self.creation.run_id,
             )
             self._after_progress()
             return
-        self.notices.once(
+        self.notices.add_once(
             "deleted",
             "the run was deleted; its points are refused and counted from now on. After Client.restore_run(), points "
             "are accepted again within a minute; those logged in between are lost",
@@ -325,45 +327,45 @@ class Feed:
     def _run_accepted(self) -> None:
         if self.producer.refusing:
             self.producer.accept()
-            self.notices.say(
+            self.notices.add(
                 "warning",
                 "the run was restored; its points are accepted again. %d were refused in between",
                 self.settled.refused.get("run_deleted", 0),
             )
-        self.touch()
+        self.mark_changed()
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Somebody waits: asks the service again at once, also for what it has refused."""
-        self.before_open.hurry()
-        self.before_call.hurry()
-        self.calls.hurry()
-        self.touch()
+        self.before_open.retry_now()
+        self.before_call.retry_now()
+        self.calls.retry_now()
+        self.mark_changed()
 
     def _on_event(self, event: Event, count: int) -> None:
         if event is Event.LOST:
-            self.notices.say(
+            self.notices.add(
                 "warning",
                 "the service's database knows less than it had acknowledged (restored to an older state): %d "
                 "acknowledged points are lost (in all: stats().lost_acknowledged); continuing under a new producer id",
                 count,
             )
         elif event is Event.FOREIGN:
-            self.notices.say(
+            self.notices.add(
                 "warning",
                 "another process streams under this run's producer id (is this process a copy of it?): the service has "
                 "stored batch %d, which is not in this journal. Nothing is lost; continuing under a new producer id",
                 count,
             )
         else:
-            self.notices.say(
+            self.notices.add(
                 "error", "%d batches are missing in the journal, which is damaged; the others are sent", count
             )
 
     # The position.
 
-    def touch(self) -> None:
+    def mark_changed(self) -> None:
         """Something changed that the position says."""
-        self._touched = True
+        self._changed = True
 
     def about(self) -> str:
         """For the log."""
@@ -372,7 +374,7 @@ class Feed:
     @property
     def unsaved(self) -> bool:
         """Whether the position says something that is not saved yet."""
-        return self._touched or self.notices.changed or not self.producer.id_is_saved
+        return self._changed or self.notices.changed or not self.producer.id_is_saved
 
     @property
     def drained(self) -> bool:
@@ -390,7 +392,7 @@ class Feed:
         wait_s = self._limits.save_s if self.settled.open_records == 0 else self._limits.save_busy_s
         if not durable and (not self.unsaved or now_s - self._saved_s < wait_s):
             return None
-        self._touched = self.notices.changed = False
+        self._changed = self.notices.changed = False
         self._saved_s = now_s
         self.position = self._position()
         return self.position, durable

@@ -37,7 +37,7 @@ class Notices:
         """The last ones: {"n", "level", "text"}."""
         return list(self._texts)
 
-    def say(self, level: str, message: str, *args: object) -> None:
+    def add(self, level: str, message: str, *args: object) -> None:
         """Says it every time. `level` is a name of logging, in lower case."""
         text = (message % args if args else message)[:_TEXT_CHARACTERS]
         self._number += 1
@@ -45,20 +45,20 @@ class Notices:
         self.changed = True
         self._log(level, f"run {self.run_id}: {text}")
 
-    def note(self, message: str, *args: object) -> None:
+    def log_only(self, message: str, *args: object) -> None:
         """Writes to the agent's log only: the training process notices this itself, and tells its user."""
         self._log("info", f"run {self.run_id}: {message % args}")
 
-    def once(self, about: str, message: str, *args: object) -> None:
+    def add_once(self, about: str, message: str, *args: object) -> None:
         """Warns at most once for each journal and agent."""
         if self._repetition.is_first(about):
-            self.say("warning", message, *args)
+            self.add("warning", message, *args)
 
-    def limited(self, about: str, message: str, *args: object, level: str = "warning") -> bool:
+    def add_limited(self, about: str, message: str, *args: object, level: str = "warning") -> bool:
         """Warns at most once a minute; returns whether it did."""
         due = self._repetition.is_due(about)
         if due:
-            self.say(level, message, *args)
+            self.add(level, message, *args)
         return due
 
     def connection_failed(self, why: object, retry_in_s: float) -> None:
@@ -66,7 +66,7 @@ class Notices:
         if isinstance(why, _status.Failure) and why.reason == _status.CONNECTION_REFUSED:
             self._connection_refused(why)
             return
-        self._away |= self.limited(
+        self._away |= self.add_limited(
             "connection",
             "no connection to the runstream service at %s%s (%s); training goes on, points are kept in the journal, "
             "next try in %.1f s. Another address: start_run(address=...) or RUNSTREAM_ADDRESS",
@@ -80,7 +80,7 @@ class Notices:
         """What is wrong with the connection is known. It is said once, as only a person can change it."""
         if self._refusal != failure.message:
             self._refusal = failure.message
-            self.say(
+            self.add(
                 "error",
                 "no connection to the runstream service at %s: %s. Training goes on, points are kept in the journal "
                 "and are sent when it works",
@@ -92,7 +92,7 @@ class Notices:
         """The service refuses the caller. It is said once, until something else is refused, or nothing."""
         if self._refusal != f"{failure.code} {failure.reason}":
             self._refusal = f"{failure.code} {failure.reason}"
-            self.say(
+            self.add(
                 "error",
                 "the runstream service at %s refuses the credentials of this run (%s); training goes on, points are "
                 "kept in the journal and are sent when they are accepted",
@@ -107,11 +107,11 @@ class Notices:
             self._away = True
         if self._away:
             self._away = False
-            self.say("info", "connected to the runstream service at %s again", self.address)
+            self.add("info", "connected to the runstream service at %s again", self.address)
 
     def stream_refused(self, failure: _status.Failure) -> None:
         """A status that retrying alone does not cure."""
-        self.limited(
+        self.add_limited(
             "refused",
             "the stream to the runstream service at %s%s was refused (%s); points are kept and tried again every "
             "minute. %s",
@@ -126,18 +126,18 @@ class Notices:
         """A final refusal of a call, with the params or tags in it."""
         what = {"LogParams": "param", "SetTags": "tag"}.get(method)
         if what is None:
-            self.say(
+            self.add(
                 "warning", "the end of the run is not set, so it stays RUNNING: the service refuses it (%s)", failure
             )
             return
         fresh = [key for key in keys if self._repetition.is_new(f"{what} {key}")]
         if fresh:
-            self.say("warning", "%s %s refused: %s (said once for each)", what, some(fresh), failure)
+            self.add("warning", "%s %s refused: %s (said once for each)", what, some(fresh), failure)
 
     def points_refused(self, refusals: Iterable[tuple[str, int, str]]) -> None:
         """Points that the service will never store: (reason, count, example)."""
         for reason, count, example in refusals:
-            self.limited(
+            self.add_limited(
                 f"service/{reason}",
                 "the service refused %d points for good, reason %s, for example: %s",
                 count,

@@ -15,7 +15,7 @@ class Pause:
         self.until_s = now_s + wait_s
         self._asked_until_s = now_s + (asked_s or 0.0)
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Somebody waits for the next try."""
         self.until_s = min(self.until_s, self._asked_until_s)
 

@@ -303,7 +303,7 @@ class RunCalls:
         self._notices.not_allowed(failure)
         return self._backoff.next_s(failure.retry_after_s)
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """The caller waits now: a refusal that is under way is asked about again."""
         self._create.hurried = self._create.under_way
 
@@ -314,7 +314,7 @@ class RunCalls:
         self.run_name = run.name
         if run.run_id and run.run_id != creation.run_id:
             self._notices.run_id = run.run_id
-            self._notices.note(
+            self._notices.log_only(
                 "the launcher gave this job the same id as an earlier one, whose run %s has ended; points go here",
                 creation.run_id,
             )
@@ -330,7 +330,7 @@ class RunCalls:
         same name with a number behind it."""
         name, _, number = found.rpartition(" (")
         if number[:-1].isdecimal() and wanted.startswith(name):
-            self._notices.once(
+            self._notices.add_once(
                 "experiment",
                 "the experiment %r is deleted, so the run is in %r; to have runs in %r again, restore it (in the web "
                 "UI of MLflow, or with `mlflow experiments restore`), or take another name",
@@ -339,7 +339,9 @@ class RunCalls:
                 wanted,
             )
         else:
-            self._notices.once("experiment", "somebody has moved the run from %r to %r; it stays there", wanted, found)
+            self._notices.add_once(
+                "experiment", "somebody has moved the run from %r to %r; it stays there", wanted, found
+            )
 
     def _accepted(self) -> None:
         self.state = "created"
@@ -352,7 +354,7 @@ class RunCalls:
         if failure.reason == "RUN_IN_OTHER_EXPERIMENT":
             # The run exists, and the caller asked for it by its id: points belong there.
             if self.creation.experiment:
-                self._notices.once("experiment", "%s; points go to the run of that id", failure)
+                self._notices.add_once("experiment", "%s; points go to the run of that id", failure)
                 self.creation.experiment = ""
             else:
                 self._accepted()
@@ -360,7 +362,7 @@ class RunCalls:
         if not hopeless:
             return self._retry_in(self._create, failure)
         self.state = "refused"
-        self._notices.once(
+        self._notices.add_once(
             "create",
             "the service does not create the run (%s); points are kept in the journal, and it is asked again twice a "
             "minute. %s",

@@ -43,7 +43,7 @@ _UNSERVED = 3
 _Chosen = list[tuple[int, int, Batch]]  # producer index, number on the wire, batch
 
 
-class _Attempt:
+class _StreamState:
     """The state of one stream."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class _Attempt:
         self.max_producers = 1  # until an Opened says more
         self.message_bytes = 0
         self.opened_s: float | None = None  # when the first Opened was received, by the monotonic clock
-        self.looks_at_s = 0.0  # when to look next for producers to be opened and closed
+        self.next_look_s = 0.0  # when to look next for producers to be opened and closed
         self.closing: list[int] = []  # producers to be closed
         self.unserved = 0
         self.left_for: _status.Failure | None = None  # why this side has ended it: the replica cannot serve
@@ -92,11 +92,11 @@ class EndpointStream:
         self._log = log
         self._logged_s = float("-inf")  # when a failure was logged last
         self._backoff = Backoff(limits.backoff_first_s, limits.backoff_max_s)
-        self._attempt: _Attempt | None = None
+        self._stream: _StreamState | None = None
         self._members: dict[int, Feed] = {}  # feeds on the stream, by producer index
-        self._turn = 0
+        self._rotation = 0
         self._stopping = False
-        self._hurry = False
+        self._retry_now = False
         self._thread: threading.Thread | None = None
 
     # Called by the transport.
@@ -117,11 +117,11 @@ class EndpointStream:
         """Lets go of a feed that is over; the lock is held."""
         self.feeds.remove(feed)
         if feed.session is not None:
-            self._leave(feed)
+            self._detach(feed)
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Opens the next stream at once; only a wait that the service asked for is kept. The lock is held."""
-        self._hurry = True
+        self._retry_now = True
         self.wake.notify_all()
 
     def stop(self) -> None:
@@ -132,8 +132,8 @@ class EndpointStream:
     def cancel(self) -> None:
         """Ends the stream at once. The lock is held."""
         self._stopping = True
-        if self._attempt is not None and self._attempt.call is not None:
-            self._attempt.call.cancel()
+        if self._stream is not None and self._stream.call is not None:
+            self._stream.call.cancel()
         self.wake.notify_all()
 
     def join(self, timeout_s: float) -> bool:
@@ -147,65 +147,67 @@ class EndpointStream:
     def _run(self) -> None:
         while True:
             with self._lock:
-                while not self._stopping and not self._wanted(time.monotonic()):
+                while not self._stopping and not self._is_wanted(time.monotonic()):
                     self.wake.wait(self._until_next_open(time.monotonic()))
                 if self._stopping:
                     return
-                self._hurry = False
-                attempt = self._attempt = _Attempt()
+                self._retry_now = False
+                stream = self._stream = _StreamState()
                 self.state = "connecting"
-            wait_s = self._one_stream(attempt)
+            wait_s = self._open_stream(stream)
             with self._lock:
-                self._attempt = None
+                self._stream = None
                 self.state = "waiting" if wait_s > _QUIET_S else "idle"
-                self._backoff.wait(self.wake, wait_s, lambda: self._stopping, lambda: self._hurry)
+                self._backoff.wait(self.wake, wait_s, lambda: self._stopping, lambda: self._retry_now)
 
-    def _wanted(self, now_s: float) -> bool:
+    def _is_wanted(self, now_s: float) -> bool:
         return self._access.may_call(now_s) and any(feed.wants_stream(now_s) for feed in self.feeds)
 
-    def _one_stream(self, attempt: _Attempt) -> float:
+    def _open_stream(self, stream: _StreamState) -> float:
         """Runs one stream to its end; returns how long to wait before the next."""
         failure: _status.Failure | None = None
-        attempt.token = self._access.token()
+        stream.token = self._access.token()
         try:
-            with self._channels.using(self.endpoint) as channel:
-                failure = self._speak(channel, attempt)
-                if failure is not None and (attempt.opened_s is None or failure.retry is _status.Retry.WHEN_ALLOWED):
+            with self._channels.lease(self.endpoint) as channel:
+                failure = self._run_stream(channel, stream)
+                if failure is not None and (stream.opened_s is None or failure.retry is _status.Retry.WHEN_ALLOWED):
                     failure = self._access.explained(failure)
-                    attempt.token_replaced = self._access.token() != attempt.token
+                    stream.token_replaced = self._access.token() != stream.token
                 if failure is not None and failure.stream_goes_elsewhere:
-                    self._channels.renew(self.endpoint, channel)
+                    self._channels.replace(self.endpoint, channel)
         except CannotDial as error:
             failure = _status.Failure("UNAVAILABLE", str(error), _status.CONNECTION_REFUSED)
         except RuntimeError as error:
             failure = _status.Failure("UNAVAILABLE", str(error))  # too many threads, for now
         with self._lock:
-            attempt.ended = True
+            stream.ended = True
             self.wake.notify_all()
             for feed in list(self._members.values()):
-                self._leave(feed)
+                self._detach(feed)
             self._progress()
-            if self._stopping or (failure is None and attempt.finishing):
+            if self._stopping or (failure is None and stream.finishing):
                 return 0.0
-            return self._after(attempt, failure or _status.Failure("UNAVAILABLE", "the service ended the stream"))
+            return self._handle_stream_failure(
+                stream, failure or _status.Failure("UNAVAILABLE", "the service ended the stream")
+            )
 
-    def _speak(self, channel: grpc.Channel, attempt: _Attempt) -> _status.Failure | None:
+    def _run_stream(self, channel: grpc.Channel, stream: _StreamState) -> _status.Failure | None:
         append: Any = channel.stream_stream(
             messages.METHOD,
             request_serializer=None,  # messages are bytes already
             response_deserializer=messages.Response.FromString,
         )
-        call = append(self._requests(attempt), metadata=self._access.metadata(attempt.token))
+        call = append(self._requests(stream), metadata=self._access.metadata(stream.token))
         with self._lock:
-            attempt.call = call
+            stream.call = call
         try:
             for response in call:
                 with self._lock:
-                    self._take(attempt, response)
+                    self._handle_response(stream, response)
         except grpc.RpcError as error:
-            if attempt.left_for is not None:
-                return attempt.left_for
-            if attempt.timed_out:
+            if stream.left_for is not None:
+                return stream.left_for
+            if stream.timed_out:
                 return _status.Failure(
                     "DEADLINE_EXCEEDED", f"no answer to Open within {self._limits.open_timeout_s:g} s"
                 )
@@ -214,14 +216,14 @@ class EndpointStream:
             call.cancel()
         return None
 
-    def _take(self, attempt: _Attempt, response: messages.Response) -> None:
+    def _handle_response(self, stream: _StreamState, response: messages.Response) -> None:
         if response.HasField("opened"):
-            self._opened(attempt, response.opened)
+            self._opened(stream, response.opened)
         elif response.HasField("ended"):
             feed = self._members.get(response.ended.producer_index)
             if feed is not None:
-                self._leave(feed)
-                self._producer_ended(attempt, feed, messages.failure_of(response.ended))
+                self._detach(feed)
+                self._producer_ended(stream, feed, messages.failure_of(response.ended))
         else:
             for ack in messages.acks_of(response):
                 feed = self._members.get(ack.producer_index)
@@ -232,35 +234,37 @@ class EndpointStream:
                     self._backoff.reset()
         self._progress()
 
-    def _opened(self, attempt: _Attempt, opened: Any) -> None:
+    def _opened(self, stream: _StreamState, opened: Any) -> None:
         feed = self._members.get(opened.producer_index)
         if feed is None:
             return
-        attempt.max_producers = max(1, opened.max_producers)
-        attempt.message_bytes = min(
+        stream.max_producers = max(1, opened.max_producers)
+        stream.message_bytes = min(
             self._limits.message_bytes,
             (opened.max_message_bytes or self._limits.message_bytes) - _MESSAGE_OVERHEAD_BYTES,
         )
-        attempt.unserved = 0
-        if attempt.opened_s is None:
-            attempt.opened_s = time.monotonic()
+        stream.unserved = 0
+        if stream.opened_s is None:
+            stream.opened_s = time.monotonic()
             self._access.accepted()
             self.streams += 1
             self.state = "open"
             self._log("info", f"a stream to {self.address} is open")
         feed.server = self.address
         if not feed.opened(opened.committed_number):
-            self._close(attempt, feed)
+            self._close(stream, feed)
 
     # After a failure.
 
-    def _producer_ended(self, attempt: _Attempt, feed: Feed, failure: _status.Failure) -> None:
+    def _producer_ended(self, stream: _StreamState, feed: Feed, failure: _status.Failure) -> None:
         """Does what the contract prescribes for each status of one producer."""
         feed.notices.last_error = str(failure)
-        feed.touch()
-        feed.before_open.begin(time.monotonic(), self._react(attempt, feed, failure), failure.retry_after_s)
+        feed.mark_changed()
+        feed.before_open.begin(
+            time.monotonic(), self._handle_producer_failure(stream, feed, failure), failure.retry_after_s
+        )
 
-    def _react(self, attempt: _Attempt, feed: Feed, failure: _status.Failure) -> float:
+    def _handle_producer_failure(self, stream: _StreamState, feed: Feed, failure: _status.Failure) -> float:
         """Returns how long this producer waits before its next Open."""
         if failure.code == "DATA_LOSS":
             # The status does not say what the database still has. Opened does, if Open claims no acknowledged batch.
@@ -279,10 +283,10 @@ class EndpointStream:
         elif failure.reason == "FENCED":
             return feed.fenced.next_s(failure.retry_after_s)
         elif failure.retry is _status.Retry.ELSEWHERE:
-            attempt.unserved += 1
-            if attempt.unserved >= _UNSERVED and attempt.call is not None and not self._others_open(feed):
-                attempt.left_for = failure
-                attempt.call.cancel()
+            stream.unserved += 1
+            if stream.unserved >= _UNSERVED and stream.call is not None and not self._others_open(feed):
+                stream.left_for = failure
+                stream.call.cancel()
         elif failure.retry is _status.Retry.WHEN_ALLOWED:
             feed.is_refused = True
             feed.notices.not_allowed(failure)
@@ -292,7 +296,7 @@ class EndpointStream:
             feed.is_refused = True
             feed.notices.stream_refused(failure)
             return feed.backoff.next_s(failure.retry_after_s, self._limits.backoff_protocol_s)
-        wait_s = self._patience(feed.backoff, failure)
+        wait_s = self._retry_wait_s(feed.backoff, failure)
         if wait_s > _QUIET_S:
             feed.notices.connection_failed(failure, wait_s)
         return wait_s
@@ -300,27 +304,27 @@ class EndpointStream:
     def _others_open(self, feed: Feed) -> bool:
         return any(other is not feed and other.session is not None for other in self.feeds)
 
-    def _patience(self, backoff: Backoff, failure: _status.Failure) -> float:
+    def _retry_wait_s(self, backoff: Backoff, failure: _status.Failure) -> float:
         wait_s = backoff.next_s(failure.retry_after_s)
         if failure.reason == "DATABASE_UNAVAILABLE":
             # Most outages of PostgreSQL are short, and all points logged in the meantime wait for the next try.
             wait_s = min(wait_s, random.uniform(0.5, 1.0) * self._limits.database_away_s)
         return wait_s
 
-    def _after(self, attempt: _Attempt, failure: _status.Failure) -> float:
+    def _handle_stream_failure(self, stream: _StreamState, failure: _status.Failure) -> float:
         """The stream has failed for all its producers; returns the wait before the next."""
-        was_open = attempt.opened_s is not None
-        if attempt.opened_s is not None and time.monotonic() - attempt.opened_s > _STABLE_S:
+        was_open = stream.opened_s is not None
+        if stream.opened_s is not None and time.monotonic() - stream.opened_s > _STABLE_S:
             self._backoff.reset()
         if failure.reason == "DRAINING" and was_open:
             self._backoff.reset()  # the stream worked, even if it acknowledged nothing
         refused = failure.retry is _status.Retry.NEVER
         if failure.retry is _status.Retry.WHEN_ALLOWED:
-            return self._not_allowed(attempt, failure)
+            return self._not_allowed(stream, failure)
         if refused:
             wait_s = self._backoff.next_s(failure.retry_after_s, self._limits.backoff_protocol_s)
         else:
-            wait_s = self._patience(self._backoff, failure)
+            wait_s = self._retry_wait_s(self._backoff, failure)
         # A proxy ends idle streams, a service asks for another stream: none of that is worth a warning if the next
         # stream is open soon.
         expected = was_open or failure.reason in _RECONNECT_REASONS
@@ -332,7 +336,7 @@ class EndpointStream:
         for feed in self.feeds:
             if failure.reason not in _RECONNECT_REASONS:
                 feed.notices.last_error = str(failure)
-            feed.touch()
+            feed.mark_changed()
             if refused:
                 feed.is_refused = True
                 feed.notices.stream_refused(failure)
@@ -340,37 +344,37 @@ class EndpointStream:
                 feed.notices.connection_failed(failure, wait_s)
         return wait_s
 
-    def _not_allowed(self, attempt: _Attempt, failure: _status.Failure) -> float:
+    def _not_allowed(self, stream: _StreamState, failure: _status.Failure) -> float:
         """The service refuses the caller. If the token was replaced since the stream was opened, nothing is wrong."""
-        wait_s = self._access.refused(attempt.token, failure)
-        if attempt.token_replaced:
-            self._access.hurry()
+        wait_s = self._access.refused(stream.token, failure)
+        if stream.token_replaced:
+            self._access.retry_now()
             return 0.0
         self.last_error = str(failure)
         self._log("error", f"the stream to {self.address} is refused: {failure}; next try in {wait_s:.1f} s")
         for feed in self.feeds:
             feed.notices.last_error = str(failure)
             feed.is_refused = True
-            feed.touch()
+            feed.mark_changed()
             feed.notices.not_allowed(failure)
         return 0.0  # the next stream waits until calls are made again
 
-    def _leave(self, feed: Feed) -> None:
+    def _detach(self, feed: Feed) -> None:
         if feed.session is not None:
             self._members.pop(feed.session.index, None)
             feed.left_stream()
 
-    def _close(self, attempt: _Attempt, feed: Feed) -> None:
+    def _close(self, stream: _StreamState, feed: Feed) -> None:
         if feed.session is not None:
-            attempt.closing.append(feed.session.index)
-            self._leave(feed)
+            stream.closing.append(feed.session.index)
+            self._detach(feed)
 
     # gRPC's sending thread.
 
-    def _requests(self, attempt: _Attempt) -> Iterator[bytes]:
+    def _requests(self, stream: _StreamState) -> Iterator[bytes]:
         while True:
             with self._lock:
-                parts = self._next(attempt)
+                parts = self._next_messages(stream)
             if parts is None:
                 return
             ready, chosen = parts
@@ -378,49 +382,49 @@ class EndpointStream:
             if chosen:
                 yield messages.batch_set(chosen, time.time_ns() // 1000, time.monotonic())
 
-    def _next(self, attempt: _Attempt) -> tuple[list[bytes], _Chosen] | None:
+    def _next_messages(self, stream: _StreamState) -> tuple[list[bytes], _Chosen] | None:
         """Waits for something to send: whole messages, and then a BatchSet of these batches. None: half-close."""
-        while not attempt.ended:
+        while not stream.ended:
             if self._stopping:
-                attempt.finishing = True
+                stream.finishing = True
                 return None
             now_s = time.monotonic()
-            if now_s >= attempt.looks_at_s:
-                attempt.looks_at_s = now_s + _LOOK_S
-                ready = self._closes(attempt) + self._opens(attempt, now_s)
+            if now_s >= stream.next_look_s:
+                stream.next_look_s = now_s + _LOOK_S
+                ready = self._close_messages(stream) + self._open_messages(stream, now_s)
                 if ready:
                     return ready, []
                 looked = True
             else:
                 looked = False
-            ready, chosen = self._batches(attempt)
+            ready, chosen = self._choose_batches(stream)
             if chosen:
                 return ready, chosen
-            if attempt.next_index and not self._members and not self._wanted(now_s + _LINGER_S):
-                attempt.finishing = True
+            if stream.next_index and not self._members and not self._is_wanted(now_s + _LINGER_S):
+                stream.finishing = True
                 return None
             if self._open_timed_out(now_s):
-                attempt.timed_out = True
-                attempt.call.cancel()
+                stream.timed_out = True
+                stream.call.cancel()
                 return None
-            self.wake.wait(self._until_next_open(now_s) if looked else attempt.looks_at_s - now_s)
+            self.wake.wait(self._until_next_open(now_s) if looked else stream.next_look_s - now_s)
         return None
 
-    def _closes(self, attempt: _Attempt) -> list[bytes]:
+    def _close_messages(self, stream: _StreamState) -> list[bytes]:
         for feed in list(self._members.values()):
             opened = feed.session is not None and feed.session.opened
             is_over = opened and not feed.producer.unacked and (feed.complete or feed.calls.has_finish)
             if is_over or feed.replaced or not feed.producer.may_open:
-                self._close(attempt, feed)
-        if self._is_full(attempt):
-            self._make_room(attempt)
-        closing, attempt.closing = attempt.closing, []
+                self._close(stream, feed)
+        if self._is_full(stream):
+            self._make_room(stream)
+        closing, stream.closing = stream.closing, []
         return [messages.close_producer(index) for index in closing]
 
-    def _is_full(self, attempt: _Attempt) -> bool:
-        return attempt.opened_s is not None and len(self._members) >= attempt.max_producers
+    def _is_full(self, stream: _StreamState) -> bool:
+        return stream.opened_s is not None and len(self._members) >= stream.max_producers
 
-    def _make_room(self, attempt: _Attempt) -> None:
+    def _make_room(self, stream: _StreamState) -> None:
         """Closes an idle producer, if one with batches waits for its place."""
         now_s = time.monotonic()
         waits = any(feed.session is None and feed.producer.unacked and feed.wants_stream(now_s) for feed in self.feeds)
@@ -428,16 +432,16 @@ class EndpointStream:
             (f for f in self._members.values() if f.session and f.session.opened and not f.producer.unacked), None
         )
         if waits and idle is not None:
-            self._close(attempt, idle)
+            self._close(stream, idle)
             idle.before_open.begin(now_s, _QUIET_S)  # behind those that wait
 
-    def _opens(self, attempt: _Attempt, now_s: float) -> list[bytes]:
+    def _open_messages(self, stream: _StreamState, now_s: float) -> list[bytes]:
         ready = []
         waiting = [feed for feed in self.feeds if feed.session is None and feed.wants_stream(now_s)]
         # Those with batches first: there may be no room for all.
         for feed in sorted(waiting, key=lambda feed: not feed.producer.unacked):
-            if len(self._members) < attempt.max_producers:
-                index, attempt.next_index = attempt.next_index, attempt.next_index + 1
+            if len(self._members) < stream.max_producers:
+                index, stream.next_index = stream.next_index, stream.next_index + 1
                 producer, first_unacked = feed.opening(index, now_s)
                 self._members[index] = feed
                 creation = feed.creation
@@ -464,7 +468,7 @@ class EndpointStream:
             waits.append(min(asked) + self._limits.open_timeout_s - now_s)
         return max(0.001, min([*waits, 1.0]))
 
-    def _batches(self, attempt: _Attempt) -> tuple[list[bytes], _Chosen]:
+    def _choose_batches(self, stream: _StreamState) -> tuple[list[bytes], _Chosen]:
         """The next batches of all producers that have some, each with its share of the message, beginning with another
         one each time; and the declarations that they need.
 
@@ -475,17 +479,17 @@ class EndpointStream:
         ready = [feed for feed in ready if not feed.replaced and feed.producer.may_open]
         if not ready:
             return [], []
-        flying = [feed.producer.in_flight_bytes for feed in self._members.values()]
+        in_flight = [feed.producer.in_flight_bytes for feed in self._members.values()]
         waiting = sum(feed.producer.buffered_bytes - feed.producer.in_flight_bytes for feed in ready)
         idle = any(not feed.producer.in_flight_bytes for feed in ready)
-        if sum(flying) >= limits.in_flight_total_bytes or (not idle and waiting < limits.small_message_bytes):
+        if sum(in_flight) >= limits.in_flight_total_bytes or (not idle and waiting < limits.small_message_bytes):
             return [], []
-        self._turn += 1
-        start = self._turn % len(ready)
+        self._rotation += 1
+        start = self._rotation % len(ready)
         ready = ready[start:] + ready[:start]
         declarations: list[bytes] = []
         chosen: _Chosen = []
-        left, batches_left = attempt.message_bytes, limits.message_batches
+        left, batches_left = stream.message_bytes, limits.message_batches
         for position, feed in enumerate(ready):
             assert feed.session is not None
             index = feed.session.index
@@ -508,7 +512,7 @@ class EndpointStream:
             return
         found = feed.earlier_steps.repeated(batch, feed.journal.keys)
         if found is not None:
-            feed.notices.once(
+            feed.notices.add_once(
                 "earlier steps",
                 "metric %r starts at step %d, but an earlier process logged it up to step %d as the same rank and "
                 "attempt. Both values of such a step are kept, and charts show both. When a job is restarted, raise "

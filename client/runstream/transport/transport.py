@@ -32,10 +32,10 @@ _END_OF_STREAM_S = 2.0  # how long the service may take for its last acknowledge
 _RETRY_SAVE_S = 1.0
 _LOOKING_SHARE = 0.25  # of the time, at most, for looking at journals because the bell was rung
 _LONGEST_PAUSE_S = 0.2
-_LANE_IDLE_S = 60.0
+_CONNECTION_IDLE_S = 60.0
 
 
-class _Lane:
+class _Connection:
     """Everything that goes to one endpoint."""
 
     def __init__(
@@ -92,9 +92,9 @@ class Transport:
         self._progressed = False
         self._stopping = False
         self._channels = Channels()
-        self._lanes: dict[Endpoint, _Lane] = {}
+        self._connections: dict[Endpoint, _Connection] = {}
         self._feeds: dict[Path | str, Feed] = {}  # by path, or by id for those in memory
-        self._gone: dict[str, Position] = {}  # of journals in memory that are over
+        self._finished_positions: dict[str, Position] = {}  # of journals in memory that are over
         self._unusable: dict[Path, str] = {}  # journals that cannot be read, and why
         self._bell_ns = -1
         self._scanned_s = float("-inf")
@@ -115,9 +115,9 @@ class Transport:
     def run(self) -> None:
         """Drains until `stop`."""
         while not self._stopping:
-            self.round()
+            self.run_once()
 
-    def round(self) -> None:
+    def run_once(self) -> None:
         """Does what there is to do, and waits for more, for a moment."""
         with self._lock:
             progressed, self._progressed = self._progressed, False
@@ -147,7 +147,7 @@ class Transport:
     def position(self, journal_id: str) -> Position | None:
         """The position of a journal in memory."""
         feed = self._feeds.get(journal_id)
-        return feed.position if feed is not None else self._gone.get(journal_id)
+        return feed.position if feed is not None else self._finished_positions.get(journal_id)
 
     def wake(self) -> None:
         """Something was appended to a journal in memory."""
@@ -155,12 +155,12 @@ class Transport:
             self._bell_ns = -1
             self._progress()
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Asks the service again at once, also for what it has refused."""
         with self._lock:
             for feed in self._feeds.values():
-                feed.hurry()
-            self._hurry_lanes()
+                feed.retry_now()
+            self._retry_all_now()
 
     def stop(self, timeout_s: float = _END_OF_STREAM_S) -> None:
         """Sends nothing more, takes the last acknowledgements within this time, and saves all positions."""
@@ -168,23 +168,25 @@ class Transport:
         with self._lock:
             self._stopping = True
             self._progress()
-            for lane in self._lanes.values():
-                lane.stream.stop()
-                lane.callers.stop()
-        for lane in self._lanes.values():
-            lane.stream.join(max(0.0, deadline - time.monotonic()))
+            for connection in self._connections.values():
+                connection.stream.stop()
+                connection.callers.stop()
+        for connection in self._connections.values():
+            connection.stream.join(max(0.0, deadline - time.monotonic()))
         with self._lock:
             left_s = max(0.0, deadline - time.monotonic())
-            self._wake.wait_for(lambda: not any(lane.callers.busy for lane in self._lanes.values()), left_s)
-            for lane in self._lanes.values():
-                lane.stream.cancel()
-                lane.callers.cancel()
+            self._wake.wait_for(
+                lambda: not any(connection.callers.busy for connection in self._connections.values()), left_s
+            )
+            for connection in self._connections.values():
+                connection.stream.cancel()
+                connection.callers.cancel()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_END_OF_STREAM_S)
-        for lane in self._lanes.values():
-            lane.stream.join(_END_OF_STREAM_S)
+        for connection in self._connections.values():
+            connection.stream.join(_END_OF_STREAM_S)
         self._save(float("inf"))
-        for endpoint in self._lanes:
+        for endpoint in self._connections:
             self._channels.close(endpoint)
 
     def drained(self) -> bool:
@@ -215,7 +217,7 @@ class Transport:
     def streams(self) -> list[EndpointStream]:
         """For the status."""
         with self._lock:
-            return [lane.stream for lane in self._lanes.values()]
+            return [connection.stream for connection in self._connections.values()]
 
     def unusable(self) -> dict[Path, str]:
         """Journals that cannot be read, and why."""
@@ -243,7 +245,7 @@ class Transport:
             self._find()
         if scan:
             self._scanned_s = now_s
-            self._look_after_lanes(now_s)
+            self._maintain_connections(now_s)
         busy = self._read(everything=scan or rung, look_at_writer=scan)
         if rung:
             # Nobody knows who rang. With hundreds of writers, looking at all their journals must not take all the time.
@@ -251,7 +253,7 @@ class Transport:
             self._listens_at_s = now_s + min(_LONGEST_PAUSE_S, took_s / _LOOKING_SHARE)
         self._start_threads()
         self._save(now_s)
-        self._let_go(now_s)
+        self._delete_finished(now_s)
         self._first_round = True
         self._unfinished = busy or any(feed.unsaved or feed.over for feed in self._feeds.values())
         return busy
@@ -295,14 +297,14 @@ class Transport:
     def _add_feed(self, key: Path | str, feed: Feed) -> None:
         with self._lock:
             self._feeds[key] = feed
-            lane = self._lanes.get(feed.endpoint)
-            if lane is None:
+            connection = self._connections.get(feed.endpoint)
+            if connection is None:
                 access = Access(feed.endpoint, self._endpoints.alternatives(feed.endpoint, feed.path))
-                lane = self._lanes[feed.endpoint] = _Lane(
+                connection = self._connections[feed.endpoint] = _Connection(
                     access, self._channels, self._limits, self._lock, self._progress, self._log
                 )
-            lane.stream.add(feed)
-            lane.callers.feeds.append(feed)
+            connection.stream.add(feed)
+            connection.callers.feeds.append(feed)
             self._check_newer(feed)
 
     def _check_newer(self, feed: Feed) -> None:
@@ -335,53 +337,53 @@ class Transport:
             if not records and feed.at_end and not complete:
                 continue
             with self._lock:
-                hurried = feed.calls.has_finish
+                had_finish = feed.calls.has_finish
                 feed.take(records, complete)
-                if feed.calls.has_finish and not hurried:
-                    self._hurry_lanes()
+                if feed.calls.has_finish and not had_finish:
+                    self._retry_all_now()
                 if records:
                     self.last_write_s = time.monotonic()
                     busy = True
                     self._notify(feed)
         return busy
 
-    def _look_after_lanes(self, now_s: float) -> None:
-        """Uses tokens that somebody has replaced, and ends lanes that nothing has gone through for long: an agent that
-        stays meets many tokens."""
-        for endpoint, lane in list(self._lanes.items()):
-            if lane.access.is_refused and lane.access.look():
+    def _maintain_connections(self, now_s: float) -> None:
+        """Uses tokens that were replaced, and ends connections that nothing has gone through for long: an agent that
+        runs for days meets many tokens."""
+        for endpoint, connection in list(self._connections.items()):
+            if connection.access.is_refused and connection.access.reload():
                 with self._lock:
-                    self._hurry(lane)
+                    self._retry_now(connection)
             with self._lock:
-                if lane.stream.feeds:
-                    lane.idle_since_s = None
-                elif lane.idle_since_s is None:
-                    lane.idle_since_s = now_s
-                elif now_s - lane.idle_since_s > _LANE_IDLE_S:
-                    del self._lanes[endpoint]
-                    lane.stream.stop()
-                    lane.callers.stop()
+                if connection.stream.feeds:
+                    connection.idle_since_s = None
+                elif connection.idle_since_s is None:
+                    connection.idle_since_s = now_s
+                elif now_s - connection.idle_since_s > _CONNECTION_IDLE_S:
+                    del self._connections[endpoint]
+                    connection.stream.stop()
+                    connection.callers.stop()
                     self._channels.close(endpoint)
 
-    def _hurry(self, lane: _Lane) -> None:
-        lane.access.hurry()
-        for feed in lane.stream.feeds:
-            feed.before_open.hurry()
-            feed.before_call.hurry()
-        lane.stream.hurry()
-        lane.callers.hurry()
+    def _retry_now(self, connection: _Connection) -> None:
+        connection.access.retry_now()
+        for feed in connection.stream.feeds:
+            feed.before_open.retry_now()
+            feed.before_call.retry_now()
+        connection.stream.retry_now()
+        connection.callers.retry_now()
 
     def _notify(self, feed: Feed) -> None:
-        lane = self._lanes[feed.endpoint]
-        lane.stream.wake.notify_all()
-        lane.callers.wake.notify()
+        connection = self._connections[feed.endpoint]
+        connection.stream.wake.notify_all()
+        connection.callers.wake.notify()
 
     def _start_threads(self) -> None:
         with self._lock:
             if self._stopping:
                 return
-            for lane in self._lanes.values():
-                lane.start()
+            for connection in self._connections.values():
+                connection.start()
 
     def _save(self, now_s: float) -> None:
         for key, feed in list(self._feeds.items()):
@@ -397,7 +399,7 @@ class Transport:
                     feed.release(due[0])
             except OSError as error:
                 self._saves_at_s[key] = now_s + _RETRY_SAVE_S
-                feed.touch()
+                feed.mark_changed()
                 self._log("error", f"the position of the journal {feed.path} cannot be saved at the moment: {error}")
                 continue
             if due[1]:
@@ -405,7 +407,7 @@ class Transport:
                     feed.producer.id_saved(bytes.fromhex(due[0].producer))
                     self._notify(feed)
 
-    def _let_go(self, now_s: float) -> None:
+    def _delete_finished(self, now_s: float) -> None:
         """Deletes journals that are over."""
         for key, feed in list(self._feeds.items()):
             with self._lock:
@@ -423,27 +425,27 @@ class Transport:
                 stored = f"{feed.settled.acknowledged_points} points acknowledged, {refused} refused"
                 self._log("info", f"{feed.about()}: the journal is done, {stored}")
             else:
-                self._gone[feed.id] = feed.position
+                self._finished_positions[feed.id] = feed.position
             self._forget(key, feed)
 
     def _forget(self, key: Path | str, feed: Feed) -> None:
         with self._lock:
             del self._feeds[key]
             self._saves_at_s.pop(key, None)
-            lane = self._lanes[feed.endpoint]
-            lane.stream.remove(feed)
+            connection = self._connections[feed.endpoint]
+            connection.stream.remove(feed)
             with contextlib.suppress(ValueError):
-                lane.callers.feeds.remove(feed)
-            lane.stream.wake.notify_all()
+                connection.callers.feeds.remove(feed)
+            connection.stream.wake.notify_all()
         close = getattr(feed.journal, "close", None)
         if close is not None:
             close()
 
-    def _hurry_lanes(self) -> None:
-        for lane in self._lanes.values():
-            lane.access.hurry()
-            lane.stream.hurry()
-            lane.callers.hurry()
+    def _retry_all_now(self) -> None:
+        for connection in self._connections.values():
+            connection.access.retry_now()
+            connection.stream.retry_now()
+            connection.callers.retry_now()
 
     def _progress(self) -> None:
         self._progressed = True

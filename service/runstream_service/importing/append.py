@@ -139,7 +139,7 @@ class RunStream:
     # The thread that reads answers. (gRPC reads `_messages` in one of its own.)
 
     def _run(self) -> None:
-        with channels().using(self._endpoint, is_stream=True) as channel:
+        with channels().lease(self._endpoint, is_stream=True) as channel:
             call = self._call = channel.stream_stream(
                 messages.METHOD,
                 request_serializer=_as_it_is,
@@ -151,7 +151,7 @@ class RunStream:
             except grpc.RpcError as error:
                 failure = _status.from_rpc_error(error)
                 if failure.stream_goes_elsewhere:
-                    channels().renew(self._endpoint, channel)
+                    channels().replace(self._endpoint, channel)
                 with self._changed:
                     self._failure = failure
             finally:

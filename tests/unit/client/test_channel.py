@@ -33,11 +33,11 @@ def is_closed(channel: grpc.Channel) -> bool:
 
 
 def test_a_renewed_channel_serves_its_users_to_the_end_and_others_get_a_new_one(channels):
-    with channels.using(ENDPOINT) as staying:
-        with channels.using(ENDPOINT) as leaving:
+    with channels.lease(ENDPOINT) as staying:
+        with channels.lease(ENDPOINT) as leaving:
             assert leaving is staying
-            channels.renew(ENDPOINT, leaving)
-        with channels.using(ENDPOINT) as new:
+            channels.replace(ENDPOINT, leaving)
+        with channels.lease(ENDPOINT) as new:
             assert new is not staying
         assert not is_closed(staying)
     assert is_closed(staying)
@@ -45,11 +45,11 @@ def test_a_renewed_channel_serves_its_users_to_the_end_and_others_get_a_new_one(
 
 
 def test_whoever_is_told_second_joins_the_channel_that_the_first_got(channels):
-    with channels.using(ENDPOINT) as first, channels.using(ENDPOINT) as second:
-        channels.renew(ENDPOINT, first)
-        with channels.using(ENDPOINT) as new:
-            channels.renew(ENDPOINT, second)
-            with channels.using(ENDPOINT) as same:
+    with channels.lease(ENDPOINT) as first, channels.lease(ENDPOINT) as second:
+        channels.replace(ENDPOINT, first)
+        with channels.lease(ENDPOINT) as new:
+            channels.replace(ENDPOINT, second)
+            with channels.lease(ENDPOINT) as same:
                 assert same is new
 
 
@@ -65,8 +65,8 @@ def test_of_a_list_of_addresses_the_next_one_is_tried_first_after_a_failure(chan
     a, b, c = "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"
     endpoint = Endpoint(f"ipv4:{a},{b},{c}")
     for _ in range(6):
-        with channels.using(endpoint) as channel:
-            channels.renew(endpoint, channel)
+        with channels.lease(endpoint) as channel:
+            channels.replace(endpoint, channel)
     orders = [[a, b, c], [b, c, a], [c, a, b]]
     tried = [target.removeprefix("ipv4:").split(",") for target in targets if target.startswith("ipv4:")]
     first = orders.index(tried[0])
@@ -74,8 +74,8 @@ def test_of_a_list_of_addresses_the_next_one_is_tried_first_after_a_failure(chan
 
 
 def test_a_fork_waits_for_the_users_of_a_renewed_channel(channels):
-    with channels.using(ENDPOINT) as channel:
-        channels.renew(ENDPOINT, channel)
+    with channels.lease(ENDPOINT) as channel:
+        channels.replace(ENDPOINT, channel)
         assert not channels.before_fork(time.monotonic())
         channels.after_fork_in_parent()
     assert channels.before_fork(time.monotonic())
@@ -89,7 +89,7 @@ def test_a_fork_does_not_wait_for_a_stream_that_nobody_reads_at_the_moment(chann
             cancelled.append(True)
 
     stream: Any = Stream()
-    with channels.using(ENDPOINT, is_stream=True):
+    with channels.lease(ENDPOINT, is_stream=True):
         channels.watch(stream)
         with channels.inside(stream):
             assert not channels.before_fork(time.monotonic())
@@ -107,9 +107,9 @@ def test_a_fork_does_not_wait_for_a_stream_that_nobody_reads_at_the_moment(chann
 @pytest.mark.parametrize("value", ["0", "false"])
 def test_a_child_in_which_grpc_would_abort_gets_an_error(channels, monkeypatch, value):
     monkeypatch.setenv("GRPC_ENABLE_FORK_SUPPORT", value)
-    with channels.for_child().using(ENDPOINT):  # the parent has not used gRPC
+    with channels.for_child().lease(ENDPOINT):  # the parent has not used gRPC
         pass
-    with channels.using(ENDPOINT):
+    with channels.lease(ENDPOINT):
         pass
     with pytest.raises(runstream.FailedPrecondition, match="GRPC_ENABLE_FORK_SUPPORT"):
-        channels.for_child().using(ENDPOINT).__enter__()
+        channels.for_child().lease(ENDPOINT).__enter__()

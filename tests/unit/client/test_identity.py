@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from runstream._identity import check_int32, check_run_id, job_of, rank_of, resolve
-from runstream._launcher import Surroundings, process_age_us
+from runstream._launcher import LaunchEnvironment, process_age_us
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "job-7", "RANK": "3", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}
 ONE_NODE = {**TORCHRUN, "LOCAL_WORLD_SIZE": "8"}
@@ -36,8 +36,8 @@ DEEPSPEED = {**LIGHTNING, "RANK": "2"}
 SPAWNED = {"MASTER_ADDR": "localhost", "MASTER_PORT": "12355"}
 
 
-class Around(Surroundings):
-    """Surroundings as a test wants them."""
+class FakeLaunch(LaunchEnvironment):
+    """A launch as a test describes it."""
 
     def __init__(self, *, group: tuple[int, int] | None = None, child: bool = False, launcher: str = "agent-1") -> None:
         self._group, self._child, self._launcher = group, child, launcher
@@ -114,21 +114,21 @@ class Around(Surroundings):
     ],
 )  # fmt: skip
 def test_the_launcher_names_job_and_rank(environ, job, rank):
-    around = Around()
-    assert job_of(environ, around) == job
-    assert rank_of(environ, around) == rank
+    launch = FakeLaunch()
+    assert job_of(environ, launch) == job
+    assert rank_of(environ, launch) == rank
 
 
 def test_ranks_that_a_program_spawned_itself_are_known_by_their_process_group():
-    around = Around(group=(3, 4), child=True)
-    assert job_of(SPAWNED, around) == ("rendezvous on one node", "agent-1", "12355")
-    assert rank_of({**SPAWNED, "SLURM_PROCID": "0"}, around) == 3
-    assert job_of(SPAWNED, Around(group=(0, 1))) is None
+    launch = FakeLaunch(group=(3, 4), child=True)
+    assert job_of(SPAWNED, launch) == ("rendezvous on one node", "agent-1", "12355")
+    assert rank_of({**SPAWNED, "SLURM_PROCID": "0"}, launch) == 3
+    assert job_of(SPAWNED, FakeLaunch(group=(0, 1))) is None
 
 
 def test_the_same_job_id_on_two_slurm_clusters_is_two_runs():
     one, other = (
-        resolve({**SRUN, "SLURM_CLUSTER_NAME": cluster}, experiment="e", name="n", surroundings=Around())
+        resolve({**SRUN, "SLURM_CLUSTER_NAME": cluster}, experiment="e", name="n", launch=FakeLaunch())
         for cluster in ("alps", "jura")
     )
     assert one.run_id != other.run_id
@@ -188,25 +188,25 @@ def test_restarts_raise_the_attempt(environ, attempt):
     ],
 )
 def test_a_rank_without_a_shared_job_is_warned_and_told_what_to_set(environ, group):
-    around = Around(group=group)
-    found = resolve(environ, experiment="e", name="n", surroundings=around)
+    launch = FakeLaunch(group=group)
+    found = resolve(environ, experiment="e", name="n", launch=launch)
     assert not found.shared
     assert "RUNSTREAM_RUN_ID" in found.warning
-    assert not resolve(environ, experiment="e", name="n", rank=1, surroundings=around).warning
+    assert not resolve(environ, experiment="e", name="n", rank=1, launch=launch).warning
 
 
 def test_a_spawned_rank_that_is_not_known_as_one_yet_is_warned_about():
-    def warning(environ: dict[str, str], around: Around, rank: int | None = None) -> str:
-        return resolve(environ, experiment="e", name="n", rank=rank, surroundings=around).warning
+    def warning(environ: dict[str, str], launch: FakeLaunch, rank: int | None = None) -> str:
+        return resolve(environ, experiment="e", name="n", rank=rank, launch=launch).warning
 
     environ = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
-    spawned = Around(child=True)
+    spawned = FakeLaunch(child=True)
     assert "after init_process_group()" in warning(environ, spawned)
     assert not warning(environ, spawned, rank=1)
-    assert not warning(environ, Around(child=True, group=(1, 2)))
-    assert not warning(environ, Around(child=True, group=(0, 1)))
+    assert not warning(environ, FakeLaunch(child=True, group=(1, 2)))
+    assert not warning(environ, FakeLaunch(child=True, group=(0, 1)))
     assert not warning({**environ, "WORLD_SIZE": "1"}, spawned)
-    assert not warning(environ, Around())
+    assert not warning(environ, FakeLaunch())
     assert not warning({}, spawned)
 
 
@@ -245,7 +245,7 @@ def test_a_process_knows_how_old_it_is():
     assert 450_000 < age < 60_000_000
 
 
-WHO = "import os, runstream._launcher as l; print(l.Surroundings().launcher_id(os.environ, ('RANK',)))"
+WHO = "import os, runstream._launcher as l; print(l.LaunchEnvironment().launcher_id(os.environ, ('RANK',)))"
 
 AGENT = (
     f"import os, sys, subprocess; subprocess.run([sys.executable, '-c', {WHO!r}], "
@@ -288,7 +288,7 @@ def test_a_process_that_gives_itself_a_rank_is_its_own_launcher_only_with_lightn
     code = (
         "import os, sys, types, runstream._launcher as l; sys.modules['lightning'] = types.ModuleType('lightning'); "
         f"os.environ.update({variables!r}); "
-        "print(os.getpid(), l.Surroundings().launcher_id(os.environ, ('RANK', 'LOCAL_RANK')))"
+        "print(os.getpid(), l.LaunchEnvironment().launcher_id(os.environ, ('RANK', 'LOCAL_RANK')))"
     )
     bare = {key: value for key, value in os.environ.items() if key not in ("RANK", "LOCAL_RANK")}
     said = subprocess.run([sys.executable, "-c", code], env=bare, check=True, capture_output=True, text=True).stdout

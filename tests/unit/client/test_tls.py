@@ -157,6 +157,6 @@ def test_a_failure_of_tls_is_said_once_and_points_arrive_when_it_works(
     until(lambda: "is not vouched for" in texts(trainer))
     assert trainer.position().last_error.startswith("CreateRun: UNAVAILABLE TLS_FAILED: the certificate of")
     ca.write_text(Path(certificates.ca).read_text())
-    transport.hurry()
+    transport.retry_now()
     settled(trainer)
     assert texts(trainer).count("is not vouched for") == 1
