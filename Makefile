@@ -45,7 +45,8 @@ serve: $(DEMO_STAMP) ## run the service in the foreground, with its own PostgreS
 
 test: lint gen-check test-page test-only ## lint, type-check, check generated code, run the tests
 
-# Most tests wait for other processes, so five at a time keep two cores busy. Files stay whole: theirs are the fixtures.
+# Most tests wait for other processes, so five at a time keep two cores busy. Files stay whole: theirs are the fixtures;
+# so do some directories, see tests/support/distribution.py.
 # In the order of `testpaths`: by the number of their tests, the long ones would come last and one at a time.
 test-only: $(STAMP)
 	$(BIN)/pytest -n 5 --dist loadfile --no-loadscope-reorder

@@ -17,7 +17,7 @@ from tests.support.agents import end_agents
 from tests.support.clusters import place_cluster
 from tests.support.databases import FAST, fresh_database, make_template, short_directory
 
-pytest_plugins = ["tests.support.skips"]
+pytest_plugins = ["tests.support.distribution", "tests.support.skips"]
 
 # A suite that is started in the background (`nohup make test &`) has signals ignored, and what it starts would inherit
 # that: programs under test could not be ended by them. A handler stays here, and is the default in what is started.

@@ -49,7 +49,7 @@ def methods() -> list[str]:
 def tested() -> set[str]:
     """What tests call on an object named client."""
     found: set[str] = set()
-    for path in sorted(TESTS.glob("test_*.py")):
+    for path in sorted(TESTS.rglob("test_*.py")):
         for function in ast.walk(ast.parse(path.read_text())):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 found.update(_called(function))

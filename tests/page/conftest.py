@@ -47,14 +47,15 @@ class Opened:
 Open = Callable[..., Opened]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service() -> Iterator[ServeProcess]:
     with short_directory() as directory, ServeProcess(directory) as serve:
         yield serve
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """One for all files, and no longer: while it runs, no asynchronous test can."""
     with running_browser() as browser:
         yield browser
 

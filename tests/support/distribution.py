@@ -1,0 +1,28 @@
+"""A plugin for `--dist loadfile`: some directories run in one process each.
+
+Their files share fixtures that are expensive to start, and a fixture is made once for each process that asks for it:
+there were five stock MLflow servers, and five services to compare with them.
+"""
+
+from __future__ import annotations
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
+
+_IN_ONE_PROCESS = ("tests/access", "tests/imports", "tests/mlflow", "tests/mlflow/same", "tests/page", "tests/web")
+
+
+class FilesOrDirectories(LoadFileScheduling):  # type: ignore[misc]  # it has no types
+    """Hands out files, or all files of such a directory at once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        directory = file.rpartition("/")[0]
+        return directory if directory in _IN_ONE_PROCESS else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesOrDirectories | None:
+    """None: the scheduler that was asked for."""
+    return FilesOrDirectories(config, log) if config.getvalue("dist") == "loadfile" else None
