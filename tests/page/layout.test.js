@@ -5,20 +5,25 @@ import { test } from 'node:test';
 import { bandOfRanks } from '../../service/runstream_service/web/page/charts/band_of_ranks.js';
 import { Curve } from '../../service/runstream_service/web/page/charts/curve.js';
 import { differences } from '../../service/runstream_service/web/page/charts/differences.js';
-import { layout, moveOnto, shortened, withKeys } from '../../service/runstream_service/web/page/charts/layout.js';
+import { layout, moveOnto, shortened, spanOf, withKeys } from '../../service/runstream_service/web/page/charts/layout.js';
 import { replacedRanges } from '../../service/runstream_service/web/page/charts/replaced.js';
 import { SvgPen } from '../../service/runstream_service/web/page/charts/svg_pen.js';
 
 const KEYS = ['loss', 'train/loss', 'train/lr', 'val/loss', 'system/cpu'];
 
-test('graphs are grouped by prefix; those of the machine are last, and shut', () => {
+test('graphs are grouped by prefix, training first; those of the machine are last, and shut', () => {
   const { groups, hidden } = layout(KEYS, {});
-  assert.deepEqual(groups.map((group) => [group.prefix, group.isShut]), [['', false], ['train', false], ['val', false], ['system', true]]);
+  assert.deepEqual(groups.map((group) => [group.prefix, group.isShut]), [['train', false], ['val', false], ['', false], ['system', true]]);
   assert.deepEqual(hidden, []);
 });
 
+test('a group takes as many columns as its graphs, one that is shut a whole row', () => {
+  const { groups } = layout([...KEYS, 'train/a', 'train/b'], { size: { 'val/loss': [2, 200] } });
+  assert.deepEqual(groups.map((group) => spanOf(group, 3)), [3, 2, 1, 3]);
+});
+
 test('what was moved, hidden and put together is kept, and the rest follows from the metrics', () => {
-  const train = layout(KEYS, {}).groups[1];
+  const train = layout(KEYS, {}).groups[0];
   const order = moveOnto(train, 'train/lr', 'train/loss', {});
   const graphs = withKeys(train.graphs[0], ['train/loss', 'val/loss'], {});
   const { groups, hidden } = layout([...KEYS, 'train/new'], { order, graphs, hidden: ['loss'] });

@@ -114,8 +114,8 @@ test('entries that begin with what was typed are first', () => {
 });
 
 test('numbers, durations and ages are short', () => {
-  assert.deepEqual([0.123456, 1234567, 12345678, 0.00001234, -0.5, 'NaN', null, 1e-4, 0].map((value) => formatValue(/** @type {any} */ (value))),
-    ['0.12346', '1,234,567', '1.235e7', '1.234e-5', '−0.5', 'NaN', '–', '0.0001', '0']);
+  assert.deepEqual([0.123456, 1234567, 12345678, 12345678.5, 1.2e11, 0.00001234, -0.5, 'NaN', null, 1e-4, 0].map((value) => formatValue(/** @type {any} */ (value))),
+    ['0.12346', '1,234,567', '12,345,678', '1.235e7', '1.2e11', '1.234e-5', '−0.5', 'NaN', '–', '0.0001', '0']);
   assert.deepEqual([0, 999, 1000, 1234567].map(formatCount), ['0', '999', '1,000', '1,234,567']);
   assert.deepEqual([5, 65, 8040, 90_000].map(formatDuration), ['5 s', '1 m 05 s', '2 h 14 m', '1 d 1 h']);
   assert.deepEqual([1, 30, 200, 8000, 1e6].map((seconds) => formatAge(0, seconds * 1000)), ['now', '30 s', '3 m', '2 h', '11 d']);

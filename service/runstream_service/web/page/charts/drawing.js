@@ -19,7 +19,7 @@ import { drawDenseBand, drawDenseLine, isDense } from './dense_drawing.js';
  * @property {number} ratio canvas pixels of a CSS pixel
  */
 
-/** @typedef {{ink: string, faint: string, warn: string, font: string}} Theme */
+/** @typedef {{ink: string, faint: string, warn: string, paper: string, font: string}} Theme */
 
 /** Height of the theme's font, and of a line of it, in CSS pixels. */
 const FONT = 11;
@@ -27,7 +27,7 @@ const LABEL = 14;
 
 /** What a pen can do: a part of CanvasRenderingContext2D. */
 /** @typedef {Pick<CanvasRenderingContext2D, 'beginPath' | 'moveTo' | 'lineTo' | 'closePath' | 'fill' | 'stroke' | 'save' | 'restore' | 'rect'
- *   | 'clip' | 'setLineDash' | 'fillText' | 'strokeStyle' | 'fillStyle' | 'lineWidth' | 'globalAlpha' | 'lineJoin' | 'font' | 'textAlign' | 'textBaseline'>} Pen */
+ *   | 'clip' | 'setLineDash' | 'fillText' | 'strokeText' | 'strokeStyle' | 'fillStyle' | 'lineWidth' | 'globalAlpha' | 'lineJoin' | 'font' | 'textAlign' | 'textBaseline'>} Pen */
 
 /**
  * From values to pixels.
@@ -265,7 +265,7 @@ export function drawMarks(pen, frame, marks, { theme, room }) {
     const after = at + 4 * frame.ratio;
     const left = after + width <= right ? after : Math.max(at - 4 * frame.ratio - width, frame.left);
     const top = room.take({ left, top: frame.top + 2 * frame.ratio, width, height });
-    if (top !== null) pen.fillText(label, left, top);
+    if (top !== null) drawWords(pen, label, left, top, theme.paper, frame.ratio);
   }
 }
 
@@ -288,8 +288,27 @@ export function drawEdgeLabels(pen, frame, labels, { theme, room }) {
     const top = room.take({ left: right - width, top: wanted, width, height });
     if (top === null) continue;
     pen.fillStyle = colour;
-    pen.fillText(label, right, top);
+    drawWords(pen, label, right, top, theme.paper, frame.ratio);
   }
+}
+
+/**
+ * Words that can be read where lines pass below them.
+ * @param {Pen} pen
+ * @param {string} text
+ * @param {number} x
+ * @param {number} y
+ * @param {string} paper
+ * @param {number} ratio
+ */
+function drawWords(pen, text, x, y, paper, ratio) {
+  const [stroke, width, join] = [pen.strokeStyle, pen.lineWidth, pen.lineJoin];
+  pen.strokeStyle = paper;
+  pen.lineWidth = 3 * ratio;
+  pen.lineJoin = 'round';
+  pen.strokeText(text, x, y);
+  [pen.strokeStyle, pen.lineWidth, pen.lineJoin] = [stroke, width, join];
+  pen.fillText(text, x, y);
 }
 
 /** @param {number} value */

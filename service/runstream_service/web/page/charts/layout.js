@@ -55,8 +55,21 @@ function isShut(prefix, panels) {
   return SHUT_AT_FIRST.has(prefix) && !panels.open?.includes(prefix);
 }
 
-/** @param {string} prefix metrics without one come first, those of the machine last */
-const groupRank = (prefix) => (prefix === '' ? 0 : SHUT_AT_FIRST.has(prefix) ? 2 : 1);
+/** What people look at first: training, then what is measured on other data, then metrics without a prefix. */
+const FIRST = [/^train/i, /^(?:val|eval|test|dev)/i, /^$/];
+
+/** @param {string} prefix those of the machine come last */
+function groupRank(prefix) {
+  const rank = FIRST.findIndex((pattern) => pattern.test(prefix));
+  return rank >= 0 ? rank : FIRST.length + Number(SHUT_AT_FIRST.has(prefix));
+}
+
+/**
+ * How many columns of the grid a group takes. A group that is shut has a row of its own.
+ * @param {Pick<Group, 'graphs' | 'isShut'>} group
+ * @param {number} columns that the grid has
+ */
+export const spanOf = ({ graphs, isShut }, columns) => (isShut ? columns : Math.min(columns, graphs.reduce((sum, graph) => sum + graph.columns, 0)));
 
 /**
  * @param {string} a

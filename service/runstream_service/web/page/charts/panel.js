@@ -137,20 +137,25 @@ function onKey(event, session, onEnlarge) {
 function resize(event, onSize) {
   event.preventDefault();
   const panel = /** @type {HTMLElement} */ (/** @type {HTMLElement} */ (event.target).closest('.panel'));
-  const grid = /** @type {HTMLElement} */ (panel.parentElement);
-  const column = (grid.clientWidth + 8) / getComputedStyle(grid).gridTemplateColumns.split(' ').length;
+  const group = /** @type {HTMLElement} */ (panel.parentElement);
+  const grid = /** @type {HTMLElement} */ (panel.closest('.groups'));
+  const count = getComputedStyle(grid).gridTemplateColumns.split(' ').length;
+  const column = (grid.clientWidth + 8) / count;
   const { left, height } = panel.getBoundingClientRect();
   const from = event.clientY;
+  const others = Number(group.style.getPropertyValue('--span')) - Number(panel.style.getPropertyValue('--columns'));
   const size = (/** @type {PointerEvent} */ now) =>
     /** @type {[number, number]} */ ([Math.max(1, Math.round((now.clientX - left) / column)), Math.min(Math.max(Math.round((height + now.clientY - from - 36) / 8) * 8, 120), 1200)]);
   const move = (/** @type {PointerEvent} */ now) => {
     const [columns, tall] = size(now);
     panel.style.setProperty('--columns', String(columns));
+    group.style.setProperty('--span-now', String(Math.min(count, Math.max(1, others + columns)))); // its group becomes as wide
     panel.style.setProperty('--height', `${tall}px`);
   };
   const up = (/** @type {PointerEvent} */ now) => {
     removeEventListener('pointermove', move);
     removeEventListener('pointerup', up);
+    group.style.removeProperty('--span-now');
     onSize(...size(now));
   };
   addEventListener('pointermove', move);

@@ -9,6 +9,7 @@ import { Legend } from './legend.js';
 import { layout, moveOnto, shortened } from './layout.js';
 import { OverviewStrip } from './overview_strip.js';
 import { Panel } from './panel.js';
+import { PanelGroups } from './panel_groups.js';
 import { Session } from './session.js';
 import { decayLength, halfLife } from './smoothing.js';
 import { Toolbar } from './toolbar.js';
@@ -77,18 +78,12 @@ export function RunCharts({ runs: allRuns, overview, overviews: known, view, onV
   return html`
     <div class="charts" ref=${tooltip.parent} data-connection=${live.connection}>
       <${Toolbar} view=${view} onView=${onView} keys=${keys} ranks=${ranks} find=${find} onFind=${setFind} isZoomed=${view.zoom !== null}
-        smoothing=${smoothingInWords(session, view)} status=${statusOf(runs, states, live)} />
+        smoothing=${smoothingInWords(session, view)} ...${statusOf(runs, states, live)} />
       ${keys.length > 0 && html`<${OverviewStrip} session=${session} graphKey=${overviewKey(all, keys)} />`}
       ${allRuns.length > MOST_RUNS && html`<p class="left-out">${allRuns.length - MOST_RUNS} of ${allRuns.length} runs are not drawn: choose fewer to see them.</p>`}
       <${Legend} runs=${runs} ranks=${shownRanks(view.ranks, ranks)} />
       ${keys.length === 0 && html`<${NoMetrics} />`}
-      ${groups.map((group) => html`
-        <section class="group" key=${group.prefix}>
-          <h2><button class="plain" aria-expanded=${!group.isShut} onClick=${() => onPanels(toggled(group, panels))}>
-            <span aria-hidden="true">${group.isShut ? '▸' : '▾'}</span> ${group.title} <span class="quiet">${group.graphs.length}</span>
-          </button></h2>
-          ${!group.isShut && html`<div class="grid ${all.length <= 4 ? 'few' : ''}">${group.graphs.map((graph) => panelOf(group, graph))}</div>`}
-        </section>`)}
+      <${PanelGroups} groups=${groups} panelOf=${panelOf} onToggle=${(/** @type {import('./layout.js').Group} */ group) => onPanels(toggled(group, panels))} />
       ${hidden.length > 0 && html`<p class="hidden-panels">${hidden.length} hidden:
         ${hidden.map((graph) => html`<button class="plain" onClick=${() => onPanels({ hidden: panels.hidden?.filter((id) => id !== graph.id) })}>show ${graph.title}</button>`)}</p>`}
       ${large && html`<${Enlarged} graph=${large} all=${all} session=${session} onHover=${tooltip.show} onPanels=${onPanels}
@@ -239,17 +234,18 @@ function smoothingInWords(session, view) {
 const ageOf = ({ lastPointUs }) => (lastPointUs ? formatAge(lastPointUs) : '');
 
 /**
+ * How the runs go, in a word or two, and whether points arrive.
  * @param {Run[]} runs
  * @param {Record<string, Run>} states
  * @param {{connection: string, lastPointUs: number}} live
+ * @returns {{status: string, isLive: boolean}}
  */
 function statusOf(runs, states, live) {
   const now = runs.map((run) => states[run.run_id] ?? run);
-  if (live.connection === 'reconnecting') return 'reconnecting…';
+  if (live.connection === 'reconnecting') return { status: 'reconnecting…', isLive: false };
   const running = now.filter((run) => run.status === 'running');
-  if (running.length === 0) return runs.length === 1 ? now[0].status : 'none is running';
+  if (running.length === 0) return { status: runs.length === 1 ? now[0].status : 'all have ended', isLive: false };
   const last = Math.max(live.lastPointUs, ...running.map((run) => run.last_point_us ?? 0));
-  if (last === 0) return '● live';
-  const age = formatAge(last);
-  return age === 'now' ? '● live' : `● last point ${age} ago`;
+  const age = last === 0 ? 'now' : formatAge(last);
+  return age === 'now' ? { status: 'live', isLive: true } : { status: `last point ${age} ago`, isLive: false };
 }

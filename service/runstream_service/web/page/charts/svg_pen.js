@@ -100,11 +100,30 @@ export class SvgPen {
    * @param {number} y
    */
   fillText(text, x, y) {
+    this.#text(text, x, y, `fill="${escaped(String(this.fillStyle))}"`);
+  }
+
+  /**
+   * @param {string} text
+   * @param {number} x
+   * @param {number} y
+   */
+  strokeText(text, x, y) {
+    this.#text(text, x, y, `fill="none" stroke="${escaped(String(this.strokeStyle))}" stroke-width="${short(this.lineWidth)}" stroke-linejoin="${this.lineJoin}"`);
+  }
+
+  /**
+   * @param {string} text
+   * @param {number} x
+   * @param {number} y
+   * @param {string} look
+   */
+  #text(text, x, y, look) {
     const anchor = { left: 'start', start: 'start', center: 'middle', right: 'end', end: 'end' }[this.textAlign];
     const size = Number(/([\d.]+)px/.exec(this.font)?.[1] ?? 11);
     const shift = { top: 0.8, hanging: 0.8, middle: 0.35, bottom: -0.2, alphabetic: 0, ideographic: 0 }[this.textBaseline] * size;
     const weight = this.font.startsWith('600') ? ' font-weight="600"' : '';
-    this.#parts.push(`<text x="${short(x)}" y="${short(y + shift)}" text-anchor="${anchor}" font-family="system-ui, sans-serif" font-size="${size}"${weight} fill="${escaped(String(this.fillStyle))}">${escaped(text)}</text>`);
+    this.#parts.push(`<text x="${short(x)}" y="${short(y + shift)}" text-anchor="${anchor}" font-family="system-ui, sans-serif" font-size="${size}"${weight} ${look}>${escaped(text)}</text>`);
   }
 
   /** @param {'fill' | 'stroke'} what */

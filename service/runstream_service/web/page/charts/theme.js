@@ -1,7 +1,7 @@
 // Colours that canvases take from the style sheet.
 import { theme } from '../state/theme.js';
 
-/** @typedef {import('./drawing.js').Theme & {grid: string, paper: string}} DrawnTheme */
+/** @typedef {import('./drawing.js').Theme & {grid: string}} DrawnTheme */
 
 /** @type {Map<string, DrawnTheme>} reading a style makes the browser compute it: once a theme is enough */
 const known = new Map();

@@ -14,10 +14,10 @@ export const strengthAt = (place) => (place <= 0 ? 0 : Number((1 - 10 ** ((-3 * 
 export const placeOf = (strength) => (strength <= 0 ? 0 : Math.round((-100 / 3) * Math.log10(1 - strength)));
 
 /**
- * @param {{view: ChartView, onView: (change: Partial<ChartView>) => void, keys: string[], ranks: number[], smoothing: string, status: string,
+ * @param {{view: ChartView, onView: (change: Partial<ChartView>) => void, keys: string[], ranks: number[], smoothing: string, status: string, isLive: boolean,
  *   isZoomed: boolean, find: string, onFind: (text: string) => void}} props
  */
-export function Toolbar({ view, onView, keys, ranks, smoothing, status, isZoomed, find, onFind }) {
+export function Toolbar({ view, onView, keys, ranks, smoothing, status, isLive, isZoomed, find, onFind }) {
   return html`
     <div class="chart-bar" role="toolbar" aria-label="How charts are shown">
       <input type="search" placeholder="Find a metric" aria-label="Find a metric" value=${find} onInput=${(/** @type {InputEvent} */ event) => onFind(textOf(event))} />
@@ -36,7 +36,7 @@ export function Toolbar({ view, onView, keys, ranks, smoothing, status, isZoomed
       ${ranks.length > 1 && html`<${RankChoice} view=${view} onView=${onView} ranks=${ranks} />`}
       ${isZoomed && html`<button onClick=${() => onView({ zoom: null })}>Show everything</button>`}
       <span class="spacer"></span>
-      <span class="status" role="status">${status}</span>
+      <span class="status ${isLive ? 'running' : ''}" role="status">${isLive && html`<i aria-hidden="true"></i>`}${status}</span>
     </div>
   `;
 }

@@ -3,7 +3,7 @@
 const DASH = '–';
 
 /**
- * A metric's value in at most about 9 characters; the full value belongs into a title.
+ * A metric's value in at most about 13 characters; the full value belongs into a title.
  * @param {import('../api/types.js').Value | null | undefined} value
  */
 export function formatValue(value) {
@@ -13,8 +13,8 @@ export function formatValue(value) {
   if (!Number.isFinite(value)) return value > 0 ? '∞' : '−∞';
   const size = Math.abs(value);
   if (size === 0) return '0';
+  if (Number.isInteger(value) && size < 1e10) return formatCount(value); // tokens and steps are counted
   if (size >= 1e7 || size < 1e-4) return minus(value.toExponential(3).replace(/\.?0+e/, 'e').replace('e+', 'e'));
-  if (Number.isInteger(value)) return formatCount(value);
   return minus(String(Number(value.toPrecision(size >= 1000 ? 6 : 5))));
 }
 

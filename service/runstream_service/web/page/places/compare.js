@@ -5,14 +5,17 @@ import { postJson } from '../api/http.js';
 import { differences } from '../charts/differences.js';
 import { RunCharts } from '../charts/run_charts.js';
 import { html } from '../parts/html.js';
+import { starIcon } from '../parts/icons.js';
 import { Relations } from '../relations/relations.js';
 import { DEFAULT_RELATIONS, readRelations, writeRelations } from '../relations/relations_view.js';
+import { useMay } from '../state/account.js';
 import { readView, writeView } from '../state/chart_view.js';
 import { strokeOf } from '../state/colours.js';
 import { MOST_COMPARED, runPath } from '../state/places.js';
 import { navigate, setQuery } from '../state/router.js';
 import { theme } from '../state/theme.js';
 import { useStore } from '../state/use_store.js';
+import { SaveView } from './save_view.js';
 
 /** @typedef {import('../api/types.js').Run} Run */
 /** @typedef {import('../api/types.js').Overview} Overview */
@@ -29,15 +32,23 @@ export function Compare({ query }) {
   // What is brushed is charted.
   const charted = useMemo(() => (relations && brushed.length > 0 ? runs.filter((run) => brushed.includes(run.run_id)) : runs), [runs, brushed, relations === null]);
   const keys = useMemo(() => keysOf(runs), [runs]);
+  const [isSaving, setSaving] = useState(false);
+  const mayWrite = useMay('write');
   if (ids.length === 0) {
     return html`<div class="face"><h2>Nothing to compare</h2><p>Select two or more runs in the <a href="./">table of runs</a>, then compare them.</p></div>`;
   }
   if (overviews.length === 0 && missing === 0) return html`<div class="loading" aria-busy="true"></div>`;
   return html`
+    <div class="place-head compare-head">
+      <h1>${runs.length === 1 ? runs[0].name : `${runs.length} runs compared`}</h1>
+      <span class="spacer"></span>
+      <button class="plain" onClick=${() => setSaving(true)}>${starIcon()}${mayWrite ? 'Save view' : 'Views'}</button>
+    </div>
+    ${isSaving && html`<${SaveView} onClose=${() => setSaving(false)} />`}
     <div class="compare">
       ${missing > 0 && html`<p class="left-out">${missing} of ${ids.length} runs do not exist, or cannot be read now.</p>`}
       ${runs.length > 1 && html`<${Differences} runs=${runs} />`}
-      ${runs.length > 1 && !relations && html`<button class="opens-relations" onClick=${() => setQuery(writeRelations(DEFAULT_RELATIONS))}>Params against metrics</button>`}
+      ${runs.length > 1 && !relations && html`<button onClick=${() => setQuery(writeRelations(DEFAULT_RELATIONS))}>Params against metrics</button>`}
     </div>
     ${relations && html`<${Relations} runs=${runs} keys=${keys} view=${relations} selected=${NOBODY} onSelect=${setBrushed} onToggle=${(/** @type {string} */ id) => navigate(runPath(id))}
       onView=${(/** @type {any} */ change) => setQuery(writeRelations(change && { ...relations, ...change }))} />`}

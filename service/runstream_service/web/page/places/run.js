@@ -89,13 +89,14 @@ function NoPoints({ overview }) {
 
 /** @param {{error: import('../api/http.js').ApiError, onRetry: () => void}} props */
 function Missing({ error, onRetry }) {
-  const what = error.status === 404 ? 'There is no such run' : 'The run could not be loaded';
+  const isNone = error.status === 404 || error.status === 400; // of a link that was cut off
   return html`
     <div class="face" role="alert">
-      <h2>${what}</h2>
-      <p>${error.message}</p>
+      <h2>${isNone ? 'There is no such run' : 'The run could not be loaded'}</h2>
+      <p>${isNone ? 'The link may be incomplete, or the run was deleted for good.' : error.message}</p>
       <div class="actions">
-        ${error.status === 401 ? html`<a class="button primary" href=${signInUrl()}>Sign in</a>` : html`<button onClick=${onRetry}>Try again</button>`}
+        ${error.status === 401 && html`<a class="button primary" href=${signInUrl()}>Sign in</a>`}
+        ${error.status !== 401 && !isNone && html`<button onClick=${onRetry}>Try again</button>`}
         <a class="button" href="./">All runs</a>
       </div>
     </div>

@@ -30,6 +30,8 @@ const WIDTHS = { field: 96, param: 104, tag: 120, latest: 104, min: 104, max: 10
 /** How many columns are chosen for somebody who chose none. */
 const AUTO_PARAMS = 4;
 const AUTO_METRICS = 5;
+/** What runs are judged by: the metrics that are shown first. */
+const JUDGED_BY = /(?:^|[/_.-])(?:loss|acc|accuracy|f1|auc|auroc|bleu|rouge|map|iou|perplexity|ppl|reward|return|score|error|wer|mse|mae|rmse)(?:$|[/_.@-])/i;
 /** Tags with this prefix are MLflow's and runstream's own. */
 const INTERNAL = /^(?:mlflow\.|runstream\.)/;
 
@@ -109,7 +111,8 @@ export function movedColumn(ids, id, onto) {
 }
 
 /**
- * What is shown to somebody who has chosen nothing: the params that differ first, and the metrics that most runs have.
+ * What is shown to somebody who has chosen nothing: the metrics that most runs have, of them first what
+ * runs are judged by, and the params that differ.
  * @param {Run[]} runs
  * @param {boolean} isOfAll whether the runs are of several experiments
  */
@@ -117,7 +120,8 @@ export function autoColumns(runs, isOfAll) {
   const params = byFrequency(runs.map((run) => run.params));
   const differ = params.filter((key) => new Set(runs.map((run) => run.params[key])).size > 1);
   const same = params.filter((key) => !differ.includes(key));
-  const metrics = byFrequency(runs.map((run) => run.metrics ?? {})).filter((key) => !key.startsWith('system/'));
+  const logged = byFrequency(runs.map((run) => run.metrics ?? {})).filter((key) => !key.startsWith('system/'));
+  const metrics = [...logged.filter((key) => JUDGED_BY.test(key)), ...logged.filter((key) => !JUDGED_BY.test(key))];
   return [
     'status',
     'started',

@@ -59,7 +59,7 @@ export function RunsTable(props) {
   useEffect(() => onInSight(seen.flatMap((line) => (line.kind === 'run' ? [line.run] : []))), [first, last, lines]);
 
   const onKeyDown = useCursor(props, cursor, setCursor, scroller);
-  const template = `36px ${name.width}px ${columns.map(({ width }) => `${width}px`).join(' ')} minmax(16px, 1fr)`;
+  const template = `36px min(${name.width}px, 44vw) ${columns.map(({ width }) => `${width}px`).join(' ')} minmax(16px, 1fr)`;
   const width = 36 + name.width + columns.reduce((sum, column) => sum + column.width, 0) + 16;
   return html`
     <div class=${`table${isDimmed ? ' dimmed' : ''}`} role="grid" aria-label="Runs" aria-rowcount=${lines.length + 1} aria-colcount=${columns.length + 2}

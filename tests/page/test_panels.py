@@ -1,0 +1,69 @@
+"""Where panels stand, and what they leave room for."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.mlflow.ui_page import IN_A_BROWSER
+from tests.page import logged
+from tests.page.conftest import Open, Opened
+from tests.support.serve import ServeProcess
+
+pytestmark = IN_A_BROWSER
+
+
+@pytest.fixture(scope="module")
+def run_id(service: ServeProcess) -> str:
+    return logged.small(service.grpc_address, "panels", seed=1, points=50)
+
+
+def _panel(page: Page, key: str) -> Locator:
+    return page.locator(f'.panel[data-key="{key}"]')
+
+
+def _box(locator: Locator) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom edge."""
+    box = locator.bounding_box()
+    assert box
+    return box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]
+
+
+def test_small_groups_share_a_row_and_training_comes_first(tab: Opened, run_id: str) -> None:
+    page = tab.open(f"r/{run_id}")
+    expect(page.locator(".group h2")).to_have_text(["▾ train 2", "▾ val 1", "▾ metrics 2"])
+    loss, val, lr = (_box(_panel(page, key)) for key in ("train/loss", "val/loss", "lr"))
+    assert loss[1] == val[1] < lr[1]
+    assert loss[2] < val[0]
+    assert val[2] - val[0] == loss[2] - loss[0]
+    page.get_by_role("button", name="val 1").click()
+    expect(_panel(page, "val/loss")).to_have_count(0)
+
+
+def test_a_panel_becomes_wider_than_its_group_was(tab: Opened, run_id: str) -> None:
+    page = tab.open(f"r/{run_id}")
+    val = _panel(page, "val/loss")
+    val.hover()
+    before = _box(val)
+    page.mouse.move(before[2] - 4, before[3] - 4)
+    page.mouse.down()
+    page.mouse.move(before[2] + 300, before[3] + 40, steps=4)
+    page.mouse.up()
+    expect(val).to_have_attribute("style", "--columns: 2; --height: 240px;")
+    after = _box(val)
+    assert after[2] - after[0] == pytest.approx(2 * (before[2] - before[0]) + 8, abs=1)
+
+
+def test_on_a_phone_charts_leave_room_for_what_is_done_with_the_selection(open_tab: Open, run_id: str) -> None:
+    page = open_tab(width=390, height=780).open(f"?sel={run_id}&charts=1")
+    expect(_panel(page, "train/loss")).to_be_visible()
+    bar = page.locator(".selection")
+    assert _box(page.locator(".charts-box"))[3] <= _box(bar)[1]
+    bar.get_by_role("button", name="Charts").click()  # nothing lies above it
+    expect(page.locator(".panel")).to_have_count(0)
+
+
+def test_a_link_that_was_cut_off_says_that_there_is_no_such_run(tab: Opened, run_id: str) -> None:
+    tab.expected = ["400 (Bad Request)"]
+    page = tab.open(f"r/{run_id[:20]}")
+    expect(page.get_by_role("alert")).to_contain_text("The link may be incomplete")
