@@ -90,7 +90,7 @@ def test_a_fork_does_not_wait_for_a_stream_that_nobody_reads_at_the_moment(chann
 
     stream: Any = Stream()
     with channels.lease(ENDPOINT, is_stream=True):
-        channels.watch(stream)
+        channels.register_stream(stream)
         with channels.inside(stream):
             assert not channels.before_fork(time.monotonic())
         assert channels.before_fork(time.monotonic())
@@ -100,7 +100,7 @@ def test_a_fork_does_not_wait_for_a_stream_that_nobody_reads_at_the_moment(chann
         with pytest.raises(runstream.Unavailable, match="has forked"), child.inside(stream):
             pass
         cancelled.clear()
-        child.ended(stream)
+        child.cancel_stream(stream)
         assert not cancelled, "it belongs to the parent"
 
 
