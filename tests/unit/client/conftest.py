@@ -11,7 +11,7 @@ import pytest
 import runstream
 from runstream import _settings
 from runstream._lifecycle import process_state
-from tests.unit.client.ledger import TestService
+from tests.unit.client.reference_service import TestService
 from tests.unit.client.stored_journals import TestAgent
 
 

@@ -20,7 +20,8 @@ from runstream._profile import Login, Project, login_path
 from runstream._repetition import Repetition
 from runstream._settings import from_environment, in_this_process
 from runstream._stored_credentials import StoredCredentials
-from tests.unit.client.ledger import Refused, TestService
+from tests.unit.client.ledger import Refused
+from tests.unit.client.reference_service import TestService
 
 TOKEN = "rst_verysecretverysecretverysecretverysecret00"
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.client.ledger import TestService
+from tests.unit.client.reference_service import TestService
 
 
 class NameServer:

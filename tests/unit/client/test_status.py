@@ -15,7 +15,8 @@ from runstream._lifecycle import process_state
 from runstream._status import Failure, Retry, to_exception
 from runstream.transport.limits import Limits
 from runstream.v1 import run_pb2
-from tests.unit.client.ledger import Refused, TestService
+from tests.unit.client.ledger import Refused
+from tests.unit.client.reference_service import TestService
 
 ELSEWHERE, HERE, A_FEW_TIMES, NEVER = Retry.ELSEWHERE, Retry.HERE, Retry.A_FEW_TIMES, Retry.NEVER
 WHEN_ALLOWED = Retry.WHEN_ALLOWED

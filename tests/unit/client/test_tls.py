@@ -16,7 +16,7 @@ from runstream._endpoint import Endpoint, TlsFiles, resolve
 from runstream._stored_credentials import FIELD, StoredCredentials
 from runstream.journal import Directory
 from tests.support.authorities import CertificateFiles
-from tests.unit.client.ledger import TestService
+from tests.unit.client.reference_service import TestService
 from tests.unit.client.transport.conftest import transports as transports
 from tests.unit.client.transport.conftest import until
 from tests.unit.client.transport.journals import Trainer

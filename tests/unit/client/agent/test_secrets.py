@@ -12,7 +12,7 @@ import pytest
 
 from runstream.journal import Directory
 from tests.unit.client.agent.conftest import started
-from tests.unit.client.ledger import TestService
+from tests.unit.client.reference_service import TestService
 from tests.unit.client.transport.conftest import until
 
 TOKEN = "rst_" + "Secret0123" * 4

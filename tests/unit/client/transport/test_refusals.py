@@ -15,7 +15,8 @@ from runstream._stored_credentials import FIELD, StoredCredentials
 from runstream.agent.status import StatusFile
 from runstream.agent.sync import sync
 from runstream.journal import Directory
-from tests.unit.client.ledger import Refused, TestService
+from tests.unit.client.ledger import Refused
+from tests.unit.client.reference_service import TestService
 from tests.unit.client.transport.conftest import until
 from tests.unit.client.transport.journals import Trainer
 from tests.unit.client.transport.outcomes import settled, texts, values
