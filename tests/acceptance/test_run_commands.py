@@ -84,6 +84,20 @@ def test_ls_finds_runs_by_a_filter_in_an_order(stored: ServeProcess) -> None:
     assert "no experiment has the name 'nope'; `runstream ls`" in said(stored, "ls", "nope", code=1)
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+def test_long_names_leave_room_for_the_rest(stored: ServeProcess, columns: int) -> None:
+    with runstream.start_run("long", "a long name " * 15, address=stored.grpc_address, rank=0) as run:
+        run.log({"loss": 0.25, "an equally long key " * 10: 0.125}, step=1_000_000)
+    for command in (["ls", "long", "-m", "loss"], ["show", run.run_id], ["history", run.run_id, "loss"]):
+        with Terminal([*COMMAND, *command], variables(stored), columns=columns) as terminal:
+            assert terminal.wait() == 0
+            assert max(map(len, terminal.text.splitlines()), default=0) <= columns
+            assert "0.25" in terminal.text
+            if command[0] == "ls":
+                assert f"{run.run_id[:8]}  a long name" in terminal.text
+                assert re.search("…  FINISHED .* ago .* s +0.25", terminal.text)
+
+
 @pytest.mark.parametrize("meant", [IDS[2], IDS[2].upper(), "bbbb", "BBBB-0000", "it's a resnet"])
 def test_a_run_is_found_by_id_beginning_or_name(stored: ServeProcess, meant: str) -> None:
     (run,) = records(said(stored, "show", meant, "--json"))
@@ -209,9 +223,11 @@ def test_a_run_is_deleted_and_restored(stored: ServeProcess) -> None:
     with runstream.start_run("scrap", "waste", address=stored.grpc_address, rank=0) as run:
         run.log({"loss": 1.0})
     assert "to undo that: runstream restore" in said(stored, "delete", "waste", "--yes")
-    assert "no run has the id or name 'waste'" in said(stored, "show", "waste", code=1)
+    complaint = f"run 'waste' is deleted; to restore it: runstream restore {run.run_id[:8]}"
+    assert complaint in said(stored, "show", "waste", code=1)
     assert [row["run_id"] for row in records(said(stored, "ls", "--deleted", "--json"))] == [run.run_id]
     assert said(stored, "restore", "waste") == "restored run 'waste'\n"
+    assert "run 'waste' is not deleted" in said(stored, "restore", "waste", code=1)
     assert [row["name"] for row in records(said(stored, "ls", "scrap", "--json"))] == ["waste"]
 
 
@@ -220,7 +236,7 @@ def test_runs_are_moved_to_an_experiment_that_exists_or_is_created(stored: Serve
         with runstream.start_run("from here", name, address=stored.grpc_address, rank=0) as run:
             run.log({"loss": 1.0})
     complaint = said(stored, "mv", "first", "archive of all", code=1)
-    assert "no experiment has the name 'archive of all'; `runstream ls`" in complaint
+    assert "no experiment has the name 'archive of all'; --create makes it" in complaint
     moved = said(stored, "mv", "first", "second", "archive of all", "--create").splitlines()
     assert [line.partition(" (")[0] for line in moved] == ["run 'first'", "run 'second'"]
     assert all(line.endswith("is in experiment 'archive of all'") for line in moved)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import click
 
 from runstream.commands.failures import fail
+from runstream.commands.output import Column, table
 from runstream.commands.server import from_server
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from runstream.agent.process import Companion
     from runstream.agent.status import DirectoryStatus, JournalStatus
@@ -126,23 +126,20 @@ def _show(status: DirectoryStatus) -> None:
     console.print(_agent_line(status), highlight=False)
     addresses = status.agent.get("addresses", {}) if status.agent_runs else {}
     if addresses:
-        table = _table("service", "stream", "points/s", "acknowledged", numbers=2)
-        for address, one in addresses.items():
-            table.add_row(address, one["state"], f"{one['points_per_s']:,.0f}", f"{one['acknowledged_points']:,}")
-        console.print(table)
+        columns = (
+            Column("service"),
+            Column("stream", is_whole=True),
+            Column("points/s", is_number=True, shown="{:,.0f}".format),
+            Column("acknowledged", is_number=True, shown="{:,}".format),
+        )
+        rows = [
+            (address, one["state"], one["points_per_s"], one["acknowledged_points"])
+            for address, one in addresses.items()
+        ]
+        console.print()
+        console.print(table(columns, rows))
         _show_errors(console, [(address, one["last_error"]) for address, one in addresses.items()])
     _show_journals(console, status.journals)
-
-
-def _table(*columns: str, numbers: int) -> Table:
-    """A table for a narrow terminal; its last `numbers` columns are aligned to the right."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for position, name in enumerate(columns):
-        table.add_column(name, justify="right" if position >= len(columns) - numbers else "left", overflow="fold")
-    return table
 
 
 def _show_errors(console: Console, errors: Iterable[tuple[str, str]]) -> None:
@@ -168,19 +165,33 @@ def _show_journals(console: Console, journals: list[JournalStatus]) -> None:
     if not journals:
         console.print("no journals: nothing waits")
         return
-    table = _table("run", "rank", "writer", "run is", "waiting", "stored", "refused", "size", numbers=4)
-    for one in journals:
-        table.add_row(
-            f"{one.run_name} {_short(one.run_id)}".strip(),
-            str(one.rank),
+    columns = (
+        Column("run", style="bold", is_whole=True),
+        Column("name"),
+        Column("rank", is_number=True),
+        Column("writer", is_whole=True),
+        Column("run is", wraps=True),
+        Column("waiting", is_number=True),
+        Column("stored", is_number=True),
+        Column("refused", wraps=True),
+        Column("size", is_number=True),
+    )
+    rows = [
+        [
+            _short(one.run_id),
+            one.run_name,
+            one.rank,
             one.writer,
             one.run_state or "not created",
             f"{one.points_waiting:,}",
             f"{one.acknowledged_points:,}",
             ", ".join(f"{count:,} {reason}" for reason, count in sorted(one.refused.items())) or "0",
             _bytes(one.bytes),
-        )
-    console.print(table)
+        ]
+        for one in journals
+    ]
+    console.print()
+    console.print(table(columns, rows))
     _show_errors(
         console, [(f"run {_short(one.run_id)} rank {one.rank}", one.problem or one.last_error) for one in journals]
     )
@@ -245,12 +256,19 @@ def _check(path: Path) -> None:
 
     found = check_path(path)
     console = Console()
-    table = _table("run", "name", "rank", "writer", "records", "points", "waiting", numbers=3)
+    columns = (
+        Column("run", style="bold", is_whole=True),
+        Column("name"),
+        Column("rank", is_number=True),
+        Column("writer", is_whole=True),
+        *(Column(name, is_number=True, shown="{:,}".format) for name in ("records", "points", "waiting")),
+    )
+    rows = []
     for one in found:
         shown = journal_status(one)
-        counts = (f"{one.records:,}", f"{one.points:,}", f"{one.waiting_points:,}")
-        table.add_row(_short(shown.run_id), shown.run_name, str(one.rank), shown.writer, *counts)
-    console.print(table)
+        of_run = (_short(shown.run_id), shown.run_name, one.rank, shown.writer)
+        rows.append((*of_run, one.records, one.points, one.waiting_points))
+    console.print(table(columns, rows))
     _show_errors(console, [(str(one.path), journal_status(one).problem) for one in found])
     for one in found:
         for text in journal_status(one).damage:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import click
 import plotext
+from rich.cells import cell_len
 
 # click's name of a colour -> plotext's.
 _COLOURS = {"cyan": "cyan", "yellow": "orange", "green": "green", "magenta": "magenta", "red": "red", "blue": "blue"}
@@ -50,13 +51,24 @@ def draw(title: str, curves: Sequence[Curve], *, width: int, height: int, logari
         low, high = min(low, *values, math.inf), max(high, *values, -math.inf)
     _mark_axes(figure, curves, low, high, logarithmic=logarithmic)
     text: str = figure.build().string(colorless=not colours)
-    names = "  ".join(
-        click.style("━━ ", fg=list(_COLOURS)[number % len(_COLOURS)]) + curve.label
-        for number, curve in enumerate(curves)
-    )
-    heading = f"{click.style(title, bold=True)}   {names}"
-    lines = [heading if colours else click.unstyle(heading), *map(str.rstrip, text.splitlines())]
+    heading = _heading(title, [curve.label for curve in curves], width)
+    lines = [*(heading if colours else map(click.unstyle, heading)), *map(str.rstrip, text.splitlines())]
     return "\n".join(lines)
+
+
+def _heading(title: str, labels: Sequence[str], width: int) -> list[str]:
+    """Title and names, in as many lines as they need; a name is not broken."""
+    colours = list(_COLOURS)
+    names = [click.style("━━ ", fg=colours[at % len(colours)]) + label for at, label in enumerate(labels)]
+    lines = [click.style(title, bold=True)]
+    gap = "   "
+    for name in names:
+        if cell_len(click.unstyle(lines[-1] + gap + name)) <= width:
+            lines[-1] += gap + name
+        else:
+            lines.append(name)
+        gap = "  "
+    return lines
 
 
 def _mark_axes(figure: object, curves: Sequence[Curve], low: float, high: float, *, logarithmic: bool) -> None:
@@ -66,5 +78,13 @@ def _mark_axes(figure: object, curves: Sequence[Curve], low: float, high: float,
     if last > first:
         x.lim(first, last)
     x.ticks(across, [f"{mark:,.0f}" for mark in across])
-    up = [low + (high - low) * tick / (_TICKS - 1) for tick in range(_TICKS)] if high > low else [low]
+    up = _marks(low, high, logarithmic=logarithmic)
     y.ticks(up, [f"{10**mark if logarithmic else mark:.3g}" for mark in up])
+
+
+def _marks(low: float, high: float, *, logarithmic: bool) -> list[float]:
+    """Of a logarithmic scale, powers of ten where there are enough of them: what is between two has a meaning then."""
+    decades = range(math.ceil(low), math.floor(high) + 1) if logarithmic else range(0)
+    if len(decades) >= _TICKS - 2:
+        return list(map(float, decades[:: math.ceil(len(decades) / _TICKS)]))
+    return [low + (high - low) * tick / (_TICKS - 1) for tick in range(_TICKS)] if high > low else [low]

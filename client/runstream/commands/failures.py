@@ -35,8 +35,20 @@ def in_one_line() -> Iterator[None]:
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """Ends the command."""
-    click.echo(f"runstream: {mask_secrets(message)}", err=True)
+    click.echo(_in_lines(f"runstream: {mask_secrets(message)}"), err=True)
     sys.exit(code)
+
+
+def _in_lines(message: str) -> str:
+    """For a terminal, between words; elsewhere, and for programs that read it, as it is."""
+    if not sys.stderr.isatty():
+        return message
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    wrap = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False, drop_whitespace=True)
+    return "\n".join(line if len(line) <= width else wrap.fill(line) for line in message.split("\n"))
 
 
 def _told(error: Exception) -> tuple[str, int] | None:

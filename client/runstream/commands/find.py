@@ -32,14 +32,20 @@ def find_run(client: runstream.Client, text: str, *, deleted: bool = False) -> s
     if _WHOLE.fullmatch(plain):
         return plain.lower()
     found = client.search_runs(_filter(text), deleted=deleted, limit=_CANDIDATES + 1)
-    if len(found) != 1:
-        fail(_none(text, deleted=deleted) if not found else _several(text, found), 1 if not found else 2)
+    if not found:
+        fail(_none(client, text, deleted=deleted))
+    if len(found) > 1:
+        fail(_several(text, found), 2)
     return found[0].run_id
 
 
-def _none(text: str, *, deleted: bool) -> str:
+def _none(client: runstream.Client, text: str, *, deleted: bool) -> str:
+    others = client.search_runs(_filter(text), deleted=not deleted, limit=1)
+    if others:
+        restore = f"is deleted; to restore it: runstream restore {short_id(others[0].run_id)}"
+        return f"run {text!r} {'is not deleted' if deleted else restore}"
     what, where = ("deleted run", "ls --deleted") if deleted else ("run", "ls EXPERIMENT")
-    return f"no {what} has the id or name {text!r}, or an id that begins so; runstream {where} lists them"
+    return f"no {what} has the id or name {text!r}, or an id that begins so; `runstream {where}` lists them"
 
 
 def _several(text: str, found: Sequence[runstream.RunInfo]) -> str:
@@ -56,19 +62,21 @@ def find_runs(client: runstream.Client, texts: tuple[str, ...]) -> list[str]:
     return [find_run(client, text) for text in texts]
 
 
-def find_experiment(client: runstream.Client, text: str) -> runstream.Experiment:
-    """By name, else by id."""
+def find_experiment(
+    client: runstream.Client, text: str, hint: str = "`runstream ls` lists them"
+) -> runstream.Experiment:
+    """By name, else by id. Ends the command if there is none, with a hint."""
     import runstream
 
     try:
         return client.get_experiment(text)
     except runstream.NotFound:
         if not text.isdecimal():
-            fail(f"no experiment has the name {text!r}; `runstream ls` lists them")
+            fail(f"no experiment has the name {text!r}; {hint}")
     try:
         return client.get_experiment(int(text))
     except runstream.NotFound:
-        fail(f"no experiment has the name or id {text!r}; `runstream ls` lists them")
+        fail(f"no experiment has the name or id {text!r}; {hint}")
 
 
 def link_to(client: runstream.Client, run_id: str) -> str:

@@ -19,17 +19,24 @@ if TYPE_CHECKING:
 
 STATUS_STYLES = {"RUNNING": "cyan", "SCHEDULED": "blue", "FINISHED": "green", "FAILED": "red", "KILLED": "yellow"}
 _ANY_WIDTH = 100_000  # into a pipe, nothing is cut off
+_GAP = 2  # between columns
+_LEAST_TEXT, _LEAST_NAME = 6, 12  # characters that are left of a text, and of the name of its column
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 class Column(NamedTuple):
-    """`shown` makes the text of a value for people; None is empty. `style` is rich's, or makes it from the value."""
+    """`shown` makes the text of a value for people; None is empty. `style` is rich's, or makes it from the value.
+
+    Where the terminal is too narrow, the ends of long texts are cut off; never those of numbers, ids and times, whose
+    rest would say something else or nothing.
+    """
 
     name: str
     is_number: bool = False
     shown: Callable[[Any], str] = str
     style: str | Callable[[Any], str] = ""
-    wraps: bool = False  # else its end is cut off where the terminal is too narrow
+    wraps: bool = False  # a long text goes on in the next line
+    is_whole: bool = False  # a text of which nothing is cut off
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,28 +64,65 @@ def show_rows(form: str, columns: Sequence[Column], rows: Iterable[Sequence[Any]
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Table:
-    """In the look of all commands."""
+    """In the look of all commands, as wide as the terminal at most. Columns at the right that have no room are named
+    below it."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, header_style="bold")
-    for column in columns:
+    cells = [[_cell(column, value) for column, value in zip(columns, row, strict=True)] for row in rows]
+    texts = ([column.name, *(row[at][0] for row in cells)] for at, column in enumerate(columns))
+    widths = fitted(columns, [max(map(_width, one)) for one in texts], console().width)
+    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
+    for column, width in zip(columns, widths, strict=False):
         made.add_column(
             column.name,
             justify="right" if column.is_number else "left",
             no_wrap=not column.wraps,
             overflow="fold" if column.wraps else "ellipsis",
+            width=width,
         )
-    for row in rows:
-        made.add_row(*(Text(*_cell(column, value)) for column, value in zip(columns, row, strict=True)))
+    for row in cells:
+        made.add_row(*(Text(*cell) for cell in row[: len(widths)]))
+    if left_out := [column.name for column in columns[len(widths) :]]:
+        made.caption = Text(f"no room for {', '.join(left_out)}: widen the terminal, or take --json", "dim")
+        made.caption_justify = "left"
     return made
+
+
+def fitted(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+    """Of the columns that fit, at least one. The widest texts give way first, so that short ones stay whole."""
+    fit = list(widths)
+    shrinking = [at for at, column in enumerate(columns) if not (column.is_number or column.is_whole)]
+    least = [max(_LEAST_TEXT, min(_width(column.name), _LEAST_NAME)) for column in columns]
+    while True:
+        excess = sum(fit) + _GAP * (len(fit) - 1) - room
+        if excess <= 0:
+            return fit
+        too_wide = [at for at in shrinking if at < len(fit) and fit[at] > least[at]]
+        if too_wide:
+            fit[max(too_wide, key=fit.__getitem__)] -= 1
+        elif len(fit) > 1:
+            fit = list(widths[: len(fit) - 1])
+        else:
+            return [room]
+
+
+def _width(text: str) -> int:
+    from rich.cells import cell_len
+
+    return max(map(cell_len, text.split("\n")))
 
 
 def _cell(column: Column, value: Any) -> tuple[str, str]:
     if value is None:
         return "", ""
-    return column.shown(value), column.style(value) if callable(column.style) else column.style
+    shown = column.shown(value)
+    # A value may hold anything, also what moves the cursor of a terminal.
+    text = shown if shown.isprintable() else "".join(ch if ch.isprintable() or ch == "\n" else "\ufffd" for ch in shown)
+    return text if column.wraps else text.replace("\n", " "), column.style(value) if callable(
+        column.style
+    ) else column.style
 
 
 def console() -> Console:
@@ -89,9 +133,11 @@ def console() -> Console:
 
 
 def print_all(*parts: RenderableType) -> None:
-    """Prints them below each other."""
+    """Prints them below each other, with an empty line between two."""
     on = console()
-    for part in parts:
+    for at, part in enumerate(parts):
+        if at:
+            on.print()
         on.print(part)
 
 

@@ -98,10 +98,16 @@ def _prepare(curve: Curve, smooth: float, *, logarithmic: bool) -> None:
         all(math.isfinite(value) and (value > 0 or not logarithmic) for value in row)
         for row in zip(*columns, strict=True)
     ]
+    left_out = [step for step, good in zip(curve.steps, can_be_drawn, strict=True) if not good]
     for column in (curve.steps, *columns):
         column[:] = [value for value, good in zip(column, can_be_drawn, strict=True) if good]
     if not curve.steps:
         fail(f"{curve.label}: nothing can be drawn; all values are NaN, infinite" + (" or not positive" * logarithmic))
+    if left_out:
+        kinds = "NaN, infinite or not positive" if logarithmic else "NaN or infinite"
+        click.echo(
+            f"{curve.label}: not drawn where it is {kinds}, steps {left_out[0]:,.0f} to {left_out[-1]:,.0f}", err=True
+        )
     for column in columns:
         column[:] = _smoothed(column, smooth)
 

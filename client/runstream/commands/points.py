@@ -99,7 +99,7 @@ def history(
         in_table = form == "table"
         columns = (
             Column("step", is_number=True, shown="{:,}".format, style="bold"),
-            Column("time" if in_table else "time_unix_us", shown=local, style="dim"),
+            Column("time" if in_table else "time_unix_us", shown=local, style="dim", is_whole=True),
             Column("rank", is_number=True),
             Column("attempt", is_number=True),
             Column("value", is_number=True, shown=number if in_table else repr),

@@ -36,6 +36,7 @@ from runstream.commands.output import (
 if TYPE_CHECKING:
     import runstream
 
+_LONG_NUMBER = 12  # characters
 _OUTPUT = "runstream.output"  # of `runstream exec`: a page of text
 
 
@@ -69,13 +70,13 @@ def ls(
         found = client.search_runs(filter_ or "", order_by=order_by, experiment=where, deleted=deleted, limit=limit)
         latest = _latest_values(client, [run.run_id for run in found], metrics) if metrics and found else {}
         columns = [
-            Column("run_id", shown=short_id if form == "table" else str, style="bold"),
+            Column("run_id", shown=short_id if form == "table" else str, style="bold", is_whole=True),
             *([] if experiment is not None else [Column("experiment")]),
             Column("name"),
-            Column("status", style=status_style),
+            Column("status", style=status_style, is_whole=True),
             *_times(form),
             *(Column(key, is_number=True, shown=number) for key in metrics),
-            *(Column(key) for key in params),
+            *(Column(key, shown=_param) for key in params),
         ]
         rows = [
             [
@@ -103,7 +104,7 @@ def _list_experiments(client: runstream.Client, limit: int, form: str) -> None:
         Column("experiment" if form == "table" else "name", style="bold"),
         Column("id" if form == "table" else "experiment_id", is_number=True),
         Column("created" if form == "table" else "created_unix_us", is_number=True, shown=ago),
-        Column("kept" if form == "table" else "retention_days", shown=lambda days: f"{days} days"),
+        Column("kept" if form == "table" else "retention_days", shown=lambda days: f"{days} days", is_whole=True),
     )
     show_rows(form, columns, rows, empty="no experiments")
 
@@ -155,6 +156,7 @@ def show(run: str, as_json: bool, address: str | None) -> None:
 
 
 def _print_run(run: runstream.RunInfo, latest: Sequence[runstream.LatestPoint], link: str) -> None:
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
@@ -170,7 +172,7 @@ def _print_run(run: runstream.RunInfo, latest: Sequence[runstream.LatestPoint], 
         ("page", Text(link, style="underline blue")),
     ):
         facts.add_row(name, value)
-    parts: list[Any] = [Text(f"{run.experiment} / {run.name}", style="bold cyan"), facts]
+    parts: list[Any] = [Group(Text(f"{run.experiment} / {run.name}", style="bold cyan"), facts)]
     tags = {key: value for key, value in run.tags.items() if key != _OUTPUT}
     if latest:
         parts.append(table(_LATEST, _latest_rows(latest)))
@@ -178,7 +180,7 @@ def _print_run(run: runstream.RunInfo, latest: Sequence[runstream.LatestPoint], 
         if entries:
             parts.append(table((Column(what, style="bold"), Column("value", wraps=True)), sorted(entries.items())))
     if _OUTPUT in run.tags:
-        parts += [Text("the end of its output", style="dim"), Text(run.tags[_OUTPUT])]
+        parts.append(Group(Text("the end of its output", style="dim"), Text.from_ansi(run.tags[_OUTPUT])))
     print_all(*parts)
 
 
@@ -223,7 +225,7 @@ def compare(runs: tuple[str, ...], everything: bool, form: str, address: str | N
         latest = _latest_values(client, [run.run_id for run in found], None)
         rows = list(_differences(found, latest, everything=everything))
         names = [short_id(run.run_id) if form == "table" else run.run_id for run in found]
-        columns = [Column("what", style="dim"), Column("key", style="bold")]
+        columns = [Column("what", style="dim", is_whole=True), Column("key", style="bold")]
         columns += [Column(name, shown=_value, wraps=True) for name in names]
         show_rows(form, columns, rows, empty="they are the same")
 
@@ -242,6 +244,14 @@ def _differences(
             values = [one.get(key) for one in entries]
             if everything or len(set(values)) > 1:
                 yield [what, key, *values]
+
+
+def _param(value: str) -> str:
+    """A number with many digits, such as 0.0012589254117941675, in few."""
+    try:
+        return number(float(value)) if len(value) > _LONG_NUMBER else value
+    except ValueError:
+        return value
 
 
 def _value(value: Any) -> str:
@@ -301,7 +311,8 @@ def move(runs: tuple[str, ...], experiment: str, create: bool, address: str | No
     """Move RUN to EXPERIMENT, with its points, params, tags and models; its files keep their place."""
     with in_one_line(), open_client(address) as client:
         run_ids = find_runs(client, runs)
-        where: str | int = experiment if create else find_experiment(client, experiment).experiment_id
+        hint = "--create makes it, `runstream ls` lists those that there are"
+        where: str | int = experiment if create else find_experiment(client, experiment, hint).experiment_id
         for run_id in run_ids:
             moved = client.move_run(run_id, where, create=create)
             click.echo(f"run {moved.name!r} ({short_id(run_id)}) is in experiment {moved.experiment!r}")

@@ -37,7 +37,7 @@ _KEYS = ("loss", "train/loss", "train_loss", "train/loss_step")  # shown without
 @dataclass(frozen=True, slots=True)
 class _Row:
     run: runstream.RunInfo
-    silent_s: float | None  # None: no point yet
+    silent_s: float  # since its newest point, or since its start
     step: int | None
     steps_per_s: float | None
     key: str | None
@@ -121,7 +121,7 @@ def _page(rows: Sequence[_Row], problem: str) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    silent = sum(1 for row in rows if row.silent_s is None or row.silent_s > _SILENT_S)
+    silent = sum(1 for row in rows if row.silent_s > _SILENT_S)
     heading = Text(f"{len(rows)} running", style="bold")
     if silent:
         heading.append(f", {silent} without a point for {duration(_SILENT_S)}", "red")
@@ -137,26 +137,30 @@ def _look(client: runstream.Client, where: int | None, metric: str | None, limit
         latest[point.run_id].append(point)
     now_us = time.time_ns() // 1_000
     rows = [_row(run, latest[run.run_id], metric, now_us, rates) for run in runs]
-    return sorted(rows, key=lambda row: -(float("inf") if row.silent_s is None else row.silent_s))
+    return sorted(rows, key=lambda row: -row.silent_s)
 
 
 def _row(
     run: runstream.RunInfo, points: Sequence[runstream.LatestPoint], metric: str | None, now_us: int, rates: _Rates
 ) -> _Row:
     if not points:
-        return _Row(run, None, None, None, None, None)
+        return _Row(run, _seconds(now_us - run.start_time_unix_us), None, None, None, None)
     newest = max(points, key=lambda point: point.time_unix_us)
     keys = {point.key for point in points}
     key = metric or next((key for key in _KEYS if key in keys), min(keys))
     shown = min((point for point in points if point.key == key), key=lambda point: (point.rank, -point.attempt))
     rate = rates.of(run.run_id, shown.step, shown.time_unix_us)
-    return _Row(run, max(0.0, (now_us - newest.time_unix_us) / 1e6), shown.step, rate, key, shown.value)
+    return _Row(run, _seconds(now_us - newest.time_unix_us), shown.step, rate, key, shown.value)
+
+
+def _seconds(microseconds: int) -> float:
+    return max(0.0, microseconds / 1e6)
 
 
 def _columns(form: str) -> list[Column]:
     in_table = form == "table"
     return [
-        Column("run_id", shown=short_id if in_table else str, style="bold"),
+        Column("run_id", shown=short_id if in_table else str, style="bold", is_whole=True),
         Column("experiment"),
         Column("name"),
         Column("silent" if in_table else "silent_s", is_number=True, shown=duration, style=_silence_style),

@@ -311,5 +311,10 @@ def _time(unix_us: int) -> str:
     return f"{datetime.fromtimestamp(unix_us / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC" if unix_us else ""
 
 
+_WHOLE = ("id", "action")  # columns that stay on one line in a narrow terminal
+
+
 def _show(names: tuple[str, ...], rows: list[tuple[Any, ...]], *, as_json: bool) -> None:
-    show_rows("json" if as_json else "table", [Column(name, wraps=True) for name in names], rows)
+    show_rows(
+        "json" if as_json else "table", [Column(name, wraps=True, is_whole=name in _WHOLE) for name in names], rows
+    )
