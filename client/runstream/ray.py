@@ -1,6 +1,7 @@
-"""Ray Tune: `tune.RunConfig(callbacks=[RunstreamLoggerCallback("tuning")])`.
+"""Ray Tune: `tune.RunConfig(callbacks=[RunstreamLoggerCallback("tuning")])`. Ray Train: `start_run` in the training
+function.
 
-docs/frameworks.md describes it. Needs the package `ray` with its extra `tune`.
+docs/frameworks.md describes both. Needs the package `ray` with its extra `tune` or `train`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from ray.tune.logger import LoggerCallback
 from runstream._flat_params import flat_params
 from runstream._framework_run import FrameworkRun, check_arguments, finish_in_background
 from runstream._identity import fresh_id
+from runstream._ray_train import start_run
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
     from runstream.run import Run, Status
 
-__all__ = ["RunstreamLoggerCallback"]
+__all__ = ["RunstreamLoggerCallback", "start_run"]
 
 _NOT_METRICS = ("config", "done", "pid", "timestamp")
 

@@ -6,7 +6,9 @@ import json
 import tempfile
 from pathlib import Path
 
-from ray import tune
+from ray import train, tune
+
+from runstream.ray import start_run
 
 
 def falling(config):
@@ -23,3 +25,17 @@ def falling(config):
             (Path(directory) / "step.json").write_text(json.dumps(step))
             loss = {"loss": config["lr"] / (step + 1), "val": {"loss": float(step)}, "note": "a text"}
             tune.report(loss, checkpoint=tune.Checkpoint.from_directory(directory))
+
+
+def work(config):
+    """A worker of Ray Train logs two steps, and its rank as loss. Rank 1 fails at the second step while the attempt is
+    one of `fails`; else the training ends with a checkpoint."""
+    with start_run("ray train", params={"lr": config["lr"]}, address=config["address"]) as run:
+        run.log({"loss": float(run.rank)}, step=0)
+        if run.attempt in config["fails"] and run.rank == 1:
+            raise RuntimeError("diverged")
+        if run.attempt in config["fails"]:
+            run.flush()
+        run.log({"loss": float(run.rank)}, step=1)
+        with tempfile.TemporaryDirectory() as directory:
+            train.report({}, checkpoint=train.Checkpoint.from_directory(directory))

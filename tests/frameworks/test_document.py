@@ -26,6 +26,7 @@ EXPECTED = {
     "train_keras.py": (1, 1, {"loss", "val_loss", "batch/loss"}),
     "train_optuna.py": (3, 1, {"train/loss", "value", "intermediate_value"}),
     "train_ray.py": (2, 1, {"train/loss", "training_iteration"}),
+    "train_ray_workers.py": (1, 2, {"train/loss"}),
 }
 # JAX, which other tests have imported, warns of the forks by which Ray starts its processes.
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")]
