@@ -46,6 +46,11 @@ def import_group() -> None:
 )
 @click.option("--no-files", is_flag=True, help="Without the files of runs and models.")
 @click.option("--verify", is_flag=True, help="Then compare both sides, value by value, and show a table.")
+@click.option(
+    "--checksum",
+    is_flag=True,
+    help="With --verify: read all files on both sides and compare them; without, their sizes are compared.",
+)
 @click.option("--deleted", is_flag=True, help="Deleted runs and experiments as well; they are deleted here, too.")
 @click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True, help="Runs at a time.")
 @address_option
@@ -55,6 +60,7 @@ def mlflow(
     artifacts: str,
     no_files: bool,
     verify: bool,
+    checksum: bool,
     deleted: bool,
     parallel: int,
     address: str | None,
@@ -65,12 +71,16 @@ def mlflow(
     Runs keep their ids. What is here already stays as it is, so that a second call brings what is new, and one that
     was killed goes on. Exit code 1: something could not be brought, or is different here; each such thing is named.
     """
+    if checksum and (not verify or no_files):
+        raise click.UsageError("--checksum is for --verify, and for files")
     with in_one_line():
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
         from runstream_service.importing.importer import Options
         from runstream_service.importing.source import open_mlflow
 
-        options = Options(experiments=experiments, deleted=deleted, parallel=parallel, files=not no_files)
+        options = Options(
+            experiments=experiments, deleted=deleted, parallel=parallel, files=not no_files, checksum=checksum
+        )
         with open_mlflow(source, artifacts) as opened:
             sys.exit(_import(opened, address, options, verify=verify))
 
@@ -154,7 +164,8 @@ def _print_verified(verified: Verified, progress: Progress) -> None:
     print_all(table(columns, [(kind, *(f"{count[kind]:,}" for count in counts)) for kind in kinds]))
     _print_lines(progress)
     if not progress.problem_count:
-        click.echo("everything of the source is here, and equal")
+        sizes = "; of files, the size (--checksum: what is in them)" if verified.in_source["sizes of files"] else ""
+        click.echo(f"everything of the source is here, and equal{sizes}")
 
 
 def _print(progress: Progress) -> None:

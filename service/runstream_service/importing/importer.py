@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What is wanted. `experiments`: the names of some; none: all, with the registry."""
+    """What is wanted. `experiments`: the names of some; none: all, with the registry. `checksum`: a comparison reads
+    files, rather than their sizes alone."""
 
     experiments: Sequence[str] = ()
     deleted: bool = False
     parallel: int = 4
     files: bool = True
+    checksum: bool = False
 
     def chosen(self, found: Sequence[SourceExperiment]) -> list[SourceExperiment]:
         """Those of a source's experiments that are wanted. Raises ValueError for a name that it does not have."""

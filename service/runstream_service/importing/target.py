@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from typing import Any, NamedTuple
@@ -233,6 +234,15 @@ class Target:
         """Stores a file, as a whole or not at all. `content` begins it anew for each try."""
         self.http.put(f"{_STORE}/{quote(_path_of(uri))}/{quote(path)}", content, size)
 
+    def digest(self, uri: str, path: str) -> bytes:
+        """Of the content of a file, as `digest_of` makes it."""
+
+        def read() -> bytes:
+            with self.http.download(f"{_STORE}/{quote(_path_of(uri))}/{quote(path)}") as pieces:
+                return digest_of(pieces)
+
+        return persistently(read)
+
     def close(self) -> None:
         """Closes connections."""
         self.http.close()
@@ -240,6 +250,14 @@ class Target:
 
     def _call(self, method: str, request: Any) -> Any:
         return with_retries(lambda: self.client._call(run_pb2_grpc.RunServiceStub, method, request))
+
+
+def digest_of(pieces: Iterable[bytes]) -> bytes:
+    """SHA-256 of a file: the same for the same content."""
+    found = hashlib.sha256()
+    for piece in pieces:
+        found.update(piece)
+    return found.digest()
 
 
 def _pieces(entries: Mapping[str, str]) -> list[dict[str, str]]:

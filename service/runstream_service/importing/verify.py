@@ -16,6 +16,7 @@ from runstream_service.importing.importer import groups_of
 from runstream_service.importing.records import FileOwner
 from runstream_service.importing.source import PlaceMissing, SourceError
 from runstream_service.importing.stored_points import compare, keys_with_points, read_series, whole_series
+from runstream_service.importing.target import digest_of
 
 if TYPE_CHECKING:
     from runstream_service.importing.importer import Options
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from runstream_service.importing.target import Target
 
 KINDS = (
-    "experiments", "runs", "params", "tags", "points", "datasets and models of runs", "files", "logged models",
-    "registered models", "model versions",
+    "experiments", "runs", "params", "tags", "points", "datasets and models of runs", "files", "sizes of files",
+    "logged models", "registered models", "model versions",
 )  # fmt: skip
 
 
@@ -179,11 +180,25 @@ class Verifier:
         except (SourceError, errors.RunstreamError) as error:
             self._progress.problem(f"{label}: its files cannot be compared: {error}", about=str(error))
             return
-        equal = sum(here.get(path) == size for path, size in wanted.items())
-        if equal < len(wanted):
-            paths = sorted(path for path, size in wanted.items() if here.get(path) != size)
-            self._progress.problem(f"{label}: {len(paths):,} of its files are missing or different, such as {paths[0]}")
-        self.verified.add("files", len(wanted), len(wanted.keys() & here.keys()), equal)
+        different = [path for path, size in wanted.items() if here.get(path) != size]
+        if self._options.checksum:
+            same_size = [path for path, size in wanted.items() if here.get(path) == size]
+            different += [path for path in same_size if not self._is_same_content(label, owner, uri(), path)]
+        if different:
+            self._progress.problem(
+                f"{label}: {len(different):,} of its files are missing or different, such as {min(different)}"
+            )
+        kind = "files" if self._options.checksum else "sizes of files"
+        self.verified.add(kind, len(wanted), len(wanted.keys() & here.keys()), len(wanted) - len(different))
+
+    def _is_same_content(self, label: str, owner: FileOwner, uri: str, path: str) -> bool:
+        try:
+            with self._source.open_file(owner, path) as pieces:
+                wanted = digest_of(pieces)
+            return wanted == self._target.digest(uri, path)
+        except (SourceError, errors.RunstreamError) as error:
+            self._progress.problem(f"{label}: its file {path} cannot be read: {error}", about=str(error))
+            return False
 
     # Models.
 
