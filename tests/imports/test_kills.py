@@ -52,9 +52,33 @@ def test_nothing_is_stored_twice_and_nothing_is_missing_after_kills(
     assert {run.status for run in client.list_runs("killed")} == {"FINISHED"}
 
 
-def _fill(place: str, database: Path) -> list[str]:
+def test_two_imports_at_once_store_everything_once(
+    service: ServeProcess, client: runstream.Client, database: Path
+) -> None:
+    place = f"sqlite:///{database}"
+    run_ids = _fill(place, database, "twice")
+    command = [*COMMAND, "import", "mlflow", place, "--no-files", "--experiment", "twice"]
+    both = [
+        subprocess.Popen(
+            command, env=environment(service), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for process in both:
+        _, said = process.communicate(timeout=120)
+        # The one that came second to a run has it; the other one says so.
+        lines = [line for line in said.splitlines() if line.startswith("runstream: ")]
+        assert process.returncode == bool(lines), said
+        assert all("another import writes to it at the moment" in line for line in lines), said
+    done = run_import(service, place, "--no-files", "--verify", "--experiment", "twice")
+    assert done.code == 0, done.err
+    assert "everything of the source is here, and equal" in done.out
+    assert _stored(client, run_ids) == RUNS * KEYS * STEPS
+
+
+def _fill(place: str, database: Path, name: str = "killed") -> list[str]:
     theirs = mlflow.MlflowClient(place, place)
-    experiment = theirs.create_experiment("killed")
+    experiment = theirs.create_experiment(name)
     run_ids = [theirs.create_run(experiment).info.run_id for _ in range(RUNS)]
     with sqlite3.connect(database) as connection:
         for run_id in run_ids:

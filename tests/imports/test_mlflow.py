@@ -149,3 +149,22 @@ def test_the_registry_comes_with_the_numbers_of_its_versions(source: MlflowSourc
     assert run_import(service, source.url).counts("model versions") == (0, 4)
     client, model = mlflow.MlflowClient(service.http_url), source.of_database.model
     assert client.create_model_version(filled.registered, f"models:/{model}", model_id=model).version == "4"
+
+
+def test_files_are_compared_by_their_sizes_and_on_request_by_what_is_in_them(
+    service: ServeProcess, database: Path, tmp_path: Path
+) -> None:
+    place = f"sqlite:///{database}"
+    theirs = mlflow.MlflowClient(place, place)
+    run_id = theirs.create_run(theirs.create_experiment("files", str(tmp_path / "files"))).info.run_id
+    for name in ("same", "changed"):
+        theirs.log_text(run_id, "before", f"{name}.txt")
+    done = run_import(service, place, "--verify")
+    assert "equal; of files, the size (--checksum: what is in them)" in done.out, done
+    assert "everything of the source is here, and equal\n" in run_import(service, place, "--verify", "--checksum").out
+    (tmp_path / "files" / run_id / "artifacts" / "changed.txt").write_text("behind")
+    assert run_import(service, place, "--verify").code == 0
+    done = run_import(service, place, "--verify", "--checksum")
+    assert done.code == 1
+    assert "1 of its files are missing or different, such as changed.txt" in done.err
+    assert run_import(service, place, "--checksum").code == 2

@@ -19,7 +19,7 @@ from runstream._backoff import Backoff
 T = TypeVar("T")
 
 PATIENCE_S = 300.0  # how long the same call is repeated while the other side is away
-_TIMEOUT = httpx2.Timeout(120.0, connect=20.0)
+_SILENT_S = 120.0  # how long an answer may take for its next byte
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 10.0
 _MESSAGE_CHARACTERS = 500
 _KINDS: Mapping[int, type[errors.RunstreamError]] = {
@@ -59,7 +59,12 @@ class Http:
         self._has_answered = False
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._client = httpx2.Client(
-            headers=dict(headers), auth=auth, verify=verify, timeout=_TIMEOUT, limits=limits, follow_redirects=True
+            headers=dict(headers),
+            auth=auth,
+            verify=verify,
+            timeout=httpx2.Timeout(_SILENT_S, connect=20.0),
+            limits=limits,
+            follow_redirects=True,
         )
 
     def get(self, path: str, /, **query: Any) -> Any:

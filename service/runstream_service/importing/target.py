@@ -34,6 +34,7 @@ _STATUSES = {
     "KILLED": run_pb2.RUN_STATUS_KILLED,
 }
 _API, _IMPORT, _STORE = "/api/2.0/mlflow", "/web/api/import", "/api/2.0/mlflow-artifacts/artifacts"
+_FIRST_PATIENCE_S = 10.0  # for the first call: a wrong address is to be said soon
 _INPUTS = 20  # datasets in one call; a profile may have megabytes
 _CALL_BYTES = 256 * 1024  # params or tags in one call
 
@@ -66,7 +67,7 @@ class Target:
 
     def check(self) -> None:
         """Raises RunstreamError if the service is not there, or the caller may not import."""
-        me = with_retries(self.client.who_am_i, patience_s=10.0)
+        me = with_retries(self.client.who_am_i, patience_s=_FIRST_PATIENCE_S)
         if me.role not in ("manage", "admin"):
             raise errors.PermissionDenied(
                 f"{me.principal} has the role {me.role!r} in the workspace {me.workspace!r}, and an import needs "
@@ -241,7 +242,7 @@ class Target:
             with self.http.download(f"{_STORE}/{quote(_path_of(uri))}/{quote(path)}") as pieces:
                 return digest_of(pieces)
 
-        return persistently(read)
+        return with_retries(read)
 
     def close(self) -> None:
         """Closes connections."""
