@@ -148,6 +148,7 @@ def _import(source: Source, address: str | None, options: Options, *, verify: bo
         verifier = Verifier(source, target, found, options)
         with Report(found, verb="compared"):
             verifier.run()
+        click.echo()
         _print_verified(verifier.verified, found)
         return int(progress.problem_count + found.problem_count > 0)
     finally:
