@@ -15,6 +15,7 @@ from runstream_service.bench.durability.names import SCENARIOS, TRACKERS
 from runstream_service.bench.fault_rounds import ROUNDS
 from runstream_service.errors.startup import StartupError
 from runstream_service.monitoring import logs
+from runstream_service.server import process_tuning
 from runstream_service.server.settings import OPTIONS, check_who_can_reach, read_settings
 
 
@@ -63,7 +64,8 @@ def serve(json_ready: bool, allow_anonymous: bool, **values: str) -> None:
         # The service starts programs (PostgreSQL), but never continues in a fork: gRPC's fork handlers would only log.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
         # Imported late, so that `--help` need not wait for numpy and grpc.
-        from runstream_service.server.supervisor import run
+        with process_tuning.no_collections():
+            from runstream_service.server.supervisor import run
 
         sys.exit(run(settings))
     except StartupError as refusal:

@@ -24,7 +24,7 @@ The messages of an area and their handlers, which decode, call the core and enco
     logged_models.py, registered_models.py, model_versions.py, model_search.py  models
     workspaces.py   workspaces
     server.py       about the server itself
-    graphql.py      the same calls for the UI's GraphQL; schema.graphql
+    graphql.py      the same calls for the UI's GraphQL; graphql_queries.py executes queries, schema.graphql
 
 Nothing here imports the package `mlflow`.
 """
