@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from runstream_service.core import experiments, logged_models, model_versions
@@ -35,7 +34,7 @@ from runstream_service.core.model_sources import check_source
 from runstream_service.core.model_versions import ModelVersion
 from runstream_service.core.names import check_entries, check_name, check_text, parse_run_id
 from runstream_service.database.queries import load
-from runstream_service.database.times import to_datetime
+from runstream_service.database.times import to_datetime, to_datetime_or_none
 from runstream_service.errors.core import AlreadyExists, InvalidField
 
 if TYPE_CHECKING:
@@ -63,8 +62,8 @@ class Imports:
         """
         check_name(new.name, field="name", max_characters=experiments.MAX_NAME_CHARACTERS)
         tags = check_entries(new.tags, field="tags", max_value_characters=experiments.MAX_TAG_CHARACTERS)
-        created_at = _time_or_none(new.created_unix_us, "created_unix_us")
-        updated_at = _time_or_none(new.updated_unix_us, "updated_unix_us")
+        created_at = to_datetime_or_none(new.created_unix_us, field="created_unix_us")
+        updated_at = to_datetime_or_none(new.updated_unix_us, field="updated_unix_us")
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(
                 SQL["insert_experiment"], caller.workspace_id, new.name, created_at, updated_at
@@ -99,8 +98,8 @@ class Imports:
         tags = logged_models.checked_entries(new.tags, "tags")
         metrics = _columns(new.metrics)
         times = (
-            _time_or_none(new.created_unix_us, "created_unix_us"),
-            _time_or_none(new.updated_unix_us, "updated_unix_us"),
+            to_datetime_or_none(new.created_unix_us, field="created_unix_us"),
+            to_datetime_or_none(new.updated_unix_us, field="updated_unix_us"),
         )
         async with self._database.transaction() as connection:
             await experiments.lock_active(connection, caller, new.experiment_id, shared=True)
@@ -132,8 +131,8 @@ class Imports:
         check_description(new.description)
         tags = check_entries(new.tags, field="tags", max_value_characters=MAX_MODEL_TAG_CHARACTERS)
         times = (
-            _time_or_none(new.created_unix_us, "created_unix_us"),
-            _time_or_none(new.updated_unix_us, "updated_unix_us"),
+            to_datetime_or_none(new.created_unix_us, field="created_unix_us"),
+            to_datetime_or_none(new.updated_unix_us, field="updated_unix_us"),
         )
         async with self._database.transaction() as connection:
             created = await connection.fetchval(
@@ -162,8 +161,8 @@ class Imports:
         for alias in new.aliases:
             check_new_alias(alias)
         times = (
-            _time_or_none(new.created_unix_us, "created_unix_us"),
-            _time_or_none(new.updated_unix_us, "updated_unix_us"),
+            to_datetime_or_none(new.created_unix_us, field="created_unix_us"),
+            to_datetime_or_none(new.updated_unix_us, field="updated_unix_us"),
         )
         async with self._database.transaction() as connection:
             origin = await model_versions.origin_of(connection, caller, new.of)
@@ -175,10 +174,6 @@ class Imports:
             await connection.execute(SQL["insert_version_tags"], model, number, list(tags), list(tags.values()))
             await connection.execute(SQL["insert_aliases"], model, number, list(new.aliases))
             return await model_versions.get(connection, caller, new.of.name, number), created is not None
-
-
-def _time_or_none(unix_us: int, field: str) -> datetime | None:
-    return to_datetime(unix_us, field=field) if unix_us else None
 
 
 def _columns(metrics: Sequence[ImportedMetric]) -> list[list[Any]]:

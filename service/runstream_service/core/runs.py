@@ -18,7 +18,7 @@ from runstream_service.core.pages import check_page_size, make_token, read_token
 from runstream_service.core.run_names import generate_run_name
 from runstream_service.core.run_rows import Run, run_of, whole_run_of
 from runstream_service.database.queries import load
-from runstream_service.database.times import to_datetime, to_unix_us
+from runstream_service.database.times import to_datetime, to_datetime_or_none, to_unix_us
 from runstream_service.errors.core import (
     InvalidField,
     NotFound,
@@ -90,7 +90,7 @@ class Runs:
         run_id = parse_run_id(new.run_id, field="run_id") if new.run_id else uuid.uuid4()
         check_text(new.name, field="name", max_characters=MAX_NAME_CHARACTERS)
         check_text(new.user, field="user", max_characters=MAX_USER_CHARACTERS)
-        started_at = _time_or_none(new.start_time_unix_us, "start_time_unix_us")
+        started_at = to_datetime_or_none(new.start_time_unix_us, field="start_time_unix_us")
         params = check_entries(new.params, field="params", max_value_characters=MAX_PARAM_CHARACTERS)
         name, tags = _named(new.name, check_entries(new.tags, field="tags", max_value_characters=MAX_TAG_CHARACTERS))
         launch = check_launch(new.launch)
@@ -203,7 +203,7 @@ class Runs:
         """
         if status not in END_STATUSES:
             raise InvalidField("status: must be FINISHED, FAILED or KILLED", field="status")
-        ended_at = _time_or_none(end_time_unix_us, "end_time_unix_us")
+        ended_at = to_datetime_or_none(end_time_unix_us, field="end_time_unix_us")
         uid = parse_run_id(run_id, field="run_id")
         async with self._database.transaction() as connection:
             await _lock(connection, caller, uid)
@@ -227,7 +227,7 @@ class Runs:
         check_text(name, field="name", max_characters=MAX_NAME_CHARACTERS)
         if status is not None and status not in STATUSES:
             raise InvalidField(f"status: must be one of {', '.join(STATUSES)}", field="status")
-        ended_at = _time_or_none(ended_at_unix_us or 0, "end_time")
+        ended_at = to_datetime_or_none(ended_at_unix_us or 0, field="end_time")
         async with self._database.transaction() as connection:
             await _lock_active(connection, caller, uid, SQL["lifecycle_for_update"])
             await connection.execute(SQL["update"], uid, name or None, status, ended_at, ended_at_unix_us is not None)
@@ -454,10 +454,6 @@ async def _insert_params(connection: PooledConnection, run_id: UUID, params: dic
 async def _upsert_tags(connection: PooledConnection, run_id: UUID, tags: dict[str, str]) -> None:
     if tags:
         await connection.execute(SQL["upsert_tags"], run_id, list(tags), list(tags.values()))
-
-
-def _time_or_none(unix_us: int, field: str) -> datetime | None:
-    return to_datetime(unix_us, field=field) if unix_us else None
 
 
 def _not_found(run_id: UUID) -> RunNotFound:

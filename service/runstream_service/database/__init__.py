@@ -22,5 +22,6 @@ definitions.py           the current SQL functions and views, in functions/ and 
 distribute.py            `runstream distribute`: moves them to the workers of a cluster
 queries/                 the SQL of the core, of the reads and of retention, by name
 copy_rows.py             rows of COPY BINARY -> columns
+metric_values.py         how NaN is compared, and what stands for the infinities in MLflow
 times.py                 microseconds since 1970 <-> the driver's datetimes
 """

@@ -26,6 +26,11 @@ def to_datetime(unix_us: int, *, field: str) -> datetime:
     return time
 
 
+def to_datetime_or_none(unix_us: int, *, field: str) -> datetime | None:
+    """The same, but None for 0, which stands for a time that is not given."""
+    return to_datetime(unix_us, field=field) if unix_us else None
+
+
 def to_unix_us(time: datetime) -> int:
     """Exact, even before 1970."""
     return (time - EPOCH) // _MICROSECOND

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from runstream_service.core.datasets import DatasetInput, ModelOutput
 from runstream_service.core.imported import ImportedExperiment, ImportedModelFields, ImportedRegisteredModel
-
-# What MLflow's databases have in the place of the infinities, which their columns cannot hold.
-_INFINITE = float(np.finfo(np.float64).max)
+from runstream_service.database.metric_values import LARGEST
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -113,7 +111,7 @@ def finite_or_not(values: Floats, is_nan: NDArray[np.bool_] | None = None) -> Fl
     infinities are the greatest and the least double."""
     if is_nan is not None and is_nan.any():
         values = np.where(is_nan, np.nan, values)
-    far = np.abs(values) == _INFINITE
+    far = np.abs(values) == LARGEST
     return np.where(far, np.copysign(np.inf, values), values) if far.any() else values
 
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from starlette.responses import Response
 
 from runstream_service.concurrency import threads
+from runstream_service.database.metric_values import LARGEST
 
-# MLflow stores the infinities as the largest doubles, and its clients and its UI expect those.
-_LARGEST = 1.7976931348623157e308
 # Below this size, compression takes longer than it saves on the network.
 _GZIP_BYTES = 16_384
 # Answers up to this size are encoded on the event loop, within a millisecond.
@@ -64,7 +63,7 @@ def number(value: float) -> float | str:
     """A metric's value in JSON: NaN is text, the infinities are the largest doubles."""
     if math.isfinite(value):
         return value
-    return "NaN" if math.isnan(value) else math.copysign(_LARGEST, value)
+    return "NaN" if math.isnan(value) else math.copysign(LARGEST, value)
 
 
 def numbers(values: NDArray[np.float64]) -> list[float | str]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from runstream_service.concurrency.deadlines import in_time
 from runstream_service.core.names import parse_run_id
 from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US, RowFormat, Rows, body, int64
+from runstream_service.database.metric_values import comparable
 from runstream_service.errors.core import InvalidField, Overloaded
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import SQL, all_ended, compute, whole_read
@@ -409,8 +410,8 @@ def apply_hot_points(points: LatestPoints, there: NDArray[np.bool_], window: Hot
     if points.best is not None:
         points.best.improve(*window.best())
     position, latest = window.latest()
-    found = (latest.step, latest.time_unix_us, _comparable(latest.value))
-    known = (points.step[position], points.time_unix_us[position], _comparable(points.value[position]))
+    found = (latest.step, latest.time_unix_us, comparable(latest.value))
+    known = (points.step[position], points.time_unix_us[position], comparable(points.value[position]))
     later = ~there[position]
     same = np.ones(len(position), np.bool_)
     for new, old in zip(found, known, strict=True):
@@ -421,7 +422,3 @@ def apply_hot_points(points: LatestPoints, there: NDArray[np.bool_], window: Hot
     points.time_unix_us[position] = latest.time_unix_us[later]
     points.value[position] = latest.value[later]
     there[position] = True
-
-
-def _comparable(value: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(np.isnan(value), 0.0, value)

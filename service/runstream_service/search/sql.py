@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from runstream_service.database.metric_values import LARGEST
 from runstream_service.database.times import EPOCH
 from runstream_service.search.conditions import Comparison, Not, Or
 
 if TYPE_CHECKING:
     from runstream_service.search.conditions import Condition, Value
 
-# What MLflow keeps an infinity as.
-LARGEST = 1.7976931348623157e308
 # The driver takes these for plus and minus infinity, which PostgreSQL compares rightly with all times.
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 _NEVER = datetime.min.replace(tzinfo=UTC)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_service.database.metric_values import comparable
+
 Int64Column = NDArray[np.int64]
 Float64Column = NDArray[np.float64]
 
@@ -91,7 +93,7 @@ def latest_points(points: Points) -> Points:
     starts = groups[np.searchsorted(groups, chosen, side="right") - 1]
     for i in np.flatnonzero(starts < chosen).tolist():
         values = points.value[starts[i] : ends[i]]
-        chosen[i] = starts[i] + np.argmax(np.where(np.isnan(values), 0.0, values))
+        chosen[i] = starts[i] + np.argmax(comparable(values))
     return points.take(chosen)
 
 

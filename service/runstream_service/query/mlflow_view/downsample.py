@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runstream_service.database.copy_rows import body, float64, unix_us
+from runstream_service.database.metric_values import without_infinities
 from runstream_service.query.charts.buckets import Float64, Int64
 from runstream_service.query.charts.curves import Axis, Range, overlapping
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays
-from runstream_service.query.mlflow_view.metric_rows import MetricRows, in_range, rows_of
+from runstream_service.query.mlflow_view.metric_rows import MetricRows, rows_of
 from runstream_service.query.mlflow_view.primary_series import sources_by_run
 from runstream_service.query.reading.read_transaction import compute
 from runstream_service.segments.decode import POINT, ctid_text
@@ -105,7 +106,7 @@ class _Sample:
 
     def take(self, time_unix_us: Int64, value: Float64) -> None:
         """Times and values of the points at `position` of the segments at `ctid` of `series_id`."""
-        self._put(self._single, MetricRows(self._step, time_unix_us // 1_000, in_range(value)))
+        self._put(self._single, MetricRows(self._step, time_unix_us // 1_000, without_infinities(value)))
 
     def _put(self, where: NDArray[np.bool_], rows: MetricRows) -> None:
         self.rows.step[where] = rows.step

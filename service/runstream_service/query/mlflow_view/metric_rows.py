@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_service.database.metric_values import comparable, without_infinities
 from runstream_service.query.charts.buckets import Float64, Int64
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays
 from runstream_service.query.reading.read_transaction import compute
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
     from runstream_service.query.charts.curves import CurveSources
     from runstream_service.query.reading.read_transaction import ReadTransaction
-
-# How MLflow stores infinities.
-_LARGEST = np.finfo(np.float64).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +43,14 @@ class MetricRows:
         """The rows in the order (timestamp, step, value), where NaN counts as 0, and comes after 0."""
         order = np.argsort(self.timestamp_ms, kind="stable")
         if not _rises(self.timestamp_ms[order]):
-            order = np.lexsort((np.isnan(self.value), _comparable(self.value), self.step, self.timestamp_ms))
+            order = np.lexsort((np.isnan(self.value), comparable(self.value), self.step, self.timestamp_ms))
         return self.take(order)
 
     def after(self, page_key: PageKey) -> MetricRows:
         """The rows after a key in the order of by_time."""
         later = np.zeros(len(self), np.bool_)
         same = np.ones(len(self), np.bool_)
-        columns = (self.timestamp_ms, self.step, _comparable(self.value), np.isnan(self.value))
+        columns = (self.timestamp_ms, self.step, comparable(self.value), np.isnan(self.value))
         for column, bound in zip(
             columns, (page_key.timestamp_ms, page_key.step, page_key.value, page_key.is_nan), strict=True
         ):
@@ -79,32 +77,23 @@ class PageKey:
 
 def rows_of(step: Int64, time_unix_us: Int64, value: Float64) -> MetricRows:
     """Points in any order -> distinct rows by (step, timestamp, value), where NaN counts as 0, and comes after 0."""
-    rows = MetricRows(step, time_unix_us // 1_000, in_range(value))
+    rows = MetricRows(step, time_unix_us // 1_000, without_infinities(value))
     # Nearly always all steps are different. Sorting by one column is fast if they are nearly in order.
     order = np.argsort(step, kind="stable")
     if _rises(step[order]):
         return rows.take(order)
-    comparable, is_nan = _comparable(rows.value), np.isnan(rows.value)
-    order = np.lexsort((is_nan, comparable, rows.timestamp_ms, step))
+    compared, is_nan = comparable(rows.value), np.isnan(rows.value)
+    order = np.lexsort((is_nan, compared, rows.timestamp_ms, step))
     new = np.ones(len(order), np.bool_)
     new[1:] = False
-    for column in (step, rows.timestamp_ms, comparable, is_nan):
+    for column in (step, rows.timestamp_ms, compared, is_nan):
         ordered = column[order]
         new[1:] |= ordered[1:] != ordered[:-1]
     return rows.take(order[new])
 
 
-def in_range(value: Float64) -> Float64:
-    """Values with infinities as MLflow stores them."""
-    return np.clip(value, -_LARGEST, _LARGEST)
-
-
 def _rises(column: Int64) -> bool:
     return bool((column[1:] > column[:-1]).all())
-
-
-def _comparable(value: Float64) -> Float64:
-    return np.where(np.isnan(value), 0.0, value)
 
 
 NO_ROWS = MetricRows(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float64))

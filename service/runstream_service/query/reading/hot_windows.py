@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from runstream_service.concurrency import threads
 from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US
+from runstream_service.database.metric_values import comparable
 from runstream_service.errors.core import Overloaded
 from runstream_service.query.reading.columns import NO_POINTS, Columns, joined
 from runstream_service.query.reading.read_transaction import compute
@@ -69,7 +70,7 @@ class HotWindow:
         # Only few are left to be sorted.
         last = np.flatnonzero(points.step == newest)
         value = points.value[last]
-        order = np.lexsort((np.where(np.isnan(value), 0.0, value), points.time_unix_us[last], position[last]))
+        order = np.lexsort((comparable(value), points.time_unix_us[last], position[last]))
         last = last[order]
         ends = np.flatnonzero(np.diff(position[last], append=-1))
         last = last[ends]

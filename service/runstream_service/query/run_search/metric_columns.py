@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runstream_service.database.copy_rows import RowFormat, Rows, body, float64, int64, unix_us
+from runstream_service.database.metric_values import without_infinities
 from runstream_service.query.latest import STORED_VALUES, LatestPoints, apply_hot_points
 from runstream_service.query.mlflow_view.primary_series import primary_points
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import compute
-from runstream_service.search.sql import LARGEST
 from runstream_service.segments.best_values import BestValues
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class MetricColumnReader:
             of_key = points.rows(points.key_index == number) if len(keys) > 1 else points
             there, value = np.zeros(len(run_ids), np.bool_), np.full(len(run_ids), np.nan)
             there[wanted[of_key.run_index]] = True
-            value[wanted[of_key.run_index]] = np.clip(of_key.value, -LARGEST, LARGEST)
+            value[wanted[of_key.run_index]] = without_infinities(of_key.value)
             found[Field("metric", key)] = MetricColumn(there, value)
         return found
 
