@@ -38,6 +38,8 @@ class Layout:
     database_size: ClassVar[str] = "pg_database_size(current_database())"
     # Whether two transactions with the same snapshot see the same points.
     shares_snapshots: ClassVar[bool] = True
+    # Whether savepoints and SET LOCAL may be sent in one string with a query.
+    takes_statements_together: ClassVar[bool] = True
 
     async def settle(self, connection: Connection | PooledConnection) -> None:
         """Returns when all points of the transactions that are committed now can be read. Raises DatabaseUnavailable if
@@ -78,6 +80,9 @@ class DistributedLayout(Layout):
         "FROM run_command_on_workers($$SELECT pg_database_size(current_database())$$))"
     )
     shares_snapshots = False
+    # For each SAVEPOINT and SET LOCAL, Citus sends the workers the whole string in which it came, queries included.
+    # They refuse that, and the coordinator then waits for them in an endless loop that nothing ends but its restart.
+    takes_statements_together = False
 
     async def settle(self, connection: Connection | PooledConnection) -> None:
         """Waits for the transactions that are prepared on a worker.

@@ -53,8 +53,8 @@ _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Partitions of hot batches have no statistics, so the planner might not choose their index. The savepoint is rolled
 # back, which undoes the settings and releases the locks: a replica that drops a partition waits for readers of hot
 # batches, and writers wait for that replica.
-_BEGIN_HOT = "SAVEPOINT hot; SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0"
-_END_HOT = "ROLLBACK TO hot; RELEASE hot"
+_BEGIN_HOT = ("SAVEPOINT hot", "SET LOCAL enable_seqscan = off", "SET LOCAL max_parallel_workers_per_gather = 0")
+_END_HOT = ("ROLLBACK TO hot", "RELEASE hot")
 
 _FEW_ROWS = 5_000
 # How many reads may wait for their turn, and for how long. A read may take READ_TIMEOUT_S.
@@ -152,7 +152,16 @@ class ReadTransaction:
     async def stream_hot(self, runs: Collection[UUID], ranks: Collection[int], *, sink: Sink) -> None:
         """Passes the batches of some runs and ranks, and maybe others, to a sink that decodes them (BatchStream)."""
         statement = hot_store.points_above(self.visible_epoch, runs, ranks)
-        await self.stream_sql(statement, sink, before=_BEGIN_HOT, after=_END_HOT)
+        if layout_of(self._connection).takes_statements_together:
+            await self.stream_sql(statement, sink, before="; ".join(_BEGIN_HOT), after="; ".join(_END_HOT))
+            return
+        await self._execute_each(_BEGIN_HOT)
+        await self.stream_sql(statement, sink)
+        await self._execute_each(_END_HOT)
+
+    async def _execute_each(self, statements: Sequence[str]) -> None:
+        for statement in statements:
+            await self._connection.execute(statement, timeout=self.left_s())
 
     async def with_deadline(self, work: Coroutine[Any, Any, None]) -> None:
         """Waits for the caller, but not beyond the time of the read: PostgreSQL cannot clean up in the meantime."""
