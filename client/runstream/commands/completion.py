@@ -15,7 +15,8 @@ def completion(shell: str) -> None:
     \b
     bash, in ~/.bashrc:  eval "$(runstream completion bash)"
     zsh, in ~/.zshrc:    eval "$(runstream completion zsh)"
-    fish:                runstream completion fish > ~/.config/fish/completions/runstream.fish
+    fish, once:
+      runstream completion fish > ~/.config/fish/completions/runstream.fish
     """
     from click.shell_completion import get_completion_class
 
