@@ -4,7 +4,6 @@ fast it logs."""
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from runstream_service.core.caller import Caller
+    from runstream_service.query.charts.beginnings import Beginnings
     from runstream_service.query.charts.buckets import Buckets
     from runstream_service.query.charts.chart import Chart
     from runstream_service.query.keys_in_use import KeysInUse
@@ -44,9 +44,10 @@ class AttemptStart:
 class RunOverview:
     """Reads it."""
 
-    def __init__(self, latest: Latest, chart: Chart, keys: KeysInUse) -> None:
+    def __init__(self, latest: Latest, chart: Chart, beginnings: Beginnings, keys: KeysInUse) -> None:
         self._latest = latest
         self._chart = chart
+        self._beginnings = beginnings
         self._keys = keys
 
     async def series(self, caller: Caller, run_id: UUID) -> LatestPoints:
@@ -61,7 +62,7 @@ class RunOverview:
             some = await self._keys.metrics_of_runs(caller, [run_id], _SOME_KEYS)
             return await self._latest.read(caller, [run_id.hex], some)
 
-    async def attempts(self, caller: Caller, points: LatestPoints) -> list[AttemptStart]:
+    async def attempts(self, caller: Caller, run_id: UUID, points: LatestPoints) -> list[AttemptStart]:
         """Where the attempts of a run began, of which these are the latest points; the newest ones, if there are many.
 
         Raises:
@@ -72,25 +73,10 @@ class RunOverview:
             of_attempt = points.rows(points.attempt == attempt)
             rank = int(of_attempt.rank.min())
             keys = [points.keys[key] for key in of_attempt.key_index[of_attempt.rank == rank][:_KEYS_OF_ATTEMPT]]
-            step, time_us = [
-                await self._first(caller, points.run_ids[0], keys, rank, attempt, axis)
-                for axis in (Axis.STEP, Axis.TIME)
-            ]
-            if step is not None and time_us is not None:
-                starts.append(AttemptStart(attempt, step, time_us))
+            found = await self._beginnings.of_attempt(caller, run_id, keys, rank=rank, attempt=attempt)
+            if found is not None:
+                starts.append(AttemptStart(attempt, found.first_step, found.first_time_us))
         return starts
-
-    async def _first(
-        self, caller: Caller, run_id: str, keys: Sequence[str], rank: int, attempt: int, axis: Axis
-    ) -> int | None:
-        firsts: list[int] = []
-
-        async def emit(_series: Series, buckets: Buckets) -> None:
-            firsts.append(int(buckets.first_position[0]))
-
-        query = ChartQuery(run_ids=[run_id], keys=keys, rank=rank, attempt=attempt, axis=axis, max_buckets=1)
-        await self._chart.read(caller, query, emit)
-        return min(firsts, default=None)
 
     async def points_per_s(self, caller: Caller, points: LatestPoints) -> float | None:
         """The points of the last seconds, by their own times; None if there are too many series to count them.

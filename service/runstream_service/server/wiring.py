@@ -21,6 +21,7 @@ from runstream_service.core.saved_views import SavedViews
 from runstream_service.ingest.http_writes import HttpIngest
 from runstream_service.limits.limited_reads import LimitedReads
 from runstream_service.query.charts.aggregate import Aggregate
+from runstream_service.query.charts.beginnings import Beginnings
 from runstream_service.query.charts.chart import Chart
 from runstream_service.query.charts.stragglers import Stragglers
 from runstream_service.query.history.history import History
@@ -125,7 +126,7 @@ def build_services(
         chart=chart,
         aggregate=Aggregate(answers),
         keys_in_use=keys_in_use,
-        run_overview=RunOverview(latest, chart, keys_in_use),
+        run_overview=RunOverview(latest, chart, Beginnings(answers), keys_in_use),
         stragglers=Stragglers(chart, history),
     )
     return core, queries

@@ -139,7 +139,7 @@ class RunHandlers:
         )
         overview = self._queries.run_overview
         points = await overview.series(caller, run_id)
-        attempts = await overview.attempts(caller, points)
+        attempts = await overview.attempts(caller, run_id, points)
         rate = await overview.points_per_s(caller, points) if run.status == "running" else None
         return {
             "run": rendered_run(run, None, newest_points([points]).get(run_id.hex), commits.get(run_id)),
