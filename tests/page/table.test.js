@@ -81,6 +81,12 @@ test('without a choice, params that differ come before those that do not', () =>
   assert.deepEqual(autoColumns(rows, false), ['status', 'started', 'duration', 'm:loss', 'p:lr', 'p:a']);
 });
 
+test('what runs are judged by comes first, and a param that some runs lack does not differ', () => {
+  const metrics = { 'a/step_time': {}, 'lossless': {}, 'train/loss': {}, val_acc: {} };
+  const rows = [run('a', { params: { a: '1', z: '1' }, metrics }), run('b', { params: { z: '2' }, metrics })];
+  assert.deepEqual(autoColumns(rows, false).slice(3), ['m:train/loss', 'm:val_acc', 'm:a/step_time', 'm:lossless', 'p:z', 'p:a']);
+});
+
 const keys = { metrics: ['train/loss', 'val/loss', 'lr'], params: ['lr'], tags: ['team', 'mlflow.user'] };
 
 test('tags of MLflow itself are no columns', () => {

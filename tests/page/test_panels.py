@@ -67,3 +67,18 @@ def test_a_link_that_was_cut_off_says_that_there_is_no_such_run(tab: Opened, run
     tab.expected = ["400 (Bad Request)"]
     page = tab.open(f"r/{run_id[:20]}")
     expect(page.get_by_role("alert")).to_contain_text("The link may be incomplete")
+
+
+def test_a_run_is_asked_for_once_and_already_when_the_pointer_is_pressed(tab: Opened, run_id: str) -> None:
+    page = tab.open()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.url.endswith(f"/runs/{run_id}") else None)
+    link = page.locator(f'a[href$="{run_id}"]')
+    left, top, _, bottom = _box(link)
+    with page.expect_response(f"**/runs/{run_id}"):
+        page.mouse.move(left + 5, (top + bottom) / 2)
+        page.mouse.down()
+    expect(page.get_by_role("heading", name="All runs")).to_be_visible()
+    page.mouse.up()
+    expect(_panel(page, "train/loss")).to_be_visible()
+    assert len(asked) == 1

@@ -146,10 +146,10 @@ export function exactNumber(value) {
 }
 
 /**
- * A whole number with thin spaces between thousands.
+ * A whole number with commas between thousands.
  * @param {number} value
  */
-export const grouped = (value) => String(value).replace(/\B(?=(\d{3})+(?!\d))/g, '\u2009');
+export const grouped = (value) => String(value).replace(/\B(?=(\d{3})+(?!\d))/g, ',');
 
 /**
  * A duration in microseconds: 450 ms, 12 s, 3 min 20 s, 2 h 14 m, 3 d 4 h.

@@ -1,7 +1,7 @@
 // One run: what it is in one line, then its charts, ranks, params and notes.
 import { useEffect, useState } from 'preact/hooks';
-import { getJson } from '../api/http.js';
 import { events } from '../api/events.js';
+import { readOverview } from '../api/overviews.js';
 import { Ranks } from '../charts/ranks.js';
 import { RunCharts } from '../charts/run_charts.js';
 import { html } from '../parts/html.js';
@@ -116,7 +116,7 @@ function useOverview(runId) {
   useEffect(() => {
     const abort = new AbortController();
     const load = () =>
-      getJson(`runs/${encodeURIComponent(runId)}`, {}, { signal: abort.signal }).then(
+      readOverview(runId, abort.signal).then(
         (found) => (setOverview(found), setError(null)),
         (problem) => abort.signal.aborted || setError(problem),
       );

@@ -22,6 +22,9 @@ const SavedView = lazy(() => import('../places/saved_view.js').then((module) => 
 /** Below this width, the side list lies above the page and begins closed. */
 const NARROW = matchMedia('(max-width: 800px)');
 
+/** What is opened next from the table of runs. */
+export const preloadPlaces = () => (Run.preload(), Compare.preload());
+
 /** The whole page. */
 export function Shell() {
   const { place, query } = useStore(router);

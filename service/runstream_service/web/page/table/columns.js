@@ -118,7 +118,7 @@ export function movedColumn(ids, id, onto) {
  */
 export function autoColumns(runs, isOfAll) {
   const params = byFrequency(runs.map((run) => run.params));
-  const differ = params.filter((key) => new Set(runs.map((run) => run.params[key])).size > 1);
+  const differ = params.filter((key) => new Set(runs.map((run) => run.params[key]).filter((value) => value !== undefined)).size > 1);
   const same = params.filter((key) => !differ.includes(key));
   const logged = byFrequency(runs.map((run) => run.metrics ?? {})).filter((key) => !key.startsWith('system/'));
   const metrics = [...logged.filter((key) => JUDGED_BY.test(key)), ...logged.filter((key) => !JUDGED_BY.test(key))];
