@@ -18,6 +18,7 @@ from runstream_service.core.runs import Runs
 from runstream_service.database.pool import Database
 from runstream_service.monitoring.metrics import Metrics
 from runstream_service.query.charts.aggregate import Aggregate
+from runstream_service.query.charts.beginnings import Beginnings
 from runstream_service.query.charts.chart import Chart
 from runstream_service.query.charts.stragglers import Stragglers
 from runstream_service.query.history.history import History
@@ -68,7 +69,7 @@ async def serve_on(database: Database, **of_calls: Any) -> AsyncIterator[Service
         chart=chart,
         aggregate=Aggregate(read_pool),
         keys_in_use=keys,
-        run_overview=RunOverview(latest, chart, keys),
+        run_overview=RunOverview(latest, chart, Beginnings(read_pool), keys),
         stragglers=Stragglers(chart, history),
     )
     server.add_generic_rpc_handlers((query_handler(queries),))
