@@ -23,7 +23,7 @@ class Carrier:
     """Brings nothing: the journals are sent later, by `runstream sync`."""
 
     def __init__(self) -> None:
-        self._thread = _TransportThread()
+        self._memory_thread = _TransportThread()
 
     def ensure(self, directory: Directory) -> None:
         """Sees to it that the journals of the directory are brought to the service. Called every second or so; never
@@ -31,29 +31,33 @@ class Carrier:
 
     def add(self, journal: MemoryJournal, endpoint: Endpoint) -> None:
         """Brings a journal in memory to the service, from a thread of this process. OSError if there is none."""
-        self._thread.start(None)
-        self._thread.transport.add(journal, endpoint)
+        self._memory_thread.start(None)
+        self._memory_thread.transport.add(journal, endpoint)
 
     def position(self, journal_id: str) -> Position | None:
         """Of a journal in memory."""
-        return self._thread.transport.position(journal_id) if self._thread.runs else None
+        return self._memory_thread.transport.position(journal_id) if self._memory_thread.runs else None
 
     def appended(self) -> None:
         """Something was appended to a journal in memory."""
-        if self._thread.runs:
-            self._thread.transport.wake()
+        if self._memory_thread.runs:
+            self._memory_thread.transport.wake()
 
     def stop(self) -> None:
         """The process ends."""
-        self._thread.stop()
+        self._memory_thread.stop()
 
     def abandon_in_child(self) -> None:
         """In a forked child: everything belongs to the parent."""
-        self._thread.abandon_in_child()
+        self._memory_thread.abandon_in_child()
 
 
 class ThreadCarrier(Carrier):
     """With RUNSTREAM_AGENT=thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = _TransportThread()  # for the journals on disk
 
     def ensure(self, directory: Directory) -> None:
         if not self._thread.runs:
@@ -63,6 +67,19 @@ class ThreadCarrier(Carrier):
                 warn_about_process(
                     "nothing is sent to the service for now (%s); the journal is kept", error, about="carrier"
                 )
+
+    def appended(self) -> None:
+        super().appended()
+        if self._thread.runs:
+            self._thread.transport.wake()
+
+    def stop(self) -> None:
+        self._thread.stop()
+        super().stop()
+
+    def abandon_in_child(self) -> None:
+        self._thread.abandon_in_child()
+        super().abandon_in_child()
 
 
 class AgentCarrier(ThreadCarrier):

@@ -7,8 +7,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from runstream._markers import EndMarker
 from runstream._recorder import Recorder
-from runstream._recording import EndMarker, Recording
+from runstream._recording import Recording
 
 _REPORT_AFTER_S = 2.0  # a longer wait is reported
 _LAST_MOMENT_S = 0.2  # extra time for what is still to be written, when the time is up

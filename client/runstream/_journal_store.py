@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from runstream import _carriers
@@ -29,17 +30,14 @@ _FULL_S = 1.0  # how often to look whether the directory has reached its limit
 
 
 class Journal:
-    """One journal of a handle: what was appended to it, and what became of that. `index` counts those of the
-    handle."""
+    """One journal of a handle: what was appended to it, and what became of that."""
 
     def __init__(
         self,
         writer: JournalWriter | MemoryJournal,
-        index: int,
         position_of: Callable[[str], Position | None] = lambda journal_id: None,
     ) -> None:
         """`position_of` returns the position of a journal in memory."""
-        self.index = index
         self.declared = 0  # series that have a DECLARE
         self.batches = 0
         self.points = 0
@@ -197,18 +195,34 @@ class JournalStore:
         """Whether an operator's agent goes on when the job has ended, so that the journal is enough."""
         return not self._in_memory and (self._settings.agent == "external" or self._agent_stays)
 
-    def create(self, record: dict[str, Any], index: int) -> Journal:
-        """A new journal with this CREATE record. Raises OSError."""
+    @property
+    def may_send_from_memory(self) -> bool:
+        """Whether a thread of this process may send while the disk takes nothing. An operator's agent (`external`) may
+        have rights that this process has not."""
+        return self._settings.mode == "online" and self._settings.agent != "external"
+
+    def create(self, record: dict[str, Any]) -> Journal:
+        """A new journal with this CREATE record: on disk, or in memory if there is no usable directory. Raises
+        OSError."""
         directory = self._choose_directory()
         if directory is None:
-            memory = MemoryJournal(record, self._settings.max_bytes)
-            self._carrier.add(memory, self._settings.endpoint)
-            return Journal(memory, index, self._carrier.position)
+            return self.create_in_memory(record)
         try:
-            return Journal(self._writer(directory, record), index)
+            return Journal(self._writer(directory, record))
         except FileNotFoundError:
             directory.make()  # somebody has deleted it
-            return Journal(self._writer(directory, record), index)
+            return Journal(self._writer(directory, record))
+
+    def create_in_memory(self, record: dict[str, Any]) -> Journal:
+        """A new journal in memory, from which a thread of this process sends. OSError if there is none."""
+        memory = MemoryJournal(record, self._settings.max_bytes)
+        self._carrier.add(memory, self._settings.endpoint)
+        return Journal(memory, self._carrier.position)
+
+    def delete(self, journal: Journal) -> None:
+        """Deletes a journal in which everything is settled. Raises OSError."""
+        if self._directory is not None and journal.path:
+            self._directory.delete_journal(Path(journal.path))
 
     def _writer(self, directory: Directory, record: dict[str, Any]) -> JournalWriter:
         # First: the agent deletes credentials that no journal names, after a while.

@@ -2,11 +2,14 @@
 them.
 
 Only the recorder's thread writes. A handle usually has one journal. It goes on in another one when its journal cannot
-be used any more: it was deleted, or a sync failed, after which nobody knows what is on disk.
+be used any more: it was deleted, or a sync failed, after which nobody knows what is on disk. While the disk takes
+nothing and the service can be reached, it goes on in a second journal, in memory, from which a thread of this process
+sends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import Counter, deque
@@ -18,6 +21,7 @@ from runstream._batches import POINT_BYTES, Columns, SeriesTable
 from runstream._buffer import Buffer, Marker
 from runstream._joining import Joining
 from runstream._journal_store import Journal, JournalStore
+from runstream._markers import EndMarker, FlushMarker
 from runstream._packer import Packer
 from runstream._run_logger import RunLogger
 from runstream._settings import Settings
@@ -28,6 +32,8 @@ from runstream.journal.position import Position
 _DECLARE_SERIES = 200  # keys in one record: at most 200 of 1,000 bytes
 _MANY_POINTS_PER_S = 500  # from here on, points are gathered for longer
 _RETRY_S = 1.0  # after the disk has refused something
+# After this time without a disk, points are sent from memory. At once if somebody waits for them.
+_MEMORY_AFTER_S = 2.0
 _SECOND_CHANCE_S = 1.0  # how long to wait for another answer when the service refuses the run
 _KINDS = {"param": RecordType.PARAMS, "tag": RecordType.TAGS}
 
@@ -42,27 +48,6 @@ class Waker(Protocol):
 
     def wake(self) -> None:
         """The recorder should look at once."""
-
-
-class FlushMarker(Marker):
-    """A marker that knows, once it is reached, up to which record everything before it is in the journal."""
-
-    def __init__(self) -> None:
-        self.reached = False
-        self.journal: Journal | None = None  # None: nothing was ever written
-        self.sequence = 0
-
-
-class EndMarker(FlushMarker):
-    """The last thing of a handle. `status` and time are those of the run, if the handle ends it."""
-
-    def __init__(self, status: str, end_time_unix_us: int, ends_run: bool) -> None:
-        super().__init__()
-        self._record = {"status": status, "end_time_unix_us": end_time_unix_us, "ends_run": ends_run}
-
-    def payload(self) -> bytes:
-        """Of the FINISH record."""
-        return encode_json(self._record)
 
 
 class Recording:
@@ -97,13 +82,18 @@ class Recording:
         self.dead = False  # a bug has ended it
         self._waker = waker
         self._lazy = lazy
-        self._journals: list[Journal] = []  # the last is written; the others still have something unsettled
+        self._journals: list[Journal] = []  # those that are written, and others with something unsettled
+        self._current: Journal | None = None  # what is written: on disk, unless there is no usable directory
+        self._spare: Journal | None = None  # in memory, what is written while the disk takes nothing
+        self._failing_since_s: float | None = None  # since when the disk takes nothing, by the monotonic clock
+        self._ended_in_spare = False  # the run's end was written there
         self._created = 0  # journals
         self._retired_position = Position()  # what became of the points of those that are not in `_journals` any more
         self._queue: deque[Columns | FlushMarker] = deque()  # sealed, and not in the journal yet
         self._entry_records: deque[tuple[str, dict[str, str]]] = deque()  # params and tags, the same
         self._interval_s = settings.quick_interval_s
         self._retry_s = 0.0  # when to try again, by the monotonic clock, after a failure
+        self._end: EndMarker | None = None  # once it was written
         self._ended_s: float | None = None  # when FINISH was written, by the monotonic clock
         self._leaving = False  # the handle does not wait for anything any more
         self._closing = False  # the same, known before everything was taken that is to be written
@@ -131,19 +121,14 @@ class Recording:
         """Whether everything before the marker has its final answer. Without an agent it is on disk."""
         if self.settings.mode == "offline":
             return self.is_on_disk(marker)
-        if not marker.reached or marker.journal is None:
-            return marker.reached
-        return all(
-            journal.settled_up_to(marker.sequence if journal is marker.journal else journal.sequence)
-            for journal in list(self._journals)
-            if journal.index <= marker.journal.index
-        )
+        return marker.reached and all(journal.settled_up_to(sequence) for journal, sequence in marker.records)
 
     def is_on_disk(self, marker: FlushMarker) -> bool:
         """Whether no power cut takes what is before the marker."""
-        if not marker.reached or marker.journal is None:
-            return marker.reached
-        return marker.journal.synced_up_to(marker.sequence)
+        return marker.reached and all(
+            journal.settled_up_to(sequence) if journal is self._spare else journal.synced_up_to(sequence)
+            for journal, sequence in marker.records
+        )
 
     @property
     def run_refused(self) -> bool:
@@ -169,7 +154,7 @@ class Recording:
     def is_empty(self) -> bool:
         """Whether nothing was recorded, and nothing needs to be."""
         waiting = self.buffer.counters().waiting or len(self.entries) or self._entry_records
-        return self._lazy and not self._created and not waiting
+        return self._lazy and not self._created and not self._journals and not waiting
 
     def pending_calls(self) -> int:
         """How many params, tags and ends of the run are not answered."""
@@ -179,16 +164,18 @@ class Recording:
     @property
     def path(self) -> str:
         """The journal's directory; that of all journals if it has none yet; empty if there is none."""
-        journals = self._journals
-        return journals[-1].path if journals else self.store.path
+        return self._current.path if self._current is not None else self.store.path
 
     @property
     def where(self) -> str:
         """Where points are recorded: "disk", "memory", or "full"."""
         if self.store.full:
             return "full"
-        journals = self._journals
-        return "memory" if self.write_error or (journals and journals[-1].in_memory) else "disk"
+        return "memory" if self.write_error or (self._current is not None and self._current.in_memory) else "disk"
+
+    def unsettled_in_memory(self) -> int:
+        """Points in journals in memory without an answer of the service."""
+        return sum(journal.unsettled_points for journal in list(self._journals) if journal.in_memory)
 
     def _on_first(self, since_s: float) -> None:
         self._waker.wake_at(since_s + self._interval_s)
@@ -233,73 +220,116 @@ class Recording:
             self.buffer.close("journal_full")
         else:
             self.buffer.reopen("journal_full")
-        if now_s < self._retry_s and not self._closing:
-            return False
+        before = self._last_record()
+        if now_s >= self._retry_s or self._closing:
+            self._write_to_disk(now_s)
+        if self._failing_since_s is not None:
+            self._write_to_memory(now_s)
+        return self._last_record() != before
+
+    def _write_to_disk(self, now_s: float) -> None:
         before = self._last_record()
         try:
-            self._write_all()
+            self._write_all(self._journal)
         except OSError as error:
             self._retry_s = time.monotonic() + _RETRY_S
             self.write_error = str(error)
+            if self._failing_since_s is None:
+                self._failing_since_s = now_s
             self.logger.not_written(error, self.settings.max_points)
         else:
-            if self.write_error:
-                self.write_error = ""
+            if self.write_error and self._last_record() != before:
+                self.write_error, self._failing_since_s = "", None
                 self.logger.written_again(self.path)
-        return self._last_record() != before
 
-    def _last_record(self) -> tuple[int, int]:
-        return (self._created, self._journals[-1].sequence if self._journals else 0)
+    def _write_to_memory(self, now_s: float) -> None:
+        """What the disk does not take goes to a journal in memory, but only while the service can be reached: else it
+        waits in the buffer, from which it still gets to the disk."""
+        is_waited_for = any(isinstance(one, FlushMarker) for one in self._queue)
+        if not is_waited_for and now_s < (self._failing_since_s or 0.0) + _MEMORY_AFTER_S:
+            return
+        try:
+            if self._spare is None and self.store.may_send_from_memory:
+                self._open_spare()
+            if self._spare is not None and self._spare.position.connected:
+                self._write_all(lambda: self._spare or self._journal())
+        except OSError as error:  # it is full, or no thread can send from it: the rest waits in the buffer
+            self.logger.warn_limited("spare journal", "points cannot be sent from memory (%s); they wait", error)
 
-    def _write_all(self) -> None:
+    def _open_spare(self) -> None:
+        """Makes the journal in memory. With nothing but its CREATE record, it finds out whether the service can be
+        reached."""
+        # It leaves the run's end to the journal on disk, unless that is still not possible when the run ends.
+        joining = self.joining.answered(self.position.run_id).of_joiner()._replace(reopens=True)
+        self._spare = self.store.create_in_memory(joining.record())
+        self._journals.append(self._spare)
+        self.logger.sends_from_memory()
+
+    def _release_spare(self) -> None:
+        """Forgets the journal in memory when the disk takes everything again and nothing in it waits."""
+        spare = self._spare
+        if spare is None or self._failing_since_s is not None or self._ended_in_spare:
+            return
+        if not _is_used(spare) or spare.settled_up_to(spare.sequence):
+            self._spare = None
+            self._journals.remove(spare)
+            self._retired_position = _sum([self._retired_position, spare.position])
+            spare.close()
+
+    def _last_record(self) -> tuple[int, ...]:
+        return (self._created, *(journal.sequence for journal in self._journals))
+
+    def _write_all(self, journal: Callable[[], Journal]) -> None:
+        """Writes everything that is complete to the journal that `journal` returns. Raises OSError."""
         # Not after the end: the agent deletes a journal that is settled, and another would look like a run that died.
         if not self._lazy and self._ended_s is None:
-            self._journal()
+            journal()
         # Points first: the service may have to be asked for long about params and tags, and what becomes of points is
         # only known in the order of the journal.
         while self._queue:
             if isinstance(self._queue[0], Columns):
-                self._write(self._append_columns)
+                self._write(self._append_columns, journal)
             else:
-                self._write_entries()
-                self._write(self._append_marker)
+                self._write_entries(journal)
+                self._write(self._append_marker, journal)
             self._queue.popleft()
-        self._write_entries()
+        self._write_entries(journal)
 
-    def _write_entries(self) -> None:
+    def _write_entries(self, journal: Callable[[], Journal]) -> None:
         if not self._entry_records:
             self._entry_records.extend(self.entries.take())
         while self._entry_records:
-            self._write(self._append_entries)
+            self._write(self._append_entries, journal)
             self._entry_records.popleft()
 
-    def _write(self, append: Callable[[], None]) -> None:
+    def _write(self, append: Callable[[Callable[[], Journal]], None], journal: Callable[[], Journal]) -> None:
         """Appends what is first; if the journal is of no use any more, to a new one."""
         try:
-            append()
+            append(journal)
         except OSError as error:
-            if not self._journals or self._journals[-1].usable:
+            if self._current is None or self._current.usable:
                 raise
             self.logger.warn_limited(
                 "new journal", "its journal is of no use any more, and a new one is made (%s)", error
             )
-            append()
+            append(journal)
 
     def _journal(self) -> Journal:
-        if not self._journals or not self._journals[-1].usable:
+        if self._current is None or not self._current.usable:
             joining = self.joining.answered(self.position.run_id)
             with self._waker.opening:
-                self._journals.append(self.store.create(joining.record(), self._created + 1))
+                self._current = self.store.create(joining.record())
+                self._journals.append(self._current)
             self._created += 1
             self._retire()
-        return self._journals[-1]
+        return self._current
 
-    def _append_entries(self) -> None:
+    def _append_entries(self, journal: Callable[[], Journal]) -> None:
         kind, entries = self._entry_records[0]
-        self._journal().append_call(_KINDS[kind], encode_json(entries), len(entries))
+        journal().append_call(_KINDS[kind], encode_json(entries), len(entries))
 
-    def _append_columns(self) -> None:
-        columns, journal = self._queue[0], self._journal()
+    def _append_columns(self, chosen: Callable[[], Journal]) -> None:
+        columns, journal = self._queue[0], chosen()
         assert isinstance(columns, Columns), "the caller has looked"
         while journal.declared < len(self.series):
             keys = self.series.keys(journal.declared, _DECLARE_SERIES)
@@ -313,16 +343,16 @@ class Recording:
         journal.append_batch(payload, len(columns))
         self.buffer.count_written(len(columns), len(columns) * POINT_BYTES)
 
-    def _append_marker(self) -> None:
-        """Everything before a marker is in the journal."""
+    def _append_marker(self, journal: Callable[[], Journal]) -> None:
+        """Everything before a marker is in the journals."""
         marker = self._queue[0]
         assert isinstance(marker, FlushMarker), "the caller has looked"
-        if isinstance(marker, EndMarker) and self._ended_s is None and (self._created or not self._lazy):
-            self._journal().append_call(RecordType.FINISH, marker.payload(), 1)
-            self._ended_s = time.monotonic()
-        if self._journals:
-            marker.journal = self._journals[-1]
-            marker.sequence = marker.journal.sequence
+        if isinstance(marker, EndMarker) and self._ended_s is None and not (self._lazy and not self._journals):
+            last = journal()
+            last.append_call(RecordType.FINISH, marker.payload(), 1)
+            self._ended_s, self._ended_in_spare = time.monotonic(), last is self._spare
+            self._end = marker
+        marker.records = [(one, one.sequence) for one in self._journals if one is not self._spare or _is_used(one)]
         marker.reached = True
 
     def _queue_columns(self, columns: Columns) -> None:
@@ -360,15 +390,18 @@ class Recording:
             self._update_position()
 
     def _retire(self) -> None:
-        """Forgets earlier journals that are settled, and all that are deleted."""
+        """Forgets journals that are not written any more and settled, and all that are deleted."""
+        self._release_spare()
         for journal in list(self._journals):
-            is_last = journal is self._journals[-1]
+            is_written = journal in (self._current, self._spare)
             if journal.deleted:
                 self._lose(journal)
-            if journal.deleted or (not is_last and journal.settled_up_to(journal.sequence)):
+            if journal.deleted or (not is_written and journal.settled_up_to(journal.sequence)):
                 self._retired_position = _sum([self._retired_position, journal.position])
                 self._journals.remove(journal)
                 journal.close()
+                if journal is self._current:
+                    self._current = None
 
     def _lose(self, journal: Journal) -> None:
         if journal.unsettled_points > 0:
@@ -383,7 +416,9 @@ class Recording:
 
     def _update_position(self) -> None:
         before = self.run_id
-        positions = [journal.position for journal in self._journals]
+        # Last what is written: it says the state of the run.
+        last = self._spare if self._ended_in_spare else self._current
+        positions = [journal.position for journal in sorted(self._journals, key=lambda one: one is last)]
         self.position = _sum([self._retired_position, *positions])
         self.buffer.set_settled(self.position.acknowledged_points, self.position.refused)
         self.logger.run_id = self.run_id
@@ -405,11 +440,25 @@ class Recording:
         self.poll()
         for journal in self._journals:
             if journal.in_memory:
-                self.buffer.count_lost(journal.unsettled_points, "unacknowledged")
+                if journal.unsettled_points:
+                    self.buffer.count_lost(journal.unsettled_points, "unacknowledged")
+            elif self._ended_in_spare:
+                self._end_on_disk(journal)
             journal.close()
         self.buffer.drop_waiting("not_sent")
         self.closed = True
         return True
+
+    def _end_on_disk(self, journal: Journal) -> None:
+        """The run's end was sent from memory. Without it in the journal on disk, the agent would take the process for
+        dead, and set the run to FAILED. If it still cannot be written, the journal is deleted, if it is settled."""
+        try:
+            assert self._end is not None, "it was written to the other journal"
+            journal.append_call(RecordType.FINISH, self._end.payload(), 1)
+        except OSError:
+            if journal.settled_up_to(journal.sequence):
+                with contextlib.suppress(OSError):
+                    self.store.delete(journal)
 
     def die(self, error: BaseException) -> None:
         """A bug has ended it: from now on points are refused and counted."""
@@ -424,6 +473,11 @@ class Recording:
         """In a forked child: the journals are the parent's."""
         for journal in self._journals:
             journal.abandon_in_child()
+
+
+def _is_used(journal: Journal) -> bool:
+    """Whether it has more than its CREATE record."""
+    return journal.sequence > 1
 
 
 def _sum(positions: list[Position]) -> Position:

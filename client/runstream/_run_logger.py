@@ -98,6 +98,13 @@ class RunLogger:
                 max_points,
             )
 
+    def sends_from_memory(self) -> None:
+        """Reports that a thread of this process sends what the disk does not take."""
+        self.info(
+            "as the disk takes nothing, a thread of this process sends its points from memory while the service can be "
+            "reached"
+        )
+
     def written_again(self, path: str) -> None:
         """Reports that the disk takes the journal again."""
         self._emit(logging.INFO, "the journal %s can be written again", path)

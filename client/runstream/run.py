@@ -14,9 +14,10 @@ from runstream._ending import Ending, Pauses, wait_all
 from runstream._joining import Joining
 from runstream._launcher import LaunchEnvironment
 from runstream._lifecycle import process_state
+from runstream._markers import EndMarker, FlushMarker
 from runstream._outer_run import OuterRun
 from runstream._recorder import Recorder
-from runstream._recording import EndMarker, FlushMarker, Recording
+from runstream._recording import Recording
 from runstream._run_logger import RunLogger
 from runstream._start_arguments import StartArguments
 from runstream._threads import RLock
@@ -245,11 +246,11 @@ class Run:
         """The counters, read consistently; cheap."""
         recording = self._recording
         counters, position = self._buffer.counters(), recording.position
-        in_memory = recording.where == "memory" and not recording.write_error
+        in_memory = min(recording.unsettled_in_memory(), counters.unsettled)
         return RunStats(
             logged=counters.logged,
-            waiting=counters.waiting + counters.unsettled if in_memory else counters.waiting,
-            on_disk=0 if in_memory else counters.unsettled,
+            waiting=counters.waiting + in_memory,
+            on_disk=counters.unsettled - in_memory,
             acknowledged=counters.acknowledged,
             refused=counters.refused,
             buffered_bytes=counters.waiting_bytes,

@@ -18,8 +18,10 @@ import pytest
 
 import runstream
 from runstream import _journal_store, _recorder
+from runstream._lifecycle import process_state
 from runstream._repetition import Repetition
 from runstream.journal import Directory, JournalWriter, RecordType
+from runstream.v1 import run_pb2
 from tests.support.polling import until_now
 
 
@@ -129,6 +131,66 @@ def test_a_full_disk_is_said_once_and_points_wait_in_memory_until_it_has_room(ag
     assert caplog.text.count("its journal cannot be written") == 1
     assert caplog.text.count("can be written again") == 1
     assert run.finish()
+
+
+@pytest.fixture
+def full_disk_run(agent, start, disk, service):
+    """A run with ten points at the agent, and twenty that no disk has taken. Its service is there."""
+    run = start("e", address=service.address, params={"a": 1})
+    log(run, 0, 10)
+    assert run.flush(60)
+    disk.error = OSError(errno.ENOSPC, "No space left on device")
+    log(run, 10, 30)
+    yield run
+    process_state.recorder.stop_stores()
+
+
+def log(run: runstream.Run, first: int, end: int) -> None:
+    for step in range(first, end):
+        run.log({"loss": float(step)}, step=step)
+
+
+def test_while_the_disk_is_full_a_service_that_can_be_reached_gets_the_points_from_memory(
+    full_disk_run, service, agent, disk, caplog
+):
+    run = full_disk_run
+    run.set_tags({"b": "2"})
+    assert run.flush(60)
+    assert service.ledger.values("loss") == [float(step) for step in range(10, 30)]
+    assert dict(service.ledger.runs[run.run_id].tags) == {"b": "2"}
+    stats = run.stats()
+    assert (stats.acknowledged, stats.waiting, stats.on_disk, stats.journal) == (30, 0, 0, "memory")
+    assert "No space left on device" in stats.last_error
+    disk.error = None
+    log(run, 30, 40)
+    assert run.flush(60)
+    assert run.stats().journal == "disk"
+    assert agent.values("loss") == [float(step) for step in (*range(10), *range(30, 40))]
+    assert run.finish()
+    assert agent.status(run.run_id) == "FINISHED"
+    assert service.ledger.runs[run.run_id].status == 1  # running: the end is in the journal on disk
+    assert run.stats().logged == run.stats().acknowledged == 40
+
+
+def test_a_run_that_ends_while_the_disk_is_full_has_its_end_and_its_points(full_disk_run, service, agent):
+    run = full_disk_run
+    path = Path(run.stats().journal_path)
+    assert run.finish(timeout=60)
+    assert service.ledger.values("loss") == [float(step) for step in range(10, 30)]
+    assert service.ledger.runs[run.run_id].status == run_pb2.RUN_STATUS_FINISHED
+    assert dict(run.stats().refused) == {}
+    assert not path.exists(), "the agent would take its writer for dead, and set the run to FAILED"
+
+
+def test_points_that_no_disk_takes_wait_for_it_while_the_service_is_away(full_disk_run, service, agent, disk):
+    run = full_disk_run
+    service.stop()
+    assert not run.flush(0.5)
+    assert (run.stats().waiting, run.stats().acknowledged) == (20, 10)
+    disk.error = None
+    assert run.flush(60)
+    assert agent.values("loss") == [float(step) for step in range(30)]
+    service.start()
 
 
 def test_a_full_buffer_refuses_counts_warns_and_takes_again(agent, start, disk, caplog):

@@ -1,0 +1,27 @@
+"""What flush() and finish() put behind the rows that were logged before them, to learn what becomes of those."""
+
+from __future__ import annotations
+
+from runstream._buffer import Marker
+from runstream._journal_store import Journal
+from runstream.journal.format import encode_json
+
+
+class FlushMarker(Marker):
+    """A marker that knows, once it is reached, up to which records everything before it is in the journals."""
+
+    def __init__(self) -> None:
+        self.reached = False
+        self.records: list[tuple[Journal, int]] = []  # the last of each journal; none: nothing was ever written
+
+
+class EndMarker(FlushMarker):
+    """The last thing of a handle. `status` and time are those of the run, if the handle ends it."""
+
+    def __init__(self, status: str, end_time_unix_us: int, ends_run: bool) -> None:
+        super().__init__()
+        self._record = {"status": status, "end_time_unix_us": end_time_unix_us, "ends_run": ends_run}
+
+    def payload(self) -> bytes:
+        """Of the FINISH record."""
+        return encode_json(self._record)
