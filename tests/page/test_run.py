@@ -48,6 +48,18 @@ def test_one_line_says_what_the_run_is_and_how_it_goes(tab: Opened, logged: Logg
     expect(page.get_by_role("link", name="goes on")).to_be_visible()
 
 
+def test_a_nested_run_leads_to_its_parent_and_to_the_others(tab: Opened, logged: Logged) -> None:
+    parent = logged.run("the parent")
+    first, _ = (logged.run(name, tags={"mlflow.parentRunId": parent}) for name in ("first child", "second child"))
+    page = open_run(tab, first)
+    page.get_by_role("link", name="all its runs").click()
+    for name, count in (("first child", 1), ("second child", 1), ("the parent", 0)):
+        expect(page.get_by_role("link", name=name)).to_have_count(count)
+    page = open_run(tab, first)
+    page.get_by_role("link", name=parent[:8]).click()
+    expect(page.get_by_role("heading", name="the parent")).to_be_visible()
+
+
 def test_params_tags_and_the_name_are_there_and_change(tab: Opened, logged: Logged) -> None:
     run_id = logged.run("before", params={"lr": "0.01", "model/dim": "512"}, tags={"team": "vision"})
     page = open_run(tab, run_id, "?tab=params")

@@ -5,11 +5,13 @@ import { html } from '../parts/html.js';
 import { Status } from '../parts/status.js';
 import { tell } from '../shell/toasts.js';
 import { useMay } from '../state/account.js';
-import { runsPath } from '../state/places.js';
+import { runPath, runsPath } from '../state/places.js';
 import { deleteRuns, restoreRuns } from '../table/actions.js';
 import { duration } from '../table/cells.js';
 import { Rename } from '../table/selection_bar.js';
 import { SaveView } from './save_view.js';
+
+const PARENT = 'mlflow.parentRunId'; // the tag by which MLflow nests runs
 
 /** @param {{overview: import('../api/types.js').Overview, isAway: boolean, onChanged: () => void}} props */
 export function RunHead({ overview, isAway, onChanged }) {
@@ -30,6 +32,7 @@ export function RunHead({ overview, isAway, onChanged }) {
         ${run.status === 'running' && run.last_point_us !== null && fact('Last point', lastPoint(run.last_point_us))}
         ${run.status !== 'running' && fact('Started', `${formatAge(run.start_time_us)} ago`, formatMoment(run.start_time_us))}
         ${run.user && fact('User', run.user)}
+        ${run.tags[PARENT] && html`<${Parent} run=${run} parentId=${run.tags[PARENT]} />`}
       </dl>
       ${isAway && html`<span class="away" role="status">reconnecting</span>`}
       <span class="spacer"></span>
@@ -44,6 +47,17 @@ export function RunHead({ overview, isAway, onChanged }) {
     ${dialog === 'rename' && html`<${Rename} run=${run} onClose=${() => setDialog('')} onChanged=${onChanged} />`}
     ${dialog === 'save' && html`<${SaveView} onClose=${() => setDialog('')} />`}
   `;
+}
+
+/**
+ * Of a nested run: the way up, and to the others of the same parent.
+ * @param {{run: import('../api/types.js').Run, parentId: string}} props
+ */
+function Parent({ run, parentId }) {
+  const filter = `tags.\`${PARENT}\` = '${parentId.replaceAll("'", '')}'`;
+  return html`<div><dt>Parent</dt><dd>
+    <a href=${runPath(parentId)} title="The parent run">${parentId.slice(0, 8)}</a> <a href=${`${runsPath(run.experiment_id)}?filter=${encodeURIComponent(filter)}`}>all its runs</a>
+  </dd></div>`;
 }
 
 /** @param {number} timeUs */
