@@ -17,6 +17,11 @@ test('graphs are grouped by prefix, training first; those of the machine are las
   assert.deepEqual(hidden, []);
 });
 
+test('a group that is shut at first is open where its metrics are asked for, until somebody shuts it', () => {
+  const isShut = (/** @type {any} */ panels) => layout(['system/cpu'], panels, true).groups[0].isShut;
+  assert.deepEqual([isShut({}), isShut({ shut: ['system'] })], [false, true]);
+});
+
 test('a group takes as many columns as its graphs, one that is shut a whole row', () => {
   const { groups } = layout([...KEYS, 'train/a', 'train/b'], { size: { 'val/loss': [2, 200] } });
   assert.deepEqual(groups.map((group) => spanOf(group, 3)), [3, 2, 1, 3]);

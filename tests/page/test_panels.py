@@ -82,3 +82,25 @@ def test_a_run_is_asked_for_once_and_already_when_the_pointer_is_pressed(tab: Op
     page.mouse.up()
     expect(_panel(page, "train/loss")).to_be_visible()
     assert len(asked) == 1
+
+
+def test_the_tab_of_the_machine_shows_its_panels_at_once(tab: Opened, service: ServeProcess) -> None:
+    points = [(step, {"system/cpu_percent": 40.0 + step, "loss": 1.0}) for step in range(20)]
+    run_id = logged.log_run(service.grpc_address, "machine", points)
+    page = tab.open(f"r/{run_id}")
+    expect(_panel(page, "loss")).to_be_visible()
+    expect(_panel(page, "system/cpu_percent")).to_have_count(0)
+    page.get_by_label("Find a metric").fill("cpu")
+    expect(_panel(page, "system/cpu_percent")).to_be_visible()
+    page.get_by_role("tab", name="System").click()
+    expect(_panel(page, "system/cpu_percent")).to_be_visible()
+
+
+def test_a_menu_at_the_end_of_the_window_is_seen_whole(open_tab: Open, run_id: str) -> None:
+    page = open_tab(height=460).open(f"r/{run_id}")
+    panel = _panel(page, "train/loss")
+    panel.hover()
+    panel.get_by_role("button", name="Menu of train/loss").click()
+    menu = page.get_by_role("menu")
+    expect(menu).to_be_visible()
+    assert _box(menu)[3] <= 460

@@ -24,9 +24,10 @@ export const prefixOf = (key) => (key.includes('/') ? key.slice(0, key.indexOf('
 /**
  * @param {string[]} keys
  * @param {Panels} panels
+ * @param {boolean} [areAskedFor] whether somebody looks for these metrics, also for those of groups that are shut at first
  * @returns {{groups: Group[], hidden: Graph[]}}
  */
-export function layout(keys, panels) {
+export function layout(keys, panels, areAskedFor = false) {
   const graphs = graphsOf(keys, panels);
   const hiddenIds = new Set(panels.hidden ?? []);
   /** @type {Map<string, Graph[]>} */
@@ -39,7 +40,7 @@ export function layout(keys, panels) {
   const groups = [...byPrefix].map(([prefix, some]) => ({
     prefix,
     title: prefix || 'metrics',
-    isShut: isShut(prefix, panels),
+    isShut: isShut(prefix, panels, areAskedFor),
     graphs: some,
   }));
   groups.sort((a, b) => groupRank(a.prefix) - groupRank(b.prefix) || compare(a.prefix, b.prefix));
@@ -49,10 +50,11 @@ export function layout(keys, panels) {
 /**
  * @param {string} prefix
  * @param {Panels} panels
+ * @param {boolean} isAskedFor
  */
-function isShut(prefix, panels) {
+function isShut(prefix, panels, isAskedFor) {
   if (panels.shut?.includes(prefix)) return true;
-  return SHUT_AT_FIRST.has(prefix) && !panels.open?.includes(prefix);
+  return !isAskedFor && SHUT_AT_FIRST.has(prefix) && !panels.open?.includes(prefix);
 }
 
 /** What people look at first: training, then what is measured on other data, then metrics without a prefix. */

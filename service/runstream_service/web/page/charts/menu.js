@@ -10,7 +10,8 @@ export function Menu({ label, entries, text = '⋯' }) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     if (!shown) return;
-    /** @type {HTMLElement | null | undefined} */ (box.current?.querySelector('[role=menuitem]'))?.focus();
+    box.current?.querySelector('[role=menu]')?.scrollIntoView({ block: 'nearest' }); // it may end below the window
+    /** @type {HTMLElement | null | undefined} */ (box.current?.querySelector('[role=menuitem]'))?.focus({ preventScroll: true });
     const close = (/** @type {Event} */ event) => {
       if (!box.current?.contains(/** @type {Node} */ (event.target))) setShown(null);
     };

@@ -62,7 +62,7 @@ export function RunCharts({ runs: allRuns, overview, overviews: known, view, onV
   const keys = useMemo(() => keysOf(runs, overviews, newKeys, prefix).filter((key) => !only || key === only), [runs, overviews, newKeys, prefix, only]);
   const panels = /** @type {Panels} */ (view.panels);
   const onPanels = (/** @type {Partial<Panels>} */ change) => onView({ panels: shortened({ ...panels, ...change }) });
-  const { groups, hidden } = layout(keys.filter((key) => key.toLowerCase().includes(find.toLowerCase())), panels);
+  const { groups, hidden } = layout(keys.filter((key) => key.toLowerCase().includes(find.toLowerCase())), panels, Boolean(prefix || only || find));
   const all = groups.flatMap((group) => group.graphs);
   const large = all.find((graph) => graph.id === panels.large);
   const ranks = [...new Set([...(overviews?.values() ?? [])].flatMap((one) => one.ranks))];
