@@ -181,7 +181,7 @@ def test_ctrl_c_ends_following_with_a_summary(client, logdir, follow):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 0, output
-    assert "1 points of 1 files in 1 runs stored" in output
+    assert "1 point of 1 file in 1 run stored" in output
 
 
 def test_a_second_follower_of_the_same_directory_is_refused(client, logdir, follow):

@@ -12,7 +12,7 @@ from runstream.ray import RunstreamLoggerCallback, start_run
 from tests.frameworks.ray_trials import falling, work
 from tests.frameworks.stored import ended_runs, points_of
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(300)]  # Ray's own warnings
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]  # Ray's own warnings
 
 
 def test_each_trial_is_a_run_and_one_that_is_restarted_is_its_next_attempt(serve, client, ray_cluster, tmp_path):

@@ -64,10 +64,15 @@ class ConsoleReport:
 
 def progress_line(totals: Totals) -> str:
     """Counts, and what is left to read."""
-    line = f"{totals.points:,} points of {totals.files:,} files in {totals.runs:,} runs stored"
+    counts = (_counted(totals.points, "point"), _counted(totals.files, "file"), _counted(totals.runs, "run"))
+    line = "{} of {} in {} stored".format(*counts)
     if totals.waiting_bytes:
         share = 100 * (1 - totals.waiting_bytes / max(1, totals.total_bytes))
         line += f", {share:.0f} % of {totals.total_bytes / 1e6:,.1f} MB read"
     for reason, count in sorted(totals.refused.items()):
         line += f", {count:,} refused ({reason})"
     return line
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
