@@ -283,10 +283,10 @@ def test_every_command_says_the_same_in_one_line_and_waits_for_nothing(
 ) -> None:
     ran = subprocess.run(
         [*COMMAND, *commands(change(postgres.url), data_dir)[command]],
-        env=command_environment(),
+        env=command_environment({"RUNSTREAM_DATABASE_WAIT": "280"}),  # longer than this test may take
         capture_output=True,
         text=True,
-        timeout=15,
+        timeout=120,
     )
     lines = [line for line in ran.stderr.splitlines() if not line.startswith(("{", "20"))]
     assert ran.returncode == 2, ran.stderr

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext
 
 from runstream._endpoint import Endpoint
 from runstream.journal import Directory
 from runstream_service.auth.tracking_uris import tracking_uri
 from runstream_service.mlflow_port.port import MlflowPort
 from tests.support.access import AUTH, make_token, make_workspace
-from tests.support.browsers import running_browser
+from tests.support.browsers import DEADLINE_MS, running_browser
 from tests.support.databases import short_directory
 from tests.support.polling import until_now
 from tests.support.rest import Rest
@@ -160,9 +160,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A browser without cookies."""
-    expect.set_options(timeout=20_000)
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(DEADLINE_MS)
     yield context
     context.close()
 

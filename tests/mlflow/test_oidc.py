@@ -235,7 +235,7 @@ def maintained_provider(tmp_path: Path) -> Iterator[str]:
     with log.open("wb") as stream:
         process = subprocess.Popen([*command, "--user-claims", claims], stdout=stream, stderr=stream)
         try:
-            until_now(lambda: "running on http" in log.read_text(), timeout_s=30)
+            until_now(lambda: "running on http" in log.read_text())
             match = re.search(r"running on (http://\S+)", log.read_text())
             assert match is not None
             yield match[1]

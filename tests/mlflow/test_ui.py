@@ -50,7 +50,6 @@ def ui(
     browser: Browser, server: str, trained: dict[str, Run], tracking: str, request: pytest.FixtureRequest
 ) -> Iterator[Ui]:
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
-    expect.set_options(timeout=20_000)
     ui = Ui(page=page, base=server, experiment_id=_experiment_id(server), runs=trained)
     yield ui
     keep_picture(page, request.node.name)

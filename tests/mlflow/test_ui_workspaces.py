@@ -67,7 +67,6 @@ def as_(
         opened.append(UiPage(page=context.new_page(), base=guarded.http_url))
         return opened[-1]
 
-    expect.set_options(timeout=20_000)
     yield open_for
     for one in opened:
         keep_picture(one.page, request.node.name)

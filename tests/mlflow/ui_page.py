@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.sync_api import Page, Response
 
-from tests.support.browsers import CHROMIUM
+from tests.support.browsers import CHROMIUM, DEADLINE_MS
 
 # What the UI takes a 404 for: other things than tracking, which it asks for on every page, and whether a name is free.
 TAKES_A_404 = ("users/current", "assistant/", "experiments/get-by-name?")
@@ -41,7 +41,7 @@ class UiPage:
 
     def listen(self, page: Page) -> None:
         """Remembers what goes wrong on a page."""
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(DEADLINE_MS)
         page.on("response", self.note)
         page.on("pageerror", lambda error: self.refused.append(str(error)))
         page.expose_function("noticed", lambda text: self.notices.append(text))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page
 
-from tests.support.browsers import running_browser
+from tests.support.browsers import DEADLINE_MS, running_browser
 from tests.support.databases import short_directory
 from tests.support.pages import keep_picture
 from tests.support.serve import ServeProcess
@@ -25,7 +25,7 @@ class Opened:
     expected: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(DEADLINE_MS)
         self.page.on("console", self._note)
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
 
@@ -63,7 +63,6 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def open_tab(browser: Browser, service: ServeProcess, request: pytest.FixtureRequest) -> Iterator[Open]:
     """Opens a tab in a browser without any state: with `dark`, `width`, or another `url`."""
-    expect.set_options(timeout=20_000)
     tabs: list[Opened] = []
 
     def open_one(*, dark: bool = False, width: int = 1440, height: int = 900, url: str = "", **options: Any) -> Opened:

@@ -6,8 +6,10 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
+# How long a page may take for what it is expected to show; on a busy machine, MLflow's UI took more than 20 s to draw.
+DEADLINE_MS = 90_000
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # The pages behind the address bar are rendered for every new window, although nobody sees it: a third of the processor
 # time of a test that opens one.
@@ -34,6 +36,7 @@ def running_browser() -> Iterator[Browser]:
         "--no-sandbox",  # root, as in CI's container, has none
         f"--disable-features={','.join((*_BY_PLAYWRIGHT, *_ADDRESS_BAR))}",
     ]
+    expect.set_options(timeout=DEADLINE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield browser

@@ -101,7 +101,7 @@ class ServeProcess:
         self.grpc_address, self.http_url = ready["grpc"].removeprefix("grpcs://"), ready["http"]
         self.monitoring_url = ready.get("monitoring", self.http_url)
 
-    def terminate(self, *, timeout_s: float = 30) -> int:
+    def terminate(self, *, timeout_s: float = 90) -> int:
         """Sends SIGTERM; returns the exit code."""
         assert self._process is not None
         self._process.terminate()
@@ -134,7 +134,7 @@ class ServeProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def wait(self, *, timeout_s: float = 30) -> int:
+    def wait(self, *, timeout_s: float = 90) -> int:
         """Waits for the end; returns the exit code."""
         assert self._process is not None
         code = self._process.wait(timeout_s)
@@ -226,7 +226,7 @@ class ServeProcess:
         """The actions of all log records so far."""
         return [record["action"] for record in self.log_records]
 
-    def wait_for_action(self, action: str, *, count: int = 1, timeout_s: float = 30) -> dict[str, Any]:
+    def wait_for_action(self, action: str, *, count: int = 1, timeout_s: float = 90) -> dict[str, Any]:
         """Waits until the log has `count` records of an action; returns the last one."""
         give_up = time.monotonic() + timeout_s
         while True:
@@ -254,7 +254,7 @@ class ServeProcess:
                     return sample.value
         raise KeyError(f"{name}{labels or ''}")
 
-    def wait_until(self, path: str, status: int, *, timeout_s: float = 30) -> str:
+    def wait_until(self, path: str, status: int, *, timeout_s: float = 90) -> str:
         """Asks until the path answers with the status; gives the body."""
         give_up = time.monotonic() + timeout_s
         while True:

@@ -39,7 +39,7 @@ def test_without_an_agent_a_thread_sends_and_one_warning_says_what_is_weaker(ser
     monkeypatch.setattr("runstream.agent.launch.ensure_agent", lambda directory: failed)
     run = start_run("e", address=service.address)
     run.log({"loss": 1.0})
-    assert run.finish(timeout=20)
+    assert run.finish(timeout=120)
     assert service.ledger.values("loss") == [1.0]
     assert caplog.text.count("no agent can be started (no more processes)") == 1
     assert "gRPC runs in this process" in caplog.text
@@ -61,7 +61,7 @@ def test_a_thread_that_could_not_start_those_of_grpc_starts_none(service, start_
     until_now(lambda: "gRPC needs 16 threads here" in caplog.text)
     assert not run.flush(0.1)
     monkeypatch.setattr(threading.Thread, "start", start)
-    assert run.finish(timeout=20)
+    assert run.finish(timeout=120)
     assert service.ledger.values("loss") == [1.0]
 
 
@@ -95,7 +95,7 @@ def test_without_a_directory_points_are_sent_from_memory(service, start_run, no_
     stats = run.stats()
     assert (stats.journal, stats.journal_path) == ("memory", "")
     assert (stats.logged, stats.acknowledged, stats.on_disk, stats.waiting) == (3_000, 3_000, 0, 0)
-    assert run.finish(timeout=20)
+    assert run.finish(timeout=120)
     assert len(service.ledger.points) == 3_000
     assert service.ledger.runs[run.run_id].status == run_pb2.RUN_STATUS_FINISHED
     assert caplog.text.count("Points wait in memory only") == 1

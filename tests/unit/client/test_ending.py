@@ -76,7 +76,7 @@ def test_what_the_agent_settles_at_the_last_moment_counts(agent, start):
         run.log({"loss": 1.0}, step=step)
     threading.Timer(0.3, lambda: setattr(agent, "held", False)).start()
     until_now(lambda: run.stats().on_disk == 2_000)
-    assert run.finish(timeout=20)
+    assert run.finish(timeout=120)
     assert (run.stats().acknowledged, dict(run.stats().refused)) == (2_000, {})
     assert agent.status(run.run_id) == "FINISHED"
 
@@ -133,7 +133,7 @@ def test_two_threads_that_finish_one_run_finish_it_once(agent, start, monkeypatc
 
     def finish():
         barrier.wait()
-        answers.append(run.finish(timeout=20))
+        answers.append(run.finish(timeout=120))
 
     threads = [threading.Thread(target=finish) for _ in range(4)]
     for thread in threads:
@@ -284,7 +284,7 @@ def test_nothing_waits_for_a_run_that_the_service_does_not_create(agent, start):
 
 def test_an_end_that_the_service_refuses_is_no_success(agent, start):
     agent.end_refused = True
-    assert not start("e").finish(timeout=20)
+    assert not start("e").finish(timeout=120)
 
 
 def test_what_the_agent_reports_is_logged_once(agent, start, caplog):

@@ -102,7 +102,7 @@ def test_a_run_leaves_a_replica_that_cannot_serve_it_for_one_that_can(
         run = start_carried("e", tags={"a": number}, address=both(pair))
         run.log({"loss": float(number)}, step=number)
         assert run.flush(120), run.stats()
-        assert run.finish(timeout=20)
+        assert run.finish(timeout=120)
         if bad.ledger.opens or (what == "call" and bad.runs.calls):
             break
     else:
@@ -128,7 +128,7 @@ def test_a_replica_that_never_answers_open_is_left(
         run = start_carried("e", address=both(pair))
         run.log({"loss": float(number)}, step=number)
         assert run.flush(120), run.stats()
-        assert run.finish(timeout=20)
+        assert run.finish(timeout=120)
         if silent.ledger.opens:
             break
     else:
