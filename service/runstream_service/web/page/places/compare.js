@@ -47,8 +47,7 @@ export function Compare({ query }) {
     ${isSaving && html`<${SaveView} onClose=${() => setSaving(false)} />`}
     <div class="compare">
       ${missing > 0 && html`<p class="left-out">${missing} of ${ids.length} runs do not exist, or cannot be read now.</p>`}
-      ${runs.length > 1 && html`<${Differences} runs=${runs} />`}
-      ${runs.length > 1 && !relations && html`<button onClick=${() => setQuery(writeRelations(DEFAULT_RELATIONS))}>Params against metrics</button>`}
+      ${runs.length > 1 && html`<${Differences} runs=${runs} onRelations=${relations ? null : () => setQuery(writeRelations(DEFAULT_RELATIONS))} />`}
     </div>
     ${relations && html`<${Relations} runs=${runs} keys=${keys} view=${relations} selected=${NOBODY} onSelect=${setBrushed} onToggle=${(/** @type {string} */ id) => navigate(runPath(id))}
       onView=${(/** @type {any} */ change) => setQuery(writeRelations(change && { ...relations, ...change }))} />`}
@@ -115,8 +114,8 @@ function furthest(name, sign, known, one) {
   return Number.isNaN(b) || sign * a >= sign * b ? known : one;
 }
 
-/** @param {{runs: Run[]}} props */
-function Differences({ runs }) {
+/** @param {{runs: Run[], onRelations: (() => void) | null}} props */
+function Differences({ runs, onRelations }) {
   const shown = useStore(theme);
   const [isAll, setAll] = useState(false);
   const rows = useMemo(() => differences(runs), [runs]);
@@ -129,7 +128,10 @@ function Differences({ runs }) {
         <tbody>${visible.map((row) => html`<tr class=${row.differs ? 'differs' : ''}><th scope="row">${row.name}</th>${row.values.map((value) => html`<td>${value ?? '–'}</td>`)}</tr>`)}</tbody>
       </table>
     </div>
-    <p class="quiet">${different.length} of ${rows.length} params differ.
-      ${rows.length > different.length && html` <button class="plain" onClick=${() => setAll(!isAll)}>${isAll ? 'Show those that differ' : 'Show all'}</button>`}</p>
+    <div class="differences-foot">
+      <span class="quiet">${different.length} of ${rows.length} params differ.</span>
+      ${rows.length > different.length && html`<button class="plain" onClick=${() => setAll(!isAll)}>${isAll ? 'Show those that differ' : 'Show all'}</button>`}
+      ${onRelations && html`<button onClick=${onRelations}>Params against metrics</button>`}
+    </div>
   `;
 }
