@@ -1,4 +1,5 @@
-"""Hands points from the training thread to the recorder's. `put` is what log() costs, and the only way in for points.
+"""Hands points from the training thread to the recorder's thread. Points enter through `put` alone, whose time is what
+log() costs.
 
 There is one lock. It is held for about ten bytecodes, and never while anything waits. It is an RLock, because a signal
 handler that logs may interrupt log() on the same thread in the middle of what the lock protects. CPython runs signal
@@ -172,32 +173,32 @@ class Buffer:
             return rows, self._since_s
 
     def adjust_bytes(self, freed_bytes: int) -> None:
-        """The recorder has packed rows, which freed this many bytes (or took more, if negative)."""
+        """Gives back this many bytes after rows were packed (takes more, if negative)."""
         with self._lock:
             self._free_bytes += freed_bytes
 
     def refuse_waiting(self, points: int, size: int, reason: str) -> None:
-        """Points that waited are refused for `reason`."""
+        """Counts points that waited as refused for `reason`."""
         with self._lock:
             self._free_points += points
             self._free_bytes += size
             self.refused[reason] += points
 
     def count_written(self, points: int, size: int) -> None:
-        """Points that waited are in the journal now."""
+        """Counts points that waited and are in the journal now."""
         with self._lock:
             self._free_points += points
             self._free_bytes += size
             self._written += points
 
     def set_settled(self, acknowledged: int, refused: Mapping[str, int]) -> None:
-        """How many of all points in the journal are acknowledged by the service, and refused, by reason."""
+        """Sets how many of all points in the journal the service has acknowledged, and refused, by reason."""
         with self._lock:
             self._acknowledged = acknowledged
             self._refused_by_service = refused
 
     def count_lost(self, points: int, reason: str) -> None:
-        """Points that were in the journal are gone from it."""
+        """Counts points that were in the journal and are lost, as refused."""
         with self._lock:
             self._written -= points
             self.refused[reason] += points
@@ -209,7 +210,7 @@ class Buffer:
                 self.closed_for = reason
 
     def reopen(self, reason: str) -> None:
-        """The reason has passed."""
+        """Accepts points again, if they were refused for `reason`."""
         with self._lock:
             if self.closed_for == reason:
                 self.closed_for = ""

@@ -35,7 +35,7 @@ class Carrier:
         self._memory_thread.transport.add(journal, endpoint)
 
     def position(self, journal_id: str) -> Position | None:
-        """Of a journal in memory."""
+        """The position of a journal in memory; None if it is unknown."""
         return self._memory_thread.transport.position(journal_id) if self._memory_thread.runs else None
 
     def appended(self) -> None:
@@ -160,7 +160,7 @@ class _TransportThread:
         self._release()
 
     def abandon_in_child(self) -> None:
-        """The parent goes on; only the descriptor of its lock is closed."""
+        """The parent continues; only the descriptor of its lock is closed."""
         self._release()
 
     def _release(self) -> None:

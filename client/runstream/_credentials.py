@@ -52,7 +52,7 @@ class Token(NamedTuple):
 
 
 class Credentials(NamedTuple):
-    """One of `token`, `token_file` and `login_file` is set, or none. `source` says in words what it is."""
+    """One of `token`, `token_file` and `login_file` is set, or none. `source` names it in messages."""
 
     token: Secret = Secret()
     token_file: str = ""
@@ -81,7 +81,7 @@ class Credentials(NamedTuple):
         return Token(self.token)
 
     def metadata_with(self, token: Token) -> Metadata:
-        """What a call brings along."""
+        """The metadata that a call sends."""
         pairs = []
         if token.secret:
             pairs.append(("authorization", f"Bearer {token.secret.reveal()}"))

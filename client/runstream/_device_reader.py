@@ -46,7 +46,7 @@ class DevicePoint:
         self.time_unix_us = time_unix_us
         self.value = value
         self.waiting_since_s = waiting_since_s  # by the monotonic clock
-        self.owner = owner  # who is given the point when it is read
+        self.owner = owner  # gets the point when it is read
         self.refusal: tuple[str, str] | None = None
         self.abandoned = False  # nobody waits for it any more
 

@@ -41,11 +41,11 @@ class Endpoint(NamedTuple):
         return self.address.removeprefix(_TLS)
 
     def metadata(self) -> Metadata:
-        """What a call brings along. Reads the token's file, if it is in one."""
+        """The metadata that a call sends. Reads the token's file, if the token is in one."""
         return self.credentials.metadata_with(self.credentials.read(self.address))
 
     def host_and_port(self) -> tuple[str, int] | None:
-        """Of an address of the form host:port; None for one that only gRPC can resolve."""
+        """The host and port of an address; None for one that only gRPC can resolve."""
         host, _, port = self.target.removeprefix("dns:///").rpartition(":")
         if "/" in host or not port.isdecimal() or self.target.startswith(("unix:", "ipv4:", "ipv6:")):
             return None

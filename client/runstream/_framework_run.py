@@ -74,7 +74,7 @@ class FrameworkRun:
 
     @property
     def run_id(self) -> str:
-        """Of the run, which is started if nothing else tells, but not opened again."""
+        """The id of the run. The run is started if its id is not known otherwise, but it is not opened again."""
         if self._run is None and (chosen := self._arguments.get("run_id")):
             return str(chosen)
         return (self._run or self.handle()).run_id

@@ -39,7 +39,7 @@ class Joining(NamedTuple):
     def of_new_handle(
         cls, identity: Identity, experiment: str, name: str, user: str, address: str, *, system_metrics: bool
     ) -> Joining:
-        """For `start_run`."""
+        """The joining of a handle that `start_run` makes."""
         now = time.time_ns() // 1000
         return cls(
             identity,

@@ -54,7 +54,7 @@ class Journal:
 
     @property
     def sequence(self) -> int:
-        """Of the last record."""
+        """The sequence of the last record."""
         return self._writer.sequence
 
     @property
@@ -192,7 +192,7 @@ class JournalStore:
 
     @property
     def agent_outlives_job(self) -> bool:
-        """Whether an operator's agent goes on when the job has ended, so that the journal is enough."""
+        """Whether an operator's agent continues when the job has ended, so that the journal is enough."""
         return not self._in_memory and (self._settings.agent == "external" or self._agent_stays)
 
     @property
@@ -250,7 +250,7 @@ class JournalStore:
         self._carrier.appended()
 
     def maintain(self, now_s: float, *, unsettled: bool) -> None:
-        """Sees to it, now and then, that somebody brings the journals to the service, and looks at the limit."""
+        """Makes sure, now and then, that the journals are brought to the service; checks the directory's limit."""
         if self._directory is None:
             return
         if now_s >= self._looked_s + _FULL_S:
@@ -284,7 +284,7 @@ class JournalStore:
 
 
 def _stays(directory: Directory) -> bool:
-    """Whether the agent that runs says that it goes on when there is nothing to do: an operator has started it."""
+    """Whether the agent that runs says that it continues when there is nothing to do: an operator has started it."""
     try:
         status = json.loads(directory.agent_status_path.read_bytes())
         return bool(status["stays"]) and status["pid"] == directory.agent_pid() and directory.agent_runs()

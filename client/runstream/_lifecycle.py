@@ -116,7 +116,7 @@ class ProcessState:
         self.recorder.before_fork()
 
     def after_fork_in_parent(self) -> None:
-        """Goes on."""
+        """Lets the recorder make journals again."""
         self.recorder.after_fork_in_parent()
         self._fork_lock.release()
 

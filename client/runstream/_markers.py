@@ -23,5 +23,5 @@ class EndMarker(FlushMarker):
         self._record = {"status": status, "end_time_unix_us": end_time_unix_us, "ends_run": ends_run}
 
     def payload(self) -> bytes:
-        """Of the FINISH record."""
+        """The payload of the FINISH record."""
         return encode_json(self._record)

@@ -11,7 +11,7 @@ VARIABLE = "RUNSTREAM_EXEC_RUN"
 
 
 class OuterRun(NamedTuple):
-    """As it was asked for; empty texts mean that nothing was given."""
+    """The run of the command around this program; empty texts mean that nothing was chosen."""
 
     run_id: str
     experiment: str
@@ -27,5 +27,5 @@ class OuterRun(NamedTuple):
         return outer if outer.run_id == run_id else None
 
     def to_variable(self) -> str:
-        """For the environment of the program."""
+        """The text for the environment of the program."""
         return json.dumps(list(self))

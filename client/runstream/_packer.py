@@ -42,7 +42,7 @@ class Packer:
     """Packs what a buffer holds; only the recorder's thread uses it.
 
     `seal` is called with each batch of columns that is complete, `reach` with each marker when everything before it was
-    given to `seal`.
+    passed to `seal`.
     """
 
     def __init__(

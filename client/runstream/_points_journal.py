@@ -57,7 +57,7 @@ class PointsJournal:
         self._append_entries(RecordType.TAGS, tags)
 
     def finish(self) -> None:
-        """Says that nothing comes any more; the run goes on."""
+        """Says that nothing comes any more; the run continues."""
         end = {"status": "FINISHED", "end_time_unix_us": 0, "ends_run": False}
         self.writer.append(RecordType.FINISH, encode_json(end))
 
@@ -66,7 +66,7 @@ class PointsJournal:
         self.writer.sync()
 
     def close(self) -> None:
-        """Frees file and lock; the agent goes on with what is there."""
+        """Frees file and lock; the agent continues with what is there."""
         self.writer.close()
 
     def _declare(self, keys: Iterable[str]) -> None:

@@ -107,7 +107,7 @@ def _find(start: str | None) -> str:
 
 
 def _is_trusted(path: str) -> bool:
-    """Whoever writes this file says where points and tokens go. So it is not taken from another user, as somebody may
+    """Who can write this file decides where points and tokens go. So it is not taken from another user, as somebody may
     put it into a directory such as /tmp. (In a container, root often works in a mounted directory of a user.)"""
     status = os.stat(path)
     of_us = status.st_uid in (os.geteuid(), 0) or os.geteuid() == 0

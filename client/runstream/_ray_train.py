@@ -14,13 +14,13 @@ from runstream._identity import attempt_of, check_run_id, fresh_id
 if TYPE_CHECKING:
     from runstream.run import Run
 
-_FILE = "runstream.json"  # in the directory of Ray Train's run, beside its checkpoints
+_FILE = "runstream.json"  # in the directory of Ray Train's run, next to its checkpoints
 _logger = logging.getLogger("runstream")
 _started: Counter[str] = Counter()  # runs that this worker has started, by experiment and name
 
 
 class _Start(NamedTuple):
-    """What rank 0 tells the other workers, and keeps in the file for the next start."""
+    """What rank 0 broadcasts to the other workers, and keeps in the file for the next start."""
 
     run_id: str
     attempt: int
@@ -30,8 +30,8 @@ class _Start(NamedTuple):
 def start_run(experiment: str | None = None, name: str | None = None, **start: Any) -> Run:
     """`runstream.start_run` for the training function of Ray Train: all workers share the run, each with its own rank.
 
-    The run goes on as the next attempt when Ray starts the workers again after a failure, and when a later `fit()` with
-    the same name and storage goes on from a checkpoint. Otherwise each `fit()` makes a run.
+    The run continues as the next attempt when Ray starts the workers again after a failure, and when a later `fit()`
+    with the same name and storage continues from a checkpoint. Otherwise each `fit()` makes a run.
 
     Args:
         experiment: As for `runstream.start_run`.
@@ -65,7 +65,7 @@ def start_run(experiment: str | None = None, name: str | None = None, **start: A
 
 
 def _next_start(storage: Any, experiment: str | None, name: str | None, start: dict[str, Any]) -> _Start:
-    """As rank 0 decides it, and writes it down."""
+    """The start that rank 0 decides on and writes down."""
     of_call = json.dumps([experiment, name])
     key = f"{of_call} {_started[of_call]}"
     _started[of_call] += 1
@@ -81,12 +81,12 @@ def _decided(before: _Start | None, start: dict[str, Any]) -> _Start:
     fit, attempt = _fit(), attempt_of(os.environ)
     if before and (run_id == before.run_id if run_id else _goes_on(before, fit)):
         run_id, attempt = before.run_id, max(before.attempt + 1, attempt)
-    given = start.get("attempt")
-    return _Start(run_id or fresh_id(), attempt if given is None else int(given), fit)
+    chosen = start.get("attempt")
+    return _Start(run_id or fresh_id(), attempt if chosen is None else int(chosen), fit)
 
 
 def _goes_on(before: _Start, fit: str) -> bool:
-    """Whether Ray has started the workers again, or goes on with what was trained before."""
+    """Whether Ray has started the workers again, or continues with what was trained before."""
     from ray import train
 
     return (bool(fit) and before.fit == fit) or train.get_checkpoint() is not None

@@ -25,7 +25,7 @@ _FORK_WAIT_S = 0.5  # how long a fork may wait for a journal that is being made
 
 
 class Recorder:
-    """Attends to the recordings of this process until each is closed. A forked child has another one."""
+    """Serves the recordings of this process until each is closed. A forked child has another one."""
 
     def __init__(self, on_start: Callable[[], None] = lambda: None) -> None:
         self._alarm = Alarm()
@@ -53,7 +53,7 @@ class Recorder:
             return self._stores.setdefault(settings, JournalStore(settings))
 
     def add(self, recording: Recording) -> None:
-        """Attends to a recording from now on. The thread is started by `start`, or with the first point."""
+        """Serves a recording from now on. The thread is started by `start`, or with the first point."""
         with self._lock:
             self._recordings.append(recording)
 
@@ -116,7 +116,7 @@ class Recorder:
         self._opening_held = self.opening.acquire(timeout=_FORK_WAIT_S)
 
     def after_fork_in_parent(self) -> None:
-        """Goes on."""
+        """Lets the thread make journals again."""
         if self._opening_held:
             self.opening.release()
 
@@ -134,11 +134,11 @@ class Recorder:
         try:
             while self._run_once():
                 pass
-        except BaseException as error:  # any error: training goes on
+        except BaseException as error:  # any error: training continues
             self._die(error)
 
     def _run_once(self) -> bool:
-        """One turn; returns whether there is anything left to attend to."""
+        """One turn; returns whether any recording is left."""
         self._sleep()
         recordings = list(self._recordings)
         for recording in recordings:
@@ -214,7 +214,7 @@ class Recorder:
                     self._isolated(recording, recording.poll)
 
     def _isolated(self, recording: Recording, do: Callable[[], object]) -> bool:
-        """A bug that one recording meets ends that one alone."""
+        """Runs `do`; an exception, which is a bug, ends this recording alone."""
         if recording.dead:
             return False
         try:

@@ -1,9 +1,9 @@
 """One handle's way to disk: what was logged -> columns -> records of its journal; and how far the agent has brought
 them.
 
-Only the recorder's thread writes. A handle usually has one journal. It goes on in another one when its journal cannot
+Only the recorder's thread writes. A handle usually has one journal. It continues in another one when its journal cannot
 be used any more: it was deleted, or a sync failed, after which nobody knows what is on disk. While the disk takes
-nothing and the service can be reached, it goes on in a second journal, in memory, from which a thread of this process
+nothing and the service can be reached, it continues in a second journal, in memory, from which a thread of this process
 sends.
 """
 

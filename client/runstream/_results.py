@@ -250,7 +250,7 @@ def columns_of_series(series: Sequence[SeriesColumns]) -> list[Column]:
 
 
 def _whose(rows: Sequence[LatestPoint] | Sequence[BestValue]) -> list[Column]:
-    """Of which series each row is."""
+    """The columns that say of which series each row is."""
     return [
         _frames.texts("run_id", [row.run_id for row in rows]),
         _frames.texts("key", [row.key for row in rows]),

@@ -91,8 +91,8 @@ class RunLogger:
         """Reports that the disk does not take the journal."""
         if self._repetition.is_due("disk"):
             self._warn(
-                "its journal cannot be written (%s); training goes on, up to %d points wait in memory, and are lost if "
-                "the process dies; the disk is tried again every second. Make room or choose another directory with "
+                "its journal cannot be written (%s); training continues, up to %d points wait in memory, and are lost "
+                "if the process dies; the disk is tried again every second. Make room or choose another directory with "
                 "RUNSTREAM_DIR",
                 why,
                 max_points,
@@ -180,7 +180,7 @@ class RunLogger:
         """Reports that the thread of this process could not be started."""
         self.warn_once(
             "threads",
-            "no thread can be started (%s); training goes on, up to %d points wait in memory, and it is tried again "
+            "no thread can be started (%s); training continues, up to %d points wait in memory, and it is tried again "
             "when something is logged. Raise the limit of threads (ulimit -u, or the pids limit of the container)",
             error,
             self._max_points,

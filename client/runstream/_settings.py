@@ -37,7 +37,7 @@ class Settings(NamedTuple):
 
     @property
     def address(self) -> str:
-        """Of the service."""
+        """The address of the service."""
         return self.endpoint.address
 
 
@@ -96,7 +96,7 @@ def _is_on(environ: Mapping[str, str], name: str) -> bool:
 def _choice(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     text = environ.get(name, "").strip().lower()
     if text and text not in choices:
-        logger.warning("%s=%r is none of %s; using %s", name, text, ", ".join(choices), choices[0])
+        logger.warning("%s=%r is not one of %s; using %s", name, text, ", ".join(choices), choices[0])
     return text if text in choices else choices[0]
 
 

@@ -10,7 +10,7 @@ from runstream import _identity, _params_tags
 
 
 class StartArguments(NamedTuple):
-    """As `start_run` documents them. None: not given."""
+    """The arguments as `start_run` documents them. None: not passed."""
 
     experiment: str | None
     name: str | None
@@ -46,7 +46,7 @@ class StartArguments(NamedTuple):
 
     @property
     def of_identity(self) -> dict[str, Any]:
-        """For `_identity.resolve`."""
+        """The arguments for `_identity.resolve`."""
         return {
             "experiment": self.experiment,
             "name": self.name,

@@ -29,7 +29,7 @@ class Retry(enum.Enum):
     ELSEWHERE = "over a new connection, which may find another replica"
     HERE = "over the same connection"
     A_FEW_TIMES = "over the same connection, a few times: it may be a bug that hits this one call"
-    WHEN_ALLOWED = "other credentials, or other rights of these: a token may be renewed, and a right be given"
+    WHEN_ALLOWED = "other credentials, or other rights of these: a token may be renewed, and a right granted"
     NEVER = "nothing: the same call fails again"
 
 
@@ -188,7 +188,7 @@ def _about_token(endpoint: Endpoint | None) -> str:
 def explained(failure: Failure, endpoint: Endpoint) -> Failure:
     """The same, or what was found out about a connection that failed. Takes some seconds at most."""
     if failure.code != "UNAVAILABLE" or failure.reason:
-        return failure  # the service has answered, and given a reason
+        return failure  # the service has answered with a reason
     problem = _tls.probe(endpoint).problem
     return Failure(failure.code, problem, CONNECTION_REFUSED) if problem else failure
 

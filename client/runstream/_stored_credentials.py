@@ -31,7 +31,7 @@ class StoredCredentials:
         self.path = path
 
     @classmethod
-    def beside(cls, journal: Path) -> StoredCredentials:
+    def next_to(cls, journal: Path) -> StoredCredentials:
         """Those that belong to a journal."""
         return cls(journal.parent.parent / "credentials")
 

@@ -331,7 +331,7 @@ class Client:
         there already, nothing changes. With `create`, the experiment of this name is created if there is none.
 
         Points, params, tags, inputs and logged models go along, files keep their URIs, child runs stay where they are.
-        From then on the retention of the new experiment applies. A job that is logging to the run goes on. A deleted
+        From then on the retention of the new experiment applies. A job that is logging to the run continues. A deleted
         run or experiment raises FailedPrecondition; an unknown one, or one of another workspace, NotFound.
         """
         if create and isinstance(experiment, str):

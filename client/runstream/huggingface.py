@@ -54,7 +54,7 @@ class RunstreamCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
         """Starts the run, and logs the arguments and the model's configuration as params."""
         if not state.is_world_process_zero:
             return
-        if self._is_training:  # an exception ended the last training; callbacks are not told
+        if self._is_training:  # an exception ended the last training; callbacks are not called then
             self._run.finish("FAILED")
         if state.is_hyper_param_search:
             self._run.begin_another()

@@ -44,8 +44,8 @@ class RunstreamCallback(Callback):  # type: ignore[misc]  # Keras is not install
         Args:
             experiment, name: As for `start_run`.
             run: An open run, to log to that one. It is left open.
-            every_n_batches: After so many batches, log the metrics of the epoch so far, as `batch/loss` and the like,
-                with the number of batches as step; None: only epochs.
+            every_n_batches: Each time after this many batches, log the metrics of the epoch so far, as `batch/loss`
+                and so on, with the number of batches as step; None: only epochs.
             all_ranks: Each process of a distributed training logs to the same run; False: only rank 0.
             start: Further arguments of `start_run`, such as `run_id` and `attempt` for a training that is resumed,
                 `params`, `tags` or `address`.
@@ -71,7 +71,7 @@ class RunstreamCallback(Callback):  # type: ignore[misc]  # Keras is not install
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Starts the run, and logs the optimizer's configuration and the number of epochs as params."""
-        if self._is_training:  # an exception ended the last training; callbacks are not told
+        if self._is_training:  # an exception ended the last training; callbacks are not called then
             self._run.finish("FAILED")
         self._is_training = True
         self._batches = self._batches_before = self._logged_batches = self._iterations()

@@ -28,7 +28,7 @@ _NOT_METRICS = ("config", "done", "pid", "timestamp")
 
 class RunstreamLoggerCallback(LoggerCallback):  # type: ignore[misc]  # Ray is not installed where types are checked
     """Makes each trial of Ray Tune a run: its configuration becomes params, what it reports metrics. A trial that Tune
-    restarts after a failure goes on in its run as the next attempt, also after `Tuner.restore`.
+    restarts after a failure continues in its run as the next attempt, also after `Tuner.restore`.
 
     It works in the process of the tuner, so that trials need nothing. Nothing here raises once the callback is made, or
     waits for the network: the end of a trial's run is brought to the service in the background.
@@ -49,7 +49,7 @@ class RunstreamLoggerCallback(LoggerCallback):  # type: ignore[misc]  # Ray is n
         self._known: dict[str, tuple[str, int]] = {}  # id of the trial -> run id, attempt
 
     def log_trial_start(self, trial: Trial) -> None:
-        """Called by Tune when a trial starts, and when it goes on after a pause or a failure."""
+        """Called by Tune when a trial starts, and when it continues after a pause or a failure."""
         run = self._open.get(trial.trial_id)
         if run is None:
             run_id, attempt = self._known.get(trial.trial_id, (fresh_id(), -1))

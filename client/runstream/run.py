@@ -369,7 +369,7 @@ class Run:
 
 
 class _DisabledRun(Run):
-    """Records nothing, with RUNSTREAM_MODE=disabled. Arguments are checked as ever."""
+    """Records nothing, with RUNSTREAM_MODE=disabled. Arguments are checked as in other modes."""
 
     def log(self, metrics: Mapping[str, Any], step: int | None = None, *, time_unix_us: int | None = None) -> None:
         pass

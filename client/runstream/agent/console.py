@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         type=float,
         default=GRACE_S,
         metavar="SECONDS",
-        help="after SIGTERM, how long to go on while something is left; default: %(default)s",
+        help="after SIGTERM, how long to continue while something is left; default: %(default)s",
     )
     run.add_argument("--detach", action="store_true", help="leave the terminal, and print nothing")
     status = commands.add_parser("status", help="show journals and the agent")

@@ -96,7 +96,7 @@ def ensure_agent(directory: Directory, environ: Mapping[str, str] | None = None)
         launcher = _launchers[directory.path] = _Launcher()
     try:
         return _ensure(launcher, directory, os.environ if environ is None else environ)
-    except Exception as error:  # whatever happens, training goes on
+    except Exception as error:  # whatever happens, training continues
         return _failed(launcher, directory, f"{type(error).__name__}: {error}")
 
 

@@ -63,7 +63,7 @@ class Options:
 
 def run(options: Options) -> int:
     """Runs the agent; returns the exit status. With `detach`, the process that was started returns at once, and the
-    agent goes on in another one."""
+    agent continues in another one."""
     if options.detach and not _become_daemon():
         return 0
     directory = Directory(options.directory)

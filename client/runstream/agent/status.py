@@ -103,7 +103,7 @@ def _name_of(endpoint: Endpoint, taken: Container[str]) -> str:
 
 @functools.cache
 def version() -> str:
-    """Of this runstream."""
+    """The version of this runstream."""
     try:
         return importlib.metadata.version("runstream")
     except importlib.metadata.PackageNotFoundError:
@@ -207,7 +207,7 @@ def _problem(found: JournalCheck) -> str:
     if found.error:
         return found.error
     if not found.create:
-        return "its CREATE record is damaged, so that nobody knows the run"
+        return "its CREATE record is damaged, so its run is unknown"
     if found.is_damaged:
         missing = f", {found.missing_batches} batches are missing" if found.missing_batches else ""
         return f"it is damaged{missing}"

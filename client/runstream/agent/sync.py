@@ -69,7 +69,7 @@ class Result:
             problems += [text for text in (one.error, one.damage) if text]
             lines += [about + "; ".join(problems)] if problems else []
             if not one.finished and not problems:
-                lines.append(about + "everything so far is stored; the journal has no end, so the run goes on")
+                lines.append(about + "everything so far is stored; the journal has no end, so the run continues")
         return lines
 
 
@@ -118,7 +118,7 @@ def sync(
 
 def _begin(found: JournalCheck) -> JournalResult:
     result = JournalResult(found.path, found.run_id, found.rank, found.waiting_points)
-    result.error = found.error or ("" if found.create else "its CREATE record is damaged, so that nobody knows the run")
+    result.error = found.error or ("" if found.create else "its CREATE record is damaged, so its run is unknown")
     if found.is_damaged and not result.error:
         missing = f", {found.missing_batches:,} batches are missing" if found.missing_batches else ""
         result.damage = f"the journal is damaged{missing}; the rest of it was sent"

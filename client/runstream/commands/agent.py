@@ -42,7 +42,7 @@ _dir_option = click.option(
     default=3.0,
     show_default=True,
     metavar="SECONDS",
-    help="After SIGTERM, how long to go on while something is left. A second signal ends it at once.",
+    help="After SIGTERM, how long to continue while something is left. A second signal ends it at once.",
 )
 @click.option(
     "--mlflow-listen",
@@ -198,7 +198,7 @@ def _show_journals(console: Console, journals: list[JournalStatus]) -> None:
 
 
 def _short(run_id: str) -> str:
-    """The beginning of a run's id, by which a person tells it from others."""
+    """The beginning of a run's id, by which a person recognises it."""
     return run_id[:8] or "?"
 
 

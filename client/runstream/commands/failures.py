@@ -27,10 +27,10 @@ def in_one_line() -> Iterator[None]:
     except ModuleNotFoundError:
         raise  # the group says what to install
     except Exception as error:
-        told = _told(error)
-        if told is None:
+        message = _message_of(error)
+        if message is None:
             raise
-        fail(*told)
+        fail(*message)
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -51,7 +51,7 @@ def _in_lines(message: str) -> str:
     return "\n".join(line if len(line) <= width else wrap.fill(line) for line in message.split("\n"))
 
 
-def _told(error: Exception) -> tuple[str, int] | None:
+def _message_of(error: Exception) -> tuple[str, int] | None:
     """Message and exit code of an error that a person may meet; None: it is a bug."""
     if _is(error, "runstream_service.errors.startup", "StartupError"):
         return str(error), error.exit_code  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ def follow(client: runstream.Client, run_id: str, keys: Sequence[str], rank: int
     for update in client.tail(run_id, keys or None, rank=rank):
         if update.replayed and not replayed:
             # Happens only after minutes without a connection, or when another database server took over.
-            sys.stderr.write("runstream: some points came while the service was out of reach; going on from now\n")
+            sys.stderr.write("runstream: some points came while the service was out of reach; continuing from now\n")
         replayed = update.replayed
         if not replayed:
             for series in update.series:

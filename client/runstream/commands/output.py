@@ -35,7 +35,7 @@ class Column(NamedTuple):
     is_number: bool = False
     shown: Callable[[Any], str] = str
     style: str | Callable[[Any], str] = ""
-    wraps: bool = False  # a long text goes on in the next line
+    wraps: bool = False  # a long text continues in the next line
     is_whole: bool = False  # a text of which nothing is cut off
 
 
@@ -155,7 +155,7 @@ def _plain(value: Any) -> Any:
 
 
 def short_id(run_id: str) -> str:
-    """The beginning of a run's id, by which a person tells it from others, and that commands accept."""
+    """The beginning of a run's id, by which a person recognises it, and which commands accept."""
     return run_id[:8]
 
 
@@ -202,7 +202,7 @@ def utc(unix_us: int) -> str:
 
 
 def local(unix_us: int) -> str:
-    """As a clock on the wall here has it."""
+    """The local time."""
     from datetime import datetime
 
     try:

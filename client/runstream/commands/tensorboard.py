@@ -57,7 +57,7 @@ def tensorboard(
     """Stream the scalars of TensorBoard's event files below LOGDIR to the service, while they are written.
 
     Each directory with event files is a run; directories rank_N below it are its ranks. Every scalar is stored once,
-    also when this command is killed and started again. Ctrl-C ends it; the next call goes on.
+    also when this command is killed and started again. Ctrl-C ends it; the next call continues.
     """
     with in_one_line():
         from runstream.tensorboard.layout import Layout
@@ -144,7 +144,7 @@ def _loop(follower: Follower, transport: Transport, report: ConsoleReport, *, on
         except OSError as error:  # such as a full disk: everything waits in the event files
             if once:
                 raise
-            report.warn(f"waiting, as it cannot go on at the moment: {error}", "round")
+            report.warn(f"waiting, as it cannot continue at the moment: {error}", "round")
         report.show(follower.totals())
         if once:
             if follower.done:

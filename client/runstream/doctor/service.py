@@ -44,7 +44,7 @@ def check_service(endpoint: Endpoint, http_url: str) -> Iterator[Check]:
 
 
 def client_version() -> str:
-    """Of the installed package."""
+    """The version of the installed package."""
     return importlib.metadata.version("runstream")
 
 

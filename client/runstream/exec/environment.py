@@ -12,7 +12,7 @@ _DEFAULT_EXPERIMENT = "Default"
 
 
 def environment(environ: Mapping[str, str], outer: OuterRun, endpoint: Endpoint, http_url: str) -> dict[str, str]:
-    """The environment of the program. Credentials that it would not find by itself are added for MLflow's clients;
+    """The environment of the program. Credentials that it would not find on its own are added for MLflow's clients;
     those that the user has set stay."""
     ours = {
         VARIABLE: outer.to_variable(),

@@ -15,7 +15,7 @@ _KEPT_BYTES = 64 * 1024  # the oldest are dropped
 MAX_CHARACTERS = 8_000  # of a tag
 _CHUNK_BYTES = 64 * 1024
 # After the program's end, what is still on its way: as much as a pipe may hold, until nothing comes for a moment.
-# Programs that it has left behind may keep the output open, and go on writing.
+# Programs that it has left behind may keep the output open, and continue writing.
 _LAST_BYTES, _LAST_PAUSE_S = 1024 * 1024, 0.1
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")

@@ -24,7 +24,7 @@ class JournalCheck:
 
     path: Path
     id: str = ""
-    error: str = ""  # why nothing could be read, in words; empty otherwise
+    error: str = ""  # why nothing could be read; empty otherwise
     newer_version: int = 0  # that of a journal that only a newer release reads; 0 otherwise
     create: dict[str, Any] = field(default_factory=dict)  # as the format describes it; empty if it is damaged
     writer_alive: bool = False
@@ -50,7 +50,7 @@ class JournalCheck:
 
     @property
     def name(self) -> str:
-        """Of the run."""
+        """The name of the run."""
         return (self.position.run_name if self.position else "") or str(self.create.get("name", ""))
 
     @property

@@ -155,7 +155,7 @@ def decode_record(data: memoryview, offset: int) -> RecordHeader | None:
 
 
 def record_bytes_at(data: memoryview, offset: int) -> int:
-    """How long the record at this offset says that it is, header included; 0 if that cannot be told or is absurd."""
+    """How long the record at this offset says that it is, header included; 0 if that is unknown or impossible."""
     if offset + RECORD_HEADER_BYTES > len(data):
         return 0
     length = int(_CRC.unpack_from(data, offset)[0])

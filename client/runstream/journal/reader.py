@@ -1,7 +1,7 @@
 """Reads the records of a journal: of a living writer, of a dead one, of a copy.
 
 Damage is judged only where nothing will be appended any more: in a segment that another one follows, or when the writer
-is dead. Until then, what is no record is one that is being written. Behind damage the reader goes on at the next
+is dead. Until then, what is no record is one that is being written. Behind damage the reader continues at the next
 record whose checksum is right; the bytes in between are copied into `damaged/` and reported.
 """
 
@@ -78,7 +78,7 @@ class JournalReader:
         self._segment: SegmentFile | None = None
         self._at_end = False  # everything was read, and the writer is dead
         self._writer_dead = False  # a dead writer never comes back
-        self._prefix_deleted = False  # the first segment is not there: nobody knows where the sequence begins
+        self._prefix_deleted = False  # the first segment is not there: it is unknown where the sequence begins
         self._passed: list[_Passed] = []
         self._segment_first = 1  # the lowest sequence that the current segment may have
         self._pending: list[Damage] = []  # not reported yet: the next record shows how many are missing
@@ -328,7 +328,7 @@ class JournalReader:
         self.sequence = max(self.sequence, sequence - 1)
 
     def _report_pending(self, first_missing: int, missing: int) -> None:
-        """The missing records are said of the first place: nobody knows how they were spread."""
+        """The missing records are reported for the first place, as it is unknown how they were spread."""
         for damage in self._pending:
             if missing:
                 damage = damage._replace(first_missing=first_missing, missing_records=missing)

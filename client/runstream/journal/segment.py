@@ -52,7 +52,7 @@ class SegmentFile:
             self.offset = SEGMENT_HEADER_BYTES
 
     def read(self, wanted: int) -> memoryview:
-        """About so many bytes from `offset` on; as many as its first record has, if it has more."""
+        """About `wanted` bytes from `offset` on; the whole first record, if that is longer."""
         data = self._pread(max(wanted, RECORD_HEADER_BYTES))
         length = record_bytes_at(data, 0)
         return self._pread(length) if len(data) < length else data

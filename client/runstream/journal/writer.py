@@ -37,11 +37,11 @@ class JournalWriter:
     """The only writer of a journal, for the journal's whole life. Not thread-safe.
 
     After `sync` has failed, nobody knows what is on disk: from then on `append` and `sync` raise the same error, and
-    the caller goes on in a new journal. A failed `append` leaves nothing behind, and the next one may succeed.
+    the caller continues in a new journal. A failed `append` leaves nothing behind, and the next one may succeed.
     """
 
     def __init__(self, path: Path, journal_id: str, lock: FileLock, files: Files = OS_FILES) -> None:
-        """For `create` alone."""
+        """Only `create` calls this."""
         self.id = journal_id
         self.path = path
         self.sequence = 0  # of the last appended record

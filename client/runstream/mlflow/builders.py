@@ -35,7 +35,7 @@ def registry_store(store_uri: str) -> Any:
 
 
 def mlflow_artifacts(artifact_uri: str, tracking_uri: str | None, registry_uri: str | None) -> Any:
-    """MLflow's own repository of files, with the address over HTTP in place of a tracking URI of ours."""
+    """MLflow's own repository of files, with the address over HTTP in place of our own tracking URI."""
     from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
     from mlflow.tracking._tracking_service.utils import get_tracking_uri
 

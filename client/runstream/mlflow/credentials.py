@@ -1,7 +1,7 @@
 """Who calls, for both ways of the plugin: gRPC for the journal, and HTTP for the rest of MLflow's API.
 
 Each side knows variables of its own, and takes those of the other where it has none: a script that worked with MLFLOW_*
-goes on to work with the plugin, and one with RUNSTREAM_* needs no MLFLOW_*.
+continues to work with the plugin, and one with RUNSTREAM_* needs no MLFLOW_*.
 """
 
 from __future__ import annotations

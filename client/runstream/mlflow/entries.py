@@ -1,4 +1,4 @@
-"""MLflow's checks, made where a value is logged: a journal has no caller left that could be told.
+"""MLflow's checks, made where a value is logged: when a journal is sent, no caller is left who could get the error.
 
 The rules and messages are those of MLflow's server, from the installed MLflow. Everything here raises MlflowException
 with INVALID_PARAMETER_VALUE.

@@ -1,6 +1,6 @@
 """The plugin's sink: a run handle for each run that is logged to, which writes to a journal as `start_run`'s does.
 
-A process that logs to many runs has at most so many handles open; further runs end the one that was used least
+A process that logs to many runs has a bounded number of handles open; further runs end the one that was used least
 recently, which is opened again when it is needed.
 """
 
@@ -129,7 +129,7 @@ class JournalSink:
         return open_handle(joining, settings, token=uuid.uuid4().hex)
 
     def _in_forked_child(self) -> None:
-        """The handles go on there as the same producers' successors. A thread of the parent may have held the locks."""
+        """The handles continue there as the same producers' successors. A thread of the parent may hold the locks."""
         self._lock = threading.Lock()
         for handle in self._handles.values():
             handle.lock = threading.Lock()

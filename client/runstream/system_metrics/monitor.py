@@ -1,7 +1,7 @@
 """Follows the journals whose runs asked for system metrics, and writes a journal of its own for each of them.
 
 The agent's transport sends these journals like all others. One that was left by an agent that died is drained, and the
-next agent begins a new one; since steps count from the beginning of the followed journal, they go on.
+next agent begins a new one; since steps count from the beginning of the followed journal, they continue.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from runstream.system_metrics.samplers import Sampler, samplers_of_this_machine
 
 INTERVAL_VARIABLE = "RUNSTREAM_SYSTEM_METRICS_INTERVAL_S"
 _INTERVAL_S, _LEAST_INTERVAL_S = 10.0, 0.1
-_LOOK_S = 1.0  # how often to look for new journals, and whether those that are followed go on
+_LOOK_S = 1.0  # how often to look for new journals, and whether those that are followed continue
 _MAX_WARNINGS = 100  # different ones; further ones are not said
 _PREFIX = "system/"
 
@@ -139,7 +139,7 @@ class SystemMetrics:
     def _sample_one(self, sampler: Sampler) -> dict[str, float]:
         try:
             return sampler.sample()
-        except Exception as error:  # whatever a driver raises; the others go on
+        except Exception as error:  # whatever a driver raises; the others continue
             self._warn(f"system metrics: {type(sampler).__name__}: {error!r}")
             return {}
 

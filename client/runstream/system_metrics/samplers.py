@@ -108,7 +108,7 @@ class GpuSampler:
 
 
 def samplers_of_this_machine(warn: Callable[[str], None]) -> list[Sampler]:
-    """Those whose libraries are installed; `warn` is told what is missing. A machine without GPUs is no reason to."""
+    """The samplers whose libraries are installed. `warn` gets what is missing. A machine may have no GPU."""
     samplers: list[Sampler] = []
     try:
         import psutil

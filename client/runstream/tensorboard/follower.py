@@ -227,7 +227,7 @@ class Follower:
                 if file.journal is not None:
                     file.journal.path = path
                 self._files[path] = self._files.pop(old)
-                self._report.say(f"{old} was renamed to {path}; it goes on in the same run")
+                self._report.say(f"{old} was renamed to {path}; it continues in the same run")
                 return True
         return False
 

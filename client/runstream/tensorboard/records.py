@@ -4,7 +4,7 @@ record   u64 length of the data · u32 masked CRC-32C of the length · data · u
 
 All numbers are little-endian. A file only grows. Bytes that are no record may be one that is being written (on network
 file systems, a reader may see zeros where data will be), so they are judged only when a whole record follows: there the
-reader goes on.
+reader continues.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class RecordFramer:
         self.lengths: dict[bytes, int] = {}
 
     def needed_bytes(self, data: bytes) -> int:
-        """How many bytes the record at the beginning of `data` takes, as far as its header tells."""
+        """How many bytes the record at the beginning of `data` takes, as far as its header says."""
         length = self._length(data[:HEADER_BYTES])
         return HEADER_BYTES if length is None else HEADER_BYTES + length + FOOTER_BYTES
 

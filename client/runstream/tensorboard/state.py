@@ -26,7 +26,7 @@ CREATE TABLE runs (
     name TEXT NOT NULL,
     start_time_unix_us INTEGER NOT NULL,
     last_time_unix_us INTEGER NOT NULL,  -- of the latest point
-    end_time_unix_us INTEGER             -- as the service was told; NULL: not yet
+    end_time_unix_us INTEGER             -- as it was sent to the service; NULL: not yet
 ) STRICT;
 CREATE TABLE files (
     file_id INTEGER PRIMARY KEY,
@@ -158,7 +158,7 @@ class State:
             )
 
     def run_ended(self, run_id: str, end_time_unix_us: int) -> None:
-        """The service was told."""
+        """The service has the end."""
         with self._transaction() as db:
             db.execute("UPDATE runs SET end_time_unix_us = ? WHERE run_id = ?", (end_time_unix_us, run_id))
 

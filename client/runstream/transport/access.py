@@ -43,7 +43,7 @@ class Access:
         return self._credentials.read(self.endpoint.address)
 
     def metadata(self, token: Token) -> Metadata:
-        """What a call brings along."""
+        """The metadata that a call sends."""
         return self._credentials.metadata_with(token)
 
     def explained(self, failure: _status.Failure) -> _status.Failure:
@@ -95,7 +95,7 @@ class Access:
         if token not in self._refused:
             self._refused.append(token)
         if not self._pause.is_over(now_s):
-            return self._pause.until_s - now_s  # another thread was told the same
+            return self._pause.until_s - now_s  # another thread got the same answer
         self._credentials = self.endpoint.credentials
         wait_s = self._backoff.next_s(failure.retry_after_s)
         self._pause.begin(now_s, wait_s, failure.retry_after_s)

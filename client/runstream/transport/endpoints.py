@@ -33,8 +33,8 @@ class Endpoints:
         own = resolve(address, self._environ)
         if path is None or (self._prefers_own and own.credentials.has_token):
             return own
-        stored = StoredCredentials.beside(path).load(str(create.get(FIELD) or ""))
-        # A token is sent to the service that it was made for, so not to another address that sync was given.
+        stored = StoredCredentials.next_to(path).load(str(create.get(FIELD) or ""))
+        # A token is sent to the service that it was made for, so not to another address that was passed to sync.
         return stored if stored is not None and stored.address == address else own
 
     def alternatives(self, endpoint: Endpoint, path: Path | None) -> Callable[[], Iterator[Credentials]]:
@@ -47,7 +47,7 @@ class Endpoints:
             if not refused.has_token or (refused.workspace and refused.workspace == own.workspace):
                 yield own._replace(workspace=refused.workspace or own.workspace)
             if refused.workspace and path is not None:
-                newest = StoredCredentials.beside(path).newest_of(endpoint.address, refused.workspace)
+                newest = StoredCredentials.next_to(path).newest_of(endpoint.address, refused.workspace)
                 if newest is not None:
                     yield newest.credentials
 

@@ -134,18 +134,18 @@ class Feed:
 
     @property
     def id(self) -> str:
-        """The journal's."""
+        """The id of the journal."""
         return self.journal.id
 
     @property
     def address(self) -> str:
-        """Of the service."""
+        """The address of the service."""
         return self.endpoint.address
 
     # Reading, by the transport's thread.
 
     def room(self, journals: int) -> int:
-        """How many bytes may be read now, if so many journals share the buffer."""
+        """How many bytes may be read now, if this many journals share the buffer."""
         limits = self._limits
         share = max(limits.journal_least_bytes, min(limits.journal_bytes, limits.buffer_bytes // max(1, journals)))
         if self._held or self.calls.waiting_bytes >= limits.call_bytes:
@@ -205,7 +205,7 @@ class Feed:
     def _writer_died(self) -> None:
         """The process died without an end of its run, which would stay RUNNING: it has FAILED, at the time of its last
         record. The service does not take the end of an older attempt than it has seen, so a job that was restarted with
-        a higher attempt goes on. So does one that was restarted under the same attempt, whose journal is newer."""
+        a higher attempt continues. So does one that was restarted under the same attempt, whose journal is newer."""
         ends_run = self.creation.ends_run and not self.superseded
         if ends_run:
             self.notices.add("warning", "the process of this run died without finishing it: its end is set to FAILED")
@@ -368,7 +368,7 @@ class Feed:
         self._changed = True
 
     def about(self) -> str:
-        """For the log."""
+        """The run and rank, for the log."""
         return f"run {self.creation.run_id} rank {self.creation.rank}"
 
     @property

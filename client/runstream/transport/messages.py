@@ -37,7 +37,7 @@ def open_producer(
 
 
 def declare(index: int, series: Sequence[tuple[int, str]]) -> list[bytes]:
-    """As many Declare messages as it takes."""
+    """Declare messages for these series, each below the limit of a message."""
     messages = []
     for start in range(0, len(series), DECLARE_SERIES):
         declared = ingest_pb2.Declare(

@@ -1,6 +1,6 @@
 """What a user should know about one journal: kept in its position, from which the trainer logs it; also in agent.log.
 
-The same limits apply as everywhere: a thing is said once, or at most once a minute.
+A message is said once, or at most once a minute.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Notices:
         return list(self._texts)
 
     def add(self, level: str, message: str, *args: object) -> None:
-        """Says it every time. `level` is a name of logging, in lower case."""
+        """Adds a notice every time. `level` is a name of logging, in lower case."""
         text = (message % args if args else message)[:_TEXT_CHARACTERS]
         self._number += 1
         self._texts.append({"n": self._number, "level": level, "text": text})
@@ -46,7 +46,7 @@ class Notices:
         self._log(level, f"run {self.run_id}: {text}")
 
     def log_only(self, message: str, *args: object) -> None:
-        """Writes to the agent's log only: the training process notices this itself, and tells its user."""
+        """Writes to the agent's log only: the training process reports this itself."""
         self._log("info", f"run {self.run_id}: {message % args}")
 
     def add_once(self, about: str, message: str, *args: object) -> None:
@@ -68,7 +68,7 @@ class Notices:
             return
         self._away |= self.add_limited(
             "connection",
-            "no connection to the runstream service at %s%s (%s); training goes on, points are kept in the journal, "
+            "no connection to the runstream service at %s%s (%s); training continues, points are kept in the journal, "
             "next try in %.1f s. Another address: start_run(address=...) or RUNSTREAM_ADDRESS",
             self.address,
             _status.through_proxy(),
@@ -82,7 +82,7 @@ class Notices:
             self._refusal = failure.message
             self.add(
                 "error",
-                "no connection to the runstream service at %s: %s. Training goes on, points are kept in the journal "
+                "no connection to the runstream service at %s: %s. Training continues, points are kept in the journal "
                 "and are sent when it works",
                 self.address,
                 failure.message,
@@ -94,7 +94,7 @@ class Notices:
             self._refusal = f"{failure.code} {failure.reason}"
             self.add(
                 "error",
-                "the runstream service at %s refuses the credentials of this run (%s); training goes on, points are "
+                "the runstream service at %s refuses the credentials of this run (%s); training continues, points are "
                 "kept in the journal and are sent when they are accepted",
                 self.address,
                 failure,

@@ -43,7 +43,7 @@ class Batch:
 
 
 class Event(enum.Enum):
-    """What the user should be told about, with numbers."""
+    """What is reported to the user, with a number."""
 
     LOST = "the database knows less than it had acknowledged"
     FOREIGN = "somebody else streams under the producer's id"
@@ -305,7 +305,7 @@ class Producer:
 
 
 def _shared(refused: dict[str, int], points: int) -> tuple[dict[str, int], dict[str, int]]:
-    """The refusals that one batch of so many points can have, and those that are left for the batches after it."""
+    """The refusals that one batch of this many points can have, and those that are left for the batches after it."""
     here: dict[str, int] = {}
     rest: dict[str, int] = {}
     for reason, count in refused.items():

@@ -210,12 +210,12 @@ class Transport:
         return len(self._feeds)
 
     def feeds(self) -> list[Feed]:
-        """For the status. The values may change meanwhile."""
+        """All feeds, for the status. Their values may change meanwhile."""
         with self._lock:
             return list(self._feeds.values())
 
     def streams(self) -> list[EndpointStream]:
-        """For the status."""
+        """All streams, for the status."""
         with self._lock:
             return [connection.stream for connection in self._connections.values()]
 
@@ -248,7 +248,8 @@ class Transport:
             self._maintain_connections(now_s)
         busy = self._read(everything=scan or rung, look_at_writer=scan)
         if rung:
-            # Nobody knows who rang. With hundreds of writers, looking at all their journals must not take all the time.
+            # The bell does not say which journal has changed. With hundreds of writers, looking at all journals must
+            # not take all the time.
             took_s = time.monotonic() - now_s
             self._listens_at_s = now_s + min(_LONGEST_PAUSE_S, took_s / _LOOKING_SHARE)
         self._start_threads()
@@ -281,7 +282,7 @@ class Transport:
             position = Position.load(path) or Position()
             reader = JournalReader(path, position.records + 1, quarantine=not self._keep)
             if not reader.create:
-                raise ValueError("its CREATE record is damaged, so that nobody knows the run")
+                raise ValueError("its CREATE record is damaged, so its run is unknown")
             endpoint = self._endpoints.of(reader.create, path)
             feed = Feed(reader, path, position, self._limits, self._log, endpoint)
         except FileNotFoundError:

@@ -64,7 +64,7 @@ def test_a_journal_without_an_end_from_another_machine_leaves_the_run_as_it_is(s
     trainer.die()
     result = sync(directory.path)
     assert result.ok
-    assert "the journal has no end, so the run goes on" in result.lines()[1]
+    assert "the journal has no end, so the run continues" in result.lines()[1]
     assert service.ledger.runs[trainer.run_id].status == 1
 
 
