@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import grpc
 
 from runstream import _status
-from runstream._backoff import RANDOM
+from runstream._backoff import Backoff
 from runstream._channel import channels
 from runstream._chart_results import AggregateCurve, ChartSeries
 from runstream._endpoint import Endpoint
@@ -115,19 +115,20 @@ def tail(endpoint: Endpoint, request: query_pb2.TailRequest, timeout_s: float) -
     """Yields updates without end. Raises the failure of the first call. After a later failure that may pass, such as a
     stream that a proxy ended, the tail waits and continues from the last cursor. When that has become too old, the tail
     starts again with the whole history, so that nothing is missed."""
-    wait_s = _FIRST_WAIT_S
+    backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
     begun = False
     failures = 0  # of that kind, since the last response
     too_old = b""  # the cursor that was too old, until the history has been yielded
     while True:
-        asked_s = 0.0
+        retry_after_s: float | None = None
         try:
             for response in _stream(endpoint, _TAIL, request, packed_pb2.PackedTailResponse.FromString, None):
                 if too_old:
                     yield TailUpdate([], too_old)
                     for piece in _history_of(endpoint, request, timeout_s):
                         yield TailUpdate([piece], too_old, replayed=True)
-                begun, failures, too_old, wait_s = True, 0, b"", _FIRST_WAIT_S
+                begun, failures, too_old = True, 0, b""
+                backoff.reset()
                 request.cursor = response.cursor
                 yield TailUpdate([_columns(piece) for piece in response.series], response.cursor)
         except RunstreamError as error:
@@ -137,9 +138,8 @@ def tail(endpoint: Endpoint, request: query_pb2.TailRequest, timeout_s: float) -
                 too_old, request.cursor = request.cursor, b""
             elif not begun or not (error.retryable or (torn and failures < _TAIL_TRIES)):
                 raise
-            asked_s = error.retry_after_s or 0.0
-        time.sleep(max(wait_s * RANDOM.uniform(0.5, 1.0), asked_s))
-        wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            retry_after_s = error.retry_after_s
+        time.sleep(backoff.next_s(retry_after_s))
 
 
 def _history_of(endpoint: Endpoint, request: query_pb2.TailRequest, timeout_s: float) -> Iterator[SeriesColumns]:

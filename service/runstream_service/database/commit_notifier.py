@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from runstream._backoff import Backoff
 from runstream_service.concurrency.deadlines import in_time
 from runstream_service.database.pool import translate
 
@@ -51,7 +52,7 @@ class CommitNotifier:
 
     async def run(self) -> None:
         """Listens and notifies until cancelled; connects again whenever the connection is gone."""
-        backoff_s = _FIRST_BACKOFF_S
+        backoff = Backoff(_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S)
         while True:
             connection: Connection | None = None
             try:
@@ -59,7 +60,7 @@ class CommitNotifier:
                 # So that the loss is noticed at once; a notification that is due is for the next connection.
                 connection.add_termination_listener(lambda _: self._committed_here.set())
                 await connection.add_listener(CHANNEL, self._on_notification)
-                backoff_s = _FIRST_BACKOFF_S
+                backoff.reset()
                 self._notified.set()  # for what was committed while nobody listened
                 await self._forward(connection)
             except Exception as error:
@@ -70,8 +71,7 @@ class CommitNotifier:
             finally:
                 if connection is not None:
                     connection.terminate()
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+            await asyncio.sleep(backoff.next_s())
 
     async def _forward(self, connection: Connection) -> None:
         """Sends our own notifications; returns when the connection is gone."""

@@ -13,6 +13,7 @@ import orjson
 from starlette.responses import Response, StreamingResponse
 from yarl import URL
 
+from runstream._backoff import Backoff
 from runstream._endpoint import TlsFiles
 from runstream._repetition import Repetition
 from runstream._tls import context_of
@@ -61,19 +62,19 @@ class Upstream:
 
     async def pass_on(self, request: Request, deadline: Deadline, body: bytes | None = None) -> Response:
         """The answer of the service. `body`: that of the request, if it was read already. Raises ServiceAway."""
-        pause_s = _FIRST_PAUSE_S
+        backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
             try:
                 return await self._try(request, body)
             except aiohttp.ClientConnectorError as error:
                 # Nothing of the request was sent, so it is sent again, whatever it does.
+                pause_s = backoff.next_s()
                 if deadline.left_s() <= pause_s:
                     raise self._away(error) from error
                 self._report(error)
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise self._away(error) from error
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def params_of(self, caller: PortCaller, run_id: str) -> Mapping[str, str]:
         """Raises RunNotFound, RunDeleted, Unauthenticated, Forbidden, ServiceAway."""

@@ -6,7 +6,6 @@ There are two runners, each with its own connection: a VACUUM of a very large ta
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from runstream._backoff import Backoff
 from runstream_service.database.dedicated_connection import DedicatedConnection
 from runstream_service.database.pool import layout_of
 from runstream_service.database.requirements import recovery_hint
@@ -60,7 +60,7 @@ class _Step:
         self.name = name
         self.action = action  # returns whether there is more to do at once
         self.timeout_s = timeout_s
-        self._backoff_s = _FIRST_BACKOFF_S
+        self._backoff = Backoff(_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S)
         self._not_before = 0.0
 
     @property
@@ -68,13 +68,12 @@ class _Step:
         return time.monotonic() >= self._not_before
 
     def succeeded(self) -> None:
-        self._backoff_s = _FIRST_BACKOFF_S
+        self._backoff.reset()
 
     def failed(self) -> float:
         """Schedule the next try, later after each failure; returns the wait in seconds."""
-        wait_s = self._backoff_s * random.uniform(0.5, 1.0)
+        wait_s = self._backoff.next_s()
         self._not_before = time.monotonic() + wait_s
-        self._backoff_s = min(2 * self._backoff_s, _LONGEST_BACKOFF_S)
         return wait_s
 
 
