@@ -12,8 +12,8 @@ import pytest
 from tests.support.producers import Producers, assert_exactly_once
 from tests.support.serve import ServeProcess
 
-# Each kind of kill twice. The moments are random on purpose; the seed is printed, and may be given to replay one.
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "6"))
+# Each kind of kill once. The moments are random on purpose; the seed is printed, and may be given to replay one.
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "3"))
 
 
 def _kill_service(serve: ServeProcess) -> None:

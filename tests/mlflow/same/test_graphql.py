@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import uuid
@@ -21,6 +22,7 @@ Both = list[tuple[Rest, str, str]]
 _QUERY = re.compile(r"\b(?:query|mutation) (\w+)\([^`{]*\{[^`]*")
 
 
+@functools.cache
 def queries_of_the_ui() -> dict[str, str]:
     """The GraphQL documents in the UI's JavaScript, by their names."""
     found = {}
@@ -42,9 +44,6 @@ def as_sent(query: str) -> str:
     return print_ast(visit(parse(query), _WithTypeNames()))
 
 
-QUERIES = queries_of_the_ui()
-
-
 def ask(rest: Rest, query: str, variables: dict[str, Any] | None = None, **more: Any) -> Answer:
     return rest.send("POST", "/graphql", {"query": query, "variables": variables or {}, **more})
 
@@ -56,7 +55,12 @@ def errors_of(rest: Rest, query: str, variables: dict[str, Any] | None = None) -
 
 
 def test_the_ui_asks_nothing_that_is_not_compared_here() -> None:
-    assert set(QUERIES) == {"GetRun", "SearchRuns", "GetMetricHistoryBulkInterval", "MlflowGetExperimentQuery"}
+    assert set(queries_of_the_ui()) == {
+        "GetRun",
+        "SearchRuns",
+        "GetMetricHistoryBulkInterval",
+        "MlflowGetExperimentQuery",
+    }
 
 
 # -- side by side with a stock server --------------------------------------------------------------------------------
@@ -107,7 +111,7 @@ def compared(both: Both, name: str, variables: dict[str, Any]) -> Any:
     answers = []
     for rest, experiment_id, run_id in both:
         text = json.dumps(variables).replace("EXPERIMENT", experiment_id).replace("RUN", run_id)
-        answer = ask(rest, as_sent(QUERIES[name]), json.loads(text), operationName=name)
+        answer = ask(rest, as_sent(queries_of_the_ui()[name]), json.loads(text), operationName=name)
         assert answer.status == 200, answer.content
         answers.append(_without_ids(answer.content.decode(), experiment_id, run_id))
     assert answers[0] == answers[1]
@@ -161,7 +165,7 @@ def test_a_search_for_deleted_runs_is_answered_where_a_stock_server_fails(ours: 
     run = ours.post("runs/create", {"experiment_id": experiment_id}).body["run"]["info"]
     ours.post("runs/delete", {"run_id": run["run_id"]})
     asked = {"experimentIds": [experiment_id], "runViewType": "DELETED_ONLY"}
-    answer = ask(ours, QUERIES["SearchRuns"], {"data": asked}).body
+    answer = ask(ours, queries_of_the_ui()["SearchRuns"], {"data": asked}).body
     assert [found["info"]["runUuid"] for found in answer["data"]["mlflowSearchRuns"]["runs"]] == [run["run_id"]]
 
 
@@ -196,7 +200,7 @@ def test_aliases_and_fragments_are_answered(ours: Rest, experiment_id: str) -> N
 
 def test_a_query_may_come_as_a_get(ours: Rest, experiment_id: str) -> None:
     asked = {
-        "query": QUERIES["MlflowGetExperimentQuery"],
+        "query": queries_of_the_ui()["MlflowGetExperimentQuery"],
         "variables": json.dumps({"input": {"experimentId": experiment_id}}),
     }
     answer = ours.get("/graphql?" + urlencode(asked))
