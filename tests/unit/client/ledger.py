@@ -41,7 +41,14 @@ Point = tuple[str, int, int, float, int, int]  # key, step, time, value, rank, a
 class Refused(Exception):
     """Ends a call with this status."""
 
-    def __init__(self, code: grpc.StatusCode, reason: str, message: str = "as the test asked", retry_s=None, field=""):
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        reason: str,
+        message: str = "as the test asked",
+        retry_s: float | None = None,
+        field: str = "",
+    ) -> None:
         super().__init__(message)
         self.code, self.reason, self.retry_s, self.field = code, reason, retry_s, field
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -17,25 +18,25 @@ from runstream._buffer import Buffer, Marker, row_bytes
 from runstream._run_logger import RunLogger
 
 
-def make(max_points=1_000_000, max_bytes=64_000_000) -> tuple[Buffer, list[str]]:
+def make(max_points: int = 1_000_000, max_bytes: int = 64_000_000) -> tuple[Buffer, list[str]]:
     """A buffer, and how it has woken the recorder."""
     woken: list[str] = []
     logger = RunLogger("0" * 32, "test:1", max_points)
     return Buffer(max_points, max_bytes, logger, lambda _: woken.append("first"), lambda: woken.append("many")), woken
 
 
-def rows(buffer) -> list[tuple[dict[str, Any], int]]:
+def rows(buffer: Any) -> list[tuple[dict[str, Any], int]]:
     return [(metrics, step) for metrics, step, _ in buffer.take()[0]]
 
 
-def test_steps_count_on_from_the_largest_logged():
+def test_steps_count_on_from_the_largest_logged() -> None:
     buffer, _ = make()
     for step in (None, None, 10, 3, None, np.int64(20), None):
         buffer.put({"a": 1.0}, step, None)
     assert [step for _, step in rows(buffer)] == [0, 1, 10, 3, 11, 20, 21]
 
 
-def test_a_step_that_is_no_64_bit_integer_is_refused_and_does_not_move_the_count():
+def test_a_step_that_is_no_64_bit_integer_is_refused_and_does_not_move_the_count() -> None:
     buffer, _ = make()
     for step in (1.5, "1", [1], 2**63, -(2**63) - 1, np.float32("nan")):
         buffer.put({"a": 1.0, "b": 2.0}, step, None)
@@ -44,14 +45,14 @@ def test_a_step_that_is_no_64_bit_integer_is_refused_and_does_not_move_the_count
     assert [step for _, step in rows(buffer)] == [0]
 
 
-def test_whole_numbers_of_other_kinds_are_steps():
+def test_whole_numbers_of_other_kinds_are_steps() -> None:
     buffer, _ = make()
     for step in (50.0, np.float64(3), np.array([4]), True, Decimal(60), None):
         buffer.put({"a": 1.0}, step, None)
     assert [step for _, step in rows(buffer)] == [50, 3, 4, 1, 60, 61]
 
 
-def test_after_the_largest_step_of_all_steps_count_on_from_the_one_before():
+def test_after_the_largest_step_of_all_steps_count_on_from_the_one_before() -> None:
     buffer, _ = make()
     for step in (7, 2**63 - 1, None, 2**63 - 2, None, None):
         buffer.put({"a": 1.0}, step, None)
@@ -60,7 +61,7 @@ def test_after_the_largest_step_of_all_steps_count_on_from_the_one_before():
 
 
 @pytest.mark.parametrize("time_unix_us", ["now", math.nan, -62_135_596_800_000_001, 253_402_300_800_000_000])
-def test_a_time_outside_of_years_1_to_9999_is_refused(time_unix_us):
+def test_a_time_outside_of_years_1_to_9999_is_refused(time_unix_us: Any) -> None:
     buffer, _ = make()
     buffer.put({"a": 1.0}, 0, time_unix_us)
     assert buffer.refused == {"bad_time": 1}
@@ -70,7 +71,9 @@ def test_a_time_outside_of_years_1_to_9999_is_refused(time_unix_us):
     ("time_unix_us", "unit"),
     [(1_764_300_000, "seconds"), (1_764_300_000_000, "milliseconds"), (1_764_300_000.5, "seconds")],
 )
-def test_a_time_in_another_unit_is_stored_as_it_is_and_warned_about_once(time_unix_us, unit, caplog):
+def test_a_time_in_another_unit_is_stored_as_it_is_and_warned_about_once(
+    time_unix_us: Any, unit: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     buffer, _ = make()
     for _ in range(3):
         buffer.put({"a": 1.0}, 0, time_unix_us)
@@ -84,14 +87,14 @@ def test_a_time_in_another_unit_is_stored_as_it_is_and_warned_about_once(time_un
 
 
 @pytest.mark.parametrize("time_unix_us", [0, 42, -1, 1_764_300_000_000_000, np.int64(1_764_300_000_000_000)])
-def test_other_times_are_not_warned_about(time_unix_us, caplog):
+def test_other_times_are_not_warned_about(time_unix_us: Any, caplog: pytest.LogCaptureFixture) -> None:
     buffer, _ = make()
     buffer.put({"a": 1.0}, 0, time_unix_us)
     buffer._logger.flush(buffer.refused)
     assert not caplog.text
 
 
-def test_the_caller_may_change_its_dict_afterwards():
+def test_the_caller_may_change_its_dict_afterwards() -> None:
     buffer, _ = make()
     metrics = OrderedDict(a=1.0)
     buffer.put(metrics, 0, None)
@@ -99,14 +102,14 @@ def test_the_caller_may_change_its_dict_afterwards():
     assert rows(buffer) == [({"a": 1.0}, 0)]
 
 
-def test_one_bad_value_does_not_cost_the_others():
+def test_one_bad_value_does_not_cost_the_others() -> None:
     buffer, _ = make()
     buffer.put({"a": 1.0, "b": "x", "c": None, "d": 2}, 0, None)
     assert rows(buffer) == [({"a": 1.0, "d": 2}, 0)]
     assert buffer.refused == {"bad_value": 2}
 
 
-def test_nested_dicts_are_flattened_with_slashes():
+def test_nested_dicts_are_flattened_with_slashes() -> None:
     buffer, _ = make()
     metrics = {"lr": 0.1, "train": {"loss": 1.0, "class": {0: 2.0, 1: np.array(3.0)}}, "none": {}}
     buffer.put(metrics, 0, None)
@@ -114,7 +117,7 @@ def test_nested_dicts_are_flattened_with_slashes():
     assert not buffer.refused
 
 
-def test_each_bad_value_of_a_nested_dict_is_refused_alone(caplog):
+def test_each_bad_value_of_a_nested_dict_is_refused_alone(caplog: pytest.LogCaptureFixture) -> None:
     buffer, _ = make()
     deep: dict[str, Any] = {}
     deep["deep"] = deep
@@ -127,9 +130,9 @@ def test_each_bad_value_of_a_nested_dict_is_refused_alone(caplog):
         assert words in caplog.text
 
 
-def test_what_is_no_mapping_is_refused_and_what_has_keys_is_taken():
+def test_what_is_no_mapping_is_refused_and_what_has_keys_is_taken() -> None:
     class Row:
-        def keys(self):
+        def keys(self) -> Any:
             return ["a"]
 
         def __getitem__(self, key: str) -> float:
@@ -145,7 +148,7 @@ def test_what_is_no_mapping_is_refused_and_what_has_keys_is_taken():
     assert buffer.refused == {"not_a_mapping": 5}
 
 
-def test_a_full_buffer_refuses_by_points_and_takes_again_when_points_leave():
+def test_a_full_buffer_refuses_by_points_and_takes_again_when_points_leave() -> None:
     buffer, _ = make(max_points=5)
     for _ in range(4):
         buffer.put({"a": 1.0, "b": 1.0}, None, None)
@@ -156,7 +159,7 @@ def test_a_full_buffer_refuses_by_points_and_takes_again_when_points_leave():
     assert buffer.counters() == (4, 2 * row_bytes(2), 2, 0, {"buffer_full": 4})
 
 
-def test_the_account_follows_points_from_the_journal_to_the_service():
+def test_the_account_follows_points_from_the_journal_to_the_service() -> None:
     buffer, _ = make()
     for _ in range(10):
         buffer.put({"a": 1.0}, None, None)
@@ -170,14 +173,14 @@ def test_the_account_follows_points_from_the_journal_to_the_service():
     assert counters.logged == 11
 
 
-def test_a_full_buffer_refuses_by_bytes():
+def test_a_full_buffer_refuses_by_bytes() -> None:
     buffer, _ = make(max_bytes=10 * row_bytes(1))
     for _ in range(12):
         buffer.put({"a": 1.0}, None, None)
     assert buffer.refused == {"buffer_full": 2}
 
 
-def test_a_closed_buffer_counts_the_first_reason():
+def test_a_closed_buffer_counts_the_first_reason() -> None:
     buffer, _ = make()
     buffer.close("recorder_died")
     buffer.close("finished")
@@ -185,7 +188,7 @@ def test_a_closed_buffer_counts_the_first_reason():
     assert buffer.refused == {"recorder_died": 1}
 
 
-def test_a_reason_that_passes_gives_way_to_one_that_stays():
+def test_a_reason_that_passes_gives_way_to_one_that_stays() -> None:
     buffer, _ = make()
     buffer.close("journal_full")
     buffer.put({"a": 1.0}, 0, None)
@@ -199,7 +202,7 @@ def test_a_reason_that_passes_gives_way_to_one_that_stays():
     assert buffer.counters().waiting == 1
 
 
-def test_the_recorder_is_called_by_the_first_row_and_woken_by_many():
+def test_the_recorder_is_called_by_the_first_row_and_woken_by_many() -> None:
     buffer, woken = make()
     for _ in range(499):
         buffer.put({"a": 1.0}, None, None)
@@ -208,7 +211,7 @@ def test_the_recorder_is_called_by_the_first_row_and_woken_by_many():
     assert woken == ["first", "many"]
 
 
-def test_a_wide_row_and_a_marker_wake_the_recorder():
+def test_a_wide_row_and_a_marker_wake_the_recorder() -> None:
     buffer, woken = make()
     buffer.put({"a": 1.0}, None, None)
     buffer.put({str(n): 1.0 for n in range(500)}, None, None)
@@ -216,9 +219,10 @@ def test_a_wide_row_and_a_marker_wake_the_recorder():
     assert woken == ["first", "many", "many"]
 
 
-def test_rows_come_with_the_time_of_the_first_of_them():
+def test_rows_come_with_the_time_of_the_first_of_them() -> None:
     buffer, _ = make()
-    for put in (lambda: buffer.put({"a": 1.0}, None, 5), lambda: buffer.put_marker(Marker())):
+    puts: list[Callable[[], None]] = [lambda: buffer.put({"a": 1.0}, None, 5), lambda: buffer.put_marker(Marker())]
+    for put in puts:
         before = time.monotonic()
         put()
         after = time.monotonic()
@@ -228,12 +232,12 @@ def test_rows_come_with_the_time_of_the_first_of_them():
         assert before <= since_s <= after
 
 
-def test_nothing_is_lost_or_counted_twice_between_threads():
+def test_nothing_is_lost_or_counted_twice_between_threads() -> None:
     buffer, _ = make(max_points=30_000)
     stop = threading.Event()
     taken: list[Any] = []
 
-    def drain():
+    def drain() -> None:
         while not stop.is_set():
             for row in buffer.take()[0]:
                 taken.append(row)
@@ -258,7 +262,7 @@ def test_nothing_is_lost_or_counted_twice_between_threads():
     assert (counters.unsettled, counters.waiting) == (len(taken), len(rest))
 
 
-def test_a_signal_handler_may_log_while_log_holds_the_lock():
+def test_a_signal_handler_may_log_while_log_holds_the_lock() -> None:
     buffer, _ = make()
     old = signal.signal(signal.SIGUSR1, lambda *_: buffer.put({"signal": 1.0}, 0, None))
     try:
@@ -269,7 +273,7 @@ def test_a_signal_handler_may_log_while_log_holds_the_lock():
     assert rows(buffer) == [({"signal": 1.0}, 0)]
 
 
-def test_a_signal_handler_that_logs_at_any_call_inside_of_log_costs_no_point():
+def test_a_signal_handler_that_logs_at_any_call_inside_of_log_costs_no_point() -> None:
     # CPython runs signal handlers where functions are called and return; the profiler is called at the same places.
     for max_points in (1_000, 3):
         for nth in range(60):

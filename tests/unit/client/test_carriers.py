@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+import runstream
 from runstream._lifecycle import process_state
 from runstream._repetition import Repetition
 from runstream.agent.launch import AgentState
 from runstream.journal import Directory
 from runstream.v1 import run_pb2
 from tests.support.polling import until_now
+from tests.unit.client.reference_service import TestService
 
 
 @pytest.fixture(autouse=True)
@@ -27,14 +30,19 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def no_directory(monkeypatch):
-    def refuse(environ):
+def no_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(environ: Any) -> None:
         raise OSError("no directory for journals: everything is read-only; set RUNSTREAM_DIR to one that is not")
 
     monkeypatch.setattr(Directory, "choose", refuse)
 
 
-def test_without_an_agent_a_thread_sends_and_one_warning_says_what_is_weaker(service, start_run, monkeypatch, caplog):
+def test_without_an_agent_a_thread_sends_and_one_warning_says_what_is_weaker(
+    service: TestService,
+    start_run: Callable[..., runstream.Run],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     failed = AgentState("failed", 0, 2, "no more processes")
     monkeypatch.setattr("runstream.agent.launch.ensure_agent", lambda directory: failed)
     run = start_run("e", address=service.address)
@@ -45,12 +53,17 @@ def test_without_an_agent_a_thread_sends_and_one_warning_says_what_is_weaker(ser
     assert "gRPC runs in this process" in caplog.text
 
 
-def test_a_thread_that_could_not_start_those_of_grpc_starts_none(service, start_run, monkeypatch, caplog):
+def test_a_thread_that_could_not_start_those_of_grpc_starts_none(
+    service: TestService,
+    start_run: Callable[..., runstream.Run],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """gRPC would abort the process."""
     monkeypatch.setenv("RUNSTREAM_AGENT", "thread")
     start = threading.Thread.start
 
-    def refuse(thread):
+    def refuse(thread: Any) -> None:
         if thread.name == "runstream-trial" and sum(t.name == thread.name for t in threading.enumerate()) >= 5:
             raise RuntimeError("can't start new thread")
         start(thread)
@@ -66,7 +79,13 @@ def test_a_thread_that_could_not_start_those_of_grpc_starts_none(service, start_
 
 
 @pytest.mark.parametrize("library", ["gevent.monkey", "eventlet.patcher"])
-def test_where_threads_are_greenlets_no_thread_sends(service, start_run, monkeypatch, caplog, library):
+def test_where_threads_are_greenlets_no_thread_sends(
+    service: TestService,
+    start_run: Callable[..., runstream.Run],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    library: Any,
+) -> None:
     patched = types.SimpleNamespace(is_module_patched=lambda _: True, is_monkey_patched=lambda _: True)
     monkeypatch.setenv("RUNSTREAM_AGENT", "thread")
     monkeypatch.setitem(sys.modules, library, patched)
@@ -76,7 +95,9 @@ def test_where_threads_are_greenlets_no_thread_sends(service, start_run, monkeyp
     until_now(lambda: run.stats().on_disk == 1)
 
 
-def test_one_failed_start_of_an_agent_is_not_the_end_of_it(start_run, monkeypatch, caplog):
+def test_one_failed_start_of_an_agent_is_not_the_end_of_it(
+    start_run: Callable[..., runstream.Run], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     states = [AgentState("failed", 0, 1, "busy"), AgentState("starting"), AgentState("running", 1)]
     monkeypatch.setattr(
         "runstream.agent.launch.ensure_agent", lambda directory: states.pop(0) if len(states) > 1 else states[0]
@@ -87,7 +108,9 @@ def test_one_failed_start_of_an_agent_is_not_the_end_of_it(start_run, monkeypatc
     assert "no agent can be started" not in caplog.text
 
 
-def test_without_a_directory_points_are_sent_from_memory(service, start_run, no_directory, caplog):
+def test_without_a_directory_points_are_sent_from_memory(
+    service: TestService, start_run: Callable[..., runstream.Run], no_directory: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     run = start_run("e", address=service.address, params={"a": 1})
     for step in range(3_000):
         run.log({"loss": float(step)}, step=step)
@@ -101,7 +124,9 @@ def test_without_a_directory_points_are_sent_from_memory(service, start_run, no_
     assert caplog.text.count("Points wait in memory only") == 1
 
 
-def test_what_is_in_memory_at_the_end_is_counted_and_said_to_be_lost(service, start_run, no_directory, caplog):
+def test_what_is_in_memory_at_the_end_is_counted_and_said_to_be_lost(
+    service: TestService, start_run: Callable[..., runstream.Run], no_directory: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     service.stop()
     run = start_run("e", address=service.address)
     run.log({"loss": 1.0})

@@ -10,12 +10,13 @@ import pytest
 import runstream
 from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Refused
+from tests.unit.client.reference_service import TestService
 
 
 class Filled:
     """A run of the reference service with points of two ranks."""
 
-    def __init__(self, service):
+    def __init__(self, service: TestService) -> None:
         self.run_id = "1" * 32
         service.ledger.runs[self.run_id] = run_pb2.Run(
             run_id=self.run_id,
@@ -31,11 +32,11 @@ class Filled:
 
 
 @pytest.fixture
-def filled(service):
+def filled(service: TestService) -> Any:
     return Filled(service)
 
 
-def test_history_comes_back_in_columns_and_as_points(service, filled):
+def test_history_comes_back_in_columns_and_as_points(service: TestService, filled: Any) -> None:
     with runstream.Client(service.address) as client:
         history = client.history(filled.run_id, "loss")
     assert len(history) == 21
@@ -52,7 +53,7 @@ def test_history_comes_back_in_columns_and_as_points(service, filled):
     assert np.frombuffer(history.series[0].values)[3] == 1.0
 
 
-def test_history_is_filtered(service, filled):
+def test_history_is_filtered(service: TestService, filled: Any) -> None:
     client = runstream.Client(service.address)
     assert list(client.history(filled.run_id, "loss", rank=1).steps) == [-5]
     assert list(client.history(filled.run_id, "loss", attempt=0, min_step=3, max_step=5).steps) == [3, 4, 5]
@@ -60,7 +61,7 @@ def test_history_is_filtered(service, filled):
     assert all(map(math.isnan, client.history(filled.run_id, "nan").values))
 
 
-def test_latest_and_get_run(service, filled):
+def test_latest_and_get_run(service: TestService, filled: Any) -> None:
     client = runstream.Client(service.address)
     latest = [one for one in client.latest(filled.run_id) if one.key == "loss"]
     assert [(one.rank, one.step) for one in latest] == [(0, 19), (1, -5)]
@@ -68,7 +69,7 @@ def test_latest_and_get_run(service, filled):
     assert (run.run_id, run.name, run.status, run.end_time_unix_us) == (filled.run_id, "n", "RUNNING", None)
 
 
-def test_an_unknown_run_is_not_found_and_the_error_names_address_reason_and_field(service):
+def test_an_unknown_run_is_not_found_and_the_error_names_address_reason_and_field(service: TestService) -> None:
     client = runstream.Client(service.address)
     for call in (client.get_run, lambda run_id: client.history(run_id, "loss")):
         with pytest.raises(runstream.NotFound) as caught:
@@ -83,7 +84,9 @@ def test_an_unknown_run_is_not_found_and_the_error_names_address_reason_and_fiel
         assert service.address in str(error)
 
 
-def test_a_service_that_is_away_is_unavailable_and_the_message_says_how_to_set_the_address(service):
+def test_a_service_that_is_away_is_unavailable_and_the_message_says_how_to_set_the_address(
+    service: TestService,
+) -> None:
     address = service.address
     service.stop()
     with pytest.raises(runstream.Unavailable, match="RUNSTREAM_ADDRESS") as caught:
@@ -109,7 +112,7 @@ def test_a_service_that_is_away_is_unavailable_and_the_message_says_how_to_set_t
         (grpc.StatusCode.UNIMPLEMENTED, runstream.ServiceError),
     ],
 )
-def test_every_status_has_its_exception(service, code, kind):
+def test_every_status_has_its_exception(service: TestService, code: Any, kind: Any) -> None:
     service.runs.faults = [Refused(code, "REASON", "in words", retry_s=1.5, field="where")]
     with pytest.raises(kind, match="in words") as caught:
         runstream.Client(service.address).get_run("0" * 32)
@@ -119,9 +122,9 @@ def test_every_status_has_its_exception(service, code, kind):
     assert (error.reason, error.field, error.retry_after_s) == ("REASON", "where", 1.5)
 
 
-def test_details_that_are_no_details_leave_the_status_code(service):
+def test_details_that_are_no_details_leave_the_status_code(service: TestService) -> None:
     class Odd(Refused):
-        def abort(self, context):
+        def abort(self, context: Any) -> None:
             context.set_trailing_metadata((("grpc-status-details-bin", b"\xff\xff\xff"),))
             context.abort(grpc.StatusCode.NOT_FOUND, "odd")
 
@@ -130,12 +133,12 @@ def test_details_that_are_no_details_leave_the_status_code(service):
         runstream.Client(service.address).get_run("0" * 32)
 
 
-def test_a_wrong_run_id_is_noticed_here():
+def test_a_wrong_run_id_is_noticed_here() -> None:
     with pytest.raises(ValueError, match="32 hex digits"):
         runstream.Client("127.0.0.1:1").history("nonsense", "loss")
 
 
-def test_a_string_is_one_key_everywhere(service):
+def test_a_string_is_one_key_everywhere(service: TestService) -> None:
     run = Filled(service)
     service.ledger.points[:] = [(key, 0, 0, 1.0, 0, 0) for key in ("loss", "l", "o", "s")]
     client = runstream.Client(service.address)
@@ -146,10 +149,10 @@ def test_a_string_is_one_key_everywhere(service):
 
 
 @pytest.mark.parametrize("call", ["tail", "latest", "stream_history", "chart", "delete_series"])
-def test_the_request_has_the_one_key_that_was_asked_for(monkeypatch, call):
+def test_the_request_has_the_one_key_that_was_asked_for(monkeypatch: pytest.MonkeyPatch, call: Any) -> None:
     requests = []
 
-    def seen(address, request, *_):
+    def seen(address: Any, request: Any, *_: Any) -> Any:
         requests.append(request)
         return iter(())
 
@@ -163,7 +166,7 @@ def test_the_request_has_the_one_key_that_was_asked_for(monkeypatch, call):
     assert list(requests[0].keys) == ["loss"]
 
 
-def test_no_keys_are_not_all_keys():
+def test_no_keys_are_not_all_keys() -> None:
     client = runstream.Client("127.0.0.1:1")
     calls: list[Any] = [client.tail, client.latest, client.stream_history, client.chart, client.delete_series]
     for call in calls:
@@ -175,7 +178,7 @@ def test_no_keys_are_not_all_keys():
         client.history("0" * 32, ["loss"])  # type: ignore[arg-type]
 
 
-def test_a_timeout_of_zero_has_passed_and_an_infinite_one_is_none(service, filled):
+def test_a_timeout_of_zero_has_passed_and_an_infinite_one_is_none(service: TestService, filled: Any) -> None:
     client = runstream.Client(service.address)
     for call in (
         lambda: client.history(filled.run_id, "loss", timeout=0),
@@ -222,12 +225,12 @@ def test_a_timeout_of_zero_has_passed_and_an_infinite_one_is_none(service, fille
         (lambda client, run: client.chart([run, None], "loss"), TypeError, "run_ids must be strings, not NoneType"),
     ],
 )
-def test_an_argument_of_a_wrong_form_is_named(call, error, words):
+def test_an_argument_of_a_wrong_form_is_named(call: Any, error: Any, words: Any) -> None:
     with pytest.raises(error, match=words):
         call(runstream.Client("127.0.0.1:1"), "0" * 32)
 
 
-def test_whole_numbers_of_any_kind_are_steps_and_ranks(service, filled):
+def test_whole_numbers_of_any_kind_are_steps_and_ranks(service: TestService, filled: Any) -> None:
     client = runstream.Client(service.address)
     limits: Any = {"rank": np.int64(0), "attempt": 0.0, "min_step": np.float32(3), "max_step": np.array([5])}
     assert list(client.history(filled.run_id, "loss", **limits).steps) == [3, 4, 5]
@@ -236,7 +239,7 @@ def test_whole_numbers_of_any_kind_are_steps_and_ranks(service, filled):
 TORN = Refused(grpc.StatusCode.INTERNAL, "", "Received RST_STREAM with error code 2")
 
 
-def test_a_tail_goes_on_after_streams_that_the_network_tore(service, filled):
+def test_a_tail_goes_on_after_streams_that_the_network_tore(service: TestService, filled: Any) -> None:
     with runstream.Client(service.address) as client:
         tail = client.tail(filled.run_id)
         next(tail)
@@ -250,7 +253,7 @@ def test_a_tail_goes_on_after_streams_that_the_network_tore(service, filled):
     assert int(cursor) == len(service.queries.cursors) >= 6
 
 
-def test_a_tail_that_fails_again_and_again_is_not_repeated_for_ever(service, filled):
+def test_a_tail_that_fails_again_and_again_is_not_repeated_for_ever(service: TestService, filled: Any) -> None:
     with runstream.Client(service.address) as client:
         tail = client.tail(filled.run_id)
         next(tail)
@@ -261,6 +264,6 @@ def test_a_tail_that_fails_again_and_again_is_not_repeated_for_ever(service, fil
     assert len(service.queries.cursors) <= 10
 
 
-def tear_open_tails(service):
+def tear_open_tails(service: TestService) -> None:
     service.stop()
     service.start()

@@ -51,7 +51,7 @@ def token_of(endpoint: Endpoint) -> str:
     return endpoint.credentials.read(endpoint.address).secret.reveal()
 
 
-def test_arguments_win_over_the_environment_the_project_and_the_login(project, home):
+def test_arguments_win_over_the_environment_the_project_and_the_login(project: Any, home: Any) -> None:
     project.write_text('address = "grpcs://project:1"\nworkspace = "of-project"\nexperiment = "digits"\n')
     log_in(home, "grpcs://team:50051", workspace="of-login")
     environ = {**home, "RUNSTREAM_ADDRESS": "variable:1", "RUNSTREAM_WORKSPACE": "of-variable", "RUNSTREAM_TOKEN": "v"}
@@ -74,7 +74,7 @@ def test_arguments_win_over_the_environment_the_project_and_the_login(project, h
     assert settings.endpoint.credentials.workspace == "of-login"
 
 
-def test_a_login_that_others_can_read_is_not_used(home, caplog):
+def test_a_login_that_others_can_read_is_not_used(home: Any, caplog: pytest.LogCaptureFixture) -> None:
     login = log_in(home)
     assert os.stat(login.path).st_mode & 0o777 == 0o600
     os.chmod(login.path, 0o640)
@@ -82,7 +82,7 @@ def test_a_login_that_others_can_read_is_not_used(home, caplog):
     assert "others can read" in caplog.text
 
 
-def test_a_login_that_is_made_again_is_used_by_calls_that_follow(home):
+def test_a_login_that_is_made_again_is_used_by_calls_that_follow(home: Any) -> None:
     log_in(home)
     endpoint = resolve(None, home)
     Login(login_path(home), "grpcs://team:50051", token=Secret("another")).save()
@@ -93,7 +93,7 @@ def test_a_login_that_is_made_again_is_used_by_calls_that_follow(home):
     assert "another service" in token.problem
 
 
-def test_a_token_file_is_read_again_for_each_call(tmp_path):
+def test_a_token_file_is_read_again_for_each_call(tmp_path: Path) -> None:
     path = tmp_path / "token"
     endpoint = resolve("a:1", {"RUNSTREAM_TOKEN_FILE": str(path)})
     assert "cannot be read" in endpoint.credentials.read("a:1").problem
@@ -106,7 +106,7 @@ def test_a_token_file_is_read_again_for_each_call(tmp_path):
     assert endpoint.credentials.read("a:1").problem.startswith(f"the token file {path} is no token")
 
 
-def test_a_bad_token_is_named_and_never_shown(caplog):
+def test_a_bad_token_is_named_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ValueError, match="token is no token") as caught:
         resolve(None, {}, token=f"{TOKEN}\n")
     assert TOKEN not in str(caught.value)
@@ -125,21 +125,21 @@ def test_a_bad_token_is_named_and_never_shown(caplog):
         ("workspace = 'a b'", "expected the name of a workspace"),
     ],
 )
-def test_a_wrong_project_file_is_named(project, text, words):
+def test_a_wrong_project_file_is_named(project: Any, text: Any, words: Any) -> None:
     project.write_text(text)
     with pytest.raises(ValueError, match=words) as caught:
         from_environment(None, {})
     assert str(project) in str(caught.value)
 
 
-def test_a_project_file_that_anybody_may_write_is_not_used(project, caplog):
+def test_a_project_file_that_anybody_may_write_is_not_used(project: Any, caplog: pytest.LogCaptureFixture) -> None:
     project.write_text('address = "evil:1"')
     os.chmod(project, 0o666)
     assert Project.find() == Project()
     assert "is ignored" in caplog.text
 
 
-def test_a_working_directory_that_is_gone_has_no_project(project):
+def test_a_working_directory_that_is_gone_has_no_project(project: Any) -> None:
     directory = Path.cwd()
     directory.rmdir()
     assert Project.find() == Project()
@@ -157,17 +157,17 @@ def test_a_working_directory_that_is_gone_has_no_project(project):
         ("unix:/tmp/x", "unix:/tmp/x"),
     ],
 )
-def test_addresses_have_one_form(given, address):
+def test_addresses_have_one_form(given: Any, address: Any) -> None:
     assert check_address(given) == address
 
 
 @pytest.mark.parametrize("given", ["http://host:1", "grpcs://", "https://host", "https://host:1/x", "grpcs://u:p@h:1"])
-def test_an_address_of_no_known_form_is_refused(given):
+def test_an_address_of_no_known_form_is_refused(given: Any) -> None:
     with pytest.raises(ValueError, match="address"):
         check_address(given)
 
 
-def test_a_certificate_without_its_key_is_refused():
+def test_a_certificate_without_its_key_is_refused() -> None:
     with pytest.raises(ValueError, match="RUNSTREAM_TLS_CERT is set and RUNSTREAM_TLS_KEY is not"):
         resolve("grpcs://a:1", {"RUNSTREAM_TLS_CERT": "/c"})
     with pytest.raises(ValueError, match="RUNSTREAM_TLS_KEY is set and RUNSTREAM_TLS_CERT is not"):
@@ -187,12 +187,14 @@ def test_a_certificate_without_its_key_is_refused():
         ("ipv4:10.0.0.1:1,10.0.0.2:1", True),
     ],
 )
-def test_a_token_without_tls_is_exposed_beyond_loopback(address, exposed):
+def test_a_token_without_tls_is_exposed_beyond_loopback(address: Any, exposed: Any) -> None:
     assert is_exposed(resolve(address, {"RUNSTREAM_TOKEN": "t"})) is exposed
     assert not is_exposed(resolve(address, {}))
 
 
-def test_a_token_that_is_exposed_is_reported_once(caplog, monkeypatch):
+def test_a_token_that_is_exposed_is_reported_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_run_logger, "_said", Repetition())
     for _ in range(3):
         from_environment("host:1", {"RUNSTREAM_TOKEN": TOKEN})
@@ -201,14 +203,14 @@ def test_a_token_that_is_exposed_is_reported_once(caplog, monkeypatch):
     assert "without TLS" in caplog.text
 
 
-def test_no_repr_and_no_pickle_has_the_token():
+def test_no_repr_and_no_pickle_has_the_token() -> None:
     settings = from_environment("127.0.0.1:1", {"RUNSTREAM_TOKEN": TOKEN})
     shown = repr(settings) + str(settings.endpoint) + repr(runstream.Client("127.0.0.1:1", token=TOKEN))
     assert TOKEN not in shown
     assert TOKEN.encode() not in pickle.dumps(settings)
 
 
-def test_a_handle_that_is_sent_elsewhere_uses_the_token_there():
+def test_a_handle_that_is_sent_elsewhere_uses_the_token_there() -> None:
     sent = pickle.loads(pickle.dumps(from_environment("a:1", {}, token=TOKEN, workspace="w")))
     here = in_this_process(sent, {"RUNSTREAM_TOKEN": "mine"})
     assert (here.address, token_of(here.endpoint), here.endpoint.credentials.workspace) == ("a:1", "mine", "w")
@@ -216,7 +218,7 @@ def test_a_handle_that_is_sent_elsewhere_uses_the_token_there():
     assert "was not handed on" in nothing.endpoint.credentials.read("a:1").problem
 
 
-def test_stored_credentials_are_private_shared_and_deleted_when_nobody_names_them(tmp_path):
+def test_stored_credentials_are_private_shared_and_deleted_when_nobody_names_them(tmp_path: Path) -> None:
     stored = StoredCredentials(tmp_path / "credentials")
     endpoint = Endpoint("grpcs://a:1", TlsFiles(ca="/ca"), Credentials(Secret(TOKEN), workspace="w", source="x"))
     name = stored.save(endpoint)
@@ -237,7 +239,7 @@ def test_stored_credentials_are_private_shared_and_deleted_when_nobody_names_the
     assert stored.load(name) is None
 
 
-def test_every_call_of_a_client_has_token_and_workspace(service: TestService):
+def test_every_call_of_a_client_has_token_and_workspace(service: TestService) -> None:
     service.gate.only(TOKEN)
     client = runstream.Client(service.address, token=TOKEN, workspace="team-a")
     with pytest.raises(runstream.NotFound):
@@ -249,14 +251,14 @@ def test_every_call_of_a_client_has_token_and_workspace(service: TestService):
     assert [(token, workspace) for _, token, workspace in service.gate.seen] == [(TOKEN, "team-a")] * 4
 
 
-def test_two_clients_with_two_tokens_have_two_channels(service: TestService):
+def test_two_clients_with_two_tokens_have_two_channels(service: TestService) -> None:
     for token in ("one", "two"):
         runstream.Client(service.address, token=token).latest("0" * 32)
     assert service.gate.calls("Latest") == [("one", ""), ("two", "")]
 
 
 @pytest.mark.parametrize("call", ["get_run", "history"])
-def test_a_client_that_is_refused_says_so_at_once_and_not_the_token(service: TestService, call: str):
+def test_a_client_that_is_refused_says_so_at_once_and_not_the_token(service: TestService, call: str) -> None:
     service.gate.only("another")
     client = runstream.Client(service.address, token=TOKEN)
     with pytest.raises(runstream.Unauthenticated, match="the token 'ci' has expired") as caught:
@@ -267,7 +269,7 @@ def test_a_client_that_is_refused_says_so_at_once_and_not_the_token(service: Tes
     assert TOKEN not in str(caught.value)
 
 
-def test_a_workspace_that_is_none_is_not_found(service: TestService):
+def test_a_workspace_that_is_none_is_not_found(service: TestService) -> None:
     refused = Refused(grpc.StatusCode.NOT_FOUND, "WORKSPACE_NOT_FOUND", "there is no workspace 'team-b'")
     service.gate.refusal_of = lambda token, workspace: refused
     with pytest.raises(runstream.NotFound, match="Correct the workspace"):

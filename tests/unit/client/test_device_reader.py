@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -46,7 +46,7 @@ def point(value: Any, step: Any = 0) -> DevicePoint:
 
 
 @pytest.fixture
-def reader(monkeypatch):
+def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(_device_reader, "_STUCK_S", 0.05)
     reader = DeviceReader(lambda: None)
     yield reader
@@ -65,7 +65,7 @@ def started_since(before: list[threading.Thread]) -> int:
     return sum(t.name == "runstream-device-reader" and t not in before for t in threading.enumerate())
 
 
-def test_ready_points_are_read_in_one_round_and_in_order(reader):
+def test_ready_points_are_read_in_one_round_and_in_order(reader: Any) -> None:
     points = [point(Value(float(n))) for n in range(300)]
     reader.submit(points)
     read = reader.collect(20)
@@ -73,7 +73,7 @@ def test_ready_points_are_read_in_one_round_and_in_order(reader):
     assert [one.value for one in read] == [float(n) for n in range(300)]
 
 
-def test_a_point_that_is_not_ready_is_asked_again_and_holds_up_no_other(reader):
+def test_a_point_that_is_not_ready_is_asked_again_and_holds_up_no_other(reader: Any) -> None:
     late, other = Value(1.0, computed=False), Value(2.0)
     reader.submit([point(late), point(other)])
     assert [one.value for one in collected(reader, lambda points: len(points) == 1)] == [2.0]
@@ -86,7 +86,7 @@ def test_a_point_that_is_not_ready_is_asked_again_and_holds_up_no_other(reader):
 
 
 @pytest.mark.parametrize("where", ["ready", "read"])
-def test_a_thread_that_hangs_is_left_behind_and_its_point_still_comes(reader, where):
+def test_a_thread_that_hangs_is_left_behind_and_its_point_still_comes(reader: Any, where: Any) -> None:
     hanging = Value(1.0, hangs_in=where)
     reader.submit([point(hanging), point(Value(2.0))])
     assert [one.value for one in collected(reader, lambda points: len(points) == 1)] == [2.0]
@@ -94,7 +94,7 @@ def test_a_thread_that_hangs_is_left_behind_and_its_point_still_comes(reader, wh
     assert [one.value for one in collected(reader, lambda points: len(points) == 1)] == [1.0]
 
 
-def test_threads_that_hang_are_bounded_and_go_on_when_they_return(reader):
+def test_threads_that_hang_are_bounded_and_go_on_when_they_return(reader: Any) -> None:
     before = threading.enumerate()
     hanging = [Value(float(n), hangs_in="read") for n in range(10)]
     reader.submit([point(value) for value in hanging])
@@ -113,7 +113,7 @@ def test_threads_that_hang_are_bounded_and_go_on_when_they_return(reader):
     assert started_since(before) == 1
 
 
-def test_a_point_that_was_given_up_is_not_touched_any_more(reader):
+def test_a_point_that_was_given_up_is_not_touched_any_more(reader: Any) -> None:
     late = Value(computed=False)
     abandoned = point(late)
     reader.submit([abandoned])
@@ -127,7 +127,7 @@ def test_a_point_that_was_given_up_is_not_touched_any_more(reader):
     assert late.questions <= asked + 1
 
 
-def test_bad_values_and_steps_are_refused_each_on_its_own(reader):
+def test_bad_values_and_steps_are_refused_each_on_its_own(reader: Any) -> None:
     points = [
         point(Value(RuntimeError("device lost"))),
         point(Value("text")),
@@ -149,7 +149,7 @@ def test_bad_values_and_steps_are_refused_each_on_its_own(reader):
     assert (points[-1].step, points[-1].value) == (7, 2.0)
 
 
-def test_without_a_thread_points_wait_until_there_is_one(reader, monkeypatch):
+def test_without_a_thread_points_wait_until_there_is_one(reader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     start = threading.Thread.start
 
     def fail(self: threading.Thread) -> None:

@@ -3,7 +3,9 @@
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,15 +15,16 @@ from runstream import run as run_module
 from runstream._lifecycle import process_state
 from runstream.journal import RecordType
 from tests.support.polling import until_now
+from tests.unit.client.stored_journals import TestAgent
 
 
 @pytest.fixture
-def threads(monkeypatch):
+def threads(monkeypatch: pytest.MonkeyPatch) -> Any:
     """No thread of runstream can be started until `threads.append(True)`; all others can."""
     allowed: list[bool] = []
     start = threading.Thread.start
 
-    def refuse(thread):
+    def refuse(thread: Any) -> None:
         if thread.name.startswith("runstream-") and not allowed:
             raise RuntimeError("can't start new thread")
         start(thread)
@@ -31,7 +34,9 @@ def threads(monkeypatch):
     return allowed
 
 
-def test_without_a_thread_nothing_raises_and_one_warning_says_so(agent, threads, caplog):
+def test_without_a_thread_nothing_raises_and_one_warning_says_so(
+    agent: TestAgent, threads: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     with runstream.start_run("e", params={"a": 1}) as run:
         run.log({"loss": 1.0})
         run.set_tags({"b": 2})
@@ -48,7 +53,7 @@ def test_without_a_thread_nothing_raises_and_one_warning_says_so(agent, threads,
     until_now(lambda: not process_state.recorder.running)
 
 
-def test_a_run_that_ended_without_a_thread_does_not_keep_the_next_one(agent, threads):
+def test_a_run_that_ended_without_a_thread_does_not_keep_the_next_one(agent: TestAgent, threads: Any) -> None:
     with runstream.start_run("e") as run:
         run.log({"loss": 1.0})
     threads.append(True)
@@ -59,7 +64,7 @@ def test_a_run_that_ended_without_a_thread_does_not_keep_the_next_one(agent, thr
     assert dict(run.stats().refused) == {"no_threads": 1}
 
 
-def test_a_thread_that_can_be_started_later_records_what_was_logged_before(agent, threads):
+def test_a_thread_that_can_be_started_later_records_what_was_logged_before(agent: TestAgent, threads: Any) -> None:
     run = runstream.start_run("e")
     run.log({"loss": 1.0})
     threads.append(True)
@@ -69,7 +74,9 @@ def test_a_thread_that_can_be_started_later_records_what_was_logged_before(agent
     assert run.finish()
 
 
-def test_what_the_agent_settles_at_the_last_moment_counts(agent, start):
+def test_what_the_agent_settles_at_the_last_moment_counts(
+    agent: TestAgent, start: Callable[..., runstream.Run]
+) -> None:
     agent.held = True
     run = start("e")
     for step in range(2_000):
@@ -81,13 +88,14 @@ def test_what_the_agent_settles_at_the_last_moment_counts(agent, start):
     assert agent.status(run.run_id) == "FINISHED"
 
 
-def test_after_its_end_a_run_makes_no_other_journal(agent, start):
+def test_after_its_end_a_run_makes_no_other_journal(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     """At the exit, one run may wait for the service for long, while the journals of the others are settled and deleted.
     An empty one would look like that of a process that died."""
     run, other = start("e"), start("e")
     run.log({"loss": 1.0})
     ending = run._begin_at_exit("FINISHED")
     agent.wait_for(lambda: agent.status(run.run_id) == "FINISHED")
+    assert ending is not None
     until_now(ending.is_over)
     journal = run.stats().journal_path
     with agent.lock:
@@ -100,7 +108,12 @@ def test_after_its_end_a_run_makes_no_other_journal(agent, start):
     run._end_finish()
 
 
-def test_an_end_that_fails_in_a_way_that_nobody_foresaw_does_not_raise(agent, start, monkeypatch, caplog):
+def test_an_end_that_fails_in_a_way_that_nobody_foresaw_does_not_raise(
+    agent: TestAgent,
+    start: Callable[..., runstream.Run],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     run = start("e")
     monkeypatch.setattr(run_module, "wait_all", lambda *_: 1 / 0)
     with run:
@@ -109,7 +122,7 @@ def test_an_end_that_fails_in_a_way_that_nobody_foresaw_does_not_raise(agent, st
     agent.wait_for(lambda: agent.status(run.run_id) == "FINISHED")
 
 
-def test_a_second_finish_returns_what_the_first_returned(agent, start):
+def test_a_second_finish_returns_what_the_first_returned(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     agent.held = True
     run = start("e")
     run.log({"loss": 1.0})
@@ -121,7 +134,9 @@ def test_a_second_finish_returns_what_the_first_returned(agent, start):
     assert other.finish()
 
 
-def test_two_threads_that_finish_one_run_finish_it_once(agent, start, monkeypatch):
+def test_two_threads_that_finish_one_run_finish_it_once(
+    agent: TestAgent, start: Callable[..., runstream.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_STEP_ID", str(time.time_ns() % 1_000_000))
     monkeypatch.setenv("SLURM_NTASKS", "2")
@@ -131,7 +146,7 @@ def test_two_threads_that_finish_one_run_finish_it_once(agent, start, monkeypatc
     answers: list[bool] = []
     barrier = threading.Barrier(4)
 
-    def finish():
+    def finish() -> None:
         barrier.wait()
         answers.append(run.finish(timeout=120))
 
@@ -145,21 +160,23 @@ def test_two_threads_that_finish_one_run_finish_it_once(agent, start, monkeypatc
     assert sum(run_module._finished.values()) - sum(before.values()) == 1
 
 
-def interrupt(after_s, action):
+def interrupt(after_s: Any, action: Any) -> None:
     """Runs `action` in a signal handler of the main thread."""
     signal.signal(signal.SIGALRM, lambda *_: action())
     signal.setitimer(signal.ITIMER_REAL, after_s)
 
 
 @pytest.fixture
-def alarm():
+def alarm() -> Iterator[Any]:
     before = signal.getsignal(signal.SIGALRM)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
 
 
-def test_a_signal_handler_may_finish_a_run_that_is_finishing(agent, start, alarm):
+def test_a_signal_handler_may_finish_a_run_that_is_finishing(
+    agent: TestAgent, start: Callable[..., runstream.Run], alarm: Any
+) -> None:
     agent.held = True
     run = start("e")
     run.log({"loss": 1.0})
@@ -169,13 +186,19 @@ def test_a_signal_handler_may_finish_a_run_that_is_finishing(agent, start, alarm
     assert inner == [False]
 
 
-def test_ctrl_c_leaves_without_waiting_and_what_is_left_is_counted(agent, start, alarm, monkeypatch, caplog):
+def test_ctrl_c_leaves_without_waiting_and_what_is_left_is_counted(
+    agent: TestAgent,
+    start: Callable[..., runstream.Run],
+    alarm: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     monkeypatch.setattr(_ending, "_REPORT_AFTER_S", 0.1)
     agent.held = True
     run = start("e")
     run.log({"loss": 1.0})
 
-    def ctrl_c():
+    def ctrl_c() -> None:
         raise KeyboardInterrupt
 
     interrupt(0.5, ctrl_c)
@@ -189,13 +212,17 @@ def test_ctrl_c_leaves_without_waiting_and_what_is_left_is_counted(agent, start,
     assert not run.finish(), "and nobody waits again, also not at the end of the process"
 
 
-def test_an_end_that_is_quick_says_nothing(agent, start, caplog):
+def test_an_end_that_is_quick_says_nothing(
+    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+) -> None:
     with start("e") as run:
         run.log({"loss": 1.0})
     assert caplog.text == ""
 
 
-def test_after_an_exception_the_traceback_does_not_wait_for_long(agent, start):
+def test_after_an_exception_the_traceback_does_not_wait_for_long(
+    agent: TestAgent, start: Callable[..., runstream.Run]
+) -> None:
     agent.held = True
     run = start("e", settings={"exit_timeout_s": 0.2})
     begun = time.monotonic()
@@ -204,7 +231,9 @@ def test_after_an_exception_the_traceback_does_not_wait_for_long(agent, start):
     assert time.monotonic() - begun < 10
 
 
-def test_log_after_finish_is_said_once(agent, start, caplog):
+def test_log_after_finish_is_said_once(
+    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+) -> None:
     run = start("e")
     run.finish()
     for _ in range(5):
@@ -216,7 +245,9 @@ def test_log_after_finish_is_said_once(agent, start, caplog):
 
 
 @pytest.mark.parametrize("timeout", [None, float("inf"), float("nan"), "soon", -1.0], ids=repr)
-def test_a_limit_of_any_kind_ends_the_run_and_raises_nothing(agent, start, timeout):
+def test_a_limit_of_any_kind_ends_the_run_and_raises_nothing(
+    agent: TestAgent, start: Callable[..., runstream.Run], timeout: Any
+) -> None:
     run = start("e")
     run.log({"loss": 1.0})
     assert run.flush(120)
@@ -225,15 +256,19 @@ def test_a_limit_of_any_kind_ends_the_run_and_raises_nothing(agent, start, timeo
     agent.wait_for(lambda: [kind for _, kind, _ in agent.records].count(RecordType.FINISH) == 1)
 
 
-def test_a_status_of_any_kind_ends_the_run(agent, start, caplog):
-    run = start("e")
+def test_a_status_of_any_kind_ends_the_run(
+    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+) -> None:
+    run: Any = start("e")
     assert run.finish(["no", "status"])
     assert agent.status(run.run_id) == "FAILED"
     assert "expected FINISHED, FAILED or KILLED" in caplog.text
 
 
-def test_bad_params_and_tags_at_each_step_are_said_once(start, caplog):
-    run = start("e")
+def test_bad_params_and_tags_at_each_step_are_said_once(
+    start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+) -> None:
+    run: Any = start("e")
     for _ in range(50):
         run.set_tags({"t": "v" * 9_000})
         run.log_params([1])
@@ -243,7 +278,9 @@ def test_bad_params_and_tags_at_each_step_are_said_once(start, caplog):
 # Deleted, or refused.
 
 
-def test_points_of_a_deleted_run_are_refused_and_nobody_waits_for_its_end(agent, start):
+def test_points_of_a_deleted_run_are_refused_and_nobody_waits_for_its_end(
+    agent: TestAgent, start: Callable[..., runstream.Run]
+) -> None:
     run = start("e")
     run.log({"loss": 1.0})
     assert run.flush(120)
@@ -257,7 +294,9 @@ def test_points_of_a_deleted_run_are_refused_and_nobody_waits_for_its_end(agent,
     assert agent.status(run.run_id) == "FINISHED"
 
 
-def test_a_run_that_was_restored_takes_points_again_and_gets_its_end(agent, start):
+def test_a_run_that_was_restored_takes_points_again_and_gets_its_end(
+    agent: TestAgent, start: Callable[..., runstream.Run]
+) -> None:
     run = start("e")
     agent.run_state = "deleted"
     run.log({"loss": 1.0}, step=1)
@@ -271,7 +310,9 @@ def test_a_run_that_was_restored_takes_points_again_and_gets_its_end(agent, star
     assert stats.logged == stats.acknowledged + sum(stats.refused.values()) == 2
 
 
-def test_nothing_waits_for_a_run_that_the_service_does_not_create(agent, start):
+def test_nothing_waits_for_a_run_that_the_service_does_not_create(
+    agent: TestAgent, start: Callable[..., runstream.Run]
+) -> None:
     agent.run_state = "refused"
     run = start("e")
     run.log({"loss": 1.0})
@@ -282,12 +323,14 @@ def test_nothing_waits_for_a_run_that_the_service_does_not_create(agent, start):
     assert run.stats().on_disk == 1, "it may be created later"
 
 
-def test_an_end_that_the_service_refuses_is_no_success(agent, start):
+def test_an_end_that_the_service_refuses_is_no_success(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     agent.end_refused = True
     assert not start("e").finish(timeout=120)
 
 
-def test_what_the_agent_reports_is_logged_once(agent, start, caplog):
+def test_what_the_agent_reports_is_logged_once(
+    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+) -> None:
     run = start("e")
     assert run.flush(120)
     agent.report("WARNING", "param 'a' refused: it has another value already")
@@ -301,7 +344,9 @@ def test_what_the_agent_reports_is_logged_once(agent, start, caplog):
 # An agent that outlives the job.
 
 
-def test_with_an_operators_agent_the_journal_is_enough(agent, start, monkeypatch):
+def test_with_an_operators_agent_the_journal_is_enough(
+    agent: TestAgent, start: Callable[..., runstream.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RUNSTREAM_AGENT", "external")
     agent.held = True
     run = start("e")

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -16,6 +17,7 @@ import runstream
 from runstream._flat_params import flat_params
 from runstream._framework_run import FrameworkRun, status_of_error
 from runstream._params_tags import MAX_PARAM
+from tests.unit.client.stored_journals import TestAgent
 
 
 @dataclass
@@ -53,11 +55,11 @@ class BrokenMapping(dict[str, int]):
     ],
     ids=str,
 )
-def test_hyperparameters_become_flat_params(config, params):
+def test_hyperparameters_become_flat_params(config: Any, params: Any) -> None:
     assert flat_params(config) == params
 
 
-def test_large_hyperparameters_stay_one_param_of_bounded_length():
+def test_large_hyperparameters_stay_one_param_of_bounded_length() -> None:
     labels = {f"label {number}": number for number in range(101)}
     flat = flat_params({"labels": labels, "text": "x" * 10_000})
     assert flat["labels"] == str(labels)
@@ -69,7 +71,9 @@ def test_large_hyperparameters_stay_one_param_of_bounded_length():
     assert flat_params({"config": BrokenMapping(a=1)}) == {"config": "{'config': {'a': 1}}"}
 
 
-def test_a_run_that_ended_is_open_again_with_the_next_point(agent, start_run):
+def test_a_run_that_ended_is_open_again_with_the_next_point(
+    agent: TestAgent, start_run: Callable[..., runstream.Run]
+) -> None:
     mine = FrameworkRun(experiment="e", name="n", address="127.0.0.1:1")
     first = mine.handle()
     assert mine.handle() is first
@@ -86,7 +90,7 @@ def test_a_run_that_ended_is_open_again_with_the_next_point(agent, start_run):
     assert agent.values("loss") == [1.0, 2.0]
 
 
-def test_a_run_of_the_caller_is_not_ended(agent, start):
+def test_a_run_of_the_caller_is_not_ended(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     run = start("e")
     mine = FrameworkRun(run)
     assert mine.handle() is run
@@ -96,7 +100,9 @@ def test_a_run_of_the_caller_is_not_ended(agent, start):
     assert mine.handle() is run
 
 
-def test_a_process_that_is_started_before_the_run_gets_its_id(agent, start_run):
+def test_a_process_that_is_started_before_the_run_gets_its_id(
+    agent: TestAgent, start_run: Callable[..., runstream.Run]
+) -> None:
     mine = FrameworkRun(experiment="e", address="127.0.0.1:1")
     theirs = pickle.loads(pickle.dumps(mine))
     other = pickle.loads(pickle.dumps(mine))
@@ -106,7 +112,7 @@ def test_a_process_that_is_started_before_the_run_gets_its_id(agent, start_run):
         one.finish()
 
 
-def test_a_wrong_argument_raises_at_once(agent, start):
+def test_a_wrong_argument_raises_at_once(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     run = start("e")
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"experiment": 7}, "experiment"),
@@ -128,14 +134,14 @@ def test_a_wrong_argument_raises_at_once(agent, start):
     [(KeyboardInterrupt(), "KILLED"), (RuntimeError(), "FAILED"), (SystemExit(1), "FAILED")],
     ids=repr,
 )
-def test_ctrl_c_kills_a_run_and_other_exceptions_fail_it(error, status):
+def test_ctrl_c_kills_a_run_and_other_exceptions_fail_it(error: Any, status: Any) -> None:
     try:
         raise error
     except BaseException:
         assert status_of_error() == status
 
 
-def test_importing_the_client_loads_no_framework():
+def test_importing_the_client_loads_no_framework() -> None:
     code = (
         "import sys, runstream; runstream.start_run; "
         "assert not {'runstream._framework_run', 'lightning', 'torch'} & set(sys.modules)"

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import uuid
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ class FakeLaunch(LaunchEnvironment):
     def kubernetes_namespace(self) -> str:
         return "team-a"
 
-    def launcher_id(self, environ, names) -> str:
+    def launcher_id(self, environ: Any, names: Any) -> str:
         return self._launcher
 
 
@@ -113,20 +114,20 @@ class FakeLaunch(LaunchEnvironment):
         pytest.param({"LOCAL_RANK": "1", "NODE_RANK": "2", "LOCAL_WORLD_SIZE": "8"}, None, 17, id="a later node"),
     ],
 )  # fmt: skip
-def test_the_launcher_names_job_and_rank(environ, job, rank):
+def test_the_launcher_names_job_and_rank(environ: Any, job: Any, rank: Any) -> None:
     launch = FakeLaunch()
     assert job_of(environ, launch) == job
     assert rank_of(environ, launch) == rank
 
 
-def test_ranks_that_a_program_spawned_itself_are_known_by_their_process_group():
+def test_ranks_that_a_program_spawned_itself_are_known_by_their_process_group() -> None:
     launch = FakeLaunch(group=(3, 4), child=True)
     assert job_of(SPAWNED, launch) == ("rendezvous on one node", "agent-1", "12355")
     assert rank_of({**SPAWNED, "SLURM_PROCID": "0"}, launch) == 3
     assert job_of(SPAWNED, FakeLaunch(group=(0, 1))) is None
 
 
-def test_the_same_job_id_on_two_slurm_clusters_is_two_runs():
+def test_the_same_job_id_on_two_slurm_clusters_is_two_runs() -> None:
     one, other = (
         resolve({**SRUN, "SLURM_CLUSTER_NAME": cluster}, experiment="e", name="n", launch=FakeLaunch())
         for cluster in ("alps", "jura")
@@ -134,7 +135,7 @@ def test_the_same_job_id_on_two_slurm_clusters_is_two_runs():
     assert one.run_id != other.run_id
 
 
-def test_ranks_of_one_job_share_a_run_and_other_names_do_not():
+def test_ranks_of_one_job_share_a_run_and_other_names_do_not() -> None:
     one = resolve(SRUN, experiment="e", name="n")
     assert one.shared
     assert one == resolve({**SRUN}, experiment="e", name="n")
@@ -147,14 +148,14 @@ def test_ranks_of_one_job_share_a_run_and_other_names_do_not():
     assert resolve(SRUN, experiment="e", name="n", run_index=1).run_id != one.run_id
 
 
-def test_an_explicit_run_id_wins_over_the_environment_and_that_over_the_launcher():
+def test_an_explicit_run_id_wins_over_the_environment_and_that_over_the_launcher() -> None:
     given, from_environment = uuid.uuid4(), uuid.uuid4()
     environ = {**SRUN, "RUNSTREAM_RUN_ID": str(from_environment)}
     assert resolve(environ, experiment="e", name="n", run_id=given.hex).run_id == given.hex
     assert resolve(environ, experiment="e", name="n").run_id == from_environment.hex
 
 
-def test_a_process_on_its_own_gets_a_fresh_run():
+def test_a_process_on_its_own_gets_a_fresh_run() -> None:
     one = resolve({}, experiment="e", name="n")
     assert not one.shared
     assert not one.warning
@@ -172,7 +173,7 @@ def test_a_process_on_its_own_gets_a_fresh_run():
         ({"SLURM_RESTART_COUNT": "1", "TORCHELASTIC_RESTART_COUNT": "0"}, 1),
     ],
 )
-def test_restarts_raise_the_attempt(environ, attempt):
+def test_restarts_raise_the_attempt(environ: Any, attempt: Any) -> None:
     assert resolve(environ, experiment=None, name=None).attempt == attempt
     assert resolve(environ, experiment=None, name=None, attempt=4).attempt == 4
 
@@ -187,7 +188,7 @@ def test_restarts_raise_the_attempt(environ, attempt):
         ({}, (0, 2)),
     ],
 )
-def test_a_rank_without_a_shared_job_is_warned_and_told_what_to_set(environ, group):
+def test_a_rank_without_a_shared_job_is_warned_and_told_what_to_set(environ: Any, group: Any) -> None:
     launch = FakeLaunch(group=group)
     found = resolve(environ, experiment="e", name="n", launch=launch)
     assert not found.shared
@@ -195,7 +196,7 @@ def test_a_rank_without_a_shared_job_is_warned_and_told_what_to_set(environ, gro
     assert not resolve(environ, experiment="e", name="n", rank=1, launch=launch).warning
 
 
-def test_a_spawned_rank_that_is_not_known_as_one_yet_is_warned_about():
+def test_a_spawned_rank_that_is_not_known_as_one_yet_is_warned_about() -> None:
     def warning(environ: dict[str, str], launch: FakeLaunch, rank: int | None = None) -> str:
         return resolve(environ, experiment="e", name="n", rank=rank, launch=launch).warning
 
@@ -210,7 +211,7 @@ def test_a_spawned_rank_that_is_not_known_as_one_yet_is_warned_about():
     assert not warning({}, spawned)
 
 
-def test_a_run_id_is_32_hex_digits():
+def test_a_run_id_is_32_hex_digits() -> None:
     assert check_run_id("0123456789ABCDEF0123456789abcdef") == "0123456789abcdef" * 2
     for wrong in ("", "0" * 31, "g" * 32, "0" * 33):
         with pytest.raises(ValueError, match="32 hex digits"):
@@ -219,7 +220,7 @@ def test_a_run_id_is_32_hex_digits():
         check_run_id(7)
 
 
-def test_a_rank_is_an_int_from_zero():
+def test_a_rank_is_an_int_from_zero() -> None:
     assert check_int32("rank", 3) == 3
     for wrong in (-1, 2**31):
         with pytest.raises(ValueError, match="rank"):
@@ -229,14 +230,14 @@ def test_a_rank_is_an_int_from_zero():
             check_int32("rank", other)
 
 
-def test_only_an_id_from_the_launcher_is_a_derived_one():
+def test_only_an_id_from_the_launcher_is_a_derived_one() -> None:
     assert resolve(SRUN, experiment="e", name="n").derived
     assert not resolve({**SRUN, "RUNSTREAM_RUN_ID": uuid.uuid4().hex}, experiment="e", name="n").derived
     assert not resolve(SRUN, experiment="e", name="n", run_id=uuid.uuid4().hex).derived
     assert not resolve({}, experiment="e", name="n").derived
 
 
-def test_a_process_knows_how_old_it_is():
+def test_a_process_knows_how_old_it_is() -> None:
     before = process_age_us()
     assert 0 < before <= process_age_us() < 86_400_000_000
     # Started before this line, but not long before the process that runs the tests.
@@ -261,7 +262,7 @@ def launched(rank: int, *wrapper: str) -> str:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
-def test_all_ranks_of_a_launcher_call_it_the_same_also_behind_wrapper_scripts():
+def test_all_ranks_of_a_launcher_call_it_the_same_also_behind_wrapper_scripts() -> None:
     wrapper = ("sh", "-c", '"$@"; exit $?', "wrapper")
     (name,) = {launched(0), launched(1), launched(2, *wrapper), launched(3, *wrapper)}
     assert f"/{os.getpid()}/" in name
@@ -271,7 +272,7 @@ def test_all_ranks_of_a_launcher_call_it_the_same_also_behind_wrapper_scripts():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 @pytest.mark.parametrize(("nodes", "named"), [("--nnodes=2", True), ("--nnodes=1:4", False), ("--nnodes=2:2", True)])
-def test_a_torchrun_that_other_nodes_may_join_does_not_stand_for_its_launch(nodes: str, named: bool):
+def test_a_torchrun_that_other_nodes_may_join_does_not_stand_for_its_launch(nodes: str, named: bool) -> None:
     said = subprocess.run([sys.executable, "-c", AGENT, nodes], check=True, capture_output=True, text=True)
     assert bool(said.stdout.strip()) == named
 
@@ -284,7 +285,9 @@ def test_a_torchrun_that_other_nodes_may_join_does_not_stand_for_its_launch(node
         pytest.param({"LOCAL_RANK": "0", "RANK": "0"}, False, id="a worker of Ray with Lightning"),
     ],
 )
-def test_a_process_that_gives_itself_a_rank_is_its_own_launcher_only_with_lightning(variables, itself):
+def test_a_process_that_gives_itself_a_rank_is_its_own_launcher_only_with_lightning(
+    variables: Any, itself: Any
+) -> None:
     code = (
         "import os, sys, types, runstream._launcher as l; sys.modules['lightning'] = types.ModuleType('lightning'); "
         f"os.environ.update({variables!r}); "

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import uuid
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+import runstream
 from runstream import run as run_module
+from tests.unit.client.stored_journals import TestAgent
 
 
 @pytest.fixture
-def in_a_job(agent, monkeypatch):
+def in_a_job(agent: TestAgent, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A launcher that gives the same id to each launch; the service knows that this is another one."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", uuid.uuid4().hex)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
@@ -20,7 +24,9 @@ def in_a_job(agent, monkeypatch):
     return agent.other_run_id
 
 
-def test_everything_goes_to_the_run_that_the_service_names(agent, start, in_a_job, caplog):
+def test_everything_goes_to_the_run_that_the_service_names(
+    agent: TestAgent, start: Callable[..., runstream.Run], in_a_job: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "runstream")
     run = start("e", params={"lr": 0.1})
     run.log({"loss": 1.0}, step=0)
@@ -37,8 +43,12 @@ def test_everything_goes_to_the_run_that_the_service_names(agent, start, in_a_jo
 
 
 def test_an_id_that_was_read_before_the_service_answered_is_reported_when_it_changes(
-    agent, start, in_a_job, caplog, monkeypatch
-):
+    agent: TestAgent,
+    start: Callable[..., runstream.Run],
+    in_a_job: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(run_module, "_WAIT_FOR_ID_S", 0.05)
     agent.held = True
     run = start("e")
@@ -55,7 +65,9 @@ def test_an_id_that_was_read_before_the_service_answered_is_reported_when_it_cha
     assert in_a_job in warning.getMessage()
 
 
-def test_an_id_that_is_final_is_not_waited_for(agent, start, monkeypatch):
+def test_an_id_that_is_final_is_not_waited_for(
+    agent: TestAgent, start: Callable[..., runstream.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(run_module, "_WAIT_FOR_ID_S", 300.0)
     agent.held = True
     run_id = uuid.uuid4().hex
@@ -64,7 +76,9 @@ def test_an_id_that_is_final_is_not_waited_for(agent, start, monkeypatch):
     agent.held = False
 
 
-def test_a_forked_child_writes_to_the_same_run(agent, start, in_a_job):
+def test_a_forked_child_writes_to_the_same_run(
+    agent: TestAgent, start: Callable[..., runstream.Run], in_a_job: Any
+) -> None:
     run = start("e")
     assert run.run_id == in_a_job
     pid = os.fork()
@@ -76,7 +90,9 @@ def test_a_forked_child_writes_to_the_same_run(agent, start, in_a_job):
     assert agent.values("child") == [1.0]
 
 
-def test_the_record_says_who_asks_and_how_long_ago_it_started(agent, start, in_a_job):
+def test_the_record_says_who_asks_and_how_long_ago_it_started(
+    agent: TestAgent, start: Callable[..., runstream.Run], in_a_job: Any
+) -> None:
     start("e", rank=2, attempt=0)
     explicit = uuid.uuid4().hex
     start("e", run_id=explicit, attempt=3)
@@ -91,7 +107,9 @@ def test_the_record_says_who_asks_and_how_long_ago_it_started(agent, start, in_a
     assert derived["pid"] == os.getpid()
 
 
-def test_a_child_asks_for_its_run_with_the_age_of_its_parent(agent, start):
+def test_a_child_asks_for_its_run_with_the_age_of_its_parent(
+    agent: TestAgent, start: Callable[..., runstream.Run]
+) -> None:
     """A run that has ended in between is not set to running again by it."""
     run = start("e")
     assert run.flush(120)

@@ -7,10 +7,12 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+import runstream
 from tests.unit.client.reference_service import TestService
 
 
@@ -59,7 +61,9 @@ def successor(service: TestService) -> Iterator[TestService]:
     other.stop()
 
 
-def test_an_address_that_changes_behind_a_name_is_found_within_seconds(service, successor, start_carried, names):
+def test_an_address_that_changes_behind_a_name_is_found_within_seconds(
+    service: TestService, successor: Any, start_carried: Callable[..., runstream.Run], names: Any
+) -> None:
     successor.ledger.runs = service.ledger.runs
     run = start_carried("e", address=f"dns://127.0.0.1:{names.port}/svc.test:{service.port}")
     run.log({"loss": 0.0}, step=0)

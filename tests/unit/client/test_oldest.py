@@ -1,11 +1,13 @@
 """The client at the floors of its pyproject.toml, on the oldest Python and a recent one, where they are installed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.environments import environment, interpreter
 from tests.support.floors import floors
+from tests.unit.client.reference_service import TestService
 from tests.unit.client.test_processes import check, count_up, run_program
 
 
@@ -19,7 +21,7 @@ def oldest_environment(python: str) -> Path:
 
 
 @pytest.mark.parametrize("python", ["python3.10", "python3.13"])
-def test_the_client_streams_and_forks_at_the_oldest_versions_it_allows(service, python):
+def test_the_client_streams_and_forks_at_the_oldest_versions_it_allows(service: TestService, python: Any) -> None:
     result = run_program(service, "os_fork", 5, python=str(oldest_environment(python)))
     check(service, result)
     said = dict(line.split() for line in result.stdout.splitlines())

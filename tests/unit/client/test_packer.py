@@ -2,6 +2,7 @@
 
 import math
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -27,7 +28,7 @@ ROWS = st.dictionaries(KEYS, VALUES | st.integers(-9, 9), max_size=5) | st.fixed
 class Packed:
     """A packer, its buffer, and what it has given on."""
 
-    def __init__(self, batch_points=1_000):
+    def __init__(self, batch_points: int = 1_000) -> None:
         logger = RunLogger("0" * 32, "test:1", 1_000_000)
         self.buffer = Buffer(1_000_000, 64_000_000, logger, lambda _: None, lambda: None)
         self.series = SeriesTable()
@@ -39,7 +40,7 @@ class Packed:
         return [one for one in self.sealed if isinstance(one, Columns)]
 
 
-def bits(value) -> object:
+def bits(value: Any) -> object:
     return "nan" if math.isnan(value) else struct.pack("<d", value)
 
 
@@ -48,7 +49,7 @@ def bits(value) -> object:
     batch_points=st.integers(1, 40),
 )
 @settings(max_examples=examples(100), deadline=None)
-def test_whatever_is_logged_is_in_the_columns_as_it_was(calls, batch_points):
+def test_whatever_is_logged_is_in_the_columns_as_it_was(calls: Any, batch_points: Any) -> None:
     packed = Packed(batch_points)
     for metrics, step, time_us in calls:
         packed.buffer.put(metrics, step, time_us)
@@ -78,7 +79,7 @@ def test_whatever_is_logged_is_in_the_columns_as_it_was(calls, batch_points):
         ("a\ud800b", "key_not_utf8"),
     ],
 )
-def test_a_bad_key_is_refused_with_its_reason_and_the_rest_of_the_row_goes_on(key, reason):
+def test_a_bad_key_is_refused_with_its_reason_and_the_rest_of_the_row_goes_on(key: Any, reason: Any) -> None:
     packed = Packed()
     packed.buffer.put({key: 1.0, "good": 2.0}, 0, None)
     packed.packer.drain()
@@ -88,11 +89,11 @@ def test_a_bad_key_is_refused_with_its_reason_and_the_rest_of_the_row_goes_on(ke
 
 
 @pytest.mark.parametrize("key", ["k" * 250, "'; DROP TABLE x; --", "a/b c", "漢字", "\u200b", "\u2028"])
-def test_a_strange_key_is_a_key(key):
+def test_a_strange_key_is_a_key(key: Any) -> None:
     assert key_error(key) is None
 
 
-def test_more_keys_than_a_run_may_have_are_refused_without_being_kept():
+def test_more_keys_than_a_run_may_have_are_refused_without_being_kept() -> None:
     packed = Packed()
     packed.series.max_series = 3
     for n in range(10):

@@ -4,16 +4,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runstream.v1 import run_pb2
+from tests.unit.client.reference_service import TestService
 
 ROOT = Path(__file__).parents[3]
 
 
 def run_program(
-    service, name, number, python=sys.executable, timeout=60, **environment
+    service: TestService, name: Any, number: Any, python: Any = sys.executable, timeout: int = 60, **environment: Any
 ) -> subprocess.CompletedProcess[str]:
     """Runs one of `processes.py` against the service; returns the finished process."""
     paths = [str(ROOT), str(ROOT / "client")]
@@ -28,16 +30,16 @@ def run_program(
     )
 
 
-def check(service, result, expected_rc=0) -> None:
+def check(service: TestService, result: Any, expected_rc: int = 0) -> None:
     assert result.returncode == expected_rc, result.stdout + result.stderr
     assert "Traceback" not in result.stderr or expected_rc, result.stderr
 
 
-def count_up(service, key, points) -> None:
+def count_up(service: TestService, key: Any, points: Any) -> None:
     assert sorted(service.ledger.values(key)) == [float(value) for value in range(points)], key
 
 
-def test_a_streaming_process_forks_many_times_and_both_sides_store_every_point_once(service):
+def test_a_streaming_process_forks_many_times_and_both_sides_store_every_point_once(service: TestService) -> None:
     result = run_program(service, "os_fork", 25)
     check(service, result)
     said = dict(line.split() for line in result.stdout.splitlines())
@@ -48,7 +50,7 @@ def test_a_streaming_process_forks_many_times_and_both_sides_store_every_point_o
     assert len(service.ledger.producers) == 26
 
 
-def test_a_forked_child_waits_for_no_thread_of_its_parent_to_collect_garbage(service):
+def test_a_forked_child_waits_for_no_thread_of_its_parent_to_collect_garbage(service: TestService) -> None:
     result = run_program(service, "fork_while_a_call_is_locked", 100)
     check(service, result)
     assert result.stdout == "child 0\n"
@@ -56,7 +58,7 @@ def test_a_forked_child_waits_for_no_thread_of_its_parent_to_collect_garbage(ser
     count_up(service, "child0", 100)
 
 
-def test_multiprocessing_children_flush_at_their_end_without_being_told(service):
+def test_multiprocessing_children_flush_at_their_end_without_being_told(service: TestService) -> None:
     check(service, run_program(service, "fork_pool", 12))
     count_up(service, "parent", 1_200)
     for number in range(12):
@@ -65,7 +67,7 @@ def test_multiprocessing_children_flush_at_their_end_without_being_told(service)
     assert run.status == run_pb2.RUN_STATUS_FINISHED
 
 
-def test_a_spawned_child_flushes_and_finishes_its_own_run(service):
+def test_a_spawned_child_flushes_and_finishes_its_own_run(service: TestService) -> None:
     result = run_program(service, "spawned", 500)
     check(service, result)
     count_up(service, "child0", 500)
@@ -88,7 +90,9 @@ def test_a_spawned_child_flushes_and_finishes_its_own_run(service):
         ("finishes_in_a_daemon", run_pb2.RUN_STATUS_FINISHED, 0),
     ],
 )
-def test_the_interpreter_flushes_at_its_end_and_says_how_it_ended(service, program, status, code):
+def test_the_interpreter_flushes_at_its_end_and_says_how_it_ended(
+    service: TestService, program: Any, status: Any, code: Any
+) -> None:
     result = run_program(service, program, 5_000)
     assert result.returncode == code, result.stderr
     count_up(service, "parent", 5_000)
@@ -96,7 +100,7 @@ def test_the_interpreter_flushes_at_its_end_and_says_how_it_ended(service, progr
     assert result.stderr.count("Traceback") == (program in ("raises", "interrupted")), result.stderr
 
 
-def test_a_process_that_can_start_no_thread_trains_to_its_end(service):
+def test_a_process_that_can_start_no_thread_trains_to_its_end(service: TestService) -> None:
     result = run_program(service, "without_threads", 100)
     check(service, result)
     assert result.stdout.splitlines() == ["False", "False {'no_threads': 100}"]
@@ -104,7 +108,7 @@ def test_a_process_that_can_start_no_thread_trains_to_its_end(service):
     assert "bug" not in result.stderr
 
 
-def test_runs_that_are_open_at_the_end_do_not_wait_for_each_other(service):
+def test_runs_that_are_open_at_the_end_do_not_wait_for_each_other(service: TestService) -> None:
     """The first ones cannot be reached, and would take all of the time."""
     result = run_program(service, "two_services_at_exit", 2_000, RUNSTREAM_EXIT_TIMEOUT_S="3")
     check(service, result)
@@ -113,7 +117,7 @@ def test_runs_that_are_open_at_the_end_do_not_wait_for_each_other(service):
     assert result.stderr.count("10 points, and 1 params, tags and ends of the run, are on disk") == 4
 
 
-def test_a_forked_child_that_exits_leaves_the_run_to_its_parent(service):
+def test_a_forked_child_that_exits_leaves_the_run_to_its_parent(service: TestService) -> None:
     result = run_program(service, "exits_in_child", 1_500)
     check(service, result)
     run_id, status = result.stdout.split()
@@ -123,32 +127,32 @@ def test_a_forked_child_that_exits_leaves_the_run_to_its_parent(service):
     assert service.ledger.runs[run_id].status == run_pb2.RUN_STATUS_FINISHED
 
 
-def test_a_forked_child_reads_at_once(service):
+def test_a_forked_child_reads_at_once(service: TestService) -> None:
     result = run_program(service, "reads_in_child", 10)
     check(service, result)
     assert result.stdout == "RUNNING\n"
 
 
-def test_points_of_a_thread_that_outlives_the_main_one_arrive(service):
+def test_points_of_a_thread_that_outlives_the_main_one_arrive(service: TestService) -> None:
     result = run_program(service, "logs_from_another_thread_at_exit", 3_000)
     check(service, result)
     count_up(service, "parent", 3_000)
 
 
-def test_a_daemon_thread_that_logs_to_the_end_does_no_harm(service):
+def test_a_daemon_thread_that_logs_to_the_end_does_no_harm(service: TestService) -> None:
     result = run_program(service, "daemon_thread_at_exit", 2_000)
     check(service, result)
     count_up(service, "parent", 2_000)
 
 
-def test_without_a_service_the_exit_waits_no_longer_than_told(service):
+def test_without_a_service_the_exit_waits_no_longer_than_told(service: TestService) -> None:
     service.stop()
     result = run_program(service, "falls_off_the_end", 100, RUNSTREAM_EXIT_TIMEOUT_S="0.3", timeout=10)
     check(service, result)
     assert "100 points" in result.stderr
 
 
-def test_importing_the_client_imports_neither_service_nor_numpy_nor_grpc(service):
+def test_importing_the_client_imports_neither_service_nor_numpy_nor_grpc(service: TestService) -> None:
     modules = run_program(service, "imports", 0).stdout.split()
     assert "runstream.run" in modules
     packages = {name.partition(".")[0] for name in modules}

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import grpc
 import pytest
 
 import runstream
 from tests.support.polling import until_now
+from tests.unit.client.reference_service import TestService
 
 NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_proxy_for_web_pages_does_not_divert_points_or_reads(service, start_carried, monkeypatch, variable, host):
+def test_a_proxy_for_web_pages_does_not_divert_points_or_reads(
+    service: TestService,
+    start_carried: Callable[..., runstream.Run],
+    monkeypatch: pytest.MonkeyPatch,
+    variable: Any,
+    host: Any,
+) -> None:
     for name in ("no_proxy", "no_grpc_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, NOBODY)
@@ -26,7 +36,12 @@ def test_a_proxy_for_web_pages_does_not_divert_points_or_reads(service, start_ca
         assert client.get_run(run.run_id).status == "FINISHED"
 
 
-def test_a_proxy_that_was_asked_for_is_used_and_named_when_it_fails(service, start_carried, monkeypatch, caplog):
+def test_a_proxy_that_was_asked_for_is_used_and_named_when_it_fails(
+    service: TestService,
+    start_carried: Callable[..., runstream.Run],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     for name in ("no_proxy", "no_grpc_proxy", "grpc_proxy", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", NOBODY)

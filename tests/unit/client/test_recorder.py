@@ -12,7 +12,9 @@ import signal
 import sys
 import time
 import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,9 +25,11 @@ from runstream._repetition import Repetition
 from runstream.journal import Directory, JournalWriter, RecordType
 from runstream.v1 import run_pb2
 from tests.support.polling import until_now
+from tests.unit.client.reference_service import TestService
+from tests.unit.client.stored_journals import TestAgent
 
 
-def batches(agent) -> list[int]:
+def batches(agent: TestAgent) -> list[int]:
     """Points of each batch that was found."""
     return [points for _, kind, points in agent.records if kind is RecordType.BATCH]
 
@@ -33,13 +37,13 @@ def batches(agent) -> list[int]:
 # Batches.
 
 
-def test_a_point_that_comes_alone_is_in_the_journal_soon(agent, start):
+def test_a_point_that_comes_alone_is_in_the_journal_soon(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     run = start("e", settings={"interval_s": 60.0})
     run.log({"loss": 1.0})
     agent.wait_for(lambda: batches(agent) == [1])
 
 
-def test_while_many_points_come_they_are_gathered(agent, start):
+def test_while_many_points_come_they_are_gathered(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     run = start("e", settings={"quick_interval_s": 0.01, "interval_s": 0.5})
     until = time.monotonic() + 1.5
     step = 0
@@ -53,14 +57,16 @@ def test_while_many_points_come_they_are_gathered(agent, start):
     assert sum(batches(agent)) == step
 
 
-def test_a_batch_has_at_most_a_thousand_points(agent, start):
+def test_a_batch_has_at_most_a_thousand_points(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     run = start("e")
     run.log({f"key{n}": 1.0 for n in range(2_500)})
     assert run.flush(120)
     assert batches(agent)[:2] == [1_000, 1_000]
 
 
-def test_series_are_declared_before_they_are_used_and_in_records_of_bounded_size(agent, start):
+def test_series_are_declared_before_they_are_used_and_in_records_of_bounded_size(
+    agent: TestAgent, start: Callable[..., runstream.Run]
+) -> None:
     run = start("e")
     run.log({f"{n:0>250}": 1.0 for n in range(1_200)})
     assert run.flush(120)
@@ -69,7 +75,9 @@ def test_series_are_declared_before_they_are_used_and_in_records_of_bounded_size
     assert len(agent.points) == 1_200
 
 
-def test_params_and_tags_are_written_in_records_of_bounded_size(agent, start):
+def test_params_and_tags_are_written_in_records_of_bounded_size(
+    agent: TestAgent, start: Callable[..., runstream.Run]
+) -> None:
     run = start("e", params={f"p{n}": "漢" * 6_000 for n in range(100)})
     run.set_tags({f"t{n}": str(n) for n in range(2_500)})
     assert run.flush(120)
@@ -83,7 +91,7 @@ def test_params_and_tags_are_written_in_records_of_bounded_size(agent, start):
 
 
 @pytest.fixture
-def disk(monkeypatch):
+def disk(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A disk that raises `disk.error` while it is set, at "create", "append" or "sync" (`disk.at`)."""
     disk = types.SimpleNamespace(error=None, at="append", syncs=0)
     create, append, sync = JournalWriter.create, JournalWriter.append, JournalWriter.sync
@@ -92,15 +100,15 @@ def disk(monkeypatch):
         if disk.error is not None and disk.at == at:
             raise disk.error
 
-    def checked_create(root, record):
+    def checked_create(root: Any, record: Any) -> Any:
         check("create")
         return create(root, record)
 
-    def checked_append(writer, kind, payload):
+    def checked_append(writer: Any, kind: Any, payload: Any) -> Any:
         check("append")
         return append(writer, kind, payload)
 
-    def checked_sync(writer):
+    def checked_sync(writer: Any) -> Any:
         disk.syncs += 1
         check("sync")
         return sync(writer)
@@ -113,7 +121,9 @@ def disk(monkeypatch):
 
 
 @pytest.mark.parametrize("at", ["create", "append"])
-def test_a_full_disk_is_said_once_and_points_wait_in_memory_until_it_has_room(agent, start, disk, caplog, at):
+def test_a_full_disk_is_said_once_and_points_wait_in_memory_until_it_has_room(
+    agent: TestAgent, start: Callable[..., runstream.Run], disk: Any, caplog: pytest.LogCaptureFixture, at: Any
+) -> None:
     caplog.set_level(logging.INFO, "runstream")
     disk.error, disk.at = OSError(errno.ENOSPC, "No space left on device"), at
     run = start("e", params={"a": 1})
@@ -135,7 +145,9 @@ def test_a_full_disk_is_said_once_and_points_wait_in_memory_until_it_has_room(ag
 
 
 @pytest.fixture
-def full_disk_run(agent, start, disk, service):
+def full_disk_run(
+    agent: TestAgent, start: Callable[..., runstream.Run], disk: Any, service: TestService
+) -> Iterator[Any]:
     """A run with ten points at the agent, and twenty that no disk has taken. Its service is there."""
     run = start("e", address=service.address, params={"a": 1})
     log(run, 0, 10)
@@ -152,8 +164,8 @@ def log(run: runstream.Run, first: int, end: int) -> None:
 
 
 def test_while_the_disk_is_full_a_service_that_can_be_reached_gets_the_points_from_memory(
-    full_disk_run, service, agent, disk, caplog
-):
+    full_disk_run: Any, service: TestService, agent: TestAgent, disk: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     run = full_disk_run
     run.set_tags({"b": "2"})
     assert run.flush(60)
@@ -173,7 +185,9 @@ def test_while_the_disk_is_full_a_service_that_can_be_reached_gets_the_points_fr
     assert run.stats().logged == run.stats().acknowledged == 40
 
 
-def test_a_run_that_ends_while_the_disk_is_full_has_its_end_and_its_points(full_disk_run, service, agent):
+def test_a_run_that_ends_while_the_disk_is_full_has_its_end_and_its_points(
+    full_disk_run: Any, service: TestService, agent: TestAgent
+) -> None:
     run = full_disk_run
     path = Path(run.stats().journal_path)
     assert run.finish(timeout=60)
@@ -183,7 +197,9 @@ def test_a_run_that_ends_while_the_disk_is_full_has_its_end_and_its_points(full_
     assert not path.exists(), "the agent would take its writer for dead, and set the run to FAILED"
 
 
-def test_points_that_no_disk_takes_wait_for_it_while_the_service_is_away(full_disk_run, service, agent, disk):
+def test_points_that_no_disk_takes_wait_for_it_while_the_service_is_away(
+    full_disk_run: Any, service: TestService, agent: TestAgent, disk: Any
+) -> None:
     run = full_disk_run
     service.stop()
     assert not run.flush(0.5)
@@ -194,7 +210,9 @@ def test_points_that_no_disk_takes_wait_for_it_while_the_service_is_away(full_di
     service.start()
 
 
-def test_a_full_buffer_refuses_counts_warns_and_takes_again(agent, start, disk, caplog):
+def test_a_full_buffer_refuses_counts_warns_and_takes_again(
+    agent: TestAgent, start: Callable[..., runstream.Run], disk: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     disk.error = OSError(errno.EROFS, "Read-only file system")
     run = start("e", settings={"max_points": 100})
     for step in range(150):
@@ -208,7 +226,9 @@ def test_a_full_buffer_refuses_counts_warns_and_takes_again(agent, start, disk, 
     assert run.stats().acknowledged == 101
 
 
-def test_what_never_reached_the_disk_is_counted_as_not_sent_at_the_end(agent, start, disk, caplog):
+def test_what_never_reached_the_disk_is_counted_as_not_sent_at_the_end(
+    agent: TestAgent, start: Callable[..., runstream.Run], disk: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     disk.error = OSError(errno.EACCES, "Permission denied")
     disk.at = "create"
     run = start("e")
@@ -217,7 +237,13 @@ def test_what_never_reached_the_disk_is_counted_as_not_sent_at_the_end(agent, st
     assert (run.stats().waiting, dict(run.stats().refused)) == (0, {"not_sent": 1})
 
 
-def test_after_a_failed_sync_the_handle_goes_on_in_a_new_journal(agent, start, disk, monkeypatch, caplog):
+def test_after_a_failed_sync_the_handle_goes_on_in_a_new_journal(
+    agent: TestAgent,
+    start: Callable[..., runstream.Run],
+    disk: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     monkeypatch.setattr(_recorder, "_SYNC_S", 0.01)
     agent.held = True
     run = start("e", params={"a": 1})
@@ -236,7 +262,9 @@ def test_after_a_failed_sync_the_handle_goes_on_in_a_new_journal(agent, start, d
     assert run.finish()
 
 
-def test_a_journal_that_somebody_deletes_is_counted_and_replaced(agent, start, caplog):
+def test_a_journal_that_somebody_deletes_is_counted_and_replaced(
+    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+) -> None:
     run = start("e")
     run.log({"loss": 0.0}, step=0)
     assert run.flush(120)
@@ -257,7 +285,9 @@ def test_a_journal_that_somebody_deletes_is_counted_and_replaced(agent, start, c
     assert stats.logged == stats.acknowledged + 1 == 3
 
 
-def test_what_the_service_has_needs_no_sync_and_everything_else_is_synced(agent, start, disk, monkeypatch):
+def test_what_the_service_has_needs_no_sync_and_everything_else_is_synced(
+    agent: TestAgent, start: Callable[..., runstream.Run], disk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_recorder, "_SYNC_S", 0.3)
     run = start("e")
     for _ in range(10):
@@ -270,16 +300,21 @@ def test_what_the_service_has_needs_no_sync_and_everything_else_is_synced(agent,
     until_now(lambda: disk.syncs > before)
 
 
-def test_at_the_limit_of_the_directory_new_points_are_refused_and_counted(agent, start, monkeypatch, caplog):
+def test_at_the_limit_of_the_directory_new_points_are_refused_and_counted(
+    agent: TestAgent,
+    start: Callable[..., runstream.Run],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     monkeypatch.setattr(_journal_store, "_FULL_S", 0.0)
     monkeypatch.setattr("runstream.journal.directory._TOTAL_VALID_S", 0.0)
     monkeypatch.setenv("RUNSTREAM_DIR_BYTES", "100000")
     monkeypatch.setattr("runstream._run_logger._said", Repetition())
     agent.held = True
-    run = start("e")
+    run: Any = start("e")
     run.log({f"key{n}": 1.0 for n in range(5_000)})
     until_now(lambda: run.stats().journal == "full")
-    until_now(lambda: not run.log({"loss": 1.0}) and run.stats().refused)
+    until_now(lambda: (run.log({"loss": 1.0}), run.stats().refused)[1])
     run.set_tags({"a": 1})
     assert "RUNSTREAM_DIR_BYTES" in caplog.text
     agent.held = False
@@ -299,7 +334,9 @@ def test_at_the_limit_of_the_directory_new_points_are_refused_and_counted(agent,
 # Modes.
 
 
-def test_offline_the_journal_is_enough_and_one_line_says_how_to_send_it(journal_directory, monkeypatch, caplog):
+def test_offline_the_journal_is_enough_and_one_line_says_how_to_send_it(
+    journal_directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "runstream")
     monkeypatch.setenv("RUNSTREAM_MODE", "offline")
     with runstream.start_run("e") as run:
@@ -312,7 +349,7 @@ def test_offline_the_journal_is_enough_and_one_line_says_how_to_send_it(journal_
     assert not Directory.open(journal_directory).agent_runs()
 
 
-def test_disabled_nothing_is_recorded(journal_directory, monkeypatch):
+def test_disabled_nothing_is_recorded(journal_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNSTREAM_MODE", "disabled")
     with runstream.start_run("e", params={"a": 1}) as run:
         run.log({"loss": 1.0})
@@ -326,7 +363,12 @@ def test_disabled_nothing_is_recorded(journal_directory, monkeypatch):
     assert not journal_directory.exists()
 
 
-def test_a_mode_that_does_not_exist_is_named(agent, start, monkeypatch, caplog):
+def test_a_mode_that_does_not_exist_is_named(
+    agent: TestAgent,
+    start: Callable[..., runstream.Run],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     monkeypatch.setenv("RUNSTREAM_MODE", "of-line")
     assert start("e").finish()
     assert "RUNSTREAM_MODE='of-line'" in caplog.text
@@ -335,14 +377,14 @@ def test_a_mode_that_does_not_exist_is_named(agent, start, monkeypatch, caplog):
 # Copies and children.
 
 
-def test_a_copy_is_the_same_handle(agent, start):
+def test_a_copy_is_the_same_handle(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     run = start("e")
     assert copy.copy(run) is run
     assert copy.deepcopy({"logger": [run]})["logger"][0] is run
     assert pickle.loads(pickle.dumps(run)) is run
 
 
-def in_a_forked_child(do) -> None:
+def in_a_forked_child(do: Any) -> None:
     pid = os.fork()
     if pid == 0:
         signal.alarm(30)
@@ -355,7 +397,9 @@ def in_a_forked_child(do) -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
-def test_a_handle_that_arrives_in_another_process_records_to_the_same_run(agent, start):
+def test_a_handle_that_arrives_in_another_process_records_to_the_same_run(
+    agent: TestAgent, start: Callable[..., runstream.Run]
+) -> None:
     run = start("e", "n", rank=0, attempt=2)
     run.log({"loss": 0.0}, step=0)
     sent = pickle.dumps(run)
@@ -376,7 +420,7 @@ def test_a_handle_that_arrives_in_another_process_records_to_the_same_run(agent,
     assert len(agent.runs) == 1
 
 
-def test_a_handle_that_was_finished_arrives_finished(agent, start):
+def test_a_handle_that_was_finished_arrives_finished(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     run = start("e")
     sent = pickle.dumps(run)
     run.finish()
@@ -386,7 +430,9 @@ def test_a_handle_that_was_finished_arrives_finished(agent, start):
     assert pickle.loads(sent).finish()
 
 
-def test_a_forked_child_has_a_journal_of_its_own_from_its_first_point_on(agent, start):
+def test_a_forked_child_has_a_journal_of_its_own_from_its_first_point_on(
+    agent: TestAgent, start: Callable[..., runstream.Run]
+) -> None:
     run = start("e")
     run.log({"loss": 0.0})
     assert run.flush(120)
@@ -405,7 +451,7 @@ def test_a_forked_child_has_a_journal_of_its_own_from_its_first_point_on(agent, 
     assert run.finish()
 
 
-def test_a_fork_in_the_middle_of_anything_hangs_nobody(agent, start):
+def test_a_fork_in_the_middle_of_anything_hangs_nobody(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     runs = [start("e") for _ in range(3)]
     for number in range(30):
         for run in runs:
@@ -423,7 +469,9 @@ def test_a_fork_in_the_middle_of_anything_hangs_nobody(agent, start):
     assert all(len(agent.values(f"child{number}")) == 3 for number in range(30))
 
 
-def test_locks_that_a_child_inherits_are_freed_with_the_parents_journal(agent, start):
+def test_locks_that_a_child_inherits_are_freed_with_the_parents_journal(
+    agent: TestAgent, start: Callable[..., runstream.Run]
+) -> None:
     """Otherwise the agent would take the journal of a dead parent for one that is being written."""
     run = start("e")
     assert run.flush(120)
@@ -444,7 +492,12 @@ def test_locks_that_a_child_inherits_are_freed_with_the_parents_journal(agent, s
 # Bugs, notebooks.
 
 
-def test_a_bug_ends_one_recording_and_logging_goes_on(agent, start, monkeypatch, caplog):
+def test_a_bug_ends_one_recording_and_logging_goes_on(
+    agent: TestAgent,
+    start: Callable[..., runstream.Run],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     run, other = start("e"), start("e")
     assert run.flush(120)
 
@@ -463,7 +516,9 @@ def test_a_bug_ends_one_recording_and_logging_goes_on(agent, start, monkeypatch,
     assert not run.finish()
 
 
-def test_a_cell_of_a_notebook_that_is_run_again_ends_its_earlier_run(agent, start, monkeypatch):
+def test_a_cell_of_a_notebook_that_is_run_again_ends_its_earlier_run(
+    agent: TestAgent, start: Callable[..., runstream.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     shell = types.SimpleNamespace(
         kernel=types.SimpleNamespace(get_parent=lambda channel: {"metadata": {}}), user_ns={"In": ["", "train()"]}
     )

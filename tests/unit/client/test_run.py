@@ -8,7 +8,7 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from runstream._settings import Settings
 from runstream.journal import RecordType
 from runstream.transport.limits import Limits
 from tests.support.polling import until_now
+from tests.unit.client.reference_service import TestService
+from tests.unit.client.stored_journals import TestAgent
 from tests.unit.client.test_values import Tensor
 
 
-def test_a_run_is_created_filled_and_finished(agent, start):
+def test_a_run_is_created_filled_and_finished(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     with start("digits", "mlp", params={"lr": 0.1}, tags={"who": "me"}) as run:
         run.log({"loss": 0.5}, step=3, time_unix_us=42)
         run.log_params({"depth": 2})
@@ -47,7 +49,9 @@ def test_a_run_is_created_filled_and_finished(agent, start):
     ],
     ids=repr,
 )
-def test_an_exception_sets_the_end_status(agent, start, error, status):
+def test_an_exception_sets_the_end_status(
+    agent: TestAgent, start: Callable[..., runstream.Run], error: Any, status: Any
+) -> None:
     run = start("e")
     run.log({"loss": 1.0})
     with pytest.raises(type(error)), run:
@@ -56,7 +60,7 @@ def test_an_exception_sets_the_end_status(agent, start, error, status):
     assert len(agent.points) == 1
 
 
-def test_other_ranks_detach_without_ending_the_run(agent, start):
+def test_other_ranks_detach_without_ending_the_run(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     first = start("e")
     second = start("e", run_id=first.run_id, rank=1, attempt=2)
     second.log({"loss": 1.0}, step=0)
@@ -67,13 +71,15 @@ def test_other_ranks_detach_without_ending_the_run(agent, start):
     assert agent.status(first.run_id) == "FINISHED"
 
 
-def test_a_rank_alone_in_its_run_ends_it(agent, start):
+def test_a_rank_alone_in_its_run_ends_it(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     run = start("e", rank=3)
     assert run.finish("KILLED")
     assert agent.status(run.run_id) == "KILLED"
 
 
-def test_a_loop_of_trainings_in_one_job_makes_one_run_each_and_open_handles_share(agent, start, monkeypatch):
+def test_a_loop_of_trainings_in_one_job_makes_one_run_each_and_open_handles_share(
+    agent: TestAgent, start: Callable[..., runstream.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_STEP_ID", str(time.time_ns() % 1_000_000))
     first, beside = start("e", "n"), start("e", "n")
@@ -107,7 +113,7 @@ def test_a_loop_of_trainings_in_one_job_makes_one_run_each_and_open_handles_shar
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_a_wrong_argument_raises_at_once(arguments, error):
+def test_a_wrong_argument_raises_at_once(arguments: Any, error: Any) -> None:
     with pytest.raises(error):
         runstream.start_run(**arguments)
 
@@ -118,8 +124,10 @@ def test_a_wrong_argument_raises_at_once(arguments, error):
     ids=lambda value: repr(value).partition(" at 0x")[0][:30],
 )
 @pytest.mark.parametrize("finished", [False, True])
-def test_log_never_raises_and_counts_what_it_refuses(start, metrics, finished):
-    run = start("e")
+def test_log_never_raises_and_counts_what_it_refuses(
+    start: Callable[..., runstream.Run], metrics: Any, finished: Any
+) -> None:
+    run: Any = start("e")
     if finished:
         run.finish()
     with warnings.catch_warnings():
@@ -131,13 +139,15 @@ def test_log_never_raises_and_counts_what_it_refuses(start, metrics, finished):
     assert sum(run.stats().refused.values()) == run.stats().logged == 3
 
 
-def test_an_empty_dict_is_nothing(start):
+def test_an_empty_dict_is_nothing(start: Callable[..., runstream.Run]) -> None:
     run = start("e")
     run.log({})
     assert run.stats().logged == 0
 
 
-def test_a_refused_value_is_warned_about_once_with_its_key(start, caplog):
+def test_a_refused_value_is_warned_about_once_with_its_key(
+    start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+) -> None:
     run = start("e")
     for _ in range(5):
         run.log({"good": 1.0, "shape": np.zeros(3), "text": "x"})
@@ -149,11 +159,11 @@ def test_a_refused_value_is_warned_about_once_with_its_key(start, caplog):
     assert dict(run.stats().refused) == {"bad_value": 10}
 
 
-def test_a_log_handler_that_fails_or_logs_metrics_itself_does_no_harm(start):
+def test_a_log_handler_that_fails_or_logs_metrics_itself_does_no_harm(start: Callable[..., runstream.Run]) -> None:
     run = start("e")
 
     class Handler(logging.Handler):
-        def emit(self, record):
+        def emit(self, record: Any) -> None:
             run.log({"from_handler": 1.0})
             raise RuntimeError("broken handler")
 
@@ -168,7 +178,7 @@ def test_a_log_handler_that_fails_or_logs_metrics_itself_does_no_harm(start):
     assert run.stats().refused["bad_value"] == 1
 
 
-def test_an_accelerator_value_is_read_by_another_thread(agent, start):
+def test_an_accelerator_value_is_read_by_another_thread(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     run = start("e")
     run.log({"loss": Tensor(1.25, "cuda", threading.get_ident())}, step=0)
     assert run.flush(120)
@@ -209,7 +219,9 @@ def gate() -> Iterator[Gate]:
     gate.open.set()
 
 
-def test_a_device_value_that_never_becomes_ready_holds_up_nothing_else(agent, start, gate):
+def test_a_device_value_that_never_becomes_ready_holds_up_nothing_else(
+    agent: TestAgent, start: Callable[..., runstream.Run], gate: Any
+) -> None:
     run = start("e")
     run.log({"loss": gate, "lr": 0.1}, step=0)
     for step in range(30):
@@ -223,7 +235,9 @@ def test_a_device_value_that_never_becomes_ready_holds_up_nothing_else(agent, st
     assert run.stats().acknowledged == 32
 
 
-def test_another_device_value_is_read_although_one_hangs(agent, start, gate, monkeypatch):
+def test_another_device_value_is_read_although_one_hangs(
+    agent: TestAgent, start: Callable[..., runstream.Run], gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("runstream._device_reader._STUCK_S", 0.05)
     run = start("e")
     run.log({"hangs": gate}, step=0)
@@ -236,7 +250,9 @@ def test_another_device_value_is_read_although_one_hangs(agent, start, gate, mon
     assert agent.values("hangs") == [1.0]
 
 
-def test_a_device_value_that_is_not_ready_at_the_end_is_counted_and_named(agent, start, gate, caplog):
+def test_a_device_value_that_is_not_ready_at_the_end_is_counted_and_named(
+    agent: TestAgent, start: Callable[..., runstream.Run], gate: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     run = start("e")
     run.log({"loss": gate}, step=0)
     run.log({"heartbeat": 1.0}, step=0)
@@ -251,8 +267,12 @@ def test_a_device_value_that_is_not_ready_at_the_end_is_counted_and_named(agent,
 
 
 def test_a_device_value_that_is_late_is_reported_with_its_key_and_given_up_in_the_end(
-    service, start, gate, monkeypatch, caplog
-):
+    service: TestService,
+    start: Callable[..., runstream.Run],
+    gate: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     limits = DeviceLimits(max_points=2, report_after_s=0.0, give_up_after_s=1.0)
     monkeypatch.setattr("runstream._packer.DeviceLimits", lambda: limits)
     run = start("e")
@@ -265,8 +285,10 @@ def test_a_device_value_that_is_late_is_reported_with_its_key_and_given_up_in_th
     assert caplog.text.count("a value of metric 'loss' has not been computed by its device for") == 1
 
 
-def test_a_step_on_a_device_is_read_later_and_steps_count_on_from_it(agent, start):
-    run = start("e")
+def test_a_step_on_a_device_is_read_later_and_steps_count_on_from_it(
+    agent: TestAgent, start: Callable[..., runstream.Run]
+) -> None:
+    run: Any = start("e")
     thread = threading.get_ident()
     run.log({"loss": 1.0, "lr": Tensor(0.5, "cuda", thread)}, step=Tensor(7, "cuda", thread))
     run.log({"loss": 2.0}, step=Tensor(7.5, "cuda", thread))
@@ -320,7 +342,9 @@ class OutOfMemory(RuntimeError):
 
 
 @pytest.mark.parametrize("where", ["shape", "detach", "clone", "float"])
-def test_a_value_that_raises_costs_itself_alone(agent, start, caplog, where):
+def test_a_value_that_raises_costs_itself_alone(
+    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture, where: Any
+) -> None:
     run = start("e")
     for step in range(3):
         run.log({"loss": 1.0, "gpu": Broken(where), "lr": np.float32(0.5)}, step=step)
@@ -331,7 +355,7 @@ def test_a_value_that_raises_costs_itself_alone(agent, start, caplog, where):
     assert "OutOfMemory: out of memory" in caplog.text
 
 
-def test_nothing_gets_out_of_log(start, caplog):
+def test_nothing_gets_out_of_log(start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture) -> None:
     class Row(dict[str, float]):
         def keys(self) -> Any:
             raise OutOfMemory
@@ -352,7 +376,7 @@ def test_nothing_gets_out_of_log(start, caplog):
         def __eq__(self, other: object) -> bool:
             raise OutOfMemory
 
-    run = start("e")
+    run: Any = start("e")
     run.log(Row())
     run.log({"loss": 1.0}, step=Broken("float", "cpu"))
     run.log({"loss": 1.0}, time_unix_us=Broken("shape"))
@@ -364,7 +388,9 @@ def test_nothing_gets_out_of_log(start, caplog):
     assert "'<Broken>' is a key of type Broken" in caplog.text
 
 
-def test_a_param_or_tag_that_raises_costs_itself_alone(agent, start, caplog):
+def test_a_param_or_tag_that_raises_costs_itself_alone(
+    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+) -> None:
     class Silent:
         def __str__(self) -> str:
             raise OutOfMemory("no words")
@@ -375,7 +401,7 @@ def test_a_param_or_tag_that_raises_costs_itself_alone(agent, start, caplog):
         def __hash__(self) -> int:
             raise OutOfMemory("no hash")
 
-    run = start("e")
+    run: Any = start("e")
     run.log_params({"silent": Silent(), Broken("float"): 1, "depth": 2})
     run.set_tags(ItemsOf([(Key("key"), "value"), ("silent", Silent())]))
     assert run.flush(120)
@@ -404,19 +430,21 @@ class ItemsOf(Mapping[Any, Any]):
         return len(self._items)
 
 
-def test_a_step_on_a_device_is_not_shown_on_the_thread_that_logs(start):
+def test_a_step_on_a_device_is_not_shown_on_the_thread_that_logs(start: Callable[..., runstream.Run]) -> None:
     class Shown(Tensor):
         def __repr__(self) -> str:
             raise AssertionError("the step was read to be shown")
 
-    run = start("e")
+    run: Any = start("e")
     for _ in range(3):
         run.log({"loss": 1.0}, step=Shown(1.5, "cuda", threading.get_ident()))
     assert run.flush(120)
     assert dict(run.stats().refused) == {"bad_step": 3}
 
 
-def test_a_param_that_changes_before_it_is_written_is_refused_and_the_others_are_written(agent, start, caplog):
+def test_a_param_that_changes_before_it_is_written_is_refused_and_the_others_are_written(
+    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+) -> None:
     run = start("e", settings={"quick_interval_s": 60.0}, params={"a": 1, "b": 2})
     run.log_params({"a": 5, "c": 3, "b": 2})
     run.set_tags({"after": "yes"})
@@ -427,12 +455,14 @@ def test_a_param_that_changes_before_it_is_written_is_refused_and_the_others_are
     assert caplog.text.count("param 'a' refused: it has another value already") == 1
 
 
-def test_bad_params_and_tags_warn_and_do_not_raise(agent, start, caplog):
+def test_bad_params_and_tags_warn_and_do_not_raise(
+    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+) -> None:
     class Silent:
-        def __str__(self):
+        def __str__(self) -> str:
             raise RuntimeError("no words")
 
-    run = start("e")
+    run: Any = start("e")
     run.log_params({7: 1, "x" * 251: 1, "silent": Silent(), "good": 1})
     run.log_params([1])
     run.set_tags({"t": "v" * 9_000})
@@ -441,7 +471,9 @@ def test_bad_params_and_tags_warn_and_do_not_raise(agent, start, caplog):
     assert caplog.text.count("refused") == 5
 
 
-def test_the_newest_value_of_a_tag_wins_and_only_one_of_an_interval_is_written(agent, start):
+def test_the_newest_value_of_a_tag_wins_and_only_one_of_an_interval_is_written(
+    agent: TestAgent, start: Callable[..., runstream.Run]
+) -> None:
     run = start("e", settings={"quick_interval_s": 60.0})
     for value in range(2_000):
         run.set_tags({"n": value, f"once{value % 20}": value})
@@ -451,7 +483,9 @@ def test_the_newest_value_of_a_tag_wins_and_only_one_of_an_interval_is_written(a
     assert sum("n" in payload for _, kind, payload in agent.records if kind is RecordType.TAGS) < 10
 
 
-def test_start_run_and_log_do_not_wait_for_a_service_that_is_away(agent, start):
+def test_start_run_and_log_do_not_wait_for_a_service_that_is_away(
+    agent: TestAgent, start: Callable[..., runstream.Run]
+) -> None:
     agent.held = True
     begun = time.monotonic()
     run = start("e", params={"a": 1})
@@ -462,7 +496,9 @@ def test_start_run_and_log_do_not_wait_for_a_service_that_is_away(agent, start):
     assert run.flush(120)
 
 
-def test_finish_without_a_service_keeps_its_deadline_and_says_where_everything_is(agent, start, caplog):
+def test_finish_without_a_service_keeps_its_deadline_and_says_where_everything_is(
+    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+) -> None:
     agent.held = True
     run = start("e")
     for _ in range(100):
@@ -479,7 +515,9 @@ def test_finish_without_a_service_keeps_its_deadline_and_says_where_everything_i
     assert len(agent.points) == 100
 
 
-def test_after_finish_points_are_refused_and_no_thread_is_left(agent, start):
+def test_after_finish_points_are_refused_and_no_thread_is_left(
+    agent: TestAgent, start: Callable[..., runstream.Run]
+) -> None:
     before = {thread.name for thread in threading.enumerate()}
     run = start("e")
     run.log({"loss": 1.0})
@@ -493,7 +531,7 @@ def our_threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name.startswith("runstream-")}
 
 
-def test_any_number_of_runs_has_one_thread(agent, start):
+def test_any_number_of_runs_has_one_thread(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     before = {thread for thread in threading.enumerate() if thread.name != "runstream-recorder"}
     runs = [start("e") for _ in range(50)]
     for run in runs:
@@ -505,7 +543,7 @@ def test_any_number_of_runs_has_one_thread(agent, start):
     assert {run.status for run in agent.runs.values()} == {"FINISHED"}
 
 
-def test_stats_add_up_while_everything_moves(agent, start):
+def test_stats_add_up_while_everything_moves(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     run = start("e")
     for step in range(3_000):
         run.log({"loss": 1.0, "bad": None}, step=step)
@@ -518,7 +556,9 @@ def test_stats_add_up_while_everything_moves(agent, start):
     assert (run.stats().acknowledged, run.stats().waiting) == (3_000, 0)
 
 
-def test_settings_come_from_the_environment_and_bad_ones_are_named(monkeypatch, caplog):
+def test_settings_come_from_the_environment_and_bad_ones_are_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     from runstream._settings import from_environment
 
     settings = from_environment(None, {"RUNSTREAM_ADDRESS": "unix:/tmp/x", "RUNSTREAM_BUFFER_POINTS": "5"})
@@ -530,7 +570,7 @@ def test_settings_come_from_the_environment_and_bad_ones_are_named(monkeypatch, 
 
 
 @pytest.mark.parametrize("timeout", [math.inf, None, 20, "soon", math.nan], ids=str)
-def test_flush_and_finish_take_any_timeout(agent, start, timeout):
+def test_flush_and_finish_take_any_timeout(agent: TestAgent, start: Callable[..., runstream.Run], timeout: Any) -> None:
     run = start("e")
     run.log({"loss": 1.0})
     assert run.flush(timeout)
@@ -538,7 +578,7 @@ def test_flush_and_finish_take_any_timeout(agent, start, timeout):
     assert agent.status(run.run_id) == "FINISHED"
 
 
-def test_a_negative_timeout_has_passed(agent, start):
+def test_a_negative_timeout_has_passed(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
     agent.held = True
     run = start("e")
     run.log({"loss": 1.0})
@@ -547,7 +587,7 @@ def test_a_negative_timeout_has_passed(agent, start):
     assert run.flush(120)
 
 
-def test_the_document_of_deadlines_says_what_client_and_agent_do():
+def test_the_document_of_deadlines_says_what_client_and_agent_do() -> None:
     document = Path(__file__).parents[3] / "docs" / "deadlines.md"
     rows = re.findall(r"^\|[^|]+\| ([0-9.]+) s \|[^|]+\| `(\w+_s)` \|$", document.read_text(), re.MULTILINE)
     assert len(rows) == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +16,7 @@ from runstream._credentials import Credentials, Secret
 from runstream._endpoint import Endpoint, TlsFiles, resolve
 from runstream._stored_credentials import FIELD, StoredCredentials
 from runstream.journal import Directory
+from runstream.transport.transport import Transport
 from tests.support.authorities import CertificateFiles
 from tests.unit.client.reference_service import TestService
 from tests.unit.client.transport.conftest import transports as transports
@@ -66,7 +68,13 @@ def problem(address: str, **variables: str) -> str:
     return _tls.probe(resolve(address, variables)).problem
 
 
-def test_points_and_reads_go_over_tls(start_service, certificates, directory_of, transports, monkeypatch):
+def test_points_and_reads_go_over_tls(
+    start_service: Any,
+    certificates: Any,
+    directory_of: Any,
+    transports: Callable[..., Transport],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("RUNSTREAM_TLS_CA", certificates.ca)
     service = start_service(certificates.of_server("127.0.0.1"))
     service.gate.only("t")
@@ -79,7 +87,7 @@ def test_points_and_reads_go_over_tls(start_service, certificates, directory_of,
     ]
 
 
-def test_an_authority_that_is_not_trusted_is_said(start_service, certificates, tmp_path):
+def test_an_authority_that_is_not_trusted_is_said(start_service: Any, certificates: Any, tmp_path: Path) -> None:
     service = start_service(certificates.of_server("127.0.0.1"))
     other = CertificateFiles(tmp_path / "other")
     words = problem(service.address, RUNSTREAM_TLS_CA=other.ca)
@@ -89,19 +97,19 @@ def test_an_authority_that_is_not_trusted_is_said(start_service, certificates, t
         runstream.Client(service.address).latest("0" * 32)
 
 
-def test_a_wrong_name_is_said(start_service, certificates):
+def test_a_wrong_name_is_said(start_service: Any, certificates: Any) -> None:
     service = start_service(certificates.of_server("elsewhere.example"))
     assert "is for another name" in problem(service.address, RUNSTREAM_TLS_CA=certificates.ca)
 
 
-def test_an_expired_certificate_is_said(start_service, certificates):
+def test_an_expired_certificate_is_said(start_service: Any, certificates: Any) -> None:
     service = start_service(certificates.of_server("127.0.0.1", days=-1))
     words = problem(service.address, RUNSTREAM_TLS_CA=certificates.ca)
     assert "has expired" in words
     assert "clock" in words
 
 
-def test_an_address_without_tls_of_a_service_with_it_is_said(start_service, certificates):
+def test_an_address_without_tls_of_a_service_with_it_is_said(start_service: Any, certificates: Any) -> None:
     service = start_service(certificates.of_server("127.0.0.1"))
     plain = service.address.removeprefix("grpcs://")
     assert problem(plain) == f"{plain} speaks TLS, and the address has none: give grpcs://{plain}"
@@ -109,7 +117,7 @@ def test_an_address_without_tls_of_a_service_with_it_is_said(start_service, cert
         runstream.Client(plain).latest("0" * 32)
 
 
-def test_an_address_with_tls_of_a_service_without_it_is_said(start_service):
+def test_an_address_with_tls_of_a_service_without_it_is_said(start_service: Any) -> None:
     service = start_service(None)
     words = problem(f"grpcs://{service.address}")
     assert service.address in words
@@ -117,7 +125,7 @@ def test_an_address_with_tls_of_a_service_without_it_is_said(start_service):
     assert problem(service.address) == ""
 
 
-def test_a_service_that_asks_for_a_certificate_of_the_client(start_service, certificates):
+def test_a_service_that_asks_for_a_certificate_of_the_client(start_service: Any, certificates: Any) -> None:
     service = start_service(certificates.of_server("127.0.0.1", asks_client=True))
     assert "asks for a certificate of the client" in problem(service.address, RUNSTREAM_TLS_CA=certificates.ca)
     cert, key = certificates.issue("client@example.com", file="client")
@@ -130,7 +138,7 @@ def test_a_service_that_asks_for_a_certificate_of_the_client(start_service, cert
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
-def test_a_file_that_is_none_is_named(tmp_path, content, start_service, certificates):
+def test_a_file_that_is_none_is_named(tmp_path: Path, content: Any, start_service: Any, certificates: Any) -> None:
     service = start_service(certificates.of_server("127.0.0.1"))
     path = tmp_path / "ca.pem"
     if content:
@@ -138,15 +146,20 @@ def test_a_file_that_is_none_is_named(tmp_path, content, start_service, certific
     assert str(path) in problem(service.address, RUNSTREAM_TLS_CA=str(path))
 
 
-def test_a_reader_whose_file_is_missing_is_told_which(monkeypatch, tmp_path):
+def test_a_reader_whose_file_is_missing_is_told_which(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RUNSTREAM_TLS_CA", str(tmp_path / "missing.pem"))
     with pytest.raises(runstream.FailedPrecondition, match=r"missing\.pem cannot be read"):
         runstream.Client("grpcs://127.0.0.1:1").latest("0" * 32)
 
 
 def test_a_failure_of_tls_is_said_once_and_points_arrive_when_it_works(
-    start_service, certificates, directory_of, transports, tmp_path, caplog
-):
+    start_service: Any,
+    certificates: Any,
+    directory_of: Any,
+    transports: Callable[..., Transport],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.INFO)
     ca = tmp_path / "ca.pem"
     ca.write_text(Path(CertificateFiles(tmp_path / "other").ca).read_text())

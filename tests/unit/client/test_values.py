@@ -35,17 +35,17 @@ class Tensor:
         self.value, self.device, self.thread = value, Device(device), logging_thread
         self.detached = self.cloned = False
 
-    def detach(self):
+    def detach(self) -> Any:
         other = Tensor(self.value, self.device.type, self.thread)
         other.detached, other.cloned = True, self.cloned
         return other
 
-    def clone(self):
+    def clone(self) -> Any:
         other = Tensor(self.value, self.device.type, self.thread)
         other.detached, other.cloned = self.detached, True
         return other
 
-    def item(self):
+    def item(self) -> Any:
         if self.device.type != "cpu":
             assert threading.get_ident() != self.thread, "synchronised the device in log()"
         return self.value
@@ -100,7 +100,7 @@ class Index:
     ],
     ids=lambda value: repr(value).partition(" at 0x")[0],  # the same in every process
 )
-def test_single_numbers_become_floats(value, expected):
+def test_single_numbers_become_floats(value: Any, expected: Any) -> None:
     result = to_float(capture(value))
     assert type(result) is float
     assert math.copysign(1, result) == math.copysign(1, expected)
@@ -108,7 +108,7 @@ def test_single_numbers_become_floats(value, expected):
 
 
 @pytest.mark.parametrize("value", [np.float32("nan"), "nan", Decimal("NaN"), np.array([math.nan])], ids=repr)
-def test_nan_is_a_value(value):
+def test_nan_is_a_value(value: Any) -> None:
     assert math.isnan(to_float(capture(value)))
 
 
@@ -142,18 +142,18 @@ def test_nan_is_a_value(value):
     ],
     ids=lambda value: repr(value).partition(" at 0x")[0],  # the same in every process
 )
-def test_anything_else_is_refused(value):
+def test_anything_else_is_refused(value: Any) -> None:
     with pytest.raises(RefusedValue):
         to_float(capture(value))
 
 
-def test_an_integer_too_large_for_a_float_is_refused():
+def test_an_integer_too_large_for_a_float_is_refused() -> None:
     for value in (10**400, Fraction(10**400), np.array(10**400, dtype=object)):
         with pytest.raises(RefusedValue, match="too large"):
             to_float(capture(value))
 
 
-def test_a_quantity_with_a_unit_is_refused_and_named():
+def test_a_quantity_with_a_unit_is_refused_and_named() -> None:
     class Quantity:
         shape = ()
 
@@ -165,13 +165,13 @@ def test_a_quantity_with_a_unit_is_refused_and_named():
 
 
 @pytest.mark.parametrize("array", [np.array(1.0), np.array([1.0]), np.array(1.0, dtype=object)], ids=repr)
-def test_an_array_is_read_at_once(array):
+def test_an_array_is_read_at_once(array: Any) -> None:
     kept = capture(array)
     array[...] = 2.0
     assert to_float(kept) == 1.0
 
 
-def test_an_accelerator_tensor_is_detached_and_cloned_but_not_read():
+def test_an_accelerator_tensor_is_detached_and_cloned_but_not_read() -> None:
     tensor = Tensor(1.0, "cuda", threading.get_ident())
     captured = capture(tensor)
     assert isinstance(captured, DeviceValue)
@@ -230,7 +230,9 @@ class FakeCuda:
         return Within()
 
 
-def test_a_tensor_is_waited_for_on_the_stream_that_computes_it_and_read_on_another(monkeypatch):
+def test_a_tensor_is_waited_for_on_the_stream_that_computes_it_and_read_on_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     cuda = FakeCuda()
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     captured = capture(Tensor(1.5, "cuda", threading.get_ident()))
@@ -242,7 +244,7 @@ def test_a_tensor_is_waited_for_on_the_stream_that_computes_it_and_read_on_anoth
     assert cuda.log[1:] == ["new stream on cuda", "enter own", "leave"]
 
 
-def test_a_reading_thread_has_one_stream_for_each_device(monkeypatch):
+def test_a_reading_thread_has_one_stream_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda()
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     values = [capture(Tensor(1.0, "cuda")), capture(Tensor(2.0, "cuda"))]
@@ -257,7 +259,7 @@ def test_a_reading_thread_has_one_stream_for_each_device(monkeypatch):
     assert cuda.log.count("new stream on cuda") == 2
 
 
-def test_a_tensor_of_a_graph_that_is_being_captured_is_refused(monkeypatch):
+def test_a_tensor_of_a_graph_that_is_being_captured_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda: Any = FakeCuda()
     cuda.is_current_stream_capturing = lambda: True
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
@@ -267,7 +269,9 @@ def test_a_tensor_of_a_graph_that_is_being_captured_is_refused(monkeypatch):
     assert isinstance(capture(Tensor(1.0, "cuda")), DeviceValue)
 
 
-def test_a_thread_that_asks_for_events_does_so_in_a_mode_that_leaves_captures_alone(monkeypatch):
+def test_a_thread_that_asks_for_events_does_so_in_a_mode_that_leaves_captures_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     modes: list[tuple[int, int]] = []
 
     class Driver:
@@ -290,7 +294,7 @@ def test_a_thread_that_asks_for_events_does_so_in_a_mode_that_leaves_captures_al
     assert [mode for _, mode in modes] == [2, 2]
 
 
-def test_a_cupy_array_is_copied_and_waited_for_by_an_event(monkeypatch):
+def test_a_cupy_array_is_copied_and_waited_for_by_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
     done = False
 
@@ -344,7 +348,7 @@ def test_a_cupy_array_is_copied_and_waited_for_by_an_event(monkeypatch):
     assert log[3:] == ["device", "get"]
 
 
-def test_a_tensorflow_variable_is_read_into_a_tensor_on_its_device():
+def test_a_tensorflow_variable_is_read_into_a_tensor_on_its_device() -> None:
     class EagerTensor:
         shape = ()
 
@@ -386,7 +390,7 @@ def test_a_tensorflow_variable_is_read_into_a_tensor_on_its_device():
     ],
     ids=lambda value: repr(value).partition(" at 0x")[0],  # the same in every process
 )
-def test_whole_numbers_of_any_kind_are_steps(step, expected):
+def test_whole_numbers_of_any_kind_are_steps(step: Any, expected: Any) -> None:
     captured = capture_step(step)
     assert type(captured) is int
     assert captured == expected
@@ -407,19 +411,19 @@ def test_whole_numbers_of_any_kind_are_steps(step, expected):
     ],
     ids=lambda value: repr(value).partition(" at 0x")[0],  # the same in every process
 )
-def test_other_steps_are_refused(step, why):
+def test_other_steps_are_refused(step: Any, why: Any) -> None:
     with pytest.raises(RefusedValue, match=why):
         capture_step(step)
 
 
-def test_a_step_on_a_device_is_checked_when_it_is_read():
+def test_a_step_on_a_device_is_checked_when_it_is_read() -> None:
     step = capture_step(Tensor(3, "cuda", threading.get_ident()))
     assert isinstance(step, DeviceValue)
     assert whole_step(read_in_a_thread(step)) == 3
 
 
 @pytest.mark.parametrize(("time", "expected"), [(1.5, 1), (-0.5, -1), (np.int64(7), 7), (np.array(7), 7), (7, 7)])
-def test_times_are_rounded_down_to_microseconds(time, expected):
+def test_times_are_rounded_down_to_microseconds(time: Any, expected: Any) -> None:
     assert whole_microseconds(time) == expected
 
 
@@ -428,17 +432,17 @@ def test_times_are_rounded_down_to_microseconds(time, expected):
     ["7", math.nan, math.inf, None, datetime.datetime(2026, 1, 1), Tensor(1)],
     ids=lambda time: str(time).partition(" at 0x")[0],
 )
-def test_other_times_are_refused(time):
+def test_other_times_are_refused(time: Any) -> None:
     with pytest.raises(RefusedValue):
         whole_microseconds(time)
 
 
-def test_a_time_on_a_device_is_refused():
+def test_a_time_on_a_device_is_refused() -> None:
     with pytest.raises(RefusedValue, match="on an accelerator"):
         whole_microseconds(Tensor(1))
 
 
-def test_an_exception_is_described_without_running_its_code():
+def test_an_exception_is_described_without_running_its_code() -> None:
     class Bad(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no words")

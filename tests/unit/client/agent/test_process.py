@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
@@ -20,6 +22,7 @@ from runstream.journal import Directory
 from tests.support.agents import agents_of, gone, kill
 from tests.unit.client.agent.conftest import started, started_without_waits
 from tests.unit.client.ledger import Refused
+from tests.unit.client.reference_service import TestService
 from tests.unit.client.transport.conftest import delete, until
 from tests.unit.client.transport.journals import Trainer
 
@@ -28,7 +31,9 @@ def settled(trainer: Trainer) -> None:
     until(lambda: trainer.position().records == trainer.journal.sequence)
 
 
-def test_an_agent_brings_a_journal_and_ends_when_there_is_nothing_left(service, directory):
+def test_an_agent_brings_a_journal_and_ends_when_there_is_nothing_left(
+    service: TestService, directory: Directory
+) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(2_000))
     agent = started(directory)
@@ -48,7 +53,7 @@ def test_an_agent_brings_a_journal_and_ends_when_there_is_nothing_left(service, 
     assert "nothing is left to do" in log
 
 
-def test_an_agent_stays_while_a_writer_lives_that_writes_nothing(service, directory):
+def test_an_agent_stays_while_a_writer_lives_that_writes_nothing(service: TestService, directory: Directory) -> None:
     trainer = Trainer.start(directory, service.address)
     agent = started(directory)
     settled(trainer)
@@ -56,7 +61,9 @@ def test_an_agent_stays_while_a_writer_lives_that_writes_nothing(service, direct
     assert not gone(agent)
 
 
-def test_an_agent_inherits_nothing_of_the_training_process(service, directory, monkeypatch):
+def test_an_agent_inherits_nothing_of_the_training_process(
+    service: TestService, directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     read_end, write_end = os.pipe()
     os.set_inheritable(write_end, True)
@@ -79,7 +86,7 @@ def test_an_agent_inherits_nothing_of_the_training_process(service, directory, m
     assert psutil.Process().children() == [] or agent not in psutil.Process().children(recursive=True)
 
 
-def test_of_two_agents_that_start_at_once_one_stays(service, directory):
+def test_of_two_agents_that_start_at_once_one_stays(service: TestService, directory: Directory) -> None:
     command = [sys.executable, "-m", "runstream.agent", "run", "--detach", "--dir", str(directory.path)]
     trainer = Trainer.start(directory, service.address)
     environment = launch.environment(os.environ)
@@ -92,7 +99,7 @@ def test_of_two_agents_that_start_at_once_one_stays(service, directory):
     assert service.ledger.values("loss") == [float(step) for step in range(1_000)]
 
 
-def test_an_agent_in_the_foreground_says_that_another_one_runs(service, directory):
+def test_an_agent_in_the_foreground_says_that_another_one_runs(service: TestService, directory: Directory) -> None:
     Trainer.start(directory, service.address)
     agent = started(directory)
     command = [sys.executable, "-m", "runstream.agent", "run", "--dir", str(directory.path)]
@@ -101,7 +108,9 @@ def test_an_agent_in_the_foreground_says_that_another_one_runs(service, director
     assert f"an agent runs already for {directory.path} (pid {agent.pid})" in second.stderr
 
 
-def test_an_agent_that_is_killed_at_random_moments_is_started_again_and_every_point_is_stored_once(service, directory):
+def test_an_agent_that_is_killed_at_random_moments_is_started_again_and_every_point_is_stored_once(
+    service: TestService, directory: Directory
+) -> None:
     chance = random.Random(3)
     trainers = [Trainer.start(directory, service.address) for _ in range(3)]
     step = 0
@@ -121,7 +130,9 @@ def test_an_agent_that_is_killed_at_random_moments_is_started_again_and_every_po
         assert trainer.position().acknowledged_points == trainer.logged
 
 
-def test_journals_of_dead_writers_are_drained_when_the_service_comes_back(service, directory):
+def test_journals_of_dead_writers_are_drained_when_the_service_comes_back(
+    service: TestService, directory: Directory
+) -> None:
     service.stop()
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(5_000))
@@ -134,7 +145,7 @@ def test_journals_of_dead_writers_are_drained_when_the_service_comes_back(servic
     assert service.ledger.runs[trainer.run_id].status == 4
 
 
-def test_sigterm_ends_an_agent_soon_and_positions_are_saved(service, directory):
+def test_sigterm_ends_an_agent_soon_and_positions_are_saved(service: TestService, directory: Directory) -> None:
     trainer = Trainer.start(directory, service.address)
     agent = started(directory)
     trainer.log(range(50_000), batch=100)
@@ -144,7 +155,7 @@ def test_sigterm_ends_an_agent_soon_and_positions_are_saved(service, directory):
     assert position.acknowledged_points == len(service.ledger.values("loss"))
 
 
-def test_an_agent_whose_directory_is_deleted_ends(service, directory):
+def test_an_agent_whose_directory_is_deleted_ends(service: TestService, directory: Directory) -> None:
     trainer = Trainer.start(directory, service.address)
     agent = started(directory)
     settled(trainer)
@@ -152,7 +163,7 @@ def test_an_agent_whose_directory_is_deleted_ends(service, directory):
     until(lambda: gone(agent))
 
 
-def test_an_agent_that_is_started_by_an_operator_stays(service, directory):
+def test_an_agent_that_is_started_by_an_operator_stays(service: TestService, directory: Directory) -> None:
     command = [sys.executable, "-m", "runstream.agent", "run", "--stay", "--dir", str(directory.path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=launch.environment(os.environ)) as process:
         until(lambda: directory.agent_runs())
@@ -165,7 +176,9 @@ def test_an_agent_that_is_started_by_an_operator_stays(service, directory):
         assert "has started" in process.stderr.read()
 
 
-def test_an_agent_that_cannot_be_started_is_named_with_the_reason(directory, monkeypatch):
+def test_an_agent_that_cannot_be_started_is_named_with_the_reason(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     monkeypatch.setattr(sys, "exec_prefix", "/nowhere")
     monkeypatch.setattr(sys, "base_exec_prefix", "/nowhere")
@@ -175,7 +188,9 @@ def test_an_agent_that_cannot_be_started_is_named_with_the_reason(directory, mon
     assert ensure_agent(directory).failures == 1, "the next try waits"
 
 
-def test_an_agent_that_dies_at_once_is_named_with_the_end_of_its_log(directory, monkeypatch, tmp_path):
+def test_an_agent_that_dies_at_once_is_named_with_the_end_of_its_log(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     broken = tmp_path / "python-that-fails"
     broken.write_text("#!/bin/sh\necho no such module >&2\nexit 7\n")
     broken.chmod(0o755)
@@ -188,19 +203,23 @@ def test_an_agent_that_dies_at_once_is_named_with_the_end_of_its_log(directory, 
 
 
 @pytest.mark.parametrize("executable", ["", None, "/bin/true"])
-def test_where_sys_executable_is_no_python_the_one_of_the_prefix_is_used(executable, monkeypatch):
+def test_where_sys_executable_is_no_python_the_one_of_the_prefix_is_used(
+    executable: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "executable", executable)
     assert os.path.basename(launch.python_executable()).startswith("python")
 
 
-def test_a_fork_of_the_training_process_starts_agents_on_its_own_account(directory, monkeypatch):
+def test_a_fork_of_the_training_process_starts_agents_on_its_own_account(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     launcher = launch._launchers.setdefault(directory.path, launch._Launcher())
     launcher.pid, launcher.failures, launcher.not_before_s = 1, 5, 1e18
     monkeypatch.setattr(launch, "_start", lambda *_: None)
     assert ensure_agent(directory).failures == 0
 
 
-def test_a_log_that_grows_is_restarted(service, tmp_path):
+def test_a_log_that_grows_is_restarted(service: TestService, tmp_path: Path) -> None:
     directory = Directory(tmp_path / "d")
     directory.make()
     from runstream.agent import process
@@ -218,7 +237,9 @@ def test_a_log_that_grows_is_restarted(service, tmp_path):
     assert max(sizes) <= 1024 * 1024
 
 
-def test_what_the_service_refuses_for_good_stays_on_disk_and_keeps_no_agent(service, directory):
+def test_what_the_service_refuses_for_good_stays_on_disk_and_keeps_no_agent(
+    service: TestService, directory: Directory
+) -> None:
     service.runs.broken = Refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "no such experiment")
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(10))

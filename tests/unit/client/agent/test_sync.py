@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,10 +17,11 @@ from runstream.agent.sync import CannotSync, sync
 from runstream.commands import runstream
 from runstream.journal import Directory
 from tests.unit.client.agent.conftest import started
+from tests.unit.client.reference_service import TestService
 from tests.unit.client.transport.journals import Trainer
 
 
-def offline(directory: Directory, address: str, count: int = 2_500, **fields) -> Trainer:
+def offline(directory: Directory, address: str, count: int = 2_500, **fields: Any) -> Trainer:
     """A journal of a process that has ended well, and was never sent."""
     trainer = Trainer.start(directory, address, **fields)
     trainer.params(lr="1")
@@ -33,7 +36,9 @@ def steps(count: int) -> list[float]:
 
 
 @pytest.mark.parametrize("what", ["directory", "layout", "journal"])
-def test_a_directory_its_layout_or_one_journal_is_sent_and_left_with_its_position(service, directory, what):
+def test_a_directory_its_layout_or_one_journal_is_sent_and_left_with_its_position(
+    service: TestService, directory: Directory, what: Any
+) -> None:
     trainer = offline(directory, service.address)
     path = {"directory": directory.path, "layout": directory.path / "v1", "journal": trainer.path}[what]
     seen: list[tuple[int, int]] = []
@@ -50,7 +55,9 @@ def test_a_directory_its_layout_or_one_journal_is_sent_and_left_with_its_positio
     assert service.ledger.values("loss") == steps(2_500)
 
 
-def test_two_copies_from_another_machine_are_stored_once_at_the_address_that_is_named(service, directory, tmp_path):
+def test_two_copies_from_another_machine_are_stored_once_at_the_address_that_is_named(
+    service: TestService, directory: Directory, tmp_path: Path
+) -> None:
     offline(directory, "127.0.0.1:1", host="elsewhere")
     for name in ("first", "second"):
         shutil.copytree(directory.path, tmp_path / name)
@@ -58,7 +65,9 @@ def test_two_copies_from_another_machine_are_stored_once_at_the_address_that_is_
     assert service.ledger.values("loss") == steps(2_500)
 
 
-def test_a_journal_without_an_end_from_another_machine_leaves_the_run_as_it_is(service, directory):
+def test_a_journal_without_an_end_from_another_machine_leaves_the_run_as_it_is(
+    service: TestService, directory: Directory
+) -> None:
     trainer = Trainer.start(directory, service.address, host="elsewhere")
     trainer.log(range(10))
     trainer.die()
@@ -68,7 +77,9 @@ def test_a_journal_without_an_end_from_another_machine_leaves_the_run_as_it_is(s
     assert service.ledger.runs[trainer.run_id].status == 1
 
 
-def test_a_journal_without_an_end_of_a_process_that_died_here_ends_the_run(service, directory):
+def test_a_journal_without_an_end_of_a_process_that_died_here_ends_the_run(
+    service: TestService, directory: Directory
+) -> None:
     trainer = Trainer.start(directory, service.address, host=socket.gethostname())
     trainer.log(range(10))
     trainer.die()
@@ -76,7 +87,9 @@ def test_a_journal_without_an_end_of_a_process_that_died_here_ends_the_run(servi
     assert service.ledger.runs[trainer.run_id].status == 4
 
 
-def test_refused_points_are_in_the_summary_and_in_the_exit_status(service, directory, capsys):
+def test_refused_points_are_in_the_summary_and_in_the_exit_status(
+    service: TestService, directory: Directory, capsys: pytest.CaptureFixture[str]
+) -> None:
     service.ledger.refuse_keys = {"loss"}
     trainer = offline(directory, service.address, 10)
     assert console.main(["sync", str(directory.path)]) == 1
@@ -84,7 +97,9 @@ def test_refused_points_are_in_the_summary_and_in_the_exit_status(service, direc
     assert "10 points refused (key_too_long)" in output
 
 
-def test_a_damaged_journal_is_sent_as_far_as_it_can_be_read_and_stays_as_it_is(service, directory, capsys):
+def test_a_damaged_journal_is_sent_as_far_as_it_can_be_read_and_stays_as_it_is(
+    service: TestService, directory: Directory, capsys: pytest.CaptureFixture[str]
+) -> None:
     trainer = offline(directory, service.address, 5_000)
     segment = trainer.path / "00000001.seg"
     data = bytearray(segment.read_bytes())
@@ -100,7 +115,7 @@ def test_a_damaged_journal_is_sent_as_far_as_it_can_be_read_and_stays_as_it_is(s
     assert not (trainer.path / "damaged").exists()
 
 
-def test_a_directory_whose_agent_runs_is_not_sent_by_two(service, directory):
+def test_a_directory_whose_agent_runs_is_not_sent_by_two(service: TestService, directory: Directory) -> None:
     trainer = Trainer.start(directory, service.address)
     agent = started(directory)
     with pytest.raises(CannotSync, match=f"an agent .pid {agent.pid}. sends the journals of .* already"):
@@ -109,12 +124,14 @@ def test_a_directory_whose_agent_runs_is_not_sent_by_two(service, directory):
 
 
 @pytest.mark.parametrize("name", ["nowhere", "."])
-def test_what_is_no_directory_with_journals_is_named(tmp_path, name, capsys):
+def test_what_is_no_directory_with_journals_is_named(
+    tmp_path: Path, name: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert console.main(["sync", str(tmp_path / name)]) == 1
     assert "give a directory of runstream, a journal, or a copy of one" in capsys.readouterr().err
 
 
-def test_the_command_line_shows_what_waits_checks_it_and_sends_it(service, directory):
+def test_the_command_line_shows_what_waits_checks_it_and_sends_it(service: TestService, directory: Directory) -> None:
     trainer = offline(directory, service.address)
     run = CliRunner(env={"COLUMNS": "300"}).invoke
     shown = run(runstream, ["agent", "status", "--dir", str(directory.path)])
@@ -131,7 +148,9 @@ def test_the_command_line_shows_what_waits_checks_it_and_sends_it(service, direc
     assert run(runstream, ["sync", str(directory.path / "nothing")]).exit_code == 1
 
 
-def test_the_status_of_a_directory_with_an_agent_is_one_json_object(service, directory, capsys):
+def test_the_status_of_a_directory_with_an_agent_is_one_json_object(
+    service: TestService, directory: Directory, capsys: pytest.CaptureFixture[str]
+) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(10))
     agent = started(directory)
@@ -148,7 +167,7 @@ def test_the_status_of_a_directory_with_an_agent_is_one_json_object(service, dir
     )
 
 
-def test_a_journal_of_a_newer_version_is_left_alone_and_named(service, directory):
+def test_a_journal_of_a_newer_version_is_left_alone_and_named(service: TestService, directory: Directory) -> None:
     trainer = offline(directory, service.address)
     segment = trainer.path / "00000001.seg"
     data = bytearray(segment.read_bytes())

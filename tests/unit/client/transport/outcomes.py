@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 
+from tests.unit.client.reference_service import TestService
 from tests.unit.client.transport.conftest import until
 from tests.unit.client.transport.journals import Trainer
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
-def once(event, number, error):
+def once(event: Any, number: Any, error: Any) -> Any:
     """A fault that happens the first time that `event` happens to `number`."""
     done: list[int] = []
 
-    def fault(what, which):
+    def fault(what: str, which: int) -> None:
         if what == event and which == number and not done:
             done.append(which)
             raise error
@@ -35,5 +38,5 @@ def texts(trainer: Trainer) -> str:
     return "\n".join(notice["text"] for notice in trainer.position().notices)
 
 
-def values(service, count: int) -> list[float]:
+def values(service: TestService, count: int) -> list[float]:
     return [float(step) for step in range(count)]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 
+from runstream.journal import Directory
+from runstream.transport.transport import Transport
+from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Cut, Refused
+from tests.unit.client.reference_service import TestService
 from tests.unit.client.transport.conftest import until
 from tests.unit.client.transport.journals import Trainer
 from tests.unit.client.transport.outcomes import settled, texts, values
 
 
-def test_a_restored_database_is_noticed_counted_and_survived(service, directory, transports):
+def test_a_restored_database_is_noticed_counted_and_survived(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.log(range(3_500))
@@ -30,19 +38,21 @@ def test_a_restored_database_is_noticed_counted_and_survived(service, directory,
     assert position.producer_first_batch == 5
 
 
-def test_data_loss_that_was_none_stores_nothing_twice_and_alarms_nobody(service, directory, transports):
+def test_data_loss_that_was_none_stores_nothing_twice_and_alarms_nobody(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     """The first Open is answered from an old state, the second from the right one, which knows more than was acked."""
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.log(range(3_000))
     settled(trainer)
 
-    def fault(event, number):
+    def fault(event: str, number: int) -> None:
         if event == "committed" and number == 5:
             service.ledger.fault = old_state
             raise Cut
 
-    def old_state(event, number):
+    def old_state(event: str, number: int) -> None:
         if event == "open":
             service.ledger.fault = lambda *_: None
             raise Refused(grpc.StatusCode.DATA_LOSS, "LEDGER_BEHIND")
@@ -56,7 +66,9 @@ def test_data_loss_that_was_none_stores_nothing_twice_and_alarms_nobody(service,
     assert "lost" not in texts(trainer)
 
 
-def test_a_run_that_the_service_forgot_is_created_again(service, directory, transports):
+def test_a_run_that_the_service_forgot_is_created_again(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.log(range(10))
@@ -70,19 +82,21 @@ def test_a_run_that_the_service_forgot_is_created_again(service, directory, tran
     assert service.ledger.runs[trainer.run_id].name == "n"
 
 
-def test_a_deleted_run_refuses_its_points_until_it_is_restored(service, directory, transports):
+def test_a_deleted_run_refuses_its_points_until_it_is_restored(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.log(range(10))
     settled(trainer)
     service.stop()
-    service.ledger.runs[trainer.run_id].lifecycle = 2
+    service.ledger.runs[trainer.run_id].lifecycle = run_pb2.LIFECYCLE_DELETED
     trainer.log(range(10, 1_510))
     service.start()
     settled(trainer, 10)
     assert trainer.position().run_state == "deleted"
     assert trainer.position().refused == {"run_deleted": 1_500}
-    service.ledger.runs[trainer.run_id].lifecycle = 1
+    service.ledger.runs[trainer.run_id].lifecycle = run_pb2.LIFECYCLE_ACTIVE
     until(lambda: trainer.position().run_state == "created")
     trainer.log(range(1_510, 1_520))
     settled(trainer, 20)
@@ -91,12 +105,14 @@ def test_a_deleted_run_refuses_its_points_until_it_is_restored(service, director
     assert "was restored" in texts(trainer)
 
 
-def test_the_end_of_a_deleted_run_is_set_and_its_journal_goes(service, directory, transports):
+def test_the_end_of_a_deleted_run_is_set_and_its_journal_goes(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.log(range(10))
     settled(trainer)
-    service.ledger.runs[trainer.run_id].lifecycle = 2
+    service.ledger.runs[trainer.run_id].lifecycle = run_pb2.LIFECYCLE_DELETED
     trainer.tags(a="b")
     trainer.finish()
     trainer.die()
@@ -105,16 +121,16 @@ def test_the_end_of_a_deleted_run_is_set_and_its_journal_goes(service, directory
 
 
 def test_tags_that_waited_for_a_deleted_run_are_written_if_it_is_restored_before_its_end(
-    service, directory, transports
-):
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.log(range(10))
     settled(trainer)
-    service.ledger.runs[trainer.run_id].lifecycle = 2
+    service.ledger.runs[trainer.run_id].lifecycle = run_pb2.LIFECYCLE_DELETED
     trainer.tags(a="b")
     until(lambda: trainer.position().run_state == "deleted")
-    service.ledger.runs[trainer.run_id].lifecycle = 1
+    service.ledger.runs[trainer.run_id].lifecycle = run_pb2.LIFECYCLE_ACTIVE
     trainer.finish()
     trainer.die()
     until(lambda: not trainer.path.exists())

@@ -255,7 +255,7 @@ TestProducerAndService.settings = settings(
 )
 
 
-def test_a_producer_resumes_behind_what_the_service_has():
+def test_a_producer_resumes_behind_what_the_service_has() -> None:
     settled = SettledRecords()
     producer = Producer(settled, b"a" * 16, lambda: b"b" * 16)
     for number in range(1, 5):
@@ -268,7 +268,7 @@ def test_a_producer_resumes_behind_what_the_service_has():
 
 
 @pytest.mark.parametrize(("committed", "sent_again"), [(5, []), (4, [5]), (3, [5]), (2, [5])])
-def test_behind_a_hole_goes_what_the_service_does_not_have(committed: int, sent_again: list[int]):
+def test_behind_a_hole_goes_what_the_service_does_not_have(committed: int, sent_again: list[int]) -> None:
     """A power cut tore batches 3 and 4 out of the journal; some of them, or 5 as well, were sent before."""
     settled = SettledRecords()
     producer = Producer(settled, b"a" * 16, lambda: b"b" * 16)
@@ -287,7 +287,7 @@ def test_behind_a_hole_goes_what_the_service_does_not_have(committed: int, sent_
     assert not producer.lost_acknowledged
 
 
-def test_a_hole_before_the_first_batch_is_no_loss_of_the_database():
+def test_a_hole_before_the_first_batch_is_no_loss_of_the_database() -> None:
     settled = SettledRecords(records=4, acknowledged_points=100)
     events = []
     producer = Producer(settled, b"a" * 16, lambda: b"b" * 16, on_event=lambda event, count: events.append(event))
@@ -300,7 +300,7 @@ def test_a_hole_before_the_first_batch_is_no_loss_of_the_database():
     assert producer.opening() == (b"b" * 16, 1)
 
 
-def test_an_id_that_somebody_else_uses_is_given_up():
+def test_an_id_that_somebody_else_uses_is_given_up() -> None:
     """Batches under numbers that are committed already would be taken for repeats and vanish."""
     settled = SettledRecords()
     events = []
@@ -317,7 +317,7 @@ def test_an_id_that_somebody_else_uses_is_given_up():
     assert [producer.wire_number(batch) for batch in producer.next_batches(10_000, 10_000)] == [1]
 
 
-def test_what_a_restored_database_lost_is_counted_by_the_sizes_of_batches():
+def test_what_a_restored_database_lost_is_counted_by_the_sizes_of_batches() -> None:
     settled = SettledRecords()
     producer = Producer(settled, b"a" * 16, lambda: b"b" * 16)
     for number in range(1, 5):
@@ -336,7 +336,7 @@ def test_what_a_restored_database_lost_is_counted_by_the_sizes_of_batches():
     assert producer.opening() == (b"b" * 16, 1)
 
 
-def test_refusals_of_an_ack_belong_to_its_batches():
+def test_refusals_of_an_ack_belong_to_its_batches() -> None:
     settled = SettledRecords()
     producer = Producer(settled, b"a" * 16, lambda: b"b" * 16)
     for number in (1, 2):
@@ -350,7 +350,7 @@ def test_refusals_of_an_ack_belong_to_its_batches():
     assert settled.refused == {"key_too_long": 3, "time_out_of_range": 1}
 
 
-def test_a_window_bounds_what_is_in_flight_but_one_batch_always_goes():
+def test_a_window_bounds_what_is_in_flight_but_one_batch_always_goes() -> None:
     settled = SettledRecords()
     producer = Producer(settled, b"a" * 16, lambda: b"b" * 16)
     for number in range(1, 4):
@@ -364,7 +364,7 @@ def test_a_window_bounds_what_is_in_flight_but_one_batch_always_goes():
     assert len(producer.next_batches(10_000, 1)) == 1
 
 
-def test_records_settle_in_any_order_and_count_as_a_prefix():
+def test_records_settle_in_any_order_and_count_as_a_prefix() -> None:
     settled = SettledRecords()
     for sequence in (1, 2, 4):
         settled.expect(sequence)

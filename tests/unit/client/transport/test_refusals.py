@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +17,7 @@ from runstream._stored_credentials import FIELD, StoredCredentials
 from runstream.agent.status import StatusFile
 from runstream.agent.sync import sync
 from runstream.journal import Directory
+from runstream.transport.transport import Transport
 from tests.unit.client.ledger import Refused
 from tests.unit.client.reference_service import TestService
 from tests.unit.client.transport.conftest import until
@@ -30,7 +33,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
-def trainer_with(directory: Directory, service: TestService, credentials: Credentials, **fields) -> Trainer:
+def trainer_with(directory: Directory, service: TestService, credentials: Credentials, **fields: Any) -> Trainer:
     name = StoredCredentials(directory.credentials_path).save(Endpoint(service.address, credentials=credentials))
     return Trainer.start(directory, service.address, **{FIELD: name}, **fields)
 
@@ -39,7 +42,9 @@ def literal(token: str, workspace: str = "") -> Credentials:
     return Credentials(Secret(token), workspace=workspace, source="RUNSTREAM_TOKEN")
 
 
-def test_two_runs_with_two_tokens_arrive_each_under_its_own(service, directory, transports):
+def test_two_runs_with_two_tokens_arrive_each_under_its_own(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     service.gate.only("token-a", "token-b")
     transport = transports(directory)
     trainers = {token: trainer_with(directory, service, literal(token, token[-1])) for token in ("token-a", "token-b")}
@@ -59,7 +64,9 @@ def test_two_runs_with_two_tokens_arrive_each_under_its_own(service, directory, 
     assert "token-a" not in directory.agent_status_path.read_text()
 
 
-def test_a_refused_token_is_waited_out_said_once_and_lost_are_no_points(service, directory, transports, tmp_path):
+def test_a_refused_token_is_waited_out_said_once_and_lost_are_no_points(
+    service: TestService, directory: Directory, transports: Callable[..., Transport], tmp_path: Path
+) -> None:
     path = tmp_path / "token"
     path.write_text("old")
     service.gate.only("new")
@@ -88,7 +95,9 @@ def test_a_refused_token_is_waited_out_said_once_and_lost_are_no_points(service,
         ("NOT_FOUND", "WORKSPACE_NOT_FOUND", "Correct the workspace"),
     ],
 )
-def test_missing_rights_are_waited_out(service, directory, transports, code, reason, words):
+def test_missing_rights_are_waited_out(
+    service: TestService, directory: Directory, transports: Callable[..., Transport], code: str, reason: str, words: Any
+) -> None:
     refused = Refused(grpc.StatusCode[code], reason)
     service.gate.refusal_of = lambda token, workspace: refused
     trainer = trainer_with(directory, service, literal("t", "w"))
@@ -101,7 +110,9 @@ def test_missing_rights_are_waited_out(service, directory, transports, code, rea
     assert dict(service.ledger.runs[trainer.run_id].tags) == {"stage": "a"}
 
 
-def test_a_token_that_expires_in_the_middle_is_replaced_without_a_word(service, directory, transports, tmp_path):
+def test_a_token_that_expires_in_the_middle_is_replaced_without_a_word(
+    service: TestService, directory: Directory, transports: Callable[..., Transport], tmp_path: Path
+) -> None:
     """As Kubernetes rotates the token of a pod: the service ends the stream, and the file has another one by then."""
     path = tmp_path / "token"
     path.write_text("0")
@@ -115,7 +126,7 @@ def test_a_token_that_expires_in_the_middle_is_replaced_without_a_word(service, 
         count += 2_000
         fired = threading.Event()
 
-        def fault(event, _number, number=number, fired=fired):
+        def fault(event: Any, _number: Any, number: Any = number, fired: Any = fired) -> None:
             if event == "batch" and not fired.is_set():
                 path.write_text(str(number))
                 service.gate.only(str(number))
@@ -130,7 +141,9 @@ def test_a_token_that_expires_in_the_middle_is_replaced_without_a_word(service, 
     assert "refuses the credentials" not in texts(trainer)
 
 
-def test_what_an_expired_token_has_left_is_sent_with_a_newer_one_of_the_same_workspace(service, directory, transports):
+def test_what_an_expired_token_has_left_is_sent_with_a_newer_one_of_the_same_workspace(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     service.gate.only("newer", "of-others")
     left = trainer_with(directory, service, literal("expired", "team-a"), attempt=1)
     left.log(range(100))
@@ -147,7 +160,9 @@ def test_what_an_expired_token_has_left_is_sent_with_a_newer_one_of_the_same_wor
     assert ("of-others", "team-a") not in service.gate.calls("CreateRun")
 
 
-def test_sync_sends_with_its_own_token(service, directory, monkeypatch):
+def test_sync_sends_with_its_own_token(
+    service: TestService, directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service.gate.only("mine")
     trainer = trainer_with(directory, service, literal("expired"))
     trainer.log(range(100))
@@ -161,7 +176,9 @@ def test_sync_sends_with_its_own_token(service, directory, monkeypatch):
     assert service.ledger.values("loss") == values(service, 100)
 
 
-def test_a_stored_token_is_not_sent_to_another_address_than_it_was_made_for(service, directory):
+def test_a_stored_token_is_not_sent_to_another_address_than_it_was_made_for(
+    service: TestService, directory: Directory
+) -> None:
     service.gate.only("")
     trainer = trainer_with(directory, service, literal("secret"))
     trainer.finish()
@@ -173,8 +190,8 @@ def test_a_stored_token_is_not_sent_to_another_address_than_it_was_made_for(serv
 
 
 def test_a_journal_without_credentials_is_sent_with_those_of_an_operators_agent(
-    service, directory, transports, monkeypatch
-):
+    service: TestService, directory: Directory, transports: Callable[..., Transport], monkeypatch: pytest.MonkeyPatch
+) -> None:
     service.gate.only("operator")
     monkeypatch.setenv("RUNSTREAM_TOKEN", "operator")
     trainer = Trainer.start(directory, service.address)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 import pytest
 
+from runstream.journal import Directory
+from runstream.transport.transport import Transport
 from tests.unit.client.ledger import Refused
+from tests.unit.client.reference_service import TestService
 from tests.unit.client.transport.conftest import until
 from tests.unit.client.transport.journals import Trainer
 from tests.unit.client.transport.outcomes import settled, texts
@@ -23,9 +28,9 @@ from tests.unit.client.transport.outcomes import settled, texts
     ],
 )
 def test_a_stream_that_is_refused_says_what_to_do_and_is_not_repeated_at_full_speed(
-    service, directory, transports, code, words
-):
-    def fault(event, number):
+    service: TestService, directory: Directory, transports: Callable[..., Transport], code: Any, words: Any
+) -> None:
+    def fault(event: str, number: int) -> None:
         raise Refused(grpc.StatusCode[code], "")
 
     service.ledger.fault = fault
@@ -40,8 +45,10 @@ def test_a_stream_that_is_refused_says_what_to_do_and_is_not_repeated_at_full_sp
     settled(trainer)
 
 
-def test_one_producer_that_is_refused_does_not_hold_up_the_others(service, directory, transports):
-    def fault(event, number):
+def test_one_producer_that_is_refused_does_not_hold_up_the_others(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
+    def fault(event: str, number: int) -> None:
         if event == "open" and number == 1:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "no good")
 
@@ -57,7 +64,9 @@ def test_one_producer_that_is_refused_does_not_hold_up_the_others(service, direc
     assert "no good" in first.position().last_error
 
 
-def test_a_run_that_is_refused_does_not_hold_up_the_others(service, directory, transports):
+def test_a_run_that_is_refused_does_not_hold_up_the_others(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     service.runs.faults = [Refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "no such user")]
     transports(directory)
     first = Trainer.start(directory, service.address)
@@ -68,7 +77,9 @@ def test_a_run_that_is_refused_does_not_hold_up_the_others(service, directory, t
     assert "no such user" in texts(first)
 
 
-def test_refusals_of_the_service_are_counted_and_told(service, directory, transports):
+def test_refusals_of_the_service_are_counted_and_told(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     service.ledger.refuse_keys = {"bad"}
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(10), "bad")
@@ -79,7 +90,9 @@ def test_refusals_of_the_service_are_counted_and_told(service, directory, transp
     assert "key bad" in texts(trainer)
 
 
-def test_params_of_which_one_is_refused_are_written_except_for_that_one(service, directory, transports):
+def test_params_of_which_one_is_refused_are_written_except_for_that_one(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.params(a="1")
@@ -93,7 +106,9 @@ def test_params_of_which_one_is_refused_are_written_except_for_that_one(service,
     assert "param 'a' refused" in texts(trainer)
 
 
-def test_a_call_that_meets_a_bug_of_the_service_does_not_keep_the_others_waiting(service, directory, transports):
+def test_a_call_that_meets_a_bug_of_the_service_does_not_keep_the_others_waiting(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     service.runs.poison = "bad"
     trainer = Trainer.start(directory, service.address)
     transports(directory)
@@ -105,7 +120,9 @@ def test_a_call_that_meets_a_bug_of_the_service_does_not_keep_the_others_waiting
     assert (dict(run.params), dict(run.tags), run.status) == ({}, {"good": "1"}, 3)
 
 
-def test_tags_that_wait_are_sent_together_and_the_newest_value_wins(service, directory, transports):
+def test_tags_that_wait_are_sent_together_and_the_newest_value_wins(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     service.stop()
     trainer = Trainer.start(directory, service.address)
     for number in range(3_000):
@@ -117,7 +134,9 @@ def test_tags_that_wait_are_sent_together_and_the_newest_value_wins(service, dir
     assert len([method for method, _ in service.runs.calls if method == "SetTags"]) < 20
 
 
-def test_large_calls_are_split_below_the_limits_of_the_service(service, directory, transports):
+def test_large_calls_are_split_below_the_limits_of_the_service(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     trainer = Trainer.start(directory, service.address)
     for part in range(5):
         trainer.tags(**{f"k{part}-{number}": "x" * 8_000 for number in range(30)})
@@ -126,7 +145,9 @@ def test_large_calls_are_split_below_the_limits_of_the_service(service, director
     assert len(service.ledger.runs[trainer.run_id].tags) == 150
 
 
-def test_a_derived_id_may_lead_to_another_run(service, directory, transports):
+def test_a_derived_id_may_lead_to_another_run(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     service.runs.other_run_id = "f" * 32
     trainer = Trainer.start(directory, service.address, derived=True)
     transports(directory)
@@ -136,7 +157,9 @@ def test_a_derived_id_may_lead_to_another_run(service, directory, transports):
     assert "has ended" not in texts(trainer), "the training process says it"
 
 
-def test_a_run_of_another_experiment_is_used_if_it_was_asked_for_by_its_id(service, directory, transports):
+def test_a_run_of_another_experiment_is_used_if_it_was_asked_for_by_its_id(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     service.runs.faults = [
         Refused(grpc.StatusCode.ALREADY_EXISTS, "RUN_IN_OTHER_EXPERIMENT"),
     ]
@@ -147,7 +170,9 @@ def test_a_run_of_another_experiment_is_used_if_it_was_asked_for_by_its_id(servi
     assert "points go to the run of that id" in texts(trainer)
 
 
-def test_a_journal_that_joins_a_run_does_not_create_it(service, directory, transports):
+def test_a_journal_that_joins_a_run_does_not_create_it(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     trainer = Trainer.start(directory, service.address, joins=True, ends_run=False)
     trainer.params(a="b")
     trainer.log(range(10))

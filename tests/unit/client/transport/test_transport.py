@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 import pytest
 
+from runstream.journal import Directory
+from runstream.transport.transport import Transport
 from tests.unit.client.ledger import Cut, Refused
+from tests.unit.client.reference_service import TestService
 from tests.unit.client.transport.conftest import until
 from tests.unit.client.transport.journals import Trainer, create_record
 from tests.unit.client.transport.outcomes import UNAVAILABLE, once, settled, texts, values
 
 
-def test_a_journal_is_brought_to_the_service_and_deleted_when_it_is_finished(service, directory, transports):
+def test_a_journal_is_brought_to_the_service_and_deleted_when_it_is_finished(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.params(lr="0.1")
@@ -37,7 +44,9 @@ def test_a_journal_is_brought_to_the_service_and_deleted_when_it_is_finished(ser
     assert run.status == 3
 
 
-def test_many_journals_share_one_stream_and_their_batches_share_messages(service, directory, transports):
+def test_many_journals_share_one_stream_and_their_batches_share_messages(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     run_id = create_record("")["run_id"]
     trainers = [Trainer.start(directory, service.address, run_id, rank=rank, ends_run=rank == 0) for rank in range(8)]
     for trainer in trainers:
@@ -49,7 +58,9 @@ def test_many_journals_share_one_stream_and_their_batches_share_messages(service
     assert service.ledger.opens == 8
 
 
-def test_a_writer_that_died_is_drained_and_its_run_has_failed(service, directory, transports):
+def test_a_writer_that_died_is_drained_and_its_run_has_failed(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(1_500))
     trainer.die()
@@ -60,8 +71,8 @@ def test_a_writer_that_died_is_drained_and_its_run_has_failed(service, directory
 
 
 def test_a_newer_journal_of_the_run_keeps_what_is_left_of_its_predecessor_from_ending_it(
-    service, directory, transports
-):
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     old = Trainer.start(directory, service.address)
     old.log(range(10))
     old.die()
@@ -76,8 +87,8 @@ def test_a_newer_journal_of_the_run_keeps_what_is_left_of_its_predecessor_from_e
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["rank 0 is older", "rank 1 is older"])
 def test_a_journal_of_another_rank_does_not_keep_a_run_whose_rank_0_died_from_failing(
-    service, directory, transports, order
-):
+    service: TestService, directory: Directory, transports: Callable[..., Transport], order: Any
+) -> None:
     run_id = create_record("")["run_id"]
     ranks = {rank: Trainer.start(directory, service.address, run_id, rank=rank, ends_run=rank == 0) for rank in order}
     for rank, trainer in ranks.items():
@@ -89,7 +100,9 @@ def test_a_journal_of_another_rank_does_not_keep_a_run_whose_rank_0_died_from_fa
     settled(ranks[1])
 
 
-def test_a_rank_that_detaches_does_not_end_the_run(service, directory, transports):
+def test_a_rank_that_detaches_does_not_end_the_run(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     trainer = Trainer.start(directory, service.address, rank=1, ends_run=False)
     transports(directory)
     trainer.log(range(10))
@@ -100,8 +113,8 @@ def test_a_rank_that_detaches_does_not_end_the_run(service, directory, transport
 
 @pytest.mark.parametrize("event", ["batch", "committed", "acked"])
 def test_a_stream_cut_before_commit_before_or_after_the_ack_loses_and_repeats_nothing(
-    service, directory, transports, event
-):
+    service: TestService, directory: Directory, transports: Callable[..., Transport], event: Any
+) -> None:
     service.ledger.fault = once(event, 2, Cut())
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(5_000))
@@ -127,7 +140,14 @@ def test_a_stream_cut_before_commit_before_or_after_the_ack_loses_and_repeats_no
     ids=lambda error: f"{error.code.name}-{error.reason}",
 )
 @pytest.mark.parametrize(("event", "number"), [("open", 1), ("batch", 2), ("committed", 2)])
-def test_what_may_be_retried_is_retried_and_nothing_is_lost(service, directory, transports, error, event, number):
+def test_what_may_be_retried_is_retried_and_nothing_is_lost(
+    service: TestService,
+    directory: Directory,
+    transports: Callable[..., Transport],
+    error: Any,
+    event: Any,
+    number: Any,
+) -> None:
     service.ledger.fault = once(event, number, error)
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(2_500))
@@ -136,10 +156,12 @@ def test_what_may_be_retried_is_retried_and_nothing_is_lost(service, directory, 
     assert service.ledger.values("loss") == values(service, 2_500)
 
 
-def test_random_cuts_of_streams_producers_and_servers_store_every_point_once(service, directory, transports):
+def test_random_cuts_of_streams_producers_and_servers_store_every_point_once(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     chance = random.Random(7)
 
-    def fault(event, number):
+    def fault(event: str, number: int) -> None:
         roll = chance.random()
         if roll < 0.03:
             raise Cut
@@ -168,7 +190,9 @@ def test_random_cuts_of_streams_producers_and_servers_store_every_point_once(ser
         assert service.ledger.values(f"key{trainer.create['rank']}") == values(service, 8_000)
 
 
-def test_the_service_may_come_up_after_the_run_and_that_is_said_once(service, directory, transports):
+def test_the_service_may_come_up_after_the_run_and_that_is_said_once(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     service.stop()
     trainer = Trainer.start(directory, service.address)
     transports(directory)

@@ -5,14 +5,21 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from runstream.journal import MemoryJournal, Position
+from runstream.journal import Directory, MemoryJournal, Position
+from runstream.transport.transport import Transport
+from tests.unit.client.reference_service import TestService
 from tests.unit.client.transport.conftest import QUICK, delete, until
 from tests.unit.client.transport.journals import Trainer, create_record
 from tests.unit.client.transport.outcomes import settled, texts, values
 
 
-def test_a_journal_in_memory_is_sent_like_one_on_disk(service, transports):
+def test_a_journal_in_memory_is_sent_like_one_on_disk(
+    service: TestService, transports: Callable[..., Transport]
+) -> None:
     journal = MemoryJournal(create_record(service.address))
     trainer = Trainer(journal, journal.create, None)
     transport = transports()
@@ -29,7 +36,9 @@ def test_a_journal_in_memory_is_sent_like_one_on_disk(service, transports):
     assert service.ledger.values("loss") == values(service, 5_000)
 
 
-def test_the_last_position_of_a_journal_without_a_directory_is_saved_before_it_is_let_go(service, transports):
+def test_the_last_position_of_a_journal_without_a_directory_is_saved_before_it_is_let_go(
+    service: TestService, transports: Callable[..., Transport]
+) -> None:
     # Positions are saved rarely, so that its end is answered between two saves.
     transport = transports(limits=dataclasses.replace(QUICK, save_s=0.5))
     journal = MemoryJournal(create_record(service.address))
@@ -43,7 +52,9 @@ def test_the_last_position_of_a_journal_without_a_directory_is_saved_before_it_i
     assert saved[-1].finished
 
 
-def test_more_producers_than_a_stream_takes_have_their_turns(service, directory, transports):
+def test_more_producers_than_a_stream_takes_have_their_turns(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     service.ledger.max_producers = 2
     trainers = [Trainer.start(directory, service.address) for _ in range(5)]
     transports(directory)
@@ -54,7 +65,9 @@ def test_more_producers_than_a_stream_takes_have_their_turns(service, directory,
         assert service.ledger.values(f"key{number}") == values(service, 100)
 
 
-def test_segments_that_are_settled_are_deleted_and_a_new_transport_goes_on_behind_them(service, directory, transports):
+def test_segments_that_are_settled_are_deleted_and_a_new_transport_goes_on_behind_them(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     trainer = Trainer.start(directory, service.address)
     transport = transports(directory)
     trainer.log(range(330_000))
@@ -67,7 +80,9 @@ def test_segments_that_are_settled_are_deleted_and_a_new_transport_goes_on_behin
     assert service.ledger.values("loss") == values(service, 331_000)
 
 
-def test_a_copy_is_sent_without_storing_anything_twice_and_stays(service, directory, transports, tmp_path):
+def test_a_copy_is_sent_without_storing_anything_twice_and_stays(
+    service: TestService, directory: Directory, transports: Callable[..., Transport], tmp_path: Path
+) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(1_500))
     shutil.copytree(trainer.path, tmp_path / "short")
@@ -85,7 +100,9 @@ def test_a_copy_is_sent_without_storing_anything_twice_and_stays(service, direct
     assert (tmp_path / "long" / "00000001.seg").exists()
 
 
-def test_a_hole_in_a_journal_costs_what_is_missing_and_nothing_else(service, directory, transports):
+def test_a_hole_in_a_journal_costs_what_is_missing_and_nothing_else(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(5_000))
     trainer.finish()
@@ -102,7 +119,9 @@ def test_a_hole_in_a_journal_costs_what_is_missing_and_nothing_else(service, dir
     assert service.ledger.runs[trainer.run_id].status == 3
 
 
-def test_the_torn_end_of_a_writer_that_was_killed_is_reported_and_costs_one_record(service, directory, transports):
+def test_the_torn_end_of_a_writer_that_was_killed_is_reported_and_costs_one_record(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(3_000))
     trainer.die()
@@ -115,7 +134,9 @@ def test_the_torn_end_of_a_writer_that_was_killed_is_reported_and_costs_one_reco
     until(lambda: transport.journals == 0)
 
 
-def test_a_journal_that_nobody_can_read_is_left_alone_and_does_not_hold_up_the_others(service, directory, transports):
+def test_a_journal_that_nobody_can_read_is_left_alone_and_does_not_hold_up_the_others(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     bad = Trainer.start(directory, service.address)
     bad.die()
     segment = bad.path / "00000001.seg"
@@ -128,7 +149,9 @@ def test_a_journal_that_nobody_can_read_is_left_alone_and_does_not_hold_up_the_o
     assert bad.path.exists()
 
 
-def test_a_directory_that_is_deleted_is_forgotten(service, directory, transports):
+def test_a_directory_that_is_deleted_is_forgotten(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     service.stop()
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(10))
@@ -138,10 +161,12 @@ def test_a_directory_that_is_deleted_is_forgotten(service, directory, transports
     until(lambda: transport.journals == 0)
 
 
-def test_a_service_that_does_not_answer_open_is_given_up(service, directory, transports):
+def test_a_service_that_does_not_answer_open_is_given_up(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     gate = threading.Event()
 
-    def fault(event, number):
+    def fault(event: str, number: int) -> None:
         if event == "open" and number == 1:
             service.ledger.lock.wait_for(gate.is_set, 20)
 
@@ -155,19 +180,21 @@ def test_a_service_that_does_not_answer_open_is_given_up(service, directory, tra
     assert "no answer to Open" in texts(trainer)
 
 
-def test_steps_that_an_earlier_process_has_logged_are_told(service, directory, transports):
+def test_steps_that_an_earlier_process_has_logged_are_told(
+    service: TestService, directory: Directory, transports: Callable[..., Transport]
+) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.log(range(100))
     settled(trainer)
     create = service.runs.CreateRun
 
-    def has_points(request, context):
+    def has_points(request: Any, context: Any) -> Any:
         response = create(request, context)
         response.attempt_has_points = True
         return response
 
-    service.runs.CreateRun = has_points
+    service.runs.CreateRun = has_points  # type: ignore[method-assign]
     service.stop()
     service.start()
     again = Trainer.start(directory, service.address, trainer.run_id)
