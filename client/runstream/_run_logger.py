@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from runstream._repetition import MAX_KEYS, Repetition, some
 
 if TYPE_CHECKING:
+    from runstream._run_stats import RunStats
     from runstream._settings import Settings
-    from runstream.run import RunStats
 
 logger = logging.getLogger("runstream")
 
