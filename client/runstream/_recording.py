@@ -86,6 +86,7 @@ class Recording:
         self._current: Journal | None = None  # what is written: on disk, unless there is no usable directory
         self._spare: Journal | None = None  # in memory, what is written while the disk takes nothing
         self._failing_since_s: float | None = None  # since when the disk takes nothing, by the monotonic clock
+        self._spare_retry_s = 0.0  # when to try again to make it, by the monotonic clock
         self._ended_in_spare = False  # the run's end was written there
         self._created = 0  # journals
         self._retired_position = Position()  # what became of the points of those that are not in `_journals` any more
@@ -249,7 +250,8 @@ class Recording:
         if not is_waited_for and now_s < (self._failing_since_s or 0.0) + _MEMORY_AFTER_S:
             return
         try:
-            if self._spare is None and self.store.may_send_from_memory:
+            if self._spare is None and self.store.may_send_from_memory and now_s >= self._spare_retry_s:
+                self._spare_retry_s = now_s + _RETRY_S  # if it fails
                 self._open_spare()
             if self._spare is not None and self._spare.position.connected:
                 self._write_all(lambda: self._spare or self._journal())

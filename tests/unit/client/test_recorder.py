@@ -197,6 +197,25 @@ def test_a_run_that_ends_while_the_disk_is_full_has_its_end_and_its_points(
     assert not path.exists(), "the agent would take its writer for dead, and set the run to FAILED"
 
 
+def test_without_a_thread_for_sending_points_wait_for_the_disk_and_it_is_tried_once_a_second(
+    full_disk_run: runstream.Run, disk: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[float] = []
+
+    def refuse() -> None:
+        tries.append(time.monotonic())
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("runstream._carriers.check_threads_for_grpc", refuse)
+    monkeypatch.setattr("runstream._recording._RETRY_S", 1.0)
+    began = time.monotonic()
+    assert not full_disk_run.flush(1.5)
+    assert 1 <= len(tries) <= 2 + time.monotonic() - began
+    assert "points cannot be sent from memory" in caplog.text
+    disk.error = None
+    assert full_disk_run.flush(60)
+
+
 def test_points_that_no_disk_takes_wait_for_it_while_the_service_is_away(
     full_disk_run: Any, service: TestService, agent: TestAgent, disk: Any
 ) -> None:
