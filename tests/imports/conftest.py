@@ -55,9 +55,9 @@ class MlflowSource:
         return f"--artifacts={self.directory}/artifacts"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service() -> Iterator[ServeProcess]:
-    """Takes what is imported; tests import other experiments, or have a service of their own."""
+    """Takes what is imported; the tests of a file import other experiments, or have a service of their own."""
     with short_directory() as directory, ServeProcess(directory) as serve:
         yield serve
 

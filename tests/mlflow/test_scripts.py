@@ -152,7 +152,7 @@ def test_a_remote_job_logs_by_itself_to_the_run_it_was_given(
         env=mlflow_environment(settings),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3_000:]
