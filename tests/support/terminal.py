@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import os
@@ -39,6 +40,7 @@ class Terminal:
         )
         os.close(terminal)
         self.raw = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read can end within a character
 
     @property
     def text(self) -> str:
@@ -71,7 +73,7 @@ class Terminal:
         data = b""
         with contextlib.suppress(OSError):  # EIO: nobody has the terminal open any more
             data = os.read(self._main, 65_536)
-        self.raw += data.decode(errors="replace")
+        self.raw += self._decoder.decode(data)
         return bool(data)
 
     def __enter__(self) -> Terminal:
