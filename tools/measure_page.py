@@ -29,6 +29,7 @@ from tests.support.browsers import running_browser
 
 _PANELS, _RUNS, _POINTS = 20, 10, 100_000
 _MILLION = 1_000_000
+_RESTS_MS, _PRESSED_MS = 120, 70
 # Without pauses a stream keeps eight batches under way: each run is pushed alone, as a training job that ends.
 _RUN = Load(streams=1, batch_points=10_000, keys=_PANELS, batches=_PANELS * _POINTS // 10_000)
 _LONG = Load(streams=1, batch_points=10_000, keys=1, batches=_MILLION // 10_000)
@@ -136,7 +137,12 @@ def _measure_one_chart(page: Page, url: str, experiment: int, run_id: str) -> No
         page.wait_for_timeout(500)
         page.evaluate(_NOTE_CLICK)
         page.evaluate(_WATCH, 1)
-        link.click()
+        # As a hand does: the mouse rests for a moment, then is pressed, and the click is its release.
+        link.hover()
+        page.wait_for_timeout(_RESTS_MS)
+        page.mouse.down()
+        page.wait_for_timeout(_PRESSED_MS)
+        page.mouse.up()
         page.wait_for_function("window.seen.exact !== undefined")
         seen = page.evaluate("window.seen")
         _say(f"1,000,000 points, click {visit + 1}: first picture {seen['first']:.0f} ms, exact {seen['exact']:.0f} ms")
