@@ -28,5 +28,5 @@ What people manage:
     sessions.py               of people who signed in with a browser
     tracking_uris.py          short-lived tokens in a URL, for MLflow's clients
     command_line.py           signing in the command line with the browser
-    operator.py               whoever has the database may do everything
+    operator.py               the caller of commands that work on the database itself: may do everything
 """

@@ -1,4 +1,4 @@
-"""The operator: whoever can connect to the database, and so may do everything, without a token."""
+"""The operator: somebody who can connect to the database may do everything, without a token."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The path of a point, in the order of the calls. rpc/ingest_servicer.py and mlflow/database_sink.py call it.
 
 decode.py           message bytes -> columns
-append_stream.py    one Append call: the producers that it carries, and what its client is told
+append_stream.py    one Append call: its producers, and the answers to its client
 append_producer.py  a producer as the call sees it: open or not yet, and what was read of it and waits
 producer.py         an open producer: declared series, batch numbers, refusals, acks
 http_writes.py      points of MLflow's HTTP routes, which have no producer

@@ -1,4 +1,4 @@
-"""One Append call: the producers that it carries, and what its client is told.
+"""One Append call: its producers, and the answers to its client.
 
 Taking a message never waits, so one producer never holds up the others of its stream. What cannot be handed on yet is
 kept for each producer (append_producer.py). All of that counts as read ahead, and `has_room` says whether to read on: a

@@ -196,7 +196,7 @@ async def a_restored_database(side: Side) -> None:
     await side.restore()
     await refused_open(side, side.producer(first.producer), first_unacked=4)
     asking = side.producer(first.producer)
-    side.note(await asking.open())  # an Open that claims no acknowledged batch is told what there is
+    side.note(await asking.open())  # the answer says which batches are stored, though this Open claims none
 
 
 async def a_drained_replica(side: Side) -> None:

@@ -5,7 +5,7 @@ command.py       cells, some at a time, then the tables
 cells.py         one tracker in one scenario
 trackers.py      how each tracker is installed; servers.py its processes
 scenarios.py     the harm that is done; lost_answers.py and small_disk.py do it
-programs/        what runs in the environment of a tracker, which has nothing of ours
+programs/        programs that run in a tracker's own environment, where runstream is not installed
 counting.py      compares what was logged with what is there
 kept.py          results in a file, so that an interrupted comparison goes on
 report.py        tables; page.py writes them into a document
