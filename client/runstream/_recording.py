@@ -273,10 +273,7 @@ class Recording:
         if spare is None or self._failing_since_s is not None or self._ended_in_spare:
             return
         if not _is_used(spare) or spare.settled_up_to(spare.sequence):
-            self._spare = None
-            self._journals.remove(spare)
-            self._retired_position = _sum([self._retired_position, spare.position])
-            spare.close()
+            self._forget(spare)
 
     def _last_record(self) -> tuple[int, ...]:
         return (self._created, *(journal.sequence for journal in self._journals))
@@ -399,11 +396,16 @@ class Recording:
             if journal.deleted:
                 self._lose(journal)
             if journal.deleted or (not is_written and journal.settled_up_to(journal.sequence)):
-                self._retired_position = _sum([self._retired_position, journal.position])
-                self._journals.remove(journal)
-                journal.close()
-                if journal is self._current:
-                    self._current = None
+                self._forget(journal)
+
+    def _forget(self, journal: Journal) -> None:
+        self._retired_position = _sum([self._retired_position, journal.position])
+        self._journals.remove(journal)
+        journal.close()
+        if journal is self._current:
+            self._current = None
+        elif journal is self._spare:
+            self._spare = None
 
     def _lose(self, journal: Journal) -> None:
         if journal.unsettled_points > 0:

@@ -49,7 +49,7 @@ class RunLogger:
 
     def not_ready(self, key: str, waited_s: float, give_up_after_s: float) -> None:
         """Reports a value that its device has not computed for long."""
-        self._warn(
+        self.warn(
             "a value of metric %r has not been computed by its device for %.0f s; everything else is stored meanwhile. "
             "A value that is not computed %.0f s after log(), or when the run ends, is refused as not_ready (said once "
             "for this key)",
@@ -64,7 +64,7 @@ class RunLogger:
             key, why = self._notes.popleft()
             if key not in self._warned and len(self._warned) < MAX_KEYS:
                 self._warned.add(key)
-                self._warn("metric %r %s; refused (said once for this key, counted in stats().refused)", key, why)
+                self.warn("metric %r %s; refused (said once for this key, counted in stats().refused)", key, why)
         early, self._early_time = self._early_time, None
         if early is not None:
             self.warn_once(
@@ -75,7 +75,7 @@ class RunLogger:
             )
         full = refused.get("buffer_full", 0)
         if full > self._full_seen and self._repetition.is_due("full"):
-            self._warn(
+            self.warn(
                 "the buffer is full: the disk takes nothing, or points come faster than it does; %d more points "
                 "refused, %d in all. RUNSTREAM_BUFFER_POINTS and RUNSTREAM_BUFFER_BYTES set its bounds",
                 full - self._full_seen,
@@ -90,7 +90,7 @@ class RunLogger:
     def not_written(self, why: OSError, max_points: int) -> None:
         """Reports that the disk does not take the journal."""
         if self._repetition.is_due("disk"):
-            self._warn(
+            self.warn(
                 "its journal cannot be written (%s); training continues, up to %d points wait in memory, and are lost "
                 "if the process dies; the disk is tried again every second. Make room or choose another directory with "
                 "RUNSTREAM_DIR",
@@ -112,7 +112,7 @@ class RunLogger:
     def moved(self, before: str, was_read: bool) -> None:
         """Reports that the run is another one than that of its id."""
         if was_read:
-            self._warn(
+            self.warn(
                 "run_id was read before the service had answered, and is another one now: the launcher gave this job "
                 "the same id as another one, whose run %s has ended or is of another workspace; points go to this run",
                 before,
@@ -126,13 +126,13 @@ class RunLogger:
     def entry_refused(self, why: Exception) -> None:
         """Reports an invalid param or tag."""
         if self._repetition.is_new(str(why)):
-            self._warn("refused: %s (said once)", why)
+            self.warn("refused: %s (said once)", why)
 
     def params_changed(self, keys: list[str]) -> None:
         """Reports params that were set twice, with different values, before the first one was written."""
         fresh = [key for key in keys if self._repetition.is_new(f"param {key}")]
         if fresh:
-            self._warn(
+            self.warn(
                 "param %s refused: it has another value already, and params are written once (said once for each)",
                 some(fresh),
             )
@@ -141,7 +141,7 @@ class RunLogger:
         """Reports params or tags that were dropped because too many wait."""
         self._dropped_entries += len(keys)
         if self._repetition.is_due("entries"):
-            self._warn(
+            self.warn(
                 "%s %s refused: params and tags of %d MiB wait already to be written to the journal; %d refused so far",
                 what,
                 some(keys),
@@ -152,16 +152,16 @@ class RunLogger:
     def warn_limited(self, about: str, message: str, *args: object) -> None:
         """Writes a warning at most once a minute."""
         if self._repetition.is_due(about):
-            self._warn(message, *args)
+            self.warn(message, *args)
 
     def warn_once(self, about: str, message: str, *args: object) -> None:
         """Writes a warning at most once per run."""
         if self._repetition.is_first(about):
-            self._warn(message, *args)
+            self.warn(message, *args)
 
     def warn(self, message: str, *args: object) -> None:
         """Writes a warning every time."""
-        self._warn(message, *args)
+        self._emit(logging.WARNING, message, *args)
 
     def info(self, message: str, *args: object) -> None:
         """Writes an informational message every time."""
@@ -194,7 +194,7 @@ class RunLogger:
             waits.append(f"the service at {self._address}, which has not taken {points} points and {calls} calls yet")
         if on_devices:
             waits.append(f"{on_devices} values that their device has not computed yet")
-        self._warn("waiting up to %.0f s for %s; Ctrl-C to leave without them", wait_s, ", and for ".join(waits))
+        self.warn("waiting up to %.0f s for %s; Ctrl-C to leave without them", wait_s, ", and for ".join(waits))
 
     def finished(self, arrived: bool, stats: RunStats, settings: Settings, directory: str) -> None:
         """Says where everything is, when the handle is closed."""
@@ -215,7 +215,7 @@ class RunLogger:
         if arrived:
             self.info("%d points are acknowledged%s; refused: %s", stats.acknowledged, left, refused)
         else:
-            self._warn(
+            self.warn(
                 "finished, but not everything is at the service at %s: %d points are acknowledged%s; refused: %s; last "
                 "error: %s",
                 self._address,
@@ -224,9 +224,6 @@ class RunLogger:
                 refused,
                 stats.last_error or "none",
             )
-
-    def _warn(self, message: str, *args: object) -> None:
-        self._emit(logging.WARNING, message, *args)
 
     def _emit(self, level: int, message: str, *args: object, error: BaseException | None = None) -> None:
         with contextlib.suppress(Exception):  # the program's log handler is broken; there is nowhere left to say it

@@ -17,21 +17,13 @@ from runstream_service.core.run_moves import RunMoves
 from runstream_service.core.runs import Runs
 from runstream_service.database.pool import Database
 from runstream_service.monitoring.metrics import Metrics
-from runstream_service.query.charts.aggregate import Aggregate
-from runstream_service.query.charts.beginnings import Beginnings
-from runstream_service.query.charts.chart import Chart
-from runstream_service.query.charts.stragglers import Stragglers
-from runstream_service.query.history.history import History
-from runstream_service.query.keys_in_use import KeysInUse
-from runstream_service.query.latest import Latest
 from runstream_service.query.reading.read_transaction import ReadPool
-from runstream_service.query.run_overview import RunOverview
 from runstream_service.query.run_search.run_search import RunSearch
 from runstream_service.rpc.interceptor import CallInterceptor
 from runstream_service.rpc.query_servicer import query_handler
 from runstream_service.rpc.run_servicer import RunServicer
 from runstream_service.server.frontend import GRPC_OPTIONS
-from runstream_service.server.wiring import Queries
+from runstream_service.server.wiring import build_queries
 
 
 @dataclass(frozen=True)
@@ -61,17 +53,7 @@ async def serve_on(database: Database, **of_calls: Any) -> AsyncIterator[Service
         ExperimentActivity(database),
     )
     run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
-    latest, chart, keys = Latest(read_pool), Chart(read_pool), KeysInUse(read_pool)
-    history = History(read_pool)
-    queries = Queries(
-        history=history,
-        latest=latest,
-        chart=chart,
-        aggregate=Aggregate(read_pool),
-        keys_in_use=keys,
-        run_overview=RunOverview(latest, chart, Beginnings(read_pool), keys),
-        stragglers=Stragglers(chart, history),
-    )
+    queries = build_queries(read_pool, read_pool)
     server.add_generic_rpc_handlers((query_handler(queries),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runstream.commands.failures import fail
-from runstream.commands.output import Column, table
+from runstream.commands.output import Column, console, short_id, table
 from runstream.commands.server import from_server
 
 if TYPE_CHECKING:
@@ -119,11 +119,9 @@ def _directory(named: str) -> Directory:
 
 
 def _show(status: DirectoryStatus) -> None:
-    from rich.console import Console
-
-    console = Console()
-    console.print(f"{status.path}  {_bytes(status.total_bytes)} of {_bytes(status.limit_bytes)}", highlight=False)
-    console.print(_agent_line(status), highlight=False)
+    on = console()
+    on.print(f"{status.path}  {_bytes(status.total_bytes)} of {_bytes(status.limit_bytes)}")
+    on.print(_agent_line(status))
     addresses = status.agent.get("addresses", {}) if status.agent_runs else {}
     if addresses:
         columns = (
@@ -136,10 +134,10 @@ def _show(status: DirectoryStatus) -> None:
             (address, one["state"], one["points_per_s"], one["acknowledged_points"])
             for address, one in addresses.items()
         ]
-        console.print()
-        console.print(table(columns, rows))
-        _show_errors(console, [(address, one["last_error"]) for address, one in addresses.items()])
-    _show_journals(console, status.journals)
+        on.print()
+        on.print(table(columns, rows))
+        _show_errors(on, [(address, one["last_error"]) for address, one in addresses.items()])
+    _show_journals(on, status.journals)
 
 
 def _show_errors(console: Console, errors: Iterable[tuple[str, str]]) -> None:
@@ -150,7 +148,7 @@ def _show_errors(console: Console, errors: Iterable[tuple[str, str]]) -> None:
             names.setdefault(text, []).append(name)
     for text, whose in names.items():
         more = f" and {len(whose) - 3} more" if len(whose) > 3 else ""
-        console.print(f"{', '.join(whose[:3])}{more}: {text}", highlight=False, markup=False)
+        console.print(f"{', '.join(whose[:3])}{more}: {text}", markup=False)
 
 
 def _agent_line(status: DirectoryStatus) -> str:
@@ -178,7 +176,7 @@ def _show_journals(console: Console, journals: list[JournalStatus]) -> None:
     )
     rows = [
         [
-            _short(one.run_id),
+            short_id(one.run_id),
             one.run_name,
             one.rank,
             one.writer,
@@ -193,13 +191,8 @@ def _show_journals(console: Console, journals: list[JournalStatus]) -> None:
     console.print()
     console.print(table(columns, rows))
     _show_errors(
-        console, [(f"run {_short(one.run_id)} rank {one.rank}", one.problem or one.last_error) for one in journals]
+        console, [(f"run {short_id(one.run_id)} rank {one.rank}", one.problem or one.last_error) for one in journals]
     )
-
-
-def _short(run_id: str) -> str:
-    """The beginning of a run's id, by which a person recognises it."""
-    return run_id[:8] or "?"
 
 
 def _bytes(count: float) -> str:
@@ -249,13 +242,11 @@ def _sync(path: Path, address: str) -> Result:
 
 
 def _check(path: Path) -> None:
-    from rich.console import Console
-
     from runstream.agent.status import journal_status
     from runstream.agent.sync import check_path
 
     found = check_path(path)
-    console = Console()
+    on = console()
     columns = (
         Column("run", style="bold", is_whole=True),
         Column("name"),
@@ -266,11 +257,11 @@ def _check(path: Path) -> None:
     rows = []
     for one in found:
         shown = journal_status(one)
-        of_run = (_short(shown.run_id), shown.run_name, one.rank, shown.writer)
+        of_run = (short_id(shown.run_id), shown.run_name, one.rank, shown.writer)
         rows.append((*of_run, one.records, one.points, one.waiting_points))
-    console.print(table(columns, rows))
-    _show_errors(console, [(str(one.path), journal_status(one).problem) for one in found])
+    on.print(table(columns, rows))
+    _show_errors(on, [(str(one.path), journal_status(one).problem) for one in found])
     for one in found:
         for text in journal_status(one).damage:
-            console.print(f"{one.path}: {text}", highlight=False)
+            on.print(f"{one.path}: {text}")
     sys.exit(1 if any(one.is_damaged or not one.create for one in found) else 0)

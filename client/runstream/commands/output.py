@@ -92,6 +92,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Table:
 
 def fitted(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
     """Of the columns that fit, at least one. The widest texts give way first, so that short ones stay whole."""
+    widths = [min(width, room) for width in widths]  # of a text of a million characters, too
     fit = list(widths)
     shrinking = [at for at, column in enumerate(columns) if not (column.is_number or column.is_whole)]
     least = [max(_LEAST_TEXT, min(_width(column.name), _LEAST_NAME)) for column in columns]
@@ -120,9 +121,8 @@ def _cell(column: Column, value: Any) -> tuple[str, str]:
     shown = column.shown(value)
     # A value may hold anything, also what moves the cursor of a terminal.
     text = shown if shown.isprintable() else "".join(ch if ch.isprintable() or ch == "\n" else "\ufffd" for ch in shown)
-    return text if column.wraps else text.replace("\n", " "), column.style(value) if callable(
-        column.style
-    ) else column.style
+    style = column.style(value) if callable(column.style) else column.style
+    return (text if column.wraps else text.replace("\n", " ")), style
 
 
 def console() -> Console:
@@ -155,8 +155,8 @@ def _plain(value: Any) -> Any:
 
 
 def short_id(run_id: str) -> str:
-    """The beginning of a run's id, by which a person recognises it, and which commands accept."""
-    return run_id[:8]
+    """The beginning of a run's id, by which a person recognises it, and which commands accept; "?" without an id."""
+    return run_id[:8] or "?"
 
 
 def status_style(status: str) -> str:

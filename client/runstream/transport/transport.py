@@ -62,6 +62,12 @@ class _Connection:
         except RuntimeError as error:  # too many threads; tried again in the next round
             self.stream.last_error = f"no thread can be started ({error})"
 
+    def retry_now(self) -> None:
+        """Asks the service again at once. The lock is held."""
+        self.access.retry_now()
+        self.stream.retry_now()
+        self.callers.retry_now()
+
 
 class Transport:
     """Drains journals until it is stopped."""
@@ -367,12 +373,10 @@ class Transport:
                     self._channels.close(endpoint)
 
     def _retry_now(self, connection: _Connection) -> None:
-        connection.access.retry_now()
         for feed in connection.stream.feeds:
             feed.before_open.retry_now()
             feed.before_call.retry_now()
-        connection.stream.retry_now()
-        connection.callers.retry_now()
+        connection.retry_now()
 
     def _notify(self, feed: Feed) -> None:
         connection = self._connections[feed.endpoint]
@@ -444,9 +448,7 @@ class Transport:
 
     def _retry_all_now(self) -> None:
         for connection in self._connections.values():
-            connection.access.retry_now()
-            connection.stream.retry_now()
-            connection.callers.retry_now()
+            connection.retry_now()
 
     def _progress(self) -> None:
         self._progressed = True

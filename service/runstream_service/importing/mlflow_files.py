@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from runstream_service.importing.records import (
     finite_or_not,
     unix_us,
 )
-from runstream_service.importing.source import SourceError
+from runstream_service.importing.source import Source, SourceError
 from runstream_service.importing.source_files import SourceFiles
 
 META, TRASH, REGISTRY = "meta.yaml", ".trash", "models"
@@ -39,7 +38,7 @@ _PIECE_POINTS = 32_768
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class MlflowFiles:
+class MlflowFiles(Source):
     """A source; see Source."""
 
     runs_at_once = 1
@@ -102,20 +101,8 @@ class MlflowFiles:
     def open_file(self, owner: FileOwner, path: str) -> AbstractContextManager[Iterator[bytes]]:
         return self._files.open(self._moved(owner), path)
 
-    def problems(self) -> Sequence[str]:
-        """None: each is an error where it is met."""
-        return ()
-
     def close(self) -> None:
         pass
-
-    def __enter__(self) -> MlflowFiles:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _moved(self, owner: FileOwner) -> FileOwner:
         """The directory may have been moved since: files are looked for where they lie by default first."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -32,7 +31,7 @@ from runstream_service.importing.records import (
     finite_or_not,
     unix_us,
 )
-from runstream_service.importing.source import SourceError
+from runstream_service.importing.source import Source, SourceError
 
 _API = "/api/2.0/mlflow"
 _BULK = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
@@ -48,7 +47,7 @@ _MODEL_STATUSES = {
 RUN_NAME = "mlflow.runName"
 
 
-class MlflowServer:
+class MlflowServer(Source):
     """A source; see Source. Credentials are those that MLflow's own client takes from the environment."""
 
     runs_at_once = 20
@@ -145,20 +144,8 @@ class MlflowServer:
         place = f"/ajax-api/2.0/mlflow/logged-models/{owner.owner_id}/artifacts/files"
         return self._http.download(place, artifact_file_path=path)
 
-    def problems(self) -> Sequence[str]:
-        """None: each is an error where it is met."""
-        return ()
-
     def close(self) -> None:
         self._http.close()
-
-    def __enter__(self) -> MlflowServer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _listed(self, owner: FileOwner, directory: str) -> list[dict[str, Any]]:
         if owner.kind == "run":

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import groupby
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from runstream_service.importing.records import (
     finite_or_not,
     unix_us,
 )
+from runstream_service.importing.source import Source
 from runstream_service.importing.source_files import SourceFiles
 
 _PAGE_RUNS = 200
@@ -41,7 +41,7 @@ _NEEDED = {
 RUN_NAME = "mlflow.runName"
 
 
-class MlflowDatabase:
+class MlflowDatabase(Source):
     """A source; see Source."""
 
     runs_at_once = 1
@@ -133,20 +133,8 @@ class MlflowDatabase:
     def open_file(self, owner: FileOwner, path: str) -> AbstractContextManager[Iterator[bytes]]:
         return self._files.open(owner, path)
 
-    def problems(self) -> Sequence[str]:
-        """None: each is an error where it is met."""
-        return ()
-
     def close(self) -> None:
         self._database.close()
-
-    def __enter__(self) -> MlflowDatabase:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _entries(self, table: str, owner: str, owners: Sequence[Any] | None = None) -> dict[Any, dict[str, str]]:
         """Params or tags by their owner."""

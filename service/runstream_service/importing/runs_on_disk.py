@@ -3,16 +3,15 @@ imported."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from runstream_service.importing.columns import Columns
 from runstream_service.importing.records import Points, SourceExperiment, SourceRun
-from runstream_service.importing.source import SourceError
+from runstream_service.importing.source import Source, SourceError
 
 if TYPE_CHECKING:
     from runstream_service.importing.records import FileOwner, SourceFile, SourceModel, SourceRegisteredModel
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 Where = TypeVar("Where")  # what finds the points of a run
 
 
-class RunsOnDisk(ABC, Generic[Where]):
+class RunsOnDisk(Source, Generic[Where]):
     """A source; see Source. Files are read and never written to."""
 
     runs_at_once = 1
@@ -59,14 +58,6 @@ class RunsOnDisk(ABC, Generic[Where]):
 
     def close(self) -> None:
         """Nothing is open."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def logged_models(self, experiment: SourceExperiment) -> Iterator[SourceModel]:
         """None."""

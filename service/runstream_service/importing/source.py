@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from runstream_service.importing.records import (
@@ -69,16 +69,20 @@ class Source(Protocol):
         """The content of a file, in pieces of bounded size."""
 
     def problems(self) -> Sequence[str]:
-        """What could not be read so far, or was damaged, and was left out: a line for each."""
+        """What could not be read so far, or was damaged, and was left out: a line for each. None where each is an error
+        as soon as it is met."""
+        return ()
 
     def close(self) -> None:
         """Ends connections."""
 
-    def __enter__(self) -> Source: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 def open_mlflow(address: str, artifacts: str = "") -> Source:

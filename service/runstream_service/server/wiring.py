@@ -97,7 +97,7 @@ def build_services(
     answers = ReadPool(
         reader.database, max_reads=shares.answers, thread=reader, limited=limited, urgent=pipeline.urgent
     )
-    latest = Latest(answers)
+    queries = build_queries(answers, histories)
     experiments = Experiments(database)
     core = Core(
         experiments=experiments,
@@ -107,7 +107,7 @@ def build_services(
         run_moves=RunMoves(database),
         inputs=Inputs(database),
         run_search=RunSearch(answers),
-        latest=latest,
+        latest=queries.latest,
         registered_models=RegisteredModels(database),
         model_versions=ModelVersions(database),
         http_ingest=HttpIngest(database, pipeline),
@@ -119,8 +119,14 @@ def build_services(
         imports=Imports(database),
         access=access,
     )
-    history, chart, keys_in_use = History(histories), Chart(answers), KeysInUse(answers)
-    queries = Queries(
+    return core, queries
+
+
+def build_queries(answers: ReadPool, histories: ReadPool) -> Queries:
+    """Makes the reads of points. `histories` are long, and have connections of their own."""
+    latest, chart, keys_in_use = Latest(answers), Chart(answers), KeysInUse(answers)
+    history = History(histories)
+    return Queries(
         history=history,
         latest=latest,
         chart=chart,
@@ -129,4 +135,3 @@ def build_services(
         run_overview=RunOverview(latest, chart, Beginnings(answers), keys_in_use),
         stragglers=Stragglers(chart, history),
     )
-    return core, queries
