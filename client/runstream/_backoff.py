@@ -12,11 +12,16 @@ RANDOM = random.SystemRandom()
 
 
 class Backoff:
-    """The waits between the tries of one action, in seconds."""
+    """The waits between the tries of one action: `first_s` seconds, doubled after each failure, at most `max_s`.
 
-    def __init__(self, first_s: float, max_s: float) -> None:
+    `jitter` is the part of each wait that is random: with 0.9, the default, a wait is 10 to 100 % of that; with 0 it
+    is exactly that, for what happens on one machine alone.
+    """
+
+    def __init__(self, first_s: float, max_s: float, *, jitter: float = 0.9) -> None:
         self._first_s = first_s
         self._max_s = max_s
+        self._least_part = 1.0 - jitter
         self._failures = 0
         self._asked_s = 0.0  # what the service asked for last
 
@@ -30,7 +35,7 @@ class Backoff:
         self._failures += 1
         self._asked_s = retry_after_s or 0.0
         least = max(retry_after_s or 0.0, at_least_s)
-        return float(least + RANDOM.uniform(0.1, 1.0) * ceiling)
+        return float(least + RANDOM.uniform(self._least_part, 1.0) * ceiling)
 
     def wait(
         self, changed: threading.Condition, seconds: float, stopping: Callable[[], bool], retry_now: Callable[[], bool]

@@ -106,7 +106,7 @@ async def test_beside_the_pool_and_the_writers_a_replica_has_five_connections(se
             await asyncio.sleep(0.05)
     finally:
         await connection.close()
-    assert beside == {"runstream-bell": 1, "runstream-ping": 2, "runstream-rollup": 2}
+    assert beside == {"runstream-notifier": 1, "runstream-ping": 2, "runstream-rollup": 2}
 
 
 def test_reflection_lists_our_services(serve: ServeProcess) -> None:

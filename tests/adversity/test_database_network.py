@@ -28,7 +28,7 @@ LONGEST_FAULT_S = 5.0 if SECONDS < 300 else 90.0
 # Small epochs, so that roll-up is at work whatever happens.
 OFTEN = ("--epoch-points", "1000", "--epoch-seconds", "1", "--max-read-age", "1")
 # What only a bug leaves in the log.
-BUGS = {"service_failed", "rpc_failed", "http_failed", "bell_failed", "tail_failed", "shutdown_step_failed"}
+BUGS = {"service_failed", "rpc_failed", "http_failed", "commit_notifier_failed", "tail_failed", "shutdown_step_failed"}
 
 # Waiting for a connection, for an answer on it, and for the end of what was cancelled (docs/deadlines.md).
 LONGEST_ANSWER_S = 10 + 65 + 10 + 5

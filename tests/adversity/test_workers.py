@@ -92,7 +92,7 @@ async def test_its_connections_are_as_many_as_documented_and_belong_to_one_repli
         limit = int(await connection.fetchval("SHOW max_connections"))
     finally:
         await connection.close()
-    assert fixed == sorted([*["runstream-bell"] * 2, *["runstream-ping"] * 5, *["runstream-rollup"] * 2])
+    assert fixed == sorted([*["runstream-notifier"] * 2, *["runstream-ping"] * 5, *["runstream-rollup"] * 2])
     most = connections_of_replica(workers=2, pool_size=10, writers=2)
     assert most == 2 * (10 + 2 + 1) + 4 + len(fixed)  # a further writer, while one workspace fills the queue
     assert most <= limit

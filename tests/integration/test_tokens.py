@@ -9,7 +9,7 @@ import pytest
 
 from runstream_service.auth.access import Access
 from runstream_service.auth.authenticator import Credentials
-from runstream_service.auth.by_kind import ByKind
+from runstream_service.auth.authenticator_router import AuthenticatorRouter
 from runstream_service.auth.token_authenticator import TokenAuthenticator
 from runstream_service.auth.tokens import Tokens
 from runstream_service.core.caller import Caller, Role
@@ -66,7 +66,7 @@ async def test_nobody_gives_a_token_a_higher_role_than_their_own(database: Datab
 async def test_a_name_that_no_workspace_can_have_is_not_found_however_it_comes(name: str, database: Database) -> None:
     access = Access.of(database, is_on=True)
     admin = await access.tokens.create(ANYONE, "root", Role.ADMIN)
-    authenticator = ByKind()
+    authenticator = AuthenticatorRouter()
     authenticator.use(database)
     with pytest.raises(WorkspaceNotFound):
         await authenticator.authenticate(Credentials(admin.text, name))

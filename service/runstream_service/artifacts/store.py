@@ -23,7 +23,7 @@ from obstore.store import LocalStore, MemoryStore, from_url
 from runstream_service.artifacts.directory import Directory
 from runstream_service.artifacts.paths import NO_ARTIFACTS
 from runstream_service.artifacts.uploads import Uploads
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.concurrency.threads import ThreadPool
 from runstream_service.errors.core import (
     ArtifactNotFound,
@@ -291,7 +291,7 @@ class ArtifactStore:
     async def _in_time(self, work: Awaitable[T]) -> T:
         """Waits for the store for a limited time: a thread that hangs is left behind, and its place in the pool is
         taken until it returns."""
-        return await in_time(work, self._stalled_s)
+        return await with_timeout(work, self._stalled_s)
 
 
 def _delete_stale_uploads(directory: Directory) -> None:

@@ -4,21 +4,22 @@ How a call is authenticated:
 
     authenticator.py          what the front ends need to know
     credentials.py            the header Authorization -> a token
-    by_kind.py                chooses one of the following by the credentials
+    authenticator_router.py   chooses one of the following by the credentials
     anonymous.py              without authentication, everybody is the same caller
     token_authenticator.py    tokens of the service itself
     session_authenticator.py  the session of somebody who signed in with a browser
     jwt_authenticator.py      JWTs of an OpenID Connect provider or a Kubernetes cluster; jwt_claims.py checks them
-    lookup_cache.py           remembers for a moment what was found out
+    lookup_cache.py           keeps results of look-ups for a few seconds
     refused_calls.py          the calls that were refused, for the audit log
 
-Identities that others gave out:
+Identities from an external provider or cluster:
 
     identity_settings.py      whose tokens the service accepts
-    external_identity.py      wires what checks them
+    external_identity.py      wires the modules that check them
     issuer.py, fetcher.py     the documents and keys of an issuer
     oidc.py                   signing in at a provider; pending_sign_in.py is a sign-in under way
-    identities.py, grants.py  claims -> who somebody is, and which workspaces they may enter
+    person_from_claims.py     the claims of a JWT -> a person
+    grants.py                 which workspaces they may enter, by their groups
 
 What people manage:
 

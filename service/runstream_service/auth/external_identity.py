@@ -6,10 +6,10 @@ import functools
 from typing import TYPE_CHECKING
 
 from runstream_service.auth.fetcher import ClusterFetcher, Fetcher
-from runstream_service.auth.identities import Trusted, person_of_cluster, person_of_provider
 from runstream_service.auth.issuer import Issuer
 from runstream_service.auth.jwt_authenticator import JwtAuthenticator
 from runstream_service.auth.oidc import OidcProvider
+from runstream_service.auth.person_from_claims import TrustedIssuer, person_of_cluster, person_of_provider
 
 if TYPE_CHECKING:
     from runstream_service.auth.identity_settings import KubernetesSettings, OidcSettings
@@ -27,12 +27,12 @@ class ExternalIdentity:
             self._fetchers.append(fetcher := Fetcher())
             issuer = Issuer(oidc.issuer, fetcher.fetch)
             self.provider = OidcProvider(oidc, issuer, fetcher, redirect_uri=redirect_uri)
-            trusted.append(Trusted(issuer, oidc.audiences, functools.partial(person_of_provider, settings=oidc)))
+            trusted.append(TrustedIssuer(issuer, oidc.audiences, functools.partial(person_of_provider, settings=oidc)))
         if kubernetes is not None:
             self._fetchers.append(fetcher := ClusterFetcher())
             issuer = Issuer(kubernetes.issuer, fetcher.fetch, jwks_url=kubernetes.jwks_url)
             person_of = functools.partial(person_of_cluster, settings=kubernetes)
-            trusted.append(Trusted(issuer, [kubernetes.audience], person_of))
+            trusted.append(TrustedIssuer(issuer, [kubernetes.audience], person_of))
         self.jwts = JwtAuthenticator(trusted)
 
     async def close(self) -> None:

@@ -15,7 +15,7 @@ from runstream_service.errors.core import Forbidden, Unauthenticated, WorkspaceN
 
 if TYPE_CHECKING:
     from runstream_service.auth.authenticator import Credentials
-    from runstream_service.auth.identities import Trusted
+    from runstream_service.auth.person_from_claims import TrustedIssuer
     from runstream_service.auth.sessions import Person
     from runstream_service.database.pool import Database
 
@@ -32,7 +32,7 @@ class _Key:
 class JwtAuthenticator:
     """`use` gives it the database, without which it asks callers to try again."""
 
-    def __init__(self, trusted: Sequence[Trusted]) -> None:
+    def __init__(self, trusted: Sequence[TrustedIssuer]) -> None:
         self._trusted = {one.issuer.url: one for one in trusted}
         # The signature is checked once in two seconds, too.
         self._lookups = LookupCache(self._look_up)

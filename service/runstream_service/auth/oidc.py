@@ -14,9 +14,9 @@ import httpx2
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
-from runstream_service.auth.identities import person_of_provider
 from runstream_service.auth.jwt_claims import verified_claims
 from runstream_service.auth.pending_sign_in import PendingSignIn
+from runstream_service.auth.person_from_claims import person_of_provider
 from runstream_service.errors.core import IssuerUnavailable, Unauthenticated
 
 if TYPE_CHECKING:

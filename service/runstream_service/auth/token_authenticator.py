@@ -83,7 +83,9 @@ class TokenAuthenticator:
                 await self._recheck_streams()
             except Retryable as error:
                 # Nobody can revoke a token either while the database is away.
-                log.debug("Could not look at the tokens of streams", action="tokens_not_looked_at", error=error.message)
+                log.debug(
+                    "Could not check the tokens of open streams", action="tokens_not_checked", error=error.message
+                )
 
     async def _recheck_streams(self) -> None:
         assert self._database is not None, "streams are opened with a database"

@@ -27,7 +27,7 @@ from runstream_service.bench.progress import say
 from runstream_service.bench.service import Service, service, temporary_postgres
 from runstream_service.bench.tail_latency import send_steps
 from runstream_service.bench.usage import cpu_seconds
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 
 PAGES = 200
 _RANKS, _EVERY_S = 4, 0.1
@@ -129,7 +129,7 @@ async def _cores(
     begun, before = time.perf_counter(), cpu_seconds(process)
     sent = await send_steps(running.grpc, run_id, producers=_RANKS, every_s=_EVERY_S, seconds=seconds)
     with contextlib.suppress(TimeoutError):
-        await in_time(asyncio.gather(*(page.has(sent) for page in pages)), _ARRIVE_WITHIN_S)
+        await with_timeout(asyncio.gather(*(page.has(sent) for page in pages)), _ARRIVE_WITHIN_S)
     # Of a second of the load, even if this machine is too busy to send it in time.
     return (cpu_seconds(process) - before) / seconds, sent, time.perf_counter() - begun
 

@@ -31,27 +31,26 @@ class Deadline:
         return self.left_s() * part
 
 
-async def in_time(work: Awaitable[T], timeout_s: float) -> T:
-    """The result of some work, which is cancelled when the time is up.
+async def with_timeout(work: Awaitable[T], timeout_s: float) -> T:
+    """The result of `work`, which is cancelled after `timeout_s` seconds.
 
     Use this instead of asyncio.wait_for, which until Python 3.11 loses a cancellation that comes just when the work is
-    done: a task that waits in a loop then runs for ever, and so does everything that waits for its end.
+    done: a task that waits in a loop then runs forever, and so does everything that waits for its end.
 
     Raises:
-        TimeoutError: there was no result in time.
+        TimeoutError: the time is up.
     """
     async with timeout(timeout_s):
         return await work
 
 
-async def within(work: Awaitable[T], timeout_s: float = CALL_TIMEOUT_S) -> T:
-    """The result of a whole call.
+async def with_call_timeout(work: Awaitable[T], timeout_s: float = CALL_TIMEOUT_S) -> T:
+    """The result of `work`, which is a whole call of a client; cancelled after `timeout_s` seconds.
 
     Raises:
-        DatabaseUnavailable: there was no result in time, and the call was cancelled; whether it had an effect is
-        unknown.
+        DatabaseUnavailable: the time is up. Whether the call had an effect is unknown.
     """
     try:
-        return await in_time(work, timeout_s)
+        return await with_timeout(work, timeout_s)
     except TimeoutError as error:
         raise DatabaseUnavailable(f"the call was not answered within {timeout_s:g} s") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from runstream._backoff import Backoff
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.database.pool import translate
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class CommitNotifier:
     async def wait(self, timeout_s: float) -> None:
         """Returns when something was committed since the last wait, or after the timeout."""
         try:
-            await in_time(self._notified.wait(), timeout_s)
+            await with_timeout(self._notified.wait(), timeout_s)
         except TimeoutError:
             return
         self._notified.clear()
@@ -65,9 +65,11 @@ class CommitNotifier:
                 await self._forward(connection)
             except Exception as error:
                 if translate(error) is None:
-                    log.exception("The commit notifier failed for a bug", action="bell_failed")
+                    log.exception("The commit notifier failed for a bug", action="commit_notifier_failed")
                 else:
-                    log.debug("The commit notifier connects again", action="bell_reconnects", error=repr(error))
+                    log.debug(
+                        "The commit notifier connects again", action="commit_notifier_reconnects", error=repr(error)
+                    )
             finally:
                 if connection is not None:
                     connection.terminate()
@@ -78,7 +80,7 @@ class CommitNotifier:
         while not connection.is_closed():
             began = time.monotonic()
             try:
-                await in_time(self._committed_here.wait(), CHECK_EVERY_S)
+                await with_timeout(self._committed_here.wait(), CHECK_EVERY_S)
             except TimeoutError:
                 await connection.execute("SELECT 1", timeout=_ANSWER_WITHIN_S)
                 continue

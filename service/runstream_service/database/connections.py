@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 from asyncpg.transaction import Transaction
 
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.database.layout import detect_layout
 from runstream_service.errors.core import DatabaseUnsuitable
 
@@ -103,7 +103,7 @@ READER = ConnectionKind(POOL.name, POOL.statement_timeout_s, POOL.settings, rese
 # It reads no tables. With the role of the user that logged in, it sees the sessions of that user (suspects.py).
 PING = ConnectionKind("runstream-ping", 10, {"idle_in_transaction_session_timeout": "1min", "role": "none"})
 # commit_notifier.py. Its only transactions are NOTIFY. They are hints, and need not wait for a disk.
-NOTIFIER = ConnectionKind("runstream-bell", 10, {"synchronous_commit": "off"})
+NOTIFIER = ConnectionKind("runstream-notifier", 10, {"synchronous_commit": "off"})
 # The timeouts are short because a frozen replica must not keep locks on ledger rows or on an epoch.
 WRITER = ConnectionKind("runstream-writer", 30, {"idle_in_transaction_session_timeout": "15s"})
 # Roll-up reads and writes millions of rows in a transaction. JIT compilation of its few statements costs more than it
@@ -183,7 +183,7 @@ async def open_connection(servers: Servers, kind: ConnectionKind, application_na
 
 
 async def _begin_session(connection: OurConnection, kind: ConnectionKind) -> None:
-    connection.layout = await in_time(detect_layout(connection), CONNECT_TIMEOUT_S)
+    connection.layout = await with_timeout(detect_layout(connection), CONNECT_TIMEOUT_S)
     wanted = {**kind.session(connection.get_server_version().major), **connection.layout.session}
     connection.resets = kind.resets
     everything = {**_OF_THE_SOCKET, **wanted}

@@ -19,6 +19,7 @@ import asyncpg
 import psutil
 import structlog
 
+from runstream._backoff import Backoff
 from runstream_service.database.postgres_files import (
     Account,
     account_for,
@@ -45,7 +46,7 @@ RECOVERY_LOG_EVERY_S = 5.0
 # Backends outlive a killed postmaster until they notice; a new one must not start before they are gone.
 ORPHANS_QUIT_AFTER_S, ORPHANS_KILL_AFTER_S = 2.0, 10.0
 START_RETRY_FOR_S = 60.0
-RESTART_DELAY_MIN_S, RESTART_DELAY_MAX_S = 0.2, 30.0
+FIRST_RESTART_BACKOFF_S, LONGEST_RESTART_BACKOFF_S = 0.2, 30.0
 # Causes of a failed start that soon pass: shared memory of backends, or a lock file of a postmaster, that are just
 # ending.
 PASSING = ("pre-existing shared memory block", 'lock file "')
@@ -130,20 +131,20 @@ class EmbeddedPostgres:
         while True:
             await self._wait_until_gone(math.inf)
             log.error("The embedded PostgreSQL died; starting it again", action="embedded_postgres_died", pid=self.pid)
-            delay_s = RESTART_DELAY_MIN_S
+            backoff = Backoff(FIRST_RESTART_BACKOFF_S, LONGEST_RESTART_BACKOFF_S, jitter=0)
             while True:
                 try:
                     await self._bring_up()
                     break
                 except Exception as error:  # any exception: if the supervisor ended, the service would end
+                    wait_s = backoff.next_s()
                     log.error(
                         "The embedded PostgreSQL did not start; trying again",
                         action="embedded_postgres_restart_failed",
                         error=repr(error),
-                        retry_after_s=delay_s,
+                        retry_after_s=wait_s,
                     )
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, RESTART_DELAY_MAX_S)
+                await asyncio.sleep(wait_s)
 
     async def stop(self, *, within_s: float = 30.0) -> None:
         """Stops PostgreSQL (fast shutdown; an immediate one after `within_s`) and releases the directory."""

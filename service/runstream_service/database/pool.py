@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import structlog
 
-from runstream_service.concurrency.deadlines import Deadline, in_time
+from runstream_service.concurrency.deadlines import Deadline, with_timeout
 from runstream_service.database import effects, tls
 from runstream_service.database.connections import (
     MIGRATION,
@@ -339,7 +339,7 @@ class Database:
         """
         try:
             with translated():
-                await in_time(self._check_writable(), timeout_s)
+                await with_timeout(self._check_writable(), timeout_s)
         except BaseException:
             if self._ping_connection is not None:
                 self._ping_connection.terminate()
@@ -386,6 +386,6 @@ class Database:
         if self._ping_connection is not None:
             self._ping_connection.terminate()
         try:
-            await in_time(self._pool.close(), within_s)
+            await with_timeout(self._pool.close(), within_s)
         except (OSError, asyncpg.PostgresError):  # a TimeoutError is an OSError
             self._pool.terminate()

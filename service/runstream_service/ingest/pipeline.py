@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.concurrency.tasks import abandon
 from runstream_service.errors.core import (
     DatabaseUnavailable,
@@ -332,7 +332,7 @@ class IngestPipeline:
         if (wait_s := self.budget.rate_wait_s(write.workspace_id)) > _BUDGET_TIMEOUT_S:
             raise self._rate_reached(write, wait_s)
         try:
-            await in_time(self.budget.acquire(write.workspace_id, write.charge), _BUDGET_TIMEOUT_S)
+            await with_timeout(self.budget.acquire(write.workspace_id, write.charge), _BUDGET_TIMEOUT_S)
         except TimeoutError:
             if wait_s := self.budget.rate_wait_s(write.workspace_id):
                 raise self._rate_reached(write, wait_s) from None

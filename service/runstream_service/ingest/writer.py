@@ -23,15 +23,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import random
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import structlog
 
+from runstream._backoff import Backoff
 from runstream_service.concurrency import threads
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.database.dedicated_connection import DedicatedConnection
 from runstream_service.database.pool import server_start_id_of, translate
 from runstream_service.errors.core import CommitFailed
@@ -166,7 +166,7 @@ class Writer:
     async def _commit(self, items: list[Pending], *, tries: int = _TRIES_OF_GROUP) -> None:
         """Commit items; returns when each of them has its outcome. `tries` only bounds failures for an unknown
         reason: a database that is away is waited for without a bound."""
-        delay_s = _FIRST_BACKOFF_S
+        backoff = Backoff(_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S, jitter=0.5)
         while items:
             group = Group(items)
             started = time.perf_counter()
@@ -181,15 +181,15 @@ class Writer:
                 await self._try(group)
             except Exception as exc:
                 # The transaction is gone or in doubt. The ledger shows which, on a new connection.
-                self._report_failure(group, exc, delay_s)
+                wait_s = backoff.next_s()
+                self._report_failure(group, exc, wait_s)
                 tries -= translate(exc) is None
                 if not tries:
                     if not await self._retry_one_by_one(items, exc):
                         self._give_up(items[0], exc)
                     break
                 with contextlib.suppress(TimeoutError):
-                    await in_time(self._retry_now.wait(), delay_s * random.uniform(0.5, 1.0))
-                delay_s = min(2 * delay_s, _LONGEST_BACKOFF_S)
+                    await with_timeout(self._retry_now.wait(), wait_s)
             else:
                 self._metrics.group_committed(group, time.perf_counter() - started)
                 self._on_commit()
@@ -293,14 +293,14 @@ class Writer:
         self.points -= item.queued_points
         self._on_release(item)
 
-    def _report_failure(self, group: Group, error: Exception, delay_s: float) -> None:
+    def _report_failure(self, group: Group, error: Exception, wait_s: float) -> None:
         self._metrics.commit_failed(error)
         log.warning(
             f"a group commit of {group.points} points failed; trying it again: {error!r}",
             action="group_commit_failed",
             writer=self.name,
             points=group.points,
-            retry_in_s=delay_s,
+            retry_in_s=round(wait_s, 3),
             error=repr(error),
         )
 

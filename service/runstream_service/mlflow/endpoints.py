@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runstream_service.concurrency.deadlines import within
+from runstream_service.concurrency.deadlines import with_call_timeout
 from runstream_service.core.caller import Role
 from runstream_service.database import effects
 from runstream_service.http.callers import caller_of, set_error
@@ -37,7 +37,7 @@ def _with_message(call: JsonRoute) -> RawHandler:
     async def endpoint(request: Request) -> Response:
         message = await read(request, call.message)
         caller = None if call.role is None else caller_of(request)
-        answer = await within(call.handler(caller, message))
+        answer = await with_call_timeout(call.handler(caller, message))
         return await encode_in_thread_if_long(
             answer, status=call.status, accept_encoding=request.headers.get("accept-encoding", "")
         )

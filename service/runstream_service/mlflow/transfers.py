@@ -13,7 +13,7 @@ from urllib.parse import quote
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.errors.core import ArtifactNotFound
 from runstream_service.http.callers import caller_of
 from runstream_service.http.protocol import PATIENT
@@ -49,7 +49,7 @@ async def request_chunks(request: Request, *, at_most: int | None = None) -> Asy
     count, more, heard_at = 0, True, time.monotonic()
     while more:
         try:
-            message = await in_time(request.receive(), _LOOK_S)
+            message = await with_timeout(request.receive(), _LOOK_S)
         except TimeoutError as error:
             if time.monotonic() - heard_at > IDLE_S:
                 raise MlflowError("TEMPORARILY_UNAVAILABLE", f"No data came for {IDLE_S:.0f} seconds.") from error

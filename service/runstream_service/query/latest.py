@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.core.names import parse_run_id
 from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US, RowFormat, Rows, body, int64
 from runstream_service.database.metric_values import comparable
@@ -190,7 +190,7 @@ class Latest:
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
         try:
-            await in_time(self._large.acquire(), _LONGEST_WAIT_S)
+            await with_timeout(self._large.acquire(), _LONGEST_WAIT_S)
         except TimeoutError as error:
             raise Overloaded(f"others read more than {MANY_SERIES:,} series each; ask for fewer, or again") from error
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from runstream._backoff import Backoff
 from runstream_service.retention.expiry import AccessExpiry, LedgerExpiry, WriteIdExpiry
 from runstream_service.retention.purge import Purge
 from runstream_service.retention.purged_files import PurgedFiles
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 EVERY_S = 60.0
-# A step that fails repeatedly is tried less and less often, up to this interval.
+# The longest wait before a step that fails repeatedly is tried again.
 _LONGEST_BACKOFF_S = 1_800.0
 
 
@@ -37,19 +38,20 @@ class Step:
         self._run_once = run_once
         self._metrics = metrics
         self._every_s = every_s
-        self._failures_in_a_row = 0
+        self._backoff = Backoff(every_s, max(_LONGEST_BACKOFF_S, every_s), jitter=0.5)
         metrics.expect(name)
 
     async def run(self) -> None:
         """Run until cancelled."""
+        wait_s = self._regular_wait_s()
         while True:
-            # A random wait, so that replicas do not run the step at once: all but one would find the locks taken.
-            await asyncio.sleep(self._wait_s() * random.uniform(0.5, 1.0))
+            await asyncio.sleep(wait_s)
             try:
                 await self._run_once()
-                self._failures_in_a_row = 0
+                self._backoff.reset()
+                wait_s = self._regular_wait_s()
             except Exception as error:
-                self._failures_in_a_row += 1
+                wait_s = self._backoff.next_s()
                 self._metrics.failed(self._name)
                 log.warning(
                     f"A step of purge and retention failed ({self._name}); trying it again: {error!r}",
@@ -58,9 +60,9 @@ class Step:
                     error=repr(error),
                 )
 
-    def _wait_s(self) -> float:
-        doubled = 2.0 ** min(max(0, self._failures_in_a_row - 1), 10)
-        return min(self._every_s * doubled, max(_LONGEST_BACKOFF_S, self._every_s))
+    def _regular_wait_s(self) -> float:
+        """Random, so that replicas do not run the step at the same moment: all but one would find the locks taken."""
+        return self._every_s * random.uniform(0.5, 1.0)
 
 
 class RetentionLoop:

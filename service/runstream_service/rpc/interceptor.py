@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from runstream_service.auth.authenticator import Authenticator
 from runstream_service.auth.refused_calls import REFUSALS, RefusedCalls
-from runstream_service.concurrency.deadlines import within
+from runstream_service.concurrency.deadlines import with_call_timeout
 from runstream_service.errors.core import InvalidField, Overloaded
 from runstream_service.errors.statuses import status_of
 from runstream_service.monitoring.metrics import Metrics
@@ -124,7 +124,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 with self._slot(len(request)):
                     answer = behavior(_decode(deserialize, request), context)
                     # A stream may wait for its reader, within the limits of a read.
-                    return await (answer if streams else within(answer))
+                    return await (answer if streams else with_call_timeout(answer))
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED.name  # the caller went away, or its deadline passed
                 raise

@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from runstream.v1 import status_pb2
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.errors import core as errors
 from runstream_service.errors.statuses import status_of
 
@@ -49,7 +49,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseExceptio
     status = rpc_status(error)
     try:
         ending = context.abort(status_of(error).grpc, error.message, ((DETAILS_KEY, status.SerializeToString()),))
-        await in_time(ending, STATUS_TIMEOUT_S)
+        await with_timeout(ending, STATUS_TIMEOUT_S)
     except TimeoutError:
         raise asyncio.CancelledError from None
     except grpc.aio.InternalError as gone:

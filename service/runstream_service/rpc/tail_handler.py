@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from runstream.v1 import packed_pb2, query_pb2
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.query.tail.tail import TailQuery
 from runstream_service.rpc.caller import caller_of
 from runstream_service.rpc.unread import WRITE_TIMEOUT_S, stalled
@@ -38,7 +38,7 @@ def tail_handler(tail: Tail, *, write_timeout_s: float = WRITE_TIMEOUT_S) -> grp
             packed = [_packed(series, points) for series, points in entries]
             response = packed_pb2.PackedTailResponse(series=packed, cursor=cursor.encode())
             try:
-                await in_time(context.write(response), write_timeout_s)
+                await with_timeout(context.write(response), write_timeout_s)
             except TimeoutError:
                 raise stalled(write_timeout_s) from None
 

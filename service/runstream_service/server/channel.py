@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 
 _LENGTH = struct.Struct("<I")
 # The largest are metrics, of a few hundred kilobytes. What is written to a process that does not read is a ping and a
@@ -63,7 +63,7 @@ class Channel:
             if self._reader.at_eof():
                 raise NoAnswer("the other process has ended")
             self._write({"ask": question, "id": number, "body": body})
-            return await in_time(answer, timeout_s)
+            return await with_timeout(answer, timeout_s)
         except TimeoutError as error:
             raise NoAnswer(f"no answer to {question!r} within {timeout_s:g} s") from error
         finally:

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from runstream.v1 import access_pb2, access_pb2_grpc, ingest_pb2, query_pb2, run_pb2, run_pb2_grpc
 from runstream_service.auth.access import Access
 from runstream_service.auth.anonymous import Anonymous
-from runstream_service.auth.by_kind import ByKind
+from runstream_service.auth.authenticator_router import AuthenticatorRouter
 from runstream_service.auth.command_line import CommandLineSignIns
 from runstream_service.auth.refused_calls import RefusedCalls
 from runstream_service.auth.sessions import Sessions
@@ -134,7 +134,7 @@ class Frontend:
         self._shares = PoolShares.of(settings.pool_size)
         self._identity = _identity(settings)
         jwts = self._identity.jwts if self._identity else None
-        self._authenticator = ByKind(jwts) if settings.auth else Anonymous()
+        self._authenticator = AuthenticatorRouter(jwts) if settings.auth else Anonymous()
         self._limits = WorkspaceLimits(
             settings.workspace_limits,
             LimitMetrics(metrics.registry, by_workspace=settings.metrics_by_workspace),
@@ -273,7 +273,7 @@ class Frontend:
     async def serve(self, database: Database, artifacts: ArtifactStore) -> None:
         """Serves everything from a database that is migrated."""
         assert self._grpc is not None, "it listens"
-        if isinstance(self._authenticator, ByKind):
+        if isinstance(self._authenticator, AuthenticatorRouter):
             self._authenticator.use(database)
             self._tasks.start("token watcher", self._authenticator.run())
         self._refused_calls.use(database)

@@ -17,6 +17,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from runstream._backoff import Backoff
 from runstream_service.errors.startup import StartupError
 from runstream_service.ingest.backpressure import HotTableGate
 from runstream_service.ingest.metrics import IngestMetrics
@@ -233,17 +234,17 @@ class WorkerPool:
 
     async def _keep(self, number: int) -> None:
         """Keeps one worker running until the replica stops."""
-        backoff_s = FIRST_BACKOFF_S
+        backoff = Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S, jitter=0)
         while True:
             began = time.monotonic()
             ended = await self._run_one(number)
             if self._stopping or self._fails_start(number, ended):
                 return
             if time.monotonic() - began > LIVED_S:
-                backoff_s = FIRST_BACKOFF_S
-            self._report(number, ended, backoff_s)
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+                backoff.reset()
+            restart_in_s = backoff.next_s()
+            self._report(number, ended, restart_in_s)
+            await asyncio.sleep(restart_in_s)
 
     async def _run_one(self, number: int) -> Ended:
         """Starts a worker; returns when it has ended."""

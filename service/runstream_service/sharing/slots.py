@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.errors.core import Overloaded
 from runstream_service.sharing.capacity import SharedCapacity
 from runstream_service.sharing.current import current_workspace
@@ -54,7 +54,7 @@ class FairSlots:
             return
         turn = self._join(workspace_id)
         try:
-            await (turn if wait_s is None else in_time(turn, wait_s))
+            await (turn if wait_s is None else with_timeout(turn, wait_s))
         except BaseException as error:
             self._queue.leave(workspace_id, turn)
             if _was_granted(turn):  # it was cancelled, or the time was over, just after its turn came

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import grpc
 import structlog
 
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.concurrency.threads import ThreadPool
 from runstream_service.errors.core import Overloaded
 from runstream_service.tls.certificates import Certificates, check
@@ -108,7 +108,7 @@ class ServerTls:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
-                await in_time(_FILES.run(self._check_files), _READ_TIMEOUT_S)
+                await with_timeout(_FILES.run(self._check_files), _READ_TIMEOUT_S)
             except (TimeoutError, Overloaded):
                 self._cannot_use(f"the files were not read within {_READ_TIMEOUT_S:g} s", "cannot be read")
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runstream_service.concurrency.deadlines import within
+from runstream_service.concurrency.deadlines import with_call_timeout
 from runstream_service.database import effects
 from runstream_service.errors.core import NotFound
 from runstream_service.http.callers import caller_of, set_error
@@ -37,7 +37,7 @@ def endpoint_of(call: WebRoute, bodies: Bodies, large: LargeAnswers) -> Endpoint
         async with bodies.counted(request) as same_request:
             message = await read(same_request, call.message)
         answer = call.handler(caller, message)
-        return await _encoded(request, await (answer if call.lasts else within(answer)), large)
+        return await _encoded(request, await (answer if call.lasts else with_call_timeout(answer)), large)
 
     return guarded(endpoint)
 

@@ -39,7 +39,8 @@ async def test_points_wait_for_postgres_to_have_room_again(database, replica, ru
 
 
 async def test_when_the_database_is_back_nobody_waits_for_the_next_try(database, replica, run_id, monkeypatch):
-    monkeypatch.setattr(writer_module, "_FIRST_BACKOFF_S", 1_000.0)
+    for name in ("_FIRST_BACKOFF_S", "_LONGEST_BACKOFF_S"):
+        monkeypatch.setattr(writer_module, name, 1_000.0)
     stream = await replica.open(run_id)
     await database.execute(_FAIL.format(state="53100", table="commits"))
     await replica.send(stream, 1, [1.0])

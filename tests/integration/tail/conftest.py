@@ -75,7 +75,7 @@ async def listening(database: Database, *, other_than: int = 0) -> int:
     while True:
         pid = await database.fetchval(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle' AND pid <> $1 "
-            "AND application_name = 'runstream-bell' AND query ~ '^(LISTEN|NOTIFY) '",
+            "AND application_name = 'runstream-notifier' AND query ~ '^(LISTEN|NOTIFY) '",
             other_than,
         )
         if pid is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import runstream_service
-from runstream_service.concurrency.deadlines import in_time, within
+from runstream_service.concurrency.deadlines import with_call_timeout, with_timeout
 from runstream_service.database import connections
 from runstream_service.errors.core import DatabaseUnavailable
 from tests.support.tasks import end
@@ -57,9 +57,9 @@ async def test_a_call_that_is_not_answered_in_time_ends_and_may_be_tried_elsewhe
             cancelled.set()
 
     with pytest.raises(DatabaseUnavailable, match="not answered within"):
-        await within(hang(), 0.01)
+        await with_call_timeout(hang(), 0.01)
     assert cancelled.is_set()
-    assert await within(asyncio.sleep(0, "done")) == "done"
+    assert await with_call_timeout(asyncio.sleep(0, "done")) == "done"
 
 
 # How many turns of the event loop the cancellation comes after what was waited for.
@@ -77,7 +77,7 @@ async def test_a_task_that_waits_in_a_loop_ends_when_it_is_cancelled_just_as_its
 
     async def wait_for_ever() -> None:
         while True:
-            await in_time(event.wait(), 60)
+            await with_timeout(event.wait(), 60)
             event.clear()
 
     task = asyncio.create_task(wait_for_ever())
@@ -93,7 +93,7 @@ async def test_a_place_is_free_again_when_its_taker_is_cancelled_just_as_its_tur
     places = asyncio.Semaphore(0)
 
     async def take() -> None:
-        await in_time(places.acquire(), 60)
+        await with_timeout(places.acquire(), 60)
         try:
             await asyncio.Event().wait()
         finally:
@@ -108,16 +108,16 @@ async def test_a_place_is_free_again_when_its_taker_is_cancelled_just_as_its_tur
 
 
 async def test_what_is_there_already_is_in_time_whatever_the_time() -> None:
-    assert await in_time(asyncio.sleep(0, "there"), 60) == "there"
+    assert await with_timeout(asyncio.sleep(0, "there"), 60) == "there"
     places = asyncio.Semaphore(1)
-    assert await in_time(places.acquire(), -1) is True
+    assert await with_timeout(places.acquire(), -1) is True
 
 
 @pytest.mark.parametrize("seconds", [-1, 0, 0.01])
 async def test_work_that_is_not_done_in_time_is_cancelled(seconds: float) -> None:
     answer = asyncio.get_running_loop().create_future()
     with pytest.raises(TimeoutError):
-        await in_time(answer, seconds)
+        await with_timeout(answer, seconds)
     assert answer.cancelled()
 
 
@@ -126,12 +126,12 @@ async def test_the_shorter_of_two_limits_applies_and_the_other_goes_on() -> None
 
     async def inner() -> str:
         with pytest.raises(TimeoutError):
-            await in_time(asyncio.Event().wait(), 0.01)
+            await with_timeout(asyncio.Event().wait(), 0.01)
         reached.append("inner")
         await asyncio.sleep(0)
         return "done"
 
-    assert await in_time(inner(), 60) == "done"
+    assert await with_timeout(inner(), 60) == "done"
     with pytest.raises(TimeoutError):
-        await in_time(in_time(asyncio.Event().wait(), 60), 0.01)
+        await with_timeout(with_timeout(asyncio.Event().wait(), 60), 0.01)
     assert reached == ["inner"]

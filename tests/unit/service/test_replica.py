@@ -7,7 +7,7 @@ import pytest
 from runstream_service.database.replica import ReplicaId
 
 
-@pytest.mark.parametrize("kind", ["runstream", "runstream-writer", "runstream-rollup", "runstream-bell"])
+@pytest.mark.parametrize("kind", ["runstream", "runstream-writer", "runstream-rollup", "runstream-notifier"])
 def test_a_name_says_which_replica_it_is_of(kind):
     replica = ReplicaId("1.2.0rc1", "runstream-7d9c5b9f6d-x2x4z", 7)
     name = replica.application_name(kind)

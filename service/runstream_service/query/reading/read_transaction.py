@@ -17,7 +17,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from runstream_service.concurrency import threads
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.database.copy_rows import Sink, number, stream
 from runstream_service.database.pool import READ_TIMEOUT_S, layout_of, rolled_back_on_error, server_start_id_of
 from runstream_service.database.queries import load
@@ -165,7 +165,7 @@ class ReadTransaction:
 
     async def with_deadline(self, work: Coroutine[Any, Any, None]) -> None:
         """Waits for the caller, but not beyond the time of the read: PostgreSQL cannot clean up in the meantime."""
-        await in_time(work, self._deadline - time.monotonic())
+        await with_timeout(work, self._deadline - time.monotonic())
 
     def left_s(self) -> float:
         """Seconds until the read has to be over. Raises TimeoutError if there are none."""

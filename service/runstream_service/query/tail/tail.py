@@ -25,7 +25,7 @@ from uuid import UUID
 import numpy as np
 import structlog
 
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.core.names import parse_run_id
 from runstream_service.core.stream_lifetime import StreamLifetime
 from runstream_service.database.pool import server_start_id_of, translated
@@ -209,7 +209,7 @@ class Tail:
         """Sends the messages of the shared reader; returns when the stream has fallen behind and its queue is sent."""
         while stream.shared:
             try:
-                await in_time(stream.wake.wait(), CURSOR_EVERY_S)
+                await with_timeout(stream.wake.wait(), CURSOR_EVERY_S)
             except TimeoutError:
                 if not stream.queue:  # otherwise the cursor is ahead of the messages that were sent
                     await emit([], stream.cursor)
@@ -255,7 +255,7 @@ class Tail:
                 continue
             try:
                 with translated():
-                    await in_time(self._poll(shared), _POLL_WITHIN_S)
+                    await with_timeout(self._poll(shared), _POLL_WITHIN_S)
             except CursorTooOld:
                 # The database was away for too long. Each stream finds out alone whether its own cursor is too old.
                 for stream in shared:

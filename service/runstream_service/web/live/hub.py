@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 import structlog
 
-from runstream_service.concurrency.deadlines import within
+from runstream_service.concurrency.deadlines import with_call_timeout
 from runstream_service.core.caller import Caller, Role
 from runstream_service.errors.core import CoreError, Draining, Overloaded, RunNotFound
 from runstream_service.sharing.current import work_for
@@ -136,7 +136,7 @@ class Hub:
             cursors = {}
         feeds = {run_id: self._feed(caller, run_id, cursors.get(run_id, b"")) for run_id in subscription.runs}
         for run_id, feed in feeds.items():
-            await within(asyncio.shield(feed.started), _START_WITHIN_S)
+            await with_call_timeout(asyncio.shield(feed.started), _START_WITHIN_S)
             missed = feed.since(cursors[run_id]) if run_id in cursors else []
             if missed is None:  # its points are gone
                 subscription.reset()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runstream_service.concurrency.deadlines import in_time
+from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.web.live import position
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Subscription:
     async def next(self, within_s: float) -> bytes:
         """All events that wait, or nothing if none came in time. Raises the error that ended the stream."""
         try:
-            await in_time(self._wake.wait(), within_s)
+            await with_timeout(self._wake.wait(), within_s)
         except TimeoutError:
             return b""
         if self._error is not None:

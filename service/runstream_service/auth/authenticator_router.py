@@ -1,4 +1,4 @@
-"""All ways in which callers say who they are."""
+"""Chooses the authenticator for the credentials of a call: token, session or JWT."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from runstream_service.errors.core import CoreError
 
 
-class ByKind:
-    """Implements Authenticator: chooses one by what the credentials look like. What was given in a header wins over the
-    session of a browser. Without `jwts`, those of others are not accepted."""
+class AuthenticatorRouter:
+    """Implements Authenticator by handing each call on to the authenticator for its kind of credentials.
+
+    A token in a header wins over the session of a browser. Without `jwts`, the service accepts no JWTs.
+    """
 
     def __init__(self, jwts: JwtAuthenticator | None = None) -> None:
         self._tokens = TokenAuthenticator()
@@ -32,13 +34,13 @@ class ByKind:
         self._jwts = jwts
 
     def use(self, database: Database) -> None:
-        """From now on, credentials are looked up here."""
+        """From now on, credentials are looked up in this database."""
         for one in (self._tokens, self._sessions, self._jwts):
             if one is not None:
                 one.use(database)
 
     async def authenticate(self, credentials: Credentials) -> Caller:
-        """As in Authenticator."""
+        """Who calls; see Authenticator.authenticate."""
         if credentials.workspace:
             # Thousands of names are remembered, and this may be a long text.
             credentials = replace(credentials, workspace=to_look_up(credentials.workspace))
@@ -50,17 +52,17 @@ class ByKind:
 
     @contextlib.contextmanager
     def watching(self, caller: Caller, end: Callable[[CoreError], None]) -> Iterator[None]:
-        """As in Authenticator."""
+        """Calls `end` when the credentials of a stream end; see Authenticator.watching."""
         with self._tokens.watching(caller, end), _until(caller.expires_at, end):
             yield
 
     async def run(self) -> None:
-        """Ends calls whose credentials have ended, until it is cancelled."""
+        """Ends the streams whose tokens have ended. Runs until cancelled."""
         await self._tokens.run()
 
 
 def looks_like_jwt(text: str) -> bool:
-    """Whether it has the three parts of a signed JWT."""
+    """Whether a token has the three parts of a signed JWT."""
     return text.count(".") == 2
 
 

@@ -1,4 +1,4 @@
-"""Who somebody is by the claims of a token, and what they may do here."""
+"""From the claims of a checked JWT to a person: their name, and their role in each workspace."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _MAX_PRINCIPAL_CHARACTERS = 250
 
 
 @dataclass(frozen=True, slots=True)
-class Trusted:
-    """An issuer whose tokens are accepted, for whom they have to be, and who they are of."""
+class TrustedIssuer:
+    """An issuer whose tokens are accepted, the audiences these must name, and how their claims become a person."""
 
     issuer: Issuer
     audiences: Sequence[str]
@@ -28,7 +28,12 @@ class Trusted:
 
 
 def person_of_provider(claims: Mapping[str, Any], settings: OidcSettings) -> Person:
-    """Somebody with an account at the provider. Raises Unauthenticated, Forbidden."""
+    """Somebody with an account at the OpenID Connect provider.
+
+    Raises:
+        Unauthenticated: the claims name nobody.
+        Forbidden: none of their groups may enter a workspace.
+    """
     email = claims.get("email") if claims.get("email_verified", True) is True else None
     name = email or claims.get("preferred_username") or claims.get("sub")
     if not isinstance(name, str) or not name:
@@ -47,7 +52,12 @@ def person_of_provider(claims: Mapping[str, Any], settings: OidcSettings) -> Per
 
 
 def person_of_cluster(claims: Mapping[str, Any], settings: KubernetesSettings) -> Person:
-    """A service account of a cluster. Raises Unauthenticated, Forbidden."""
+    """A service account of a Kubernetes cluster.
+
+    Raises:
+        Unauthenticated: the token is not one of a service account.
+        Forbidden: its namespace may enter no workspace.
+    """
     name = str(claims.get("sub", ""))
     match = _SERVICE_ACCOUNT.fullmatch(name)
     if match is None:
