@@ -1,0 +1,59 @@
+"""Somebody who follows a document: a directory, a service that runs, and the processes that are started there."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.access import AUTH
+from tests.support.serve import ServeProcess, command_environment
+
+
+@dataclass
+class Reader:
+    """Somebody who follows a document in a directory of their own, with a service that runs."""
+
+    directory: Path
+    serve: ServeProcess
+    said: dict[str, str] = field(default_factory=dict)  # command -> its output
+    ending: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    token: str = ""  # the one that was printed first
+
+    @functools.cached_property
+    def asking(self) -> ServeProcess:
+        """A service that asks for tokens."""
+        return self.ending.enter_context(ServeProcess(self.directory / "asking", arguments=AUTH))
+
+    def environment(self, extra: dict[str, str]) -> dict[str, str]:
+        """The environment without a launcher, unless one is asked for."""
+        launcher = re.compile("RANK$|^SLURM_|^OMPI_|^PMI|^TORCHELASTIC_|WORLD_SIZE$")
+        bare = {name: value for name, value in command_environment().items() if not launcher.search(name)}
+        return {**bare, "RUNSTREAM_ADDRESS": self.serve.grpc_address, "MLFLOW_DISABLE_TELEMETRY": "true", **extra}
+
+    def start(self, *command: str, **extra: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command,
+            cwd=self.directory, env=self.environment(extra), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *command: str) -> str:
+        """Runs to the end, which must be a good one without complaints."""
+        return output_of(self.start(*command))
+
+
+def output_of(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=250)
+    err = re.sub(r"(?m)^\d{4}/\d\d/\d\d \S+ (INFO|WARNING) mlflow\b.*\n", "", err)  # what MLflow always says
+    err = re.sub(r"(?m)^run [0-9a-f]{32}: waiting up to .*\n", "", err)  # a busy machine needs its time at the end
+    assert (process.returncode, err) == (0, ""), out + err
+    return out
+
+
+def program(name: str) -> str:
+    return os.path.join(os.path.dirname(sys.executable), name)
