@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 DEMO_STAMP := .venv/.installed-demo
-PROJECTS := pyproject.toml client/pyproject.toml service/pyproject.toml
+PROJECTS := pyproject.toml client/pyproject.toml service/pyproject.toml bench/pyproject.toml
 # Every install has the versions of this file, so that a new release of a library changes nothing by itself. Ours are
 # built with what is installed, not with the newest release of the build backend.
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -26,7 +26,7 @@ $(BIN)/python:
 
 $(STAMP): $(PROJECTS) constraints.txt | $(BIN)/python
 	$(BIN)/python $(PIP_INSTALL) --upgrade pip hatchling
-	$(BIN)/python $(PIP_INSTALL_OURS) --editable './client[export,mlflow,png,system]' --editable './service[demo,ui]' --group dev
+	$(BIN)/python $(PIP_INSTALL_OURS) --editable './client[export,mlflow,png,system]' --editable './service[demo,ui]' --editable ./bench --group dev
 	@touch $(DEMO_STAMP) $@
 
 # What the demo needs and no more; `make install` extends it. Modules are compiled when they are first imported: most of

@@ -23,8 +23,8 @@ _HEAD = "# What is installed for development, in CI and in the image; `python to
 
 
 def requirements() -> list[str]:
-    """Both distributions with all their extras, the groups of pyproject.toml, and what tests/frameworks needs."""
-    ours = [f"-e ./{directory}[{','.join(extras_of(directory))}]" for directory in ("client", "service")]
+    """Our distributions with all their extras, the groups of pyproject.toml, and what tests/frameworks needs."""
+    ours = [f"-e ./{directory}[{','.join(extras_of(directory))}]" for directory in ("client", "service", "bench")]
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     frameworks = f"-r {FRAMEWORKS.relative_to(ROOT)}"
     return [*ours, *(line for group in groups.values() for line in group), frameworks]
@@ -33,7 +33,7 @@ def requirements() -> list[str]:
 def extras_of(directory: str) -> list[str]:
     """The extras of a distribution."""
     project = tomllib.loads((ROOT / directory / "pyproject.toml").read_text())["project"]
-    return list(project["optional-dependencies"])
+    return list(project.get("optional-dependencies", ()))
 
 
 def resolved(arguments: list[str]) -> str:

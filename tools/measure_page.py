@@ -23,8 +23,8 @@ import asyncpg
 from playwright.sync_api import Browser, CDPSession, Page
 
 import runstream
-from runstream_service.bench.load import Load, push
-from runstream_service.bench.service import Service, service, temporary_postgres
+from runstream_bench.load import Load, push
+from runstream_bench.service import Service, service, temporary_postgres
 from tests.support.browsers import running_browser
 
 _PANELS, _RUNS, _POINTS = 20, 10, 100_000

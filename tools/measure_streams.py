@@ -29,7 +29,7 @@ import grpc
 import psutil
 
 from runstream.v1 import ingest_pb2, run_pb2, run_pb2_grpc
-from runstream_service.bench.service import Service, service, temporary_postgres
+from runstream_bench.service import Service, service, temporary_postgres
 
 _CHANNELS = 20
 _METHOD = "/runstream.v1.IngestService/Append"

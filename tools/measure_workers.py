@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 import uvloop
 
-from runstream_service.bench import report, serve_workers
-from runstream_service.bench.service import Service
+from runstream_bench import report, serve_workers
+from runstream_bench.service import Service
 
 _CONTROL_GROUPS = Path("/sys/fs/cgroup/cpu")
 _PART, _PERIOD_US = 0.25, 20_000

@@ -11,7 +11,15 @@ _PLAIN = {
     "exec": "runstream.exec.command",
     "login": "runstream.login.command",
 }
-_SERVER = "runstream_service"
+# Our own distributions that may be missing, by their package: what messages call it, and how to get it.
+DISTRIBUTIONS = {
+    "runstream_service": ("the server", "this command comes with: pip install 'runstream[server]'"),
+    "runstream_bench": (
+        "the benchmark",
+        "it measures runstream, for those who work on it, and comes with a clone of the repository: run `make install` "
+        "there, then .venv/bin/runstream bench",
+    ),
+}
 # What the extras bring, by the module that a command misses first. Everything else comes with [server].
 _EXTRAS = {
     "click": "cli",
@@ -34,13 +42,11 @@ def main() -> None:
         runstream()
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if not missing or (missing.startswith("runstream") and error.name != _SERVER):
+        if not missing or (missing.startswith("runstream") and error.name not in DISTRIBUTIONS):
             raise  # a bug, not a missing extra
         if missing == "click" and sys.argv[1:2] and sys.argv[1] in _PLAIN:
             sys.exit(importlib.import_module(_PLAIN[sys.argv[1]]).main(sys.argv[2:]))
-        what = "the server" if missing == _SERVER else missing
-        sys.stderr.write(
-            f"runstream: {what} is not installed here; this command comes with: "
-            f"pip install 'runstream[{_EXTRAS.get(missing, 'server')}]'\n"
-        )
+        extra = f"this command comes with: pip install 'runstream[{_EXTRAS.get(missing, 'server')}]'"
+        what, how_to_get_it = DISTRIBUTIONS.get(missing, (missing, extra))
+        sys.stderr.write(f"runstream: {what} is not installed here; {how_to_get_it}\n")
         sys.exit(1)

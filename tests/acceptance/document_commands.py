@@ -25,8 +25,8 @@ import yaml
 
 import runstream
 from runstream.journal import Directory
-from runstream_service.bench.durability.names import SCENARIOS, TRACKERS
-from runstream_service.commands.service import bench
+from runstream_bench.cli import bench
+from runstream_bench.durability.names import SCENARIOS, TRACKERS
 from runstream_service.database.migrate import migrate, packaged_migrations
 from runstream_service.database.pool import Database
 from runstream_service.server.settings import OPTIONS, read_settings

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from runstream_service.bench.load import Load, push
-from runstream_service.bench.tls_cost import requests_during
+from runstream_bench.load import Load, push
+from runstream_bench.tls_cost import requests_during
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
 USAGE = (

@@ -380,6 +380,19 @@ def test_where_the_client_is_alone_one_line_says_how_to_get_the_server() -> None
     assert re.search(r"agent +Bring the journals", done.stdout)
 
 
+def test_where_the_benchmark_is_missing_one_line_says_what_it_is_and_how_to_get_it() -> None:
+    script = WITHOUT_SERVER.replace("/service", "/bench")
+    done = subprocess.run([sys.executable, "-c", script, "bench"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "runstream: the benchmark is not installed here; it measures runstream, for those who work on it, and comes "
+        "with a clone of the repository: run `make install` there, then .venv/bin/runstream bench\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, "--help"], capture_output=True, text=True, check=True)
+    assert re.search(r"bench +\(the benchmark is not installed here\)", done.stdout)
+    assert re.search(r"serve +Run the service", done.stdout)
+
+
 def test_help_lists_the_commands_that_miss_a_package_too() -> None:
     script = "import sys; sys.modules['structlog'] = None; from runstream.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", script, "--help"], capture_output=True, text=True, check=True)

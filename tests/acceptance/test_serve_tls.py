@@ -22,7 +22,7 @@ from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from runstream.v1 import ingest_pb2, query_pb2, query_pb2_grpc, run_pb2, run_pb2_grpc
-from runstream_service.bench.load import append, batch_message
+from runstream_bench.load import append, batch_message
 from tests.support.authorities import Authority, Issued, SecretMount, channel_credentials, trusting
 from tests.support.databases import short_directory
 from tests.support.polling import until, until_now

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from runstream_service.bench.event_reader import EventReader, PageEvent
+from runstream_bench.event_reader import EventReader, PageEvent
 from tests.access.conftest import A, B, Team, make_things
 from tests.support.access import execute, make_token
 from tests.support.pages import ask, sign_in

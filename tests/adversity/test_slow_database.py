@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from runstream_service.bench.fault_parts import slowed
+from runstream_bench.fault_parts import slowed
 from runstream_service.database.postgres_files import processes_of
 from tests.support.polling import until_now
 from tests.support.producers import Producers, assert_exactly_once

@@ -16,6 +16,7 @@ from runstream_service.server.settings import OPTIONS
 from tests.support.markdown import ROOT
 
 DEPLOY = ROOT / "deploy"
+DISTRIBUTIONS = ("client", "service", "bench")
 VARIABLES = {option.variable for option in OPTIONS}
 
 
@@ -67,16 +68,16 @@ def test_all_of_it_is_of_one_version() -> None:
     chart = yaml.safe_load((DEPLOY / "helm" / "runstream" / "Chart.yaml").read_text())
     image = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["runstream"]["image"]
     built = re.findall(r"-t runstream:(\S+)", (DEPLOY / "Dockerfile").read_text())
-    projects = "".join((ROOT / directory / "pyproject.toml").read_text() for directory in ("client", "service"))
+    projects = "".join((ROOT / directory / "pyproject.toml").read_text() for directory in DISTRIBUTIONS)
     packages = re.findall(r'(?m)^version = "(.+)"$', projects)
     each_other = re.findall(r'"runstream(?:-server)?(?:\[.*\])?==(.+)"', projects)
-    assert (len(packages), len(each_other)) == (2, 4)
+    assert (len(packages), len(each_other)) == (3, 5)
     deployed = {chart["version"], chart["appVersion"], image.removeprefix("runstream:"), *built}
     assert len({*deployed, *packages, *each_other}) == 1
 
 
-def test_both_packages_have_the_license() -> None:
-    texts = {(ROOT / place / "LICENSE").read_text() for place in ("", "client", "service")}
+def test_all_packages_have_the_license() -> None:
+    texts = {(ROOT / place / "LICENSE").read_text() for place in ("", *DISTRIBUTIONS)}
     assert len(texts) == 1
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import runstream
-from runstream_service.bench.load import Load, push
+from runstream_bench.load import Load, push
 from runstream_service.database.embedded import EmbeddedPostgres
 from runstream_service.ingest.group import SMALL_GROUP_POINTS
 from tests.support import grafana

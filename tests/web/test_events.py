@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import runstream
-from runstream_service.bench.event_reader import EventReader, PageEvent
+from runstream_bench.event_reader import EventReader, PageEvent
 from tests.support.databases import short_directory
 from tests.support.polling import until_now
 from tests.support.rest import Rest

@@ -1,7 +1,8 @@
 """The subcommands of `runstream`: they read options, call one function, and report its error in one line.
 
 A command's module is imported when the command is used. Those that look at runs, or work on a training machine, need
-the extra [cli] alone. Those of the server are in its distribution, which the extra [server] brings.
+the extra [cli] alone. Those of the server are in its distribution, which the extra [server] brings; `bench` is in one
+that only a clone of the repository has.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from runstream.commands.server import SERVER
 
 _OURS = __name__
 _OF_THE_SERVER = f"{SERVER}.commands"
+_OF_THE_BENCHMARK = "runstream_bench"
 
 # Section of the help -> the package with its modules; name of the command -> its module there, and its name in it.
 _COMMANDS = {
@@ -52,13 +54,15 @@ _COMMANDS = {
         "gc": "database:gc",
         "distribute": "database:distribute",
         "demo": "service:demo",
-        "bench": "service:bench",
     },
     ("Who may do what", _OF_THE_SERVER): {
         "workspace": "access:workspace",
         "token": "access:token",
         "tracking-uri": "access:tracking_uri",
         "audit": "access:audit",
+    },
+    ("Develop runstream", _OF_THE_BENCHMARK): {
+        "bench": "cli:bench",
     },
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from runstream.commands.server import SERVER
+from runstream.cli import DISTRIBUTIONS
 
 
 class LazyGroup(click.Group):
@@ -41,7 +41,8 @@ class LazyGroup(click.Group):
         try:
             command = self.get_command(ctx, name)
         except ModuleNotFoundError as error:
-            return f"({'the server' if error.name == SERVER else error.name} is not installed here)"
+            missing, _ = DISTRIBUTIONS.get(error.name or "", (error.name, ""))
+            return f"({missing} is not installed here)"
         return command.get_short_help_str(limit=200) if command is not None else ""
 
 

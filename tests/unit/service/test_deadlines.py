@@ -41,7 +41,7 @@ def test_no_timeout_is_missing_in_the_document() -> None:
     assert len(known) > 20
     for path in PACKAGE.rglob("*.py"):
         module = path.relative_to(PACKAGE).with_suffix("").as_posix()
-        if module.startswith(("bench/", "demo/")):
+        if module.startswith("demo/"):
             continue
         for name in re.findall(r"^(\w+_TIMEOUT_S)\b[^=\n]*=", path.read_text(), re.MULTILINE):
             assert (module, name) in known, f"{path}: {name} has no row in docs/deadlines.md"

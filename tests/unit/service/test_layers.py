@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+import runstream
+import runstream_bench
 import runstream_service
 
 PACKAGE = Path(runstream_service.__file__).parent
+BENCH = Path(runstream_bench.__file__).parent
 DOCUMENT = Path(__file__).parents[3] / "CONTRIBUTING.md"
 
 
@@ -24,6 +27,11 @@ def documented_layers() -> list[list[str]]:
 
 def imports_at_run_time(path: Path) -> Iterator[str]:
     """The packages of the service that a module imports, wherever in it, except for types alone."""
+    yield from (name.split(".")[1] for name in imported(path) if name.startswith("runstream_service."))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """What a module imports, wherever in it, except for types alone; each with the name that is taken from it."""
     waiting: list[ast.AST] = [ast.parse(path.read_text())]
     while waiting:
         node = waiting.pop()
@@ -33,7 +41,7 @@ def imports_at_run_time(path: Path) -> Iterator[str]:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-        yield from (name.split(".")[1] for name in names if name.startswith("runstream_service."))
+        yield from names
 
 
 def test_the_top_level_has_packages_alone_and_the_table_has_all_of_them() -> None:
@@ -58,11 +66,19 @@ def test_a_package_imports_only_its_own_layer_and_those_below() -> None:
     assert seen > 1_000, "the imports of the service were not found"
 
 
+def test_nothing_that_users_install_imports_the_benchmark() -> None:
+    installed = [PACKAGE, Path(runstream.__file__).parent]
+    paths = [path for package in installed for path in package.rglob("*.py")]
+    assert len(paths) > 500
+    assert {path for path in paths for name in imported(path) if name.startswith("runstream_bench")} == set()
+
+
 def packages() -> list[Path]:
-    return sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
+    both = [path.parent for package in (PACKAGE, BENCH) for path in package.rglob("__init__.py")]
+    return sorted(path for path in both if path != PACKAGE)
 
 
-@pytest.mark.parametrize("package", packages(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+@pytest.mark.parametrize("package", packages(), ids=lambda path: "/".join(path.parts[len(PACKAGE.parts) - 1 :]))
 def test_the_reading_order_of_a_package_has_all_of_its_modules(package: Path) -> None:
     documented = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
     modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
