@@ -1,4 +1,4 @@
-"""What the dashboards share."""
+"""The parts that all dashboards share: data sources, thresholds, legends."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ SERVICE_UID, RUNS_UID, RUNBOOKS_UID = "runstream-service", "runstream-runs", "ru
 TAG = "runstream"
 
 AnyPanel = Builder[Panel]
+# The title of a row, and its panels.
+Row = tuple[str, list[AnyPanel]]
 
 
 def thresholds(**colours: float) -> build.ThresholdsConfig:
-    """Green below the first; `yellow=10, red=60`."""
+    """Green below the first threshold, then the colours from their values on: `yellow=10, red=60`."""
     steps = [Threshold(value=None, color="green"), *(Threshold(value, colour) for colour, value in colours.items())]
     return build.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
 
@@ -49,26 +51,26 @@ def good_from(value: float) -> build.ThresholdsConfig:
 
 
 def runbook(alert: str) -> build.DashboardLink:
-    """To the panel of the runbooks' dashboard that shows it."""
+    """A link to the panel that shows the runbook of an alert."""
     number = [path.stem for path in RUNBOOKS].index(alert) + 1
     url = f"/d/{RUNBOOKS_UID}/runbooks?viewPanel={number}"
     return build.DashboardLink(f"Runbook: {alert}").type(DashboardLinkType.LINK).url(url).placement("")
 
 
 def legend(*columns: str) -> VizLegendOptions:
-    """Below the graph; as a table if columns such as `max` are asked for."""
+    """A legend below the graph; a table if it has columns such as `max`."""
     mode = LegendDisplayMode.TABLE if columns else LegendDisplayMode.LIST
     shown = VizLegendOptions().display_mode(mode).placement(LegendPlacement.BOTTOM).show_legend(True)
     return shown.calcs(list(columns))
 
 
 def together() -> VizTooltipOptions:
-    """All series at the place of the mouse, greatest first."""
+    """Show the values of all series under the mouse, greatest first."""
     return VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
 
 
 def source(plugin: str) -> build.DatasourceVariable:
-    """Which data source of this kind; the first one by itself."""
+    """The variable that chooses a data source of this kind; Grafana takes the first one until somebody chooses."""
     return build.DatasourceVariable("datasource").label("Data source").type(plugin)
 
 

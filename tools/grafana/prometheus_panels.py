@@ -38,27 +38,27 @@ def total(name: str, *by: str) -> str:
 
 
 def greatest(name: str) -> str:
-    """Of a gauge that says the same on each replica, as they look at one database."""
+    """The greatest value of a gauge that is the same on each replica, because it describes their database."""
     return f"max by (namespace, job) ({metric(name)})"
 
 
 def rate(name: str, *by: str, where: tuple[str, ...] = ()) -> str:
-    """What is added to a counter in a second, over all replicas."""
+    """The rate of a counter per second, over all replicas."""
     return f"sum{_by(by)} (rate({metric(name, *where)}[$__rate_interval]))"
 
 
 def quantile(share: float, histogram: str, *by: str) -> str:
-    """What a share of the observations stay below, over all replicas."""
+    """A quantile of a histogram over all replicas; `share` 0.95 is the 95th percentile."""
     return f"histogram_quantile({share}, {rate(histogram + '_bucket', 'le', *by)})"
 
 
 def mean(histogram: str) -> str:
-    """Of the observations, over all replicas."""
+    """The mean of a histogram's observations, over all replicas."""
     return f"{rate(histogram + '_sum')} / {rate(histogram + '_count')}"
 
 
 def quantiles(histogram: str) -> list[tuple[str, str]]:
-    """Median, 95 and 99 percent."""
+    """The median, the 95th and the 99th percentile."""
     return [(quantile(share, histogram), f"{share * 100:.0f} %") for share in (0.5, 0.95, 0.99)]
 
 
@@ -118,14 +118,14 @@ def graph(
 
 
 def firing() -> AnyPanel:
-    """A table of the alerts that fire."""
+    """A table of the alerts that fire now."""
     query = PrometheusQuery().datasource(PROMETHEUS).ref_id("A").instant().format(PromQueryFormat.TABLE)
     query = query.expr(
         'sum by (alertname, severity, namespace, job, instance) (ALERTS{alertname=~"Runstream.*", alertstate="firing"})'
     )
     panel = table.Panel().title("Alerts that fire").datasource(PROMETHEUS).with_target(query).span(16).height(5)
     panel = panel.description(
-        'Nothing here is good: "No data" means that no alert fires, or that this Prometheus has no rules of runstream. '
+        '"No data" is good: no alert fires. Or this Prometheus does not have the rules of runstream. '
         "A click on an alert opens the runbooks."
     )
     link = DynamicConfigValue("links", [{"title": "Runbooks", "url": f"/d/{RUNBOOKS_UID}/runbooks"}])
@@ -133,16 +133,16 @@ def firing() -> AnyPanel:
 
 
 def versions() -> AnyPanel:
-    """What runs."""
+    """A table of the versions that run."""
     expression = f"count by (version, python) ({metric('runstream_build_info')})"
     query = (
         PrometheusQuery().datasource(PROMETHEUS).ref_id("A").instant().format(PromQueryFormat.TABLE).expr(expression)
     )
     panel = table.Panel().title("Versions").datasource(PROMETHEUS).with_target(query).span(8).height(5)
-    panel = panel.description("More than one row for long: a roll-out got stuck, or an old replica was forgotten.")
+    panel = panel.description("More than one row for long: a roll-out is stuck, or an old replica was forgotten.")
     return tidied(panel, {"excludeByName": {"Time": True}, "renameByName": {"Value": "replicas"}})
 
 
 def tidied(panel: table.Panel, columns: dict[str, object]) -> AnyPanel:
-    """With columns hidden and renamed."""
+    """The table with columns hidden and renamed."""
     return panel.with_transformation(DataTransformerConfig(id_val="organize", options=columns))

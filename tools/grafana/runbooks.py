@@ -1,4 +1,4 @@
-"""The runbooks, at hand where the graphs are."""
+"""The dashboard of runbooks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from grafana.parts import RUNBOOKS, RUNBOOKS_UID, page
 
 
 def runbooks() -> build.Dashboard:
-    """The runbooks, so that they are at hand where the graphs are; panel number n is the n-th of them by name."""
+    """One panel for each runbook; panel n is the n-th of them by name."""
     made = page(
         "runstream: runbooks", RUNBOOKS_UID, "What each alert means and what to do: deploy/monitoring/runbooks."
     )

@@ -1,4 +1,4 @@
-"""Training runs, straight from PostgreSQL."""
+"""The dashboard of training runs, which reads PostgreSQL directly."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Sql(Builder[Dataquery], Dataquery):
         self._statement, self._form = statement.strip(), form
 
     def build(self) -> Dataquery:
-        """Itself."""
+        """The query itself, as builders of the library return what they build."""
         return self
 
     def to_json(self) -> dict[str, object]:
-        """As Grafana stores it."""
+        """The form in which Grafana stores it."""
         return {
             "refId": "A",
             "datasource": POSTGRES,
@@ -40,7 +40,7 @@ class Sql(Builder[Dataquery], Dataquery):
         }
 
 
-# On a fresh install, and until something is chosen, a variable is an empty text: every query then finds nothing.
+# Until something is chosen, a variable is an empty text, and every query has to return no rows.
 EXPERIMENTS = """
 SELECT e.name AS __text, e.experiment_id AS __value
   FROM experiments e
@@ -61,7 +61,7 @@ SELECT r.name || ' ' || left(r.run_id::text, 8) AS __text, r.run_id AS __value
  LIMIT 500
 """
 
-# The loss first, so that it is what a new visitor sees.
+# The loss comes first, so that a new visitor sees it.
 KEYS = """
 SELECT key FROM series
  WHERE run_id = ANY (array_remove(ARRAY[$run]::text[], '')::uuid[]) AND purge_epoch IS NULL
@@ -74,10 +74,11 @@ SELECT key FROM series
 _NAME = """run_name || ' ' || left(run_id::text, 8) || ' ' || key
        || CASE WHEN attempt > 0 THEN ' attempt ' || attempt ELSE '' END"""
 
-# What lines are made of: each point, through the view. Unpacking costs about a microsecond a point, so where a series
-# has a hundred segments or more (of about a thousand points each), the summaries of segments take their place, with the
-# hot points. Those are found by their run, and unpacked once: without MATERIALIZED, the planner may do that for each
-# series. The view is asked for each run (OFFSET 0): of several runs at once, the planner would not look up the series.
+# Lines are made of all points, through the view. Unpacking costs about a microsecond a point, so if a series has a
+# hundred segments or more (of about a thousand points each), the summaries of segments replace the points, and the hot
+# points are added. Hot points are found by their run, and unpacked once: without MATERIALIZED, the planner may do that
+# for each series. The view is queried for each run separately (OFFSET 0): for several runs at once, the planner would
+# not look up the series.
 _PIECES = """
 WITH chosen AS MATERIALIZED (
     SELECT s.series_id, s.run_id, r.name AS run_name, s.key, s.attempt
@@ -224,13 +225,13 @@ SELECT r.name AS run, r.run_id::text AS run_id, r.status, r.started_at AS starte
 
 
 def sql_table(title: str, meaning: str, statement: str) -> table.Panel:
-    """A table of what a statement answers."""
+    """A table of the rows that a statement returns."""
     panel = table.Panel().title(title).description(meaning).datasource(POSTGRES).span(24).height(9)
     return panel.with_target(Sql(statement, "table")).filterable(True)
 
 
 def by_step(title: str, meaning: str, statement: str) -> AnyPanel:
-    """Lines over steps: the rows are parted by `series`, and each part is a line."""
+    """Lines over steps: the rows are partitioned by `series`, and each partition is a line."""
     parts = DataTransformerConfig(
         id_val="partitionByValues", options={"fields": ["series"], "keepFields": False, "naming": {"asLabels": True}}
     )
@@ -241,10 +242,10 @@ def by_step(title: str, meaning: str, statement: str) -> AnyPanel:
 
 
 def runs() -> build.Dashboard:
-    """Training runs, straight from PostgreSQL."""
+    """The dashboard of training runs, which reads PostgreSQL directly."""
     made = page(
         "runstream: training runs", RUNS_UID,
-        "Curves and latest values of runs, straight from PostgreSQL; most of it through the view metric_points.",
+        "Curves and latest values of runs, read from PostgreSQL directly, mostly through the view metric_points.",
     )  # fmt: skip
     made = made.time("now-24h", "now").refresh("1m").with_variable(source("grafana-postgresql-datasource"))
     for name, label, statement, multi in (
@@ -260,7 +261,7 @@ def runs() -> build.Dashboard:
 
 
 def unit(name: str) -> list[DynamicConfigValue]:
-    """For the override of a column."""
+    """The override that gives a column its unit."""
     return [DynamicConfigValue("unit", name)]
 
 
@@ -288,15 +289,15 @@ CHOOSE = [
 RUN_PANELS: list[AnyPanel] = [
     by_step(
         "Curves by step",
-        "The mean over ranks, in at most 500 buckets of steps. A restart of the job is a line of its own. NaN and "
+        "The mean over ranks, in at most 500 buckets of steps. Each restart of the job has its own line. NaN and "
         "infinities are left out; the table of points counts them.",
         CURVES_BY_STEP,
     ),
     timeseries.Panel()
     .title("Curves by time")
     .description(
-        "The same over the time at which points were logged, within the time range of the dashboard. A gap is a job "
-        "that stood still or was not running; points that arrive late fill theirs."
+        "The same over the time at which points were logged, within the time range of the dashboard. In a gap, the "
+        "job stood still or did not run, or its points have not arrived yet."
     )
     .datasource(POSTGRES)
     .with_target(Sql(CURVES_BY_TIME, "time_series"))
@@ -309,21 +310,20 @@ RUN_PANELS: list[AnyPanel] = [
     .tooltip(together()),
     by_step(
         "Ranks: least, mean and greatest by step",
-        "Over all ranks of a run, and all their points in a bucket, so that no spike is lost. The lines part: ranks "
-        "differ, as with bad data on one worker or gradients that are not in step.",
+        "Over all ranks of a run, and all their points in a bucket, so that no spike is lost. If the lines "
+        "diverge, ranks differ: bad data on one worker, for example, or gradients that are not synchronised.",
         RANKS_BY_STEP,
     ),
     sql_table(
         "Latest values",
-        "Of all metrics of the chosen runs: the latest of each rank, and over ranks the mean, and the least and "
-        "greatest with the rank that has it. A step that stays behind that of other metrics: it is not logged any "
-        "more.",
+        "For each metric of the chosen runs, the latest values of its ranks: their mean, and the least and the "
+        "greatest with the rank that has it. A metric whose step stays behind that of others is not logged any more.",
         LATEST,
     ),
     sql_table(
         "Points of the chosen runs",
-        "NaN or infinite above 0: the run diverged, or a metric divides by zero. Newest point long ago with status "
-        "running: the job hangs, or died without a word.",
+        "NaN or infinite above 0: the run diverged, or a metric divides by zero. If the newest point is old and the "
+        "status is running, the job hangs, or died without an error.",
         POINTS,
     )
     .override_by_name("status", STATUS)
