@@ -76,6 +76,29 @@ def test_the_files_that_contributors_are_sent_to_exist() -> None:
     assert {one for one in named if not any(f"/{path}".endswith(f"/{one}") for path in tracked)} == patterns
 
 
+def defined_names(path: Path) -> set[str]:
+    """The functions, classes, methods (as Class.method) and constants of a module."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            methods = (inner for inner in node.body if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef))
+            names |= {f"{node.name}.{method.name}" for method in methods}
+    return names
+
+
+def test_the_functions_that_contributors_are_sent_to_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    found = re.findall(r"((?:`[\w.]+`(?: and |, )?)+) in `([\w/]+\.py)`", text)
+    assert len(found) >= 7, "the table of where to look first names fewer functions than it did"
+    service = ROOT / "service" / "runstream_service"
+    for names, path in found:
+        assert set(re.findall(r"`([\w.]+)`", names)) - defined_names(service / path) == set(), path
+
+
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 

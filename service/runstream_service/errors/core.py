@@ -28,6 +28,7 @@
     ├── StoreFull               the artifact store has no room
     ├── StoreRefuses            the artifact store refuses this service
     ├── FileTooLarge            a file is larger than the workspace's limit
+    ├── ArtifactsOff            this service keeps no files
     └── Retryable               nobody's fault; try again after `retry_after_s`
         ├── Overloaded
         │   └── LimitReached    the workspace has reached one of its limits

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
 import pytest
 
+from runstream_service.auth import identity_settings
 from runstream_service.errors.startup import StartupError
+from runstream_service.server import settings as settings_module
 from runstream_service.server.settings import OPTIONS, Address, read_settings
 
 
@@ -15,6 +19,14 @@ def test_defaults_are_right_for_a_laptop() -> None:
     assert (str(settings.grpc_listen), str(settings.http_listen)) == ("127.0.0.1:50051", "127.0.0.1:5000")
     assert (settings.data_dir, settings.database_url) == (Path("runstream-data"), None)
     assert (settings.writers, settings.shutdown_grace_s, settings.json_ready) == (2, 20.0, False)
+
+
+def test_every_option_is_read_into_a_setting() -> None:
+    source = "".join(inspect.getsource(module) for module in (settings_module, identity_settings))
+    for option in OPTIONS:
+        names = [name for name in ("CERTIFICATE", "KEY", "CLIENT_CA") if getattr(settings_module, name) == option.flag]
+        name = names[0] if names else f'"{option.flag}"'
+        assert re.search(rf"\bread\(\s*{re.escape(name)}", source), f"{option.flag} has no effect"
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,13 @@ TABLE = [
     (errors.IssuerUnavailable, Code.UNAVAILABLE, "ISSUER_UNAVAILABLE"),
 ]
 
+
+def test_the_tree_of_errors_has_every_class() -> None:
+    kinds = {kind.__name__ for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)}
+    drawn = set(re.findall(r"\w+", (errors.__doc__ or "")))
+    assert kinds - drawn == set()
+
+
 Call = Callable[[Exception], Awaitable[grpc.aio.AioRpcError]]
 
 
