@@ -26,6 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from runstream_service.database.embedded import DATABASE
 from runstream_service.database.postgres_files import cluster_name, processes_of, read_postmaster
 from tests.support.clusters import place_cluster
+from tests.support.preloaded import Preloaded
 
 COMMAND = (sys.executable, "-m", "runstream_service")
 
@@ -46,8 +47,8 @@ class ServeProcess:
             serve.kill()
             serve.start()
 
-    A restart keeps the ports, so that clients find it again. Its PostgreSQL is a copy of one that was made before; with
-    `fresh`, it makes one itself, as it does for users.
+    A restart keeps the ports, so that clients find it again. Its PostgreSQL is a copy of one that was made before, and
+    its modules are imported already; with `fresh`, it does both itself, as it does for users.
     """
 
     def __init__(
@@ -81,14 +82,12 @@ class ServeProcess:
         command = [*self._command, "serve", "--json-ready", "--data-dir", str(self.data_dir), "--log-format", "json"]
         command += ["--workers", os.environ.get("SERVE_WORKERS", "1")]
         command += ["--grpc-listen", self.grpc_address, "--http-listen", urlsplit(self.http_url).netloc]
-        self._process = subprocess.Popen(
-            [*command, *self._arguments],
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            text=True,
-        )
+        files: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": self._stderr}
+        command += self._arguments
+        if self._fresh or self._command != list(COMMAND):
+            self._process = subprocess.Popen(command, env=self._environment, text=True, **files)
+        else:
+            self._process = Preloaded(command, self._environment, **files)
         assert self._process.stdout is not None
         watchdog = threading.Timer(timeout_s, self._process.kill)
         watchdog.start()
