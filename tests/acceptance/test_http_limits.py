@@ -18,9 +18,9 @@ from starlette.types import Receive, Scope, Send
 from runstream_service.errors.core import Overloaded
 from runstream_service.http import protocol
 from runstream_service.http.admission import Admission
+from runstream_service.http.bodies import Bodies
+from runstream_service.http.mlflow_errors import error_response
 from runstream_service.http.protocol import BoundedProtocol
-from runstream_service.mlflow.bodies import Bodies
-from runstream_service.mlflow.errors import error_response
 from runstream_service.server.sockets import HttpServer
 from tests.support.databases import short_directory
 from tests.support.serve import ServeProcess
@@ -87,7 +87,7 @@ def port(listener: socket.socket, server: HttpServer) -> int:
 
 @pytest.fixture
 async def server(monkeypatch: pytest.MonkeyPatch, listener: socket.socket) -> AsyncIterator[HttpServer]:
-    for name in ("HEAD_S", "BODY_IDLE_S", "ANSWER_IDLE_S"):
+    for name in ("HEAD_S", "BODY_IDLE_S", "RESPONSE_IDLE_S"):
         monkeypatch.setattr(protocol, name, 0.3)
     config = uvicorn.Config(application, http=BoundedProtocol, log_config=None, lifespan="off", ws="none")
     running = HttpServer(config)

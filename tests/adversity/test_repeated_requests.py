@@ -20,8 +20,8 @@ from runstream_service.auth.anonymous import Anonymous
 from runstream_service.database import effects
 from runstream_service.errors import core as errors
 from runstream_service.http.app import HttpApp
+from runstream_service.http.mlflow_errors import error_response
 from runstream_service.mlflow.endpoints import guarded
-from runstream_service.mlflow.errors import error_response
 from runstream_service.monitoring.metrics import Metrics
 from runstream_service.monitoring.readiness import Readiness
 from tests.support.databases import socket_of, through

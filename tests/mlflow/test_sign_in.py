@@ -138,7 +138,7 @@ def test_an_admin_chooses_a_workspace_in_mlflows_ui_or_on_our_page(
     keep_picture(page, "workspace-chosen-in-ui")
     page.goto(f"{serve.http_url}/signin")
     expect(page.get_by_text("workspace default")).to_be_visible()
-    page.get_by_role("link", name="Other workspace").click()
+    page.get_by_role("link", name="Choose another workspace").click()
     expect(page.get_by_role("heading", name="Choose a workspace")).to_be_visible()
     keep_picture(page, "choose-workspace")
     page.get_by_role("button", name="team-a").click()

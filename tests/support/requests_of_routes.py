@@ -31,7 +31,8 @@ from runstream_service.mlflow.routes import routes, table
 from runstream_service.monitoring.metrics import Metrics
 from runstream_service.monitoring.readiness import Readiness
 from runstream_service.server.wiring import Core, Queries
-from runstream_service.web.page_routes import PAGE_FILE, PLACES
+from runstream_service.web.page_files import PageFiles
+from runstream_service.web.page_routes import PAGE_FILE, PLACES, page_routes
 from runstream_service.web.route_kinds import WebRoute
 from runstream_service.web.routes import routes as web_routes
 from runstream_service.web.routes import table as web_table
@@ -374,6 +375,7 @@ def served_routes() -> list[BaseRoute]:
         readiness=Readiness(),
         metrics=Metrics(version="test"),
         authenticator=Anonymous(),
+        page=page_routes(PageFiles.read()),
         render_metrics=MagicMock(),
         version="test",
         sign_in=SignIn(Anonymous(), session_s=60, provider=MagicMock()),

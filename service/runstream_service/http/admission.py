@@ -14,37 +14,36 @@ from runstream_service.http.refusals import refused
 from runstream_service.sharing.capacity import SharedCapacity
 from runstream_service.sharing.current import NO_WORKSPACE, current_workspace
 
-# Each request may hold a body and an answer. The bound is many times what a replica serves in a second. The pages that
-# report its state are always answered.
+# Each request may hold a body and a response. The bound is many times what a replica serves in a second. The pages for
+# monitoring are outside of it.
 MAX_REQUESTS = 1_000
-
 
 _SLOTS = "runstream.slots"
 
 
 class _Slot:
-    """A slot that is released once: when its request ends, or earlier."""
+    """One of the requests that are allowed at a time. It is released once: when its request ends, or earlier."""
 
     def __init__(self, scope: Scope, release: Callable[[], None]) -> None:
         self._release: Callable[[], None] | None = release
         scope.setdefault(_SLOTS, []).append(self)
 
-    def leave(self) -> None:
+    def release(self) -> None:
         release, self._release = self._release, None
         if release is not None:
             release()
 
 
 def release_slots(scope: Scope) -> None:
-    """Releases the slots of a request before it ends: its answer goes on as long as somebody reads it, and has a
-    bound of its own."""
+    """Releases the slots of a request before it ends: for a response that lasts as long as somebody reads it, and is
+    bounded elsewhere."""
     for slot in scope.get(_SLOTS, ()):
-        slot.leave()
+        slot.release()
 
 
 class Admission:
-    """ASGI middleware: a request above the bound is answered at once with 429 and Retry-After. uvicorn's own limit
-    would count idle connections, and would answer 503 to the probes, too."""
+    """ASGI middleware: a request above the bound gets 429 and Retry-After at once. (uvicorn's own limit also counts
+    idle connections, and would refuse Kubernetes' probes with 503.)"""
 
     def __init__(self, app: ASGIApp, max_requests: int = MAX_REQUESTS) -> None:
         self._app = app
@@ -62,15 +61,15 @@ class Admission:
         try:
             return await self._app(scope, receive, send)
         finally:
-            slot.leave()
+            slot.release()
 
     def _release(self) -> None:
         self._under_way -= 1
 
 
 class WorkspaceAdmission:
-    """ASGI middleware: leaves a part of that bound to workspaces with few requests. It needs to know the caller, which
-    costs a look at the credentials; so the bound of all requests comes first."""
+    """ASGI middleware: keeps one workspace from using up the bound of all requests. It runs after authentication, which
+    costs something, while Admission runs before it."""
 
     def __init__(self, app: ASGIApp, max_requests: int = MAX_REQUESTS) -> None:
         self._app = app
@@ -90,4 +89,4 @@ class WorkspaceAdmission:
         try:
             return await self._app(scope, receive, send)
         finally:
-            slot.leave()
+            slot.release()

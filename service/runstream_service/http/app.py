@@ -29,15 +29,13 @@ from runstream_service.http.safe_headers import SafeHeaders
 from runstream_service.http.sign_in import SignIn
 from runstream_service.monitoring.metrics import Metrics
 from runstream_service.monitoring.readiness import Readiness
-from runstream_service.web.page_files import PageFiles
-from runstream_service.web.page_routes import page_routes
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class HttpApp:
     """The ASGI application; it counts every request. Until the database is ready, it only serves its own pages and the
-    UI, and asks clients to try again. Without `render_metrics`, it has no /metrics."""
+    UI, and asks other clients to try again. Without `render_metrics`, it has no /metrics."""
 
     def __init__(
         self,
@@ -46,6 +44,7 @@ class HttpApp:
         metrics: Metrics,
         authenticator: Authenticator,
         version: str,
+        page: Sequence[BaseRoute] = (),
         refused_calls: RefusedCalls | None = None,
         render_metrics: RenderMetrics | None = None,
         allowed_hosts: Sequence[str] = (),
@@ -54,10 +53,10 @@ class HttpApp:
         sign_in: SignIn | None = None,
         command_line: CommandLinePages | None = None,
     ) -> None:
-        """Without `sign_in`, the authenticator lets everybody in."""
+        """`page`: the routes of runstream's own page. Without `sign_in`, the authenticator lets everybody in."""
         ui = find_ui()
         self._always = [
-            *page_routes(PageFiles.read()),
+            *page,
             *about_routes(readiness, version, has_ui=ui is not None, has_metrics=render_metrics is not None),
             *monitoring_routes(readiness, render_metrics, version),
             *(sign_in.routes() if sign_in else ()),
@@ -65,8 +64,8 @@ class HttpApp:
             *mlflow_ui_routes(ui),
         ]
         self._starlette = Starlette(routes=[*self._always, *_starting()])
-        # Built from the inside out. The guard checks paths and the Host, so the middlewares that set them run before
-        # it; and so does authentication, since what has to be checked depends on how the caller was authenticated.
+        # Built from the inside out. HostAndOriginCheck checks paths and the Host, so the middlewares that set them run
+        # before it; and so does Authenticate, since what has to be checked depends on how the caller was authenticated.
         guarded = HostAndOriginCheck(WorkspaceAdmission(self._starlette), allowed_hosts)
         identified = Authenticate(guarded, authenticator, refused_calls, is_on=sign_in is not None)
         admitted = SafeHeaders(Admission(identified))
@@ -74,7 +73,7 @@ class HttpApp:
         self._app = CountRequests(Forwarded(located, trusted_proxies), metrics)
 
     def serve(self, routes: Sequence[BaseRoute]) -> None:
-        """Adds routes. They come before the others, since they get most requests."""
+        """Adds routes. They are tried before the others, since they get most requests."""
         self._starlette.router.routes[:] = [*routes, *self._always]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +85,10 @@ def _starting() -> list[BaseRoute]:
 
     async def starting(request: Request) -> Response:
         away_s = time.monotonic() - begun
-        return refused(request.scope, NotConnected("runstream is starting: its database is not ready.", away_s=away_s))
+        return refused(
+            request.scope,
+            NotConnected("runstream is starting: its database is not ready yet. Try again.", away_s=away_s),
+        )
 
     paths = (
         f"{WEB_API}{{path:path}}",

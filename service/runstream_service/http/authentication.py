@@ -1,4 +1,4 @@
-"""Puts the caller of each request in place."""
+"""Finds out who sent each request, and puts the caller into its scope."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from runstream_service.auth.refused_calls import RefusedCalls
 from runstream_service.errors.core import Unauthenticated, WorkspaceNotFound
 from runstream_service.http.callers import Proof, error_of, known_caller_of, set_caller, set_error, set_recheck
 from runstream_service.http.pages import OPEN_PATHS
-from runstream_service.http.paths import relative, requested_path, route_path
+from runstream_service.http.paths import SERVER_INFO_PATHS, relative, requested_path, route_path
 from runstream_service.http.refusals import refused
 from runstream_service.http.session_cookie import read_session
 from runstream_service.http.sign_in_paths import CHOOSE_WORKSPACE, COMMAND_LINE_TOKEN, SIGN_IN, SIGN_IN_PATHS
-from runstream_service.mlflow.server import SERVER_INFO
 
-PUBLIC_PATHS = frozenset((*OPEN_PATHS, *SERVER_INFO))
+PUBLIC_PATHS = frozenset((*OPEN_PATHS, *SERVER_INFO_PATHS))
 
 
 class Authenticate:
-    """ASGI middleware: a request reaches a route with a caller, or not at all, but for the public paths. Those that
-    are refused, here or by their routes, are noted. `is_on`: the authenticator asks for something; then people are led
-    to the page where they sign in."""
+    """ASGI middleware: except for public paths, a request reaches its route only with a caller. Requests that are
+    refused for their credentials or role, here or by their routes, are recorded in `refused_calls`. `is_on`: the
+    authenticator asks for credentials, and people with a browser are sent to the page where they sign in."""
 
     def __init__(
         self,
@@ -53,7 +52,7 @@ class Authenticate:
         return self._note_refusal(scope)
 
     async def _identify(self, scope: Scope) -> ASGIApp:
-        """Puts the caller in place; returns what answers the request."""
+        """Puts the caller into the scope; returns the application that answers the request."""
         headers = Headers(scope=scope)
         try:
             credentials, proof = _credentials(scope, headers)
@@ -69,7 +68,7 @@ class Authenticate:
         if error is None or self._refused_calls is None:
             return
         client = scope.get("client")
-        # Before a request is routed, all that is known is a path that its caller made up.
+        # Without a route, only the path is known, which a caller can make up; so it is not recorded.
         route = scope.get("route")
         self._refused_calls.note(
             error,
@@ -79,7 +78,7 @@ class Authenticate:
         )
 
     def _refusal(self, error: Exception, scope: Scope, headers: Headers) -> Response:
-        """Clients and scripts of pages get an error; a person with a browser, the page that helps."""
+        """Clients and scripts of pages get an error; a person with a browser gets the page that helps."""
         is_page = scope["method"] in ("GET", "HEAD") and "text/html" in headers.get("accept", "")
         if self._is_on and is_page and "authorization" not in headers:
             if isinstance(error, Unauthenticated):
@@ -99,7 +98,7 @@ def _to(path: str, scope: Scope) -> Response:
 
 
 def _credentials(scope: Scope, headers: Headers) -> tuple[Credentials, Proof]:
-    """What a request brings along. A header wins over the session of a browser."""
+    """The credentials of a request. A token in a header wins over the session of a browser."""
     workspace = headers.get("x-mlflow-workspace", "")
     authorization = headers.get("authorization", "")
     if token := token_of(authorization):

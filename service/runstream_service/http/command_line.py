@@ -1,4 +1,5 @@
-"""The page on which somebody allows `runstream login` to act for them, and what gives that command its token."""
+"""The page on which somebody allows `runstream login` to act for them, and the route from which that command gets its
+token."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ from runstream_service.errors.core import CoreError, InvalidField, NotConnected
 from runstream_service.errors.statuses import status_of
 from runstream_service.http.callers import caller_of, set_error
 from runstream_service.http.page_html import page
+from runstream_service.http.refusals import refused
 from runstream_service.http.sign_in_paths import COMMAND_LINE, COMMAND_LINE_TOKEN
-from runstream_service.mlflow.errors import error_response
-from runstream_service.mlflow.request import Message, read
+from runstream_service.http.small_bodies import read_object
 
 if TYPE_CHECKING:
     from runstream_service.auth.command_line import CommandLineSignIns
@@ -34,15 +35,18 @@ _REFUSED = """<h1>That did not work</h1>
 """
 
 
-class Exchange(Message):
-    """What the command sends."""
+_REOPEN = "this page is opened by the command `runstream login URL`; start it again"
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """What the command sends to get its token."""
 
     code: str
     verifier: str
 
 
 class _Question(msgspec.Struct, frozen=True):
-    """What the command has opened the page with."""
+    """The query with which the command has opened the page."""
 
     port: int
     state: str
@@ -51,35 +55,35 @@ class _Question(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, request: Request) -> _Question:
-        """Raises InvalidField."""
+        """The question in the query of a request. Raises InvalidField."""
         query = request.query_params
         port, state = query.get("port", ""), query.get("state", "")
         if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1_024 <= int(port) < 65_536):
-            raise InvalidField("port: open this page with the command: runstream login URL", field="port")
+            raise InvalidField(f"port: {_REOPEN}", field="port")
         if not 16 <= len(state) <= 100:
-            raise InvalidField("state: open this page with the command: runstream login URL", field="state")
+            raise InvalidField(f"state: {_REOPEN}", field="state")
         question = cls(int(port), state, query.get("challenge", ""), query.get("machine", ""))
         check_question(question.challenge, question.machine)
         return question
 
     @property
     def origin(self) -> str:
-        """Where the command waits for the answer: on the machine of the browser, and nowhere else."""
+        """Where the command waits for the answer: on the machine of the browser, never elsewhere."""
         return f"http://127.0.0.1:{self.port}"
 
 
 class CommandLinePages:
-    """`use` gives it the database's side, without which people are asked to try again."""
+    """The page and the route. Until `use` is called, when the database is ready, they ask to try again later."""
 
     def __init__(self) -> None:
         self._sign_ins: CommandLineSignIns | None = None
 
     def use(self, sign_ins: CommandLineSignIns) -> None:
-        """From now on, it works."""
+        """Lets people allow the command from now on."""
         self._sign_ins = sign_ins
 
     def routes(self) -> list[BaseRoute]:
-        """The page, and what the command calls."""
+        """The routes of the page, and of what the command calls."""
         return [
             Route(COMMAND_LINE, self._ask),
             Route(COMMAND_LINE, self._allow, methods=["POST"]),
@@ -98,7 +102,7 @@ class CommandLinePages:
             role=caller.role,
             workspace=html.escape(caller.workspace),
         )
-        # The answer to the form is a redirect to the command, which counts as a target of the form.
+        # The form is answered by a redirect to the command, to which the page's policy applies as well.
         return page(body, title="Log in · runstream", form_targets=f"'self' {question.origin}")
 
     async def _allow(self, request: Request) -> Response:
@@ -112,17 +116,17 @@ class CommandLinePages:
 
     async def _exchange(self, request: Request) -> Response:
         try:
-            given = await read(request, Exchange)
-            new = await self._ready().exchange(given.code, given.verifier)
+            sent = await read_object(request, Exchange)
+            new = await self._ready().exchange(sent.code, sent.verifier)
         except Exception as error:
             set_error(request.scope, error)
-            return error_response(error)
+            return refused(request.scope, error)
         content = msgspec.json.encode({"token": new.text, "workspace": new.token.workspace})
         return Response(content, media_type="application/json", headers={"cache-control": "no-store"})
 
     def _ready(self) -> CommandLineSignIns:
         if self._sign_ins is None:
-            raise NotConnected("the service is starting: its database is not ready")
+            raise NotConnected("the service is starting: its database is not ready yet; try again")
         return self._sign_ins
 
 

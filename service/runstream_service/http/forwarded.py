@@ -11,7 +11,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 
 class Forwarded:
-    """ASGI middleware. It ignores the headers of all others: a web page of an attacker could name an allowed Host."""
+    """ASGI middleware. It ignores these headers from anybody else: an attacker's web page could name an allowed
+    Host."""
 
     def __init__(self, app: ASGIApp, trusted_proxies: Sequence[str]) -> None:
         self._app = app
@@ -32,7 +33,7 @@ class Forwarded:
 
 
 def unmapped(address: str) -> str:
-    """An IPv4 address in its plain form; an IPv6 socket shows it as ::ffff:10.0.0.1."""
+    """An address, with an IPv4 address in its plain form: an IPv6 socket reports it as ::ffff:10.0.0.1."""
     try:
         mapped = getattr(ipaddress.ip_address(address), "ipv4_mapped", None)
     except ValueError:

@@ -1,4 +1,4 @@
-"""MLflow's own web UI: the static files of the installed package mlflow, which is not imported for that."""
+"""MLflow's own web UI: the static files of the installed package mlflow, which is not imported."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def find_ui() -> Path | None:
 
 
 def mlflow_ui_routes(build: Path | None) -> list[BaseRoute]:
-    """The page and its files, of which all links are relative; without `build`, what to do about that."""
+    """The page and its files, whose links are all relative; without `build`, a page that says how to install them."""
 
     async def index(_request: Request) -> Response:
         if build is None:
             return page(_WITHOUT, title="MLflow's UI · runstream", status=404)
-        # It refers to other files by their hashes: after an upgrade, a cached page would request files that are gone.
+        # It refers to its other files by hashes: after an upgrade, a cached page would request files that are gone.
         return FileResponse(build / "index.html", headers={"cache-control": "no-cache"})
 
     async def with_slash(request: Request) -> Response:

@@ -12,6 +12,6 @@ from runstream_service.monitoring.readiness import Readiness
 
 
 def monitoring_app(readiness: Readiness, metrics: Metrics, render_metrics: RenderMetrics, version: str) -> ASGIApp:
-    """An ASGI application without TLS and authentication: a kubelet has no client certificate, and Prometheus would
-    need a token. It shows no data of users, and its port need not be reachable for them."""
+    """An ASGI application without TLS and authentication, since a kubelet has no client certificate and Prometheus
+    would need a token. It shows no data of users, who need not be able to reach its port."""
     return CountRequests(Starlette(routes=monitoring_routes(readiness, render_metrics, version)), metrics)

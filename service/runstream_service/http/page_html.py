@@ -22,7 +22,8 @@ _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode(
 
 
 def page(body: str, *, title: str = "runstream", status: int = 200, form_targets: str = "'self'") -> HTMLResponse:
-    """A page with this HTML. `form_targets`: where its forms may lead to, redirects included."""
+    """A page with `body`, which is HTML, and `title`, which must be safe in HTML. `form_targets`: where its forms may
+    lead to, redirects included, as sources of a content security policy."""
     html = (
         '<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">\n'
         f"<title>{title}</title>\n<style>{_STYLE}</style>\n{body}"

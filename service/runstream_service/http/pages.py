@@ -1,4 +1,5 @@
-"""Pages that are served in any state of the service: for Prometheus, for Kubernetes, for people with a browser."""
+"""Pages that are served in any state of the service, even without a database: for Prometheus, for Kubernetes, and for
+people with a browser."""
 
 from __future__ import annotations
 
@@ -6,14 +7,13 @@ import html
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from runstream_service.http.callers import Proof, caller_of, proof_of
+from runstream_service.http.json_responses import json_response
 from runstream_service.http.page_html import page
-from runstream_service.mlflow.server import MLFLOW_VERSION
 from runstream_service.monitoring.readiness import Readiness
 
 _ABOUT = """<h1>runstream {version}</h1>
@@ -23,13 +23,13 @@ _ABOUT = """<h1>runstream {version}</h1>
 {person}
 <p>Scripts that use MLflow work with nothing changed but the tracking URI:</p>
 <pre>mlflow.set_tracking_uri("{url}")</pre>
-<p>Training loops that log a lot stream instead, through gRPC, without ever waiting:</p>
+<p>Training loops that log many points use runstream's own client, which never makes them wait:</p>
 <pre>import runstream
 
 with runstream.start_run(experiment="digits", name="first") as run:
     run.log({{"loss": 0.5}}, step=1)</pre>
-<p>{metrics}<a href="healthz">/healthz</a> the process lives ·
-<a href="readyz">/readyz</a> it can serve</p>
+<p>{metrics}<a href="healthz">/healthz</a> whether the process is alive ·
+<a href="readyz">/readyz</a> whether it can serve requests</p>
 """
 _SIGNED_IN = '<p>You are <a href="signin">signed in</a> as {principal}.</p>'
 _METRICS = '<a href="metrics">/metrics</a> for Prometheus · '
@@ -39,15 +39,18 @@ package mlflow: install it alongside runstream and restart the service.</p>
 <pre>pip install 'runstream[server,ui]'</pre>"""
 
 
+# The version of MLflow that this API corresponds to. Clients read it at /version before they use some features.
+MLFLOW_VERSION = "3.17.2"
+
 # Paths for monitoring. They are served under any Host and under any load, and at --monitoring-listen alone.
 OPEN_PATHS = ("/metrics", "/healthz", "/readyz", "/health", "/version")
 
 
 class MetricsUnavailable(Exception):
-    """The metrics of all processes cannot be had now. (Those of one alone would look as if counters had gone down.)"""
+    """The metrics of all processes cannot be collected now. (With those of one alone, counters would seem to fall.)"""
 
 
-# The body of /metrics and its content type, for an Accept header.
+# For an Accept header: the body of /metrics and its content type. Raises MetricsUnavailable.
 RenderMetrics: TypeAlias = Callable[[str], Awaitable[tuple[bytes, str]]]
 
 
@@ -110,8 +113,3 @@ def _person(request: Request) -> str:
     if proof_of(request.scope) is not Proof.COOKIE:
         return ""
     return _SIGNED_IN.format(principal=html.escape(caller_of(request).principal))
-
-
-def json_response(body: object, *, status: int = 200) -> Response:
-    """A JSON answer."""
-    return Response(orjson.dumps(body), status_code=status, media_type="application/json")

@@ -7,16 +7,22 @@ import re
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-# Below it is the API of the page (web/).
+# The API of the page (web/) is below this path.
 WEB_API = "/web/api/"
 
 _REPEATED = re.compile(r"/{2,}")
 # The rest of the path is a file's path or a tag's key, which stays as the caller wrote it.
 _CALLERS = re.compile(r"/mlflow-artifacts/+(?:artifacts|presigned|mpu/+\w+)/|/logged-models/+[^/]+/+tags/")
 
-# Where MLflow's UI is. It asks for everything else relative to its page.
+# Where MLflow's clients read what the server can do, before they sign in: below each of MLFLOW_PREFIXES. They ask for
+# the second if there is no first.
+SERVER_INFO = ("3.0/mlflow/server-info", "3.0/mlflow/server-features")
+MLFLOW_PREFIXES = ("/api", "/ajax-api")
+SERVER_INFO_PATHS = tuple(f"{prefix}/{path}" for prefix in MLFLOW_PREFIXES for path in SERVER_INFO)
+
+# Where MLflow's UI is. It requests everything else relative to its page.
 MLFLOW_UI = "/mlflow"
-_ASKED_BELOW = re.compile(
+_REQUESTED_BELOW = re.compile(
     r"/(?:api|ajax-api|static-files)/|/(?:graphql|get-artifact|model-versions/get-artifact|health|version)$"
 )
 _BELOW = "runstream.below"
@@ -65,8 +71,8 @@ class PathPrefix:
 
 
 class BelowMlflowUi:
-    """ASGI middleware: what MLflow's UI asks for below its page is served as the path without that, so it has the same
-    routes and the same roles. It comes after the prefix of a proxy."""
+    """ASGI middleware: removes /mlflow from the paths that MLflow's UI requests below its page, so that they have the
+    same routes and roles as for clients. It runs after PathPrefix."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -74,7 +80,7 @@ class BelowMlflowUi:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path, root = route_path(scope), scope.get("root_path", "")
-            if path.startswith(f"{MLFLOW_UI}/") and _ASKED_BELOW.match(path, len(MLFLOW_UI)):
+            if path.startswith(f"{MLFLOW_UI}/") and _REQUESTED_BELOW.match(path, len(MLFLOW_UI)):
                 scope["path"] = root + path.removeprefix(MLFLOW_UI)
                 scope[_BELOW] = MLFLOW_UI
         await self._app(scope, receive, send)
@@ -87,24 +93,24 @@ def route_path(scope: Scope) -> str:
 
 
 def is_web_api(scope: Scope) -> bool:
-    """Whether a request is of the page's API, which has errors in a form of its own."""
+    """Whether a request is one of the page's API, which has its own form of errors."""
     return route_path(scope).startswith(WEB_API)
 
 
 def requested_path(scope: Scope) -> str:
-    """The path as the browser has it, but for the prefix of a proxy."""
+    """The path as the browser has it, without the prefix of a proxy."""
     below: str = scope.get(_BELOW, "")
     return below + route_path(scope)
 
 
 def relative(path: str, scope: Scope) -> str:
-    """A path of the service as seen from the path of a request. It is right below any prefix, also one that a proxy
-    strips and tells nobody about; and it never leads to another host."""
+    """A path of the service, relative to the path of a request. So it works below every prefix, even one that a proxy
+    strips without saying so; and it never leads to another host."""
     return f"{'../' * (requested_path(scope).count('/') - 1)}./{path.removeprefix('/')}"
 
 
 def local_path(text: str) -> str:
-    """A path of the service from a text that anybody may have written; / if it is none."""
+    """A path of the service from a text of unknown origin, such as a query; / if it would lead elsewhere."""
     if not text.startswith("/") or text.startswith("//") or "\\" in text or any(ord(one) < 33 for one in text):
         return "/"
     return text

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with one write per answer, and with bounds that uvicorn lacks."""
+"""uvicorn's HTTP protocol with one write per response, and with bounds that uvicorn lacks."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 # Longer parts are not copied to be joined, but sent at once.
 _JOINED_BYTES = 16_384
 
-# A connection holds the head of a request, and the part of its body that was not read yet.
+# A connection holds the head of a request in memory, and the part of its body that was not read yet.
 MAX_CONNECTIONS = 4_096
 MAX_HEAD_BYTES = 64 << 10
-# Most seconds from the connection, or from the first byte of a later request, to the end of its head.
+# A connection is closed when it takes longer than this from the connection, or from the first byte of a later request,
+# to the end of the request's head.
 HEAD_S = 20.0
-# Most seconds without a byte of a body that the service waits for, and for the whole body. Uploads of files may pause
-# for longer, and have no limit: `transfers.py` marks them as patient, and ends them itself.
+# The same for a body that the service waits for: without any byte of it, and for the whole. Uploads of files may pause
+# for longer and have no limit: mlflow/transfers.py marks them with PATIENT, and ends them itself.
 BODY_IDLE_S, BODY_S = 60.0, 600.0
-# Most seconds in which the client takes no byte of an answer.
-ANSWER_IDLE_S = 120.0
+# The same for a client that takes no byte of a response.
+RESPONSE_IDLE_S = 120.0
 PATIENT = "runstream.patient"
 # The first byte of every connection with TLS, and of no request.
 _TLS_HANDSHAKE = 0x16
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Sends the head and the body of a short answer together. uvloop writes everything at once, so otherwise each of
-    the two is a packet of its own, and wakes up the caller.
+    """Sends the head and the body of a short response together. uvloop sends each write at once, so otherwise the two
+    would be separate packets, and the client would wake up twice.
 
-    Refuses heads that are too long, and connections above a number. `close_stuck` closes connections that are stuck.
-    """
+    Refuses heads longer than MAX_HEAD_BYTES, and connections above MAX_CONNECTIONS. `close_stuck` closes connections
+    that are stuck."""
 
     _is_new = True  # nothing was received yet
     _in_head = True
@@ -41,7 +42,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _unwritten = 0
 
     def __init__(self, *arguments: Any, on_tls_hello: Callable[[str], None] | None = None, **named: Any) -> None:
-        """`on_tls_hello` gets the address of a client that speaks TLS, of which this protocol sees only the inside."""
+        """`on_tls_hello` is called with the address of a client that begins TLS on a port, or inside a connection,
+        where plain HTTP is expected."""
         super().__init__(*arguments, **named)
         self._on_tls_hello = on_tls_hello
 
@@ -67,14 +69,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse_tls(self) -> None:
         if self._on_tls_hello is not None:
             self._on_tls_hello(self.client[0] if self.client else "")
-        # To the client, any answer in plaintext means "no TLS here" (wrong version number).
+        # A TLS client reports any answer in plaintext as "wrong version number": there is no TLS here.
         self._refuse(b"400 Bad Request")
 
     def _parse(self, data: bytes) -> None:
         self._body_ended = False
         super().data_received(data)
-        # How much of the data is of the head is not known when the body of the request before ended in it, too. Such a
-        # part is not counted, so a head may be as long again as it should.
+        # If the body of the previous request ended in this data, it is not known how much of it belongs to the new
+        # head. Such a part is not counted, so a head may be up to twice as long as allowed.
         if self._in_head and not self._body_ended and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
@@ -91,28 +93,29 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """The last byte of a request came."""
+        """The last byte of a request arrived."""
         self._body_ended = True
         super().on_message_complete()
 
     def close_if_stuck(self, now: float) -> None:
-        """Closes the connection if its client neither sends the rest of its request nor takes its answer."""
-        if self._takes_no_answer(now):
+        """Closes the connection if its client does not send the rest of its request, or does not read the response.
+        `now` is the time of the event loop, in seconds."""
+        if self._reads_no_response(now):
             self.transport.abort()
         elif not self.transport.is_closing() and self._sends_no_request(now):
             self._refuse(b"408 Request Timeout")
 
-    def _takes_no_answer(self, now: float) -> bool:
+    def _reads_no_response(self, now: float) -> bool:
         unwritten = self.transport.get_write_buffer_size()
         if not unwritten or unwritten != self._unwritten:
             self._unwritten, self._written_at = unwritten, now
-        return now - self._written_at > ANSWER_IDLE_S
+        return now - self._written_at > RESPONSE_IDLE_S
 
     def _sends_no_request(self, now: float) -> bool:
         if self._in_head:
             return now - self._head_since > HEAD_S
         cycle = self.cycle
-        # Otherwise the client waits for the service, which does not read, or has not answered `Expect: 100-continue`.
+        # Otherwise it is the client that waits: the service does not read, or has not answered `Expect: 100-continue`.
         is_awaited = cycle.more_body and not self.flow.read_paused and not cycle.waiting_for_100_continue
         if not is_awaited or self.scope.get(PATIENT):
             return False
@@ -126,14 +129,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def close_stuck(connections: Iterable[object], now: float) -> None:
-    """Closes the connections that are stuck; to be called every few seconds."""
+    """Closes the connections that are stuck; to be called every few seconds, with the time of the event loop."""
     for connection in list(connections):
         if isinstance(connection, BoundedProtocol):
             connection.close_if_stuck(now)
 
 
 class CoalescingTransport:
-    """Joins two consecutive writes; passes all methods that send nothing to the transport."""
+    """Wraps a transport and joins two consecutive writes into one."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -151,7 +154,7 @@ class CoalescingTransport:
             self._loop.call_soon(self._flush)
 
     def writelines(self, parts: Iterable[bytes | memoryview]) -> None:
-        """Send several parts, after the one that is kept."""
+        """Send several parts, after what earlier writes have left."""
         for part in parts:
             self.write(part)
 

@@ -1,4 +1,4 @@
-"""Headers of every answer that limit what a browser makes of it."""
+"""Headers of every response that limit what a browser makes of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class SafeHeaders:
-    """ASGI middleware: no answer is taken for another type than it says, or shown in a frame of another site."""
+    """ASGI middleware: browsers take no response for another type than it says, nor show it in a frame of another
+    site."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,8 +1,8 @@
 """Cookies of people who sign in.
 
-That of a session holds its text, and the workspace that was chosen last: the session says which workspaces its owner
-may enter; the choice among them is the browser's, so it needs no row. Another one is kept for the minutes that somebody
-is at an OpenID Connect provider.
+The cookie of a session holds the session's secret text and the workspace that was chosen last. The session in the
+database says which workspaces its owner may enter; the choice among them belongs to the browser. Another cookie is kept
+for the minutes that somebody spends at an OpenID Connect provider.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from starlette.types import Scope
 
 _FORM = re.compile(r"([A-Za-z0-9_-]{20,100})\.([a-z0-9-]{1,63})")
 
-
-_SESSION, _BEGUN = "runstream_session", "runstream_signin"
+_SESSION, _PENDING = "runstream_session", "runstream_signin"
 # How long somebody may take to sign in at the provider.
-_BEGUN_S = 900
+_PENDING_S = 900
 
 
 def read_session(scope: Scope) -> tuple[str, str]:
@@ -30,26 +29,26 @@ def read_session(scope: Scope) -> tuple[str, str]:
 
 
 def set_session(response: Response, scope: Scope, session: str, workspace: str, *, max_age_s: float) -> None:
-    """Lets the browser keep it."""
+    """Makes the browser keep a session for `max_age_s` seconds."""
     _set(response, scope, _SESSION, f"{session}.{workspace}", max_age_s=int(max_age_s))
 
 
 def clear_session(response: Response, scope: Scope) -> None:
-    """Lets the browser forget it."""
+    """Makes the browser forget its session."""
     _set(response, scope, _SESSION, "", max_age_s=0)
 
 
 def read_pending_sign_in(scope: Scope) -> bytes:
-    """The sign-in at the provider that has begun; empty if there is none."""
+    """The pending sign-in at the provider, as `set_pending_sign_in` got it; empty if there is none."""
     try:
-        return base64.urlsafe_b64decode(_read(scope, _BEGUN))
+        return base64.urlsafe_b64decode(_read(scope, _PENDING))
     except ValueError:
         return b""
 
 
-def set_pending_sign_in(response: Response, scope: Scope, begun: bytes) -> None:
-    """Lets the browser keep it; nothing: forget it."""
-    _set(response, scope, _BEGUN, base64.urlsafe_b64encode(begun).decode(), max_age_s=_BEGUN_S if begun else 0)
+def set_pending_sign_in(response: Response, scope: Scope, pending: bytes) -> None:
+    """Makes the browser keep the pending sign-in; if `pending` is empty, makes it forget that."""
+    _set(response, scope, _PENDING, base64.urlsafe_b64encode(pending).decode(), max_age_s=_PENDING_S if pending else 0)
 
 
 def _read(scope: Scope, name: str) -> str:
@@ -64,13 +63,13 @@ def _set(response: Response, scope: Scope, name: str, value: str, *, max_age_s: 
         path=scope.get("root_path") or "/",
         secure=scope.get("scheme", "http") == "https",
         httponly=True,  # no script of a page reads it
-        samesite="lax",  # no other site's request carries it, but for links that are followed
+        samesite="lax",  # requests from other sites do not carry it, except when somebody follows a link
     )
 
 
 def _name(scope: Scope, name: str) -> str:
-    """Browsers let nobody but this host set a cookie `__Host-`, which is valid for all of its paths. Below a prefix,
-    others share the host, and should not get the cookie."""
+    """The cookie's name, with a prefix that browsers enforce. `__Host-`: only this host can set it, for all of its
+    paths. Below a path prefix, others share the host and should not get the cookie, so it is `__Secure-`."""
     if scope.get("scheme", "http") != "https":
         return name
     return f"__Secure-{name}" if scope.get("root_path") else f"__Host-{name}"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 from starlette.requests import Request
@@ -17,7 +16,7 @@ from runstream_service.auth.sessions import Person
 from runstream_service.errors.core import CoreError, NotConnected, Unauthenticated
 from runstream_service.errors.statuses import status_of
 from runstream_service.http.callers import set_error
-from runstream_service.http.pages import json_response
+from runstream_service.http.json_responses import json_response
 from runstream_service.http.paths import local_path, relative, route_path
 from runstream_service.http.session_cookie import (
     clear_session,
@@ -28,18 +27,16 @@ from runstream_service.http.session_cookie import (
 )
 from runstream_service.http.sign_in_pages import sign_in_page, signed_in_page, workspaces_page
 from runstream_service.http.sign_in_paths import CHOOSE_WORKSPACE, OIDC_BEGIN, OIDC_CALLBACK, SIGN_IN, SIGN_OUT
+from runstream_service.http.small_bodies import read_form
 
 if TYPE_CHECKING:
     from runstream_service.auth.oidc import OidcProvider
     from runstream_service.auth.sessions import Sessions
     from runstream_service.core.caller import Caller
 
-# A token has 44 characters.
-_MAX_FORM_BYTES = 16_384
-
 
 class SignIn:
-    """`use` gives it the database's side, without which people are asked to try again."""
+    """The pages. Until `use` is called, when the database is ready, they ask people to try again later."""
 
     def __init__(
         self,
@@ -56,11 +53,11 @@ class SignIn:
         self._sessions: Sessions | None = None
 
     def use(self, sessions: Sessions) -> None:
-        """From now on, people can sign in."""
+        """Lets people sign in from now on."""
         self._sessions = sessions
 
     def routes(self) -> list[BaseRoute]:
-        """The pages."""
+        """The routes of the pages, and of the way to the provider and back."""
         return [
             Route(SIGN_IN, self._ask),
             Route(SIGN_IN, self._sign_in, methods=["POST"]),
@@ -70,7 +67,7 @@ class SignIn:
             *([Route(OIDC_BEGIN, self._begin), Route(OIDC_CALLBACK, self._finish)] if self._provider else ()),
         ]
 
-    # -- in --------------------------------------------------------------------------------------------------------
+    # -- signing in --------------------------------------------------------------------------------------------------
 
     async def _ask(self, request: Request) -> Response:
         try:
@@ -82,18 +79,18 @@ class SignIn:
         return signed_in_page(caller, sign_out_at=await self._sign_out_url())
 
     async def _sign_in(self, request: Request) -> Response:
-        token = (await _form(request)).get("token", "").strip()
+        token = (await read_form(request)).get("token", "").strip()
         try:
             caller = await self._authenticator.authenticate(Credentials(token))
             if caller.token_id is None:
-                raise Unauthenticated("a token of runstream is needed here, which begins with rst_")
+                raise Unauthenticated("that is not a token of runstream, which begins with rst_")
             return await self._let_in(request, Person.of(caller), by="token", wanted=_wanted(request))
         except CoreError as error:
             set_error(request.scope, error)
             return self._page(request, error)
 
     def _page(self, request: Request, error: CoreError | None = None) -> Response:
-        """The form, with the reason if it is shown again."""
+        """The form; with an error, why it is shown again."""
         provider = _with_next(relative(OIDC_BEGIN, request.scope), request) if self._provider else ""
         action = "" if route_path(request.scope) == SIGN_IN else _with_next(relative(SIGN_IN, request.scope), request)
         if error is None:
@@ -102,7 +99,7 @@ class SignIn:
             action=action, provider=provider, problem=error.message, status=status_of(error).http_status
         )
 
-    # -- at the provider ---------------------------------------------------------------------------------------------
+    # -- at an OpenID Connect provider -------------------------------------------------------------------------------
 
     async def _begin(self, request: Request) -> Response:
         assert self._provider is not None, "there is no route otherwise"
@@ -132,7 +129,7 @@ class SignIn:
         set_session(response, request.scope, session.text, session.workspaces[0], max_age_s=self._session_s)
         return response
 
-    # -- where -----------------------------------------------------------------------------------------------------
+    # -- workspaces --------------------------------------------------------------------------------------------------
 
     async def _offer_workspaces(self, request: Request) -> Response:
         session, chosen = read_session(request.scope)
@@ -146,7 +143,7 @@ class SignIn:
 
     async def _choose_workspace(self, request: Request) -> Response:
         session, _ = read_session(request.scope)
-        chosen = (await _form(request)).get("workspace", "")
+        chosen = (await read_form(request)).get("workspace", "")
         try:
             await self._authenticator.authenticate(Credentials(session=session, workspace=chosen))
         except CoreError:
@@ -155,7 +152,7 @@ class SignIn:
         set_session(response, request.scope, session, chosen, max_age_s=self._session_s)
         return response
 
-    # -- out -------------------------------------------------------------------------------------------------------
+    # -- signing out -------------------------------------------------------------------------------------------------
 
     async def _sign_out(self, request: Request) -> Response:
         session, _ = read_session(request.scope)
@@ -165,14 +162,14 @@ class SignIn:
             return self._page(request, error)
         url = await self._sign_out_url() if is_of_provider else ""
         location = url or relative(SIGN_IN, request.scope)
-        # A script cannot follow a redirect to the provider; it is told where to go.
+        # A script cannot follow a redirect to the provider, so it gets the address in the body.
         is_script = request.headers.get("accept", "") == "application/json"
         response = json_response({"location": location}) if is_script else _see(location)
         clear_session(response, request.scope)
         return response
 
     async def _sign_out_url(self) -> str:
-        """Where somebody signs out at the provider, too."""
+        """Where somebody signs out at the provider as well; empty if there is no provider, or it has no such page."""
         return await self._provider.sign_out_url(self._public_url + SIGN_IN) if self._provider else ""
 
     async def _caller(self, request: Request) -> Caller:
@@ -181,7 +178,7 @@ class SignIn:
 
     def _ready(self) -> Sessions:
         if self._sessions is None:
-            raise NotConnected("the service is starting: its database is not ready")
+            raise NotConnected("the service is starting: its database is not ready yet; try again")
         return self._sessions
 
 
@@ -207,16 +204,3 @@ def _begun(request: Request) -> PendingSignIn:
 
 def _address(request: Request) -> str:
     return request.client.host if request.client else ""
-
-
-async def _form(request: Request) -> Mapping[str, str]:
-    """The fields of a form; none if it is longer than any of ours, or no form."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > _MAX_FORM_BYTES:
-            return {}
-    try:
-        return dict(parse_qsl(body.decode(), max_num_fields=10))
-    except ValueError:
-        return {}

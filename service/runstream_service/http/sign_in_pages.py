@@ -14,8 +14,8 @@ from runstream_service.http.page_html import page
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
 
-# At its own path, the form has no action: it is sent to the address of its page, whose fragment browsers keep. There
-# MLflow's UI has the place that somebody wanted to see.
+# At its own path, the form has no action, so it is sent to the address of its page. Browsers keep the fragment of that
+# address, in which MLflow's UI has the page that somebody wanted to see.
 _SIGN_IN = """<h1>Sign in</h1>
 {problem}
 {provider}
@@ -24,7 +24,7 @@ _SIGN_IN = """<h1>Sign in</h1>
 <input id="token" name="token" type="password" autocomplete="current-password" spellcheck="false" required autofocus>
 <button>Sign in</button>
 </form>
-<p>A token begins with <code>rst_</code>. Whoever manages your workspace makes one:</p>
+<p>A token begins with <code>rst_</code>. Ask somebody who manages your workspace for one. They make it with:</p>
 <pre>runstream token create --workspace team-a --role write --name yours</pre>
 """
 _PROVIDER = '<p><a class="button" href="{url}">Sign in with your organisation</a></p><p>Or with a token:</p>'
@@ -32,7 +32,7 @@ _SIGNED_IN = """<h1>You are signed in</h1>
 <p>You are <b>{principal}</b>, with the role <b>{role}</b> in the workspace <b>{workspace}</b>.</p>
 <p><a class="button" href="./">Runs and charts</a>
 <a class="button quiet" href="mlflow/">MLflow's UI</a>
-<a class="button quiet" href="signin/workspace">Other workspace</a></p>
+<a class="button quiet" href="signin/workspace">Choose another workspace</a></p>
 <form method="post" action="signout"><button class="quiet">Sign out</button></form>
 """
 _QUIET = ' class="quiet"'
@@ -44,8 +44,8 @@ _WORKSPACES = """<h1>Choose a workspace</h1>
 
 
 def sign_in_page(*, action: str = "", provider: str = "", problem: str = "", status: int = 200) -> Response:
-    """The form, for another path than this page's if `action` is given, and the way to the provider at the URL
-    `provider`. `problem` says why it is shown again."""
+    """The form, sent to the path `action` or, without it, to the path of this page; and a link to the URL `provider`,
+    if there is one. `problem` says why the form is shown again."""
     shown = f'<p class="problem" role="alert">{html.escape(problem[:1].upper() + problem[1:])}</p>' if problem else ""
     link = _PROVIDER.format(url=html.escape(provider)) if provider else ""
     where = f' action="{html.escape(action)}"' if action else ""
@@ -53,7 +53,7 @@ def sign_in_page(*, action: str = "", provider: str = "", problem: str = "", sta
 
 
 def signed_in_page(caller: Caller, *, sign_out_at: str) -> Response:
-    """Who somebody is, and the way out, which may lead on to the URL `sign_out_at`."""
+    """Who somebody is, and a button to sign out, which may lead on to the provider's URL `sign_out_at`."""
     body = _SIGNED_IN.format(
         principal=html.escape(caller.principal), role=caller.role, workspace=html.escape(caller.workspace)
     )

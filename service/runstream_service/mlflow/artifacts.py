@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from runstream_service.artifacts.paths import check_path, check_path_to_list, check_path_to_read, path_of_uri
 from runstream_service.http.callers import caller_of
-from runstream_service.mlflow.errors import MlflowError, invalid
+from runstream_service.http.mlflow_errors import MlflowError, invalid
 from runstream_service.mlflow.request import Message, check_given
 from runstream_service.mlflow.responses import without_unset
 from runstream_service.mlflow.run_ids import parse_run_id

@@ -8,11 +8,11 @@ from starlette.responses import Response
 from runstream_service.concurrency.deadlines import with_call_timeout
 from runstream_service.core.caller import Role
 from runstream_service.database import effects
+from runstream_service.http.bodies import Bodies
 from runstream_service.http.callers import caller_of, set_error
-from runstream_service.mlflow.bodies import Bodies
-from runstream_service.mlflow.errors import MlflowError, error_response
+from runstream_service.http.json_responses import json_response_in_thread_if_long
+from runstream_service.http.mlflow_errors import MlflowError, error_response
 from runstream_service.mlflow.request import check_query, read
-from runstream_service.mlflow.responses import encode_in_thread_if_long
 from runstream_service.mlflow.route_kinds import JsonRoute, RawHandler, RawRoute
 
 
@@ -38,7 +38,7 @@ def _with_message(call: JsonRoute) -> RawHandler:
         message = await read(request, call.message)
         caller = None if call.role is None else caller_of(request)
         answer = await with_call_timeout(call.handler(caller, message))
-        return await encode_in_thread_if_long(
+        return await json_response_in_thread_if_long(
             answer, status=call.status, accept_encoding=request.headers.get("accept-encoding", "")
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from runstream_service.concurrency import threads
-from runstream_service.mlflow.errors import invalid
+from runstream_service.http.mlflow_errors import invalid
 from runstream_service.mlflow.request import check_given
 
 if TYPE_CHECKING:

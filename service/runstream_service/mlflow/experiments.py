@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlparse
 
 from runstream_service.database.times import to_unix_ms
 from runstream_service.errors.core import ExperimentNotFound, InvalidField
-from runstream_service.mlflow.errors import invalid, not_found
+from runstream_service.http.mlflow_errors import invalid, not_found
 from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length
 from runstream_service.mlflow.request import Message, Pair, check_given
 from runstream_service.mlflow.responses import pairs, without_unset

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from runstream_service.concurrency import threads
 from runstream_service.core.caller import Caller
 from runstream_service.http.callers import caller_of, set_caller
-from runstream_service.mlflow.errors import invalid
+from runstream_service.http.mlflow_errors import invalid
 from runstream_service.mlflow.json_size import in_thread_if_big
 from runstream_service.mlflow.request import convert, normalise, parse_json, read_body
 from runstream_service.mlflow.route_kinds import JsonRoute, RawRoute

@@ -34,9 +34,9 @@ from graphql import (
     validate,
 )
 
-from runstream_service.mlflow.errors import mlflow_error_of
+from runstream_service.http.json_responses import json_response
+from runstream_service.http.mlflow_errors import mlflow_error_of
 from runstream_service.mlflow.request import snake
-from runstream_service.mlflow.responses import encode
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -151,7 +151,7 @@ async def _named(answer: Awaitable[Any], name: str) -> Any:
 
 
 def _encoded(data: Any, errors: Sequence[GraphQLError], accept_encoding: str = "") -> Response:
-    return encode(
+    return json_response(
         {"data": data, "errors": [_words_of(error) for error in errors] or None}, accept_encoding=accept_encoding
     )
 

@@ -8,7 +8,7 @@ import orjson
 
 from runstream_service.core import inputs
 from runstream_service.core.datasets import Dataset, DatasetInput, ModelOutput
-from runstream_service.mlflow.errors import invalid
+from runstream_service.http.mlflow_errors import invalid
 from runstream_service.mlflow.names import check_length
 from runstream_service.mlflow.request import Int64, Message, Pair, check_given
 from runstream_service.mlflow.responses import without_unset

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from runstream_service.concurrency import threads
-from runstream_service.mlflow.errors import invalid
+from runstream_service.http.mlflow_errors import invalid
 
 T = TypeVar("T")
 

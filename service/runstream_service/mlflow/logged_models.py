@@ -13,8 +13,8 @@ from runstream_service.core.logged_model_search import DatasetRef, LoggedModelQu
 from runstream_service.core.logged_models import STATUSES, NewModel
 from runstream_service.database.times import to_unix_ms
 from runstream_service.http.callers import caller_of
+from runstream_service.http.mlflow_errors import MlflowError, invalid
 from runstream_service.mlflow.artifacts import listing, locate
-from runstream_service.mlflow.errors import MlflowError, invalid
 from runstream_service.mlflow.request import Int64, Message, Pair, missing
 from runstream_service.mlflow.responses import number, pairs, without_unset
 from runstream_service.mlflow.transfers import file_response

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runstream_service.concurrency import threads
-from runstream_service.mlflow.errors import MlflowError, invalid
+from runstream_service.http.mlflow_errors import MlflowError, invalid
 from runstream_service.mlflow.json_size import check_values, in_thread_if_big
 from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length
 from runstream_service.mlflow.request import (

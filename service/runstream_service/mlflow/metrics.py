@@ -13,7 +13,8 @@ import numpy as np
 from runstream_service.concurrency import threads
 from runstream_service.errors.core import RunNotFound
 from runstream_service.http.callers import caller_of
-from runstream_service.mlflow.errors import invalid
+from runstream_service.http.json_responses import json_response
+from runstream_service.http.mlflow_errors import invalid
 from runstream_service.mlflow.names import check_storable
 from runstream_service.mlflow.request import (
     Int32,
@@ -24,7 +25,6 @@ from runstream_service.mlflow.request import (
     read,
     refused,
 )
-from runstream_service.mlflow.responses import encode
 from runstream_service.mlflow.run_ids import parse_run_id
 from runstream_service.query.mlflow_view.metric_rows import NO_ROWS, PageKey
 from runstream_service.query.reading.series import MAX_STEP, MIN_STEP
@@ -152,17 +152,17 @@ def _history_page(key: str, rows: MetricRows, last: PageKey | None, accept_encod
     answer: dict[str, Any] = {"metrics": _rendered(key, rows)} if len(rows) else {}
     if last is not None:
         answer["next_page_token"] = base64.b64encode(msgspec.json.encode(last)).decode()
-    return encode(answer, accept_encoding=accept_encoding)
+    return json_response(answer, accept_encoding=accept_encoding)
 
 
 def _bulk(key: str, found: Sequence[tuple[str, MetricRows]], accept_encoding: str) -> Response:
     metrics = [metric for run_id, rows in found for metric in _rendered(key, rows, run_id=run_id)]
-    return encode({"metrics": metrics}, accept_encoding=accept_encoding)
+    return json_response({"metrics": metrics}, accept_encoding=accept_encoding)
 
 
 def _bulk_interval(key: str, found: Sequence[tuple[str, MetricRows]], accept_encoding: str) -> Response:
     metrics = [metric for run_id, rows in found for metric in _rendered(key, rows, run_id=run_id)]
-    return encode({"metrics": metrics} if metrics else {}, accept_encoding=accept_encoding)
+    return json_response({"metrics": metrics} if metrics else {}, accept_encoding=accept_encoding)
 
 
 def _rendered(key: str, rows: MetricRows, **more: str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import posixpath
 import re
 
 from runstream_service.core.names import is_storable
-from runstream_service.mlflow.errors import MlflowError, invalid
+from runstream_service.http.mlflow_errors import MlflowError, invalid
 
 MAX_KEY_CHARACTERS = 250
 

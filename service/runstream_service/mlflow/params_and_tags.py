@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from runstream_service.mlflow.errors import invalid
+from runstream_service.http.mlflow_errors import invalid
 from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length, truncated
 from runstream_service.mlflow.request import Pair, check_given
 

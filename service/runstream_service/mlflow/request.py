@@ -17,7 +17,7 @@ import msgspec
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
-from runstream_service.mlflow.errors import MlflowError, invalid
+from runstream_service.http.mlflow_errors import MlflowError, invalid
 from runstream_service.mlflow.json_size import check_values, in_thread_if_big
 
 T = TypeVar("T", bound="Message")

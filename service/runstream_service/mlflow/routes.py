@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from starlette.routing import BaseRoute, Route
 
 from runstream_service.core.caller import Role
+from runstream_service.http.bodies import Bodies
+from runstream_service.http.paths import MLFLOW_PREFIXES, SERVER_INFO
 from runstream_service.mlflow import (
     artifacts,
     experiments,
@@ -23,7 +25,6 @@ from runstream_service.mlflow import (
     server,
     workspaces,
 )
-from runstream_service.mlflow.bodies import Bodies
 from runstream_service.mlflow.database_sink import DatabaseSink
 from runstream_service.mlflow.endpoints import endpoint_of, guarded, unknown
 from runstream_service.mlflow.experiment_ids import ExperimentIds
@@ -35,7 +36,6 @@ from runstream_service.mlflow.run_writes import WriteHandlers, writes
 if TYPE_CHECKING:
     from runstream_service.server.wiring import Core
 
-_PREFIXES = ("/api", "/ajax-api")
 _PROXY, _PATH = "2.0/mlflow-artifacts", "{path:path}"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -98,7 +98,7 @@ def table(core: Core) -> tuple[JsonRoute | RawRoute, ...]:
         *_of_registry(core),
         *_of_workspaces(core),
         # The server itself.
-        *(JsonRoute("GET", f"3.0/mlflow/{path}", PUBLIC, server.Empty, info.answer) for path in server.INFO_PATHS),
+        *(JsonRoute("GET", path, PUBLIC, server.Empty, info.answer) for path in SERVER_INFO),
         JsonRoute("GET", "3.0/mlflow/ui-telemetry", READ, server.Empty, server.ui_telemetry),
         *_for_the_ui_alone(),
     )
@@ -222,7 +222,7 @@ def routes(core: Core) -> list[BaseRoute]:
     check_distinct(entries)
     bodies = Bodies()
     known = [_route(entry, path, bodies) for entry in entries for path in _paths(entry.path)]
-    others = [Route(prefix + "/{path:path}", guarded(unknown), methods=_METHODS) for prefix in _PREFIXES]
+    others = [Route(prefix + "/{path:path}", guarded(unknown), methods=_METHODS) for prefix in MLFLOW_PREFIXES]
     return [*known, *others]
 
 
@@ -239,4 +239,4 @@ def _route(entry: JsonRoute | RawRoute, path: str, bodies: Bodies) -> Route:
 
 
 def _paths(path: str) -> list[str]:
-    return [path] if path.startswith("/") else [f"{prefix}/{path}" for prefix in _PREFIXES]
+    return [path] if path.startswith("/") else [f"{prefix}/{path}" for prefix in MLFLOW_PREFIXES]

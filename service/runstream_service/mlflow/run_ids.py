@@ -8,7 +8,7 @@ from uuid import UUID
 
 from runstream_service.core import names
 from runstream_service.errors.core import InvalidField, RunNotFound
-from runstream_service.mlflow.errors import invalid
+from runstream_service.http.mlflow_errors import invalid
 from runstream_service.mlflow.request import check_given
 
 _FORM = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")

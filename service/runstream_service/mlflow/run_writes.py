@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from runstream_service.core.caller import Role
 from runstream_service.errors.core import ParamChanged
 from runstream_service.http.callers import caller_of
-from runstream_service.mlflow.errors import invalid
+from runstream_service.http.json_responses import json_response
+from runstream_service.http.mlflow_errors import invalid
 from runstream_service.mlflow.metric_bodies import LogBatchBody, Metrics, read_log_batch, read_log_metric
 from runstream_service.mlflow.params_and_tags import checked_param, checked_params, checked_tag, checked_tags
 from runstream_service.mlflow.request import Pair, read_body
-from runstream_service.mlflow.responses import encode
 from runstream_service.mlflow.route_kinds import JsonRoute, RawRoute
 from runstream_service.mlflow.run_ids import parse_run_id, parse_run_id_strictly
 from runstream_service.mlflow.times import SecondsWarning
@@ -73,7 +73,7 @@ class WriteHandlers:
         run_id = parse_run_id(body.run_id)
         await self._check_models(caller, body.metrics)
         await self._log_metrics(caller, run_id, body.metrics, content)
-        return encode({})
+        return json_response({})
 
     async def log_batch(self, request: Request) -> Response:
         """Checks everything before anything is stored. Then, as in MLflow, params, metrics and tags are stored one
@@ -86,12 +86,12 @@ class WriteHandlers:
         if not params and not tags and not len(body.metrics):
             await self._sink.check_run(caller, run_id)
         if params:
-            await self._log_params(caller, run_id, params)
+            await self._sink.log_params(caller, run_id, params)
         if len(body.metrics):
             await self._log_metrics(caller, run_id, body.metrics, content)
         if tags:
             await self._sink.set_tags(caller, run_id, tags)
-        return encode({})
+        return json_response({})
 
     async def log_parameter(self, caller: Caller, message: LogParameter) -> dict[str, Any]:
         key, value = checked_param(message)
@@ -118,18 +118,6 @@ class WriteHandlers:
     async def _log_metrics(self, caller: Caller, run_id: UUID, metrics: Metrics, content: bytes) -> None:
         self._seconds.look_at(run_id, int(metrics.timestamp_ms[-1]))
         await self._sink.log_metrics(caller, run_id, metrics, content)
-
-    async def _log_params(self, caller: Caller, run_id: UUID, params: dict[str, str]) -> None:
-        try:
-            await self._sink.log_params(caller, run_id, params)
-        except ParamChanged as error:
-            changes = [
-                {"key": change.key, "old_value": change.stored, "new_value": change.given} for change in error.changes
-            ]
-            raise invalid(
-                f"Changing param values is not allowed. Params were already logged='{changes}' for run "
-                f"ID='{run_id.hex}'."
-            ) from error
 
 
 def writes(handlers: WriteHandlers) -> tuple[JsonRoute | RawRoute, ...]:

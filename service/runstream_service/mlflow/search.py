@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from runstream_service.concurrency import threads
 from runstream_service.http.callers import caller_of
-from runstream_service.mlflow.errors import invalid
+from runstream_service.http.json_responses import json_response
+from runstream_service.http.mlflow_errors import invalid
 from runstream_service.mlflow.experiments import rendered as rendered_experiment
 from runstream_service.mlflow.request import Int64, Message, read, wrong_type
-from runstream_service.mlflow.responses import encode, without_unset
+from runstream_service.mlflow.responses import without_unset
 from runstream_service.query.run_search.run_search import RunSearchQuery
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class SearchHandlers:
         accepted = request.headers.get("accept-encoding", "")
         # Compressing a page of thousands of runs takes long.
         return await threads.READS.run(
-            encode, without_unset(runs=runs, next_page_token=token or None), accept_encoding=accepted
+            json_response, without_unset(runs=runs, next_page_token=token or None), accept_encoding=accepted
         )
 
     async def experiments(self, caller: Caller, message: SearchExperiments) -> Answer:

@@ -10,14 +10,6 @@ if TYPE_CHECKING:
     from runstream_service.auth.access import Access
     from runstream_service.core.caller import Caller
 
-# The version of MLflow that this API corresponds to. Clients read it at /version before they use some features.
-MLFLOW_VERSION = "3.17.2"
-
-# Below /3.0/mlflow/. MLflow's clients ask for the second if there is no first.
-INFO_PATHS = ("server-info", "server-features")
-# What MLflow's clients read before they sign in.
-SERVER_INFO = tuple(f"/{prefix}/3.0/mlflow/{path}" for prefix in ("api", "ajax-api") for path in INFO_PATHS)
-
 
 class Empty(Message):
     """A request without fields."""

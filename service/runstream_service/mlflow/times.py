@@ -7,8 +7,8 @@ from uuid import UUID
 
 import structlog
 
+from runstream_service.http.mlflow_errors import invalid
 from runstream_service.ingest.limits import MAX_TIME_UNIX_US, MIN_TIME_UNIX_US
-from runstream_service.mlflow.errors import invalid
 
 log = structlog.get_logger()
 

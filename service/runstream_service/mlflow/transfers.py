@@ -16,8 +16,8 @@ from starlette.responses import Response, StreamingResponse
 from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.errors.core import ArtifactNotFound
 from runstream_service.http.callers import caller_of
+from runstream_service.http.mlflow_errors import MlflowError, error_response, invalid
 from runstream_service.http.protocol import PATIENT
-from runstream_service.mlflow.errors import MlflowError, error_response, invalid
 
 if TYPE_CHECKING:
     from runstream_service.artifacts.files_of_caller import FilesOfCaller

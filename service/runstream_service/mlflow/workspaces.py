@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from runstream_service.core.caller import DEFAULT_WORKSPACE
-from runstream_service.mlflow.errors import MlflowError, invalid
+from runstream_service.http.mlflow_errors import MlflowError, invalid
 from runstream_service.mlflow.request import Message, check_given
 from runstream_service.mlflow.responses import without_unset
 

@@ -25,8 +25,8 @@ from runstream._stored_credentials import FIELD, StoredCredentials
 from runstream.journal import Directory, Position
 from runstream_service.concurrency.deadlines import Deadline
 from runstream_service.errors.core import Overloaded
+from runstream_service.http.mlflow_errors import MlflowError
 from runstream_service.ingest.limits import MLFLOW_ATTEMPT, MLFLOW_RANK
-from runstream_service.mlflow.errors import MlflowError
 
 if TYPE_CHECKING:
     from runstream_service.mlflow_port.callers import PortCaller

@@ -19,11 +19,12 @@ from starlette.types import Message, Receive
 
 from runstream_service.concurrency.deadlines import Deadline
 from runstream_service.http.authentication import Authenticate
+from runstream_service.http.bodies import Bodies
 from runstream_service.http.callers import known_caller_of
 from runstream_service.http.origin_check import HostAndOriginCheck
+from runstream_service.http.paths import MLFLOW_PREFIXES
 from runstream_service.http.protocol import BoundedProtocol
 from runstream_service.http.safe_headers import SafeHeaders
-from runstream_service.mlflow.bodies import Bodies
 from runstream_service.mlflow.endpoints import endpoint_of, guarded
 from runstream_service.mlflow.request import read_body
 from runstream_service.mlflow.route_kinds import JsonRoute, RawHandler, RawRoute
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from runstream._endpoint import Endpoint
     from runstream.journal import Directory
 
-_PREFIXES = ("/api", "/ajax-api")
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # Files neither read nor change what is in the journal, and are passed on without waiting for it.
 _OF_FILES = ("/mlflow-artifacts/", "/get-artifact", "/static-files/")
@@ -121,7 +121,7 @@ def routes(journals: SyncedJournals, upstream: Upstream) -> list[BaseRoute]:
     logged = [
         Route(f"{prefix}/{entry.path}", endpoint_of(_or_service(entry, upstream), bodies), methods=[entry.method])
         for entry in writes(WriteHandlers(sink))
-        for prefix in _PREFIXES
+        for prefix in MLFLOW_PREFIXES
     ]
     rest = Route("/{path:path}", guarded(_passing(journals, upstream, sink)), methods=_METHODS)
     return [*logged, rest]

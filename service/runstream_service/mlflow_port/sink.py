@@ -11,7 +11,7 @@ from runstream._points_journal import Point
 from runstream.mlflow.known_runs import KnownRuns
 from runstream.mlflow.known_runs import ParamChanged as Changed
 from runstream_service.errors.core import ParamChange, ParamChanged
-from runstream_service.mlflow.errors import MlflowError
+from runstream_service.http.mlflow_errors import MlflowError
 from runstream_service.mlflow_port.callers import PortCaller, port_caller
 
 if TYPE_CHECKING:

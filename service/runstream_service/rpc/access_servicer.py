@@ -24,7 +24,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class AccessServicer(access_pb2_grpc.AccessServiceServicer):
-    """One method an RPC."""
+    """One method per RPC; their contract is in access.proto."""
 
     def __init__(self, access: Access) -> None:
         self._access = access

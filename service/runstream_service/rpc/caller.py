@@ -1,4 +1,4 @@
-"""The caller of an RPC, which the interceptor puts in place."""
+"""The caller of an RPC. The interceptor authenticates the call and stores its caller here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runstream_service.auth.credentials import token_of
 from runstream_service.core.caller import Caller
 from runstream_service.sharing.current import work_for
 
-# As over HTTP, where MLflow's clients choose the name of the second one.
+# The same names as over HTTP. MLflow's clients send the workspace under the second one.
 _AUTHORIZATION = "authorization"
 _WORKSPACE = "x-mlflow-workspace"
 
@@ -20,23 +20,23 @@ _CALLER: ContextVar[Caller] = ContextVar("caller")
 
 
 def set_caller(caller: Caller) -> None:
-    """Notes who made the call that this task serves."""
+    """Stores the caller of the call that this task serves."""
     _CALLER.set(caller)
     work_for(caller.workspace_id)
 
 
 def known_caller() -> Caller | None:
-    """Who made the call that this task serves, if that was found out."""
+    """The caller of the call that this task serves; None if it was not authenticated."""
     return _CALLER.get(None)
 
 
 def caller_of(_context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
-    """Who made the call that this task serves."""
+    """The caller of the call that this task serves. Raises LookupError if it was not authenticated."""
     return _CALLER.get()
 
 
 def credentials_of(context: grpc.aio.ServicerContext[Any, Any]) -> Credentials:
-    """What the call's metadata say about its caller."""
+    """The token and the workspace in the call's metadata; each is empty if it is missing."""
     found = {key: value for key, value in context.invocation_metadata() or () if key in (_AUTHORIZATION, _WORKSPACE)}
     return Credentials(token_of(_text(found.get(_AUTHORIZATION))), _text(found.get(_WORKSPACE)))
 

@@ -9,13 +9,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from runstream_service.monitoring.readiness import Readiness
 
-# The name that a liveness probe asks for; it is no service of the contract. It is SERVING as long as the process
-# answers at all (and its supervisor, if it has one), because a restart would not bring the database back.
+# The name that a liveness probe asks for; it is not a service of the contract. It is SERVING as long as the process
+# (and its supervisor, if it has one) answers, even without a database: a restart would not bring the database back.
 LIVENESS = "liveness"
 
 
 async def add_health(server: grpc.aio.Server, readiness: Readiness, services: Sequence[str]) -> None:
-    """Adds the health service to a server that has not started. `services` are the full names; "" is the server."""
+    """Adds the health service to a server that has not started. `services` are the full names of its services; all of
+    them, and "" for the server itself, have the status of `readiness`."""
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
 

@@ -112,7 +112,9 @@ class IngestServicer:
             await self._serve(stream, context)
 
     async def _open_request(self, context: Context) -> ingest_pb2.Open:
-        """The first message. A client that sends none must neither keep its place nor delay a shutdown."""
+        """The first message, decoded. A client that sends none must neither keep its place nor delay a shutdown.
+
+        Raises OpenTimeout, OpenExpected if the message is not Open, and while the service shuts down Draining."""
         reading = asyncio.create_task(_next_message(context))
         ends: set[asyncio.Future[Any]] = {reading, self._pipeline.not_accepting}
         try:
@@ -155,7 +157,7 @@ class IngestServicer:
             abandon(reader, answering)
 
     async def _answer(self, stream: AppendStream, context: Context, last: asyncio.Event) -> None:
-        """Tell the client what happens; ends when `last` is set and all batches are acknowledged."""
+        """Send the client acknowledgements and errors; ends when `last` is set and all batches are acknowledged."""
         write_timeout = WriteTimeout(stream.fail, self._write_timeout_s)
         while (updates := await stream.next_updates(last)) is not None:
             for response in _responses(updates, multiplexed=stream.multiplexed):
@@ -163,8 +165,9 @@ class IngestServicer:
                     await context.write(response.SerializeToString())
 
     async def _fail(self, stream: AppendStream, answering: asyncio.Task[None], last: asyncio.Event) -> None:
-        """Raise the stream's error. A stream that is sent to another replica first gets its last acks, so that its
-        client has as little as possible to send again; but only if they are committed, and read by the client, soon."""
+        """Raise the stream's error. A stream that is sent to another replica gets its last acks first, so that its
+        client has little to send again; but only those that are committed, and read by the client, within the timeout.
+        """
         error = stream.failed.result()
         if isinstance(error, Draining):
             last.set()
@@ -245,7 +248,7 @@ async def _next_message(context: Context) -> bytes | None:
         return None
     if len(message) > MAX_MESSAGE_BYTES:
         raise MessageTooLarge(
-            f"message: {len(message):,} bytes; at most {MAX_MESSAGE_BYTES:,} are taken. Send smaller batches",
+            f"message: has {len(message):,} bytes; at most {MAX_MESSAGE_BYTES:,} are allowed. Send smaller batches",
             field="message",
         )
     return bytes(message)

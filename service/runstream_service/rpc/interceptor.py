@@ -1,4 +1,4 @@
-"""What all calls have in common: who calls, bounds, error mapping, metrics."""
+"""What all calls have in common: authentication, bounds, error mapping, metrics."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     Behavior = Callable[[Any, Context], Awaitable[Any]]
     Handler = grpc.RpcMethodHandler[Any, Any]  # generic only in the stubs
 
-OURS = "/runstream."
+OWN_METHODS = "/runstream."
 # Enough for 1,000 tags of 4,000 characters. Our own clients send much smaller calls.
 MAX_CALL_BYTES = 4 << 20
-# How many calls are under way at a time, and the bytes of their requests. When a job of thousands of ranks begins, its
-# calls wait for a connection of the pool. Above these bounds they are refused and repeated, which costs less than to
-# keep them.
+# How many calls may be under way at a time, and the bytes of their requests. When a job of thousands of ranks begins,
+# its calls wait for a connection of the pool. Calls above these bounds are refused, and their clients repeat them,
+# which costs less than keeping them in memory.
 MAX_CALLS = 2_000
 MAX_BYTES_OF_CALLS = 64 << 20
 # These calls last as long as somebody reads, so their durations are not measured.
@@ -42,8 +42,8 @@ LONG_LIVED = ("/runstream.v1.QueryService/Tail",)
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Finds out who calls, turns exceptions into statuses, and counts calls. For ingest streams, which last,
-    ingest_servicer.py does the latter two."""
+    """Authenticates calls, turns exceptions into statuses, and counts calls. Ingest streams are only authenticated
+    here; ingest_servicer.py does the rest for them."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         method: str = handler_call_details.method
         # No handler: gRPC answers UNIMPLEMENTED.
-        if handler is None or not method.startswith(OURS):
+        if handler is None or not method.startswith(OWN_METHODS):
             return handler
         if handler.request_streaming:
             return self._with_caller(method, handler)
@@ -82,12 +82,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         )
         behavior: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
         wrapped: Any = self._wrap(method, handler.request_deserializer, behavior, streams=handler.response_streaming)
-        # The request stays bytes here: if they are no message, that is the caller's fault, but gRPC would report
-        # INTERNAL.
+        # The request is decoded in `call`, not by gRPC, which would report bytes that are no message as INTERNAL,
+        # although it is the caller's error.
         return make(wrapped, request_deserializer=None, response_serializer=handler.response_serializer)
 
     def _with_caller(self, method: str, handler: Handler) -> Handler:
-        """An ingest stream."""
+        """The handler of an ingest stream: authenticates, then hands over to ingest_servicer.py."""
         behavior: Any = handler.stream_stream
 
         async def call(requests: Any, context: Context) -> None:
@@ -119,11 +119,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 self._check()
                 await self._authenticate(method, context)
-                if method in LONG_LIVED:  # the tails have a bound of their own
+                if method in LONG_LIVED:  # tails have their own bound, in query/tail/
                     return await behavior(_decode(deserialize, request), context)
                 with self._slot(len(request)):
                     answer = behavior(_decode(deserialize, request), context)
-                    # A stream may wait for its reader, within the limits of a read.
+                    # A stream may last longer, since it waits for its reader; query/ limits how long a read lasts.
                     return await (answer if streams else with_call_timeout(answer))
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED.name  # the caller went away, or its deadline passed
@@ -146,8 +146,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         workspace_id = current_workspace()
         if not (self._calls.fits(workspace_id, 1) and self._bytes.fits(workspace_id, size)):
             raise Overloaded(
-                f"{self._calls.held} calls are under way, as many as this replica takes, "
-                f"{self._calls.held_by(workspace_id)} of them in this workspace; try again"
+                f"this replica is full: {self._calls.held} calls are under way, {self._calls.held_by(workspace_id)} of "
+                "them in this workspace; try again"
             )
         self._calls.take(workspace_id, 1)
         self._bytes.take(workspace_id, size)
@@ -162,4 +162,4 @@ def _decode(deserialize: Callable[[bytes], Any] | None, request: bytes) -> Any:
     try:
         return deserialize(request) if deserialize else request
     except DecodeError as error:
-        raise InvalidField("the bytes are not a message of the method's request type") from error
+        raise InvalidField("request: its bytes are not a message of the method's request type") from error

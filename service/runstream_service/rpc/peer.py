@@ -19,15 +19,15 @@ _FORWARDED_FOR = "x-forwarded-for"
 
 
 class Peers:
-    """Finds addresses. A trusted proxy says in the metadata for whom it forwards, as over HTTP."""
+    """Finds the addresses of clients. As over HTTP, a trusted proxy names its client in x-forwarded-for."""
 
     def __init__(self, trusted_proxies: Sequence[str]) -> None:
-        # One way to decide whom to trust, for both protocols; the application is never called.
+        # The same rules as over HTTP for whom to trust; the middleware's application is never called.
         unused: Any = None
         self._trusted = ProxyHeadersMiddleware(unused, list(trusted_proxies)).trusted_hosts
 
     def address_of(self, context: grpc.aio.ServicerContext[Any, Any]) -> str:
-        """The address of the client; `local` over a socket of this machine."""
+        """The IP address of the client; `local` over a Unix socket."""
         found = _PEER.fullmatch(unquote(context.peer() or ""))
         if found is None:
             return "local"

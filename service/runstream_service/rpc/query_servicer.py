@@ -33,7 +33,8 @@ MAX_LATEST_POINTS = 16_384  # in one message
 
 
 def query_handler(queries: Queries) -> grpc.GenericRpcHandler:
-    """The service's handler. It is not the generated one: answers are Packed messages, which have the same bytes."""
+    """The service's handler, all methods except Tail. It is not the generated one: its responses are Packed messages,
+    which have the same bytes and are encoded without a Python object per point."""
     servicer = QueryServicer(queries)
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "History": grpc.unary_stream_rpc_method_handler(
@@ -67,7 +68,7 @@ class QueryServicer:
         self._queries = queries
 
     async def history(self, request: query_pb2.HistoryRequest, context: Context) -> None:
-        """Streams pieces as PostgreSQL sends them; waits for a slow caller."""
+        """Streams pieces of series as PostgreSQL sends them; waits for a slow caller."""
         query = HistoryQuery(
             run_id=request.run_id,
             keys=list(request.keys),
@@ -80,7 +81,7 @@ class QueryServicer:
         await self._queries.history.read(caller_of(context), query, emit)
 
     async def latest(self, request: query_pb2.LatestRequest, context: Context) -> None:
-        """Streams points that were read in one step."""
+        """Streams points that were read in one step, at most MAX_LATEST_POINTS in each message."""
         points = await self._queries.latest.read(caller_of(context), list(request.run_ids), list(request.keys))
         answers = map(_packed_latest, points.pieces(MAX_LATEST_POINTS))
         rows = min(len(points), MAX_LATEST_POINTS)
@@ -88,7 +89,7 @@ class QueryServicer:
             await context.write(answer)
 
     async def chart(self, request: query_pb2.ChartRequest, context: Context) -> None:
-        """Streams one curve after the other."""
+        """Streams the curves, one message for each series."""
         query = ChartQuery(
             run_ids=list(request.run_ids),
             keys=list(request.keys),
@@ -120,7 +121,7 @@ def _axis(number: int) -> Axis:
         return Axis.STEP
     if number == query_pb2.AXIS_TIME:
         return Axis.TIME
-    raise InvalidField(f"axis: there is no axis {number}", field="axis")
+    raise InvalidField(f"axis: {number} is neither AXIS_STEP (1) nor AXIS_TIME (2)", field="axis")
 
 
 def fields_set_in(request: Any, *names: str) -> dict[str, Any]:
@@ -129,7 +130,7 @@ def fields_set_in(request: Any, *names: str) -> dict[str, Any]:
 
 
 def packed_history(series: Series, points: Columns) -> packed_pb2.PackedHistoryResponse:
-    """Points of one series."""
+    """The message with points of one series."""
     return packed_pb2.PackedHistoryResponse(
         series=packed_series(series),
         point_count=len(points),
@@ -140,7 +141,7 @@ def packed_history(series: Series, points: Columns) -> packed_pb2.PackedHistoryR
 
 
 def packed_series(series: Series) -> bytes:
-    """The bytes of a Series."""
+    """The bytes of a Series message."""
     return query_pb2.Series(
         run_id=series.run_id, key=series.key, rank=series.rank, attempt=series.attempt
     ).SerializeToString()

@@ -54,5 +54,5 @@ ROLES: Mapping[str, Role] = {
 
 
 def role_of(method: str) -> Role:
-    """The role that callers of a method need, by its full name. One that nobody listed is for admins."""
+    """The role that callers of a method need, by its full name. A method that is not listed is for admins."""
     return ROLES.get(method, Role.ADMIN)

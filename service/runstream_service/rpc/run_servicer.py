@@ -33,9 +33,9 @@ _STATUS_NAMES: dict[int, str] = {
     number: name.removeprefix("RUN_STATUS_").lower() for name, number in run_pb2.RunStatus.items()
 }
 _MAX_EXPERIMENTS = 10_000
-# The bytes of a page of a search, roughly: many gRPC clients take 4 MiB at most. And how many runs are read at once.
+# A page of a search has about this many bytes at most, since many gRPC clients accept messages of at most 4 MiB.
 _PAGE_BYTES = 2 * 1024 * 1024
-_RUNS_AT_ONCE = 100
+_RUNS_PER_READ = 100
 
 
 class RunServicer(run_pb2_grpc.RunServiceServicer):
@@ -65,8 +65,8 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         self, request: run_pb2.GetExperimentRequest, context: Context
     ) -> run_pb2.GetExperimentResponse:
         selector = request.WhichOneof("selector")
-        given = {selector: getattr(request, selector)} if selector else {}
-        experiment = await self._experiments.get(caller_of(context), **given)
+        selected_by = {selector: getattr(request, selector)} if selector else {}
+        experiment = await self._experiments.get(caller_of(context), **selected_by)
         return run_pb2.GetExperimentResponse(experiment=_experiment(experiment))
 
     async def ListExperiments(
@@ -129,11 +129,11 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         )
 
     async def _runs_that_fit(self, caller: Caller, run_ids: Sequence[UUID]) -> tuple[list[run_pb2.Run], int]:
-        """As many of the runs, in order, as one answer may have, and how many of the ids these are."""
+        """The first runs, as many as fit into a page, and how many of the ids they cover (deleted runs included)."""
         found: list[run_pb2.Run] = []
         size = 0
-        for start in range(0, len(run_ids), _RUNS_AT_ONCE):
-            part = run_ids[start : start + _RUNS_AT_ONCE]
+        for start in range(0, len(run_ids), _RUNS_PER_READ):
+            part = run_ids[start : start + _RUNS_PER_READ]
             for run in map(_run, await self._runs.get_many(caller, part)):
                 size += run.ByteSize()
                 if found and size > _PAGE_BYTES:

@@ -22,7 +22,8 @@ log = structlog.get_logger()
 DOMAIN = "runstream"
 DETAILS_KEY = "grpc-status-details-bin"
 
-# A status is sent after the messages that were written before it. A client that reads nothing does not get it either.
+# A status is sent after the messages that were written before it, so a client that reads nothing does not get it. After
+# this time, the call is cancelled.
 STATUS_TIMEOUT_S = 10.0
 
 
@@ -42,8 +43,9 @@ def rpc_status(error: errors.CoreError) -> status_pb2.RpcStatus:
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> NoReturn:
-    """Ends a call with the error's status, which gRPC keeps for a client that does not read it now. An unexpected error
-    becomes INTERNAL with an id that the log line has, too."""
+    """Ends a call with the error's status. An unexpected error becomes INTERNAL with an id that is also in the log.
+
+    Raises what gRPC's `abort` raises, or CancelledError if the client has left or does not read."""
     if not isinstance(error, errors.CoreError):
         error = _internal(error)
     status = rpc_status(error)
@@ -59,7 +61,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseExceptio
 
 
 def _internal(bug: BaseException) -> errors.CoreError:
-    """Logs a bug with its traceback; the caller only gets the id of the log line."""
+    """Logs a bug with its traceback; the caller gets only the id of the log line."""
     error_id = secrets.token_hex(4)
     log.error("A call failed because of a bug in the service", action="rpc_failed", error_id=error_id, exc_info=bug)
     return errors.CoreError(f"internal error {error_id}; the service's log has details under this id")

@@ -24,7 +24,8 @@ SERVICE = "runstream.v1.QueryService"
 
 
 def tail_handler(tail: Tail, *, write_timeout_s: float = WRITE_TIMEOUT_S) -> grpc.GenericRpcHandler:
-    """The handler of the method Tail; the other methods of the service are in query_servicer.py."""
+    """The handler of the method Tail; the other methods of the service are in query_servicer.py. A client that does not
+    read a message within `write_timeout_s` gets ClientStalled."""
 
     async def serve(request: query_pb2.TailRequest, context: Context) -> None:
         query = TailQuery(

@@ -1,5 +1,6 @@
-"""Ends streams whose clients do not read. gRPC holds messages back, without a limit of time, while the window of the
-stream is full. Keepalive does not notice that: the connection is up, for example while a client is in a debugger."""
+"""Ends streams whose clients do not read. While the flow-control window of a stream is full, gRPC holds its messages
+back without a time limit. Keepalive does not notice that, since the connection is up: for example while the client is
+stopped in a debugger."""
 
 from __future__ import annotations
 
@@ -13,13 +14,13 @@ WRITE_TIMEOUT_S = 120.0
 
 
 def stalled(within_s: float) -> ClientStalled:
-    """The error of a stream whose client has read no message for this long."""
-    return ClientStalled(f"nothing of this stream was read for {within_s:g} s; open it again")
+    """The error of a stream whose client has read no message for `within_s` seconds."""
+    return ClientStalled(f"the client has read nothing of this stream for {within_s:g} s; open it again")
 
 
 class WriteTimeout:
-    """A context manager for each write of a message to a client: calls `end` if the write takes longer than this.
-    Each acknowledgement is written inside one, so it has to be cheap: about a microsecond."""
+    """A context manager around each write of a message to a client: calls `end` if the write takes longer than
+    `within_s` seconds. It has to be cheap (about a microsecond), since each acknowledgement is written inside one."""
 
     __slots__ = ("_end", "_loop", "_timer", "_within_s")
 

@@ -63,6 +63,8 @@ from runstream_service.tls.metrics import TlsMetrics
 from runstream_service.tls.server_tls import ServerTls
 from runstream_service.web.live.hub import Hub
 from runstream_service.web.live.metrics import LiveMetrics
+from runstream_service.web.page_files import PageFiles
+from runstream_service.web.page_routes import page_routes
 from runstream_service.web.routes import routes as web_routes
 from runstream_service.web.routes import table as web_table
 
@@ -233,6 +235,7 @@ class Frontend:
             readiness=self._readiness,
             metrics=self._metrics,
             authenticator=self._authenticator,
+            page=page_routes(PageFiles.read()),
             refused_calls=self._refused_calls,
             render_metrics=None if self._settings.monitoring_listen else self._render_metrics,
             version=self._version,

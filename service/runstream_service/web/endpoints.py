@@ -11,12 +11,12 @@ from starlette.responses import Response
 from runstream_service.concurrency.deadlines import with_call_timeout
 from runstream_service.database import effects
 from runstream_service.errors.core import NotFound
+from runstream_service.http.bodies import Bodies
 from runstream_service.http.callers import caller_of, set_error
-from runstream_service.mlflow.bodies import Bodies
-from runstream_service.mlflow.responses import encode_in_thread_if_long
+from runstream_service.http.json_responses import json_response_in_thread_if_long
+from runstream_service.http.page_errors import error_response
 from runstream_service.query.reading.read_transaction import compute
 from runstream_service.web.binary import Arrays
-from runstream_service.web.errors import error_response
 from runstream_service.web.large_answers import LargeAnswers
 from runstream_service.web.request import read
 from runstream_service.web.route_kinds import Answer, WebRoute
@@ -67,7 +67,7 @@ async def _encoded(request: Request, answer: Answer, large: LargeAnswers) -> Res
     accepted = "" if _is_on_this_machine(request) else request.headers.get("accept-encoding", "")
     if isinstance(answer, Arrays):
         return large.response(*await compute(answer.values, _arrays, answer, accepted))
-    return await encode_in_thread_if_long(answer, accept_encoding=accepted)
+    return await json_response_in_thread_if_long(answer, accept_encoding=accepted)
 
 
 def _is_on_this_machine(request: Request) -> bool:

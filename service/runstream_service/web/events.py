@@ -16,7 +16,7 @@ from runstream_service.core.names import parse_run_id
 from runstream_service.errors.core import CoreError, Draining, InvalidField, Retryable
 from runstream_service.http.admission import release_slots
 from runstream_service.http.callers import recheck, set_lasting
-from runstream_service.web.errors import body_of
+from runstream_service.http.page_errors import body_of
 from runstream_service.web.request import Message
 
 if TYPE_CHECKING:

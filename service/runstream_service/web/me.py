@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from runstream_service.http.callers import Proof, proof_of
-from runstream_service.http.pages import json_response
+from runstream_service.http.json_responses import json_response
 
 if TYPE_CHECKING:
     from runstream_service.auth.access import Access

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from starlette.routing import BaseRoute, Route
 
 from runstream_service.core.caller import Role
+from runstream_service.http.bodies import Bodies
 from runstream_service.http.paths import WEB_API
-from runstream_service.mlflow.bodies import Bodies
 from runstream_service.web import charts, events, experiments, imports, me, run_edits, runs, stragglers, views
 from runstream_service.web.endpoints import endpoint_of, guarded, unknown
 from runstream_service.web.large_answers import LargeAnswers

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runstream_service.http.mlflow_errors import MlflowError
 from runstream_service.mlflow import json_size
-from runstream_service.mlflow.errors import MlflowError
 from runstream_service.mlflow.json_size import MAX_CONTAINERS, MAX_VALUES, check_values, is_small
 
 TEXTS = st.text(st.sampled_from('a,[{"\\é\n'), max_size=12)

@@ -1,17 +1,13 @@
-"""Turns an error into an answer in MLflow's form, with its messages where clients compare them."""
+"""Turns an error into a response in MLflow's form, with MLflow's own message where clients compare it."""
 
 from __future__ import annotations
 
-import secrets
-
-import structlog
 from starlette.responses import Response
 
 from runstream_service.errors import core as errors
 from runstream_service.errors.statuses import HTTP_STATUSES, patience_s, status_of
-from runstream_service.mlflow.responses import encode
-
-log = structlog.get_logger()
+from runstream_service.http.internal_error import internal_error
+from runstream_service.http.json_responses import json_response
 
 
 class MlflowError(Exception):
@@ -28,20 +24,21 @@ class MlflowError(Exception):
 
 
 def invalid(message: str) -> MlflowError:
-    """INVALID_PARAMETER_VALUE, the most frequent error."""
+    """The error INVALID_PARAMETER_VALUE, the most frequent one."""
     return MlflowError("INVALID_PARAMETER_VALUE", message)
 
 
 def not_found(message: str) -> MlflowError:
-    """RESOURCE_DOES_NOT_EXIST."""
+    """The error RESOURCE_DOES_NOT_EXIST."""
     return MlflowError("RESOURCE_DOES_NOT_EXIST", message)
 
 
 def error_response(error: Exception, *, outcome_is_unknown: bool = False) -> Response:
-    """The response for an exception of a handler, which may have had effects."""
+    """The response for an exception of a handler. `outcome_is_unknown`: the handler may have changed something before
+    it failed, so the status is not one that says that nothing was done."""
     known = mlflow_error_of(error)
     status = HTTP_STATUSES[known.code] if outcome_is_unknown else known.status
-    response = encode({"error_code": known.code, "message": known.message}, status=status)
+    response = json_response({"error_code": known.code, "message": known.message}, status=status)
     if known.retry_after_s is not None:
         # Whole seconds (RFC 9110, 10.2.3).
         response.headers["retry-after"] = str(max(1, round(known.retry_after_s)))
@@ -49,7 +46,7 @@ def error_response(error: Exception, *, outcome_is_unknown: bool = False) -> Res
 
 
 def mlflow_error_of(error: Exception) -> MlflowError:
-    """The MlflowError for an exception of a handler. A bug gets an id that its log line has, too."""
+    """The MlflowError for an exception of a handler. An unexpected exception is logged."""
     if isinstance(error, MlflowError):
         return error
     if isinstance(error, errors.CoreError):
@@ -60,7 +57,7 @@ def mlflow_error_of(error: Exception) -> MlflowError:
         return MlflowError(
             status.mlflow, _in_words_of_mlflow(error), retry_after_s=retry_after_s, status=status.http_status
         )
-    return _internal(error)
+    return mlflow_error_of(internal_error(error))
 
 
 def _in_words_of_mlflow(error: errors.CoreError) -> str:
@@ -78,9 +75,3 @@ def _in_words_of_mlflow(error: errors.CoreError) -> str:
         changes = [{"key": one.key, "old_value": one.stored, "new_value": one.given} for one in error.changes]
         return f"Changing param values is not allowed. Params were already logged='{changes}' for run ID='{subject}'."
     return error.message
-
-
-def _internal(bug: Exception) -> MlflowError:
-    error_id = secrets.token_hex(4)
-    log.error("A request failed for a bug in the service", action="http_failed", error_id=error_id, exc_info=bug)
-    return MlflowError("INTERNAL_ERROR", f"internal error {error_id}; the service's log says more under this id")

@@ -1,23 +1,21 @@
-"""Turns an error into an answer of the page's API: which code, which field, what to do."""
+"""Turns an error into a response of the page's API: which code, which field, what to do."""
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 import orjson
-import structlog
 from starlette.responses import Response
 
 from runstream_service.errors import core as errors
 from runstream_service.errors.statuses import HTTP_STATUSES, patience_s, status_of
-
-log = structlog.get_logger()
+from runstream_service.http.internal_error import internal_error
 
 
 def error_response(error: Exception, *, outcome_is_unknown: bool = False) -> Response:
-    """The response for an exception of a handler, which may have had effects."""
-    known = error if isinstance(error, errors.CoreError) else _internal(error)
+    """The response for an exception of a handler. `outcome_is_unknown`: the handler may have changed something before
+    it failed, so the status is not one that says that nothing was done."""
+    known = error if isinstance(error, errors.CoreError) else internal_error(error)
     status = status_of(known)
     response = Response(
         orjson.dumps(body_of(known)),
@@ -31,7 +29,7 @@ def error_response(error: Exception, *, outcome_is_unknown: bool = False) -> Res
 
 
 def body_of(error: errors.CoreError) -> dict[str, Any]:
-    """What is said about an error."""
+    """The JSON object for an error."""
     body: dict[str, Any] = {"code": error.reason, "message": _storable(error.message)}
     if error.field:
         body["field"] = _storable(error.field)
@@ -41,11 +39,5 @@ def body_of(error: errors.CoreError) -> dict[str, Any]:
 
 
 def _storable(text: str) -> str:
-    """The text without what is no text, such as half of a surrogate pair, which a message may quote."""
+    """The text with a question mark in place of what UTF-8 cannot encode: a message may quote half a surrogate pair."""
     return text.encode(errors="replace").decode()
-
-
-def _internal(bug: Exception) -> errors.CoreError:
-    error_id = secrets.token_hex(4)
-    log.error("A request failed for a bug in the service", action="http_failed", error_id=error_id, exc_info=bug)
-    return errors.CoreError(f"internal error {error_id}; the service's log says more under this id")
